@@ -1,0 +1,53 @@
+"""Everything that mnemask raises because of what it was given.
+
+::
+
+    MnemaskError
+    ├── InputError (ValueError)       what was given cannot be used
+    │   ├── FrameError                a frame or a video: unreadable, truncated, of another size
+    │   ├── MaskError                 a mask, box or other prompt
+    │   ├── ObjectIdError             an object id that is unknown or impossible
+    │   ├── CheckpointError           weights or a saved memory bank: foreign, damaged or hostile
+    │   └── OutputError               a place that cannot be written to
+    ├── BudgetError (ValueError)      a memory budget that cannot hold what it must
+    └── MissingExtraError (ImportError)  an optional dependency that is not installed
+
+Each message is one sentence that names the value, what was expected and the way out. The command line prints it and
+exits with 2. A failed ``assert`` is a bug in mnemask, never the caller's doing.
+"""
+
+
+class MnemaskError(Exception):
+    """Base of every error that a caller can cause."""
+
+
+class InputError(MnemaskError, ValueError):
+    """What was given cannot be used."""
+
+
+class FrameError(InputError):
+    """A frame or a video is unreadable, truncated or of another size than the ones before."""
+
+
+class MaskError(InputError):
+    """A mask, box or other prompt does not say which pixels are meant."""
+
+
+class ObjectIdError(InputError):
+    """An object id is unknown or not a whole number from 1 to 65535."""
+
+
+class CheckpointError(InputError):
+    """Weights or a saved memory bank are foreign, damaged or hostile."""
+
+
+class OutputError(InputError):
+    """A place cannot be written to."""
+
+
+class BudgetError(MnemaskError, ValueError):
+    """A memory budget cannot hold what it must."""
+
+
+class MissingExtraError(MnemaskError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""

@@ -1,0 +1,136 @@
+"""Folders of predicted masks against folders of true ones, and the table of the result.
+
+`score_sequence` does the same for frames in memory; the protocols are described where it is defined.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mnemask.datasets.davis import read_annotation
+from mnemask.errors import InputError
+from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
+from mnemask.metrics.sequence import check_protocol
+
+__all__ = ["format_table", "score_folder", "score_sequence"]
+
+Pairs = list[tuple[Path, Path]]
+
+
+def score_folder(
+    gt_dir: Path | str,
+    pred_dir: Path | str,
+    protocol: Protocol = "davis2017",
+    sequences: Sequence[str] | None = None,
+    late_objects: bool = False,
+    official_decay: bool = False,
+) -> Report:
+    """Returns the scores of the PNG masks in one folder against those in another.
+
+    Both hold a folder of masks for each sequence, or both are such a folder. Files belong together by name; predictions
+    of frames that are not annotated are not looked at.
+
+    Args:
+        gt_dir: the truth, such as DAVIS's Annotations/480p.
+        pred_dir: the predictions.
+        protocol: "davis2016" or "davis2017".
+        sequences: names to score; by default all that both folders have, and the notes name those without a partner.
+        late_objects: score objects that appear after the first annotated frame, too.
+        official_decay: repeat the official tool's decay, which is wrong past 256 frames.
+
+    Raises:
+        InputError: a folder, a sequence or a frame is missing, or a file does not hold a mask of the right size.
+    """
+    check_protocol(protocol)
+    pairs, notes = _pair_folders(Path(gt_dir), Path(pred_dir), sequences)
+    reports = []
+    for name, files in pairs.items():
+        scorer = SequenceScorer(name, protocol, late_objects, official_decay)
+        for truth, prediction in files:
+            scorer.add(read_annotation(truth), read_annotation(prediction), prediction.name)
+        reports.append(scorer.report())
+    return Report.merged(reports, notes)
+
+
+def format_table(report: Report, per: Literal["sequence", "object"] = "sequence") -> list[tuple[str, ...]]:
+    """Returns a table as text cells: a header, a row for each sequence or object, and the mean over all objects.
+
+    Scores are in percent with one decimal, as papers print them; a dash is one that does not exist.
+    """
+    rows = report.rows(per)
+    return [tuple(rows[0]), *(tuple(_cell(value) for value in row.values()) for row in rows)]
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) -> tuple[dict[str, Pairs], list[str]]:
+    """Returns the paired files of each sequence to score, and notes on the sequences left out."""
+    truths, predictions = _find_masks(gt_dir), _find_masks(pred_dir)
+    if isinstance(truths, list) and isinstance(predictions, list) and not wanted:
+        return {gt_dir.name: _pair_files(gt_dir.name, truths, predictions, pred_dir)}, []
+    if isinstance(truths, list) or isinstance(predictions, list):
+        single = gt_dir if isinstance(truths, list) else pred_dir
+        raise InputError(
+            f"{single} holds the masks of one sequence; give two such folders and no names of sequences, or two "
+            "that hold a folder for each sequence"
+        )
+    names = [name for name in truths if name in predictions] if wanted is None else list(dict.fromkeys(wanted))
+    if not names:
+        raise InputError(
+            f"no sequence is in both folders: {gt_dir} has {_some(truths)}, {pred_dir} has {_some(predictions)}"
+        )
+    notes = []
+    for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
+        if absent := [name for name in names if name not in found]:
+            raise InputError(f"{folder} has no sequence {absent[0]!r}; it has {_some(found)}")
+        if wanted is None and (alone := [name for name in other if name not in found]):
+            notes.append(f"{len(alone)} sequences are not in {folder} and not in these numbers: {_some(alone)}")
+    return {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}, notes
+
+
+def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
+    """Returns the folder's PNG files or, if it has none, those of each folder in it by that folder's name."""
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; expected one with *.png or SEQUENCE/*.png in it")
+    if masks := _png_files(folder):
+        return masks
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    found = {path.name: masks for path in inside if (masks := _png_files(path))}
+    if not found:
+        image = next((path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".bmp"}), None)
+        hint = f"; {image} cannot be one, since masks are PNG files, which keep labels exactly" if image else ""
+        raise InputError(f"there are no masks in {folder}, neither *.png nor SEQUENCE/*.png{hint}")
+    return found
+
+
+def _png_files(folder: Path) -> list[Path]:
+    """Returns the folder's PNG files, 9.png before 10.png."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")]
+    return sorted(files, key=lambda path: _natural(path.stem))
+
+
+def _natural(name: str) -> list[str | int]:
+    return [int(part) if odd % 2 else part for odd, part in enumerate(re.split(r"(\d+)", name))]
+
+
+def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
+    by_stem = {path.stem: path for path in predictions}
+    missing = [path for path in truths if path.stem not in by_stem]
+    if missing:
+        raise InputError(
+            f"the predictions of {name} in {pred_dir} lack {len(missing)} of {len(truths)} annotated frames, first "
+            f"{missing[0].name}; they have {_some([path.name for path in predictions])}"
+        )
+    return [(truth, by_stem[truth.stem]) for truth in truths]
+
+
+def _some(names: Sequence[str] | dict[str, list[Path]]) -> str:
+    """Returns the first few names."""
+    shown = list(names)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

@@ -1,0 +1,154 @@
+"""The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
+from mnemask.memory.policies import Policy
+from mnemask.memory.read import Metric, key_energy, read_top_k
+from mnemask.memory.tokens import Tokens, bytes_per_token
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """Numbers about a memory bank.
+
+    Attributes:
+        tokens: cells remembered now.
+        frames: the same in frames' worth of cells.
+        pinned: of these, how many may never be evicted.
+        capacity: the most tokens there may be, None without a limit.
+        bank_bytes: bytes of keys, values and bookkeeping.
+        buffer_bytes: most bytes that a read needs besides.
+        writes: frames written.
+        reads: frames read for.
+        evictions: tokens forgotten to make room.
+    """
+
+    tokens: int
+    frames: float
+    pinned: int
+    capacity: int | None
+    bank_bytes: int
+    buffer_bytes: int
+    writes: int
+    reads: int
+    evictions: int
+
+
+class MemoryBank:
+    """What one video has left behind.
+
+    Args:
+        policy: decides what is kept.
+        budget: how much may be kept.
+        top_k: memories read per query.
+        metric: how alike a query and a memory are.
+    """
+
+    def __init__(self, policy: Policy, budget: Budget, top_k: int = 20, metric: Metric = "l2") -> None:
+        self.policy, self.budget, self.top_k, self.metric = policy, budget, top_k, metric
+        self.tokens: Tokens | None = None
+        self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
+        self._energy = torch.empty(0)
+
+    def write(
+        self,
+        key: Float[Tensor, "P Ck"],
+        value: Float[Tensor, "K P Cv"],
+        share: Float[Tensor, "K P"],
+        *,
+        frame: int,
+        step: int,
+        pinned: Bool[Tensor, " P"],
+    ) -> None:
+        """Remembers a frame and forgets what the policy gives up for it.
+
+        Args:
+            key: of each cell.
+            value: of each object and cell.
+            share: how much of each cell each object fills, 0 to 1.
+            frame: index of the frame in the video.
+            step: the tracker's count of frames.
+            pinned: which cells must never be evicted.
+
+        Raises:
+            BudgetError: if the budget cannot hold what must be kept; the memory stays as it was.
+        """
+        self.tokens_per_frame = len(key)
+        new = Tokens.of_frame(key, value, share, frame=frame, step=step, pinned=pinned)
+        capacity = self.capacity(new)
+        memory = new[:0] if self.tokens is None else self.tokens
+        kept = self.policy.update(memory, new, capacity)
+        assert len(kept) <= capacity, f"{self.policy} kept {len(kept)} of {capacity}"
+        self.evictions += len(memory) + len(new) - len(kept)
+        self.writes += 1
+        self.tokens, self._energy = kept, key_energy(kept.key)
+
+    def capacity(self, like: Tokens) -> int:
+        """Returns how many tokens with the shape of these may be held; raises BudgetError if not even one frame."""
+        num_bytes = bytes_per_token(
+            like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size()
+        )
+        return self.budget.capacity(self.tokens_per_frame, num_bytes, self.top_k)
+
+    def read(self, query_key: Float[Tensor, "P Ck"], step: int) -> Float[Tensor, "K P Cv"]:
+        """Returns what each object's memory says at each query, and notes which tokens were of use.
+
+        An object reads only tokens that cover it. Objects with the same tokens share one read; where they differ
+        (objects that appeared later), hits are counted in the read that saw the most tokens, so that each query counts
+        once.
+        """
+        assert self.tokens is not None, "a memory is written before it is read"
+        tokens = self.tokens
+        readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
+        patterns, group = torch.unique(tokens.covers, dim=0, return_inverse=True)
+        widest = int(patterns.sum(1).argmax())
+        for number, covered in enumerate(patterns):
+            rows = torch.nonzero(group == number)[:, 0].tolist()
+            if not bool(covered.any()):
+                readout[rows] = 0
+                continue
+            seen = None if bool(covered.all()) else torch.nonzero(covered)[:, 0]
+            key, energy = (tokens.key, self._energy) if seen is None else (tokens.key[seen], self._energy[seen])
+            reading = read_top_k(query_key, key, energy, self.top_k, self.metric)
+            if seen is not None:
+                reading = replace(reading, index=seen[reading.index])
+            for row in rows:
+                readout[row] = reading.gather(tokens.value[row])
+            if number == widest:
+                index, weight = reading.index.flatten(), reading.weight.flatten()
+                tokens.hits.index_add_(0, index, torch.ones_like(index))
+                tokens.mass.index_add_(0, index, weight)
+                tokens.last_hit[index] = step
+        self.reads += 1
+        return readout
+
+    def add_object(self) -> None:
+        """Adds a row for a new object."""
+        if self.tokens is not None:
+            self.tokens = self.tokens.add_object()
+
+    def remove_object(self, row: int) -> None:
+        """Forgets everything about one object."""
+        if self.tokens is not None:
+            self.tokens = None if self.tokens.num_objects == 1 else self.tokens.remove_object(row)
+
+    def stats(self) -> MemoryStats:
+        """Returns numbers about the bank."""
+        tokens = self.tokens
+        capacity = UNLIMITED if tokens is None else self.capacity(tokens)
+        return MemoryStats(
+            tokens=0 if tokens is None else len(tokens),
+            frames=0.0 if tokens is None else len(tokens) / self.tokens_per_frame,
+            pinned=0 if tokens is None else int(tokens.pinned.sum()),
+            capacity=None if capacity == UNLIMITED else capacity,
+            bank_bytes=0 if tokens is None else tokens.num_bytes + self._energy.nbytes,
+            buffer_bytes=read_buffer_bytes(self.tokens_per_frame, self.top_k),
+            writes=self.writes,
+            reads=self.reads,
+            evictions=self.evictions,
+        )

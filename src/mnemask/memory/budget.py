@@ -1,0 +1,99 @@
+"""How much may be remembered: frames, tokens or bytes, turned into a number of tokens before anything is allocated."""
+
+import re
+from dataclasses import dataclass
+
+from mnemask.errors import BudgetError
+from mnemask.memory.read import AFFINITY_BYTES
+
+UNLIMITED = 2**62
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a memory bank may hold; exactly one of the three, or none for no limit.
+
+    Args:
+        frames: as many tokens as so many frames have. 2.5 is allowed.
+        tokens: cells of stride 16.
+        bytes: a number or a size such as "64MiB" or "1.5 GB"; counts the bank and the read's buffers.
+
+    Raises:
+        BudgetError: for a negative, empty or doubled budget.
+
+    Example:
+        >>> Budget(bytes="64MiB").max_bytes
+        67108864
+    """
+
+    frames: float | None = None
+    tokens: int | None = None
+    bytes: int | str | None = None
+
+    def __post_init__(self) -> None:
+        given = {"frames": self.frames, "tokens": self.tokens, "bytes": self.bytes}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) > 1:
+            raise BudgetError(f"budget has {' and '.join(given)}; give only one of frames, tokens and bytes")
+        for name, value in given.items():
+            if isinstance(value, int | float) and not 0 < value < UNLIMITED:
+                raise BudgetError(f"budget of {value} {name} is not a positive number")
+        if isinstance(self.bytes, str):
+            parse_bytes(self.bytes)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The limit in bytes, None where it is not given in bytes."""
+        return parse_bytes(self.bytes) if isinstance(self.bytes, str) else self.bytes
+
+    def capacity(self, tokens_per_frame: int, bytes_per_token: int, top_k: int) -> int:
+        """Returns how many tokens may be held.
+
+        Args:
+            tokens_per_frame: cells of one frame.
+            bytes_per_token: with the objects there are now.
+            top_k: memories read per query; their indices and weights are buffers too.
+
+        Raises:
+            BudgetError: if that is less than one frame, which no policy can work with.
+        """
+        if self.max_bytes is not None:
+            held = self.max_bytes - read_buffer_bytes(tokens_per_frame, top_k)
+            capacity = max(held, 0) // bytes_per_token
+            least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k)
+            remedy = f"give at least {-(-least // 2**20)}MiB, process smaller frames, or track fewer objects"
+        elif self.tokens is not None:
+            capacity, remedy = self.tokens, f"give at least {tokens_per_frame} tokens, or process smaller frames"
+        elif self.frames is not None:
+            capacity, remedy = int(self.frames * tokens_per_frame), "give at least 1 frame"
+        else:
+            return UNLIMITED
+        if capacity < tokens_per_frame:
+            raise BudgetError(
+                f"a budget of {self} holds {capacity} tokens, but one frame has {tokens_per_frame}; {remedy}"
+            )
+        return capacity
+
+    def __str__(self) -> str:
+        if self.bytes is not None:
+            return str(self.bytes) if isinstance(self.bytes, str) else f"{self.bytes} bytes"
+        if self.tokens is not None:
+            return f"{self.tokens} tokens"
+        return "no limit" if self.frames is None else f"{self.frames:g} frames"
+
+
+def parse_bytes(text: str) -> int:
+    """Returns the number of bytes of "64MiB", "1.5 GB" or "1000000"; raises BudgetError for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    if match is None or match[2].lower() not in UNITS or float(match[1]) == 0:
+        raise BudgetError(f"budget {text!r} is not a size; write a number and a unit such as 64MiB, 1.5GB or 200000")
+    return int(float(match[1]) * UNITS[match[2].lower()])
+
+
+def read_buffer_bytes(num_queries: int, top_k: int) -> int:
+    """Returns the bytes of a read's buffers: two copies of one chunk of affinities, and the chosen memories.
+
+    Chosen: int64 index, float32 affinity, float32 weight, per query and slot, once in chunks and once joined.
+    """
+    return 2 * AFFINITY_BYTES + 2 * num_queries * top_k * (8 + 4 + 4)

@@ -1,0 +1,75 @@
+"""What a policy is."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mnemask.errors import BudgetError
+from mnemask.memory.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Policy(ABC):
+    """Decides what is kept: a pure function of what is remembered and what is new; no state, only hyper-parameters.
+
+    A subclass is a frozen dataclass with an `update`. Contract, tested for every policy: the result never exceeds the
+    budget, every pinned token is in it unchanged, the inputs stay as they are, and the same inputs give the same result.
+
+    Attributes:
+        write_every: frames from one write to the next.
+        pin: whether tokens of annotated frames are marked as never to be evicted.
+        default_frames: the budget where the user gives none, in frames; None for no limit.
+    """
+
+    write_every: int = 5
+    pin: bool = True
+    default_frames: float | None = 2.0
+
+    @abstractmethod
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns what is kept.
+
+        Args:
+            memory: what is remembered, oldest write first; may be empty.
+            new: the tokens of the frame that is written now.
+            budget: how many tokens may be kept.
+
+        Raises:
+            BudgetError: if what must be kept exceeds the budget.
+        """
+
+
+def keep_best(tokens: Tokens, score: Float[Tensor, " N"], count: int) -> Tokens:
+    """Returns the pinned tokens and the best-scored others, `count` in all, in the order they were in.
+
+    Ties are decided by age, then by position: the older token goes first.
+
+    Raises:
+        BudgetError: if more than `count` tokens are pinned.
+    """
+    excess = len(tokens) - count
+    if excess <= 0:
+        return tokens
+    pinned = int(tokens.pinned.sum())
+    if pinned > count:
+        raise BudgetError(
+            f"{pinned} tokens of annotated frames may not be evicted but there is room for {count}; "
+            "give a larger budget or a policy that does not pin them (thesis)"
+        )
+    # Tokens are in order of writing and of position, and a stable sort keeps that order among equal scores.
+    order = torch.argsort(score.masked_fill(tokens.pinned, torch.inf), stable=True)
+    kept = torch.ones(len(tokens), dtype=torch.bool, device=score.device)
+    kept[order[:excess]] = False
+    return tokens[kept]
+
+
+def admit(new: Tokens, room: int) -> Tokens:
+    """Returns as much of a new frame as there is room for: the cells that objects fill most go in first.
+
+    Raises:
+        BudgetError: if there is no room for its pinned tokens.
+    """
+    return keep_best(new, new.share.sum(0), room)

@@ -1,0 +1,92 @@
+"""Reading the memory: how alike a query and a memory are, and the mixture of values that follows (thesis 3.3.2).
+
+Training and inference call the same equations: training reads every token densely and differentiates, inference
+reads the k most alike in chunks of bounded size.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+Metric = Literal["l2", "dot", "cosine"]
+AFFINITY_BYTES = 8 * 2**20  # of one chunk of queries; fits the caches of a CPU core
+
+
+def key_energy(key: Float[Tensor, "*B N Ck"]) -> Float[Tensor, "*B N"]:
+    """Returns |m|² of each memory key, which the bank keeps so that a read need not compute it."""
+    return key.square().sum(-1)
+
+
+def affinity(
+    query_key: Float[Tensor, "*B P Ck"],
+    memory_key: Float[Tensor, "*B N Ck"],
+    energy: Float[Tensor, "*B N"],
+    metric: Metric = "l2",
+) -> Float[Tensor, "*B P N"]:
+    """Returns how alike each query and each memory are, up to a constant per query.
+
+    l2 (thesis eq. 1): −‖m − q‖² / √Ck = (2 m·q − |m|² − |q|²) / √Ck. The last term is the same for all memories of a
+    query, so the softmax over memories drops it. dot: m·q / √Ck. cosine: m·q / (|m| |q|).
+    """
+    scale = sqrt(query_key.shape[-1])
+    if metric == "cosine":
+        query_key = F.normalize(query_key, dim=-1)
+        return query_key @ F.normalize(memory_key, dim=-1).transpose(-1, -2)
+    product = (query_key / scale) @ memory_key.transpose(-1, -2)
+    if metric == "dot":
+        return product
+    return 2 * product - (energy / scale).unsqueeze(-2)
+
+
+def read_dense(
+    query_key: Float[Tensor, "*B P Ck"],
+    memory_key: Float[Tensor, "*B N Ck"],
+    memory_value: Float[Tensor, "*B N Cv"],
+    metric: Metric = "l2",
+) -> Float[Tensor, "*B P Cv"]:
+    """Returns the softmax-weighted mean of all values at each query; differentiable."""
+    weights = affinity(query_key, memory_key, key_energy(memory_key), metric).softmax(-1)
+    return weights.to(memory_value.dtype) @ memory_value
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a query read.
+
+    Attributes:
+        index: the tokens it chose, most alike first.
+        weight: the softmax weight of each; sums to 1 over k.
+    """
+
+    index: Int64[Tensor, "P k"]
+    weight: Float[Tensor, "P k"]
+
+    def gather(self, value: Float[Tensor, "N Cv"]) -> Float[Tensor, "P Cv"]:
+        """Returns the weighted mean of the chosen values; its cost does not grow with N."""
+        return F.embedding_bag(self.index, value, per_sample_weights=self.weight.to(value.dtype), mode="sum")
+
+
+def read_top_k(
+    query_key: Float[Tensor, "P Ck"],
+    memory_key: Float[Tensor, "N Ck"],
+    energy: Float[Tensor, " N"],
+    k: int,
+    metric: Metric = "l2",
+) -> Reading:
+    """Returns the k most alike memories of each query and their softmax weights.
+
+    Queries go through in chunks, so that no more than AFFINITY_BYTES (or one query's row, if that is longer) are held.
+    """
+    k = min(k, len(memory_key))
+    rows = max(1, AFFINITY_BYTES // (4 * len(memory_key)))
+    best = [
+        torch.topk(affinity(chunk, memory_key, energy, metric), k, dim=-1) for chunk in query_key.split(rows)
+    ]
+    # torch's softmax subtracts the maximum, so large keys do not overflow.
+    weight = torch.cat([values for values, _ in best]).softmax(-1)
+    return Reading(torch.cat([index for _, index in best]), weight)

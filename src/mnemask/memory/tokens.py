@@ -1,0 +1,133 @@
+"""What is remembered. The legend of every tensor shape in the project:
+
+====  =====================================================  ====  ==========================================
+K     objects (rows; the caller's ids live in the tracker)   H W   pixels
+N     tokens in memory                                       h w   cells of stride 16
+P     query cells, P = h·w                                   B     batch, in the network only
+Ck    channels of a key                                      k     memories read per query (top-k)
+Cv    channels of a value
+====  =====================================================  ====  ==========================================
+
+A token is one cell of one past frame: a key that queries are compared with, and a value per object. It carries what a
+memory policy may want to know of it; the bank keeps that up to date at each read.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """N remembered cells, oldest write first.
+
+    Attributes:
+        key: float32.
+        value: per object, in the network's precision; zero where `covers` is False.
+        covers: whether the object existed when the token was written; it reads no other tokens.
+        share: how much of the cell each object filled, 0 to 1.
+        frame: index of the source frame in the video.
+        cell: position in the source frame's h × w grid, row by row.
+        born: the tracker's step at which the token was written.
+        hits: (query, top-k slot) pairs that chose this token since it was written.
+        mass: sum of the softmax weights it was read with.
+        last_hit: step at which a query last chose it; `born` before the first hit.
+        pinned: whether it may never be evicted.
+    """
+
+    key: Float[Tensor, "N Ck"]
+    value: Float[Tensor, "K N Cv"]
+    covers: Bool[Tensor, "K N"]
+    share: Float[Tensor, "K N"]
+    frame: Int64[Tensor, " N"]
+    cell: Int64[Tensor, " N"]
+    born: Int64[Tensor, " N"]
+    hits: Int64[Tensor, " N"]
+    mass: Float[Tensor, " N"]
+    last_hit: Int64[Tensor, " N"]
+    pinned: Bool[Tensor, " N"]
+
+    @classmethod
+    def of_frame(
+        cls,
+        key: Float[Tensor, "P Ck"],
+        value: Float[Tensor, "K P Cv"],
+        share: Float[Tensor, "K P"],
+        *,
+        frame: int,
+        step: int,
+        pinned: Bool[Tensor, " P"],
+    ) -> "Tokens":
+        """Returns the tokens of one frame, not read yet."""
+        cells = torch.arange(len(key), device=key.device)
+        return cls(
+            key=key,
+            value=value,
+            covers=torch.ones(share.shape, dtype=torch.bool, device=key.device),
+            share=share,
+            frame=torch.full_like(cells, frame),
+            cell=cells,
+            born=torch.full_like(cells, step),
+            hits=torch.zeros_like(cells),
+            mass=torch.zeros(len(cells), device=key.device),
+            last_hit=torch.full_like(cells, step),
+            pinned=pinned,
+        )
+
+    def __len__(self) -> int:
+        return self.key.shape[0]
+
+    def __getitem__(self, which: Bool[Tensor, " N"] | Int64[Tensor, " M"]) -> "Tokens":
+        """Returns the chosen tokens, copied."""
+        return self._map(lambda tensor: tensor[which], lambda tensor: tensor[:, which])
+
+    def __add__(self, newer: "Tokens") -> "Tokens":
+        """Returns these tokens followed by newer ones of the same objects."""
+        joined = {
+            field.name: torch.cat(
+                (getattr(self, field.name), getattr(newer, field.name)), dim=int(field.name in PER_OBJECT)
+            )
+            for field in fields(self)
+        }
+        return Tokens(**joined)
+
+    @property
+    def num_objects(self) -> int:
+        """K."""
+        return self.covers.shape[0]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def add_object(self) -> "Tokens":
+        """Returns the tokens with one more row, of an object that none of them covers."""
+        return replace(
+            self, **{name: torch.cat((rows := getattr(self, name), torch.zeros_like(rows[:1]))) for name in PER_OBJECT}
+        )
+
+    def remove_object(self, row: int) -> "Tokens":
+        """Returns the tokens without one object's row."""
+        others = [other for other in range(self.num_objects) if other != row]
+        return replace(self, **{name: getattr(self, name)[others] for name in PER_OBJECT})
+
+    def _map(self, per_token, per_object) -> "Tokens":  # type: ignore[no-untyped-def]
+        return Tokens(
+            **{
+                field.name: (per_object if field.name in PER_OBJECT else per_token)(getattr(self, field.name))
+                for field in fields(self)
+            }
+        )
+
+
+PER_OBJECT = ("value", "covers", "share")
+
+
+def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
+    """Returns the bytes that one token takes in a bank: key, values, and what policies want to know."""
+    per_object = value_channels * value_bytes + 1 + 4  # value, covers, share
+    once = 4 * key_channels + 4 + 5 * 8 + 4 + 1  # key, |key|², five int64, mass, pinned
+    return num_objects * per_object + once

@@ -1,0 +1,172 @@
+"""Weights: where they are, whose they are, and how they get into the network without executing anything."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mnemask.errors import CheckpointError
+from mnemask.model.resnet import fold_batch_norm
+from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
+
+SIZES = {"compact": COMPACT, "paper": PAPER}
+FORMAT = "mnemask-stcn-1"
+
+# STCN's names (left) are ours but for these prefixes.
+STCN_NAMES = {
+    "key_encoder.res2.": "key_encoder.layer1.",
+    "key_proj.key_proj.": "key_projection.",
+    "key_comp.": "key_compression.",
+    "value_encoder.fuser.attention.ChannelGate.mlp.1.": "value_encoder.fuser.attention.squeeze.",
+    "value_encoder.fuser.attention.ChannelGate.mlp.3.": "value_encoder.fuser.attention.excite.",
+    "value_encoder.fuser.attention.SpatialGate.spatial.conv.": "value_encoder.fuser.attention.spatial.",
+    "value_encoder.fuser.": "value_encoder.fuser.",
+    "value_encoder.": "value_encoder.resnet.",
+}
+
+
+def load_model(
+    name: str | Path = "compact", *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+) -> STCN:
+    """Returns a network ready to track.
+
+    Args:
+        name: "compact", whose weights are part of the package, or the path of a checkpoint: a safetensors file of
+            mnemask, or a published STCN file as it is (stcn.pth, s03, s012, or a stage-0 file with 4 input channels).
+        device: "cpu", "cuda", "mps", …; by default CUDA where there is one.
+        dtype: of the convolutions; by default bfloat16 where the processor computes in it, else float32. Keys and
+            distances are always float32.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, foreign, or carries code; every misfitting tensor is named.
+    """
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    config, state = read_checkpoint(packaged_weights(str(name)) or Path(name))
+    with torch.device("meta"):
+        model = STCN(config)
+    check_state(model, state, str(name))
+    model.load_state_dict(state, assign=True)
+    model = model.to(chosen, dtype or preferred_dtype(chosen)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.key_projection.float()
+    return model.eval().requires_grad_(False)
+
+
+def packaged_weights(name: str) -> Path | None:
+    """Returns the file of a named model, None where `name` is a path."""
+    if name not in SIZES:
+        return None
+    path = Path(str(files("mnemask.model") / "weights" / f"{name}.safetensors"))
+    if not path.exists():
+        raise CheckpointError(
+            f"model {name!r} has no weights in this package; give the path of a checkpoint, for paper that of a "
+            "published STCN file (stcn.pth)"
+        )
+    return path
+
+
+def preferred_dtype(device: torch.device) -> torch.dtype:
+    """Returns bfloat16 where it is computed natively (AMX, AVX512-BF16, recent GPUs), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
+
+
+def read_checkpoint(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
+    """Returns the network's sizes and its tensors, float32, with our names and without BatchNorm."""
+    if not path.is_file():
+        raise CheckpointError(
+            f"weights {str(path)!r} are not a file; give one of {', '.join(SIZES)} or the path of a checkpoint"
+        )
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
+        return _read_safetensors(path)
+    return PAPER, from_stcn(_read_pickled(path), path)
+
+
+def _read_safetensors(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"weights {str(path)!r} are damaged ({error}); fetch them again") from error
+    if metadata.get("format") == FORMAT:
+        for config in SIZES.values():
+            if json.loads(metadata["config"]) == json.loads(json.dumps(asdict(config))):
+                return config, {name: value.float() for name, value in state.items()}
+    if "key_comp.weight" in state:
+        return PAPER, from_stcn(state, path)
+    raise CheckpointError(
+        f"weights {str(path)!r} hold {len(state)} tensors but are neither mnemask's (format {FORMAT}) nor STCN's; "
+        "give a file written by mnemask or a published STCN checkpoint"
+    )
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # On hostile or damaged bytes the restricted unpickler raises whatever its stack machine runs into.
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"weights {str(path)!r} cannot be read without executing code, or are damaged ({reason[:120]}); "
+            "give a plain state dict or a safetensors file"
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise CheckpointError(f"weights {str(path)!r} are not a state dict of named tensors; save model.state_dict()")
+    return state
+
+
+def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Returns a published STCN state dict with our names, BatchNorm folded, 4 input channels made 5.
+
+    Stage-0 files know no other objects; STCN's own evaluation gives that channel zero weights.
+    """
+    if "key_comp.weight" not in state:
+        raise CheckpointError(
+            f"weights {str(path)!r} hold {len(state)} tensors such as {next(iter(state), 'none')!r} but no "
+            "key_comp.weight, so they are not STCN's; give a published STCN checkpoint"
+        )
+    renamed = {}
+    for name, value in fold_batch_norm(state).items():
+        if not name.endswith("num_batches_tracked"):
+            prefix = next((prefix for prefix in STCN_NAMES if name.startswith(prefix)), "")
+            renamed[STCN_NAMES.get(prefix, "") + name.removeprefix(prefix)] = value.float()
+    first = renamed.get("value_encoder.resnet.conv1.weight")
+    if first is not None and first.ndim == 4 and first.shape[1] == 4:
+        renamed["value_encoder.resnet.conv1.weight"] = torch.cat((first, torch.zeros_like(first[:, :1])), dim=1)
+    return renamed
+
+
+def check_state(model: STCN, state: Mapping[str, Tensor], name: str) -> None:
+    """Raises CheckpointError, naming every tensor that is missing, unexpected, of another shape or not finite."""
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    faults = [f"missing {key} {shape}" for key, shape in expected.items() if key not in found]
+    faults += [f"unexpected {key} {shape}" for key, shape in found.items() if key not in expected]
+    faults += [
+        f"{key} is {found[key]}, expected {shape}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    faults += [f"{key} is not finite" for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if faults:
+        raise CheckpointError(f"weights {name!r} do not fit the network: {'; '.join(faults)}")
+
+
+def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, note: str = "") -> None:
+    """Writes the weights as safetensors, atomically: there whole or not at all."""
+    metadata = {"format": FORMAT, "config": json.dumps(asdict(model.config)), "note": note}
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    save_file({name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}, temporary, metadata)
+    temporary.replace(path)

@@ -1,0 +1,51 @@
+"""Between a frame of any size and what the network sees: resize, normalise, pad, and back."""
+
+import torch
+from jaxtyping import Float, Real
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnemask.model.stcn import STRIDE
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def working_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
+    """Returns the height and width at which a frame is processed: its short side made `short_side` pixels."""
+    if short_side is None or min(size) == short_side:
+        return size
+    scale = short_side / min(size)
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def padding(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Returns (left, right, top, bottom): zeros up to a multiple of the stride, the smaller half first (STCN)."""
+    vertical, horizontal = (-size[0]) % STRIDE, (-size[1]) % STRIDE
+    return horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2
+
+
+def normalize(image: Real[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
+    """Returns RGB of 0 to 255 with ImageNet's mean and standard deviation taken out."""
+    mean = torch.tensor(IMAGENET_MEAN, device=image.device)[:, None, None]
+    std = torch.tensor(IMAGENET_STD, device=image.device)[:, None, None]
+    return (image.float() / 255 - mean) / std
+
+
+def resize(planes: Float[Tensor, "C H W"], size: tuple[int, int]) -> Float[Tensor, "C h w"]:
+    """Returns the planes at another size: bilinear, antialiased where it shrinks."""
+    if planes.shape[1:] == size:
+        return planes
+    shrinks = size[0] < planes.shape[1]
+    return F.interpolate(planes[None], size=size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
+
+
+def pad(planes: Float[Tensor, "C H W"]) -> Float[Tensor, "C Hp Wp"]:
+    """Returns the planes in a frame of zeros, sides multiples of the stride."""
+    return F.pad(planes, padding((planes.shape[1], planes.shape[2])))
+
+
+def unpad(planes: Float[Tensor, "C Hp Wp"], size: tuple[int, int]) -> Float[Tensor, "C H W"]:
+    """Returns the `size` that `pad` had framed."""
+    left, _, top, _ = padding(size)
+    return planes[:, top : top + size[0], left : left + size[1]]

@@ -1,0 +1,103 @@
+"""An image file as plain pixels, checked from its header before anything is decoded."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8, UInt16
+from PIL import Image
+
+from mnemask.errors import MaskError
+
+MAX_SIDE = 16_384
+MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RawMask:
+    """The pixels of an image file.
+
+    Attributes:
+        pixels: palette indices, grey levels or, where the file has colours, RGB; 0 where it is transparent.
+        opaque: where it is not transparent; None for a file without transparency.
+        lossy: whether the file's compression changes values.
+    """
+
+    pixels: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]
+    opaque: Bool[np.ndarray, "H W"] | None
+    lossy: bool
+
+
+def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
+    """Returns the pixels of an image of `size` (height, width); raises MaskError for anything else."""
+    with _open(Path(path)) as image:
+        _check_size(path, image.size, size)
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise for damaged data
+            raise MaskError(f"mask {path} is damaged or cut short ({error}); export it again") from error
+        return _plain_pixels(image, path)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            return Image.open(path)  # reads the header only
+    except Image.DecompressionBombError as error:
+        raise MaskError(f"mask {path} is larger than {MAX_PIXELS // 10**6} megapixels; scale it down") from error
+    except FileNotFoundError as error:
+        raise MaskError(f"mask {path} does not exist") from error
+    except Image.UnidentifiedImageError as error:
+        raise MaskError(f"mask {path} is not an image that can be read; export it as PNG") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MaskError(f"mask {path} cannot be read: {error}") from error
+
+
+def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] | None) -> None:
+    width, height = found
+    if max(found) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise MaskError(
+            f"mask {path} is {width}x{height}, larger than {MAX_SIDE} a side or {MAX_PIXELS // 10**6} megapixels; "
+            "scale it down"
+        )
+    if size is not None and (height, width) != size:
+        raise MaskError(
+            f"mask {path} is {width}x{height} but the video is {size[1]}x{size[0]}; export it at the video's size, "
+            "or resize it with nearest neighbour"
+        )
+
+
+def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
+    lossy = image.format in ("JPEG", "MPO")
+    opaque = None
+    if image.mode == "1":
+        pixels = np.asarray(image.convert("L"))
+    elif image.mode in ("L", "P") and not _is_picture_palette(image):
+        pixels = np.asarray(image)
+    elif image.mode.startswith("I"):
+        wide = np.asarray(image)
+        if wide.min() < 0 or wide.max() > 65_535:
+            raise MaskError(f"mask {path} has values from {wide.min()} to {wide.max()}; ids go from 1 to 65535")
+        pixels = wide.astype(np.uint16)
+    elif image.mode == "F":
+        raise MaskError(f"mask {path} holds fractions; ids are whole numbers: export it as 8-bit PNG")
+    else:
+        rgba = np.asarray(image.convert("RGBA"))
+        has_alpha = image.mode.endswith(("A", "a"))
+        opaque = rgba[..., 3] > 127 if has_alpha else None
+        pixels = rgba[..., :3] if opaque is None else np.where(opaque[..., None], rgba[..., :3], 0).astype(np.uint8)
+        # A grey JPEG decodes to channels that differ by rounding.
+        if int(np.ptp(pixels, axis=2).max()) <= (2 if lossy else 0):
+            pixels = pixels[..., 0]
+    return RawMask(np.ascontiguousarray(pixels), opaque, lossy)
+
+
+def _is_picture_palette(image: Image.Image) -> bool:
+    """Returns whether the palette's black is not its first colour, so that the indices cannot be ids."""
+    if image.mode != "P":
+        return False
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = np.unique(np.asarray(image))
+    used = used[used < len(colours)]
+    return bool(colours[0].any() and not colours[used].any(axis=1).all())

@@ -1,0 +1,76 @@
+"""The small values that travel between the parts: a frame in, masks out, numbers about the memory."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int32, UInt8
+from torch import Tensor
+
+from mnemask.errors import FrameError, ObjectIdError
+
+MAX_OBJECT_ID = 65_535
+
+
+def check_object_id(object_id: int) -> int:
+    """Returns the id, or raises ObjectIdError unless it is a whole number from 1 to 65535."""
+    if isinstance(object_id, bool) or not isinstance(object_id, int) or not 1 <= object_id <= MAX_OBJECT_ID:
+        raise ObjectIdError(
+            f"object id {object_id!r} is not a whole number from 1 to {MAX_OBJECT_ID}; 0 is the background"
+        )
+    return object_id
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a video.
+
+    Attributes:
+        image: RGB, values 0 to 255.
+        index: position in the video, from 0.
+        seconds: presentation time, None where the source has none (a folder of images).
+        name: what output files of this frame are called, without a suffix.
+    """
+
+    image: UInt8[Tensor, "3 H W"]
+    index: int
+    seconds: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.uint8:
+            raise FrameError(
+                f"frame {self.index} is {self.image.dtype} of shape {tuple(self.image.shape)}; "
+                "expected torch.uint8 RGB of shape (3, height, width)"
+            )
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.index:05d}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[1], self.image.shape[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Who is where in one frame.
+
+    Attributes:
+        labels: the caller's object id at each pixel, 0 for the background.
+        probs: probability of each class, background first, then the objects in the order of `object_ids`; sums to 1.
+        object_ids: the caller's ids.
+        index: the frame's position in the video.
+        name: the frame's name, used by writers.
+    """
+
+    labels: Int32[Tensor, "H W"]
+    probs: Float[Tensor, "K+1 H W"]
+    object_ids: tuple[int, ...]
+    index: int = 0
+    name: str = ""
+
+    def of(self, object_id: int) -> Tensor:
+        """Returns the bool mask [H W] of one object; raises ObjectIdError for an id that is not tracked."""
+        if object_id not in self.object_ids:
+            raise ObjectIdError(f"object id {object_id} is not tracked; tracked are {list(self.object_ids)}")
+        return self.labels == object_id

@@ -1,0 +1,63 @@
+"""Whether a video ended or broke off: what its header promises against what came."""
+
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+# An audio packet or the rounding of a header may be missing without a picture missing.
+_SLACK_SECONDS = 0.1
+
+
+def promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    """Returns how long the header says that the longest stream lasts; None for formats in which it is a guess."""
+    if container.format.name == "avi":
+        return float(stream.frames / stream.average_rate) if stream.average_rate else None
+    if "matroska" in container.format.name or "mov" in container.format.name:
+        return container.duration / av.time_base if container.duration else None
+    return None
+
+
+class Progress:
+    """How far a video has been read.
+
+    Time is compared, not the number of frames: edit lists hide frames that the header counts, and a Matroska header
+    counts none. Packets of every stream are seen, since the promised duration is that of the longest.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        rate = stream.average_rate or stream.guessed_rate
+        self.num_frames = 0
+        self.cut = False
+        self._promised = promised_seconds(container, stream)
+        self._num_promised = stream.frames or (self._promised and rate and round(self._promised * rate)) or None
+        self._start = (container.start_time or 0) / av.time_base
+        self._reached = self._start
+        self._longest_gap = float(1 / rate) if rate else 0.0
+        self._last_seconds: float | None = None
+
+    def add_packet(self, packet: Packet) -> None:
+        """Notes that this much of the file came whole."""
+        if packet.pts is not None:
+            time_base = packet.time_base or Fraction(1)
+            self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * time_base))
+
+    def add_frame(self, seconds: float | None) -> None:
+        """Notes that one more frame came."""
+        self.num_frames += 1
+        if seconds is not None and self._last_seconds is not None:
+            self._longest_gap = max(self._longest_gap, seconds - self._last_seconds)
+        self._last_seconds = seconds
+
+    def broke_off(self) -> bool:
+        """Returns whether frames are missing at the end, by more than what an uneven frame rate explains."""
+        if self.cut or self._promised is None:
+            return self.cut
+        missing = self._promised - (self._reached - self._start)
+        return missing > max(2 * self._longest_gap, _SLACK_SECONDS)
+
+    def __str__(self) -> str:
+        of = f" of {self._num_promised}" if self._num_promised else ""
+        return f"{self.num_frames}{of} frames"

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.datasets.davis import DavisSequences, read_annotation
+from mnemask.errors import InputError, MaskError
+
+DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
+
+LABELS = np.kron(np.array([[0, 1], [2, 255]]), np.ones((5, 8), int)).astype(np.uint8)
+
+
+def save(path, labels, palette=True):
+    image = Image.fromarray(labels)
+    if palette:
+        image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *[9] * 759])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    """DAVIS with the sequences "bear" (3 frames) and "dogs" (4 frames)."""
+    for name, num_frames in (("bear", 3), ("dogs", 4)):
+        for index in range(num_frames):
+            save(tmp_path / f"Annotations/480p/{name}/{index:05d}.png", LABELS)
+            frame = tmp_path / f"JPEGImages/480p/{name}/{index:05d}.jpg"
+            frame.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 10)).save(frame)
+    for year in ("2016", "2017"):
+        (tmp_path / "ImageSets" / year).mkdir(parents=True)
+        (tmp_path / "ImageSets" / year / "val.txt").write_text("dogs\nbear\n")
+    return tmp_path
+
+
+def test_sequences_come_in_the_order_of_the_list_with_their_files_in_order(root):
+    sequences = DavisSequences(root)
+    assert sequences.names == ("dogs", "bear")
+    assert len(sequences) == 2
+    dogs, bear = sequences
+    assert dogs == sequences["dogs"]
+    assert [path.name for path in dogs.frames] == [f"{index:05d}.jpg" for index in range(4)]
+    assert [path.name for path in bear.annotations] == [f"{index:05d}.png" for index in range(3)]
+
+
+def test_the_first_mask_has_the_ids_of_2017_and_one_object_in_2016(root):
+    of_2017 = DavisSequences(root, year=2017)["bear"].first_mask()
+    np.testing.assert_array_equal(of_2017, np.where(LABELS == 255, 0, LABELS))
+    np.testing.assert_array_equal(DavisSequences(root, year=2016)["bear"].first_mask(), LABELS > 0)
+    assert of_2017.dtype == np.uint8
+
+
+def test_truths_come_one_by_one_as_they_are_stored(root):
+    truths = DavisSequences(root)["dogs"].truths()
+    np.testing.assert_array_equal(next(truths), LABELS)
+    assert len(list(truths)) == 3
+
+
+def test_a_list_of_files_names_each_sequence_once(root):
+    (root / "ImageSets/2016/val.txt").unlink()
+    lines = [f"/JPEGImages/480p/bear/{i:05d}.jpg /Annotations/480p/bear/{i:05d}.png" for i in range(3)]
+    (root / "ImageSets/480p").mkdir()
+    (root / "ImageSets/480p/val.txt").write_text("\n".join(lines))
+    assert DavisSequences(root, year=2016).names == ("bear",)
+
+
+def test_test_subsets_need_only_the_first_mask(root):
+    (root / "ImageSets/2017/test-dev.txt").write_text("dogs")
+    for path in sorted((root / "Annotations/480p/dogs").iterdir())[1:]:
+        path.unlink()
+    (sequence,) = DavisSequences(root, subset="test-dev")
+    assert len(sequence.frames) == 4
+    assert len(sequence.annotations) == 1
+    (root / "Annotations/480p/dogs/00000.png").rename(root / "Annotations/480p/dogs/00002.png")
+    with pytest.raises(InputError, match="dogs .* no mask of its first frame 00000"):
+        DavisSequences(root, subset="test-dev")
+
+
+def test_a_folder_that_is_not_davis_is_told_what_was_expected_where(tmp_path):
+    with pytest.raises(InputError, match=r"no folder .*JPEGImages.480p; .* davischallenge\.org"):
+        DavisSequences(tmp_path)
+
+
+def test_a_missing_list_names_both_places(root):
+    with pytest.raises(InputError, match=r"'trian'.*2017.trian\.txt.*480p.trian\.txt.*davischallenge\.org"):
+        DavisSequences(root, subset="trian")
+    (root / "ImageSets/2017/val.txt").write_text("\n")
+    with pytest.raises(InputError, match=r"val\.txt is empty"):
+        DavisSequences(root)
+
+
+def test_half_a_download_names_the_first_file_that_lacks_its_partner(root):
+    (root / "Annotations/480p/dogs/00002.png").unlink()
+    with pytest.raises(InputError, match=r"dogs .* incomplete: 4 frames .* 3 masks .* partner 00002; .*davischallenge"):
+        DavisSequences(root)
+    for path in (root / "JPEGImages/480p/dogs").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"no \.jpg files in .*dogs"):
+        DavisSequences(root)
+
+
+def test_an_unknown_sequence_or_year_is_refused(root):
+    with pytest.raises(InputError, match="'cat' .* dogs, bear"):
+        DavisSequences(root)["cat"]
+
+
+def test_palette_and_greyscale_masks_give_the_stored_labels(tmp_path):
+    for palette in (True, False):
+        found = read_annotation(save(tmp_path / f"{palette}.png", LABELS, palette))
+        np.testing.assert_array_equal(found, LABELS)
+        assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_grey_saved_as_colour_is_still_a_mask(tmp_path, mode):
+    Image.fromarray(LABELS).convert(mode).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "mask.png"), LABELS)
+
+
+def test_two_valued_and_16_bit_masks_are_read(tmp_path):
+    Image.fromarray(LABELS > 0).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "bits.png"), LABELS > 0)
+    Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "deep.png"), LABELS)
+
+
+def test_colours_are_refused_because_they_name_no_object(tmp_path):
+    image = Image.open(save(tmp_path / "mask.png", LABELS)).convert("RGB")
+    image.save(tmp_path / "mask.png")
+    with pytest.raises(MaskError, match=r"mask\.png is an image of mode RGB"):
+        read_annotation(tmp_path / "mask.png")
+
+
+def test_files_that_are_no_masks_are_refused_by_name(tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
+    whole = save(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 255, (90, 90), np.uint8)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.png").touch()
+    for name in ("text.png", "cut.png", "empty.png"):
+        with pytest.raises(MaskError, match=rf"{name} cannot be read as a mask"):
+            read_annotation(tmp_path / name)
+    with pytest.raises(MaskError, match=r"no mask .*absent\.png"):
+        read_annotation(tmp_path / "absent.png")
+    with pytest.raises(MaskError, match="cannot be read"):
+        read_annotation(tmp_path)
+
+
+@pytest.mark.shared
+def test_the_real_davis_2016_opens():
+    if not DAVIS.is_dir():
+        pytest.skip("DAVIS is not at hand")
+    sequences = DavisSequences(DAVIS, year=2016)
+    assert "bmx-trees" in sequences.names
+    for sequence in sequences:
+        mask = sequence.first_mask()
+        assert mask.shape == (480, 854)
+        assert set(np.unique(mask)) == {0, 1}

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_data import draw_photographs
+
+from mnemask.datasets.static import SetRule, StaticImages, choose_objects
+from mnemask.errors import FrameError, InputError, MaskError
+
+
+def drawn_mask() -> np.ndarray:
+    mask = np.full((100, 100), 3, np.uint8)
+    mask[20:50, 20:50] = 1
+    mask[60:62, 10:90] = 2
+    return mask
+
+
+def test_segments_that_are_background_or_slivers_are_no_objects() -> None:
+    for seed in range(10):
+        chosen = choose_objects(np.random.default_rng(seed), drawn_mask(), SetRule(kind="segments"), 2)
+        assert [np.count_nonzero(mask) for mask in chosen] == [900]
+
+
+def test_parts_are_one_object_in_a_set_whose_union_is_the_object() -> None:
+    mask = np.where(drawn_mask() == 3, 0, drawn_mask()).astype(np.uint8)
+    chosen = choose_objects(np.random.default_rng(0), mask, SetRule(kind="union"), 2)
+    assert len(chosen) == 1
+    assert not (~chosen[0] & (mask > 0)).any()
+
+
+def test_instances_do_not_overlap_and_specks_are_left_out() -> None:
+    mask = drawn_mask()
+    mask[mask > 1] = 0
+    mask[70:95, 60:90] = 7
+    mask[0:3, 0:3] = 9
+    counts = set()
+    for seed in range(20):
+        chosen = choose_objects(np.random.default_rng(seed), mask, SetRule(), 2)
+        counts.add(len(chosen))
+        assert (np.sum(chosen, axis=0) <= 1).all()
+        assert all(np.count_nonzero(one) >= 700 for one in chosen)
+    assert counts == {1, 2}
+
+
+def test_a_cut_out_holds_the_object_and_fades_at_its_edge(tmp_path: Path) -> None:
+    draw_photographs(tmp_path, ("discs",))
+    images = StaticImages(tmp_path / "static")
+    cut_out = images.draw_cut_out(np.random.default_rng(0))
+    assert cut_out.area > 500
+    assert not cut_out.pixels[[0, -1], :, 3].any()
+    assert not cut_out.pixels[:, [0, -1], 3].any()
+
+
+def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
+    draw_photographs(tmp_path, ("discs",), 1)
+    folder = tmp_path / "static" / "discs"
+    (folder / "images" / "0000.jpg").write_bytes(b"not a picture")
+    with pytest.raises(FrameError, match=r"0000\.jpg is not a readable picture"):
+        StaticImages(tmp_path / "static").draw_image(np.random.default_rng(0))
+    (folder / "masks" / "0000.png").write_bytes(b"not a mask")
+    with pytest.raises(MaskError, match=r"0000\.png is not a readable mask"):
+        StaticImages(tmp_path / "static").draw_cut_out(np.random.default_rng(0))
+    (folder / "masks" / "0000.png").unlink()
+    with pytest.raises(InputError, match=r"has no mask; expected .*0000\.png"):
+        StaticImages(tmp_path / "static")

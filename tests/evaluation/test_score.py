@@ -1,0 +1,172 @@
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.errors import InputError, MaskError
+from mnemask.evaluation.score import format_table, score_folder, score_sequence
+
+DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
+
+
+def clip(num_frames=6, shift=0):
+    video = []
+    for t in range(num_frames):
+        labels = np.zeros((60, 80), np.uint8)
+        labels[5:25, 5 + 3 * t + shift : 25 + 3 * t + shift] = 1
+        labels[35:50, 30 + t : 55 + t] = 2
+        video.append(labels)
+    return video
+
+
+def write(folder, video, first=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, labels in enumerate(video, first):
+        image = Image.fromarray(labels)
+        image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        image.save(folder / f"{index:05d}.png")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Truth and predictions of "cars" and "dogs"; object 1 of the predicted dogs is 4 pixels off."""
+    for name, shift in (("cars", 0), ("dogs", 4)):
+        write(tmp_path / "truth" / name, clip())
+        write(tmp_path / "predicted" / name, clip(shift=shift))
+    return tmp_path / "truth", tmp_path / "predicted"
+
+
+def test_folders_score_as_their_frames_in_memory_do(folders):
+    report = score_folder(*folders)
+    cars, dogs = report.by_sequence.values()
+    assert [score.j_and_f for score in cars] == [1.0, 1.0]
+    assert dogs == score_sequence(clip(), clip(shift=4), name="dogs").objects
+    assert dogs[0].region.mean == pytest.approx(16 / 24)
+    assert report.notes == ()
+    assert report.protocol == "davis2017"
+
+
+def test_one_sequence_may_be_given_by_its_own_folders(folders):
+    truth, predicted = folders
+    report = score_folder(truth / "dogs", predicted / "dogs")
+    assert report.by_sequence.keys() == {"dogs"}
+    assert report.objects == score_folder(*folders, sequences=["dogs"]).objects
+
+
+def test_all_labels_are_one_object_in_davis2016(folders):
+    report = score_folder(*folders, protocol="davis2016")
+    assert [(score.sequence, score.object_id) for score in report.objects] == [("cars", 1), ("dogs", 1)]
+
+
+def test_sequences_without_a_partner_are_noted(folders, tmp_path):
+    write(tmp_path / "truth" / "unseen", clip())
+    write(tmp_path / "predicted" / "extra", clip())
+    report = score_folder(*folders)
+    assert list(report.by_sequence) == ["cars", "dogs"]
+    first, second = report.notes
+    assert "truth and not in these numbers: extra" in first
+    assert "predicted and not in these numbers: unseen" in second
+    assert score_folder(*folders, sequences=["dogs"]).notes == ()
+
+
+def test_predictions_of_frames_that_are_not_annotated_do_not_matter(folders):
+    truth, predicted = folders
+    for index in (1, 3):
+        (truth / "cars" / f"{index:05d}.png").unlink()
+    (predicted / "cars" / "._00000.png").write_text("left by another system")
+    report = score_folder(truth, predicted, sequences=["cars"])
+    assert len(report.objects[0].region_frames) == 2
+
+
+def test_frames_follow_in_the_order_of_their_numbers(tmp_path):
+    truths = clip(12)
+    for folder in ("truth", "predicted"):
+        write(tmp_path / folder, truths)
+        for path in list((tmp_path / folder).iterdir()):
+            path.rename(path.with_name(f"frame{int(path.stem)}.png"))
+    Image.fromarray(np.zeros((60, 80), np.uint8)).save(tmp_path / "predicted" / "frame11.png")  # the last one
+    assert score_folder(tmp_path / "truth", tmp_path / "predicted").j_and_f == 1
+
+
+def test_a_missing_prediction_is_named(folders):
+    (folders[1] / "dogs" / "00003.png").unlink()
+    with pytest.raises(InputError, match=r"dogs in .* lack 1 of 6 annotated frames, first 00003\.png"):
+        score_folder(*folders)
+
+
+def test_predictions_of_another_size_are_named_with_both_sizes(folders):
+    write(folders[1] / "dogs", [labels[::2, ::2] for labels in clip()])
+    with pytest.raises(MaskError, match=r"dogs, frame 00000\.png: the prediction is 30x40 .* 60x80"):
+        score_folder(*folders)
+
+
+def test_a_file_that_is_no_mask_is_named(folders):
+    Image.new("RGB", (80, 60), (9, 99, 0)).save(folders[1] / "cars" / "00002.png")
+    with pytest.raises(MaskError, match=r"00002\.png is an image of mode RGB"):
+        score_folder(*folders)
+
+
+def test_folders_without_a_common_sequence_are_refused(folders):
+    truth, predicted = folders
+    (predicted / "cars").rename(predicted / "car")
+    shutil.rmtree(predicted / "dogs")
+    with pytest.raises(InputError, match="no sequence is in both folders: .* has cars, dogs, .* has car"):
+        score_folder(truth, predicted)
+    with pytest.raises(InputError, match="predicted has no sequence 'dogs'; it has car"):
+        score_folder(truth, predicted, sequences=["dogs"])
+
+
+def test_one_sequence_against_many_is_refused(folders):
+    truth, predicted = folders
+    with pytest.raises(InputError, match="dogs holds the masks of one sequence"):
+        score_folder(truth, predicted / "dogs")
+    with pytest.raises(InputError, match="no names of sequences"):
+        score_folder(truth / "dogs", predicted / "dogs", sequences=["dogs"])
+
+
+def test_folders_without_masks_are_refused_with_the_reason(tmp_path, folders):
+    with pytest.raises(InputError, match="no folder .*absent"):
+        score_folder(folders[0], tmp_path / "absent")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=r"no masks in .*photos, neither \*\.png nor SEQUENCE/\*\.png$"):
+        score_folder(folders[0], tmp_path / "photos")
+    Image.new("L", (80, 60)).save(tmp_path / "photos" / "00000.jpg")
+    with pytest.raises(InputError, match=r"00000\.jpg cannot be one, since masks are PNG"):
+        score_folder(folders[0], tmp_path / "photos")
+
+
+def test_the_table_has_a_header_a_row_for_each_and_the_overall_mean(folders):
+    header, cars, dogs, overall = format_table(score_folder(*folders))
+    assert header == ("name", "J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
+    assert cars == ("cars", "100.0", "100.0", "100.0", "0.0", "100.0", "100.0", "0.0")
+    assert dogs[:4] == ("dogs", dogs[1], "83.3", "100.0")
+    assert overall[0] == "all"
+    assert overall[2] == "91.7"
+    assert [row[0] for row in format_table(score_folder(*folders), per="object")[1:-1]] == [
+        "cars_1",
+        "cars_2",
+        "dogs_1",
+        "dogs_2",
+    ]
+
+
+def test_a_decay_that_does_not_exist_is_a_dash():
+    report = score_sequence(clip(5) * 60, clip(5) * 60, official_decay=True)
+    assert format_table(report)[-1][4] == "-"
+
+
+@pytest.mark.shared
+def test_real_masks_three_pixels_off_keep_their_boundary_and_lose_region(tmp_path):
+    if not DAVIS.is_dir():
+        pytest.skip("DAVIS is not at hand")
+    truth = DAVIS / "Annotations/480p/drift-chicane"
+    for path in truth.iterdir():
+        labels = np.asarray(Image.open(path))
+        moved = cv2.warpAffine(labels, np.float32([[1, 0, 3], [0, 1, 3]]), labels.shape[::-1], flags=cv2.INTER_NEAREST)
+        Image.fromarray(moved).save(tmp_path / path.name)
+    report = score_folder(truth, tmp_path, protocol="davis2016")
+    assert report.boundary.mean > 0.999
+    assert 0.8 < report.region.mean < 0.85
