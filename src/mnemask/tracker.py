@@ -86,7 +86,7 @@ class Tracker:
         probs = self._segment(features)
         before = self.objects.ids, self.memory.tokens
         if given:
-            probs = self._merge(probs, given, image.shape[-2:])
+            probs = self._merge(probs, given, frame.size)
         aggregated = soft_aggregate(probs)
         if given or (len(self.objects) and self.steps - self.last_write >= self.policy.write_every):
             try:
@@ -143,16 +143,19 @@ class Tracker:
         return self.model.decode(planes, features)[0].sigmoid()
 
     def _merge(
-        self, probs: Float[Tensor, "K Hp Wp"], given: dict[int, Bool[Tensor, "H W"]], padded: torch.Size
+        self,
+        probs: Float[Tensor, "K Hp Wp"],
+        given: dict[int, Bool[Tensor, "H W"]],
+        frame_size: tuple[int, int],
     ) -> Float[Tensor, "K2 Hp Wp"]:
         """Returns the probabilities with the given masks in place; the other objects give way to them."""
         for object_id in given:
             if object_id not in self.objects:
                 self.objects.add(object_id)
                 self.memory.add_object()
-        merged = probs.new_zeros((len(self.objects), *padded))
+        merged = probs.new_zeros((len(self.objects), *probs.shape[1:]))
         merged[: len(probs)] = probs
-        size = geometry.working_size(next(iter(given.values())).shape, self.short_side)
+        size = geometry.working_size(frame_size, self.short_side)
         masks = geometry.pad(geometry.resize(torch.stack(list(given.values())).float(), size))
         merged *= 1 - masks.amax(0)
         merged[[self.objects.row(object_id) for object_id in given]] = masks

@@ -75,7 +75,7 @@ def test_test_subsets_need_only_the_first_mask(root):
     assert len(sequence.frames) == 4
     assert len(sequence.annotations) == 1
     (root / "Annotations/480p/dogs/00000.png").rename(root / "Annotations/480p/dogs/00002.png")
-    with pytest.raises(InputError, match="dogs .* no mask of its first frame 00000"):
+    with pytest.raises(InputError, match=r"dogs .* no mask of its first frame 00000"):
         DavisSequences(root, subset="test-dev")
 
 
@@ -103,8 +103,10 @@ def test_half_a_download_names_the_first_file_that_lacks_its_partner(root):
 
 
 def test_an_unknown_sequence_or_year_is_refused(root):
-    with pytest.raises(InputError, match="'cat' .* dogs, bear"):
+    with pytest.raises(InputError, match=r"'cat' .* dogs, bear"):
         DavisSequences(root)["cat"]
+    with pytest.raises(InputError, match=r"DAVIS of 2018 .* use 2016 or 2017"):
+        DavisSequences(root, year=2018)
 
 
 def test_palette_and_greyscale_masks_give_the_stored_labels(tmp_path):

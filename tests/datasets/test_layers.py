@@ -10,10 +10,10 @@ SIZE = 80
 
 
 def disc(radius: int = 20) -> np.ndarray:
-    """A white disc with a soft edge."""
+    """A white disc with a soft edge; its colours are multiplied with its opacity."""
     y, x = np.mgrid[-radius - 3 : radius + 4, -radius - 3 : radius + 4]
-    opacity = np.clip((radius - np.hypot(y, x)) * 100 + 128, 0, 255)
-    return np.dstack([np.full((*opacity.shape, 3), 255), opacity]).astype(np.uint8)
+    opacity = np.clip((radius - np.hypot(y, x)) * 60 + 128, 0, 255)
+    return np.repeat(opacity.astype(np.uint8)[..., None], 4, 2)
 
 
 def still(pixels: np.ndarray, label: int, at: tuple[float, float], **change: object) -> Layer:

@@ -113,7 +113,7 @@ def test_folders_without_a_common_sequence_are_refused(folders):
     truth, predicted = folders
     (predicted / "cars").rename(predicted / "car")
     shutil.rmtree(predicted / "dogs")
-    with pytest.raises(InputError, match="no sequence is in both folders: .* has cars, dogs, .* has car"):
+    with pytest.raises(InputError, match=r"no sequence is in both folders: .* has cars, dogs, .* has car"):
         score_folder(truth, predicted)
     with pytest.raises(InputError, match="predicted has no sequence 'dogs'; it has car"):
         score_folder(truth, predicted, sequences=["dogs"])
@@ -128,7 +128,7 @@ def test_one_sequence_against_many_is_refused(folders):
 
 
 def test_folders_without_masks_are_refused_with_the_reason(tmp_path, folders):
-    with pytest.raises(InputError, match="no folder .*absent"):
+    with pytest.raises(InputError, match=r"no folder .*absent"):
         score_folder(folders[0], tmp_path / "absent")
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match=r"no masks in .*photos, neither \*\.png nor SEQUENCE/\*\.png$"):

@@ -44,14 +44,14 @@ def test_j_does_not_change_the_masks(data):
 
 
 def test_masks_of_two_sizes_are_refused_with_both_sizes():
-    with pytest.raises(MaskError, match="prediction is 4x5 .* truth is 5x4"):
+    with pytest.raises(MaskError, match=r"prediction is 4x5 .* truth is 5x4"):
         check_pair(np.zeros((4, 5), bool), np.zeros((5, 4), bool))
     with pytest.raises(MaskError, match="void is 2x2"):
         check_pair(np.zeros((4, 5), bool), np.zeros((4, 5), bool), np.zeros((2, 2), bool))
 
 
 def test_labels_are_refused_where_a_mask_is_expected():
-    with pytest.raises(MaskError, match="prediction is uint8 .* bool"):
+    with pytest.raises(MaskError, match=r"prediction is uint8 .* bool"):
         check_pair(np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool))
     with pytest.raises(MaskError, match="truth is bool of shape"):
         check_pair(np.zeros((4, 5), bool), np.zeros((1, 4, 5), bool))

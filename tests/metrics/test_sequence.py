@@ -133,7 +133,7 @@ def test_ids_that_the_truth_never_has_are_refused():
 
 def test_a_255_mask_scored_by_davis2017_is_told_about_davis2016():
     masks = [np.where(labels > 0, 255, 0).astype(np.uint8) for labels in clip()]
-    with pytest.raises(InputError, match="shows no object in its 6 frames .* davis2016"):
+    with pytest.raises(InputError, match=r"shows no object in its 6 frames .* davis2016"):
         score_sequence(masks, masks)
 
 
@@ -151,16 +151,16 @@ def test_frames_without_a_partner_are_refused():
 
 def test_frames_of_another_size_are_refused_with_both_sizes():
     small = [labels[::2, ::2] for labels in clip()]
-    with pytest.raises(MaskError, match="boxes, frame 0: the prediction is 30x40 .* 60x80"):
+    with pytest.raises(MaskError, match=r"boxes, frame 0: the prediction is 30x40 .* 60x80"):
         score_sequence(clip(), small, name="boxes")
     with pytest.raises(MaskError, match="frame 00007"):
         SequenceScorer().add(clip()[0], small[0], frame="00007")
 
 
 def test_probabilities_are_refused_where_labels_are_expected():
-    with pytest.raises(MaskError, match="prediction is float64 .* object id at each pixel"):
+    with pytest.raises(MaskError, match=r"prediction is float64 .* object id at each pixel"):
         check_labels(clip()[0], clip()[0] / 2, "frame 3")
-    with pytest.raises(MaskError, match="frame 3: the truth is uint8 of shape .3, 60, 80."):
+    with pytest.raises(MaskError, match=r"frame 3: the truth is uint8 of shape \(3, 60, 80\)"):
         check_labels(np.stack(clip(3)), clip()[0], "frame 3")
 
 

@@ -10,7 +10,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -90,9 +89,7 @@ class DavisSequences:
             print(sequence.name, len(sequence.frames))
     """
 
-    def __init__(
-        self, root: Path | str, year: Literal[2016, 2017] = 2017, subset: str = "val", resolution: str = "480p"
-    ) -> None:
+    def __init__(self, root: Path | str, year: int = 2017, subset: str = "val", resolution: str = "480p") -> None:
         root = Path(root)
         if year not in (2016, 2017):
             raise InputError(f"there is no DAVIS of {year} with given masks; use 2016 or 2017")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mnemask.datasets.augment import motion_blur, tone_table
+from mnemask.datasets.augment import motion_blur
 
 IGNORE = 255
 
@@ -24,11 +24,11 @@ class Layer:
     """One cut-out and where it is in each frame.
 
     Attributes:
-        pixels: RGB and opacity.
+        pixels: RGB times opacity, and opacity: so no colour from outside the object bleeds in where pixels are mixed.
         label: the object's number, 0 for a thing that is not to be followed.
         to_frame: maps from pixels of the cut-out (x, y) to pixels of the frame.
         bend: displacements in pixels of the cut-out, spread over it; None for a rigid thing.
-        light: brightness in each frame, 0 for as it is.
+        light: logarithm of the brightness in each frame, 0 for as it is.
         smear: motion blur in each frame, in pixels (x, y).
         shadow: darkness of the shadow, 0 to 1, and its offset in pixels (x, y).
     """
@@ -52,12 +52,11 @@ class Layer:
         alpha = np.ascontiguousarray(warped[..., 3])
         if self.shadow[0]:
             _darken(frame, alpha, left, top, self.shadow)
-        colours = cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR)  # only drops the opacity
-        if self.light[t]:
-            colours = cv2.LUT(colours, tone_table(float(self.light[t]), 0.0, 0.0, 0.0, 0.0))
+        colours = cv2.convertScaleAbs(warped[..., :3], alpha=float(np.exp(self.light[t])))
         weight = alpha.astype(np.float32) * np.float32(1 / 255)
-        region = frame[top:bottom, left:right]
-        region[:] = cv2.blendLinear(colours, np.ascontiguousarray(region), weight, 1 - weight)
+        region = np.ascontiguousarray(frame[top:bottom, left:right])
+        behind = cv2.blendLinear(np.zeros_like(region), region, weight, 1 - weight)
+        frame[top:bottom, left:right] = cv2.add(behind, colours)
         labels[top:bottom, left:right][alpha > 127] = self.label
 
     def track(self) -> Track:

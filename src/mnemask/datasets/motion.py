@@ -109,11 +109,12 @@ def pass_in_front(rng: np.random.Generator, cut_out: CutOut, target: Track, size
 
 
 def fit(cut_out: CutOut, size: int, share: float) -> tuple[UInt8[np.ndarray, "h w 4"], float]:
-    """Returns the cut-out's pixels and the factor by which they then cover `share` of a frame.
+    """Returns the cut-out's pixels, colours times opacity, and the factor by which they then cover `share` of a frame.
 
     A factor above 3 would only show pixels, one far below 1 would alias: the pixels are shrunk first.
     """
-    pixels = cut_out.pixels
+    red, green, blue, opacity = cv2.split(cut_out.pixels)
+    pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in (red, green, blue)), opacity])
     grow = min(3.0, size * float(np.sqrt(share / max(1, cut_out.area))), 1.5 * size / max(pixels.shape))
     if grow < 0.75:
         small = (max(4, round(pixels.shape[1] * grow)), max(4, round(pixels.shape[0] * grow)))

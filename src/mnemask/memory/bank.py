@@ -1,6 +1,6 @@
 """The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -90,9 +90,7 @@ class MemoryBank:
 
     def capacity(self, like: Tokens) -> int:
         """Returns how many tokens with the shape of these may be held; raises BudgetError if not even one frame."""
-        num_bytes = bytes_per_token(
-            like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size()
-        )
+        num_bytes = bytes_per_token(like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size())
         return self.budget.capacity(self.tokens_per_frame, num_bytes, self.top_k)
 
     def read(self, query_key: Float[Tensor, "P Ck"], step: int) -> Float[Tensor, "K P Cv"]:

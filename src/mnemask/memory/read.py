@@ -84,9 +84,7 @@ def read_top_k(
     """
     k = min(k, len(memory_key))
     rows = max(1, AFFINITY_BYTES // (4 * len(memory_key)))
-    best = [
-        torch.topk(affinity(chunk, memory_key, energy, metric), k, dim=-1) for chunk in query_key.split(rows)
-    ]
+    best = [torch.topk(affinity(chunk, memory_key, energy, metric), k, dim=-1) for chunk in query_key.split(rows)]
     # torch's softmax subtracts the maximum, so large keys do not overflow.
     weight = torch.cat([values for values, _ in best]).softmax(-1)
     return Reading(torch.cat([index for _, index in best]), weight)

@@ -1,4 +1,6 @@
-"""What is remembered. The legend of every tensor shape in the project:
+"""What is remembered.
+
+The legend of every tensor shape in the project:
 
 ====  =====================================================  ====  ==========================================
 K     objects (rows; the caller's ids live in the tracker)   H W   pixels
@@ -79,19 +81,25 @@ class Tokens:
     def __len__(self) -> int:
         return self.key.shape[0]
 
-    def __getitem__(self, which: Bool[Tensor, " N"] | Int64[Tensor, " M"]) -> "Tokens":
-        """Returns the chosen tokens, copied."""
-        return self._map(lambda tensor: tensor[which], lambda tensor: tensor[:, which])
+    def __getitem__(self, which: Bool[Tensor, " N"] | Int64[Tensor, " M"] | slice) -> "Tokens":
+        """Returns the chosen tokens."""
+        chosen = {
+            name: tensor[:, which] if name in PER_OBJECT else tensor[which] for name, tensor in self.tensors().items()
+        }
+        return Tokens(**chosen)
 
     def __add__(self, newer: "Tokens") -> "Tokens":
         """Returns these tokens followed by newer ones of the same objects."""
+        theirs = newer.tensors()
         joined = {
-            field.name: torch.cat(
-                (getattr(self, field.name), getattr(newer, field.name)), dim=int(field.name in PER_OBJECT)
-            )
-            for field in fields(self)
+            name: torch.cat((tensor, theirs[name]), dim=1 if name in PER_OBJECT else 0)
+            for name, tensor in self.tensors().items()
         }
         return Tokens(**joined)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns every tensor by the name of its attribute."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def num_objects(self) -> int:
@@ -101,7 +109,7 @@ class Tokens:
     @property
     def num_bytes(self) -> int:
         """Bytes of all tensors."""
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
+        return sum(tensor.nbytes for tensor in self.tensors().values())
 
     def add_object(self) -> "Tokens":
         """Returns the tokens with one more row, of an object that none of them covers."""
@@ -113,14 +121,6 @@ class Tokens:
         """Returns the tokens without one object's row."""
         others = [other for other in range(self.num_objects) if other != row]
         return replace(self, **{name: getattr(self, name)[others] for name in PER_OBJECT})
-
-    def _map(self, per_token, per_object) -> "Tokens":  # type: ignore[no-untyped-def]
-        return Tokens(
-            **{
-                field.name: (per_object if field.name in PER_OBJECT else per_token)(getattr(self, field.name))
-                for field in fields(self)
-            }
-        )
 
 
 PER_OBJECT = ("value", "covers", "share")

@@ -54,7 +54,8 @@ def load_model(
     model.load_state_dict(state, assign=True)
     model = model.to(chosen, dtype or preferred_dtype(chosen)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.key_projection.float()
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def packaged_weights(name: str) -> Path | None:

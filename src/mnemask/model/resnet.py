@@ -1,7 +1,7 @@
 """ResNet-18 and ResNet-50 up to stride 16, with torchvision's parameter names.
 
 BatchNorm is frozen in both encoders (thesis 4.2), so it is a fixed affine map per channel and lives inside the
-convolutions: each has a bias and there is no BatchNorm module. `fold_batch_norm` brings ordinary weights into this form.
+convolutions: each has a bias, there is no BatchNorm module, and `fold_batch_norm` brings ordinary weights to this form.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Returns the identity, or a strided 1×1 convolution where shapes differ (an empty Sequential has no parameters)."""
+    """Returns the identity (an empty Sequential has no parameters), or a strided 1×1 convolution where shapes differ."""
     if stride == 1 and in_channels == out_channels:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride))

@@ -216,9 +216,7 @@ class _Edges:
         return distinct > MANY_VALUES and float(self.thin.mean()) > 0.25
 
 
-def _nearest(
-    labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H W"]
-) -> Int32[np.ndarray, "H W"]:
+def _nearest(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:
     """Returns the labels with each blended pixel's replaced by that of the nearest other pixel."""
     if not blended.any():
         return labels

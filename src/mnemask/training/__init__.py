@@ -1,1 +1,1 @@
-""""""
+"""From photographs and clips to weights."""

@@ -1,4 +1,4 @@
-"""Training on the processors of one machine: one process per core, gradients averaged, checkpoints, exact recipe kept."""
+"""Training on the processors of one machine: a process per core, gradients averaged, checkpoints every few minutes."""
 
 import json
 import math
@@ -74,7 +74,7 @@ class Recipe:
 
 
 class ClipBatches:
-    """Batches of clips that have equally many objects, so that no computation is spent on objects that are not there."""
+    """Batches of clips that have equally many objects: nothing is computed for objects that are not there."""
 
     def __init__(self, data: Path, recipe: Recipe, seed: int) -> None:
         self.clips = TrainingClips(data, ClipRecipe(size=recipe.phases[0][1]), seed=seed)
@@ -229,7 +229,9 @@ def train_process(rank: int, world: int, recipe: Recipe, data: Path, imagenet: P
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     if world > 1:
-        store = distributed.FileStore(str(out / f"rendezvous.{os.getppid()}"), world)
+        store = distributed.FileStore(  # type: ignore[attr-defined]
+            str(out / f"rendezvous.{os.getppid()}"), world
+        )
         distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
     Training(recipe, data, imagenet, out, rank, world).run()
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import cv2
 import torch
@@ -26,7 +26,7 @@ class Camera:
             )
         self.frames_per_second = self._device.get(cv2.CAP_PROP_FPS) or None
 
-    def pictures(self, start: int) -> Iterator[Picture]:
+    def pictures(self, start: int) -> Generator[Picture, None, None]:
         """Yields what the camera sees, times counted from the first picture; the first `start` are thrown away."""
         began = None
         for index in range(sys.maxsize):

@@ -1,11 +1,17 @@
 """Whether a video ended or broke off: what its header promises against what came."""
 
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
+
+if TYPE_CHECKING:
+    AnyPacket = Packet[Any]  # generic for the type checker only
+else:
+    AnyPacket = Packet
 
 # An audio packet or the rounding of a header may be missing without a picture missing.
 _SLACK_SECONDS = 0.1
@@ -38,7 +44,7 @@ class Progress:
         self._longest_gap = float(1 / rate) if rate else 0.0
         self._last_seconds: float | None = None
 
-    def add_packet(self, packet: Packet) -> None:
+    def add_packet(self, packet: AnyPacket) -> None:
         """Notes that this much of the file came whole."""
         if packet.pts is not None:
             time_base = packet.time_base or Fraction(1)

@@ -4,7 +4,7 @@ import glob
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,7 @@ class ImageSequence:
         self.num_frames = len(paths)
         self._paths = paths
 
-    def pictures(self, start: int) -> Iterator[Picture]:
+    def pictures(self, start: int) -> Generator[Picture, None, None]:
         """Yields the images from number `start` on, decoding each when it is asked for."""
         for path in self._paths[start:]:
             yield Picture(read_image(path), seconds=None, name=path.stem)

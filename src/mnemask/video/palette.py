@@ -29,4 +29,5 @@ def _every_color() -> UInt8[np.ndarray, "N 3"]:
 
 def colors_of(labels: Integer[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:
     """Returns the palette colour of each id, RGB; ids from 0 to 65535."""
-    return _every_color()[labels]
+    colors: UInt8[np.ndarray, "*shape 3"] = _every_color()[labels]
+    return colors

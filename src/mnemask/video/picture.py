@@ -1,6 +1,6 @@
 """What every source of a video gives: pictures, one at a time, no larger than can be meant."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -29,11 +29,14 @@ class Source(Protocol):
         frames_per_second: the average; None where there is none.
     """
 
-    name: str
-    num_frames: int | None
-    frames_per_second: float | None
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def num_frames(self) -> int | None: ...  # noqa: D102
+    @property
+    def frames_per_second(self) -> float | None: ...  # noqa: D102
 
-    def pictures(self, start: int) -> Iterator[Picture]:
+    def pictures(self, start: int) -> Generator[Picture, None, None]:
         """Yields the pictures from number `start` on; raises FrameError where they break off."""
         ...
 

@@ -103,7 +103,7 @@ def _open(source: str | os.PathLike[str] | int | BinaryIO) -> Source:
         return Camera(source)
     if not isinstance(source, str | os.PathLike):
         name = getattr(source, "name", None)
-        return EncodedVideo(source, name if isinstance(name, str) else "pipe")
+        return EncodedVideo(source, Path(name).name if isinstance(name, str) else "pipe")
     text = os.fspath(source)
     if text == "-":
         return EncodedVideo(sys.stdin.buffer, "stdin")

@@ -1,23 +1,24 @@
 """Encoded video from a file, a pipe or an address, decoded by PyAV."""
 
 import logging
-from collections.abc import Iterator
-from typing import BinaryIO
+import math
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
 import torch
+from av.buffer import Buffer
 from av.container import InputContainer
 from av.error import FFmpegError, InvalidDataError
-from av.packet import Packet
-from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from mnemask.errors import FrameError
-from mnemask.video.completeness import Progress, promised_seconds
+from mnemask.video.completeness import AnyPacket, Progress, promised_seconds
 from mnemask.video.picture import Picture, check_size
 
 logger = logging.getLogger(__name__)
@@ -30,13 +31,14 @@ class EncodedVideo:
 
     Args:
         source: what PyAV opens: `file:PATH`, an address, or a binary file object, which can be read only once.
-        name: for messages.
+        shown: what messages call it: no password or token.
         live: a broadcast. Its damaged frames are skipped with a logged warning, as there is nothing to repair;
             those of a recording raise.
     """
 
-    def __init__(self, source: str | BinaryIO, name: str, *, live: bool = False) -> None:
-        self.name = name
+    def __init__(self, source: str | BinaryIO, shown: str, *, live: bool = False) -> None:
+        self.name = Path(shown).stem
+        self._shown = shown
         self._source = source
         self._live = live
         self._container: InputContainer | None = self._open()
@@ -46,12 +48,12 @@ class EncodedVideo:
         self.frames_per_second = float(rate) if rate else None
         self.num_frames = stream.frames or (round(promised * rate) if promised and rate else None)
 
-    def pictures(self, start: int) -> Iterator[Picture]:
-        """Yields the frames from number `start` on, upright; raises FrameError where the video is damaged or cut off."""
+    def pictures(self, start: int) -> Generator[Picture, None, None]:
+        """Yields the frames from number `start` on, upright; raises FrameError where the video is damaged or cut."""
         container, self._container = self._container or self._reopen(), None
         with container:
             stream = self._stream(container)
-            stream.thread_type = "AUTO"
+            stream.codec_context.thread_type = "AUTO"
             for index, (frame, seconds) in enumerate(self._frames(container, stream)):
                 if index >= start:
                     yield Picture(torch.from_numpy(_upright(frame)).permute(2, 0, 1), seconds, name="")
@@ -67,24 +69,24 @@ class EncodedVideo:
         options = {"protocol_whitelist": "file" if isinstance(self._source, str) else "pipe"} if local else {}
         timeout = None if local else (_OPEN_SECONDS, _READ_SECONDS)
         try:
-            return av.open(self._source, options=options, timeout=timeout, metadata_errors="replace")
+            return av.open(self._source, "r", options=options, timeout=timeout, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
             raise FrameError(
-                f"{self.name!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, webm, "
+                f"{self._shown!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, webm, "
                 "avi or other file that FFmpeg reads, so check that it plays elsewhere"
             ) from error
 
     def _reopen(self) -> InputContainer:
         if not isinstance(self._source, str):
-            raise FrameError(f"{self.name!r} is a pipe and can be read only once; save it to a file to read it again")
+            raise FrameError(f"{self._shown!r} is a pipe and can be read only once; save it to a file to read it again")
         return self._open()
 
     def _stream(self, container: InputContainer) -> VideoStream:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             kinds = ", ".join(other.type for other in container.streams) or "nothing"
-            raise FrameError(f"{self.name!r} has no video stream, only {kinds}; give a file with moving pictures")
-        check_size(stream.codec_context.width, stream.codec_context.height, self.name)
+            raise FrameError(f"{self._shown!r} has no video stream, only {kinds}; give a file with moving pictures")
+        check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
         return stream
 
     def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, float | None]]:
@@ -95,18 +97,22 @@ class EncodedVideo:
                     if frame.is_corrupt:
                         self._refuse_or_skip(progress)
                         continue
-                    seconds = float(frame.pts * stream.time_base) if frame.pts is not None else None
+                    seconds = (
+                        None if frame.pts is None or stream.time_base is None else float(frame.pts * stream.time_base)
+                    )
                     progress.add_frame(seconds)
                     yield frame, seconds
         except FFmpegError as error:
             raise FrameError(self._why_broken(container, progress, error)) from error
         if progress.broke_off() and not self._live:
             raise FrameError(
-                f"{self.name!r} is cut off or damaged: {progress} could be read; the frames before are good, "
+                f"{self._shown!r} is cut off or damaged: {progress} could be read; the frames before are good, "
                 "for the others fetch the file again"
             )
 
-    def _packets(self, container: InputContainer, stream: VideoStream, progress: Progress) -> Iterator[Packet | None]:
+    def _packets(
+        self, container: InputContainer, stream: VideoStream, progress: Progress
+    ) -> Iterator[AnyPacket | None]:
         """Yields the packets up to the first that is cut off, then None, for which the decoder gives what it holds."""
         for packet in container.demux():
             if packet.is_corrupt and not self._live:
@@ -117,53 +123,57 @@ class EncodedVideo:
                 yield packet
         yield None
 
-    def _decode(self, stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
+    def _decode(self, stream: VideoStream, packet: AnyPacket | None) -> list[VideoFrame]:
         try:
             return stream.codec_context.decode(packet)
         except InvalidDataError:
             if not self._live:
                 raise
-            logger.warning("skipped damaged data in %s", self.name)
+            logger.warning("skipped damaged data in %s", self._shown)
             return []
 
     def _refuse_or_skip(self, progress: Progress) -> None:
         if not self._live:
             raise FrameError(
-                f"frame {progress.num_frames} of {self.name!r} is damaged, after {progress}; the frames before are good, "
-                "for the others fetch the file again or re-encode it with FFmpeg, which guesses what is missing"
+                f"frame {progress.num_frames} of {self._shown!r} is damaged; {progress} before it are good, for the "
+                "others fetch the file again or re-encode it with FFmpeg, which guesses what is missing"
             )
-        logger.warning("skipped a damaged frame after frame %d of %s", progress.num_frames - 1, self.name)
+        logger.warning("skipped a damaged frame of %s", self._shown)
 
     def _why_broken(self, container: InputContainer, progress: Progress, error: FFmpegError) -> str:
         if "mov" in container.format.name and not isinstance(self._source, str) and not progress.num_frames:
             return (
-                f"{self.name!r} is an mp4 with its index at the end, which cannot be read from a pipe; give the file "
+                f"{self._shown!r} is an mp4 with its index at the end, which cannot be read from a pipe; give the file "
                 "itself or move the index to the front (ffmpeg -i IN -c copy -movflags +faststart OUT)"
             )
         return (
-            f"{self.name!r} is damaged: {progress} could be read ({error.strerror}); the frames before are good, "
+            f"{self._shown!r} is damaged: {progress} could be read ({error.strerror}); the frames before are good, "
             "for the others fetch the file again or re-encode it with FFmpeg, which guesses what is missing"
         )
 
 
 def _upright(frame: VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the frame as RGB, turned and mirrored as its display matrix says, which PyAV reports but leaves undone."""
+    """Returns the frame as RGB, turned and mirrored as its display matrix says: PyAV reports it but leaves it undone."""
     rgb = frame.to_ndarray(format="rgb24")
-    matrix = _display_matrix(frame)
-    if matrix is None:
-        return rgb
-    # Column x and row y go to x' = a x + c y and y' = b x + d y; turned by a quarter, a and d are 0.
-    (a, b), (c, d) = matrix
-    if abs(a) < abs(b):
+    (a, b), (c, d) = _display_matrix(frame)
+    x_sign, y_sign = a, d
+    if abs(a) < abs(b):  # a quarter turn: rows become columns
         rgb, x_sign, y_sign = rgb.transpose(1, 0, 2), c, b
-    else:
-        x_sign, y_sign = a, d
+    if x_sign > 0 and y_sign > 0 and rgb.strides[1] == 3:
+        return rgb
     return np.ascontiguousarray(rgb[:: -1 if y_sign < 0 else 1, :: -1 if x_sign < 0 else 1])
 
 
-def _display_matrix(frame: VideoFrame) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    for data in frame.side_data:
-        if data.type == Type.DISPLAYMATRIX:
-            a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
-            return (a, b), (c, d)
-    return None
+def _display_matrix(frame: VideoFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Returns (a, b), (c, d): column x and row y of the stored frame are shown at x' = a x + c y, y' = b x + d y."""
+    try:
+        data = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV 18 refuses to list side data when a frame has some that it does not know, such as EXIF. Its rotation
+        # (degrees counter-clockwise) it still gives; a mirrored frame stays mirrored.
+        turn = math.radians(frame.rotation)
+        return (math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))
+    if data is None:
+        return (1, 0), (0, 1)
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+    return (a, b), (c, d)

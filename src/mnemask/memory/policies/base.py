@@ -16,7 +16,7 @@ class Policy(ABC):
     """Decides what is kept: a pure function of what is remembered and what is new; no state, only hyper-parameters.
 
     A subclass is a frozen dataclass with an `update`. Contract, tested for every policy: the result never exceeds the
-    budget, every pinned token is in it unchanged, the inputs stay as they are, and the same inputs give the same result.
+    budget, every pinned token is in it unchanged, the inputs stay as they are, the same inputs give the same result.
 
     Attributes:
         write_every: frames from one write to the next.
