@@ -1,25 +1,29 @@
 """The whole loop: a frame in, masks out, the memory kept."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.errors import BudgetError, FrameError, InputError, MaskError
+from mnemask.errors import BudgetError, CheckpointError, FrameError, MaskError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy
+from mnemask.memory.policies import DEFAULT_POLICY, Policy, policy_named, restored_policy
 from mnemask.memory.read import Metric
+from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model import geometry
+from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, soft_aggregate
 from mnemask.objects import Objects
-from mnemask.types import Frame, Masks, check_object_id
+from mnemask.types import Frame, Masks, Picture, check_object_id, describe
 
 Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
-Picture = Frame | UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
 
 
 class Tracker:
@@ -80,7 +84,7 @@ class Tracker:
             ObjectIdError: if an id is not from 1 to 65535.
             BudgetError: if the budget cannot hold a frame with so many objects.
         """
-        frame = as_frame(frame, self.steps)
+        frame = Frame.of(frame, self.steps)
         given = self._check(frame, prompts or {})
         features, image = self._look(frame)
         probs = self._segment(features)
@@ -105,6 +109,67 @@ class Tracker:
             ObjectIdError: if the id is not tracked.
         """
         self.memory.remove_object(self.objects.remove(object_id))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame."""
+        save_bank(Path(path), self.memory.tokens, self._facts())
+
+    @classmethod
+    def load(cls, path: str | Path, model: STCN, policy: Policy | None = None) -> "Tracker":
+        """Returns a tracker that goes on where the saved one stopped, with identical masks.
+
+        Args:
+            path: written by `save`.
+            model: the model it was saved with.
+            policy: needed where the saved one is not among `POLICIES`, for a file holds no code.
+
+        Raises:
+            CheckpointError: if the file is foreign, damaged, or of another model or policy.
+        """
+        tokens, facts = load_bank(Path(path), model.device)
+        try:
+            tracker = cls(
+                model,
+                policy or restored_policy(facts["policy"]),
+                Budget(**facts["budget"]),
+                top_k=facts["top_k"],
+                metric=facts["metric"],
+                short_side=facts["short_side"],
+            )
+            saved_config = facts["model"]
+            tracker.objects = Objects(facts["object_ids"])
+            tracker.steps, tracker.last_write = int(facts["steps"]), int(facts["last_write"])
+            tracker.size = None if facts["size"] is None else (int(facts["size"][0]), int(facts["size"][1]))
+            counts = facts["counts"]
+            tracker.memory.restore(tokens, **{name: int(counts[name]) for name in tracker.memory.counts()})
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}; write it again") from error
+        if saved_config != fingerprint(model):
+            raise CheckpointError(
+                f"memory bank {str(path)!r} was written with another model ({saved_config}, this is "
+                f"{fingerprint(model)}); load the model it was written with"
+            )
+        if tokens is not None and tokens.num_objects != len(tracker.objects):
+            raise CheckpointError(
+                f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names "
+                f"{len(tracker.objects)}; write it again"
+            )
+        return tracker
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "model": fingerprint(self.model),
+            "policy": {"name": type(self.policy).__name__, **asdict(self.policy)},
+            "budget": asdict(self.memory.budget),
+            "top_k": self.memory.top_k,
+            "metric": self.memory.metric,
+            "short_side": self.short_side,
+            "object_ids": self.objects.ids,
+            "steps": self.steps,
+            "last_write": self.last_write,
+            "size": self.size,
+            "counts": self.memory.counts(),
+        }
 
     def _check(self, frame: Frame, prompts: Mapping[int, Prompt]) -> dict[int, Bool[Tensor, "H W"]]:
         if self.size not in (None, frame.size):
@@ -138,7 +203,7 @@ class Tracker:
         height, width = features.key.shape[2:]
         if not len(self.objects):
             return features.key.new_zeros((0, height * STRIDE, width * STRIDE))
-        readout = self.memory.read(cells(features.key[0]), self.steps)
+        readout = self.memory.read(geometry.cells(features.key[0]), self.steps)
         planes = readout.unflatten(1, (height, width)).movedim(3, 1)[None]
         return self.model.decode(planes, features)[0].sigmoid()
 
@@ -173,8 +238,8 @@ class Tracker:
         value = self.model.encode_value(image, features, masks[None].to(image.dtype))[0]
         share = F.avg_pool2d(masks, STRIDE)
         self.memory.write(
-            cells(features.key[0]),
-            cells(value),
+            geometry.cells(features.key[0]),
+            geometry.cells(value),
             share.flatten(1),
             frame=frame.index,
             step=self.steps,
@@ -210,28 +275,3 @@ class Tracker:
         for object_id, mask in reversed(given.items()):
             labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
         return Masks(labels, probs, self.objects.ids, frame.index, frame.name)
-
-
-def cells(planes: Float[Tensor, "*B C h w"]) -> Float[Tensor, "*B P C"]:
-    """Returns one row per cell, row by row."""
-    return planes.flatten(-2).transpose(-1, -2)
-
-
-def as_frame(picture: Picture, index: int) -> Frame:
-    """Returns a Frame; NumPy pictures are [H W 3], tensors [3 H W], both uint8 RGB."""
-    if isinstance(picture, Frame):
-        return picture
-    image = torch.from_numpy(picture).movedim(-1, 0) if isinstance(picture, np.ndarray) else picture
-    return Frame(image, index)
-
-
-def describe(size: tuple[int, int] | None) -> str:
-    """Returns "width×height"."""
-    return "no size" if size is None else f"{size[1]}×{size[0]} pixels"
-
-
-def policy_named(name: str) -> Policy:
-    """Returns a registered policy; raises InputError for an unknown name."""
-    if name not in POLICIES:
-        raise InputError(f"policy {name!r} is unknown; choose one of {', '.join(POLICIES)}")
-    return POLICIES[name]

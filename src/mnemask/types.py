@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
@@ -45,10 +46,26 @@ class Frame:
         if not self.name:
             object.__setattr__(self, "name", f"{self.index:05d}")
 
+    @classmethod
+    def of(cls, picture: "Picture", index: int) -> "Frame":
+        """Returns a Frame; NumPy pictures are [H W 3], tensors [3 H W], both uint8 RGB."""
+        if isinstance(picture, Frame):
+            return picture
+        image = torch.from_numpy(picture).movedim(-1, 0) if isinstance(picture, np.ndarray) else picture
+        return cls(image, index)
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image.shape[1], self.image.shape[2]
+
+
+Picture = Frame | UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
+
+
+def describe(size: tuple[int, int] | None) -> str:
+    """Returns a (height, width) as people write it, "width×height pixels"."""
+    return "no size" if size is None else f"{size[1]}×{size[0]} pixels"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,22 @@ class MemoryBank:
         if self.tokens is not None:
             self.tokens = None if self.tokens.num_objects == 1 else self.tokens.remove_object(row)
 
+    def counts(self) -> dict[str, int]:
+        """Returns the numbers that go with the tokens when a bank is saved."""
+        return {
+            "writes": self.writes,
+            "reads": self.reads,
+            "evictions": self.evictions,
+            "tokens_per_frame": self.tokens_per_frame,
+        }
+
+    def restore(self, tokens: Tokens | None, *, writes: int, reads: int, evictions: int, tokens_per_frame: int) -> None:
+        """Takes over saved tokens and the numbers that go with them."""
+        self.writes, self.reads, self.evictions = writes, reads, evictions
+        self.tokens_per_frame = tokens_per_frame
+        if tokens is not None:
+            self.tokens, self._energy = tokens, key_energy(tokens.key)
+
     def stats(self) -> MemoryStats:
         """Returns numbers about the bank."""
         tokens = self.tokens

@@ -171,3 +171,9 @@ def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, n
     temporary = path.with_suffix(path.suffix + ".tmp")
     save_file({name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}, temporary, metadata)
     temporary.replace(path)
+
+
+def fingerprint(model: STCN) -> str:
+    """Returns what tells one set of weights from another: the key projection's sum and the precision."""
+    total = float(model.key_projection.weight.double().sum())
+    return f"ResNet-{model.config.key_depth}, {str(model.dtype).removeprefix('torch.')}, {total:.9g}"

@@ -49,3 +49,8 @@ def unpad(planes: Float[Tensor, "C Hp Wp"], size: tuple[int, int]) -> Float[Tens
     """Returns the `size` that `pad` had framed."""
     left, _, top, _ = padding(size)
     return planes[:, top : top + size[0], left : left + size[1]]
+
+
+def cells(planes: Float[Tensor, "*B C h w"]) -> Float[Tensor, "*B P C"]:
+    """Returns one row per cell, row by row."""
+    return planes.flatten(-2).transpose(-1, -2)

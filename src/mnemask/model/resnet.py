@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Returns the identity (an empty Sequential has no parameters), or a strided 1×1 convolution where shapes differ."""
+    """Returns the identity (an empty Sequential, without parameters), or a strided 1×1 convolution to another shape."""
     if stride == 1 and in_channels == out_channels:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride))
@@ -65,7 +65,7 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: int, in_channels: int = 3) -> None:
         super().__init__()
-        block: type[BasicBlock] | type[Bottleneck] = {18: BasicBlock, 50: Bottleneck}[depth]
+        block = BasicBlock if depth == 18 else Bottleneck
         num_blocks = {18: (2, 2, 2), 50: (3, 4, 6)}[depth]
         self.out_channels = tuple(channels * block.expansion for channels in STAGE_CHANNELS)
         self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3)

@@ -169,7 +169,7 @@ class Training:
         loss = bootstrapped_cross_entropy(probs, truth, recipe.hard_fraction(progress))
         loss = loss + recipe.dice * soft_dice(probs, truth)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = self._share_gradients()
         rate = recipe.rate(self.step, progress)
         for group in self.optimizer.param_groups:

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.memory.read import read_dense
+from mnemask.model.geometry import cells
 from mnemask.model.stcn import STCN, KeyFeatures, soft_aggregate
 
 
@@ -33,11 +34,6 @@ def unroll(
         if t + 1 < num_frames:
             values.append(remember(model, frames[:, t], features[t], probs[:, 1:]))
     return torch.stack(outputs, dim=1)
-
-
-def cells(planes: Float[Tensor, "*B C h w"]) -> Float[Tensor, "*B P C"]:
-    """Returns the planes as one row per cell, row by row."""
-    return planes.flatten(-2).transpose(-1, -2)
 
 
 def remember(

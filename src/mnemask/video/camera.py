@@ -18,7 +18,10 @@ class Camera:
 
     def __init__(self, number: int) -> None:
         self.name = f"camera{number}"
+        # OpenCV reports each of its ways to fail on stderr; one sentence says enough.
+        level = cv2.setLogLevel(0)
         self._device = cv2.VideoCapture(number)
+        cv2.setLogLevel(level)
         if not self._device.isOpened():
             raise FrameError(
                 f"camera {number} cannot be opened; expected the number of a connected camera that no other program "

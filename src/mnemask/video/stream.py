@@ -72,8 +72,8 @@ class EncodedVideo:
             return av.open(self._source, "r", options=options, timeout=timeout, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
             raise FrameError(
-                f"{self._shown!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, webm, "
-                "avi or other file that FFmpeg reads, so check that it plays elsewhere"
+                f"{self._shown!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, "
+                "webm, avi or other file that FFmpeg reads, so check that it plays elsewhere"
             ) from error
 
     def _reopen(self) -> InputContainer:
@@ -153,7 +153,7 @@ class EncodedVideo:
 
 
 def _upright(frame: VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the frame as RGB, turned and mirrored as its display matrix says: PyAV reports it but leaves it undone."""
+    """Returns the frame as RGB, turned and mirrored as its display matrix says, which PyAV does not do."""
     rgb = frame.to_ndarray(format="rgb24")
     (a, b), (c, d) = _display_matrix(frame)
     x_sign, y_sign = a, d

@@ -1,0 +1,79 @@
+"""A tracker on disk: tensors and a few facts in one safetensors file, written whole or not at all, read warily."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mnemask.errors import CheckpointError
+from mnemask.memory.tokens import PER_OBJECT, Tokens
+
+FORMAT = "mnemask-bank-1"
+DTYPES = {
+    "key": torch.float32,
+    "covers": torch.bool,
+    "share": torch.float32,
+    "frame": torch.int64,
+    "cell": torch.int64,
+    "born": torch.int64,
+    "hits": torch.int64,
+    "mass": torch.float32,
+    "last_hit": torch.int64,
+    "pinned": torch.bool,
+}
+
+
+def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> None:
+    """Writes tokens and facts, atomically.
+
+    Args:
+        path: of the file.
+        tokens: None where nothing is remembered yet.
+        facts: anything that JSON holds.
+    """
+    tensors = {} if tokens is None else {name: tensor.contiguous() for name, tensor in tokens.tensors().items()}
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary, {"format": FORMAT, "facts": json.dumps(facts)})
+    temporary.replace(path)
+
+
+def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str, Any]]:
+    """Returns what `save_bank` wrote; raises CheckpointError if the file is foreign, damaged or inconsistent."""
+    if not path.is_file():
+        raise CheckpointError(f"memory bank {str(path)!r} is not a file; give one written by Tracker.save")
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"memory bank {str(path)!r} is damaged ({error}); write it again") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
+            "it is no memory bank, or one of another version: track the video again"
+        )
+    return (_checked(tensors, path) if tensors else None), json.loads(metadata["facts"])
+
+
+def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:
+    names = {*DTYPES, "value"}
+    if set(tensors) != names:
+        raise CheckpointError(
+            f"memory bank {str(path)!r} holds {sorted(tensors)}, expected {sorted(names)}; write it again"
+        )
+    num_tokens, num_objects = len(tensors["pinned"]), len(tensors["covers"])
+    for name, tensor in tensors.items():
+        lead = (num_objects, num_tokens) if name in PER_OBJECT else (num_tokens,)
+        rank = len(lead) + (name in ("key", "value"))
+        fits = tensor.ndim == rank and tuple(tensor.shape[: len(lead)]) == lead
+        if not fits or tensor.dtype != DTYPES.get(name, tensor.dtype) or not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"memory bank {str(path)!r} is inconsistent: {name} is {tensor.dtype} of shape {tuple(tensor.shape)} "
+                f"for {num_objects} objects and {num_tokens} tokens, or not finite; write it again"
+            )
+    return Tokens(**tensors)

@@ -1,0 +1,53 @@
+"""Files that appear under their name only when they are whole, and never outside the folder that was asked for."""
+
+import os
+import re
+from pathlib import Path
+
+from mnemask.errors import OutputError
+
+_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+def safe_name(name: str) -> str:
+    """Returns the name without anything that could lead out of a folder or be refused by a file system."""
+    kept = re.sub(r"[^\w.\- ]", "_", name).strip(" .").encode()[:200].decode(errors="ignore")
+    return f"_{kept}" if not kept or _WINDOWS_DEVICES.match(kept) else kept
+
+
+def make_folder(folder: Path) -> Path:
+    """Returns the folder, made with its parents where missing; raises OutputError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{str(folder)!r} cannot be made a folder ({error.strerror}); give a folder or a place for a new one"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{str(folder)!r} cannot be written to; give a folder that you own")
+    return folder
+
+
+def target_file(out: Path, default: str) -> Path:
+    """Returns the file to write: `out` itself where it has the suffix of `default`, else `out/default`."""
+    target = out if out.suffix.lower() == Path(default).suffix else out / default
+    make_folder(target.parent)
+    if target.is_dir():
+        raise OutputError(f"{str(target)!r} is a folder; expected the name of a file to write")
+    return target
+
+
+def partial_file(target: Path) -> Path:
+    """Returns what the file is called until it is complete: masks.mkv is masks.partial.mkv."""
+    return target.with_name(f"{target.stem}.partial{target.suffix}")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes the file at once: whoever looks sees the old one or all of the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

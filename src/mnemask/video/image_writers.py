@@ -1,0 +1,84 @@
+"""Masks as still images: indexed PNG for every tool that reads DAVIS, RGBA cut-outs for editing."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from mnemask.errors import FrameError
+from mnemask.types import Frame, Masks
+from mnemask.video.files import make_folder, safe_name, write_whole
+from mnemask.video.palette import davis_palette
+
+# Half the size of level 1 for two thirds more time: 1.7 ms and 5 kB at 854x480, in the background.
+_COMPRESS_LEVEL = 4
+
+
+class PngMasks:
+    """OUT/NAME.png, one a frame: the pixel value is the object id.
+
+    Ids up to 255 make an 8-bit image with the DAVIS palette; if a frame has a larger id, its file is 16-bit greyscale,
+    since a palette has no more than 256 entries.
+    """
+
+    def __init__(self, out: Path, frames_per_second: float) -> None:
+        self._folder = make_folder(out)
+        self._palette = davis_palette().tobytes()
+
+    def write(self, masks: Masks, frame: Frame | None) -> None:
+        """Writes one file, whole or not at all."""
+        labels = masks.labels.cpu().numpy()
+        if max(masks.object_ids, default=0) > 255:
+            image = Image.fromarray(labels.astype(np.uint16))
+        else:
+            image = Image.fromarray(labels.astype(np.uint8))
+            image.putpalette(self._palette)
+        encoded = io.BytesIO()
+        image.save(encoded, "PNG", compress_level=_COMPRESS_LEVEL)
+        write_whole(self._folder / f"{name_of(masks, frame)}.png", encoded.getvalue())
+
+    def finish(self, *, complete: bool) -> None:
+        """Does nothing: every file is complete already."""
+
+
+class RgbaCutouts:
+    """OUT/ID/NAME.png, one a frame and object: the frame's colours, with the object's probability as alpha."""
+
+    def __init__(self, out: Path, frames_per_second: float) -> None:
+        self._folder = make_folder(out)
+
+    def write(self, masks: Masks, frame: Frame | None) -> None:
+        """Writes one file for each object."""
+        rgb = picture_of(masks, frame)
+        alphas = (masks.probs[1:].float().cpu().numpy() * 255).round().astype(np.uint8)
+        for object_id, alpha in zip(masks.object_ids, alphas, strict=True):
+            # Colour that nobody sees would only make the file larger.
+            seen = cv2.copyTo(rgb, alpha)
+            bgra = np.dstack((seen[:, :, ::-1], alpha))
+            _, encoded = cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            folder = make_folder(self._folder / str(object_id))
+            write_whole(folder / f"{name_of(masks, frame)}.png", encoded.tobytes())
+
+    def finish(self, *, complete: bool) -> None:
+        """Does nothing: every file is complete already."""
+
+
+def name_of(masks: Masks, frame: Frame | None) -> str:
+    """Returns what this frame's files are called, safe in every folder."""
+    return safe_name(masks.name or (frame.name if frame else f"{masks.index:05d}"))
+
+
+def picture_of(masks: Masks, frame: Frame | None) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the frame as an RGB array; raises FrameError where it is missing or does not fit the masks."""
+    if frame is None:
+        raise FrameError(f"frame {masks.index} came without its picture, which this format shows; write(masks, frame)")
+    if frame.size != tuple(masks.labels.shape):
+        raise FrameError(
+            f"frame {frame.index} is {frame.size} and its masks are {tuple(masks.labels.shape)} (height, width); "
+            "write the frame that the masks were made from"
+        )
+    rgb: UInt8[np.ndarray, "H W 3"] = frame.image.permute(1, 2, 0).cpu().numpy()
+    return rgb

@@ -1,0 +1,97 @@
+"""Masks drawn over their frames, for people to look at."""
+
+import math
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from jaxtyping import Integer, UInt8
+from torch import Tensor
+
+from mnemask.errors import FrameError, MaskError
+from mnemask.types import Frame
+from mnemask.video.palette import colors_of
+
+Picture = UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
+Labels = Integer[Tensor, "H W"] | Integer[np.ndarray, "H W"]
+
+
+def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the RGB image with each object tinted in its DAVIS colour and outlined in a brighter one.
+
+    Args:
+        image: RGB, as in `Frame.image`, or an array with the channels last. Not changed.
+        labels: object id at each pixel, from 0 (background) to 65535, as in `Masks.labels`.
+        opacity: of the tint, 0 to 1. The outline is 2 pixels wide at 480p and grows with the frame.
+
+    Raises:
+        MaskError: image and labels differ in size, or a label is no object id.
+    """
+    canvas = np.array(image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) else image, order="C")
+    ids = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if canvas.shape[:2] != ids.shape:
+        raise MaskError(f"labels are {ids.shape} on an image of {canvas.shape[:2]} (height, width); expected one size")
+    if ids.min() < 0 or ids.max() > 65_535:
+        raise MaskError(f"labels run from {ids.min()} to {ids.max()}; expected object ids from 0 to 65535")
+    outlines = []
+    for object_id in np.flatnonzero(np.bincount(ids.reshape(-1)))[1 if ids.min() == 0 else 0 :]:
+        mask = (ids == object_id).astype(np.uint8)
+        left, top, width, height = cv2.boundingRect(mask)
+        box = np.s_[top : top + height, left : left + width]
+        color = colors_of(object_id)
+        _tint(canvas[box], mask[box], color, opacity)
+        shapes, _ = cv2.findContours(mask[box], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
+        outlines.append((shapes, _brighter(color)))
+    # After all tints: the outline of one object lies half on its neighbour.
+    for shapes, outline in outlines:
+        cv2.drawContours(canvas, shapes, -1, outline, max(1, round(2 * min(ids.shape) / 480)), cv2.LINE_AA)
+    return canvas
+
+
+def _tint(
+    canvas: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h w"], color: UInt8[np.ndarray, " 3"], opacity: float
+) -> None:
+    """Mixes the colour into the canvas where the mask is set."""
+    levels = np.arange(256)[None, :, None] * (1 - opacity) + color * opacity
+    cv2.copyTo(cv2.LUT(canvas, levels.round().astype(np.uint8)), mask, canvas)
+
+
+def _brighter(color: UInt8[np.ndarray, " 3"]) -> tuple[int, int, int]:
+    red, green, blue = (min(255, round(1.3 * channel) + 70) for channel in color.tolist())
+    return red, green, blue
+
+
+def contact_sheet(
+    frames: Iterable[tuple[Frame, Labels | None]], *, columns: int = 4, tile_width: int = 320
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns one RGB picture of all frames, row by row, each with its overlay and its number.
+
+    Args:
+        frames: frames with their labels; None shows the bare frame.
+        columns: tiles in a row.
+        tile_width: pixels; the height follows from the first frame.
+
+    Raises:
+        FrameError: there is no frame.
+    """
+    tiles = [_tile(frame, labels, tile_width) for frame, labels in frames]
+    if not tiles:
+        raise FrameError("a contact sheet of 0 frames cannot be drawn; give one frame or more")
+    height = tiles[0].shape[0]
+    columns = min(columns, len(tiles))
+    sheet = np.full((math.ceil(len(tiles) / columns) * height, columns * tile_width, 3), 255, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = number // columns * height, number % columns * tile_width
+        fitted = tile if tile.shape[0] == height else cv2.resize(tile, (tile_width, height))
+        sheet[top : top + height, left : left + tile_width] = fitted
+    return sheet
+
+
+def _tile(frame: Frame, labels: Labels | None, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    picture = frame.image.permute(1, 2, 0).cpu().numpy() if labels is None else draw_overlay(frame.image, labels)
+    height = max(1, round(width * frame.size[0] / frame.size[1]))
+    tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    scale, text, place = width / 640, f"frame {frame.index}", (round(width * 0.02), round(width * 0.05))
+    for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # white on a dark rim is legible on anything
+        cv2.putText(tile, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
+    return tile
