@@ -56,3 +56,16 @@ def test_a_frame_without_a_mask_is_named(tmp_path: Path) -> None:
     (tmp_path / "video" / "square" / "masks" / "00001.png").unlink()
     with pytest.raises(InputError, match=r"00001\.jpg has no mask"):
         RealClips(tmp_path / "video")
+
+
+def test_masks_filed_under_a_neighbouring_frame_are_put_right(tmp_path: Path) -> None:
+    draw_video(tmp_path, name="ucsd__hockey", count=6)
+    (sequence,) = RealClips(tmp_path / "video").sequences
+    assert [path.stem for path in sequence.frames] == ["00000", "00001", "00002", "00003", "00004"]
+    assert [path.stem for path in sequence.masks] == ["00001", "00002", "00003", "00004", "00005"]
+
+
+def test_videos_that_cannot_be_followed_are_left_out(tmp_path: Path) -> None:
+    draw_video(tmp_path, name="cdnet__highway")
+    with pytest.raises(InputError, match="no video in"):
+        RealClips(tmp_path / "video")

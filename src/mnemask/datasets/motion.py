@@ -57,37 +57,31 @@ def move(
 ) -> Layer:
     """Returns the cut-out on a smooth path of its own, turning, growing and bending on the way.
 
-    Args:
-        rng: where chance comes from.
-        cut_out: what moves; in the first frame it covers 0.8 to 45 % of the frame, where its resolution allows.
-        label: the number it gets, 0 if it is not to be followed.
-        size: side of the frame in pixels.
-        num_frames: at least 2.
-        step: motion from frame to frame, as a share of the frame.
-        leave: how likely it is out of the picture for a frame after the first.
+    In the first frame it covers 0.8 to 45 % of the frame, where its resolution allows. `step` is the motion from frame
+    to frame as a share of the frame, `leave` how likely it is out of the picture for a frame after the first; `label`
+    is 0 if it is not to be followed.
     """
     pixels, grow = fit(cut_out, size, log_uniform(rng, 0.008, 0.45))
     step *= log_uniform(rng, 0.4, 1.5)
     path = smooth_path(rng, num_frames, 5) * step
     position = size * _folded(rng.uniform(0.12, 0.88, 2) + path[:, :2])
     if rng.random() < leave:
-        away = int(rng.integers(1, max(2, num_frames - 1)))
-        position[away] = _outside(position[away], size, grow * max(pixels.shape) * 0.6)
-    aspect = np.exp(rng.normal(0, 0.08))
+        _leave(rng, position, size, grow * max(pixels.shape) * 0.6)
     scale = grow * np.exp(path[:, 2] * rng.uniform(0, 1.2))
-    angle = rng.normal(0, 0.25) + path[:, 3] * rng.uniform(0, 3)
+    aspect = np.exp(rng.normal(0, 0.08))
     stretch = np.stack((scale * aspect * rng.choice([-1, 1]), scale / aspect), -1)
+    angle = rng.normal(0, 0.25) + path[:, 3] * rng.uniform(0, 3)
     middle = (pixels.shape[1] / 2, pixels.shape[0] / 2)
+    to_frame = affine_path(middle, position, angle, stretch, path[:, 4] * 0.5)
     bend = None
     if rng.random() < 0.8:
         reach = float(np.sqrt(pixels.shape[0] * pixels.shape[1]))
         bend = bend_path(rng, num_frames, reach * min(0.055, 0.008 + step * rng.uniform(0, 0.6)))
-    smear = np.gradient(position, axis=0) * (rng.uniform(0.1, 0.4) if rng.random() < 0.25 else 0.0)
     light = smooth_path(rng, num_frames, 1)[:, 0] * (rng.uniform(0, 0.3) if rng.random() < 0.4 else 0.0)
+    smear = np.gradient(position, axis=0) * (rng.uniform(0.1, 0.4) if rng.random() < 0.25 else 0.0)
     shadow = (0.0, 0.0, 0.0)
     if rng.random() < 0.2:
         shadow = (rng.uniform(0.2, 0.7), *(rng.uniform(-0.1, 0.1, 2) * grow * max(pixels.shape)).tolist())
-    to_frame = affine_path(middle, position, angle, stretch, path[:, 4] * 0.5)
     return Layer(pixels, label, to_frame, bend, light, smear, shadow)
 
 
@@ -129,9 +123,8 @@ def _folded(position: Float[np.ndarray, "T 2"]) -> Float[np.ndarray, "T 2"]:
     return np.asarray(low + (high - low) * (1 - np.abs(1 - phase)))
 
 
-def _outside(position: Float[np.ndarray, " 2"], size: int, reach: float) -> Float[np.ndarray, " 2"]:
-    """The place just beyond the border that is nearest."""
-    axis = int(np.argmax(np.abs(position - size / 2)))
-    moved = position.copy()
-    moved[axis] = size + reach if position[axis] > size / 2 else -reach
-    return moved
+def _leave(rng: np.random.Generator, position: Float[np.ndarray, "T 2"], size: int, reach: float) -> None:
+    """Moves one position after the first to the place just beyond the border that is nearest, in place."""
+    away = int(rng.integers(1, max(2, len(position) - 1)))
+    axis = int(np.argmax(np.abs(position[away] - size / 2)))
+    position[away, axis] = size + reach if position[away, axis] > size / 2 else -reach

@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import cv2
 import torch
+from cv2.utils import logging
 
 from mnemask.errors import FrameError
 from mnemask.video.picture import Picture
@@ -19,13 +20,13 @@ class Camera:
     def __init__(self, number: int) -> None:
         self.name = f"camera{number}"
         # OpenCV reports each of its ways to fail on stderr; one sentence says enough.
-        level = cv2.setLogLevel(0)
+        level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
         self._device = cv2.VideoCapture(number)
-        cv2.setLogLevel(level)
+        logging.setLogLevel(level)
         if not self._device.isOpened():
             raise FrameError(
                 f"camera {number} cannot be opened; expected the number of a connected camera that no other program "
-                f"uses{' (/dev/video*)' if sys.platform == 'linux' else ''}, so try camera:0"
+                "uses, counted from 0"
             )
         self.frames_per_second = self._device.get(cv2.CAP_PROP_FPS) or None
 

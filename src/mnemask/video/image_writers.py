@@ -56,9 +56,10 @@ class RgbaCutouts:
         alphas = (masks.probs[1:].float().cpu().numpy() * 255).round().astype(np.uint8)
         for object_id, alpha in zip(masks.object_ids, alphas, strict=True):
             # Colour that nobody sees would only make the file larger.
-            seen = cv2.copyTo(rgb, alpha)
-            bgra = np.dstack((seen[:, :, ::-1], alpha))
-            _, encoded = cv2.imencode(".png", bgra, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            bgra = cv2.cvtColor(cv2.copyTo(rgb, alpha), cv2.COLOR_RGB2BGRA)
+            bgra[:, :, 3] = alpha
+            # OpenCV's default for PNG takes 6 ms where Pillow, or a chosen level, takes 14.
+            _, encoded = cv2.imencode(".png", bgra)
             folder = make_folder(self._folder / str(object_id))
             write_whole(folder / f"{name_of(masks, frame)}.png", encoded.tobytes())
 

@@ -1,7 +1,7 @@
 """What every source of a video gives: pictures, one at a time, no larger than can be meant."""
 
 from collections.abc import Generator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ class Picture(NamedTuple):
     name: str
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where pictures come from.
 

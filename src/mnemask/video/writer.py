@@ -1,0 +1,155 @@
+"""One writer for every mask format: writes in the background and never leaves half a file under its final name."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+from av.error import FFmpegError
+
+from mnemask.errors import InputError, OutputError
+from mnemask.types import Frame, Masks
+from mnemask.video.image_writers import PngMasks, RgbaCutouts
+from mnemask.video.rle_writer import CocoRle
+from mnemask.video.video_writers import Ffv1Masks, OverlayVideo
+
+# Enough to ride out a slow write; each frame that waits holds its masks in memory.
+_MAX_WAITING = 4
+
+
+@runtime_checkable
+class MaskFormat(Protocol):
+    """How masks of one format get to disk; made of the output place and the rate for frames without times."""
+
+    def write(self, masks: Masks, frame: Frame | None) -> None:
+        """Writes one frame."""
+        ...
+
+    def finish(self, *, complete: bool) -> None:
+        """Ends the file: under its final name if complete, else as NAME.partial, readable as far as it goes."""
+        ...
+
+
+MASK_FORMATS: Mapping[str, Callable[[Path, float], MaskFormat]] = {
+    "png": PngMasks,
+    "ffv1": Ffv1Masks,
+    "rgba": RgbaCutouts,
+    "rle": CocoRle,
+    "overlay": OverlayVideo,
+}
+
+
+class MaskWriter:
+    """Writes the masks of one video while the next ones are computed.
+
+    ======= =================== =====================================================================
+    format  files               what
+    ======= =================== =====================================================================
+    png     OUT/NAME.png        indexed with the DAVIS palette; 16-bit grey if ids go beyond 255
+    ffv1    OUT/masks.mkv       lossless label video at the times of the source
+    rgba    OUT/ID/NAME.png     cut-outs with soft alpha; needs the frame
+    rle     OUT/masks.json      COCO run-length encoding; needs `mnemask[rle]`
+    overlay OUT/overlay.mp4     the video with its masks drawn in; needs the frame
+    ======= =================== =====================================================================
+
+    NAME is the frame's name, made safe. If `out` itself ends in .mkv, .json or .mp4, it is that file. What is written
+    replaces what is there. If the `with` block fails, all frames written before are kept, single files as
+    NAME.partial.mkv and so on.
+
+    Example:
+        >>> import tempfile, torch
+        >>> labels = torch.tensor([[0, 1]], dtype=torch.int32)
+        >>> masks = Masks(labels, torch.eye(2)[:, None], object_ids=(1,), name="00000")
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     with MaskWriter(out) as writer:
+        ...         writer.write(masks)
+        ...     print([file.name for file in Path(out).iterdir()])
+        ['00000.png']
+
+    Args:
+        out: the folder, made if missing, or the file.
+        format: a key of `MASK_FORMATS`.
+        frames_per_second: of videos whose frames have no times, such as a folder of images.
+
+    Raises:
+        OutputError: the format is unknown or the place cannot be written to; when writing, at the next call.
+    """
+
+    def __init__(self, out: str | Path, format: str = "png", *, frames_per_second: float = 25.0) -> None:
+        if format not in MASK_FORMATS:
+            raise OutputError(f"there is no mask format {format!r}; choose one of {', '.join(MASK_FORMATS)}")
+        if not 0 < frames_per_second <= 1000:
+            raise OutputError(
+                f"{frames_per_second} frames per second cannot be written; expected up to 1000, such as 25"
+            )
+        self._out = Path(out)
+        with self._as_output_error():
+            self._format = MASK_FORMATS[format](self._out, frames_per_second)
+        self._waiting: deque[Future[None]] = deque()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-writer")
+        self._open = True
+
+    def write(self, masks: Masks, frame: Frame | None = None) -> None:
+        """Takes over one frame, which must not be changed afterwards; waits if four others are not written yet.
+
+        Raises:
+            OutputError: an earlier frame could not be written, or the writer is closed.
+            FrameError: the format needs the frame, or it does not fit the masks (at a later call).
+        """
+        if not self._open:
+            raise OutputError(f"the writer of {str(self._out)!r} is closed; make a new one")
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) >= _MAX_WAITING):
+            self._waiting.popleft().result()
+        self._waiting.append(self._executor.submit(self._write, masks, frame))
+
+    def close(self) -> None:
+        """Waits until everything is written and gives the files their final names; raises what went wrong."""
+        self._close(complete=True)
+
+    def __enter__(self) -> "MaskWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self._close(complete=False)
+        except InputError as consequence:
+            if consequence is not error:
+                error.add_note(str(consequence))
+
+    def _close(self, *, complete: bool) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._executor.shutdown(wait=True)
+        failed = [error for written in self._waiting if (error := written.exception())]
+        try:
+            with self._as_output_error():
+                self._format.finish(complete=complete and not failed)
+        except OutputError:
+            # The file of a failed write often cannot be ended either; the first failure is the cause.
+            if not failed:
+                raise
+        if failed:
+            raise failed[0]
+
+    def _write(self, masks: Masks, frame: Frame | None) -> None:
+        with self._as_output_error():
+            self._format.write(masks, frame)
+
+    @contextmanager
+    def _as_output_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, FFmpegError) as error:
+            raise OutputError(
+                f"cannot write to {str(self._out)!r} ({error.strerror}); what was written before is kept, "
+                "so make room or give another place"
+            ) from error

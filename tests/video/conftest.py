@@ -1,0 +1,62 @@
+"""Clips drawn in code, as arrays and as files of every kind."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+
+def draw_clip(num_frames: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
+    """Smooth pictures that differ from each other and look different turned or mirrored in any way."""
+    y, x = np.mgrid[:height, :width]
+    return [
+        np.stack([(4 * x + 5 * t) % 256 // 2 + 40, 4 * y + 0 * x, 128 + 0 * x], axis=-1).clip(0, 255).astype(np.uint8)
+        for t in range(num_frames)
+    ]
+
+
+def encode(
+    target: object,
+    clip: Sequence[np.ndarray],
+    codec: str = "libx264",
+    *,
+    ticks: Sequence[int] | None = None,
+    matrix: Sequence[int] | None = None,
+    format: str | None = None,
+    container_options: dict[str, str] | None = None,
+    **options: str,
+) -> None:
+    """Writes the clip at 25 frames/s, or at `ticks` of 1/1000 s."""
+    time_base = Fraction(1, 1000)
+    with av.open(target, "w", format=format, options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width = clip[0].shape[:2]
+        stream.pix_fmt = "yuv420p" if clip[0].shape[0] % 2 == clip[0].shape[1] % 2 == 0 else "yuv444p"
+        stream.codec_context.time_base = time_base if ticks else Fraction(1, 25)
+        if matrix:
+            stream.set_display_matrix(matrix)
+        for index, picture in enumerate(clip):
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts, frame.time_base = (ticks[index], time_base) if ticks else (index, Fraction(1, 25))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def clip() -> list[np.ndarray]:
+    return draw_clip(30)
+
+
+@pytest.fixture
+def video_file(tmp_path: Path) -> Callable[..., Path]:
+    """Returns a function that writes a clip to a file of this name."""
+
+    def write(name: str, clip: Sequence[np.ndarray], codec: str = "libx264", **how: object) -> Path:
+        path = tmp_path / name
+        encode(str(path), clip, codec, **how)
+        return path
+
+    return write
