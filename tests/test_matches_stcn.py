@@ -19,10 +19,12 @@ def networks(tmp_path_factory):
     return reference, model
 
 
-def differing(probs):
-    """How much the masks change over the video and over the picture."""
+def smallest_spread(probs):
+    """How much the predictions differ at least: from place to place, from frame to frame, from class to class."""
     later = torch.stack(probs[1:])
-    return float(later.std((0, 2, 3)).min()), float((later[1:] - later[:-1]).abs().max())
+    over_time = (later[1:] - later[:-1]).abs().amax((1, 2, 3))
+    between = min(float((later[:, i] - later[:, j]).abs().max()) for i in range(later.shape[1]) for j in range(i))
+    return min(float(later.std((2, 3)).min()), float(over_time.min()), between)
 
 
 @pytest.mark.parametrize("num_objects", [1, 3])
@@ -31,9 +33,7 @@ def test_probabilities_are_those_of_stcn_in_every_frame(networks, num_objects, p
     reference, model = networks
     frames, masks = drawn_clip(12, 43, 57, num_objects)
     expected = evaluate(reference, frames, masks[0], every)
-    over_picture, over_time = differing(expected)
-    assert over_picture > 0.05
-    assert over_time > 0.05
+    assert smallest_spread(expected) > 0.03
 
     tracker = Tracker(model, policy, short_side=None)
     prompts = {k + 1: masks[0, k] for k in range(num_objects)}

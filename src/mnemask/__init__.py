@@ -3,35 +3,54 @@
 The public names; everything else may change from one release to the next.
 """
 
-from mnemask.errors import MnemaskError
+from mnemask.datasets.davis import DavisSequences
+from mnemask.errors import InputError, MnemaskError
+from mnemask.evaluation.run import evaluate
+from mnemask.evaluation.score import format_table, score_folder
 from mnemask.memory.bank import MemoryBank, MemoryStats
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, FirstAndLatest, KeepAll, LeastUsed, Policy, keep_best
 from mnemask.memory.tokens import Tokens
-from mnemask.model.checkpoints import load_model
+from mnemask.model.checkpoints import load_model, save_model
 from mnemask.model.stcn import STCN, STCNConfig
+from mnemask.segment import Progress, segment, write_report
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
-
-__version__ = "0.1.0"
+from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
+from mnemask.version import __version__
 
 __all__ = [
-    "DEFAULT_POLICY",
-    "POLICIES",
-    "STCN",
     "Budget",
+    "DEFAULT_POLICY",
+    "DavisSequences",
     "FirstAndLatest",
     "Frame",
+    "InputError",
     "KeepAll",
     "LeastUsed",
+    "MASK_FORMATS",
+    "MaskWriter",
     "Masks",
     "MemoryBank",
     "MemoryStats",
     "MnemaskError",
+    "POLICIES",
     "Policy",
+    "Progress",
+    "STCN",
     "STCNConfig",
     "Tokens",
     "Tracker",
+    "VideoReader",
+    "contact_sheet",
+    "draw_overlay",
+    "evaluate",
+    "format_table",
     "keep_best",
     "load_model",
+    "save_model",
+    "score_folder",
+    "segment",
+    "write_report",
+    "__version__",
 ]

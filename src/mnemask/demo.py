@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from jaxtyping import Int32
 from PIL import Image
+from torch import Tensor
 
 from mnemask.datasets.drawn import DrawnVideo
 from mnemask.metrics import Report, SequenceScorer
@@ -20,7 +22,6 @@ def run_demo(
     out: Path,
     video: DrawnVideo,
     *,
-    version: str = "",
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
 ) -> tuple[Progress, Report]:
     """Returns what happened and the score; leaves masks, `overlay.mp4`, `contact-sheet.png` and `score.json` in `out`.
@@ -29,13 +30,11 @@ def run_demo(
         tracker: a new one.
         out: the folder, made if missing; an earlier demo in it is replaced.
         video: the clip, with the true masks that it knows.
-        version: goes into the report.
         on_frame: is called after each frame.
     """
     scorer = SequenceScorer("demo", "davis2017")
-    tiles: list[tuple[Frame, object]] = []
+    tiles: list[tuple[Frame, Int32[Tensor, "H W"]]] = []
     chosen = {round(tile * (len(video) - 1) / (NUM_TILES - 1)) for tile in range(NUM_TILES)}
-    current: list[Frame] = []
 
     def frames() -> Iterator[Frame]:
         for frame, _ in video:
@@ -57,7 +56,6 @@ def run_demo(
         lambda frame: prompts if frame.index == 0 else None,
         overlay=True,
         overwrite=True,
-        version=version,
         on_frame=look,
     )
     Image.fromarray(contact_sheet(tiles)).save(out / "contact-sheet.png")

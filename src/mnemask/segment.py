@@ -16,6 +16,7 @@ from mnemask.errors import OutputError
 from mnemask.memory.bank import MemoryStats
 from mnemask.tracker import Prompt, Tracker
 from mnemask.types import Frame, Masks
+from mnemask.version import __version__
 from mnemask.video import MaskWriter, prefetch
 
 PromptSource = Callable[[Frame], Mapping[int, Prompt] | None]
@@ -56,10 +57,10 @@ class Progress:
         self.most_tokens = max(self.most_tokens, memory.tokens)
         self.most_bytes = max(self.most_bytes, memory.bank_bytes)
 
-    def to_dict(self, version: str) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Returns what is written to report.json."""
         return {
-            "mnemask": version,
+            "mnemask": __version__,
             "complete": self.complete,
             "stopped_by": self.stopped_by or None,
             "frames": self.frames,
@@ -83,7 +84,6 @@ def segment(
     overlay: bool = False,
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
-    version: str = "",
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
 ) -> Progress:
     """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
@@ -97,7 +97,6 @@ def segment(
         overlay: whether to draw the masks into a video.
         overwrite: whether a folder that holds a run may be written to.
         settings: goes into the report.
-        version: goes into the report.
         on_frame: is called after each frame.
 
     Raises:
@@ -128,7 +127,7 @@ def segment(
     finally:
         progress.seconds = time.perf_counter() - begin
         if progress.frames:
-            write_report(out / "report.json", progress.to_dict(version))
+            write_report(out / "report.json", progress.to_dict())
     return progress
 
 
@@ -139,7 +138,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or choose another folder") from error
+        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error
 
 
 def peak_memory_bytes() -> int | None:

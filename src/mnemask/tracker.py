@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.errors import BudgetError, CheckpointError, FrameError, MaskError
+from mnemask.errors import BudgetError, CheckpointError, FrameError, InputError, MaskError, MnemaskError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import DEFAULT_POLICY, Policy, policy_named, restored_policy
@@ -38,6 +38,9 @@ class Tracker:
         short_side: frames are processed with their short side this long, and answered at their own size; None
             processes them as they are.
 
+    Raises:
+        InputError: if a setting is unknown or impossible.
+
     Example:
         >>> tracker = Tracker(load_model("compact"), policy="least-used", budget=Budget(frames=2))
         >>> masks = tracker.step(first_frame, {1: mask_of_the_car})
@@ -55,6 +58,12 @@ class Tracker:
         metric: Metric = "l2",
         short_side: int | None = 480,
     ) -> None:
+        if metric not in get_args(Metric):
+            raise InputError(f"metric {metric!r} is unknown; choose one of {', '.join(get_args(Metric))}")
+        if not isinstance(top_k, int) or top_k < 1:
+            raise InputError(f"top_k is {top_k!r}; give a whole number from 1, such as 20")
+        if short_side is not None and (not isinstance(short_side, int) or short_side < STRIDE):
+            raise InputError(f"short_side is {short_side!r}; give None or a whole number from {STRIDE}, such as 480")
         self.model = model
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         self.memory = MemoryBank(self.policy, budget or Budget(frames=self.policy.default_frames), top_k, metric)
@@ -142,7 +151,9 @@ class Tracker:
             tracker.size = None if facts["size"] is None else (int(facts["size"][0]), int(facts["size"][1]))
             counts = facts["counts"]
             tracker.memory.restore(tokens, **{name: int(counts[name]) for name in tracker.memory.counts()})
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except MnemaskError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}; write it again") from error
         if saved_config != fingerprint(model):
             raise CheckpointError(
@@ -264,7 +275,7 @@ class Tracker:
     def _answer(
         self,
         frame: Frame,
-        aggregated: Float[Tensor, "K+1 Hp Wp"],
+        aggregated: Float[Tensor, "K1 Hp Wp"],
         given: dict[int, Bool[Tensor, "H W"]],
     ) -> Masks:
         size = geometry.working_size(frame.size, self.short_side)

@@ -74,14 +74,14 @@ class Masks:
 
     Attributes:
         labels: the caller's object id at each pixel, 0 for the background.
-        probs: probability of each class, background first, then the objects in the order of `object_ids`; sums to 1.
+        probs: K + 1 probabilities, background first, then the objects in the order of `object_ids`; sums to 1.
         object_ids: the caller's ids.
         index: the frame's position in the video.
         name: the frame's name, used by writers.
     """
 
     labels: Int32[Tensor, "H W"]
-    probs: Float[Tensor, "K+1 H W"]
+    probs: Float[Tensor, "K1 H W"]
     object_ids: tuple[int, ...]
     index: int = 0
     name: str = ""

@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+ATTENTION_REDUCTION = 16
+
 
 class ResidualBlock(nn.Module):
     """Pre-activation residual block without normalisation: conv2(relu(conv1(relu(x)))) + shortcut(x) (STM, STCN)."""
@@ -26,10 +28,10 @@ class ResidualBlock(nn.Module):
 class Attention(nn.Module):
     """CBAM (Woo et al. 2018): which channels matter, then which places."""
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction)
-        self.excite = nn.Linear(channels // reduction, channels)
+        self.squeeze = nn.Linear(channels, channels // ATTENTION_REDUCTION)
+        self.excite = nn.Linear(channels // ATTENTION_REDUCTION, channels)
         self.spatial = nn.Conv2d(2, 1, 7, padding=3)
 
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:

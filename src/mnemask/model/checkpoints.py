@@ -100,15 +100,23 @@ def _read_safetensors(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
     except SafetensorError as error:
         raise CheckpointError(f"weights {str(path)!r} are damaged ({error}); fetch them again") from error
     if metadata.get("format") == FORMAT:
-        for config in SIZES.values():
-            if json.loads(metadata["config"]) == json.loads(json.dumps(asdict(config))):
-                return config, {name: value.float() for name, value in state.items()}
+        return _read_config(metadata.get("config", ""), path), {name: value.float() for name, value in state.items()}
     if "key_comp.weight" in state:
         return PAPER, from_stcn(state, path)
     raise CheckpointError(
         f"weights {str(path)!r} hold {len(state)} tensors but are neither mnemask's (format {FORMAT}) nor STCN's; "
         "give a file written by mnemask or a published STCN checkpoint"
     )
+
+
+def _read_config(text: str, path: Path) -> STCNConfig:
+    try:
+        values = json.loads(text)
+        return STCNConfig(**{**values, "decoder_channels": tuple(values["decoder_channels"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"weights {str(path)!r} describe no network of mnemask ({error}): {text[:200]!r}; write them with save_model"
+        ) from error
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
@@ -175,5 +183,5 @@ def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, n
 
 def fingerprint(model: STCN) -> str:
     """Returns what tells one set of weights from another: the key projection's sum and the precision."""
-    total = float(model.key_projection.weight.double().sum())
+    total = float(model.key_projection.weight.detach().double().sum())
     return f"ResNet-{model.config.key_depth}, {str(model.dtype).removeprefix('torch.')}, {total:.9g}"

@@ -17,8 +17,8 @@ class Refinement(nn.Module):
         self.out_conv = ResidualBlock(in_channels, out_channels, shortcut_kernel)
 
     def forward(
-        self, x: Float[Tensor, "B*K Cin h w"], skip: Float[Tensor, "B Cskip H W"]
-    ) -> Float[Tensor, "B*K Cout H W"]:
+        self, x: Float[Tensor, "BK Cin h w"], skip: Float[Tensor, "B Cskip H W"]
+    ) -> Float[Tensor, "BK Cout H W"]:
         upsampled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # The skip is the same for all objects of a frame: convolved once, added to each.
         shared = self.skip_conv(skip).repeat_interleave(x.shape[0] // skip.shape[0], 0)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mnemask.errors import InputError
+from mnemask.model.blocks import ATTENTION_REDUCTION
 from mnemask.model.decoder import Decoder
 from mnemask.model.encoders import ValueEncoder
 from mnemask.model.resnet import ResNet
@@ -33,6 +35,15 @@ class STCNConfig:
     compressed_channels: int = 512
     decoder_channels: tuple[int, int, int] = (512, 256, 256)
     shortcut_kernel: Literal[1, 3] = 3
+
+    def __post_init__(self) -> None:
+        widths = (self.key_channels, self.value_channels, self.compressed_channels, *self.decoder_channels)
+        if self.key_depth not in (18, 50) or self.shortcut_kernel not in (1, 3) or len(self.decoder_channels) != 3:
+            raise InputError(f"{self} is no network; depth is 18 or 50, kernel 1 or 3, and the decoder has 3 widths")
+        if any(isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 4096 for width in widths):
+            raise InputError(f"{self} is no network; channels are whole numbers from 1 to 4096")
+        if self.value_channels < ATTENTION_REDUCTION:
+            raise InputError(f"{self.value_channels} value channels are too few; give {ATTENTION_REDUCTION} or more")
 
 
 PAPER = STCNConfig()

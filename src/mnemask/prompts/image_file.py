@@ -1,6 +1,5 @@
 """An image file as plain pixels, checked from its header before anything is decoded."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +8,8 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image
 
 from mnemask.errors import MaskError
-
-MAX_SIDE = 16_384
-MAX_PIXELS = 100_000_000
+from mnemask.video.images import _DAMAGED
+from mnemask.video.picture import MAX_PIXELS, MAX_SIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +29,19 @@ class RawMask:
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
     """Returns the pixels of an image of `size` (height, width); raises MaskError for anything else."""
-    with _open(Path(path)) as image:
-        _check_size(path, image.size, size)
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise for damaged data
-            raise MaskError(f"mask {path} is damaged or cut short ({error}); export it again") from error
-        return _plain_pixels(image, path)
-
-
-def _open(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            return Image.open(path)  # reads the header only
-    except Image.DecompressionBombError as error:
-        raise MaskError(f"mask {path} is larger than {MAX_PIXELS // 10**6} megapixels; scale it down") from error
+        with Image.open(path) as image:  # reads the header only
+            _check_size(path, image.size, size)
+            image.load()
+            return _plain_pixels(image, path)
+    except MaskError:
+        raise
     except FileNotFoundError as error:
-        raise MaskError(f"mask {path} does not exist") from error
+        raise MaskError(f"mask {path} does not exist; give an image file, or a box with --box") from error
     except Image.UnidentifiedImageError as error:
-        raise MaskError(f"mask {path} is not an image that can be read; export it as PNG") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise MaskError(f"mask {path} cannot be read: {error}") from error
+        raise MaskError(f"mask {path} is not an image; export it as PNG") from error
+    except _DAMAGED as error:
+        raise MaskError(f"mask {path} cannot be read ({error}); export it again as PNG") from error
 
 
 def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] | None) -> None:

@@ -174,6 +174,6 @@ def _display_matrix(frame: VideoFrame) -> tuple[tuple[float, float], tuple[float
         turn = math.radians(frame.rotation)
         return (math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))
     if data is None:
-        return (1, 0), (0, 1)
-    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+        return (1.0, 0.0), (0.0, 1.0)
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).astype(float).tolist()
     return (a, b), (c, d)

@@ -1,0 +1,142 @@
+"""A tracker that was saved goes on as if nothing had happened; a file that is not one is refused."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import mnemask as mm
+from mnemask.errors import CheckpointError
+
+
+@pytest.fixture
+def half_way(tiny_model, tmp_path):
+    """A tracker after 12 of 20 frames, its file, and the frames to come."""
+    frames, masks = drawn_clip(20, num_objects=2)
+    tracker = mm.Tracker(tiny_model, short_side=None)
+    tracker.step(frames[0], {7: masks[0, 0]})
+    for t in range(1, 12):
+        tracker.step(frames[t], {3: masks[t, 1]} if t == 6 else None)
+    tracker.save(tmp_path / "half.bank")
+    return tracker, tmp_path / "half.bank", frames[12:]
+
+
+def test_a_loaded_tracker_gives_identical_masks(half_way, tiny_model):
+    tracker, path, rest = half_way
+    loaded = mm.Tracker.load(path, tiny_model)
+    assert loaded.object_ids == (7, 3)
+    assert loaded.memory.stats() == tracker.memory.stats()
+    for frame in rest:
+        before, after = tracker.step(frame), loaded.step(frame)
+        assert torch.equal(before.probs, after.probs)
+        assert torch.equal(before.labels, after.labels)
+    assert loaded.memory.stats() == tracker.memory.stats()
+
+
+def test_a_tracker_that_has_seen_nothing_can_be_saved(tiny_model, tmp_path):
+    mm.Tracker(tiny_model, short_side=None).save(tmp_path / "new.bank")
+    frames, masks = drawn_clip(1)
+    loaded = mm.Tracker.load(tmp_path / "new.bank", tiny_model)
+    assert loaded.step(frames[0], {1: masks[0, 0]}).object_ids == (1,)
+
+
+def test_settings_come_back(tiny_model, tmp_path):
+    tracker = mm.Tracker(
+        tiny_model, mm.LeastUsed(pin=False, write_every=3), mm.Budget(bytes="20MiB"), top_k=7, metric="dot", short_side=96
+    )
+    tracker.save(tmp_path / "set.bank")
+    loaded = mm.Tracker.load(tmp_path / "set.bank", tiny_model)
+    assert loaded.policy == tracker.policy
+    assert loaded.memory.budget == tracker.memory.budget
+    assert (loaded.memory.top_k, loaded.memory.metric, loaded.short_side) == (7, "dot", 96)
+
+
+def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
+    @dataclass(frozen=True)
+    class Newest(mm.Policy):
+        def update(self, memory, new, budget):
+            both = memory + new
+            return mm.keep_best(both, both.born.float(), budget)
+
+    mm.Tracker(tiny_model, Newest()).save(tmp_path / "own.bank")
+    with pytest.raises(CheckpointError, match="'Newest'.*give policy="):
+        mm.Tracker.load(tmp_path / "own.bank", tiny_model)
+    assert mm.Tracker.load(tmp_path / "own.bank", tiny_model, policy=Newest()).policy == Newest()
+
+
+def test_a_file_that_is_cut_off_is_refused(half_way, tiny_model):
+    _, path, _ = half_way
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        mm.Tracker.load(path, tiny_model)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a bank", b"\x80\x04cos\nsystem\n"])
+def test_a_file_of_something_else_is_refused(content, tiny_model, tmp_path):
+    (tmp_path / "foreign").write_bytes(content)
+    with pytest.raises(CheckpointError):
+        mm.Tracker.load(tmp_path / "foreign", tiny_model)
+
+
+def test_a_missing_file_is_named(tiny_model, tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere.bank"):
+        mm.Tracker.load(tmp_path / "nowhere.bank", tiny_model)
+
+
+def rewrite(path, change_tensors=lambda tensors: None, change_facts=lambda facts: None):
+    with safe_open(path, "pt") as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    facts = json.loads(metadata["facts"])
+    change_tensors(tensors)
+    change_facts(facts)
+    save_file(tensors, path, {**metadata, "facts": json.dumps(facts)})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda tensors: tensors.pop("hits"), "holds"),
+        (lambda tensors: tensors.update(hits=tensors["hits"][:-1].clone()), "hits"),
+        (lambda tensors: tensors.update(pinned=tensors["pinned"].float()), "pinned"),
+        (lambda tensors: tensors.update(key=tensors["key"] * torch.nan), "key"),
+        (lambda tensors: tensors.update(value=tensors["value"][:1].clone()), "value"),
+    ],
+)
+def test_tensors_that_do_not_fit_together_are_refused(half_way, tiny_model, change, sentence):
+    _, path, _ = half_way
+    rewrite(path, change_tensors=change)
+    with pytest.raises(CheckpointError, match=sentence):
+        mm.Tracker.load(path, tiny_model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.pop("steps"),
+        lambda facts: facts.update(object_ids=[7]),
+        lambda facts: facts.update(object_ids=["x", 3]),
+        lambda facts: facts.update(size="large"),
+        lambda facts: facts.update(budget={"frames": -1}),
+        lambda facts: facts.update(policy={"name": "LeastUsed", "nonsense": 1}),
+        lambda facts: facts.update(model="another"),
+        lambda facts: facts.update(top_k="many"),
+        lambda facts: facts.update(metric="manhattan"),
+    ],
+)
+def test_facts_that_make_no_sense_are_refused(half_way, tiny_model, change):
+    _, path, _ = half_way
+    rewrite(path, change_facts=change)
+    with pytest.raises(mm.MnemaskError):
+        mm.Tracker.load(path, tiny_model)
+
+
+def test_another_model_is_refused(half_way, tiny_model):
+    other = mm.STCN(tiny_model.config).eval()
+    _, path, _ = half_way
+    with pytest.raises(CheckpointError, match="another model"):
+        mm.Tracker.load(path, other)

@@ -1,0 +1,94 @@
+"""A run from frames to files: what it leaves, and what it leaves when it is cut short."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+
+import mnemask as mm
+from mnemask.errors import FrameError, OutputError
+
+
+def clip(num_frames=12, seed=0):
+    frames, masks = drawn_clip(num_frames, seed=seed)
+    return [mm.Frame(frame, index) for index, frame in enumerate(frames)], {1: masks[0, 0]}
+
+
+def run(tiny_model, out, frames, first, **options):
+    tracker = mm.Tracker(tiny_model, short_side=None)
+    return mm.segment(frames, tracker, out, lambda frame: first if frame.index == 0 else None, **options)
+
+
+def test_it_writes_a_mask_per_frame_an_overlay_and_a_report(tiny_model, tmp_path):
+    frames, first = clip()
+    progress = run(tiny_model, tmp_path / "out", frames, first, overlay=True, settings={"a": 1})
+    names = sorted(path.name for path in (tmp_path / "out/masks").iterdir())
+    assert names == [f"{index:05d}.png" for index in range(12)]
+    assert np.array_equal(np.array(Image.open(tmp_path / "out/masks/00000.png")), first[1].numpy())
+    with mm.VideoReader(tmp_path / "out/overlay.mp4") as video:
+        assert sum(1 for _ in video) == 12
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["complete"]
+    assert report["frames"] == progress.frames == 12
+    assert report["memory"]["tokens"] == report["most_tokens_held"] <= 2 * 4 * 6
+    assert report["settings"] == {"a": 1}
+    assert report["peak_memory_bytes"] > 10**7
+
+
+def test_the_masks_on_disk_are_those_of_the_tracker(tiny_model, tmp_path):
+    frames, first = clip()
+    run(tiny_model, tmp_path / "out", frames, first)
+    tracker = mm.Tracker(tiny_model, short_side=None)
+    for frame in frames:
+        labels = tracker.step(frame, first if frame.index == 0 else None).labels
+        written = np.array(Image.open(tmp_path / f"out/masks/{frame.name}.png"))
+        assert np.array_equal(written, labels.numpy())
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(tiny_model, tmp_path):
+    frames, first = clip(3)
+    run(tiny_model, tmp_path, frames, first)
+    with pytest.raises(OutputError, match="already holds a run"):
+        run(tiny_model, tmp_path, frames, first)
+    run(tiny_model, tmp_path, frames, first, overwrite=True)
+
+
+def test_a_video_that_breaks_leaves_all_masks_before_and_says_why(tiny_model, tmp_path):
+    frames, first = clip(8)
+
+    def broken():
+        yield from frames[:5]
+        raise FrameError("frame 5 is damaged; mend it")
+
+    with pytest.raises(FrameError, match="frame 5"):
+        run(tiny_model, tmp_path, broken(), first, overlay=True)
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 5
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not report["complete"]
+    assert report["frames"] == 5
+    assert "frame 5 is damaged" in report["stopped_by"]
+    with mm.VideoReader(tmp_path / "overlay.partial.mp4") as video:
+        assert sum(1 for _ in video) == 5
+
+
+def test_an_interrupt_leaves_what_was_done(tiny_model, tmp_path):
+    frames, first = clip(8)
+
+    def interrupt(progress, masks):
+        if progress.frames == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_model, tmp_path, frames, first, on_frame=interrupt)
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 4
+    assert json.loads((tmp_path / "report.json").read_text())["stopped_by"] == "KeyboardInterrupt"
+
+
+def test_a_first_mask_that_is_wrong_leaves_no_run_behind(tiny_model, tmp_path):
+    frames, _ = clip(3)
+    with pytest.raises(mm.MnemaskError):
+        run(tiny_model, tmp_path / "out", frames, {1: torch.zeros(64, 96, dtype=torch.bool)})
+    assert not (tmp_path / "out/report.json").exists()
