@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples in each run, and no limit on the time of one: a busy machine is no failure.
+hypothesis.settings.register_profile("mnemask", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("mnemask")
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared"
 
@@ -29,7 +34,7 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    """A network of few channels whose random weights give masks that differ from frame to frame; for 64×96 frames."""
+    """A network of few channels and random weights; its masks depend on what it remembers and move with the frames."""
     import torch
 
     from mnemask.model.stcn import STCN, STCNConfig
@@ -39,10 +44,19 @@ def tiny_model():
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = STCN(config)
-        torch.nn.init.orthogonal_(model.key_projection.weight, gain=3)
-        torch.nn.init.normal_(model.decoder.pred.weight, std=0.5)
-    return model.eval().requires_grad_(False)
+        model = STCN(config).requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 4:
+                torch.nn.init.kaiming_normal_(parameter).mul_(0.5 if name.endswith("conv2.weight") else 1)
+            elif parameter.ndim == 1:
+                parameter.zero_()
+    model.value_encoder.resnet.conv1.weight[:, 3:] *= 20  # what is remembered depends on the masks,
+    model.decoder.up_16_8.skip_conv.weight.mul_(0.3)  # what is decoded on what is remembered,
+    model.decoder.up_8_4.skip_conv.weight.mul_(0.3)
+    model.key_projection.weight.mul_(0.3)  # and more than one memory is read
+    weight = model.decoder.pred.weight
+    weight.sub_(weight.mean()).mul_(0.8)
+    return model.eval()
 
 
 @pytest.fixture

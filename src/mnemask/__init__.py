@@ -4,6 +4,8 @@ The public names; everything else may change from one release to the next.
 """
 
 from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.drawn import DrawnVideo
+from mnemask.demo import run_demo
 from mnemask.errors import InputError, MnemaskError
 from mnemask.evaluation.run import evaluate
 from mnemask.evaluation.score import format_table, score_folder
@@ -13,6 +15,7 @@ from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, FirstAndLatest, Ke
 from mnemask.memory.tokens import Tokens
 from mnemask.model.checkpoints import load_model, save_model
 from mnemask.model.stcn import STCN, STCNConfig
+from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
 from mnemask.segment import Progress, segment, write_report
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
@@ -23,6 +26,7 @@ __all__ = [
     "Budget",
     "DEFAULT_POLICY",
     "DavisSequences",
+    "DrawnVideo",
     "FirstAndLatest",
     "Frame",
     "InputError",
@@ -48,6 +52,13 @@ __all__ = [
     "format_table",
     "keep_best",
     "load_model",
+    "mask_from_box",
+    "mask_from_polygon",
+    "mask_from_scribble",
+    "parse_at",
+    "parse_box",
+    "read_mask",
+    "run_demo",
     "save_model",
     "score_folder",
     "segment",

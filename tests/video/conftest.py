@@ -10,11 +10,13 @@ import pytest
 
 
 def draw_clip(num_frames: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    """Smooth pictures that differ from each other and look different turned or mirrored in any way."""
+    """Textured pictures that differ from each other and look different turned or mirrored in any way."""
+    texture = np.random.default_rng(0).integers(0, 60, (height, width + 3 * num_frames, 3))
     y, x = np.mgrid[:height, :width]
+    ramp = np.stack([2 * x + 10, 3 * y + 10, 100 + 0 * x], axis=-1)
     return [
-        np.stack([(4 * x + 5 * t) % 256 // 2 + 40, 4 * y + 0 * x, 128 + 0 * x], axis=-1).clip(0, 255).astype(np.uint8)
-        for t in range(num_frames)
+        (ramp + texture[:, 3 * number : 3 * number + width]).clip(0, 255).astype(np.uint8)
+        for number in range(num_frames)
     ]
 
 
@@ -43,6 +45,12 @@ def encode(
             frame.pts, frame.time_base = (ticks[index], time_base) if ticks else (index, Fraction(1, 25))
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def noise() -> list[np.ndarray]:
+    """Frames of which each takes about as many bytes as any other."""
+    return list(np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8))
 
 
 @pytest.fixture

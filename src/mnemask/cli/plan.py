@@ -53,5 +53,5 @@ class PromptPlan:
         at_first = given.setdefault(first.index, {}) if self.boxes else {}
         for box in self.boxes:
             free = next(object_id for object_id in range(1, len(at_first) + 2) if object_id not in at_first)
-            at_first[free] = mm.mask_from_box(first.image.numpy(), box)
+            at_first[free] = mm.mask_from_box(first.image, box)
         return given

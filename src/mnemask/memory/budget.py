@@ -27,7 +27,7 @@ class Budget:
         67108864
     """
 
-    frames: float | None = None
+    frames: int | float | None = None
     tokens: int | None = None
     bytes: int | str | None = None
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
 from mnemask.video.images import _DAMAGED
 from mnemask.video.picture import MAX_PIXELS, MAX_SIDE
+
+_LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +20,12 @@ class RawMask:
 
     Attributes:
         pixels: palette indices, grey levels or, where the file has colours, RGB; 0 where it is transparent.
-        opaque: where it is not transparent; None for a file without transparency.
-        lossy: whether the file's compression changes values.
+        opaque: where it is not transparent.
+        lossy: whether the format's compression may change values.
     """
 
     pixels: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]
-    opaque: Bool[np.ndarray, "H W"] | None
+    opaque: Bool[np.ndarray, "H W"]
     lossy: bool
 
 
@@ -38,7 +40,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
         raise
     except FileNotFoundError as error:
         raise MaskError(f"mask {path} does not exist; give an image file, or a box with --box") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise MaskError(f"mask {path} is not an image; export it as PNG") from error
     except _DAMAGED as error:
         raise MaskError(f"mask {path} cannot be read ({error}); export it again as PNG") from error
@@ -59,8 +61,8 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
 
 
 def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
-    lossy = image.format in ("JPEG", "MPO")
-    opaque = None
+    lossy = image.format in _LOSSY_FORMATS
+    opaque = np.ones((image.height, image.width), bool)
     if image.mode == "1":
         pixels = np.asarray(image.convert("L"))
     elif image.mode in ("L", "P") and not _is_picture_palette(image):
@@ -74,11 +76,10 @@ def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
         raise MaskError(f"mask {path} holds fractions; ids are whole numbers: export it as 8-bit PNG")
     else:
         rgba = np.asarray(image.convert("RGBA"))
-        has_alpha = image.mode.endswith(("A", "a"))
-        opaque = rgba[..., 3] > 127 if has_alpha else None
-        pixels = rgba[..., :3] if opaque is None else np.where(opaque[..., None], rgba[..., :3], 0).astype(np.uint8)
-        # A grey JPEG decodes to channels that differ by rounding.
-        if int(np.ptp(pixels, axis=2).max()) <= (2 if lossy else 0):
+        opaque = rgba[..., 3] > 127
+        pixels = np.where(opaque[..., None], rgba[..., :3], 0).astype(np.uint8)
+        # Grey from a lossy file comes in channels that differ by rounding.
+        if int(np.ptp(pixels, axis=2).max()) <= (8 if lossy else 0):
             pixels = pixels[..., 0]
     return RawMask(np.ascontiguousarray(pixels), opaque, lossy)
 

@@ -63,8 +63,8 @@ def read_mask(
     Args:
         path: a PNG or any other image.
         size: height and width of the video; None takes any.
-        antialiased: what to do with a map of ids that has blended edges: "clean" gives the blended pixels to the
-            nearest plain pixel's object. Soft edges of black and white or of colours are always cleaned, with a warning.
+        antialiased: what to do with a map of ids that has blended edges: "clean" gives each blended pixel to the
+            nearest plain area. Soft edges of black and white or of colours are always cleaned, with a warning.
 
     Raises:
         MaskError: no such file, not an image, damaged, too large, of another size, ambiguous or without an object.
@@ -95,7 +95,7 @@ def inspect_mask(path: str | Path, size: tuple[int, int] | None = None) -> MaskR
     """Returns what a mask file holds, blended edges cleaned; raises MaskError where that cannot be told."""
     raw = load_mask_image(path, size)
     try:
-        if raw.opaque is not None and not raw.opaque.all() and not _is_painted(raw):
+        if not raw.opaque.all() and not _is_painted(raw):
             return MaskReading("transparency", raw.opaque.astype(np.int32))
         return _read_grey(raw.pixels, raw.lossy) if raw.pixels.ndim == 2 else _read_colours(raw.pixels, raw.lossy)
     except MaskError as error:
@@ -109,6 +109,8 @@ def _read_grey(values: Grey, lossy: bool) -> MaskReading:
         soft = int(((values > 0) & (values < top)).sum())
         return MaskReading("black and white", (values > top // 2).astype(np.int32), blended=soft)
     distinct = np.unique(values)
+    if lossy and not edges.look_like_a_photograph(len(distinct)):
+        raise MaskError("is a JPEG or the like, whose compression makes up values between the ids; save it as PNG")
     steps = np.abs(np.diff(values.astype(np.int32), axis=1))
     smooth = len(distinct) > MANY_VALUES and np.median(steps[steps > 0]) <= 2
     if smooth or edges.look_like_a_photograph(len(distinct)):
@@ -116,8 +118,6 @@ def _read_grey(values: Grey, lossy: bool) -> MaskReading:
             f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other; "
             "expected one value for each object"
         )
-    if lossy:
-        raise MaskError("is a JPEG, whose compression makes up values between the objects'; save it as PNG")
     void = values == top
     labels = np.where(void, 0, values).astype(np.int32)
     blended = edges.blended()
@@ -148,7 +148,7 @@ def _read_colours(pixels: Colour, lossy: bool) -> MaskReading:
             "expected each object in one plain colour of its own"
         )
     if lossy:
-        raise MaskError("is a JPEG, whose compression makes up colours between the objects'; save it as PNG")
+        raise MaskError("is a JPEG or the like, whose compression makes up colours; save it as PNG")
     ids = np.zeros(len(colours), np.int32)
     ids[plain] = _ids_of_colours(colours[plain], first[plain])
     inverse = inverse.reshape(packed.shape)
@@ -175,11 +175,12 @@ def _ids_of_colours(colours: Int64[np.ndarray, " N"], first: Int64[np.ndarray, "
 
 
 def _pack(pixels: Colour) -> Int64[np.ndarray, "H W"]:
-    return pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    packed: Int64[np.ndarray, "H W"] = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return packed
 
 
 def _is_painted(raw: RawMask) -> bool:
-    """Returns whether what is opaque consists of plain colours other than black, so that they can tell objects apart."""
+    """Returns whether what is opaque is mostly plain colours, which then tell the objects apart."""
     edges = _Edges.of(raw.pixels)
     coloured = raw.pixels.any(axis=2) if raw.pixels.ndim == 3 else raw.pixels > 0
     return bool((edges.solid & coloured).sum() > 0.5 * raw.opaque.sum())
@@ -201,16 +202,17 @@ class _Edges:
 
     @classmethod
     def of(cls, values: Grey | Colour) -> "_Edges":
-        lowest, highest = cv2.erode(values, _SQUARE), cv2.dilate(values, _SQUARE)
-        same, between = lowest == highest, (lowest < values) & (values < highest)
-        solid = same.all(axis=2) if same.ndim == 3 else same
-        thin = cv2.dilate(solid.astype(np.uint8), _SQUARE) == 0
-        return cls(solid, thin, between.any(axis=2) if between.ndim == 3 else between)
+        lowest, highest = np.asarray(cv2.erode(values, _SQUARE)), np.asarray(cv2.dilate(values, _SQUARE))
+        same, between = np.atleast_3d(lowest == highest), np.atleast_3d((lowest < values) & (values < highest))
+        solid = np.all(same, axis=2)
+        thin = np.asarray(cv2.dilate(solid.astype(np.uint8), _SQUARE)) == 0
+        return cls(solid, thin, np.any(between, axis=2))
 
     def blended(self) -> Bool[np.ndarray, "H W"]:
         """Returns the pixels that mix their neighbours' values, none where they are too few to come from resizing."""
         blended = self.thin & self.between
-        return blended & (blended.sum() >= BLENDED_SHARE * (~self.solid).sum())
+        enough = blended.sum() >= BLENDED_SHARE * (~self.solid).sum()
+        return blended if enough else np.zeros_like(blended)
 
     def look_like_a_photograph(self, distinct: int) -> bool:
         return distinct > MANY_VALUES and float(self.thin.mean()) > 0.25
@@ -222,4 +224,6 @@ def _nearest(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H W"])
         return labels
     holes = blended.astype(np.uint8)
     _, nearest = cv2.distanceTransformWithLabels(holes, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    return labels[~blended][nearest - 1]  # OpenCV numbers the zero pixels from 1, row by row
+    plain: Int32[np.ndarray, " N"] = labels[~blended]
+    cleaned: Int32[np.ndarray, "H W"] = plain[np.asarray(nearest) - 1]  # zero pixels are numbered from 1, row by row
+    return cleaned

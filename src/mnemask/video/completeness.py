@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 else:
     AnyPacket = Packet
 
-# An audio packet or the rounding of a header may be missing without a picture missing.
-_SLACK_SECONDS = 0.1
+# Headers round, and sound starts and ends up to two of its packets, 0.25 s at 8 kHz, away from what they say.
+_SLACK_SECONDS, _SLACK_SECONDS_WITH_SOUND = 0.05, 0.25
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
@@ -39,6 +39,9 @@ class Progress:
         self.cut = False
         self._promised = promised_seconds(container, stream)
         self._num_promised = stream.frames or (self._promised and rate and round(self._promised * rate)) or None
+        self._slack = _SLACK_SECONDS if len(container.streams) == 1 else _SLACK_SECONDS_WITH_SOUND
+        # Matroska does not say how long the last frame is shown; in an uneven video that may be long.
+        self._last_frame_unknown = "matroska" in container.format.name
         self._start = (container.start_time or 0) / av.time_base
         self._reached = self._start
         self._longest_gap = float(1 / rate) if rate else 0.0
@@ -58,11 +61,11 @@ class Progress:
         self._last_seconds = seconds
 
     def broke_off(self) -> bool:
-        """Returns whether frames are missing at the end, by more than what an uneven frame rate explains."""
+        """Returns whether frames are missing at the end."""
         if self.cut or self._promised is None:
             return self.cut
         missing = self._promised - (self._reached - self._start)
-        return missing > max(2 * self._longest_gap, _SLACK_SECONDS)
+        return missing > self._slack + (2 * self._longest_gap if self._last_frame_unknown else 0.0)
 
     def __str__(self) -> str:
         of = f" of {self._num_promised}" if self._num_promised else ""

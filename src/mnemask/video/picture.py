@@ -46,6 +46,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Readable(Protocol):
+    """An open binary file or pipe, as far as a reader needs one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns up to `size` bytes; none at the end."""
+        ...
+
+
 def check_size(width: int, height: int, what: str) -> None:
     """Raises FrameError for a size that a header can claim but no video has."""
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):

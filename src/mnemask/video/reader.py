@@ -8,14 +8,13 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mnemask.errors import FrameError
 from mnemask.types import Frame
 from mnemask.video.camera import Camera
 from mnemask.video.images import IMAGE_SUFFIXES, ImageSequence, list_images
-from mnemask.video.picture import Source
+from mnemask.video.picture import Readable, Source
 from mnemask.video.stream import EncodedVideo
 
 _RECORDED_SCHEMES = ("http", "https", "ftp", "file")
@@ -51,7 +50,7 @@ class VideoReader:
     """
 
     def __init__(
-        self, source: str | os.PathLike[str] | int | BinaryIO, *, start: int = 0, stop: int | None = None
+        self, source: str | os.PathLike[str] | int | Readable, *, start: int = 0, stop: int | None = None
     ) -> None:
         if start < 0 or (stop is not None and stop <= start):
             raise FrameError(f"frames {start} to {stop} are no range; expected 0 <= start < stop")
@@ -98,10 +97,10 @@ class VideoReader:
         self.close()
 
 
-def _open(source: str | os.PathLike[str] | int | BinaryIO) -> Source:
+def _open(source: str | os.PathLike[str] | int | Readable) -> Source:
     if isinstance(source, int):
         return Camera(source)
-    if not isinstance(source, str | os.PathLike):
+    if isinstance(source, Readable):
         name = getattr(source, "name", None)
         return EncodedVideo(source, Path(name).name if isinstance(name, str) else "pipe")
     text = os.fspath(source)

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 
 from mnemask.errors import FrameError
 from mnemask.video.completeness import AnyPacket, Progress, promised_seconds
-from mnemask.video.picture import Picture, check_size
+from mnemask.video.picture import Picture, Readable, check_size
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +36,11 @@ class EncodedVideo:
             those of a recording raise.
     """
 
-    def __init__(self, source: str | BinaryIO, shown: str, *, live: bool = False) -> None:
+    def __init__(self, source: str | Readable, shown: str, *, live: bool = False) -> None:
         self.name = Path(shown).stem
         self._shown = shown
         self._source = source
+        self._is_file = isinstance(source, str) and source.startswith("file:")
         self._live = live
         self._container: InputContainer | None = self._open()
         stream = self._stream(self._container)
@@ -64,10 +65,11 @@ class EncodedVideo:
             self._container.close()
 
     def _open(self) -> InputContainer:
-        local = not isinstance(self._source, str) or self._source.startswith("file:")
         # A playlist in place of a video must not make us fetch what it names.
-        options = {"protocol_whitelist": "file" if isinstance(self._source, str) else "pipe"} if local else {}
-        timeout = None if local else (_OPEN_SECONDS, _READ_SECONDS)
+        allowed = "file" if self._is_file else "pipe"
+        remote = isinstance(self._source, str) and not self._is_file
+        options = {} if remote else {"protocol_whitelist": allowed}
+        timeout = (_OPEN_SECONDS, _READ_SECONDS) if remote else None
         try:
             return av.open(self._source, "r", options=options, timeout=timeout, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
@@ -141,10 +143,10 @@ class EncodedVideo:
         logger.warning("skipped a damaged frame of %s", self._shown)
 
     def _why_broken(self, container: InputContainer, progress: Progress, error: FFmpegError) -> str:
-        if "mov" in container.format.name and not isinstance(self._source, str) and not progress.num_frames:
+        if "mov" in container.format.name and not self._is_file and not progress.num_frames:
             return (
-                f"{self._shown!r} is an mp4 with its index at the end, which cannot be read from a pipe; give the file "
-                "itself or move the index to the front (ffmpeg -i IN -c copy -movflags +faststart OUT)"
+                f"{self._shown!r} is an mp4 with its index at the end, which cannot be read from a pipe or from a "
+                "server that cannot seek; save it to a file or move the index to the front (ffmpeg -i IN -c copy -movflags +faststart OUT)"
             )
         return (
             f"{self._shown!r} is damaged: {progress} could be read ({error.strerror}); the frames before are good, "

@@ -1,0 +1,182 @@
+"""The contract of every policy, and what each one alone does."""
+
+import copy
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from random_tokens import random_tokens, same
+
+from mnemask.errors import BudgetError, InputError
+from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, FirstAndLatest, KeepAll, LeastUsed, keep_best, policy_named
+
+every_policy = pytest.mark.parametrize("name", POLICIES)
+
+
+@st.composite
+def cases(draw):
+    """A memory, a new frame and a budget, as they come up in a bank: oldest write first, more or less full."""
+    num_objects, per_frame = draw(st.integers(1, 2)), draw(st.integers(1, 5))
+    num_old = draw(st.integers(0, 12))
+    born = sorted(draw(st.lists(st.integers(0, 6), min_size=num_old, max_size=num_old)))
+    hits = draw(st.lists(st.integers(0, 4), min_size=num_old, max_size=num_old))
+    pinned = draw(st.lists(st.booleans(), min_size=num_old, max_size=num_old))
+    new_pinned = draw(st.lists(st.booleans(), min_size=per_frame, max_size=per_frame) | st.just([False] * per_frame))
+    step = draw(st.integers(7, 12))
+    memory = random_tokens(born, hits, pinned, num_objects)
+    new = random_tokens([step] * per_frame, [0] * per_frame, new_pinned, num_objects, seed=1)
+    return memory, new, draw(st.integers(per_frame, num_old + per_frame + 2))
+
+
+def updated(policy, memory, new, budget):
+    """What is kept, or None where the policy says that it cannot be done."""
+    try:
+        return policy.update(memory, new, budget)
+    except BudgetError as error:
+        assert str(budget) in str(error)
+        return None
+
+
+@every_policy
+@given(cases())
+def test_a_policy_never_keeps_more_than_the_budget(name, case):
+    kept = updated(POLICIES[name], *case)
+    assert kept is None or len(kept) <= case[2]
+
+
+@every_policy
+@given(cases())
+def test_a_policy_gives_up_only_where_pinned_tokens_or_its_own_nature_leave_no_way(name, case):
+    memory, new, budget = case
+    if updated(POLICIES[name], *case) is None:
+        needed = len(memory) + len(new) if name == "keep-all" else int(memory.pinned.sum() + new.pinned.sum())
+        assert needed > budget
+
+
+@every_policy
+@given(cases())
+def test_a_policy_keeps_pinned_tokens_as_they_are(name, case):
+    memory, new, _ = case
+    kept = updated(POLICIES[name], *case)
+    if kept is not None:
+        assert same(kept[kept.pinned], (memory + new)[(memory + new).pinned])
+
+
+@every_policy
+@given(cases())
+def test_a_policy_keeps_tokens_unchanged_and_in_the_order_of_writing(name, case):
+    memory, new, _ = case
+    kept = updated(POLICIES[name], *case)
+    if kept is not None:
+        both = memory + new
+        # `cell` counts on within memory and starts again in new, so that (born, cell) names a token.
+        names = list(zip(both.born.tolist(), both.cell.tolist(), strict=True))
+        where = [names.index(pair) for pair in zip(kept.born.tolist(), kept.cell.tolist(), strict=True)]
+        assert where == sorted(set(where))
+        assert same(kept, both[torch.tensor(where, dtype=torch.int64)])
+
+
+@every_policy
+@given(cases())
+def test_a_policy_changes_no_input_and_repeats_itself(name, case):
+    memory, new, budget = case
+    before = copy.deepcopy((memory, new))
+    first, second = (updated(POLICIES[name], memory, new, budget) for _ in range(2))
+    assert same(memory, before[0])
+    assert same(new, before[1])
+    assert (first is None and second is None) or same(first, second)
+
+
+@every_policy
+def test_a_policy_remembers_the_first_frame_whole(name):
+    new = random_tokens([0] * 5, [0] * 5, [True] * 5)
+    assert same(POLICIES[name].update(new[:0], new, 5), new)
+
+
+def test_the_default_policy_is_registered_and_an_unknown_one_is_named_with_the_choices():
+    assert policy_named(DEFAULT_POLICY) == POLICIES[DEFAULT_POLICY]
+    with pytest.raises(InputError, match=r"'newest'.*least-used"):
+        policy_named("newest")
+
+
+def evicted_by_hand(memory, count, now):
+    """The thesis's rule: hits / age, the lowest first, ties oldest first and then by position."""
+    order = sorted(
+        (Fraction(hits, max(now - born, 1)), born, position)
+        for position, (hits, born) in enumerate(zip(memory.hits.tolist(), memory.born.tolist(), strict=True))
+    )
+    return {position for _, _, position in order[:count]}
+
+
+@given(cases())
+def test_least_used_evicts_as_many_as_needed_by_the_rule_of_the_thesis(case):
+    memory, new = (replace(tokens, pinned=torch.zeros_like(tokens.pinned)) for tokens in case[:2])
+    budget = case[2]
+    kept = LeastUsed(pin=False).update(memory, new, budget)
+    count = max(0, len(memory) + len(new) - budget)
+    gone = evicted_by_hand(memory, count, int(new.born[0]))
+    survivors = torch.tensor([i for i in range(len(memory)) if i not in gone], dtype=torch.int64)
+    assert same(kept, memory[survivors] + new)
+
+
+def test_least_used_takes_a_token_written_in_this_step_as_one_frame_old():
+    memory, new = random_tokens([4, 5], [1, 1], [False, False]), random_tokens([5], [0], [False], seed=1)
+    kept = LeastUsed().update(memory, new, 2)
+    assert same(kept, memory[1:] + new)  # both had 1 hit in 1 frame, so the older one went
+
+
+def test_least_used_admits_the_cells_that_objects_fill_where_pins_leave_no_room_for_all():
+    memory = random_tokens([0] * 4, [0] * 4, [True] * 4)
+    new = random_tokens([5] * 4, [0] * 4, [False] * 4, num_objects=1, seed=1)
+    kept = LeastUsed().update(memory, new, 6)
+    best = new.share[0].topk(2).indices.sort().values
+    assert same(kept, memory + new[best])
+
+
+def test_keep_all_says_what_it_needs_and_what_would_help():
+    memory, new = random_tokens([0] * 4, [0] * 4, [False] * 4), random_tokens([5] * 4, [0] * 4, [False] * 4)
+    assert same(KeepAll().update(memory, new, 8), memory + new)
+    with pytest.raises(BudgetError, match=r"keep-all needs 8 tokens but the budget is 7; .*least-used"):
+        KeepAll().update(memory, new, 7)
+
+
+def test_first_and_latest_keeps_annotated_frames_and_the_newest_one():
+    first, middle, newest = (random_tokens([t] * 3, [9] * 3, [t == 0] * 3, seed=t) for t in range(3))
+    policy = FirstAndLatest()
+    memory = policy.update(policy.update(first[:0], first, 100), middle, 100)
+    assert same(memory, first + middle)
+    assert same(policy.update(memory, newest, 100), first + newest)
+    assert policy.write_every == 1
+
+
+def test_what_cannot_be_evicted_and_does_not_fit_is_said_in_whole_numbers():
+    memory, new = random_tokens([0] * 4, [0] * 4, [True] * 4), random_tokens([5] * 4, [0] * 4, [False] * 4)
+    for policy in (LeastUsed(), FirstAndLatest()):
+        with pytest.raises(BudgetError, match="annotated frames need 4 tokens.* but the budget is 3"):
+            policy.update(memory, new, 3)
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=6, max_size=6), st.integers(2, 6))
+def test_keep_best_keeps_the_pinned_and_the_best_whatever_the_scores_are(scores, count):
+    tokens = random_tokens(range(6), [0] * 6, [False, True, False, False, True, False])
+    kept = keep_best(tokens, torch.tensor(scores, dtype=torch.float32), count)
+    assert len(kept) == count
+    assert kept.born.tolist() == sorted(kept.born.tolist())
+    assert {1, 4} <= set(kept.born.tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_keep_best_lets_the_older_of_two_equals_go(dtype):
+    tokens = random_tokens(range(5), [0] * 5, [False] * 5)
+    kept = keep_best(tokens, torch.tensor([2, 1, 2, 1, 1]).to(dtype), 3)
+    assert kept.born.tolist() == [0, 2, 4]
+    assert keep_best(tokens, torch.zeros(5, dtype=dtype), 5) is tokens
+
+
+def test_keep_best_refuses_to_evict_pinned_tokens():
+    tokens = random_tokens(range(5), [0] * 5, [True] * 3 + [False] * 2)
+    with pytest.raises(BudgetError, match="3 tokens .* room for 2"):
+        keep_best(tokens, torch.zeros(5), 2)

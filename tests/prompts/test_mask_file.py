@@ -1,0 +1,285 @@
+import contextlib
+import logging
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mnemask.errors import MaskError
+from mnemask.prompts import inspect_mask, read_mask
+from mnemask.video import davis_palette
+
+H, W = 48, 80
+
+
+def drawn(values=(1, 2), dtype=np.uint8, antialias=False):
+    """Two discs of the given values on 0."""
+    image = np.zeros((H, W), np.float32)
+    for value, centre in zip(values, ((20, 24), (56, 22)), strict=False):
+        cover = np.zeros((8 * H, 8 * W), np.float32)
+        cv2.circle(cover, (8 * centre[0], 8 * centre[1]), 8 * 13, 1, -1)
+        cover = cv2.resize(cover, (W, H), interpolation=cv2.INTER_AREA)
+        cover = cover if antialias else (cover > 0.5)
+        image = image * (1 - cover) + value * cover
+    return np.round(image).astype(dtype)
+
+
+def save(path, array, palette=None, **options):
+    image = Image.fromarray(array)
+    if palette is not None:
+        image.putpalette(palette)
+    image.save(path, **options)
+    return path
+
+
+def coloured(labels, colours):
+    return np.array([(0, 0, 0), *colours], np.uint8)[labels]
+
+
+def check(masks, labels):
+    assert list(masks) == [i for i in np.unique(labels) if i]
+    for object_id, mask in masks.items():
+        assert mask.dtype == torch.bool
+        assert torch.equal(mask, torch.from_numpy(labels == object_id))
+
+
+def painted_png(path, labels=None):
+    return save(path, drawn() if labels is None else labels, davis_palette().tobytes())
+
+
+def test_palette_indices_are_ids(tmp_path):
+    labels = drawn((3, 7))
+    check(read_mask(painted_png(tmp_path / "m.png", labels), (H, W)), labels)
+
+
+def test_grey_levels_are_ids(tmp_path):
+    labels = drawn((2, 200))
+    check(read_mask(save(tmp_path / "m.png", labels)), labels)
+
+
+def test_16_bit_grey_levels_are_ids(tmp_path):
+    labels = drawn((300, 12_000), np.uint16)
+    check(read_mask(save(tmp_path / "m.png", labels)), labels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp"])
+def test_black_and_white_is_one_object_and_not_255(tmp_path, suffix):
+    mask = drawn((255,))
+    check(read_mask(save(tmp_path / f"m.{suffix}", mask, quality=75)), (mask > 0).astype(int))
+
+
+def test_one_bit_and_black_and_white_palettes_are_one_object_whatever_their_order(tmp_path):
+    mask = (drawn((1,)) > 0).astype(np.uint8)
+    Image.fromarray(mask * 255).convert("1").save(tmp_path / "bit.png")
+    save(tmp_path / "swapped.png", 1 - mask, [255, 255, 255, 0, 0, 0])
+    save(tmp_path / "rgb.png", np.repeat(mask[..., None] * 255, 3, 2))
+    for name in ("bit.png", "swapped.png", "rgb.png"):
+        check(read_mask(tmp_path / name), mask)
+
+
+def test_soft_edges_of_black_and_white_are_cut_at_half_with_a_warning(tmp_path, caplog):
+    path = save(tmp_path / "m.png", drawn((255,), antialias=True))
+    with caplog.at_level(logging.WARNING):
+        masks = read_mask(path)
+    check(masks, (drawn((255,)) > 0).astype(int))
+    assert "blended pixels" in caplog.text
+
+
+def test_a_wide_feathered_edge_is_still_one_object(tmp_path):
+    soft = cv2.GaussianBlur(drawn((255,)), (0, 0), 3)
+    assert list(read_mask(save(tmp_path / "m.png", soft))) == [1]
+
+
+def test_255_beside_ids_is_void(tmp_path):
+    labels = drawn((1, 255))
+    reading = inspect_mask(painted_png(tmp_path / "m.png", labels))
+    assert reading.void == (labels == 255).sum()
+    check(read_mask(tmp_path / "m.png"), np.where(labels == 255, 0, labels))
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.5])
+def test_ids_resized_with_interpolation_are_refused_or_cleaned(tmp_path, scale):
+    size = (round(W * scale), round(H * scale))
+    path = save(tmp_path / "m.png", cv2.resize(drawn((1, 6)), size, interpolation=cv2.INTER_AREA if scale < 1 else 1))
+    assert len(np.unique(np.asarray(Image.open(path)))) > 3
+    with pytest.raises(MaskError, match=r"blended pixels .* nearest neighbour"):
+        read_mask(path)
+    masks = read_mask(path, antialiased="clean")
+    assert list(masks) == [1, 6]
+    exact = cv2.resize(drawn((1, 6)), size, interpolation=cv2.INTER_NEAREST)
+    for object_id, mask in masks.items():
+        both, either = (mask.numpy() & (exact == object_id)).sum(), (mask.numpy() | (exact == object_id)).sum()
+        assert both / either > 0.85
+
+
+def test_a_rim_of_another_objects_id_is_blended_too(tmp_path):
+    # At half of the edge, 2 and 0 mix to 1, which is an object of its own elsewhere.
+    path = save(tmp_path / "m.png", cv2.resize(drawn((1, 2)), (2 * W, 2 * H), interpolation=cv2.INTER_LINEAR))
+    masks = read_mask(path, antialiased="clean")
+    assert not masks[1][:, W:].any()
+
+
+def test_a_thin_object_is_kept(tmp_path):
+    labels = drawn((1, 3))
+    labels[40:42, 5:70] = 2
+    labels[20, 20] = 4
+    check(read_mask(save(tmp_path / "m.png", labels)), labels)
+
+
+def test_colours_of_the_davis_palette_get_its_ids(tmp_path):
+    labels = drawn((2, 5))
+    path = save(tmp_path / "m.png", davis_palette()[labels])
+    check(read_mask(path), labels)
+
+
+def test_the_void_colour_of_the_davis_palette_is_void(tmp_path):
+    labels = drawn((2, 255))
+    check(read_mask(save(tmp_path / "m.png", davis_palette()[labels])), np.where(labels == 255, 0, labels))
+
+
+def test_other_colours_are_numbered_as_they_appear(tmp_path):
+    labels = drawn()
+    first = labels[labels > 0][0]
+    path = save(tmp_path / "m.png", coloured(labels, [(255, 40, 0), (10, 60, 250)]))
+    check(read_mask(path), np.where(labels == 0, 0, np.where(labels == first, 1, 2)))
+
+
+def test_colours_on_white_have_the_white_as_background(tmp_path):
+    image = np.full((H, W, 3), 255, np.uint8)
+    image[10:20, 10:30] = (250, 0, 0)
+    assert read_mask(save(tmp_path / "m.png", image))[1].sum() == 200
+
+
+def test_colours_without_background_are_refused(tmp_path):
+    image = np.full((H, W, 3), (10, 200, 30), np.uint8)
+    image[10:20, 10:30] = (250, 0, 0)
+    with pytest.raises(MaskError, match="no black or white background"):
+        read_mask(save(tmp_path / "m.png", image))
+
+
+def test_blended_colours_do_not_become_objects(tmp_path, caplog):
+    image = np.stack([drawn((250, 20), antialias=True), drawn((0, 240), antialias=True), np.zeros((H, W), int)], 2)
+    path = save(tmp_path / "m.png", image.astype(np.uint8))
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20
+    with caplog.at_level(logging.WARNING):
+        masks = read_mask(path)
+    assert list(masks) == [1, 2]
+    assert "blended" in caplog.text
+    exact = drawn()
+    assert sum(((exact > 0) != (masks[1] | masks[2]).numpy()).ravel()) < 60
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_photograph_is_refused(tmp_path, mode):
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (W, H), interpolation=cv2.INTER_CUBIC)
+    noisy = np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).convert(mode).save(tmp_path / "m.png")
+    with pytest.raises(MaskError, match="looks like a photograph"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_smooth_map_of_probabilities_is_refused(tmp_path):
+    y, x = np.mgrid[:480, :480]
+    soft = 200 * np.exp(-((y - 240) ** 2 + (x - 240) ** 2) / 90_000)
+    with pytest.raises(MaskError, match="soft map"):
+        read_mask(save(tmp_path / "m.png", soft.astype(np.uint8)))
+
+
+def test_ids_and_colours_in_a_jpeg_are_refused(tmp_path):
+    for image in (drawn((20, 90)), coloured(drawn(), [(255, 0, 0), (0, 0, 255)])):
+        image = image.repeat(5, 0).repeat(5, 1)
+        with pytest.raises(MaskError, match="JPEG"):
+            read_mask(save(tmp_path / "m.jpg", image))
+
+
+def test_a_cut_out_is_one_object(tmp_path):
+    rng = np.random.default_rng(0)
+    alpha = np.where(drawn((255,)) > 0, 255, 0).astype(np.uint8)
+    image = np.dstack([rng.integers(0, 256, (H, W, 3), np.uint8), alpha])
+    check(read_mask(save(tmp_path / "m.png", image)), (alpha > 0).astype(int))
+
+
+def test_colours_painted_on_transparency_are_objects(tmp_path):
+    labels = drawn()
+    image = np.dstack([coloured(labels, [(200, 0, 0), (0, 0, 200)]), np.where(labels > 0, 255, 0).astype(np.uint8)])
+    image[labels == 0, :3] = 255  # what is transparent has a colour too
+    first = labels[labels > 0][0]
+    check(read_mask(save(tmp_path / "m.png", image)), np.where(labels == 0, 0, np.where(labels == first, 1, 2)))
+
+
+def test_black_paint_on_transparency_is_one_object(tmp_path):
+    alpha = drawn((255,))
+    image = np.dstack([np.zeros((H, W, 3), np.uint8), alpha])
+    check(read_mask(save(tmp_path / "m.png", image)), (alpha > 0).astype(int))
+
+
+def test_another_size_is_refused_with_both_sizes(tmp_path):
+    with pytest.raises(MaskError, match=r"is 80x48 but the video is 854x480; export .* nearest"):
+        read_mask(painted_png(tmp_path / "m.png"), (480, 854))
+
+
+def test_an_empty_mask_is_refused(tmp_path):
+    for values in (np.zeros((H, W), np.uint8), np.zeros((H, W, 3), np.uint8), np.zeros((H, W, 4), np.uint8)):
+        with pytest.raises(MaskError, match="marks no object"):
+            read_mask(save(tmp_path / "m.png", values))
+
+
+def test_a_mask_that_is_all_object_is_one_object(tmp_path):
+    assert read_mask(save(tmp_path / "m.png", np.full((H, W), 255, np.uint8)))[1].all()
+
+
+def test_a_missing_file_a_folder_and_a_text_file_are_one_sentence_each(tmp_path):
+    (tmp_path / "notes.png").write_text("hello")
+    with pytest.raises(MaskError, match=r"gone.png does not exist; "):
+        read_mask(tmp_path / "gone.png")
+    with pytest.raises(MaskError, match="cannot be read"):
+        read_mask(tmp_path)
+    with pytest.raises(MaskError, match="is not an image"):
+        read_mask(tmp_path / "notes.png")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged TIFF
+def test_a_file_cut_or_changed_anywhere_is_read_or_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("m.png", "m.webp", "m.tif", "m.bmp", "m.gif"):
+        whole = bytearray(painted_png(tmp_path / name).read_bytes())
+        for _ in range(60):
+            damaged = whole[: rng.integers(1, len(whole))] if rng.random() < 0.5 else whole.copy()
+            damaged[rng.integers(len(damaged))] = rng.integers(256)
+            (tmp_path / name).write_bytes(damaged)
+            with contextlib.suppress(MaskError):
+                read_mask(tmp_path / name)
+
+
+def test_a_huge_size_in_the_header_is_refused_before_decoding(tmp_path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    for width, height in ((20_000, 8), (16_000, 16_000)):
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+        with pytest.raises(MaskError, match=r"larger than|exceeds limit"):
+            read_mask(tmp_path / "m.png")
+
+
+def test_more_masks_than_memory_should_hold_are_refused(tmp_path):
+    labels = np.zeros((2048, 2048), np.uint16)
+    labels[::3, ::3] = np.arange(683 * 683).reshape(683, 683) % 600
+    labels = labels.repeat(2, 0)[:2048].repeat(2, 1)[:, :2048]
+    with pytest.raises(MaskError, match="GiB"):
+        read_mask(save(tmp_path / "m.png", labels))
+
+
+@pytest.mark.shared
+def test_real_masks_are_read_as_they_are(shared_data):
+    folders = [*shared_data.glob("davis2016-dev/Annotations/480p/*"), *shared_data.glob("static/*/masks")]
+    for folder in folders:
+        for path in sorted(folder.glob("*.png"))[:5]:
+            labels = np.asarray(Image.open(path).convert("L") if "davis" in str(path) else Image.open(path))
+            ids = set(np.unique(labels).tolist()) - {0}
+            assert set(read_mask(path)) == ({1} if ids == {255} else ids), path
