@@ -23,7 +23,9 @@ def test_a_size_is_read_as_people_write_it(text, expected):
     assert Budget(bytes=text).max_bytes == expected
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "64 parsecs", "-5MB", "1e6", "1,5GB", "0", "0.0MiB", "0.5b", "9" * 400, "64MiB/s"])
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "64 parsecs", "-5MB", "1e6", "1,5GB", "0", "0.0MiB", "0.5b", "9" * 400, "64MiB/s"]
+)
 def test_what_is_no_size_is_refused_with_an_example(text):
     with pytest.raises(BudgetError, match="64MiB"):
         Budget(bytes=text)

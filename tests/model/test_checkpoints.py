@@ -191,7 +191,9 @@ def test_a_file_of_something_else_is_refused(tmp_path, content):
     assert "damaged" in complaint(path)
 
 
-@pytest.mark.parametrize("payload", [[1, 2], {"state": {"weight": torch.zeros(1)}}, {1: torch.zeros(1)}, torch.zeros(2)])
+@pytest.mark.parametrize(
+    "payload", [[1, 2], {"state": {"weight": torch.zeros(1)}}, {1: torch.zeros(1)}, torch.zeros(2)]
+)
 def test_a_pickle_that_is_no_state_dict_is_refused(tmp_path, payload):
     path = written(tmp_path, payload)
     assert "not a state dict" in complaint(path)

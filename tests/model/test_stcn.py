@@ -18,7 +18,13 @@ def test_the_two_sizes_have_the_parameters_they_are_known_for(config, millions):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"key_depth": 34}, {"shortcut_kernel": 2}, {"key_channels": 0}, {"decoder_channels": (8, 8)}, {"value_channels": 8}],
+    [
+        {"key_depth": 34},
+        {"shortcut_kernel": 2},
+        {"key_channels": 0},
+        {"decoder_channels": (8, 8)},
+        {"value_channels": 8},
+    ],
 )
 def test_a_network_of_impossible_sizes_is_refused(wrong, as_users_call_it):
     with pytest.raises(InputError):

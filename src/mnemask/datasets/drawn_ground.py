@@ -6,7 +6,6 @@ from jaxtyping import Float, UInt8
 
 from mnemask.datasets.noise import Colour, Rng, bend, colour, lit, noise
 
-
 # From dark to light; each ground shows through another in places.
 GROUNDS: dict[str, tuple[Colour, ...]] = {
     "moss": ((36, 46, 24), (66, 80, 38), (98, 108, 54), (136, 138, 82)),
@@ -19,9 +18,14 @@ PEBBLES: tuple[Colour, ...] = ((92, 90, 88), (128, 122, 114), (164, 154, 140), (
 PAIRS = (("moss", "earth"), ("sand", "stone"), ("stone", "moss"), ("earth", "sand"), ("shallows", "sand"))
 
 
-def draw_ground(rng: Rng, size: tuple[int, int], unit: float) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a stretch of ground seen from above: two kinds of soil, pebbles and uneven light; `unit` pixels are a
-    frame's height."""
+def draw_ground(rng: Rng, size: tuple[int, int], unit: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns a stretch of ground seen from above: two kinds of soil, pebbles and uneven light.
+
+    Args:
+        rng: where chance comes from.
+        size: height and width in pixels.
+        unit: the height of a frame in pixels, which the size of every form follows.
+    """
     below, above = PAIRS[rng.integers(len(PAIRS))]
     fine = noise(rng, size, 0.03 * unit, 4)
     forms = bend(rng, noise(rng, size, 0.5 * unit, 7), 0.035 * unit, 0.4 * unit)
@@ -32,10 +36,11 @@ def draw_ground(rng: Rng, size: tuple[int, int], unit: float) -> UInt8[np.ndarra
     picture += share * (patch - picture)
     scatter_pebbles(rng, picture, unit)
     picture *= (1 + 0.12 * noise(rng, size, 1.4 * unit, 2))[..., None]
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    ground: UInt8[np.ndarray, "H W 3"] = np.clip(picture, 0, 255).astype(np.uint8)
+    return ground
 
 
-def scatter_pebbles(rng: Rng, picture: Float[np.ndarray, "H W 3"], unit: float) -> None:
+def scatter_pebbles(rng: Rng, picture: Float[np.ndarray, "H W 3"], unit: int) -> None:
     """Draws pebbles with their shadows into the picture, more of them in some places."""
     size = np.array(picture.shape[1::-1])
     nests = rng.random((6, 2)) * size
@@ -46,7 +51,12 @@ def scatter_pebbles(rng: Rng, picture: Float[np.ndarray, "H W 3"], unit: float) 
         radius = unit * min(0.03, 0.007 * np.exp(0.5 * rng.standard_normal()))
         tint = np.array(PEBBLES[rng.integers(len(PEBBLES))]) * rng.uniform(0.75, 1.15)
         outline = radius * _pebble(rng)
-        for offset, grow, shade in ((0.45, 1.05, shadow), (0, 1, 0.8 * tint), (-0.12, 0.78, tint), (-0.25, 0.5, 1.13 * tint)):
+        for offset, grow, shade in (
+            (0.45, 1.05, shadow),
+            (0, 1, 0.8 * tint),
+            (-0.12, 0.78, tint),
+            (-0.25, 0.5, 1.13 * tint),
+        ):
             points = np.round(16 * (centre + offset * radius + grow * outline)).astype(np.int32)
             cv2.fillPoly(picture, [points], shade.tolist(), cv2.LINE_AA, 4)
 
@@ -56,4 +66,5 @@ def _pebble(rng: Rng) -> Float[np.ndarray, "N 2"]:
     wobble = 1 + 0.12 * np.cos(2 * angle + rng.uniform(0, 6)) + 0.08 * np.cos(3 * angle + rng.uniform(0, 6))
     turn = rng.uniform(0, np.pi)
     outline = np.stack([1.25 * np.cos(angle), np.sin(angle)], 1) * wobble[:, None]
-    return outline @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    turned: Float[np.ndarray, "N 2"] = outline @ [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+    return turned

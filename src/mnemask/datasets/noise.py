@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 Rng = np.random.Generator
 Colour = tuple[int, int, int]
@@ -21,7 +21,8 @@ def noise(rng: Rng, size: tuple[int, int], largest: float, octaves: int = 5) -> 
         grid = rng.standard_normal((int(height / cell) + 4, int(width / cell) + 4)).astype(np.float32)
         shift = np.array([[cell, 0, -cell * (1 + rng.random())], [0, cell, -cell * (1 + rng.random())]], np.float32)
         total += 0.55**octave * cv2.warpAffine(grid, shift, (width, height), flags=cv2.INTER_CUBIC)
-    return (total - total.mean()) / (total.std() + 1e-6)
+    even: Float[np.ndarray, "H W"] = (total - total.mean()) / (total.std() + 1e-6)
+    return even
 
 
 def bend(rng: Rng, image: Float[np.ndarray, "H W"], by: float, largest: float) -> Float[np.ndarray, "H W"]:
@@ -45,4 +46,3 @@ def lit(height_map: Float[np.ndarray, "H W"], strength: float) -> Float[np.ndarr
     """Returns how bright each point of a relief is, about 1, with the light from the upper left."""
     slope = cv2.Sobel(height_map, cv2.CV_32F, 1, 0) + cv2.Sobel(height_map, cv2.CV_32F, 0, 1)
     return 1 + np.tanh(strength * np.asarray(slope))
-

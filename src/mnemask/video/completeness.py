@@ -21,9 +21,12 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> float | 
     """Returns how long the header says that the longest stream lasts; None for formats in which it is a guess."""
     if container.format.name == "avi":
         return float(stream.frames / stream.average_rate) if stream.average_rate else None
-    if "matroska" in container.format.name or "mov" in container.format.name:
-        return container.duration / av.time_base if container.duration else None
-    return None
+    if not container.duration:
+        return None
+    if "matroska" in container.format.name:
+        # It counts from 0, whenever the first frame is shown.
+        return (container.duration - (container.start_time or 0)) / av.time_base
+    return container.duration / av.time_base if "mov" in container.format.name else None
 
 
 class Progress:

@@ -13,7 +13,8 @@ from mnemask.types import MAX_OBJECT_ID, Frame
 from mnemask.video.palette import colors_of
 
 Picture = UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
-Labels = Integer[Tensor, "H W"] | Integer[np.ndarray, "H W"]
+# Of any size here, so that one that does not fit meets our own check.
+Labels = Integer[Tensor, "_ _"] | Integer[np.ndarray, "_ _"]
 
 
 def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UInt8[np.ndarray, "H W 3"]:
@@ -70,7 +71,7 @@ def _brighter(color: UInt8[np.ndarray, " 3"]) -> tuple[int, int, int]:
 
 def contact_sheet(
     frames: Iterable[tuple[Frame, Labels | None]], *, columns: int = 4, tile_width: int = 320
-) -> UInt8[np.ndarray, "H W 3"]:
+) -> UInt8[np.ndarray, "_ _ 3"]:
     """Returns one RGB picture of all frames, row by row, each with its overlay and its number.
 
     Args:

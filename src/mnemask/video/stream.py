@@ -146,7 +146,8 @@ class EncodedVideo:
         if "mov" in container.format.name and not self._is_file and not progress.num_frames:
             return (
                 f"{self._shown!r} is an mp4 with its index at the end, which cannot be read from a pipe or from a "
-                "server that cannot seek; save it to a file or move the index to the front (ffmpeg -i IN -c copy -movflags +faststart OUT)"
+                "server that cannot seek; save it to a file or move the index to the front "
+                "(ffmpeg -i IN -c copy -movflags +faststart OUT)"
             )
         return (
             f"{self._shown!r} is damaged: {progress} could be read ({error.strerror}); the frames before are good, "

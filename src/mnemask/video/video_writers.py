@@ -91,7 +91,7 @@ class _VideoFile:
         self._options = options
         self._rate = Fraction(frames_per_second).limit_denominator(1001)
         self._opened: tuple[OutputContainer, VideoStream] | None = None
-        self._ticks = -1
+        self._next_ticks = 0
 
     def seconds_of(self, masks: Masks, frame: Frame | None) -> float:
         """Returns when the frame is shown."""
@@ -118,8 +118,9 @@ class _VideoFile:
         else:
             video_frame = VideoFrame.from_ndarray(picture, format=pixel_format)
         # Times that do not grow (a looped source) would be refused; a millisecond more keeps the frame.
-        self._ticks = max(round(seconds * _TICKS_PER_SECOND), self._ticks + _TICKS_PER_SECOND // 1000)
-        video_frame.pts, video_frame.time_base = self._ticks, Fraction(1, _TICKS_PER_SECOND)
+        ticks = max(round(seconds * _TICKS_PER_SECOND), self._next_ticks)
+        self._next_ticks = ticks + _TICKS_PER_SECOND // 1000
+        video_frame.pts, video_frame.time_base = ticks, Fraction(1, _TICKS_PER_SECOND)
         container.mux(stream.encode(video_frame))
 
     def _open(self, width: int, height: int, pixel_format: str) -> tuple[OutputContainer, VideoStream]:

@@ -1,0 +1,234 @@
+"""The commands as their user runs them: in a process of their own, on files."""
+
+import json
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory, tiny_model):
+    """A folder with a clip as images, its first mask, and a checkpoint of the tiny model."""
+    folder = tmp_path_factory.mktemp("files")
+    frames, masks = drawn_clip(8, num_objects=2, seed=2)
+    (folder / "frames").mkdir()
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
+    labels = (masks[0, 0] + 2 * masks[0, 1]).byte().numpy()
+    Image.fromarray(labels).save(folder / "first.png")
+    Image.fromarray(masks[5, 1].byte().numpy() * 3).save(folder / "late.png")
+    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    return folder
+
+
+def mnemask(*arguments):
+    """Returns the exit code and the output with its line breaks taken out."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def segment(files, out, *arguments):
+    return mnemask("segment", files / "frames", "-o", out, "--model", files / "tiny.safetensors", *arguments)
+
+
+def test_segment_in_a_process_of_its_own(files, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mnemask.cli", "segment", files / "frames", "--mask", files / "first.png", "--size", "64"]
+        + ["-o", tmp_path / "out", "--model", files / "tiny.safetensors", "--overlay"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "8 frames, objects 1, 2" in done.stdout
+    assert len(list((tmp_path / "out/masks").glob("*.png"))) == 8
+    assert (tmp_path / "out/overlay.mp4").stat().st_size > 500
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["settings"]["policy"] == mm.DEFAULT_POLICY
+
+
+@pytest.mark.parametrize("policy", list(mm.POLICIES))
+@pytest.mark.parametrize(("name", "file"), [("png", "masks/00007.png"), ("rgba", "masks/1/00000.png")])
+def test_every_policy_and_format_by_name(files, tmp_path, policy, name, file):
+    code, output = segment(
+        files, tmp_path, "--mask", files / "first.png", "--size", 64, "--policy", policy, "--format", name
+    )
+    assert code == 0, output
+    assert (tmp_path / file).exists()
+
+
+def test_budget_top_k_and_write_interval_reach_the_tracker(files, tmp_path):
+    first = files / "first.png"
+    code, output = segment(
+        files, tmp_path, "--mask", first, "--size", 64, "--frames", 3, "--write-every", 1, "--policy", "thesis"
+    )
+    assert code == 0, output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["most_tokens_held"] == 3 * 4 * 6
+    assert report["memory"]["evictions"] == 5 * 4 * 6
+
+
+def test_objects_that_appear_later(files, tmp_path):
+    code, output = segment(
+        files, tmp_path, "--mask", files / "first.png", "--at", f"5={files / 'late.png'}", "--size", 64, "--frames", 4
+    )
+    assert code == 0, output
+    assert 3 not in np.unique(Image.open(tmp_path / "masks/00004.png"))
+    assert 3 in np.unique(Image.open(tmp_path / "masks/00005.png"))
+
+
+def test_a_box_instead_of_a_mask(files, tmp_path):
+    rows, columns = np.nonzero(np.array(Image.open(files / "first.png")) == 2)
+    x, y = columns.min() - 2, rows.min() - 2
+    box = f"{x},{y},{np.ptp(columns) + 5},{np.ptp(rows) + 5}"
+    code, output = segment(files, tmp_path, "--box", box, "--size", 64)
+    assert code == 0, output
+    found = np.array(Image.open(tmp_path / "masks/00000.png")) == 1
+    truth = np.array(Image.open(files / "first.png")) == 2
+    assert (found & truth).sum() / (found | truth).sum() > 0.8
+
+
+def test_score_of_a_perfect_prediction_is_100(files, tmp_path):
+    code, _ = segment(files, tmp_path, "--mask", files / "first.png", "--size", 64)
+    assert code == 0
+    code, output = mnemask("score", "--gt", tmp_path / "masks", "--pred", tmp_path / "masks", "--json", tmp_path / "s.json")
+    assert code == 0, output
+    assert "100.0" in output
+    assert json.loads((tmp_path / "s.json").read_text())
+
+
+# Every kind of bad input that a user may bring: one sentence, exit code 2, no traceback.
+BAD = {
+    "no prompt": ([], "nothing to track"),
+    "missing video": (["VIDEO=nowhere.mp4", "--mask", "first.png"], "nowhere.mp4"),
+    "no video": (["VIDEO=first.txt", "--mask", "first.png"], "first.txt"),
+    "empty folder": (["VIDEO=empty", "--mask", "first.png"], "empty"),
+    "missing mask": (["--mask", "nowhere.png"], "nowhere.png"),
+    "mask of another size": (["--mask", "small.png"], "48"),
+    "empty mask": (["--mask", "black.png"], "black.png"),
+    "a photograph as mask": (["--mask", "photo.png"], "photo.png"),
+    "antialiased ids": (["--mask", "blended.png"], "blended"),
+    "text as mask": (["--mask", "first.txt"], "first.txt"),
+    "bad box": (["--box", "1,2,3"], "1,2,3"),
+    "box outside": (["--box", "900,900,10,10"], "900"),
+    "bad at": (["--at", "five=first.png"], "five"),
+    "at beyond the end": (["--mask", "first.png", "--at", "99=late.png"], "99"),
+    "budget too small": (["--mask", "first.png", "--frames", "0.5"], "0.5 frames"),
+    "bytes too few": (["--mask", "first.png", "--budget", "1MiB"], "1MiB"),
+    "bad unit": (["--mask", "first.png", "--budget", "64 cows"], "cows"),
+    "two budgets": (["--mask", "first.png", "--budget", "64MiB", "--frames", "2"], "only one"),
+    "keep-all over budget": (["--mask", "first.png", "--policy", "keep-all", "--frames", "1", "--write-every", "1"], "keep-all"),
+    "foreign weights": (["--mask", "first.png", "--model", "first.txt"], "first.txt"),
+    "hostile weights": (["--mask", "first.png", "--model", "hostile.pth"], "hostile.pth"),
+    "no weights in the package": (["--mask", "first.png", "--model", "paper"], "paper"),
+    "output is a file": (["--mask", "first.png", "OUT=first.txt"], "first.txt"),
+    "frame of another size": (["VIDEO=mixed", "--mask", "first.png"], "00003"),
+    "damaged frame": (["VIDEO=damaged", "--mask", "first.png"], "00003"),
+    "truncated video": (["VIDEO=cut.mkv", "--mask", "first.png"], "cut"),
+}
+
+
+class Opens:
+    """Would create a file when unpickled."""
+
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+@pytest.fixture(scope="session")
+def bad_files(files):
+    """Adds one file of each bad kind."""
+    (files / "empty").mkdir()
+    (files / "first.txt").write_text("not a picture")
+    labels = np.array(Image.open(files / "first.png"))
+    Image.fromarray(labels[:48, :64]).save(files / "small.png")
+    Image.fromarray(np.zeros_like(labels)).save(files / "black.png")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 1.0)).save(files / "photo.png")
+    soft = cv2.resize(cv2.resize(labels * 40, (48, 32), interpolation=cv2.INTER_AREA), (96, 64))
+    Image.fromarray(soft).save(files / "blended.png")
+    torch.save({"weights": Opens()}, files / "hostile.pth")
+    for name, spoil in (("mixed", lambda image: image[:32]), ("damaged", None)):
+        (files / name).mkdir()
+        for path in sorted((files / "frames").iterdir()):
+            image = cv2.imread(str(path))
+            if path.stem == "00003":
+                if spoil is None:
+                    (files / name / path.name).write_bytes(path.read_bytes()[:200])
+                    continue
+                image = spoil(image)
+            cv2.imwrite(str(files / name / path.name), image)
+    with mm.MaskWriter(files / "whole.mp4", "overlay") as writer:
+        for index in range(200):
+            image = torch.from_numpy(np.random.default_rng(index).integers(0, 256, (3, 64, 96), np.uint8))
+            empty = torch.zeros(64, 96, dtype=torch.int32)
+            writer.write(mm.Masks(empty, torch.ones(1, 64, 96), (), index), mm.Frame(image, index, index / 25))
+    remux(files / "whole.mp4", files / "whole.mkv")
+    (files / "cut.mkv").write_bytes((files / "whole.mkv").read_bytes()[: (files / "whole.mkv").stat().st_size // 2])
+    return files
+
+
+def remux(source, target):
+    import av
+
+    with av.open(str(source)) as inside, av.open(str(target), "w") as outside:
+        stream = outside.add_stream_from_template(inside.streams.video[0])
+        for packet in inside.demux(inside.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                outside.mux(packet)
+
+
+@pytest.mark.parametrize("kind", list(BAD))
+def test_bad_input_gives_one_sentence_and_exit_code_2(bad_files, tmp_path, kind, monkeypatch, as_users_call_it):
+    monkeypatch.chdir(bad_files)
+    arguments, named = BAD[kind]
+    places = dict(argument.split("=", 1) for argument in arguments if re.match(r"(VIDEO|OUT)=", argument))
+    rest = [argument for argument in arguments if not re.match(r"(VIDEO|OUT)=", argument)]
+    if "--model" not in rest:
+        rest += ["--model", "tiny.safetensors"]
+    code, output = mnemask(
+        "segment", places.get("VIDEO", "frames"), "-o", places.get("OUT", tmp_path / "out"), "--size", 64, *rest
+    )
+    assert code == 2, output
+    assert output.count("error:") == 1, output
+    assert named in output
+    assert "Traceback" not in output
+    assert not (bad_files / "executed").exists()
+
+
+def test_what_was_written_before_a_damaged_frame_stays(bad_files, tmp_path):
+    code, _ = mnemask(
+        "segment", bad_files / "damaged", "--mask", bad_files / "first.png", "-o", tmp_path, "--size", 64,
+        "--model", bad_files / "tiny.safetensors",
+    )  # fmt: skip
+    assert code == 2
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not report["complete"]
+    assert "00003" in report["stopped_by"]
+
+
+def test_an_unknown_option_value_is_refused_with_the_choices(files, tmp_path):
+    code, output = segment(files, tmp_path, "--mask", files / "first.png", "--policy", "oracle")
+    assert code == 2
+    assert "thesis" in output
+
+
+def test_help_teaches_with_examples():
+    code, output = mnemask("segment", "--help")
+    assert code == 0
+    assert "mnemask segment street.mp4 --mask first.png -o out" in output

@@ -1,0 +1,77 @@
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mnemask
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONAL = ("pycocotools", "beartype", "hypothesis", "pytest", "trackeval", "pandas", "matplotlib", "ray", "fastapi")
+
+
+def imported_names():
+    """The names that the package's own file imports or assigns."""
+    tree = ast.parse(Path(mnemask.__file__).read_text(encoding="utf-8"))
+    aliases = [alias for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assigned = [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]
+    return {alias.asname or alias.name for alias in aliases} | set(assigned) - {"__all__"}
+
+
+def test_every_name_that_is_imported_is_public_and_named_once():
+    assert set(mnemask.__all__) - {"__version__"} == imported_names() - {"__version__"}
+    assert len(mnemask.__all__) == len(set(mnemask.__all__))
+
+
+@pytest.mark.parametrize("name", mnemask.__all__)
+def test_every_public_name_exists_and_says_what_it_is(name):
+    value = getattr(mnemask, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        first = (inspect.getdoc(value) or "").split("\n")[0]
+        assert re.fullmatch(r"\S.*[.:]", first), f"{name} has no docstring whose first line is a sentence: {first!r}"
+        assert not first.startswith(f"{name}("), f"{name} has the docstring that dataclass makes up"
+
+
+@pytest.mark.parametrize("name", [name for name in mnemask.__all__ if inspect.isclass(getattr(mnemask, name))])
+def test_every_public_method_says_what_it_does(name):
+    for method, value in vars(getattr(mnemask, name)).items():
+        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        if not method.startswith("_") and (inspect.isfunction(function) or isinstance(function, property)):
+            assert inspect.getdoc(function), f"{name}.{method} has no docstring"
+
+
+def test_every_error_is_one_that_a_caller_can_catch_at_the_root():
+    from mnemask import errors
+
+    kinds = [value for value in vars(errors).values() if inspect.isclass(value)]
+    assert len(kinds) > 5
+    assert all(issubclass(kind, mnemask.MnemaskError) for kind in kinds)
+    assert all(issubclass(kind, ValueError) for kind in kinds if issubclass(kind, mnemask.InputError))
+
+
+def test_the_version_is_that_of_the_project():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    written = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    if written is None:
+        assert re.search(r"^dynamic = .*version", text, re.MULTILINE)
+    else:
+        assert mnemask.__version__ == written[1]
+
+
+def test_the_package_imports_without_optional_packages_and_says_nothing():
+    block = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {OPTIONAL}: raise ImportError(name + ' is not installed')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "import mnemask\n"
+        "for name in mnemask.__all__: getattr(mnemask, name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, check=False, cwd=ROOT / "src"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
