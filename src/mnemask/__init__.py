@@ -6,6 +6,7 @@ The public names; everything else may change from one release to the next.
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.drawn import DrawnVideo
 from mnemask.demo import run_demo
+from mnemask.doctor import Finding, diagnose
 from mnemask.errors import InputError, MnemaskError
 from mnemask.evaluation.run import evaluate
 from mnemask.evaluation.score import format_table, score_folder
@@ -19,34 +20,37 @@ from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble
 from mnemask.segment import Progress, segment, write_report
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
-from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
 from mnemask.version import __version__
+from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
 
 __all__ = [
-    "Budget",
     "DEFAULT_POLICY",
+    "MASK_FORMATS",
+    "POLICIES",
+    "STCN",
+    "Budget",
     "DavisSequences",
     "DrawnVideo",
+    "Finding",
     "FirstAndLatest",
     "Frame",
     "InputError",
     "KeepAll",
     "LeastUsed",
-    "MASK_FORMATS",
     "MaskWriter",
     "Masks",
     "MemoryBank",
     "MemoryStats",
     "MnemaskError",
-    "POLICIES",
     "Policy",
     "Progress",
-    "STCN",
     "STCNConfig",
     "Tokens",
     "Tracker",
     "VideoReader",
+    "__version__",
     "contact_sheet",
+    "diagnose",
     "draw_overlay",
     "evaluate",
     "format_table",
@@ -63,5 +67,4 @@ __all__ = [
     "score_folder",
     "segment",
     "write_report",
-    "__version__",
 ]

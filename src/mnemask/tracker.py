@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.errors import BudgetError, CheckpointError, FrameError, InputError, MaskError, MnemaskError
+from mnemask.errors import CheckpointError, FrameError, InputError, MaskError, MnemaskError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.policies import DEFAULT_POLICY, Policy, policy_named, restored_policy
+from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy
 from mnemask.memory.read import Metric
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model import geometry
@@ -64,6 +64,10 @@ class Tracker:
             raise InputError(f"top_k is {top_k!r}; give a whole number from 1, such as 20")
         if short_side is not None and (not isinstance(short_side, int) or short_side < STRIDE):
             raise InputError(f"short_side is {short_side!r}; give None or a whole number from {STRIDE}, such as 480")
+        if not isinstance(policy, Policy | str):
+            raise InputError(f"policy is {policy!r}; give one of {', '.join(POLICIES)} or a Policy such as LeastUsed()")
+        if not isinstance(budget, Budget | None):
+            raise InputError(f"budget is {budget!r}; give a Budget such as Budget(frames=2)")
         self.model = model
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         self.memory = MemoryBank(self.policy, budget or Budget(frames=self.policy.default_frames), top_k, metric)
@@ -78,7 +82,7 @@ class Tracker:
         """The ids that are tracked now."""
         return self.objects.ids
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self, frame: Picture, prompts: Mapping[int, Prompt] | None = None) -> Masks:
         """Returns the masks of one frame.
 
@@ -94,22 +98,28 @@ class Tracker:
             BudgetError: if the budget cannot hold a frame with so many objects.
         """
         frame = Frame.of(frame, self.steps)
-        given = self._check(frame, prompts or {})
+        given = self._check(frame, {} if prompts is None else prompts)
+        ids = self.objects.ids
+        with self.memory.undone_on_failure():
+            try:
+                return self._follow(frame, given)
+            except BaseException:
+                self.objects = Objects(ids)
+                raise
+
+    def _follow(self, frame: Frame, given: dict[int, Bool[Tensor, "H W"]]) -> Masks:
         features, image = self._look(frame)
         probs = self._segment(features)
-        before = self.objects.ids, self.memory.tokens
         if given:
             probs = self._merge(probs, given, frame.size)
         aggregated = soft_aggregate(probs)
         if given or (len(self.objects) and self.steps - self.last_write >= self.policy.write_every):
-            try:
-                self._write(frame, features, image, aggregated[1:], set(given))
-            except BudgetError:
-                self.objects, self.memory.tokens = Objects(before[0]), before[1]
-                raise
+            self._write(frame, features, image, aggregated[1:], set(given))
+            self.last_write = self.steps
+        answer = self._answer(frame, aggregated, given)
         self.steps += 1
         self.size = frame.size
-        return self._answer(frame, aggregated, given)
+        return answer
 
     def remove(self, object_id: int) -> None:
         """Forgets an object completely; its id may come again as a new object.
@@ -188,19 +198,33 @@ class Tracker:
                 f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(self.size)}; "
                 "resize it, or start a new tracker"
             )
-        given = {}
-        for object_id, mask in prompts.items():
-            mask = torch.as_tensor(mask)
+        if not isinstance(prompts, Mapping):
+            raise MaskError(f"prompts are a {type(prompts).__name__}; expected the masks by object id, {{id: mask}}")
+        given: dict[int, Bool[Tensor, "H W"]] = {}
+        taken = torch.zeros(frame.size, dtype=torch.bool, device=self.model.device)
+        for object_id, prompt in prompts.items():
+            check_object_id(object_id)
+            if not isinstance(prompt, Tensor | np.ndarray):
+                raise MaskError(
+                    f"the mask of object {object_id} is a {type(prompt).__name__}; expected a bool tensor or array "
+                    f"of the frame's {frame.size}"
+                )
+            mask = torch.as_tensor(
+                np.require(prompt, requirements=("C", "W")) if isinstance(prompt, np.ndarray) else prompt
+            )
             if tuple(mask.shape) != frame.size or mask.dtype != torch.bool:
                 raise MaskError(
                     f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool "
                     f"of the frame's {frame.size}"
                 )
-            if not bool(mask.any()):
+            free = mask.to(self.model.device) & ~taken
+            if not bool(free.any()):
                 raise MaskError(
-                    f"the mask of object {object_id} in frame {frame.index} is empty; mark its pixels, or leave it out"
+                    f"the mask of object {object_id} in frame {frame.index} is empty, or covered by those given before "
+                    "it; mark its pixels, or leave it out"
                 )
-            given[check_object_id(object_id)] = mask.to(self.model.device)
+            given[int(object_id)] = free
+            taken |= free
         return given
 
     def _look(self, frame: Frame) -> tuple[KeyFeatures, Float[Tensor, "1 3 Hp Wp"]]:
@@ -256,7 +280,6 @@ class Tracker:
             step=self.steps,
             pinned=self._pinned(share, annotated).flatten(),
         )
-        self.last_write = self.steps
 
     def _pinned(self, share: Float[Tensor, "K h w"], annotated: set[int]) -> Bool[Tensor, "h w"]:
         """Returns the cells never to be evicted: the first annotated frame, later only the annotated objects and a rim.
@@ -283,6 +306,6 @@ class Tracker:
         ids = torch.tensor((0, *self.objects.ids), dtype=torch.int32, device=probs.device)
         # max is vectorised across the leading axis, argmax is not: 1 ms against 80 on a CPU.
         labels = ids[probs.max(0).indices]
-        for object_id, mask in reversed(given.items()):
+        for object_id, mask in given.items():
             labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
         return Masks(labels, probs, self.objects.ids, frame.index, frame.name)

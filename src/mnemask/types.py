@@ -12,13 +12,17 @@ from mnemask.errors import FrameError, ObjectIdError
 MAX_OBJECT_ID = 65_535
 
 
-def check_object_id(object_id: int) -> int:
-    """Returns the id, or raises ObjectIdError unless it is a whole number from 1 to 65535."""
-    if isinstance(object_id, bool) or not isinstance(object_id, int) or not 1 <= object_id <= MAX_OBJECT_ID:
+def check_object_id(object_id: object) -> int:
+    """Returns the id as an int, or raises ObjectIdError unless it is a whole number from 1 to 65535."""
+    if (
+        isinstance(object_id, bool)
+        or not isinstance(object_id, int | np.integer)
+        or not 1 <= object_id <= MAX_OBJECT_ID
+    ):
         raise ObjectIdError(
             f"object id {object_id!r} is not a whole number from 1 to {MAX_OBJECT_ID}; 0 is the background"
         )
-    return object_id
+    return int(object_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class Frame:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.uint8:
+        shape = self.image.shape
+        if self.image.ndim != 3 or shape[0] != 3 or 0 in shape or self.image.dtype != torch.uint8:
             raise FrameError(
                 f"frame {self.index} is {self.image.dtype} of shape {tuple(self.image.shape)}; "
                 "expected torch.uint8 RGB of shape (3, height, width)"
@@ -51,8 +56,17 @@ class Frame:
         """Returns a Frame; NumPy pictures are [H W 3], tensors [3 H W], both uint8 RGB."""
         if isinstance(picture, Frame):
             return picture
-        image = torch.from_numpy(picture).movedim(-1, 0) if isinstance(picture, np.ndarray) else picture
-        return cls(image, index)
+        if isinstance(picture, np.ndarray):
+            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+                raise FrameError(
+                    f"frame {index} is a {picture.dtype} array of shape {picture.shape}; "
+                    "expected uint8 RGB of shape (height, width, 3)"
+                )
+            # Read-only arrays and reversed views (BGR to RGB) are copied: torch takes neither.
+            picture = torch.from_numpy(np.require(picture, requirements=("C", "W"))).movedim(-1, 0)
+        if not isinstance(picture, Tensor):
+            raise FrameError(f"frame {index} is a {type(picture).__name__}; expected a Frame, a tensor or an array")
+        return cls(picture, index)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -130,9 +130,9 @@ def test_least_used_evicts_as_many_as_needed_by_the_rule_of_the_thesis(case):
 
 
 def test_least_used_takes_a_token_written_in_this_step_as_one_frame_old():
-    memory, new = random_tokens([4, 5], [1, 1], [False, False]), random_tokens([5], [0], [False], seed=1)
+    memory, new = random_tokens([4, 5], [3, 2], [False, False]), random_tokens([5], [0], [False], seed=1)
     kept = LeastUsed().update(memory, new, 2)
-    assert same(kept, memory[1:] + new)  # both had 1 hit in 1 frame, so the older one went
+    assert same(kept, memory[:1] + new)  # 3 hits in a frame against 2, not against 2 in no time
 
 
 def test_least_used_admits_the_cells_that_objects_fill_where_pins_leave_no_room_for_all():

@@ -39,8 +39,8 @@ def test_the_same_box_gives_the_same_mask_from_a_tensor_and_an_array():
 
 
 def test_a_box_on_a_large_image_is_found_at_full_size():
-    image, (disc,) = picture(1200, 2000, [((900, 500), 260, (200, 60, 50))])
-    assert overlap(mask_from_box(image, (620, 225, 560, 550)), disc) > 0.95
+    image, (disc,) = picture(600, 1000, [((450, 250), 130, (200, 60, 50))])
+    assert overlap(mask_from_box(image, (310, 112, 280, 275)), disc) > 0.95
 
 
 def test_small_holes_are_filled_and_strays_left_out():

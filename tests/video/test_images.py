@@ -101,6 +101,12 @@ def test_a_damaged_file_gives_an_image_or_one_kind_of_error(tmp_path, picture, s
         assert read_image(path).shape[0] == 3
 
 
+def test_postscript_called_jpg_is_not_run(tmp_path):
+    (tmp_path / "image.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with pytest.raises(FrameError, match="cannot identify"):
+        read_image(tmp_path / "image.jpg")
+
+
 def test_numbers_are_counted_and_ties_are_decided(tmp_path):
     names = ["b1", "a10", "a2", "a02", "a", "2", "10"]
     ordered = sorted((tmp_path / name for name in names), key=natural_key)

@@ -1,3 +1,4 @@
+import gc
 import io
 import os
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mnemask.errors import FrameError
 from mnemask.video import VideoReader, prefetch
+from mnemask.video.stream import EncodedVideo
 
 
 def read(source, **how):
@@ -224,6 +226,18 @@ def test_only_a_handful_of_frames_is_alive_at_a_time(video_file, clip):
             assert len(alive) <= 5
 
 
+def test_no_frame_waits_for_the_garbage_collector(video_file, clip):
+    path = video_file("clip.mp4", clip)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in VideoReader(path):
+            pass
+        assert sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) <= 3
+    finally:
+        gc.enable()
+
+
 def test_frames_do_not_share_memory(video_file, clip):
     frames = read(video_file("clip.mp4", clip[:3]))
     before = rgb(frames[1]).copy()
@@ -284,6 +298,16 @@ def test_a_damaged_video_gives_its_good_frames_and_then_says_so(video_file, nois
     assert "damaged" in message
     assert 3 <= len(frames) < 30
     assert sum(not np.array_equal(rgb(frame), rgb(good)) for frame, good in zip(frames, whole, strict=False)) <= passed
+
+
+def test_a_broadcast_goes_on_after_damage_and_says_so_in_the_log(video_file, noise, caplog):
+    path = video_file("live.mp4", noise, g="5")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 5000] = bytes(5000)
+    path.write_bytes(data)
+    pictures = list(EncodedVideo(f"file:{path}", "camera", live=True).pictures(start=0))
+    assert 15 < len(pictures) < 30
+    assert "skipped" in caplog.text
 
 
 def test_an_mp4_without_its_index_cannot_be_opened(video_file, clip):

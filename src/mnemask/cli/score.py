@@ -1,6 +1,6 @@
 """`mnemask score`: J and F of masks against the truth."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import mnemask as mm
 from mnemask.cli.app import command, console
 
 
-class Protocol(str, Enum):
+class Protocol(StrEnum):
     """How DAVIS counts."""
 
     davis2016 = "davis2016"

@@ -1,5 +1,7 @@
 """The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
 from mnemask.memory.policies import Policy
-from mnemask.memory.read import Metric, key_energy, read_top_k
+from mnemask.memory.read import Metric, Reading, key_energy, read_top_k
 from mnemask.memory.tokens import Tokens, bytes_per_token
 
 
@@ -118,12 +120,19 @@ class MemoryBank:
             for row in rows:
                 readout[row] = reading.gather(tokens.value[row])
             if number == widest:
-                index, weight = reading.index.flatten(), reading.weight.flatten()
-                tokens.hits.index_add_(0, index, torch.ones_like(index))
-                tokens.mass.index_add_(0, index, weight)
-                tokens.last_hit[index] = step
+                self.tokens = counted(tokens, reading, step)
         self.reads += 1
         return readout
+
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Within it, whatever is raised leaves the memory as it was before. Tokens are never changed in place."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).update(before)
+            raise
 
     def add_object(self) -> None:
         """Adds a row for a new object."""
@@ -134,6 +143,7 @@ class MemoryBank:
         """Forgets everything about one object."""
         if self.tokens is not None:
             self.tokens = None if self.tokens.num_objects == 1 else self.tokens.remove_object(row)
+            self._energy = torch.empty(0) if self.tokens is None else key_energy(self.tokens.key)
 
     def counts(self) -> dict[str, int]:
         """Returns the numbers that go with the tokens when a bank is saved."""
@@ -166,3 +176,14 @@ class MemoryBank:
             reads=self.reads,
             evictions=self.evictions,
         )
+
+
+def counted(tokens: Tokens, reading: Reading, step: int) -> Tokens:
+    """Returns the tokens with a read added to what is known of their use."""
+    index = reading.index.flatten()
+    return replace(
+        tokens,
+        hits=tokens.hits + torch.bincount(index, minlength=len(tokens)),
+        mass=tokens.mass.index_add(0, index, reading.weight.flatten()),
+        last_hit=tokens.last_hit.index_fill(0, index, step),
+    )

@@ -36,9 +36,12 @@ class Budget:
         given = {name: value for name, value in given.items() if value is not None}
         if len(given) > 1:
             raise BudgetError(f"budget has {' and '.join(given)}; give only one of frames, tokens and bytes")
+        kinds = {"frames": (int, float), "tokens": (int,), "bytes": (int, str)}
         for name, value in given.items():
-            if isinstance(value, int | float) and not 0 < value < UNLIMITED:
-                raise BudgetError(f"budget of {value} {name} is not a positive number")
+            if isinstance(value, bool) or not isinstance(value, kinds[name]):
+                raise BudgetError(f"budget of {name} is {value!r}; give a number, for bytes also a size such as 64MiB")
+            if not isinstance(value, str) and not 0 < value < UNLIMITED:
+                raise BudgetError(f"budget of {value} {name} is not a positive number; give 1 or more")
         if isinstance(self.bytes, str):
             parse_bytes(self.bytes)
 
@@ -85,10 +88,14 @@ class Budget:
 
 def parse_bytes(text: str) -> int:
     """Returns the number of bytes of "64MiB", "1.5 GB" or "1000000"; raises BudgetError for anything else."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
-    if match is None or match[2].lower() not in UNITS or float(match[1]) == 0:
-        raise BudgetError(f"budget {text!r} is not a size; write a number and a unit such as 64MiB, 1.5GB or 200000")
-    return int(float(match[1]) * UNITS[match[2].lower()])
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*([a-zA-Z]*)\s*", text)
+    unit = UNITS.get(match[2].lower()) if match else None
+    size = 0 if match is None or unit is None else int(float(match[1]) * unit)
+    if not 0 < size < UNLIMITED:
+        raise BudgetError(
+            f"budget {text[:40]!r} is not a size; write a number and a unit such as 64MiB, 1.5GB or 200000"
+        )
+    return size
 
 
 def read_buffer_bytes(num_queries: int, top_k: int) -> int:

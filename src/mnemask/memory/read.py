@@ -37,10 +37,10 @@ def affinity(
     if metric == "cosine":
         query_key = F.normalize(query_key, dim=-1)
         return query_key @ F.normalize(memory_key, dim=-1).transpose(-1, -2)
-    product = (query_key / scale) @ memory_key.transpose(-1, -2)
     if metric == "dot":
-        return product
-    return 2 * product - (energy / scale).unsqueeze(-2)
+        return (query_key / scale) @ memory_key.transpose(-1, -2)
+    # In place: the affinities are the largest tensor of a read, and a budget counts each copy of them.
+    return ((query_key * (2 / scale)) @ memory_key.transpose(-1, -2)).sub_((energy / scale).unsqueeze(-2))
 
 
 def read_dense(

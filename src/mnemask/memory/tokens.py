@@ -118,9 +118,10 @@ class Tokens:
         )
 
     def remove_object(self, row: int) -> "Tokens":
-        """Returns the tokens without one object's row."""
+        """Returns the tokens without one object's row, and without those that no other object reads."""
         others = [other for other in range(self.num_objects) if other != row]
-        return replace(self, **{name: getattr(self, name)[others] for name in PER_OBJECT})
+        rest = replace(self, **{name: getattr(self, name)[others] for name in PER_OBJECT})
+        return rest[rest.covers.any(0)]
 
 
 PER_OBJECT = ("value", "covers", "share")

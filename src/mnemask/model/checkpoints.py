@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mnemask.errors import CheckpointError
+from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
 
@@ -51,9 +51,11 @@ def load_model(
     with torch.device("meta"):
         model = STCN(config)
     check_state(model, state, str(name))
-    model.load_state_dict(state, assign=True)
-    model = model.to(chosen, dtype or preferred_dtype(chosen)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.key_projection.float()
+    model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    precision = dtype or preferred_dtype(chosen)
+    for part_name, part in model.named_children():
+        part.to(chosen, torch.float32 if part_name == "key_projection" else precision)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.eval().requires_grad_(False)
     return model
 
@@ -80,7 +82,7 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
 
 
 def read_checkpoint(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
-    """Returns the network's sizes and its tensors, float32, with our names and without BatchNorm."""
+    """Returns the network's sizes and its tensors, with our names and without BatchNorm; nothing is checked yet."""
     if not path.is_file():
         raise CheckpointError(
             f"weights {str(path)!r} are not a file; give one of {', '.join(SIZES)} or the path of a checkpoint"
@@ -100,7 +102,7 @@ def _read_safetensors(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
     except SafetensorError as error:
         raise CheckpointError(f"weights {str(path)!r} are damaged ({error}); fetch them again") from error
     if metadata.get("format") == FORMAT:
-        return _read_config(metadata.get("config", ""), path), {name: value.float() for name, value in state.items()}
+        return _read_config(metadata.get("config", ""), path), state
     if "key_comp.weight" in state:
         return PAPER, from_stcn(state, path)
     raise CheckpointError(
@@ -115,7 +117,7 @@ def _read_config(text: str, path: Path) -> STCNConfig:
         return STCNConfig(**{**values, "decoder_channels": tuple(values["decoder_channels"])})
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
-            f"weights {str(path)!r} describe no network of mnemask ({error}): {text[:200]!r}; write them with save_model"
+            f"weights {str(path)!r} describe no network of mnemask ({error}): {text[:200]!r}; use save_model"
         ) from error
 
 
@@ -146,11 +148,15 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
             f"weights {str(path)!r} hold {len(state)} tensors such as {next(iter(state), 'none')!r} but no "
             "key_comp.weight, so they are not STCN's; give a published STCN checkpoint"
         )
+    try:
+        folded = fold_batch_norm(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights {str(path)!r} cannot be used: {error}") from error
     renamed = {}
-    for name, value in fold_batch_norm(state).items():
+    for name, value in folded.items():
         if not name.endswith("num_batches_tracked"):
             prefix = next((prefix for prefix in STCN_NAMES if name.startswith(prefix)), "")
-            renamed[STCN_NAMES.get(prefix, "") + name.removeprefix(prefix)] = value.float()
+            renamed[STCN_NAMES.get(prefix, "") + name.removeprefix(prefix)] = value
     first = renamed.get("value_encoder.resnet.conv1.weight")
     if first is not None and first.ndim == 4 and first.shape[1] == 4:
         renamed["value_encoder.resnet.conv1.weight"] = torch.cat((first, torch.zeros_like(first[:, :1])), dim=1)
@@ -168,17 +174,27 @@ def check_state(model: STCN, state: Mapping[str, Tensor], name: str) -> None:
         for key, shape in expected.items()
         if key in found and found[key] != shape
     ]
-    faults += [f"{key} is not finite" for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    # Only of the right shape is a tensor small enough to look into: a file may claim any size.
+    fitting = [key for key, shape in found.items() if expected.get(key) == shape]
+    faults += [f"{key} is not finite" for key in fitting if not bool(torch.isfinite(state[key]).all())]
     if faults:
         raise CheckpointError(f"weights {name!r} do not fit the network: {'; '.join(faults)}")
 
 
 def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, note: str = "") -> None:
-    """Writes the weights as safetensors, atomically: there whole or not at all."""
+    """Writes the weights as safetensors, atomically: there whole or not at all.
+
+    Raises:
+        OutputError: if the place cannot be written to.
+    """
     metadata = {"format": FORMAT, "config": json.dumps(asdict(model.config)), "note": note}
     temporary = path.with_suffix(path.suffix + ".tmp")
-    save_file({name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}, temporary, metadata)
-    temporary.replace(path)
+    state = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
+    try:
+        save_file(state, temporary, metadata)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"weights cannot be written to {str(path)!r} ({error}); give a folder that exists") from error
 
 
 def fingerprint(model: STCN) -> str:

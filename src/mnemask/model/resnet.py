@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnemask.errors import CheckpointError
+
 STAGE_CHANNELS = (64, 128, 256)
 BATCH_NORM_EPSILON = 1e-5
 
@@ -94,11 +96,30 @@ def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     norms = [name.removesuffix("running_mean") for name in state if name.endswith("running_mean")]
     folded = {name: value for name, value in state.items() if not name.startswith(tuple(norms))} if norms else {**state}
     for norm in norms:
+        check_norm(state, norm)
         conv = norm.replace("downsample.1", "downsample.0") if "downsample.1" in norm else norm.replace("bn", "conv")
         gain = state[f"{norm}weight"].double() / torch.sqrt(state[f"{norm}running_var"].double() + BATCH_NORM_EPSILON)
-        weight = state[f"{conv}weight"]
+        weight = state.get(f"{conv}weight")
+        if weight is None or weight.ndim != 4 or len(weight) != len(gain):
+            raise CheckpointError(
+                f"{conv}weight is missing or does not fit {norm}weight, so BatchNorm cannot be folded"
+            )
         bias = state[f"{conv}bias"].double() if f"{conv}bias" in state else torch.zeros_like(gain)
         shift = state[f"{norm}bias"].double() - state[f"{norm}running_mean"].double() * gain
         folded[f"{conv}weight"] = (weight.double() * gain[:, None, None, None]).to(weight.dtype)
         folded[f"{conv}bias"] = (bias * gain + shift).to(weight.dtype)
     return folded
+
+
+def check_norm(state: Mapping[str, Tensor], norm: str) -> None:
+    """Raises CheckpointError, naming the tensor, unless a BatchNorm is whole and finite."""
+    size = state[f"{norm}running_mean"].shape
+    for name in (f"{norm}{part}" for part in ("weight", "bias", "running_mean", "running_var")):
+        if name not in state:
+            raise CheckpointError(f"{name} is missing, so BatchNorm cannot be folded; give the whole state dict")
+        if state[name].ndim != 1 or state[name].shape != size:
+            raise CheckpointError(
+                f"{name} is {tuple(state[name].shape)} where the mean is {tuple(size)}; they must agree"
+            )
+        if not bool(torch.isfinite(state[name]).all()):
+            raise CheckpointError(f"{name} is not finite; the file is damaged or the training diverged")

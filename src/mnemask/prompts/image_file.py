@@ -8,10 +8,12 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
-from mnemask.video.images import _DAMAGED
+from mnemask.video.images import DAMAGED
 from mnemask.video.picture import MAX_PIXELS, MAX_SIDE
 
-_LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF")
+_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
+# Pillow reads others too, some by running programs.
+_FORMATS = ("PNG", "GIF", "BMP", "TIFF", "PPM", *_LOSSY_FORMATS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,17 @@ class RawMask:
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
     """Returns the pixels of an image of `size` (height, width); raises MaskError for anything else."""
     try:
-        with Image.open(path) as image:  # reads the header only
+        with Image.open(path, formats=_FORMATS) as image:  # reads the header only
             _check_size(path, image.size, size)
             image.load()
             return _plain_pixels(image, path)
     except MaskError:
         raise
     except FileNotFoundError as error:
-        raise MaskError(f"mask {path} does not exist; give an image file, or a box with --box") from error
+        raise MaskError(f"mask {path} does not exist; give an image file, or a box") from error
     except UnidentifiedImageError as error:
         raise MaskError(f"mask {path} is not an image; export it as PNG") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise MaskError(f"mask {path} cannot be read ({error}); export it again as PNG") from error
 
 

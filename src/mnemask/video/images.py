@@ -17,9 +17,11 @@ from mnemask.errors import FrameError
 from mnemask.video.picture import Picture, check_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# Pillow reads more, whatever a file is called, some of it by starting other programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 
 # What Pillow's decoders raise on damaged files, found by feeding them such.
-_DAMAGED = (
+DAMAGED_IMAGE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -31,6 +33,7 @@ _DAMAGED = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+DAMAGED = DAMAGED_IMAGE_ERRORS
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
@@ -43,13 +46,13 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
             before anything is decoded), or of a kind without a fixed range, such as floating point.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             check_size(image.width, image.height, str(path))
             ImageOps.exif_transpose(image, in_place=True)
             rgb = _to_rgb(image, path)
     except FrameError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED_IMAGE_ERRORS as error:
         raise FrameError(
             f"image {str(path)!r} cannot be read ({error}); expected a whole {', '.join(IMAGE_SUFFIXES)} file, "
             "so replace it or take it out"

@@ -23,6 +23,8 @@ from mnemask.video.picture import Picture, Readable, check_size
 
 logger = logging.getLogger(__name__)
 
+_Matrix = tuple[tuple[float, float], tuple[float, float]]
+
 _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
 
 
@@ -55,9 +57,15 @@ class EncodedVideo:
         with container:
             stream = self._stream(container)
             stream.codec_context.thread_type = "AUTO"
+            # Looking at a frame's side data ties it into a cycle that only the garbage collector unties: hundreds of
+            # frames would wait for that. So look once, and again only if the rotation changes.
+            matrices: dict[int, _Matrix] = {}
             for index, (frame, seconds) in enumerate(self._frames(container, stream)):
                 if index >= start:
-                    yield Picture(torch.from_numpy(_upright(frame)).permute(2, 0, 1), seconds, name="")
+                    matrix = matrices.get(frame.rotation) or _display_matrix(frame)
+                    matrices[frame.rotation] = matrix
+                    rgb = _upright(frame.to_ndarray(format="rgb24"), matrix)
+                    yield Picture(torch.from_numpy(rgb).permute(2, 0, 1), seconds, name="")
 
     def close(self) -> None:
         """Closes the file or connection, unless pictures are being read, which closes it by itself."""
@@ -155,10 +163,9 @@ class EncodedVideo:
         )
 
 
-def _upright(frame: VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the frame as RGB, turned and mirrored as its display matrix says, which PyAV does not do."""
-    rgb = frame.to_ndarray(format="rgb24")
-    (a, b), (c, d) = _display_matrix(frame)
+def _upright(rgb: UInt8[np.ndarray, "h w 3"], matrix: _Matrix) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the picture turned and mirrored as its display matrix says, which PyAV reports but does not do."""
+    (a, b), (c, d) = matrix
     x_sign, y_sign = a, d
     if abs(a) < abs(b):  # a quarter turn: rows become columns
         rgb, x_sign, y_sign = rgb.transpose(1, 0, 2), c, b
@@ -167,7 +174,7 @@ def _upright(frame: VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
     return np.ascontiguousarray(rgb[:: -1 if y_sign < 0 else 1, :: -1 if x_sign < 0 else 1])
 
 
-def _display_matrix(frame: VideoFrame) -> tuple[tuple[float, float], tuple[float, float]]:
+def _display_matrix(frame: VideoFrame) -> _Matrix:
     """Returns (a, b), (c, d): column x and row y of the stored frame are shown at x' = a x + c y, y' = b x + d y."""
     try:
         data = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Real
 from torch import Tensor
 
 from mnemask.errors import BudgetError
@@ -42,7 +42,7 @@ class Policy(ABC):
         """
 
 
-def keep_best(tokens: Tokens, score: Float[Tensor, " N"], count: int) -> Tokens:
+def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
     """Returns the pinned tokens and the best-scored others, `count` in all, in the order they were in.
 
     Ties are decided by age, then by position: the older token goes first.
@@ -60,16 +60,26 @@ def keep_best(tokens: Tokens, score: Float[Tensor, " N"], count: int) -> Tokens:
             "give a larger budget or a policy that does not pin them (thesis)"
         )
     # Tokens are in order of writing and of position, and a stable sort keeps that order among equal scores.
-    order = torch.argsort(score.masked_fill(tokens.pinned, torch.inf), stable=True)
+    evictable = torch.nonzero(~tokens.pinned)[:, 0]
+    order = torch.argsort(score[evictable], stable=True)
     kept = torch.ones(len(tokens), dtype=torch.bool, device=score.device)
-    kept[order[:excess]] = False
+    kept[evictable[order[:excess]]] = False
     return tokens[kept]
 
 
-def admit(new: Tokens, room: int) -> Tokens:
-    """Returns as much of a new frame as there is room for: the cells that objects fill most go in first.
+def admit(memory: Tokens, new: Tokens, budget: int) -> Tokens:
+    """Returns as much of a new frame as memory's pinned tokens leave room for.
+
+    The cells that objects fill most go in first.
 
     Raises:
-        BudgetError: if there is no room for its pinned tokens.
+        BudgetError: if the pinned tokens of both do not fit.
     """
-    return keep_best(new, new.share.sum(0), room)
+    pinned = int(memory.pinned.sum())
+    needed = pinned + int(new.pinned.sum())
+    if needed > budget:
+        raise BudgetError(
+            f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}; "
+            "give a larger budget, or a policy that may forget them (thesis)"
+        )
+    return keep_best(new, new.share.sum(0), budget - pinned)

@@ -15,5 +15,4 @@ class FirstAndLatest(Policy):
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the pinned part of memory, and as much of new as fits."""
-        annotated = memory[memory.pinned]
-        return annotated + admit(new, budget - len(annotated))
+        return memory[memory.pinned] + admit(memory, new, budget)

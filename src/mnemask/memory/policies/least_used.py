@@ -19,5 +19,5 @@ class LeastUsed(Policy):
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most used of memory, and new."""
         age = (new.born[0] - memory.born).clamp_min(1)
-        new = admit(new, budget - int(memory.pinned.sum()))
+        new = admit(memory, new, budget)
         return keep_best(memory, memory.hits / age, budget - len(new)) + new

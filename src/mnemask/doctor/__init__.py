@@ -1,0 +1,26 @@
+"""What is wrong with a video or a mask, in plain words, and how to mend it."""
+
+from pathlib import Path
+
+from mnemask.doctor.finding import Finding
+from mnemask.doctor.images import diagnose_folder
+from mnemask.doctor.mask import diagnose_mask
+from mnemask.doctor.video import diagnose_video
+from mnemask.video.images import IMAGE_SUFFIXES
+
+__all__ = ["Finding", "diagnose", "diagnose_folder", "diagnose_mask", "diagnose_video"]
+
+
+def diagnose(path: str | Path) -> list[Finding]:
+    """Returns what there is to say of a mask image, a video file or a folder of frames; raises nothing for a bad one.
+
+    Everything is read to its end, so a long video takes a while.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return diagnose_folder(path)
+    if not path.exists():
+        return [Finding("problem", f"there is no {path}", "check the path")]
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, ".gif"):
+        return diagnose_mask(path)
+    return diagnose_video(path)

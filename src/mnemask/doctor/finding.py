@@ -1,0 +1,27 @@
+"""One thing that was found out about a file."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mnemask.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found out about a file.
+
+    Attributes:
+        severity: "ok" is a fact, a "warning" may spoil the result, with a "problem" the file cannot be used.
+        what: in plain words.
+        remedy: what to do; empty where there is nothing to do.
+    """
+
+    severity: Literal["ok", "warning", "problem"]
+    what: str
+    remedy: str = ""
+
+    @classmethod
+    def of_error(cls, error: InputError) -> "Finding":
+        """Returns the problem that an error is about; what comes after its last semicolon is the way out."""
+        what, _, remedy = str(error).rpartition("; ")
+        return cls("problem", what or remedy, remedy if what else "")

@@ -1,0 +1,81 @@
+"""What there is to say of a folder of frames."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image
+
+from mnemask.doctor.finding import Finding
+from mnemask.errors import FrameError
+from mnemask.video.images import list_images, read_image
+
+SHOWN = 5
+
+
+def diagnose_folder(path: Path) -> list[Finding]:
+    """Returns whether the images in a folder make a video: readable, of one size, with none missing."""
+    try:
+        images = list_images(path)
+    except FrameError as error:
+        return [Finding.of_error(error)]
+    sizes: dict[Path, str] = {}
+    broken: list[Finding] = []
+    for image in images:
+        try:
+            height, width = read_image(image).shape[1:]
+            sizes[image] = f"{width}x{height}"
+        except FrameError as error:
+            broken.append(Finding.of_error(error))
+    found = [Finding("ok", f"{len(images)} images from {images[0].name} to {images[-1].name}")]
+    if len(images) == 1:
+        found.append(Finding("warning", "one image is a video of one frame", "give the folder of all frames"))
+    if len(broken) > SHOWN:
+        broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more images cannot be read")]
+    return [*found, *broken, *_sizes(sizes), *_gaps(images), *_kind(next(iter(sizes), None))]
+
+
+def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
+    ranked = Counter(sizes.values()).most_common()
+    if len(ranked) == 1:
+        yield Finding("ok", f"all of {ranked[0][0]} pixels")
+    elif ranked:
+        odd = [f"{path.name} ({size})" for path, size in sizes.items() if size != ranked[0][0]]
+        yield Finding(
+            "problem",
+            f"{ranked[0][1]} images are {ranked[0][0]}, but {_some(odd)} not",
+            "scale all to one size, or put the parts into folders of their own",
+        )
+
+
+def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
+    """Yields a warning where some numbers of the file names are missing among others at an even distance."""
+    endings = [re.search(r"(\d+)$", image.stem) for image in images]
+    numbers = sorted({int(ending[1]) for ending in endings if ending})
+    if len(numbers) < 3 or not all(endings):
+        return
+    step = Counter(after - before for before, after in pairwise(numbers)).most_common(1)[0][0]
+    gaps = [(before, after) for before, after in pairwise(numbers) if after - before > step]
+    if gaps:
+        yield Finding(
+            "warning",
+            f"the numbers jump from {_some([f'{before} to {after}' for before, after in gaps])}: frames may be missing",
+            "if they are, objects leap there; export the frames again",
+        )
+
+
+def _kind(image: Path | None) -> Iterator[Finding]:
+    if image is None:
+        return
+    with Image.open(image) as opened:
+        if opened.mode == "P":
+            yield Finding(
+                "warning", "the images are indexed, as masks are", "to look at a mask, give the doctor the file itself"
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

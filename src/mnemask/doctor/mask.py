@@ -1,0 +1,112 @@
+"""What there is to say of a mask file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from mnemask.doctor.finding import Finding
+from mnemask.errors import MaskError
+from mnemask.prompts import MaskReading, inspect_mask
+
+MANY_OBJECTS = 20
+CELL = 16 * 16  # pixels that the network sees as one
+SPECK_PIXELS = 24
+SPECK_SHARE = 0.002  # of the object
+MARKED_AS = {
+    "ids": "objects are marked by their ids",
+    "black and white": "black and white: one object, id 1",
+    "colours": "objects are marked by colours",
+    "transparency": "a cut-out: what is opaque is one object, id 1",
+}
+
+
+def diagnose_mask(path: Path) -> list[Finding]:
+    """Returns what read_mask would make of the file, and what looks unintended."""
+    try:
+        reading = inspect_mask(path)
+    except MaskError as error:
+        return [Finding.of_error(error)]
+    with Image.open(path) as image:
+        first = Finding("ok", f"{image.format} of {image.width}x{image.height} pixels, {MARKED_AS[reading.kind]}")
+        file_format = image.format
+    return [first, *_edges(reading, file_format), *_objects(reading), *_ids(reading)]
+
+
+def _edges(reading: MaskReading, file_format: str | None) -> Iterator[Finding]:
+    if reading.void:
+        yield Finding("ok", f"{reading.void} pixels are void: they belong to no object")
+    if reading.blended and reading.kind == "ids":
+        yield Finding(
+            "problem",
+            f"{reading.blended} pixels along the edges are blends of ids, from antialiasing or resizing",
+            'export without antialiasing, resize with nearest neighbour, or read it with antialiased="clean"',
+        )
+    elif reading.blended:
+        yield Finding(
+            "warning",
+            f"{reading.blended} pixels along the edges are blends; each goes to the nearest plain area",
+            "nothing needs to be done; export without antialiasing to decide each pixel yourself",
+        )
+    if file_format == "JPEG":
+        yield Finding("warning", "JPEG compression frays the edges", "save masks as PNG")
+
+
+def _objects(reading: MaskReading) -> Iterator[Finding]:
+    ids = [int(i) for i in np.unique(reading.labels) if i]
+    if not ids:
+        yield Finding("problem", "no object is marked", "paint each object in its own value, the background in 0")
+    for object_id in ids[:MANY_OBJECTS]:
+        yield from _object(object_id, reading.labels == object_id)
+    if len(ids) > MANY_OBJECTS:
+        yield Finding(
+            "warning",
+            f"{len(ids)} objects are marked, and each takes time and memory",
+            "keep the ones that you want to follow; if there should be few, the file may not be a map of ids",
+        )
+
+
+def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    area = int(areas.sum())
+    left, top = (int(stats[1:, column].min()) for column in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP))
+    right = int((stats[1:, cv2.CC_STAT_LEFT] + stats[1:, cv2.CC_STAT_WIDTH]).max())
+    bottom = int((stats[1:, cv2.CC_STAT_TOP] + stats[1:, cv2.CC_STAT_HEIGHT]).max())
+    share = area / mask.size
+    yield Finding(
+        "ok", f"object {object_id}: {area} pixels ({100 * share:.2g} %), box {left},{top},{right - left},{bottom - top}"
+    )
+    specks = areas[areas <= min(SPECK_PIXELS, SPECK_SHARE * area)]
+    if len(specks):
+        yield Finding(
+            "warning",
+            f"object {object_id} has {len(specks)} specks of at most {specks.max()} pixels apart from the rest",
+            "erase them, unless they are meant",
+        )
+    if area < CELL:
+        yield Finding(
+            "warning",
+            f"object {object_id} has only {area} pixels, less than a cell of 16x16 that the network sees",
+            "give the video at a larger size, or cut out the part where the object is",
+        )
+    edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    if share > 0.5 and edge.mean() > 0.9:
+        yield Finding(
+            "warning",
+            f"object {object_id} fills {100 * share:.0f} % of the picture up to its edges, as a background does",
+            "if object and background are swapped, invert the mask",
+        )
+
+
+def _ids(reading: MaskReading) -> Iterator[Finding]:
+    ids = np.unique(reading.labels[reading.labels > 0])
+    if reading.kind == "ids" and 2 <= len(ids) <= MANY_OBJECTS and ids.min() > 10 and np.diff(ids).min() > 10:
+        yield Finding(
+            "warning",
+            f"the ids are {', '.join(map(str, ids))}, as if colours had been turned to grey",
+            "if they should be 1, 2, ..., export the mask with its palette or in colour",
+        )

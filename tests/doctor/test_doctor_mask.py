@@ -1,0 +1,90 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.doctor import diagnose
+from mnemask.video import davis_palette
+
+
+def drawn():
+    labels = np.zeros((120, 200), np.uint8)
+    cv2.circle(labels, (60, 60), 40, 1, -1)
+    cv2.rectangle(labels, (130, 20), (180, 90), 2, -1)
+    return labels
+
+
+def save(path, array, palette=True):
+    image = Image.fromarray(array)
+    if palette and array.ndim == 2:
+        image.putpalette(davis_palette().tobytes())
+    image.save(path)
+    return path
+
+
+def said(findings, severity):
+    return [finding.what for finding in findings if finding.severity == severity]
+
+
+def test_a_good_mask_is_described_and_nothing_else(tmp_path):
+    findings = diagnose(save(tmp_path / "m.png", drawn()))
+    assert {finding.severity for finding in findings} == {"ok"}
+    assert "PNG of 200x120 pixels" in findings[0].what
+    assert findings[2].what == "object 2: 3621 pixels (15 %), box 130,20,51,71"
+
+
+def test_blended_ids_are_a_problem_and_soft_black_and_white_a_warning(tmp_path):
+    findings = diagnose(save(tmp_path / "m.png", cv2.resize(drawn() * 3, (333, 200)), palette=False))
+    assert "blends of ids" in said(findings, "problem")[0]
+    soft = cv2.GaussianBlur(np.where(drawn() == 1, 255, 0).astype(np.uint8), (0, 0), 1.5)
+    findings = diagnose(save(tmp_path / "m.png", soft, palette=False))
+    assert not said(findings, "problem")
+    assert "nearest plain area" in said(findings, "warning")[0]
+
+
+def test_void_is_counted(tmp_path):
+    labels = drawn()
+    labels[labels == 2] = 255
+    assert "3621 pixels are void: they belong to no object" in said(diagnose(save(tmp_path / "m.png", labels)), "ok")
+
+
+def test_specks_and_tiny_objects_are_warned_of(tmp_path):
+    labels = drawn()
+    labels[2:4, 2:4] = 1
+    labels[110:118, 100:110] = 3
+    assert said(diagnose(save(tmp_path / "m.png", labels)), "warning") == [
+        "object 1 has 1 specks of at most 4 pixels apart from the rest",
+        "object 3 has only 80 pixels, less than a cell of 16x16 that the network sees",
+    ]
+
+
+def test_a_swapped_mask_is_warned_of(tmp_path):
+    swapped = np.where(drawn() == 1, 0, 255).astype(np.uint8)
+    assert "as a background does" in said(diagnose(save(tmp_path / "m.png", swapped)), "warning")[0]
+
+
+def test_many_ids_and_grey_levels_as_ids_are_warned_of(tmp_path):
+    many = (np.arange(40).reshape(5, 8).repeat(24, 0).repeat(25, 1)).astype(np.uint8)
+    assert "39 objects are marked" in said(diagnose(save(tmp_path / "m.png", many)), "warning")[-1]
+    grey = np.array([0, 38, 75], np.uint8)[drawn()]
+    assert "ids are 38, 75" in said(diagnose(save(tmp_path / "m.png", grey, palette=False)), "warning")[0]
+
+
+def test_what_cannot_be_read_is_a_problem_with_a_way_out(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (120, 200, 3), np.uint8)
+    (tmp_path / "text.png").write_text("hello")
+    for path, what in (
+        (save(tmp_path / "photo.png", noise), "photograph"),
+        (save(tmp_path / "empty.png", 0 * drawn()), "no object is marked"),
+        (tmp_path / "text.png", "is not an image"),
+        (tmp_path / "gone.png", "there is no"),
+    ):
+        (finding,) = [finding for finding in diagnose(path) if finding.severity == "problem"]
+        assert what in finding.what
+        assert finding.remedy
+
+
+@pytest.mark.shared
+def test_real_masks_have_no_problem(shared_data):
+    for folder in shared_data.glob("davis2016-dev/Annotations/480p/*"):
+        assert not said(diagnose(min(folder.iterdir())), "problem")

@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+import torch
+from tracking import CELLS, assert_same_state, equal
+
+from mnemask import Budget, FirstAndLatest, KeepAll, LeastUsed
+from mnemask.errors import BudgetError, FrameError, InputError, MaskError, ObjectIdError
+
+
+def bad_calls(frames, masks):
+    """Name, frame, prompts and the error of every kind of call that must be refused."""
+    picture, mask = frames[3], masks[3, 1]
+    nothing = torch.zeros_like(mask)
+    return [
+        ("another size", frames[3][:, :48], None, FrameError, r"96×48 pixels.*96×64 pixels"),
+        ("float pixels", picture.float() / 255, None, FrameError, r"float32.*uint8"),
+        ("four channels", torch.cat((picture, picture[:1])), None, FrameError, r"\(4, 64, 96\)"),
+        ("grey", picture[0], None, FrameError, r"\(64, 96\)"),
+        ("batch", picture[None], None, FrameError, r"\(1, 3, 64, 96\)"),
+        ("empty frame", picture[:, :0], None, FrameError, r"\(3, 0, 96\)"),
+        ("channels last tensor", picture.permute(1, 2, 0), None, FrameError, r"\(64, 96, 3\)"),
+        ("channels first array", picture.numpy(), None, FrameError, "height, width, 3|3, 64, 96|96, 3, 64"),
+        ("float array", picture.permute(1, 2, 0).numpy() / 255, None, FrameError, "float64"),
+        ("grey array", picture[0].numpy(), None, FrameError, r"\(64, 96\)"),
+        ("no picture", None, None, FrameError, "NoneType"),
+        ("a path", "frame.png", None, FrameError, "str"),
+        ("empty mask", picture, {1: nothing}, MaskError, "object 1 in frame 3 is empty"),
+        ("one empty of two", picture, {2: mask, 1: nothing}, MaskError, "object 1 in frame 3 is empty"),
+        ("small mask", picture, {2: mask[:32]}, MaskError, r"\(32, 96\).*\(64, 96\)"),
+        ("mask of numbers", picture, {2: mask.to(torch.uint8)}, MaskError, r"uint8.*bool"),
+        ("array of numbers", picture, {2: 255 * mask.numpy().astype(np.uint8)}, MaskError, r"uint8.*bool"),
+        ("mask of channels", picture, {2: mask[None]}, MaskError, r"\(1, 64, 96\)"),
+        ("no mask", picture, {2: None}, MaskError, "NoneType"),
+        ("a list", picture, {2: mask.tolist()}, MaskError, "list"),
+        ("a bare mask", picture, mask, MaskError, "Tensor"),
+        ("id 0", picture, {0: mask}, ObjectIdError, "object id 0 .*background"),
+        ("id -1", picture, {-1: mask}, ObjectIdError, "object id -1"),
+        ("id too large", picture, {65536: mask}, ObjectIdError, "65536.*65535"),
+        ("id of another kind", picture, {1.5: mask}, ObjectIdError, "1.5"),
+        ("id as text", picture, {"car": mask}, ObjectIdError, "'car'"),
+        ("id True", picture, {True: mask}, ObjectIdError, "True"),
+        ("good and bad id", picture, {2: mask, 0: ~mask}, ObjectIdError, "object id 0"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(28))
+def test_a_call_that_cannot_be_answered_is_refused_in_a_sentence_and_leaves_no_trace(
+    make, clip, number, as_users_call_it
+):
+    frames, masks = clip
+    assert number < len(bad_calls(frames, masks)) <= 28
+    name, picture, prompts, error, message = bad_calls(frames, masks)[number]
+    tracker, twin = make(), make()
+    for t in range(3):
+        for each in (tracker, twin):
+            each.step(frames[t], {1: masks[0, 0]} if t == 0 else None)
+    with pytest.raises(error, match=message) as caught:
+        tracker.step(picture, prompts)
+    assert "\n" not in str(caught.value), name
+    assert_same_state(tracker, twin)
+    assert equal(tracker.step(frames[3], {1: masks[3, 0]}), twin.step(frames[3], {1: masks[3, 0]}))
+    assert_same_state(tracker, twin)
+
+
+def test_a_bad_first_call_leaves_a_tracker_that_has_seen_nothing(make, clip, as_users_call_it):
+    frames, masks = clip
+    tracker = make()
+    for _, picture, prompts, error, _ in bad_calls(frames, masks)[1:]:
+        with pytest.raises(error):
+            tracker.step(picture, prompts)
+    assert_same_state(tracker, make())
+
+
+@pytest.mark.parametrize(
+    ("policy", "budget", "frame"),
+    [
+        (KeepAll(), Budget(frames=2), 10),
+        (KeepAll(write_every=100), Budget(frames=1.5), 4),
+        (LeastUsed(), Budget(frames=1), 4),
+        (FirstAndLatest(), Budget(frames=1), 4),
+        (LeastUsed(), Budget(bytes=None, tokens=CELLS + 3), 4),
+    ],
+)
+def test_a_frame_that_does_not_fit_the_budget_leaves_no_trace(make, clip, policy, budget, frame):
+    frames, masks = clip
+    prompts = {0: {1: masks[0, 0]}, 4: {2: masks[4, 1]}} if frame == 4 else {0: {1: masks[0, 0]}}
+    tracker, twin = make(policy, budget=budget), make(policy, budget=budget)
+    for t in range(frame):
+        tracker.step(frames[t], prompts.get(t))
+        twin.step(frames[t], prompts.get(t))
+    for _ in range(2):
+        with pytest.raises(BudgetError, match="budget is") as caught:
+            tracker.step(frames[frame], prompts.get(frame))
+        assert "\n" not in str(caught.value)
+        assert_same_state(tracker, twin)
+    if frame == 4:
+        assert equal(tracker.step(frames[4]), twin.step(frames[4]))
+
+
+@pytest.mark.parametrize("budget", [Budget(frames=0.5), Budget(tokens=CELLS - 1), Budget(bytes="1MiB")])
+def test_a_budget_below_one_frame_is_refused_at_the_first_prompt(make, clip, budget):
+    frames, masks = clip
+    tracker = make(budget=budget)
+    tracker.step(frames[0])
+    for _ in range(2):
+        with pytest.raises(BudgetError, match="one frame has 24"):
+            tracker.step(frames[1], {1: masks[1, 0]})
+        assert tracker.object_ids == ()
+        assert tracker.memory.tokens is None
+    assert torch.count_nonzero(tracker.step(frames[1]).labels) == 0
+
+
+def test_an_interrupted_call_leaves_no_trace(make, clip, tiny_model):
+    frames, masks = clip
+    tracker, twin = make(), make()
+    for each in (tracker, twin):
+        each.step(frames[0], {1: masks[0, 0]})
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    hook = tiny_model.value_encoder.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tracker.step(frames[1], {2: masks[1, 1]})
+    hook.remove()
+    assert_same_state(tracker, twin)
+    assert equal(tracker.step(frames[1]), twin.step(frames[1]))
+
+
+@pytest.mark.parametrize("object_id", [2, 0, 70000, None])
+def test_removing_what_is_not_tracked_is_refused(make, clip, object_id, as_users_call_it):
+    frames, masks = clip
+    tracker, twin = make(), make()
+    for each in (tracker, twin):
+        each.step(frames[0], {1: masks[0, 0]})
+    with pytest.raises(ObjectIdError, match=r"not tracked; tracked are \[1\]"):
+        tracker.remove(object_id)
+    assert_same_state(tracker, twin)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"policy": "newest"}, "newest"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": 2.5}, "top_k is 2.5"),
+        ({"metric": "euclid"}, "euclid"),
+        ({"short_side": 8}, "short_side is 8"),
+        ({"short_side": -1}, "short_side is -1"),
+        ({"policy": LeastUsed}, "policy"),
+        ({"budget": 2}, "budget"),
+        ({"budget": "64MiB"}, "budget"),
+    ],
+)
+def test_impossible_settings_are_refused(make, settings, message, as_users_call_it):
+    with pytest.raises(InputError, match=message):
+        make(**settings)
