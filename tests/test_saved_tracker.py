@@ -46,7 +46,12 @@ def test_a_tracker_that_has_seen_nothing_can_be_saved(tiny_model, tmp_path):
 
 def test_settings_come_back(tiny_model, tmp_path):
     tracker = mm.Tracker(
-        tiny_model, mm.LeastUsed(pin=False, write_every=3), mm.Budget(bytes="20MiB"), top_k=7, metric="dot", short_side=96
+        tiny_model,
+        mm.LeastUsed(pin=False, write_every=3),
+        mm.Budget(bytes="20MiB"),
+        top_k=7,
+        metric="dot",
+        short_side=96,
     )
     tracker.save(tmp_path / "set.bank")
     loaded = mm.Tracker.load(tmp_path / "set.bank", tiny_model)
@@ -63,7 +68,7 @@ def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
             return mm.keep_best(both, both.born.float(), budget)
 
     mm.Tracker(tiny_model, Newest()).save(tmp_path / "own.bank")
-    with pytest.raises(CheckpointError, match="'Newest'.*give policy="):
+    with pytest.raises(CheckpointError, match=r"'Newest'.*give policy="):
         mm.Tracker.load(tmp_path / "own.bank", tiny_model)
     assert mm.Tracker.load(tmp_path / "own.bank", tiny_model, policy=Newest()).policy == Newest()
 
@@ -83,7 +88,7 @@ def test_a_file_of_something_else_is_refused(content, tiny_model, tmp_path):
 
 
 def test_a_missing_file_is_named(tiny_model, tmp_path):
-    with pytest.raises(CheckpointError, match="nowhere.bank"):
+    with pytest.raises(CheckpointError, match=r"nowhere\.bank"):
         mm.Tracker.load(tmp_path / "nowhere.bank", tiny_model)
 
 

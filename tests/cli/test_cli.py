@@ -45,8 +45,22 @@ def segment(files, out, *arguments):
 
 def test_segment_in_a_process_of_its_own(files, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "mnemask.cli", "segment", files / "frames", "--mask", files / "first.png", "--size", "64"]
-        + ["-o", tmp_path / "out", "--model", files / "tiny.safetensors", "--overlay"],
+        [
+            sys.executable,
+            "-m",
+            "mnemask.cli",
+            "segment",
+            files / "frames",
+            "--mask",
+            files / "first.png",
+            "--size",
+            "64",
+            "-o",
+            tmp_path / "out",
+            "--model",
+            files / "tiny.safetensors",
+            "--overlay",
+        ],
         capture_output=True,
         text=True,
         timeout=120,
@@ -104,7 +118,9 @@ def test_a_box_instead_of_a_mask(files, tmp_path):
 def test_score_of_a_perfect_prediction_is_100(files, tmp_path):
     code, _ = segment(files, tmp_path, "--mask", files / "first.png", "--size", 64)
     assert code == 0
-    code, output = mnemask("score", "--gt", tmp_path / "masks", "--pred", tmp_path / "masks", "--json", tmp_path / "s.json")
+    code, output = mnemask(
+        "score", "--gt", tmp_path / "masks", "--pred", tmp_path / "masks", "--json", tmp_path / "s.json"
+    )
     assert code == 0, output
     assert "100.0" in output
     assert json.loads((tmp_path / "s.json").read_text())
@@ -130,7 +146,10 @@ BAD = {
     "bytes too few": (["--mask", "first.png", "--budget", "1MiB"], "1MiB"),
     "bad unit": (["--mask", "first.png", "--budget", "64 cows"], "cows"),
     "two budgets": (["--mask", "first.png", "--budget", "64MiB", "--frames", "2"], "only one"),
-    "keep-all over budget": (["--mask", "first.png", "--policy", "keep-all", "--frames", "1", "--write-every", "1"], "keep-all"),
+    "keep-all over budget": (
+        ["--mask", "first.png", "--policy", "keep-all", "--frames", "1", "--write-every", "1"],
+        "keep-all",
+    ),
     "foreign weights": (["--mask", "first.png", "--model", "first.txt"], "first.txt"),
     "hostile weights": (["--mask", "first.png", "--model", "hostile.pth"], "hostile.pth"),
     "no weights in the package": (["--mask", "first.png", "--model", "paper"], "paper"),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 import mnemask as mm
 from mnemask.cli.app import command, console
@@ -21,10 +22,10 @@ def doctor(
     """
     sick = False
     for file in files:
-        console.print(f"[bold]{file}[/]")
+        console.print(f"[bold]{escape(str(file))}[/]")
         for finding in mm.diagnose(file):
             sick = sick or finding.severity == "problem"
-            console.print(f"  {SIGNS[finding.severity]}: {finding.what}", markup=True)
+            console.print(f"  {SIGNS[finding.severity]}: {escape(finding.what)}")
             if finding.remedy:
                 console.print(f"      → {finding.remedy}", markup=False)
     if sick:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import mnemask as mm
 from mnemask.tracker import Prompt
@@ -14,10 +15,12 @@ class PromptPlan:
         mask: file with the masks of the first frame.
         boxes: "x,y,w,h" around objects in the first frame; they get the lowest ids that `mask` leaves free.
         later: "FRAME=MASK" for objects that appear later, or corrections.
+        clean: whether blended edges in a map of ids are given to the nearest object, not refused.
     """
 
-    def __init__(self, mask: Path | None, boxes: Sequence[str], later: Sequence[str]) -> None:
+    def __init__(self, mask: Path | None, boxes: Sequence[str], later: Sequence[str], clean: bool) -> None:
         self.mask = mask
+        self.antialiased: Literal["clean", "error"] = "clean" if clean else "error"
         self.boxes = [mm.parse_box(box) for box in boxes]
         self.later: dict[int, list[Path]] = {}
         for text in later:
@@ -46,10 +49,10 @@ class PromptPlan:
     def _read(self, first: mm.Frame) -> dict[int, dict[int, Prompt]]:
         given: dict[int, dict[int, Prompt]] = {}
         if self.mask is not None:
-            given[first.index] = dict(mm.read_mask(self.mask, first.size))
+            given[first.index] = dict(mm.read_mask(self.mask, first.size, antialiased=self.antialiased))
         for index, paths in self.later.items():
             for path in paths:
-                given.setdefault(index, {}).update(mm.read_mask(path, first.size))
+                given.setdefault(index, {}).update(mm.read_mask(path, first.size, antialiased=self.antialiased))
         at_first = given.setdefault(first.index, {}) if self.boxes else {}
         for box in self.boxes:
             free = next(object_id for object_id in range(1, len(at_first) + 2) if object_id not in at_first)

@@ -35,6 +35,9 @@ def segment(
         list[str] | None,
         typer.Option(help="FRAME=MASK: objects that appear later, or corrections; frames count from 0. Repeatable."),
     ] = None,
+    clean_masks: Annotated[
+        bool, typer.Option("--clean-masks", help="Give blended edge pixels of id masks to the nearest object.")
+    ] = False,
     model: Annotated[str, typer.Option(help="`compact`, or a checkpoint of mnemask or STCN.")] = "compact",
     policy: Annotated[PolicyName, typer.Option(help="What to keep in memory.")] = PolicyName[mm.DEFAULT_POLICY],
     frames: Annotated[float | None, typer.Option(help="Memory budget in frames' worth of features.")] = None,
@@ -66,7 +69,7 @@ def segment(
 
     Something wrong with a file? `mnemask doctor FILE` says what.
     """
-    plan = PromptPlan(mask, box or [], at or [])
+    plan = PromptPlan(mask, box or [], at or [], clean_masks)
     chosen = mm.POLICIES[policy.value]
     if write_every is not None:
         chosen = replace(chosen, write_every=write_every)

@@ -8,12 +8,12 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
-from mnemask.video.images import DAMAGED
+from mnemask.video.images import DAMAGED_IMAGE_ERRORS
 from mnemask.video.picture import MAX_PIXELS, MAX_SIDE
 
-_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
-# Pillow reads others too, some by running programs.
-_FORMATS = ("PNG", "GIF", "BMP", "TIFF", "PPM", *_LOSSY_FORMATS)
+_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")  # MPO is what Pillow makes of some JPEG files
+# Pillow reads more, some of it by starting other programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
         raise MaskError(f"mask {path} does not exist; give an image file, or a box") from error
     except UnidentifiedImageError as error:
         raise MaskError(f"mask {path} is not an image; export it as PNG") from error
-    except DAMAGED as error:
+    except DAMAGED_IMAGE_ERRORS as error:
         raise MaskError(f"mask {path} cannot be read ({error}); export it again as PNG") from error
 
 

@@ -75,7 +75,7 @@ def read_mask(
         if reading.kind == "ids" and antialiased == "error":
             raise MaskError(
                 f"{what}, and they would count as objects; export it without antialiasing, resize it with "
-                'nearest neighbour, or pass antialiased="clean"'
+                'nearest neighbour, or let it be cleaned (--clean-masks, antialiased="clean")'
             )
         log.warning("%s; each was given to the nearest plain area", what)
     ids = [int(i) for i in np.unique(reading.labels) if i]

@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 
-# What Pillow's decoders raise on damaged files, found by feeding them such.
+# What Pillow's decoders raise on damaged files; the tests feed them such.
 DAMAGED_IMAGE_ERRORS = (
     OSError,
     SyntaxError,
@@ -33,7 +33,6 @@ DAMAGED_IMAGE_ERRORS = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
-DAMAGED = DAMAGED_IMAGE_ERRORS
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
