@@ -42,10 +42,12 @@ class Tracker:
         InputError: if a setting is unknown or impossible.
 
     Example:
-        >>> tracker = Tracker(load_model("compact"), policy="least-used", budget=Budget(frames=2))
-        >>> masks = tracker.step(first_frame, {1: mask_of_the_car})
-        >>> masks = tracker.step(next_frame)
-        >>> masks.labels  # the id at each pixel
+        >>> import mnemask as mm
+        >>> tracker = mm.Tracker(mm.load_model("compact"), policy="least-used", budget=mm.Budget(frames=2))
+        >>> for frame, truth in mm.DrawnVideo(3, size=(96, 160), num_objects=1):
+        ...     masks = tracker.step(frame, {7: truth == 1} if frame.index == 0 else None)
+        >>> masks.object_ids, masks.labels.shape
+        ((7,), torch.Size([96, 160]))
     """
 
     def __init__(
@@ -113,10 +115,11 @@ class Tracker:
         if given:
             probs = self._merge(probs, given, frame.size)
         aggregated = soft_aggregate(probs)
-        if given or (len(self.objects) and self.steps - self.last_write >= self.policy.write_every):
+        due = bool(given) or (len(self.objects) > 0 and self.steps - self.last_write >= self.policy.write_every)
+        if due:
             self._write(frame, features, image, aggregated[1:], set(given))
-            self.last_write = self.steps
         answer = self._answer(frame, aggregated, given)
+        self.last_write = self.steps if due else self.last_write
         self.steps += 1
         self.size = frame.size
         return answer

@@ -125,6 +125,17 @@ def test_removing_an_object_frees_what_only_it_could_read():
     assert bank.stats().tokens == 0
 
 
+def test_a_memory_of_which_nothing_was_kept_reads_as_nothing():
+    class Forgetful(LeastUsed):
+        def update(self, memory, new, budget):
+            return new[:0]
+
+    bank = MemoryBank(Forgetful(), Budget(), top_k=K_READ)
+    write(bank, 0, num_objects=2)
+    assert torch.equal(bank.read(queries(), 1), torch.zeros(2, 6, CV))
+    assert bank.stats().tokens == 0
+
+
 def test_a_read_changes_no_tokens_that_were_taken_before(bank):
     write(bank, 0)
     taken = bank.tokens

@@ -3,8 +3,9 @@ import pytest
 import torch
 from tracking import CELLS, assert_same_state, equal
 
-from mnemask import Budget, FirstAndLatest, KeepAll, LeastUsed
+from mnemask import STCN, Budget, FirstAndLatest, KeepAll, LeastUsed, MemoryBank
 from mnemask.errors import BudgetError, FrameError, InputError, MaskError, ObjectIdError
+from mnemask.model import geometry
 
 
 def bad_calls(frames, masks):
@@ -110,19 +111,30 @@ def test_a_budget_below_one_frame_is_refused_at_the_first_prompt(make, clip, bud
     assert torch.count_nonzero(tracker.step(frames[1]).labels) == 0
 
 
-def test_an_interrupted_call_leaves_no_trace(make, clip, tiny_model):
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (STCN, "encode_key"),
+        (MemoryBank, "read"),
+        (STCN, "decode"),
+        (STCN, "encode_value"),
+        (LeastUsed, "update"),
+        (geometry, "unpad"),
+    ],
+)
+def test_a_call_that_is_interrupted_anywhere_leaves_no_trace(make, clip, monkeypatch, owner, name):
     frames, masks = clip
     tracker, twin = make(), make()
     for each in (tracker, twin):
         each.step(frames[0], {1: masks[0, 0]})
 
-    def interrupt(*_):
+    def interrupt(*_args, **_settings):
         raise KeyboardInterrupt
 
-    hook = tiny_model.value_encoder.register_forward_hook(interrupt)
+    monkeypatch.setattr(owner, name, interrupt)
     with pytest.raises(KeyboardInterrupt):
         tracker.step(frames[1], {2: masks[1, 1]})
-    hook.remove()
+    monkeypatch.undo()
     assert_same_state(tracker, twin)
     assert equal(tracker.step(frames[1]), twin.step(frames[1]))
 

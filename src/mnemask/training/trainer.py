@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -224,10 +225,18 @@ def write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str,
     temporary.replace(path)
 
 
+def end_with_parent(parent: int) -> None:
+    """Ends this process when its parent is gone, so that a run that was killed leaves nothing that goes on."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
+
+
 def train_process(rank: int, world: int, recipe: Recipe, data: Path, imagenet: Path, out: Path) -> None:
     """Runs one of `world` processes; each has one thread, for two threads slow down when anything else runs."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     if world > 1:
         store = distributed.FileStore(  # type: ignore[attr-defined]
             str(out / f"rendezvous.{os.getppid()}"), world
