@@ -107,7 +107,7 @@ def rewrite(path, change_tensors=lambda tensors: None, change_facts=lambda facts
     [
         (lambda tensors: tensors.pop("hits"), "holds"),
         (lambda tensors: tensors.update(hits=tensors["hits"][:-1].clone()), "hits"),
-        (lambda tensors: tensors.update(pinned=tensors["pinned"].float()), "pinned"),
+        (lambda tensors: tensors.update(pins=tensors["pins"].float()), "pins"),
         (lambda tensors: tensors.update(key=tensors["key"] * torch.nan), "key"),
         (lambda tensors: tensors.update(value=tensors["value"][:1].clone()), "value"),
     ],

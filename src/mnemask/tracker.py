@@ -25,6 +25,8 @@ from mnemask.types import Frame, Masks, Picture, check_object_id, describe
 
 Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
 
+MAX_WORKING_SIDE = 16_384
+
 
 class Tracker:
     """Follows objects through one video, frame by frame, in bounded memory.
@@ -201,6 +203,11 @@ class Tracker:
                 f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(self.size)}; "
                 "resize it, or start a new tracker"
             )
+        if max(geometry.working_size(frame.size, self.short_side)) > MAX_WORKING_SIDE:
+            raise FrameError(
+                f"frame {frame.index} has {describe(frame.size)}; with a short side of {self.short_side} the long one "
+                f"would exceed {MAX_WORKING_SIDE}; give a smaller short_side (--size)"
+            )
         if not isinstance(prompts, Mapping):
             raise MaskError(f"prompts are a {type(prompts).__name__}; expected the masks by object id, {{id: mask}}")
         given: dict[int, Bool[Tensor, "H W"]] = {}
@@ -281,22 +288,25 @@ class Tracker:
             share.flatten(1),
             frame=frame.index,
             step=self.steps,
-            pinned=self._pinned(share, annotated).flatten(),
+            pins=self._pins(share, annotated).flatten(1),
         )
 
-    def _pinned(self, share: Float[Tensor, "K h w"], annotated: set[int]) -> Bool[Tensor, "h w"]:
+    def _pins(self, share: Float[Tensor, "K h w"], annotated: set[int]) -> Bool[Tensor, "K h w"]:
         """Returns the cells never to be evicted: the first annotated frame, later only the annotated objects and a rim.
 
         The background around a late object is already known from the first frame, and room is scarce.
         """
-        nothing = torch.zeros(share.shape[1:], dtype=torch.bool, device=share.device)
+        pins = torch.zeros_like(share, dtype=torch.bool)
         if not (self.policy.pin and annotated):
-            return nothing
-        if self.memory.tokens is None or not bool(self.memory.tokens.pinned.any()):
-            return ~nothing
+            return pins
         rows = [self.objects.row(object_id) for object_id in annotated]
+        self.memory.expect_correction(rows)
+        if self.memory.tokens is None or not bool(self.memory.tokens.pinned.any()):
+            pins[rows] = True
+            return pins
         at_least_a_pixel = share[rows] > 0.5 / STRIDE**2
-        return F.max_pool2d(at_least_a_pixel.float(), 3, stride=1, padding=1).amax(0) > 0
+        pins[rows] = F.max_pool2d(at_least_a_pixel.float(), 3, stride=1, padding=1) > 0
+        return pins
 
     def _answer(
         self,

@@ -18,7 +18,7 @@ def random_frame(num_cells, num_objects, seed, dtype=torch.float32):
 def write(bank, step, num_cells=6, num_objects=1, pinned=False, seed=None, dtype=torch.float32):
     """Writes a random frame to a bank."""
     key, value, share = random_frame(num_cells, num_objects, step if seed is None else seed, dtype)
-    bank.write(key, value, share, frame=10 * step, step=step, pinned=torch.full((num_cells,), pinned))
+    bank.write(key, value, share, frame=10 * step, step=step, pins=torch.full((num_objects, num_cells), pinned))
 
 
 def random_tokens(born, hits, pinned, num_objects=1, seed=0):
@@ -36,7 +36,7 @@ def random_tokens(born, hits, pinned, num_objects=1, seed=0):
         hits=torch.tensor(hits, dtype=torch.int64),
         mass=torch.rand(num_tokens, generator=generator),
         last_hit=born + 1,
-        pinned=torch.tensor(pinned, dtype=torch.bool),
+        pins=torch.tensor(pinned, dtype=torch.bool).expand(num_objects, -1).clone(),
     )
 
 

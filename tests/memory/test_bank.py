@@ -229,5 +229,5 @@ def test_memory_that_a_write_leaves_behind_is_only_the_tokens():
     backing = torch.zeros(CK, 1000)  # keys as the network gives them: a view of something larger
     backing[:, :6] = key.T
     bank = MemoryBank(LeastUsed(), Budget(frames=2), top_k=K_READ)
-    bank.write(backing.T[:6], value, share, frame=0, step=0, pinned=torch.zeros(6, dtype=torch.bool))
+    bank.write(backing.T[:6], value, share, frame=0, step=0, pins=torch.zeros(1, 6, dtype=torch.bool))
     assert held_bytes(bank) == bank.stats().bank_bytes

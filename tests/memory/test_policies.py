@@ -120,7 +120,7 @@ def evicted_by_hand(memory, count, now):
 
 @given(cases())
 def test_least_used_evicts_as_many_as_needed_by_the_rule_of_the_thesis(case):
-    memory, new = (replace(tokens, pinned=torch.zeros_like(tokens.pinned)) for tokens in case[:2])
+    memory, new = (replace(tokens, pins=torch.zeros_like(tokens.pins)) for tokens in case[:2])
     budget = case[2]
     kept = LeastUsed(pin=False).update(memory, new, budget)
     count = max(0, len(memory) + len(new) - budget)

@@ -6,7 +6,9 @@ from mnemask.memory.tokens import Tokens, bytes_per_token
 
 
 def of_frame(num_objects=2):
-    return Tokens.of_frame(*random_frame(5, num_objects, 0), frame=30, step=7, pinned=torch.ones(5, dtype=torch.bool))
+    return Tokens.of_frame(
+        *random_frame(5, num_objects, 0), frame=30, step=7, pins=torch.ones(num_objects, 5, dtype=torch.bool)
+    )
 
 
 def test_tokens_of_a_frame_know_where_and_when_they_come_from():
@@ -56,7 +58,7 @@ def test_removing_an_object_moves_later_rows_up():
 
 def test_removing_an_object_drops_the_tokens_that_no_other_object_reads():
     early = of_frame(1).add_object()
-    late = Tokens.of_frame(*random_frame(5, 2, 1), frame=40, step=9, pinned=torch.zeros(5, dtype=torch.bool))
+    late = Tokens.of_frame(*random_frame(5, 2, 1), frame=40, step=9, pins=torch.zeros(2, 5, dtype=torch.bool))
     rest = (early + late).remove_object(0)
     assert same(rest, late.remove_object(0))
 
@@ -65,6 +67,6 @@ def test_removing_an_object_drops_the_tokens_that_no_other_object_reads():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_bytes_of_a_token_are_those_of_its_tensors_and_its_energy(num_objects, dtype):
     key, value, share = random_frame(5, num_objects, 0, dtype)
-    tokens = Tokens.of_frame(key, value, share, frame=0, step=0, pinned=torch.zeros(5, dtype=torch.bool))
+    tokens = Tokens.of_frame(key, value, share, frame=0, step=0, pins=torch.zeros(num_objects, 5, dtype=torch.bool))
     energy = 4
     assert tokens.num_bytes + 5 * energy == 5 * bytes_per_token(num_objects, CK, CV, value.element_size())

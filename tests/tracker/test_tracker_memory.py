@@ -76,12 +76,14 @@ def test_memory_never_grows_beyond_the_budget(make, clip, policy):
     assert tracker.memory.stats().evictions > 0
 
 
-@pytest.mark.xfail(strict=True, reason="the first frame is pinned and the newest admitted whole: 2 frames are full")
-def test_at_the_default_budget_the_default_policy_chooses_by_use(make, clip):
+def test_a_pinned_frame_and_the_newest_fill_two_frames_and_beyond_them_use_decides(make, clip):
     frames, masks = clip
-    tracker = make("least-used")
-    run(tracker, frames, {0: {1: masks[0, 0]}})
-    assert len(tracker.memory.tokens.frame.unique()) > 2
+    policy = LeastUsed(write_every=2)
+    two, three = make(policy), make(policy, budget=Budget(frames=3))
+    for tracker in (two, three):
+        run(tracker, frames, {0: {1: masks[0, 0]}})
+    assert two.memory.tokens.frame.unique().tolist() == [0, two.last_write]
+    assert len(three.memory.tokens.frame.unique()) > 3
 
 
 def reachable(root):

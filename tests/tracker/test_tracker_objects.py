@@ -92,7 +92,6 @@ def test_objects_that_come_and_go_do_not_use_the_budget_up(make, clip):
     assert tracker.memory.stats().pinned <= 2 * CELLS
 
 
-@pytest.mark.xfail(strict=True, reason="pins of earlier corrections are never released, and the budget runs out")
 def test_corrections_do_not_use_the_budget_up(make, clip):
     frames, masks = clip
     tracker = make("least-used", budget=Budget(frames=2))
@@ -101,7 +100,6 @@ def test_corrections_do_not_use_the_budget_up(make, clip):
     assert tracker.memory.stats().tokens <= 2 * CELLS
 
 
-@pytest.mark.xfail(strict=True, reason="pins of removed objects stay where another object reads the same tokens")
 def test_objects_that_come_and_go_beside_one_that_stays_do_not_use_the_budget_up(make, clip):
     frames, masks = clip
     tracker = make("least-used", budget=Budget(frames=2))

@@ -139,6 +139,12 @@ def test_a_call_that_is_interrupted_anywhere_leaves_no_trace(make, clip, monkeyp
     assert equal(tracker.step(frames[1]), twin.step(frames[1]))
 
 
+def test_a_frame_that_would_be_enlarged_beyond_all_bounds_is_refused(make):
+    sliver = torch.zeros(3, 1, 1000, dtype=torch.uint8)
+    with pytest.raises(FrameError, match=r"1000×1 pixels.*--size"):
+        make(short_side=480).step(sliver)
+
+
 @pytest.mark.parametrize("object_id", [2, 0, 70000, None])
 def test_removing_what_is_not_tracked_is_refused(make, clip, object_id, as_users_call_it):
     frames, masks = clip

@@ -1,6 +1,6 @@
 """The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -65,7 +65,7 @@ class MemoryBank:
         *,
         frame: int,
         step: int,
-        pinned: Bool[Tensor, " P"],
+        pins: Bool[Tensor, "K P"],
     ) -> None:
         """Remembers a frame and forgets what the policy gives up for it.
 
@@ -75,13 +75,13 @@ class MemoryBank:
             share: how much of each cell each object fills, 0 to 1.
             frame: index of the frame in the video.
             step: the tracker's count of frames.
-            pinned: which cells must never be evicted.
+            pins: which cells must never be evicted for the sake of which object.
 
         Raises:
             BudgetError: if the budget cannot hold what must be kept; the memory stays as it was.
         """
         self.tokens_per_frame = len(key)
-        new = Tokens.of_frame(key, value, share, frame=frame, step=step, pinned=pinned)
+        new = Tokens.of_frame(key, value, share, frame=frame, step=step, pins=pins)
         capacity = self.capacity(new)
         memory = new[:0] if self.tokens is None else self.tokens
         kept = self.policy.update(memory, new, capacity)
@@ -105,6 +105,8 @@ class MemoryBank:
         assert self.tokens is not None, "a memory is written before it is read"
         tokens = self.tokens
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
+        if not len(tokens):
+            return readout.zero_()
         patterns, group = torch.unique(tokens.covers, dim=0, return_inverse=True)
         widest = int(patterns.sum(1).argmax())
         for number, covered in enumerate(patterns):
@@ -144,6 +146,11 @@ class MemoryBank:
         if self.tokens is not None:
             self.tokens = None if self.tokens.num_objects == 1 else self.tokens.remove_object(row)
             self._energy = torch.empty(0) if self.tokens is None else key_energy(self.tokens.key)
+
+    def expect_correction(self, rows: Sequence[int]) -> None:
+        """Lets earlier corrections of these objects be evicted; their first annotations stay."""
+        if self.tokens is not None:
+            self.tokens = self.tokens.without_corrections(rows)
 
     def counts(self) -> dict[str, int]:
         """Returns the numbers that go with the tokens when a bank is saved."""

@@ -24,7 +24,7 @@ DTYPES = {
     "hits": torch.int64,
     "mass": torch.float32,
     "last_hit": torch.int64,
-    "pinned": torch.bool,
+    "pins": torch.bool,
 }
 
 
@@ -66,7 +66,7 @@ def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:
         raise CheckpointError(
             f"memory bank {str(path)!r} holds {sorted(tensors)}, expected {sorted(names)}; write it again"
         )
-    num_tokens, num_objects = len(tensors["pinned"]), len(tensors["covers"])
+    num_tokens, num_objects = len(tensors["key"]), len(tensors["covers"])
     for name, tensor in tensors.items():
         lead = (num_objects, num_tokens) if name in PER_OBJECT else (num_tokens,)
         rank = len(lead) + (name in ("key", "value"))

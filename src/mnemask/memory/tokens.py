@@ -14,6 +14,7 @@ A token is one cell of one past frame: a key that queries are compared with, and
 memory policy may want to know of it; the bank keeps that up to date at each read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -36,7 +37,7 @@ class Tokens:
         hits: (query, top-k slot) pairs that chose this token since it was written.
         mass: sum of the softmax weights it was read with.
         last_hit: step at which a query last chose it; `born` before the first hit.
-        pinned: whether it may never be evicted.
+        pins: which objects' annotations keep it from being evicted.
     """
 
     key: Float[Tensor, "N Ck"]
@@ -49,7 +50,7 @@ class Tokens:
     hits: Int64[Tensor, " N"]
     mass: Float[Tensor, " N"]
     last_hit: Int64[Tensor, " N"]
-    pinned: Bool[Tensor, " N"]
+    pins: Bool[Tensor, "K N"]
 
     @classmethod
     def of_frame(
@@ -60,7 +61,7 @@ class Tokens:
         *,
         frame: int,
         step: int,
-        pinned: Bool[Tensor, " P"],
+        pins: Bool[Tensor, "K P"],
     ) -> "Tokens":
         """Returns the tokens of one frame, not read yet."""
         cells = torch.arange(len(key), device=key.device)
@@ -75,7 +76,7 @@ class Tokens:
             hits=torch.zeros_like(cells),
             mass=torch.zeros(len(cells), device=key.device),
             last_hit=torch.full_like(cells, step),
-            pinned=pinned,
+            pins=pins,
         )
 
     def __len__(self) -> int:
@@ -107,6 +108,11 @@ class Tokens:
         return self.covers.shape[0]
 
     @property
+    def pinned(self) -> Bool[Tensor, " N"]:
+        """Whether each token may never be evicted."""
+        return self.pins.any(0)
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in self.tensors().values())
@@ -123,12 +129,20 @@ class Tokens:
         rest = replace(self, **{name: getattr(self, name)[others] for name in PER_OBJECT})
         return rest[rest.covers.any(0)]
 
+    def without_corrections(self, rows: Sequence[int]) -> "Tokens":
+        """Returns the tokens with only the first annotation of these objects pinned: a new correction is on its way."""
+        pins = self.pins.clone()
+        for row in rows:
+            if bool(pins[row].any()):
+                pins[row] &= self.born == self.born[pins[row]].min()
+        return replace(self, pins=pins)
 
-PER_OBJECT = ("value", "covers", "share")
+
+PER_OBJECT = ("value", "covers", "share", "pins")
 
 
 def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
     """Returns the bytes that one token takes in a bank: key, values, and what policies want to know."""
-    per_object = value_channels * value_bytes + 1 + 4  # value, covers, share
-    once = 4 * key_channels + 4 + 5 * 8 + 4 + 1  # key, |key|², five int64, mass, pinned
+    per_object = value_channels * value_bytes + 1 + 4 + 1  # value, covers, share, pins
+    once = 4 * key_channels + 4 + 5 * 8 + 4  # key, |key|², five int64, mass
     return num_objects * per_object + once

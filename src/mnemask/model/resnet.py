@@ -105,6 +105,8 @@ def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"{conv}weight is missing or does not fit {norm}weight, so BatchNorm cannot be folded"
             )
         bias = state[f"{conv}bias"].double() if f"{conv}bias" in state else torch.zeros_like(gain)
+        if bias.shape != gain.shape:
+            raise CheckpointError(f"{conv}bias is {tuple(bias.shape)}, expected {tuple(gain.shape)}")
         shift = state[f"{norm}bias"].double() - state[f"{norm}running_mean"].double() * gain
         folded[f"{conv}weight"] = (weight.double() * gain[:, None, None, None]).to(weight.dtype)
         folded[f"{conv}bias"] = (bias * gain + shift).to(weight.dtype)
