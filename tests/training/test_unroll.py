@@ -27,7 +27,7 @@ def test_gradients_reach_every_part_of_the_network_through_the_predicted_mask(ti
     model = mm.STCN(tiny_model.config)
     model.load_state_dict(tiny_model.state_dict())
     frames, masks = drawn_clip(3)
-    probs = unroll(model, normalize(frames)[None], masks[:1, :1, :, :].float()[:, 0])
+    probs = unroll(model, normalize(frames)[None], masks[:1, :1].float())
     probs[:, -1, 1].mean().backward()
     untouched = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not untouched

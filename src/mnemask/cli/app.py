@@ -52,7 +52,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-def show_version(wanted: bool) -> None:
+def show_version(wanted: bool | None) -> None:
     """Prints the version and leaves."""
     if wanted:
         console.print(f"mnemask {mm.__version__}")
@@ -62,8 +62,8 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")
+    ] = None,
 ) -> None:
     """Segment and track objects through video of any length in fixed memory."""
 

@@ -59,16 +59,16 @@ class Recipe:
     dice: float = 0.5
     seed: int = 0
 
-    def size(self, progress: float) -> int:
+    def size(self, progress: int | float) -> int:
         """Returns the side of the crops in pixels."""
         return next(size for until, size in self.phases if progress < until or until == self.phases[-1][0])
 
-    def rate(self, step: int, progress: float) -> float:
+    def rate(self, step: int, progress: int | float) -> float:
         """Returns the factor on the learning rate: warm-up, then a cosine down to `final_rate`."""
         cosine = self.final_rate + (1 - self.final_rate) * (1 + math.cos(math.pi * min(progress, 1))) / 2
         return min(1, (step + 1) / self.warm_up_steps) * cosine
 
-    def hard_fraction(self, progress: float) -> float:
+    def hard_fraction(self, progress: int | float) -> float:
         """Returns the fraction of pixels that the loss counts."""
         ramp = (progress - self.bootstrap_from) / (self.bootstrap_to - self.bootstrap_from)
         return 1 - min(max(ramp, 0), 1) * (1 - self.hardest)
@@ -161,7 +161,7 @@ class Training:
             self.save()
             write_atomically(self.out / "model.safetensors", self.model.state_dict(), {"recipe": str(self.recipe)})
 
-    def train_step(self, progress: float) -> dict[str, float]:
+    def train_step(self, progress: int | float) -> dict[str, float]:
         """Does one step of the optimizer; returns what the log keeps of it."""
         recipe = self.recipe
         frames, labels, masks = collate(self.batches.next(recipe.size(progress)))
