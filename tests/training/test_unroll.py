@@ -20,7 +20,9 @@ def test_an_unrolled_clip_equals_the_tracker_that_reads_everything(tiny_model, n
         expected = torch.stack([tracker.step(frame).probs for frame in frames[1:]])
         found = unroll(tiny_model, normalize(frames)[None], start[None])[0]
     assert expected.std() > 0.05
-    assert torch.allclose(found, expected, atol=1e-5)
+    # Where two objects are both certain of a pixel, float32 alone moves the soft aggregation by 4e-4.
+    assert (found - expected).abs().mean() < 1e-5
+    assert torch.allclose(found, expected, atol=2e-3)
 
 
 def test_gradients_reach_every_part_of_the_network_through_the_predicted_mask(tiny_model):
