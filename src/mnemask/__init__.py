@@ -7,7 +7,7 @@ from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.drawn import DrawnVideo
 from mnemask.demo import run_demo
 from mnemask.doctor import Finding, diagnose
-from mnemask.errors import InputError, MnemaskError
+from mnemask.errors import InputError, MissingExtraError, MnemaskError
 from mnemask.evaluation.run import evaluate
 from mnemask.evaluation.score import format_table, score_folder
 from mnemask.memory.bank import MemoryBank, MemoryStats
@@ -41,6 +41,7 @@ __all__ = [
     "Masks",
     "MemoryBank",
     "MemoryStats",
+    "MissingExtraError",
     "MnemaskError",
     "Policy",
     "Progress",

@@ -1,12 +1,12 @@
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from drawn_data import draw_photographs, draw_video, write
 
-from mnemask.datasets.composite import ClipRecipe, TrainingClip, TrainingClips, keep_visible
+from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
+from mnemask.datasets.composite import CompositeClips, CompositeRecipe
 from mnemask.errors import InputError
 
 ONLY = {
@@ -25,44 +25,40 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def check(clip: TrainingClip, recipe: ClipRecipe) -> None:
-    assert clip.frames.shape == (recipe.num_frames, recipe.size, recipe.size, 3)
+def draw(clips: CompositeClips, shape: ClipShape, seed: int) -> TrainingClip:
+    return clips.draw(np.random.default_rng(seed), shape)
+
+
+def check(clip: TrainingClip, shape: ClipShape) -> None:
+    assert clip.frames.shape == (shape.num_frames, shape.size, shape.size, 3)
     assert clip.labels.shape == clip.frames.shape[:3]
-    assert 1 <= clip.num_objects <= recipe.max_objects
+    assert 1 <= clip.num_objects <= shape.max_objects
     assert set(np.unique(clip.labels).tolist()) <= {*range(clip.num_objects + 1), 255}
     for label in range(1, clip.num_objects + 1):
-        assert np.count_nonzero(clip.labels[0] == label) >= 0.002 * recipe.size**2
+        assert np.count_nonzero(clip.labels[0] == label) >= 0.002 * shape.size**2
 
 
 @pytest.mark.parametrize("kind", ONLY)
 def test_every_object_is_in_the_first_frame_and_labels_stay_in_range(root: Path, kind: str) -> None:
-    recipe = ClipRecipe(size=96, **ONLY[kind])
-    clips = TrainingClips(root, recipe)
-    for index in range(15):
-        check(clips[index], recipe)
+    clips = CompositeClips(root, CompositeRecipe(**ONLY[kind]))
+    for shape in (ClipShape(96), ClipShape(80, 5, 3)):
+        for seed in range(12):
+            check(draw(clips, shape, seed), shape)
 
 
-def test_a_clip_depends_on_seed_and_index_alone(root: Path) -> None:
-    recipe = ClipRecipe(size=64)
-    clips, others = TrainingClips(root, recipe, seed=3), TrainingClips(root, recipe, seed=3)
-    for index in (5, 1, 2, 5):
-        clip, other = clips[index], pickle.loads(pickle.dumps(others))[index]
+def test_a_clip_depends_on_the_generator_alone(root: Path) -> None:
+    clips, shape = CompositeClips(root), ClipShape(64)
+    others = pickle.loads(pickle.dumps(clips))
+    for seed in (5, 1, 2, 5):
+        clip, other = draw(clips, shape, seed), draw(others, shape, seed)
         assert np.array_equal(clip.frames, other.frames)
         assert np.array_equal(clip.labels, other.labels)
-    assert not np.array_equal(clips[1].frames, clips[2].frames)
-    assert not np.array_equal(clips[1].frames, TrainingClips(root, recipe, seed=4)[1].frames)
-
-
-def test_the_recipe_may_change_between_clips(root: Path) -> None:
-    clips = TrainingClips(root, ClipRecipe(size=64, real=0.0))
-    assert clips[0].frames.shape == (3, 64, 64, 3)
-    clips.recipe = replace(clips.recipe, size=80, num_frames=5, max_objects=3, **ONLY["real"])
-    check(clips[0], clips.recipe)
+    assert not np.array_equal(draw(clips, shape, 1).frames, draw(clips, shape, 2).frames)
 
 
 def test_things_do_move_and_composites_have_up_to_two_objects(root: Path) -> None:
-    clips = TrainingClips(root, ClipRecipe(size=64, **ONLY["composite"]))
-    drawn = [clips[index] for index in range(20)]
+    clips = CompositeClips(root, CompositeRecipe(**ONLY["composite"]))
+    drawn = [draw(clips, ClipShape(64), seed) for seed in range(20)]
     assert {clip.num_objects for clip in drawn} == {1, 2}
     assert all(not np.array_equal(clip.frames[0], clip.frames[1]) for clip in drawn)
     assert sum(not np.array_equal(clip.labels[0], clip.labels[1]) for clip in drawn) > 15
@@ -82,25 +78,31 @@ def test_an_object_that_the_first_frame_hides_is_background() -> None:
 
 def test_a_missing_folder_is_named_with_what_was_expected_there(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no photographs in .*nowhere/static; expected .*/NAME/images"):
-        TrainingClips(tmp_path / "nowhere")
+        CompositeClips(tmp_path / "nowhere")
     draw_photographs(tmp_path)
     with pytest.raises(InputError, match=r"no video in .*/video; expected .*/NAME/frames"):
-        TrainingClips(tmp_path)
-    check(TrainingClips(tmp_path, ClipRecipe(size=64, real=0.0))[0], ClipRecipe(size=64))
+        CompositeClips(tmp_path)
+    check(draw(CompositeClips(tmp_path, CompositeRecipe(real=0.0)), ClipShape(64), 0), ClipShape(64))
 
 
 def test_photographs_without_objects_are_reported(tmp_path: Path) -> None:
     draw_photographs(tmp_path, ("empty",))
     for mask in (tmp_path / "static" / "empty" / "masks").iterdir():
         write(mask, np.zeros((96, 128), np.uint8))
+    clips = CompositeClips(tmp_path, CompositeRecipe(**ONLY["warped"]))
     with pytest.raises(InputError, match="had no object to follow"):
-        TrainingClips(tmp_path, ClipRecipe(**ONLY["warped"]))[0]
+        draw(clips, ClipShape(64), 0)
 
 
-@pytest.mark.parametrize("bad", [{"num_frames": 1}, {"size": 8}, {"max_objects": 0}, {"composite": -1.0}])
-def test_an_impossible_recipe_is_refused(bad: dict[str, float]) -> None:
+@pytest.mark.parametrize("bad", [{"num_frames": 1}, {"size": 8}, {"max_objects": 0}, {"max_gap": 0}])
+def test_an_impossible_shape_is_refused(bad: dict[str, int]) -> None:
     with pytest.raises(InputError, match="expected"):
-        ClipRecipe(**bad)
+        ClipShape(**bad)
+
+
+def test_shares_below_zero_are_refused() -> None:
+    with pytest.raises(InputError, match="expected none below 0"):
+        CompositeRecipe(composite=-1.0)
 
 
 @pytest.mark.shared
@@ -108,7 +110,6 @@ def test_clips_from_the_real_photographs_are_sound() -> None:
     if not SHARED.is_dir():
         pytest.skip(f"no data in {SHARED}")
     for kind in ONLY.values():
-        recipe = ClipRecipe(size=128, **kind)
-        clips = TrainingClips(SHARED, recipe)
-        for index in range(8):
-            check(clips[index], recipe)
+        clips = CompositeClips(SHARED, CompositeRecipe(**kind))
+        for seed in range(8):
+            check(draw(clips, ClipShape(128), seed), ClipShape(128))

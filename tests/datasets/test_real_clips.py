@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from drawn_data import draw_video
 
+from mnemask.datasets.clips import ClipShape
 from mnemask.datasets.real_clips import RealClips
 from mnemask.errors import InputError
 
@@ -13,7 +14,7 @@ def test_frames_and_labels_show_the_same_thing(tmp_path: Path) -> None:
     draw_video(tmp_path)
     clips = RealClips(tmp_path / "video")
     for seed in range(10):
-        frames, labels = clips.draw(np.random.default_rng(seed), 64, 3, 4, 2)
+        frames, labels = clips.draw(np.random.default_rng(seed), ClipShape(64, 3, max_objects=2, max_gap=4))
         for frame, label in zip(frames, labels, strict=True):
             bright = frame[..., 0] > 155
             known = label < 255
@@ -25,7 +26,7 @@ def test_what_comes_in_after_the_first_frame_is_ignored_not_background(tmp_path:
     clips = RealClips(tmp_path / "video")
     newcomers = 0
     for seed in range(20):
-        frames, labels = clips.draw(np.random.default_rng(seed), 64, 4, 1, 1)
+        frames, labels = clips.draw(np.random.default_rng(seed), ClipShape(64, 4, max_objects=1, max_gap=1))
         for frame, label in zip(frames, labels, strict=True):
             wrong = (frame[..., 0] > 190) & (label == 0)
             # A clip shown backwards starts with both; then one of them may be left out on purpose.
@@ -41,14 +42,17 @@ def test_unknown_pixels_stay_unknown(tmp_path: Path) -> None:
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         mask[:12] = 255
         assert cv2.imwrite(str(path), mask)
-    found = [RealClips(tmp_path / "video").draw(np.random.default_rng(seed), 64, 3, 2, 1)[1] for seed in range(8)]
+    found = [
+        RealClips(tmp_path / "video").draw(np.random.default_rng(seed), ClipShape(64, 3, max_objects=1, max_gap=2))[1]
+        for seed in range(8)
+    ]
     assert any((labels == 255).mean() > 0.02 for labels in found)
 
 
 def test_clips_longer_than_any_video_are_refused(tmp_path: Path) -> None:
     draw_video(tmp_path, count=3)
     with pytest.raises(InputError, match="clips of 5 frames from videos of at most 3"):
-        RealClips(tmp_path / "video").draw(np.random.default_rng(0), 64, 5, 2, 1)
+        RealClips(tmp_path / "video").draw(np.random.default_rng(0), ClipShape(64, 5, max_objects=1, max_gap=2))
 
 
 def test_a_frame_without_a_mask_is_named(tmp_path: Path) -> None:

@@ -1,89 +1,209 @@
-"""The trainer on a handful of drawn photographs: it starts from given weights, learns, stops, and goes on."""
+"""The trainer on drawn squares: it learns, stops, goes on exactly, and shares out its work."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from drawn_data import draw_photographs, draw_video
-from safetensors.torch import load_file, save_file
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+from training_run import TINY, Squares, recipe, start
 
-from mnemask.model.resnet import ResNet
-from mnemask.training.trainer import Recipe, Training
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A folder with photographs, clips and the weights to start from."""
-    root = tmp_path_factory.mktemp("data")
-    draw_photographs(root)
-    draw_video(root)
-    torch.manual_seed(0)
-    save_file({name: value.clone() for name, value in ResNet(18).state_dict().items()}, root / "imagenet.safetensors")
-    return root
+import mnemask as mm
+from mnemask.errors import CheckpointError, InputError
+from mnemask.model.stcn import STCN
+from mnemask.training import trainer
+from mnemask.training.loader import Batches, load
+from mnemask.training.recipes import Phase
+from mnemask.training.regularizers import Dropout
+from mnemask.training.trainer import Sitting, Training
 
 
-def start(data, out, **changes):
-    recipe = Recipe(phases=((1.0, 64),), clips_per_process=1, **{"warm_up_steps": 1, **changes})
-    out.mkdir(exist_ok=True)
-    return Training(recipe, data, data / "imagenet.safetensors", out, rank=0, world=1)
+class OneClip(Squares):
+    """The same clip again and again."""
+
+    def draw(self, rng, shape):
+        import numpy as np
+
+        return super().draw(np.random.default_rng(1), shape)
 
 
-def test_progress_moves_size_rate_and_loss():
-    recipe = Recipe()
-    assert [recipe.size(progress) for progress in (0, 0.34, 0.36, 0.71, 1, 1.2)] == [192, 192, 256, 320, 320, 320]
-    assert recipe.rate(0, 0) == pytest.approx(1 / 60)
-    assert recipe.rate(100, 0) == pytest.approx(1)
-    assert recipe.rate(100, 1) == pytest.approx(0.02)
-    assert [recipe.hard_fraction(progress) for progress in (0, 0.15, 0.55, 1)] == pytest.approx([1, 1, 0.2, 0.2])
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one) and one.keys() == other.keys()
 
 
-def test_a_run_starts_from_the_given_weights_with_the_mask_in_sight(data, tmp_path):
-    training = start(data, tmp_path)
-    given = load_file(data / "imagenet.safetensors")
-    model = training.model
-    assert torch.equal(model.key_encoder.layer3[0].conv1.weight, given["layer3.0.conv1.weight"])
-    assert torch.equal(model.value_encoder.resnet.conv1.weight[:, :3], given["conv1.weight"])
-    assert torch.equal(model.value_encoder.resnet.conv1.weight[:, 3], given["conv1.weight"].sum(1))
-    frozen = {name.split(".")[1] for name, value in model.named_parameters() if not value.requires_grad}
-    assert frozen == {"conv1", "layer1"}
+def test_one_clip_is_learnt_by_heart(tmp_path):
+    reports = []
+    changes = {"learning_rate": 2e-3, "clip_norm": 1.0, "max_objects": 1, "ema": None}
+    start(tmp_path, OneClip(), steps=100, batch=1, **changes).run(reports.append)
+    assert reports[-1].iou > 0.95
 
 
-def test_a_step_changes_what_is_trained_and_nothing_else(data, tmp_path):
-    training = start(data, tmp_path)
+def test_a_run_leaves_weights_that_track_a_log_and_curves(tmp_path):
+    reports = []
+    training = start(tmp_path, steps=12)
+    training.run(reports.append)
+    assert [report.step for report in reports] == [1, 10, 12]
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 10, 12]
+    assert list((tmp_path / "board").glob("events*"))
+    model = mm.load_model(tmp_path / "model.safetensors", dtype=torch.float32)
+    averaged = training.averaged_model().state_dict()
+    assert all(torch.allclose(value, averaged[name], atol=1e-2) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("regularizer", [None, Dropout(0.5)])
+def test_a_run_killed_and_taken_up_again_equals_one_that_was_not(tmp_path, monkeypatch, regularizer):
+    whole = start(tmp_path / "whole", steps=6, regularizer=regularizer)
+    whole.run()
+
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1.0)
+    killed = start(tmp_path / "killed", steps=6, regularizer=regularizer)
+    killed.validate = _die_at_step_4
+    killed.sitting = Sitting(validate_every=4)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    again = start(tmp_path / "killed", steps=6, regularizer=regularizer)
+    assert again.step == 3  # the fourth step was not saved
+    again.run()
+
+    one, other = (load_file(tmp_path / name / "latest.safetensors") for name in ("whole", "killed"))
+    assert any(name.startswith("optimizer/") for name in one)
+    assert same(one, other)
+    assert same(*(load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed")))
+
+
+def _die_at_step_4(model):
+    raise KeyboardInterrupt
+
+
+def test_gradients_added_up_over_parts_equal_those_of_the_whole_batch(tmp_path):
+    once = start(tmp_path / "once", batch=4)
+    twice = start(tmp_path / "twice", batch=4, sitting=Sitting(parts=2))
+    for training in (once, twice):
+        training.train_step(load(training.batches, 0, 0, pin=False))
+    for one, other in zip(once.model.parameters(), twice.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_two_processes_agree_with_one_of_twice_the_batch(tmp_path):
+    """Under torchrun, with gloo, as on several machines."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys; from pathlib import Path; import torch; torch.set_num_threads(1)\n"
+        "from lightning_fabric import Fabric\n"
+        "from training_run import TINY, Squares, recipe\n"
+        "from mnemask.model.stcn import STCN\n"
+        "from mnemask.training.trainer import Training\n"
+        "fabric = Fabric(accelerator='cpu', devices=2, strategy='ddp'); fabric.launch()\n"
+        "torch.manual_seed(0)\n"
+        "Training(fabric, recipe(steps=3, batch=4), Squares(), STCN(TINY), Path(sys.argv[1])).run()\n"
+    )
+    out = tmp_path / "two"
+    out.mkdir()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, out]
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    start(tmp_path / "one", steps=3, batch=4).run()
+    one, two = (load_file(tmp_path / name / "latest.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        if name.startswith("model/"):
+            torch.testing.assert_close(one[name], two[name], atol=2e-4, rtol=1e-3)
+
+
+def test_clips_are_the_same_however_they_are_shared_out():
+    whole = Batches(Squares(), recipe(batch=4))
+    shares = [Batches(Squares(), recipe(batch=4), rank=rank, world=2) for rank in (0, 1)]
+    parts = Batches(Squares(), recipe(batch=4), parts=2)
+    for step in range(3):
+        frames = whole[step].frames
+        assert torch.equal(frames, torch.cat([share[step].frames for share in shares]))
+        assert torch.equal(frames, torch.cat([parts[2 * step + part].frames for part in (0, 1)]))
+
+
+def test_workers_draw_the_clips_that_would_be_drawn_without_them():
+    batches = Batches(Squares(), recipe(steps=3))
+    for one, other in zip(load(batches, 1, 0, pin=False), load(batches, 1, 1, pin=False), strict=True):
+        assert torch.equal(one.frames, other.frames)
+        assert torch.equal(one.valid, other.valid)
+
+
+def test_what_is_frozen_stays_and_all_else_learns(tmp_path):
+    training = start(tmp_path, frozen=("key_encoder.conv1", "key_encoder.layer1"))
     before = {name: value.clone() for name, value in training.model.named_parameters()}
-    entry = training.train_step(0.0)
-    assert {"loss", "iou", "norm"} <= set(entry)
+    training.train_step(load(training.batches, 0, 0, pin=False))
     for name, value in training.model.named_parameters():
-        assert torch.equal(value, before[name]) != value.requires_grad, name
+        frozen = name.startswith(("key_encoder.conv1", "key_encoder.layer1"))
+        assert torch.equal(value, before[name]) == frozen, name
 
 
-def test_a_run_that_was_saved_goes_on_where_it_was(data, tmp_path):
-    first = start(data, tmp_path)
-    first.train_step(0.0)
-    first.step, first.seconds = 1, 30.0
-    first.save()
-    second = start(data, tmp_path)
-    assert (second.step, second.seconds) == (1, 30.0)
-    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
-        assert torch.equal(one, other)
-    clip = first.batches.clips[5]
-    for training in (first, second):
-        training.batches.next = lambda size: [clip]
-        training.train_step(0.5)
-    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
-        assert torch.equal(one, other)
+def test_the_average_follows_the_weights_slowly(tmp_path):
+    training = start(tmp_path, steps=30, ema=0.9)
+    training.step = 1000  # far from the start, where the average is short
+    before = {name: value.clone() for name, value in training.average.items()}
+    training.recipe = recipe(steps=2000, ema=0.9)
+    training.train_step(iter([training.batches[0]]))
+    for name, value in training.average.items():
+        expected = 0.9 * before[name] + 0.1 * training.trained[name].detach()
+        torch.testing.assert_close(value, expected)
 
 
-def test_a_short_run_leaves_weights_a_log_and_a_checkpoint(data, tmp_path):
-    start(data, tmp_path, minutes=0.02).run()
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log] == list(range(1, len(log) + 1))
-    assert set(load_file(tmp_path / "model.safetensors")) == set(start(data, tmp_path).model.state_dict())
+def test_a_sitting_ends_after_its_minutes_and_the_run_goes_on(tmp_path):
+    first = start(tmp_path, steps=5, sitting=Sitting(minutes=0.0))
+    first.run()
+    assert first.step == 1
+    assert not first.finished
+    second = start(tmp_path, steps=5)
+    second.run()
+    assert second.finished
+    assert second.seconds > first.seconds > 0
 
 
-@pytest.mark.slow
-def test_one_clip_is_learnt_by_heart(data, tmp_path):
-    training = start(data, tmp_path, learning_rate=3e-4)
-    clip = training.batches.clips[0]
-    training.batches.next = lambda size: [clip]
-    assert [training.train_step(0.1)["iou"] for _ in range(60)][-1] > 0.9
+def test_clips_of_a_batch_have_room_for_equally_many_objects(tmp_path):
+    batches = Batches(Squares(), recipe(batch=4, max_objects=2, steps=20))
+    seen = {tuple(row) for index in range(20) for row in batches[index].valid.tolist()}
+    assert seen == {(True,), (True, False), (True, True)}
+
+
+def test_bfloat16_trains(tmp_path):
+    torch.manual_seed(0)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    training = Training(fabric, recipe(), Squares(), STCN(TINY), tmp_path)
+    loss, *_ = training.train_step(load(training.batches, 0, 0, pin=False))
+    assert torch.isfinite(loss)
+
+
+def test_another_setting_is_refused(tmp_path):
+    start(tmp_path, steps=1).run()
+    with pytest.raises(InputError, match=r"has learning_rate 0.0002, not 0.1; give the same settings"):
+        start(tmp_path, steps=1, learning_rate=0.1)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
+    with pytest.raises(InputError, match="a batch of 2 clips cannot be shared out to 1 processes in 3 parts"):
+        start(tmp_path, sitting=Sitting(parts=3))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100])
+def test_a_damaged_run_is_refused(tmp_path, content):
+    (tmp_path / "latest.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        start(tmp_path)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_one(tmp_path):
+    training = start(tmp_path, steps=30, clip_norm=None)
+    with torch.no_grad():
+        training.model.key_compression.weight.fill_(torch.nan)
+    with pytest.raises(InputError, match=r"the loss is nan after step 1; lower the learning rate"):
+        training.run()
+
+
+def test_crops_must_suit_the_network():
+    with pytest.raises(InputError, match="crops of 100 pixels do not suit the network; give a multiple of 16"):
+        recipe(phases=(Phase(1.0, 100),))

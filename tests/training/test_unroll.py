@@ -1,36 +1,179 @@
-"""Training sees what tracking sees: the same equations give the same masks."""
+"""Training sees what tracking sees: the same equations give the same masks, and the memory keeps the same tokens."""
 
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from torch.nn import functional as F
 
 import mnemask as mm
-from mnemask.model.geometry import normalize
-from mnemask.training.unroll import unroll
+from mnemask.errors import BudgetError, InputError
+from mnemask.memory.policies import LeastUsed
+from mnemask.memory.read import read_dense
+from mnemask.model.geometry import cells, normalize
+from mnemask.model.stcn import soft_aggregate
+from mnemask.training.regularizers import Dropout, Reallocation
+from mnemask.training.unroll import ClipMemory, Unroll
+
+
+def trainable(tiny_model):
+    model = mm.STCN(tiny_model.config)
+    model.load_state_dict(tiny_model.state_dict())
+    return model
+
+
+def everyone(batch, num_objects):
+    return torch.ones(batch, num_objects, dtype=torch.bool)
+
+
+def batch_of(num_clips, num_frames, num_objects):
+    """Normalised frames and first masks of several clips."""
+    clips = [drawn_clip(num_frames, num_objects=num_objects, seed=seed) for seed in range(num_clips)]
+    return (
+        torch.stack([normalize(frames) for frames, _ in clips]),
+        torch.stack([masks[0].float() for _, masks in clips]),
+    )
+
+
+def followed(model, frames, masks, policy, budget=None, top_k=10**6):
+    """A tracker's memory and probabilities at each frame, and the soft masks that it started from."""
+    tracker = mm.Tracker(model, policy, budget, top_k=top_k, short_side=None)
+    first = {k + 1: masks[0, k] for k in range(masks.shape[1]) if masks[0, k].any()}
+    probs, tokens = [tracker.step(frames[0], first).probs], []
+    for frame in frames[1:]:
+        tokens.append(tracker.memory.tokens)
+        probs.append(tracker.step(frame).probs)
+    # The given masks compete softly in both.
+    return torch.stack(probs[1:]), probs[0][1:], tokens
 
 
 @pytest.mark.parametrize("num_objects", [1, 3])
+@torch.no_grad()
 def test_an_unrolled_clip_equals_the_tracker_that_reads_everything(tiny_model, num_objects):
     frames, masks = drawn_clip(4, num_objects=num_objects)
-    tracker = mm.Tracker(tiny_model, mm.KeepAll(write_every=1), top_k=10**6, short_side=None)
-    first = {k + 1: masks[0, k] for k in range(num_objects) if masks[0, k].any()}
-    with torch.no_grad():
-        # The given masks compete softly in both.
-        start = tracker.step(frames[0], first).probs[1:]
-        expected = torch.stack([tracker.step(frame).probs for frame in frames[1:]])
-        found = unroll(tiny_model, normalize(frames)[None], start[None])[0]
+    expected, start, _ = followed(tiny_model, frames, masks, mm.KeepAll(write_every=1))
+    found = Unroll(tiny_model)(normalize(frames)[None], start[None], everyone(1, len(start)))[0]
     assert expected.std() > 0.05
     # Where two objects are both certain of a pixel, float32 alone moves the soft aggregation by 4e-4.
     assert (found - expected).abs().mean() < 1e-5
     assert torch.allclose(found, expected, atol=2e-3)
 
 
+@pytest.mark.parametrize(("pin", "capacity"), [(False, 2.0), (True, 2.5), (False, 1.0), (True, 3.0)])
+@torch.no_grad()
+def test_a_clip_with_a_small_memory_equals_the_tracker_with_the_same_budget(tiny_model, pin, capacity):
+    frames, masks = drawn_clip(6, num_objects=2)
+    policy = LeastUsed(write_every=1, pin=pin)
+    expected, start, _ = followed(tiny_model, frames, masks, policy, mm.Budget(frames=capacity))
+    unroll = Unroll(tiny_model, capacity=capacity, policy=policy, top_k=10**6)
+    clip = normalize(frames)[None], start[None], everyone(1, 2)
+    found = unroll(*clip)[0]
+    assert (found - expected).abs().mean() < 1e-5
+    everything = Unroll(tiny_model)(*clip)[0]
+    assert (everything - expected).abs().mean() > 1e-4  # what was forgotten matters
+
+
+@torch.no_grad()
+def test_what_is_kept_is_what_the_tracker_keeps_by_its_own_top_k(tiny_model, monkeypatch):
+    frames, masks = drawn_clip(7)
+    policy = LeastUsed(write_every=1, pin=False)
+    # Keys decide, and they do not depend on what was predicted.
+    _, start, tokens = followed(tiny_model, frames, masks, policy, mm.Budget(frames=2.5), top_k=3)
+    kept, read = [], ClipMemory.read
+    monkeypatch.setattr(ClipMemory, "read", lambda memory, query: kept.append(memory.kept()) or read(memory, query))
+    both = torch.stack((normalize(frames), normalize(frames).flip(1)))
+    Unroll(tiny_model, capacity=2.5, policy=policy, top_k=3)(both, start.expand(2, -1, -1, -1), everyone(2, 1))
+    for found, expected in zip(kept, tokens, strict=True):
+        assert torch.equal(found[0], expected.frame * 24 + expected.cell)
+    assert len(kept[-1].unique(dim=0)) == 2  # each clip forgets for itself
+    assert kept[-1].shape == (2, 60)
+    assert len((kept[-1][0] // 24).unique()) > 2
+
+
+def test_padding_has_no_probability_and_changes_neither_outputs_nor_gradients(tiny_model):
+    frames, masks = batch_of(2, 4, 3)
+    valid = torch.tensor([[True, True, True], [True, False, False]])
+    for options in ({}, {"capacity": 2.0, "policy": LeastUsed(pin=False)}, {"regularizer": Reallocation()}):
+        padded, alone = trainable(tiny_model), trainable(tiny_model)
+        probs = Unroll(padded, **options)(frames, masks, valid)
+        assert (probs[1, :, 2:] == 0).all()
+        torch.testing.assert_close(probs.sum(2), torch.ones(2, 3, 64, 96))
+        single = Unroll(alone, **options)(frames[1:], masks[1:, :1], valid[1:, :1])
+        torch.testing.assert_close(probs[1:, :, :2], single, atol=1e-5, rtol=1e-4)
+        (probs[1] ** 2).mean((1, 2, 3)).sum().mul(2).backward()
+        (single[0] ** 2).mean((1, 2, 3)).sum().backward()
+        found, expected = (torch.cat([p.grad.flatten() for p in model.parameters()]) for model in (padded, alone))
+        assert (found - expected).norm() < 1e-3 * expected.norm()  # float32 alone makes it 1e-4
+
+
 def test_gradients_reach_every_part_of_the_network_through_the_predicted_mask(tiny_model):
-    model = mm.STCN(tiny_model.config)
-    model.load_state_dict(tiny_model.state_dict())
-    frames, masks = drawn_clip(3)
-    probs = unroll(model, normalize(frames)[None], masks[:1, :1].float())
-    probs[:, -1, 1].mean().backward()
-    untouched = [name for name, parameter in model.named_parameters() if parameter.grad is None]
-    assert not untouched
-    assert model.value_encoder.resnet.conv1.weight.grad[:, 3].abs().sum() > 0
+    for options in ({}, {"capacity": 1.5}, {"regularizer": Dropout()}, {"regularizer": Reallocation("post-softmax")}):
+        model = trainable(tiny_model)
+        frames, masks = batch_of(1, 4, 1)
+        Unroll(model, **options)(frames, masks, everyone(1, 1))[:, -1, 1].mean().backward()
+        untouched = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+        assert not untouched
+        assert model.value_encoder.resnet.conv1.weight.grad[:, 3].abs().sum() > 0
+
+
+@torch.no_grad()
+def test_reallocation_weighs_each_object_by_its_own_mask(tiny_model):
+    frames, masks = batch_of(2, 2, 2)
+    regularizer = Reallocation()
+    found = Unroll(tiny_model, regularizer)(frames, masks, everyone(2, 2))[:, 0]
+    for clip in range(2):
+        first, second = (tiny_model.encode_key(frames[clip, [t]]) for t in range(2))
+        values = cells(tiny_model.encode_value(frames[clip, [0]], first, masks[[clip]]))[0]
+        readouts = []
+        for k in range(2):
+            inside = F.avg_pool2d(masks[clip, k][None], 16).flatten() > 0.5
+            assert inside.any()
+            weigh = lambda affinity, inside=inside: regularizer.weights(affinity, inside)  # noqa: E731
+            readouts.append(read_dense(cells(second.key)[0], cells(first.key)[0], values[k], weigh=weigh))
+        planes = torch.stack(readouts).transpose(1, 2).unflatten(2, (4, 6))[None]
+        expected = soft_aggregate(tiny_model.decode(planes, second)[0].sigmoid())
+        torch.testing.assert_close(found[clip], expected, atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_a_regularizer_matters_in_training_mode_alone(tiny_model):
+    clip = (*batch_of(1, 3, 2), everyone(1, 2))
+    plain = Unroll(tiny_model)(*clip)
+    for regularizer in (Dropout(), Reallocation()):
+        unroll = Unroll(tiny_model, regularizer)
+        assert not torch.allclose(unroll(*clip), plain, atol=1e-3)
+        assert torch.equal(unroll.eval()(*clip), plain)
+        tiny_model.eval()
+
+
+@torch.no_grad()
+def test_a_clip_does_not_depend_on_what_else_is_in_the_batch(tiny_model):
+    frames, masks = batch_of(3, 4, 2)
+    unroll = Unroll(tiny_model, capacity=2.0)
+    together = unroll(frames, masks, everyone(3, 2))
+    for clip in range(3):
+        alone = unroll(frames[[clip]], masks[[clip]], everyone(1, 2))
+        torch.testing.assert_close(together[[clip]], alone, atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_under_autocast_keys_stay_float32_and_masks_stay_close(tiny_model, monkeypatch):
+    clip = (*batch_of(1, 3, 2), everyone(1, 2))
+    exact = Unroll(tiny_model)(*clip)
+    keys, write = [], ClipMemory.write
+    monkeypatch.setattr(ClipMemory, "write", lambda memory, *what: keys.append(what) or write(memory, *what))
+    with torch.autocast("cpu", torch.bfloat16):
+        Unroll(tiny_model, capacity=1.5)(*clip)
+        probs = Unroll(tiny_model)(*clip)
+    assert {what[0].dtype for what in keys} == {torch.float32}
+    assert {what[1].dtype for what in keys} == {torch.bfloat16}
+    assert probs.dtype == torch.float32
+    assert (probs - exact).abs().mean() < 0.05
+
+
+def test_clips_that_cannot_be_unrolled_and_memories_too_small_are_refused(tiny_model):
+    with pytest.raises(InputError, match="clips of 1 frames of 96×64 pixels cannot be unrolled"):
+        Unroll(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
+    with pytest.raises(InputError, match="multiples of 16"):
+        Unroll(tiny_model)(torch.zeros(1, 2, 3, 64, 90), torch.zeros(1, 1, 64, 90), everyone(1, 1))
+    with pytest.raises(BudgetError, match="one frame has 24"):
+        Unroll(tiny_model, capacity=0.5)(torch.zeros(1, 2, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))

@@ -75,12 +75,16 @@ def tint(image: UInt8[np.ndarray, "h w 3"], hue: float, saturation: float) -> UI
     """Returns the picture with colours turned (radians) about grey and made stronger; saturation -1 is grey."""
     if hue == 0 and saturation == 0:
         return image
+    return cv2.transform(image, tint_matrix(hue, saturation))
+
+
+def tint_matrix(hue: float, saturation: float) -> Float[np.ndarray, "3 3"]:
+    """Returns the map of RGB that `tint` applies; it leaves greys as they are."""
     axis = np.ones((3, 1)) / np.sqrt(3)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     turn = np.cos(hue) * np.eye(3) + np.sin(hue) * cross + (1 - np.cos(hue)) * axis @ axis.T
     grey = np.ones((3, 1)) @ LUMA[None]
-    matrix = (1 + saturation) * turn - saturation * grey @ turn
-    return cv2.transform(image, matrix)
+    return np.asarray((1 + saturation) * turn - saturation * grey @ turn)
 
 
 def motion_blur(image: UInt8[np.ndarray, "h w c"], dx: float, dy: float) -> UInt8[np.ndarray, "h w c"]:

@@ -3,57 +3,33 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.augment import film, log_uniform
 from mnemask.datasets.dress import dress
-from mnemask.datasets.layers import IGNORE, Layer, Scene
+from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
+from mnemask.datasets.layers import Layer, Scene
 from mnemask.datasets.motion import film_scene, move, pass_in_front
 from mnemask.datasets.real_clips import RealClips
 from mnemask.datasets.static import CutOut, StaticImages
 from mnemask.errors import InputError
 
-MIN_VISIBLE = 0.002
 MAX_TRIES = 30
 
 
-@dataclass(frozen=True)
-class TrainingClip:
-    """A few frames and what is to be followed through them.
-
-    Attributes:
-        frames: RGB.
-        labels: 0 background, 1 to `num_objects`, 255 where nobody knows (newcomers and unclear rims in real
-            clips, an object's mirror image beyond a photograph's border).
-        num_objects: at least 1; each object covers at least 0.2 % of the first frame.
-    """
-
-    frames: UInt8[np.ndarray, "T S S 3"]
-    labels: UInt8[np.ndarray, "T S S"]
-    num_objects: int
-
-
-@dataclass(frozen=True)
-class ClipRecipe:
+@dataclass(frozen=True, slots=True)
+class CompositeRecipe:
     """How clips are made.
 
     Attributes:
-        size: side of the square frames in pixels.
-        num_frames: at least 2.
-        max_objects: from 1 to 254.
         composite, warped, real: shares of the three kinds, in any unit.
         max_step: largest motion from frame to frame, as a share of the frame (root mean square, each axis).
         distractor: how often an unlabelled thing moves about in a composite; half of them look like an object.
         occluder: how often an unlabelled thing passes in front of an object after the first frame.
         leave: how often an object is out of the picture for a frame and comes back.
-        max_gap: frames between two frames of a real clip, at most.
     """
 
-    size: int = 320
-    num_frames: int = 3
-    max_objects: int = 2
     composite: float = 0.55
     warped: float = 0.33
     real: float = 0.12
@@ -61,82 +37,61 @@ class ClipRecipe:
     distractor: float = 0.25
     occluder: float = 0.12
     leave: float = 0.1
-    max_gap: int = 10
 
     def __post_init__(self) -> None:
-        if self.size < 32 or self.num_frames < 2 or not 1 <= self.max_objects < IGNORE:
-            raise InputError(
-                f"clips of {self.num_frames} frames of {self.size} pixels with up to {self.max_objects} objects cannot "
-                "be made; expected at least 2 frames, 32 pixels and 1 to 254 objects"
-            )
         shares = (self.composite, self.warped, self.real)
         if min(shares) < 0 or sum(shares) <= 0:
             raise InputError(f"shares {shares} of composite, warped and real clips; expected none below 0, one above")
 
 
-class TrainingClips:
-    """Training clips without end: clip `i` depends on the seed and `i` alone.
+class CompositeClips:
+    """Clips without end that photographs and short real videos are made into; a `ClipSource`.
 
     Args:
         root: folder that holds `static/NAME/{images,masks}` and, for real clips, `video/NAME/{frames,masks}`.
-        recipe: how clips are made; may be replaced between calls.
-        seed: at least 0.
+        recipe: how clips are made.
 
     Raises:
         InputError: a folder that the recipe needs is missing or incomplete.
     """
 
-    def __init__(self, root: Path = Path("../shared/data"), recipe: ClipRecipe | None = None, seed: int = 0) -> None:
-        self.recipe = recipe or ClipRecipe()
-        self.seed = seed
-        self.root = root
+    def __init__(self, root: Path, recipe: CompositeRecipe = CompositeRecipe()) -> None:  # noqa: B008
+        self.recipe = recipe
         self.static = StaticImages(root / "static")
-        self.video = RealClips(root / "video") if self.recipe.real > 0 else None
+        self.video = RealClips(root / "video") if recipe.real > 0 else None
 
-    def __getitem__(self, index: int) -> TrainingClip:
-        rng = np.random.default_rng((self.seed, index))
-        recipe = self.recipe
-        shares = np.array([recipe.composite, recipe.warped, recipe.real])
+    def __len__(self) -> int:
+        return len(self.static.photographs)
+
+    def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
+        """Returns a clip that depends on the state of `rng` and on `shape` alone."""
+        shares = np.array([self.recipe.composite, self.recipe.warped, self.recipe.real])
         kind = int(rng.choice(3, p=shares / shares.sum()))
-        if kind == 2 and self.video is None:
-            self.video = RealClips(self.root / "video")
         for _ in range(MAX_TRIES):
             if kind == 2 and self.video:
-                frames, labels = self.video.draw(
-                    rng, recipe.size, recipe.num_frames, recipe.max_gap, recipe.max_objects
-                )
+                frames, labels = self.video.draw(rng, shape)
             else:
-                frames, labels = _draw(rng, self.static, recipe, warped=kind == 1)
-            labels, num_objects = keep_visible(labels, recipe.max_objects)
+                frames, labels = _draw(rng, self.static, self.recipe, shape, warped=kind == 1)
+            labels, num_objects = keep_visible(labels, shape.max_objects)
             if num_objects:
                 return TrainingClip(film(rng, frames), labels, num_objects)
         raise InputError(f"{MAX_TRIES} clips drawn had no object in the first frame; expected larger objects")
 
 
-def keep_visible(labels: UInt8[np.ndarray, "T S S"], max_objects: int) -> tuple[UInt8[np.ndarray, "T S S"], int]:
-    """Returns labels in which only objects that the first frame shows are left, numbered from 1, and their number."""
-    enough = max(16, MIN_VISIBLE * labels[0].size)
-    shown = [label for label in range(1, max_objects + 1) if np.count_nonzero(labels[0] == label) >= enough]
-    table = np.zeros(256, np.uint8)
-    table[shown] = np.arange(1, len(shown) + 1)
-    table[IGNORE] = IGNORE
-    return cv2.LUT(labels.reshape(len(labels), -1), table).reshape(labels.shape), len(shown)
-
-
 def _draw(
-    rng: np.random.Generator, static: StaticImages, recipe: ClipRecipe, warped: bool
+    rng: np.random.Generator, static: StaticImages, recipe: CompositeRecipe, clip: ClipShape, warped: bool
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
     """A scene, whose own objects are followed if `warped`, and what moves before it."""
     step = log_uniform(rng, min(0.006, recipe.max_step), recipe.max_step)
     masks: list[Bool[np.ndarray, "h w"]] = []
     if warped or rng.random() < 0.2:
         # Some composites too have an object in the scene itself, which cut-outs then pass in front of.
-        image, masks = static.draw_scene(rng, recipe.max_objects if warped else 1)
+        image, masks = static.draw_scene(rng, clip.max_objects if warped else 1)
     else:
         image = static.draw_image(rng)
-    shape = (recipe.size, recipe.num_frames)
+    shape = (clip.size, clip.num_frames)
     scene = film_scene(rng, image, masks, *shape, step * (1 if warped else rng.uniform(0, 0.6)))
-    cast = [] if warped else _cast(rng, static, recipe.max_objects, len(masks))
+    cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks))
     layers = [
         move(rng, dress(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave)
         for n, cut_out in enumerate(cast, 1)
@@ -149,15 +104,15 @@ def _draw(
         screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)
         targets = [*scene.tracks(), *(layer.track() for layer in layers if layer.label)]
         layers.append(pass_in_front(rng, screen, targets[int(rng.integers(len(targets)))], *shape))
-    return _paint(scene, layers, recipe)
+    return _paint(scene, layers, clip)
 
 
 def _paint(
-    scene: Scene, layers: list[Layer], recipe: ClipRecipe
+    scene: Scene, layers: list[Layer], clip: ClipShape
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
     frames, labels = [], []
-    for t in range(recipe.num_frames):
-        frame, label = scene.paint(t, recipe.size)
+    for t in range(clip.num_frames):
+        frame, label = scene.paint(t, clip.size)
         for layer in layers:
             layer.paint(t, frame, label)
         frames.append(frame)

@@ -8,68 +8,14 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.listing import open_video
+from mnemask.errors import InputError
 
-from mnemask.errors import InputError, MaskError
-from mnemask.metrics import VOID
-
-_WHERE = "DAVIS is published at davischallenge.org (the archive named trainval-480p)"
-
-
-def read_annotation(path: Path | str) -> UInt8[np.ndarray, "H W"]:
-    """Returns the label stored at each pixel of a mask: palette index or grey value, unchanged.
-
-    Raises:
-        MaskError: the file is not an image, or its colours do not say which label is meant.
-    """
-    try:
-        with Image.open(path) as image:
-            mode, pixels = image.mode, np.asarray(image)
-    except FileNotFoundError:
-        raise MaskError(f"there is no mask {path}") from None
-    except (OSError, SyntaxError) as error:
-        raise MaskError(f"{path} cannot be read as a mask ({error}); copy or write it again") from error
-    if pixels.ndim == 3 and pixels.shape[2] >= 3 and (pixels[..., :3] == pixels[..., :1]).all():
-        pixels = pixels[..., 0]
-    if pixels.ndim != 2 or not (pixels.dtype == np.bool_ or (pixels.min() >= 0 and pixels.max() <= 255)):
-        raise MaskError(
-            f"{path} is an image of mode {mode}, whose colours do not say which object is where; "
-            "save masks as palette or greyscale PNG with one value (0 to 255) for each object"
-        )
-    return pixels.astype(np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class DavisSequence:
-    """One video of DAVIS.
-
-    Attributes:
-        name: what DAVIS calls it.
-        frames: its JPEG files in order.
-        annotations: its PNG masks in order; only the first frame's in the test subsets.
-        single_object: whether all that is annotated is one object (DAVIS 2016).
-    """
-
-    name: str
-    frames: tuple[Path, ...]
-    annotations: tuple[Path, ...]
-    single_object: bool
-
-    def first_mask(self) -> UInt8[np.ndarray, "H W"]:
-        """Returns the object id at each pixel of the first frame, 0 for background: what a tracker starts from."""
-        labels = read_annotation(self.annotations[0])
-        if self.single_object:
-            return (labels > 0).astype(np.uint8)
-        return np.where(labels == VOID, np.uint8(0), labels)
-
-    def truths(self) -> Iterator[UInt8[np.ndarray, "H W"]]:
-        """Returns the annotations one after the other, as stored: DAVIS 2016 has 255 for its object, 2017 for void."""
-        return map(read_annotation, self.annotations)
+PUBLISHED = "davischallenge.org (the archive named trainval-480p)"
+_WHERE = f"DAVIS is published at {PUBLISHED}"
 
 
 class DavisSequences:
@@ -109,10 +55,10 @@ class DavisSequences:
     def __len__(self) -> int:
         return len(self._sequences)
 
-    def __iter__(self) -> Iterator[DavisSequence]:
+    def __iter__(self) -> Iterator[AnnotatedVideo]:
         return iter(self._sequences.values())
 
-    def __getitem__(self, name: str) -> DavisSequence:
+    def __getitem__(self, name: str) -> AnnotatedVideo:
         if name not in self._sequences:
             raise InputError(f"there is no sequence {name!r} in this subset; it has {', '.join(self._sequences)}")
         return self._sequences[name]
@@ -133,24 +79,9 @@ def _sequence_names(root: Path, year: int, subset: str, resolution: str) -> list
     return names
 
 
-def _open_sequence(root: Path, resolution: str, name: str, single_object: bool, every_frame: bool) -> DavisSequence:
-    frames = _files(root / "JPEGImages" / resolution / name, ".jpg")
-    annotations = _files(root / "Annotations" / resolution / name, ".png")
-    frame_names, mask_names = [path.stem for path in frames], [path.stem for path in annotations]
-    if every_frame and frame_names != mask_names:
-        alone = sorted(set(frame_names) ^ set(mask_names))
-        raise InputError(
-            f"sequence {name} of {root} is incomplete: {len(frames)} frames in JPEGImages/{resolution}/{name} but "
-            f"{len(annotations)} masks in Annotations/{resolution}/{name}, first without its partner "
-            f"{alone[0]}; {_WHERE}"
-        )
-    if frame_names[0] != mask_names[0]:
-        raise InputError(f"sequence {name} of {root} has no mask of its first frame {frame_names[0]}; {_WHERE}")
-    return DavisSequence(name, frames, annotations, single_object)
-
-
-def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
-    files = tuple(sorted(path for path in folder.glob(f"*{suffix}") if not path.name.startswith(".")))
-    if not files:
-        raise InputError(f"there are no {suffix} files in {folder}; is the download complete? {_WHERE}")
-    return files
+def _open_sequence(root: Path, resolution: str, name: str, single_object: bool, every_frame: bool) -> AnnotatedVideo:
+    frames, masks = (root / kind / resolution / name for kind in ("JPEGImages", "Annotations"))
+    sequence = open_video(name, frames, masks, single_object, every_frame=every_frame, published=PUBLISHED)
+    if 0 not in sequence.masks:
+        raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}; {_WHERE}")
+    return sequence

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.augment import motion_blur
-
-IGNORE = 255
+from mnemask.datasets.clips import IGNORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +40,14 @@ class Layer:
     smear: Float[np.ndarray, "T 2"]
     shadow: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def paint(self, t: int, frame: UInt8[np.ndarray, "S S 3"], labels: UInt8[np.ndarray, "S S"]) -> None:
+    def paint(self, t: int, frame: UInt8[np.ndarray, "H W 3"], labels: UInt8[np.ndarray, "H W"]) -> None:
         """Draws the layer onto frame `t` and its labels, in place; its pixels are those with opacity above 127."""
-        box = self._box(t, frame.shape[0])
-        if box is None:
+        left, top, right, bottom = self._box(t)
+        left, right = np.clip((left, right), 0, frame.shape[1]).tolist()
+        top, bottom = np.clip((top, bottom), 0, frame.shape[0]).tolist()
+        if right <= left or bottom <= top:
             return
-        left, top, right, bottom = box
-        warped = cv2.remap(self.pixels, *self._sources(t, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        warped = motion_blur(warped, *self.smear[t].tolist())
+        warped = self._warped(t, (left, top, right, bottom))
         alpha = np.ascontiguousarray(warped[..., 3])
         if self.shadow[0]:
             _darken(frame, alpha, left, top, self.shadow)
@@ -59,23 +58,31 @@ class Layer:
         frame[top:bottom, left:right] = cv2.add(behind, colours)
         labels[top:bottom, left:right][alpha > 127] = self.label
 
+    def area(self, t: int) -> int:
+        """Returns how many pixels the layer has in frame `t` and beyond its borders."""
+        return int(np.count_nonzero(self._warped(t, self._box(t))[..., 3] > 127))
+
     def track(self) -> Track:
         """Returns where the cut-out is in each frame."""
         height, width = self.pixels.shape[:2]
         radius = np.sqrt(height * width * np.abs(np.linalg.det(self.to_frame[:, :, :2]))) / 2
         return Track(self.to_frame @ np.array([width / 2, height / 2, 1.0]), float(radius.mean()))
 
-    def _box(self, t: int, size: int) -> tuple[int, int, int, int] | None:
-        """Left, top, right and bottom of what the layer can touch in the frame; None outside."""
+    def _warped(self, t: int, box: tuple[int, int, int, int]) -> UInt8[np.ndarray, "b w 4"]:
+        warped = cv2.remap(self.pixels, *self._sources(t, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return motion_blur(warped, *self.smear[t].tolist())
+
+    def _box(self, t: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what the layer can touch, in the frame and beyond."""
         height, width = self.pixels.shape[:2]
         spread = 0.0 if self.bend is None else float(np.abs(self.bend[t]).max())
         x = np.array([-spread, width + spread, -spread, width + spread])
         y = np.array([-spread, -spread, height + spread, height + spread])
         corners = self.to_frame[t] @ np.stack((x, y, np.ones(4)))
         margin = 1 + np.abs(self.smear[t]).max()
-        left, top = np.floor(corners.min(1) - margin).clip(0, size).astype(int).tolist()
-        right, bottom = np.ceil(corners.max(1) + margin).clip(0, size).astype(int).tolist()
-        return (left, top, right, bottom) if right > left and bottom > top else None
+        left, top = np.floor(corners.min(1) - margin).astype(int).tolist()
+        right, bottom = np.ceil(corners.max(1) + margin).astype(int).tolist()
+        return left, top, right, bottom
 
     def _sources(
         self, t: int, box: tuple[int, int, int, int]
@@ -149,17 +156,17 @@ def sources(
 
 
 def _darken(
-    frame: UInt8[np.ndarray, "S S 3"],
+    frame: UInt8[np.ndarray, "H W 3"],
     alpha: UInt8[np.ndarray, "b w"],
     left: int,
     top: int,
     shadow: tuple[float, float, float],
 ) -> None:
     """A soft dark copy of the shape, shifted, on what is already in the frame."""
-    size = frame.shape[0]
+    height, width = frame.shape[:2]
     darkness, dx, dy = shadow[0], round(shadow[1]), round(shadow[2])
     x0, y0 = max(0, left + dx), max(0, top + dy)
-    x1, y1 = min(size, left + dx + alpha.shape[1]), min(size, top + dy + alpha.shape[0])
+    x1, y1 = min(width, left + dx + alpha.shape[1]), min(height, top + dy + alpha.shape[0])
     if x1 <= x0 or y1 <= y0:
         return
     shape = cv2.blur(alpha, (9, 9))[y0 - top - dy : y1 - top - dy, x0 - left - dx : x1 - left - dx]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mnemask.datasets.augment import affine_path, log_uniform, smooth_path
-from mnemask.datasets.layers import IGNORE
+from mnemask.datasets.clips import IGNORE, ClipShape
 from mnemask.datasets.static import pictures_in, read_mask, read_rgb
 from mnemask.errors import InputError
 
@@ -42,22 +42,23 @@ class RealClips:
         self.sequences = _sequences(root)
 
     def draw(
-        self, rng: np.random.Generator, size: int, num_frames: int, max_gap: int, max_objects: int
+        self, rng: np.random.Generator, shape: ClipShape
     ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
-        """Returns frames (RGB), 1 to `max_gap` apart, forwards or backwards, and labels.
+        """Returns frames (RGB), 1 to `shape.max_gap` apart, forwards or backwards, and labels.
 
         Things that come in after the first frame are marked 255: they were not pointed out, yet are foreground.
         """
+        size, num_frames = shape.size, shape.num_frames
         fit = [sequence for sequence in self.sequences if len(sequence.frames) >= num_frames]
         if not fit:
             longest = max(len(sequence.frames) for sequence in self.sequences)
             raise InputError(f"clips of {num_frames} frames from videos of at most {longest}; ask for shorter clips")
         for _ in range(MAX_TRIES):
             sequence = fit[int(rng.integers(len(fit)))]
-            span = _span(rng, len(sequence.frames), num_frames, max_gap)
+            span = _span(rng, len(sequence.frames), num_frames, shape.max_gap)
             onward = 1 if span[-1] > span[0] else -1
             masks = [read_mask(sequence.masks[i]) for i in range(span[0], span[-1] + onward, onward)]
-            labels = _follow(rng, masks, [abs(i - span[0]) for i in span], max_objects)
+            labels = _follow(rng, masks, [abs(i - span[0]) for i in span], shape.max_objects)
             views = _views(rng, labels[0], size, num_frames)
             seen = [_warp_labels(label, view, size) for label, view in zip(labels, views, strict=True)]
             if np.count_nonzero((seen[0] > 0) & (seen[0] < IGNORE)) < MIN_FOREGROUND * size * size:

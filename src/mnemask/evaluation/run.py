@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mnemask.datasets.davis import DavisSequence
-from mnemask.metrics import Report, SequenceScorer
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.metrics import VOID, Report, SequenceScorer
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video.images import read_image
@@ -37,39 +37,40 @@ class Evaluation:
         return self.num_frames / self.seconds
 
 
-def track_sequence(tracker: Tracker, sequence: DavisSequence) -> Iterator[Masks]:
+def track_sequence(tracker: Tracker, sequence: AnnotatedVideo) -> Iterator[Masks]:
     """Yields the masks of each frame; of the annotations, only the first is ever read."""
-    first = torch.from_numpy(sequence.first_mask())
-    prompts = {int(label): first == label for label in first.unique().tolist() if label}
+    given = sequence.first_annotated
+    labels = torch.from_numpy(sequence.read_labels(given))
+    prompts = {int(label): labels == label for label in labels.unique().tolist() if label not in (0, VOID)}
     for index, path in enumerate(sequence.frames):
         frame = Frame(read_image(path), index, name=path.stem)
-        yield tracker.step(frame, prompts if index == 0 else None)
+        yield tracker.step(frame, prompts if index == given else None)
 
 
 def evaluate(
     make_tracker: Callable[[], Tracker],
-    sequences: Iterable[DavisSequence],
+    sequences: Iterable[AnnotatedVideo],
     on_sequence: Callable[[str, Report], None] = lambda name, report: None,
 ) -> Evaluation:
     """Returns the score over all sequences, each followed by a tracker of its own.
 
     Args:
         make_tracker: returns a new tracker.
-        sequences: with all their annotations.
+        sequences: with masks of all frames or some; frames without are tracked and not scored.
         on_sequence: is told of each sequence that is done.
     """
     reports, seconds, num_frames, most_tokens, most_bytes = [], 0.0, 0, 0, 0
     for sequence in sequences:
         tracker = make_tracker()
         scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
-        truths = sequence.truths()
         begin = time.perf_counter()
         for masks in track_sequence(tracker, sequence):
             seconds += time.perf_counter() - begin
             num_frames += 1
             stats = tracker.memory.stats()
             most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)
-            scorer.add(next(truths), masks.labels.cpu().numpy(), masks.name)
+            if masks.index in sequence.masks:
+                scorer.add(sequence.read_labels(masks.index), masks.labels.cpu().numpy(), masks.name)
             begin = time.perf_counter()
         reports.append(scorer.report())
         on_sequence(sequence.name, reports[-1])

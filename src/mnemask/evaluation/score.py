@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mnemask.datasets.davis import read_annotation
+from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import InputError
 from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
 from mnemask.metrics.sequence import check_protocol

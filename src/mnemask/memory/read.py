@@ -4,6 +4,7 @@ Training and inference call the same equations: training reads every token dense
 reads the k most alike in chunks of bounded size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -48,9 +49,29 @@ def read_dense(
     memory_key: Float[Tensor, "*B N Ck"],
     memory_value: Float[Tensor, "*B N Cv"],
     metric: Metric = "l2",
+    weigh: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "*B P Cv"]:
-    """Returns the softmax-weighted mean of all values at each query; differentiable."""
-    weights = affinity(query_key, memory_key, key_energy(memory_key), metric).softmax(-1)
+    """Returns the weighted mean of all values at each query; differentiable.
+
+    Affinities and weights are computed in the keys' precision, under autocast too; their product with the values is
+    autocast's.
+
+    Args:
+        query_key: what looks.
+        memory_key: what is looked through.
+        memory_value: what is mixed, in any precision.
+        metric: how alike a query and a memory are.
+        weigh: turns affinities [*B P N] into weights; the softmax over memories by default. Its l2 affinities are
+            complete: the term that the softmax drops, −|q|² / √Ck, is in them.
+    """
+    with torch.autocast(query_key.device.type, enabled=False):
+        alike = affinity(query_key, memory_key, key_energy(memory_key), metric)
+        if weigh is None:
+            weights = alike.softmax(-1)
+        else:
+            if metric == "l2":
+                alike = alike - (key_energy(query_key) / sqrt(query_key.shape[-1])).unsqueeze(-1)
+            weights = weigh(alike)
     return weights.to(memory_value.dtype) @ memory_value
 
 

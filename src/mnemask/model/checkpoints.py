@@ -17,6 +17,7 @@ from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
 
 SIZES = {"compact": COMPACT, "paper": PAPER}
 FORMAT = "mnemask-stcn-1"
+FIRST_CONVOLUTION = "value_encoder.resnet.conv1.weight"
 
 # STCN's names (left) are ours but for these prefixes.
 STCN_NAMES = {
@@ -83,32 +84,31 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
 
 def read_checkpoint(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
     """Returns the network's sizes and its tensors, with our names and without BatchNorm; nothing is checked yet."""
+    metadata, state = read_tensors(path)
+    if metadata.get("format") == FORMAT:
+        return _read_config(metadata.get("config", ""), path), state
+    return PAPER, from_stcn(state, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Returns the metadata and the tensors of a safetensors file or a plain state dict, without executing code.
+
+    Raises:
+        CheckpointError: there is no such file, or it holds anything else.
+    """
     if not path.is_file():
         raise CheckpointError(
             f"weights {str(path)!r} are not a file; give one of {', '.join(SIZES)} or the path of a checkpoint"
         )
     with path.open("rb") as file:
         start = file.read(9)
-    if start[8:] == b"{":
-        return _read_safetensors(path)
-    return PAPER, from_stcn(_read_pickled(path), path)
-
-
-def _read_safetensors(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
+    if start[8:] != b"{":
+        return {}, _read_pickled(path)
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"weights {str(path)!r} are damaged ({error}); fetch them again") from error
-    if metadata.get("format") == FORMAT:
-        return _read_config(metadata.get("config", ""), path), state
-    if "key_comp.weight" in state:
-        return PAPER, from_stcn(state, path)
-    raise CheckpointError(
-        f"weights {str(path)!r} hold {len(state)} tensors but are neither mnemask's (format {FORMAT}) nor STCN's; "
-        "give a file written by mnemask or a published STCN checkpoint"
-    )
 
 
 def _read_config(text: str, path: Path) -> STCNConfig:
@@ -146,7 +146,8 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     if "key_comp.weight" not in state:
         raise CheckpointError(
             f"weights {str(path)!r} hold {len(state)} tensors such as {next(iter(state), 'none')!r} but no "
-            "key_comp.weight, so they are not STCN's; give a published STCN checkpoint"
+            f"key_comp.weight, so they are neither mnemask's (format {FORMAT}) nor STCN's; give a file written by "
+            "mnemask or a published STCN checkpoint"
         )
     try:
         folded = fold_batch_norm(state)
@@ -157,10 +158,15 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         if not name.endswith("num_batches_tracked"):
             prefix = next((prefix for prefix in STCN_NAMES if name.startswith(prefix)), "")
             renamed[STCN_NAMES.get(prefix, "") + name.removeprefix(prefix)] = value
-    first = renamed.get("value_encoder.resnet.conv1.weight")
-    if first is not None and first.ndim == 4 and first.shape[1] == 4:
-        renamed["value_encoder.resnet.conv1.weight"] = torch.cat((first, torch.zeros_like(first[:, :1])), dim=1)
-    return renamed
+    return with_others_channel(renamed)
+
+
+def with_others_channel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns a state dict whose value encoder sees the other objects' masks, with zero weights where it did not."""
+    first = state.get(FIRST_CONVOLUTION)
+    if first is None or first.ndim != 4 or first.shape[1] != 4:
+        return dict(state)
+    return {**state, FIRST_CONVOLUTION: torch.cat((first, torch.zeros_like(first[:, :1])), dim=1)}
 
 
 def check_state(model: STCN, state: Mapping[str, Tensor], name: str) -> None:

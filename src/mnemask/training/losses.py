@@ -1,46 +1,74 @@
-"""What training minimises: bootstrapped cross-entropy (thesis 4.2) and a soft dice term."""
+"""What training minimises: bootstrapped cross-entropy (thesis 4.2) and a soft dice term.
+
+Each picture weighs the same whatever it shows, so the mean over a batch is the mean of its parts' means, and a run on
+several processes minimises what a run on one does. A picture is a frame of a clip: B may be clips × frames.
+"""
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = 255
+from mnemask.datasets.clips import IGNORE
 
 
 def bootstrapped_cross_entropy(
     probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], hardest: float
 ) -> Float[Tensor, ""]:
-    """Returns the mean of −log p over the hardest fraction of each picture's pixels.
+    """Returns the mean over pictures of the mean of −log p over the hardest fraction of their pixels.
+
+    Ignored pixels do not count, neither as easy ones nor in the fraction; a picture of nothing else has loss 0.
 
     Args:
         probs: soft-aggregated probabilities, background first.
         labels: the true class; 255 is ignored.
-        hardest: 0 to 1; 1 means all pixels.
+        hardest: more than 0; 1 means all pixels.
     """
     loss = F.nll_loss(probs.clamp_min(1e-7).log(), labels, ignore_index=IGNORE, reduction="none").flatten(1)
+    num_counted = (labels != IGNORE).sum((1, 2))
     if hardest >= 1:
-        return loss.mean()
-    return loss.topk(int(hardest * loss.shape[1]), dim=1, sorted=False).values.mean()
+        return (loss.sum(1) / num_counted.clamp_min(1)).mean()
+    most = max(1, int(loss.shape[1] * hardest))
+    chosen = (num_counted * hardest).long().clamp(1, most)  # [B]
+    # Ignored pixels have loss 0 and are last; of those that come first, a picture with ignored ones takes fewer.
+    worst = loss.topk(most, dim=1).values
+    worst = worst * (torch.arange(most, device=loss.device) < chosen[:, None])
+    return (worst.sum(1) / chosen).mean()
 
 
-def soft_dice(probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"]) -> Float[Tensor, ""]:
-    """Returns 1 − dice, averaged over the objects; a small object weighs as much as a large one."""
-    counted = labels != IGNORE
-    truth = F.one_hot(labels.where(counted, labels.new_zeros(())), probs.shape[1]).movedim(-1, 1)[:, 1:].float()
-    guess = probs[:, 1:] * counted[:, None]
-    truth = truth * counted[:, None]
+def soft_dice(
+    probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], valid: Bool[Tensor, "B K"]
+) -> Float[Tensor, ""]:
+    """Returns 1 − dice, averaged over each picture's objects, then over pictures.
+
+    A small object weighs as much as a large one.
+
+    Args:
+        probs: probabilities, background first.
+        labels: the true class; 255 is ignored.
+        valid: which of the C − 1 objects there are; a picture without any has loss 0.
+    """
+    truth = (labels[:, None] == torch.arange(1, probs.shape[1], device=labels.device)[:, None, None]).float()
+    guess = probs[:, 1:] * (labels != IGNORE)[:, None]
     overlap = 2 * (guess * truth).sum((2, 3)) + 1
-    return (1 - overlap / (guess.sum((2, 3)) + truth.sum((2, 3)) + 1)).mean()
+    return mean_over_objects(1 - overlap / (guess.sum((2, 3)) + truth.sum((2, 3)) + 1), valid)
 
 
 @torch.no_grad()
-def mean_iou(probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"]) -> float:
-    """Returns the mean IoU of the objects after the argmax; 1 where neither has a pixel."""
-    guess = torch.where(labels == IGNORE, IGNORE, probs.argmax(1))
+def mean_iou(probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], valid: Bool[Tensor, "B K"]) -> float:
+    """Returns the IoU after the argmax, averaged over each picture's objects, then over pictures.
+
+    It is 1 where neither has a pixel. The arguments are those of `soft_dice`.
+    """
+    guess = torch.where(labels == IGNORE, IGNORE, probs.max(1).indices)
     scores = []
     for row in range(1, probs.shape[1]):
         union = ((guess == row) | (labels == row)).sum((1, 2))
         overlap = ((guess == row) & (labels == row)).sum((1, 2))
         scores.append(torch.where(union > 0, overlap / union.clamp_min(1), 1.0))
-    return float(torch.stack(scores).mean())
+    return float(mean_over_objects(torch.stack(scores, dim=1), valid))
+
+
+def mean_over_objects(scores: Float[Tensor, "B K"], valid: Bool[Tensor, "B K"]) -> Float[Tensor, ""]:
+    """Returns the mean over pictures of the mean over the objects there are, 0 where there are none."""
+    return ((scores * valid).sum(1) / valid.sum(1).clamp_min(1)).mean()

@@ -1,259 +1,295 @@
-"""Training on the processors of one machine: a process per core, gradients averaged, checkpoints every few minutes."""
+"""A training run on Lightning Fabric: one process or many, on CPU or GPU, in any number of sittings."""
 
 import json
-import math
-import os
-import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, distributed
-from torch.multiprocessing.spawn import spawn
-from torch.nn.functional import one_hot
+from lightning_fabric import Fabric
+from torch import Tensor
 
-from mnemask.datasets.composite import ClipRecipe, TrainingClip, TrainingClips
-from mnemask.model.geometry import normalize
-from mnemask.model.stcn import COMPACT, STCN
-from mnemask.training.initial import initialise
-from mnemask.training.losses import IGNORE, bootstrapped_cross_entropy, mean_iou, soft_dice
-from mnemask.training.unroll import unroll
+from mnemask.datasets.clips import ClipSource
+from mnemask.errors import InputError
+from mnemask.model.checkpoints import save_model
+from mnemask.model.stcn import STCN
+from mnemask.training.board import Board
+from mnemask.training.loader import Batch, Batches, load
+from mnemask.training.losses import bootstrapped_cross_entropy, mean_iou, soft_dice
+from mnemask.training.recipes import Recipe
+from mnemask.training.run_file import Done, load_run, save_run
+from mnemask.training.unroll import Unroll
 
 CHECKPOINT_SECONDS = 180
+LOG_EVERY = 10  # steps; also how often processes agree on whether to save and stop
+PICTURES_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """Hyper-parameters of a run.
-
-    Progress goes from 0 to 1 over `minutes` of training, however often it is interrupted.
+class StepReport:
+    """How a run is doing: the last step that was logged.
 
     Attributes:
-        minutes: length of the run.
-        phases: (until this progress, side of the square crops in pixels).
-        clips_per_process: clips in a step of each process.
-        learning_rate: peak; of the key encoder and the value encoder's ResNet a part of it.
-        bootstrap_from: progress at which the loss begins to leave out easy pixels.
-        bootstrap_to: progress at which only `hardest` of them are left.
+        step: steps done.
+        steps: of the whole run.
+        loss: what is minimised.
+        iou: mean IoU of the predicted masks on the training clips.
+        rate: the learning rate.
+        norm: of the gradient, before it is clipped.
+        clips_per_second: in this sitting, all processes together.
     """
 
-    minutes: float = 100
-    phases: tuple[tuple[float, int], ...] = ((0.35, 192), (0.7, 256), (1.0, 320))
-    clips_per_process: int = 3
-    learning_rate: float = 2e-4
-    key_encoder_rate: float = 0.35
-    value_encoder_rate: float = 0.7
-    weight_decay: float = 1e-4
-    warm_up_steps: int = 60
-    final_rate: float = 0.02
-    clip_norm: float = 2.0
-    bootstrap_from: float = 0.15
-    bootstrap_to: float = 0.55
-    hardest: float = 0.2
-    dice: float = 0.5
-    seed: int = 0
-
-    def size(self, progress: int | float) -> int:
-        """Returns the side of the crops in pixels."""
-        return next(size for until, size in self.phases if progress < until or until == self.phases[-1][0])
-
-    def rate(self, step: int, progress: int | float) -> float:
-        """Returns the factor on the learning rate: warm-up, then a cosine down to `final_rate`."""
-        cosine = self.final_rate + (1 - self.final_rate) * (1 + math.cos(math.pi * min(progress, 1))) / 2
-        return min(1, (step + 1) / self.warm_up_steps) * cosine
-
-    def hard_fraction(self, progress: int | float) -> float:
-        """Returns the fraction of pixels that the loss counts."""
-        ramp = (progress - self.bootstrap_from) / (self.bootstrap_to - self.bootstrap_from)
-        return 1 - min(max(ramp, 0), 1) * (1 - self.hardest)
+    step: int
+    steps: int
+    loss: float
+    iou: float
+    rate: float
+    norm: float
+    clips_per_second: float
 
 
-class ClipBatches:
-    """Batches of clips that have equally many objects: nothing is computed for objects that are not there."""
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """What may differ from one sitting of a run to the next, without changing its result.
 
-    def __init__(self, data: Path, recipe: Recipe, seed: int) -> None:
-        self.clips = TrainingClips(data, ClipRecipe(size=recipe.phases[0][1]), seed=seed)
-        self.clips_per_batch = recipe.clips_per_process
-        self.drawn = 0
-        self._waiting: dict[int, list[TrainingClip]] = {}
+    Attributes:
+        workers: processes beside each training process that draw clips ahead; 0 draws them in between.
+        parts: gradients of a step are added up over so many parts; more need less memory.
+        minutes: stop and save after this time, to go on another day; None trains to the end.
+        validate_every: steps between two validations.
+    """
 
-    def next(self, size: int) -> list[TrainingClip]:
-        """Returns the next batch of clips with `size` pixels a side."""
-        if size != self.clips.recipe.size:
-            self.clips.recipe = replace(self.clips.recipe, size=size)
-            self._waiting.clear()
-        while True:
-            clip = self.clips[self.drawn]
-            self.drawn += 1
-            group = self._waiting.setdefault(clip.num_objects, [])
-            group.append(clip)
-            if len(group) == self.clips_per_batch:
-                return self._waiting.pop(clip.num_objects)
-
-
-def collate(
-    clips: list[TrainingClip],
-) -> tuple[Float[Tensor, "B T 3 H W"], Int64[Tensor, "B T H W"], Float[Tensor, "B K H W"]]:
-    """Returns normalised frames, labels and the first masks of clips with equally many objects."""
-    frames = normalize(torch.from_numpy(np.stack([clip.frames for clip in clips])).movedim(-1, 2))
-    labels = torch.from_numpy(np.stack([clip.labels for clip in clips])).long()
-    first = labels[:, 0].where(labels[:, 0] != IGNORE, labels.new_zeros(()))
-    masks = one_hot(first, clips[0].num_objects + 1).movedim(-1, 1)[:, 1:].float()
-    return frames, labels, masks
+    workers: int = 0
+    parts: int = 1
+    minutes: float | None = None
+    validate_every: int = 1000
 
 
 class Training:
-    """A run on one process of `world`; `run` trains until the recipe's minutes are over."""
-
-    def __init__(self, recipe: Recipe, data: Path, imagenet: Path, out: Path, rank: int, world: int) -> None:
-        self.recipe, self.out, self.rank, self.world = recipe, out, rank, world
-        torch.manual_seed(recipe.seed)
-        self.model = STCN(COMPACT)
-        initialise(self.model, imagenet)
-        self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model.key_encoder.conv1.requires_grad_(False)
-        self.model.key_encoder.layer1.requires_grad_(False)
-        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=recipe.weight_decay)
-        self.step, self.seconds = 0, 0.0
-        if (out / "latest.safetensors").exists():
-            self.load()
-        # Another seed after a restart: clips already seen do not come again.
-        self.batches = ClipBatches(data, recipe, seed=recipe.seed + world * self.step * 100 + rank)
-
-    def _groups(self) -> list[dict[str, object]]:
-        recipe, groups = self.recipe, []
-        parts = (
-            (self.model.key_encoder, recipe.key_encoder_rate),
-            (self.model.value_encoder.resnet, recipe.value_encoder_rate),
-        )
-        slow = {id(parameter) for part, _ in parts for parameter in part.parameters()}
-        for part, factor in parts:
-            trained = [parameter for parameter in part.parameters() if parameter.requires_grad]
-            groups.append({"params": trained, "factor": factor})
-        groups.append({"params": [p for p in self.parameters if id(p) not in slow], "factor": 1.0})
-        return groups
-
-    def run(self) -> None:
-        """Trains to the end, leaving `latest.safetensors`, `log.jsonl` and, last, `model.safetensors` in `out`."""
-        saved = last = time.monotonic()
-        while (progress := self.seconds / 60 / self.recipe.minutes) < 1:
-            entry = self.train_step(progress)
-            now = time.monotonic()
-            # All processes must agree on the progress, or they would draw different sizes and stop at different steps.
-            self.seconds = self._mean(self.seconds + now - last)
-            last = now
-            self.step += 1
-            if self.rank == 0:
-                entry |= {"step": self.step, "minutes": round(self.seconds / 60, 3), "size": self.recipe.size(progress)}
-                with (self.out / "log.jsonl").open("a") as log:
-                    log.write(json.dumps(entry) + "\n")
-                if now - saved > CHECKPOINT_SECONDS:
-                    self.save()
-                    saved = now
-        if self.rank == 0:
-            self.save()
-            write_atomically(self.out / "model.safetensors", self.model.state_dict(), {"recipe": str(self.recipe)})
-
-    def train_step(self, progress: int | float) -> dict[str, float]:
-        """Does one step of the optimizer; returns what the log keeps of it."""
-        recipe = self.recipe
-        frames, labels, masks = collate(self.batches.next(recipe.size(progress)))
-        probs = unroll(self.model, frames, masks).flatten(0, 1)
-        truth = labels[:, 1:].flatten(0, 1)
-        loss = bootstrapped_cross_entropy(probs, truth, recipe.hard_fraction(progress))
-        loss = loss + recipe.dice * soft_dice(probs, truth)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = self._share_gradients()
-        rate = recipe.rate(self.step, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * rate * group["factor"]
-        self.optimizer.step()
-        return {"loss": float(loss.detach()), "iou": mean_iou(probs, truth), "norm": norm, "objects": masks.shape[1]}
-
-    def _share_gradients(self) -> float:
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        if self.world > 1:
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
-            distributed.all_reduce(flat)
-            flat /= self.world
-            for parameter, part in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
-                parameter.grad = part.view_as(parameter)
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm))
-
-    def _mean(self, value: float) -> float:
-        if self.world == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64)
-        distributed.all_reduce(tensor)
-        return float(tensor / self.world)
-
-    def save(self) -> None:
-        """Writes model and optimizer, atomically."""
-        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
-            for name, value in self.optimizer.state[parameter].items():
-                state[f"optimizer.{index}.{name}"] = value
-        progress = {"step": str(self.step), "seconds": str(self.seconds), "recipe": json.dumps(asdict(self.recipe))}
-        write_atomically(self.out / "latest.safetensors", state, progress)
-
-    def load(self) -> None:
-        """Continues from `latest.safetensors`."""
-        with safe_open(self.out / "latest.safetensors", "pt") as file:
-            progress = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.step, self.seconds = int(progress["step"]), float(progress["seconds"])
-        self.model.load_state_dict({n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")})
-        for index, parameter in enumerate(p for group in self.optimizer.param_groups for p in group["params"]):
-            prefix = f"optimizer.{index}."
-            self.optimizer.state[parameter] = {
-                name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-            }
-
-
-def write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file that is there whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-    temporary.replace(path)
-
-
-def end_with_parent(parent: int) -> None:
-    """Ends this process when its parent is gone, so that a run that was killed leaves nothing that goes on."""
-    while os.getppid() == parent:
-        time.sleep(2)
-    os._exit(1)
-
-
-def train_process(rank: int, world: int, recipe: Recipe, data: Path, imagenet: Path, out: Path) -> None:
-    """Runs one of `world` processes; each has one thread, for two threads slow down when anything else runs."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
-    if world > 1:
-        store = distributed.FileStore(  # type: ignore[attr-defined]
-            str(out / f"rendezvous.{os.getppid()}"), world
-        )
-        distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
-    Training(recipe, data, imagenet, out, rank, world).run()
-
-
-def train(recipe: Recipe, data: Path, imagenet: Path, out: Path, processes: int = 2) -> None:
-    """Trains the compact model and leaves `model.safetensors` in `out`; continues if `out` holds an unfinished run.
+    """A run, begun or taken up again from `out/latest.safetensors`.
 
     Args:
-        recipe: hyper-parameters.
-        data: folder that holds `static/` and `video/`.
-        imagenet: ResNet-18 weights, safetensors.
-        out: folder of the run.
-        processes: how many; one per core.
+        fabric: launched; says which devices, processes and precision.
+        recipe: all hyper-parameters.
+        source: what clips are drawn from.
+        model: the weights to start from.
+        out: folder of the run: `latest.safetensors`, `log.jsonl`, `board/` and, at the end, `model.safetensors`.
+        sitting: how this sitting goes about it.
+        validate: returns scores by name for a model, higher being better.
+
+    Raises:
+        InputError: the batch cannot be shared out, or `out` holds a run with other settings.
+        CheckpointError: `out` holds a damaged run.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    spawn(train_process, (processes, recipe, data, imagenet, out), nprocs=processes)
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: Recipe,
+        source: ClipSource,
+        model: STCN,
+        out: Path,
+        sitting: Sitting = Sitting(),
+        validate: Callable[[STCN], dict[str, float]] | None = None,
+    ) -> None:
+        if recipe.batch % (fabric.world_size * sitting.parts):
+            raise InputError(
+                f"a batch of {recipe.batch} clips cannot be shared out to {fabric.world_size} processes in "
+                f"{sitting.parts} parts each; choose numbers that divide it"
+            )
+        self.fabric, self.recipe, self.out, self.sitting = fabric, recipe, out, sitting
+        self.validate = validate
+        self.model = model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trained = {n: p for n, p in model.named_parameters() if not n.startswith(recipe.frozen or ("\0",))}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in self.trained)
+        self.unroll, self.optimizer = fabric.setup(
+            Unroll(model, regularizer=recipe.regularizer, capacity=recipe.capacity),
+            make_optimizer(recipe, self.trained),
+        )
+        self.average = {name: p.detach().clone() for name, p in self.trained.items()} if recipe.ema else {}
+        self.batches = Batches(source, recipe, sitting.parts, fabric.global_rank, fabric.world_size)
+        self.step, self.seconds = 0, 0.0
+        self.stop_asked = False
+        if (out / "latest.safetensors").exists():
+            self._take_up()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.recipe.steps
+
+    def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
+        """Trains to the end, or until `stop_asked` or the sitting's minutes are over; saves either way."""
+        begin = last = saved = time.monotonic()
+        first_step = self.step
+        pin = self.fabric.device.type == "cuda"
+        batches = load(self.batches, self.step, self.sitting.workers, pin)
+        with Board(self.out / "board", self.step, self.fabric.is_global_zero) as board:
+            while not self.finished:
+                logged = self.step == 0 or (self.step + 1) % LOG_EVERY == 0 or self.step + 1 == self.recipe.steps
+                loss, norm, batch, probs = self.train_step(batches)
+                self.step += 1
+                now = time.monotonic()
+                self.seconds, last = self.seconds + now - last, now
+                if logged:
+                    done = (self.step - first_step) * self.recipe.batch
+                    report = self._report(loss, norm, batch, probs, done / (now - begin))
+                    self._log(report, board)
+                    on_step(report)
+                if self.step == 1 or self.step % PICTURES_EVERY == 0:
+                    board.pictures(self.step, batch, probs)
+                if self.validate and (self.step % self.sitting.validate_every == 0 or self.finished):
+                    self._validate(board)
+                    last = time.monotonic()
+                if logged or self.fabric.world_size == 1:
+                    save, stop = self._decide(now - saved, now - begin)
+                    if save or stop:
+                        self.save()
+                        saved = now
+                    if stop:
+                        return
+        self.save()
+        if self.fabric.is_global_zero:
+            note = f"recipe {self.recipe.name}, {self.step} steps of {self.recipe.batch} clips"
+            save_model(self.averaged_model(), self.out / "model.safetensors", note=note)
+        self.fabric.barrier()
+
+    def train_step(self, batches: Iterator[Batch]) -> tuple[Tensor, Tensor | None, Batch, Tensor]:
+        """Does one update of the weights; returns its loss and gradient norm, and the last batch and probabilities."""
+        recipe, parts = self.recipe, self.sitting.parts
+        # What is random in a step (dropout) depends on the step alone, so that a run taken up again repeats itself.
+        torch.manual_seed(hash((recipe.seed, self.step, self.fabric.global_rank)))
+        total = torch.zeros((), device=self.fabric.device)
+        for part in range(parts):
+            batch = next(batches).to(self.fabric.device)
+            with self.fabric.no_backward_sync(self.unroll, enabled=part + 1 < parts):
+                probs = self.unroll(batch.images(), batch.first_masks(), batch.valid)
+                loss = self._loss(probs, batch) / parts
+                self.fabric.backward(loss)
+            total += loss.detach()
+        norm = None
+        if recipe.clip_norm is not None:
+            norm = self.fabric.clip_gradients(
+                self.unroll, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * group["factor"] * recipe.schedule.rate(self.step, recipe.steps)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._move_average()
+        return total, norm, batch, probs.detach()
+
+    def averaged_model(self) -> STCN:
+        """Returns a copy of the network with the averaged weights, ready to track."""
+        model = STCN(self.model.config)
+        model.load_state_dict(self.model.state_dict() | self.average)
+        return model.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
+
+    def save(self) -> None:
+        """Writes the run as it stands, so that it can be taken up again."""
+        if self.fabric.is_global_zero:
+            precision = self.fabric.strategy.precision.state_dict()
+            done = Done(self.step, self.seconds, self._settings(), precision)
+            save_run(self.out / "latest.safetensors", self.model, self.average, self.optimizer.optimizer, done)
+        self.fabric.barrier()
+
+    def _loss(self, probs: Tensor, batch: Batch) -> Tensor:
+        flat, truth = probs.flatten(0, 1), batch.truth()[:, 1:].flatten(0, 1)
+        loss = bootstrapped_cross_entropy(flat, truth, self.recipe.bootstrap.fraction(self.step))
+        if self.recipe.dice:
+            valid = batch.valid.repeat_interleave(probs.shape[1], 0)
+            loss = loss + self.recipe.dice * soft_dice(flat, truth, valid)
+        return loss
+
+    @torch.no_grad()
+    def _move_average(self) -> None:
+        if self.recipe.ema is None:
+            return
+        # Early on a shorter memory: the first weights are not worth remembering.
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.trained.values()], 1 - decay)
+
+    def _report(
+        self, loss: Tensor, norm: Tensor | None, batch: Batch, probs: Tensor, clips_per_second: float
+    ) -> StepReport:
+        value = float(loss)
+        # Under float16 the gradient scaler leaves such steps out by itself.
+        if value != value and not self.fabric.strategy.precision.state_dict():
+            raise InputError(
+                f"the loss is {value} after step {self.step}; lower the learning rate ({self.recipe.learning_rate}) or "
+                f"use more precision, and take the run up again from {self.out / 'latest.safetensors'}"
+            )
+        valid = batch.valid.repeat_interleave(probs.shape[1], 0)
+        iou = mean_iou(probs.flatten(0, 1), batch.truth()[:, 1:].flatten(0, 1), valid)
+        rate = self.optimizer.param_groups[-1]["lr"]
+        size = float("nan") if norm is None else float(norm)
+        return StepReport(self.step, self.recipe.steps, value, iou, rate, size, clips_per_second)
+
+    def _log(self, report: StepReport, board: Board) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        entry = {field.name: getattr(report, field.name) for field in fields(report)}
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(entry | {"seconds": round(self.seconds, 1)}) + "\n")
+        board.scalars(report.step, {name: entry[name] for name in ("loss", "iou", "rate", "norm", "clips_per_second")})
+
+    def _validate(self, board: Board) -> None:
+        if self.fabric.is_global_zero and self.validate:
+            scores = self.validate(self.averaged_model())
+            with (self.out / "validation.jsonl").open("a") as log:
+                log.write(json.dumps({"step": self.step} | scores) + "\n")
+            board.scalars(self.step, scores)
+        self.fabric.barrier()
+
+    def _decide(self, since_saved: float, since_begin: float) -> tuple[bool, bool]:
+        """Whether to save and whether to stop, as the first process sees it: all must do the same."""
+        over = self.sitting.minutes is not None and since_begin > 60 * self.sitting.minutes
+        mine = (since_saved > CHECKPOINT_SECONDS, self.stop_asked or over)
+        decision: tuple[bool, bool] = self.fabric.broadcast(mine)
+        return decision
+
+    def _settings(self) -> dict[str, str]:
+        settings = {field.name: repr(getattr(self.recipe, field.name)) for field in fields(self.recipe)}
+        return settings | {"network": repr(self.model.config)}
+
+    def _take_up(self) -> None:
+        path = self.out / "latest.safetensors"
+        done = load_run(path, self.model, self.average, self.optimizer.optimizer)
+        for name, value in self._settings().items():
+            if done.settings.get(name) != value:
+                raise InputError(
+                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}; give the same settings "
+                    "or another folder"
+                )
+        self.step, self.seconds = done.step, done.seconds
+        if done.precision:
+            self.fabric.strategy.precision.load_state_dict(dict(done.precision))
+        if self.fabric.is_global_zero:
+            forget_after(self.out / "log.jsonl", self.step)
+            forget_after(self.out / "validation.jsonl", self.step)
+
+
+def make_optimizer(recipe: Recipe, trained: dict[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """Returns the recipe's optimizer; each group's `factor` is its part of the learning rate."""
+    rates = {"key_encoder.": recipe.key_encoder_rate, "value_encoder.resnet.": recipe.value_encoder_rate}
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for name, parameter in trained.items():
+        factor = next((rate for prefix, rate in rates.items() if name.startswith(prefix)), 1.0)
+        groups.setdefault(factor, []).append(parameter)
+    chosen = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return chosen(
+        [{"params": groups[factor], "factor": factor} for factor in sorted(groups)],
+        lr=recipe.learning_rate,
+        betas=recipe.betas,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def forget_after(log: Path, step: int) -> None:
+    """Removes the lines of a log that a run taken up again at `step` will write anew."""
+    if not log.exists():
+        return
+    lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+    log.write_text("".join(f"{line}\n" for line in lines))

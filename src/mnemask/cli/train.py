@@ -1,0 +1,233 @@
+"""`mnemask train` and `mnemask finetune`: from frames and masks to weights."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import mnemask as mm
+from mnemask.cli.app import command, console, errors
+
+if TYPE_CHECKING:
+    from mnemask.training.regularizers import Regularizer
+    from mnemask.training.trainer import StepReport, Training
+
+
+class RecipeName(StrEnum):
+    """The recipes of `mnemask.training.recipes`."""
+
+    static = "static"
+    main = "main"
+    compact = "compact"
+
+
+class Size(StrEnum):
+    """Networks."""
+
+    compact = "compact"
+    paper = "paper"
+
+
+Precision = Enum("Precision", {name: name for name in ("auto", "float32", "bfloat16", "float16")})  # type: ignore[misc]
+
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoints, log, curves, weights.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT, if there is one.")]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Devices = Annotated[int, typer.Option(min=1, help="GPUs, or processes on the CPU, of each machine.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that draw clips ahead, for each device.")]
+Parts = Annotated[int, typer.Option(min=1, help="Add up the gradients of a step over N parts: needs less memory.")]
+Minutes = Annotated[float | None, typer.Option(help="Stop and save after so long; go on later with --resume.")]
+ValidateRoot = Annotated[
+    Path | None, typer.Option("--validate", help="Score on these while training: DAVIS, or NAME/{frames,masks}.")
+]
+ValidateEvery = Annotated[int, typer.Option(min=1, help="Steps between scorings.")]
+ValidateFrames = Annotated[int | None, typer.Option(min=2, help="Score the first N frames of each video only.")]
+
+
+@command
+def train(
+    recipe: Annotated[
+        RecipeName,
+        typer.Argument(help="`static`, `main`: the thesis's stages. `compact`: what the package's weights come from."),
+    ],
+    out: Out,
+    data: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a training set, such as DUTS-TR=/data/DUTS. Repeatable.")
+    ] = None,
+    size: Annotated[Size, typer.Option(help="Which network.")] = Size.compact,
+    weights: Annotated[
+        str | None, typer.Option(help="Start from these: `compact`, or a checkpoint of mnemask or STCN.")
+    ] = None,
+    imagenet: Annotated[
+        list[Path] | None, typer.Option(help="Start from ImageNet ResNets (torchvision's 18, and 50 for paper).")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates; schedules scale. [default: the recipe's]")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step. [default: the recipe's]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]")] = None,
+    capacity: Annotated[
+        float | None, typer.Option(help="Frames that a clip's memory holds; older tokens are evicted as in tracking.")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="Affinity dropout of the thesis's chapter 4.")] = None,
+    reallocation: Annotated[
+        str | None, typer.Option(help="The thesis's reallocation: literal, ascending or post-softmax.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="Of the convolutions; keys are float32.")] = Precision["auto"],
+    workers: Workers = 1,
+    parts: Parts = 1,
+    minutes: Minutes = None,
+    validate: ValidateRoot = None,
+    validate_every: ValidateEvery = 1000,
+    validate_frames: ValidateFrames = None,
+) -> None:
+    """Train a network. A run that ends early, for any reason, goes on with `--resume` as if nothing had happened.
+
+    **Examples**
+
+    `mnemask train static --size paper --imagenet resnet50.pth --imagenet resnet18.pth --data DUTS-TR=/data/DUTS
+    --data BIG=/data/BIG -o stage1` then `mnemask train main --size paper --weights stage1/model.safetensors
+    --data YouTube-VOS-train=/data/YouTube-VOS --data DAVIS-2017-train=/data/DAVIS --devices 2 -o stage2`
+
+    `mnemask train compact --weights compact --data composites=/data --validate /data/DAVIS -o run`
+
+    Watch it: `tensorboard --logdir RUN/board`. Use it: `mnemask segment … --model RUN/model.safetensors`.
+    """
+    need_training()
+    from mnemask.training.data import open_sources, parse_data
+    from mnemask.training.launch import Hardware, Validation, launch
+    from mnemask.training.recipes import RECIPES
+    from mnemask.training.start import start_from_imagenet, start_from_network
+    from mnemask.training.trainer import Sitting
+
+    chosen = RECIPES[recipe.value](steps) if steps else RECIPES[recipe.value]()
+    changes: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate, "capacity": capacity, "seed": seed}
+    chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
+    if dropout is not None or reallocation is not None:
+        chosen = replace(chosen, regularizer=parse_regularizer(dropout, reallocation))
+    if weights and imagenet:
+        raise mm.InputError("--weights and --imagenet both say where to start; give one of them")
+    folders = parse_data(data or [])
+    with training_bar(chosen.steps) as show:
+        training = launch(
+            chosen,
+            lambda: open_sources(chosen, folders),
+            lambda: start_from_network(size, weights) if weights else start_from_imagenet(size, imagenet or []),
+            out,
+            hardware=Hardware(accelerator, devices, nodes, precision.value),
+            sitting=Sitting(workers, parts, minutes, validate_every),
+            resume=resume,
+            validate=None if validate is None else Validation(validate, validate_frames),
+            on_step=show,
+        )
+    say_how_it_ended(training)
+
+
+@command
+def finetune(
+    videos: Annotated[
+        Path, typer.Argument(help="Your video as frames/ and masks/, or several as NAME/{frames,masks}.")
+    ],
+    out: Out,
+    weights: Annotated[str, typer.Option(help="Start from these: `compact`, or a checkpoint.")] = "compact",
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 400,
+    batch: Annotated[int, typer.Option(min=1, help="Clips in a step.")] = 4,
+    learning_rate: Annotated[float, typer.Option(help="The highest.")] = 3e-5,
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    workers: Workers = 1,
+    parts: Parts = 1,
+    minutes: Minutes = None,
+    validate: ValidateRoot = None,
+    validate_every: ValidateEvery = 100,
+    validate_frames: ValidateFrames = None,
+) -> None:
+    """Adapt weights to your own kind of video. Not all frames need masks; each mask's palette or grey value is an id.
+
+    `mnemask finetune clips/ -o tuned` then `mnemask segment video.mp4 --mask first.png --model tuned/model.safetensors`
+
+    Hold some videos back and give them to `--validate`: fine-tuning on few frames can harm other ones.
+    """
+    need_training()
+    from mnemask.model.checkpoints import SIZES, packaged_weights, read_checkpoint
+    from mnemask.training import recipes
+    from mnemask.training.data import open_own_videos
+    from mnemask.training.launch import Hardware, Validation, launch
+    from mnemask.training.start import start_from_network
+    from mnemask.training.trainer import Sitting
+
+    chosen = replace(recipes.finetune(steps), batch=batch, learning_rate=learning_rate)
+    config, _ = read_checkpoint(packaged_weights(weights) or Path(weights))
+    size = next((name for name, known in SIZES.items() if known == config), "compact")
+    with training_bar(steps) as show:
+        training = launch(
+            chosen,
+            lambda: open_own_videos(videos),
+            lambda: start_from_network(size, weights),
+            out,
+            hardware=Hardware(accelerator, devices),
+            sitting=Sitting(workers, parts, minutes, validate_every),
+            resume=resume,
+            validate=None if validate is None else Validation(validate, validate_frames),
+            on_step=show,
+        )
+    say_how_it_ended(training)
+
+
+def need_training() -> None:
+    """Says what to install where training cannot be imported."""
+    try:
+        import lightning_fabric  # noqa: F401
+    except ImportError as error:
+        raise mm.MissingExtraError("training needs Lightning Fabric; run: pip install 'mnemask[train]'") from error
+
+
+def parse_regularizer(dropout: float | None, reallocation: str | None) -> "Regularizer":
+    """Returns the regularizer that the options name."""
+    from mnemask.training.regularizers import Dropout, Reallocation
+
+    if dropout is not None and reallocation is not None:
+        raise mm.InputError("--dropout and --reallocation cannot be combined; give one of them")
+    return Dropout(dropout) if dropout is not None else Reallocation(reallocation)  # type: ignore[arg-type]
+
+
+@contextmanager
+def training_bar(steps: int) -> Iterator[Callable[["StepReport"], None]]:
+    """Yields a function that shows how a run is doing and how long it will take."""
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("starting …", total=steps)
+
+        def show(report: "StepReport") -> None:
+            text = (
+                f"step {report.step}/{report.steps} · loss {report.loss:.3f} · IoU {report.iou:.3f} · "
+                f"{report.clips_per_second:.1f} clips/s"
+            )
+            bar.update(task, completed=report.step, description=text)
+
+        yield show
+
+
+def say_how_it_ended(training: "Training") -> None:
+    """Says where the weights are, or how to go on."""
+    if not training.fabric.is_global_zero:
+        return
+    if training.finished:
+        console.print(
+            f"{training.step} steps in {training.seconds / 60:.1f} min; weights {training.out / 'model.safetensors'}"
+        )
+    else:
+        console.print(
+            f"stopped after step {training.step} of {training.recipe.steps}; go on with the same command and --resume"
+        )
+    if training.stop_asked:
+        raise typer.Exit(130)

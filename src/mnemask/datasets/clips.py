@@ -1,0 +1,79 @@
+"""What training draws from: a clip of a few frames, whatever it was made of."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from mnemask.errors import InputError
+
+IGNORE = 255
+MIN_VISIBLE = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class ClipShape:
+    """What is asked of a clip.
+
+    Attributes:
+        size: side of the square frames in pixels, at least 32.
+        num_frames: at least 2.
+        max_objects: from 1 to 254.
+        max_gap: frames between two frames of a real video, at most; a source without time ignores it.
+
+    Raises:
+        InputError: such clips cannot be made.
+    """
+
+    size: int = 384
+    num_frames: int = 3
+    max_objects: int = 2
+    max_gap: int = 5
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.num_frames < 2 or not 1 <= self.max_objects < IGNORE or self.max_gap < 1:
+            raise InputError(
+                f"clips of {self.num_frames} frames of {self.size} pixels with up to {self.max_objects} objects and "
+                f"gaps up to {self.max_gap} cannot be made; expected at least 2 frames, 32 pixels, a gap of 1 and 1 to "
+                "254 objects"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingClip:
+    """A few frames and what is to be followed through them.
+
+    Attributes:
+        frames: RGB.
+        labels: 0 background, 1 to `num_objects`, 255 where nobody knows (void, newcomers and unclear rims in real
+            clips, an object's mirror image beyond a photograph's border).
+        num_objects: at least 1; each object covers at least 0.2 % of the first frame.
+    """
+
+    frames: UInt8[np.ndarray, "T S S 3"]
+    labels: UInt8[np.ndarray, "T S S"]
+    num_objects: int
+
+
+@runtime_checkable
+class ClipSource(Protocol):
+    """Clips without end."""
+
+    def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
+        """Returns a clip that depends on the state of `rng` and on `shape` alone."""
+
+
+def keep_visible(labels: UInt8[np.ndarray, "T S S"], max_objects: int) -> tuple[UInt8[np.ndarray, "T S S"], int]:
+    """Returns labels in which only objects that the first frame shows are left, numbered from 1, and their number.
+
+    Objects beyond `max_objects` become background.
+    """
+    enough = max(16, MIN_VISIBLE * labels[0].size)
+    counts = np.bincount(labels[0].ravel(), minlength=256)
+    shown = [label for label in range(1, IGNORE) if counts[label] >= enough][:max_objects]
+    table = np.zeros(256, np.uint8)
+    table[shown] = np.arange(1, len(shown) + 1)
+    table[IGNORE] = IGNORE
+    return cv2.LUT(labels.reshape(len(labels), -1), table).reshape(labels.shape), len(shown)

@@ -1,0 +1,122 @@
+"""Generated video of any length with exact masks, and the truth about who is hidden and who has left."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from mnemask.datasets.drawn_ground import draw_ground
+from mnemask.datasets.noise import Rng
+from mnemask.datasets.static import StaticImages
+from mnemask.datasets.synthetic_camera import CANVAS, Camera
+from mnemask.datasets.synthetic_cast import draw_cast
+from mnemask.datasets.synthetic_truth import Visibility
+from mnemask.errors import InputError
+from mnemask.types import Frame
+
+FRAMES_PER_SECOND = 25
+MAX_OBJECTS = 6
+MAX_OCCLUDERS = 4
+
+Moment = tuple[Frame, UInt8[Tensor, "H W"], dict[int, Visibility]]
+
+
+class SyntheticVideo:
+    """Frames, exact masks and truth, `video[i]`, each computed from its number alone: nothing is stored.
+
+    Objects 1, 2, … bend, turn, grow, darken, cross each other's way, pass behind things that nobody asked for, leave
+    and come back, without ever repeating. In frame 0 every object is whole and none touches another.
+
+    Example:
+        >>> video = SyntheticVideo(10_000, size=(96, 160), num_objects=2)
+        >>> frame, labels, truth = video[9_999]
+        >>> frame.image.shape, labels.shape, sorted(truth)
+        (torch.Size([3, 96, 160]), torch.Size([96, 160]), [1, 2])
+
+    Args:
+        num_frames: the length.
+        size: height and width, at least 48 each.
+        num_objects: 1 to 6, with ids from 1.
+        seed: 0 or more; another seed, another scene.
+        photographs: where scene and objects are taken from; without, they are drawn and no file is needed.
+        lookalikes: whether each object has a double that is not to be followed.
+        num_occluders: things that are not to be followed and pass before all others, 0 to 4.
+        pace: how many times as fast all moves, at least 1. At 1 an object crosses the picture in about 140 frames.
+
+    Raises:
+        InputError: a video that cannot be drawn.
+    """
+
+    def __init__(
+        self,
+        num_frames: int,
+        size: tuple[int, int] = (480, 854),
+        num_objects: int = 2,
+        seed: int = 0,
+        *,
+        photographs: StaticImages | None = None,
+        lookalikes: bool = False,
+        num_occluders: int = 1,
+        pace: int = 1,
+    ) -> None:
+        if num_frames < 1:
+            raise InputError(f"a video of {num_frames} frames cannot be drawn; give at least 1")
+        if min(size) < 48:
+            raise InputError(f"a video of {size[1]}x{size[0]} pixels is too small for objects; give at least 48 a side")
+        if not 1 <= num_objects <= MAX_OBJECTS:
+            raise InputError(f"{num_objects} objects cannot be drawn; give 1 to {MAX_OBJECTS}")
+        if not 0 <= num_occluders <= MAX_OCCLUDERS:
+            raise InputError(f"{num_occluders} occluders cannot be drawn; give 0 to {MAX_OCCLUDERS}")
+        if seed < 0:
+            raise InputError(f"seed {seed} is negative; give 0 or more")
+        if pace < 1:
+            raise InputError(f"a video at {pace} times the speed cannot be drawn; give a pace of at least 1")
+        self.num_frames, self.size, self.num_objects, self.pace = num_frames, size, num_objects, pace
+        rng = np.random.default_rng(seed)
+        canvas = _canvas(rng, size, photographs)
+        self._camera = Camera.over(rng, canvas, size)
+        self._cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __getitem__(self, index: int) -> Moment:
+        """Returns the frame, the id at each pixel (0 for what is not to be followed) and each object's Visibility."""
+        if not 0 <= index < self.num_frames:
+            raise IndexError(f"frame {index} of a video of {self.num_frames}")
+        moment = index * self.pace
+        picture, owners = self._camera.look(moment), np.zeros(self.size, np.uint8)
+        pixels = []  # inside the frame, and in all
+        for number, (thing, _) in enumerate(self._cast, 1):
+            whole = thing.paint(moment, picture, owners, number)
+            pixels.append((int(np.count_nonzero(owners == number)), whole))
+        seen = np.bincount(owners.ravel(), minlength=len(pixels) + 1)
+        ids = np.zeros(256, np.uint8)
+        ids[1 : len(pixels) + 1] = [object_id for _, object_id in self._cast]
+        truth = {
+            object_id: Visibility.of(int(seen[number]), *pixels[number - 1])
+            for number, (_, object_id) in enumerate(self._cast, 1)
+            if object_id
+        }
+        image = torch.from_numpy(np.ascontiguousarray(self._camera.expose(moment, picture).transpose(2, 0, 1)))
+        return Frame(image, index, index / FRAMES_PER_SECOND), torch.from_numpy(cv2.LUT(owners, ids)), truth
+
+    def __iter__(self) -> Iterator[Moment]:
+        return (self[index] for index in range(self.num_frames))
+
+
+def _canvas(rng: Rng, size: tuple[int, int], photographs: StaticImages | None) -> UInt8[np.ndarray, "Y X 3"]:
+    """All that the camera can look at: drawn ground, or the middle of a photograph."""
+    height, width = round(CANVAS * size[0]), round(CANVAS * size[1])
+    if photographs is None:
+        return draw_ground(rng, (height, width), size[0])
+    image = photographs.draw_image(rng)
+    grow = max(height / image.shape[0], width / image.shape[1])
+    to_canvas = np.array(
+        [[grow, 0, (width - grow * image.shape[1]) / 2], [0, grow, (height - grow * image.shape[0]) / 2]]
+    )
+    warped = cv2.warpAffine(image, to_canvas, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(warped, np.uint8)

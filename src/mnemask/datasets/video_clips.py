@@ -1,0 +1,160 @@
+"""Clips from videos with a mask for each object: stage 2 of the thesis (4.2.2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.clips import IGNORE, ClipShape, TrainingClip, keep_visible
+from mnemask.datasets.static import read_rgb
+from mnemask.datasets.thesis_augment import VideoAugmentation, render, warp_labels
+from mnemask.errors import FrameError, InputError, MaskError
+
+MAX_TRIES = 50
+
+
+class VideoClips:
+    """Clips without end of frames that have masks, forwards or backwards; files are read when they are drawn.
+
+    Each video is as likely as another; those with too few masks close enough together for a shape are passed over.
+
+    Args:
+        videos: frames and masks are of one size within a video.
+        augmentation: what is done to a clip's frames.
+        frame_step: how many frames of the video one file stands for; 5 for YouTube-VOS as published for training,
+            which holds each fifth frame.
+
+    Raises:
+        InputError: there are no videos.
+
+    Example:
+        clips = VideoClips(DavisSequences("DAVIS", subset="train"))
+        clip = clips.draw(np.random.default_rng(0), ClipShape(max_gap=GapCurriculum().max_gap(0.2)))
+    """
+
+    def __init__(
+        self, videos: Sequence[AnnotatedVideo], augmentation: VideoAugmentation | None = None, frame_step: int = 1
+    ) -> None:
+        if not videos or frame_step < 1:
+            raise InputError(f"{len(videos)} videos with a frame step of {frame_step}; expected at least 1 of each")
+        self.videos = videos
+        self.augmentation = augmentation or VideoAugmentation()
+        self.frame_step = frame_step
+        self._long_enough: dict[tuple[int, int], list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
+        """Returns a clip with 1 to `shape.max_objects` objects at random of those that its first frame shows.
+
+        Other objects become background; what a mask calls void stays 255.
+
+        Raises:
+            FrameError: a file is not a picture, or not of the first one's size.
+            MaskError: a file is not a mask, or not of the first one's size.
+            InputError: no video is long enough, or none drawn has an object in the first frame.
+        """
+        max_step = shape.max_gap // self.frame_step
+        candidates = self._candidates(shape)
+        for _ in range(MAX_TRIES):
+            video = self.videos[candidates[int(rng.integers(len(candidates)))]]
+            indices = _draw_span(rng, sorted(video.masks), shape.num_frames, max_step)
+            first = video.read_labels(indices[0])
+            views = self.augmentation.views(rng, (first.shape[0], first.shape[1]), shape)
+            chosen = _choose(rng, first, views[0], shape)
+            if not chosen:
+                continue
+            pictures = [read_rgb(video.frames[index]) for index in indices]
+            masks = [first, *(video.read_labels(index) for index in indices[1:])]
+            _check_sizes(video, indices, pictures, masks)
+            seen = [_warp_chosen(mask, chosen, view, shape.size) for mask, view in zip(masks, views, strict=True)]
+            labels, num_objects = keep_visible(np.stack(seen), shape.max_objects)
+            if num_objects:
+                frames = render(rng, self.augmentation.look, pictures, views, shape.size)
+                return TrainingClip(frames, labels, num_objects)
+        raise InputError(
+            f"{MAX_TRIES} clips drawn had no object in their first frame, the last one of {video.name}; expected "
+            "objects that cover at least 0.2 % of it"
+        )
+
+    def _candidates(self, shape: ClipShape) -> list[int]:
+        """Positions of the videos that have such clips; found once, as it takes a look at each video."""
+        key = (shape.num_frames, shape.max_gap)
+        if key not in self._long_enough:
+            self._long_enough[key] = [
+                position
+                for position, video in enumerate(self.videos)
+                if max(_followers(sorted(video.masks), shape.max_gap // self.frame_step)) >= shape.num_frames - 1
+            ]
+        if not self._long_enough[key]:
+            raise InputError(
+                f"none of {len(self.videos)} videos has {shape.num_frames} masks, one at most "
+                f"{shape.max_gap} frames after the other; ask for fewer frames or a larger gap"
+            )
+        return self._long_enough[key]
+
+
+def _followers(times: list[int], max_step: int) -> list[int]:
+    """How many more times can be reached from each one, in steps of at most `max_step`."""
+    counts = [0] * len(times)
+    for at in range(len(times) - 2, -1, -1):
+        if times[at + 1] - times[at] <= max_step:
+            counts[at] = counts[at + 1] + 1
+    return counts
+
+
+def _draw_span(rng: np.random.Generator, times: list[int], num_frames: int, max_step: int) -> list[int]:
+    """Times of the frames of a clip, in the order shown: each as likely as another that leaves room for the rest."""
+    followers = _followers(times, max_step)
+    span = [_pick(rng, [at for at, count in enumerate(followers) if count >= num_frames - 1])]
+    for remaining in range(num_frames - 2, -1, -1):
+        last = span[-1]
+        reached = [at for at in range(last + 1, len(times)) if times[at] - times[last] <= max_step]
+        span.append(_pick(rng, [at for at in reached if followers[at] >= remaining]))
+    return [times[at] for at in span][:: 1 if rng.random() < 0.5 else -1]
+
+
+def _pick(rng: np.random.Generator, choices: list[int]) -> int:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _choose(
+    rng: np.random.Generator, labels: UInt8[np.ndarray, "H W"], view: Float[np.ndarray, "2 3"], shape: ClipShape
+) -> list[int]:
+    """Labels of the objects to follow, at random of those that can be seen through `view`."""
+    seen = cv2.warpAffine(labels, view, (shape.size, shape.size), flags=cv2.INTER_NEAREST)
+    kept, _ = keep_visible(seen[None], IGNORE - 1)
+    visible = np.unique(seen[(kept[0] > 0) & (kept[0] < IGNORE)])
+    return [int(label) for label in rng.permutation(visible)[: shape.max_objects]]
+
+
+def _warp_chosen(
+    labels: UInt8[np.ndarray, "H W"], chosen: list[int], view: Float[np.ndarray, "2 3"], size: int
+) -> UInt8[np.ndarray, "S S"]:
+    """The chosen objects, numbered from 1, and void seen through a map; all else is background."""
+    numbers = np.zeros(256, np.uint8)
+    numbers[chosen] = np.arange(1, len(chosen) + 1)
+    numbers[IGNORE] = IGNORE
+    return warp_labels(cv2.LUT(labels, numbers), [*range(1, len(chosen) + 1), IGNORE], view, size)
+
+
+def _check_sizes(
+    video: AnnotatedVideo,
+    indices: list[int],
+    pictures: list[UInt8[np.ndarray, "_ _ 3"]],
+    masks: list[UInt8[np.ndarray, "_ _"]],
+) -> None:
+    expected = masks[0].shape
+    for index, picture, mask in zip(indices, pictures, masks, strict=True):
+        if mask.shape != expected:
+            raise MaskError(_sized(video.masks[index], mask.shape, video.masks[indices[0]], expected))
+        if picture.shape[:2] != expected:
+            raise FrameError(_sized(video.frames[index], picture.shape[:2], video.masks[indices[0]], expected))
+
+
+def _sized(path: Path, size: tuple[int, ...], other: Path, expected: tuple[int, ...]) -> str:
+    return f"{path} has (height, width) {size} but {other} has {expected}; export a video's files at one size"

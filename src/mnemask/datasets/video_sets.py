@@ -1,0 +1,137 @@
+"""Videos with masks, as they are published or in folders of one's own.
+
+::
+
+    for video in VIDEO_SETS["DAVIS-2017-train"].open("/data/DAVIS"):
+        print(video.name, len(video.frames), video.read_labels(video.first_annotated).max())
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mnemask.datasets import davis, youtube_vos
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.listing import incomplete, names_in, open_video
+from mnemask.datasets.youtube_vos import open_youtube_vos
+from mnemask.errors import InputError
+from mnemask.video.images import IMAGE_SUFFIXES, natural_key
+
+BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSet:
+    """A published set of videos.
+
+    Attributes:
+        name: as in the literature.
+        published: address of the project that publishes it.
+        expected: in words, what `open` looks for in a folder.
+        open: returns the videos of a folder; raises InputError where something is missing.
+    """
+
+    name: str
+    published: str
+    expected: str
+    open: Callable[[Path | str], list[AnnotatedVideo]]
+
+
+def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
+    """Returns the videos of BL30K, or of as many of its six parts as were unpacked, by name.
+
+    Args:
+        root: the folder BL30K, which holds JPEGImages and Annotations, or the one around it.
+
+    Raises:
+        InputError: something of it is missing; the message says what was expected where.
+    """
+    root = Path(root)
+    base = root / "BL30K" if (root / "BL30K").is_dir() else root
+    frames, masks = base / "JPEGImages", base / "Annotations"
+    frame_folders, mask_folders = names_in(frames), names_in(masks)
+    if not frame_folders and not mask_folders:
+        raise InputError(
+            f"there is no BL30K in {root}; expected BL30K/JPEGImages/VIDEO/*.jpg with BL30K/Annotations/VIDEO/*.png, "
+            f"as from {BL30K_PUBLISHED}"
+        )
+    names, present = sorted({*frame_folders, *mask_folders}), (frozenset(frame_folders), frozenset(mask_folders))
+    missing = [
+        place / name for place, has in zip((frames, masks), present, strict=True) for name in names if name not in has
+    ]
+    if missing:
+        raise incomplete("BL30K", missing, 2 * len(names), BL30K_PUBLISHED)
+    return [
+        open_video(name, frames / name, masks / name, False, every_frame=True, published=BL30K_PUBLISHED)
+        for name in names
+    ]
+
+
+def open_video_folders(root: Path | str, single_object: bool = False) -> list[AnnotatedVideo]:
+    """Returns the one video in `root/frames` and `root/masks`, or each in `root/NAME/frames` and `root/NAME/masks`.
+
+    Frames may be of any common kind and follow each other in natural order. Masks are PNG files named as their frames
+    are; frames may be without.
+
+    Args:
+        root: the folder.
+        single_object: whether all that a mask shows is one object; otherwise values are object ids and 255 is void.
+
+    Raises:
+        InputError: there is no such video, or one has no frames, no masks, or a mask of a frame that is not there.
+    """
+    root = Path(root)
+    parts = {"frames", "masks"}
+    if parts & set(names_in(root)):
+        folders = [root]
+    else:
+        folders = [root / name for name in names_in(root) if parts & set(names_in(root / name))]
+    if not folders:
+        raise InputError(
+            f"there is no video in {root}; expected {root / 'frames'} with {root / 'masks'}, or NAME/frames with "
+            "NAME/masks for each video"
+        )
+    return [
+        open_video(folder.resolve().name, folder / "frames", folder / "masks", single_object, IMAGE_SUFFIXES)
+        for folder in sorted(folders, key=natural_key)
+    ]
+
+
+def _open_davis(year: int, subset: str, root: Path | str) -> list[AnnotatedVideo]:
+    return list(DavisSequences(root, year, subset))
+
+
+def _davis(year: int, subset: str) -> VideoSet:
+    return VideoSet(
+        f"DAVIS-{year}-{subset}",
+        davis.PUBLISHED,
+        f"JPEGImages/480p/VIDEO/*.jpg, Annotations/480p/VIDEO/*.png and ImageSets/{year}/{subset}.txt",
+        partial(_open_davis, year, subset),
+    )
+
+
+def _youtube_vos(subset: str) -> VideoSet:
+    return VideoSet(
+        f"YouTube-VOS-{subset}",
+        youtube_vos.PUBLISHED,
+        f"{subset}/JPEGImages/VIDEO/*.jpg, {subset}/Annotations/VIDEO/*.png and {subset}/meta.json",
+        partial(open_youtube_vos, subset=subset),
+    )
+
+
+_SETS = (
+    *(_davis(year, subset) for year in (2016, 2017) for subset in ("train", "val")),
+    _youtube_vos("train"),
+    _youtube_vos("valid"),
+    VideoSet(
+        "BL30K",
+        BL30K_PUBLISHED,
+        "BL30K/JPEGImages/VIDEO/*.jpg and BL30K/Annotations/VIDEO/*.png",
+        open_bl30k,
+    ),
+)
+
+VIDEO_SETS = {video_set.name: video_set for video_set in _SETS}
+"""The published sets, by name; those of YouTube-VOS are the same in 2018 and 2019."""

@@ -1,0 +1,159 @@
+"""A run as the command line starts it: on the devices asked for, scored while it trains, stopped without loss."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.clips import ClipSource
+from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.video_sets import open_video_folders
+from mnemask.errors import InputError, OutputError
+from mnemask.evaluation.run import evaluate
+from mnemask.model.checkpoints import preferred_dtype
+from mnemask.model.stcn import STCN
+from mnemask.tracker import Tracker
+from mnemask.training.recipes import Recipe
+from mnemask.training.trainer import Sitting, StepReport, Training
+
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a run computes on.
+
+    Attributes:
+        accelerator: "auto" takes GPUs where there are any; or "cpu", "cuda", "mps".
+        devices: GPUs, or processes on the CPU, of each machine.
+        nodes: machines. Under torchrun its own numbers count.
+        precision: a name in `PRECISIONS`, or "auto": bfloat16 where the processor computes in it.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "auto"
+
+    def fabric(self) -> Fabric:
+        """Returns the processes, started; on the CPU the cores are shared out among them."""
+        accelerator = self.accelerator
+        if accelerator == "auto":
+            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        if accelerator == "cpu" and self.devices > 1:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.devices))
+        precision = self.precision
+        if precision == "auto":
+            precision = str(preferred_dtype(torch.device(accelerator))).removeprefix("torch.")
+        strategy = "ddp" if self.devices * self.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ else "auto"
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=self.devices,
+            num_nodes=self.nodes,
+            strategy=strategy,
+            precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        )
+        fabric.launch()
+        return fabric
+
+
+def launch(
+    recipe: Recipe,
+    open_source: Callable[[], ClipSource],
+    make_model: Callable[[], STCN],
+    out: Path,
+    *,
+    hardware: Hardware = Hardware(),
+    sitting: Sitting = Sitting(),
+    resume: bool = False,
+    validate: Callable[[STCN], dict[str, float]] | None = None,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+) -> Training:
+    """Trains until the end or until it is interrupted (SIGINT, SIGTERM), and returns the run as it then stands.
+
+    Args:
+        recipe: all hyper-parameters.
+        open_source: opens the training data.
+        make_model: makes the network to start from; not called where a run is taken up again from its own weights.
+        out: folder of the run.
+        hardware: what to compute on.
+        sitting: how to go about it this time.
+        resume: take up the run in `out`, if there is one; otherwise a run there is an error.
+        validate: scores a model.
+        on_step: is told how it goes, on the first process alone.
+
+    Raises:
+        InputError: something of the data or the settings cannot be used, or `out` holds a run.
+        OutputError: `out` cannot be made.
+    """
+    if not resume and (out / "latest.safetensors").exists() and "LOCAL_RANK" not in os.environ:
+        raise InputError(f"{out} holds a run already; go on with it by --resume, or give another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made ({error.strerror}); give a folder that can be written to") from error
+    source = open_source()
+    fabric = hardware.fabric()
+    torch.manual_seed(recipe.seed)
+    training = Training(fabric, recipe, source, make_model(), out, sitting, validate)
+    with stopping(training):
+        training.run(on_step if fabric.is_global_zero else lambda report: None)
+    return training
+
+
+@contextmanager
+def stopping(training: Training) -> Iterator[None]:
+    """Makes SIGINT and SIGTERM end the run after the step it is in; a second SIGINT ends it at once."""
+
+    def stop(number: int, frame: object) -> None:
+        if training.stop_asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        training.stop_asked = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Validation:
+    """Scores of a model on videos with masks, by the default policy.
+
+    Args:
+        root: DAVIS (2017 if its lists are there, else 2016; validation), or a folder of videos, `NAME/{frames,masks}`.
+        num_frames: of each video, the first so many; None for all.
+
+    Raises:
+        InputError: there are no such videos.
+    """
+
+    def __init__(self, root: Path, num_frames: int | None = None) -> None:
+        if (root / "JPEGImages").is_dir():
+            year = 2017 if (root / "ImageSets" / "2017" / "val.txt").exists() else 2016
+            videos: list[AnnotatedVideo] = list(DavisSequences(root, year, "val"))
+        else:
+            videos = open_video_folders(root)
+        self.videos = [beginning(video, num_frames) for video in videos]
+
+    def __call__(self, model: STCN) -> dict[str, float]:
+        """Returns J, F and their mean, in percent."""
+        report = evaluate(lambda: Tracker(model), self.videos).report
+        scores = {"J": report.region.mean, "F": report.boundary.mean, "J&F": report.j_and_f}
+        return {f"validation/{name}": round(100 * value, 2) for name, value in scores.items()}
+
+
+def beginning(video: AnnotatedVideo, num_frames: int | None) -> AnnotatedVideo:
+    """Returns a video's first frames, from its first mask on."""
+    if num_frames is None:
+        return video
+    first = video.first_annotated
+    masks = {index - first: path for index, path in video.masks.items() if first <= index < first + num_frames}
+    return replace(video, frames=video.frames[first : first + num_frames], masks=masks)

@@ -1,0 +1,83 @@
+"""Where training starts: a whole network, or ImageNet weights in the encoders and the rest random."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mnemask.errors import CheckpointError
+from mnemask.model.checkpoints import SIZES, check_state, packaged_weights, read_checkpoint, read_tensors
+from mnemask.model.resnet import fold_batch_norm
+from mnemask.model.stcn import STCN
+
+# With gain 1 a projection of ImageNet features gives affinities so alike that the softmax over a frame is uniform
+# (entropy 7.38 of log 1620 = 7.39); with 5 the best memory is e^6.6 times as likely as the average one.
+KEY_GAIN = 5.0
+
+
+def start_from_network(size: str, weights: str | Path) -> STCN:
+    """Returns a trained network to train further.
+
+    Args:
+        size: "compact" or "paper".
+        weights: "compact", or a file of mnemask's or STCN's (stage-0 files too: `mnemask.training.surgery`).
+
+    Raises:
+        CheckpointError: the weights are damaged, foreign, or of another size.
+    """
+    config, state = read_checkpoint(packaged_weights(str(weights)) or Path(weights))
+    model = STCN(SIZES[size])
+    if config != model.config:
+        raise CheckpointError(
+            f"weights {str(weights)!r} are of {config}, but {size} is {model.config}; choose its size"
+        )
+    check_state(model, state, str(weights))
+    model.load_state_dict({name: value.float() for name, value in state.items()})
+    return model
+
+
+@torch.no_grad()
+def start_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
+    """Returns a new network with ImageNet's ResNets in its encoders; all else is random.
+
+    The value encoder's first convolution also sees the mask and the other objects' masks. Its weights for the mask
+    are those for a grey picture, so that the mask's outline reaches every feature from the first step; for the others'
+    masks their negative half.
+
+    Args:
+        size: "compact" or "paper".
+        resnets: files with torchvision's names, BatchNorm folded or not: ResNet-18, and for paper ResNet-50 too. An
+            encoder that none of them fits stays random.
+
+    Raises:
+        CheckpointError: a file is damaged, foreign, or fits neither encoder.
+    """
+    model = STCN(SIZES[size])
+    nn.init.orthogonal_(model.key_projection.weight, gain=KEY_GAIN)
+    nn.init.zeros_(model.key_projection.bias)  # type: ignore[arg-type]
+    for path in resnets:
+        weights = read_resnet(path)
+        grey = weights["conv1.weight"].sum(1, keepdim=True)
+        with_masks = weights | {"conv1.weight": torch.cat((weights["conv1.weight"], grey, -grey / 2), dim=1)}
+        fits = False
+        for encoder, state in ((model.key_encoder, weights), (model.value_encoder.resnet, with_masks)):
+            expected = {name: value.shape for name, value in encoder.state_dict().items()}
+            if expected == {name: value.shape for name, value in state.items()}:
+                encoder.load_state_dict(state)
+                fits = True
+        if not fits:
+            raise CheckpointError(
+                f"{str(path)!r} fits no encoder of {size}; give torchvision's ResNet-18"
+                + (" or ResNet-50" if size == "paper" else "")
+            )
+    return model
+
+
+def read_resnet(path: Path) -> dict[str, Tensor]:
+    """Returns a ResNet's convolutions up to layer3 with BatchNorm folded in; layer4 and the classifier are left out."""
+    _, state = read_tensors(path)
+    if "conv1.weight" not in state:
+        raise CheckpointError(f"{str(path)!r} holds no conv1.weight; give a ResNet with torchvision's names")
+    folded = fold_batch_norm(state)
+    return {name: v.float() for name, v in folded.items() if name.startswith(("conv1", "layer1", "layer2", "layer3"))}

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo, read_annotation
+from mnemask.errors import InputError, MaskError
+
+LABELS = np.kron(np.array([[0, 1], [2, 255]]), np.ones((5, 8), int)).astype(np.uint8)
+
+
+def save(path, labels, palette=True):
+    image = Image.fromarray(labels)
+    if palette:
+        image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *[9] * 759])
+    image.save(path)
+    return path
+
+
+def video(masks, single_object=False):
+    return AnnotatedVideo("clip", tuple(Path(f"{i}.jpg") for i in range(5)), masks, single_object)
+
+
+def photograph(mask, **options):
+    return AnnotatedImage("photo", Path("photo.jpg"), mask, **options)
+
+
+def test_labels_of_a_frame_are_ids_with_void_or_one_object(tmp_path):
+    masks = {1: save(tmp_path / "1.png", LABELS), 3: save(tmp_path / "3.png", LABELS, palette=False)}
+    for index in masks:
+        np.testing.assert_array_equal(video(masks).read_labels(index), LABELS)
+        np.testing.assert_array_equal(video(masks, single_object=True).read_labels(index), LABELS > 0)
+    assert video(masks).first_annotated == 1
+    assert video(masks, single_object=True).read_labels(1).dtype == np.uint8
+
+
+def test_a_frame_without_mask_is_refused_with_those_that_have_one(tmp_path):
+    with pytest.raises(InputError, match=r"frame 2 of clip has no mask; 1 of its 5 frames have one, first frame 3"):
+        video({3: tmp_path / "3.png"}).read_labels(2)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "P"])
+def test_the_object_of_a_photograph_is_where_its_mask_is_bright(tmp_path, mode):
+    white = np.zeros((6, 8), np.uint8)
+    white[2:4, 3:7] = 255
+    Image.fromarray(white).convert(mode).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(photograph(tmp_path / "mask.png").read_mask(), white > 0)
+
+
+def test_soft_edges_of_a_photographs_mask_are_cut_in_the_middle(tmp_path):
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(photograph(save(tmp_path / "mask.png", ramp, False)).read_mask(), ramp > 127)
+
+
+def test_a_mask_of_small_values_is_told_how_to_be_read_and_an_empty_one_is_empty(tmp_path):
+    ones = save(tmp_path / "ones.png", (LABELS == 1).astype(np.uint8), palette=False)
+    with pytest.raises(MaskError, match=r"ones\.png is nowhere brighter than 1 of 255; .* lower object_above"):
+        photograph(ones).read_mask()
+    np.testing.assert_array_equal(photograph(ones, object_above=0).read_mask(), LABELS == 1)
+    assert not photograph(save(tmp_path / "empty.png", np.zeros_like(LABELS), False)).read_mask().any()
+
+
+def test_palette_and_greyscale_masks_give_the_stored_labels(tmp_path):
+    for palette in (True, False):
+        found = read_annotation(save(tmp_path / f"{palette}.png", LABELS, palette))
+        np.testing.assert_array_equal(found, LABELS)
+        assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_grey_saved_as_colour_is_still_a_mask(tmp_path, mode):
+    Image.fromarray(LABELS).convert(mode).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "mask.png"), LABELS)
+
+
+def test_two_valued_and_16_bit_masks_are_read(tmp_path):
+    Image.fromarray(LABELS > 0).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "bits.png"), LABELS > 0)
+    Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_annotation(tmp_path / "deep.png"), LABELS)
+
+
+def test_colours_are_refused_because_they_name_no_object(tmp_path):
+    image = Image.open(save(tmp_path / "mask.png", LABELS)).convert("RGB")
+    image.save(tmp_path / "mask.png")
+    with pytest.raises(MaskError, match=r"mask\.png is an image of mode RGB"):
+        read_annotation(tmp_path / "mask.png")
+
+
+def test_files_that_are_no_masks_are_refused_by_name(tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
+    whole = save(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 255, (90, 90), np.uint8)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.png").touch()
+    for name in ("text.png", "cut.png", "empty.png"):
+        with pytest.raises(MaskError, match=rf"{name} cannot be read as a mask"):
+            read_annotation(tmp_path / name)
+    with pytest.raises(MaskError, match=r"no mask .*absent\.png"):
+        read_annotation(tmp_path / "absent.png")
+    with pytest.raises(MaskError, match="cannot be read"):
+        read_annotation(tmp_path)

@@ -1,0 +1,215 @@
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.datasets.video_sets import VIDEO_SETS, open_bl30k, open_video_folders
+from mnemask.datasets.youtube_vos import open_youtube_vos
+from mnemask.errors import InputError
+
+DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
+LABELS = np.array([[0, 1, 1], [2, 2, 255]], np.uint8)
+
+
+def draw(frames, masks, stems, masked=None, suffix=".jpg"):
+    for folder, names, ending in ((frames, stems, suffix), (masks, stems if masked is None else masked, ".png")):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            Image.fromarray(LABELS).save(folder / f"{name}{ending}")
+
+
+def draw_davis(root):
+    for name in ("bear", "dogs", "only-2017"):
+        draw(root / "JPEGImages/480p" / name, root / "Annotations/480p" / name, ["00000", "00001", "00002"])
+    for year, subset, names in ((2016, "train", "bear"), (2016, "val", "dogs"), (2017, "train", "bear\nonly-2017")):
+        (root / f"ImageSets/{year}").mkdir(parents=True, exist_ok=True)
+        (root / f"ImageSets/{year}/{subset}.txt").write_text(names)
+    (root / "ImageSets/2017/val.txt").write_text("dogs")
+
+
+STEMS = [f"{number:05d}" for number in range(0, 30, 5)]
+VIDEOS = {
+    "train": {"003234408d": {"1": STEMS, "2": STEMS[2:]}, "0043f083b5": {"1": STEMS[:4]}},
+    "valid": {"00f88c4f0a": {"1": STEMS, "3": STEMS[3:]}},
+}
+
+
+def draw_youtube_vos(root):
+    for subset, videos in VIDEOS.items():
+        for name, objects in videos.items():
+            shown = sorted(set().union(*objects.values()))
+            masked = shown if subset == "train" else sorted({stems[0] for stems in objects.values()})
+            draw(root / subset / "JPEGImages" / name, root / subset / "Annotations" / name, shown, masked)
+        write_meta(root / subset / "meta.json", videos)
+
+
+def write_meta(path, videos):
+    meta = {
+        name: {"objects": {key: {"category": "frog", "frames": stems} for key, stems in objects.items()}}
+        for name, objects in videos.items()
+    }
+    path.write_text(json.dumps({"videos": meta}))
+
+
+def draw_bl30k(root):
+    for name in ("0001", "0002"):
+        draw(root / "BL30K/JPEGImages" / name, root / "BL30K/Annotations" / name, [f"{i:05d}" for i in range(4)])
+
+
+DRAW = {"DAVIS": draw_davis, "YouTube": draw_youtube_vos, "BL30K": draw_bl30k}
+NAMES = {
+    "DAVIS-2016-train": ["bear"],
+    "DAVIS-2016-val": ["dogs"],
+    "DAVIS-2017-train": ["bear", "only-2017"],
+    "DAVIS-2017-val": ["dogs"],
+    "YouTube-VOS-train": ["003234408d", "0043f083b5"],
+    "YouTube-VOS-valid": ["00f88c4f0a"],
+    "BL30K": ["0001", "0002"],
+}
+
+
+@pytest.mark.parametrize("name", VIDEO_SETS)
+def test_a_whole_set_opens_with_all_its_videos(tmp_path, name):
+    DRAW[name.split("-")[0]](tmp_path)
+    videos = VIDEO_SETS[name].open(tmp_path)
+    assert [video.name for video in videos] == NAMES[name]
+    single_object = name.startswith("DAVIS-2016")
+    for video in videos:
+        assert video.single_object == single_object
+        assert all(video.masks[index].stem == video.frames[index].stem for index in video.masks)
+        assert all(path.is_file() for path in [*video.frames, *video.masks.values()])
+        labels = video.read_labels(video.first_annotated)
+        np.testing.assert_array_equal(labels, LABELS > 0 if single_object else LABELS)
+
+
+@pytest.mark.parametrize("name", VIDEO_SETS)
+def test_a_missing_set_is_told_where_it_was_looked_for_and_is_published(tmp_path, name):
+    with pytest.raises(InputError, match=rf"no .*{re.escape(str(tmp_path))}.*{re.escape(VIDEO_SETS[name].published)}"):
+        VIDEO_SETS[name].open(tmp_path)
+
+
+@pytest.mark.parametrize("name", VIDEO_SETS)
+def test_half_a_download_names_the_first_missing_file_and_counts(tmp_path, name):
+    DRAW[name.split("-")[0]](tmp_path)
+    video = VIDEO_SETS[name].open(tmp_path)[0]
+    mask = video.masks[video.first_annotated]
+    mask.unlink()
+    with pytest.raises(
+        InputError, match=rf"{video.name} is incomplete: 1 of \d+ is missing, first {re.escape(str(mask))}"
+    ):
+        VIDEO_SETS[name].open(tmp_path)
+    for frame in video.frames:
+        frame.unlink()
+    with pytest.raises(
+        InputError, match=rf"{video.name} has no \.jpg files in .*{re.escape(VIDEO_SETS[name].published)}"
+    ):
+        VIDEO_SETS[name].open(tmp_path)
+
+
+def test_youtube_vos_has_masks_in_validation_only_where_an_object_appears(tmp_path):
+    draw_youtube_vos(tmp_path)
+    (video,) = open_youtube_vos(tmp_path, "valid")
+    assert len(video.frames) == 6
+    assert list(video.masks) == [0, 3]
+    late = tmp_path / "valid/Annotations/00f88c4f0a/00015.png"
+    late.unlink()
+    with pytest.raises(InputError, match=rf"1 of 8 is missing, first {re.escape(str(late))}; .*youtube-vos"):
+        open_youtube_vos(tmp_path, "valid")
+
+
+def test_every_frame_between_two_masked_ones_of_youtube_vos_can_be_had(tmp_path):
+    draw_youtube_vos(tmp_path)
+    for name in VIDEOS["train"]:
+        draw(tmp_path / "train_all_frames/JPEGImages" / name, tmp_path / "unused", [f"{i:05d}" for i in range(26)])
+    first, _ = open_youtube_vos(str(tmp_path), all_frames=True)
+    assert len(first.frames) == 26
+    assert list(first.masks) == [0, 5, 10, 15, 20, 25]
+    assert first.frames[25].parts[-4:] == ("train_all_frames", "JPEGImages", "003234408d", "00025.jpg")
+
+
+def test_a_frame_or_a_video_that_meta_json_promises_must_be_there(tmp_path):
+    draw_youtube_vos(tmp_path)
+    frame, mask = (tmp_path / f"train/{kind}/0043f083b5/00010" for kind in ("JPEGImages", "Annotations"))
+    frame.with_suffix(".jpg").unlink()
+    mask.with_suffix(".png").unlink()
+    with pytest.raises(InputError, match=r"0043f083b5 is incomplete: 2 of 8 are missing, first .*00010\.jpg"):
+        open_youtube_vos(tmp_path)
+    shutil.rmtree(mask.parent)
+    with pytest.raises(InputError, match=r"train is incomplete: 1 of 2 is missing, first .*Annotations.0043f083b5; "):
+        open_youtube_vos(tmp_path)
+
+
+def test_a_meta_json_of_something_else_is_refused(tmp_path):
+    draw_youtube_vos(tmp_path)
+    meta = tmp_path / "train/meta.json"
+    for text, reason in (("{", "JSONDecodeError"), ("[]", "TypeError"), ('{"videos": {"a": {}}}', "KeyError")):
+        meta.write_text(text)
+        with pytest.raises(InputError, match=rf"meta\.json does not list the videos of YouTube-VOS \({reason}"):
+            open_youtube_vos(tmp_path)
+    write_meta(meta, {})
+    with pytest.raises(InputError, match=r"meta\.json lists no video"):
+        open_youtube_vos(tmp_path)
+    meta.unlink()
+    with pytest.raises(InputError, match=r"no .*meta\.json.*a resized copy needs that of the original"):
+        open_youtube_vos(tmp_path)
+
+
+def test_bl30k_may_be_given_by_its_own_folder_and_lacks_no_video_on_either_side(tmp_path):
+    draw_bl30k(tmp_path)
+    assert open_bl30k(tmp_path / "BL30K") == open_bl30k(tmp_path)
+    shutil.rmtree(tmp_path / "BL30K/Annotations/0002")
+    with pytest.raises(InputError, match=r"BL30K is incomplete: 1 of 4 is missing, first .*Annotations.0002; .*MiVOS"):
+        open_bl30k(tmp_path)
+
+
+def test_videos_that_are_numbered_alike_share_what_is_known_of_their_names(tmp_path):
+    draw_bl30k(tmp_path)
+    first, second = pickle.loads(pickle.dumps(open_bl30k(tmp_path)))
+    assert first.frames.names is second.frames.names
+    assert first.masks.names is second.masks.names
+    assert [path.name for path in first.frames[1:3]] == ["00001.jpg", "00002.jpg"]
+    assert first.frames[-1] == tmp_path / "BL30K/JPEGImages/0001/00003.jpg"
+
+
+def test_frames_of_ones_own_follow_in_natural_order_and_masks_may_be_sparse(tmp_path):
+    for name in ("clip2", "clip10"):
+        draw(tmp_path / name / "frames", tmp_path / name / "masks", ["f8", "f9", "f10", "f11"], ["f9", "f11"], ".webp")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "README.md").touch()
+    videos = open_video_folders(tmp_path, single_object=True)
+    assert [video.name for video in videos] == ["clip2", "clip10"]
+    assert [path.name for path in videos[0].frames] == ["f8.webp", "f9.webp", "f10.webp", "f11.webp"]
+    assert {index: path.name for index, path in videos[0].masks.items()} == {1: "f9.png", 3: "f11.png"}
+    assert videos[0].single_object
+    (alone,) = open_video_folders(str(tmp_path / "clip10"))
+    assert alone.frames == videos[1].frames
+    assert not alone.single_object
+
+
+def test_folders_that_hold_no_video_are_told_what_was_expected(tmp_path):
+    with pytest.raises(InputError, match=r"no video in .*; expected .*frames with .*masks, or NAME.frames"):
+        open_video_folders(tmp_path)
+    draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "2"], [])
+    with pytest.raises(InputError, match=r"clip has no \.png files in .*clip.masks; copy it again"):
+        open_video_folders(tmp_path)
+    draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "2"], ["2", "3"])
+    with pytest.raises(InputError, match=r"clip is incomplete: 1 of 5 is missing, first .*frames.3\.jpg"):
+        open_video_folders(tmp_path)
+    draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "3"], ["2"], ".png")
+    with pytest.raises(InputError, match=r"clip has two frames called 1 in .*frames; keep one"):
+        open_video_folders(tmp_path)
+
+
+@pytest.mark.shared
+def test_the_real_davis_and_real_clips_open(shared_data):
+    videos = VIDEO_SETS["DAVIS-2016-val"].open(shared_data / "davis2016-dev")
+    assert len(videos) == 8
+    for video in videos:
+        assert list(video.masks) == list(range(len(video.frames)))
+        assert set(np.unique(video.read_labels(len(video.frames) // 2))) == {0, 1}
+    assert len(open_video_folders(shared_data / "video")) == 28

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.evaluation.run import evaluate, track_sequence
+from mnemask.tracker import Tracker
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """Returns a clip of 6 frames, in which object 1 moves beside void, with masks of some frames."""
+
+    def draw(masked, single_object=False):
+        rng = np.random.default_rng(0)
+        frames, masks = [], {}
+        for index in range(6):
+            labels = np.zeros((48, 64), np.uint8)
+            labels[10:30, 5 + 3 * index : 25 + 3 * index] = 1
+            labels[40:, 50:] = 255
+            picture = np.where(labels[..., None] == 1, (200, 40, 40), rng.integers(60, 90, (48, 64, 3)))
+            frames.append(tmp_path / f"{index}.jpg")
+            Image.fromarray(picture.astype(np.uint8)).save(frames[-1])
+            if index in masked:
+                masks[index] = tmp_path / f"{index}.png"
+                Image.fromarray(labels).save(masks[index])
+        return AnnotatedVideo("clip", tuple(frames), masks, single_object)
+
+    return draw
+
+
+def test_only_the_first_annotation_is_given_to_the_tracker_and_void_is_no_object(tiny_model, draw):
+    video = draw(masked=(1, 3, 4))
+    (video.masks[3]).write_bytes(b"never read")
+    answers = list(track_sequence(Tracker(tiny_model), video))
+    assert [masks.object_ids for masks in answers] == [(), (1,), (1,), (1,), (1,), (1,)]
+    assert [masks.index for masks in answers] == list(range(6))
+
+
+def test_frames_without_masks_are_tracked_and_not_scored(tiny_model, draw):
+    told = []
+    outcome = evaluate(lambda: Tracker(tiny_model), [draw(masked=(0, 2, 5))], lambda name, report: told.append(name))
+    assert outcome.num_frames == 6
+    assert [len(score.region_frames) for score in outcome.report.objects] == [1]
+    assert told == ["clip"]
+    assert 0 <= outcome.report.j_and_f <= 1
+    assert outcome.most_tokens > 0
+
+
+def test_a_video_of_one_object_is_scored_as_davis_2016_is(tiny_model, draw):
+    outcome = evaluate(lambda: Tracker(tiny_model), [draw(masked=range(6), single_object=True)])
+    assert outcome.report.protocol == "davis2016"
+    assert [len(score.region_frames) for score in outcome.report.objects] == [4]
