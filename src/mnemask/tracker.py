@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mnemask.errors import CheckpointError, FrameError, InputError, MaskError, MnemaskError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy
+from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
 from mnemask.memory.read import Metric
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model import geometry
@@ -185,7 +185,7 @@ class Tracker:
     def _facts(self) -> dict[str, Any]:
         return {
             "model": fingerprint(self.model),
-            "policy": {"name": type(self.policy).__name__, **asdict(self.policy)},
+            "policy": saved_policy(self.policy),
             "budget": asdict(self.memory.budget),
             "top_k": self.memory.top_k,
             "metric": self.memory.metric,

@@ -120,7 +120,7 @@ def train(
         training = launch(
             chosen,
             lambda: open_sources(chosen, folders),
-            lambda: start_from_network(size, weights) if weights else start_from_imagenet(size, imagenet or []),
+            lambda: start_from_network(weights, size) if weights else start_from_imagenet(size, imagenet or []),
             out,
             hardware=Hardware(accelerator, devices, nodes, precision.value),
             sitting=Sitting(workers, parts, minutes, validate_every),
@@ -158,7 +158,6 @@ def finetune(
     Hold some videos back and give them to `--validate`: fine-tuning on few frames can harm other ones.
     """
     need_training()
-    from mnemask.model.checkpoints import SIZES, packaged_weights, read_checkpoint
     from mnemask.training import recipes
     from mnemask.training.data import open_own_videos
     from mnemask.training.launch import Hardware, Validation, launch
@@ -166,13 +165,11 @@ def finetune(
     from mnemask.training.trainer import Sitting
 
     chosen = replace(recipes.finetune(steps), batch=batch, learning_rate=learning_rate)
-    config, _ = read_checkpoint(packaged_weights(weights) or Path(weights))
-    size = next((name for name, known in SIZES.items() if known == config), "compact")
     with training_bar(steps) as show:
         training = launch(
             chosen,
             lambda: open_own_videos(videos),
-            lambda: start_from_network(size, weights),
+            lambda: start_from_network(weights),
             out,
             hardware=Hardware(accelerator, devices),
             sitting=Sitting(workers, parts, minutes, validate_every),

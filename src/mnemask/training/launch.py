@@ -1,5 +1,6 @@
 """A run as the command line starts it: on the devices asked for, scored while it trains, stopped without loss."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -59,6 +60,7 @@ class Hardware:
             strategy=strategy,
             precision=PRECISIONS[precision],  # type: ignore[arg-type]
         )
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
         fabric.launch()
         return fabric
 

@@ -16,22 +16,20 @@ from mnemask.model.stcn import STCN
 KEY_GAIN = 5.0
 
 
-def start_from_network(size: str, weights: str | Path) -> STCN:
+def start_from_network(weights: str | Path, size: str | None = None) -> STCN:
     """Returns a trained network to train further.
 
     Args:
-        size: "compact" or "paper".
         weights: "compact", or a file of mnemask's or STCN's (stage-0 files too: `mnemask.training.surgery`).
+        size: "compact" or "paper", where it must be that one.
 
     Raises:
         CheckpointError: the weights are damaged, foreign, or of another size.
     """
     config, state = read_checkpoint(packaged_weights(str(weights)) or Path(weights))
-    model = STCN(SIZES[size])
-    if config != model.config:
-        raise CheckpointError(
-            f"weights {str(weights)!r} are of {config}, but {size} is {model.config}; choose its size"
-        )
+    if size is not None and config != SIZES[size]:
+        raise CheckpointError(f"weights {str(weights)!r} are of {config}, but {size} is {SIZES[size]}; choose its size")
+    model = STCN(config)
     check_state(model, state, str(weights))
     model.load_state_dict({name: value.float() for name, value in state.items()})
     return model

@@ -4,23 +4,25 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Real
+from jaxtyping import Int64, Real
 from torch import Tensor
 
 from mnemask.errors import BudgetError
 from mnemask.memory.tokens import Tokens
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Policy(ABC):
     """Decides what is kept: a pure function of what is remembered and what is new; no state, only hyper-parameters.
 
     A subclass is a frozen dataclass with an `update`. Contract, tested for every policy: the result never exceeds the
     budget, every pinned token is in it unchanged, the inputs stay as they are, the same inputs give the same result.
+    A policy inside another one (`Wrapper`) may see parts of frames, and a budget smaller than `new`, down to nothing.
 
     Attributes:
         write_every: frames from one write to the next.
-        pin: whether tokens of annotated frames are marked as never to be evicted.
+        pin: whether the tracker marks tokens of annotated frames as never to be evicted. Without marks there are no
+            pinned tokens, and the policy treats the first frame like any other.
         default_frames: the budget where the user gives none, in frames; None for no limit.
     """
 
@@ -34,7 +36,7 @@ class Policy(ABC):
 
         Args:
             memory: what is remembered, oldest write first; may be empty.
-            new: the tokens of the frame that is written now.
+            new: the tokens of the frame that is written now; at least one.
             budget: how many tokens may be kept.
 
         Raises:
@@ -64,7 +66,18 @@ def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
     order = torch.argsort(score[evictable], stable=True)
     kept = torch.ones(len(tokens), dtype=torch.bool, device=score.device)
     kept[evictable[order[:excess]]] = False
-    return tokens[kept]
+    return tokens[torch.nonzero(kept)[:, 0]]
+
+
+def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
+    """Returns how many tokens there is room for besides the pinned ones; raises BudgetError if these do not fit."""
+    needed = int(memory.pinned.sum()) + int(new.pinned.sum())
+    if needed > budget:
+        raise BudgetError(
+            f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}; "
+            "give a larger budget, or a policy that may forget them (thesis)"
+        )
+    return budget - needed
 
 
 def admit(memory: Tokens, new: Tokens, budget: int) -> Tokens:
@@ -75,11 +88,19 @@ def admit(memory: Tokens, new: Tokens, budget: int) -> Tokens:
     Raises:
         BudgetError: if the pinned tokens of both do not fit.
     """
-    pinned = int(memory.pinned.sum())
-    needed = pinned + int(new.pinned.sum())
-    if needed > budget:
-        raise BudgetError(
-            f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}; "
-            "give a larger budget, or a policy that may forget them (thesis)"
-        )
-    return keep_best(new, new.share.sum(0), budget - pinned)
+    return keep_best(new, new.share.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
+
+
+def make_room(memory: Tokens, score: Real[Tensor, " N"], new: Tokens, budget: int) -> Tokens:
+    """Returns the best-scored of memory, and new; just as many tokens go as new needs.
+
+    Raises:
+        BudgetError: if the pinned tokens of both do not fit.
+    """
+    new = admit(memory, new, budget)
+    return keep_best(memory, score, budget - len(new)) + new
+
+
+def ages(memory: Tokens, new: Tokens) -> Int64[Tensor, " N"]:
+    """Returns how many frames were processed since each token of memory was written, at least 1."""
+    return (new.born[0] - memory.born).clamp_min(1)

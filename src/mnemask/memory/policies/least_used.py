@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mnemask.memory.policies.base import Policy, admit, keep_best
+from mnemask.memory.policies.base import Policy, ages, make_room
 from mnemask.memory.tokens import Tokens
 
 
@@ -18,6 +18,4 @@ class LeastUsed(Policy):
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most used of memory, and new."""
-        age = (new.born[0] - memory.born).clamp_min(1)
-        new = admit(memory, new, budget)
-        return keep_best(memory, memory.hits / age, budget - len(new)) + new
+        return make_room(memory, memory.hits / ages(memory, new), new, budget)

@@ -1,0 +1,78 @@
+"""Old frames consolidated into a few prototypes (XMem, Cheng and Schwing 2022)."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mnemask.errors import InputError
+from mnemask.memory.policies.base import Policy, admit, ages
+from mnemask.memory.read import AFFINITY_BYTES, read_dense
+from mnemask.memory.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Prototypes(Policy):
+    """Keeps whole frames until the memory is full, then draws prototypes from the old ones and forgets the rest.
+
+    Cheng and Schwing, "XMem: Long-Term Video Object Segmentation with an Atkinson-Shiffrin Memory Model", ECCV 2022.
+    As there: the annotated frame and the most recent ones stay whole; of the others, the candidates, the tokens used
+    most (softmax mass / age) become prototypes; each keeps its key and takes for value what it reads from all
+    candidates (potentiation; each object from those that cover it); the least used prototypes make room for new ones.
+    Different here: sizes are shares of the budget and not counts (XMem: 5 to 10 frames, 10,000 prototypes, 128 of them
+    from 8,100 candidates), the room of missing prototypes serves whole frames, use counts on from before the
+    consolidation, and tokens that late objects cannot read may be evicted too. A frame is whole while more than half
+    of its cells are there; unpinned tokens of others are prototypes. Pinned and new tokens come before the shares.
+
+    Args:
+        recent: share of the budget for whole frames once the memory was full, annotated and new ones included.
+        long_term: share for prototypes at most; with `recent` it makes 1 or less, else InputError.
+        prototypes: how many of the candidates become prototypes.
+    """
+
+    default_frames: float | None = 8.0
+    recent: float = 0.5
+    long_term: float = 0.38
+    prototypes: float = 1 / 64
+
+    def __post_init__(self) -> None:
+        if min(self.recent, self.long_term, self.prototypes) < 0 or self.recent + self.long_term > 1:
+            raise InputError(f"{self} has a negative share, or recent and long_term above 1 together; give less")
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns both where they fit; else the annotated and recent frames, new, and prototypes of the others."""
+        if len(memory) + len(new) <= budget:
+            return memory + new
+        added = admit(memory, new, budget)
+        free, first = ~memory.pinned, int(memory.pinned.sum()) + len(added)
+        _, frame, size = torch.unique(memory.born, return_inverse=True, return_counts=True)
+        size_free = torch.bincount(frame[free], minlength=len(size))
+        whole = 2 * size > len(new)
+        newest = (size_free * whole).flip(0).cumsum(0).flip(0)  # tokens of each whole frame and of all after it
+        recent = whole & (newest <= int(self.recent * budget) - first)
+        candidate = free & (whole & ~recent)[frame]
+
+        room = min(int(self.long_term * budget), budget - first)
+        use = memory.mass / ages(memory, new)
+        chosen = most_used(use, candidate, min(room, int(self.prototypes * int(candidate.sum()) + 1)))
+        older = most_used(use, free & ~whole[frame], room - int(chosen.sum()))
+        kept = memory.pinned | recent[frame] | chosen | older
+        return potentiated(memory, chosen, candidate)[kept] + added
+
+
+def most_used(use: Float[Tensor, " N"], among: Bool[Tensor, " N"], count: int) -> Bool[Tensor, " N"]:
+    """Returns which of `among` are used most; of equals, the newer."""
+    order = torch.argsort(use.masked_fill(~among, -torch.inf), stable=True)
+    return torch.zeros_like(among).index_fill(0, order[max(0, len(order) - count) :], True) & among
+
+
+def potentiated(memory: Tokens, chosen: Bool[Tensor, " N"], candidate: Bool[Tensor, " N"]) -> Tokens:
+    """Returns memory in which the chosen have the values that they read from the candidates."""
+    value = memory.value.clone()
+    chunk = max(1, AFFINITY_BYTES // (4 * len(memory) + 1))
+    for row, covers in enumerate(memory.covers):
+        source = candidate & covers
+        for places in torch.nonzero(chosen & covers)[:, 0].split(chunk):
+            value[row, places] = read_dense(memory.key[places], memory.key[source], memory.value[row, source])
+    return replace(memory, value=value)

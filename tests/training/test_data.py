@@ -1,0 +1,111 @@
+"""Training sets by name, and one's own frames."""
+
+import numpy as np
+import pytest
+from drawn_data import draw_photographs, draw_video
+from PIL import Image
+
+from mnemask.datasets.clips import ClipShape
+from mnemask.errors import InputError
+from mnemask.training.data import open_own_videos, open_sources, own_videos, parse_data
+from mnemask.training.recipes import RECIPES, finetune, main, static
+
+
+def draw_own_video(folder, values, count=4):
+    """A square that moves; masks hold `values`."""
+    for name in ("frames", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for t in range(count):
+        mask = np.zeros((64, 96), np.uint8)
+        mask[10:40, 10 + 4 * t : 40 + 4 * t] = values[0]
+        if len(values) > 1:
+            mask[42:60, 60:90] = values[1]
+        frame = np.repeat((mask > 0)[..., None] * np.uint8(150) + np.uint8(40), 3, axis=2)
+        Image.fromarray(frame).save(folder / "frames" / f"{t:03}.jpg")
+        Image.fromarray(mask).save(folder / "masks" / f"{t:03}.png")
+
+
+def test_sets_are_named_with_their_folders_whatever_the_capitals():
+    assert {name: str(path) for name, path in parse_data(["duts-tr=/a", "Frames=/b=c"]).items()} == {
+        "DUTS-TR": "/a",
+        "frames": "/b=c",
+    }
+
+
+@pytest.mark.parametrize("text", ["duts-tr", "duts-tr=", "=x", "nothing=x", "DAVIS-2017-val=x"])
+def test_what_is_no_training_set_is_refused_with_the_names_that_are(text):
+    with pytest.raises(InputError, match=r"names no training set; give NAME=FOLDER, NAME one of .*YouTube-VOS-train"):
+        parse_data([text])
+
+
+def test_a_set_given_twice_is_refused():
+    with pytest.raises(InputError, match="names ECSSD twice"):
+        parse_data(["ecssd=a", "ECSSD=b"])
+
+
+def test_a_recipe_without_data_says_what_it_is_meant_for():
+    with pytest.raises(
+        InputError, match="give --data NAME=FOLDER, it is meant for BIG, HRSOD, DUTS-TR, FSS-1000, ECSSD"
+    ):
+        open_sources(static(10), {})
+
+
+def test_sets_are_drawn_from_by_size_and_repetition(tmp_path):
+    draw_photographs(tmp_path)
+    draw_video(tmp_path)
+    draw_own_video(tmp_path / "own", [1])
+    mixture = open_sources(finetune(10), {"composites": tmp_path, "frames": tmp_path / "own"})
+    sizes = [len(source) for source in mixture.sources]
+    assert mixture.shares == pytest.approx(np.array(sizes) / sum(sizes))
+    clip = mixture.draw(np.random.default_rng(0), ClipShape(64))
+    assert clip.frames.shape == (3, 64, 64, 3)
+
+
+def test_black_and_white_masks_are_one_object_and_numbered_ones_several(tmp_path):
+    draw_own_video(tmp_path / "white", [255])
+    draw_own_video(tmp_path / "ids", [1, 2])
+    ids, white = own_videos(tmp_path)
+    assert (ids.name, ids.single_object) == ("ids", False)
+    assert (white.name, white.single_object) == ("white", True)
+
+
+def test_own_videos_give_clips_even_where_one_frame_has_a_mask(tmp_path):
+    draw_own_video(tmp_path / "one", [255])
+    for mask in sorted((tmp_path / "one" / "masks").iterdir())[1:]:
+        mask.unlink()
+    clips = open_own_videos(tmp_path)
+    assert len(clips.sources) == 1
+    clip = clips.draw(np.random.default_rng(0), ClipShape(64))
+    assert set(np.unique(clip.labels)) == {0, 1}
+    draw_own_video(tmp_path / "many", [1, 2])
+    assert len(open_own_videos(tmp_path).sources) == 2
+
+
+def test_the_stages_are_those_of_the_thesis():
+    stage1, stage2 = static(), main()
+    assert (stage1.steps, stage1.batch, stage1.max_objects) == (300_000, 16, 1)
+    assert (stage2.steps, stage2.batch, stage2.max_objects) == (150_000, 8, 2)
+    for stage in (stage1, stage2):
+        assert (stage.optimizer, stage.learning_rate, stage.weight_decay, stage.betas) == (
+            "adam",
+            1e-5,
+            1e-7,
+            (0.9, 0.999),
+        )
+        assert (stage.bootstrap.start, stage.bootstrap.end, stage.bootstrap.hardest) == (20_000, 70_000, 0.15)
+        half = stage.steps // 2
+        assert [stage.schedule.rate(step, stage.steps) for step in (0, half - 1, half)] == [1.0, 1.0, 0.1]
+        assert stage.shape(0, 1).size == 384
+    gaps = [stage2.shape(int(stage2.steps * share), 1).max_gap for share in (0, 0.1, 0.2, 0.3, 0.4, 0.89, 0.9)]
+    assert gaps == [5, 10, 15, 20, 25, 25, 5]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_of_few_steps_is_the_same_run_in_short(name):
+    whole, short = RECIPES[name](), RECIPES[name](50)
+    for share in (0.0, 0.2, 0.5, 0.99):
+        one, other = whole.shape(int(whole.steps * share), 1), short.shape(int(50 * share), 1)
+        assert one == other
+        assert whole.bootstrap.fraction(int(whole.steps * share)) == pytest.approx(
+            short.bootstrap.fraction(int(50 * share)), abs=0.05
+        )

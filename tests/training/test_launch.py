@@ -1,0 +1,71 @@
+"""Runs as users start them: interrupted, taken up again, scored on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from test_data import draw_own_video
+from training_run import TINY, Squares, recipe
+
+import mnemask as mm
+from mnemask.errors import InputError, OutputError
+from mnemask.model.stcn import STCN
+from mnemask.training.launch import Hardware, Validation, launch
+
+CPU = Hardware("cpu")
+
+
+def start(out, steps=3, **options):
+    return launch(recipe(steps), Squares, lambda: STCN(TINY), out, hardware=CPU, **options)
+
+
+def test_a_run_is_not_overwritten_but_taken_up_if_asked(tmp_path):
+    start(tmp_path / "run")
+    with pytest.raises(InputError, match=r"run holds a run already; go on with it by --resume"):
+        start(tmp_path / "run")
+    assert start(tmp_path / "run", resume=True).finished
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made"):
+        start(tmp_path / "file" / "run")
+
+
+def test_scores_on_videos_are_logged(tmp_path):
+    draw_own_video(tmp_path / "videos" / "square", [1])
+    validation = Validation(tmp_path / "videos", num_frames=3)
+    assert [len(video.frames) for video in validation.videos] == [3]
+    start(tmp_path / "run", validate=validation)
+    (line,) = (tmp_path / "run" / "validation.jsonl").read_text().splitlines()
+    entry = json.loads(line)
+    assert entry["step"] == 3
+    assert 0 <= entry["validation/J"] <= 100
+
+
+def test_an_interrupted_command_saves_and_goes_on(tmp_path):
+    draw_own_video(tmp_path / "videos" / "square", [1])
+    model = STCN(TINY)
+    torch.manual_seed(0)
+    mm.save_model(model, tmp_path / "tiny.safetensors")
+    options = ["--steps=2000", "--batch=1", "--workers=0", "--accelerator=cpu", "--weights=tiny.safetensors"]
+    command = [sys.executable, "-m", "mnemask.cli", "finetune", "videos", "-o", "run", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        deadline = time.monotonic() + 200
+        while not (tmp_path / "run" / "log.jsonl").exists():
+            assert run.poll() is None, run.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        run.send_signal(signal.SIGTERM)
+        said, _ = run.communicate(timeout=100)
+    assert run.returncode == 130
+    assert "go on with the same command and --resume" in said
+    assert (tmp_path / "run" / "latest.safetensors").exists()
