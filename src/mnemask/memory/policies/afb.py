@@ -67,12 +67,12 @@ def similarity(q: Float[Tensor, "P Ck"], m: Float[Tensor, "P Ck"], metric: Liter
 def merged(memory: Tokens, new: Tokens, into: Int64[Tensor, " P"], rate: float) -> Tokens:
     """Returns memory with new tokens blended into those at these places."""
     place, row, count = torch.unique(into, return_inverse=True, return_counts=True)
-    weight = (1 - (1 - rate) ** count)[:, None]
+    weight_of_old = ((1 - rate) ** count)[:, None]
 
     def blended(old: Float[Tensor, "*K N C"], fresh: Float[Tensor, "*K P C"]) -> Float[Tensor, "*K N C"]:
         here = old[..., place, :].float()
-        mean = torch.zeros_like(here).index_add_(-2, row, fresh.float()) / count[:, None]
-        return old.index_copy(-2, place, here.lerp(mean, weight).to(old.dtype))
+        mean = torch.zeros_like(here).index_add_(-2, row, fresh.float()).div_(count[:, None])
+        return old.index_copy(-2, place, mean.lerp_(here, weight_of_old).to(old.dtype))
 
     key, value = blended(memory.key, new.key), blended(memory.value, new.value)
     return replace(memory, key=key, value=value, share=blended(memory.share[..., None], new.share[..., None])[..., 0])
