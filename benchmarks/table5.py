@@ -1,6 +1,6 @@
-"""The thesis's Table 5: does regularizing the affinity help? The same run with and without, scored alike.
+r"""The thesis's Table 5: does regularizing the affinity help? The same run with and without, scored alike.
 
-    python benchmarks/table5.py OUT --recipe main --size paper --weights stage1.safetensors \\
+    python benchmarks/table5.py OUT --recipe main --size paper --weights stage1.safetensors \
         --data YouTube-VOS-train=… --data DAVIS-2017-train=… --davis DAVIS [--steps N]
 
 Each variant trains in OUT/VARIANT (and goes on there when this is called again), then follows DAVIS with a growing

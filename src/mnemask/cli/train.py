@@ -69,8 +69,10 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Updates; schedules scale. [default: the recipe's]")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step. [default: the recipe's]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]")] = None,
+    clip_frames: Annotated[int | None, typer.Option(min=2, help="Frames in a clip. [default: the recipe's]")] = None,
     capacity: Annotated[
-        float | None, typer.Option(help="Frames that a clip's memory holds; older tokens are evicted as in tracking.")
+        float | None,
+        typer.Option(help="Frames that a clip's memory holds, fewer than --clip-frames; the rest is evicted."),
     ] = None,
     dropout: Annotated[float | None, typer.Option(help="Affinity dropout of the thesis's chapter 4.")] = None,
     reallocation: Annotated[
@@ -111,6 +113,8 @@ def train(
     chosen = RECIPES[recipe.value](steps) if steps else RECIPES[recipe.value]()
     changes: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate, "capacity": capacity, "seed": seed}
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
+    if clip_frames is not None:
+        chosen = replace(chosen, phases=tuple(replace(phase, num_frames=clip_frames) for phase in chosen.phases))
     if dropout is not None or reallocation is not None:
         chosen = replace(chosen, regularizer=parse_regularizer(dropout, reallocation))
     if weights and imagenet:
