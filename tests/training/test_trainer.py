@@ -145,10 +145,10 @@ def test_what_is_frozen_stays_and_all_else_learns(tmp_path):
 def test_the_average_follows_the_weights_slowly(tmp_path):
     training = start(tmp_path, steps=30, ema=0.9)
     training.step = 1000  # far from the start, where the average is short
-    before = {name: value.clone() for name, value in training.average.items()}
+    before = {name: value.clone() for name, value in training.average.weights.items()}
     training.recipe = recipe(steps=2000, ema=0.9)
     training.train_step(iter([training.batches[0]]))
-    for name, value in training.average.items():
+    for name, value in training.average.weights.items():
         expected = 0.9 * before[name] + 0.1 * training.trained[name].detach()
         torch.testing.assert_close(value, expected)
 

@@ -98,3 +98,11 @@ def load_run(path: Path, model: STCN, average: dict[str, Tensor], optimizer: tor
         json.loads(metadata["settings"]),
         json.loads(metadata["precision"]),
     )
+
+
+def forget_after(log: Path, step: int) -> None:
+    """Removes the lines of a log that a run taken up again at `step` will write anew."""
+    if not log.exists():
+        return
+    lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+    log.write_text("".join(f"{line}\n" for line in lines))

@@ -17,8 +17,9 @@ from mnemask.model.stcn import STCN
 from mnemask.training.board import Board
 from mnemask.training.loader import Batch, Batches, load
 from mnemask.training.losses import bootstrapped_cross_entropy, mean_iou, soft_dice
+from mnemask.training.optimizer import Average, make_optimizer
 from mnemask.training.recipes import Recipe
-from mnemask.training.run_file import Done, load_run, save_run
+from mnemask.training.run_file import Done, forget_after, load_run, save_run
 from mnemask.training.unroll import Unroll
 
 CHECKPOINT_SECONDS = 180
@@ -108,7 +109,7 @@ class Training:
             Unroll(model, regularizer=recipe.regularizer, capacity=recipe.capacity),
             make_optimizer(recipe, self.trained),
         )
-        self.average = {name: p.detach().clone() for name, p in self.trained.items()} if recipe.ema else {}
+        self.average = Average(self.trained, recipe.ema)
         self.batches = Batches(source, recipe, sitting.parts, fabric.global_rank, fabric.world_size)
         self.step, self.seconds = 0, 0.0
         self.stop_asked = False
@@ -178,13 +179,13 @@ class Training:
             group["lr"] = recipe.learning_rate * group["factor"] * recipe.schedule.rate(self.step, recipe.steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._move_average()
+        self.average.follow(self.trained, self.step)
         return total, norm, batch, probs.detach()
 
     def averaged_model(self) -> STCN:
         """Returns a copy of the network with the averaged weights, ready to track."""
         model = STCN(self.model.config)
-        model.load_state_dict(self.model.state_dict() | self.average)
+        model.load_state_dict(self.model.state_dict() | self.average.weights)
         return model.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
     def save(self) -> None:
@@ -192,7 +193,7 @@ class Training:
         if self.fabric.is_global_zero:
             precision = self.fabric.strategy.precision.state_dict()
             done = Done(self.step, self.seconds, self._settings(), precision)
-            save_run(self.out / "latest.safetensors", self.model, self.average, self.optimizer.optimizer, done)
+            save_run(self.out / "latest.safetensors", self.model, self.average.weights, self.optimizer.optimizer, done)
         self.fabric.barrier()
 
     def _loss(self, probs: Tensor, batch: Batch) -> Tensor:
@@ -202,14 +203,6 @@ class Training:
             valid = batch.valid.repeat_interleave(probs.shape[1], 0)
             loss = loss + self.recipe.dice * soft_dice(flat, truth, valid)
         return loss
-
-    @torch.no_grad()
-    def _move_average(self) -> None:
-        if self.recipe.ema is None:
-            return
-        # Early on a shorter memory: the first weights are not worth remembering.
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.trained.values()], 1 - decay)
 
     def _report(
         self, loss: Tensor, norm: Tensor | None, batch: Batch, probs: Tensor, clips_per_second: float
@@ -256,7 +249,7 @@ class Training:
 
     def _take_up(self) -> None:
         path = self.out / "latest.safetensors"
-        done = load_run(path, self.model, self.average, self.optimizer.optimizer)
+        done = load_run(path, self.model, self.average.weights, self.optimizer.optimizer)
         for name, value in self._settings().items():
             if done.settings.get(name) != value:
                 raise InputError(
@@ -269,27 +262,3 @@ class Training:
         if self.fabric.is_global_zero:
             forget_after(self.out / "log.jsonl", self.step)
             forget_after(self.out / "validation.jsonl", self.step)
-
-
-def make_optimizer(recipe: Recipe, trained: dict[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """Returns the recipe's optimizer; each group's `factor` is its part of the learning rate."""
-    rates = {"key_encoder.": recipe.key_encoder_rate, "value_encoder.resnet.": recipe.value_encoder_rate}
-    groups: dict[float, list[torch.nn.Parameter]] = {}
-    for name, parameter in trained.items():
-        factor = next((rate for prefix, rate in rates.items() if name.startswith(prefix)), 1.0)
-        groups.setdefault(factor, []).append(parameter)
-    chosen = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return chosen(
-        [{"params": groups[factor], "factor": factor} for factor in sorted(groups)],
-        lr=recipe.learning_rate,
-        betas=recipe.betas,
-        weight_decay=recipe.weight_decay,
-    )
-
-
-def forget_after(log: Path, step: int) -> None:
-    """Removes the lines of a log that a run taken up again at `step` will write anew."""
-    if not log.exists():
-        return
-    lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-    log.write_text("".join(f"{line}\n" for line in lines))
