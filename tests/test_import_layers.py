@@ -22,6 +22,7 @@ ORDER = (
     "evaluation",
     "training",
     "segment",
+    "inspection",
     "demo",
     "doctor",
     "mnemask",

@@ -87,6 +87,13 @@ def test_a_file_of_something_else_is_refused(content, tiny_model, tmp_path):
         mm.Tracker.load(tmp_path / "foreign", tiny_model)
 
 
+@pytest.mark.parametrize("facts", ["", "{", "[1]", "[" * 100_000])
+def test_garbled_facts_are_refused(facts, tiny_model, tmp_path):
+    save_file({}, tmp_path / "odd.bank", {"format": "mnemask-bank-1", "facts": facts})
+    with pytest.raises(CheckpointError, match="facts"):
+        mm.Tracker.load(tmp_path / "odd.bank", tiny_model)
+
+
 def test_a_missing_file_is_named(tiny_model, tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.bank"):
         mm.Tracker.load(tmp_path / "nowhere.bank", tiny_model)

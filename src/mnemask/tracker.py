@@ -14,7 +14,10 @@ from torch.nn import functional as F
 from mnemask.errors import CheckpointError, FrameError, InputError, MaskError, MnemaskError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
+from mnemask.memory.cells import CellGrid
+from mnemask.memory.explanation import Explanation
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
+from mnemask.memory.provenance import array
 from mnemask.memory.read import Metric
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model import geometry
@@ -80,6 +83,7 @@ class Tracker:
         self.steps = 0
         self.last_write = 0
         self.size: tuple[int, int] | None = None
+        self.last_index: int | None = None
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -104,6 +108,7 @@ class Tracker:
         frame = Frame.of(frame, self.steps)
         given = self._check(frame, {} if prompts is None else prompts)
         ids = self.objects.ids
+        self.memory.last_read = None  # before, lest two be held at a time
         with self.memory.undone_on_failure():
             try:
                 return self._follow(frame, given)
@@ -112,6 +117,7 @@ class Tracker:
                 raise
 
     def _follow(self, frame: Frame, given: dict[int, Bool[Tensor, "H W"]]) -> Masks:
+        self.memory.grid = CellGrid(frame.size, self.short_side)
         features, image = self._look(frame)
         probs = self._segment(features)
         if given:
@@ -123,8 +129,34 @@ class Tracker:
         answer = self._answer(frame, aggregated, given)
         self.last_write = self.steps if due else self.last_write
         self.steps += 1
-        self.size = frame.size
+        self.size, self.last_index = frame.size, frame.index
         return answer
+
+    def explain(self, y: int, x: int) -> Explanation:
+        """Returns the memories that a pixel of the last frame was read from, as they were when it was read.
+
+        For this the tracker holds, until the next step, which memories each cell chose, and with what weight: 20 × 12
+        bytes a cell, no frame and no mask. Where the pixel's mask was given, this is what memory would have said.
+
+        Args:
+            y: row, from 0 at the top.
+            x: column, from 0 at the left.
+
+        Raises:
+            InputError: if the pixel lies outside the frame, or nothing has been read: before the second frame, after an
+                object was removed, a step failed or the tracker was loaded.
+        """
+        read, grid, index = self.memory.last_read, self.memory.grid, self.last_index
+        if read is None or grid is None or index is None:
+            raise InputError(
+                "there is no read to explain: the last frame was the first one with objects, or an object was removed "
+                "since, or the step failed, or the tracker was loaded; step a frame first"
+            )
+        query = grid.cell_at(y, x)
+        token, weight = read.votes(query)
+        frame, cell, share = (array(part)[..., token] for part in (read.frame, read.cell, read.share))
+        ids = self.objects.ids[: len(share)]  # objects that came with this frame had no memories yet
+        return Explanation(y, x, index, ids, grid, query, frame, cell, weight, share)
 
     def remove(self, object_id: int) -> None:
         """Forgets an object completely; its id may come again as a new object.
@@ -164,6 +196,8 @@ class Tracker:
             tracker.objects = Objects(facts["object_ids"])
             tracker.steps, tracker.last_write = int(facts["steps"]), int(facts["last_write"])
             tracker.size = None if facts["size"] is None else (int(facts["size"][0]), int(facts["size"][1]))
+            if tracker.size is not None:
+                tracker.memory.grid = CellGrid(tracker.size, tracker.short_side)
             counts = facts["counts"]
             tracker.memory.restore(tokens, **{name: int(counts[name]) for name in tracker.memory.counts()})
         except MnemaskError:

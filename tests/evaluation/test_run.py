@@ -32,14 +32,16 @@ def draw(tmp_path):
 def test_only_the_first_annotation_is_given_to_the_tracker_and_void_is_no_object(tiny_model, draw):
     video = draw(masked=(1, 3, 4))
     (video.masks[3]).write_bytes(b"never read")
-    answers = list(track_sequence(Tracker(tiny_model), video))
+    answers = list(track_sequence(Tracker(tiny_model, short_side=48), video))
     assert [masks.object_ids for masks in answers] == [(), (1,), (1,), (1,), (1,), (1,)]
     assert [masks.index for masks in answers] == list(range(6))
 
 
 def test_frames_without_masks_are_tracked_and_not_scored(tiny_model, draw):
     told = []
-    outcome = evaluate(lambda: Tracker(tiny_model), [draw(masked=(0, 2, 5))], lambda name, report: told.append(name))
+    outcome = evaluate(
+        lambda: Tracker(tiny_model, short_side=48), [draw(masked=(0, 2, 5))], lambda name, report: told.append(name)
+    )
     assert outcome.num_frames == 6
     assert [len(score.region_frames) for score in outcome.report.objects] == [1]
     assert told == ["clip"]
@@ -48,6 +50,6 @@ def test_frames_without_masks_are_tracked_and_not_scored(tiny_model, draw):
 
 
 def test_a_video_of_one_object_is_scored_as_davis_2016_is(tiny_model, draw):
-    outcome = evaluate(lambda: Tracker(tiny_model), [draw(masked=range(6), single_object=True)])
+    outcome = evaluate(lambda: Tracker(tiny_model, short_side=48), [draw(masked=range(6), single_object=True)])
     assert outcome.report.protocol == "davis2016"
     assert [len(score.region_frames) for score in outcome.report.objects] == [4]

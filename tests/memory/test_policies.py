@@ -1,6 +1,5 @@
 """The contract of every policy, and what each one alone does."""
 
-import copy
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from policy_cases import cases, chooses, evicting_lowest, places, pure, updated, without_pins
 from random_tokens import random_tokens, same
 
 from mnemask.errors import BudgetError, InputError
@@ -22,29 +22,7 @@ from mnemask.memory.policies import (
 )
 
 every_policy = pytest.mark.parametrize("name", POLICIES)
-
-
-@st.composite
-def cases(draw):
-    """A memory, a new frame and a budget, as they come up in a bank: oldest write first, more or less full."""
-    num_objects, per_frame = draw(st.integers(1, 2)), draw(st.integers(1, 5))
-    num_old = draw(st.integers(0, 12))
-    born = sorted(draw(st.lists(st.integers(0, 6), min_size=num_old, max_size=num_old)))
-    hits = draw(st.lists(st.integers(0, 4), min_size=num_old, max_size=num_old))
-    pinned = draw(st.lists(st.booleans(), min_size=num_old, max_size=num_old))
-    new_pinned = draw(st.lists(st.booleans(), min_size=per_frame, max_size=per_frame) | st.just([False] * per_frame))
-    step = draw(st.integers(7, 12))
-    memory = random_tokens(born, hits, pinned, num_objects)
-    new = random_tokens([step] * per_frame, [0] * per_frame, new_pinned, num_objects, seed=1)
-    return memory, new, draw(st.integers(per_frame, num_old + per_frame + 2))
-
-
-def updated(policy, memory, new, budget):
-    """What is kept, or None where the policy says that it cannot be done."""
-    try:
-        return policy.update(memory, new, budget)
-    except BudgetError:
-        return None
+BLENDED = {"afb": ("key", "value", "share"), "prototypes": ("value",)}  # what these policies mix; all else they keep
 
 
 @every_policy
@@ -79,22 +57,15 @@ def test_a_policy_keeps_tokens_unchanged_and_in_the_order_of_writing(name, case)
     kept = updated(POLICIES[name], *case)
     if kept is not None:
         both = memory + new
-        # `cell` counts on within memory and starts again in new, so that (born, cell) names a token.
-        names = list(zip(both.born.tolist(), both.cell.tolist(), strict=True))
-        where = [names.index(pair) for pair in zip(kept.born.tolist(), kept.cell.tolist(), strict=True)]
-        assert where == sorted(set(where))
-        assert same(kept, both[torch.tensor(where, dtype=torch.int64)])
+        source = both[torch.tensor(places(kept, both), dtype=torch.int64)]
+        kept = replace(kept, **{field: getattr(source, field) for field in BLENDED.get(name, ())})
+        assert chooses(kept, both)
 
 
 @every_policy
 @given(cases())
 def test_a_policy_changes_no_input_and_repeats_itself(name, case):
-    memory, new, budget = case
-    before = copy.deepcopy((memory, new))
-    first, second = (updated(POLICIES[name], memory, new, budget) for _ in range(2))
-    assert same(memory, before[0])
-    assert same(new, before[1])
-    assert (first is None and second is None) or same(first, second)
+    assert pure(POLICIES[name], case)
 
 
 @every_policy
@@ -109,24 +80,12 @@ def test_the_default_policy_is_registered_and_an_unknown_one_is_named_with_the_c
         policy_named("newest")
 
 
-def evicted_by_hand(memory, count, now):
-    """The thesis's rule: hits / age, the lowest first, ties oldest first and then by position."""
-    order = sorted(
-        (Fraction(hits, max(now - born, 1)), born, position)
-        for position, (hits, born) in enumerate(zip(memory.hits.tolist(), memory.born.tolist(), strict=True))
-    )
-    return {position for _, _, position in order[:count]}
-
-
 @given(cases())
 def test_least_used_evicts_as_many_as_needed_by_the_rule_of_the_thesis(case):
-    memory, new = (replace(tokens, pins=torch.zeros_like(tokens.pins)) for tokens in case[:2])
-    budget = case[2]
-    kept = LeastUsed(pin=False).update(memory, new, budget)
-    count = max(0, len(memory) + len(new) - budget)
-    gone = evicted_by_hand(memory, count, int(new.born[0]))
-    survivors = torch.tensor([i for i in range(len(memory)) if i not in gone], dtype=torch.int64)
-    assert same(kept, memory[survivors] + new)
+    memory, new, budget = without_pins(case)
+    hits, born, now = memory.hits.tolist(), memory.born.tolist(), int(new.born[0])
+    by_hand = evicting_lowest(memory, new, budget, lambda i: Fraction(hits[i], max(now - born[i], 1)))
+    assert same(LeastUsed(pin=False).update(memory, new, budget), by_hand)
 
 
 def test_least_used_takes_a_token_written_in_this_step_as_one_frame_old():

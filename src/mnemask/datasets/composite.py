@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.augment import film, log_uniform
-from mnemask.datasets.dress import dress
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
+from mnemask.datasets.dress import dress
 from mnemask.datasets.layers import Layer, Scene
 from mnemask.datasets.motion import film_scene, move, pass_in_front
 from mnemask.datasets.real_clips import RealClips
-from mnemask.datasets.static import CutOut, StaticImages
+from mnemask.datasets.static import CutOut, StaticImages, read_rgb
 from mnemask.errors import InputError
 
 MAX_TRIES = 30
@@ -28,6 +28,8 @@ class CompositeRecipe:
         distractor: how often an unlabelled thing moves about in a composite; half of them look like an object.
         occluder: how often an unlabelled thing passes in front of an object after the first frame.
         leave: how often an object is out of the picture for a frame and comes back.
+        crowd: how often what moves in a composite is of the same set as the photograph behind it, so that it passes
+            before others of its kind that are not to be followed.
     """
 
     composite: float = 0.55
@@ -37,6 +39,7 @@ class CompositeRecipe:
     distractor: float = 0.25
     occluder: float = 0.12
     leave: float = 0.1
+    crowd: float = 0.25
 
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
@@ -55,7 +58,7 @@ class CompositeClips:
         InputError: a folder that the recipe needs is missing or incomplete.
     """
 
-    def __init__(self, root: Path, recipe: CompositeRecipe = CompositeRecipe()) -> None:  # noqa: B008
+    def __init__(self, root: Path, recipe: CompositeRecipe = CompositeRecipe()) -> None:
         self.recipe = recipe
         self.static = StaticImages(root / "static")
         self.video = RealClips(root / "video") if recipe.real > 0 else None
@@ -84,14 +87,17 @@ def _draw(
     """A scene, whose own objects are followed if `warped`, and what moves before it."""
     step = log_uniform(rng, min(0.006, recipe.max_step), recipe.max_step)
     masks: list[Bool[np.ndarray, "h w"]] = []
+    like = None
     if warped or rng.random() < 0.2:
         # Some composites too have an object in the scene itself, which cut-outs then pass in front of.
         image, masks = static.draw_scene(rng, clip.max_objects if warped else 1)
     else:
-        image = static.draw_image(rng)
+        photograph = static.draw(rng)
+        image = read_rgb(photograph.image)
+        like = photograph.set_name if rng.random() < recipe.crowd else None
     shape = (clip.size, clip.num_frames)
     scene = film_scene(rng, image, masks, *shape, step * (1 if warped else rng.uniform(0, 0.6)))
-    cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks))
+    cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks), like)
     layers = [
         move(rng, dress(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave)
         for n, cut_out in enumerate(cast, 1)
@@ -120,14 +126,23 @@ def _paint(
     return frames, np.stack(labels)
 
 
-def _cast(rng: np.random.Generator, static: StaticImages, max_objects: int, num_taken: int) -> list[CutOut]:
-    """The cut-outs to follow: at times several of one set, which look alike."""
+def _cast(
+    rng: np.random.Generator, static: StaticImages, max_objects: int, num_taken: int, like: str | None
+) -> list[CutOut]:
+    """The cut-outs to follow, the first of the set `like`: at times several of one set, which look alike."""
     room = max_objects - num_taken
     cast: list[CutOut] = []
     wanted = 0 if room == 0 else 1 if rng.random() < 0.4 else int(rng.integers(1, room + 1))
     while len(cast) < wanted:
-        cast.append(static.draw_cut_out(rng, cast[-1].set_name if cast and rng.random() < 0.35 else None))
+        cast.append(static.draw_cut_out(rng, _set_of(rng, cast, like)))
     return cast
+
+
+def _set_of(rng: np.random.Generator, cast: list[CutOut], like: str | None) -> str | None:
+    """The set to draw the next cut-out from, None for any."""
+    if not cast:
+        return like
+    return cast[-1].set_name if rng.random() < 0.35 else None
 
 
 def _distractor(rng: np.random.Generator, static: StaticImages, cast: list[CutOut]) -> CutOut:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.metrics import VOID, Report, SequenceScorer
-from mnemask.tracker import Tracker
+from mnemask.evaluation.protocol import frame_names, objects_in, only_first_masks
+from mnemask.metrics import Report, SequenceScorer
+from mnemask.tracker import Prompt, Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video.images import read_image
 
@@ -37,14 +38,31 @@ class Evaluation:
         return self.num_frames / self.seconds
 
 
+def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, float]]:
+    """Yields the masks of each frame and the seconds that the tracker took for them.
+
+    Args:
+        tracker: a new one.
+        given: the video, with masks of the frames in which objects appear. Each object is given to the tracker once,
+            in the first of them that shows it.
+    """
+    known: set[int] = set()
+    for index, (path, name) in enumerate(zip(given.frames, frame_names(given), strict=True)):
+        frame = Frame(read_image(path), index, name=name)
+        prompts: dict[int, Prompt] = {}
+        if index in given.masks:
+            labels = torch.from_numpy(given.read_labels(index))
+            prompts = {label: labels == label for label in objects_in(given, index) if label not in known}
+            known |= prompts.keys()
+        begin = time.perf_counter()
+        masks = tracker.step(frame, prompts or None)
+        masks.labels.cpu()  # waits for an accelerator to be done
+        yield masks, time.perf_counter() - begin
+
+
 def track_sequence(tracker: Tracker, sequence: AnnotatedVideo) -> Iterator[Masks]:
-    """Yields the masks of each frame; of the annotations, only the first is ever read."""
-    given = sequence.first_annotated
-    labels = torch.from_numpy(sequence.read_labels(given))
-    prompts = {int(label): labels == label for label in labels.unique().tolist() if label not in (0, VOID)}
-    for index, path in enumerate(sequence.frames):
-        frame = Frame(read_image(path), index, name=path.stem)
-        yield tracker.step(frame, prompts if index == given else None)
+    """Yields the masks of each frame; of the annotations, none after the first that shows an object is ever read."""
+    return (masks for masks, _ in follow(tracker, only_first_masks(sequence)))
 
 
 def evaluate(
@@ -63,15 +81,13 @@ def evaluate(
     for sequence in sequences:
         tracker = make_tracker()
         scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
-        begin = time.perf_counter()
-        for masks in track_sequence(tracker, sequence):
-            seconds += time.perf_counter() - begin
+        for masks, spent in follow(tracker, only_first_masks(sequence)):
+            seconds += spent
             num_frames += 1
             stats = tracker.memory.stats()
             most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)
             if masks.index in sequence.masks:
                 scorer.add(sequence.read_labels(masks.index), masks.labels.cpu().numpy(), masks.name)
-            begin = time.perf_counter()
         reports.append(scorer.report())
         on_sequence(sequence.name, reports[-1])
     return Evaluation(Report.merged(reports), seconds, num_frames, most_tokens, most_bytes)

@@ -1,6 +1,6 @@
 """The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -8,10 +8,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mnemask.errors import InputError
 from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
+from mnemask.memory.cells import CellGrid
+from mnemask.memory.explanation import LastRead
 from mnemask.memory.policies import Policy
+from mnemask.memory.provenance import Provenance
 from mnemask.memory.read import Metric, Reading, key_energy, read_top_k
 from mnemask.memory.tokens import Tokens, bytes_per_token
+from mnemask.memory.trace import WriteRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,21 @@ class MemoryBank:
         budget: how much may be kept.
         top_k: memories read per query.
         metric: how alike a query and a memory are.
+
+    Attributes:
+        tokens: what is remembered, None before the first write.
+        grid: how cells lie in a frame, which `provenance` and `trace` tell; the tracker says it.
+        trace: is called with a record of each write, such as a TraceFile; None, the default, makes no records.
+        last_read: what the last read chose, until the tracker's next step.
     """
 
     def __init__(self, policy: Policy, budget: Budget, top_k: int = 20, metric: Metric = "l2") -> None:
         self.policy, self.budget, self.top_k, self.metric = policy, budget, top_k, metric
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
+        self.grid: CellGrid | None = None
+        self.trace: Callable[[WriteRecord], None] | None = None
+        self.last_read: LastRead | None = None
         self._energy = torch.empty(0)
 
     def write(
@@ -89,6 +103,11 @@ class MemoryBank:
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
         self.tokens, self._energy = kept, key_energy(kept.key)
+        if self.trace is not None:
+            limit = None if capacity == UNLIMITED else capacity
+            self.trace(
+                WriteRecord.of(memory, new, kept, grid=self._known_grid(), policy=str(self.policy), capacity=limit)
+            )
 
     def capacity(self, like: Tokens) -> int:
         """Returns how many tokens with the shape of these may be held; raises BudgetError if not even one frame."""
@@ -103,12 +122,13 @@ class MemoryBank:
         once.
         """
         assert self.tokens is not None, "a memory is written before it is read"
-        tokens = self.tokens
+        tokens, self.last_read = self.tokens, None
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
         patterns, group = torch.unique(tokens.covers, dim=0, return_inverse=True)
         widest = int(patterns.sum(1).argmax())
+        readings: list[tuple[tuple[int, ...], Reading]] = []
         for number, covered in enumerate(patterns):
             rows = torch.nonzero(group == number)[:, 0].tolist()
             if not bool(covered.any()):
@@ -119,11 +139,13 @@ class MemoryBank:
             reading = read_top_k(query_key, key, energy, self.top_k, self.metric)
             if seen is not None:
                 reading = replace(reading, index=seen[reading.index])
+            readings.append((tuple(rows), reading))
             for row in rows:
                 readout[row] = reading.gather(tokens.value[row])
             if number == widest:
                 self.tokens = counted(tokens, reading, step)
         self.reads += 1
+        self.last_read = LastRead.of(tokens, readings)
         return readout
 
     @contextmanager
@@ -143,6 +165,7 @@ class MemoryBank:
 
     def remove_object(self, row: int) -> None:
         """Forgets everything about one object."""
+        self.last_read = None
         if self.tokens is not None:
             self.tokens = None if self.tokens.num_objects == 1 else self.tokens.remove_object(row)
             self._energy = torch.empty(0) if self.tokens is None else key_energy(self.tokens.key)
@@ -167,6 +190,16 @@ class MemoryBank:
         self.tokens_per_frame = tokens_per_frame
         if tokens is not None:
             self.tokens, self._energy = tokens, key_energy(tokens.key)
+
+    def provenance(self) -> Provenance:
+        """Returns which past pixels are remembered, as arrays of its own; raises InputError before the first frame."""
+        grid = self._known_grid()
+        return Provenance.empty(grid) if self.tokens is None else Provenance.of(self.tokens, grid)
+
+    def _known_grid(self) -> CellGrid:
+        if self.grid is None:
+            raise InputError("the memory has not been told how large frames are; step a frame, or set memory.grid")
+        return self.grid
 
     def stats(self) -> MemoryStats:
         """Returns numbers about the bank."""

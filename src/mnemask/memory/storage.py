@@ -57,7 +57,17 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
             f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
             "it is no memory bank, or one of another version: track the video again"
         )
-    return (_checked(tensors, path) if tensors else None), json.loads(metadata["facts"])
+    return (_checked(tensors, path) if tensors else None), _facts(metadata.get("facts", ""), path)
+
+
+def _facts(text: str, path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"memory bank {str(path)!r} has garbled facts ({error}); write it again") from error
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"memory bank {str(path)!r} has facts {text[:60]!r}, not named ones; write it again")
+    return facts
 
 
 def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:

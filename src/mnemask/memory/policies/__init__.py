@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 from mnemask.errors import CheckpointError, InputError
+from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
 from mnemask.memory.policies.fifo import Fifo
 from mnemask.memory.policies.first_and_latest import FirstAndLatest
@@ -12,7 +13,10 @@ from mnemask.memory.policies.least_used import LeastUsed
 from mnemask.memory.policies.lru import LeastRecentlyUsed
 from mnemask.memory.policies.per_object import PerObject
 from mnemask.memory.policies.pinned import Pinned
+from mnemask.memory.policies.prototypes import Prototypes
 from mnemask.memory.policies.random_eviction import RandomEviction
+from mnemask.memory.policies.readmem import DiverseMemory
+from mnemask.memory.policies.rmem import RestrictedMemory
 from mnemask.memory.policies.softmax_index import SoftmaxIndex
 from mnemask.memory.policies.with_latest import WithLatest
 
@@ -25,6 +29,10 @@ POLICIES: dict[str, Policy] = {
     "lru": LeastRecentlyUsed(),
     "random": RandomEviction(),
     "softmax-index": SoftmaxIndex(pin=False),
+    "afb": AdaptiveFeatureBank(),
+    "prototypes": Prototypes(),
+    "rmem": RestrictedMemory(),
+    "readmem": DiverseMemory(),
     "with-latest": WithLatest(LeastUsed()),
     "per-object": PerObject(LeastUsed()),
 }
@@ -47,16 +55,21 @@ def saved_policy(policy: Policy) -> dict[str, Any]:
 
 def restored_policy(saved: dict[str, Any]) -> Policy:
     """Returns the policy of a saved tracker; raises CheckpointError for one that is not registered."""
-    known = {kind.__name__: kind for kind in (Pinned, *map(type, POLICIES.values()))}
-    name, values = saved["name"], {key: value for key, value in saved.items() if key != "name"}
+    known: dict[str, type[Policy]] = {kind.__name__: kind for kind in (Pinned, *map(type, POLICIES.values()))}
+    name = saved["name"]
     if name not in known:
         raise CheckpointError(f"policy {name!r} of the memory bank is not one of {sorted(known)}; give policy=")
-    return known[name](**{key: restored_policy(value) if key == "inner" else value for key, value in values.items()})
+    values: dict[str, Any] = {key: value for key, value in saved.items() if key != "name"}
+    if "inner" in values:
+        values["inner"] = restored_policy(values["inner"])
+    return known[name](**values)
 
 
 __all__ = [
     "DEFAULT_POLICY",
     "POLICIES",
+    "AdaptiveFeatureBank",
+    "DiverseMemory",
     "Fifo",
     "FirstAndLatest",
     "KeepAll",
@@ -65,7 +78,9 @@ __all__ = [
     "PerObject",
     "Pinned",
     "Policy",
+    "Prototypes",
     "RandomEviction",
+    "RestrictedMemory",
     "SoftmaxIndex",
     "WithLatest",
     "keep_best",

@@ -20,16 +20,16 @@ class AdaptiveFeatureBank(Policy):
 
     Liang et al., "Video Object Segmentation with Adaptive Feature Bank and Uncertain-Region Refinement", NeurIPS 2020:
     a similarity above 0.95 merges with rate 0.1, use / age decides what goes. Different here: several new tokens with
-    one nearest enter as their mean, with the weight 1 − (1 − rate)^n that n merges in a row have; use is hits, not the
-    logarithm of counts; tokens merge only where they cover the same objects; pinned ones neither change nor go, so what
-    resembles them is added beside them. A merged token keeps its frame, cell, age and hits.
+    one nearest enter as their mean, with the weight 1 − (1 − rate)^n that n merges in a row have; use is top-k hits,
+    where the paper counts close matches; tokens merge only where they cover the same objects; pinned ones neither
+    change nor go, so what is like them is added beside them. A merged token keeps its frame, cell, age and hits.
 
     Args:
         metric: "cosine", the paper's, merges keys of different length too, which the L2 affinity of STCN tells apart.
             "l2" takes the nearest by L2 and compares 1 − |m − q|² / (|m|² + |q|²): the cosine for keys of equal length,
             closer to 0 for others, so that one threshold serves both.
-        threshold: the similarity above which tokens merge; 1 never merges.
-        rate: the weight of what is new, above 0 and at most 1, else InputError.
+        threshold: the similarity above which tokens merge.
+        rate: the weight of what is new, above 0 and at most 1, or InputError.
     """
 
     metric: Literal["l2", "cosine"] = "l2"
@@ -37,8 +37,8 @@ class AdaptiveFeatureBank(Policy):
     rate: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise InputError(f"rate is {self.rate}; give a number above 0 and at most 1, such as 0.1")
+        if not 0 < self.rate <= 1 or self.metric not in ("l2", "cosine"):
+            raise InputError(f"{self} needs a rate above 0 and at most 1, and the metric l2 or cosine; give 0.1 and l2")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most used of memory, refreshed, and what new has that memory has not."""

@@ -15,7 +15,7 @@ from mnemask.memory.policies.quotas import shared_out
 from mnemask.memory.policies.wrapper import Wrapper, hand_over, in_order
 from mnemask.memory.tokens import Tokens
 
-LEAST_SHARE = 0.1
+LEAST_SHARE = 0.1  # a soft mask leaves a trace in every cell; a small object fills none
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,20 @@ class PerObject(Wrapper):
         old, arrived = owners(memory), owners(new)
         owner, born = torch.cat((old, arrived)), torch.cat((memory.born, new.born))
         pinned = torch.cat((memory.pinned, new.pinned))
-        present = owner.unique().tolist()
-        weight = [extent**self.exponent for extent in extents(owner, born)[present].tolist()]
-        least = [int((pinned & (owner == one)).sum()) for one in present]
-        most = [int((owner == one).sum()) for one in present]
+        present, most = (each.tolist() for each in owner.unique(return_counts=True))
+        least = torch.bincount(owner[pinned], minlength=present[-1] + 1)[present].tolist()
+        weight = [float(extent) ** self.exponent for extent in extents(owner, born)[present].tolist()]
         quotas = shared_out(budget, weight, least, most)
         parts = [
-            hand_over(self.inner, memory[old == one], new[arrived == one], quota)
+            hand_over(self.inner, memory[of(old, one)], new[of(arrived, one)], quota)
             for one, quota in zip(present, quotas, strict=True)
         ]
         return in_order(parts)
+
+
+def of(owner: Int64[Tensor, " N"], one: int) -> Int64[Tensor, " M"]:
+    """Returns which tokens belong to one owner."""
+    return torch.nonzero(owner == one)[:, 0]
 
 
 def owners(tokens: Tokens) -> Int64[Tensor, " N"]:

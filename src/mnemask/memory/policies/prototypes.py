@@ -27,8 +27,8 @@ class Prototypes(Policy):
 
     Args:
         recent: share of the budget for whole frames once the memory was full, annotated and new ones included.
-        long_term: share for prototypes at most; with `recent` it makes 1 or less, else InputError.
-        prototypes: how many of the candidates become prototypes.
+        long_term: share for prototypes at most; with `recent` it makes 1 or less.
+        prototypes: the part of the candidates that become prototypes. A negative share is an InputError.
     """
 
     default_frames: float | None = 8.0

@@ -19,7 +19,6 @@ def shared_out(total: int, weight: Sequence[float], least: Sequence[int], most: 
         level = (fits + exceeds) / 2
         fits, exceeds = (level, exceeds) if sum(at(level)) <= total else (fits, level)
     quotas = at(fits)
-    for part, limit in enumerate(most):  # rounding leaves less than one token for each part
-        if sum(quotas) < total and quotas[part] < limit:
-            quotas[part] += 1
+    for part, more in enumerate(at(exceeds)):  # of the parts that are next in line, the first get what is left
+        quotas[part] += min(more - quotas[part], total - sum(quotas))
     return quotas

@@ -19,13 +19,13 @@ class DiverseMemory(Policy):
     Segmentation", BMVC 2023. As there: the memory changes only where that makes the determinant of its frames'
     similarities grow, the annotated frames stay, and a frame less similar to them than a bound is not worth keeping.
     Different here: the new frame always stays, apart from the others, and competes when the next one comes; the bound
-    decides what goes first, and only where room is needed; and similarity. The paper aligns two frames cell by cell by
-    a softmax over their affinities, which takes a tenth of a second for a few frames on a processor. Here it is the
-    cosine of Σ_p k_p k_pᵀ, k the keys less their mean: Σ_pq (k_p · k_q)² over all pairs of cells of two frames, which
-    needs no alignment either and is an inner product, so that the determinant is one of a Gram matrix.
+    decides what goes first, and only where room is needed; and similarity. The paper associates the cells of two frames
+    by their affinities, which is quadratic in the cells for each pair of frames. Here it is the cosine of Σ_p k_p k_pᵀ,
+    k the keys less their mean: Σ_pq (k_p · k_q)² over all pairs of cells of two frames, which does not ask where things
+    are either, is linear in the cells, and is an inner product, so that the determinant is one of a Gram matrix.
 
     Args:
-        least_similar: the bound, 0 to 1; 0.5 as in the paper.
+        least_similar: the bound, 0 to 1.
     """
 
     default_frames: float | None = 8.0

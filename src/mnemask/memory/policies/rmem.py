@@ -22,8 +22,11 @@ class RestrictedMemory(Policy):
     frame stays because it is annotated. Pinned tokens of a frame that is dropped stay.
 
     Args:
-        freshness: the weight of freshness against relevance, 0 or more, else InputError.
-        patience: added to t; above 0, or InputError. More of it tells new frames less from old ones.
+        freshness: the weight of freshness against relevance, 0 or more.
+        patience: added to t; above 0. More of it tells new frames less from old ones.
+
+    Raises:
+        InputError: for a freshness or patience out of range.
     """
 
     default_frames: float | None = 8.0

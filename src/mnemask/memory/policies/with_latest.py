@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mnemask.errors import InputError
 from mnemask.memory.policies.base import admit, keep_best
-from mnemask.memory.policies.wrapper import Wrapper, hand_over
+from mnemask.memory.policies.wrapper import Wrapper, hand_over, last_write_apart
 from mnemask.memory.tokens import Tokens
 
 
@@ -12,9 +12,9 @@ from mnemask.memory.tokens import Tokens
 class WithLatest(Wrapper):
     """Keeps the frame written last, and lets the inner policy decide on what lies before it.
 
-    Each frame is written, and is the latest until the next one. Then it is offered to the inner policy if that would
-    have asked for it, and is gone otherwise. It is asked for when the newest older token is the inner policy's
-    `write_every` frames older, when it is pinned, and when no older token covers one of its objects.
+    Each frame is written, and is the latest until the next one. Then what there is of it is offered to the inner
+    policy if that would have asked for it, and is gone otherwise. It is asked for when the newest older token is the
+    inner policy's `write_every` frames older, when it is pinned, and when no older token covers one of its objects.
 
     Attributes:
         share: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
@@ -32,8 +32,7 @@ class WithLatest(Wrapper):
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns what the inner policy keeps of memory, and new."""
-        is_latest = memory.born == memory.born[-1:]
-        older, latest = memory[~is_latest], memory[is_latest]
+        older, latest = last_write_apart(memory)
         latest = latest if self._asked_for(older, latest) else latest[:0]
         new = admit(memory, new, budget)
         free = budget - len(older) - len(latest)

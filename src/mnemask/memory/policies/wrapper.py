@@ -44,9 +44,14 @@ def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens
     if not len(new):
         if len(memory) <= budget:
             return memory
-        newest = memory.born == memory.born[-1]
-        memory, new = memory[~newest], memory[newest]
+        memory, new = last_write_apart(memory)
     return inner.update(memory, new, budget)
+
+
+def last_write_apart(memory: Tokens) -> tuple[Tokens, Tokens]:
+    """Returns what was written before the last write, and what was written then; without a copy."""
+    count = int((memory.born != memory.born[-1:]).sum())
+    return memory[:count], memory[count:]
 
 
 def in_order(parts: Sequence[Tokens]) -> Tokens:

@@ -1,0 +1,134 @@
+"""`mnemask evaluate`: policies over a benchmark, to be stopped and taken up again at will."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import mnemask as mm
+from mnemask.cli.app import command, console, errors
+from mnemask.cli.options import (
+    DEFAULT_POLICY,
+    DeviceOption,
+    FramesOption,
+    ModelOption,
+    PolicyName,
+    SizeOption,
+    TopKOption,
+    WriteEveryOption,
+)
+
+Dataset = Enum("Dataset", {name: name for name in mm.DATASETS})  # type: ignore[misc]
+
+SHOWN = {
+    "policy": "policy",
+    "J&F-Mean": "J&F",
+    "J&F-Low": "95 %",
+    "J&F-High": "to",
+    "J-Mean": "J",
+    "F-Mean": "F",
+    "J-Decay": "J decay",
+    "frames/s": "frames/s",
+    "frames held": "frames",
+    "MiB": "MiB",
+}
+
+
+@command
+def evaluate(
+    root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
+    dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, results/ and tables/.")],
+    policy: Annotated[
+        list[PolicyName] | None,
+        typer.Option(help=f"What to keep in memory. Repeatable. [default: {mm.DEFAULT_POLICY}]"),
+    ] = None,
+    frames: FramesOption = None,
+    write_every: WriteEveryOption = None,
+    top_k: TopKOption = 20,
+    size: SizeOption = 480,
+    model: ModelOption = "compact",
+    subset: Annotated[
+        str | None, typer.Option(help="Such as val of DAVIS or train of YouTube-VOS. [default: val, valid]")
+    ] = None,
+    sequence: Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")] = None,
+    palindrome: Annotated[
+        int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
+    ] = None,
+    all_frames: Annotated[
+        bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, 30 a second.")
+    ] = False,
+    single_object: Annotated[
+        bool, typer.Option("--single-object", help="folder: all that a mask shows is one object.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="1: this one with all its threads; more: as many of one thread each.")
+    ] = 1,
+    device: DeviceOption = None,
+) -> None:
+    """Score policies on a benchmark by J and F, speed and memory. The same command goes on where it was stopped.
+
+    **Examples**
+
+    `mnemask evaluate DAVIS --dataset davis2017 --policy least-used --policy keep-all -o davis`
+
+    `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/least-used.zip for the server.
+
+    `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --palindrome 20 -o long` shows drift over 3,561 frames.
+
+    Each result is in OUT/masks and OUT/results as soon as it is there; OUT/tables has CSV, JSON, Markdown and LaTeX.
+    """
+    benchmark = mm.Benchmark(root, dataset.value, subset, palindrome, all_frames, single_object)
+    policies = [chosen.value for chosen in policy or [DEFAULT_POLICY]]
+    with suite_bar() as show:
+        results = mm.run_benchmark(
+            benchmark,
+            policies,
+            out,
+            mm.TrackerSettings(model, frames, write_every, top_k, size, device),
+            sequences=sequence or (),
+            processes=processes,
+            on_progress=show,
+        )
+    show_table(mm.write_tables(results, out / "tables"))
+    for note in dict.fromkeys(note for result in results if result.report for note in result.report.notes):
+        console.print(f"note: {note}", markup=False)
+    threads = " or ".join(str(count) for count in sorted({result.threads for result in results}))
+    console.print(f"frames/s of {threads} thread(s), tracker alone; tables in {out / 'tables'}", markup=False)
+    if benchmark.secret:
+        names = list(dict.fromkeys(result.sequence for result in results))
+        for name in dict.fromkeys(policies):
+            target = out / "submission" / f"{name}.zip"
+            mm.write_submission(out / "masks" / name, names, target, benchmark.submission_top)
+            console.print(f"the true masks are secret; submit {target} ({len(names)} sequences)", markup=False)
+
+
+def show_table(overall: list[list[str]]) -> None:
+    """Prints those columns of the table over all sequences that a terminal has room for."""
+    header, *rows = overall
+    shown = [column for column, name in enumerate(header) if name in SHOWN]
+    table = Table(*(SHOWN[header[column]] for column in shown), box=SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(row[column] for column in shown))
+    console.print(table)
+
+
+@contextmanager
+def suite_bar() -> Iterator[Callable[[mm.SuiteProgress], None]]:
+    """Yields a function that shows how many sequences are done, how fast it goes, and how long it will take."""
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("opening …", total=None)
+
+        def show(progress: mm.SuiteProgress) -> None:
+            before = f" ({progress.found} were there)" if progress.found else ""
+            text = f"{progress.done}/{progress.total} sequences{before} · {progress.frames_per_second:.1f} frames/s"
+            bar.update(task, total=progress.total_frames, completed=progress.frames, description=text)
+
+        yield show

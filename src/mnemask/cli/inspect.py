@@ -1,0 +1,133 @@
+"""`mnemask inspect`: what is remembered of a video, and what a pixel was read from, as pictures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mnemask as mm
+from mnemask.cli.app import command, console, errors
+from mnemask.cli.options import (
+    DEFAULT_POLICY,
+    AtOption,
+    BoxOption,
+    BudgetOption,
+    CleanOption,
+    DeviceOption,
+    FramesOption,
+    MaskOption,
+    ModelOption,
+    PolicyOption,
+    SizeOption,
+    TopKOption,
+    WriteEveryOption,
+    new_tracker,
+)
+from mnemask.cli.plan import PromptPlan
+
+
+@command
+def inspect(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and memory.json.")],
+    video: Annotated[
+        str | None, typer.Argument(help="A video file, or a folder or glob of images; it is read twice.")
+    ] = None,
+    bank: Annotated[
+        Path | None, typer.Option(help="Look into a tracker saved by Tracker.save, on frames of VIDEO if given.")
+    ] = None,
+    mask: MaskOption = None,
+    box: BoxOption = None,
+    at: AtOption = None,
+    clean_masks: CleanOption = False,
+    at_frame: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Look into memory after this frame. May be repeated. [default: the last]"),
+    ] = None,
+    pixel: Annotated[
+        list[str] | None, typer.Option(help="x,y of a pixel in that frame: what was it read from? May be repeated.")
+    ] = None,
+    model: ModelOption = "compact",
+    policy: PolicyOption = DEFAULT_POLICY,
+    frames: FramesOption = None,
+    budget: BudgetOption = None,
+    write_every: WriteEveryOption = None,
+    top_k: TopKOption = 20,
+    size: SizeOption = 480,
+    device: DeviceOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a folder that holds an inspection.")
+    ] = False,
+) -> None:
+    """Show which past pixels are remembered, and from which of them a pixel was read.
+
+    **Examples**
+
+    `mnemask inspect street.mp4 --mask first.png --at-frame 120 --pixel 300,200 -o look`
+
+    `mnemask inspect --bank street.bank -o look` needs no video; with one, the cells are drawn on its frames.
+    """
+    if bank is not None:
+        if mask or box or at or at_frame or pixel:
+            raise mm.InputError(
+                "a saved memory is looked into as it is; leave out --mask, --box, --at, --at-frame and --pixel"
+            )
+        written = look_into_bank(bank, video, out, overwrite)
+    else:
+        video = repeatable(video)
+        pixels = [parse_pixel(text) for text in pixel or []]
+        plan = PromptPlan(mask, box or [], at or [], clean_masks)
+        tracker = new_tracker(
+            model,
+            policy,
+            frames=frames,
+            budget=budget,
+            write_every=write_every,
+            top_k=top_k,
+            size=size,
+            device=device,
+        )
+        settings = {"video": video, "model": model, "policy": policy.value, "size": size}
+        with mm.VideoReader(video) as reader, errors.status("reading …") as status:
+            written = mm.inspect_video(
+                reader,
+                tracker,
+                plan,
+                out,
+                at_frames=at_frame or (),
+                pixels=pixels,
+                overwrite=overwrite,
+                settings=settings,
+                on_frame=lambda frame: status.update(f"frame {frame.index}"),
+            )
+        if not at_frame:
+            plan.check_all_given(tracker.steps)
+    for path in written:
+        console.print(str(path), markup=False, soft_wrap=True)
+
+
+def look_into_bank(bank: Path, video: str | None, out: Path, overwrite: bool) -> list[Path]:
+    """Returns the files that show a saved memory, on the frames of a video where one is given."""
+    if video is None:
+        return mm.inspect_bank(bank, out, overwrite=overwrite)
+    with mm.VideoReader(video) as reader:
+        return mm.inspect_bank(bank, out, reader, overwrite=overwrite)
+
+
+def repeatable(video: str | None) -> str:
+    """Returns the source of a video that gives the same frames twice; raises InputError for any other."""
+    if video is None:
+        raise mm.InputError("nothing to look into: give a VIDEO with --mask FIRST.png, or --bank FILE")
+    scheme = video.partition("://")[0].lower() if "://" in video else "file"
+    if video == "-" or video.startswith("camera:") or scheme not in ("file", "http", "https", "ftp"):
+        raise mm.InputError(
+            f"{video!r} gives its frames only once, and the pictures need them again; save it to a file"
+        )
+    return video
+
+
+def parse_pixel(text: str) -> tuple[int, int]:
+    """Returns x and y of "x,y"; raises InputError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise mm.InputError(f"pixel {text[:40]!r} is not x,y in whole pixels from the top left, such as 300,200")
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,70 @@
+"""Options that several commands share: what to track, with which network, and how much to remember."""
+
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+import mnemask as mm
+
+PolicyName = Enum("PolicyName", {name: name for name in mm.POLICIES})  # type: ignore[misc]
+DEFAULT_POLICY = PolicyName[mm.DEFAULT_POLICY]
+
+MaskOption = Annotated[
+    Path | None,
+    typer.Option("--mask", help="Image with the objects of the first frame: ids, colours, or black and white."),
+]
+BoxOption = Annotated[
+    list[str] | None,
+    typer.Option("--box", help="x,y,w,h in pixels around an object of the first frame. May be repeated."),
+]
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at", help="FRAME=MASK: objects that appear later, or corrections; frames count from 0. Repeatable."
+    ),
+]
+CleanOption = Annotated[
+    bool, typer.Option("--clean-masks", help="Give blended edge pixels of id masks to the nearest object.")
+]
+ModelOption = Annotated[str, typer.Option("--model", help="`compact`, or a checkpoint of mnemask or STCN.")]
+PolicyOption = Annotated[PolicyName, typer.Option("--policy", help="What to keep in memory.")]
+FramesOption = Annotated[float | None, typer.Option("--frames", help="Memory budget in frames' worth of features.")]
+BudgetOption = Annotated[
+    str | None, typer.Option("--budget", help="Memory budget in bytes, such as 64MiB; buffers are counted.")
+]
+WriteEveryOption = Annotated[
+    int | None,
+    typer.Option("--write-every", min=1, help="Remember each N-th frame. [default: the policy's, 5]"),
+]
+TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Memories that each cell reads.")]
+SizeOption = Annotated[
+    int, typer.Option("--size", min=32, help="Short side, in pixels, at which frames are processed.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, mps. [default: cuda where there is one]")
+]
+
+
+def new_tracker(
+    model: str,
+    policy: PolicyName,
+    *,
+    frames: float | None,
+    budget: str | None,
+    write_every: int | None,
+    top_k: int,
+    size: int,
+    device: str | None,
+    dtype: torch.dtype | None = None,
+) -> mm.Tracker:
+    """Returns a tracker of what these options say."""
+    chosen = mm.POLICIES[policy.value]
+    if write_every is not None:
+        chosen = replace(chosen, write_every=write_every)
+    limit = None if frames is None and budget is None else mm.Budget(frames=frames, bytes=budget)
+    network = mm.load_model(model, device=device, dtype=dtype)
+    return mm.Tracker(network, chosen, limit, top_k=top_k, short_side=size)

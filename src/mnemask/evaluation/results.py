@@ -1,0 +1,205 @@
+"""The outcome of one policy on one sequence, and the folder that gathers them so that a run can be taken up again.
+
+::
+
+    OUT/settings.json                          what must not change from one call to the next
+    OUT/masks/POLICY/SEQUENCE/FRAME.png        indexed PNG
+    OUT/results/POLICY/SEQUENCE.json           scores, times, memory; written last
+    OUT/tables/…, OUT/submission/POLICY.zip    made of these
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from mnemask.errors import InputError, OutputError
+from mnemask.metrics import ObjectScore, Report
+from mnemask.version import __version__
+from mnemask.video.files import make_folder, write_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one policy on one sequence.
+
+    Attributes:
+        policy: its name.
+        sequence: its name.
+        report: J and F; None where the true masks are secret.
+        frame_seconds: that the tracker took for each frame, without reading, writing and scoring.
+        frame_memory: how much was remembered after each frame, in frames' worth of features.
+        most_tokens: the most cells that were ever remembered.
+        most_bytes: the most bytes that the bank took.
+        threads: that computed it.
+        groups: "seen" or "unseen" in training, by object id.
+    """
+
+    policy: str
+    sequence: str
+    report: Report | None
+    frame_seconds: tuple[float, ...]
+    frame_memory: tuple[float, ...]
+    most_tokens: int
+    most_bytes: int
+    threads: int
+    groups: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that were tracked."""
+        return len(self.frame_seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all frames."""
+        return sum(self.frame_seconds)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames / time."""
+        return self.num_frames / self.seconds
+
+    @property
+    def frames_held(self) -> float:
+        """What was remembered on average over the video, in frames' worth of features."""
+        return fmean(self.frame_memory)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values that JSON can hold."""
+        return {
+            "mnemask": __version__,
+            "policy": self.policy,
+            "sequence": self.sequence,
+            "frames": self.num_frames,
+            "seconds": round(self.seconds, 4),
+            "frames_per_second": round(self.frames_per_second, 4),
+            "frames_held": round(self.frames_held, 4),
+            "most_tokens": self.most_tokens,
+            "most_bytes": self.most_bytes,
+            "threads": self.threads,
+            "groups": {str(object_id): group for object_id, group in self.groups.items()},
+            "scores": None if self.report is None else self.report.to_dict(frames=True),
+            "frame_seconds": list(self.frame_seconds),
+            "frame_memory": list(self.frame_memory),
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Result":
+        """Returns the result that `to_dict` made these values of."""
+        scores = saved["scores"]
+        return cls(
+            saved["policy"],
+            saved["sequence"],
+            None if scores is None else _report(scores),
+            tuple(saved["frame_seconds"]),
+            tuple(saved["frame_memory"]),
+            saved["most_tokens"],
+            saved["most_bytes"],
+            saved["threads"],
+            {int(object_id): group for object_id, group in saved["groups"].items()},
+        )
+
+
+def _report(scores: Mapping[str, Any]) -> Report:
+    objects = tuple(
+        ObjectScore.from_frames(thing["sequence"], thing["object"], thing["J"], thing["F"])
+        for thing in scores["objects"]
+    )
+    return Report(objects, scores["protocol"], tuple(scores["notes"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFolder:
+    """A folder of results that were all made with the same settings.
+
+    What is under its final name is complete: masks are gathered in a hidden folder, which gets its name when the last
+    one is written, and the result is written after that.
+    """
+
+    out: Path
+
+    @classmethod
+    def open(cls, out: Path | str, settings: Mapping[str, Any]) -> "ResultFolder":
+        """Returns the folder, made if missing.
+
+        Raises:
+            OutputError: it cannot be written to, or holds results of other settings.
+        """
+        folder = cls(make_folder(Path(out)))
+        path, wanted = folder.out / "settings.json", json.loads(json.dumps(settings))
+        if not path.exists():
+            folder._write(path, wanted)
+            return folder
+        found = _read_json(path)
+        for name in {**wanted, **found}:
+            if found.get(name) != wanted.get(name):
+                raise OutputError(
+                    f"{str(out)!r} holds results with {name} = {found.get(name)!r}, and now it is "
+                    f"{wanted.get(name)!r}; give another folder, or the same settings"
+                )
+        return folder
+
+    def masks(self, policy: str, sequence: str) -> Path:
+        """Returns the folder of a sequence's masks."""
+        return self.out / "masks" / policy / sequence
+
+    def load(self, policy: str, sequence: str) -> Result | None:
+        """Returns a result, or None where there is none yet.
+
+        Raises:
+            InputError: its file is damaged.
+        """
+        path = self._result(policy, sequence)
+        if not path.exists() or not self.masks(policy, sequence).is_dir():
+            return None
+        try:
+            return Result.from_dict(_read_json(path))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path, error) from error
+
+    def begin(self, policy: str, sequence: str) -> Path:
+        """Returns an empty folder for the masks of a sequence; what an interrupted run left of them is removed."""
+        finished = self.masks(policy, sequence)
+        folder = finished.with_name(f".{sequence}.partial")
+        for left_over in (folder, finished):
+            if left_over.exists():
+                shutil.rmtree(left_over)
+        self._result(policy, sequence).unlink(missing_ok=True)
+        return make_folder(folder)
+
+    def keep(self, result: Result, masks: Path) -> None:
+        """Puts a result and the folder of its masks, from `begin`, where they belong."""
+        path = self._result(result.policy, result.sequence)
+        make_folder(path.parent)
+        try:
+            masks.replace(self.masks(result.policy, result.sequence))
+        except OSError as error:
+            raise OutputError(f"{masks} cannot be renamed ({error.strerror}); make the folder writable") from error
+        self._write(path, result.to_dict())
+
+    def _result(self, policy: str, sequence: str) -> Path:
+        return self.out / "results" / policy / f"{sequence}.json"
+
+    @staticmethod
+    def _write(path: Path, values: Mapping[str, Any]) -> None:
+        try:
+            write_whole(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
+        except OSError as error:
+            raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room there") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} cannot be used ({type(error).__name__}: {error}); delete it, and what belongs to it is made again"
+    )

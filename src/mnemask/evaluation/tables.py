@@ -1,0 +1,170 @@
+"""Results as tables: CSV and JSON with all digits, Markdown and LaTeX as papers print them."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from mnemask.errors import InputError, OutputError
+from mnemask.evaluation.results import Result
+from mnemask.metrics import ObjectScore, Report
+from mnemask.video.files import make_folder, write_whole
+
+Row = dict[str, str | int | float | None]
+
+DECIMALS = {"frames/s": 2, "frames held": 2, "most frames": 2, "MiB": 1}
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "~": r"\textasciitilde{}"}
+
+
+def sequence_rows(results: Sequence[Result]) -> list[Row]:
+    """Returns a row for each policy and sequence; scores are from 0 to 1, None where there is none."""
+    rows = []
+    for result in results:
+        row: Row = {"policy": result.policy, "sequence": result.sequence, "frames": result.num_frames}
+        rows.append(row | _scores(result.report) | _costs([result]))
+    return rows
+
+
+def overall_rows(results: Sequence[Result]) -> list[Row]:
+    """Returns a row for each policy: scores are means over objects, with the 95 % bootstrap interval of J&F.
+
+    Where objects of kinds that training shows are told from others, J and F of both groups and the mean of the four are
+    added, as YouTube-VOS counts.
+    """
+    rows = []
+    for policy in dict.fromkeys(result.policy for result in results):
+        mine = [result for result in results if result.policy == policy]
+        reports = [result.report for result in mine if result.report is not None]
+        row: Row = {"policy": policy, "sequences": len(mine)}
+        if reports:
+            report = Report.merged(reports)
+            low, high = report.interval() if len(report.by_sequence) > 1 else (None, None)
+            scores = _scores(report)
+            row |= {"J&F-Mean": scores.pop("J&F-Mean"), "J&F-Low": low, "J&F-High": high} | scores
+        rows.append(row | _groups(mine) | _costs(mine))
+    return rows
+
+
+def _scores(report: Report | None) -> Row:
+    if report is None:
+        return {}
+    *_, overall = report.rows()
+    return {name: None if math.isnan(value) else value for name, value in overall.items() if not isinstance(value, str)}
+
+
+def _costs(results: Sequence[Result]) -> Row:
+    """Returns speed of the tracker and memory, over all frames; the most is that of the worst sequence."""
+    held = [frames for result in results for frames in result.frame_memory]
+    return {
+        "frames/s": sum(result.num_frames for result in results) / sum(result.seconds for result in results),
+        "frames held": fmean(held),
+        "most frames": max(held),
+        "MiB": max(result.most_bytes for result in results) / 2**20,
+    }
+
+
+def _groups(results: Sequence[Result]) -> Row:
+    by_group: dict[str, list[ObjectScore]] = {"seen": [], "unseen": []}
+    for result in results:
+        for score in result.report.objects if result.report else ():
+            if group := result.groups.get(score.object_id):
+                by_group[group].append(score)
+    if not any(by_group.values()):
+        return {}
+    row: Row = {}
+    for letter, part in ("J", "region"), ("F", "boundary"):
+        for group, scores in by_group.items():
+            row[f"{letter}-{group}"] = fmean(getattr(score, part).mean for score in scores) if scores else None
+    known = [value for value in row.values() if isinstance(value, float)]
+    return row | {"G-Mean": fmean(known) if len(known) == len(row) else None}
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Returns a header and the rows as text: scores in percent with one decimal, a dash where there is none."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [columns, *([_cell(name, row.get(name)) for name in columns] for row in rows)]
+
+
+def _cell(name: str, value: str | int | float | None) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.{DECIMALS[name]}f}" if name in DECIMALS else f"{100 * value:.1f}"
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Returns comma-separated values."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, cells(rows)[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """Returns a list of objects."""
+    return json.dumps(rows, indent=2, allow_nan=False) + "\n"
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """Returns a table with a line for each row."""
+    header, *body = cells(rows)
+    lines = [header, ["---"] * len(header), *body]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def to_latex(rows: Sequence[Row]) -> str:
+    r"""Returns a tabular for \usepackage{booktabs}."""
+    header, *body = ([_latex(cell) for cell in line] for line in cells(rows))
+    first = rows[0]
+    columns = "".join("l" if isinstance(first.get(name), str) else "r" for name in cells(rows)[0])
+    lines = [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(header) + r" \\",
+        r"\midrule",
+        *(" & ".join(line) + r" \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(cell: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in cell)
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
+    "csv": to_csv,
+    "json": to_json,
+    "md": to_markdown,
+    "tex": to_latex,
+}
+
+
+def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str]]:
+    """Returns the table with a row for each policy as text cells, header first, and writes it and a longer one.
+
+    `overall` has a row for each policy, `sequences` one for each policy and sequence; both become .csv, .json, .md and
+    .tex.
+
+    Raises:
+        InputError: there is no result.
+        OutputError: the folder cannot be written to.
+    """
+    if not results:
+        raise InputError("there are no results to make tables of; evaluate a policy on a sequence first")
+    folder = make_folder(Path(folder))
+    overall = overall_rows(results)
+    for name, rows in ("overall", overall), ("sequences", sequence_rows(results)):
+        for suffix, text_of in FORMATS.items():
+            path = folder / f"{name}.{suffix}"
+            try:
+                write_whole(path, text_of(rows).encode())
+            except OSError as error:
+                raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room there") from error
+    return cells(overall)

@@ -1,0 +1,241 @@
+"""A video or a saved tracker looked into: its memory as pictures and as numbers."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from mnemask.errors import InputError, OutputError
+from mnemask.inspection.explained_sheet import explained_sheet, sources_of
+from mnemask.inspection.memory_sheet import frames_to_show, memory_sheet
+from mnemask.memory.bank import MemoryStats
+from mnemask.memory.explanation import Explanation
+from mnemask.memory.provenance import Provenance, saved_provenance
+from mnemask.memory.storage import load_bank
+from mnemask.segment import PromptSource, write_report
+from mnemask.tracker import Tracker
+from mnemask.types import Frame, Masks
+from mnemask.version import __version__
+from mnemask.video import draw_overlay
+from mnemask.video.files import make_folder, write_whole
+
+Pixels = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """The memory after one frame."""
+
+    frame: Frame
+    masks: Masks
+    memory: Provenance
+    stats: MemoryStats
+    explanations: list[Explanation]
+
+
+def inspect_video(
+    video: Iterable[Frame],
+    tracker: Tracker,
+    prompts: PromptSource,
+    out: str | Path,
+    *,
+    at_frames: Sequence[int] = (),
+    pixels: Pixels = (),
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    on_frame: Callable[[Frame], None] = lambda frame: None,
+) -> list[Path]:
+    """Tracks through a video and returns the files that show what was remembered then: PNG pictures and `memory.json`.
+
+    The tracker holds no frames, so the video is read a second time for the pictures.
+
+    Args:
+        video: frames that can be iterated twice, such as a VideoReader of a file or a folder.
+        tracker: a new one.
+        prompts: returns the known masks of a frame by object id, or None.
+        out: the folder, made if missing: `memory-000120.png`, `pixel-000120-x300-y200.png`, `memory.json`.
+        at_frames: the frames after which to look; the last one by default. Nothing is tracked beyond them.
+        pixels: (x, y) to explain in each of these frames.
+        overwrite: whether a folder that holds an inspection may be written to.
+        settings: goes into `memory.json`.
+        on_frame: is called after each tracked frame.
+
+    Raises:
+        InputError: if a frame does not exist, a pixel lies outside, or was read from nothing.
+        OutputError: if `out` holds an inspection already or cannot be written to.
+    """
+    if iter(video) is video:
+        raise InputError("the frames come only once, and the pictures need them again; give a VideoReader or a list")
+    _check_free(out := Path(out), overwrite)
+    looks = _looks(video, tracker, prompts, set(at_frames), pixels, on_frame)
+    wanted = {frame for look in looks for frame in frames_to_show(look.memory)}
+    wanted |= {frame for look in looks for each in look.explanations for frame in sources_of(each)}
+    sources = _reread(video, wanted)
+    make_folder(out)
+    written = []
+    for look in looks:
+        now = draw_overlay(look.frame.image, look.masks.labels)
+        index = look.frame.index
+        sheet = memory_sheet(
+            look.memory,
+            sources,
+            title=f"What is remembered after frame {index}",
+            facts=_facts(look.memory, _policy(tracker), look.stats),
+            last_frame=index,
+            now=now,
+        )
+        written.append(_write_png(out / f"memory-{index:06d}.png", sheet))
+        for each in look.explanations:
+            path = out / f"pixel-{index:06d}-x{each.x}-y{each.y}.png"
+            written.append(_write_png(path, explained_sheet(each, now, sources)))
+    report = {"mnemask": __version__, "settings": dict(settings or {}), "looks": [_numbers(look) for look in looks]}
+    write_report(out / "memory.json", report)
+    return [*written, out / "memory.json"]
+
+
+def inspect_bank(
+    path: str | Path, out: str | Path, video: Iterable[Frame] | None = None, *, overwrite: bool = False
+) -> list[Path]:
+    """Returns the files that show what a saved tracker remembers: `memory.png` and `memory.json`.
+
+    Args:
+        path: written by `Tracker.save`.
+        out: the folder, made if missing.
+        video: the frames it was saved from; without them the cells are drawn on plain grey.
+        overwrite: whether a folder that holds an inspection may be written to.
+
+    Raises:
+        CheckpointError: if the file is foreign, damaged or inconsistent.
+        InputError: if the video is too short or of another size.
+        OutputError: if `out` holds an inspection already or cannot be written to.
+    """
+    tokens, facts = load_bank(Path(path), torch.device("cpu"))
+    memory = saved_provenance(tokens, facts, Path(path))
+    _check_free(out := Path(out), overwrite)
+    sources = {} if video is None else _reread(video, set(frames_to_show(memory)))
+    sizes = {source.shape[:2] for source in sources.values()} - {memory.grid.size}
+    if sizes:
+        raise InputError(
+            f"{str(path)!r} remembers frames of {memory.grid.size} but the video's are {sizes.pop()} (height, width); "
+            "give the video it was saved from"
+        )
+    policy = f"{facts.get('policy', {}).get('name', 'unknown policy')}"
+    sheet = memory_sheet(
+        memory,
+        sources,
+        title=f"What {Path(path).name} remembers",
+        facts=_facts(memory, policy),
+        last_frame=int(memory.frame.max(initial=0)),
+    )
+    make_folder(out)
+    look = {"object_ids": facts.get("object_ids"), "memory": _columns(memory)}
+    write_report(out / "memory.json", {"mnemask": __version__, "settings": {"bank": str(path)}, "looks": [look]})
+    return [_write_png(out / "memory.png", sheet), out / "memory.json"]
+
+
+def _looks(
+    video: Iterable[Frame],
+    tracker: Tracker,
+    prompts: PromptSource,
+    at_frames: set[int],
+    pixels: Pixels,
+    on_frame: Callable[[Frame], None],
+) -> list[_Look]:
+    """Returns what the memory was after each of these frames, or after the last frame of all."""
+    looks, last = [], None
+    for frame in video:
+        masks = tracker.step(frame, prompts(frame))
+        if last is None and tracker.memory.grid is not None:
+            for x, y in pixels:
+                tracker.memory.grid.cell_at(y, x)  # before a long run for nothing
+        last = (frame, masks)
+        if frame.index in at_frames:
+            looks.append(_look(tracker, frame, masks, pixels))
+        on_frame(frame)
+        if at_frames and frame.index >= max(at_frames):
+            break
+    if last is None:
+        raise InputError("there is no frame to look at; give a video that has one")
+    missing = at_frames - {look.frame.index for look in looks}
+    if missing:
+        raise InputError(
+            f"frame {min(missing)} was to be looked at, but the video's last frame is {last[0].index} (they count from "
+            "0); give a frame that it has (--at-frame)"
+        )
+    return looks or [_look(tracker, *last, pixels)]
+
+
+def _look(tracker: Tracker, frame: Frame, masks: Masks, pixels: Pixels) -> _Look:
+    explanations = [tracker.explain(y, x) for x, y in pixels]
+    return _Look(frame, masks, tracker.memory.provenance(), tracker.memory.stats(), explanations)
+
+
+def _reread(video: Iterable[Frame], wanted: set[int]) -> dict[int, UInt8[np.ndarray, "H W 3"]]:
+    """Returns the wanted frames of a video."""
+    found: dict[int, UInt8[np.ndarray, "H W 3"]] = {}
+    for frame in video if wanted else ():
+        if frame.index in wanted:
+            found[frame.index] = frame.image.permute(1, 2, 0).cpu().numpy()
+        if len(found) == len(wanted):
+            break
+    if len(found) < len(wanted):
+        raise InputError(
+            f"frame {min(wanted - set(found))} is remembered but could not be read again; give a video file or a "
+            "folder that stays as it is"
+        )
+    return found
+
+
+def _policy(tracker: Tracker) -> str:
+    every = tracker.policy.write_every
+    pace = "every frame" if every == 1 else f"every {every} frames"
+    return f"{type(tracker.policy).__name__}, writes {pace}  ·  budget {tracker.memory.budget}"
+
+
+def _facts(memory: Provenance, policy: str, stats: MemoryStats | None = None) -> str:
+    frames = len(np.unique(memory.frame))
+    held = f"{len(memory):,} cells of {frames} frame{'s' * (frames != 1)}"
+    if stats is None:
+        return f"{held}  ·  {policy}"
+    return f"{held}  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  {stats.evictions:,} evicted  ·  {policy}"
+
+
+def _numbers(look: _Look) -> dict[str, Any]:
+    return {
+        "frame": look.frame.index,
+        "object_ids": look.masks.object_ids,
+        "stats": asdict(look.stats),
+        "memory": _columns(look.memory),
+        "explained": [each.to_dict() for each in look.explanations],
+    }
+
+
+def _columns(memory: Provenance) -> dict[str, Any]:
+    return {
+        "size": memory.grid.size,
+        "short_side": memory.grid.short_side,
+        "grid": memory.grid.shape,
+        **memory.columns(),
+        "box": memory.box.round(2).tolist(),
+    }
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if not overwrite and (out / "memory.json").exists():
+        raise OutputError(
+            f"{str(out)!r} already holds an inspection; choose another folder, or overwrite it (--overwrite)"
+        )
+
+
+def _write_png(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> Path:
+    data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error
+    return path

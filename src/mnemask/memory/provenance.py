@@ -1,0 +1,157 @@
+"""Which past pixels are remembered, in arrays that outlive the memory they tell of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+from torch import Tensor
+
+from mnemask.errors import CheckpointError, InputError
+from mnemask.memory.cells import CellGrid
+from mnemask.memory.storage import load_bank
+from mnemask.memory.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Provenance:
+    """Where N remembered cells come from and how they have served, oldest write first.
+
+    Attributes:
+        grid: how cells lie in a frame.
+        frame: index of the source frame in the video.
+        cell: position in the source frame's grid, row by row.
+        hits: how often a query chose it among its top k.
+        mass: sum of the softmax weights it was read with.
+        age: frames processed since it was written.
+        share: how much of the cell each object fills, 0 to 1; objects in the order of `Tracker.object_ids`.
+        pinned: whether it may never be evicted.
+    """
+
+    grid: CellGrid
+    frame: Int64[np.ndarray, " N"]
+    cell: Int64[np.ndarray, " N"]
+    hits: Int64[np.ndarray, " N"]
+    mass: Float32[np.ndarray, " N"]
+    age: Int64[np.ndarray, " N"]
+    share: Float32[np.ndarray, "K N"]
+    pinned: Bool[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, tokens: Tokens, grid: CellGrid, step: int | None = None) -> "Provenance":
+        """Returns the provenance of tokens.
+
+        Args:
+            tokens: at least one object's.
+            grid: of their frames.
+            step: the tracker's count of frames, from which ages are counted; by default that of the last read or write.
+        """
+        if step is None:  # each read hits some token, and each write makes one
+            step = int(torch.maximum(tokens.last_hit, tokens.born).max()) if len(tokens) else 0
+        return cls(
+            grid=grid,
+            frame=array(tokens.frame),
+            cell=array(tokens.cell),
+            hits=array(tokens.hits),
+            mass=array(tokens.mass),
+            age=array(step - tokens.born),
+            share=array(tokens.share.float()),
+            pinned=array(tokens.pinned),
+        )
+
+    @classmethod
+    def empty(cls, grid: CellGrid, num_objects: int = 0) -> "Provenance":
+        """Returns the provenance of nothing."""
+        none = np.zeros(0, np.int64)
+        share = np.zeros((num_objects, 0), np.float32)
+        return cls(grid, none, none, none, none.astype(np.float32), none, share, none.astype(bool))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def row(self) -> Int64[np.ndarray, " N"]:
+        """Row of each cell in its frame's grid."""
+        return self.cell // self.grid.shape[1]
+
+    @property
+    def column(self) -> Int64[np.ndarray, " N"]:
+        """Column of each cell in its frame's grid."""
+        return self.cell % self.grid.shape[1]
+
+    @property
+    def box(self) -> Float64[np.ndarray, "N 4"]:
+        """Left, top, right and bottom of each cell in pixels of the source frame."""
+        return self.grid.boxes(self.cell)
+
+    @property
+    def use(self) -> Float64[np.ndarray, " N"]:
+        """Hits / age, the age at least 1: the thesis's index, by which the least used go first."""
+        use: Float64[np.ndarray, " N"] = self.hits / np.maximum(self.age, 1)
+        return use
+
+    def columns(self) -> dict[str, Any]:
+        """Returns what JSON holds of it, one list per attribute; shares and mass to three decimals."""
+        return {
+            "frame": self.frame.tolist(),
+            "cell": self.cell.tolist(),
+            "hits": self.hits.tolist(),
+            "mass": self.mass.astype(float).round(3).tolist(),
+            "age": self.age.tolist(),
+            "share": self.share.astype(float).round(3).tolist(),
+            "pinned": self.pinned.tolist(),
+        }
+
+    @classmethod
+    def of_columns(cls, grid: CellGrid, columns: dict[str, Any]) -> "Provenance":
+        """Returns what `columns` gave; raises KeyError, TypeError or ValueError where they are something else."""
+        whole = {name: np.array(columns[name], np.int64) for name in ("frame", "cell", "hits", "age")}
+        count = len(whole["frame"])
+        share = np.array(columns["share"], np.float32).reshape(len(columns["share"]), count)
+        mass, pinned = np.array(columns["mass"], np.float32), np.array(columns["pinned"], bool)
+        columns_of_one: list[np.ndarray] = [*whole.values(), mass, pinned]
+        if {each.shape for each in columns_of_one} != {(count,)}:
+            raise ValueError("its columns differ in length")
+        if count and not 0 <= whole["cell"].min() <= whole["cell"].max() < grid.num_cells:
+            raise ValueError(f"its cells are not from 0 to {grid.num_cells - 1}")
+        return cls(grid=grid, mass=mass, share=share, pinned=pinned, **whole)
+
+
+def array(tensor: Shaped[Tensor, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+    """Returns a copy of a tensor as an array; a view would keep a bank alive that has moved on."""
+    return tensor.cpu().numpy().copy()
+
+
+def read_provenance(path: str | Path) -> Provenance:
+    """Returns which past pixels a saved tracker remembers; neither the video nor the model is needed.
+
+    Args:
+        path: written by `Tracker.save`.
+
+    Raises:
+        CheckpointError: if the file is foreign, damaged or inconsistent.
+        InputError: if the tracker was saved before its first frame.
+    """
+    return saved_provenance(*load_bank(Path(path), torch.device("cpu")), Path(path))
+
+
+def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -> Provenance:
+    """Returns the provenance of what `load_bank` read from a file; raises as `read_provenance` does."""
+    try:
+        size, short_side = facts["size"], facts["short_side"]
+        grid = None if size is None else CellGrid((int(size[0]), int(size[1])), short_side and int(short_side))
+        num_cells = 0 if grid is None else grid.num_cells
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}; write it again") from error
+    if grid is None:
+        raise InputError(f"memory bank {str(path)!r} was saved before the first frame; save it after one")
+    if tokens is None:
+        return Provenance.empty(grid)
+    if len(tokens) and not 0 <= int(tokens.cell.min()) <= int(tokens.cell.max()) < num_cells:
+        raise CheckpointError(
+            f"memory bank {str(path)!r} has cells from {int(tokens.cell.min())} to {int(tokens.cell.max())}, expected "
+            f"0 to {num_cells - 1}; write it again"
+        )
+    return Provenance.of(tokens, grid)

@@ -1,0 +1,157 @@
+"""What was forgotten, when and why: a record of each write, as lines of JSON."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import torch
+
+from mnemask.errors import InputError, OutputError
+from mnemask.memory.cells import CellGrid
+from mnemask.memory.provenance import Provenance
+from mnemask.memory.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WriteRecord:
+    """What one write did to the memory.
+
+    Attributes:
+        frame: index of the frame that was written.
+        step: the tracker's count of frames.
+        policy: which decided, with its settings.
+        capacity: the most tokens there may be, None without a limit.
+        held: tokens remembered afterwards.
+        evicted: what was remembered and no longer is, as it was when it went: hits, age, use.
+        left_out: cells of the new frame that did not get in, for want of room or because they were merged into others.
+    """
+
+    frame: int
+    step: int
+    policy: str
+    capacity: int | None
+    held: int
+    evicted: Provenance
+    left_out: Provenance
+
+    @classmethod
+    def of(
+        cls, memory: Tokens, new: Tokens, kept: Tokens, *, grid: CellGrid, policy: str, capacity: int | None
+    ) -> "WriteRecord":
+        """Returns the record of a write, from what was remembered, what was new and what was kept of both."""
+        step = int(new.born[0])
+        # A step writes a cell at most once, and policies that merge or replace values leave both as they are.
+        kept_ids = kept.born * grid.num_cells + kept.cell
+        gone, out = (part[~torch.isin(part.born * grid.num_cells + part.cell, kept_ids)] for part in (memory, new))
+        return cls(
+            frame=int(new.frame[0]),
+            step=step,
+            policy=policy,
+            capacity=capacity,
+            held=len(kept),
+            evicted=Provenance.of(gone, grid, step),
+            left_out=Provenance.of(out, grid, step),
+        )
+
+    def to_json(self) -> str:
+        """Returns it as one line."""
+        grid = self.evicted.grid
+        record = {
+            "frame": self.frame,
+            "step": self.step,
+            "policy": self.policy,
+            "capacity": self.capacity,
+            "held": self.held,
+            "size": grid.size,
+            "short_side": grid.short_side,
+            "evicted": {**self.evicted.columns(), "use": self.evicted.use.round(4).tolist()},
+            "left_out": self.left_out.columns(),
+        }
+        return json.dumps(record, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> "WriteRecord":
+        """Returns what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
+        record = json.loads(line)
+        (height, width), short_side = record["size"], record["short_side"]
+        grid = CellGrid((int(height), int(width)), None if short_side is None else int(short_side))
+        capacity = record["capacity"]
+        return cls(
+            frame=int(record["frame"]),
+            step=int(record["step"]),
+            policy=str(record["policy"]),
+            capacity=None if capacity is None else int(capacity),
+            held=int(record["held"]),
+            evicted=Provenance.of_columns(grid, record["evicted"]),
+            left_out=Provenance.of_columns(grid, record["left_out"]),
+        )
+
+
+class TraceFile:
+    """A file that gets a line for each write of a memory bank, at once: what a run was cut off from is not lost.
+
+    Args:
+        path: of the file, which is made with the first line.
+        overwrite: whether a file of that name may be replaced.
+
+    Raises:
+        OutputError: if there is a file of that name already, or the place cannot be written to.
+
+    Example:
+        >>> with TraceFile("street.jsonl") as trace:  # doctest: +SKIP
+        ...     tracker.memory.trace = trace
+        ...     for frame in video:
+        ...         tracker.step(frame)
+        >>> [len(record.evicted) for record in read_trace("street.jsonl")]  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+        self._path, self._overwrite = Path(path), overwrite
+        self._file: TextIO | None = None
+        if not overwrite and self._path.exists():
+            raise OutputError(f"trace {str(path)!r} exists already; choose another name, or overwrite it (--overwrite)")
+
+    def __call__(self, record: WriteRecord) -> None:
+        """Writes a record."""
+        try:
+            if self._file is None:
+                self._file = self._path.open("w" if self._overwrite else "x", encoding="utf-8")
+            self._file.write(record.to_json() + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"cannot write trace {str(self._path)!r} ({error.strerror}); make room or give another place"
+            ) from error
+
+    def __enter__(self) -> "TraceFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def read_trace(path: str | Path) -> Iterator[WriteRecord]:
+    """Yields the records that `TraceFile` wrote, in the order of writing.
+
+    Raises:
+        InputError: if there is no such file, or, after all lines before it, for a line that is no record.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"trace {str(path)!r} is not a file; give one written by TraceFile or segment --trace")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                record = WriteRecord.from_json(line)
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"line {number} of trace {str(path)!r} is cut off or no record of a write ({error}); "
+                    "delete it, or trace the video again"
+                ) from error
+            yield record

@@ -1,0 +1,120 @@
+"""`mnemask evaluate` as its user runs it."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tiny_model):
+    """A folder with small data sets and a checkpoint."""
+    folder = tmp_path_factory.mktemp("sets")
+    draw_davis(folder / "davis")
+    draw_youtube_vos(folder / "yv")
+    draw_video(folder / "own/frames", folder / "own/masks", 6, scale=255)
+    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    (folder / "file").write_text("")
+    return folder
+
+
+def evaluate(place, *arguments):
+    """Returns the exit code and the output with its line breaks taken out."""
+    fixed = ["--model", place / "tiny.safetensors", "--size", "48", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, [*arguments, *fixed])])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def test_policies_are_compared_in_tables(place, tmp_path):
+    command = [place / "davis", "--dataset", "davis2016", "--policy", "thesis", "--policy", "fifo", "-o", tmp_path]
+    code, output = evaluate(place, *command)
+    assert code == 0, output
+    assert "fifo" in output
+    rows = (tmp_path / "tables/sequences.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [
+        ["thesis", "bear"], ["thesis", "dog"], ["fifo", "bear"], ["fifo", "dog"],
+    ]  # fmt: skip
+    times = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("results/*/*"))]
+    assert evaluate(place, *command)[0] == 0
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("results/*/*"))] == times
+
+
+def test_a_secret_set_gives_a_zip_for_its_server(place, tmp_path):
+    code, output = evaluate(place, place / "yv", "--dataset", "youtube-vos", "-o", tmp_path)
+    assert code == 0, output
+    assert "submit" in output
+    assert (tmp_path / f"submission/{mm.DEFAULT_POLICY}.zip").stat().st_size > 500
+
+
+def test_a_palindrome_of_ones_own_video(place, tmp_path):
+    arguments = ["--dataset", "folder", "--single-object", "--palindrome", 2, "--write-every", 2, "--frames", 1.5]
+    code, output = evaluate(place, place / "own", *arguments, "--policy", "thesis", "-o", tmp_path)
+    assert code == 0, output
+    assert "thesis,own,21," in (tmp_path / "tables/sequences.csv").read_text()
+
+
+def test_ctrl_c_leaves_what_is_done_and_says_so(place, tmp_path):
+    long = ["--palindrome", "40", "--policy", "thesis", "--policy", "keep-all"]
+    arguments = [place / "davis", "--dataset", "davis2016", "--model", place / "tiny.safetensors", "--size", "48"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", RUN, "evaluate", *map(str, arguments), *long, "-o", tmp_path],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    begin = time.monotonic()
+    while not list(tmp_path.glob("results/*/*.json")) and time.monotonic() < begin + 100:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    output, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, output
+    assert "stopped; what was written before is complete" in output
+    assert (tmp_path / "results/thesis/bear.json").exists()
+    assert len(list(tmp_path.glob("masks/thesis/bear/*.png"))) == 321
+    assert not (tmp_path / "tables").exists()
+
+
+# A process that was started in the background may ignore Ctrl-C.
+RUN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mnemask.cli import main; main()"
+
+BAD = {
+    "no such folder": (["nowhere", "--dataset", "davis2016"], "nowhere"),
+    "not that data set": (["davis", "--dataset", "youtube-vos"], "meta.json"),
+    "no such data set": (["davis", "--dataset", "davis2015"], "davis2016"),
+    "no such subset": (["davis", "--dataset", "davis2016", "--subset", "train"], "'train'"),
+    "a subset of a folder": (["own", "--dataset", "folder", "--subset", "val"], "folder has no subsets"),
+    "no such sequence": (["davis", "--dataset", "davis2016", "--sequence", "cow"], "no sequence 'cow'"),
+    "no such policy": (["davis", "--dataset", "davis2016", "--policy", "oracle"], "thesis"),
+    "a budget too small": (["davis", "--dataset", "davis2016", "--frames", "0.5"], "on bear: a budget of 0.5 frames"),
+    "no budget": (["davis", "--dataset", "davis2016", "--frames", "0"], "budget of 0.0 frames"),
+    "no processes": (["davis", "--dataset", "davis2016", "--processes", "0"], "processes"),
+    "black and white as ids": (["own", "--dataset", "folder"], "no mask of own shows an object"),
+    "a secret palindrome": (["yv", "--dataset", "youtube-vos", "--palindrome", "2"], "secret"),
+    "the output is a file": (["davis", "--dataset", "davis2016", "OUT=file"], "file"),
+    "no such weights": (["davis", "--dataset", "davis2016", "--model", "none.pth"], "none.pth"),
+    "no such device": (["davis", "--dataset", "davis2016", "--device", "abacus"], "device 'abacus'"),
+    "no such accelerator": (["davis", "--dataset", "davis2016", "--device", "cuda:99"], "device 'cuda:99'"),
+}
+
+
+@pytest.mark.parametrize("kind", list(BAD))
+def test_a_wrong_argument_gives_one_sentence_and_exit_code_2(place, tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(place)
+    arguments, named = BAD[kind]
+    out = next((word.removeprefix("OUT=") for word in arguments if word.startswith("OUT=")), tmp_path / "out")
+    arguments = [word for word in arguments if not word.startswith("OUT=")]
+    fixed = {"--model": "tiny.safetensors", "--device": "cpu", "--size": "48"}
+    rest = [word for option, value in fixed.items() if option not in arguments for word in (option, value)]
+    result = CliRunner().invoke(app, ["evaluate", *arguments, *rest, "-o", str(out)])
+    output = re.sub(r"[\s│]+", " ", result.output)
+    assert result.exit_code == 2, (output, result.exception)
+    assert named in output
+    assert "Traceback" not in output

@@ -1,0 +1,92 @@
+"""`inspect` and `segment --trace` as their user runs them."""
+
+import re
+
+import cv2
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, tiny_model):
+    """A folder with a clip as images, its first mask, and a checkpoint of the tiny model."""
+    folder = tmp_path_factory.mktemp("files")
+    frames, masks = drawn_clip(6)
+    (folder / "frames").mkdir()
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
+    Image.fromarray(masks[0, 0].byte().numpy()).save(folder / "first.png")
+    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    return folder
+
+
+def mnemask(*arguments):
+    """Returns the exit code and the output with its line breaks taken out."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def tracking(files):
+    return files / "frames", "--mask", files / "first.png", "--model", files / "tiny.safetensors", "--size", 64
+
+
+def test_inspect_leaves_the_pictures_it_names(files, tmp_path):
+    looks = ("--at-frame", 3, "--at-frame", 5, "--pixel", "40,30", "--write-every", 2, "--policy", "thesis")
+    code, output = mnemask("inspect", *tracking(files), *looks, "-o", tmp_path)
+    assert code == 0, output
+    names = {f"{what}-00000{t}{end}.png" for t in (3, 5) for what, end in (("memory", ""), ("pixel", "-x40-y30"))}
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "memory.json"}
+    assert all(name in output for name in names)
+
+
+def test_inspect_looks_into_a_saved_tracker(files, tmp_path, tiny_model):
+    frames, masks = drawn_clip(6)
+    tracker = mm.Tracker(tiny_model, short_side=64)
+    for t in range(6):
+        tracker.step(frames[t], {1: masks[0, 0]} if t == 0 else None)
+    tracker.save(tmp_path / "a.bank")
+    for number, video in enumerate(([], [files / "frames"])):
+        code, output = mnemask("inspect", *video, "--bank", tmp_path / "a.bank", "-o", tmp_path / str(number))
+        assert code == 0, output
+        assert (tmp_path / str(number) / "memory.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "nothing to look into"),
+        (["-", "--mask", "m.png"], "gives its frames only once"),
+        (["camera:0", "--mask", "m.png"], "gives its frames only once"),
+        (["rtsp://a/b", "--mask", "m.png"], "gives its frames only once"),
+        (["a.mp4", "--mask", "m.png", "--pixel", "3;4"], "is not x,y in whole pixels"),
+        (["--bank", "a.bank", "--pixel", "3,4"], "leave out"),
+        (["--bank", "a.bank"], "is not a file"),
+    ],
+)
+def test_what_inspect_cannot_do_is_said_in_one_sentence(tmp_path, arguments, sentence):
+    code, output = mnemask("inspect", *arguments, "-o", tmp_path / "out")
+    assert code == 2
+    assert sentence in output
+
+
+def test_segment_leaves_a_trace_and_the_same_masks(files, tmp_path):
+    settings = ("--frames", 1.5, "--write-every", 2)
+    assert mnemask("segment", *tracking(files), *settings, "-o", tmp_path / "plain")[0] == 0
+    trace = ("--trace", tmp_path / "a.jsonl")
+    code, output = mnemask("segment", *tracking(files), *settings, *trace, "-o", tmp_path / "traced")
+    assert code == 0, output
+    for mask in (tmp_path / "plain/masks").iterdir():
+        assert mask.read_bytes() == (tmp_path / "traced/masks" / mask.name).read_bytes()
+    records = list(mm.read_trace(tmp_path / "a.jsonl"))
+    assert [record.frame for record in records] == [0, 2, 4]
+    assert sum(len(record.evicted) for record in records) > 0
+    code, output = mnemask("segment", *tracking(files), *trace, "-o", tmp_path / "again")
+    assert code == 2
+    assert "exists already" in output

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos, picture_and_labels, write_png
+from PIL import Image
+
+from mnemask.errors import InputError
+from mnemask.evaluation.protocol import Benchmark, frame_names
+from mnemask.evaluation.run import follow
+from mnemask.tracker import Tracker
+
+
+def test_davis_gives_the_first_mask_and_asks_for_every_frame(tmp_path):
+    challenges = Benchmark(draw_davis(tmp_path), "davis2016").open()
+    assert [challenge.name for challenge in challenges] == ["bear", "dog"]
+    bear = challenges[0]
+    assert list(bear.given.masks) == [0]
+    assert sorted(bear.asked) == list(range(5))
+    assert len(bear.truth.masks) == 5
+    assert bear.truth.single_object
+    assert not bear.late_objects
+
+
+def test_a_mask_after_the_first_one_is_out_of_the_trackers_reach(tmp_path):
+    given = Benchmark(draw_davis(tmp_path), "davis2016").open(["dog"])[0].given
+    with pytest.raises(InputError, match="frame 1 of dog has no mask"):
+        given.read_labels(1)
+    assert [path.stem for path in given.masks.values()] == ["00000"]
+
+
+@pytest.mark.parametrize("spoil", ["absent", "garbage"])
+def test_tracking_needs_no_later_mask(tiny_model, tmp_path, spoil):
+    given = Benchmark(draw_davis(tmp_path), "davis2016").open(["dog"])[0].given
+    later = [path for path in (tmp_path / "Annotations/480p/dog").iterdir() if path.stem != "00000"]
+    assert len(later) == 4
+    for path in later:
+        path.unlink() if spoil == "absent" else path.write_bytes(b"never read")
+    assert [masks.index for masks, _ in follow(Tracker(tiny_model, short_side=48), given)] == list(range(5))
+
+
+def test_youtube_vos_gives_each_object_where_it_appears_and_asks_for_what_meta_names(tmp_path):
+    (apes,) = Benchmark(draw_youtube_vos(tmp_path), "youtube-vos").open()
+    assert (apes.name, apes.truth, list(apes.given.masks)) == ("apes", None, [0, 2])
+    assert sorted(apes.asked) == list(range(5))
+    (frogs,) = Benchmark(tmp_path, "youtube-vos", subset="train").open()
+    assert list(frogs.given.masks) == [0, 2]
+    assert len(frogs.truth.masks) == 5
+    assert frogs.late_objects
+    assert frogs.groups == {1: "seen", 2: "seen"}
+
+
+def test_of_all_frames_of_youtube_vos_those_that_meta_names_are_asked_for(tmp_path):
+    draw_youtube_vos(tmp_path)
+    draw_video(tmp_path / "valid_all_frames/JPEGImages/apes", tmp_path / "unused", 21)
+    (apes,) = Benchmark(tmp_path, "youtube-vos", all_frames=True).open()
+    assert len(apes.given.frames) == 21
+    assert sorted(apes.asked) == [0, 5, 10, 15, 20]
+    assert list(apes.given.masks) == [0, 10]
+
+
+def test_an_object_that_comes_late_is_prompted_then_and_the_others_are_not_corrected(tiny_model, tmp_path):
+    draw_youtube_vos(tmp_path)
+    (frogs,) = Benchmark(tmp_path, "youtube-vos", subset="train").open()
+    answers = [masks for masks, _ in follow(Tracker(tiny_model, short_side=48), frogs.given)]
+    assert [masks.object_ids for masks in answers] == [(1,), (1,), (1, 2), (1, 2), (1, 2)]
+    # Object 1 of the mask that brings object 2 is poisoned: nobody may have looked at it.
+    labels = np.array(Image.open(tmp_path / "train/Annotations/frogs/00010.png"))
+    write_png(tmp_path / "train/Annotations/frogs/00010.png", np.where(labels == 1, 0, labels))
+    again = [masks for masks, _ in follow(Tracker(tiny_model, short_side=48), frogs.given)]
+    assert all((one.labels == other.labels).all() for one, other in zip(answers, again, strict=True))
+
+
+def test_long_videos_ask_for_the_frames_that_have_masks(tmp_path):
+    draw_video(tmp_path / "JPEGImages/rat", tmp_path / "Annotations/rat", 9, masked=(0, 4, 7))
+    (rat,) = Benchmark(tmp_path, "long-video").open()
+    assert sorted(rat.asked) == [0, 4, 7]
+    assert list(rat.given.masks) == [0]
+
+
+def test_a_folder_gives_the_first_mask_that_shows_an_object(tmp_path):
+    draw_video(tmp_path / "frames", tmp_path / "masks", 6, masked=(1, 2, 3, 4))
+    write_png(tmp_path / "masks/00001.png", picture_and_labels(1)[1] * 0)
+    (clip,) = Benchmark(tmp_path, "folder").open()
+    assert list(clip.given.masks) == [2]
+    for path in (tmp_path / "masks").iterdir():
+        write_png(path, picture_and_labels(1)[1] * 255)
+    with pytest.raises(InputError, match=r"no mask of .* shows an object"):
+        Benchmark(tmp_path, "folder").open()
+    assert list(Benchmark(tmp_path, "folder", single_object=True).open()[0].given.masks) == [1]
+
+
+def test_a_palindrome_gives_one_mask_and_its_frames_are_called_by_number(tmp_path):
+    (dog,) = Benchmark(draw_davis(tmp_path), "davis2016", palindrome=3).open(["dog"])
+    assert len(dog.given.frames) == 25
+    assert list(dog.given.masks) == [0]
+    assert sorted(dog.asked) == list(range(25))
+    assert frame_names(dog.given)[23] == "000023"
+
+
+def test_secret_masks_of_davis_are_no_truth(tmp_path):
+    (dog,) = Benchmark(draw_davis(tmp_path, ["dog"], 2017, "test-dev", masked=[0]), "davis2017", "test-dev").open()
+    assert dog.truth is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"dataset": "davis2018"}, "no data set 'davis2018'; choose one of davis2016"),
+        ({"dataset": "folder", "subset": "val"}, "folder has no subsets"),
+        ({"dataset": "davis2016", "all_frames": True}, "all frames of davis2016 are tracked anyway"),
+        ({"dataset": "davis2017", "single_object": True}, "davis2017 says itself how many"),
+        ({"dataset": "youtube-vos", "palindrome": 2}, "secret"),
+        ({"dataset": "davis2016", "palindrome": 0}, "0 times"),
+        ({"dataset": "davis2016", "subset": "train"}, "no list of the sequences in 'train'"),
+        ({"dataset": "youtube-vos"}, "meta.json"),
+    ],
+)
+def test_what_a_data_set_does_not_have_is_named(tmp_path, wrong, named):
+    draw_davis(tmp_path)
+    with pytest.raises(InputError, match=named):
+        Benchmark(tmp_path, **wrong).open()
+
+
+def test_unknown_sequences_and_videos_with_too_few_masks_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"no sequence 'cow' in .*; it has bear, dog"):
+        Benchmark(draw_davis(tmp_path / "davis"), "davis2016").open(["dog", "cow"])
+    draw_video(tmp_path / "own/frames", tmp_path / "own/masks", 6, masked=(0, 3))
+    with pytest.raises(InputError, match="masks of 2 frames, and scores take three"):
+        Benchmark(tmp_path / "own", "folder").open()

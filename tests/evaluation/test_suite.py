@@ -1,0 +1,249 @@
+"""Runs of policies over a small benchmark: what is kept, what is taken up again, and what is refused."""
+
+import dataclasses
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from drawn_benchmark import draw_davis, draw_youtube_vos
+from PIL import Image
+
+from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.evaluation.job import Job, TrackerSettings, score_masks
+from mnemask.evaluation.protocol import Benchmark
+from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.evaluation.submission import write_submission
+from mnemask.evaluation.suite import run_benchmark
+from mnemask.model.checkpoints import save_model
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model, tmp_path_factory):
+    """Settings of a tracker that is quick."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(tiny_model, path, dtype=torch.float32)
+    return TrackerSettings(str(path), size=48, device="cpu")
+
+
+@pytest.fixture
+def davis(tmp_path):
+    return Benchmark(draw_davis(tmp_path / "davis"), "davis2016")
+
+
+class Interrupting:
+    """Counts frames and interrupts at one of them, as Ctrl-C does."""
+
+    def __init__(self, at=None):
+        self.at, self.frames, self.reports = at, 0, []
+
+    def __call__(self, progress):
+        self.reports.append(dataclasses.replace(progress))
+        self.frames = progress.frames
+        if self.frames == self.at:
+            raise KeyboardInterrupt
+
+
+def files_of(out):
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted((out / "masks").rglob("*.png"))}
+
+
+def test_each_policy_and_sequence_has_masks_and_scores(davis, tiny, tmp_path):
+    told = Interrupting()
+    results = run_benchmark(davis, ["thesis", "fifo"], tmp_path / "out", tiny, on_progress=told)
+    assert [(result.policy, result.sequence) for result in results] == [
+        ("thesis", "bear"), ("thesis", "dog"), ("fifo", "bear"), ("fifo", "dog"),
+    ]  # fmt: skip
+    assert len(files_of(tmp_path / "out")) == 20
+    mask = Image.open(tmp_path / "out/masks/thesis/dog/00000.png")
+    assert mask.mode == "P"
+    assert set(np.unique(mask)) == {0, 1}
+    first = results[0]
+    assert first.report.protocol == "davis2016"
+    assert len(first.report.objects[0].region_frames) == 3
+    assert (first.num_frames, len(first.frame_memory)) == (5, 5)
+    assert first.frames_held == pytest.approx(1)
+    assert first.most_tokens == 12
+    assert (told.reports[0].done, told.reports[-1].done, told.reports[-1].frames) == (0, 4, 20)
+
+
+def test_a_run_that_was_interrupted_goes_on_where_it_stopped(davis, tiny, tmp_path):
+    whole = run_benchmark(davis, ["thesis"], tmp_path / "whole", tiny)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(davis, ["thesis"], tmp_path / "out", tiny, on_progress=Interrupting(at=8))
+    assert [path.name for path in (tmp_path / "out/results/thesis").iterdir()] == ["bear.json"]
+    assert (tmp_path / "out/masks/thesis/.dog.partial").is_dir()
+    assert not (tmp_path / "out/masks/thesis/dog").exists()
+    told = Interrupting()
+    resumed = run_benchmark(davis, ["thesis"], tmp_path / "out", tiny, on_progress=told)
+    assert (told.reports[0].found, told.reports[0].total_frames, told.frames) == (1, 5, 5)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+    assert not (tmp_path / "out/masks/thesis/.dog.partial").exists()
+    assert [result.report for result in resumed] == [result.report for result in whole]
+
+
+def test_what_is_there_is_not_made_again_and_more_policies_may_be_added(davis, tiny, tmp_path):
+    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    before = (tmp_path / "results/thesis/dog.json").stat().st_mtime_ns
+    told = Interrupting()
+    results = run_benchmark(davis, ["thesis", "lru", "thesis"], tmp_path, tiny, sequences=["dog"], on_progress=told)
+    assert [result.policy for result in results] == ["thesis", "lru"]
+    assert told.frames == 5
+    assert (tmp_path / "results/thesis/dog.json").stat().st_mtime_ns == before
+
+
+def test_masks_that_were_deleted_are_made_again(davis, tiny, tmp_path):
+    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    before = files_of(tmp_path)
+    for path in (tmp_path / "masks/thesis/dog").iterdir():
+        path.unlink()
+    (tmp_path / "masks/thesis/dog").rmdir()
+    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"size": 32}, "size = 48, and now it is 32"),
+        ({"frames": 3.0}, "frames = None, and now it is 3.0"),
+        ({"write_every": 1}, "write_every = None, and now it is 1"),
+        ({"top_k": 9}, "top_k = 20, and now it is 9"),
+    ],
+)
+def test_a_folder_is_for_one_kind_of_tracker(davis, tiny, tmp_path, changed, named):
+    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    with pytest.raises(OutputError, match=named):
+        run_benchmark(davis, ["thesis"], tmp_path, dataclasses.replace(tiny, **changed), sequences=["dog"])
+
+
+def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_model, tmp_path):
+    same = tmp_path / "elsewhere" / "tiny.safetensors"
+    same.parent.mkdir()
+    shutil.copy(tiny.model, same)
+    ResultFolder.open(tmp_path / "out", tiny.settings())
+    ResultFolder.open(tmp_path / "out", dataclasses.replace(tiny, model=str(same)).settings())
+    other = tmp_path / "other" / "tiny.safetensors"
+    other.parent.mkdir()
+    with torch.no_grad():
+        tiny_model.decoder.pred.bias.add_(1)
+        save_model(tiny_model, other, dtype=torch.float32)
+        tiny_model.decoder.pred.bias.sub_(1)
+    with pytest.raises(OutputError, match=r"model = 'tiny.safetensors, sha256 .*another folder"):
+        ResultFolder.open(tmp_path / "out", dataclasses.replace(tiny, model=str(other)).settings())
+
+
+@pytest.mark.parametrize("poison", ["absent", "garbage", "other masks"])
+def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp_path, poison):
+    folder, truth = ResultFolder.open(tmp_path / "out", {}), davis.root / "Annotations/480p/dog"
+    (challenge,) = davis.open(["dog"])
+    Job(challenge, "thesis", tiny, folder).run(lambda: None)
+    clean = files_of(tmp_path / "out")
+    for path in [path for path in truth.iterdir() if path.stem != "00000"]:
+        if poison == "absent":
+            path.unlink()
+        elif poison == "garbage":
+            path.write_bytes(b"never read")
+        else:
+            Image.fromarray(np.full((48, 64), 255, np.uint8)).save(path)
+    poisoned = Job(challenge, "thesis", tiny, ResultFolder.open(tmp_path / "again", {}))
+    frames = []
+    if poison == "other masks":
+        assert poisoned.run(lambda: frames.append(1)).report.region.mean < 0.5
+        assert files_of(tmp_path / "again") == clean
+    else:
+        with pytest.raises(MaskError, match=r"thesis on dog: .*00001\.png"):
+            poisoned.run(lambda: frames.append(1))
+        assert [*files_of(tmp_path / "again").values()] == [*clean.values()]
+    assert len(frames) == 5
+
+
+def test_a_secret_benchmark_has_no_scores_but_a_submission(tiny, tmp_path):
+    benchmark = Benchmark(draw_youtube_vos(tmp_path / "yv"), "youtube-vos")
+    (result,) = run_benchmark(benchmark, ["thesis"], tmp_path / "out", tiny)
+    assert result.report is None
+    target = tmp_path / "out/submission/thesis.zip"
+    write_submission(tmp_path / "out/masks/thesis", ["apes"], target, benchmark.submission_top)
+    with zipfile.ZipFile(target) as archive:
+        assert archive.namelist() == [f"Annotations/apes/{5 * index:05d}.png" for index in range(5)]
+        with archive.open("Annotations/apes/00010.png") as file:
+            mask = Image.open(file)
+            assert mask.mode == "P"
+            assert 2 in np.unique(mask)
+    with pytest.raises(InputError, match=r"no masks in .*bees"):
+        write_submission(tmp_path / "out/masks/thesis", ["bees"], target)
+    assert [path.name for path in target.parent.iterdir()] == ["thesis.zip"]
+
+
+def test_objects_that_come_late_are_scored_where_masks_are_known(tiny, tmp_path):
+    benchmark = Benchmark(draw_youtube_vos(tmp_path / "yv"), "youtube-vos", "train")
+    (result,) = run_benchmark(benchmark, ["thesis"], tmp_path / "out", tiny)
+    assert [(score.object_id, len(score.region_frames)) for score in result.report.objects] == [(1, 3), (2, 1)]
+    assert result.groups == {1: "seen", 2: "seen"}
+    saved = json.loads((tmp_path / "out/results/thesis/frogs.json").read_text())
+    again = Result.from_dict(saved)
+    assert again.report == result.report
+    assert again.groups == result.groups
+    assert again.to_dict() == saved
+
+
+def test_a_palindrome_is_scored_all_along(davis, tiny, tmp_path):
+    benchmark = dataclasses.replace(davis, palindrome=2)
+    (result,) = run_benchmark(benchmark, ["first-and-latest"], tmp_path, tiny, sequences=["dog"])
+    assert result.num_frames == 17
+    assert len(result.report.objects[0].region_frames) == 15
+    assert len(files_of(tmp_path)) == 17
+
+
+def test_perfect_masks_score_one(davis, tmp_path):
+    (challenge,) = davis.open(["dog"])
+    assert score_masks(challenge, davis.root / "Annotations/480p/dog").j_and_f == 1
+
+
+def test_a_damaged_result_is_named_with_the_way_out(davis, tiny, tmp_path):
+    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    for text in ("{", '{"policy": "thesis"}', "[3]"):
+        (tmp_path / "results/thesis/dog.json").write_text(text)
+        with pytest.raises(InputError, match=r"dog\.json cannot be used .* delete it"):
+            run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+
+
+def test_what_went_wrong_says_where_and_what_is_done_stays(davis, tiny, tmp_path):
+    (davis.root / "JPEGImages/480p/dog/00003.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"thesis on dog: image .*00003\.jpg"):
+        run_benchmark(davis, ["thesis"], tmp_path, tiny)
+    assert [path.name for path in (tmp_path / "results/thesis").iterdir()] == ["bear.json"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"processes": 0}, "0 processes"),
+        ({"policies": ["oracle"]}, "policy 'oracle' is unknown"),
+        ({"trackers": TrackerSettings("nowhere.pth")}, "nowhere.pth"),
+        ({"trackers": TrackerSettings(write_every=0)}, "write_every is 0"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_written(davis, tmp_path, wrong, named):
+    arguments = {"benchmark": davis, "policies": ["thesis"], "out": tmp_path / "out"} | wrong
+    with pytest.raises(ValueError, match=named):
+        run_benchmark(**arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_make_the_same_masks(davis, tiny, tmp_path):
+    alone = run_benchmark(davis, ["thesis"], tmp_path / "alone", tiny)
+    told = Interrupting()
+    together = run_benchmark(davis, ["thesis"], tmp_path / "together", tiny, processes=2, on_progress=told)
+    assert files_of(tmp_path / "together") == files_of(tmp_path / "alone")
+    assert [result.report for result in together] == [result.report for result in alone]
+    assert {result.threads for result in together} == {1}
+    assert told.reports[-1].done == 2
+
+
+def test_an_error_in_another_process_arrives_as_it_is(davis, tiny, tmp_path):
+    (davis.root / "JPEGImages/480p/bear/00002.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"thesis on bear: image .*00002\.jpg"):
+        run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["bear"], processes=2)

@@ -1,0 +1,117 @@
+import json
+
+import cv2
+import pytest
+from drawn_clip import drawn_clip
+
+from mnemask import Budget, Frame, InputError, LeastUsed, Tracker, inspect_bank, inspect_video
+from mnemask.errors import OutputError
+
+
+@pytest.fixture
+def clip():
+    """Eight frames that can be read again and again, and what is known of them."""
+    frames, masks = drawn_clip(8, num_objects=2)
+    return [Frame(frame, t) for t, frame in enumerate(frames)], {0: {1: masks[0, 0]}, 3: {2: masks[3, 1]}}
+
+
+@pytest.fixture
+def tracker(tiny_model):
+    return Tracker(tiny_model, LeastUsed(write_every=2), Budget(frames=3), short_side=None)
+
+
+def given(prompts):
+    return lambda frame: prompts.get(frame.index)
+
+
+def test_each_look_leaves_its_pictures_and_numbers(clip, tracker, tmp_path):
+    frames, prompts = clip
+    seen = []
+    written = inspect_video(
+        frames,
+        tracker,
+        given(prompts),
+        tmp_path / "out",
+        at_frames=[5, 2],
+        pixels=[(20, 30)],
+        settings={"size": 64},
+        on_frame=lambda frame: seen.append(frame.index),
+    )
+    assert seen == [0, 1, 2, 3, 4, 5]  # nothing is computed beyond the last look
+    names = ["memory-000002.png", "pixel-000002-x20-y30.png", "memory-000005.png", "pixel-000005-x20-y30.png"]
+    assert [path.name for path in written] == [*names, "memory.json"]
+    for path in written[:-1]:
+        assert cv2.imread(str(path)).shape[1] == 1280
+    told = json.loads(written[-1].read_text())
+    assert told["settings"] == {"size": 64}
+    first, second = told["looks"]
+    assert (first["frame"], second["frame"]) == (2, 5)
+    assert (first["object_ids"], second["object_ids"]) == ([1], [1, 2])
+    memory = tracker.memory.provenance()
+    for name in ("frame", "cell", "hits", "age", "pinned"):
+        assert second["memory"][name] == getattr(memory, name).tolist()
+    explained = tracker.explain(30, 20)
+    assert second["explained"] == [json.loads(json.dumps(explained.to_dict()))]
+
+
+def test_the_last_frame_is_looked_at_by_default_and_looking_changes_no_mask(clip, tracker, tiny_model, tmp_path):
+    frames, prompts = clip
+    written = inspect_video(frames, tracker, given(prompts), tmp_path)
+    assert [path.name for path in written] == ["memory-000007.png", "memory.json"]
+    twin = Tracker(tiny_model, LeastUsed(write_every=2), Budget(frames=3), short_side=None)
+    for frame in frames:
+        twin.step(frame, prompts.get(frame.index))
+    assert twin.memory.provenance().columns() == tracker.memory.provenance().columns()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"at_frames": [5, 80]}, "frame 80 was to be looked at, but the video's last frame is 7"),
+        ({"pixels": [(96, 0)]}, "outside the frame"),
+        ({"at_frames": [0], "pixels": [(1, 1)]}, "no read to explain"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused(clip, tracker, tmp_path, arguments, sentence):
+    frames, prompts = clip
+    with pytest.raises(InputError, match=sentence):
+        inspect_video(frames, tracker, given(prompts), tmp_path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_that_come_only_once_are_refused_before_anything_is_computed(clip, tracker, tmp_path):
+    frames, prompts = clip
+    with pytest.raises(InputError, match="only once"):
+        inspect_video(iter(frames), tracker, given(prompts), tmp_path)
+    assert tracker.steps == 0
+
+
+def test_an_inspection_is_not_written_over_another_unless_asked(clip, tracker, tmp_path):
+    frames, prompts = clip
+    (tmp_path / "memory.json").write_text("precious")
+    with pytest.raises(OutputError, match="already holds an inspection"):
+        inspect_video(frames, tracker, given(prompts), tmp_path)
+    assert tracker.steps == 0
+    inspect_video(frames, tracker, given(prompts), tmp_path, at_frames=[0], overwrite=True)
+    assert (tmp_path / "memory.json").read_text() != "precious"
+
+
+def test_a_saved_tracker_is_looked_into_with_and_without_its_video(clip, tracker, tmp_path):
+    frames, prompts = clip
+    for frame in frames:
+        tracker.step(frame, prompts.get(frame.index))
+    tracker.save(tmp_path / "a.bank")
+    plain = inspect_bank(tmp_path / "a.bank", tmp_path / "plain")
+    pictured = inspect_bank(tmp_path / "a.bank", tmp_path / "pictured", frames)
+    assert [path.name for path in plain] == ["memory.png", "memory.json"]
+    one, other = (cv2.imread(str(written[0])) for written in (plain, pictured))
+    assert one.shape == other.shape
+    assert (one != other).any()
+    look = json.loads(plain[1].read_text())["looks"][0]
+    assert look["object_ids"] == [1, 2]
+    assert look["memory"]["hits"] == tracker.memory.provenance().hits.tolist()
+    with pytest.raises(InputError, match="could not be read again"):
+        inspect_bank(tmp_path / "a.bank", tmp_path / "short", frames[:1])
+    small = [Frame(frame.image[:, :32], frame.index) for frame in frames]
+    with pytest.raises(InputError, match="give the video it was saved from"):
+        inspect_bank(tmp_path / "a.bank", tmp_path / "small", small)

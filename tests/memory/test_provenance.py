@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mnemask import Budget, InputError, LeastUsed, MemoryBank, Tracker, read_provenance
+from mnemask.errors import CheckpointError
+from mnemask.memory.provenance import Provenance
+
+ARRAYS = ("frame", "cell", "hits", "mass", "age", "share", "pinned", "row", "column", "box", "use")
+
+
+@pytest.fixture(scope="module")
+def tracker(tiny_model):
+    """A tracker that has written frames 0, 2, 4 and 6 of a clip, forgotten some of them, and read frame 7."""
+    frames, masks = drawn_clip(8, 70, 100, num_objects=2)
+    tracker = Tracker(tiny_model, LeastUsed(write_every=2), Budget(frames=2.5), short_side=48)
+    for t, frame in enumerate(frames):
+        tracker.step(frame, {1: masks[0, 0], 5: masks[0, 1]} if t == 0 else None)
+    return tracker
+
+
+def test_provenance_is_what_the_tokens_say(tracker):
+    memory, tokens = tracker.memory.provenance(), tracker.memory.tokens
+    assert len(memory) == len(tokens) == int(2.5 * memory.grid.num_cells)
+    assert memory.frame.tolist() == tokens.frame.tolist()
+    assert memory.hits.tolist() == tokens.hits.tolist()
+    assert memory.share.tolist() == tokens.share.tolist()
+    assert memory.pinned.tolist() == (tokens.frame == 0).tolist()
+    assert (memory.row * memory.grid.shape[1] + memory.column).tolist() == tokens.cell.tolist()
+    assert memory.age.tolist() == (7 - tokens.born).tolist()
+    assert memory.use[0] == memory.hits[0] / 7
+    assert memory.box[:, 2].max() == 100
+    assert memory.box[:, 3].max() == 70
+
+
+def test_a_box_encloses_what_its_share_tells_of(tracker):
+    memory = tracker.memory.provenance()
+    _, masks = drawn_clip(8, 70, 100, num_objects=2)
+    first = memory.frame == 0
+    for box, share in zip(memory.box[first], memory.share[0, first], strict=True):
+        left, top, right, bottom = box.round().astype(int)
+        if 16 <= left <= right <= 84 and 16 <= top <= bottom <= 54:
+            assert masks[0, 0, top:bottom, left:right].float().mean() == pytest.approx(share, abs=0.15)
+
+
+def test_provenance_stays_as_it_was_when_memory_goes_on(tiny_model):
+    frames, masks = drawn_clip(4)
+    tracker = Tracker(tiny_model, "keep-all", short_side=None)
+    tracker.step(frames[0], {1: masks[0, 0]})
+    memory = tracker.memory.provenance()
+    tracker.memory.tokens.share.fill_(0.5)
+    assert float(memory.share.max()) > 0.7
+    tracker.step(frames[1])
+    assert (memory.hits.sum(), memory.age.max()) == (0, 0)
+
+
+def test_a_saved_tracker_tells_the_same_without_video_and_model(tracker, tmp_path):
+    tracker.save(tmp_path / "a.bank")
+    live, saved = tracker.memory.provenance(), read_provenance(tmp_path / "a.bank")
+    loaded = Tracker.load(tmp_path / "a.bank", tracker.model).memory.provenance()
+    for each in (saved, loaded):
+        assert each.grid == live.grid
+        assert all(np.array_equal(getattr(each, name), getattr(live, name)) for name in ARRAYS)
+
+
+def test_columns_can_be_read_back(tracker):
+    live = tracker.memory.provenance()
+    again = Provenance.of_columns(live.grid, live.columns())
+    for name in ARRAYS:
+        assert getattr(again, name) == pytest.approx(getattr(live, name), abs=6e-4), name
+
+
+def test_before_the_first_prompt_nothing_is_remembered_and_before_the_first_frame_nothing_is_known(
+    tiny_model, tmp_path
+):
+    tracker = Tracker(tiny_model, short_side=None)
+    tracker.save(tmp_path / "new.bank")
+    for call in (tracker.memory.provenance, lambda: read_provenance(tmp_path / "new.bank")):
+        with pytest.raises(InputError, match="frame"):
+            call()
+    tracker.step(drawn_clip(1)[0][0])
+    tracker.save(tmp_path / "one.bank")
+    for memory in (tracker.memory.provenance(), read_provenance(tmp_path / "one.bank")):
+        assert (len(memory), memory.box.shape, memory.share.shape) == (0, (0, 4), (0, 0))
+
+
+def test_a_bank_by_itself_must_be_told_the_size_of_frames():
+    with pytest.raises(InputError, match=r"set memory\.grid"):
+        MemoryBank(LeastUsed(), Budget()).provenance()
+
+
+@pytest.mark.parametrize("cell", [-1, 10_000])
+def test_a_file_with_cells_outside_of_all_frames_is_refused(tracker, tmp_path, cell):
+    tracker.save(tmp_path / "a.bank")
+    with safe_open(tmp_path / "a.bank", "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors["cell"] = torch.full_like(tensors["cell"], cell)
+    save_file(tensors, tmp_path / "b.bank", metadata)
+    with pytest.raises(CheckpointError, match=f"cells from {cell}"):
+        read_provenance(tmp_path / "b.bank")

@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn_clip import drawn_clip
+from random_tokens import random_frame, write
+
+from mnemask import Budget, InputError, MemoryBank, TraceFile, Tracker, read_trace
+from mnemask.errors import OutputError
+from mnemask.memory.cells import CellGrid
+from mnemask.memory.policies import POLICIES
+from mnemask.memory.trace import WriteRecord
+
+
+def run(model, policy="least-used", trace=None):
+    """The masks of a clip with a late object, and the tracker."""
+    frames, masks = drawn_clip(8, num_objects=2)
+    tracker = Tracker(model, replace(POLICIES[policy], write_every=2), Budget(frames=2.5), short_side=None)
+    tracker.memory.trace = trace
+    prompts = {0: {1: masks[0, 0]}, 4: {2: masks[4, 1]}}
+    return [tracker.step(frame, prompts.get(t)) for t, frame in enumerate(frames)], tracker
+
+
+def test_masks_are_the_same_to_the_last_bit_with_and_without_a_trace(tiny_model):
+    records = []
+    traced, tracker = run(tiny_model, "least-used", records.append)
+    plain, _ = run(tiny_model, "least-used")
+    for one, other in zip(traced, plain, strict=True):
+        assert np.array_equal(one.probs.numpy(), other.probs.numpy())
+        assert np.array_equal(one.labels.numpy(), other.labels.numpy())
+    assert len(records) == tracker.memory.stats().writes
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_the_trace_says_was_written_and_not_evicted_is_what_is_remembered(policy):
+    records, remembered = [], set()
+    bank = MemoryBank(POLICIES[policy], Budget() if policy == "keep-all" else Budget(frames=3.5), top_k=3)
+    bank.grid, bank.trace = CellGrid((32, 48), None), records.append
+    for step in range(12):
+        write(bank, step, num_objects=2, pinned=step == 0)
+        bank.read(random_frame(6, 1, 50 + step)[0], step)
+        record = records[-1]
+        remembered |= {(record.frame, cell) for cell in range(6)}
+        for gone in (record.evicted, record.left_out):
+            cells = set(zip(gone.frame.tolist(), gone.cell.tolist(), strict=True))
+            assert len(cells) == len(gone)
+            assert cells <= remembered
+            remembered -= cells
+        memory = bank.provenance()
+        assert remembered == set(zip(memory.frame.tolist(), memory.cell.tolist(), strict=True))
+        assert record.held == len(memory)
+        assert record.capacity == bank.stats().capacity
+    assert sum(len(record.evicted) + len(record.left_out) for record in records) == bank.stats().evictions
+
+
+def test_the_evicted_come_with_the_use_they_went_for(tiny_model):
+    records = []
+    _, tracker = run(tiny_model, "thesis", records.append)
+    last = [record for record in records if len(record.evicted)][-1]
+    assert (last.evicted.age >= 1).all()
+    stayed = tracker.memory.provenance()
+    older = stayed.frame < last.frame
+    steps_since = tracker.steps - 1 - last.step
+    assert np.array_equal(last.evicted.use, last.evicted.hits / last.evicted.age)
+    # hits only grow: what stayed had at most its present hits when the others went
+    assert last.evicted.use.max() <= (stayed.hits[older] / (stayed.age[older] - steps_since)).min()
+    assert last.policy.startswith("LeastUsed(")
+
+
+def test_a_file_gives_the_records_back(tiny_model, tmp_path):
+    records = []
+    with TraceFile(tmp_path / "a.jsonl") as trace:
+        run(tiny_model, "least-used", lambda record: (trace(record), records.append(record)))
+    again = list(read_trace(tmp_path / "a.jsonl"))
+    assert len(again) == len(records) > 3
+    for one, other in zip(again, records, strict=True):
+        assert (one.frame, one.step, one.policy, one.capacity, one.held) == (
+            other.frame,
+            other.step,
+            other.policy,
+            other.capacity,
+            other.held,
+        )
+        for name in ("evicted", "left_out"):
+            mine, theirs = getattr(one, name), getattr(other, name)
+            assert mine.grid == theirs.grid
+            assert np.array_equal(mine.box, theirs.box)
+            assert np.array_equal(mine.hits, theirs.hits)
+            assert mine.share == pytest.approx(theirs.share, abs=6e-4)
+
+
+def test_a_trace_is_not_written_over_another_unless_asked(tiny_model, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        TraceFile(path)
+    with TraceFile(path, overwrite=True) as trace:
+        assert path.read_text() == "precious"  # until there is something to write
+        run(tiny_model, "least-used", trace)
+    assert len(list(read_trace(path))) > 3
+
+
+def test_a_place_that_cannot_be_written_to_stops_the_step_and_leaves_no_trace(tiny_model, tmp_path):
+    frames, masks = drawn_clip(1)
+    tracker = Tracker(tiny_model, short_side=None)
+    tracker.memory.trace = TraceFile(tmp_path / "no folder" / "a.jsonl")
+    with pytest.raises(OutputError, match="cannot write trace"):
+        tracker.step(frames[0], {1: masks[0, 0]})
+    assert (tracker.memory.tokens, tracker.steps, tracker.object_ids) == (None, 0, ())
+
+
+def test_a_line_that_was_cut_off_is_named_after_all_lines_before_it(tiny_model, tmp_path):
+    path = tmp_path / "a.jsonl"
+    with TraceFile(path) as trace:
+        run(tiny_model, "least-used", trace)
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) - 20])
+    read = []
+    with pytest.raises(InputError, match=f"line {whole.count(chr(10))} of trace"):
+        read.extend(iter_into(read, read_trace(path)))
+    assert len(read) == whole.count("\n") - 1
+
+
+def iter_into(found, records):
+    for record in records:
+        found.append(record)
+    return ()
+
+
+@pytest.mark.parametrize("line", ["", "[]", "{}", '"frame"', "null", "{1", '{"size": [1]}'])
+def test_lines_that_are_no_records_are_refused(tmp_path, line):
+    (tmp_path / "a.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match="line 1"):
+        list(read_trace(tmp_path / "a.jsonl"))
+
+
+def test_a_record_whose_columns_do_not_fit_together_is_refused(tiny_model):
+    records = []
+    run(tiny_model, "thesis", records.append)
+    line = records[-1].to_json()
+    for old, new in (('"cell":[', '"cell":[99,'), ('"hits":[', '"hits":[1,'), ('"size":[64', '"size":[16')):
+        with pytest.raises(ValueError, match="its c"):
+            WriteRecord.from_json(line.replace(old, new, 1))
+
+
+def test_a_missing_trace_is_named(tmp_path):
+    with pytest.raises(InputError, match="is not a file"):
+        list(read_trace(tmp_path / "none.jsonl"))
