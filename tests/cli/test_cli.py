@@ -111,6 +111,7 @@ def test_score_of_a_perfect_prediction_is_100(files, tmp_path):
 
 # Every kind of bad input that a user may bring: one sentence, exit code 2, no traceback.
 BAD = {
+    "no such device": (["--mask", "first.png", "--device", "abacus"], "device 'abacus'"),
     "no prompt": ([], "nothing to track"),
     "missing video": (["VIDEO=nowhere.mp4", "--mask", "first.png"], "nowhere.mp4"),
     "no video": (["VIDEO=first.txt", "--mask", "first.png"], "first.txt"),

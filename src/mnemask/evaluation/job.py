@@ -1,7 +1,6 @@
 """One policy on one sequence: tracked to the end, written, and only then scored."""
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -142,18 +141,4 @@ def score_masks(challenge: Challenge, folder: Path) -> Report | None:
 
 @lru_cache(maxsize=1)
 def _network(model: str, device: str | None) -> STCN:
-    if device is not None:
-        _check_device(device)
     return load_model(model, device=device)
-
-
-def _check_device(device: str) -> None:
-    cuda = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if (
-        device == "cpu"
-        or (device == "mps" and torch.backends.mps.is_available())
-        or (cuda and int(cuda[1] or 0) < torch.cuda.device_count())
-    ):
-        return
-    present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    raise InputError(f"there is no device {device!r} here that mnemask computes on; found {', '.join(present)}")

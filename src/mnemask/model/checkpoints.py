@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError
+from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
 
@@ -46,8 +47,9 @@ def load_model(
 
     Raises:
         CheckpointError: if the file is missing, damaged, foreign, or carries code; every misfitting tensor is named.
+        InputError: if there is no such device.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = choose_device(device)
     config, state = read_checkpoint(packaged_weights(str(name)) or Path(name))
     with torch.device("meta"):
         model = STCN(config)
@@ -72,14 +74,6 @@ def packaged_weights(name: str) -> Path | None:
             "published STCN file (stcn.pth)"
         )
     return path
-
-
-def preferred_dtype(device: torch.device) -> torch.dtype:
-    """Returns bfloat16 where it is computed natively (AMX, AVX512-BF16, recent GPUs), else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
 
 
 def read_checkpoint(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:

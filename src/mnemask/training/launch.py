@@ -17,7 +17,7 @@ from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError, OutputError
 from mnemask.evaluation.run import evaluate
-from mnemask.model.checkpoints import preferred_dtype
+from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.training.recipes import Recipe
@@ -43,10 +43,12 @@ class Hardware:
     precision: str = "auto"
 
     def fabric(self) -> Fabric:
-        """Returns the processes, started; on the CPU the cores are shared out among them."""
-        accelerator = self.accelerator
-        if accelerator == "auto":
-            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        """Returns the processes, started; on the CPU the cores are shared out among them.
+
+        Raises:
+            InputError: there is no such device.
+        """
+        accelerator = choose_device(None if self.accelerator == "auto" else self.accelerator).type
         if accelerator == "cpu" and self.devices > 1:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // self.devices))
         precision = self.precision

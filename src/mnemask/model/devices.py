@@ -1,0 +1,38 @@
+"""What the network computes on, and in which precision."""
+
+import re
+
+import torch
+
+from mnemask.errors import InputError
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """Returns a device that is there: the one asked for, by default CUDA where there is one, else the CPU.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        InputError: it is no such device, or not on this machine.
+    """
+    name = str(device) if device is not None else "cuda" if torch.cuda.is_available() else "cpu"
+    cuda = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if (
+        name == "cpu"
+        or (name == "mps" and torch.backends.mps.is_available())
+        or (cuda and int(cuda[1] or 0) < torch.cuda.device_count())
+    ):
+        return torch.device(name)
+    present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        present.append("mps")
+    raise InputError(f"there is no device {name!r} here that mnemask computes on; found {', '.join(present)}")
+
+
+def preferred_dtype(device: torch.device) -> torch.dtype:
+    """Returns bfloat16 where it is computed natively (AMX, AVX512-BF16, recent GPUs), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if device.type == "cpu" and native else torch.float32

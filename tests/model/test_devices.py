@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from mnemask.errors import InputError
+from mnemask.model.devices import choose_device, preferred_dtype
+
+
+def test_a_device_that_is_there_is_taken_and_the_cpu_always_is():
+    assert choose_device("cpu") == choose_device(torch.device("cpu")) == torch.device("cpu")
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["abacus", "cuda:99", "cuda:-1", "cpu:0:0", ""])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
+    with pytest.raises(InputError, match=rf"there is no device '{name}' here that mnemask computes on; found cpu"):
+        choose_device(name)
+
+
+def test_the_cpu_computes_in_what_it_is_fast_at():
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    assert preferred_dtype(torch.device("cpu")) == (torch.bfloat16 if native else torch.float32)
