@@ -164,6 +164,12 @@ def test_a_sitting_ends_after_its_minutes_and_the_run_goes_on(tmp_path):
     assert second.seconds > first.seconds > 0
 
 
+def test_what_a_run_logged_after_its_last_checkpoint_is_not_logged_twice(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    start(tmp_path, steps=2).run()
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2]
+
+
 def test_clips_of_a_batch_have_room_for_equally_many_objects(tmp_path):
     batches = Batches(Squares(), recipe(batch=4, max_objects=2, steps=20))
     seen = {tuple(row) for index in range(20) for row in batches[index].valid.tolist()}

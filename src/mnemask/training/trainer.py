@@ -115,6 +115,10 @@ class Training:
         self.stop_asked = False
         if (out / "latest.safetensors").exists():
             self._take_up()
+        if fabric.is_global_zero:
+            # A run that ended before its first checkpoint leaves lines too.
+            forget_after(out / "log.jsonl", self.step)
+            forget_after(out / "validation.jsonl", self.step)
 
     @property
     def finished(self) -> bool:
@@ -259,6 +263,3 @@ class Training:
         self.step, self.seconds = done.step, done.seconds
         if done.precision:
             self.fabric.strategy.precision.load_state_dict(dict(done.precision))
-        if self.fabric.is_global_zero:
-            forget_after(self.out / "log.jsonl", self.step)
-            forget_after(self.out / "validation.jsonl", self.step)
