@@ -85,7 +85,7 @@ def main() -> None:
         single = score_davis(model, videos, args.frames)
         several = score_pasted(model, args.davis, args.frames) if year == 2016 else single
         results[name] = {"iou": sum(last) / len(last), "davis": single.j_and_f, "two_objects": several.j_and_f}
-        thesis = "{} , {}".format(*THESIS[name]) if name in THESIS else ""
+        thesis = "{}, {}".format(*THESIS[name]) if name in THESIS else ""
         row = (f"{100 * single.j_and_f:.1f}", f"{100 * several.j_and_f:.1f}", thesis)
         print(f"| {name} | {results[name]['iou']:.3f} | " + " | ".join(row) + " |", flush=True)
     (args.out / "table5.json").write_text(json.dumps(results, indent=2))
