@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 import mnemask as mm
 from mnemask.cli.app import command, console, progress_bar
@@ -32,4 +33,6 @@ def demo(
         f"J {100 * report.region.mean:.1f}  F {100 * report.boundary.mean:.1f}  "
         f"[bold]J&F {100 * report.j_and_f:.1f}[/] against the exact masks"
     )
-    console.print(f"look at [bold]{out / 'contact-sheet.png'}[/] and [bold]{out / 'overlay.mp4'}[/]")
+    console.print(
+        f"look at [bold]{escape(str(out / 'contact-sheet.png'))}[/] and [bold]{escape(str(out / 'overlay.mp4'))}[/]"
+    )

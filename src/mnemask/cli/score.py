@@ -44,7 +44,7 @@ def score(
         table.add_row(*row, style="bold" if row is rows[-1] else None)
     console.print(table)
     for note in report.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {note}", markup=False)
     if json_file is not None:
         mm.write_report(json_file, report.to_dict(frames=True))
-        console.print(f"scores in {json_file}")
+        console.print(f"scores in {json_file}", markup=False)

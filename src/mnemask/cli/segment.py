@@ -124,4 +124,4 @@ def segment(
         f"({progress.frames_per_second:.2f} frames/s); memory {held.tokens} tokens "
         f"({held.frames:.2f} frames, {held.bank_bytes / 2**20:.1f} MiB), {held.evictions} evicted"
     )
-    console.print(f"masks in {out / 'masks'}" + (f", overlay {out / 'overlay.mp4'}" if overlay else ""))
+    console.print(f"masks in {out / 'masks'}" + (f", overlay {out / 'overlay.mp4'}" if overlay else ""), markup=False)

@@ -224,7 +224,8 @@ def say_how_it_ended(training: "Training") -> None:
         return
     if training.finished:
         console.print(
-            f"{training.step} steps in {training.seconds / 60:.1f} min; weights {training.out / 'model.safetensors'}"
+            f"{training.step} steps in {training.seconds / 60:.1f} min; weights {training.out / 'model.safetensors'}",
+            markup=False,
         )
     else:
         console.print(

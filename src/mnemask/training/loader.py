@@ -39,9 +39,10 @@ class Batch:
         """Returns the normalised frames."""
         return normalize(self.frames.movedim(-1, 2))
 
-    def truth(self) -> Int64[Tensor, "B T H W"]:
-        """Returns the labels as the loss wants them."""
-        return self.labels.long()
+    def targets(self) -> tuple[Int64[Tensor, "n H W"], Bool[Tensor, "n K"]]:
+        """Returns what the loss compares with: labels and objects of all frames after the first, clip by clip."""
+        later = self.labels[:, 1:]
+        return later.flatten(0, 1).long(), self.valid.repeat_interleave(later.shape[1], 0)
 
     def first_masks(self) -> Float[Tensor, "B K H W"]:
         """Returns each object's mask in the first frame; what nobody knows is background there."""

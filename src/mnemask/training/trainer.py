@@ -201,10 +201,10 @@ class Training:
         self.fabric.barrier()
 
     def _loss(self, probs: Tensor, batch: Batch) -> Tensor:
-        flat, truth = probs.flatten(0, 1), batch.truth()[:, 1:].flatten(0, 1)
+        flat = probs.flatten(0, 1)
+        truth, valid = batch.targets()
         loss = bootstrapped_cross_entropy(flat, truth, self.recipe.bootstrap.fraction(self.step))
         if self.recipe.dice:
-            valid = batch.valid.repeat_interleave(probs.shape[1], 0)
             loss = loss + self.recipe.dice * soft_dice(flat, truth, valid)
         return loss
 
@@ -218,8 +218,7 @@ class Training:
                 f"the loss is {value} after step {self.step}; lower the learning rate ({self.recipe.learning_rate}) or "
                 f"use more precision, and take the run up again from {self.out / 'latest.safetensors'}"
             )
-        valid = batch.valid.repeat_interleave(probs.shape[1], 0)
-        iou = mean_iou(probs.flatten(0, 1), batch.truth()[:, 1:].flatten(0, 1), valid)
+        iou = mean_iou(probs.flatten(0, 1), *batch.targets())
         rate = self.optimizer.param_groups[-1]["lr"]
         size = float("nan") if norm is None else float(norm)
         return StepReport(self.step, self.recipe.steps, value, iou, rate, size, clips_per_second)
