@@ -10,7 +10,20 @@ import pytest
 import mnemask
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONAL = ("pycocotools", "beartype", "hypothesis", "pytest", "trackeval", "pandas", "matplotlib", "ray", "fastapi")
+OPTIONAL = (
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "pycocotools",
+    "beartype",
+    "hypothesis",
+    "pytest",
+    "trackeval",
+    "pandas",
+    "matplotlib",
+    "ray",
+    "fastapi",
+)
 
 
 def imported_names():

@@ -1,6 +1,7 @@
 """A tracker that was saved goes on as if nothing had happened; a file that is not one is refused."""
 
 import json
+import resource
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import mnemask as mm
-from mnemask.errors import CheckpointError
+from mnemask.errors import CheckpointError, OutputError
+from mnemask.memory.storage import FORMAT, digest_of
 
 
 @pytest.fixture
@@ -80,6 +82,38 @@ def test_a_file_that_is_cut_off_is_refused(half_way, tiny_model):
         mm.Tracker.load(path, tiny_model)
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_a_single_bit_that_changed_is_noticed(half_way, tiny_model, place):
+    _, path, _ = half_way
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="does not match its checksum"):
+        mm.Tracker.load(path, tiny_model)
+
+
+def test_a_file_of_another_version_is_refused(half_way, tiny_model):
+    _, path, _ = half_way
+    path.write_bytes(path.read_bytes().replace(FORMAT.encode(), b"mnemask-bank-1"))
+    with pytest.raises(CheckpointError, match=r"'mnemask-bank-1', expected 'mnemask-bank-\d'.*another version"):
+        mm.Tracker.load(path, tiny_model)
+
+
+def test_a_place_that_cannot_be_written_to_is_said_and_the_file_before_stays(half_way, tmp_path):
+    tracker, path, _ = half_way
+    with pytest.raises(OutputError, match=r"nowhere.*cannot be written"):
+        tracker.save(tmp_path / "nowhere/tracker.bank")
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            tracker.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["half.bank"]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a bank", b"\x80\x04cos\nsystem\n"])
 def test_a_file_of_something_else_is_refused(content, tiny_model, tmp_path):
     (tmp_path / "foreign").write_bytes(content)
@@ -89,7 +123,7 @@ def test_a_file_of_something_else_is_refused(content, tiny_model, tmp_path):
 
 @pytest.mark.parametrize("facts", ["", "{", "[1]", "[" * 100_000])
 def test_garbled_facts_are_refused(facts, tiny_model, tmp_path):
-    save_file({}, tmp_path / "odd.bank", {"format": "mnemask-bank-1", "facts": facts})
+    save_file({}, tmp_path / "odd.bank", {"format": FORMAT, "facts": facts, "sha256": digest_of(facts, {})})
     with pytest.raises(CheckpointError, match="facts"):
         mm.Tracker.load(tmp_path / "odd.bank", tiny_model)
 
@@ -106,7 +140,8 @@ def rewrite(path, change_tensors=lambda tensors: None, change_facts=lambda facts
     facts = json.loads(metadata["facts"])
     change_tensors(tensors)
     change_facts(facts)
-    save_file(tensors, path, {**metadata, "facts": json.dumps(facts)})
+    text = json.dumps(facts)
+    save_file(tensors, path, {**metadata, "facts": text, "sha256": digest_of(text, tensors)})
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 The public names; everything else may change from one release to the next.
 """
 
+from mnemask.bench.run import BenchReport, Measured, measure_speed
+from mnemask.comparison import CompareProgress, compare_video
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.drawn import DrawnVideo
 from mnemask.demo import run_demo
 from mnemask.doctor import Finding, diagnose
+from mnemask.engines import ENGINES, load_model
 from mnemask.errors import InputError, MissingExtraError, MnemaskError
 from mnemask.evaluation.job import TrackerSettings
 from mnemask.evaluation.protocol import DATASETS, Benchmark
@@ -16,6 +19,8 @@ from mnemask.evaluation.score import format_table, score_folder
 from mnemask.evaluation.submission import write_submission
 from mnemask.evaluation.suite import SuiteProgress, run_benchmark
 from mnemask.evaluation.tables import write_tables
+from mnemask.experiments import EXPERIMENTS, Experiment, Findings, Run, run_experiment
+from mnemask.export import export_onnx
 from mnemask.inspection import inspect_bank, inspect_video
 from mnemask.memory.bank import MemoryBank, MemoryStats
 from mnemask.memory.budget import Budget
@@ -24,10 +29,10 @@ from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, FirstAndLatest, Ke
 from mnemask.memory.provenance import Provenance, read_provenance
 from mnemask.memory.tokens import Tokens
 from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
-from mnemask.model.checkpoints import load_model, save_model
+from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN, STCNConfig
 from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
-from mnemask.segment import Progress, segment, write_report
+from mnemask.segment import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
@@ -36,15 +41,22 @@ from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, 
 __all__ = [
     "DATASETS",
     "DEFAULT_POLICY",
+    "ENGINES",
+    "EXPERIMENTS",
     "MASK_FORMATS",
     "POLICIES",
     "STCN",
+    "BenchReport",
     "Benchmark",
     "Budget",
+    "Checkpoint",
+    "CompareProgress",
     "DavisSequences",
     "DrawnVideo",
+    "Experiment",
     "Explanation",
     "Finding",
+    "Findings",
     "FirstAndLatest",
     "Frame",
     "InputError",
@@ -52,6 +64,7 @@ __all__ = [
     "LeastUsed",
     "MaskWriter",
     "Masks",
+    "Measured",
     "MemoryBank",
     "MemoryStats",
     "MissingExtraError",
@@ -60,6 +73,7 @@ __all__ = [
     "Progress",
     "Provenance",
     "Result",
+    "Run",
     "STCNConfig",
     "SuiteProgress",
     "Tokens",
@@ -69,18 +83,23 @@ __all__ = [
     "VideoReader",
     "WriteRecord",
     "__version__",
+    "compare_video",
     "contact_sheet",
     "diagnose",
     "draw_overlay",
     "evaluate",
+    "export_onnx",
+    "find_checkpoint",
     "format_table",
     "inspect_bank",
     "inspect_video",
+    "is_complete",
     "keep_best",
     "load_model",
     "mask_from_box",
     "mask_from_polygon",
     "mask_from_scribble",
+    "measure_speed",
     "parse_at",
     "parse_box",
     "read_mask",
@@ -88,6 +107,7 @@ __all__ = [
     "read_trace",
     "run_benchmark",
     "run_demo",
+    "run_experiment",
     "save_model",
     "score_folder",
     "segment",

@@ -1,9 +1,8 @@
 """The whole loop: a frame in, masks out, the memory kept."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,19 +10,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.errors import CheckpointError, FrameError, InputError, MaskError, MnemaskError
+from mnemask.errors import CheckpointError, FrameError, InputError, MaskError
+from mnemask.faults import check_finite, out_of_memory_named
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.cells import CellGrid
 from mnemask.memory.explanation import Explanation
-from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
+from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named
 from mnemask.memory.provenance import array
 from mnemask.memory.read import Metric
-from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
-from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, soft_aggregate
+from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
 from mnemask.objects import Objects
+from mnemask.session import Session
 from mnemask.types import Frame, Masks, Picture, check_object_id, describe
 
 Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
@@ -76,6 +76,7 @@ class Tracker:
         if not isinstance(budget, Budget | None):
             raise InputError(f"budget is {budget!r}; give a Budget such as Budget(frames=2)")
         self.model = model
+        self._fingerprint = fingerprint(model)
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         self.memory = MemoryBank(self.policy, budget or Budget(frames=self.policy.default_frames), top_k, metric)
         self.short_side = short_side
@@ -103,13 +104,17 @@ class Tracker:
             FrameError: if the frame is not RGB of the same size as the ones before.
             MaskError: if a prompt is empty or of another size than the frame.
             ObjectIdError: if an id is not from 1 to 65535.
-            BudgetError: if the budget cannot hold a frame with so many objects.
+            BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
+            InputError: if there are prompts but the memory is frozen.
         """
         frame = Frame.of(frame, self.steps)
         given = self._check(frame, {} if prompts is None else prompts)
+        if given:
+            self._refuse_if_frozen(f"the masks of objects {sorted(given)}")
         ids = self.objects.ids
         self.memory.last_read = None  # before, lest two be held at a time
-        with self.memory.undone_on_failure():
+        num_objects = len(ids) + sum(object_id not in ids for object_id in given)
+        with out_of_memory_named(frame.size, num_objects), self.memory.undone_on_failure():
             try:
                 return self._follow(frame, given)
             except BaseException:
@@ -119,11 +124,14 @@ class Tracker:
     def _follow(self, frame: Frame, given: dict[int, Bool[Tensor, "H W"]]) -> Masks:
         self.memory.grid = CellGrid(frame.size, self.short_side)
         features, image = self._look(frame)
+        check_finite(features.key, "keys", frame.index)
         probs = self._segment(features)
+        check_finite(probs, "masks", frame.index)
         if given:
             probs = self._merge(probs, given, frame.size)
         aggregated = soft_aggregate(probs)
-        due = bool(given) or (len(self.objects) > 0 and self.steps - self.last_write >= self.policy.write_every)
+        is_time = len(self.objects) > 0 and self.steps - self.last_write >= self.policy.write_every
+        due = not self.memory.frozen and (bool(given) or is_time)
         if due:
             self._write(frame, features, image, aggregated[1:], set(given))
         answer = self._answer(frame, aggregated, given)
@@ -163,12 +171,111 @@ class Tracker:
 
         Raises:
             ObjectIdError: if the id is not tracked.
+            InputError: if the memory is frozen.
         """
+        self._refuse_if_frozen(f"the removal of object {object_id}")
         self.memory.remove_object(self.objects.remove(object_id))
 
+    def _refuse_if_frozen(self, what: str) -> None:
+        if self.memory.frozen:
+            raise InputError(f"the memory is frozen and {what} would change it; set memory.frozen = False, or fork")
+
+    def session(self) -> Session:
+        """Returns what the tracker knows now, besides its network; it stays the same while the tracker goes on."""
+        return Session(
+            model=self._fingerprint,
+            policy=self.policy,
+            budget=self.memory.budget,
+            top_k=self.memory.top_k,
+            metric=self.memory.metric,
+            short_side=self.short_side,
+            object_ids=self.objects.ids,
+            steps=self.steps,
+            last_write=self.last_write,
+            size=self.size,
+            frozen=self.memory.frozen,
+            counts=self.memory.counts(),
+            tokens=self.memory.tokens,
+        )
+
+    @classmethod
+    def of_session(cls, session: Session, model: STCN) -> "Tracker":
+        """Returns a tracker that goes on from a session, with identical masks.
+
+        Raises:
+            CheckpointError: if the session is of another model.
+            InputError: if a setting in it is unknown or impossible.
+        """
+        if session.model != fingerprint(model):
+            raise CheckpointError(
+                f"the memory bank was written with another model ({session.model}, this is {fingerprint(model)}); "
+                "load the model it was written with"
+            )
+        tracker = cls(
+            model,
+            session.policy,
+            session.budget,
+            top_k=session.top_k,
+            metric=session.metric,  # type: ignore[arg-type]  # which __init__ checks
+            short_side=session.short_side,
+        )
+        tracker._take_over(session)
+        return tracker
+
+    def _take_over(self, session: Session) -> None:
+        self.objects = Objects(session.object_ids)
+        self.steps, self.last_write, self.size = session.steps, session.last_write, session.size
+        if self.size is not None:
+            self.memory.grid = CellGrid(self.size, self.short_side)
+        self.memory.restore(session.tokens, **{name: session.counts.get(name, 0) for name in self.memory.counts()})
+        self.memory.frozen = session.frozen
+
+    def fork(self) -> "Tracker":
+        """Returns an independent tracker that goes on from here; the network and the tokens so far are shared.
+
+        What is done to one is not seen by the other: try a correction in a fork, and keep the better one. A trace of
+        the memory is not carried over, and there is nothing to `explain` before the next step.
+        """
+        return Tracker.of_session(self.session(), self.model)
+
+    def warm_start(self, other: "Tracker") -> None:
+        """Takes over what another tracker remembers of the same objects, from a video that is over.
+
+        Its objects are tracked from the first frame on, without a prompt; frames may have another size. The settings
+        stay this tracker's, what was pinned stays pinned, and if the other's memory is frozen, so is this one.
+
+        Args:
+            other: of the same model, such as `Tracker.load("street.bank", model)`; it stays as it is.
+
+        Raises:
+            InputError: if this tracker has seen a frame already, or compares by another metric.
+            CheckpointError: if the other one has another model.
+        """
+        if self.steps or len(self.objects):
+            raise InputError(
+                f"this tracker has seen {self.steps} frames and {len(self.objects)} objects; warm-start a new one"
+            )
+        if other.memory.metric != self.memory.metric:
+            raise InputError(
+                f"the memories were made for metric {other.memory.metric!r}, this tracker has {self.memory.metric!r}; "
+                "give both the same"
+            )
+        if fingerprint(other.model) != fingerprint(self.model):
+            raise CheckpointError(
+                f"the memories are of another model ({fingerprint(other.model)}, this is {fingerprint(self.model)}); "
+                "give both the same"
+            )
+        self._take_over(other.session().in_another_video())
+
     def save(self, path: str | Path) -> None:
-        """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame."""
-        save_bank(Path(path), self.memory.tokens, self._facts())
+        """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame.
+
+        The file appears whole or not at all, and holds a checksum of its content.
+
+        Raises:
+            OutputError: if the place cannot be written to.
+        """
+        self.session().save(Path(path))
 
     @classmethod
     def load(cls, path: str | Path, model: STCN, policy: Policy | None = None) -> "Tracker":
@@ -180,56 +287,10 @@ class Tracker:
             policy: needed where the saved one is not among `POLICIES`, for a file holds no code.
 
         Raises:
-            CheckpointError: if the file is foreign, damaged, or of another model or policy.
+            CheckpointError: if the file is foreign, damaged, or of another model, policy or version.
         """
-        tokens, facts = load_bank(Path(path), model.device)
-        try:
-            tracker = cls(
-                model,
-                policy or restored_policy(facts["policy"]),
-                Budget(**facts["budget"]),
-                top_k=facts["top_k"],
-                metric=facts["metric"],
-                short_side=facts["short_side"],
-            )
-            saved_config = facts["model"]
-            tracker.objects = Objects(facts["object_ids"])
-            tracker.steps, tracker.last_write = int(facts["steps"]), int(facts["last_write"])
-            tracker.size = None if facts["size"] is None else (int(facts["size"][0]), int(facts["size"][1]))
-            if tracker.size is not None:
-                tracker.memory.grid = CellGrid(tracker.size, tracker.short_side)
-            counts = facts["counts"]
-            tracker.memory.restore(tokens, **{name: int(counts[name]) for name in tracker.memory.counts()})
-        except MnemaskError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}; write it again") from error
-        if saved_config != fingerprint(model):
-            raise CheckpointError(
-                f"memory bank {str(path)!r} was written with another model ({saved_config}, this is "
-                f"{fingerprint(model)}); load the model it was written with"
-            )
-        if tokens is not None and tokens.num_objects != len(tracker.objects):
-            raise CheckpointError(
-                f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names "
-                f"{len(tracker.objects)}; write it again"
-            )
-        return tracker
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "model": fingerprint(self.model),
-            "policy": saved_policy(self.policy),
-            "budget": asdict(self.memory.budget),
-            "top_k": self.memory.top_k,
-            "metric": self.memory.metric,
-            "short_side": self.short_side,
-            "object_ids": self.objects.ids,
-            "steps": self.steps,
-            "last_write": self.last_write,
-            "size": self.size,
-            "counts": self.memory.counts(),
-        }
+        session, _ = Session.load(Path(path), model.device, policy)
+        return cls.of_session(session, model)
 
     def _check(self, frame: Frame, prompts: Mapping[int, Prompt]) -> dict[int, Bool[Tensor, "H W"]]:
         if self.size not in (None, frame.size):
@@ -336,7 +397,7 @@ class Tracker:
         rows = [self.objects.row(object_id) for object_id in annotated]
         self.memory.expect_correction(rows)
         if self.memory.tokens is None or not bool(self.memory.tokens.pinned.any()):
-            pins[rows] = True
+            pins[rows] = self.policy.pinned_part(share)
             return pins
         at_least_a_pixel = share[rows] > 0.5 / STRIDE**2
         pins[rows] = F.max_pool2d(at_least_a_pixel.float(), 3, stride=1, padding=1) > 0
@@ -350,9 +411,7 @@ class Tracker:
     ) -> Masks:
         size = geometry.working_size(frame.size, self.short_side)
         probs = geometry.resize(geometry.unpad(aggregated, size), frame.size)
-        ids = torch.tensor((0, *self.objects.ids), dtype=torch.int32, device=probs.device)
-        # max is vectorised across the leading axis, argmax is not: 1 ms against 80 on a CPU.
-        labels = ids[probs.max(0).indices]
+        labels = most_probable(probs, (0, *self.objects.ids))
         for object_id, mask in given.items():
             labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
         return Masks(labels, probs, self.objects.ids, frame.index, frame.name)

@@ -49,7 +49,20 @@ def test_a_cut_video_is_a_problem_that_tells_how_far_it_goes(tmp_path):
     findings = diagnose(path)
     assert any("frames can be read" in what for what in said(findings, "ok"))
     (problem,) = [finding for finding in findings if finding.severity == "problem"]
-    assert problem.remedy
+    assert "it ends at frame" in problem.what
+    assert "--on-corrupt" in problem.remedy
+
+
+def test_damaged_frames_are_counted_and_those_behind_them_read(tmp_path):
+    path = write_video(tmp_path / "v.mp4")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000] = RNG.bytes(3000)
+    path.write_bytes(data)
+    findings = diagnose(path)
+    (problem,) = said(findings, "problem")
+    assert "damaged" in problem
+    (count,) = [int(what.split()[0]) for what in said(findings, "ok") if "can be read" in what]
+    assert 20 - 8 < count < 20
 
 
 def test_an_uneven_rate_and_a_gap_are_told(tmp_path):

@@ -224,6 +224,27 @@ def test_a_read_needs_no_more_buffers_than_the_budget_counts(metric):
     assert reading.AFFINITY_BYTES / 2 < peak <= read_buffer_bytes(num_queries, 20)
 
 
+def test_a_read_of_a_memory_of_any_size_needs_the_same_buffers():
+    query, memory = torch.randn(100, 16), torch.randn(3 * reading.TILE_COLUMNS, 16)
+    energy = key_energy(memory)
+    peaks = [
+        peak_bytes(lambda m=m, e=e: read_top_k(query, m, e, 20))[0]
+        for m, e in ((memory[: len(memory) // 3], energy[: len(memory) // 3]), (memory, energy))
+    ]
+    assert peaks[1] < 1.1 * peaks[0] <= 1.1 * read_buffer_bytes(100, 20)
+
+
+def test_a_write_to_a_full_memory_needs_no_more_than_the_memory_that_comes_of_it():
+    bank, num_cells = MemoryBank(LeastUsed(), Budget(frames=4), top_k=K_READ), 200
+    pins = torch.zeros(2, num_cells, dtype=torch.bool)
+
+    def write_large(step):
+        frame = torch.randn(num_cells, CK), torch.randn(2, num_cells, 256), torch.rand(2, num_cells)
+        return peak_bytes(lambda: bank.write(*frame, frame=step, step=step, pins=pins))[0]
+
+    assert [write_large(step) for step in range(8)][-1] < 1.1 * bank.stats().bank_bytes
+
+
 def test_memory_that_a_write_leaves_behind_is_only_the_tokens():
     key, value, share = random_frame(6, 1, 0)
     backing = torch.zeros(CK, 1000)  # keys as the network gives them: a view of something larger

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemask.memory import read as reading
-from mnemask.memory.read import Reading, affinity, key_energy, read_dense, read_top_k
+from mnemask.memory.read import FOLDS, Reading, affinity, key_energy, largest, read_dense, read_top_k
 
 METRICS = ["l2", "dot", "cosine"]
 
@@ -88,16 +88,36 @@ def test_a_read_of_every_memory_equals_the_dense_read_of_training():
         torch.testing.assert_close(sparse, read_dense(query, memory, value, metric), atol=1e-5, rtol=1e-5)
 
 
-@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 8), st.integers(1, 4000))
-def test_chunks_of_any_size_give_the_same_result(num_queries, num_memories, k, chunk_bytes):
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 8), st.integers(1, 4000), st.integers(1, 40))
+def test_tiles_of_any_size_give_the_same_result(num_queries, num_memories, k, tile_bytes, tile_columns):
     generator = torch.Generator().manual_seed(num_queries)
     query, memory = torch.randn(num_queries, 4, generator=generator), torch.randn(num_memories, 4, generator=generator)
     whole = read_top_k(query, memory, key_energy(memory), k)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "AFFINITY_BYTES", chunk_bytes)
-        chunked = read_top_k(query, memory, key_energy(memory), k)
-    assert torch.equal(chunked.index, whole.index)
-    torch.testing.assert_close(chunked.weight, whole.weight)
+        patch.setattr(reading, "AFFINITY_BYTES", tile_bytes)
+        patch.setattr(reading, "TILE_COLUMNS", tile_columns)
+        tiled = read_top_k(query, memory, key_energy(memory), k)
+    assert torch.equal(tiled.index, whole.index)
+    torch.testing.assert_close(tiled.weight, whole.weight)
+
+
+@given(st.integers(1, 12), st.integers(1, 40 * FOLDS), st.integers(1, 6))
+def test_the_largest_of_each_row_are_those_of_a_plain_search(num_rows, num_columns, k):
+    rows = torch.randn(num_rows, num_columns, generator=torch.Generator().manual_seed(num_columns))
+    best, index = largest(rows, k)
+    expected = rows.topk(min(k, num_columns), dim=1)
+    assert torch.equal(best, expected.values)
+    assert torch.equal(index, expected.indices)
+
+
+@pytest.mark.parametrize("num_columns", [100, 50 * FOLDS + 3])
+@pytest.mark.parametrize("rows", [torch.zeros(2, 1), torch.full((2, 1), -torch.inf), torch.tensor([[0.0, 1.0]] * 2)])
+def test_among_equals_the_largest_are_all_different_columns(num_columns, rows):
+    rows = rows.repeat(1, num_columns // rows.shape[1])
+    best, index = largest(rows, 4)
+    assert torch.equal(best, rows.topk(4, dim=1).values)
+    assert torch.equal(rows.gather(1, index), best)
+    assert all(len(set(row)) == 4 for row in index.tolist())
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from random_tokens import CK, CV, random_frame, random_tokens, same
 
-from mnemask.memory.tokens import Tokens, bytes_per_token
+from mnemask.memory.tokens import Readers, Tokens, bytes_per_token, readers_of
 
 
 def of_frame(num_objects=2):
@@ -70,3 +70,26 @@ def test_the_bytes_of_a_token_are_those_of_its_tensors_and_its_energy(num_object
     tokens = Tokens.of_frame(key, value, share, frame=0, step=0, pins=torch.zeros(num_objects, 5, dtype=torch.bool))
     energy = 4
     assert tokens.num_bytes + 5 * energy == 5 * bytes_per_token(num_objects, CK, CV, value.element_size())
+
+
+def test_objects_that_read_the_same_tokens_are_one_group_and_the_widest_is_first():
+    covers = torch.zeros(6, 5, dtype=torch.bool)
+    covers[[0, 2]] = True
+    covers[1, 3:] = True
+    covers[4, [0, 2, 4]] = True
+    covers[5, 3:] = True
+    assert readers_of(covers) == [
+        Readers((0, 2), 5, slice(0, 5)),
+        Readers((4,), 3, None),
+        Readers((1, 5), 2, slice(3, 5)),
+        Readers((3,), 0, slice(0, 0)),
+    ]
+
+
+@pytest.mark.parametrize("num_objects", [1, 3])
+def test_chosen_tokens_before_newer_ones_are_those_of_choosing_and_adding(num_objects):
+    older = random_tokens([0, 1, 1, 2], [1, 2, 3, 4], [False] * 4, num_objects)
+    newer = random_tokens([5, 5], [0, 0], [True, False], num_objects, seed=1)
+    for places in ([0, 3], [2], [], [0, 1, 2, 3]):
+        which = torch.tensor(places, dtype=torch.int64)
+        assert same(older.joined(which, newer), older[which] + newer)

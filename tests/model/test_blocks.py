@@ -31,6 +31,30 @@ def test_a_residual_block_is_two_convolutions_of_rectified_input_and_a_shortcut(
     torch.testing.assert_close(block(x[None])[0], residual + shortcut, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("out_channels", [5, 7])
+@pytest.mark.parametrize("num_objects", [1, 3])
+def test_channels_that_objects_share_count_as_if_each_object_had_them(out_channels, num_objects):
+    torch.manual_seed(0)
+    block = ResidualBlock(5, out_channels, 3)
+    own, shared = torch.randn(2 * num_objects, 2, 5, 6), torch.randn(2, 3, 5, 6)
+    joined = torch.cat((own, shared.repeat_interleave(num_objects, 0)), 1)
+    found, expected = block(own, shared), block(joined)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    parameters = list(block.parameters())
+    gradients = zip(*(torch.autograd.grad(out.square().sum(), parameters) for out in (found, expected)), strict=True)
+    for each, other in gradients:
+        torch.testing.assert_close(each, other, atol=1e-3, rtol=1e-4)
+
+
+def test_inputs_of_a_block_are_left_as_they_are():
+    block, own, shared = ResidualBlock(5, 5, 3), torch.randn(2, 2, 5, 6), torch.randn(2, 3, 5, 6)
+    before = own.clone(), shared.clone()
+    block(own, shared)
+    block(torch.cat((own, shared), 1))
+    assert torch.equal(own, before[0])
+    assert torch.equal(shared, before[1])
+
+
 @torch.no_grad()
 def test_attention_gates_channels_and_then_places():
     torch.manual_seed(0)
@@ -65,7 +89,7 @@ def test_a_value_sees_the_image_its_own_mask_and_the_sum_of_the_other_masks():
             expected = torch.cat((image[b], masks[b, k][None], others[None]))
             torch.testing.assert_close(seen[0][3 * b + k], expected, atol=1e-6, rtol=0)
             alone = encoder.resnet(expected[None])[-1]
-            fused = encoder.fuser(torch.cat((alone, stride16[b : b + 1]), 1))
+            fused = encoder.fuser(alone, stride16[b : b + 1])
             torch.testing.assert_close(values[b, k], fused[0], atol=1e-5, rtol=1e-5)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemask.errors import InputError
-from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig, soft_aggregate
+from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig, most_probable, soft_aggregate
 
 
 @pytest.mark.parametrize(("config", "millions"), [(PAPER, 54.4), (COMPACT, 10.6)])
@@ -86,3 +86,13 @@ def test_soft_aggregation_works_pixel_by_pixel(num_objects):
 
 def test_without_objects_all_is_background():
     assert torch.equal(soft_aggregate(torch.zeros(0, 2, 3)), torch.ones(1, 2, 3))
+
+
+@pytest.mark.parametrize("num_objects", [0, 1, 3, 300])
+def test_the_most_probable_class_names_a_pixel_the_first_among_equals(num_objects):
+    torch.manual_seed(num_objects)
+    probs = torch.rand(num_objects + 1, 8, 9).mul(20).round() / 20  # of which many are equal
+    ids = (0, *(65_535 - 7 * row for row in range(num_objects)))
+    labels = most_probable(probs, ids)
+    assert labels.dtype == torch.int32
+    assert torch.equal(labels, torch.tensor(ids, dtype=torch.int32)[probs.argmax(0)])

@@ -267,6 +267,44 @@ def test_a_huge_size_in_the_header_is_refused_before_decoding(tmp_path):
             read_mask(tmp_path / "m.png")
 
 
+@pytest.mark.parametrize("side", [10_000, 100_000])
+def test_what_pillow_calls_a_bomb_is_our_sentence(tmp_path, side):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.raises(MaskError, match=r"m\.png claims more pixels .* 16384 a side or 67 megapixels; scale it down"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_ids_beyond_what_an_id_can_be_are_refused_with_the_largest(tmp_path):
+    labels = drawn().astype(np.int32)
+    labels[labels == 2] = 10**9
+    Image.fromarray(labels).save(tmp_path / "m.tif")
+    with pytest.raises(MaskError, match="values from 0 to 1000000000; ids go from 1 to 65535"):
+        read_mask(tmp_path / "m.tif")
+
+
+def test_a_map_with_more_objects_than_anybody_follows_is_refused(tmp_path):
+    ids = np.random.default_rng(0).permutation(30 * 40).astype(np.uint16)
+    labels = ids.reshape(30, 40).repeat(4, 0).repeat(4, 1)
+    with pytest.raises(MaskError, match=r"marks 1199 objects, more than 1000; .* not of depth"):
+        read_mask(save(tmp_path / "m.png", labels))
+
+
+def test_a_palette_of_16_bits_is_one_sentence(tmp_path):
+    """Photometric interpretation 3 with 16 bits a sample, which TIFF allows and Pillow does not read."""
+    image = Image.fromarray(drawn((1, 2), np.uint16))
+    image.save(tmp_path / "m.tif", tiffinfo={320: (0,) * 3 * 65_536})
+    data = (tmp_path / "m.tif").read_bytes()
+    photometric = struct.pack("<HHIH", 262, 3, 1, 1)
+    assert photometric in data
+    (tmp_path / "m.tif").write_bytes(data.replace(photometric, struct.pack("<HHIH", 262, 3, 1, 3)))
+    with pytest.raises(MaskError, match=r"m\.tif is not an image; export it as PNG"):
+        read_mask(tmp_path / "m.tif")
+
+
 def test_more_masks_than_memory_should_hold_are_refused(tmp_path):
     labels = np.zeros((2048, 2048), np.uint16)
     labels[::3, ::3] = np.arange(683 * 683).reshape(683, 683) % 600

@@ -44,6 +44,12 @@ TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Memories that e
 SizeOption = Annotated[
     int, typer.Option("--size", min=32, help="Short side, in pixels, at which frames are processed.")
 ]
+EngineName = Enum("EngineName", {name: name for name in mm.ENGINES})  # type: ignore[misc]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option("--engine", help="What computes: torch, or something built once for the size of the frames."),
+]
+DEFAULT_ENGINE = EngineName["eager"]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, mps. [default: cuda where there is one]")
 ]
@@ -60,11 +66,12 @@ def new_tracker(
     size: int,
     device: str | None,
     dtype: torch.dtype | None = None,
+    engine: EngineName = DEFAULT_ENGINE,
 ) -> mm.Tracker:
     """Returns a tracker of what these options say."""
     chosen = mm.POLICIES[policy.value]
     if write_every is not None:
         chosen = replace(chosen, write_every=write_every)
     limit = None if frames is None and budget is None else mm.Budget(frames=frames, bytes=budget)
-    network = mm.load_model(model, device=device, dtype=dtype)
+    network = mm.load_model(model, device=device, dtype=dtype, engine=engine.value)
     return mm.Tracker(network, chosen, limit, top_k=top_k, short_side=size)

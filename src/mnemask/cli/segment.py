@@ -1,22 +1,27 @@
 """`mnemask segment`: from a video and the masks of its first frame to the masks of every frame."""
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 import mnemask as mm
+from mnemask.cli import identity
 from mnemask.cli.app import command, console, progress_bar
 from mnemask.cli.options import (
+    DEFAULT_ENGINE,
     DEFAULT_POLICY,
     AtOption,
     BoxOption,
     BudgetOption,
     CleanOption,
     DeviceOption,
+    EngineOption,
     FramesOption,
     MaskOption,
     ModelOption,
@@ -27,10 +32,12 @@ from mnemask.cli.options import (
     new_tracker,
 )
 from mnemask.cli.plan import PromptPlan
+from mnemask.cli.stop import StopSignals
 
 Format = Enum("Format", {name: name for name in mm.MASK_FORMATS if name != "overlay"})  # type: ignore[misc]
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Precision = Enum("Precision", {name: name for name in DTYPES})  # type: ignore[misc]
+OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 
 @command
@@ -59,6 +66,27 @@ def segment(
     ] = None,
     device: DeviceOption = None,
     dtype: Annotated[Precision, typer.Option(help="Precision of the convolutions.")] = Precision["auto"],
+    engine: EngineOption = DEFAULT_ENGINE,
+    bank: Annotated[
+        Path | None, typer.Option(help="Start with what a tracker remembered of the same objects (Tracker.save).")
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Refuse before the first frame what may need more than this, such as 2GiB.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Drop frames so as never to fall behind a camera.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="The file or folder is still being written.")] = False,
+    on_corrupt: Annotated[
+        OnCorrupt, typer.Option(help="A damaged frame: stop, skip it, or hold the one before.")
+    ] = OnCorrupt["stop"],
+    reconnect: Annotated[
+        float, typer.Option(min=0, help="Seconds to try again when a camera or an address breaks off.")
+    ] = 0.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run was cut off; begin where there is none.")
+    ] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Seconds from one checkpoint in OUT/checkpoint to the next.")
+    ] = 30.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a folder that holds a run, and over the trace.")
     ] = False,
@@ -73,55 +101,158 @@ def segment(
 
     `mnemask segment frames/ --mask first.png --at 240=dog.png -o out` adds an object at frame 240.
 
+    `mnemask segment street.mp4 --mask first.png -o out --resume` goes on after a crash, or Ctrl-C, with the same masks.
+
     Something wrong with a file? `mnemask doctor FILE` says what.
     """
-    plan = PromptPlan(mask, box or [], at or [], clean_masks)
+    prompts = _Prompts(mask, tuple(box or ()), tuple(at or ()), clean_masks, bank)
+    plan = prompts.plan()
+    max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
+    repeatable = identity.is_repeatable(video) and not live
+    _refuse_resume(resume, repeatable, video, trace, overwrite)
+    tracker = new_tracker(
+        model,
+        policy,
+        frames=frames,
+        budget=budget,
+        write_every=write_every,
+        top_k=top_k,
+        size=size,
+        device=device,
+        dtype=DTYPES[dtype.value],
+        engine=engine,
+    )
+    if bank is not None:
+        tracker.warm_start(mm.Tracker.load(bank, tracker.model))
+    settings = {
+        "video": identity.of_video(video, growing=follow),
+        **prompts.settings(),
+        "model": identity.of_model(model),
+        "policy": policy.value,
+        "write_every": tracker.policy.write_every,
+        "budget": str(tracker.memory.budget),
+        "top_k": top_k,
+        "size": size,
+        "format": format.value,
+        "overlay": overlay,
+        "on_corrupt": on_corrupt.value,
+        "engine": engine.value,
+        **_machine(tracker.model),
+    }
+    checkpoint = None
+    if resume:
+        if mm.is_complete(out, settings):
+            console.print(f"{out} is complete", markup=False)
+            return
+        checkpoint = mm.find_checkpoint(out, tracker.model.device, settings)
+    if checkpoint is not None:
+        tracker = mm.Tracker.of_session(checkpoint.session, tracker.model)
+        plan = prompts.plan(checkpoint)
+        console.print(f"going on at frame {checkpoint.position}")
+    start = 0 if checkpoint is None else checkpoint.last_frame
     with ExitStack() as stack:
-        reader = stack.enter_context(mm.VideoReader(video))
-        tracker = new_tracker(
-            model,
-            policy,
-            frames=frames,
-            budget=budget,
-            write_every=write_every,
-            top_k=top_k,
-            size=size,
-            device=device,
-            dtype=DTYPES[dtype.value],
+        reader = stack.enter_context(
+            mm.VideoReader(
+                video,
+                start=start,
+                live=live,
+                follow=follow,
+                on_corrupt=on_corrupt.value,
+                reconnect=reconnect,
+            )
         )
         if trace is not None:
             tracker.memory.trace = stack.enter_context(mm.TraceFile(trace, overwrite=overwrite))
-        settings = {
-            "video": video,
-            "model": model,
-            "policy": policy.value,
-            "write_every": tracker.policy.write_every,
-            "budget": str(tracker.memory.budget),
-            "top_k": top_k,
-            "size": size,
-            "format": format.value,
-            "device": str(tracker.model.device),
-            "dtype": str(tracker.model.dtype).removeprefix("torch."),
-            "torch": torch.__version__,
+        stop = stack.enter_context(StopSignals(reader.interrupt))
+        show = stack.enter_context(progress_bar(None if reader.num_frames is None else start + reader.num_frames))
+        progress = mm.segment(
+            reader,
+            tracker,
+            out,
+            plan,
+            mask_format=format.value,
+            overlay=overlay,
+            overwrite=overwrite or resume,
+            settings=settings,
+            checkpoint_every=checkpoint_every if repeatable else None,
+            resume=checkpoint,
+            max_memory=max_bytes,
+            events=lambda: reader.events.to_dict(),
+            stop=stop,
+            on_frame=lambda progress, masks: show(progress),
+        )
+    if not progress.complete:
+        go_on = "; --resume goes on" if repeatable else ""
+        console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
+        raise typer.Exit(stop.exit_code)
+    if isinstance(plan, PromptPlan):
+        plan.check_all_given(progress.frames)
+    _summarise(progress, tracker, out, overlay)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """Where masks come from, as the user gave it."""
+
+    mask: Path | None
+    boxes: Sequence[str]
+    later: Sequence[str]
+    clean: bool
+    bank: Path | None
+
+    def plan(self, checkpoint: mm.Checkpoint | None = None) -> Callable[[mm.Frame], Mapping[int, Any] | None]:
+        """Returns what gives the masks of each frame, after a checkpoint only of those that are to come."""
+        if checkpoint is None or not checkpoint.progress["frames"]:
+            if self.bank is None or self.mask or self.boxes or self.later:
+                return PromptPlan(self.mask, self.boxes, self.later, self.clean)
+            return lambda frame: None
+        to_come = [text for text in self.later if mm.parse_at(text)[0] >= checkpoint.position]
+        return PromptPlan(None, [], to_come, self.clean) if to_come else lambda frame: None
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what must be the same when the run goes on."""
+        return {
+            "mask": identity.of_files(self.mask),
+            "boxes": list(self.boxes),
+            "at": identity.of_later(self.later),
+            "clean_masks": self.clean,
+            "bank": identity.of_files(self.bank),
         }
-        with progress_bar(reader.num_frames) as show:
-            progress = mm.segment(
-                reader,
-                tracker,
-                out,
-                plan,
-                mask_format=format.value,
-                overlay=overlay,
-                overwrite=overwrite,
-                settings=settings,
-                on_frame=lambda progress, masks: show(progress),
-            )
-    plan.check_all_given(progress.frames)
-    held = progress.memory
-    assert held is not None, "a video that yields no frame is an error of the reader"
+
+
+def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | None, overwrite: bool) -> None:
+    if not resume:
+        return
+    if not repeatable:
+        raise mm.InputError(
+            f"{video!r} does not give the same frames again, so a run on it cannot be resumed; save it to a file, or "
+            "leave out --resume"
+        )
+    if trace is not None:
+        raise mm.InputError("a trace cannot be gone on with; leave out --trace, or begin again without --resume")
+    if overwrite:
+        raise mm.InputError("--resume goes on with a run and --overwrite begins again; give one of them")
+
+
+def _machine(model: mm.STCN) -> dict[str, Any]:
+    """Returns what the last bits of a mask depend on besides the input."""
+    return {
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _summarise(progress: mm.Progress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:
+    held = progress.memory or tracker.memory.stats()
     console.print(
         f"{progress.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {progress.seconds:.1f} s "
         f"({progress.frames_per_second:.2f} frames/s); memory {held.tokens} tokens "
         f"({held.frames:.2f} frames, {held.bank_bytes / 2**20:.1f} MiB), {held.evictions} evicted"
     )
+    happened = ", ".join(f"{name.replace('_', ' ')} {noted['count']}" for name, noted in progress.video.items())
+    if happened:
+        console.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
     console.print(f"masks in {out / 'masks'}" + (f", overlay {out / 'overlay.mp4'}" if overlay else ""), markup=False)

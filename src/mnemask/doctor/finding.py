@@ -5,6 +5,8 @@ from typing import Literal
 
 from mnemask.errors import InputError
 
+GO_ON = "go on behind the damage with --on-corrupt skip or hold"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

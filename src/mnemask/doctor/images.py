@@ -1,16 +1,14 @@
 """What there is to say of a folder of frames."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
 
-from mnemask.doctor.finding import Finding
+from mnemask.doctor.finding import GO_ON, Finding
 from mnemask.errors import FrameError
-from mnemask.video.images import list_images, read_image
+from mnemask.video.images import list_images, number_gaps, read_image
 
 SHOWN = 5
 
@@ -34,6 +32,8 @@ def diagnose_folder(path: Path) -> list[Finding]:
         found.append(Finding("warning", "one image is a video of one frame", "give the folder of all frames"))
     if len(broken) > SHOWN:
         broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more images cannot be read")]
+    if broken and sizes:
+        found.append(Finding("ok", f"{len(sizes)} of them can be read", f"mend the others, or {GO_ON}"))
     return [*found, *broken, *_sizes(sizes), *_gaps(images), *_kind(next(iter(sizes), None))]
 
 
@@ -51,13 +51,7 @@ def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
 
 
 def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
-    """Yields a warning where some numbers of the file names are missing among others at an even distance."""
-    endings = [re.search(r"(\d+)$", image.stem) for image in images]
-    numbers = sorted({int(ending[1]) for ending in endings if ending})
-    if len(numbers) < 3 or not all(endings):
-        return
-    step = Counter(after - before for before, after in pairwise(numbers)).most_common(1)[0][0]
-    gaps = [(before, after) for before, after in pairwise(numbers) if after - before > step]
+    gaps = number_gaps(images).values()
     if gaps:
         yield Finding(
             "warning",

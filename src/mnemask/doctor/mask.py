@@ -11,6 +11,7 @@ from PIL import Image
 from mnemask.doctor.finding import Finding
 from mnemask.errors import MaskError
 from mnemask.prompts import MaskReading, inspect_mask
+from mnemask.video.limits import MAX_OBJECTS
 
 MANY_OBJECTS = 20
 CELL = 16 * 16  # pixels that the network sees as one
@@ -61,7 +62,13 @@ def _objects(reading: MaskReading) -> Iterator[Finding]:
         yield Finding("problem", "no object is marked", "paint each object in its own value, the background in 0")
     for object_id in ids[:MANY_OBJECTS]:
         yield from _object(object_id, reading.labels == object_id)
-    if len(ids) > MANY_OBJECTS:
+    if len(ids) > MAX_OBJECTS:
+        yield Finding(
+            "problem",
+            f"{len(ids)} objects are marked, more than {MAX_OBJECTS}",
+            "keep those that you want to follow, and check that it is a map of ids, not of depth or heat",
+        )
+    elif len(ids) > MANY_OBJECTS:
         yield Finding(
             "warning",
             f"{len(ids)} objects are marked, and each takes time and memory",

@@ -11,19 +11,21 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mnemask.doctor.finding import Finding
+from mnemask.doctor.finding import GO_ON, Finding
 from mnemask.errors import FrameError
 from mnemask.video import VideoReader
+from mnemask.video.events import ReaderEvents
 
 VARIES = 1.5  # more than rounding to the container's clock explains
 LONG_GAP = 1.0  # seconds
+SHOWN = 5
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # as numbered by ITU-T H.273
 
 
 def diagnose_video(path: Path) -> list[Finding]:
     """Returns what the file says it is, and whether all of it can be read."""
     try:
-        with VideoReader(path) as reader:
+        with VideoReader(path, on_corrupt="skip") as reader:
             header = list(_header(path))
             return [*header, *_frames(reader)]
     except FrameError as error:
@@ -85,9 +87,10 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
         broken = Finding.of_error(error)
     rate = f" at {reader.frames_per_second:.5g} frames/s" if reader.frames_per_second else ""
     yield Finding("ok", f"{pace.frames} frames can be read{rate}")
+    yield from _damage(reader.events)
     if broken:
         yield broken
-    elif reader.num_frames not in (None, pace.frames):
+    elif not reader.events.to_dict() and reader.num_frames not in (None, pace.frames):
         yield Finding("ok", f"the header counts {reader.num_frames}: some are hidden by an edit list, or it is rounded")
     if pace.longest > VARIES * pace.shortest:
         yield Finding(
@@ -100,3 +103,16 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
         )
     if reader.size and (reader.size[0] % 2 or reader.size[1] % 2):
         yield Finding("ok", "the size is odd: drawn into a video, it gets one more line of pixels")
+
+
+def _damage(events: ReaderEvents) -> Iterator[Finding]:
+    if events.corrupt.count:
+        first = ", ".join(map(str, events.corrupt.frames[:SHOWN]))
+        more = " and others" if events.corrupt.count > SHOWN else ""
+        yield Finding("problem", f"{events.corrupt.count} frames are damaged: {first}{more}", GO_ON)
+    if events.cut_off.count:
+        yield Finding(
+            "problem",
+            f"cut off or damaged: it ends at frame {events.cut_off.frames[0]}, before its header says so",
+            f"fetch the file again, or {GO_ON}",
+        )

@@ -89,27 +89,55 @@ class Result:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Result":
-        """Returns the result that `to_dict` made these values of."""
-        scores = saved["scores"]
+        """Returns the result that `to_dict` made these values of.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError or OverflowError: they are not such values.
+        """
+        scores, seconds = saved["scores"], _numbers(saved["frame_seconds"])
+        if not seconds or not sum(seconds) > 0:
+            raise ValueError(f"{len(seconds)} frames in {sum(seconds)} s")
+        tokens, held, threads = _numbers([saved[name] for name in ("most_tokens", "most_bytes", "threads")])
         return cls(
-            saved["policy"],
-            saved["sequence"],
+            _text(saved["policy"]),
+            _text(saved["sequence"]),
             None if scores is None else _report(scores),
-            tuple(saved["frame_seconds"]),
-            tuple(saved["frame_memory"]),
-            saved["most_tokens"],
-            saved["most_bytes"],
-            saved["threads"],
-            {int(object_id): group for object_id, group in saved["groups"].items()},
+            seconds,
+            _numbers(saved["frame_memory"], len(seconds)),
+            int(tokens),
+            int(held),
+            int(threads),
+            {int(object_id): _text(group) for object_id, group in saved["groups"].items()},
         )
 
 
 def _report(scores: Mapping[str, Any]) -> Report:
     objects = tuple(
-        ObjectScore.from_frames(thing["sequence"], thing["object"], thing["J"], thing["F"])
+        ObjectScore.from_frames(
+            _text(thing["sequence"]),
+            int(thing["object"]),
+            _numbers(thing["J"], most=1.0),
+            _numbers(thing["F"], len(thing["J"]), most=1.0),
+        )
         for thing in scores["objects"]
     )
-    return Report(objects, scores["protocol"], tuple(scores["notes"]))
+    return Report(objects, _text(scores["protocol"]), tuple(_text(note) for note in scores["notes"]))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} instead of text"[:120])
+    return value
+
+
+def _numbers(values: object, count: int | None = None, most: float = 1e18) -> tuple[float, ...]:
+    """Returns a list's numbers from 0 to `most`; raises ValueError for anything else."""
+    if not isinstance(values, list) or count not in (None, len(values)):
+        raise ValueError(f"{values!r} instead of {'a list' if count is None else count} of numbers"[:120])
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            raise ValueError(f"{value!r} instead of a number from 0 to {most:g}"[:120])
+    return tuple(float(value) for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +185,12 @@ class ResultFolder:
         if not path.exists() or not self.masks(policy, sequence).is_dir():
             return None
         try:
-            return Result.from_dict(_read_json(path))
-        except (KeyError, TypeError, AttributeError) as error:
+            result = Result.from_dict(_read_json(path))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _damaged(path, error) from error
+        if (result.policy, result.sequence) != (policy, sequence):
+            raise _damaged(path, ValueError(f"of {result.policy[:40]!r} on {result.sequence[:40]!r}"))
+        return result
 
     def begin(self, policy: str, sequence: str) -> Path:
         """Returns an empty folder for the masks of a sequence; what an interrupted run left of them is removed."""
@@ -194,12 +225,14 @@ class ResultFolder:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
+    if not isinstance(values, dict):
+        raise _damaged(path, TypeError("no named values"))
+    return values
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path} cannot be used ({type(error).__name__}: {error}); delete it, and what belongs to it is made again"
-    )
+    reason = "".join(char if char.isprintable() else "?" for char in f"{type(error).__name__}: {error}"[:200])
+    return InputError(f"{path} cannot be used ({reason}); delete it, and what belongs to it is made again")

@@ -7,22 +7,33 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from mnemask.errors import InputError
-from mnemask.evaluation.job import Job
-from mnemask.evaluation.results import Result
 
 SECONDS_BETWEEN_LOOKS = 0.5
+
+Outcome_co = TypeVar("Outcome_co", covariant=True)
+Outcome = TypeVar("Outcome")
+
+
+@runtime_checkable
+class Task(Protocol[Outcome_co]):
+    """What a process is given to do: it can be pickled, and so can what comes of it."""
+
+    def run(self, on_frame: Callable[[], None]) -> Outcome_co:
+        """Returns what came of it; `on_frame` is called after each frame."""
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """Raised in a process that is to stop before its job is done."""
 
 
-def results_of(jobs: Sequence[Job], processes: int, on_frames: Callable[[int], None]) -> Generator[Result, None, None]:
+def results_of(
+    jobs: Sequence[Task[Outcome]], processes: int, on_frames: Callable[[int], None]
+) -> Generator[Outcome, None, None]:
     """Yields the result of each job when it is there.
 
     Args:
@@ -37,7 +48,7 @@ def results_of(jobs: Sequence[Job], processes: int, on_frames: Callable[[int], N
     return _here(jobs, on_frames) if processes == 1 else _elsewhere(jobs, min(processes, len(jobs)), on_frames)
 
 
-def _here(jobs: Sequence[Job], on_frames: Callable[[int], None]) -> Generator[Result, None, None]:
+def _here(jobs: Sequence[Task[Outcome]], on_frames: Callable[[int], None]) -> Generator[Outcome, None, None]:
     frames = 0
 
     def count() -> None:
@@ -49,14 +60,16 @@ def _here(jobs: Sequence[Job], on_frames: Callable[[int], None]) -> Generator[Re
         yield job.run(count)
 
 
-def _elsewhere(jobs: Sequence[Job], processes: int, on_frames: Callable[[int], None]) -> Generator[Result, None, None]:
+def _elsewhere(
+    jobs: Sequence[Task[Outcome]], processes: int, on_frames: Callable[[int], None]
+) -> Generator[Outcome, None, None]:
     if not jobs:
         return
     context = get_context("spawn")
     frames, stop = context.Value("q", 0), context.Event()
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(frames, stop)) as pool:
         try:
-            waiting: set[Future[Result]] = {pool.submit(_work, job) for job in jobs}
+            waiting: set[Future[Outcome]] = {pool.submit(_work, job) for job in jobs}
             while waiting:
                 done, waiting = wait(waiting, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
                 for future in done:
@@ -93,7 +106,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(job: Job) -> Result:
+def _work(job: Task[Outcome]) -> Outcome:
     def count() -> None:
         with _shared["frames"].get_lock():
             _shared["frames"].value += 1

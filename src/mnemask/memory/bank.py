@@ -15,7 +15,7 @@ from mnemask.memory.explanation import LastRead
 from mnemask.memory.policies import Policy
 from mnemask.memory.provenance import Provenance
 from mnemask.memory.read import Metric, Reading, key_energy, read_top_k
-from mnemask.memory.tokens import Tokens, bytes_per_token
+from mnemask.memory.tokens import Readers, Tokens, bytes_per_token, readers_of
 from mnemask.memory.trace import WriteRecord
 
 
@@ -60,6 +60,8 @@ class MemoryBank:
         grid: how cells lie in a frame, which `provenance` and `trace` tell; the tracker says it.
         trace: is called with a record of each write, such as a TraceFile; None, the default, makes no records.
         last_read: what the last read chose, until the tracker's next step.
+        frozen: True makes the memory read only: nothing is written, forgotten or counted any more, and what would need
+            it (masks of objects, removal) is refused.
     """
 
     def __init__(self, policy: Policy, budget: Budget, top_k: int = 20, metric: Metric = "l2") -> None:
@@ -69,7 +71,9 @@ class MemoryBank:
         self.grid: CellGrid | None = None
         self.trace: Callable[[WriteRecord], None] | None = None
         self.last_read: LastRead | None = None
+        self.frozen = False
         self._energy = torch.empty(0)
+        self._grouped: tuple[Tensor, list[Readers]] | None = None
 
     def write(
         self,
@@ -126,27 +130,31 @@ class MemoryBank:
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
-        patterns, group = torch.unique(tokens.covers, dim=0, return_inverse=True)
-        widest = int(patterns.sum(1).argmax())
         readings: list[tuple[tuple[int, ...], Reading]] = []
-        for number, covered in enumerate(patterns):
-            rows = torch.nonzero(group == number)[:, 0].tolist()
-            if not bool(covered.any()):
-                readout[rows] = 0
+        for number, readers in enumerate(self._groups(tokens)):
+            rows = readers.rows
+            if not readers.count:
+                readout[list(rows)] = 0
                 continue
-            seen = None if bool(covered.all()) else torch.nonzero(covered)[:, 0]
-            key, energy = (tokens.key, self._energy) if seen is None else (tokens.key[seen], self._energy[seen])
-            reading = read_top_k(query_key, key, energy, self.top_k, self.metric)
-            if seen is not None:
-                reading = replace(reading, index=seen[reading.index])
-            readings.append((tuple(rows), reading))
+            seen = readers.places or torch.nonzero(tokens.covers[rows[0]])[:, 0]
+            reading = read_top_k(query_key, tokens.key[seen], self._energy[seen], self.top_k, self.metric)
+            if readers.count < len(tokens):
+                chosen = reading.index + seen.start if isinstance(seen, slice) else seen[reading.index]
+                reading = replace(reading, index=chosen)
+            readings.append((rows, reading))
             for row in rows:
                 readout[row] = reading.gather(tokens.value[row])
-            if number == widest:
+            if number == 0 and not self.frozen:
                 self.tokens = counted(tokens, reading, step)
         self.reads += 1
         self.last_read = LastRead.of(tokens, readings)
         return readout
+
+    def _groups(self, tokens: Tokens) -> list[Readers]:
+        """Returns who reads what; that is worked out when it has changed, not in each frame."""
+        if self._grouped is None or self._grouped[0] is not tokens.covers:
+            self._grouped = tokens.covers, readers_of(tokens.covers)
+        return self._grouped[1]
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:

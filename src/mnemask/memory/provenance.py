@@ -44,10 +44,11 @@ class Provenance:
         """Returns the provenance of tokens.
 
         Args:
-            tokens: at least one object's.
+            tokens: at least one object's; those that a warm start brought from another video are left out.
             grid: of their frames.
             step: the tracker's count of frames, from which ages are counted; by default that of the last read or write.
         """
+        tokens = of_this_video(tokens)
         if step is None:  # each read hits some token, and each write makes one
             step = int(torch.maximum(tokens.last_hit, tokens.born).max()) if len(tokens) else 0
         return cls(
@@ -124,6 +125,11 @@ def array(tensor: Shaped[Tensor, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
     return tensor.cpu().numpy().copy()
 
 
+def of_this_video(tokens: Tokens) -> Tokens:
+    """Returns the tokens without those of a video before, whose frames have negative numbers and sizes of their own."""
+    return tokens if bool((tokens.frame >= 0).all()) else tokens[tokens.frame >= 0]
+
+
 def read_provenance(path: str | Path) -> Provenance:
     """Returns which past pixels a saved tracker remembers; neither the video nor the model is needed.
 
@@ -149,6 +155,7 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
         raise InputError(f"memory bank {str(path)!r} was saved before the first frame; save it after one")
     if tokens is None:
         return Provenance.empty(grid)
+    tokens = of_this_video(tokens)
     if len(tokens) and not 0 <= int(tokens.cell.min()) <= int(tokens.cell.max()) < num_cells:
         raise CheckpointError(
             f"memory bank {str(path)!r} has cells from {int(tokens.cell.min())} to {int(tokens.cell.max())}, expected "

@@ -1,12 +1,12 @@
 """Reading the memory: how alike a query and a memory are, and the mixture of values that follows (thesis 3.3.2).
 
 Training and inference call the same equations: training reads every token densely and differentiates, inference
-reads the k most alike in chunks of bounded size.
+reads the k most alike in tiles of bounded size.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
 from typing import Literal
 
 import torch
@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Metric = Literal["l2", "dot", "cosine"]
-AFFINITY_BYTES = 8 * 2**20  # of one chunk of queries; fits the caches of a CPU core
+AFFINITY_BYTES = 8 * 2**20  # of one tile of queries and memories; fits the caches of a CPU
+TILE_COLUMNS = 2**15  # memories in a tile; with fewer, finding the k best takes longer, with more, the product does
+FOLDS = 16
 
 
 def key_energy(key: Float[Tensor, "*B N Ck"]) -> Float[Tensor, "*B N"]:
@@ -101,11 +103,41 @@ def read_top_k(
 ) -> Reading:
     """Returns the k most alike memories of each query and their softmax weights.
 
-    Queries go through in chunks, so that no more than AFFINITY_BYTES (or one query's row, if that is longer) are held.
+    Queries and memories go through in tiles, so that no more than AFFINITY_BYTES are held, however many there are.
     """
     k = min(k, len(memory_key))
-    rows = max(1, AFFINITY_BYTES // (4 * len(memory_key)))
-    best = [torch.topk(affinity(chunk, memory_key, energy, metric), k, dim=-1) for chunk in query_key.split(rows)]
+    # Tiles of one width: a narrow last one would cost as much as the others.
+    columns = ceil(len(memory_key) / ceil(len(memory_key) / TILE_COLUMNS))
+    rows = max(1, AFFINITY_BYTES // (4 * columns))
+    tiles = list(zip(memory_key.split(columns), energy.split(columns), strict=True))
+    values, indices = [], []
+    for queries in query_key.split(rows):
+        found = [largest(affinity(queries, key, squared, metric), k) for key, squared in tiles]
+        best, index = found[0]
+        if len(found) > 1:
+            best, place = torch.cat([best for best, _ in found], dim=1).topk(k, dim=1)
+            index = torch.cat([part + columns * tile for tile, (_, part) in enumerate(found)], dim=1).gather(1, place)
+        values.append(best)
+        indices.append(index)
     # torch's softmax subtracts the maximum, so large keys do not overflow.
-    weight = torch.cat([values for values, _ in best]).softmax(-1)
-    return Reading(torch.cat([index for _, index in best]), weight)
+    return Reading(torch.cat(indices), torch.cat(values).softmax(-1))
+
+
+def largest(rows: Float[Tensor, "P N"], k: int) -> tuple[Float[Tensor, "P k"], Int64[Tensor, "P k"]]:
+    """Returns the k largest numbers of each row, or all if there are fewer, largest first, and where they are.
+
+    The columns are dealt out to groups of FOLDS. No number is among the k largest unless its group's maximum is among
+    the k largest maxima, so only those k groups are searched; maxima are found faster than the largest k.
+    """
+    num_columns = rows.shape[1]
+    groups = num_columns // FOLDS
+    if groups < 8 * k:
+        best, index = rows.topk(min(k, num_columns), dim=1)
+        return best, index
+    folded = groups * FOLDS
+    chosen = rows[:, :folded].unflatten(1, (FOLDS, groups)).amax(1).topk(k, dim=1, sorted=False).indices
+    places = (chosen[:, None] + torch.arange(0, folded, groups, device=rows.device)[:, None]).flatten(1)
+    rest = torch.arange(folded, num_columns, device=rows.device).expand(len(rows), -1)
+    places = torch.cat((places, rest), dim=1)
+    best, index = rows.gather(1, places).topk(k, dim=1)
+    return best, places.gather(1, index)

@@ -1,5 +1,9 @@
-"""A tracker on disk: tensors and a few facts in one safetensors file, written whole or not at all, read warily."""
+"""A tracker on disk: tensors and a few facts in one safetensors file, written whole or not at all, read warily.
 
+A SHA-256 of the content tells a file that was damaged since from one that is as it was written.
+"""
+
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mnemask.errors import CheckpointError
+from mnemask.errors import CheckpointError, OutputError
 from mnemask.memory.tokens import PER_OBJECT, Tokens
+from mnemask.video.files import make_durable
 
-FORMAT = "mnemask-bank-1"
+FORMAT = "mnemask-bank-2"
 DTYPES = {
     "key": torch.float32,
     "covers": torch.bool,
@@ -29,17 +34,29 @@ DTYPES = {
 
 
 def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> None:
-    """Writes tokens and facts, atomically.
+    """Writes tokens and facts: under the final name there is the old file or all of the new one, come what may.
 
     Args:
         path: of the file.
         tokens: None where nothing is remembered yet.
         facts: anything that JSON holds.
+
+    Raises:
+        OutputError: if the place cannot be written to.
     """
-    tensors = {} if tokens is None else {name: tensor.contiguous() for name, tensor in tokens.tensors().items()}
+    tensors = {} if tokens is None else {name: tensor.cpu().contiguous() for name, tensor in tokens.tensors().items()}
+    text = json.dumps(facts)
     temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, {"format": FORMAT, "facts": json.dumps(facts)})
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, {"format": FORMAT, "facts": text, "sha256": digest_of(text, tensors)})
+        make_durable(temporary)
+        temporary.replace(path)
+        make_durable(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"memory bank {str(path)!r} cannot be written ({error}); make room or give another place"
+        ) from error
 
 
 def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str, Any]]:
@@ -57,7 +74,21 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
             f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
             "it is no memory bank, or one of another version: track the video again"
         )
-    return (_checked(tensors, path) if tensors else None), _facts(metadata.get("facts", ""), path)
+    text = metadata.get("facts", "")
+    if metadata.get("sha256") != digest_of(text, tensors):
+        raise CheckpointError(
+            f"memory bank {str(path)!r} is damaged: its content does not match its checksum; write it again"
+        )
+    return (_checked(tensors, path) if tensors else None), _facts(text, path)
+
+
+def digest_of(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Returns the SHA-256 of the facts and of each tensor's name, precision, shape and numbers."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _facts(text: str, path: Path) -> dict[str, Any]:

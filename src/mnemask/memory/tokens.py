@@ -98,6 +98,19 @@ class Tokens:
         }
         return Tokens(**joined)
 
+    def joined(self, which: Int64[Tensor, " M"], newer: "Tokens") -> "Tokens":
+        """Returns the chosen tokens followed by newer ones: `self[which] + newer` with one copy instead of two."""
+        joined = {}
+        for name, theirs in newer.tensors().items():
+            axis = 1 if name in PER_OBJECT else 0
+            sizes = list(theirs.shape)
+            sizes[axis] += len(which)
+            both = theirs.new_empty(sizes)
+            torch.index_select(getattr(self, name), axis, which, out=both.narrow(axis, 0, len(which)))
+            both.narrow(axis, len(which), len(newer)).copy_(theirs)
+            joined[name] = both
+        return Tokens(**joined)
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor by the name of its attribute."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -139,6 +152,37 @@ class Tokens:
 
 
 PER_OBJECT = ("value", "covers", "share", "pins")
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Objects that read the same tokens.
+
+    Attributes:
+        rows: of the objects.
+        count: tokens that they read.
+        places: where these are, if they lie side by side; tokens are in the order of writing, so those that were
+            written since an object appeared do.
+    """
+
+    rows: tuple[int, ...]
+    count: int
+    places: slice | None
+
+
+def readers_of(covers: Bool[Tensor, "K N"]) -> list[Readers]:
+    """Returns the objects in groups that read the same tokens; the group that reads most comes first."""
+    table = covers.cpu().numpy()
+    rows_by_pattern: dict[bytes, list[int]] = {}
+    for row, covered in enumerate(table):
+        rows_by_pattern.setdefault(covered.tobytes(), []).append(row)
+    groups = []
+    for _, rows in sorted(rows_by_pattern.items()):
+        places = table[rows[0]].nonzero()[0].tolist()
+        first, last = (places[0], places[-1]) if places else (0, -1)
+        together = last - first + 1 == len(places)
+        groups.append(Readers(tuple(rows), len(places), slice(first, last + 1) if together else None))
+    return sorted(groups, key=lambda group: -group.count)
 
 
 def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:

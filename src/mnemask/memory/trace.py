@@ -149,7 +149,7 @@ def read_trace(path: str | Path) -> Iterator[WriteRecord]:
         for number, line in enumerate(file, 1):
             try:
                 record = WriteRecord.from_json(line)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise InputError(
                     f"line {number} of trace {str(path)!r} is cut off or no record of a write ({error}); "
                     "delete it, or trace the video again"

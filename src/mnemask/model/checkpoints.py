@@ -13,11 +13,15 @@ from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.devices import choose_device, preferred_dtype
+from mnemask.model.pickled import plain, read_pickled
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
 
 SIZES = {"compact": COMPACT, "paper": PAPER}
 FORMAT = "mnemask-stcn-1"
+# int64: BatchNorm's count of batches.
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
+NAMED_FAULTS = 20
 FIRST_CONVOLUTION = "value_encoder.resnet.conv1.weight"
 
 # STCN's names (left) are ours but for these prefixes.
@@ -46,7 +50,7 @@ def load_model(
             distances are always float32.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, foreign, or carries code; every misfitting tensor is named.
+        CheckpointError: if the file is missing, damaged, foreign, or carries code; misfitting tensors are named.
         InputError: if there is no such device.
     """
     chosen = choose_device(device)
@@ -96,40 +100,40 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         )
     with path.open("rb") as file:
         start = file.read(9)
+    metadata: dict[str, str] = {}
     if start[8:] != b"{":
-        return {}, _read_pickled(path)
-    try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"weights {str(path)!r} are damaged ({error}); fetch them again") from error
+        state = read_pickled(path)
+    else:
+        try:
+            with safe_open(path, "pt") as weights:
+                metadata = weights.metadata() or {}
+                state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            reason = plain(str(error), 120)
+            raise CheckpointError(f"weights {str(path)!r} are damaged ({reason}); fetch them again") from error
+    _check_plain(state, path)
+    return metadata, state
+
+
+def _check_plain(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raises CheckpointError for tensors that torch can save but a network cannot have."""
+    for name, value in state.items():
+        if value.layout != torch.strided or value.is_nested or value.dtype not in DTYPES or value.device.type != "cpu":
+            kind = f"{value.dtype}, {value.layout}, on {value.device}{', nested' if value.is_nested else ''}"
+            raise CheckpointError(
+                f"tensor {plain(name, 80)!r} of weights {str(path)!r} is {kind}; save plain tensors of floating point"
+            )
 
 
 def _read_config(text: str, path: Path) -> STCNConfig:
     try:
         values = json.loads(text)
         return STCNConfig(**{**values, "decoder_channels": tuple(values["decoder_channels"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
-            f"weights {str(path)!r} describe no network of mnemask ({error}): {text[:200]!r}; use save_model"
+            f"weights {str(path)!r} describe no network of mnemask ({plain(str(error), 200)}): {plain(text, 200)!r}; "
+            "use save_model"
         ) from error
-
-
-def _read_pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # On hostile or damaged bytes the restricted unpickler raises whatever its stack machine runs into.
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"weights {str(path)!r} cannot be read without executing code, or are damaged ({reason[:120]}); "
-            "give a plain state dict or a safetensors file"
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise CheckpointError(f"weights {str(path)!r} are not a state dict of named tensors; save model.state_dict()")
-    return state
 
 
 def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -139,14 +143,14 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """
     if "key_comp.weight" not in state:
         raise CheckpointError(
-            f"weights {str(path)!r} hold {len(state)} tensors such as {next(iter(state), 'none')!r} but no "
+            f"weights {str(path)!r} hold {len(state)} tensors such as {plain(next(iter(state), 'none'), 80)!r} but no "
             f"key_comp.weight, so they are neither mnemask's (format {FORMAT}) nor STCN's; give a file written by "
             "mnemask or a published STCN checkpoint"
         )
     try:
         folded = fold_batch_norm(state)
     except CheckpointError as error:
-        raise CheckpointError(f"weights {str(path)!r} cannot be used: {error}") from error
+        raise CheckpointError(f"weights {str(path)!r} cannot be used: {plain(str(error), 400)}") from error
     renamed = {}
     for name, value in folded.items():
         if not name.endswith("num_batches_tracked"):
@@ -164,11 +168,11 @@ def with_others_channel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_state(model: STCN, state: Mapping[str, Tensor], name: str) -> None:
-    """Raises CheckpointError, naming every tensor that is missing, unexpected, of another shape or not finite."""
+    """Raises CheckpointError, naming the first tensors that are missing, unexpected, of another shape or not finite."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     faults = [f"missing {key} {shape}" for key, shape in expected.items() if key not in found]
-    faults += [f"unexpected {key} {shape}" for key, shape in found.items() if key not in expected]
+    faults += [f"unexpected {plain(key, 80)} {shape}" for key, shape in found.items() if key not in expected]
     faults += [
         f"{key} is {found[key]}, expected {shape}"
         for key, shape in expected.items()
@@ -178,7 +182,8 @@ def check_state(model: STCN, state: Mapping[str, Tensor], name: str) -> None:
     fitting = [key for key, shape in found.items() if expected.get(key) == shape]
     faults += [f"{key} is not finite" for key in fitting if not bool(torch.isfinite(state[key]).all())]
     if faults:
-        raise CheckpointError(f"weights {name!r} do not fit the network: {'; '.join(faults)}")
+        more = f"; and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
+        raise CheckpointError(f"weights {name!r} do not fit the network: {'; '.join(faults[:NAMED_FAULTS])}{more}")
 
 
 def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, note: str = "") -> None:

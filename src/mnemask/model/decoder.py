@@ -1,11 +1,10 @@
 """From what was read for each object to its logit at each pixel."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnemask.model.blocks import ResidualBlock
+from mnemask.model.blocks import ResidualBlock, add_shared
 
 
 class Refinement(nn.Module):
@@ -20,9 +19,8 @@ class Refinement(nn.Module):
         self, x: Float[Tensor, "BK Cin h w"], skip: Float[Tensor, "B Cskip H W"]
     ) -> Float[Tensor, "BK Cout H W"]:
         upsampled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        # The skip is the same for all objects of a frame: convolved once, added to each.
-        shared = self.skip_conv(skip).repeat_interleave(x.shape[0] // skip.shape[0], 0)
-        return self.out_conv(upsampled + shared)
+        refined: Tensor = self.out_conv(add_shared(upsampled, self.skip_conv(skip)))
+        return refined
 
 
 class Decoder(nn.Module):
@@ -48,10 +46,9 @@ class Decoder(nn.Module):
         stride8: Float[Tensor, "B C8 h8 w8"],
         stride4: Float[Tensor, "B C4 h4 w4"],
     ) -> Float[Tensor, "B K H W"]:
-        num_objects = readout.shape[1]
-        x = torch.cat((readout.flatten(0, 1), compressed.repeat_interleave(num_objects, 0)), 1)
-        x = self.up_16_8(self.compress(x), stride8)
+        x = self.compress(readout.flatten(0, 1), compressed)
+        x = self.up_16_8(x, stride8)
         x = self.up_8_4(x, stride4)
         logits = self.pred(F.relu(x)).float()
         logits = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
-        return logits.unflatten(0, (-1, num_objects)).squeeze(2)
+        return logits.unflatten(0, (-1, readout.shape[1])).squeeze(2)

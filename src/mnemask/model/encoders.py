@@ -17,8 +17,10 @@ class Fusion(nn.Module):
         self.attention = Attention(out_channels)
         self.block2 = ResidualBlock(out_channels, out_channels, shortcut_kernel)
 
-    def forward(self, x: Float[Tensor, "B Cin h w"]) -> Float[Tensor, "B Cv h w"]:
-        x = self.block1(x)
+    def forward(
+        self, x: Float[Tensor, "BK Cown h w"], shared: Float[Tensor, "B Cshared h w"]
+    ) -> Float[Tensor, "BK Cv h w"]:
+        x = self.block1(x, shared)
         return self.block2(x + self.attention(x))
 
 
@@ -41,5 +43,5 @@ class ValueEncoder(nn.Module):
         per_object = torch.stack((masks, others), dim=2).flatten(0, 1)  # [B*K 2 H W]
         images = image.repeat_interleave(num_objects, 0)
         features = self.resnet(torch.cat((images, per_object), 1))[-1]
-        fused = self.fuser(torch.cat((features, stride16.repeat_interleave(num_objects, 0)), 1))
-        return fused.unflatten(0, (-1, num_objects))
+        values: Tensor = self.fuser(features, stride16)
+        return values.unflatten(0, (-1, num_objects))

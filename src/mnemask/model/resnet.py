@@ -2,6 +2,7 @@
 
 BatchNorm is frozen in both encoders (thesis 4.2), so it is a fixed affine map per channel and lives inside the
 convolutions: each has a bias, there is no BatchNorm module, and `fold_batch_norm` brings ordinary weights to this form.
+What a convolution returns is nobody else's, and its gradient does not need it: rectified and added to in place.
 """
 
 from collections.abc import Mapping
@@ -29,8 +30,8 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut(in_channels, channels, stride)
 
     def forward(self, x: Float[Tensor, "B Cin H W"]) -> Float[Tensor, "B Cout h w"]:
-        residual = self.conv2(F.relu(self.conv1(x)))
-        return F.relu(residual + self.downsample(x))
+        residual: Tensor = self.conv2(F.relu_(self.conv1(x)))
+        return F.relu_(residual.add_(self.downsample(x)))
 
 
 class Bottleneck(nn.Module):
@@ -46,8 +47,8 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(in_channels, channels * self.expansion, stride)
 
     def forward(self, x: Float[Tensor, "B Cin H W"]) -> Float[Tensor, "B Cout h w"]:
-        residual = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
-        return F.relu(residual + self.downsample(x))
+        residual: Tensor = self.conv3(F.relu_(self.conv2(F.relu_(self.conv1(x)))))
+        return F.relu_(residual.add_(self.downsample(x)))
 
 
 def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
@@ -81,7 +82,7 @@ class ResNet(nn.Module):
     def forward(
         self, x: Float[Tensor, "B Cin H W"]
     ) -> tuple[Float[Tensor, "B C4 h4 w4"], Float[Tensor, "B C8 h8 w8"], Float[Tensor, "B C16 h w"]]:
-        x = F.max_pool2d(F.relu(self.conv1(x)), 3, stride=2, padding=1)
+        x = F.max_pool2d(F.relu_(self.conv1(x)), 3, stride=2, padding=1)
         stride4 = self.layer1(x)
         stride8 = self.layer2(stride4)
         return stride4, stride8, self.layer3(stride8)

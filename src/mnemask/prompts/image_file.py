@@ -8,8 +8,8 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
-from mnemask.video.images import DAMAGED_IMAGE_ERRORS
-from mnemask.video.picture import MAX_PIXELS, MAX_SIDE
+from mnemask.video.images import DAMAGED_IMAGE_ERRORS, TOO_LARGE_ERRORS
+from mnemask.video.limits import MAX_PIXELS, MAX_SIDE
 
 _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")  # MPO is what Pillow makes of some JPEG files
 # Pillow reads more, some of it by starting other programs.
@@ -44,6 +44,11 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
         raise MaskError(f"mask {path} does not exist; give an image file, or a box") from error
     except UnidentifiedImageError as error:
         raise MaskError(f"mask {path} is not an image; export it as PNG") from error
+    except TOO_LARGE_ERRORS as error:
+        raise MaskError(
+            f"mask {path} claims more pixels than any picture has, larger than {MAX_SIDE} a side or "
+            f"{MAX_PIXELS // 10**6} megapixels; scale it down"
+        ) from error
     except DAMAGED_IMAGE_ERRORS as error:
         raise MaskError(f"mask {path} cannot be read ({error}); export it again as PNG") from error
 

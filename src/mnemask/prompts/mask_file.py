@@ -18,11 +18,11 @@ from torch import Tensor
 
 from mnemask.errors import MaskError
 from mnemask.prompts.image_file import RawMask, load_mask_image
+from mnemask.video.limits import MAX_MASK_BYTES, MAX_OBJECTS
 from mnemask.video.palette import davis_palette
 
 log = logging.getLogger(__name__)
 
-MAX_MASK_BYTES = 2**31  # one byte a pixel and object
 MANY_VALUES = 50
 # Blended pixels as a share of all edge pixels: at most 0.03 in 700 label maps of photographs, 0.05 to 0.4 once resized.
 BLENDED_SHARE = 0.04
@@ -82,6 +82,11 @@ def read_mask(
     if not ids:
         raise MaskError(f"mask {path} marks no object; paint each object in its own value and leave the background 0")
     height, width = reading.labels.shape
+    if len(ids) > MAX_OBJECTS:
+        raise MaskError(
+            f"mask {path} marks {len(ids)} objects, more than {MAX_OBJECTS}; keep those that you want to follow, and "
+            "check that it is a map of ids, not of depth or heat"
+        )
     if len(ids) * height * width > MAX_MASK_BYTES:
         raise MaskError(
             f"mask {path} marks {len(ids)} objects at {width}x{height}, {len(ids) * height * width / 2**30:.0f} GiB "

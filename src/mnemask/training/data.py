@@ -40,7 +40,7 @@ def parse_data(texts: Sequence[str]) -> dict[str, Path]:
         name, equals, folder = text.partition("=")
         if not equals or not folder or name.lower() not in names:
             raise InputError(
-                f"--data {text!r} names no training set; give NAME=FOLDER, NAME one of {', '.join(names.values())}"
+                f"--data {text[:60]!r} names no training set; give NAME=FOLDER, NAME one of {', '.join(names.values())}"
             )
         if names[name.lower()] in folders:
             raise InputError(f"--data names {names[name.lower()]} twice; give each set once")

@@ -1,6 +1,7 @@
 """A run between two sittings: weights, their average, the optimizer's moments and what has been done, in one file."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.checkpoints import check_state
+from mnemask.model.pickled import plain
 from mnemask.model.stcn import STCN
 
 FORMAT = "mnemask-run-1"
@@ -72,17 +74,22 @@ def load_run(path: Path, model: STCN, average: dict[str, Tensor], optimizer: tor
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the run in {str(path)!r} cannot be read ({error}); start it afresh") from error
+        reason = plain(str(error), 120)
+        raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason}); start it afresh") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT}); start the run afresh")
     weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
     check_state(model, weights, str(path))
     model.load_state_dict(weights)
-    averaged = {name.removeprefix("average/") for name in tensors if name.startswith("average/")}
-    if averaged != set(average):
+    averaged = {name: value for name, value in tensors.items() if name.startswith("average/")}
+    if {name: value.shape for name, value in averaged.items()} != {
+        f"average/{name}": value.shape for name, value in average.items()
+    }:
         raise CheckpointError(f"the run in {str(path)!r} trained other parts of the network; start it afresh")
+    _check_moments(path, model, tensors)
+    done = _done(path, metadata)
     for name, value in average.items():
-        value.copy_(tensors[f"average/{name}"])
+        value.copy_(averaged[f"average/{name}"])
     for name, parameter in model.named_parameters():
         prefix = f"optimizer/{name}/"
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -92,12 +99,44 @@ def load_run(path: Path, model: STCN, average: dict[str, Tensor], optimizer: tor
                 key: value if key == "step" else value.to(parameter, memory_format=torch.preserve_format)
                 for key, value in moments.items()
             }
-    return Done(
-        int(metadata["step"]),
-        float(metadata["seconds"]),
-        json.loads(metadata["settings"]),
-        json.loads(metadata["precision"]),
-    )
+    return done
+
+
+def _check_moments(path: Path, model: STCN, tensors: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError unless what the optimizer and the average remember are finite numbers for its parameters.
+
+    A parameter has all of Adam's moments or, where it has not been updated yet, none.
+    """
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    for name, value in tensors.items():
+        part, _, rest = name.partition("/")
+        parameter, _, key = rest.rpartition("/") if part == "optimizer" else (rest, "", "")
+        moments = {f"optimizer/{parameter}/{each}" for each in ("step", "exp_avg", "exp_avg_sq")}
+        fits = part in ("model", "average") or (
+            parameter in shapes
+            and name in moments
+            and moments <= set(tensors)
+            and value.shape == (() if key == "step" else shapes[parameter])
+        )
+        if not (fits and value.is_floating_point() and bool(torch.isfinite(value).all())):
+            raise CheckpointError(
+                f"the run in {str(path)!r} is damaged at {name[:120]!r} ({value.dtype}, {tuple(value.shape)}); "
+                "start it afresh"
+            )
+
+
+def _done(path: Path, metadata: Mapping[str, str]) -> Done:
+    """Returns how far the run has come; raises CheckpointError where its file does not say that."""
+    try:
+        step, seconds = int(metadata["step"]), float(metadata["seconds"])
+        settings, precision = json.loads(metadata["settings"]), json.loads(metadata["precision"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"the run in {str(path)!r} does not say how far it has come ({type(error).__name__}); start it afresh"
+        ) from error
+    if step < 0 or not 0 <= seconds < math.inf or not isinstance(settings, dict) or not isinstance(precision, dict):
+        raise CheckpointError(f"the run in {str(path)!r} has come {step} steps in {seconds} s; start it afresh")
+    return Done(step, seconds, settings, precision)
 
 
 def forget_after(log: Path, step: int) -> None:

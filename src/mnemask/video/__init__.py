@@ -1,5 +1,6 @@
 """Video in, masks out: one lazy reader for every source, one background writer for every mask format."""
 
+from mnemask.video.events import ReaderEvents
 from mnemask.video.images import list_images, read_image
 from mnemask.video.overlay import contact_sheet, draw_overlay
 from mnemask.video.palette import colors_of, davis_palette
@@ -11,6 +12,7 @@ __all__ = [
     "MASK_FORMATS",
     "MaskFormat",
     "MaskWriter",
+    "ReaderEvents",
     "VideoReader",
     "colors_of",
     "contact_sheet",

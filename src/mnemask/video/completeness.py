@@ -8,11 +8,15 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from mnemask.video.clock import LONG_GAP_SECONDS
+
 if TYPE_CHECKING:
     AnyPacket = Packet[Any]  # generic for the type checker only
 else:
     AnyPacket = Packet
 
+# A step that is no longer than so many usual ones lacks no frame.
+_EVEN = 1.5
 # Headers round, and sound starts and ends up to two of its packets, 0.25 s at 8 kHz, away from what they say.
 _SLACK_SECONDS, _SLACK_SECONDS_WITH_SOUND = 0.05, 0.25
 
@@ -47,8 +51,9 @@ class Progress:
         self._last_frame_unknown = "matroska" in container.format.name
         self._start = (container.start_time or 0) / av.time_base
         self._reached = self._start
-        self._longest_gap = float(1 / rate) if rate else 0.0
+        self._period = self._longest_gap = float(1 / rate) if rate else 0.0
         self._last_seconds: float | None = None
+        self._num_since = self._num_too_many = 0
 
     def add_packet(self, packet: AnyPacket) -> None:
         """Notes that this much of the file came whole."""
@@ -57,11 +62,29 @@ class Progress:
             self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * time_base))
 
     def add_frame(self, seconds: float | None) -> None:
-        """Notes that one more frame came."""
+        """Notes that one more frame came, or should have."""
         self.num_frames += 1
-        if seconds is not None and self._last_seconds is not None:
-            self._longest_gap = max(self._longest_gap, seconds - self._last_seconds)
-        self._last_seconds = seconds
+        self._num_since += 1
+        if seconds is not None:
+            if self._last_seconds is not None:
+                self._longest_gap = max(self._longest_gap, seconds - self._last_seconds)
+            self._last_seconds, self._num_since = seconds, 0
+
+    def even_until_now(self) -> bool:
+        """Returns whether all frames came at the same distance, so that a gap tells how many are missing in it."""
+        return self._last_seconds is not None and 0 < self._longest_gap <= _EVEN * self._period
+
+    def count_missing(self, seconds: float | None) -> int:
+        """Returns how many frames are missing before the next one, of an even video, beyond those noted already.
+
+        A decoder with threads may tell of a damage some frames too early; that is made up for later.
+        """
+        if seconds is None or self._last_seconds is None or seconds - self._last_seconds > LONG_GAP_SECONDS:
+            return 0
+        self._num_too_many += self._num_since + 1 - round((seconds - self._last_seconds) / self._period)
+        missing = max(-self._num_too_many, 0)
+        self._num_too_many += missing
+        return missing
 
     def broke_off(self) -> bool:
         """Returns whether frames are missing at the end."""

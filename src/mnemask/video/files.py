@@ -42,6 +42,41 @@ def partial_file(target: Path) -> Path:
     return target.with_name(f"{target.stem}.partial{target.suffix}")
 
 
+def make_durable(*paths: Path) -> None:
+    """Returns when these files, and the names they have in their folders, would survive a loss of power."""
+    for path in paths:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    if os.name != "nt":  # where a folder cannot be opened, and its names are safe with the file
+        for folder in {path.parent for path in paths}:
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+class Unsynced:
+    """Files that were written whole but may not have reached the disk."""
+
+    # Most of them the system has written by then, so that it costs next to nothing.
+    _MOST = 512
+
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
+
+    def add(self, path: Path) -> None:
+        """Notes one more file."""
+        self._paths.append(path)
+        if len(self._paths) >= self._MOST:
+            self.sync()
+
+    def sync(self) -> None:
+        """Makes all of them durable."""
+        make_durable(*self._paths)
+        self._paths.clear()
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Writes the file at once: whoever looks sees the old one or all of the new one."""
     partial = path.with_name(f".{path.name}.partial")

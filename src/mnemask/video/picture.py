@@ -1,23 +1,36 @@
-"""What every source of a video gives: pictures, one at a time, no larger than can be meant."""
+"""What every source of a video gives: pictures, one at a time, and what it says where there is none."""
 
 from collections.abc import Generator
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from mnemask.errors import FrameError
 
-MAX_SIDE = 16_384
-# 8192 x 8192, twice 8K video; below the size at which Pillow starts to warn.
-MAX_PIXELS = 2**26
 
-
-class Picture(NamedTuple):
-    """One decoded picture: uint8 RGB [3 H W], its time where the source has one, its name where it is a file."""
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded picture: uint8 RGB [3 H W], its number in the video, its time and its name where it has them."""
 
     image: Tensor
+    index: int
     seconds: float | None
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A frame that cannot be shown, and why; `ends` where all frames after it are missing."""
+
+    why: FrameError
+    index: int
+    seconds: float | None = None
+    name: str = ""
+    ends: bool = False
+
+
+Pictures = Generator[Picture | Damaged, None, None]
 
 
 @runtime_checkable
@@ -37,8 +50,8 @@ class Source(Protocol):
     @property
     def frames_per_second(self) -> float | None: ...  # noqa: D102
 
-    def pictures(self, start: int) -> Generator[Picture, None, None]:
-        """Yields the pictures from number `start` on; raises FrameError where they break off."""
+    def pictures(self, start: int) -> Pictures:
+        """Yields the pictures from number `start` on, and every damage; goes on after it where it can."""
         ...
 
     def close(self) -> None:
@@ -55,10 +68,10 @@ class Readable(Protocol):
         ...
 
 
-def check_size(width: int, height: int, what: str) -> None:
-    """Raises FrameError for a size that a header can claim but no video has."""
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise FrameError(
-            f"{what!r} claims {width}x{height} pixels; expected 1 to {MAX_SIDE} a side and at most "
-            f"{MAX_PIXELS // 10**6} megapixels, so shrink it first"
-        )
+@runtime_checkable
+class ReadableFile(Readable, Protocol):
+    """One that whoever opened it must close."""
+
+    def close(self) -> None:
+        """Closes it."""
+        ...

@@ -12,7 +12,8 @@ def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
     """Yields the same items in the same order, up to `depth` of them made ahead of time in one background thread.
 
     What the iterable raises is raised here, in its place. When the caller stops early, the thread ends and the iterable
-    is closed before control returns. Nothing runs before the first item is asked for.
+    is closed before control returns; one that has a method `interrupt` is told by it first. Nothing runs before the
+    first item is asked for.
 
     Example:
         >>> list(prefetch(range(3)))
@@ -30,6 +31,10 @@ def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
             ahead.append(executor.submit(next, iterator, end))
             yield item  # type: ignore[misc]  # T, since it is not the end
     finally:
+        # What waits for a camera or a growing file would keep us waiting too.
+        interrupt = getattr(iterable, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
         executor.shutdown(wait=True, cancel_futures=True)
         close = getattr(iterator, "close", None)
         if close is not None:

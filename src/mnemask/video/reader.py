@@ -1,30 +1,32 @@
 """One lazy reader for everything that a video can come from."""
 
-import glob
+import logging
 import os
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
-from pathlib import Path
 from types import TracebackType
-from urllib.parse import urlsplit
 
 from mnemask.errors import FrameError
 from mnemask.types import Frame
-from mnemask.video.camera import Camera
-from mnemask.video.images import IMAGE_SUFFIXES, ImageSequence, list_images
-from mnemask.video.picture import Readable, Source
-from mnemask.video.stream import EncodedVideo
+from mnemask.video.events import EventLog, ReaderEvents
+from mnemask.video.newest import newest
+from mnemask.video.picture import Damaged, Picture, Readable
+from mnemask.video.sources import Opening, is_broadcast, open_source
 
-_RECORDED_SCHEMES = ("http", "https", "ftp", "file")
+logger = logging.getLogger(__name__)
+
+_LEAD = 100
+ON_CORRUPT = ("stop", "skip", "hold")
 
 
 class VideoReader:
     """The frames of a video, one at a time: a two-hour film needs no more memory than a short clip.
 
     Frames are upright (orientation tags and display matrices are applied) and keep the times of the source, so a
-    variable frame rate stays one. Iterating again starts again, where the source allows it.
+    variable frame rate stays one; where the source's clock is set back, times are counted on. Frames keep the numbers
+    that they have in the source: what was dropped or skipped leaves a gap. Iterating again starts again, where the
+    source allows it. docs/streams.md says more of sources without end and of damaged ones.
 
     Example:
         >>> with VideoReader("clip.mp4", start=10, stop=20) as video:  # doctest: +SKIP
@@ -37,24 +39,52 @@ class VideoReader:
             address (http, https, rtsp, ...).
         start: the first frame to give, from 0. Frames keep the numbers that they have in the whole video.
         stop: the frame to stop before; None for the end.
+        live: whether to give, after the first frame, only the newest one each time, so as never to fall behind; for
+            cameras, pipes, addresses and files that are followed. A damaged frame does not stop a live source.
+        follow: whether the file or folder is still being written: wait at its end for more.
+        on_corrupt: what to do with a frame that is damaged: "stop" raises, except for broadcasts (rtsp and the like),
+            which skip it; "skip" leaves it out; "hold" gives the last good frame in its place, or leaves it out where
+            there is none. With "skip" and "hold", a video that is cut off just ends. `events` tells of each.
+        reconnect: for how many seconds to try again, at growing intervals, when a camera or an address breaks off.
+        quiet_seconds: a followed file or folder that has not grown for so long has ended.
 
     Attributes:
         name: short, fit for a file name.
         size: height and width; None until the first frame was read.
         num_frames: how many frames iterating gives, as the source promises it; None where it does not.
         frames_per_second: the average; None for images and where it is not known.
+        live: as given.
 
     Raises:
-        FrameError: the source is missing, empty or not readable as a video, and while iterating, after all frames
-            before: a frame is damaged, of another size, or missing because the video is cut off.
+        FrameError: the source is missing, empty, not readable as a video or not one that an option is for; and while
+            iterating, after all frames before: a frame is damaged, of another size, or missing because the video is cut
+            off or the connection does not come back.
     """
 
     def __init__(
-        self, source: str | os.PathLike[str] | int | Readable, *, start: int = 0, stop: int | None = None
+        self,
+        source: str | os.PathLike[str] | int | Readable,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        live: bool = False,
+        follow: bool = False,
+        on_corrupt: str = "stop",
+        reconnect: float = 0.0,
+        quiet_seconds: float = 10.0,
     ) -> None:
         if start < 0 or (stop is not None and stop <= start):
             raise FrameError(f"frames {start} to {stop} are no range; expected 0 <= start < stop")
-        self._source = _open(source)
+        _check_options(on_corrupt, reconnect, quiet_seconds)
+        self.live = live
+        self._on_corrupt = on_corrupt
+        # Nothing of a broadcast can be fetched again, and joining one in its middle begins with damage.
+        self._skips = on_corrupt == "skip" or (on_corrupt == "stop" and (live or is_broadcast(source)))
+        self._log = EventLog()
+        self._interrupted = threading.Event()
+        goes_on = self._skips or on_corrupt == "hold"
+        how = Opening(live, quiet_seconds if follow else None, goes_on, reconnect, self._interrupted, self._log)
+        self._source = open_source(source, how)
         self._start, self._stop = start, stop
         self.name = self._source.name
         self.size: tuple[int, int] | None = None
@@ -63,17 +93,57 @@ class VideoReader:
         last = stop if total is None or (stop is not None and stop < total) else total
         self.num_frames = None if total is None or last is None else max(last - start, 0)
 
+    @property
+    def events(self) -> ReaderEvents:
+        """What happened since the iteration began, also while it is under way."""
+        return self._log.events()
+
     def __iter__(self) -> Iterator[Frame]:
         """Yields the frames; raises FrameError as the class says."""
-        length = None if self._stop is None else self._stop - self._start
-        index = None
-        with closing(self._source.pictures(self._start)) as pictures:
-            for index, picture in enumerate(islice(pictures, length), self._start):
-                frame = Frame(picture.image, index, picture.seconds, picture.name)
-                self._check_size(frame)
-                yield frame
-        if index is None:
-            raise FrameError(f"{self.name!r} ended before frame {self._start}; start at a frame that it has")
+        self._interrupted.clear()
+        self._log.clear()
+        # What is held at the start may be a frame from before it.
+        pictures = self._source.pictures(max(self._start - _LEAD, 0) if self._on_corrupt == "hold" else self._start)
+        if self.live:
+            pictures = newest(pictures, self._log, self.interrupt)
+        last: Picture | None = None
+        frame = None
+        reached = -1
+        with closing(pictures):
+            for item in pictures:
+                if self._interrupted.is_set() or (self._stop is not None and item.index >= self._stop):
+                    break
+                reached = item.index
+                picture = self._held_or_skipped(item, last) if isinstance(item, Damaged) else item
+                last = picture or last
+                if picture is not None and item.index >= self._start:
+                    frame = Frame(picture.image, picture.index, picture.seconds, picture.name)
+                    self._check_size(frame)
+                    yield frame
+                if self._stop is not None and item.index + 1 >= self._stop:
+                    break
+        if frame is None and not self._interrupted.is_set():
+            if reached < self._start:
+                raise FrameError(f"{self.name!r} ended before frame {self._start}; start at a frame that it has")
+            raise FrameError(f"no frame of {self.name!r} from number {self._start} on can be read; fetch it again")
+
+    def _held_or_skipped(self, damaged: Damaged, last: Picture | None) -> Picture | None:
+        """Returns the picture to give in place of a damaged one, or None; raises FrameError if that is to stop."""
+        if self._on_corrupt == "stop" and (damaged.ends or not self._skips):
+            raise damaged.why
+        if damaged.ends:
+            logger.warning("%s", damaged.why)
+            self._log.note("cut_off", damaged.index)
+            return None
+        if damaged.index < self._start:
+            return None
+        if self._log.note("corrupt", damaged.index):
+            logger.warning("%s", damaged.why)
+        if self._skips or last is None:
+            self._log.note("skipped", damaged.index)
+            return None
+        self._log.note("held", damaged.index)
+        return Picture(last.image.clone(), damaged.index, damaged.seconds, damaged.name)
 
     def _check_size(self, frame: Frame) -> None:
         self.size = self.size or frame.size
@@ -83,6 +153,13 @@ class VideoReader:
                 f"frame {frame.index} ({frame.name}) of {self.name!r} is {frame.size[1]}x{frame.size[0]} pixels, the "
                 f"frames before are {width}x{height}; expected one size, so scale it or read the parts separately"
             )
+
+    def interrupt(self) -> None:
+        """Ends the iteration under way as if the video ended, from any thread, also while it waits for more.
+
+        What waits for the network is heard only when that answers or gives up, after up to 30 seconds.
+        """
+        self._interrupted.set()
 
     def close(self) -> None:
         """Lets go of the file, connection or camera."""
@@ -97,36 +174,10 @@ class VideoReader:
         self.close()
 
 
-def _open(source: str | os.PathLike[str] | int | Readable) -> Source:
-    if isinstance(source, int):
-        return Camera(source)
-    if isinstance(source, Readable):
-        name = getattr(source, "name", None)
-        return EncodedVideo(source, Path(name).name if isinstance(name, str) else "pipe")
-    text = os.fspath(source)
-    if text == "-":
-        return EncodedVideo(sys.stdin.buffer, "stdin")
-    if text.startswith("camera:") and text.removeprefix("camera:").isdecimal():
-        return Camera(int(text.removeprefix("camera:")))
-    if "://" in text:
-        address = urlsplit(text)
-        # The name goes into messages and logs: neither password nor token may be in it.
-        name = Path(address.path).stem or address.hostname or address.scheme
-        return EncodedVideo(text, name, live=address.scheme.lower() not in _RECORDED_SCHEMES)
-    return _open_path(text)
-
-
-def _open_path(text: str) -> Source:
-    path = Path(text)
-    if text and path.is_dir():
-        return ImageSequence(list_images(path), path.resolve().name)
-    if text and path.exists():
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            return ImageSequence([path], path.stem)
-        return EncodedVideo(f"file:{path}", path.name)
-    if glob.has_magic(text):
-        return ImageSequence(list_images(path), path.parent.name or "images")
-    raise FrameError(
-        f"there is no {text!r}; expected a video file, a folder of images, a pattern such as 'frames/*.jpg', "
-        "camera:0, an address, or - for standard input"
-    )
+def _check_options(on_corrupt: str, reconnect: float, quiet_seconds: float) -> None:
+    if on_corrupt not in ON_CORRUPT:
+        raise FrameError(f"on_corrupt is {on_corrupt!r}; expected one of {', '.join(ON_CORRUPT)}")
+    if not 0 <= reconnect < float("inf"):
+        raise FrameError(f"reconnect is {reconnect}; expected a number of seconds, 0 for not at all")
+    if not 0 < quiet_seconds < float("inf"):
+        raise FrameError(f"quiet_seconds is {quiet_seconds}; expected a number of seconds above 0")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from mnemask.errors import MissingExtraError
 from mnemask.types import Frame, Masks
 from mnemask.video.files import partial_file, target_file
 from mnemask.video.image_writers import name_of
+from mnemask.video.journal import Mark, TextJournal
 
 
 class CocoRle:
@@ -25,25 +25,31 @@ class CocoRle:
         MissingExtraError: pycocotools is not installed.
     """
 
-    def __init__(self, out: Path, frames_per_second: float) -> None:
+    stretch = 1
+
+    def __init__(
+        self, out: Path, frames_per_second: float, journal: Path | None = None, mark: Mark | None = None
+    ) -> None:
         try:
             from pycocotools import mask
         except ImportError as error:
             raise MissingExtraError("the rle format needs pycocotools; pip install 'mnemask[rle]'") from error
         self._rle = mask
         self._target = target_file(out, "masks.json")
-        self._annotations = partial_file(self._target).open("w", encoding="ascii")
-        self._images = tempfile.TemporaryFile("w+", encoding="ascii", dir=self._target.parent)  # noqa: SIM115
-        self._annotations.write('{"annotations": [')
-        self._num_annotations = 0
-        self._object_ids: dict[int, None] = {}
+        self._is_temporary = journal is None
+        begun = mark or {"annotations": 0, "images": 0, "count": 0, "object_ids": []}
+        beside = partial_file((journal or self._target.parent) / self._target.name)
+        self._annotations = TextJournal(beside.with_suffix(".annotations"), int(begun["annotations"]))
+        self._images = TextJournal(beside.with_suffix(".images"), int(begun["images"]))
+        self._num_annotations = int(begun["count"])
+        self._object_ids = {int(object_id): None for object_id in begun["object_ids"]}
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes the entries of one frame."""
         labels = masks.labels.cpu().numpy()
         height, width = labels.shape
         image = {"id": masks.index, "file_name": name_of(masks, frame), "height": height, "width": width}
-        self._images.write(f"{', ' if self._images.tell() else ''}{json.dumps(image)}\n")
+        self._images.add(f"{', ' if self._images.length else ''}{json.dumps(image)}\n")
         for object_id in masks.object_ids:
             self._object_ids[object_id] = None
             rle = self._rle.encode(np.asfortranarray(labels == object_id, np.uint8))
@@ -63,15 +69,36 @@ class CocoRle:
             "bbox": self._rle.toBbox(rle).tolist(),
             "iscrowd": 0,
         }
-        self._annotations.write(f"{', ' if self._num_annotations > 1 else ''}{json.dumps(annotation)}\n")
+        self._annotations.add(f"{', ' if self._num_annotations > 1 else ''}{json.dumps(annotation)}\n")
+
+    def mark(self) -> Mark:
+        """Returns how long the journals are, and what cannot be read off them at once."""
+        return {
+            "annotations": self._annotations.length,
+            "images": self._images.length,
+            "count": self._num_annotations,
+            "object_ids": list(self._object_ids),
+        }
+
+    def sync(self) -> None:
+        """Makes the entries so far durable."""
+        self._annotations.sync()
+        self._images.sync()
 
     def finish(self, *, complete: bool) -> None:
-        """Adds images and categories and, if complete, gives the file its name."""
-        with self._annotations as out, self._images as images:
-            out.write('], "images": [')
-            images.seek(0)
-            shutil.copyfileobj(images, out)
-            categories = [{"id": object_id, "name": str(object_id)} for object_id in self._object_ids]
-            out.write(f'], "categories": {json.dumps(categories)}}}\n')
+        """Joins annotations, images and categories and, if complete, gives the file its name."""
+        self._annotations.close()
+        self._images.close()
+        categories = [{"id": object_id, "name": str(object_id)} for object_id in self._object_ids]
+        partial = partial_file(self._target)
+        with partial.open("wb") as out:
+            for name, journal in (("annotations", self._annotations), ("images", self._images)):
+                out.write(b'{"annotations": [' if name == "annotations" else b'], "images": [')
+                with journal.path.open("rb") as entries:
+                    shutil.copyfileobj(entries, out)
+            out.write(f'], "categories": {json.dumps(categories)}}}\n'.encode("ascii"))
         if complete:
-            partial_file(self._target).replace(self._target)
+            partial.replace(self._target)
+        if self._is_temporary:
+            self._annotations.path.unlink()
+            self._images.path.unlink()

@@ -3,27 +3,95 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
-from av.video.stream import VideoStream
 from jaxtyping import UInt8, UInt16
 
 from mnemask.errors import FrameError, ObjectIdError
 from mnemask.types import Frame, Masks
 from mnemask.video.files import partial_file, target_file
 from mnemask.video.image_writers import picture_of
+from mnemask.video.journal import Mark
 from mnemask.video.overlay import draw_overlay
-
-# Fine enough for every frame rate in use, and what MPEG itself counts in.
-_TICKS_PER_SECOND = 90_000
-_BT709 = 1
+from mnemask.video.stretches import STRETCH, TICKS_PER_SECOND, Codec, Pictures, StretchedVideo
 
 
-class Ffv1Masks:
+class _VideoFile:
+    """A video that has its name only when it is complete, begun when the first frame tells its size."""
+
+    stretch = STRETCH
+
+    def __init__(self, target: Path, codec: Codec, journal: Path | None, mark: Mark | None) -> None:
+        self._target, self._codec, self._is_temporary = target, codec, journal is None
+        self._folder = journal or target.parent
+        self._video: StretchedVideo | None = None
+        self._next_ticks = 0
+        if mark is not None and mark["frames"]:
+            self._next_ticks = int(mark["next_ticks"])
+            pictures = Pictures(int(mark["width"]), int(mark["height"]), str(mark["pixel_format"]))
+            self._video = self._begin(pictures, mark)
+
+    def mark(self) -> Mark:
+        """Returns what a later run needs to go on."""
+        return {"frames": 0} if self._video is None else {**self._video.mark(), "next_ticks": self._next_ticks}
+
+    def sync(self) -> None:
+        """Makes the stretches so far durable."""
+        if self._video is not None:
+            self._video.sync()
+
+    def finish(self, *, complete: bool) -> None:
+        """Ends the file and, if complete, gives it its name."""
+        if self._video is None:
+            return
+        self._video.close()
+        partial = partial_file(self._target)
+        self._video.remux(partial)
+        if complete:
+            partial.replace(self._target)
+        if self._is_temporary:
+            self._video.path.unlink()
+
+    def _begin(self, pictures: Pictures, mark: Mark | None = None) -> StretchedVideo:
+        return StretchedVideo(self._folder, f"{self._target.stem}.partial", self._codec, pictures, mark)
+
+    def _seconds_of(self, masks: Masks, frame: Frame | None) -> float:
+        """Returns when the frame is shown."""
+        return float(masks.index / self._codec.rate) if frame is None or frame.seconds is None else frame.seconds
+
+    def _add(
+        self,
+        picture: UInt8[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"],
+        pixel_format: str,
+        seconds: float,
+    ) -> None:
+        """Encodes one picture: RGB, or grey as the pixel format says."""
+        height, width = picture.shape[:2]
+        self._video = self._video or self._begin(Pictures(width, height, pixel_format))
+        size = self._video.pictures
+        if (width, height) != (size.width, size.height):
+            raise FrameError(
+                f"a frame of {width}x{height} pixels cannot follow one of {size.width}x{size.height} in "
+                f"{self._target.name!r}; write each size to its own file"
+            )
+        if picture.ndim == 3:
+            video_frame = VideoFrame.from_ndarray(picture, format="rgb24")
+            video_frame = video_frame.reformat(format=pixel_format, dst_colorspace=Colorspace.ITU709)
+        else:
+            video_frame = VideoFrame.from_ndarray(picture, format=pixel_format)
+        # Times that do not grow (a looped source) would be refused; a millisecond more keeps the frame.
+        ticks = max(round(seconds * TICKS_PER_SECOND), self._next_ticks)
+        self._next_ticks = ticks + TICKS_PER_SECOND // 1000
+        self._video.add(video_frame, ticks)
+
+
+def _rate(frames_per_second: float) -> Fraction:
+    return Fraction(frames_per_second).limit_denominator(1001)
+
+
+class Ffv1Masks(_VideoFile):
     """OUT/masks.mkv: lossless grey video whose pixel value is the object id, at the times of the source.
 
     8 bits a pixel if the first frame's ids are up to 255, else 16. Where frames come without times, they are
@@ -33,115 +101,49 @@ class Ffv1Masks:
         ObjectIdError: an id beyond 255 arrives after the file began with 8 bits.
     """
 
-    def __init__(self, out: Path, frames_per_second: float) -> None:
-        options = {"level": "3", "slicecrc": "1"}
-        self._video = _VideoFile(target_file(out, "masks.mkv"), "ffv1", options, frames_per_second)
-        self._wide: bool | None = None
+    def __init__(
+        self, out: Path, frames_per_second: float, journal: Path | None = None, mark: Mark | None = None
+    ) -> None:
+        codec = Codec("ffv1", {"level": "3", "slicecrc": "1"}, _rate(frames_per_second))
+        super().__init__(target_file(out, "masks.mkv"), codec, journal, mark)
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Adds one frame."""
         largest = max(masks.object_ids, default=0)
-        if self._wide is None:
-            self._wide = largest > 255
-        if largest > 255 and not self._wide:
+        wide = largest > 255 if self._video is None else self._video.pictures.pixel_format == "gray16le"
+        if largest > 255 and not wide:
             raise ObjectIdError(
                 f"object id {largest} arrived at frame {masks.index}, but the label video began with 8 bits a pixel; "
                 "use ids up to 255, or the png format, which decides for each frame"
             )
         labels = masks.labels.cpu().numpy()
-        picture = labels.astype(np.uint16 if self._wide else np.uint8)
-        self._video.add(picture, "gray16le" if self._wide else "gray", self._video.seconds_of(masks, frame))
-
-    def finish(self, *, complete: bool) -> None:
-        """Ends the file and, if complete, gives it its name."""
-        self._video.finish(complete=complete)
+        picture = labels.astype(np.uint16 if wide else np.uint8)
+        self._add(picture, "gray16le" if wide else "gray", self._seconds_of(masks, frame))
 
 
-class OverlayVideo:
+class OverlayVideo(_VideoFile):
     """OUT/overlay.mp4: the video with its masks drawn in, H.264 that plays everywhere, times as in the source.
 
     The first frame is at 0 seconds. Odd sizes are padded by one row or column, since yuv420p has only even ones.
     """
 
-    def __init__(self, out: Path, frames_per_second: float) -> None:
-        options = {"crf": "20", "preset": "veryfast"}
-        self._video = _VideoFile(target_file(out, "overlay.mp4"), "libx264", options, frames_per_second)
-        self._began: float | None = None
+    def __init__(
+        self, out: Path, frames_per_second: float, journal: Path | None = None, mark: Mark | None = None
+    ) -> None:
+        # Without B-frames packets are in the order of frames, and one stretch can follow another.
+        codec = Codec("libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}, _rate(frames_per_second))
+        super().__init__(target_file(out, "overlay.mp4"), codec, journal, mark)
+        self._began: float | None = None if mark is None else mark["began"]
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Draws and adds one frame."""
         rgb = draw_overlay(picture_of(masks, frame), masks.labels)
         rgb = cv2.copyMakeBorder(rgb, 0, rgb.shape[0] % 2, 0, rgb.shape[1] % 2, cv2.BORDER_REPLICATE)
-        seconds = self._video.seconds_of(masks, frame)
+        seconds = self._seconds_of(masks, frame)
         if self._began is None:
             self._began = seconds
-        self._video.add(rgb, "yuv420p", seconds - self._began)
+        self._add(rgb, "yuv420p", seconds - self._began)
 
-    def finish(self, *, complete: bool) -> None:
-        """Ends the file and, if complete, gives it its name."""
-        self._video.finish(complete=complete)
-
-
-class _VideoFile:
-    """A video that is NAME.partial.mkv until it is complete, opened when the first frame tells its size."""
-
-    def __init__(self, target: Path, codec: str, options: dict[str, str], frames_per_second: float) -> None:
-        self._target = target
-        self._codec = codec
-        self._options = options
-        self._rate = Fraction(frames_per_second).limit_denominator(1001)
-        self._opened: tuple[OutputContainer, VideoStream] | None = None
-        self._next_ticks = 0
-
-    def seconds_of(self, masks: Masks, frame: Frame | None) -> float:
-        """Returns when the frame is shown."""
-        return float(masks.index / self._rate) if frame is None or frame.seconds is None else frame.seconds
-
-    def add(
-        self,
-        picture: UInt8[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"],
-        pixel_format: str,
-        seconds: float,
-    ) -> None:
-        """Encodes one picture: RGB, or grey as the pixel format says."""
-        height, width = picture.shape[:2]
-        self._opened = self._opened or self._open(width, height, pixel_format)
-        container, stream = self._opened
-        if (width, height) != (stream.width, stream.height):
-            raise FrameError(
-                f"a frame of {width}x{height} pixels cannot follow one of {stream.width}x{stream.height} in "
-                f"{self._target.name!r}; write each size to its own file"
-            )
-        if picture.ndim == 3:
-            video_frame = VideoFrame.from_ndarray(picture, format="rgb24")
-            video_frame = video_frame.reformat(format=pixel_format, dst_colorspace=Colorspace.ITU709)
-        else:
-            video_frame = VideoFrame.from_ndarray(picture, format=pixel_format)
-        # Times that do not grow (a looped source) would be refused; a millisecond more keeps the frame.
-        ticks = max(round(seconds * _TICKS_PER_SECOND), self._next_ticks)
-        self._next_ticks = ticks + _TICKS_PER_SECOND // 1000
-        video_frame.pts, video_frame.time_base = ticks, Fraction(1, _TICKS_PER_SECOND)
-        container.mux(stream.encode(video_frame))
-
-    def _open(self, width: int, height: int, pixel_format: str) -> tuple[OutputContainer, VideoStream]:
-        # faststart puts the index of an mp4 in front, so that a browser or a pipe can play it; Matroska ignores it.
-        options = {"movflags": "faststart"} if self._target.suffix.lower() == ".mp4" else {}
-        container = av.open(f"file:{partial_file(self._target)}", "w", options=options)
-        stream = container.add_stream(self._codec, rate=self._rate, options=self._options)
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-        context = stream.codec_context
-        context.time_base = Fraction(1, _TICKS_PER_SECOND)
-        if pixel_format == "yuv420p":
-            context.colorspace = context.color_primaries = context.color_trc = _BT709
-        return container, stream
-
-    def finish(self, *, complete: bool) -> None:
-        """Writes what the encoder still holds and ends the file."""
-        if self._opened is None:
-            return
-        container, stream = self._opened
-        with container:
-            container.mux(stream.encode(None))
-        if complete:
-            partial_file(self._target).replace(self._target)
+    def mark(self) -> Mark:
+        """Returns what a later run needs to go on."""
+        return {**super().mark(), "began": self._began}

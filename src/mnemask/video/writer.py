@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from mnemask.errors import InputError, OutputError
 from mnemask.types import Frame, Masks
 from mnemask.video.image_writers import PngMasks, RgbaCutouts
+from mnemask.video.journal import Mark
 from mnemask.video.rle_writer import CocoRle
 from mnemask.video.video_writers import Ffv1Masks, OverlayVideo
 
@@ -22,10 +23,27 @@ _MAX_WAITING = 4
 
 @runtime_checkable
 class MaskFormat(Protocol):
-    """How masks of one format get to disk; made of the output place and the rate for frames without times."""
+    """How masks of one format get to disk.
+
+    It is made of the output place, the rate for frames without times, the folder for unfinished files (None for beside
+    the output), and the mark to go on after (None to begin).
+
+    Attributes:
+        stretch: after each so many frames a later run can go on.
+    """
+
+    stretch: int
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes one frame."""
+        ...
+
+    def mark(self) -> Mark:
+        """Returns what a later run needs to go on after the frames so far, which are whole stretches."""
+        ...
+
+    def sync(self) -> None:
+        """Returns when what was written before the last mark would survive a loss of power."""
         ...
 
     def finish(self, *, complete: bool) -> None:
@@ -33,7 +51,7 @@ class MaskFormat(Protocol):
         ...
 
 
-MASK_FORMATS: Mapping[str, Callable[[Path, float], MaskFormat]] = {
+MASK_FORMATS: Mapping[str, Callable[[Path, float, Path | None, Mark | None], MaskFormat]] = {
     "png": PngMasks,
     "ffv1": Ffv1Masks,
     "rgba": RgbaCutouts,
@@ -73,12 +91,27 @@ class MaskWriter:
         out: the folder, made if missing, or the file.
         format: a key of `MASK_FORMATS`.
         frames_per_second: of videos whose frames have no times, such as a folder of images.
+        journal: a folder in which unfinished files stay, even when the writer is closed, for a later one to go on with;
+            by default they are beside the output until it is closed.
+        mark: from `mark` of an earlier writer with the same journal; what was written after it is dropped.
+
+    Attributes:
+        stretch: `mark` may be called after each so many frames: 1, or 48 where frames are encoded together.
 
     Raises:
-        OutputError: the format is unknown or the place cannot be written to; when writing, at the next call.
+        OutputError: the format is unknown, the place cannot be written to, or the journal does not fit the mark; when
+            writing, at the next call.
     """
 
-    def __init__(self, out: str | Path, format: str = "png", *, frames_per_second: float = 25.0) -> None:
+    def __init__(
+        self,
+        out: str | Path,
+        format: str = "png",
+        *,
+        frames_per_second: float = 25.0,
+        journal: Path | None = None,
+        mark: Mark | None = None,
+    ) -> None:
         if format not in MASK_FORMATS:
             raise OutputError(f"there is no mask format {format!r}; choose one of {', '.join(MASK_FORMATS)}")
         if not 0 < frames_per_second <= 1000:
@@ -87,7 +120,9 @@ class MaskWriter:
             )
         self._out = Path(out)
         with self._as_output_error():
-            self._format = MASK_FORMATS[format](self._out, frames_per_second)
+            self._format = MASK_FORMATS[format](self._out, frames_per_second, journal, mark)
+        self.stretch = self._format.stretch
+        self._failed = False
         self._waiting: deque[Future[None]] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-writer")
         self._open = True
@@ -104,6 +139,18 @@ class MaskWriter:
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= _MAX_WAITING):
             self._waiting.popleft().result()
         self._waiting.append(self._executor.submit(self._write, masks, frame))
+
+    def mark(self) -> Future[Mark]:
+        """Returns what a later writer needs to go on after the frames so far, when they are written.
+
+        Raises:
+            OutputError: an earlier frame could not be written (here or from the result).
+        """
+        return self._executor.submit(self._mark)
+
+    def sync(self) -> None:
+        """Returns when all frames so far would survive a loss of power; raises OutputError where one failed."""
+        self._executor.submit(self._sync).result()
 
     def close(self) -> None:
         """Waits until everything is written and gives the files their final names; raises what went wrong."""
@@ -141,8 +188,27 @@ class MaskWriter:
             raise failed[0]
 
     def _write(self, masks: Masks, frame: Frame | None) -> None:
+        if self._failed:
+            return  # what is on disk ends with the last good frame, and has no hole
+        try:
+            with self._as_output_error():
+                self._format.write(masks, frame)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _mark(self) -> Mark:
+        self._refuse_after_failure()
+        return self._format.mark()
+
+    def _sync(self) -> None:
+        self._refuse_after_failure()
         with self._as_output_error():
-            self._format.write(masks, frame)
+            self._format.sync()
+
+    def _refuse_after_failure(self) -> None:
+        if self._failed:
+            raise OutputError(f"a frame could not be written to {str(self._out)!r}; make room and resume the run")
 
     @contextmanager
     def _as_output_error(self) -> Iterator[None]:

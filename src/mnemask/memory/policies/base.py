@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64, Real
+from jaxtyping import Bool, Float, Int64, Real
 from torch import Tensor
 
 from mnemask.errors import BudgetError
@@ -43,6 +43,14 @@ class Policy(ABC):
             BudgetError: if what must be kept exceeds the budget.
         """
 
+    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+        """Returns which cells of the first annotated frame are pinned, where `pin` is set; all of them by default.
+
+        Args:
+            share: how much of each cell each object fills, 0 to 1.
+        """
+        return torch.ones_like(share[0], dtype=torch.bool)
+
 
 def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
     """Returns the pinned tokens and the best-scored others, `count` in all, in the order they were in.
@@ -52,9 +60,15 @@ def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
     Raises:
         BudgetError: if more than `count` tokens are pinned.
     """
-    excess = len(tokens) - count
-    if excess <= 0:
-        return tokens
+    return tokens if len(tokens) <= count else tokens[best_places(tokens, score, count)]
+
+
+def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[Tensor, " count"]:
+    """Returns where the tokens are that `keep_best` keeps, of which there are more than `count`.
+
+    Raises:
+        BudgetError: if more than `count` tokens are pinned.
+    """
     pinned = int(tokens.pinned.sum())
     if pinned > count:
         raise BudgetError(
@@ -65,8 +79,8 @@ def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
     evictable = torch.nonzero(~tokens.pinned)[:, 0]
     order = torch.argsort(score[evictable], stable=True)
     kept = torch.ones(len(tokens), dtype=torch.bool, device=score.device)
-    kept[evictable[order[:excess]]] = False
-    return tokens[torch.nonzero(kept)[:, 0]]
+    kept[evictable[order[: len(tokens) - count]]] = False
+    return torch.nonzero(kept)[:, 0]
 
 
 def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
@@ -98,7 +112,8 @@ def make_room(memory: Tokens, score: Real[Tensor, " N"], new: Tokens, budget: in
         BudgetError: if the pinned tokens of both do not fit.
     """
     new = admit(memory, new, budget)
-    return keep_best(memory, score, budget - len(new)) + new
+    room = budget - len(new)
+    return memory + new if len(memory) <= room else memory.joined(best_places(memory, score, room), new)
 
 
 def ages(memory: Tokens, new: Tokens) -> Int64[Tensor, " N"]:

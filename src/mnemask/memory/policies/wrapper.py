@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from mnemask.errors import InputError
 from mnemask.memory.policies.base import Policy
@@ -33,6 +35,10 @@ class Wrapper(Policy):
         for name in ("write_every", "pin", "default_frames"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.inner, name))
+
+    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+        """Returns which cells of the first annotated frame the inner policy wants pinned."""
+        return self.inner.pinned_part(share)
 
 
 def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens:

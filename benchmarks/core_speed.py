@@ -1,0 +1,53 @@
+"""What each part of a frame takes for one object and for more, beside the plain path with the same weights, as Markdown.
+
+    python benchmarks/core_speed.py [--model compact] [--objects 1 3 5] [--size 480 854] [--threads 2] [--rounds 7]
+
+"extra" is what a further object costs, as a share of what the first one does, in the time of both ways. `mnemask bench`
+measures more, and the whole; this is for work on the arithmetic.
+"""
+
+import argparse
+
+import torch
+
+import mnemask as mm
+from mnemask.bench.parts import network_parts
+from mnemask.bench.plain import PlainSTCN
+from mnemask.bench.timing import interleaved
+from mnemask.types import Frame
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="compact")
+    parser.add_argument("--objects", type=int, nargs="+", default=(1, 3, 5))
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 854))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    model = mm.load_model(args.model)
+    plain = PlainSTCN(model)
+    frame = Frame(torch.randint(0, 256, (3, *args.size), dtype=torch.uint8), 0)
+    first: dict[str, tuple[float, float]] = {}
+    print(
+        "| part | objects | plain ms | mnemask ms | ratio | extra, plain | extra, mnemask |\n|---|---|---|---|---|---|---|"
+    )
+    for num_objects in args.objects:
+        for part in network_parts(model, plain, frame, min(args.size), num_objects):
+            assert part.plain is not None
+            times = interleaved({"plain": part.plain, "fast": part.fast}, args.rounds, model.device)
+            now = 1000 * times["plain"].median, 1000 * times["fast"].median
+            alone = first.setdefault(part.name, now)
+            more = max(num_objects - args.objects[0], 1)
+            extra = [f"{100 * (each - one) / one / more:.0f} %" for each, one in zip(now, alone, strict=True)]
+            print(
+                f"| {part.name} | {num_objects} | {now[0]:.1f} | {now[1]:.1f} | {now[0] / now[1]:.2f} | "
+                f"{' | '.join(extra if num_objects != args.objects[0] else ('', ''))} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Many memory policies over the same frames at once: J, F and paired differences, as a Markdown table.
+
+    python benchmarks/policy_lab.py OUT [--davis ROOT] [--set SET ...] [--trial NAME ...] [--size 240] [--model PATH]
+
+The policies are those of `policy_trials.py`. Sets: "davis" (DAVIS 2016 val), "pasted" (pairs of its objects that
+cross), "palindrome" (its sequences to and fro), "drawn" (generated clips to choose by) and "held-out" (generated clips
+to confirm with). Policies that follow one clip share its key features. Scores are kept in OUT, a file each, and are not
+computed again; `--table` computes none. Frames are made `--size` high and scored there.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from policy_trials import TRIALS
+from torch import Tensor
+
+import mnemask as mm
+from mnemask.datasets.heldout import HELD_OUT, HeldOutClip
+from mnemask.datasets.palindrome import palindrome
+from mnemask.datasets.pasted import DAVIS_PAIRS, PastedVideo
+from mnemask.datasets.static import read_rgb
+from mnemask.metrics import SequenceScorer, bootstrap_interval
+from mnemask.model.checkpoints import packaged_weights
+from mnemask.model.stcn import STCN, KeyFeatures
+
+DRAWN = (
+    HeldOutClip("drawn-pair", 2, 300),
+    HeldOutClip("drawn-screened", 2, 301, num_occluders=1),
+    HeldOutClip("drawn-doubled", 2, 302, lookalikes=True, num_occluders=1),
+    HeldOutClip("drawn-three", 3, 303, lookalikes=True),
+    HeldOutClip("drawn-four", 4, 304, num_occluders=1),
+    HeldOutClip("drawn-crowd", 4, 305, num_occluders=2),
+)
+SETS = ("davis", "pasted", "palindrome", "drawn", "held-out")
+REFERENCES = ("keep-all", "thesis")
+Moment = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip by the name of its set and its own."""
+
+    kind: str
+    name: str
+
+
+class OneLook(STCN):
+    """A network that computes the key features of a frame once, whoever asks for them."""
+
+    def __init__(self, model: STCN) -> None:
+        with torch.device("meta"):
+            super().__init__(model.config)
+        self.load_state_dict(model.state_dict(), assign=True)
+        self.eval().requires_grad_(False)
+        self.seen: KeyFeatures | None = None
+
+    def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
+        if self.seen is None:
+            self.seen = super().encode_key(image)
+        return self.seen
+
+
+def clips(kind: str, davis: Path | None) -> list[Clip]:
+    names: Sequence[str]
+    if kind in ("davis", "palindrome"):
+        names = mm.DavisSequences(needed(davis), 2016).names
+    elif kind == "pasted":
+        names = [f"{host}+{guest}" for host, guest, _ in DAVIS_PAIRS]
+    else:
+        names = [clip.name for clip in (DRAWN if kind == "drawn" else HELD_OUT)]
+    return [Clip(kind, name) for name in names]
+
+
+def moments(clip: Clip, davis: Path | None) -> Iterator[Moment]:
+    """Yields the frames and labels of a clip, at full size."""
+    if clip.kind in ("davis", "palindrome"):
+        video = mm.DavisSequences(needed(davis), 2016)[clip.name]
+        video = palindrome(video, 2) if clip.kind == "palindrome" else video
+        yield from ((read_rgb(path), video.read_labels(index)) for index, path in enumerate(video.frames))
+        return
+    if clip.kind == "pasted":
+        sequences = mm.DavisSequences(needed(davis), 2016)
+        seed = next(seed for host, guest, seed in DAVIS_PAIRS if f"{host}+{guest}" == clip.name)
+        host, guest = clip.name.split("+")
+        drawn = iter(PastedVideo(sequences[host], sequences[guest], seed))
+    else:
+        drawn = iter(next(one for one in (*DRAWN, *HELD_OUT) if one.name == clip.name).open())
+    for frame, labels, _ in drawn:
+        yield np.ascontiguousarray(frame.image.numpy().transpose(1, 2, 0)), labels.numpy()
+
+
+def needed(davis: Path | None) -> Path:
+    if davis is None:
+        sys.exit("this set needs --davis ROOT, the root of DAVIS 2016")
+    return davis
+
+
+def resized(moment: Moment, size: int) -> Moment:
+    picture, labels = moment
+    height, width = labels.shape
+    if height <= size:
+        return picture, labels
+    to = (round(width * size / height), size)
+    labels = cv2.resize(labels, to, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(picture, to, interpolation=cv2.INTER_AREA), labels
+
+
+def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
+    """Follows a clip with all trials in step, and keeps their scores."""
+    torch.set_num_threads(1)
+    network = OneLook(mm.load_model(args.model))
+    trackers = {name: mm.Tracker(network, TRIALS[name].policy, short_side=None) for name in trials}
+    scorers = {name: SequenceScorer(clip.name) for name in trials}
+    for index, moment in enumerate(moments(clip, args.davis)):
+        picture, labels = resized(moment, args.size)
+        network.seen = None
+        prompts = {int(k): labels == k for k in np.unique(labels) if k} if index == 0 else None
+        for name, tracker in trackers.items():
+            masks = tracker.step(picture, prompts)
+            scorers[name].add(labels, masks.labels.numpy().astype(np.uint8))
+    for name, scorer in scorers.items():
+        file = result_file(args, name, clip)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"policy": str(TRIALS[name].policy), **scorer.report().to_dict()}
+        file.with_suffix(".part").write_text(json.dumps(facts))
+        file.with_suffix(".part").replace(file)
+
+
+def result_file(args: argparse.Namespace, trial: str, clip: Clip) -> Path:
+    folder: Path = args.out / f"{args.digest}-{args.size}" / trial / clip.kind
+    return folder / f"{clip.name}.json"
+
+
+def known(args: argparse.Namespace, trial: str, clip: Clip) -> dict[str, float] | None:
+    """Returns the scores of a trial as it is now, or None: mean J, F and decay, and how many objects they are of."""
+    file = result_file(args, trial, clip)
+    facts = json.loads(file.read_text()) if file.exists() else {}
+    if facts.get("policy") != str(TRIALS[trial].policy):
+        return None
+    overall = facts["all"]
+    return {
+        "J": 100 * overall["J-Mean"],
+        "F": 100 * overall["F-Mean"],
+        "decay": 100 * overall["J-Decay"],
+        "objects": len(facts["objects"]),
+    }
+
+
+def table(args: argparse.Namespace, kind: str, names: Sequence[str]) -> str:
+    """Returns a Markdown table over the clips that both references have; trials that lack some are left out."""
+    scores = {name: [known(args, name, clip) for clip in args.clips[kind]] for name in {*names, *REFERENCES}}
+    shown = [i for i in range(len(args.clips[kind])) if all(scores[name][i] for name in REFERENCES)]
+    rows: list[tuple[float, str]] = []
+
+    def column(name: str, key: str) -> Float[np.ndarray, " S"]:
+        return np.array([(scores[name][i] or {}).get(key, np.nan) for i in shown])
+
+    for name in names:
+        j, f, decay, weights = (column(name, key) for key in ("J", "F", "decay", "objects"))
+        if not shown or np.isnan(j).any():
+            continue
+        mean = [float(np.average(part, weights=weights)) for part in (j, f, (j + f) / 2, decay)]
+        cells = [name, *(f"{value:.1f}" for value in mean)]
+        for reference in REFERENCES:
+            gain = (j + f - column(reference, "J") - column(reference, "F")) / 2
+            low, high = bootstrap_interval(gain, weights=weights) if len(shown) > 1 else (np.nan, np.nan)
+            cells.append(f"{np.average(gain, weights=weights):+.1f} ({low:+.1f} to {high:+.1f})")
+        rows.append((mean[2], "| " + " | ".join((*cells, TRIALS[name].hypothesis)) + " |"))
+    head = f"{kind}: {len(shown)} clips, {args.size} high, weights {args.digest}\n\n"
+    head += "| trial | J | F | J&F | decay | J&F − keep-all (95 %) | J&F − thesis (95 %) | hypothesis |\n"
+    return head + "|---" * 8 + "|\n" + "\n".join(row for _, row in sorted(rows, reverse=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of scores; is made where it is missing")
+    parser.add_argument("--davis", type=Path, help="root of DAVIS 2016")
+    parser.add_argument("--model", default="compact")
+    parser.add_argument("--set", action="append", choices=SETS, help="by default those that need no --davis")
+    parser.add_argument("--trial", action="append", choices=list(TRIALS))
+    parser.add_argument("--clip", action="append", help="only these clips")
+    parser.add_argument("--size", type=int, default=480)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="only say what is known")
+    args = parser.parse_args()
+    weights = packaged_weights(args.model) or Path(args.model)
+    args.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    names = args.trial or list(TRIALS)
+    kinds = args.set or ["drawn", "held-out"]
+    args.clips = {
+        kind: [one for one in clips(kind, args.davis) if not args.clip or one.name in args.clip] for kind in kinds
+    }
+    if not args.table:
+        run(args, names)
+    for kind in kinds:
+        print(table(args, kind, names), end="\n\n", flush=True)
+
+
+def run(args: argparse.Namespace, names: Sequence[str]) -> None:
+    todo = {
+        clip: missing
+        for several in args.clips.values()
+        for clip in several
+        if (missing := [name for name in names if known(args, name, clip) is None])
+    }
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(args.processes, get_context("spawn"), max_tasks_per_child=1) as pool:
+        futures = {pool.submit(follow, clip, missing, args): clip for clip, missing in todo.items()}
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            print(f"{done} of {len(todo)}: {futures[future]}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a memory read takes, in time and in buffers, beside the dense product of the original, as Markdown.
+
+    python benchmarks/read_speed.py [--frames 2 20 100] [--objects 1] [--value-channels 512] [--threads 2] [--rounds 7]
+
+The keys are random, of a length as in use; queries are one frame of 480×854. Both ways are timed in turns. The dense
+read makes the whole matrix of affinities, N × 1,620, and multiplies the values by it. "buffers" is the most that a read
+had allocated at a time besides the memory itself, "difference" the largest between the two readouts, relative to their
+spread.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from mnemask.bench.plain import plain_read
+from mnemask.bench.timing import interleaved
+from mnemask.memory.bank import MemoryBank
+from mnemask.memory.budget import Budget
+from mnemask.memory.policies import KeepAll
+
+CELLS, KEY_CHANNELS, TOP_K = 30 * 54, 64, 20
+
+
+def random_bank(num_frames: int, num_objects: int, value_channels: int) -> MemoryBank:
+    bank = MemoryBank(KeepAll(), Budget(), TOP_K)
+    count = num_frames * CELLS
+    bank.write(
+        1.5 * torch.randn(count, KEY_CHANNELS),
+        torch.randn(num_objects, count, value_channels),
+        torch.rand(num_objects, count),
+        frame=0,
+        step=0,
+        pins=torch.zeros(num_objects, count, dtype=torch.bool),
+    )
+    return bank
+
+
+def peak_mib(action: Callable[[], object]) -> float:
+    """The most that an action had allocated at one time, by PyTorch's own account."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        kept = action()
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    del kept
+    return peak / 2**20
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=(2, 20, 100))
+    parser.add_argument("--objects", type=int, default=1)
+    parser.add_argument("--value-channels", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    print("| bank, frames | dense ms | mnemask ms | ratio | dense buffers MiB | mnemask buffers MiB | difference |")
+    print("|---|---|---|---|---|---|---|")
+    for num_frames in args.frames:
+        bank = random_bank(num_frames, args.objects, args.value_channels)
+        assert bank.tokens is not None
+        query = 1.5 * torch.randn(CELLS, KEY_CHANNELS)
+        plain_query, plain_keys = query.T.contiguous(), bank.tokens.key.T.contiguous()
+        plain_values = bank.tokens.value.movedim(2, 1).flatten(0, 1).contiguous()
+        actions = {
+            "dense": lambda q=plain_query, k=plain_keys, v=plain_values: plain_read(q, k, v, TOP_K),
+            "read": lambda bank=bank, q=query: bank.read(q, 1),
+        }
+        times = interleaved(actions, args.rounds, torch.device("cpu"))
+        buffers = {name: peak_mib(action) for name, action in actions.items()}
+        expected = actions["dense"]().T.unflatten(1, (args.objects, -1)).transpose(0, 1)
+        difference = float((actions["read"]() - expected).abs().max() / expected.std())
+        dense, read = 1000 * times["dense"].median, 1000 * times["read"].median
+        print(
+            f"| {num_frames} | {dense:.0f} | {read:.1f} | {dense / read:.1f} | {buffers['dense']:.0f} | "
+            f"{buffers['read']:.0f} | {difference:.0e} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

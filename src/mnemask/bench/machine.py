@@ -1,0 +1,103 @@
+"""What this machine can do at best: products of matrices, convolutions and copies, as torch computes them."""
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch.nn import functional as F
+
+from mnemask.bench.timing import interleaved
+
+MATRIX = 1536  # a side
+CHANNELS, MAP = 256, (60, 108)  # as in the decoder at 480p
+COPIED = 64 * 2**20  # bytes, beyond any cache
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that was reached.
+
+    Attributes:
+        kind: what was computed.
+        dtype: in which precision.
+        threads: with how many.
+        per_second: floating-point operations, or bytes read and written.
+    """
+
+    kind: Literal["matmul", "conv 3x3", "copy"]
+    dtype: str
+    threads: int
+    per_second: float
+
+
+@torch.no_grad()
+def ceilings(
+    device: torch.device, dtypes: Sequence[torch.dtype], threads: Sequence[int], rounds: int
+) -> tuple[Ceiling, ...]:
+    """Returns the best of several rounds of each computation, for each precision and number of threads."""
+    found = []
+    for dtype in dict.fromkeys(dtypes):
+        work = computations(device, dtype)
+        for count in dict.fromkeys(threads):
+            with num_threads(count):
+                times = interleaved({kind: action for kind, (action, _) in work.items()}, rounds, device)
+            found += [
+                Ceiling(kind, str(dtype).removeprefix("torch."), count, amount / times[kind].best)
+                for kind, (_, amount) in work.items()
+            ]
+    return tuple(found)
+
+
+def computations(
+    device: torch.device, dtype: torch.dtype
+) -> dict[Literal["matmul", "conv 3x3", "copy"], tuple[Callable[[], object], float]]:
+    """Returns each computation, and how many operations or bytes it is."""
+    left, right = (torch.randn(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
+    image = torch.randn(1, CHANNELS, *MAP, device=device).to(dtype, memory_format=torch.channels_last)
+    weight = torch.randn(CHANNELS, CHANNELS, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
+    source = torch.ones(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    return {
+        "matmul": (lambda: left @ right, 2.0 * MATRIX**3),
+        "conv 3x3": (lambda: F.conv2d(image, weight, padding=1), 2.0 * 9 * CHANNELS**2 * MAP[0] * MAP[1]),
+        "copy": (lambda: target.copy_(source), 2.0 * COPIED),
+    }
+
+
+@contextmanager
+def num_threads(count: int) -> Iterator[None]:
+    """Within it, torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """Returns what must be known of the machine to make something of the numbers."""
+    facts: dict[str, str | int] = {
+        "processor": processor_name(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": str(device),
+    }
+    if device.type == "cuda":
+        facts["device"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def processor_name() -> str:
+    """Returns the processor as it calls itself."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()

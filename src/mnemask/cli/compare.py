@@ -1,0 +1,143 @@
+"""`mnemask compare`: policies side by side on one's own video, as one page."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+import mnemask as mm
+from mnemask.cli.app import command, console, errors
+from mnemask.cli.inspect import repeatable
+from mnemask.cli.options import (
+    AtOption,
+    BoxOption,
+    CleanOption,
+    DeviceOption,
+    MaskOption,
+    ModelOption,
+    PolicyName,
+    SizeOption,
+    TopKOption,
+    WriteEveryOption,
+)
+from mnemask.cli.plan import PromptPlan
+
+
+@command
+def compare(
+    video: Annotated[
+        str, typer.Argument(help="A video file, or a folder or glob of images; it is read several times.")
+    ],
+    policy: Annotated[list[PolicyName], typer.Option(help="What to keep in memory. Repeat it to compare.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for compare.html and what belongs to it.")],
+    mask: MaskOption = None,
+    box: BoxOption = None,
+    at: AtOption = None,
+    clean_masks: CleanOption = False,
+    gt: Annotated[
+        Path | None, typer.Option(help="Folder of true masks, named as the frames are, of all frames or some.")
+    ] = None,
+    no_consistency: Annotated[
+        bool, typer.Option("--no-consistency", help="Do not track back where there are no true masks: half the time.")
+    ] = False,
+    model: ModelOption = "compact",
+    frames: Annotated[
+        float | None, typer.Option("--frames", help="Memory budget in frames of each policy that forgets.")
+    ] = None,
+    write_every: WriteEveryOption = None,
+    top_k: TopKOption = 20,
+    size: SizeOption = 480,
+    device: DeviceOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a comparison.")
+    ] = False,
+) -> None:
+    """Compare policies on a video: masks, agreement, scores, speed, bytes and memory on one page that opens offline.
+
+    **Examples**
+
+    `mnemask compare street.mp4 --mask first.png --policy thesis --policy least-used --policy keep-all -o look`
+
+    `mnemask compare frames/ --mask first.png --policy thesis --policy fifo --gt masks/ -o look` scores by J and F.
+
+    Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
+    The same command goes on where it was stopped, and more policies may be added.
+    """
+    plans: list[PromptPlan] = []
+
+    def new_plan() -> PromptPlan:
+        plans.append(PromptPlan(mask, box or [], at or [], clean_masks))
+        return plans[-1]
+
+    new_plan()  # what is wrong with it is said before the video is read
+    with compare_bar() as show:
+        comparison = mm.compare_video(
+            repeatable(video),
+            new_plan,
+            [chosen.value for chosen in policy],
+            out,
+            mm.TrackerSettings(model, frames, write_every, top_k, size, device),
+            gt=gt,
+            consistency=not no_consistency,
+            overwrite=overwrite,
+            settings=identity_of(plans[0], box or [], clean_masks),
+            on_progress=show,
+        )
+    for plan in plans[1:]:
+        plan.check_all_given(len(comparison.clip))
+    show_table(comparison.rows())
+    console.print(str(out / "compare.html"), markup=False, soft_wrap=True)
+
+
+def identity_of(plan: PromptPlan, boxes: list[str], clean: bool) -> dict[str, str | list[str] | bool]:
+    """Returns what tells one set of given masks from another; files go by their content."""
+    later = [f"{index}={digest(path)}" for index, paths in sorted(plan.later.items()) for path in paths]
+    return {"mask": digest(plan.mask) if plan.mask else "", "box": boxes, "at": later, "clean masks": clean}
+
+
+def digest(path: Path) -> str:
+    """Returns a file's name and what its content hashes to; raises MaskError where it cannot be read."""
+    try:
+        return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    except OSError as error:
+        raise mm.InputError(f"mask {str(path)!r} cannot be read ({error.strerror}); give an image file") from error
+
+
+def show_table(rows: list[dict[str, str | int | float | None]]) -> None:
+    """Prints how the policies did, scores in percent."""
+    names = [name for name in ("J&F", "J", "F", "consistency", "agreement") if rows[0].get(name) is not None]
+    table = Table("policy", *names, "frames/s", "frames held", "most MiB", box=SIMPLE_HEAD)
+    for row in rows:
+        scores = [f"{100 * float(row[name] or 0):.1f}" if row.get(name) is not None else "-" for name in names]
+        costs = f"{row['frames/s']:.2f}", f"{row['frames held']:.2f}", f"{float(row['most bytes'] or 0) / 2**20:.1f}"
+        table.add_row(str(row["policy"]), *scores, *costs)
+    console.print(table)
+
+
+@contextmanager
+def compare_bar() -> Iterator[Callable[[mm.CompareProgress], None]]:
+    """Yields a function that shows what is being done, how far it is, and how fast it goes."""
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("opening …", total=None)
+        shown = ""
+
+        def show(progress: mm.CompareProgress) -> None:
+            nonlocal task, shown
+            if progress.stage != shown:  # a new one, lest the time that remains be reckoned from another stage
+                bar.remove_task(task)
+                task, shown = bar.add_task(progress.stage, total=progress.total), progress.stage
+            before = f" ({', '.join(progress.reused)}: there already)" if progress.reused else ""
+            of = "" if progress.total is None else f"/{progress.total}"
+            text = (
+                f"{progress.stage} · {progress.frames}{of} frames · {progress.frames_per_second:.1f} frames/s{before}"
+            )
+            bar.update(task, completed=progress.frames, description=text)
+
+        yield show

@@ -1,0 +1,111 @@
+"""`mnemask experiment`: the thesis's tables and figures and its ablations, on any benchmark."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+import mnemask as mm
+from mnemask.cli.app import command, console
+from mnemask.cli.evaluate import Dataset, suite_bar
+from mnemask.cli.options import DeviceOption, ModelOption, SizeOption
+
+WIDE = 160
+# The files have them.
+LEFT_OUT = ("J&F-Low", "J&F-High", "gain-Low", "gain-High", "J-Recall", "F-Recall", "F-Decay", "most frames")
+
+
+def show_experiments(wanted: bool | None) -> None:
+    """Prints the names of all experiments and leaves."""
+    if not wanted:
+        return
+    table = Table("NAME", "in the thesis", "shows", box=SIMPLE_HEAD)
+    for name, one in mm.EXPERIMENTS.items():
+        table.add_row(name, ", ".join(one.also), one.title)
+    console.print(table)
+    raise typer.Exit
+
+
+@command
+def experiment(
+    name: Annotated[str, typer.Argument(help="Such as strategies, table1 or fig11; see --list.")],
+    root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
+    dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
+    size: SizeOption = 480,
+    model: ModelOption = "compact",
+    subset: Annotated[
+        str | None, typer.Option(help="Such as val of DAVIS or train of YouTube-VOS. [default: val, valid]")
+    ] = None,
+    sequence: Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")] = None,
+    palindrome: Annotated[
+        int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
+    ] = None,
+    single_object: Annotated[
+        bool, typer.Option("--single-object", help="folder: all that a mask shows is one object.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="1: this one with all its threads; more: as many of one thread each.")
+    ] = 1,
+    device: DeviceOption = None,
+    list_all: Annotated[
+        bool | None,
+        typer.Option("--list", callback=show_experiments, is_eager=True, help="List the experiments and leave."),
+    ] = None,
+) -> None:
+    """Repeat an experiment of the thesis, or an ablation. The same command goes on where it was stopped.
+
+    **Examples**
+
+    `mnemask experiment --list`
+
+    `mnemask experiment table1 DAVIS --dataset davis2017 --model stcn.pth -o lab` prints the thesis's figures beside.
+
+    `mnemask experiment fig11 DAVIS --dataset davis2016 --processes 2 -o lab` uses what table1 left in lab.
+
+    OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
+    """
+    benchmark = mm.Benchmark(root, dataset.value, subset, palindrome, single_object=single_object)
+    with suite_bar() as show:
+        findings = mm.run_experiment(
+            name,
+            benchmark,
+            out,
+            model=model,
+            size=size,
+            device=device,
+            sequences=sequence or (),
+            processes=processes,
+            on_progress=show,
+        )
+    show_findings(findings)
+
+
+def show_findings(findings: mm.Findings) -> None:
+    """Prints the table, the notes, and where the files are."""
+    header, *body = in_short(findings.cells)
+    table = Table(*header, box=SIMPLE_HEAD, title=findings.title, title_justify="left")
+    for row in body:
+        table.add_row(*row)
+    # A terminal has the room that it has; a file has as much as the table takes.
+    (console if console.is_terminal else Console(file=console.file, width=WIDE)).print(table)
+    for note in findings.notes:
+        console.print(f"note: {note}", markup=False)
+    for path in findings.files:
+        console.print(str(path), markup=False, soft_wrap=True)
+
+
+def in_short(cells: list[list[str]]) -> list[list[str]]:
+    """Returns those columns of a table that a terminal has room for, a gain with its interval in one."""
+    header, *body = cells
+    shown = [column for column, name in enumerate(header) if name not in LEFT_OUT]
+    short = [[header[column].removesuffix("-Mean") for column in shown]]
+    for row in body:
+        named = dict(zip(header, row, strict=True))
+        if named.get("gain-Low", "-") != "-":
+            named["gain"] += f" ({named['gain-Low']} to {named['gain-High']})"
+        short.append([named[header[column]] for column in shown])
+    return short

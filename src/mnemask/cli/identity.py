@@ -1,0 +1,64 @@
+"""By what a run is known again: its inputs by their content, wherever they are."""
+
+import hashlib
+from collections.abc import Sequence
+from glob import has_magic
+from pathlib import Path
+
+import mnemask as mm
+from mnemask.model.checkpoints import packaged_weights
+from mnemask.video import list_images
+from mnemask.video.sources import is_broadcast
+
+_MIB = 2**20
+
+
+def is_repeatable(video: str) -> bool:
+    """Returns whether the same frames come when the video is read again."""
+    return not (video == "-" or video.startswith("camera:") or is_broadcast(video) or Path(video).is_fifo())
+
+
+def of_video(video: str, *, growing: bool) -> str:
+    """Returns name and checksum: of the size and both ends of a file, of names and sizes in a folder, of an address.
+
+    Args:
+        video: as the user gave it.
+        growing: whether it is still being written, and so known by its name only.
+    """
+    path = Path(video)
+    if "://" in video:  # which may hold a password
+        return f"address, sha256 {_short(video.encode())}"
+    if growing or not is_repeatable(video):
+        return path.name
+    if path.is_file():
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            ends = file.read(_MIB)
+            file.seek(max(size - _MIB, 0))
+            return f"{path.name}, sha256 {_short(str(size).encode() + ends + file.read(_MIB))}"
+    if path.is_dir() or has_magic(video):
+        listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in list_images(path))
+        return f"{path.resolve().name}, sha256 {_short(listing.encode())}"
+    return path.name
+
+
+def of_files(*paths: Path | None) -> list[str]:
+    """Returns name and checksum of each file that is given; only the name of one that is not there."""
+    return [
+        f"{path.name}, sha256 {_short(path.read_bytes())}" if path.is_file() else path.name for path in paths if path
+    ]
+
+
+def of_model(name: str) -> str:
+    """Returns name and checksum of the weights."""
+    return of_files(packaged_weights(name) or Path(name))[0]
+
+
+def of_later(later: Sequence[str]) -> list[str]:
+    """Returns frame, name and checksum of masks given for later frames."""
+    return [f"{index}={of_files(path)[0]}" for index, path in map(mm.parse_at, later)]
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

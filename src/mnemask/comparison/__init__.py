@@ -1,0 +1,5 @@
+"""Policies side by side on one video: masks, agreement, scores, cost and memory, on one page that opens offline."""
+
+from mnemask.comparison.run import CompareProgress, compare_video
+
+__all__ = ["CompareProgress", "compare_video"]

@@ -1,0 +1,101 @@
+"""What a tracker remembers, and which memories a frame's places were read from, small enough for a page."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64
+
+from mnemask.inspection.explained_sheet import mean_weight
+from mnemask.inspection.heat import heat_of
+from mnemask.memory.cells import CellGrid
+from mnemask.memory.explanation import Explanation
+from mnemask.memory.provenance import Provenance
+from mnemask.tracker import Tracker
+
+MOST_TILES = 4
+MOST_CLICKS = 240
+MOST_VOTERS = 8
+# A character for each cell: not remembered, remembered with a heat from 0 to 9, the same and pinned.
+ABSENT, HEAT, PINNED = ".", "0123456789", "abcdefghij"
+
+
+def look_into(tracker: Tracker, index: int) -> dict[str, Any] | None:
+    """Returns a look at the memory as JSON holds it; None where the last frame was not read from any memory.
+
+    ::
+
+        frame     the frame after which this was remembered
+        objects   the ids whose votes follow
+        cells     how many cells are remembered
+        sources   [[frame, number of cells], …] for each source frame
+        tiles     [{frame, heat, hits, pinned}, …] for those with the most cells; heat has a character for each cell
+        clicks    [{cell, votes, from}, …] for a coarse grid of cells; votes by object from 0 to 1,
+                  from is [[source frame, cell, weight from 0 to 1], …], the heaviest first
+
+    Args:
+        tracker: has just made its step.
+        index: of the frame that it made.
+    """
+    if tracker.memory.last_read is None:
+        return None
+    memory = tracker.memory.provenance()
+    frames, counts = np.unique(memory.frame, return_counts=True)
+    shown = sorted(frames[np.argsort(-counts, kind="stable")[:MOST_TILES]].tolist())
+    explained = [tracker.explain(y, x) for y, x in pixels_to_explain(memory.grid)]
+    return {
+        "frame": index,
+        "objects": list(explained[0].object_ids),
+        "cells": len(memory),
+        "sources": [list(pair) for pair in zip(frames.tolist(), counts.tolist(), strict=True)],
+        "tiles": [_tile(memory, frame) for frame in shown],
+        "clicks": [_click(each) for each in explained],
+    }
+
+
+def pixels_to_explain(grid: CellGrid) -> list[tuple[int, int]]:
+    """Returns y and x of pixels in the middle of cells, as many as MOST_CLICKS, spread evenly; at least one."""
+    rows, columns = grid.shape
+    step = 1
+    while -(-rows // step) * -(-columns // step) > MOST_CLICKS:
+        step += 1
+    row, column = np.mgrid[step // 2 : rows : step, step // 2 : columns : step]
+    boxes = grid.boxes((row * columns + column).ravel())
+    boxes = boxes[(boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)]  # not in the padding
+    left, top, right, bottom = boxes.T
+    middle = np.stack([(top + bottom) / 2, (left + right) / 2], 1).astype(int)
+    return [(int(y), int(x)) for y, x in middle] or [(grid.size[0] // 2, grid.size[1] // 2)]
+
+
+def cell_edges(grid: CellGrid) -> dict[str, list[float]]:
+    """Returns where the columns of cells end and the rows, each with its start, as parts of the frame from 0 to 1."""
+    rows, columns = grid.shape
+    across = grid.boxes(np.arange(columns))
+    down = grid.boxes(np.arange(rows) * columns)
+    x = np.array([across[0, 0], *across[:, 2]]) / grid.size[1]
+    y = np.array([down[0, 1], *down[:, 3]]) / grid.size[0]
+    return {"x": x.round(5).tolist(), "y": y.round(5).tolist()}
+
+
+def _tile(memory: Provenance, frame: int) -> dict[str, Any]:
+    here: Bool[np.ndarray, " N"] = memory.frame == frame
+    heat: Float[np.ndarray, " M"] = heat_of(memory.hits[here], int(memory.hits.max(initial=1)))
+    level: Int64[np.ndarray, " M"] = np.clip(heat * 10, 0, 9).astype(np.int64)
+    marks = [ABSENT] * memory.grid.num_cells
+    for cell, place, pinned in zip(memory.cell[here], level, memory.pinned[here], strict=True):
+        marks[cell] = (PINNED if pinned else HEAT)[place]
+    return {
+        "frame": int(frame),
+        "heat": "".join(marks),
+        "hits": int(memory.hits[here].sum()),
+        "pinned": int(memory.pinned[here].sum()),
+    }
+
+
+def _click(explanation: Explanation) -> dict[str, Any]:
+    weight = mean_weight(explanation)[:MOST_VOTERS].astype(float).round(3).tolist()
+    voters = zip(explanation.frame.tolist(), explanation.cell.tolist(), weight, strict=False)
+    return {
+        "cell": explanation.query,
+        "votes": explanation.votes.astype(float).round(3).tolist(),
+        "from": [list(voter) for voter in voters],
+    }

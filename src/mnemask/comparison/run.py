@@ -1,0 +1,230 @@
+"""A comparison from the video to the page; what is finished is not computed again."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mnemask.comparison.measure import Truth, agreements, moments
+from mnemask.comparison.page import page_of
+from mnemask.comparison.report import Comparison
+from mnemask.comparison.store import FrameStore
+from mnemask.comparison.track import PolicyFolder, Run, WayBack, track, track_back
+from mnemask.errors import InputError, OutputError
+from mnemask.evaluation.job import TrackerSettings
+from mnemask.evaluation.results import ResultFolder
+from mnemask.evaluation.tables import to_csv
+from mnemask.memory.policies import POLICIES, policy_named
+from mnemask.segment import PromptSource
+from mnemask.tracker import Tracker
+from mnemask.types import Frame
+from mnemask.version import __version__
+from mnemask.video import VideoReader
+from mnemask.video.files import write_whole
+
+LOOKS = 4
+
+
+@dataclass(slots=True)
+class CompareProgress:
+    """How far a comparison has come.
+
+    Attributes:
+        stage: what is being done, in a few words.
+        frames: done in this stage.
+        total: of this stage; None where the source does not say.
+        reused: the policies that were there already.
+        begin: when this stage began, by time.perf_counter.
+    """
+
+    stage: str = "reading"
+    frames: int = 0
+    total: int | None = None
+    reused: tuple[str, ...] = ()
+    begin: float = field(default_factory=time.perf_counter)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames of this stage per second."""
+        return self.frames / max(time.perf_counter() - self.begin, 1e-9)
+
+
+class _Steps:
+    """Tells a listener of each frame of each stage."""
+
+    def __init__(self, listener: Callable[[CompareProgress], None]) -> None:
+        self._listener, self.progress = listener, CompareProgress()
+
+    def stage(self, name: str, total: int | None) -> Callable[[], None]:
+        """Returns what is to be called after each frame of a new stage."""
+        self.progress = CompareProgress(name, 0, total, self.progress.reused)
+        self._listener(self.progress)
+        return self._advance
+
+    def reuse(self, policy: str) -> None:
+        """Notes that a policy need not be tracked."""
+        self.progress.reused = (*self.progress.reused, policy)
+
+    def _advance(self) -> None:
+        self.progress.frames += 1
+        self._listener(self.progress)
+
+
+def compare_video(
+    source: str | Path,
+    new_prompts: Callable[[], PromptSource],
+    policies: Sequence[str],
+    out: str | Path,
+    trackers: TrackerSettings | None = None,
+    *,
+    gt: str | Path | None = None,
+    consistency: bool = True,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    on_progress: Callable[[CompareProgress], None] = lambda progress: None,
+) -> Comparison:
+    """Tracks with each policy, compares what came of it, and writes `OUT/compare.html`, `.json`, `.csv`, `frames.csv`.
+
+    The video is read once to its end and once for each policy; no more than a few frames are in memory. While it runs,
+    the frames lie in OUT as JPEG. What a policy has finished is kept in `OUT/policies/NAME` and not computed again.
+
+    Args:
+        source: a video file or a folder or glob of images, which can be read again and again.
+        new_prompts: returns a function that gives the known masks of a frame by object id, or None; called for each
+            policy.
+        policies: names in `POLICIES`. `trackers.frames` limits those that have a limit by themselves; keep-all and
+            first-and-latest keep none.
+        out: the folder, made if missing.
+        trackers: what all trackers have in common.
+        gt: folder of true masks, named as the frames are; the masks are then scored by J and F.
+        consistency: whether, without true masks, each policy is also sent back from its last mask, which doubles the
+            time.
+        overwrite: whether to begin anew in a folder that holds a comparison.
+        settings: what else must not change from one call to the next, such as which masks are given.
+        on_progress: is called after each frame.
+
+    Raises:
+        InputError: a policy, the video, the masks or the truth cannot be used.
+        OutputError: `out` cannot be written to, or holds a comparison with other settings.
+    """
+    policies = list(dict.fromkeys(policies))
+    if not policies:
+        raise InputError("there is no policy to compare; name one or more, such as least-used and keep-all")
+    trackers = trackers or TrackerSettings()
+    for policy in policies:
+        trackers_for(policy, trackers).tracker(policy)  # what is wrong with it is said before the video is read
+    out, steps = Path(out), _Steps(on_progress)
+    common = {"mnemask": __version__, "video": str(source), **(settings or {}), **trackers.settings()}
+    _open(out / "policies", common, overwrite)
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source))
+        on_read = steps.stage("reading", reader.num_frames)
+        store = stack.enter_context(FrameStore(reader, out / ".frames.partial", on_read))
+        truth = None if gt is None else Truth.of(Path(gt), store.clip)
+        tracking = _Tracking(reader, store, new_prompts, trackers, out / "policies", steps)
+        runs: dict[str, Run] = {}
+        ways_back: dict[str, WayBack] = {}
+        for policy in policies:
+            runs[policy] = tracking.there(policy)
+            if truth is None and consistency:
+                ways_back[policy] = tracking.back(runs[policy])
+        folders = {policy: tracking.folder(policy) for policy in policies}
+        on_compared = steps.stage("comparing", len(store.clip))
+        comparison = _compared(reader.name, store, common, runs, ways_back, folders, truth, on_compared)
+        page = page_of(comparison, folders, store, truth, reader.frames_per_second)
+    _write(out, comparison, page)
+    return comparison
+
+
+def _open(folder: Path, common: Mapping[str, Any], overwrite: bool) -> None:
+    """Makes the folder of the policies, or sees that what is there was made with the same settings."""
+    if overwrite:
+        for name in POLICIES:  # these names only, whatever else the folder holds
+            shutil.rmtree(folder / name, ignore_errors=True)
+    if not any((folder / name).exists() for name in POLICIES):
+        (folder / "settings.json").unlink(missing_ok=True)
+    ResultFolder.open(folder, common)
+
+
+def _compared(
+    video: str,
+    store: FrameStore,
+    common: Mapping[str, Any],
+    runs: Mapping[str, Run],
+    ways_back: Mapping[str, WayBack],
+    folders: Mapping[str, PolicyFolder],
+    truth: Truth | None,
+    on_frame: Callable[[], None],
+) -> Comparison:
+    """Returns what the masks of all policies say."""
+    clip = store.clip
+    reports = {} if truth is None else {name: truth.score(folders[name], run, clip) for name, run in runs.items()}
+    curves = {} if truth is None else {name: truth.curve(report, len(clip)) for name, report in reports.items()}
+    object_ids = sorted({object_id for run in runs.values() for object_id in run.object_ids})
+    agreement = agreements(folders, clip, object_ids, on_frame)
+    parted = moments(agreement, len(clip))
+    return Comparison(video, clip, common, runs, agreement, parted, reports, curves, ways_back)
+
+
+def trackers_for(policy: str, trackers: TrackerSettings) -> TrackerSettings:
+    """Returns the settings without a budget where the policy has none: keep-all cannot keep all in two frames."""
+    return replace(trackers, frames=None) if policy_named(policy).default_frames is None else trackers
+
+
+def look_frames(num_frames: int) -> list[int]:
+    """Returns the frames after which the memory is looked into: evenly spread, the last one among them."""
+    return sorted({max(1, (num_frames - 1) * (number + 1) // LOOKS) for number in range(LOOKS)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Tracking:
+    """One video, to be tracked by one policy after the other; what is in the folder already is not tracked again."""
+
+    video: Iterable[Frame]
+    store: FrameStore
+    new_prompts: Callable[[], PromptSource]
+    trackers: TrackerSettings
+    out: Path
+    steps: _Steps
+
+    def folder(self, policy: str) -> PolicyFolder:
+        return PolicyFolder(self.out / policy)
+
+    def tracker(self, policy: str) -> Tracker:
+        return trackers_for(policy, self.trackers).tracker(policy)
+
+    def there(self, policy: str) -> Run:
+        found = self.folder(policy).run()
+        if found is not None:
+            self.steps.reuse(policy)
+            return found
+        num_frames = len(self.store.clip)
+        on_frame, looks = self.steps.stage(policy, num_frames), look_frames(num_frames)
+        prompts = self.new_prompts()
+        return track(self.video, self.tracker(policy), policy, prompts, self.folder(policy), looks, on_frame)
+
+    def back(self, run: Run) -> WayBack:
+        folder = self.folder(run.policy)
+        found = folder.way_back()
+        if found is not None:
+            return found
+        on_frame = self.steps.stage(f"{run.policy}, back", len(self.store.clip) - min(run.given))
+        return track_back(self.store, self.tracker(run.policy), run, folder, on_frame)
+
+
+def _write(out: Path, comparison: Comparison, page: str) -> None:
+    files = {
+        "compare.json": json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n",
+        "compare.csv": to_csv(comparison.rows()),
+        "frames.csv": to_csv(comparison.frame_rows()),
+        "compare.html": page,
+    }
+    for name, text in files.items():
+        try:
+            write_whole(out / name, text.encode())
+        except OSError as error:
+            raise OutputError(f"cannot write {str(out / name)!r} ({error.strerror}); make room there") from error

@@ -1,0 +1,255 @@
+"""One policy on the video: forwards to the end, and from the end back to where the masks were given.
+
+::
+
+    OUT/policies/NAME/masks/FRAME.png      indexed PNG
+    OUT/policies/NAME/overlay.mp4          the whole video with these masks
+    OUT/policies/NAME/result.json          times, bytes, looks into the memory; what has it is complete
+    OUT/policies/NAME/way_back.json        forward–backward consistency
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Integer
+from PIL import Image
+
+from mnemask.comparison.look import cell_edges, look_into
+from mnemask.comparison.store import FrameStore
+from mnemask.errors import InputError, OutputError
+from mnemask.metrics import region_similarity
+from mnemask.segment import PromptSource, write_report
+from mnemask.tracker import Prompt, Tracker
+from mnemask.types import Frame
+from mnemask.video import MaskWriter, prefetch
+from mnemask.video.files import make_folder
+
+Labels = Integer[np.ndarray, "H W"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What came of one policy.
+
+    Attributes:
+        policy: its name.
+        description: its class and settings.
+        budget: what it was allowed, in words.
+        write_every: it remembers each so many frames.
+        given: the objects whose masks were given, by frame.
+        seconds: that the tracker took for each frame, without decoding and writing.
+        bank_bytes: what the memory bank held after each frame.
+        frames_held: the same in frames' worth of features.
+        threads: that computed it.
+        edges: where the cells of a frame lie, see `cell_edges`.
+        looks: into the memory, see `look_into`.
+    """
+
+    policy: str
+    description: str
+    budget: str
+    write_every: int
+    given: dict[int, list[int]]
+    seconds: list[float]
+    bank_bytes: list[int]
+    frames_held: list[float]
+    threads: int
+    edges: dict[str, list[float]]
+    looks: list[dict[str, Any]]
+
+    @property
+    def object_ids(self) -> list[int]:
+        """All objects that were tracked."""
+        return sorted({object_id for ids in self.given.values() for object_id in ids})
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames / time of the tracker."""
+        return len(self.seconds) / sum(self.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "Run":
+        """Returns the run that `to_dict` made these values of; JSON has made strings of the frames."""
+        return cls(**{**saved, "given": {int(frame): ids for frame, ids in saved["given"].items()}})
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """How well a policy finds back from its last mask to the masks that it was given.
+
+    Attributes:
+        objects: J against the given masks, by object: the mean over the frames in which the object was given.
+        frames: J between the mask of the way there and that of the way back, the mean over the objects, for each frame
+            from the first that was given to the last.
+        lost: the objects that are not in the last mask; their way back could not begin and their J is 0.
+    """
+
+    objects: dict[int, float]
+    frames: list[float]
+    lost: list[int]
+
+    @property
+    def consistency(self) -> float:
+        """The mean over objects."""
+        return fmean(self.objects.values())
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "WayBack":
+        """Returns what `asdict` made these values of."""
+        objects = {int(object_id): value for object_id, value in saved["objects"].items()}
+        return cls(objects, list(saved["frames"]), list(saved["lost"]))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFolder:
+    """Where the files of one policy are."""
+
+    path: Path
+
+    @property
+    def masks(self) -> Path:
+        """The folder of its masks."""
+        return self.path / "masks"
+
+    def labels(self, name: str) -> Labels:
+        """Returns the object id at each pixel of a frame."""
+        return read_labels(self.masks / f"{name}.png")
+
+    def run(self) -> Run | None:
+        """Returns the run that is there, or None; raises InputError where its file is damaged."""
+        return self._read("result.json", Run.from_dict)
+
+    def way_back(self) -> WayBack | None:
+        """Returns the way back that is there, or None; raises InputError where its file is damaged."""
+        return self._read("way_back.json", WayBack.from_dict)
+
+    def _read(self, name: str, of: Callable[[Mapping[str, Any]], T]) -> T | None:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return of(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{path} cannot be used ({type(error).__name__}: {error}); delete it, and it is made again"
+            ) from error
+
+
+def read_labels(path: Path) -> Labels:
+    """Returns the object id at each pixel of a mask written by MaskWriter; raises InputError where it is damaged."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image).astype(np.int32)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"mask {path} cannot be read ({error}); compare again with --overwrite") from error
+
+
+def track(
+    video: Iterable[Frame],
+    tracker: Tracker,
+    policy: str,
+    prompts: PromptSource,
+    folder: PolicyFolder,
+    look_at: Sequence[int],
+    on_frame: Callable[[], None],
+) -> Run:
+    """Returns the run of a new tracker over the video; its files are in the folder when all of them are whole."""
+    partial = folder.path.with_name(f".{policy}.partial")
+    for left_over in (partial, folder.path):
+        shutil.rmtree(left_over, ignore_errors=True)
+    make_folder(partial)
+    given: dict[int, list[int]] = {}
+    seconds: list[float] = []
+    stats, looks = [], []
+    with MaskWriter(partial / "masks") as masks_out, MaskWriter(partial / "overlay.mp4", "overlay") as overlay:
+        for frame in prefetch(video):
+            known = prompts(frame)
+            if known:
+                given[frame.index] = sorted(known)
+            begin = time.perf_counter()
+            masks = tracker.step(frame, known)
+            masks.labels.cpu()  # waits for an accelerator to be done
+            seconds.append(time.perf_counter() - begin)
+            masks_out.write(masks, frame)
+            overlay.write(masks, frame)
+            stats.append(tracker.memory.stats())
+            if frame.index in look_at and (look := look_into(tracker, frame.index)):
+                looks.append(look)
+            on_frame()
+    grid = tracker.memory.grid
+    if not given or grid is None:
+        raise InputError("no mask was given in any frame; give the objects' masks, such as with --mask FIRST.png")
+    run = Run(
+        policy,
+        str(tracker.policy),
+        str(tracker.memory.budget),
+        tracker.policy.write_every,
+        given,
+        seconds,
+        [each.bank_bytes for each in stats],
+        [each.frames for each in stats],
+        torch.get_num_threads(),
+        cell_edges(grid),
+        looks,
+    )
+    write_report(partial / "result.json", run.to_dict())
+    try:
+        partial.replace(folder.path)
+    except OSError as error:
+        raise OutputError(f"{partial} cannot be renamed ({error.strerror}); make the folder writable") from error
+    return run
+
+
+def track_back(
+    store: FrameStore, tracker: Tracker, run: Run, folder: PolicyFolder, on_frame: Callable[[], None]
+) -> WayBack:
+    """Returns how a new tracker that is given only the last mask of the way there finds back to the given masks.
+
+    Objects that the last mask does not show cannot be followed back and count as 0.
+    """
+    names, first = store.clip.names, min(run.given)
+    last = folder.labels(names[-1])
+    prompts: dict[int, Prompt] = {
+        object_id: last == object_id for object_id in run.object_ids if (last == object_id).any()
+    }
+    found: dict[int, list[float]] = {object_id: [] for object_id in run.object_ids}
+    agreement: list[float] = []
+    for step, index in enumerate(range(len(names) - 1, first - 1, -1)):
+        back = np.zeros_like(last)
+        if prompts:
+            frame = Frame.of(store.image(index), step)
+            back = tracker.step(frame, None if step else prompts).labels.cpu().numpy()
+        there = folder.labels(names[index])
+        agreement.append(overlap(there, back, run.object_ids))
+        for object_id in run.given.get(index, ()):
+            # The mask of a frame in which masks were given is what was given.
+            found[object_id].append(region_similarity(back == object_id, there == object_id))
+        on_frame()
+    lost = [object_id for object_id in run.object_ids if object_id not in prompts]
+    objects = {object_id: 0.0 if object_id in lost else fmean(values) for object_id, values in found.items()}
+    result = WayBack(objects, agreement[::-1], lost)
+    write_report(folder.path / "way_back.json", asdict(result))
+    return result
+
+
+def overlap(one: Labels, other: Labels, object_ids: Sequence[int]) -> float:
+    """Returns the mean J over the objects that at least one of two label images shows; 1 where neither shows any."""
+    values = []
+    for object_id in object_ids:
+        here, there = one == object_id, other == object_id
+        if here.any() or there.any():
+            values.append(region_similarity(here, there))
+    return fmean(values) if values else 1.0

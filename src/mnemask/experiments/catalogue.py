@@ -1,0 +1,169 @@
+"""The experiments by name: those of the thesis, and the ablations that it leaves open. One is a few lines."""
+
+from dataclasses import replace
+
+from mnemask.errors import InputError
+from mnemask.experiments import thesis
+from mnemask.experiments.curves import Curves, Line
+from mnemask.experiments.plan import COSTS, GAIN, GROUPS, SCORES, SHORT, Experiment, Run
+from mnemask.experiments.rows import object_rows, run_rows
+from mnemask.experiments.strips import Strips
+from mnemask.experiments.thesis import EVERY_5, FIRST_AND_LATEST, LFU, SOFTMAX
+from mnemask.memory.policies import DEFAULT_POLICY, POLICIES
+
+STRATEGIES = (EVERY_5, FIRST_AND_LATEST, LFU)
+DEFAULT = Run(DEFAULT_POLICY, DEFAULT_POLICY, frames=2)
+BUDGETS = (1, 2, 4, 8)
+
+CAPACITIES = (
+    Line("LFU (thesis)", tuple((f"{frames}", replace(LFU, frames=frames)) for frames in (*BUDGETS, 16))),
+    Line(
+        f"{DEFAULT_POLICY} (default)",
+        tuple((f"{frames}", replace(DEFAULT, frames=frames)) for frames in (*BUDGETS, 16)),
+    ),
+)
+METRICS = (
+    replace(LFU, label="negative L2"),
+    replace(LFU, label="dot product", metric="dot"),
+    replace(LFU, label="cosine", metric="cosine"),
+)
+TOP_K = Line(
+    "LFU (thesis), 2 frames",
+    (
+        *((f"{k}", replace(LFU, label=f"k = {k}", top_k=k)) for k in (5, 10, 20, 50)),
+        ("all", replace(LFU, label="k = all", top_k=None)),
+    ),
+)
+INTERVALS = Line(
+    "LFU (thesis), 2 frames",
+    tuple((f"{every}", replace(LFU, label=f"each {every}", write_every=every)) for every in (1, 2, 5, 10, 25)),
+)
+PROTECTION = tuple(
+    Run(f"{name}, first frame {'protected' if pin else 'not protected'}", policy, frames=frames, pin=pin)
+    for name, policy in (("LFU", "least-used"), ("softmax mass", "softmax-index"), ("FIFO", "fifo"))
+    for frames in (2, 4)
+    for pin in (False, True)
+)
+
+_ALL = (
+    Experiment(
+        "strategies",
+        "Three memory strategies: scores, recall, decay",
+        STRATEGIES,
+        run_rows,
+        (*SCORES, *GAIN, *GROUPS),
+        baseline=FIRST_AND_LATEST,
+        reference=thesis.TABLES_1_AND_2,
+        remarks=thesis.STRATEGY_REMARKS,
+        also=("table1", "table2"),
+    ),
+    Experiment(
+        "speed",
+        "Three memory strategies: speed and memory",
+        STRATEGIES,
+        run_rows,
+        COSTS,
+        reference=thesis.TABLE_3,
+        also=("table3",),
+    ),
+    Experiment(
+        "index",
+        "What LFU counts: top-k hits or softmax mass",
+        (LFU, SOFTMAX, replace(LFU, frames=4), replace(SOFTMAX, frames=4)),
+        run_rows,
+        ("J&F-Mean", "J&F-Low", "J&F-High", *GAIN, "J-Mean", "F-Mean", *GROUPS),
+        baseline=LFU,
+        reference=thesis.TABLE_4,
+        remarks=thesis.INDEX_REMARKS,
+        also=("table4",),
+    ),
+    Experiment(
+        "per-sequence",
+        "LFU at 2 frames, object by object",
+        (LFU,),
+        object_rows,
+        ("J-Mean", "F-Mean", *GROUPS),
+        reference=thesis.TABLES_1_AND_2,
+        remarks=thesis.PER_OBJECT_REMARKS,
+        also=("table7", "table8", "tables7-8"),
+    ),
+    Experiment(
+        "strips",
+        "What the strategies make of the frames in which they part",
+        (*STRATEGIES, DEFAULT),
+        run_rows,
+        reference=thesis.TABLES_1_AND_2,
+        picture=Strips((*STRATEGIES, DEFAULT)),
+        also=("fig9",),
+    ),
+    Experiment(
+        "index-strips",
+        "What the two indices make of the frames in which they part",
+        (LFU, SOFTMAX),
+        run_rows,
+        baseline=LFU,
+        reference=thesis.TABLE_4,
+        remarks=thesis.INDEX_REMARKS,
+        picture=Strips((LFU, SOFTMAX)),
+        also=("fig10",),
+    ),
+    Experiment(
+        "capacity",
+        "How many frames' worth of features are enough",
+        (EVERY_5, FIRST_AND_LATEST, *(run for line in CAPACITIES for _, run in line.points)),
+        run_rows,
+        (*SHORT, "G-Mean"),
+        baseline=EVERY_5,
+        reference=thesis.TABLES_1_AND_2,
+        remarks=thesis.CAPACITY_REMARKS,
+        picture=Curves("memory, in frames' worth of features", CAPACITIES, (EVERY_5, FIRST_AND_LATEST)),
+        also=("fig11",),
+    ),
+    Experiment(
+        "affinity",
+        "How a query is compared with a memory",
+        METRICS,
+        run_rows,
+        baseline=METRICS[0],
+    ),
+    Experiment(
+        "top-k",
+        "How many memories a query reads",
+        tuple(run for _, run in TOP_K.points),
+        run_rows,
+        baseline=replace(LFU, label="k = 20"),
+        picture=Curves("k, memories read per query", (TOP_K,)),
+    ),
+    Experiment(
+        "write-interval",
+        "How often a frame is remembered",
+        tuple(run for _, run in INTERVALS.points),
+        run_rows,
+        baseline=replace(LFU, label="each 5", write_every=5),
+        picture=Curves("frames from one write to the next", (INTERVALS,)),
+    ),
+    Experiment(
+        "protection",
+        "Whether the first frame may be forgotten",
+        PROTECTION,
+        run_rows,
+        baseline=PROTECTION[0],
+    ),
+    Experiment(
+        "policies",
+        "Every policy at 1, 2, 4 and 8 frames",
+        (EVERY_5, *(Run(name, name, frames=frames) for name in POLICIES for frames in BUDGETS)),
+        run_rows,
+        baseline=Run("thesis", "thesis", frames=2),
+    ),
+)
+EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
+
+
+def experiment_named(name: str) -> Experiment:
+    """Returns an experiment by its name, or the thesis's number such as table1; raises InputError for another."""
+    for experiment in _ALL:
+        if name in (experiment.name, *experiment.also):
+            return experiment
+    known = ", ".join("/".join((experiment.name, *experiment.also)) for experiment in _ALL)
+    raise InputError(f"there is no experiment {name!r}; choose one of {known}")

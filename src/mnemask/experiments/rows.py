@@ -1,0 +1,101 @@
+"""The rows of an experiment's table: ours, and the thesis's beside them."""
+
+from statistics import fmean
+
+import numpy as np
+
+from mnemask.evaluation.results import Result
+from mnemask.evaluation.tables import Row, overall_rows
+from mnemask.experiments.plan import Outcome, Run, Study, memory_text
+from mnemask.experiments.thesis import LFU, WHOLE_SETS, lfu_over, per_object
+from mnemask.metrics import Report
+from mnemask.metrics.report import bootstrap_interval
+
+OURS = "this run"
+
+
+def run_rows(study: Study) -> list[Row]:
+    """Returns a row for each run, each followed by the thesis's figures for it, if there are any."""
+    rows: list[Row] = []
+    for outcome in study.outcomes:
+        names: Row = {"run": outcome.run.label, "budget": memory_text(outcome.run.budget)}
+        found = _measured(study, outcome) if outcome.results else {"note": "impossible, see below"}
+        thesis = _thesis_rows(study, outcome.run)
+        for source, values in ((OURS, found), *thesis):
+            chosen = {name: values.get(name) for name in (*study.experiment.columns, "note") if name in values}
+            if chosen or source == OURS:
+                rows.append(names | ({"source": source} if study.reference else {}) | chosen)
+    return rows
+
+
+def object_rows(study: Study) -> list[Row]:
+    """Returns a row for each object and a last one, "all", of the first run, with the thesis's J and F beside."""
+    outcome = study.outcomes[0]
+    if not outcome.scored:
+        return run_rows(study)
+    known = per_object(study.benchmark.dataset) if study.is_the_thesis_set else {}
+    rows: list[Row] = []
+    for score in _merged(outcome.results).rows("object"):
+        name = str(score["name"])
+        row: Row = {"object": name, "J-Mean": score["J-Mean"], "F-Mean": score["F-Mean"]}
+        if known:
+            row |= _beside(row, known.get(name))
+        rows.append(row)
+    if known:
+        whole = lfu_over(study.benchmark.dataset, [challenge.name for challenge in study.challenges])
+        beside = None if whole is None else (_number(whole["J-Mean"]), _number(whole["F-Mean"]))
+        rows[-1] |= _beside(rows[-1], beside)
+    return rows
+
+
+def _beside(ours: Row, thesis: tuple[float, float] | None) -> Row:
+    if thesis is None:
+        return {"thesis J": None, "thesis F": None, "difference": None}
+    mine = (_number(ours["J-Mean"]) + _number(ours["F-Mean"])) / 2
+    return {"thesis J": thesis[0], "thesis F": thesis[1], "difference": mine - fmean(thesis)}
+
+
+def _number(value: str | int | float | None) -> float:
+    assert isinstance(value, float), f"{value!r} is no score"
+    return value
+
+
+def _measured(study: Study, outcome: Outcome) -> Row:
+    (row,) = overall_rows(outcome.results)
+    baseline = study.experiment.baseline
+    if baseline is None or not outcome.scored or not study.of(baseline).scored:
+        return row
+    if outcome.run == baseline:
+        return row | {"gain": None}
+    return row | gain(outcome.results, study.of(baseline).results)
+
+
+def gain(results: tuple[Result, ...], baseline: tuple[Result, ...]) -> Row:
+    """Returns how much J&F is above that of another run, with the 95 % bootstrap interval of this difference.
+
+    Sequences are compared one by one, so that it does not matter how much harder one is than another.
+    """
+    mine, others = (_merged(part).by_sequence for part in (results, baseline))
+    differences = np.array(
+        [np.mean([score.j_and_f for score in mine[name]]) - np.mean([s.j_and_f for s in others[name]]) for name in mine]
+    )
+    counts = np.array([len(scores) for scores in mine.values()], np.float64)
+    mean = float(np.average(differences, weights=counts))
+    low, high = bootstrap_interval(differences, weights=counts) if len(differences) > 1 else (None, None)
+    return {"gain": mean, "gain-Low": low, "gain-High": high}
+
+
+def _merged(results: tuple[Result, ...]) -> Report:
+    return Report.merged(result.report for result in results if result.report is not None)
+
+
+def _thesis_rows(study: Study, run: Run) -> list[tuple[str, Row]]:
+    values = study.reference.get(run)
+    if values is None:
+        return []
+    whole, names = WHOLE_SETS[study.benchmark.dataset], [challenge.name for challenge in study.challenges]
+    if len(names) == whole:
+        return [("thesis", values)]
+    rows = [(f"thesis, all {whole}", values)]
+    same = lfu_over(study.benchmark.dataset, names) if run == LFU else None
+    return rows if same is None else [(f"thesis, these {len(names)}", same), *rows]

@@ -1,0 +1,128 @@
+"""An experiment from its name to its tables and pictures."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnemask.errors import InputError, OutputError
+from mnemask.evaluation.job import TrackerSettings
+from mnemask.evaluation.protocol import Benchmark
+from mnemask.evaluation.submission import write_submission
+from mnemask.evaluation.suite import SuiteProgress
+from mnemask.evaluation.tables import FORMATS, Row, cells
+from mnemask.experiments.catalogue import experiment_named
+from mnemask.experiments.notes import notes_on
+from mnemask.experiments.plan import Experiment, Study
+from mnemask.experiments.runs import carry_out
+from mnemask.experiments.style import require_matplotlib
+from mnemask.video.files import make_folder, safe_name, write_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What an experiment found.
+
+    Attributes:
+        title: what it shows.
+        rows: of its table; scores are from 0 to 1.
+        notes: what a reader must know before comparing figures.
+        files: tables, pictures, and zips for a benchmark's server.
+    """
+
+    title: str
+    rows: list[Row]
+    notes: list[str]
+    files: list[Path]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The table as text: a header and the rows, scores in percent."""
+        return cells(self.rows)
+
+
+def run_experiment(
+    experiment: Experiment | str,
+    benchmark: Benchmark,
+    out: Path | str,
+    *,
+    model: str = "compact",
+    size: int = 480,
+    device: str | None = None,
+    sequences: Iterable[str] = (),
+    processes: int = 1,
+    on_progress: Callable[[SuiteProgress], None] = lambda progress: None,
+) -> Findings:
+    """Returns what an experiment found, with tables and pictures in OUT/NAME; what was computed before is used again.
+
+    Runs that several experiments share are in OUT/runs, so give all of them one folder, and use it with one at a time.
+    With several processes, call it from below `if __name__ == "__main__":`.
+
+    Args:
+        experiment: its name, the thesis's number such as "table1" or "fig11", or a description of one's own.
+        benchmark: the videos and their rules.
+        out: the folder for all experiments, made if missing.
+        model: "compact" or the path of a checkpoint.
+        size: short side in pixels at which frames are processed.
+        device: "cpu", "cuda", …; None for CUDA where there is one.
+        sequences: names of the videos; all by default.
+        processes: 1 computes in this one with all its threads, more in as many of one thread each.
+        on_progress: is told how far it has come, at least at the beginning, with each result and at the end.
+
+    Raises:
+        MissingExtraError: there are pictures to draw, and matplotlib is not installed.
+        MnemaskError: whatever is given is of no use. What was done before is kept.
+    """
+    if isinstance(experiment, str):
+        experiment = experiment_named(experiment)
+    if processes < 1:
+        raise InputError(f"{processes} processes do nothing; give 1 or more")
+    if experiment.picture is not None:
+        require_matplotlib()  # rather now than after hours of computing
+    challenges = tuple(benchmark.open(sequences))
+    common = TrackerSettings(model, size=size, device=device)
+    network = common.tracker(experiment.runs[0].policy).model
+    folder = make_folder(Path(out) / experiment.name)
+    outcomes = carry_out(
+        experiment.runs, benchmark, challenges, Path(out), common, processes=processes, on_progress=on_progress
+    )
+    study = Study(
+        experiment,
+        benchmark,
+        challenges,
+        outcomes,
+        Path(model).name,
+        network.config.key_depth,
+        size,
+        network.device.type,
+    )
+    return _written(study, folder)
+
+
+def _written(study: Study, folder: Path) -> Findings:
+    """Returns what was found, once it is in the folder."""
+    rows, notes = study.experiment.table(study), notes_on(study)
+    pictures = [] if study.experiment.picture is None else study.experiment.picture.draw(study, folder)
+    texts = {f"{study.experiment.name}.{suffix}": text_of(rows) for suffix, text_of in FORMATS.items()}
+    table = texts[f"{study.experiment.name}.md"]
+    shown = "".join(f"\n![{picture.stem}]({picture.name})\n" for picture in pictures if picture.suffix == ".png")
+    listed = "".join(f"* {note}\n" for note in notes)
+    texts[f"{study.experiment.name}.md"] = f"# {study.experiment.title}\n\n{table}\n{listed}{shown}"
+    for name, text in texts.items():
+        try:
+            write_whole(folder / name, text.encode())
+        except OSError as error:
+            raise OutputError(f"cannot write {str(folder / name)!r} ({error.strerror}); make room there") from error
+    zips = _submissions(study, folder) if study.benchmark.secret else []
+    return Findings(study.experiment.title, rows, notes, [*(folder / name for name in texts), *pictures, *zips])
+
+
+def _submissions(study: Study, folder: Path) -> list[Path]:
+    """Returns a zip for each run that was possible, as the benchmark's server takes it."""
+    names, written = [challenge.name for challenge in study.challenges], []
+    for outcome in study.outcomes:
+        if outcome.results:
+            target = folder / "submission" / f"{safe_name(str(outcome.run))}.zip"
+            masks = outcome.folder.out / "masks" / outcome.run.policy
+            write_submission(masks, names, target, study.benchmark.submission_top)
+            written.append(target)
+    return written

@@ -1,0 +1,183 @@
+"""Runs over sequences, each computed once: experiments that ask for the same find it in one shared folder.
+
+::
+
+    OUT/runs/SETTINGS/…     a ResultFolder for each setting: masks and results by policy and sequence
+    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot work with that budget
+    OUT/NAME/…              the tables and pictures of an experiment, made of these
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mnemask.errors import BudgetError, OutputError
+from mnemask.evaluation.job import Job, TrackerSettings
+from mnemask.evaluation.protocol import Benchmark, Challenge
+from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.evaluation.suite import SuiteProgress
+from mnemask.evaluation.workers import results_of
+from mnemask.experiments.plan import Outcome, Run
+from mnemask.memory.policies import policy_named
+from mnemask.memory.read import Metric
+from mnemask.tracker import Tracker
+from mnemask.version import __version__
+from mnemask.video.files import make_folder, write_whole
+
+ALL_MEMORIES = 1_000_000
+"""More than any memory here holds; a read takes no more than there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrackers(TrackerSettings):
+    """Trackers that also differ in what `evaluate` does not vary.
+
+    Attributes:
+        metric: how alike a query and a memory are.
+        pin: whether annotated frames may never be evicted.
+    """
+
+    metric: Metric = "l2"
+    pin: bool = True
+
+    def tracker(self, policy: str) -> Tracker:
+        """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
+        plain = TrackerSettings.tracker(self, policy)
+        return Tracker(
+            plain.model,
+            replace(plain.policy, pin=self.pin),
+            plain.memory.budget,
+            top_k=self.top_k,
+            metric=self.metric,
+            short_side=self.size,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a policy cannot work with a budget."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A job to which a budget that is too small is an answer, not an error: for this run it goes for all sequences."""
+
+    job: Job
+
+    def run(self, on_frame: Callable[[], None]) -> Result | Refusal:
+        """Returns the result, or the reason why there can be none; both are kept."""
+        if refusal := refusal_of(self.job.folder, self.job.policy):
+            return refusal
+        try:
+            return self.job.run(on_frame)
+        except BudgetError as error:
+            self.job.folder.begin(*self.job.key).rmdir()
+            path = _refusal_path(self.job.folder, self.job.policy)
+            make_folder(path.parent)
+            try:
+                write_whole(path, str(error).encode())
+            except OSError as failure:
+                raise OutputError(f"cannot write {str(path)!r} ({failure.strerror}); make room there") from failure
+            return Refusal(str(error))
+
+
+def refusal_of(folder: ResultFolder, policy: str) -> Refusal | None:
+    """Returns why a policy cannot work with a folder's settings, None where nothing says so."""
+    path = _refusal_path(folder, policy)
+    return Refusal(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _refusal_path(folder: ResultFolder, policy: str) -> Path:
+    return folder.out / "impossible" / f"{policy}.txt"
+
+
+def trackers_of(run: Run, common: TrackerSettings) -> RunTrackers:
+    """Returns the trackers of a run, with everything said that a policy would say: equal runs get equal trackers."""
+    policy = policy_named(run.policy)
+    return RunTrackers(
+        model=common.model,
+        frames=run.budget,
+        write_every=policy.write_every if run.write_every is None else run.write_every,
+        top_k=ALL_MEMORIES if run.top_k is None else run.top_k,
+        size=common.size,
+        device=common.device,
+        metric=run.metric,
+        pin=policy.pin if run.pin is None else run.pin,
+    )
+
+
+def open_folder(out: Path, benchmark: Benchmark, trackers: RunTrackers, common: Mapping[str, Any]) -> ResultFolder:
+    """Returns the folder for all results of these settings, which it is named after; made if missing.
+
+    Args:
+        out: of all experiments.
+        benchmark: the data set.
+        trackers: of a run.
+        common: what `TrackerSettings.settings` says of all runs; its weights' digest takes a while.
+    """
+    own = {name: getattr(trackers, name) for name in ("frames", "write_every", "top_k", "metric", "pin")}
+    settings = {"mnemask": __version__, **benchmark.settings(), **common, **own}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    memory = "unlimited" if trackers.frames is None else f"{trackers.frames:g}-frames"
+    pinned = "pinned" if trackers.pin else "unpinned"
+    name = f"{memory}_every-{trackers.write_every}_top-{trackers.top_k}_{trackers.metric}_{pinned}_{digest}"
+    return ResultFolder.open(out / "runs" / name, settings)
+
+
+def carry_out(
+    runs: Sequence[Run],
+    benchmark: Benchmark,
+    challenges: Sequence[Challenge],
+    out: Path,
+    common: TrackerSettings,
+    *,
+    processes: int,
+    on_progress: Callable[[SuiteProgress], None],
+) -> tuple[Outcome, ...]:
+    """Returns the outcome of each run; what the folder holds is not computed again.
+
+    A sequence goes through all runs before the next one begins, so that what slows the machine down slows all runs.
+    """
+    common_settings = common.settings()
+    trackers = {run: trackers_of(run, common) for run in runs}
+    folders = {run: open_folder(out, benchmark, trackers[run], common_settings) for run in runs}
+    jobs = {
+        (run, challenge.name): Job(challenge, run.policy, trackers[run], folders[run])
+        for challenge in challenges
+        for run in runs
+    }
+    distinct = {(job.folder.out, *job.key): job for job in jobs.values()}
+    there = [refusal_of(job.folder, job.policy) or job.folder.load(*job.key) for job in distinct.values()]
+    missing = [job for job, found in zip(distinct.values(), there, strict=True) if found is None]
+    _compute(missing, len(distinct), processes, on_progress)
+    outcomes = []
+    for run in runs:
+        refusal = refusal_of(folders[run], run.policy)
+        results = [folders[run].load(run.policy, challenge.name) for challenge in challenges]
+        known = () if refusal else tuple(result for result in results if result is not None)
+        outcomes.append(Outcome(run, folders[run], known, refusal.reason if refusal else ""))
+    return tuple(outcomes)
+
+
+def _compute(missing: Sequence[Job], total: int, processes: int, on_progress: Callable[[SuiteProgress], None]) -> None:
+    """Carries out the jobs that are missing, and tells how far they have come."""
+    found, begin = total - len(missing), time.perf_counter()
+    total_frames = sum(len(job.challenge.given.frames) for job in missing)
+    progress = SuiteProgress(found, found, total, total_frames)
+
+    def tell(frames: int) -> None:
+        progress.frames, progress.seconds = frames, time.perf_counter() - begin
+        on_progress(progress)
+
+    tell(0)
+    with closing(results_of([Attempt(job) for job in missing], processes, tell)) as arriving:
+        for _ in arriving:
+            progress.done += 1
+    tell(total_frames)

@@ -1,0 +1,96 @@
+"""How far a run has come, and the file that says so."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mnemask.errors import OutputError
+from mnemask.memory.bank import MemoryStats
+from mnemask.version import __version__
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run has come; `report.json` is made of it.
+
+    Attributes:
+        frames: written so far, before it was resumed too.
+        seconds: that this took.
+        memory: numbers about the memory bank after the last frame.
+        most_tokens: the most that were ever remembered.
+        most_bytes: the most bytes that the bank took.
+        complete: whether the video ended by itself.
+        stopped_by: what ended it otherwise.
+        resumed_at: the frames, counted from 0, at which it went on after it had been cut off.
+        settings: what the report says of how it was made.
+        video: what the report says of the video: frames dropped, damaged, held.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    memory: MemoryStats | None = None
+    most_tokens: int = 0
+    most_bytes: int = 0
+    complete: bool = False
+    stopped_by: str = ""
+    resumed_at: list[int] = field(default_factory=list)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    video: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames written per second, decoding and writing included."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def add(self, memory: MemoryStats) -> None:
+        """Counts a frame."""
+        self.frames += 1
+        self.memory = memory
+        self.most_tokens = max(self.most_tokens, memory.tokens)
+        self.most_bytes = max(self.most_bytes, memory.bank_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what is written to report.json."""
+        return {
+            "mnemask": __version__,
+            "complete": self.complete,
+            "stopped_by": self.stopped_by or None,
+            "resumed_at": self.resumed_at,
+            "frames": self.frames,
+            "seconds": round(self.seconds, 3),
+            "frames_per_second": round(self.frames_per_second, 3),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "most_tokens_held": self.most_tokens,
+            "most_bank_bytes_held": self.most_bytes,
+            "memory": None if self.memory is None else asdict(self.memory),
+            "video": dict(self.video),
+            "settings": dict(self.settings),
+        }
+
+    def saved(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps of it."""
+        kept = ("frames", "seconds", "most_tokens", "most_bytes", "resumed_at")
+        return {name: getattr(self, name) for name in kept}
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error
+
+
+def peak_memory_bytes() -> int | None:
+    """Returns the most memory that this process ever had resident; None where the system does not say."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

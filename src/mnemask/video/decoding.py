@@ -1,0 +1,164 @@
+"""The frames of one opened container, and where it is damaged or breaks off."""
+
+import logging
+from collections.abc import Iterator
+
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from mnemask.errors import FrameError
+from mnemask.video.completeness import AnyPacket, Progress, promised_seconds
+from mnemask.video.picture import Damaged
+
+logger = logging.getLogger(__name__)
+
+# A demuxer that finds no packet in so many tries will find none.
+_MOST_FAILURES = 10
+
+
+def is_recording(container: InputContainer) -> bool:
+    """Returns whether an address gives a file, which comes again from its beginning, and no broadcast."""
+    stream = container.streams.best("video")
+    return container.size > 0 or (isinstance(stream, VideoStream) and bool(promised_seconds(container, stream)))
+
+
+class Decoding:
+    """One pass through a container.
+
+    Args:
+        container: just opened.
+        stream: the one to decode.
+        shown: what messages call the source.
+        goes_on: whether to look for more frames behind a damage.
+        resumes: whether a connection that breaks off will be made again; `lost` then says why it must be.
+        endless: a broadcast, whose end is always a lost connection.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        shown: str,
+        *,
+        goes_on: bool = False,
+        resumes: bool = False,
+        endless: bool = False,
+    ) -> None:
+        stream.codec_context.thread_type = "AUTO"
+        self.lost: FrameError | None = None
+        self._container, self._stream, self._shown = container, stream, shown
+        self._goes_on, self._resumes, self.endless = goes_on, resumes, endless
+        self._progress = Progress(container, stream)
+        self._failed: FFmpegError | None = None
+        self._corrupt_times: set[int] = set()
+        # Whether gaps tell how many frames vanish, once some may have.
+        self._count_missing = False
+
+    def frames(self) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
+        """Yields each frame with its time, and each damage; the numbers of the damages count those of this pass."""
+        for packet in self._packets():
+            yield from self._decode(packet)
+        if self._failed is not None:
+            yield from self._ended(self._broken(self._failed))
+        elif self._progress.broke_off() and not self.endless:
+            yield from self._ended(
+                FrameError(
+                    f"{self._shown!r} is cut off or damaged: {self._progress} could be read; the frames before are "
+                    "good, for the others fetch the file again"
+                )
+            )
+        elif self._resumes and self.endless:
+            self.lost = FrameError(f"{self._shown!r} ended")
+
+    def _ended(self, why: FrameError) -> Iterator[Damaged]:
+        if self._resumes:
+            self.lost = why
+        else:
+            yield Damaged(why, self._progress.num_frames, ends=True)
+
+    def _packets(self) -> Iterator[AnyPacket | None]:
+        """Yields the packets up to the first that is cut off, then None, for which the decoder gives what it holds."""
+        try:
+            for packet in self._demux():
+                if packet.is_corrupt and (self._resumes or not self._goes_on) and not self.endless:
+                    self._progress.cut = True
+                    break
+                self._progress.add_packet(packet)
+                if packet.stream_index == self._stream.index and packet.size:
+                    if packet.is_corrupt:
+                        self._damage_seen()
+                        self._corrupt_times |= set() if packet.pts is None else {packet.pts}
+                    yield packet
+        except FFmpegError as error:
+            self._failed = error
+        # What the decoder holds of a cut recording may lack a frame in between; it comes again with the connection.
+        comes_again = self._resumes and not self.endless
+        if not (comes_again and (self._failed or self._progress.broke_off())):
+            yield None
+
+    def _demux(self) -> Iterator[AnyPacket]:
+        failures = 0
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except InvalidDataError:
+                failures += 1
+                self._damage_seen()
+                if not self._goes_on or self._resumes or failures == _MOST_FAILURES:
+                    raise
+                logger.warning("skipped damaged data in %s", self._shown)
+                packets = self._container.demux()
+                continue
+            if packet is None:
+                return
+            failures = 0
+            yield packet
+
+    def _decode(self, packet: AnyPacket | None) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
+        progress, time_base = self._progress, self._stream.time_base
+        try:
+            frames = self._stream.codec_context.decode(packet)
+        except FFmpegError as error:
+            self._damage_seen()
+            yield Damaged(self._broken(error), progress.num_frames)
+            progress.add_frame(None)
+            return
+        for frame in frames:
+            seconds = None if frame.pts is None or time_base is None else float(frame.pts * time_base)
+            corrupt = frame.is_corrupt or frame.pts in self._corrupt_times
+            self._corrupt_times = {time for time in self._corrupt_times if frame.pts is not None and time > frame.pts}
+            for _ in range(progress.count_missing(seconds) if self._count_missing else 0):
+                yield Damaged(self._corrupt(), progress.num_frames)
+                progress.add_frame(None)
+            yield Damaged(self._corrupt(), progress.num_frames, seconds) if corrupt else (frame, seconds)
+            progress.add_frame(seconds)
+
+    def _damage_seen(self) -> None:
+        self._count_missing = self._count_missing or (self._goes_on and self._progress.even_until_now())
+
+    def _corrupt(self) -> FrameError:
+        progress = self._progress
+        return FrameError(
+            f"frame {progress.num_frames} of {self._shown!r} is damaged; {progress} before it are good, for the "
+            "others fetch the file again or re-encode it with FFmpeg, which guesses what is missing, or go on without "
+            '(on_corrupt="skip" or "hold")'
+        )
+
+    def _broken(self, error: FFmpegError) -> FrameError:
+        container, progress = self._container, self._progress
+        if "mov" in container.format.name and container.size <= 0 and not progress.num_frames:
+            why = FrameError(
+                f"{self._shown!r} is an mp4 with its index at the end, which cannot be read from a pipe, a file still "
+                "being written or a server that cannot seek; save it to a file or move the index to the front "
+                "(ffmpeg -i IN -c copy -movflags +faststart OUT)"
+            )
+        else:
+            why = FrameError(
+                f"{self._shown!r} is damaged: {progress} could be read ({error.strerror}); the frames before are good, "
+                "for the others fetch the file again or re-encode it with FFmpeg, which guesses what is missing"
+            )
+        why.__cause__ = error
+        return why

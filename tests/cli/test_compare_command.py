@@ -1,0 +1,76 @@
+"""`compare` as its user runs it."""
+
+import json
+import re
+
+import cv2
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, tiny_model):
+    """A folder with a clip as images, its true masks, and a checkpoint of the tiny model."""
+    folder = tmp_path_factory.mktemp("files")
+    frames, masks = drawn_clip(5)
+    (folder / "frames").mkdir()
+    (folder / "truth").mkdir()
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
+        Image.fromarray(masks[index, 0].byte().numpy() * 255).save(folder / f"truth/{index:05d}.png")
+    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    return folder
+
+
+def compare(files, *arguments):
+    """Returns the exit code and the output with its line breaks taken out."""
+    common = "--model", files / "tiny.safetensors", "--size", 64
+    result = CliRunner().invoke(app, ["compare", *map(str, (*arguments, *common))])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def test_compare_leaves_a_page_and_says_where(files, tmp_path):
+    policies = "--policy", "thesis", "--policy", "keep-all"
+    given = files / "frames", "--mask", files / "truth/00000.png", *policies, "-o", tmp_path / "out"
+    code, output = compare(files, *given, "--frames", 2)
+    assert code == 0, output
+    assert "consistency" in output
+    assert str(tmp_path / "out/compare.html") in re.sub(r" (?=/)", "", output)
+    assert (tmp_path / "out/compare.html").stat().st_size > 10_000
+    code, output = compare(files, *given, "--frames", 2, "--gt", files / "truth")
+    assert code == 0, output
+    assert "J&F" in output
+    assert json.loads((tmp_path / "out/compare.json").read_text())["ranked_by"] == "J&F"
+    code, output = compare(files, *given, "--frames", 3)
+    assert code == 2
+    assert "with frames = 2.0, and now it is 3.0" in output
+    other_mask = ["--mask", files / "truth/00002.png", *policies, "-o", tmp_path / "out", "--frames", 2]
+    code, output = compare(files, files / "frames", *other_mask)
+    assert code == 2
+    assert "holds results with mask = " in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["frames", "--policy", "fifo"], "nothing to track"),
+        (["-", "--policy", "fifo", "--mask", "truth/00000.png"], "gives its frames only once"),
+        (["nothing.mp4", "--policy", "fifo", "--mask", "truth/00000.png"], "there is no 'nothing.mp4'"),
+        (["frames", "--policy", "fifo", "--mask", "nothing.png"], "cannot be read"),
+        (["frames", "--policy", "fifo", "--box", "1,2,3"], "1,2,3"),
+        (["frames", "--policy", "nonsense", "--mask", "truth/00000.png"], "nonsense"),
+    ],
+)
+def test_what_compare_cannot_do_is_said_in_one_sentence(files, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(files)
+    code, output = compare(files, *arguments, "-o", tmp_path / "out")
+    assert code == 2
+    assert sentence in output
+    assert not (tmp_path / "out/compare.html").exists()

@@ -1,0 +1,177 @@
+"""Runs that are killed, stopped and resumed as their user does it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+NUM_FRAMES = 70
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, tiny_model):
+    folder = tmp_path_factory.mktemp("long")
+    frames, masks = drawn_clip(NUM_FRAMES, 32, 48, num_objects=2, seed=2)
+    (folder / "frames").mkdir()
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
+    Image.fromarray((masks[0, 0] + 2 * masks[0, 1]).byte().numpy()).save(folder / "first.png")
+    late = np.zeros((32, 48), np.uint8)
+    late[:12, :12] = 3
+    Image.fromarray(late).save(folder / "late.png")
+    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    return folder
+
+
+def arguments(files, out, *more):
+    line = ["segment", files / "frames", "-o", out, "--mask", files / "first.png", "--at", f"60={files / 'late.png'}"]
+    line += ["--model", files / "tiny.safetensors", "--size", 32, "--frames", 4, "--checkpoint-every", 0, *more]
+    return [str(part) for part in line]
+
+
+def mnemask(*line):
+    """Returns the exit code and the output with its line breaks taken out."""
+    result = CliRunner().invoke(app, [str(part) for part in line])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def signalled(line, out, number):
+    """Runs a command and sends it a signal when it has made a checkpoint; returns its exit code."""
+    one_thread = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnemask.cli", *line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=one_thread,
+    )  # fmt: skip
+    while process.poll() is None:
+        if any(int(path.stem) >= 3 for path in (out / "checkpoint").glob("*.bank")):
+            process.send_signal(number)
+            break
+        time.sleep(0.002)
+    return process.wait(timeout=300)
+
+
+def content(out):
+    paths = (path for path in out.rglob("*") if path.is_file() and path.name != "report.json")
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "more"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL, ["--format", "ffv1", "--overlay"]),
+        (signal.SIGTERM, 143, ["--format", "rle"]),
+        (signal.SIGINT, 130, []),
+    ],
+)
+def test_a_run_that_was_signalled_resumes_to_the_same_bytes(files, tmp_path, number, code, more):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert mnemask(*arguments(files, whole, *more))[0] == 0
+    assert signalled(arguments(files, cut, *more), cut, number) == code
+    if code > 0:
+        report = json.loads((cut / "report.json").read_text())
+        assert (report["complete"], report["stopped_by"]) == (False, number.name)
+    assert mnemask(*arguments(files, cut, *more))[0] == 2  # not overwritten unasked
+    exit_code, output = mnemask(*arguments(files, cut, "--resume", *more))
+    assert exit_code == 0, output
+    assert "going on at frame" in output
+    assert content(cut) == content(whole)
+    assert json.loads((cut / "report.json").read_text())["frames"] == NUM_FRAMES
+    exit_code, output = mnemask(*arguments(files, cut, "--resume", *more))
+    assert (exit_code, "is complete" in output) == (0, True)
+
+
+def test_resume_where_there_is_no_run_begins_one(files, tmp_path):
+    assert mnemask(*arguments(files, tmp_path / "out", "--resume"))[0] == 0
+    assert len(list((tmp_path / "out/masks").iterdir())) == NUM_FRAMES
+
+
+@pytest.fixture
+def unfinished(files, tmp_path):
+    """A run that broke off because its video did."""
+    shorter = tmp_path / "frames"
+    shorter.mkdir()
+    for path in sorted((files / "frames").iterdir())[:6]:
+        (shorter / path.name).write_bytes(path.read_bytes())
+    (shorter / "00004.png").write_bytes(b"damaged")
+    line = arguments(files, tmp_path / "out")
+    line[1] = str(shorter)
+    line = [part for part in line if part != "--at" and not part.startswith("60=")]
+    exit_code, output = mnemask(*line)
+    assert exit_code == 2, output
+    return line, tmp_path / "out", shorter
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--policy", "thesis"], "policy 'least-used' .* 'thesis'"),
+        (["--top-k", "7"], "top_k 20 .* 7"),
+        (["--format", "rle"], "format 'png' .* 'rle'"),
+        (["--box", "1,2,9,9"], "boxes"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_settings(unfinished, change, named):
+    line, _, _ = unfinished
+    exit_code, output = mnemask(*line, "--resume", *change)
+    assert exit_code == 2
+    assert re.search(f"begun with {named}", output), output
+
+
+def test_nor_with_another_video_mask_or_model(unfinished, files, tmp_path):
+    line, _, frames = unfinished
+    (frames / "00004.png").write_bytes((files / "frames/00004.png").read_bytes())
+    exit_code, output = mnemask(*line, "--resume")
+    assert (exit_code, "begun with video" in output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--trace", "trace.jsonl"], "a trace cannot be gone on with"),
+        (["--overwrite"], "give one of them"),
+        (["--live"], "does not give the same frames again"),
+    ],
+)
+def test_what_cannot_be_resumed_is_said(unfinished, more, sentence):
+    line, _, _ = unfinished
+    exit_code, output = mnemask(*line, "--resume", *more)
+    assert (exit_code, sentence in output) == (2, True), output
+
+
+@pytest.mark.parametrize("video", ["-", "camera:0", "rtsp://user:secret@host/live"])
+def test_sources_that_come_once_cannot_be_resumed(files, tmp_path, video):
+    exit_code, output = mnemask("segment", video, "--mask", files / "first.png", "-o", tmp_path / "out", "--resume")
+    assert (exit_code, "cannot be resumed" in output) == (2, True), output
+
+
+def test_a_limit_on_memory_is_kept_before_anything_is_computed(files, tmp_path):
+    exit_code, output = mnemask(*arguments(files, tmp_path / "out", "--max-memory", "20MiB"))
+    assert (exit_code, "--max-memory" in output) == (2, True), output
+    assert mnemask(*arguments(files, tmp_path / "out", "--max-memory", "200GiB"))[0] == 0
+
+
+def test_a_bank_stands_in_for_the_first_mask(files, tmp_path, tiny_model):
+    frames, masks = drawn_clip(3, 32, 48, num_objects=1)
+    tracker = mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=32)
+    tracker.step(frames[0], {5: masks[0, 0]})
+    tracker.save(tmp_path / "object.bank")
+    line = arguments(files, tmp_path / "out", "--bank", tmp_path / "object.bank")
+    line = [part for part in line if part not in ("--mask", "--at") and not part.endswith(("first.png", "late.png"))]
+    exit_code, output = mnemask(*line)
+    assert exit_code == 0, output
+    assert "objects 5" in output

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.comparison.measure import Truth, agreements, moments, undominated
+from mnemask.comparison.store import Clip
+from mnemask.comparison.track import PolicyFolder, overlap
+from mnemask.errors import InputError, MaskError
+
+
+def labels(*boxes, size=(20, 30)):
+    image = np.zeros(size, np.uint8)
+    for object_id, top, bottom in boxes:
+        image[top:bottom] = object_id
+    return image
+
+
+def clip_of(num_frames):
+    return Clip(tuple(f"{i:05d}" for i in range(num_frames)), (None,) * num_frames, (20, 30))
+
+
+def write(folder, images):
+    folder.mkdir(parents=True)
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{index:05d}.png")
+
+
+def test_overlap_is_the_mean_over_the_objects_that_either_shows():
+    one, other = labels((1, 0, 10)), labels((1, 5, 10), (2, 10, 12))
+    assert overlap(one, other, [1, 2, 3]) == (0.5 + 0.0) / 2
+    assert overlap(one, one, [1, 2, 3]) == 1.0
+    assert overlap(labels(), labels(), [1]) == 1.0
+
+
+def test_agreement_is_of_each_pair_in_each_frame(tmp_path):
+    write(tmp_path / "a/masks", [labels((1, 0, 10)), labels((1, 0, 10))])
+    write(tmp_path / "b/masks", [labels((1, 0, 10)), labels((1, 5, 10))])
+    write(tmp_path / "c/masks", [labels((1, 0, 5)), labels()])
+    folders = {name: PolicyFolder(tmp_path / name) for name in "abc"}
+    seen = []
+    found = agreements(folders, clip_of(2), [1], lambda: seen.append(1))
+    assert found == {("a", "b"): [1.0, 0.5], ("a", "c"): [0.5, 0.0], ("b", "c"): [0.5, 0.0]}
+    assert len(seen) == 2
+    assert agreements({"a": folders["a"]}, clip_of(2), [1], lambda: None) == {}
+
+
+def test_a_damaged_mask_is_named(tmp_path):
+    write(tmp_path / "a/masks", [labels((1, 0, 10))])
+    (tmp_path / "a/masks/00000.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="cannot be read"):
+        PolicyFolder(tmp_path / "a").labels("00000")
+
+
+def test_moments_are_the_least_agreement_and_apart_from_each_other():
+    values = np.ones(100)
+    values[40:45] = [0.3, 0.2, 0.1, 0.2, 0.3]
+    values[80] = 0.5
+    values[90] = 0.99
+    assert moments({("a", "b"): values.tolist()}, 100) == [(42, 0.1), (80, 0.5)]
+    assert moments({}, 100) == []
+    assert len(moments({("a", "b"): np.linspace(0, 0.5, 100).tolist()}, 100)) == 6
+
+
+def test_what_nothing_dominates_is_found():
+    assert undominated([(1.0, 0.5), (2.0, 0.7), (3.0, 0.6), (1.0, 0.4), (2.0, 0.7)]) == [True, True, False, False, True]
+    assert undominated([(1.0, 0.5)]) == [True]
+
+
+def test_black_and_white_truth_is_one_object(tmp_path):
+    truth = tmp_path / "truth"
+    write(truth, [np.where(labels((1, 0, 10)) > 0, 255, 0).astype(np.uint8) for _ in range(3)])
+    found = Truth.of(truth, clip_of(3))
+    assert found.protocol == "davis2016"
+    assert (found.labels(0, [1]) == labels((1, 0, 10))).all()
+
+
+def test_objects_that_nobody_tracks_do_not_count(tmp_path):
+    write(tmp_path / "truth", [labels((1, 0, 10), (2, 10, 15)) for _ in range(3)])
+    truth = Truth.of(tmp_path / "truth", clip_of(3))
+    assert truth.protocol == "davis2017"
+    assert set(np.unique(truth.labels(1, [2]))) == {0, 2}
+
+
+def test_truth_that_does_not_fit_is_refused(tmp_path):
+    write(tmp_path / "small", [labels((1, 0, 4), size=(10, 30)) for _ in range(3)])
+    with pytest.raises(InputError, match=r"\(10, 30\) and the video \(20, 30\)"):
+        Truth.of(tmp_path / "small", clip_of(3))
+    write(tmp_path / "empty", [labels() for _ in range(3)])
+    with pytest.raises(InputError, match="show no object"):
+        Truth.of(tmp_path / "empty", clip_of(3))
+    write(tmp_path / "broken", [labels((1, 0, 4)) for _ in range(3)])
+    (tmp_path / "broken/00000.png").write_bytes(b"")
+    with pytest.raises(MaskError, match="cannot be read as a mask"):
+        Truth.of(tmp_path / "broken", clip_of(3))

@@ -1,0 +1,177 @@
+"""Experiments carried out on drawn sequences with the shipped weights: tables, what is shared, what is refused."""
+
+import csv
+import json
+import pickle
+import sys
+import zipfile
+
+import pytest
+from drawn_benchmark import draw_youtube_vos
+from drawn_davis import draw_davis_2016
+
+from mnemask.errors import InputError, MissingExtraError
+from mnemask.evaluation.job import Job, TrackerSettings
+from mnemask.evaluation.protocol import Benchmark
+from mnemask.experiments import Experiment, Run, run_experiment
+from mnemask.experiments.curves import Curves, Line
+from mnemask.experiments.plan import COSTS
+from mnemask.experiments.rows import run_rows
+from mnemask.experiments.runs import Attempt, open_folder, trackers_of
+
+SMALL = {"size": 64, "device": "cpu"}
+ALL_MEMORY, ONE_FRAME = Run("all", "keep-all"), Run("all", "keep-all", frames=1)
+OLDEST_FIRST = Run("oldest first", "fifo", frames=2)
+
+
+class Watching:
+    """Keeps what was told of the progress, and interrupts at one of the frames, as Ctrl-C does."""
+
+    def __init__(self, interrupt_at=None):
+        self.interrupt_at, self.found, self.total = interrupt_at, None, None
+
+    def __call__(self, progress):
+        self.found, self.total = progress.found, progress.total
+        if progress.frames == self.interrupt_at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory):
+    return Benchmark(draw_davis_2016(tmp_path_factory.mktemp("davis")), "davis2016")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def strategies(davis, lab):
+    return run_experiment("table1", davis, lab, **SMALL)
+
+
+def test_the_thesis_figures_are_beside_ours(strategies):
+    told = [(row["run"], row["source"]) for row in strategies.rows]
+    assert told == [
+        ("every-5", "this run"), ("every-5", "thesis, all 20"),
+        ("first-and-latest", "this run"), ("first-and-latest", "thesis, all 20"),
+        ("LFU (thesis)", "this run"), ("LFU (thesis)", "thesis, these 2"), ("LFU (thesis)", "thesis, all 20"),
+    ]  # fmt: skip
+    assert strategies.rows[-1]["J&F-Mean"] == 0.909
+    assert strategies.rows[-2]["J-Mean"] == pytest.approx((0.968 + 0.958) / 2)
+    ours = strategies.rows[0]
+    assert 0.3 < ours["J-Mean"] < 1
+    assert ours["gain"] == pytest.approx(ours["J&F-Mean"] - strategies.rows[2]["J&F-Mean"])
+    assert ours["gain-Low"] <= ours["gain"] <= ours["gain-High"]
+
+
+def test_notes_say_what_sets_the_figures_apart(strategies):
+    notes = "\n".join(strategies.notes)
+    for part in ("PART OF THE DATA: 2 of the 20", "ANOTHER NETWORK", "ANOTHER SIZE", "compact", "s012"):
+        assert part in notes
+
+
+def test_the_table_is_written_in_four_formats(strategies, lab):
+    folder = lab / "strategies"
+    assert [path.name for path in strategies.files] == [
+        f"strategies.{suffix}" for suffix in ("csv", "json", "md", "tex")
+    ]
+    with (folder / "strategies.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["J-Mean"]) == json.loads((folder / "strategies.json").read_text())[0]["J-Mean"]
+    text = (folder / "strategies.md").read_text()
+    assert "| LFU (thesis) | 2 frames | thesis, all 20 | 90.9 |" in text
+    assert "PART OF THE DATA" in text
+    assert r"\toprule" in (folder / "strategies.tex").read_text()
+
+
+def test_runs_that_another_experiment_made_are_not_made_again(strategies, davis, lab):
+    before = {path: path.stat().st_mtime_ns for path in lab.glob("runs/*/results/*/*")}
+    assert len(before) == 6
+    watching = Watching()
+    findings = run_experiment("speed", davis, lab, on_progress=watching, **SMALL)
+    assert (watching.found, watching.total) == (6, 6)
+    assert {path: path.stat().st_mtime_ns for path in lab.glob("runs/*/results/*/*")} == before
+    assert [set(COSTS) <= set(row) for row in findings.rows] == [True] * 3
+    assert "frames/s is the tracker's alone, on cpu" in "\n".join(findings.notes)
+
+
+def test_objects_stand_one_by_one_beside_the_thesis(strategies, davis, lab):
+    *objects, overall = run_experiment("table8", davis, lab, **SMALL).rows
+    assert [(row["object"], row["thesis J"], row["thesis F"]) for row in objects] == [
+        ("camel_1", 0.968, 0.994), ("dog_1", 0.958, 0.986),
+    ]  # fmt: skip
+    assert overall["thesis J"] == pytest.approx(0.963)
+    assert overall["difference"] == pytest.approx(sum(row["difference"] for row in objects) / 2)
+
+
+def test_an_interrupted_experiment_goes_on_where_it_stopped(strategies, davis, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment("table1", davis, tmp_path, on_progress=Watching(interrupt_at=14), **SMALL)
+    watching = Watching()
+    findings = run_experiment("table1", davis, tmp_path, on_progress=watching, **SMALL)
+    assert (watching.found, watching.total) == (2, 6)
+    assert findings.rows == strategies.rows
+
+
+def test_a_policy_that_cannot_work_with_a_budget_is_told_and_tried_once(davis, lab):
+    experiment = Experiment("own", "All memory in one frame", (ONE_FRAME, OLDEST_FIRST), run_rows)
+    for found in (0, 4):
+        watching = Watching()
+        findings = run_experiment(experiment, davis, lab, on_progress=watching, **SMALL)
+        assert (watching.found, watching.total) == (found, 4)
+        impossible, possible = findings.rows
+        assert impossible == {"run": "all", "budget": "1 frame", "note": "impossible, see below"}
+        assert possible["J-Mean"] > 0.3
+        (reason,) = [note for note in findings.notes if "impossible" in note]
+        assert "all, 1 frame is impossible: keep-all on camel" in reason
+    assert not list(lab.glob("runs/1-frames*/masks/*/.*"))
+
+
+def test_a_line_is_drawn_over_a_setting(davis, lab):
+    points = (("1", ONE_FRAME), ("2", OLDEST_FIRST))
+    experiment = Experiment(
+        "line", "How much is enough", (ALL_MEMORY, ONE_FRAME, OLDEST_FIRST), run_rows, baseline=ALL_MEMORY,
+        picture=Curves("frames", (Line("some", points),), (ALL_MEMORY,)),
+    )  # fmt: skip
+    findings = run_experiment(experiment, davis, lab, **SMALL)
+    png, svg = findings.files[-2:]
+    assert png.stat().st_size > 10_000
+    text = svg.read_text()
+    for part in ("How much is enough", "some", "all", "J&amp;F above all", "frames"):
+        assert f">{part}<" in text
+    assert f"![line]({png.name})" in (lab / "line/line.md").read_text()
+    run_experiment(experiment, davis, lab, **SMALL)
+    assert svg.read_text() == text
+
+
+def test_without_matplotlib_an_experiment_with_pictures_says_so_before_it_computes(davis, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mnemask\[figures\]'"):
+        run_experiment("fig11", davis, tmp_path, **SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_secret_masks_give_a_zip_for_each_run(tmp_path):
+    secret = Benchmark(draw_youtube_vos(tmp_path / "yv"), "youtube-vos")
+    experiment = Experiment("own", "Two runs", (OLDEST_FIRST, ALL_MEMORY), run_rows)
+    findings = run_experiment(experiment, secret, tmp_path / "lab", size=48, device="cpu")
+    zips = [path for path in findings.files if path.suffix == ".zip"]
+    assert [path.name for path in zips] == ["oldest first_ 2 frames.zip", "all_ no limit.zip"]
+    assert len(zipfile.ZipFile(zips[0]).namelist()) == 5
+    assert "J-Mean" not in findings.rows[0]
+    assert any("secret" in note for note in findings.notes)
+
+
+def test_an_attempt_reaches_another_process_whole(davis, tmp_path):
+    common = TrackerSettings(device="cpu")
+    trackers = trackers_of(Run("any", "thesis", metric="dot"), common)
+    folder = open_folder(tmp_path, davis, trackers, common.settings())
+    attempt = Attempt(Job(davis.open()[0], "thesis", trackers, folder))
+    assert pickle.loads(pickle.dumps(attempt)) == attempt
+
+
+def test_no_processes_are_refused(davis, tmp_path):
+    with pytest.raises(InputError, match="0 processes"):
+        run_experiment("table1", davis, tmp_path, processes=0, **SMALL)

@@ -1,0 +1,89 @@
+"""Coverage-guided fuzzing of one parser, for as long as one likes; pytest does not collect it.
+
+    pip install atheris
+    python tests/fuzz/atheris_parsers.py mask CORPUS -max_total_time=600 -rss_limit_mb=2048 -timeout=20
+
+Targets: mask, weights, bank, result, trace, text. CORPUS is a folder; it is filled with a valid file where it is empty.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+with atheris.instrument_imports(include=["mnemask", "PIL"]):
+    import torch
+    from drawn_clip import drawn_clip
+    from hostile import outcome
+
+    import mnemask as mm
+    from mnemask.evaluation.results import Result
+
+FILE = Path(tempfile.mkdtemp(prefix="mnemask-fuzz-")) / "file"
+
+
+def written(data: bytes) -> Path:
+    """The file that the parsers read, with this content."""
+    FILE.write_bytes(data)
+    return FILE
+
+
+def text(data: bytes) -> None:
+    """Everything that is typed."""
+    typed = data.decode(errors="replace")
+    for parse in (mm.parse_box, mm.parse_at, lambda size: mm.Budget(bytes=size)):
+        outcome(lambda: parse(typed))  # noqa: B023
+
+
+def result(data: bytes) -> None:
+    """A result of an evaluation, as its folder reads it."""
+    try:
+        json.dumps(Result.from_dict(json.loads(data)).to_dict(), allow_nan=False)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return  # what ResultFolder.load turns into a sentence
+
+
+def tracked(model: mm.STCN) -> mm.Tracker:
+    """A tracker of the smallest frames that is two frames into its video."""
+    frames, masks = drawn_clip(2, 32, 32)
+    tracker = mm.Tracker(model, short_side=None)
+    tracker.step(frames[0], {1: masks[0, 0]})
+    tracker.step(frames[1])
+    return tracker
+
+
+def bank(data: bytes, model: mm.STCN) -> None:
+    """A saved tracker, which must follow its video once it has loaded."""
+    tracker = outcome(lambda: mm.Tracker.load(written(data), model))
+    if tracker is not None:
+        outcome(lambda: tracker.step(drawn_clip(1, 32, 32)[0][0]))
+
+
+def main() -> None:
+    """Runs one target."""
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    config = mm.STCNConfig(18, 8, 16, 8, (8, 8, 8))
+    model = mm.STCN(config).eval().requires_grad_(False)
+    targets = {
+        "mask": lambda data: outcome(lambda: mm.read_mask(written(data), antialiased="clean")),
+        "weights": lambda data: outcome(lambda: mm.load_model(written(data), device="cpu")),
+        "bank": lambda data: bank(data, model),
+        "result": result,
+        "trace": lambda data: outcome(lambda: list(mm.read_trace(written(data)))),
+        "text": text,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "weights" and not any(folder.iterdir()):
+        torch.save({"key_comp.weight": torch.zeros(2, 2)}, folder / "valid")
+    if name == "bank" and not any(folder.iterdir()):
+        tracked(model).save(folder / "valid")
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], targets[name])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""A run that was cut off at any moment goes on, and its files are those of one that was not, bit for bit."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from drawn_clip import drawn_clip
+
+import mnemask as mm
+from mnemask.errors import CheckpointError, InputError, OutputError
+from mnemask.memory.storage import load_bank, save_bank
+
+NUM_FRAMES, DIES_AT = 56, 52  # a stretch of video is 48 frames
+SETTINGS = {"video": "drawn", "policy": "least-used"}
+
+
+@pytest.fixture(scope="session")
+def long_clip():
+    frames, masks = drawn_clip(NUM_FRAMES, 32, 48, num_objects=2)
+    corner = torch.zeros(32, 48, dtype=torch.bool)
+    corner[:9, :9] = True
+    prompts = {0: {1: masks[0, 0]}, 4: {2: masks[4, 1]}, 51: {9: corner}, 54: {2: ~corner}}
+    return [mm.Frame(frame, index, index / 30) for index, frame in enumerate(frames)], prompts
+
+
+@pytest.fixture(scope="session")
+def clip(long_clip):
+    frames, prompts = long_clip
+    return frames[:12], prompts
+
+
+def run(tiny_model, out, clip, resume=None, **options):
+    frames, prompts = clip
+    start, tracker = 0, mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=None)
+    if resume is not None:
+        start, tracker = resume.last_frame, mm.Tracker.of_session(resume.session, tiny_model)
+    options = {"settings": SETTINGS, "checkpoint_every": 0.0, **options}
+    return mm.segment(frames[start:], tracker, out, lambda frame: prompts.get(frame.index), resume=resume, **options)
+
+
+def go_on(tiny_model, out, clip, **options):
+    checkpoint = mm.find_checkpoint(out, torch.device("cpu"), SETTINGS)
+    assert checkpoint is not None
+    return checkpoint.position, run(tiny_model, out, clip, checkpoint, **options)
+
+
+def killed(tiny_model, out, clip, at=8, **options):
+    """What a run would leave on the disk if it were killed after this frame: what another process sees just then."""
+
+    def copy(progress, masks):
+        if masks.index == at:
+            shutil.copytree(out.with_name("alive"), out)
+
+    run(tiny_model, out.with_name("alive"), clip, on_frame=copy, **options)
+
+
+def files(out):
+    """The content of every file but the report, which holds times."""
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "report.json")
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rgba", "rle"])
+def test_a_run_that_was_killed_goes_on_to_identical_files(tiny_model, tmp_path, long_clip, mask_format):
+    options = {"mask_format": mask_format, "overlay": True}
+    run(tiny_model, tmp_path / "whole", long_clip, checkpoint_every=None, **options)
+    killed(tiny_model, tmp_path / "killed", long_clip, DIES_AT, **options)
+    assert files(tmp_path / "alive") == files(tmp_path / "whole")
+    position, progress = go_on(tiny_model, tmp_path / "killed", long_clip, **options)
+    assert position == 48  # where the last stretch of the overlay ended
+    assert progress.complete
+    assert (progress.frames, progress.resumed_at) == (NUM_FRAMES, [48])
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    assert len(files(tmp_path / "whole")) > 1
+
+
+@pytest.mark.parametrize("mask_format", ["png", "rle"])
+def test_a_run_that_is_killed_again_and_again_goes_on_too(tiny_model, tmp_path, clip, mask_format):
+    run(tiny_model, tmp_path / "whole", clip, mask_format=mask_format)
+    killed(tiny_model, tmp_path / "first", clip, at=5, mask_format=mask_format)
+
+    def copy(progress, masks):
+        if masks.index == 9:
+            shutil.copytree(tmp_path / "first", tmp_path / "second")
+
+    go_on(tiny_model, tmp_path / "first", clip, mask_format=mask_format, on_frame=copy)
+    _, progress = go_on(tiny_model, tmp_path / "second", clip, mask_format=mask_format)
+    assert progress.resumed_at == [6, 10]
+    assert files(tmp_path / "second") == files(tmp_path / "whole")
+
+
+def test_a_run_that_was_killed_after_its_last_frame_has_only_to_be_ended(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, at=11, mask_format="rle")
+    position, progress = go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
+    assert (position, progress.frames, progress.complete) == (12, 12, True)
+    assert files(tmp_path / "killed") == files(tmp_path / "alive")
+
+
+def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_readable_files_and_a_report(tiny_model, tmp_path, long_clip):
+    seen = []
+    progress = run(
+        tiny_model,
+        tmp_path,
+        long_clip,
+        mask_format="ffv1",
+        checkpoint_every=1e9,
+        on_frame=lambda progress, masks: seen.append(masks.index),
+        stop=lambda: "SIGTERM" if len(seen) == 50 else None,
+    )
+    assert (progress.complete, progress.frames, progress.stopped_by) == (False, 50, "SIGTERM")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["complete"], report["stopped_by"]) == (False, "SIGTERM")
+    with mm.VideoReader(tmp_path / "masks/masks.partial.mkv") as video:
+        assert sum(1 for _ in video) == 50
+    assert go_on(tiny_model, tmp_path, long_clip, mask_format="ffv1")[0] == 48
+
+
+def test_a_run_that_was_killed_before_its_second_frame_begins_again_with_the_same_settings(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, at=0, mask_format="rle", checkpoint_every=1e9)
+    with pytest.raises(CheckpointError, match="policy"):
+        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, "policy": "thesis"})
+    position, _ = go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
+    assert position == 0
+    assert files(tmp_path / "killed") == files(tmp_path / "alive")
+
+
+def test_a_broken_video_leaves_a_checkpoint_to_go_on_from_once_it_is_mended(tiny_model, tmp_path, clip):
+    frames, prompts = clip
+
+    def broken():
+        yield from frames[:7]
+        raise mm.InputError("frame 7 is damaged; mend it")
+
+    with pytest.raises(InputError, match="frame 7"):
+        run(tiny_model, tmp_path / "broken", (Sliced(broken()), prompts), checkpoint_every=1e9)
+    position, _ = go_on(tiny_model, tmp_path / "broken", clip)
+    run(tiny_model, tmp_path / "whole", clip)
+    assert position == 7
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+
+
+class Sliced:
+    """Frames that cannot be sliced, only iterated."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __getitem__(self, part):
+        return self.frames
+
+
+# What a checkpoint may not be used for
+
+
+def test_a_run_does_not_go_on_with_other_settings(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip)
+    for changed in ({"policy": "thesis"}, {"video": "another"}, {"size": 480}):
+        name = next(iter(changed))
+        with pytest.raises(CheckpointError, match=f"begun with {name} .* would go on with"):
+            mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, **changed})
+
+
+def test_another_model_is_refused(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, at=5)
+    checkpoint = mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+    with pytest.raises(CheckpointError, match="another model"):
+        mm.Tracker.of_session(checkpoint.session, mm.STCN(tiny_model.config).eval())
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tiny_model, tmp_path, clip, caplog):
+    killed(tiny_model, tmp_path / "killed", clip)
+    run(tiny_model, tmp_path / "whole", clip)
+    banks = sorted((tmp_path / "killed/checkpoint").glob("*.bank"))
+    assert len(banks) == 2
+    flip(banks[1])
+    position, _ = go_on(tiny_model, tmp_path / "killed", clip)
+    assert position == 8
+    assert "does not match its checksum" in caplog.text
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_where_every_checkpoint_is_damaged_that_is_said(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip)
+    for bank in (tmp_path / "killed/checkpoint").glob("*.bank"):
+        flip(bank)
+    with pytest.raises(CheckpointError, match="does not match its checksum"):
+        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+
+
+def flip(path):
+    """Changes one bit in the middle of the tensors."""
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 4] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, at=5)
+    for path in (tmp_path / "killed/checkpoint").glob("*.bank"):
+        tokens, facts = load_bank(path, torch.device("cpu"))
+        save_bank(path, tokens, {**facts, "run": {**facts["run"], "mnemask": "0.0.9"}})
+    with pytest.raises(CheckpointError, match=r"mnemask 0\.0\.9"):
+        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+
+
+def test_a_journal_that_lost_what_the_checkpoint_counts_on_is_refused(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, mask_format="rle")
+    journal = tmp_path / "killed/checkpoint/masks.partial.annotations"
+    journal.write_bytes(journal.read_bytes()[:600])
+    with pytest.raises(OutputError, match=r"holds 600 bytes but the checkpoint counts on"):
+        go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
+
+
+def test_a_tracker_bank_is_no_checkpoint(tiny_model, tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    mm.Tracker(tiny_model).save(tmp_path / "checkpoint/000000000001.bank")
+    with pytest.raises(CheckpointError, match="no checkpoint of a run"):
+        mm.find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS)
+
+
+def test_an_unfinished_run_is_not_overwritten_unasked(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, at=5)
+    with pytest.raises(OutputError, match="already holds a run; go on with it"):
+        run(tiny_model, tmp_path / "killed", clip)
+    run(tiny_model, tmp_path / "killed", clip, overwrite=True)
+    assert files(tmp_path / "killed") == files(tmp_path / "alive")
+
+
+# What is left when a run is complete
+
+
+def test_a_complete_run_leaves_no_checkpoint_and_is_known_as_complete(tiny_model, tmp_path, clip):
+    run(tiny_model, tmp_path, clip)
+    assert not (tmp_path / "checkpoint").exists()
+    assert mm.find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS) is None
+    assert mm.is_complete(tmp_path, SETTINGS)
+    with pytest.raises(CheckpointError, match="policy"):
+        mm.is_complete(tmp_path, {**SETTINGS, "policy": "thesis"})
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(CheckpointError, match="no report"):
+        mm.is_complete(tmp_path, SETTINGS)
+
+
+def test_a_run_whose_first_mask_is_wrong_leaves_nothing_to_go_on_with(tiny_model, tmp_path, clip):
+    frames, _ = clip
+    with pytest.raises(InputError, match="empty"):
+        run(tiny_model, tmp_path, (frames, {0: {1: torch.zeros(32, 48, dtype=torch.bool)}}))
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_checkpoints_are_as_rare_as_asked_and_as_small_as_the_bank(tiny_model, tmp_path, clip):
+    seen = set()
+
+    def look(progress, masks):
+        seen.update((path.name, path.stat().st_size) for path in (tmp_path / "checkpoint").glob("*.bank"))
+
+    run(tiny_model, tmp_path, clip, checkpoint_every=1e9, on_frame=look)
+    assert [name for name, _ in seen] == ["000000000000.bank"]
+    run(tiny_model, tmp_path, clip, overwrite=True, on_frame=look)
+    assert len(seen) > 11
+    assert max(size for _, size in seen) < 100_000
+
+
+def test_the_same_input_gives_the_same_masks_bit_for_bit(tiny_model, tmp_path, clip):
+    frames, prompts = clip
+    for name in ("one", "two"):
+        run(tiny_model, tmp_path / name, ([replace(frame) for frame in frames], prompts), mask_format="rgba")
+    assert files(tmp_path / "one") == files(tmp_path / "two")

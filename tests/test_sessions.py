@@ -1,0 +1,150 @@
+"""A tracker that is forked, frozen, or starts with what another one remembers."""
+
+import pytest
+import torch
+from drawn_clip import drawn_clip
+
+import mnemask as mm
+from mnemask.errors import CheckpointError, InputError
+from mnemask.objects import MAX_OBJECTS, Objects
+
+
+@pytest.fixture
+def half_way(tiny_model):
+    """A tracker after 8 of 14 frames, and the frames to come."""
+    frames, masks = drawn_clip(14, num_objects=2)
+    tracker = mm.Tracker(tiny_model, short_side=None)
+    for t in range(8):
+        tracker.step(frames[t], {7: masks[0, 0], 3: masks[0, 1]} if t == 0 else None)
+    return tracker, frames[8:]
+
+
+def follow(tracker, frames):
+    return torch.stack([tracker.step(frame).probs for frame in frames])
+
+
+def tokens(tracker):
+    return {name: tensor.clone() for name, tensor in tracker.memory.tokens.tensors().items()}
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_fork_goes_on_with_identical_masks(half_way):
+    tracker, rest = half_way
+    fork = tracker.fork()
+    assert fork.memory.stats() == tracker.memory.stats()
+    assert torch.equal(follow(fork, rest), follow(tracker, rest))
+
+
+def test_what_is_done_to_a_fork_is_not_seen_by_the_other(half_way):
+    tracker, rest = half_way
+    untouched, fork = tracker.fork(), tracker.fork()
+    before = tokens(tracker)
+    fork.remove(7)
+    fork.step(rest[0], {9: torch.ones(64, 96, dtype=torch.bool)})
+    fork.memory.frozen = True
+    assert tracker.object_ids == (7, 3)
+    assert same(tokens(tracker), before)
+    assert torch.equal(follow(tracker, rest), follow(untouched, rest))
+
+
+def test_a_fork_costs_no_copy_of_the_tokens(half_way):
+    tracker, _ = half_way
+    assert tracker.fork().memory.tokens.value.data_ptr() == tracker.memory.tokens.value.data_ptr()
+
+
+def test_a_frozen_memory_answers_and_does_not_change(half_way):
+    tracker, rest = half_way
+    tracker.memory.frozen = True
+    before, stats = tokens(tracker), tracker.memory.stats()
+    answers = follow(tracker, rest)
+    assert same(tokens(tracker), before)
+    assert tracker.memory.stats().writes == stats.writes
+    assert answers.shape[1] == 3
+    tracker.memory.frozen = False
+    tracker.step(rest[0])
+    assert tracker.memory.stats().writes == stats.writes + 1  # what was due is written now
+
+
+def test_a_frozen_memory_refuses_what_would_change_it(half_way):
+    tracker, rest = half_way
+    tracker.memory.frozen = True
+    before = tokens(tracker)
+    with pytest.raises(InputError, match=r"frozen and the masks of objects \[9\]"):
+        tracker.step(rest[0], {9: torch.ones(64, 96, dtype=torch.bool)})
+    with pytest.raises(InputError, match="frozen and the removal of object 7"):
+        tracker.remove(7)
+    assert tracker.object_ids == (7, 3)
+    assert same(tokens(tracker), before)
+
+
+def test_a_frozen_tracker_is_frozen_when_loaded(half_way, tiny_model, tmp_path):
+    tracker, _ = half_way
+    tracker.memory.frozen = True
+    tracker.save(tmp_path / "frozen.bank")
+    assert mm.Tracker.load(tmp_path / "frozen.bank", tiny_model).memory.frozen
+
+
+# Another video
+
+
+def test_a_warm_start_needs_no_mask_and_keeps_what_was_pinned(half_way, tiny_model, tmp_path):
+    tracker, _ = half_way
+    tracker.save(tmp_path / "first.bank")
+    pinned = tracker.memory.tokens[tracker.memory.tokens.pinned]
+    second = mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=None)
+    second.warm_start(mm.Tracker.load(tmp_path / "first.bank", tiny_model))
+    frames, _ = drawn_clip(12, 80, 128, num_objects=2, seed=5)
+    for index, frame in enumerate(frames):
+        answer = second.step(frame)
+        assert answer.object_ids == (7, 3)
+        assert answer.labels.shape == (80, 128)
+        assert answer.index == index
+    kept = second.memory.tokens[second.memory.tokens.pinned]
+    assert torch.equal(kept.key, pinned.key)
+    assert torch.equal(kept.value, pinned.value)
+    assert bool((kept.frame < 0).all())
+    assert second.memory.stats().writes == tracker.memory.stats().writes + 2  # of frames 5 and 10
+    assert set(second.memory.provenance().frame) == {5, 10}
+
+
+def test_a_warm_start_takes_corrections_and_leaves_the_other_tracker_as_it_is(half_way, tiny_model):
+    tracker, rest = half_way
+    untouched = tracker.fork()
+    second = mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=None)
+    second.warm_start(tracker)
+    frames, masks = drawn_clip(2, num_objects=1, seed=5)
+    answer = second.step(frames[0], {7: masks[0, 0]})
+    assert torch.equal(answer.of(7), masks[0, 0])
+    assert second.step(frames[1]).object_ids == (7, 3)
+    assert torch.equal(follow(tracker, rest), follow(untouched, rest))
+
+
+def test_a_warm_started_tracker_can_be_saved_and_looked_into(half_way, tiny_model, tmp_path):
+    second = mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=None)
+    second.warm_start(half_way[0])
+    frames, _ = drawn_clip(6, 48, 64, seed=5)
+    follow(second, frames)
+    second.save(tmp_path / "second.bank")
+    assert set(mm.read_provenance(tmp_path / "second.bank").frame) == {5}
+    assert torch.equal(follow(mm.Tracker.load(tmp_path / "second.bank", tiny_model), frames), follow(second, frames))
+
+
+def test_a_warm_start_is_refused_where_it_makes_no_sense(half_way, tiny_model):
+    tracker, _ = half_way
+    with pytest.raises(InputError, match="has seen 8 frames and 2 objects; warm-start a new one"):
+        tracker.warm_start(tracker.fork())
+    with pytest.raises(InputError, match=r"metric 'l2'.*'dot'"):
+        mm.Tracker(tiny_model, metric="dot").warm_start(tracker)
+    with pytest.raises(CheckpointError, match="another model"):
+        mm.Tracker(mm.STCN(tiny_model.config).eval()).warm_start(tracker)
+
+
+def test_more_objects_than_can_be_tracked_are_refused_before_anything_is_computed():
+    objects = Objects(range(1, MAX_OBJECTS + 1))
+    with pytest.raises(mm.errors.ObjectIdError, match=f"{MAX_OBJECTS} can be tracked at once"):
+        objects.add(MAX_OBJECTS + 1)
+    objects.remove(1)
+    assert objects.add(1000) == MAX_OBJECTS - 1
