@@ -1,4 +1,4 @@
-"""What each part of a frame takes for one object and for more, beside the plain path with the same weights, as Markdown.
+"""What each part of a frame takes for one object and for more, beside the plain path, as Markdown.
 
     python benchmarks/core_speed.py [--model compact] [--objects 1 3 5] [--size 480 854] [--threads 2] [--rounds 7]
 
@@ -31,9 +31,8 @@ def main() -> None:
     plain = PlainSTCN(model)
     frame = Frame(torch.randint(0, 256, (3, *args.size), dtype=torch.uint8), 0)
     first: dict[str, tuple[float, float]] = {}
-    print(
-        "| part | objects | plain ms | mnemask ms | ratio | extra, plain | extra, mnemask |\n|---|---|---|---|---|---|---|"
-    )
+    print("| part | objects | plain ms | mnemask ms | ratio | extra, plain | extra, mnemask |")
+    print("|---|---|---|---|---|---|---|")
     for num_objects in args.objects:
         for part in network_parts(model, plain, frame, min(args.size), num_objects):
             assert part.plain is not None

@@ -147,6 +147,34 @@ def distance_to_seniors(tokens: Tokens, copies: int, label: float) -> Float[Tens
 
 
 @dataclass(frozen=True)
+class Condensed(PartPinned):
+    """Evicts what a read would not be misled without (condensed nearest neighbours, Hart 1968).
+
+    Where a token is gone, a query like it reads its nearest senior of the same owner with weight exp(-same), and
+    the nearest token of another owner with weight exp(-other): it is misled the more, the larger same - other.
+    """
+
+    margin: float = 1.0
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        room_beside_pins(memory, new, budget)
+        both = memory + new
+        if len(both) <= budget:
+            return both
+        owner, energy, scale = owners(both), key_energy(both.key), both.key.shape[1] ** 0.5
+        place = torch.arange(len(both))
+        rank = place.masked_fill(both.pinned, len(both))
+        score = torch.empty(len(both))
+        for rows in place.split(512):
+            far = energy[rows, None] / scale - affinity(both.key[rows], both.key, energy)
+            alike = owner == owner[rows, None]
+            same = far.masked_fill(~alike | (rank <= rows[:, None]), torch.inf).amin(1).clamp_max(50)
+            other = far.masked_fill(alike, torch.inf).amin(1).clamp_max(50)
+            score[rows] = same - self.margin * other
+        return keep_best(both, score, budget)
+
+
+@dataclass(frozen=True)
 class Trusting(Wrapper):
     """Lets only those cells of a new frame in whose share agrees with what the pinned tokens say about their keys.
 
@@ -222,6 +250,10 @@ TRIALS = {
     "distinct-objects-4": Trial(Sample(distance=1.0, chance=0.0, objects=4.0), "a: distance, objects weigh more"),
     "distinct-50-objects": Trial(Sample(distance=1.0, chance=0.0, recency=50.0, objects=2.0), "a: all of it"),
     "distinct-100": Trial(Sample(distance=1.0, chance=0.0, recency=100.0), "a: distance, fading"),
+    "condensed": Trial(Condensed(), "e: what a read would be misled without stays"),
+    "condensed-half": Trial(Condensed(margin=0.5), "e: the same, distance counts too"),
+    "distinct-new-whole": Trial(Distinct(senior="new", grid=1), "a, b: distinct beside the whole first frame"),
+    "sample-100": Trial(Sample(recency=100.0), "a: thinning, with slow forgetting"),
     "per-object": Trial(mm.POLICIES["per-object"], "d: first frame pinned, objects do not compete"),
     "sample-10-objects": Trial(Sample(recency=10.0, objects=4.0), "a, f: both"),
     "sample-25-objects": Trial(Sample(recency=25.0, objects=4.0), "a, f: both"),

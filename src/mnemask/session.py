@@ -4,18 +4,28 @@ Tokens are never changed in place, so that a session costs nothing to take and s
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from mnemask.errors import CheckpointError, MnemaskError
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import Policy, restored_policy, saved_policy
+from mnemask.memory.read import Metric
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.memory.tokens import Tokens
+from mnemask.model.pickled import plain
 from mnemask.types import check_object_id
+
+KINDS: dict[object, type | tuple[type, ...]] = {
+    int: int,
+    bool: bool,
+    float: (int, float),
+    float | None: (int, float, type(None)),
+}
+COUNTS = ("writes", "reads", "evictions", "tokens_per_frame")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +96,45 @@ class Session:
                 metric=facts["metric"],
                 short_side=facts["short_side"],
                 object_ids=tuple(map(check_object_id, facts["object_ids"])),
-                steps=int(facts["steps"]),
-                last_write=int(facts["last_write"]),
-                size=None if facts["size"] is None else (int(facts["size"][0]), int(facts["size"][1])),
+                steps=_count(facts["steps"]),
+                last_write=_count(facts["last_write"]),
+                size=None if facts["size"] is None else (_count(facts["size"][0], 1), _count(facts["size"][1], 1)),
                 frozen=bool(facts["frozen"]),
-                counts={str(name): int(count) for name, count in facts["counts"].items()},
+                counts={name: _count(facts["counts"][name]) for name in COUNTS},
                 tokens=tokens,
             )
+            session.check()
         except MnemaskError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}; write it again") from error
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+            reason = plain(f"{type(error).__name__} {error}", 120)
+            raise CheckpointError(
+                f"memory bank {str(path)!r} lacks or garbles facts ({reason}); write it again"
+            ) from error
         if tokens is not None and tokens.num_objects != len(session.object_ids):
             raise CheckpointError(
                 f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names "
                 f"{len(session.object_ids)}; write it again"
             )
         return session, facts
+
+    def check(self) -> None:
+        """Raises ValueError where what is told here cannot be true of any tracker."""
+        ids, tokens = self.object_ids, self.tokens
+        if len(set(ids)) < len(ids) or (tokens is None and ids):
+            raise ValueError(f"objects {list(ids)[:9]}, {'none' if tokens is None else 'some'} of them remembered")
+        if self.last_write > self.steps or (tokens is not None and self.counts["tokens_per_frame"] < 1):
+            raise ValueError(
+                f"write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells a frame"
+            )
+        if self.metric not in get_args(Metric):
+            raise ValueError(f"metric {self.metric!r}")
+        for field in fields(self.policy):
+            value, wanted = getattr(self.policy, field.name), KINDS.get(field.type, object)
+            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+                raise TypeError(f"{field.name} of the policy is {value!r}")
+        if self.policy.write_every < 1:
+            raise ValueError(f"write_every is {self.policy.write_every}")
 
     def in_another_video(self) -> "Session":
         """Returns the session before the first frame of another video.
@@ -116,3 +148,10 @@ class Session:
                 tokens, frame=tokens.frame - past, born=tokens.born - self.steps, last_hit=tokens.last_hit - self.steps
             )
         return replace(self, steps=0, last_write=0, size=None, tokens=tokens)
+
+
+def _count(value: object, least: int = 0) -> int:
+    """Returns a whole number that a video can have of something; raises ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**53:
+        raise ValueError(f"{value!r} instead of a whole number from {least}"[:120])
+    return value

@@ -19,6 +19,7 @@ from mnemask.memory.explanation import Explanation
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named
 from mnemask.memory.provenance import array
 from mnemask.memory.read import Metric
+from mnemask.memory.soundness import unsound
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
@@ -220,6 +221,17 @@ class Tracker:
             short_side=session.short_side,
         )
         tracker._take_over(session)
+        if session.tokens is not None:
+            reason = unsound(
+                session.tokens,
+                steps=session.steps,
+                num_cells=None if tracker.memory.grid is None else tracker.memory.grid.num_cells,
+                key_channels=model.config.key_channels,
+                value_channels=model.config.value_channels,
+                dtype=model.dtype,
+            )
+            if reason:
+                raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
         return tracker
 
     def _take_over(self, session: Session) -> None:

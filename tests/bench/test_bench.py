@@ -47,7 +47,7 @@ def measured(tiny_model, tmp_path_factory):
 def test_each_part_is_measured_for_each_number_of_objects(measured):
     _, numbers = measured
     names = {(part["name"], part["num_objects"]) for part in numbers["parts"]}
-    parts = ("key encoder", "value encoder", "decoder", "aggregate, upsample, argmax", "read, bank of 2 frames")
+    parts = ("key encoder", "value encoder", "decoder", "labels", "read, 2 frames")
     assert names >= {(name, count) for name in parts for count in (1, 2)}
     assert all(part["fast"]["median"] > 0 and part["plain"]["median"] > 0 for part in numbers["parts"])
     convolutions = [part for part in numbers["parts"] if "encoder" in part["name"] or part["name"] == "decoder"]

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from mnemask import Budget, InputError, LeastUsed, MemoryBank, Tracker, read_provenance
 from mnemask.errors import CheckpointError
 from mnemask.memory.provenance import Provenance
+from mnemask.memory.storage import digest_of
 
 ARRAYS = ("frame", "cell", "hits", "mass", "age", "share", "pinned", "row", "column", "box", "use")
 
@@ -98,6 +99,7 @@ def test_a_file_with_cells_outside_of_all_frames_is_refused(tracker, tmp_path, c
     with safe_open(tmp_path / "a.bank", "pt") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     tensors["cell"] = torch.full_like(tensors["cell"], cell)
+    metadata["sha256"] = digest_of(metadata["facts"], tensors)
     save_file(tensors, tmp_path / "b.bank", metadata)
     with pytest.raises(CheckpointError, match=f"cells from {cell}"):
         read_provenance(tmp_path / "b.bank")

@@ -32,7 +32,7 @@ def four_channels(model, stage0, image, features, masks):
     prefix = "value_encoder.resnet."
     resnet.load_state_dict({name.removeprefix(prefix): v for name, v in stage0.items() if name.startswith(prefix)})
     own = [resnet(torch.cat((image, masks[:, [k]]), dim=1))[-1] for k in range(masks.shape[1])]
-    return torch.stack([model.value_encoder.fuser(torch.cat((x, features.stride16), 1)) for x in own], dim=1)
+    return torch.stack([model.value_encoder.fuser(x, features.stride16) for x in own], dim=1)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import KeepAll
 from mnemask.model import geometry
-from mnemask.model.stcn import STCN, soft_aggregate
+from mnemask.model.stcn import STCN, most_probable, soft_aggregate
 from mnemask.types import Frame
 
 TOP_K = 20
@@ -55,7 +55,7 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
 
     def answer() -> Tensor:
         inside = geometry.resize(geometry.unpad(soft_aggregate(masks), working), frame.size)
-        return inside.max(0).indices
+        return most_probable(inside, range(num_objects + 1))
 
     seen = [*vars_of(features)]
     encoder = [model.key_encoder, model.key_projection, model.key_compression]
@@ -82,7 +82,7 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
             [value, *seen, masks, *weights_of([model.decoder])],
         ),
         part(
-            "aggregate, upsample, argmax",
+            "labels",
             num_objects,
             answer,
             lambda: plain_answer(masks, working, frame.size),
@@ -104,7 +104,7 @@ def read_part(model: STCN, query: Float[Tensor, "P Ck"], num_objects: int, num_f
     plain_values = value.movedim(2, 1).flatten(0, 1).contiguous()
     gathered = [query[:, :1].expand(-1, TOP_K * channels * num_objects), plain_values[:, : len(query)]]
     return part(
-        f"read, bank of {num_frames} frames",
+        f"read, {num_frames} frames",
         num_objects,
         lambda: bank.read(query, 1),
         lambda: plain_read(plain_query, plain_keys, plain_values, TOP_K),

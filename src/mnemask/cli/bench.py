@@ -1,10 +1,12 @@
 """`mnemask bench`: how fast it is on this machine, against the plain way and against what the machine can do."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 
 import mnemask as mm
@@ -56,47 +58,66 @@ def parse_objects(text: str) -> list[int]:
 
 def show(report: mm.BenchReport) -> None:
     """Prints the tables."""
-    facts = report.machine
-    console.print(
+    facts, settings = report.machine, report.settings
+    say(
         f"{facts['processor']}, {facts['capability']}, {facts['threads']} threads, torch {facts['torch']}, "
-        f"{facts['device']}; {report.settings['model']} in {report.settings['dtype']}, frames of "
-        f"{report.settings['frame'][1]}×{report.settings['frame'][0]}",
-        markup=False,
+        f"{facts['device']}; {settings['model']} in {settings['dtype']}, frames of "
+        f"{settings['frame'][1]}×{settings['frame'][0]}"
     )
-    table = Table("ceiling", "precision", "threads", "reached", title="What the machine can do", title_justify="left")
+    table = new_table("What the machine can do", "ceiling", "precision", "threads", "reached")
     for ceiling in report.ceilings:
         unit = "GB/s" if ceiling.kind == "copy" else "GFLOP/s"
         table.add_row(ceiling.kind, ceiling.dtype, str(ceiling.threads), f"{ceiling.per_second / 1e9:.0f} {unit}")
     console.print(table)
-    console.print(table_of("Parts of a frame", report.parts))
-    console.print(table_of("Whole frames, memory of two frames, per frame", report.frames))
-    console.print(table_of("Files, per frame", report.files))
-    console.print(f"start-up to the first computed mask: {report.start_up.median:.2f} s")
+    for number in dict.fromkeys(part.num_objects for part in report.parts):
+        rows = [(part.name, part) for part in report.parts if part.num_objects == number]
+        console.print(times_of(f"Parts of a frame, {objects_of(number)}", rows))
+    console.print(times_of("Whole frames", [(objects_of(frame.num_objects), frame) for frame in report.frames]))
+    console.print(times_of("Files, per frame", [(file.name, file) for file in report.files]))
+    say(f"start-up to the first computed mask: {report.start_up.median:.2f} s")
     for alike in report.agreement:
-        console.print(
-            f"{alike.num_objects} objects, {alike.num_frames} drawn frames: masks overlap the plain path's by "
+        say(
+            f"{objects_of(alike.num_objects)}, {alike.num_frames} drawn frames: masks overlap the plain path's by "
             f"{alike.iou:.4f}, probabilities differ by at most {alike.largest_difference:.2g}"
         )
-    if not report.settings["trained"]:
-        console.print("the weights are random, since the package has none of this model: masks say nothing, times do")
+    if not settings["trained"]:
+        say("the weights are random, since the package has none of this model: masks say nothing, times do")
 
 
-def table_of(title: str, rows: tuple[mm.Measured, ...]) -> Table:
-    """Returns a table of times: median, quartiles, the plain path's, and the share of the ceiling."""
-    columns = ("part", "objects", "ms", "quartiles", "plain ms", "ratio", "GFLOP", "MB", "of ceiling")
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "part" else "right")
-    for row in rows:
-        table.add_row(
-            row.name,
-            str(row.num_objects),
-            f"{1000 * row.fast.median:.1f}",
-            f"{1000 * row.fast.low:.1f}–{1000 * row.fast.high:.1f}",
-            "–" if row.plain is None else f"{1000 * row.plain.median:.1f}",
-            "–" if row.ratio is None else f"{row.ratio:.1f}×",
-            f"{row.flops / 1e9:.1f}" if row.flops else "–",
-            f"{row.bytes / 1e6:.0f}" if row.bytes else "–",
-            "–" if row.share is None else f"{100 * row.share:.0f} %",
-        )
+def say(sentence: str) -> None:
+    """Prints a sentence as it is."""
+    console.print(sentence, markup=False, soft_wrap=True)
+
+
+def objects_of(number: int) -> str:
+    """Returns "1 object" or "3 objects"."""
+    return f"{number} object{'s' if number > 1 else ''}"
+
+
+def new_table(title: str, first: str, *others: str) -> Table:
+    """Returns an empty table that fits into 80 columns."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def times_of(title: str, rows: Sequence[tuple[str, mm.Measured]]) -> Table:
+    """Returns a table of times; the plain path's and the shares of the ceiling where there are any."""
+    compared, counted = any(row.plain for _, row in rows), any(row.share for _, row in rows)
+    columns = ["ms", "quartiles", *(["plain ms", "ratio"] if compared else [])]
+    table = new_table(title, "", *columns, *(["GFLOP", "MB", "ceiling"] if counted else []))
+    for name, row in rows:
+        cells = [milliseconds(row.fast.median), f"{milliseconds(row.fast.low)}–{milliseconds(row.fast.high)}"]
+        if row.plain is not None and row.ratio is not None:
+            cells += [milliseconds(row.plain.median), f"{row.ratio:.1f}×"]
+        if row.share is not None:
+            cells += [f"{row.flops / 1e9:.1f}", f"{row.bytes / 1e6:.0f}", f"{100 * row.share:.0f} %"]
+        table.add_row(name, *cells)
+    return table
+
+
+def milliseconds(seconds: float) -> str:
+    """Returns three digits or more."""
+    return f"{1000 * seconds:.{0 if seconds >= 0.1 else 1}f}"

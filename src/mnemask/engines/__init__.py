@@ -16,20 +16,14 @@ def _compiled(model: STCN) -> STCN:
     return Compiled(model)
 
 
-def _openvino(model: STCN) -> STCN:
-    from mnemask.engines.openvino_network import OpenVino
-
-    return OpenVino(model)
-
-
 def _int8(model: STCN) -> STCN:
-    from mnemask.engines.openvino_network import Int8
+    from mnemask.engines.int8 import Int8
 
     return Int8(model)
 
 
 def _int8_all(model: STCN) -> STCN:
-    from mnemask.engines.openvino_network import Int8All
+    from mnemask.engines.int8 import Int8All
 
     return Int8All(model)
 
@@ -37,11 +31,10 @@ def _int8_all(model: STCN) -> STCN:
 ENGINES: dict[str, Callable[[STCN], STCN]] = {
     "eager": lambda model: model,
     "compile": _compiled,
-    "openvino": _openvino,
     "int8": _int8,
     "int8-all": _int8_all,
 }
-ON_CPU = ("openvino", "int8", "int8-all")  # in float32, if nothing else is said
+ON_CPU = ("int8", "int8-all")  # in float32, if nothing else is said
 
 
 def load_model(
@@ -59,8 +52,8 @@ def load_model(
         device: "cpu", "cuda", "mps", …; by default CUDA where there is one.
         dtype: of the convolutions; by default bfloat16 where the processor computes in it, else float32. Keys and
             distances are always float32.
-        engine: what computes: "eager", torch as it is; "compile", "openvino", "int8" or "int8-all", which are built once
-            for each size of frames and number of objects. The masks of the last two differ a little (docs/speed.md).
+        engine: what computes: "eager", torch as it is; "compile", "int8" or "int8-all", built once for each size of
+            frames and number of objects. The masks of the last two differ a little (docs/speed.md).
 
     Raises:
         CheckpointError: if the file is missing, damaged, foreign, or carries code; every misfitting tensor is named.

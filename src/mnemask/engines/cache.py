@@ -24,8 +24,9 @@ def cache_folder() -> Path:
 def digest(model: STCN, *compilers: str) -> str:
     """Returns a name for these weights, the code that runs them and what compiles it; others have other names."""
     found = hashlib.sha256(repr((asdict(model.config), str(model.dtype), torch.__version__, *compilers)).encode())
-    for source in sorted(Path(mnemask.model.__path__[0]).glob("*.py")):
-        found.update(source.read_bytes())
+    for folder in (Path(mnemask.model.__path__[0]), Path(__file__).parent):
+        for source in sorted(folder.glob("*.py")):
+            found.update(source.read_bytes())
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

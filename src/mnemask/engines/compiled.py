@@ -40,7 +40,7 @@ class Compiled(FixedShapes):
         exported = torch.export.export(module, inputs, strict=False)
         aoti_compile_and_package(exported, package_path=str(folder / PACKAGE), inductor_configs={"freezing": True})
 
-    def load(self, folder: Path) -> Runner:
+    def load(self, part: str, folder: Path) -> Runner:
         """Returns what runs a package."""
         package = aoti_load_package(str(folder / PACKAGE))
 

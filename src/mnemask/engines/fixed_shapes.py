@@ -63,7 +63,7 @@ class FixedShapes(SharedWeights):
         """Writes into a folder what `load` needs to run the module on inputs of these shapes."""
 
     @abstractmethod
-    def load(self, folder: Path) -> Runner:
+    def load(self, part: str, folder: Path) -> Runner:
         """Returns what runs a built part."""
 
     def _run(self, part: str, *inputs: Tensor) -> Sequence[Tensor]:
@@ -76,7 +76,8 @@ class FixedShapes(SharedWeights):
         )
         name = "-".join((part, *("x".join(map(str, tensor.shape)) for tensor in laid_out)))
         if name not in self._built:
-            self._built[name] = self.load(kept(self.folder / name, lambda folder: self._build(part, laid_out, folder)))
+            folder = kept(self.folder / name, lambda partial: self._build(part, laid_out, partial))
+            self._built[name] = self.load(part, folder)
             if len(self._built) > MAX_BUILT:
                 self._built.popitem(last=False)
         self._built.move_to_end(name)

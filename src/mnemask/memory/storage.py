@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.memory.tokens import PER_OBJECT, Tokens
+from mnemask.model.pickled import plain
 from mnemask.video.files import make_durable
 
 FORMAT = "mnemask-bank-2"
@@ -31,6 +32,7 @@ DTYPES = {
     "last_hit": torch.int64,
     "pins": torch.bool,
 }
+VALUE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> None:
@@ -68,7 +70,9 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise CheckpointError(f"memory bank {str(path)!r} is damaged ({error}); write it again") from error
+        raise CheckpointError(
+            f"memory bank {str(path)!r} is damaged ({plain(str(error), 120)}); write it again"
+        ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
@@ -107,12 +111,13 @@ def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:
         raise CheckpointError(
             f"memory bank {str(path)!r} holds {sorted(tensors)}, expected {sorted(names)}; write it again"
         )
-    num_tokens, num_objects = len(tensors["key"]), len(tensors["covers"])
+    num_tokens, num_objects = (len(tensors[name]) if tensors[name].ndim else 0 for name in ("key", "covers"))
     for name, tensor in tensors.items():
         lead = (num_objects, num_tokens) if name in PER_OBJECT else (num_tokens,)
         rank = len(lead) + (name in ("key", "value"))
         fits = tensor.ndim == rank and tuple(tensor.shape[: len(lead)]) == lead
-        if not fits or tensor.dtype != DTYPES.get(name, tensor.dtype) or not bool(torch.isfinite(tensor).all()):
+        known = VALUE_DTYPES if name == "value" else (DTYPES[name],)
+        if not fits or tensor.dtype not in known or not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
                 f"memory bank {str(path)!r} is inconsistent: {name} is {tensor.dtype} of shape {tuple(tensor.shape)} "
                 f"for {num_objects} objects and {num_tokens} tokens, or not finite; write it again"

@@ -55,6 +55,8 @@ def convolve_joined(
 
 def add_shared(each: Float[Tensor, "BK C h w"], shared: Float[Tensor, "B C h w"]) -> Float[Tensor, "BK C h w"]:
     """Returns `each` with what the objects of an image have in common added, in place: no copy for each object."""
+    if len(shared) == 1:  # one image broadcasts by itself; compilers take the views below for changes of layout
+        return each.add_(shared)
     each.unflatten(0, (len(shared), -1)).add_(shared.unsqueeze(1))
     return each
 

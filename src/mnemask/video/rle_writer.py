@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ class CocoRle:
 
     def finish(self, *, complete: bool) -> None:
         """Joins annotations, images and categories and, if complete, gives the file its name."""
-        self._annotations.close()
-        self._images.close()
+        with closing(self._images), closing(self._annotations):
+            pass  # a full disk may refuse what is left of one; the other is closed all the same
         categories = [{"id": object_id, "name": str(object_id)} for object_id in self._object_ids]
         partial = partial_file(self._target)
         with partial.open("wb") as out:

@@ -7,6 +7,7 @@ however it is cut off, and are copied into the final container when the video en
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
@@ -91,7 +92,10 @@ class StretchedVideo:
             # The checkpoint before it, and its file, must survive until the next one.
             for older in range(number - 1):
                 (folder / f"{name}.{older}.nut").unlink(missing_ok=True)
-            self._copy(folder / f"{name}.{number - 1}.nut", int(mark["frames"]))
+            with ExitStack() as on_failure:
+                on_failure.callback(self.close)
+                self._copy(folder / f"{name}.{number - 1}.nut", int(mark["frames"]))
+                on_failure.pop_all()
 
     def add(self, frame: VideoFrame, ticks: int) -> None:
         """Encodes one picture, to be shown at this time."""
