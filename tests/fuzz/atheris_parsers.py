@@ -19,9 +19,11 @@ with atheris.instrument_imports(include=["mnemask", "PIL"]):
     import torch
     from drawn_clip import drawn_clip
     from hostile import outcome
+    from PIL import Image
 
     import mnemask as mm
     from mnemask.evaluation.results import Result
+    from mnemask.metrics import ObjectScore, Report
 
 FILE = Path(tempfile.mkdtemp(prefix="mnemask-fuzz-")) / "file"
 
@@ -63,6 +65,27 @@ def bank(data: bytes, model: mm.STCN) -> None:
         outcome(lambda: tracker.step(drawn_clip(1, 32, 32)[0][0]))
 
 
+def write_valid(name: str, path: Path, model: mm.STCN) -> None:
+    """Writes a file that the target's parser takes, from which to go."""
+    if name == "mask":
+        Image.fromarray(drawn_clip(1, 32, 32)[1][0, 0].byte().numpy()).save(path, "PNG")
+    elif name == "weights":
+        torch.save({"key_comp.weight": torch.zeros(2, 2)}, path)
+    elif name == "bank":
+        tracked(model).save(path)
+    elif name == "result":
+        score = ObjectScore.from_frames("camel", 1, [0.9, 0.8], [1.0, 0.9])
+        whole = Result("lru", "camel", Report((score,), "davis2017"), (0.1, 0.2), (1.0, 2.0), 9, 9, 1)
+        path.write_text(json.dumps(whole.to_dict()))
+    elif name == "trace":
+        with mm.TraceFile(path) as trace:
+            tracker = tracked(model)
+            tracker.memory.trace = trace
+            tracker.step(drawn_clip(1, 32, 32)[0][0], {2: drawn_clip(1, 32, 32)[1][0, 0]})
+    else:
+        path.write_text("12,8,20,16")
+
+
 def main() -> None:
     """Runs one target."""
     name, folder = sys.argv[1], Path(sys.argv[2])
@@ -77,10 +100,8 @@ def main() -> None:
         "text": text,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    if name == "weights" and not any(folder.iterdir()):
-        torch.save({"key_comp.weight": torch.zeros(2, 2)}, folder / "valid")
-    if name == "bank" and not any(folder.iterdir()):
-        tracked(model).save(folder / "valid")
+    if not any(folder.iterdir()):
+        write_valid(name, folder / "valid", model)
     atheris.Setup([sys.argv[0], *sys.argv[2:]], targets[name])
     atheris.Fuzz()
 

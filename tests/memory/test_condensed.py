@@ -1,0 +1,103 @@
+"""Condensed: what a read would be misled without stays, and of the first frame a part is pinned."""
+
+from dataclasses import replace
+
+import torch
+from hypothesis import given
+from policy_cases import cases, places
+from random_tokens import CK, random_tokens, same
+
+from mnemask import Tracker
+from mnemask.memory.policies import Condensed, PerObject, condensed
+from mnemask.memory.policies.per_object import owners
+
+
+def by_hand(tokens):
+    """What each token is worth, one pair at a time."""
+    owner, worth = owners(tokens).tolist(), []
+    for i in range(len(tokens)):
+        alike, other = [condensed.FAR], [condensed.FAR]
+        for j in range(len(tokens)):
+            apart = (tokens.key[i] - tokens.key[j]).square().sum().item() / CK**0.5
+            if owner[j] != owner[i]:
+                other.append(apart)
+            elif j != i and (tokens.pinned[j] or j > i) and (tokens.covers[:, j] >= tokens.covers[:, i]).all():
+                alike.append(apart)
+        worth.append(min(alike) - min(other))
+    return torch.tensor(worth)
+
+
+def pinned_as_drawn(cells):
+    return ["".join(".#"[int(cell)] for cell in row) for row in cells]
+
+
+@given(cases())
+def test_what_others_stand_in_for_best_goes(case):
+    memory, new, budget = case
+    both = memory + new
+    if int(both.pinned.sum()) <= budget < len(both):
+        free = torch.nonzero(~both.pinned)[:, 0]
+        order = free[torch.argsort(by_hand(both)[free].round(decimals=4), stable=True)]
+        gone = set(order[: len(both) - budget].tolist())
+        assert places(Condensed().update(*case), both) == [i for i in range(len(both)) if i not in gone]
+
+
+def test_worth_does_not_depend_on_how_many_tokens_fit_into_one_chunk(monkeypatch):
+    tokens = random_tokens(range(23), [0] * 23, [i % 5 == 2 for i in range(23)], num_objects=2)
+    covers = torch.stack((torch.ones(23), torch.arange(23) > 9)).bool()
+    tokens = replace(tokens, covers=covers, share=tokens.share**9 * covers)
+    assert owners(tokens).unique().tolist() == [0, 1, 2]
+    evictable = ~tokens.pinned
+    for num_bytes in (4, 4 * 23 * 4, 4 * 23 * 23):
+        monkeypatch.setattr(condensed, "AFFINITY_BYTES", num_bytes)
+        torch.testing.assert_close(condensed.worth(tokens)[evictable], by_hand(tokens)[evictable])
+
+
+def test_of_ten_copies_of_a_sky_the_newest_stays_and_all_of_a_hidden_object():
+    sky, thing = (random_tokens([0] * 3, [0] * 3, [False] * 3, seed=seed) for seed in (1, 2))
+    sky, memory = replace(sky, share=torch.zeros(1, 3)), replace(thing, share=torch.ones(1, 3))
+    for step in range(1, 10):
+        again = replace(sky, key=sky.key + 1e-3 * step, born=torch.full_like(sky.born, step))
+        memory = Condensed().update(memory, again, 7)
+    assert same(memory[:3], replace(thing, share=torch.ones(1, 3)))
+    assert memory.born.tolist()[-3:] == [9, 9, 9]
+
+
+def test_background_that_resembles_the_object_outlasts_background_that_does_not():
+    key = torch.tensor([[0.0], [0.1], [9.0], [9.1], [1.0]]).expand(5, CK).contiguous()
+    tokens = random_tokens([0, 0, 0, 0, 0], [0, 0, 99, 99, 0], [False] * 5)
+    tokens = replace(tokens, key=key, share=torch.tensor([[0.0, 0.0, 0.0, 0.0, 1.0]]))
+    kept = Condensed().update(tokens[:4], tokens[4:], 3)
+    assert kept.key[:, 0].tolist() == [0.0, torch.tensor(0.1).item(), 1.0]
+
+
+def test_a_pinned_token_from_before_an_object_appeared_does_not_stand_in_for_one_that_knows_it():
+    memory = random_tokens([0, 1], [0, 0], [True, False], num_objects=2)
+    memory = replace(memory, covers=torch.tensor([[True, True], [False, False]]), share=torch.zeros(2, 2))
+    new = replace(random_tokens([5], [0], [False], num_objects=2), key=memory.key[:1], share=torch.zeros(2, 1))
+    assert Condensed().update(memory, new, 2).born.tolist() == [0, 5]
+
+
+def test_the_objects_what_is_around_them_and_a_grid_of_the_rest_are_pinned():
+    share = torch.zeros(2, 7, 9)
+    share[0, 3, 3] = 1.0
+    share[1, 6, 8] = 0.01
+    share[1, 0, 7] = 1e-7  # what a soft mask leaves anywhere
+    rows = ["#.#.#.#.#", ".........", "#.###.#.#", "..###....", "#.###.#.#", ".......##", "#.#.#.###"]
+    assert pinned_as_drawn(Condensed().pinned_part(share)) == rows
+
+
+def test_a_tracker_pins_that_part_of_the_first_frame_and_keeps_to_two_frames(tiny_model):
+    tracker = Tracker(tiny_model, PerObject(Condensed(write_every=1)), short_side=None)
+    frames = torch.randint(0, 255, (6, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(64, 96, dtype=torch.bool)
+    mask[:16, 80:] = True
+    tracker.step(frames[0], {1: mask})
+    pinned = tracker.memory.tokens.pinned.view(4, 6)
+    assert pinned_as_drawn(pinned) == ["#.#.##", "....##", "#.#.#.", "......"]
+    for frame in frames[1:]:
+        tracker.step(frame)
+    tokens = tracker.memory.tokens
+    assert len(tokens) == 2 * 24
+    assert int(tokens.pinned.sum()) == int(pinned.sum())
+    assert len(tokens.frame.unique()) > 2
