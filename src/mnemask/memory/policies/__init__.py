@@ -6,7 +6,7 @@ from typing import Any
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
-from mnemask.memory.policies.condensed import Condensed
+from mnemask.memory.policies.distinct import Distinct
 from mnemask.memory.policies.fifo import Fifo
 from mnemask.memory.policies.first_and_latest import FirstAndLatest
 from mnemask.memory.policies.keep_all import KeepAll
@@ -36,9 +36,9 @@ POLICIES: dict[str, Policy] = {
     "readmem": DiverseMemory(),
     "with-latest": WithLatest(LeastUsed()),
     "per-object": PerObject(LeastUsed()),
-    "condensed": Condensed(),
+    "distinct": Distinct(),
 }
-DEFAULT_POLICY = "least-used"
+DEFAULT_POLICY = "distinct"
 
 
 def policy_named(name: str) -> Policy:
@@ -71,7 +71,7 @@ __all__ = [
     "DEFAULT_POLICY",
     "POLICIES",
     "AdaptiveFeatureBank",
-    "Condensed",
+    "Distinct",
     "DiverseMemory",
     "Fifo",
     "FirstAndLatest",

@@ -1,0 +1,63 @@
+"""One memory of each thing, of whatever frame: what something newer resembles goes (the project's own)."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnemask.memory.policies.base import Policy, keep_best, room_beside_pins
+from mnemask.memory.read import AFFINITY_BYTES, key_energy
+from mnemask.memory.tokens import Tokens
+
+HALF_A_PIXEL = 0.5 / 16**2  # of a cell
+GRID = 2
+
+
+@dataclass(frozen=True)
+class Distinct(Policy):
+    """Evicts the tokens that are most like a newer or a pinned one; a new frame's tokens compete like all others.
+
+    Every fifth frame says much the same as the one before, and a read that finds ten memories of one sky is none the
+    wiser: what is distinct in all of them fits into two frames' worth of features. A token is worth |m − s|² / √Ck, s
+    the key of its nearest senior, on the scale on which a read compares keys. Seniors are pinned tokens and newer ones,
+    in one frame those further on. So of what is alike the newest stays, what is out of sight stays until something
+    looks like it, and no frame comes in or goes as a whole. Of the first annotated frame only a part is pinned: its
+    objects, the cells around them, and of the rest each second cell both ways; a whole one would be half the memory.
+    """
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the most distinct tokens of both."""
+        room_beside_pins(memory, new, budget)
+        both = memory + new
+        return both if len(both) <= budget else keep_best(both, distances_to_seniors(both), budget)
+
+    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+        """Returns the cells in and around objects, and a grid of the others."""
+        shown = (share > HALF_A_PIXEL).any(0)
+        part = F.max_pool2d(shown.float()[None], 3, stride=1, padding=1)[0] > 0
+        part[::GRID, ::GRID] = True
+        return part
+
+
+def distances_to_seniors(tokens: Tokens) -> Float[Tensor, " N"]:
+    """Returns the affinity lost where each token's nearest senior is read in its stead; infinity where there is none.
+
+    A senior that does not cover all of its objects, such as a pinned one from before an object appeared, is none.
+    """
+    place = torch.arange(len(tokens), device=tokens.key.device)
+    order = torch.cat((place[tokens.pinned], place[~tokens.pinned].flip(0)))  # seniors first
+    key, known = tokens.key[order], tokens.covers[:, order].sum(0)  # all tokens since an object appeared cover it
+    energy, nearest = key_energy(key), torch.empty_like(tokens.mass)
+    rows = max(1, AFFINITY_BYTES // (4 * len(tokens)))
+    for start in range(0, len(tokens), rows):
+        end = min(start + rows, len(tokens))
+        apart = torch.addmm(energy[:end], key[start:end], key[:end].T, alpha=-2)
+        itself_or_later = torch.ones_like(apart[:, start:], dtype=torch.bool).triu()
+        apart[:, start:].masked_fill_(itself_or_later, torch.inf)
+        if bool(known[:end].min() < known[start:end].max()):
+            apart.masked_fill_(known[:end] < known[start:end, None], torch.inf)
+        nearest[order[start:end]] = apart.amin(1) + energy[start:end]
+    return nearest / sqrt(key.shape[1])
