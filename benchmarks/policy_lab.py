@@ -176,7 +176,10 @@ def table(args: argparse.Namespace, kind: str, names: Sequence[str]) -> str:
         for reference in REFERENCES:
             gain = (j + f - column(reference, "J") - column(reference, "F")) / 2
             low, high = bootstrap_interval(gain, weights=weights) if len(shown) > 1 else (np.nan, np.nan)
-            cells.append(f"{np.average(gain, weights=weights):+.1f} ({low:+.1f} to {high:+.1f})")
+            mean_gain, low, high = (
+                round(float(value), 1) + 0.0 for value in (np.average(gain, weights=weights), low, high)
+            )
+            cells.append(f"{mean_gain:+.1f} ({low:+.1f} to {high:+.1f})")
         rows.append((mean[2], "| " + " | ".join((*cells, TRIALS[name].hypothesis)) + " |"))
     head = f"{kind}: {len(shown)} clips, {args.size} high, weights {args.digest}\n\n"
     head += "| trial | J | F | J&F | decay | J&F − keep-all (95 %) | J&F − thesis (95 %) | hypothesis |\n"

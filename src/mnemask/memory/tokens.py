@@ -111,6 +111,10 @@ class Tokens:
             joined[name] = both
         return Tokens(**joined)
 
+    def without_values(self) -> "Tokens":
+        """Returns the tokens with values of no channels: enough to choose by, and copied at next to no cost."""
+        return replace(self, value=self.value[:, :, :0])
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns every tensor by the name of its attribute."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

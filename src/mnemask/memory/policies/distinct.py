@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.memory.policies.base import Policy, keep_best, room_beside_pins
+from mnemask.memory.policies.base import Policy, best_places, room_beside_pins
 from mnemask.memory.read import AFFINITY_BYTES, key_energy
 from mnemask.memory.tokens import Tokens
 
@@ -31,8 +31,12 @@ class Distinct(Policy):
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most distinct tokens of both."""
         room_beside_pins(memory, new, budget)
-        both = memory + new
-        return both if len(both) <= budget else keep_best(both, distances_to_seniors(both), budget)
+        both = memory.without_values() + new.without_values()
+        if len(both) <= budget:
+            return memory + new
+        places = best_places(both, distances_to_seniors(both), budget)
+        of_new = places >= len(memory)
+        return memory.joined(places[~of_new], new[places[of_new] - len(memory)])
 
     def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns the cells in and around objects, and a grid of the others."""
