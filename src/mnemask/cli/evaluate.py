@@ -14,8 +14,10 @@ from rich.table import Table
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import (
+    DEFAULT_ENGINE,
     DEFAULT_POLICY,
     DeviceOption,
+    EngineOption,
     FramesOption,
     ModelOption,
     PolicyName,
@@ -71,6 +73,7 @@ def evaluate(
         int, typer.Option(min=1, help="1: this one with all its threads; more: as many of one thread each.")
     ] = 1,
     device: DeviceOption = None,
+    engine: EngineOption = DEFAULT_ENGINE,
 ) -> None:
     """Score policies on a benchmark by J and F, speed and memory. The same command goes on where it was stopped.
 
@@ -91,7 +94,7 @@ def evaluate(
             benchmark,
             policies,
             out,
-            mm.TrackerSettings(model, frames, write_every, top_k, size, device),
+            mm.TrackerSettings(model, frames, write_every, top_k, size, device, engine.value),
             sequences=sequence or (),
             processes=processes,
             on_progress=show,

@@ -11,14 +11,16 @@ from typing import Any
 import torch
 
 from mnemask.datasets.annotated import read_annotation
+from mnemask.engines import load_model
 from mnemask.errors import InputError, MnemaskError
+from mnemask.evaluation.one_look import one_look
 from mnemask.evaluation.protocol import Challenge, frame_names
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.run import follow
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import policy_named
 from mnemask.metrics import Report, SequenceScorer
-from mnemask.model.checkpoints import load_model, packaged_weights
+from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.video.writer import MaskWriter
@@ -35,6 +37,7 @@ class TrackerSettings:
         top_k: memories read per query.
         size: short side in pixels at which frames are processed.
         device: "cpu", "cuda", …; None for CUDA where there is one.
+        engine: what computes, see `load_model`.
     """
 
     model: str = "compact"
@@ -43,6 +46,7 @@ class TrackerSettings:
     top_k: int = 20
     size: int = 480
     device: str | None = None
+    engine: str = "eager"
 
     def tracker(self, policy: str) -> Tracker:
         """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
@@ -52,11 +56,13 @@ class TrackerSettings:
                 raise InputError(f"write_every is {self.write_every}; give a whole number from 1, such as 5")
             chosen = replace(chosen, write_every=self.write_every)
         budget = None if self.frames is None else Budget(frames=self.frames)
-        return Tracker(_network(self.model, self.device), chosen, budget, top_k=self.top_k, short_side=self.size)
+        return Tracker(
+            _network(self.model, self.device, self.engine), chosen, budget, top_k=self.top_k, short_side=self.size
+        )
 
     def settings(self) -> dict[str, Any]:
         """Returns what distinguishes these trackers from others, as JSON holds it; weights go by their content."""
-        network = _network(self.model, self.device)
+        network = _network(self.model, self.device, self.engine)
         with (packaged_weights(self.model) or Path(self.model)).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {
@@ -67,6 +73,7 @@ class TrackerSettings:
             "size": self.size,
             "device": network.device.type,
             "precision": str(network.dtype).removeprefix("torch."),
+            "engine": self.engine,
         }
 
 
@@ -87,13 +94,15 @@ class Job:
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
         tracker, partial = self.trackers.tracker(self.policy), self.folder.begin(*self.key)
+        tracker.model = network = one_look(tracker.model)
+        network.begin(self.challenge.name)
         seconds, held, most_tokens, most_bytes = [], [], 0, 0
         with self._named(), MaskWriter(partial) as writer:
             for masks, spent in follow(tracker, self.challenge.given):
                 if masks.index in self.challenge.asked:
                     writer.write(masks)
                 stats = tracker.memory.stats()
-                seconds.append(spent)
+                seconds.append(spent + network.spared())
                 held.append(stats.frames)
                 most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)
                 on_frame()
@@ -140,5 +149,5 @@ def score_masks(challenge: Challenge, folder: Path) -> Report | None:
 
 
 @lru_cache(maxsize=1)
-def _network(model: str, device: str | None) -> STCN:
-    return load_model(model, device=device)
+def _network(model: str, device: str | None, engine: str) -> STCN:
+    return load_model(model, device=device, engine=engine)

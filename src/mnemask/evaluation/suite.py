@@ -74,7 +74,8 @@ def run_benchmark(
     for policy in policies:
         trackers.tracker(policy)
     folder = ResultFolder.open(out, {"mnemask": __version__, **benchmark.settings(), **trackers.settings()})
-    jobs = [Job(challenge, policy, trackers, folder) for policy in policies for challenge in challenges]
+    # Policy by policy on one sequence, whose key features they share.
+    jobs = [Job(challenge, policy, trackers, folder) for challenge in challenges for policy in policies]
     results = {job.key: folder.load(*job.key) for job in jobs}
     missing = [job for job in jobs if results[job.key] is None]
     found = len(jobs) - len(missing)
@@ -92,4 +93,5 @@ def run_benchmark(
             results[result.policy, result.sequence] = result
             progress.done += 1
     tell(total_frames)
-    return [result for result in results.values() if result is not None]
+    in_order = (results[policy, challenge.name] for policy in policies for challenge in challenges)
+    return [result for result in in_order if result is not None]
