@@ -1,0 +1,58 @@
+"""Writes clips with exact masks in which several objects hide each other, for `mnemask evaluate` and `experiment`.
+
+    python benchmarks/occlusion_clips.py OUT [--davis DAVIS2016]
+    mnemask experiment policies OUT/generated --dataset folder -o lab
+    mnemask experiment policies OUT/pasted --dataset folder -o lab
+
+OUT/generated: the eight clips of `mnemask.datasets.heldout`, drawn by the computer and never trained on. OUT/pasted,
+where DAVIS 2016 val is given: pairs of its objects that cross each other's way (`mnemask.datasets.pasted`).
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+import mnemask as mm
+from mnemask.datasets.heldout import HELD_OUT
+from mnemask.datasets.pasted import DAVIS_PAIRS, PastedVideo
+from mnemask.datasets.synthetic import SyntheticVideo
+from mnemask.video.palette import davis_palette
+
+
+def clips(davis: Path | None) -> Iterator[tuple[str, SyntheticVideo | PastedVideo]]:
+    for clip in HELD_OUT:
+        yield f"generated/{clip.name}", clip.open()
+    if davis is not None:
+        sequences = mm.DavisSequences(davis, 2016)
+        for host, guest, seed in DAVIS_PAIRS:
+            yield f"pasted/{host}+{guest}", PastedVideo(sequences[host], sequences[guest], seed)
+
+
+def write(folder: Path, video: Iterable[tuple[mm.Frame, object, object]]) -> None:
+    for name in ("frames", "masks"):
+        (folder / name).mkdir(parents=True)
+    for frame, labels, _ in video:
+        name = f"{frame.index:05d}.png"
+        Image.fromarray(frame.image.permute(1, 2, 0).numpy()).save(folder / "frames" / name, compress_level=1)
+        mask = Image.fromarray(labels.numpy().astype("uint8"), "P")
+        mask.putpalette(davis_palette().tobytes())
+        mask.save(folder / "masks" / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="a new folder")
+    parser.add_argument("--davis", type=Path, help="root of DAVIS 2016")
+    args = parser.parse_args()
+    if args.out.exists():
+        parser.error(f"{args.out} is there already; name a new folder")
+    for name, video in clips(args.davis):
+        write(args.out / name, video)
+        print(name, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
