@@ -2,17 +2,22 @@
 
     python benchmarks/core_speed.py [--model compact] [--objects 1 3 5] [--size 480 854] [--threads 2] [--rounds 7]
 
-"extra" is what a further object costs, as a share of what the first one does, in the time of both ways. `mnemask bench`
-measures more, and the whole; this is for work on the arithmetic.
+Times are medians and, in brackets, quartiles of rounds in which both ways take turns. "extra" is what a further object
+costs, as a share of what the first one does, in each way. `paper` has random weights. `mnemask bench` measures more,
+and the whole; this is for work on the arithmetic. To try it out: --size 96 160 --rounds 1 --objects 1 2.
 """
 
 import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 import mnemask as mm
+from mnemask.bench.machine import heading
 from mnemask.bench.parts import network_parts
 from mnemask.bench.plain import PlainSTCN
+from mnemask.bench.run import weights_of
 from mnemask.bench.timing import interleaved
 from mnemask.types import Frame
 
@@ -27,22 +32,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = mm.load_model(args.model)
+    with TemporaryDirectory() as folder:
+        model = mm.load_model(weights_of(args.model, Path(folder))[0])
     plain = PlainSTCN(model)
     frame = Frame(torch.randint(0, 256, (3, *args.size), dtype=torch.uint8), 0)
     first: dict[str, tuple[float, float]] = {}
+    print(f"{heading(model.device)} {args.model} in {model.dtype}, {args.size[1]}×{args.size[0]}.\n")
     print("| part | objects | plain ms | mnemask ms | ratio | extra, plain | extra, mnemask |")
     print("|---|---|---|---|---|---|---|")
     for num_objects in args.objects:
         for part in network_parts(model, plain, frame, min(args.size), num_objects):
             assert part.plain is not None
             times = interleaved({"plain": part.plain, "fast": part.fast}, args.rounds, model.device)
-            now = 1000 * times["plain"].median, 1000 * times["fast"].median
+            now = times["plain"].median, times["fast"].median
             alone = first.setdefault(part.name, now)
             more = max(num_objects - args.objects[0], 1)
             extra = [f"{100 * (each - one) / one / more:.0f} %" for each, one in zip(now, alone, strict=True)]
             print(
-                f"| {part.name} | {num_objects} | {now[0]:.1f} | {now[1]:.1f} | {now[0] / now[1]:.2f} | "
+                f"| {part.name} | {num_objects} | {times['plain'].milliseconds} | {times['fast'].milliseconds} | "
+                f"{now[0] / now[1]:.2f} | "
                 f"{' | '.join(extra if num_objects != args.objects[0] else ('', ''))} |",
                 flush=True,
             )

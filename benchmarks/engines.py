@@ -2,16 +2,17 @@
 
     python benchmarks/engines.py [--davis ROOT] [--engine NAME ...] [--threads N] [--model PATH] [--json FILE]
 
-Everything runs in rounds, one engine after the other. Of a part, the time is the least of all rounds, of a whole frame
-the median; ratios are to "eager" in float32. Masks are compared
-with those of "eager" on generated clips or, where DAVIS is given, its sequences: mean and least mask IoU of all frames
-but the first. To try it out: --size 96x160 --rounds 2 --frames 4 --clips 1.
+Engines take turns, part by part and frame by frame. Times are medians and, in brackets, quartiles, of a whole frame
+over those of all clips; ratios are to "eager" in float32. What an engine has to build is built before. Masks are
+compared with those of "eager" on generated clips or, where DAVIS is given, its sequences: mean and least mask IoU of
+all frames but the first. To try it out: --size 96x160 --rounds 2 --frames 4 --clips 1 --engine int8.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -19,11 +20,14 @@ import numpy as np
 import torch
 
 import mnemask as mm
+from mnemask.bench.machine import heading
+from mnemask.bench.timing import Timing, interleaved, timing_of
 from mnemask.datasets.heldout import HELD_OUT
 from mnemask.model.geometry import cells
 from mnemask.model.stcn import STCN, STRIDE
 
 PARTS = ("encode_key", "encode_value", "decode")
+CPU = torch.device("cpu")
 
 
 def part_calls(network: STCN, size: tuple[int, int], num_objects: int) -> dict[str, Callable[[], object]]:
@@ -42,21 +46,10 @@ def part_calls(network: STCN, size: tuple[int, int], num_objects: int) -> dict[s
     }
 
 
-def seconds_of(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
-
-
-def time_parts(networks: dict[str, STCN], args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
-    """Returns the seconds of each round, by part and engine."""
+def time_parts(networks: dict[str, STCN], args: argparse.Namespace) -> dict[tuple[str, str], Timing]:
+    """The times of each part with each engine."""
     calls = {name: part_calls(network, args.size, args.objects) for name, network in networks.items()}
-    found: dict[str, dict[str, list[float]]] = {part: {name: [] for name in networks} for part in PARTS}
-    for _ in range(args.rounds):
-        for part in PARTS:
-            for name in networks:
-                found[part][name].append(seconds_of(calls[name][part]))
-    return found
+    return interleaved({(part, name): calls[name][part] for part in PARTS for name in networks}, args.rounds, CPU)
 
 
 def clips(args: argparse.Namespace) -> Iterator[tuple[str, list[mm.Frame], dict[int, torch.Tensor]]]:
@@ -73,24 +66,25 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, list[mm.Frame], dict[
         yield sequence.name, frames, {1: torch.from_numpy(sequence.read_labels(0) == 1)}
 
 
-def time_clips(
-    networks: dict[str, STCN], args: argparse.Namespace
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Returns seconds a frame, and mask IoU to "eager" of each frame and object, by engine."""
+def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dict[str, Timing], dict[str, list[float]]]:
+    """The times of a frame that follows the first, and mask IoU to "eager" of each such frame and object, by engine."""
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     alike: dict[str, list[float]] = {name: [] for name in networks}
     for clip, frames, first in clips(args):
         trackers = {name: mm.Tracker(network, short_side=min(args.size)) for name, network in networks.items()}
-        for position, frame in enumerate(frames):
+        for tracker in trackers.values():
+            tracker.step(frames[0], first)
+            tracker.fork().step(frames[1])  # for what there is to build
+        for frame in frames[1:]:
             masks = {}
             for name, tracker in trackers.items():
                 begin = time.perf_counter()
-                masks[name] = tracker.step(frame, first if position == 0 else None)
+                masks[name] = tracker.step(frame)
                 seconds[name].append(time.perf_counter() - begin)
-            for name, ours in masks.items() if position else ():
+            for name, ours in masks.items():
                 alike[name] += [overlap(ours.of(k), masks["eager"].of(k)) for k in first]
         print(f"<!-- {clip}: {len(frames)} frames -->", flush=True)
-    return seconds, alike
+    return {name: timing_of(values) for name, values in seconds.items()}, alike
 
 
 def overlap(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -98,16 +92,12 @@ def overlap(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return int((ours & theirs).sum()) / union if union else 1.0
 
 
-def show(
-    parts: dict[str, dict[str, list[float]]], seconds: dict[str, list[float]], alike: dict[str, list[float]]
-) -> None:
-    print("| engine | " + " | ".join(f"{part}, ms (ratio)" for part in PARTS) + " | frame, ms (ratio) | IoU, least |")
-    print("|---" * (len(PARTS) + 3) + "|")
-    for name in seconds:
-        row = []
-        for times in (*parts.values(), {key: [float(np.median(value))] for key, value in seconds.items()}):
-            best = min(times[name])
-            row.append(f"{1000 * best:.1f} ({min(times['eager']) / best:.2f})")
+def show(parts: dict[tuple[str, str], Timing], frames: dict[str, Timing], alike: dict[str, list[float]]) -> None:
+    print("| engine | " + " | ".join(f"{part}, ms | ratio" for part in (*PARTS, "frame")) + " | IoU, least |")
+    print("|---" * (2 * len(PARTS) + 4) + "|")
+    for name, frame in frames.items():
+        pairs = [*((parts[part, name], parts[part, "eager"]) for part in PARTS), (frame, frames["eager"])]
+        row = [f"{ours.milliseconds} | {eager.median / ours.median:.2f}" for ours, eager in pairs]
         print(f"| {name} | {' | '.join(row)} | {np.mean(alike[name]):.4f}, {min(alike[name]):.4f} |")
 
 
@@ -125,7 +115,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=1, help="of the parts; clips have their own")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=30, help="of each clip, the first so many")
+    parser.add_argument("--frames", type=int, default=12, help="of each clip, the first so many")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -134,10 +124,13 @@ def main() -> None:
     networks = {name: mm.load_model(args.model, device="cpu", dtype=torch.float32, engine=name) for name in chosen}
     with torch.no_grad():
         parts = time_parts(networks, args)
-        seconds, alike = time_clips(networks, args)
-    show(parts, seconds, alike)
+        frames, alike = time_clips(networks, args)
+    print(f"{heading(CPU)} {args.model}, {args.size[1]}×{args.size[0]}; parts with {args.objects} object(s).\n")
+    show(parts, frames, alike)
     if args.json:
-        args.json.write_text(json.dumps({"parts": parts, "seconds": seconds, "iou": alike}, indent=2))
+        times = {f"{part} {name}": asdict(timing) for (part, name), timing in parts.items()}
+        times |= {f"frame {name}": asdict(timing) for name, timing in frames.items()}
+        args.json.write_text(json.dumps({"seconds": times, "iou": alike}, indent=2))
 
 
 if __name__ == "__main__":

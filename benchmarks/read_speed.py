@@ -2,10 +2,10 @@
 
     python benchmarks/read_speed.py [--frames 2 20 100] [--objects 1] [--value-channels 512] [--threads 2] [--rounds 7]
 
-The keys are random, of a length as in use; queries are one frame of 480×854. Both ways are timed in turns. The dense
-read makes the whole matrix of affinities, N × 1,620, and multiplies the values by it. "buffers" is the most that a read
-had allocated at a time besides the memory itself, "difference" the largest between the two readouts, relative to their
-spread.
+The keys are random, of a length as in use; queries are one frame of 480×854. Both ways are timed in turns; times are
+medians and, in brackets, quartiles. The dense read makes the whole matrix of affinities, N × 1,620, and multiplies the
+values by it. "buffers" is the most that a read had allocated at a time besides the memory itself, "difference" the
+largest between the two readouts, relative to their spread. To try it out: --frames 2 --rounds 1.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from mnemask.bench.machine import heading
 from mnemask.bench.plain import plain_read
 from mnemask.bench.timing import interleaved
 from mnemask.memory.bank import MemoryBank
@@ -21,6 +22,7 @@ from mnemask.memory.budget import Budget
 from mnemask.memory.policies import KeepAll
 
 CELLS, KEY_CHANNELS, TOP_K = 30 * 54, 64, 20
+CPU = torch.device("cpu")
 
 
 def random_bank(num_frames: int, num_objects: int, value_channels: int) -> MemoryBank:
@@ -61,6 +63,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    print(f"{heading(CPU)} {args.objects} object(s), values of {args.value_channels} channels.\n")
     print("| bank, frames | dense ms | mnemask ms | ratio | dense buffers MiB | mnemask buffers MiB | difference |")
     print("|---|---|---|---|---|---|---|")
     for num_frames in args.frames:
@@ -73,14 +76,14 @@ def main() -> None:
             "dense": lambda q=plain_query, k=plain_keys, v=plain_values: plain_read(q, k, v, TOP_K),
             "read": lambda bank=bank, q=query: bank.read(q, 1),
         }
-        times = interleaved(actions, args.rounds, torch.device("cpu"))
+        times = interleaved(actions, args.rounds, CPU)
         buffers = {name: peak_mib(action) for name, action in actions.items()}
         expected = actions["dense"]().T.unflatten(1, (args.objects, -1)).transpose(0, 1)
         difference = float((actions["read"]() - expected).abs().max() / expected.std())
-        dense, read = 1000 * times["dense"].median, 1000 * times["read"].median
+        dense, read = times["dense"], times["read"]
         print(
-            f"| {num_frames} | {dense:.0f} | {read:.1f} | {dense / read:.1f} | {buffers['dense']:.0f} | "
-            f"{buffers['read']:.0f} | {difference:.0e} |",
+            f"| {num_frames} | {dense.milliseconds} | {read.milliseconds} | {dense.median / read.median:.1f} | "
+            f"{buffers['dense']:.0f} | {buffers['read']:.0f} | {difference:.0e} |",
             flush=True,
         )
 

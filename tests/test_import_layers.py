@@ -19,6 +19,7 @@ ORDER = (
     "session",
     "faults",
     "tracker",
+    "tracker_batch",
     "metrics",
     "datasets",
     "engines",

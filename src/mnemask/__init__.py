@@ -34,6 +34,7 @@ from mnemask.model.stcn import STCN, STCNConfig
 from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
 from mnemask.segment import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
 from mnemask.tracker import Tracker
+from mnemask.tracker_batch import TrackerBatch
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
 from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
@@ -79,6 +80,7 @@ __all__ = [
     "Tokens",
     "TraceFile",
     "Tracker",
+    "TrackerBatch",
     "TrackerSettings",
     "VideoReader",
     "WriteRecord",

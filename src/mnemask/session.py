@@ -38,6 +38,7 @@ class Session:
         budget: how much is kept.
         top_k: memories read per query.
         metric: how alike a query and a memory are.
+        refine: weight of the comparison at stride 8.
         short_side: of the frames as they are processed.
         object_ids: the caller's, by row.
         steps: frames seen.
@@ -53,6 +54,7 @@ class Session:
     budget: Budget
     top_k: int
     metric: str
+    refine: float
     short_side: int | None
     object_ids: tuple[int, ...]
     steps: int
@@ -94,6 +96,7 @@ class Session:
                 budget=Budget(**facts["budget"]),
                 top_k=facts["top_k"],
                 metric=facts["metric"],
+                refine=facts["refine"],
                 short_side=facts["short_side"],
                 object_ids=tuple(map(check_object_id, facts["object_ids"])),
                 steps=_count(facts["steps"]),

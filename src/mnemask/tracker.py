@@ -1,6 +1,8 @@
 """The whole loop: a frame in, masks out, the memory kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import get_args
 
@@ -28,6 +30,7 @@ from mnemask.session import Session
 from mnemask.types import Frame, Masks, Picture, check_object_id, describe
 
 Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
+Given = dict[int, Bool[Tensor, "H W"]]  # prompts that were checked, on the network's device, without overlap
 
 MAX_WORKING_SIDE = 16_384
 
@@ -43,6 +46,9 @@ class Tracker:
         metric: how alike a query and a memory are; the shipped weights are trained for "l2".
         short_side: frames are processed with their short side this long, and answered at their own size; None
             processes them as they are.
+        refine: how much the memories that were found at stride 16 are weighed anew by how alike they are at stride 8,
+            from 0 (not at all) to about 8. It may tell objects apart that look alike (docs/multi-scale.md); each token
+            takes 128 bytes more.
 
     Raises:
         InputError: if a setting is unknown or impossible.
@@ -65,6 +71,7 @@ class Tracker:
         top_k: int = 20,
         metric: Metric = "l2",
         short_side: int | None = 480,
+        refine: float = 0.0,
     ) -> None:
         if metric not in get_args(Metric):
             raise InputError(f"metric {metric!r} is unknown; choose one of {', '.join(get_args(Metric))}")
@@ -72,6 +79,8 @@ class Tracker:
             raise InputError(f"top_k is {top_k!r}; give a whole number from 1, such as 20")
         if short_side is not None and (not isinstance(short_side, int) or short_side < STRIDE):
             raise InputError(f"short_side is {short_side!r}; give None or a whole number from {STRIDE}, such as 480")
+        if isinstance(refine, bool) or not isinstance(refine, int | float) or not 0 <= refine < inf:
+            raise InputError(f"refine is {refine!r}; give a number from 0, which does not refine, to about 8")
         if not isinstance(policy, Policy | str):
             raise InputError(f"policy is {policy!r}; give one of {', '.join(POLICIES)} or a Policy such as LeastUsed()")
         if not isinstance(budget, Budget | None):
@@ -79,7 +88,8 @@ class Tracker:
         self.model = model
         self._fingerprint = fingerprint(model)
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
-        self.memory = MemoryBank(self.policy, budget or Budget(frames=self.policy.default_frames), top_k, metric)
+        budget = budget or Budget(frames=self.policy.default_frames)
+        self.memory = MemoryBank(self.policy, budget, top_k, metric, refine)
         self.short_side = short_side
         self.objects = Objects()
         self.steps = 0
@@ -108,38 +118,41 @@ class Tracker:
             BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
             InputError: if there are prompts but the memory is frozen.
         """
-        frame = Frame.of(frame, self.steps)
+        frame, given = self._accept(frame, prompts)
+        num_objects = len({*self.objects.ids, *given})
+        with out_of_memory_named(frame.size, num_objects), self._undone_on_failure():
+            return self._follow(frame, given)
+
+    def _accept(self, picture: Picture, prompts: Mapping[int, Prompt] | None) -> tuple[Frame, Given]:
+        """Returns what a step is given, once it was checked."""
+        frame = Frame.of(picture, self.steps)
         given = self._check(frame, {} if prompts is None else prompts)
         if given:
             self._refuse_if_frozen(f"the masks of objects {sorted(given)}")
-        ids = self.objects.ids
-        self.memory.last_read = None  # before, lest two be held at a time
-        num_objects = len(ids) + sum(object_id not in ids for object_id in given)
-        with out_of_memory_named(frame.size, num_objects), self.memory.undone_on_failure():
-            try:
-                return self._follow(frame, given)
-            except BaseException:
-                self.objects = Objects(ids)
-                raise
+        return frame, given
 
-    def _follow(self, frame: Frame, given: dict[int, Bool[Tensor, "H W"]]) -> Masks:
-        self.memory.grid = CellGrid(frame.size, self.short_side)
-        features, image = self._look(frame)
-        check_finite(features.key, "keys", frame.index)
-        probs = self._segment(features)
-        check_finite(probs, "masks", frame.index)
-        if given:
-            probs = self._merge(probs, given, frame.size)
-        aggregated = soft_aggregate(probs)
-        is_time = len(self.objects) > 0 and self.steps - self.last_write >= self.policy.write_every
-        due = not self.memory.frozen and (bool(given) or is_time)
-        if due:
-            self._write(frame, features, image, aggregated[1:], set(given))
-        answer = self._answer(frame, aggregated, given)
-        self.last_write = self.steps if due else self.last_write
-        self.steps += 1
-        self.size, self.last_index = frame.size, frame.index
-        return answer
+    def _follow(self, frame: Frame, given: Given) -> Masks:
+        """Returns the masks of a frame; `TrackerBatch._follow` is the same for several trackers."""
+        image = self._image(frame)
+        features = self.model.encode_key(image)
+        readout = self._read(frame, features)
+        logits = None if readout is None else self.model.decode(readout[None], features)[0]
+        probs = self._compete(frame, image, logits, given)
+        due = self._is_due(given)
+        value = self.model.encode_value(image, features, probs[None, 1:].to(image.dtype))[0] if due else None
+        return self._finish(frame, features, probs, value, given)
+
+    @contextmanager
+    def _undone_on_failure(self) -> Iterator[None]:
+        """Within it, whatever is raised leaves the tracker as it was before, but for what it read last."""
+        self.memory.last_read = None  # lest two be held at a time
+        before = vars(self) | {"objects": Objects(self.objects.ids)}
+        with self.memory.undone_on_failure():
+            try:
+                yield
+            except BaseException:
+                vars(self).update(before)
+                raise
 
     def explain(self, y: int, x: int) -> Explanation:
         """Returns the memories that a pixel of the last frame was read from, as they were when it was read.
@@ -189,6 +202,7 @@ class Tracker:
             budget=self.memory.budget,
             top_k=self.memory.top_k,
             metric=self.memory.metric,
+            refine=self.memory.refine,
             short_side=self.short_side,
             object_ids=self.objects.ids,
             steps=self.steps,
@@ -219,6 +233,7 @@ class Tracker:
             top_k=session.top_k,
             metric=session.metric,  # type: ignore[arg-type]  # which __init__ checks
             short_side=session.short_side,
+            refine=session.refine,
         )
         tracker._take_over(session)
         if session.tokens is not None:
@@ -229,6 +244,7 @@ class Tracker:
                 key_channels=model.config.key_channels,
                 value_channels=model.config.value_channels,
                 dtype=model.dtype,
+                detail_bytes=tracker.memory.detail_bytes,
             )
             if reason:
                 raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
@@ -260,7 +276,7 @@ class Tracker:
             other: of the same model, such as `Tracker.load("street.bank", model)`; it stays as it is.
 
         Raises:
-            InputError: if this tracker has seen a frame already, or compares by another metric.
+            InputError: if this tracker has seen a frame already, or compares by another metric or refine.
             CheckpointError: if the other one has another model.
         """
         if self.steps or len(self.objects):
@@ -270,6 +286,11 @@ class Tracker:
         if other.memory.metric != self.memory.metric:
             raise InputError(
                 f"the memories were made for metric {other.memory.metric!r}, this tracker has {self.memory.metric!r}; "
+                "give both the same"
+            )
+        if other.memory.refine != self.memory.refine:
+            raise InputError(
+                f"the memories were made for refine {other.memory.refine:g}, this tracker has {self.memory.refine:g}; "
                 "give both the same"
             )
         if fingerprint(other.model) != fingerprint(self.model):
@@ -304,7 +325,7 @@ class Tracker:
         session, _ = Session.load(Path(path), model.device, policy)
         return cls.of_session(session, model)
 
-    def _check(self, frame: Frame, prompts: Mapping[int, Prompt]) -> dict[int, Bool[Tensor, "H W"]]:
+    def _check(self, frame: Frame, prompts: Mapping[int, Prompt]) -> Given:
         if self.size not in (None, frame.size):
             raise FrameError(
                 f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(self.size)}; "
@@ -317,7 +338,7 @@ class Tracker:
             )
         if not isinstance(prompts, Mapping):
             raise MaskError(f"prompts are a {type(prompts).__name__}; expected the masks by object id, {{id: mask}}")
-        given: dict[int, Bool[Tensor, "H W"]] = {}
+        given: Given = {}
         taken = torch.zeros(frame.size, dtype=torch.bool, device=self.model.device)
         for object_id, prompt in prompts.items():
             check_object_id(object_id)
@@ -344,25 +365,55 @@ class Tracker:
             taken |= free
         return given
 
-    def _look(self, frame: Frame) -> tuple[KeyFeatures, Float[Tensor, "1 3 Hp Wp"]]:
+    def _image(self, frame: Frame) -> Float[Tensor, "1 3 Hp Wp"]:
+        """Returns what the network sees of a frame."""
         size = geometry.working_size(frame.size, self.short_side)
         image = geometry.normalize(geometry.resize(frame.image.to(self.model.device).float(), size))
-        image = geometry.pad(image)[None].to(self.model.dtype, memory_format=torch.channels_last)
-        return self.model.encode_key(image), image
+        return geometry.pad(image)[None].to(self.model.dtype, memory_format=torch.channels_last)
 
-    def _segment(self, features: KeyFeatures) -> Float[Tensor, "K Hp Wp"]:
-        """Returns the probability of each tracked object on its own, before they compete."""
-        height, width = features.key.shape[2:]
+    def _read(self, frame: Frame, features: KeyFeatures) -> Float[Tensor, "K Cv h w"] | None:
+        """Returns what the memory says of each tracked object, None where there is none."""
+        check_finite(features.key, "keys", frame.index)
+        self.memory.grid = CellGrid(frame.size, self.short_side)
         if not len(self.objects):
-            return features.key.new_zeros((0, height * STRIDE, width * STRIDE))
-        readout = self.memory.read(geometry.cells(features.key[0]), self.steps)
-        planes = readout.unflatten(1, (height, width)).movedim(3, 1)[None]
-        return self.model.decode(planes, features)[0].sigmoid()
+            return None
+        readout = self.memory.read(geometry.cells(features.key[0]), self.steps, features.stride8[0])
+        planes: Tensor = readout.unflatten(1, features.key.shape[2:]).movedim(3, 1)
+        return planes
+
+    def _compete(
+        self, frame: Frame, image: Float[Tensor, "1 3 Hp Wp"], logits: Float[Tensor, "K Hp Wp"] | None, given: Given
+    ) -> Float[Tensor, "K1 Hp Wp"]:
+        """Returns the probabilities of the background and of each object, the given masks in place."""
+        alone = image.new_zeros((0, *image.shape[2:]), dtype=torch.float32) if logits is None else logits.sigmoid()
+        check_finite(alone, "masks", frame.index)
+        return soft_aggregate(self._merge(alone, given, frame.size) if given else alone)
+
+    def _is_due(self, given: Given) -> bool:
+        """Whether the frame is to be remembered."""
+        is_time = len(self.objects) > 0 and self.steps - self.last_write >= self.policy.write_every
+        return not self.memory.frozen and (bool(given) or is_time)
+
+    def _finish(
+        self,
+        frame: Frame,
+        features: KeyFeatures,
+        probs: Float[Tensor, "K1 Hp Wp"],
+        value: Float[Tensor, "K Cv h w"] | None,
+        given: Given,
+    ) -> Masks:
+        """Returns the answer, once the frame is remembered where it has a value."""
+        if value is not None:
+            self._write(frame, features, value, probs[1:], set(given))
+            self.last_write = self.steps
+        self.steps += 1
+        self.size, self.last_index = frame.size, frame.index
+        return self._answer(frame, probs, given)
 
     def _merge(
         self,
         probs: Float[Tensor, "K Hp Wp"],
-        given: dict[int, Bool[Tensor, "H W"]],
+        given: Given,
         frame_size: tuple[int, int],
     ) -> Float[Tensor, "K2 Hp Wp"]:
         """Returns the probabilities with the given masks in place; the other objects give way to them."""
@@ -382,12 +433,11 @@ class Tracker:
         self,
         frame: Frame,
         features: KeyFeatures,
-        image: Float[Tensor, "1 3 Hp Wp"],
+        value: Float[Tensor, "K Cv h w"],
         masks: Float[Tensor, "K Hp Wp"],
         annotated: set[int],
     ) -> None:
         """Remembers the frame."""
-        value = self.model.encode_value(image, features, masks[None].to(image.dtype))[0]
         share = F.avg_pool2d(masks, STRIDE)
         self.memory.write(
             geometry.cells(features.key[0]),
@@ -396,6 +446,7 @@ class Tracker:
             frame=frame.index,
             step=self.steps,
             pins=self._pins(share, annotated).flatten(1),
+            stride8=features.stride8[0],
         )
 
     def _pins(self, share: Float[Tensor, "K h w"], annotated: set[int]) -> Bool[Tensor, "K h w"]:
@@ -419,7 +470,7 @@ class Tracker:
         self,
         frame: Frame,
         aggregated: Float[Tensor, "K1 Hp Wp"],
-        given: dict[int, Bool[Tensor, "H W"]],
+        given: Given,
     ) -> Masks:
         size = geometry.working_size(frame.size, self.short_side)
         probs = geometry.resize(geometry.unpad(aggregated, size), frame.size)

@@ -8,8 +8,8 @@ import torch
 from typer.testing import CliRunner
 
 import mnemask as mm
-from mnemask.bench.machine import ceilings
-from mnemask.bench.timing import interleaved
+from mnemask.bench.machine import ceilings, heading
+from mnemask.bench.timing import Timing, interleaved
 from mnemask.cli import app
 
 CPU = torch.device("cpu")
@@ -21,6 +21,17 @@ def test_actions_take_turns_and_the_first_round_is_not_counted():
     assert "".join(log) == "abababab"
     assert times["a"].rounds == 3
     assert times["a"].low <= times["a"].median <= times["a"].high < 0.2
+
+
+def test_times_are_told_with_their_spread_in_digits_that_matter():
+    assert Timing(0.01234, 0.0119, 0.013, 0.01, 5).milliseconds == "12.3 (11.9–13.0)"
+    assert Timing(1.5, 1.25, 2.0, 1.0, 5).milliseconds == "1500 (1250–2000)"
+
+
+def test_a_table_is_headed_by_machine_versions_and_date():
+    line = heading(CPU)
+    assert f"torch {torch.__version__}, mnemask {mm.__version__}; 20" in line
+    assert f"{torch.get_num_threads()} threads" in line
 
 
 def test_ceilings_are_measured_for_each_precision_and_number_of_threads():

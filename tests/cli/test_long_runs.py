@@ -1,13 +1,17 @@
 """Runs that are killed, stopped and resumed as their user does it."""
 
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -157,6 +161,34 @@ def test_what_cannot_be_resumed_is_said(unfinished, more, sentence):
 def test_sources_that_come_once_cannot_be_resumed(files, tmp_path, video):
     exit_code, output = mnemask("segment", video, "--mask", files / "first.png", "-o", tmp_path / "out", "--resume")
     assert (exit_code, "cannot be resumed" in output) == (2, True), output
+
+
+def test_nor_can_an_address_that_sends_without_an_end(files, tmp_path):
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="mpegts") as container:
+        video = container.add_stream("mpeg2video", rate=25, width=48, height=32)
+        frames = [av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8)) for _ in range(9)]
+        container.mux([packet for frame in [*frames, None] for packet in video.encode(frame)])
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(stream.getvalue())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        line = arguments(files, tmp_path / "out")
+        line[1] = f"http://user:secret@127.0.0.1:{server.server_port}/live"
+        exit_code, output = mnemask(*line, "--resume")
+        server.shutdown()
+    assert exit_code == 2
+    assert "does not give the same frames again" in output
+    assert "secret" not in output
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_limit_on_memory_is_kept_before_anything_is_computed(files, tmp_path):

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from compared_clip import first_masks, tiny_trackers, write_clip
 
 import mnemask as mm
@@ -158,6 +159,32 @@ def test_other_settings_are_refused_unless_it_is_to_begin_anew(files, compared, 
         mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, **other)
     mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, overwrite=True, **other)
     assert mine.read_text() == "kept"
+
+
+def test_another_video_of_the_same_name_is_not_taken_for_the_one_before(files, tmp_path, tiny_model):
+    video, truth = write_clip(tmp_path)
+    trackers, out = tiny_trackers(tiny_model, tmp_path), tmp_path / "out"
+    mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
+    (video / "00007.png").unlink()
+    with pytest.raises(mm.InputError, match=r"fifo.* holds 8 frames .* the video has 7; .*--overwrite"):
+        mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
+    mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False, overwrite=True)
+
+
+def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_came(files, tmp_path):
+    video, truth, trackers = files
+    early, late = (read_labels(truth / f"0000{index}.png") for index in (0, 4))
+
+    def prompts():
+        given = {0: {1: torch.from_numpy(early == 1)}, 4: {2: torch.from_numpy(late == 2)}}
+        return lambda frame: given.get(frame.index)
+
+    comparison = mm.compare_video(video, prompts, ["keep-all"], tmp_path, trackers)
+    back, run = comparison.ways_back["keep-all"], comparison.runs["keep-all"]
+    assert run.given == {0: [1], 4: [2]}
+    assert back.lost == []
+    # Frame 0 shows one object on the way there, so only this one can be found again.
+    assert back.frames[0] == pytest.approx(back.objects[1])
 
 
 def test_a_budget_limits_only_policies_that_forget(files, tmp_path, tiny_model):

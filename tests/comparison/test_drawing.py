@@ -25,6 +25,13 @@ def test_a_line_goes_from_edge_to_edge_and_breaks_where_there_is_no_value():
     assert heights[2] < heights[1] < heights[0]  # up is more
 
 
+def test_a_value_between_frames_without_one_is_a_dot():
+    chart = line_chart("key", "title", "hint", [Line("a", [0.2, None, 0.4, None, 0.6, 0.7])], percent)
+    path = re.search(r'<path data-line="0"[^>]* d="([^"]+)"', chart)[1]
+    # SVG draws nothing where the pen is only moved to; a line of no length has round caps.
+    assert [part.count("h0") + part.count("L") > 0 for part in path.split("M")[1:]] == [True] * 3
+
+
 def test_names_in_a_chart_are_text():
     assert "<i>" not in line_chart("key", "title", "hint", [Line("<i>", [1.0])], percent)
     assert "<i>" not in scatter("title", "x", "y", [Point("<i>", 1.0, 0.5, "#000", True)])

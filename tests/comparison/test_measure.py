@@ -6,6 +6,7 @@ from mnemask.comparison.measure import Truth, agreements, moments, undominated
 from mnemask.comparison.store import Clip
 from mnemask.comparison.track import PolicyFolder, overlap
 from mnemask.errors import InputError, MaskError
+from mnemask.video.files import safe_name
 
 
 def labels(*boxes, size=(20, 30)):
@@ -79,6 +80,14 @@ def test_objects_that_nobody_tracks_do_not_count(tmp_path):
     truth = Truth.of(tmp_path / "truth", clip_of(3))
     assert truth.protocol == "davis2017"
     assert set(np.unique(truth.labels(1, [2]))) == {0, 2}
+
+
+def test_true_masks_are_found_by_the_names_that_masks_are_written_under(tmp_path):
+    write(tmp_path / "truth", [labels((1, 0, 10)) for _ in range(3)])
+    for index in range(3):
+        (tmp_path / f"truth/{index:05d}.png").rename(tmp_path / f"truth/shot (2)~{index}.png")
+    clip = Clip(tuple(safe_name(f"shot (2)~{index}") for index in range(3)), (None,) * 3, (20, 30))
+    assert list(Truth.of(tmp_path / "truth", clip).files) == [0, 1, 2]
 
 
 def test_truth_that_does_not_fit_is_refused(tmp_path):

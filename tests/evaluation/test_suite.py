@@ -135,6 +135,24 @@ def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_mod
         ResultFolder.open(tmp_path / "out", dataclasses.replace(tiny, model=str(other)).settings())
 
 
+def test_weights_that_were_replaced_are_loaded_anew(tiny, tiny_model, tmp_path):
+    trackers = dataclasses.replace(tiny, model=shutil.copy(tiny.model, tmp_path / "last.safetensors"))
+    before = trackers.tracker("thesis").model
+    assert trackers.tracker("fifo").model is before
+    with torch.no_grad():
+        tiny_model.decoder.pred.bias.add_(1)
+        save_model(tiny_model, tmp_path / "last.safetensors", dtype=torch.float32)
+        tiny_model.decoder.pred.bias.sub_(1)
+    torch.testing.assert_close(trackers.tracker("thesis").model.decoder.pred.bias, before.decoder.pred.bias + 1)
+
+
+def test_a_place_that_cannot_be_cleared_is_named(davis, tiny, tmp_path):
+    (tmp_path / "masks/thesis").mkdir(parents=True)
+    (tmp_path / "masks/thesis/dog").write_text("a file where a folder is to be")
+    with pytest.raises(OutputError, match=r"masks/thesis/dog.* cannot be removed"):
+        run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+
+
 @pytest.mark.parametrize("poison", ["absent", "garbage", "other masks"])
 def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp_path, poison):
     folder, truth = ResultFolder.open(tmp_path / "out", {}), davis.root / "Annotations/480p/dog"

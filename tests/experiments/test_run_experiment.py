@@ -7,17 +7,19 @@ import sys
 import zipfile
 
 import pytest
+import torch
 from drawn_benchmark import draw_youtube_vos
 from drawn_davis import draw_davis_2016
 
-from mnemask.errors import InputError, MissingExtraError
+from mnemask.errors import BudgetError, InputError, MissingExtraError
 from mnemask.evaluation.job import Job, TrackerSettings
 from mnemask.evaluation.protocol import Benchmark
 from mnemask.experiments import Experiment, Run, run_experiment
 from mnemask.experiments.curves import Curves, Line
 from mnemask.experiments.plan import COSTS
 from mnemask.experiments.rows import run_rows
-from mnemask.experiments.runs import Attempt, open_folder, trackers_of
+from mnemask.experiments.runs import Attempt, RunTrackers, open_folder, refusal_of, trackers_of
+from mnemask.model.parts import SharedWeights
 
 SMALL = {"size": 64, "device": "cpu"}
 ALL_MEMORY, ONE_FRAME = Run("all", "keep-all"), Run("all", "keep-all", frames=1)
@@ -127,6 +129,29 @@ def test_a_policy_that_cannot_work_with_a_budget_is_told_and_tried_once(davis, l
         (reason,) = [note for note in findings.notes if "impossible" in note]
         assert "all, 1 frame is impossible: keep-all on camel" in reason
     assert not list(lab.glob("runs/1-frames*/masks/*/.*"))
+
+
+class NoMemoryLeft(SharedWeights):
+    """A network on a device that has no memory left."""
+
+    def encode_value(self, image, features, masks):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+class TrackersWithoutMemory(RunTrackers):
+    def tracker(self, policy):
+        tracker = super().tracker(policy)
+        tracker.model = NoMemoryLeft(tracker.model)
+        return tracker
+
+
+def test_a_device_without_memory_is_an_error_and_not_a_policy_that_cannot_work(davis, tmp_path):
+    common = TrackerSettings(**SMALL)
+    folder = open_folder(tmp_path, davis, trackers_of(OLDEST_FIRST, common), common.settings())
+    challenge = davis.open()[0]
+    with pytest.raises(BudgetError, match="fifo on camel: the device ran out of memory"):
+        Attempt(Job(challenge, "fifo", TrackersWithoutMemory(**SMALL, frames=2.0), folder)).run(lambda: None)
+    assert refusal_of(folder, "fifo") is None
 
 
 def test_a_line_is_drawn_over_a_setting(davis, lab):

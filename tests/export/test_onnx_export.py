@@ -12,6 +12,7 @@ import torch
 from drawn_clip import drawn_clip
 
 import mnemask as mm
+from mnemask.errors import OutputError
 from mnemask.export import export_onnx
 from mnemask.memory.read import key_energy, read_top_k
 from mnemask.model import geometry
@@ -131,3 +132,11 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(wrong, named
 def test_a_folder_that_holds_a_network_is_not_written_over(network, tiny_model):
     with pytest.raises(mm.InputError, match="already"):
         export_onnx(tiny_model, network, size=SIZE)
+
+
+def test_a_network_that_could_not_be_replaced_whole_is_none(tiny_model, tmp_path):
+    (tmp_path / "network.json").write_text("of another network")
+    (tmp_path / "key.onnx").mkdir()
+    with pytest.raises(OutputError, match="cannot be written|cannot write"):
+        export_onnx(tiny_model, tmp_path, size=SIZE, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["key.onnx"]

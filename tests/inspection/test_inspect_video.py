@@ -2,10 +2,12 @@ import json
 
 import cv2
 import pytest
+import torch
 from drawn_clip import drawn_clip
 
 from mnemask import Budget, Frame, InputError, LeastUsed, Tracker, inspect_bank, inspect_video
 from mnemask.errors import OutputError
+from mnemask.memory.storage import load_bank, save_bank
 
 
 @pytest.fixture
@@ -115,3 +117,12 @@ def test_a_saved_tracker_is_looked_into_with_and_without_its_video(clip, tracker
     small = [Frame(frame.image[:, :32], frame.index) for frame in frames]
     with pytest.raises(InputError, match="give the video it was saved from"):
         inspect_bank(tmp_path / "a.bank", tmp_path / "small", small)
+
+
+def test_a_saved_tracker_that_garbles_its_policy_is_looked_into_all_the_same(clip, tracker, tmp_path):
+    frames, prompts = clip
+    tracker.step(frames[0], prompts[0])
+    tracker.save(tmp_path / "a.bank")
+    tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
+    save_bank(tmp_path / "b.bank", tokens, facts | {"policy": "garbled"})
+    assert len(inspect_bank(tmp_path / "b.bank", tmp_path / "out")) == 2

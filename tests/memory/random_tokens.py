@@ -37,6 +37,7 @@ def random_tokens(born, hits, pinned, num_objects=1, seed=0):
         mass=torch.rand(num_tokens, generator=generator),
         last_hit=born + 1,
         pins=torch.tensor(pinned, dtype=torch.bool).expand(num_objects, -1).clone(),
+        detail=torch.randn(num_tokens, 4, 3, generator=generator).half(),
     )
 
 

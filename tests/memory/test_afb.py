@@ -132,16 +132,8 @@ def test_a_still_picture_takes_the_room_of_two_frames():
 
 
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
-def test_it_works_with_every_budget_with_several_objects_and_late_ones(frames):
-    bank = MemoryBank(AdaptiveFeatureBank(threshold=0.5), Budget(frames=frames), top_k=3)
-    for step in range(12):
-        if step == 4:
-            bank.add_object()
-        frame = frame_tokens(step, 10, 2 if step < 4 else 3)
-        pins = torch.zeros_like(frame.pins)
-        pins[0] = step == 0
-        bank.write(frame.key, frame.value, frame.share, frame=step, step=step, pins=pins)
-        bank.read(frame.key, step)
+def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
+    bank = fill_bank(AdaptiveFeatureBank(threshold=0.5), frames, 12, 4)
     uncovered = ~bank.tokens.covers
     assert torch.count_nonzero(bank.tokens.value[uncovered]) == 0
     assert torch.equal(bank.tokens.key[:10], frame_tokens(0, 10).key)

@@ -8,8 +8,6 @@ from frame_tokens import frame_tokens, joined, steps
 from random_tokens import CK, same
 
 from mnemask.errors import InputError
-from mnemask.memory.bank import MemoryBank
-from mnemask.memory.budget import Budget
 from mnemask.memory.policies.prototypes import Prototypes
 
 
@@ -88,18 +86,8 @@ def test_the_least_used_prototypes_make_room_for_new_ones():
 
 
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 3, 8])
-def test_it_works_with_every_budget_with_several_objects_and_late_ones(frames):
-    bank = MemoryBank(Prototypes(prototypes=0.2), Budget(frames=frames), top_k=3)
-    for step in range(30):
-        if step == 15:
-            bank.add_object()
-        frame = frame_tokens(step, 10, 2 if step < 15 else 3)
-        pins = torch.zeros_like(frame.pins)
-        pins[0] = step == 0
-        if step == 15 and frames >= 2:
-            pins[2, :4] = True
-        bank.write(frame.key, frame.value, frame.share, frame=step, step=step, pins=pins)
-        bank.read(frame.key, step)
+def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
+    bank = fill_bank(Prototypes(prototypes=0.2), frames, 30, 15, newcomer_pins=4 if frames >= 2 else 0)
     tokens = bank.tokens
     assert torch.equal(tokens.key[:10], frame_tokens(0, 10).key)
     assert torch.count_nonzero(tokens.value[~tokens.covers]) == 0

@@ -9,8 +9,6 @@ from frame_tokens import frame_tokens, joined, steps
 from random_tokens import same
 
 from mnemask.errors import InputError
-from mnemask.memory.bank import MemoryBank
-from mnemask.memory.budget import Budget
 from mnemask.memory.policies.rmem import RestrictedMemory
 
 
@@ -71,16 +69,8 @@ def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
 
 
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
-def test_it_works_with_every_budget_with_several_objects_and_late_ones(frames):
-    bank = MemoryBank(RestrictedMemory(), Budget(frames=frames), top_k=3)
-    for step in range(14):
-        if step == 4:
-            bank.add_object()
-        frame = frame_tokens(step, 10, 2 if step < 4 else 3)
-        pins = torch.zeros_like(frame.pins)
-        pins[0] = step == 0
-        bank.write(frame.key, frame.value, frame.share, frame=step, step=step, pins=pins)
-        bank.read(frame.key, step)
+def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
+    bank = fill_bank(RestrictedMemory(), frames, 14, 4)
     sizes = bank.tokens.born.bincount()
     assert sizes[0] == 10
     assert sizes[sizes > 0].tolist() == ([10, 5] if frames == 1.5 else [10] * frames)

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mnemask.errors import MaskError
@@ -114,6 +116,122 @@ def test_ids_resized_with_interpolation_are_refused_or_cleaned(tmp_path, scale):
     for object_id, mask in masks.items():
         both, either = (mask.numpy() & (exact == object_id)).sum(), (mask.numpy() | (exact == object_id)).sum()
         assert both / either > 0.85
+
+
+def shapes(seed, size, ids):
+    """Overlapping discs, rectangles and thin lines."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    labels = np.zeros((height, width), np.int32)
+    for _ in range(rng.integers(1, 6)):
+        object_id = int(rng.choice(ids))
+        x, y, x2, y2 = (int(rng.integers(side)) for side in (width, height, width, height))
+        radius = int(rng.integers(2, min(height, width) // 2))
+        kind = rng.integers(3)
+        if kind == 0:
+            cv2.circle(labels, (x, y), radius, object_id, -1)
+        elif kind == 1:
+            cv2.rectangle(labels, (x, y), (x + radius, y2), object_id, -1)
+        else:
+            cv2.line(labels, (x, y), (x2, y2), object_id, int(rng.integers(1, 4)))
+    labels[0, 0] = 0  # something is background
+    labels[-1, -1] = object_id
+    return labels
+
+
+def antialiased(seed, size, ids):
+    """Discs with the soft edges of a drawing program."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros(size, np.float32)
+    for _ in range(rng.integers(2, 5)):
+        cover = np.zeros((8 * size[0], 8 * size[1]), np.float32)
+        centre = tuple(int(8 * rng.integers(side)) for side in size[::-1])
+        cv2.circle(cover, centre, int(rng.integers(40, 3 * min(size))), 1, -1)
+        cover = cv2.resize(cover, size[::-1], interpolation=cv2.INTER_AREA)
+        image = image * (1 - cover) + int(rng.choice(ids)) * cover
+    return np.round(image).astype(np.uint8)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.tuples(st.integers(40, 200), st.integers(40, 200)),
+    top=st.sampled_from([2, 5, 254]),
+    form=st.sampled_from(["grey", "palette", "colours", "16 bits"]),
+)
+def test_ids_with_hard_edges_are_read_as_they_are(tmp_path, seed, size, top, form):
+    labels = shapes(seed, size, range(1, top + 1))
+    path = tmp_path / "m.png"
+    if form == "grey":
+        save(path, labels.astype(np.uint8))
+    elif form == "palette":
+        painted_png(path, labels.astype(np.uint8))
+    elif form == "colours":
+        save(path, davis_palette()[labels])
+    else:
+        labels *= 200
+        save(path, labels.astype(np.uint16))
+    assert inspect_mask(path).blended == 0
+    check(read_mask(path), labels)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (64, 96), (480, 854), (1500, 2000)])
+@pytest.mark.parametrize("ids", [(1, 2), (2, 1), (5, 1), (200, 240)])
+def test_touching_discs_of_any_size_are_read_as_they_are(tmp_path, size, ids):
+    labels = np.zeros(size, np.uint8)
+    radius = size[0] // 4
+    for object_id, side in zip(ids, (-1, 1), strict=True):
+        cv2.circle(labels, (size[1] // 2 + side * radius, size[0] // 2), radius + 1, object_id, -1)
+    check(read_mask(save(tmp_path / "m.png", labels)), labels)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.tuples(st.integers(100, 200), st.integers(100, 200)),
+    ids=st.sampled_from([(3, 6), (2, 5, 9), (20, 120, 200)]),
+)
+def test_ids_with_soft_edges_are_refused(tmp_path, seed, size, ids):
+    image = antialiased(seed, size, ids)
+    assume(len(np.unique(image)) > len(ids) + 1)
+    with pytest.raises(MaskError, match=r"blended pixels"):
+        read_mask(save(tmp_path / "m.png", image))
+
+
+@pytest.mark.parametrize("interpolation", [cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4])
+@pytest.mark.parametrize("seed", range(4))
+def test_ids_resized_with_any_interpolation_are_refused(tmp_path, interpolation, seed):
+    labels = antialiased(seed, (200, 300), (40, 90)) // 40 * 40  # hard again
+    resized = cv2.resize(labels, (210, 140), interpolation=interpolation)
+    with pytest.raises(MaskError, match=r"blended pixels|run into each other"):
+        read_mask(save(tmp_path / "m.png", resized))
+
+
+def test_one_bright_id_is_no_black_and_white(tmp_path):
+    for labels in (drawn((240,)), drawn((236, 248)), shapes(0, (60, 80), [249]).astype(np.uint8)):
+        check(read_mask(save(tmp_path / "m.png", labels)), labels)
+
+
+def test_a_small_object_within_a_contour_of_void_is_not_black_and_white(tmp_path):
+    labels = np.zeros((200, 300), np.uint8)
+    labels[50:70, 60:80] = 255
+    labels[53:67, 63:77] = 1
+    reading = inspect_mask(save(tmp_path / "m.png", labels))
+    assert (reading.kind, reading.void) == ("ids", (labels == 255).sum())
+    check(read_mask(tmp_path / "m.png"), np.where(labels == 255, 0, labels))
+
+
+def test_areas_numbered_row_by_row_are_no_soft_map(tmp_path):
+    labels = np.arange(1, 101, dtype=np.uint8).reshape(10, 10).repeat(12, 0).repeat(12, 1)
+    check(read_mask(save(tmp_path / "m.png", labels)), labels)
+
+
+def test_a_thin_line_in_a_colour_of_its_own_is_an_object(tmp_path):
+    labels = drawn()
+    labels[40:42, 5:70] = 3
+    path = save(tmp_path / "m.png", coloured(labels, [(255, 40, 0), (10, 60, 250), (10, 220, 30)]))
+    found = sorted(int(mask.sum()) for mask in read_mask(path).values())
+    assert found == sorted((labels == i).sum() for i in (1, 2, 3))
 
 
 def test_a_rim_of_another_objects_id_is_blended_too(tmp_path):

@@ -1,5 +1,6 @@
 """A run that was cut off at any moment goes on, and its files are those of one that was not, bit for bit."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -267,4 +268,17 @@ def test_the_same_input_gives_the_same_masks_bit_for_bit(tiny_model, tmp_path, c
     frames, prompts = clip
     for name in ("one", "two"):
         run(tiny_model, tmp_path / name, ([replace(frame) for frame in frames], prompts), mask_format="rgba")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_deterministic_algorithms_give_the_same_masks_bit_for_bit(tiny_model, tmp_path, clip, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    model = copy.deepcopy(tiny_model).to("cuda")
+    torch.use_deterministic_algorithms(True)
+    try:
+        for name in ("one", "two"):
+            run(model, tmp_path / name, clip, mask_format="rgba")
+    finally:
+        torch.use_deterministic_algorithms(False)
     assert files(tmp_path / "one") == files(tmp_path / "two")

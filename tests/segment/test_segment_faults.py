@@ -4,6 +4,7 @@ import copy
 import resource
 import shutil
 import subprocess
+import time
 import weakref
 
 import pytest
@@ -73,6 +74,35 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room(
     ballast.unlink()
     go_on(tiny_model, out, clip, mask_format=mask_format)
     assert masks_in(out) == masks_in(tmp_path / "whole")
+
+
+def remount(folder, how):
+    """Waits until the system grants it: not while a file is open for writing."""
+    command = ["mount", "-o", f"remount,{how}", str(folder)]
+    deadline = time.monotonic() + 20
+    while subprocess.run(command, capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_place_that_becomes_read_only_loses_nothing_and_the_run_goes_on_when_it_can_be_written_to(
+    tiny_model, tmp_path, clip, small_disk
+):
+    run(tiny_model, tmp_path / "whole", clip)
+    out = small_disk / "out"
+
+    def protect(progress, masks):
+        if masks.index == 6:
+            remount(small_disk, "ro")
+
+    with pytest.raises(OutputError, match="Read-only file system"):
+        run(tiny_model, out, clip, on_frame=protect)
+    written = masks_in(out)
+    assert written
+    remount(small_disk, "rw")
+    assert go_on(tiny_model, out, clip) <= len(written)
+    assert masks_in(out) == masks_in(tmp_path / "whole")
+    assert written.items() <= masks_in(out).items()
 
 
 def test_a_file_that_may_not_grow_is_as_a_full_disk(tiny_model, tmp_path, clip):

@@ -9,8 +9,7 @@ from mnemask.model import geometry
 def query_keys(tracker, frame):
     """The keys of a frame's cells."""
     with torch.no_grad():
-        features, _ = tracker._look(frame)
-        return geometry.cells(features.key[0])
+        return geometry.cells(tracker.model.encode_key(tracker._image(frame)).key[0])
 
 
 @pytest.mark.parametrize("policy", ["thesis", "keep-all"])

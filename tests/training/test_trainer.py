@@ -202,12 +202,52 @@ def test_a_damaged_run_is_refused(tmp_path, content):
         start(tmp_path)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_one(tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
     training = start(tmp_path, steps=30, clip_norm=None)
     with torch.no_grad():
         training.model.key_compression.weight.fill_(torch.nan)
-    with pytest.raises(InputError, match=r"the loss is nan after step 1; lower the learning rate"):
+    with pytest.raises(
+        InputError, match=r"the loss is nan after step 1; begin with more precision, or begin again with"
+    ):
         training.run()
+    assert not (tmp_path / "latest.safetensors").exists()
+
+
+def spoil_weights(training):
+    training.model.key_compression.weight[0, 0] = torch.nan
+
+
+def spoil_moments(training):
+    training.optimizer.optimizer.state[training.model.key_compression.weight]["exp_avg_sq"][0] = torch.inf
+
+
+def spoil_average(training):
+    next(iter(training.average.weights.values()))[0] = torch.nan
+
+
+@pytest.mark.parametrize("spoil", [spoil_weights, spoil_moments, spoil_average])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_is_not_finite_does_not_overwrite_the_last_good_checkpoint(tmp_path, monkeypatch, spoil, stopped):
+    """Between two steps whose loss is looked at: saved because it is time, or because the run is to stop."""
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1.0)
+    training = start(tmp_path, steps=9, ema=0.9)
+    take_step = training.train_step
+
+    def spoilt(batches):
+        result = take_step(batches)
+        if training.step == 4:
+            training.stop_asked = stopped
+            with torch.no_grad():
+                spoil(training)
+        return result
+
+    training.train_step = spoilt
+    latest = tmp_path / "latest.safetensors"
+    with pytest.raises(InputError, match=r"no longer finite after step 5; go on with more precision from .*latest"):
+        training.run()
+    assert all(bool(torch.isfinite(value).all()) for value in load_file(latest).values())
+    assert not (tmp_path / "model.safetensors").exists()
+    assert start(tmp_path, steps=9, ema=0.9).step == 4
 
 
 def test_crops_must_suit_the_network():

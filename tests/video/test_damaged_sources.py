@@ -113,7 +113,34 @@ def test_stop_raises_at_the_first_damaged_frame_and_says_how_to_go_on(video_file
     assert not wrong(frames, whole)
 
 
+@pytest.mark.parametrize("policy", ["skip", "hold"])
+def test_frames_that_are_built_on_a_damaged_one_are_noted_up_to_the_next_key_frame(video_file, noise, policy):
+    path = video_file("v.mp4", noise, bf="0", g="10", sc_threshold="0")
+    whole = list(VideoReader(path))
+    damage(path, 0.45)
+    reader = VideoReader(path, on_corrupt=policy)
+    differ = wrong(reader, whole)
+    first, *_ = reader.events.corrupt.frames
+    assert 10 < first < 19
+    assert reader.events.doubtful.frames == tuple(
+        index for index in range(first, 20) if index not in reader.events.corrupt.frames
+    )
+    # A decoder may not notice the damage in the frame in which it begins.
+    assert set(differ) <= {first - 1, *reader.events.doubtful.frames, *reader.events.held.frames}
+
+
 # Frames that never came
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_of_a_cut_off_video_with_frames_out_of_order_every_policy_gives_all_that_are_good(video_file, clip, name):
+    path = video_file(name, clip, bf="3", container_options={"movflags": "faststart"} if name == "v.mp4" else {})
+    path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
+    stopped = []
+    with pytest.raises(FrameError, match="cut off"):
+        stopped.extend(VideoReader(path))
+    for policy in ("skip", "hold"):
+        assert len(list(VideoReader(path, on_corrupt=policy))) == len(stopped)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.mkv", "libx264"), ("v.avi", "mpeg4")])

@@ -315,6 +315,41 @@ def test_without_reconnect_a_broken_connection_is_an_error_after_the_good_frames
         list(VideoReader(address))
 
 
+@pytest.mark.parametrize(("name", "how"), [("clip.mkv", {}), ("clip.ts", {"format": "mpegts"})])
+def test_a_server_that_tells_no_length_ends_a_video_by_closing(video_file, clip, serve, name, how):
+    path = video_file(name, clip, **how)
+    assert equal(VideoReader(serve(path.read_bytes(), [1.0], tells_length=False)), VideoReader(path))
+    if name == "clip.mkv":
+        reader = VideoReader(serve(path.read_bytes(), [0.5, 1.0], tells_length=False), reconnect=5.0)
+        assert equal(reader, VideoReader(path))
+        assert reader.events.reconnects.count == 1
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.ts"])
+def test_what_comes_again_is_repeatable_and_a_broadcast_is_not(video_file, clip, serve, name):
+    path = video_file(name, clip, **({"format": "mpegts"} if name == "clip.ts" else {}))
+    data = path.read_bytes()
+
+    def is_repeatable(source, **how):
+        with VideoReader(source, **how) as reader:
+            return reader.repeatable
+
+    assert is_repeatable(path)
+    assert is_repeatable(path, follow=True)
+    assert is_repeatable(serve(data, [1.0]))
+    header_tells_its_end = name == "clip.mkv"
+    assert is_repeatable(serve(data, [1.0], tells_length=False)) == header_tells_its_end
+    assert not is_repeatable(io.BytesIO(data))
+
+
+def test_an_mp4_with_its_index_at_the_end_is_told_from_a_damaged_one_where_the_server_cannot_seek(video_file, serve):
+    large = list(np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8))
+    with pytest.raises(FrameError, match=r"gave no frame .* index at the end"):
+        list(VideoReader(serve(video_file("end.mp4", large).read_bytes(), [1.0])))
+    front = video_file("front.mp4", large, container_options={"movflags": "faststart"})
+    assert equal(VideoReader(serve(front.read_bytes(), [1.0])), VideoReader(front))
+
+
 def test_a_broadcast_goes_on_counting_after_a_reconnect(video_file, clip, serve):
     data = video_file("clip.ts", clip, format="mpegts", bf="0").read_bytes()
     address = serve(data, [1.0, 1.0, None], tells_length=False)

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from mnemask.bench.timing import interleaved
+from mnemask.version import __version__
 
 MATRIX = 1536  # a side
 CHANNELS, MAP = 256, (60, 108)  # as in the decoder at 480p
@@ -82,6 +84,8 @@ def num_threads(count: int) -> Iterator[None]:
 def describe_machine(device: torch.device) -> dict[str, str | int]:
     """Returns what must be known of the machine to make something of the numbers."""
     facts: dict[str, str | int] = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "mnemask": __version__,
         "processor": processor_name(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
@@ -93,6 +97,14 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     if device.type == "cuda":
         facts["device"] = torch.cuda.get_device_name(device)
     return facts
+
+
+def heading(device: torch.device) -> str:
+    """Returns what stands above a table of times: machine, versions and date in one line."""
+    facts = describe_machine(device)
+    where = f"{facts['processor']}, {facts['capability']}, {facts['threads']} threads"
+    where += "" if device.type == "cpu" else f", {facts['device']}"
+    return f"{where}; torch {facts['torch']}, mnemask {facts['mnemask']}; {facts['date']}."
 
 
 def processor_name() -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +28,6 @@ from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import SIZES, load_model, packaged_weights, save_model
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
-from mnemask.version import __version__
 
 BANKS = (2, 20, 100)  # frames
 CLIP = 25  # frames of the file
@@ -182,9 +180,10 @@ def _measure(
     files = _files(model, DrawnVideo(CLIP, frame_size, num_objects[0]), size, folder, rounds)
     on_stage("start-up")
     first = start_up(weights, frame_size, device, min(rounds, 5))
-    facts = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "mnemask": __version__, **describe_machine(device)}
     described = settings | {"frame": list(frame_size), "dtype": str(model.dtype).removeprefix("torch.")}
-    return BenchReport(facts, described, best, tuple(parts), tuple(frames), files, first, tuple(alike))
+    return BenchReport(
+        describe_machine(device), described, best, tuple(parts), tuple(frames), files, first, tuple(alike)
+    )
 
 
 def _query(model: STCN, video: DrawnVideo, size: int) -> torch.Tensor:

@@ -1,11 +1,14 @@
 """Times of several actions on a machine that does other things too: in turns, with their spread."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,16 @@ class Timing:
         """Returns the times of one of so many equal parts of the action."""
         return Timing(self.median / count, self.low / count, self.high / count, self.best / count, self.rounds)
 
+    @property
+    def milliseconds(self) -> str:
+        """The median and the quartiles as people read them, "12.3 (12.1–13.0)"."""
+        median, low, high = (
+            f"{1000 * value:.{0 if self.median >= 1 else 1}f}" for value in (self.median, self.low, self.high)
+        )
+        return f"{median} ({low}–{high})"
 
-def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Timing]:
+
+def interleaved(actions: Mapping[Name, Callable[[], object]], rounds: int, device: torch.device) -> dict[Name, Timing]:
     """Returns the times of each action, by its name.
 
     Each round does each action once, so that what else the machine does meets all of them alike; a round before the
@@ -42,7 +53,7 @@ def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int, device
         rounds: 1 or more.
         device: whose queue must be empty before and after.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    seconds: dict[Name, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):
         for name, action in actions.items():
             wait_for(device)

@@ -21,6 +21,7 @@ from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video import MaskWriter, VideoReader
 
+POLICY = "least-used"  # which at two frames keeps the first and the latest, as the plain path does
 CYCLE = 5  # frames from one write of the memory to the next
 FIRST_MASK = """
 import sys, torch, mnemask as mm
@@ -51,7 +52,7 @@ class Agreement:
 
 def agreement(model: STCN, plain: PlainSTCN, video: DrawnVideo, short_side: int) -> Agreement:
     """Returns how alike the masks of both paths are."""
-    fast, slow = Tracker(model, short_side=short_side), PlainTracker(plain, short_side=short_side)
+    fast, slow = Tracker(model, POLICY, short_side=short_side), PlainTracker(plain, short_side=short_side)
     overlaps, largest = [], 0.0
     for frame, truth in video:
         given = None if frame.index else torch.stack([truth == k for k in range(1, video.num_objects + 1)])
@@ -75,7 +76,7 @@ def cycles(
     """
     frames, (_, truth) = [video[t][0] for t in range(CYCLE + 1)], video[0]
     given = torch.stack([truth == k for k in range(1, video.num_objects + 1)])
-    fast, slow = Tracker(model, short_side=short_side), PlainTracker(plain, short_side=short_side)
+    fast, slow = Tracker(model, POLICY, short_side=short_side), PlainTracker(plain, short_side=short_side)
     pictures = [frame.image.to(model.device) for frame in frames]
     fast.step(frames[0], dict(enumerate(given, 1)))
     slow.step(pictures[0], given.to(model.device))

@@ -108,8 +108,7 @@ def segment(
     prompts = _Prompts(mask, tuple(box or ()), tuple(at or ()), clean_masks, bank)
     plan = prompts.plan()
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
-    repeatable = identity.is_repeatable(video) and not live
-    _refuse_resume(resume, repeatable, video, trace, overwrite)
+    _refuse_resume(resume, identity.is_repeatable(video) and not live, video, trace, overwrite)
     tracker = new_tracker(
         model,
         policy,
@@ -161,6 +160,8 @@ def segment(
                 reconnect=reconnect,
             )
         )
+        # Of an address only the connection tells.
+        _refuse_resume(resume, reader.repeatable, video, trace, overwrite)
         if trace is not None:
             tracker.memory.trace = stack.enter_context(mm.TraceFile(trace, overwrite=overwrite))
         stop = stack.enter_context(StopSignals(reader.interrupt))
@@ -174,15 +175,15 @@ def segment(
             overlay=overlay,
             overwrite=overwrite or resume,
             settings=settings,
-            checkpoint_every=checkpoint_every if repeatable else None,
+            checkpoint_every=checkpoint_every if reader.repeatable else None,
             resume=checkpoint,
             max_memory=max_bytes,
-            events=lambda: reader.events.to_dict(),
+            events=lambda: reader.events,
             stop=stop,
             on_frame=lambda progress, masks: show(progress),
         )
     if not progress.complete:
-        go_on = "; --resume goes on" if repeatable else ""
+        go_on = "; --resume goes on" if reader.repeatable else ""
         console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
         raise typer.Exit(stop.exit_code)
     if isinstance(plan, PromptPlan):
@@ -224,8 +225,9 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
     if not resume:
         return
     if not repeatable:
+        shown = "the address" if "://" in video else repr(video)  # which may hold a password
         raise mm.InputError(
-            f"{video!r} does not give the same frames again, so a run on it cannot be resumed; save it to a file, or "
+            f"{shown} does not give the same frames again, so a run on it cannot be resumed; save it to a file, or "
             "leave out --resume"
         )
     if trace is not None:

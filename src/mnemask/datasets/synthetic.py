@@ -1,7 +1,5 @@
 """Generated video of any length with exact masks, and the truth about who is hidden and who has left."""
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import torch
@@ -9,22 +7,21 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mnemask.datasets.drawn_ground import draw_ground
+from mnemask.datasets.generated import FRAMES_PER_SECOND, GeneratedVideo
+from mnemask.datasets.generated_camera import CANVAS, Camera
 from mnemask.datasets.noise import Rng
 from mnemask.datasets.static import StaticImages
-from mnemask.datasets.synthetic_camera import CANVAS, Camera
 from mnemask.datasets.synthetic_cast import draw_cast
 from mnemask.datasets.synthetic_truth import Visibility
 from mnemask.errors import InputError
 from mnemask.types import Frame
 
-FRAMES_PER_SECOND = 25
-MAX_OBJECTS = 6
 MAX_OCCLUDERS = 4
 
 Moment = tuple[Frame, UInt8[Tensor, "H W"], dict[int, Visibility]]
 
 
-class SyntheticVideo:
+class SyntheticVideo(GeneratedVideo[Moment]):
     """Frames, exact masks and truth, `video[i]`, each computed from its number alone: nothing is stored.
 
     Objects 1, 2, … bend, turn, grow, darken, cross each other's way, pass behind things that nobody asked for, leave
@@ -50,6 +47,8 @@ class SyntheticVideo:
         InputError: a video that cannot be drawn.
     """
 
+    max_objects = 6
+
     def __init__(
         self,
         num_frames: int,
@@ -62,31 +61,19 @@ class SyntheticVideo:
         num_occluders: int = 1,
         pace: int = 1,
     ) -> None:
-        if num_frames < 1:
-            raise InputError(f"a video of {num_frames} frames cannot be drawn; give at least 1")
-        if min(size) < 48:
-            raise InputError(f"a video of {size[1]}x{size[0]} pixels is too small for objects; give at least 48 a side")
-        if not 1 <= num_objects <= MAX_OBJECTS:
-            raise InputError(f"{num_objects} objects cannot be drawn; give 1 to {MAX_OBJECTS}")
+        super().__init__(num_frames, size, num_objects, seed)
         if not 0 <= num_occluders <= MAX_OCCLUDERS:
             raise InputError(f"{num_occluders} occluders cannot be drawn; give 0 to {MAX_OCCLUDERS}")
-        if seed < 0:
-            raise InputError(f"seed {seed} is negative; give 0 or more")
         if pace < 1:
             raise InputError(f"a video at {pace} times the speed cannot be drawn; give a pace of at least 1")
-        self.num_frames, self.size, self.num_objects, self.pace = num_frames, size, num_objects, pace
+        self.pace = pace
         rng = np.random.default_rng(seed)
         canvas = _canvas(rng, size, photographs)
         self._camera = Camera.over(rng, canvas, size)
         self._cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
 
-    def __len__(self) -> int:
-        return self.num_frames
-
-    def __getitem__(self, index: int) -> Moment:
+    def draw(self, index: int) -> Moment:
         """Returns the frame, the id at each pixel (0 for what is not to be followed) and each object's Visibility."""
-        if not 0 <= index < self.num_frames:
-            raise IndexError(f"frame {index} of a video of {self.num_frames}")
         moment = index * self.pace
         picture, owners = self._camera.look(moment), np.zeros(self.size, np.uint8)
         pixels = []  # inside the frame, and in all
@@ -103,9 +90,6 @@ class SyntheticVideo:
         }
         image = torch.from_numpy(np.ascontiguousarray(self._camera.expose(moment, picture).transpose(2, 0, 1)))
         return Frame(image, index, index / FRAMES_PER_SECOND), torch.from_numpy(cv2.LUT(owners, ids)), truth
-
-    def __iter__(self) -> Iterator[Moment]:
-        return (self[index] for index in range(self.num_frames))
 
 
 def _canvas(rng: Rng, size: tuple[int, int], photographs: StaticImages | None) -> UInt8[np.ndarray, "Y X 3"]:

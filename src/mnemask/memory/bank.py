@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float16
 from torch import Tensor
 
 from mnemask.errors import InputError
 from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
 from mnemask.memory.cells import CellGrid
+from mnemask.memory.detail import DETAIL_BYTES, detail_of, refined
 from mnemask.memory.explanation import LastRead
 from mnemask.memory.policies import Policy
 from mnemask.memory.provenance import Provenance
@@ -54,6 +55,7 @@ class MemoryBank:
         budget: how much may be kept.
         top_k: memories read per query.
         metric: how alike a query and a memory are.
+        refine: weight of the comparison at stride 8; 0 does without, and tokens then carry no detail.
 
     Attributes:
         tokens: what is remembered, None before the first write.
@@ -64,8 +66,10 @@ class MemoryBank:
             it (masks of objects, removal) is refused.
     """
 
-    def __init__(self, policy: Policy, budget: Budget, top_k: int = 20, metric: Metric = "l2") -> None:
-        self.policy, self.budget, self.top_k, self.metric = policy, budget, top_k, metric
+    def __init__(
+        self, policy: Policy, budget: Budget, top_k: int = 20, metric: Metric = "l2", refine: float = 0.0
+    ) -> None:
+        self.policy, self.budget, self.top_k, self.metric, self.refine = policy, budget, top_k, metric, refine
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
         self.grid: CellGrid | None = None
@@ -84,6 +88,7 @@ class MemoryBank:
         frame: int,
         step: int,
         pins: Bool[Tensor, "K P"],
+        stride8: Float[Tensor, "C8 h8 w8"] | None = None,
     ) -> None:
         """Remembers a frame and forgets what the policy gives up for it.
 
@@ -94,12 +99,13 @@ class MemoryBank:
             frame: index of the frame in the video.
             step: the tracker's count of frames.
             pins: which cells must never be evicted for the sake of which object.
+            stride8: features of the frame, needed where reads are refined.
 
         Raises:
             BudgetError: if the budget cannot hold what must be kept; the memory stays as it was.
         """
         self.tokens_per_frame = len(key)
-        new = Tokens.of_frame(key, value, share, frame=frame, step=step, pins=pins)
+        new = Tokens.of_frame(key, value, share, frame=frame, step=step, pins=pins, detail=self._detail(stride8))
         capacity = self.capacity(new)
         memory = new[:0] if self.tokens is None else self.tokens
         kept = self.policy.update(memory, new, capacity)
@@ -115,18 +121,37 @@ class MemoryBank:
 
     def capacity(self, like: Tokens) -> int:
         """Returns how many tokens with the shape of these may be held; raises BudgetError if not even one frame."""
-        num_bytes = bytes_per_token(like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size())
+        value_channels, value_bytes = like.value.shape[2], like.value.element_size()
+        num_bytes = bytes_per_token(like.num_objects, like.key.shape[1], value_channels, value_bytes, self.detail_bytes)
         return self.budget.capacity(self.tokens_per_frame, num_bytes, self.top_k)
 
-    def read(self, query_key: Float[Tensor, "P Ck"], step: int) -> Float[Tensor, "K P Cv"]:
+    @property
+    def detail_bytes(self) -> int:
+        """Bytes that each token takes for the comparison at stride 8."""
+        return DETAIL_BYTES if self.refine else 0
+
+    def _detail(self, stride8: Float[Tensor, "C8 h8 w8"] | None) -> Float16[Tensor, "P 4 D"] | None:
+        if not self.refine:
+            return None
+        assert stride8 is not None, "a refined memory needs the features at stride 8"
+        return detail_of(stride8)
+
+    def read(
+        self, query_key: Float[Tensor, "P Ck"], step: int, stride8: Float[Tensor, "C8 h8 w8"] | None = None
+    ) -> Float[Tensor, "K P Cv"]:
         """Returns what each object's memory says at each query, and notes which tokens were of use.
 
         An object reads only tokens that cover it. Objects with the same tokens share one read; where they differ
         (objects that appeared later), hits are counted in the read that saw the most tokens, so that each query counts
         once.
+
+        Args:
+            query_key: of each cell.
+            step: the tracker's count of frames.
+            stride8: features of the frame, needed where reads are refined.
         """
         assert self.tokens is not None, "a memory is written before it is read"
-        tokens, self.last_read = self.tokens, None
+        tokens, self.last_read, detail = self.tokens, None, self._detail(stride8)
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
@@ -138,6 +163,8 @@ class MemoryBank:
                 continue
             seen = readers.places or torch.nonzero(tokens.covers[rows[0]])[:, 0]
             reading = read_top_k(query_key, tokens.key[seen], self._energy[seen], self.top_k, self.metric)
+            if detail is not None:
+                reading = refined(reading, detail, tokens.detail[seen], self.refine)
             if readers.count < len(tokens):
                 chosen = reading.index + seen.start if isinstance(seen, slice) else seen[reading.index]
                 reading = replace(reading, index=chosen)

@@ -82,7 +82,7 @@ class Reading:
     """What a query read.
 
     Attributes:
-        index: the tokens it chose, most alike first.
+        index: the tokens it chose, those with the most alike keys first.
         weight: the softmax weight of each; sums to 1 over k.
     """
 

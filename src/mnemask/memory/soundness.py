@@ -2,6 +2,7 @@
 
 import torch
 
+from mnemask.memory.detail import WINDOWS
 from mnemask.memory.tokens import Tokens
 
 MOST_CELLS = 2**20  # of stride 16 in the largest frame
@@ -9,7 +10,14 @@ LARGEST_FRAME = 2**53  # beyond, JSON and float64 lose count
 
 
 def unsound(
-    tokens: Tokens, *, steps: int, num_cells: int | None, key_channels: int, value_channels: int, dtype: torch.dtype
+    tokens: Tokens,
+    *,
+    steps: int,
+    num_cells: int | None,
+    key_channels: int,
+    value_channels: int,
+    dtype: torch.dtype,
+    detail_bytes: int,
 ) -> str | None:
     """Returns what is wrong with tokens that were read from a file, for a sentence; None where nothing is.
 
@@ -21,12 +29,16 @@ def unsound(
         key_channels: of the network.
         value_channels: of the network.
         dtype: of its values.
+        detail_bytes: of a token, for the comparison at stride 8.
     """
     if tokens.key.shape[1] != key_channels or tokens.value.shape[2] != value_channels or tokens.value.dtype != dtype:
         return (
             f"keys of {tokens.key.shape[1]} and {tokens.value.dtype} values of {tokens.value.shape[2]} channels, where "
             f"the network has {key_channels} and {dtype} of {value_channels}"
         )
+    windows, channels = tokens.detail.shape[1:]
+    if windows != WINDOWS or windows * channels * tokens.detail.element_size() != detail_bytes:
+        return f"{windows} × {channels} numbers at stride 8 a token, where {detail_bytes} bytes are expected"
     if not len(tokens):
         return None
     ranges = {

@@ -19,7 +19,7 @@ from mnemask.memory.tokens import PER_OBJECT, Tokens
 from mnemask.model.pickled import plain
 from mnemask.video.files import make_durable
 
-FORMAT = "mnemask-bank-2"
+FORMAT = "mnemask-bank-3"
 DTYPES = {
     "key": torch.float32,
     "covers": torch.bool,
@@ -31,6 +31,7 @@ DTYPES = {
     "mass": torch.float32,
     "last_hit": torch.int64,
     "pins": torch.bool,
+    "detail": torch.float16,
 }
 VALUE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -114,7 +115,7 @@ def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:
     num_tokens, num_objects = (len(tensors[name]) if tensors[name].ndim else 0 for name in ("key", "covers"))
     for name, tensor in tensors.items():
         lead = (num_objects, num_tokens) if name in PER_OBJECT else (num_tokens,)
-        rank = len(lead) + (name in ("key", "value"))
+        rank = len(lead) + {"key": 1, "value": 1, "detail": 2}.get(name, 0)
         fits = tensor.ndim == rank and tuple(tensor.shape[: len(lead)]) == lead
         known = VALUE_DTYPES if name == "value" else (DTYPES[name],)
         if not fits or tensor.dtype not in known or not bool(torch.isfinite(tensor).all()):

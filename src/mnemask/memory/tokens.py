@@ -7,7 +7,7 @@ K     objects (rows; the caller's ids live in the tracker)   H W   pixels
 N     tokens in memory                                       h w   cells of stride 16
 P     query cells, P = h·w                                   B     batch, in the network only
 Ck    channels of a key                                      k     memories read per query (top-k)
-Cv    channels of a value
+Cv    channels of a value                                    D     channels of a detail's window (stride 8)
 ====  =====================================================  ====  ==========================================
 
 A token is one cell of one past frame: a key that queries are compared with, and a value per object. It carries what a
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float16, Int64
 from torch import Tensor
 
 
@@ -38,6 +38,7 @@ class Tokens:
         mass: sum of the softmax weights it was read with.
         last_hit: step at which a query last chose it; `born` before the first hit.
         pins: which objects' annotations keep it from being evicted.
+        detail: what the cell's 2 × 2 windows look like at stride 8; of no channels where reads are not refined.
     """
 
     key: Float[Tensor, "N Ck"]
@@ -51,6 +52,7 @@ class Tokens:
     mass: Float[Tensor, " N"]
     last_hit: Int64[Tensor, " N"]
     pins: Bool[Tensor, "K N"]
+    detail: Float16[Tensor, "N 4 D"]
 
     @classmethod
     def of_frame(
@@ -62,6 +64,7 @@ class Tokens:
         frame: int,
         step: int,
         pins: Bool[Tensor, "K P"],
+        detail: Float16[Tensor, "P 4 D"] | None = None,
     ) -> "Tokens":
         """Returns the tokens of one frame, not read yet."""
         cells = torch.arange(len(key), device=key.device)
@@ -77,6 +80,7 @@ class Tokens:
             mass=torch.zeros(len(cells), device=key.device),
             last_hit=torch.full_like(cells, step),
             pins=pins,
+            detail=key.new_empty((len(key), 4, 0), dtype=torch.float16) if detail is None else detail,
         )
 
     def __len__(self) -> int:
@@ -189,8 +193,10 @@ def readers_of(covers: Bool[Tensor, "K N"]) -> list[Readers]:
     return sorted(groups, key=lambda group: -group.count)
 
 
-def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
-    """Returns the bytes that one token takes in a bank: key, values, and what policies want to know."""
+def bytes_per_token(
+    num_objects: int, key_channels: int, value_channels: int, value_bytes: int, detail_bytes: int = 0
+) -> int:
+    """Returns the bytes that one token takes in a bank: key, values, what policies want to know, and detail."""
     per_object = value_channels * value_bytes + 1 + 4 + 1  # value, covers, share, pins
     once = 4 * key_channels + 4 + 5 * 8 + 4  # key, |key|², five int64, mass
-    return num_objects * per_object + once
+    return num_objects * per_object + once + detail_bytes

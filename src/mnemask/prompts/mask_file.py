@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 MANY_VALUES = 50
 # Blended pixels as a share of all edge pixels: at most 0.03 in 700 label maps of photographs, 0.05 to 0.4 once resized.
 BLENDED_SHARE = 0.04
+# ... and as a share of the places where blending could show: at most 0.1 in large maps of drawn shapes, 0.3 to 1 once
+# antialiased. In small ones chance adds to it, by less than this many standard deviations.
+BLENDED_CROSSINGS = 0.15
+CHANCE = 2.0
 _VOID = -1
 _SQUARE = np.ones((3, 3), np.uint8)
 
@@ -116,9 +120,7 @@ def _read_grey(values: Grey, lossy: bool) -> MaskReading:
     distinct = np.unique(values)
     if lossy and not edges.look_like_a_photograph(len(distinct)):
         raise MaskError("is a JPEG or the like, whose compression makes up values between the ids; save it as PNG")
-    steps = np.abs(np.diff(values.astype(np.int32), axis=1))
-    smooth = len(distinct) > MANY_VALUES and np.median(steps[steps > 0]) <= 2
-    if smooth or edges.look_like_a_photograph(len(distinct)):
+    if (len(distinct) > MANY_VALUES and _is_smooth(values)) or edges.look_like_a_photograph(len(distinct)):
         raise MaskError(
             f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other; "
             "expected one value for each object"
@@ -129,17 +131,31 @@ def _read_grey(values: Grey, lossy: bool) -> MaskReading:
     return MaskReading("ids", _nearest(labels, blended), int((void & ~blended).sum()), int(blended.sum()))
 
 
+def _is_smooth(values: Grey) -> bool:
+    """Returns whether most steps are small in either direction; areas numbered row by row differ much in one."""
+    steps = [_differences(values, axis) for axis in (0, 1)]
+    return all(np.median(step[step > 0]) <= 2 for step in steps if step.any())
+
+
 def _is_black_and_white(values: Grey, top: int, edges: "_Edges", lossy: bool) -> bool:
     """Returns whether nearly all pixels are near 0 or near `top`, and the rest are the soft edges between the two."""
     dark, bright = values <= top // 10, values >= top - top // 10
-    middle, faint = ~(dark | bright), dark & (values > 0)
+    middle, faint, pale = ~(dark | bright), dark & (values > 0), bright & (values < top)
     if not bright.any():
         return False
     if not middle.any():
-        return lossy or not faint.any()
-    soft_edges = middle.mean() <= 0.25 and (middle & edges.solid).sum() <= 0.05 * middle.sum()
-    # Small values that fill areas are ids, and the bright ones beside them void.
-    return bool(soft_edges and dark.any() and (lossy or (faint & edges.solid).mean() <= 0.01))
+        return lossy or not (faint | pale).any()
+    soft_edges = dark.any() and middle.mean() <= 0.25 and _mostly_thin(middle, edges)
+    if lossy:
+        return bool(soft_edges)
+    # Values that fill areas are ids: the bright ones beside small ids are void, and a bright one need not be white.
+    wide_feather = faint.sum() <= middle.sum()
+    white = (values == top).any() and (pale & edges.solid).sum() <= 0.05 * (bright & edges.solid).sum()
+    return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
+
+
+def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: "_Edges") -> bool:
+    return bool((where & edges.solid).sum() <= 0.05 * where.sum())
 
 
 def _read_colours(pixels: Colour, lossy: bool) -> MaskReading:
@@ -154,18 +170,27 @@ def _read_colours(pixels: Colour, lossy: bool) -> MaskReading:
         )
     if lossy:
         raise MaskError("is a JPEG or the like, whose compression makes up colours; save it as PNG")
+    blended = edges.blended()
+    own = plain
+    if not blended.any():
+        own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
     ids = np.zeros(len(colours), np.int32)
-    ids[plain] = _ids_of_colours(colours[plain], first[plain])
+    ids[own] = _ids_of_colours(colours[own], first[own])
     inverse = inverse.reshape(packed.shape)
-    blended = ~plain[inverse] | edges.blended()
+    blended |= ~own[inverse]
     labels = _nearest(ids[inverse], blended)
     void = labels == _VOID
     return MaskReading("colours", np.where(void, 0, labels), int(void.sum()), int(blended.sum()))
 
 
+def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) -> Bool[np.ndarray, " N"]:
+    """Returns for each number whether it is `where` in more than half of its pixels."""
+    return np.asarray(np.bincount(numbers, where.ravel()) > 0.5 * np.bincount(numbers))
+
+
 def _ids_of_colours(colours: Int64[np.ndarray, " N"], first: Int64[np.ndarray, " N"]) -> Int32[np.ndarray, " N"]:
     """Returns each colour's object id, 0 for the background and _VOID for void."""
-    davis = {int(colour): index for index, colour in enumerate(_pack(davis_palette()[None])[0])}
+    davis = {int(colour): index for index, colour in enumerate(_davis_colours())}
     known = [davis.get(int(colour)) for colour in colours]
     if None not in known:
         return np.array([_VOID if i == 255 else i for i in known], np.int32)
@@ -177,6 +202,11 @@ def _ids_of_colours(colours: Int64[np.ndarray, " N"], first: Int64[np.ndarray, "
     objects = [i for i in np.argsort(first) if colours[i] != background]
     ids[objects] = np.arange(1, len(objects) + 1)
     return ids
+
+
+def _davis_colours() -> Int64[np.ndarray, " 256"]:
+    packed: Int64[np.ndarray, " 256"] = _pack(davis_palette()[None])[0]
+    return packed
 
 
 def _pack(pixels: Colour) -> Int64[np.ndarray, "H W"]:
@@ -198,12 +228,14 @@ class _Edges:
     Attributes:
         solid: all of the 3x3 pixels around have the same value.
         thin: in no 3x3 square of one value.
-        between: some neighbour is lower and some is higher, in the same channel.
+        mixed: thin, and some neighbour is lower and some is higher, in the same channel.
+        sharp: how many pairs of pixels side by side could have had a mixture between them and are not mixed.
     """
 
     solid: Bool[np.ndarray, "H W"]
     thin: Bool[np.ndarray, "H W"]
-    between: Bool[np.ndarray, "H W"]
+    mixed: Bool[np.ndarray, "H W"]
+    sharp: int
 
     @classmethod
     def of(cls, values: Grey | Colour) -> "_Edges":
@@ -211,16 +243,29 @@ class _Edges:
         same, between = np.atleast_3d(lowest == highest), np.atleast_3d((lowest < values) & (values < highest))
         solid = np.all(same, axis=2)
         thin = np.asarray(cv2.dilate(solid.astype(np.uint8), _SQUARE)) == 0
-        return cls(solid, thin, np.any(between, axis=2))
+        mixed = thin & np.any(between, axis=2)
+        sharp = 0
+        for axis in (0, 1):
+            pairs = np.delete(mixed, 0, axis) | np.delete(mixed, -1, axis)
+            sharp += int(((_differences(values, axis) >= 2) & ~pairs).sum())
+        return cls(solid, thin, mixed, sharp)
 
     def blended(self) -> Bool[np.ndarray, "H W"]:
-        """Returns the pixels that mix their neighbours' values, none where they are too few to come from resizing."""
-        blended = self.thin & self.between
-        enough = blended.sum() >= BLENDED_SHARE * (~self.solid).sum()
-        return blended if enough else np.zeros_like(blended)
+        """Returns the pixels that mix their neighbours' values, none where chance or thin objects explain them."""
+        found = int(self.mixed.sum())
+        crossings = found + self.sharp
+        chance = CHANCE * crossings**0.5
+        enough = found >= BLENDED_SHARE * (~self.solid).sum() and found >= BLENDED_CROSSINGS * crossings + chance
+        return self.mixed if enough else np.zeros_like(self.mixed)
 
     def look_like_a_photograph(self, distinct: int) -> bool:
         return distinct > MANY_VALUES and float(self.thin.mean()) > 0.25
+
+
+def _differences(values: Grey | Colour, axis: int) -> UInt8[np.ndarray, "y x"] | UInt16[np.ndarray, "y x"]:
+    """Returns how far each two neighbours along an axis are apart, in the channel where they are farthest."""
+    apart = cv2.absdiff(np.delete(values, 0, axis), np.delete(values, -1, axis))
+    return np.asarray(apart if apart.ndim == 2 else apart.max(axis=2))
 
 
 def _nearest(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:

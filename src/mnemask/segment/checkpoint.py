@@ -15,6 +15,7 @@ from mnemask.errors import CheckpointError, OutputError
 from mnemask.segment.report import Progress
 from mnemask.session import Session
 from mnemask.version import __version__
+from mnemask.video import ReaderEvents
 from mnemask.video.files import make_folder
 from mnemask.video.journal import Mark
 
@@ -36,6 +37,7 @@ class Checkpoint:
         settings: the run's.
         marks: what each writer needs to go on.
         progress: the numbers so far.
+        events: what happened to the video so far.
     """
 
     session: Session
@@ -43,6 +45,7 @@ class Checkpoint:
     settings: Mapping[str, Any]
     marks: Mapping[str, Mark]
     progress: Mapping[str, Any]
+    events: ReaderEvents
 
     @property
     def last_frame(self) -> int:
@@ -94,7 +97,8 @@ def _read(path: Path, device: torch.device) -> Checkpoint:
                 f"checkpoint {str(path)!r} is of mnemask {run['mnemask']} and this is {__version__}, whose masks may "
                 "differ; finish the run with that version, or begin again (--overwrite)"
             )
-        return Checkpoint(session, int(run["position"]), run["settings"], run["marks"], run["progress"])
+        events = ReaderEvents.from_dict(run["progress"]["video"])
+        return Checkpoint(session, int(run["position"]), run["settings"], run["marks"], run["progress"], events)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -68,7 +68,7 @@ def promise(tracker: Tracker, size: tuple[int, int], num_objects: int, *, num_wr
     memory, model = tracker.memory, tracker.model
     grid = CellGrid(size, tracker.short_side)
     value_channels, value_bytes = model.config.value_channels, model.dtype.itemsize
-    token = bytes_per_token(num_objects, model.config.key_channels, value_channels, value_bytes)
+    token = bytes_per_token(num_objects, model.config.key_channels, value_channels, value_bytes, memory.detail_bytes)
     capacity = memory.budget.capacity(grid.num_cells, token, memory.top_k)
     if capacity == UNLIMITED:
         raise BudgetError(

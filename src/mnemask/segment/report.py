@@ -72,7 +72,7 @@ class Progress:
 
     def saved(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps of it."""
-        kept = ("frames", "seconds", "most_tokens", "most_bytes", "resumed_at")
+        kept = ("frames", "seconds", "most_tokens", "most_bytes", "resumed_at", "video")
         return {name: getattr(self, name) for name in kept}
 
 

@@ -16,7 +16,7 @@ from mnemask.segment.promise import promise
 from mnemask.segment.report import Progress, write_report
 from mnemask.tracker import Prompt, Tracker
 from mnemask.types import Frame, Masks
-from mnemask.video import prefetch
+from mnemask.video import ReaderEvents, prefetch
 
 PromptSource = Callable[[Frame], Mapping[int, Prompt] | None]
 
@@ -38,7 +38,7 @@ def segment(
     checkpoint_every: float | None = 30.0,
     resume: Checkpoint | None = None,
     max_memory: int | None = None,
-    events: Callable[[], Mapping[str, Any]] = dict,
+    events: Callable[[], ReaderEvents] = ReaderEvents,
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
 ) -> Progress:
@@ -67,7 +67,7 @@ def segment(
         resume: where to go on, with a tracker of its session. Frames before its position are passed over.
         max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame and
             whenever objects come; None for no limit.
-        events: returns what happened to the video so far, for the report.
+        events: returns what happened to the video so far, for the report; of a VideoReader its `events`.
         stop: is asked before each frame; what it returns ends the run early, and the report gives it as the reason.
         on_frame: is called after each frame.
 
@@ -82,16 +82,16 @@ def segment(
             f"{str(out)!r} already holds a run; go on with it (--resume), choose another folder, or overwrite it "
             "(--overwrite)"
         )
-    run = _Run(tracker, out, Progress(settings=settings or {}), checkpoint_every, resume)
+    run = _Run(tracker, out, Progress(settings=settings or {}), checkpoint_every, resume, events)
     # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
     with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
         try:
             run.follow(ahead, prompts, (mask_format, overlay), max_memory, stop, on_frame)
         except BaseException as error:
             with _noting(error):
-                run.report(events())
+                run.report()
             raise
-        run.report(events())
+        run.report()
     return run.progress
 
 
@@ -113,10 +113,16 @@ class _Run:
     """One call of `segment`."""
 
     def __init__(
-        self, tracker: Tracker, out: Path, progress: Progress, every: float | None, resume: Checkpoint | None
+        self,
+        tracker: Tracker,
+        out: Path,
+        progress: Progress,
+        every: float | None,
+        resume: Checkpoint | None,
+        events: Callable[[], ReaderEvents],
     ) -> None:
         self.progress = progress
-        self._tracker, self._out, self._every, self._resume = tracker, out, every, resume
+        self._tracker, self._out, self._every, self._resume, self._events = tracker, out, every, resume, events
         self._begin = self._saved = time.perf_counter()
         self._folder: CheckpointFolder | None = None
         self._latest: Moment | None = None
@@ -169,9 +175,9 @@ class _Run:
         else:
             progress.complete = True
 
-    def report(self, events: Mapping[str, Any]) -> None:
+    def report(self) -> None:
         """Writes the report; if the run is complete, or never began, there is nothing to go on with."""
-        self.progress.video = events
+        self.progress.video = self._happened().to_dict()
         self.progress.seconds = time.perf_counter() - self._begin
         if self.progress.frames:
             write_report(self._out / "report.json", self.progress.to_dict())
@@ -193,16 +199,27 @@ class _Run:
     def _begin_at(self, position: int, outputs: Outputs) -> None:
         """Writes down at once what the run is, lest another one is mixed with it that goes on in its place."""
         if self._folder is not None and not self.progress.frames:
-            self._latest = Moment.of(position, self._tracker.session(), outputs.marks(), self.progress)
+            self._latest = self._moment(position, outputs)
             self._save(outputs)
 
     def _checkpoint(self, position: int, outputs: Outputs) -> None:
         """Notes that the run can go on here, if it can, and writes it down if it is time."""
         if self._folder is None or self.progress.frames % outputs.stretch:
             return
-        self._latest = Moment.of(position, self._tracker.session(), outputs.marks(), self.progress)
+        self._latest = self._moment(position, outputs)
         if self._every is not None and time.perf_counter() - self._saved >= self._every:
             self._save(outputs)
+
+    def _moment(self, position: int, outputs: Outputs) -> Moment:
+        # Frames are read ahead: what happened to those will be noted again by the run that goes on.
+        self.progress.video = self._happened().within(end=position).to_dict()
+        return Moment.of(position, self._tracker.session(), outputs.marks(), self.progress)
+
+    def _happened(self) -> ReaderEvents:
+        """Returns what happened to the video, before the run was resumed too."""
+        if self._resume is None:
+            return self._events()
+        return self._resume.events + self._events().within(self._resume.position)
 
     def _save(self, outputs: Outputs) -> None:
         moment, self._latest = self._latest, None

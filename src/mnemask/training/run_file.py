@@ -44,10 +44,7 @@ def save_run(
     Raises:
         OutputError: if the place cannot be written to.
     """
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average/{name}": value for name, value in average.items()}
-    for name, parameter in model.named_parameters():
-        tensors |= {f"optimizer/{name}/{key}": value for key, value in optimizer.state.get(parameter, {}).items()}
+    tensors = _tensors(model, average, optimizer)
     metadata = {
         "format": FORMAT,
         "step": str(done.step),
@@ -61,6 +58,20 @@ def save_run(
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"the run cannot be saved to {str(path)!r} ({error}); make room there") from error
+
+
+def is_finite(model: STCN, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
+    """Returns whether all numbers of a run are finite; one that is not could not be taken up again."""
+    return all(bool(torch.isfinite(value).all()) for value in _tensors(model, average, optimizer).values())
+
+
+def _tensors(model: STCN, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns weights, their average and the optimizer's moments, by the names that they have in the file."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in average.items()}
+    for name, parameter in model.named_parameters():
+        tensors |= {f"optimizer/{name}/{key}": value for key, value in optimizer.state.get(parameter, {}).items()}
+    return tensors
 
 
 def load_run(path: Path, model: STCN, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Done:

@@ -19,7 +19,7 @@ from mnemask.training.loader import Batch, Batches, load
 from mnemask.training.losses import bootstrapped_cross_entropy, mean_iou, soft_dice
 from mnemask.training.optimizer import Average, make_optimizer
 from mnemask.training.recipes import Recipe
-from mnemask.training.run_file import Done, forget_after, load_run, save_run
+from mnemask.training.run_file import Done, forget_after, is_finite, load_run, save_run
 from mnemask.training.unroll import Unroll
 
 CHECKPOINT_SECONDS = 180
@@ -193,7 +193,15 @@ class Training:
         return model.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
     def save(self) -> None:
-        """Writes the run as it stands, so that it can be taken up again."""
+        """Writes the run as it stands, so that it can be taken up again.
+
+        Raises:
+            InputError: the weights are no longer finite; what was written before stays.
+            OutputError: the place cannot be written to.
+        """
+        # In every process, whose weights and moments are the same: otherwise the others would wait for the first.
+        if not is_finite(self.model, self.average.weights, self.optimizer.optimizer):
+            raise self._diverged("the weights are no longer finite")
         if self.fabric.is_global_zero:
             precision = self.fabric.strategy.precision.state_dict()
             done = Done(self.step, self.seconds, self._settings(), precision)
@@ -214,14 +222,19 @@ class Training:
         value = float(loss)
         # Under float16 the gradient scaler leaves such steps out by itself.
         if value != value and not self.fabric.strategy.precision.state_dict():
-            raise InputError(
-                f"the loss is {value} after step {self.step}; lower the learning rate ({self.recipe.learning_rate}) or "
-                f"use more precision, and take the run up again from {self.out / 'latest.safetensors'}"
-            )
+            raise self._diverged(f"the loss is {value}")
         iou = mean_iou(probs.flatten(0, 1), *batch.targets())
         rate = self.optimizer.param_groups[-1]["lr"]
         size = float("nan") if norm is None else float(norm)
         return StepReport(self.step, self.recipe.steps, value, iou, rate, size, clips_per_second)
+
+    def _diverged(self, what: str) -> InputError:
+        saved = self.out / "latest.safetensors"
+        go_on = f"go on with more precision from {saved}" if saved.exists() else "begin with more precision"
+        return InputError(
+            f"{what} after step {self.step}; {go_on}, or begin again with a lower learning rate than "
+            f"{self.recipe.learning_rate}"
+        )
 
     def _log(self, report: StepReport, board: Board) -> None:
         if not self.fabric.is_global_zero:

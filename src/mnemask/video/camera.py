@@ -30,6 +30,7 @@ class Camera:
     """
 
     num_frames = None
+    repeatable = False
 
     def __init__(self, number: int, *, patience: Patience | None = None, log: EventLog | None = None) -> None:
         self.name = f"camera{number}"

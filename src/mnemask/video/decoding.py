@@ -1,5 +1,6 @@
 """The frames of one opened container, and where it is damaged or breaks off."""
 
+import errno
 import logging
 from collections.abc import Iterator
 
@@ -22,6 +23,18 @@ def is_recording(container: InputContainer) -> bool:
     """Returns whether an address gives a file, which comes again from its beginning, and no broadcast."""
     stream = container.streams.best("video")
     return container.size > 0 or (isinstance(stream, VideoStream) and bool(promised_seconds(container, stream)))
+
+
+def _ends_a_body(container: InputContainer, error: FFmpegError) -> bool:
+    """Returns whether a web server that told no length closed the connection, which is its way to say the end.
+
+    FFmpeg takes that for a failure. Whether the video is whole, its header may tell.
+    """
+    return _is_http(container) and container.size <= 0 and error.errno == errno.EIO
+
+
+def _is_http(container: InputContainer) -> bool:
+    return container.name.startswith(("http:", "https:"))
 
 
 class Decoding:
@@ -82,7 +95,7 @@ class Decoding:
         """Yields the packets up to the first that is cut off, then None, for which the decoder gives what it holds."""
         try:
             for packet in self._demux():
-                if packet.is_corrupt and (self._resumes or not self._goes_on) and not self.endless:
+                if packet.is_corrupt and self._cuts_off():
                     self._progress.cut = True
                     break
                 self._progress.add_packet(packet)
@@ -92,11 +105,20 @@ class Decoding:
                         self._corrupt_times |= set() if packet.pts is None else {packet.pts}
                     yield packet
         except FFmpegError as error:
-            self._failed = error
+            if not _ends_a_body(self._container, error):
+                self._failed = error
         # What the decoder holds of a cut recording may lack a frame in between; it comes again with the connection.
         comes_again = self._resumes and not self.endless
         if not (comes_again and (self._failed or self._progress.broke_off())):
             yield None
+
+    def _cuts_off(self) -> bool:
+        """Returns whether nothing good comes after a packet that is not whole.
+
+        Only a transport stream goes on after one; elsewhere the file ends in it, and a decoder that is given it keeps
+        the good frames that it holds.
+        """
+        return not self.endless and (self._resumes or not self._goes_on or self._container.format.name != "mpegts")
 
     def _demux(self) -> Iterator[AnyPacket]:
         failures = 0
@@ -149,11 +171,12 @@ class Decoding:
 
     def _broken(self, error: FFmpegError) -> FrameError:
         container, progress = self._container, self._progress
-        if "mov" in container.format.name and container.size <= 0 and not progress.num_frames:
+        seekable = container.size > 0 and not _is_http(container)
+        if "mov" in container.format.name and not progress.num_frames and not seekable:
             why = FrameError(
-                f"{self._shown!r} is an mp4 with its index at the end, which cannot be read from a pipe, a file still "
-                "being written or a server that cannot seek; save it to a file or move the index to the front "
-                "(ffmpeg -i IN -c copy -movflags +faststart OUT)"
+                f"{self._shown!r} gave no frame ({error.strerror}); an mp4 with its index at the end cannot be read "
+                "from a pipe, a file still being written or a server that cannot seek, so save it to a file or move "
+                "the index to the front (ffmpeg -i IN -c copy -movflags +faststart OUT)"
             )
         else:
             why = FrameError(

@@ -1,13 +1,15 @@
 """What went otherwise than a video should: counted, and kept with the first frames that it happened to."""
 
+import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from mnemask.video.limits import MAX_NOTED
 
-Event = Literal["dropped", "corrupt", "held", "skipped", "missing", "cut_off", "reconnects", "clock_jumps"]
+Event = Literal["dropped", "corrupt", "held", "skipped", "doubtful", "missing", "cut_off", "reconnects", "clock_jumps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,14 @@ class Noted:
 
     count: int = 0
     frames: tuple[int, ...] = ()
+
+    def within(self, begin: int, end: int) -> "Noted":
+        """Returns what happened from frame `begin` to before `end`; frames that are not named are taken for such."""
+        frames = tuple(frame for frame in self.frames if begin <= frame < end)
+        return Noted(self.count - len(self.frames) + len(frames), frames)
+
+    def __add__(self, later: "Noted") -> "Noted":
+        return Noted(self.count + later.count, (self.frames + later.frames)[:MAX_NOTED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,7 @@ class ReaderEvents:
         corrupt: frames that could not be decoded, or only with errors; each is held or skipped besides.
         held: corrupt frames in whose place the last good one was given again.
         skipped: corrupt frames that were left out.
+        doubtful: frames after a corrupt one, up to the next key frame: they are built on it, and may show it.
         missing: gaps in the numbers of a folder's files, each at the frame after it.
         cut_off: the frame at which a video ended before its header says that it does.
         reconnects: the first frame after each lost connection.
@@ -37,15 +48,31 @@ class ReaderEvents:
     corrupt: Noted = Noted()
     held: Noted = Noted()
     skipped: Noted = Noted()
+    doubtful: Noted = Noted()
     missing: Noted = Noted()
     cut_off: Noted = Noted()
     reconnects: Noted = Noted()
     clock_jumps: Noted = Noted()
 
+    @classmethod
+    def from_dict(cls, noted: Mapping[str, Any]) -> "ReaderEvents":
+        """Returns what `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        return cls(**{name: Noted(int(n["count"]), tuple(map(int, n["frames"]))) for name, n in noted.items()})
+
     def to_dict(self) -> dict[str, dict[str, int | list[int]]]:
         """Returns what happened at all, as JSON can hold it: `{"dropped": {"count": 2, "frames": [7, 8]}}`."""
-        noted = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: {"count": n.count, "frames": list(n.frames)} for name, n in noted.items() if n.count}
+        return {name: {"count": n.count, "frames": list(n.frames)} for name, n in self._all().items() if n.count}
+
+    def within(self, begin: int = 0, end: int = sys.maxsize) -> "ReaderEvents":
+        """Returns what happened from frame `begin` to before `end`; beyond 100 of a kind all count as within."""
+        return ReaderEvents(**{name: noted.within(begin, end) for name, noted in self._all().items()})
+
+    def __add__(self, later: "ReaderEvents") -> "ReaderEvents":
+        both = later._all()
+        return ReaderEvents(**{name: noted + both[name] for name, noted in self._all().items()})
+
+    def _all(self) -> dict[str, Noted]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class EventLog:

@@ -18,6 +18,7 @@ class GrowingFolder:
     """
 
     frames_per_second = num_frames = None
+    repeatable = True
 
     def __init__(self, folder: Path, name: str, patience: Patience) -> None:
         self.name = name

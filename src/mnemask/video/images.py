@@ -164,6 +164,7 @@ class ImageSequence:
     """Images as a video without times; each keeps its file's name."""
 
     frames_per_second = None
+    repeatable = True
 
     def __init__(self, paths: list[Path], name: str, log: EventLog | None = None) -> None:
         self.name = name

@@ -41,6 +41,7 @@ class Source(Protocol):
         name: short, for messages and file names.
         num_frames: as the source states it; None where it does not.
         frames_per_second: the average; None where there is none.
+        repeatable: whether the same frames come when it is opened again.
     """
 
     @property
@@ -49,6 +50,8 @@ class Source(Protocol):
     def num_frames(self) -> int | None: ...  # noqa: D102
     @property
     def frames_per_second(self) -> float | None: ...  # noqa: D102
+    @property
+    def repeatable(self) -> bool: ...  # noqa: D102
 
     def pictures(self, start: int) -> Pictures:
         """Yields the pictures from number `start` on, and every damage; goes on after it where it can."""

@@ -54,6 +54,7 @@ class VideoReader:
         num_frames: how many frames iterating gives, as the source promises it; None where it does not.
         frames_per_second: the average; None for images and where it is not known.
         live: as given.
+        repeatable: whether the same frames come when it is read again, also later and elsewhere.
 
     Raises:
         FrameError: the source is missing, empty, not readable as a video or not one that an option is for; and while
@@ -89,6 +90,7 @@ class VideoReader:
         self.name = self._source.name
         self.size: tuple[int, int] | None = None
         self.frames_per_second = self._source.frames_per_second
+        self.repeatable = self._source.repeatable and not live
         total = self._source.num_frames
         last = stop if total is None or (stop is not None and stop < total) else total
         self.num_frames = None if total is None or last is None else max(last - start, 0)

@@ -24,6 +24,7 @@ from mnemask.video.limits import MAX_PIXELS, check_size
 from mnemask.video.patience import Patience
 from mnemask.video.picture import Damaged, Picture, Pictures, Readable, ReadableFile
 from mnemask.video.upright import Matrix, display_matrix, upright
+from mnemask.video.waiting_files import GrowingFile
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class EncodedVideo:
         promised = promised_seconds(self._container, stream)
         self.frames_per_second = float(rate) if rate else None
         self.num_frames = stream.frames or (round(promised * rate) if promised and rate else None)
+        is_file = (isinstance(source, str) and not broadcast) or isinstance(self._file, GrowingFile)
+        self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
 
     def pictures(self, start: int) -> Pictures:
         """Yields the frames from number `start` on, upright, and every damage."""
@@ -82,12 +85,17 @@ class EncodedVideo:
                 # A recording comes again from its beginning, a broadcast from where it is now.
                 again = 0 if decoding.endless else index
                 matrices: dict[int, Matrix] = {}
+                traces = False
                 for item in islice(decoding.frames(), again, None):
                     if isinstance(item, Damaged):
+                        traces = True
                         yield replace(item, index=index, seconds=clock.of(item.seconds, index))
                     else:
                         frame, seconds = item[0], clock.of(item[1], index)
+                        traces = traces and not frame.key_frame
                         if index >= start:
+                            if traces:
+                                self._log.note("doubtful", index)
                             yield _picture(frame, seconds, index, matrices)
                     index += 1
                     if self._patience is not None:
@@ -144,7 +152,7 @@ class EncodedVideo:
         source = self._source
         if callable(source):
             source = self._file = source()
-        remote = isinstance(source, str) and not source.startswith("file:")
+        remote = self._is_remote()
         # Larger frames than may be are refused before they are allocated, also those that no header announces.
         options = {"max_pixels": str(MAX_PIXELS)}
         if not remote:
@@ -158,6 +166,9 @@ class EncodedVideo:
                 f"{self._shown!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, "
                 "webm, avi or other file that FFmpeg reads, so check that it plays elsewhere"
             ) from error
+
+    def _is_remote(self) -> bool:
+        return isinstance(self._source, str) and not self._source.startswith("file:")
 
     def _reopen(self) -> InputContainer:
         if not isinstance(self._source, str) and not callable(self._source):

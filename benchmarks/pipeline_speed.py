@@ -1,0 +1,151 @@
+"""What adds up to the time of a run: files, engines, start-up, memory, objects, and the plain path; as Markdown.
+
+    python benchmarks/pipeline_speed.py [--part files start-up memory objects plain] [--size 480] [--rounds 5]
+
+files     `compact`, one object, from an mp4 on disk to PNGs on disk, with each engine (--engine eager int8 int8-all);
+          what an engine has to build is built before
+start-up  `compact`: from the start of a fresh process to the first mask that it computes
+memory    `compact`, one object: a frame with a full bank of N frames, `least-used`
+objects   `compact`: a frame with 1 to 5 objects, `least-used` at two frames
+plain     `paper` with random weights, 1 and 3 objects, beside the plain path (mnemask/bench/plain.py)
+
+A frame is a fifth of a cycle of five, one of them written to memory. Times are medians of interleaved rounds and, in
+brackets, quartiles. To try it out: --size 96 --rounds 1 --engine eager --frames 10. `mnemask bench` has the parts of a
+frame and the machine's ceilings.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+import mnemask as mm
+from mnemask.bench.machine import heading
+from mnemask.bench.plain import PlainSTCN
+from mnemask.bench.run import weights_of
+from mnemask.bench.timing import Timing, interleaved
+from mnemask.bench.whole import CYCLE, POLICY, cycles, start_up, whole_run, write_clip
+
+CPU = torch.device("cpu")
+BANKS, OBJECTS, PLAIN_OBJECTS, PLAIN_ROUNDS = (2, 4, 8, 16, 32), (1, 2, 3, 4, 5), (1, 3), 3
+
+
+def network(name: str = "compact", engine: str = "eager") -> mm.STCN:
+    with TemporaryDirectory() as folder:
+        return mm.load_model(weights_of(name, Path(folder))[0], device=CPU, engine=engine)
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    print(f"\n## {title}\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
+def frames_per_second(timing: Timing) -> str:
+    return f"{1 / timing.median:.1f} ({1 / timing.high:.1f}–{1 / timing.low:.1f})"
+
+
+def files(args: argparse.Namespace, size: tuple[int, int]) -> None:
+    video = mm.DrawnVideo(args.frames, size, 1)
+    first = {1: video[0][1] == 1}
+    with TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        write_clip(video, clip)
+        networks = {engine: network(engine=engine) for engine in args.engine}
+
+        def run(engine: str) -> Callable[[], float]:
+            return lambda: whole_run(networks[engine], clip, first, args.size, Path(folder) / engine)
+
+        times = interleaved({engine: run(engine) for engine in networks}, args.rounds, CPU)
+    rows = [
+        (engine, timing.per(args.frames).milliseconds, frames_per_second(timing.per(args.frames)))
+        for engine, timing in times.items()
+    ]
+    show(f"mp4 to PNGs, {args.frames} frames, `compact`, one object", ("engine", "ms a frame", "frames/s"), rows)
+
+
+def start(args: argparse.Namespace, size: tuple[int, int]) -> None:
+    timing = start_up("compact", size, CPU, args.rounds)
+    row = (f"{timing.median:.2f} ({timing.low:.2f}–{timing.high:.2f})", f"{timing.best:.2f}")
+    show("Fresh process to first mask, `compact`", ("seconds", "best"), [row])
+
+
+def full_bank(model: mm.STCN, video: mm.DrawnVideo, num_frames: int, short_side: int) -> mm.Tracker:
+    """A tracker that remembers its first frame and, in place of others, that one's keys with noise."""
+    tracker = mm.Tracker(model, POLICY, mm.Budget(frames=num_frames), short_side=short_side)
+    frame, labels = video[0]
+    tracker.step(frame, {1: labels == 1})
+    seen = tracker.memory.tokens
+    assert seen is not None
+    for number in range(1, num_frames):
+        noisy = seen.key + 0.1 * seen.key.std() * torch.randn_like(seen.key)
+        unpinned = torch.zeros_like(seen.pins)
+        tracker.memory.write(noisy, seen.value, seen.share, frame=number, step=0, pins=unpinned)
+    return tracker
+
+
+def memory(args: argparse.Namespace, size: tuple[int, int]) -> None:
+    model, video = network(), mm.DrawnVideo(CYCLE + 1, size, 1)
+    later = [video[t][0] for t in range(1, CYCLE + 1)]
+    trackers = {count: full_bank(model, video, count, args.size) for count in BANKS}
+
+    def follow(tracker: mm.Tracker) -> Callable[[], object]:
+        return lambda: [tracker.step(frame) for frame in later]
+
+    times = interleaved({count: follow(tracker) for count, tracker in trackers.items()}, args.rounds, CPU)
+    base = times[BANKS[0]].median
+    rows = []
+    for count, timing in times.items():
+        more = "" if count == BANKS[0] else f"{1000 * (timing.median - base) / CYCLE / (count - BANKS[0]):.2f}"
+        rows.append((count, timing.per(CYCLE).milliseconds, more))
+    show("Frames remembered, `compact`, one object", ("N", "ms a frame", "ms for each frame more than 2"), rows)
+
+
+def objects(args: argparse.Namespace, size: tuple[int, int]) -> None:
+    model = network()
+    plain = PlainSTCN(model)
+    actions = {n: cycles(model, plain, mm.DrawnVideo(CYCLE + 1, size, n), args.size)[0] for n in OBJECTS}
+    times = interleaved(actions, args.rounds, CPU)
+    one = times[OBJECTS[0]].median
+    rows = [
+        (n, timing.per(CYCLE).milliseconds, "" if n == 1 else f"{100 * (timing.median / one - 1) / (n - 1):.0f} %")
+        for n, timing in times.items()
+    ]
+    show("Objects, `compact`", ("objects", "ms a frame", "each object more, of the first's time"), rows)
+
+
+def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:
+    model = network("paper")
+    plain, rows = PlainSTCN(model), []
+    for count in PLAIN_OBJECTS:
+        fast, slow = cycles(model, plain, mm.DrawnVideo(CYCLE + 1, size, count), args.size)
+        times = interleaved({"fast": fast, "plain": slow}, min(args.rounds, PLAIN_ROUNDS), CPU)
+        ratio = times["plain"].median / times["fast"].median
+        rows.append((count, *(times[way].per(CYCLE).milliseconds for way in ("plain", "fast")), f"{ratio:.1f}"))
+    show("`paper`, random weights", ("objects", "plain, ms a frame", "mnemask, ms a frame", "ratio"), rows)
+
+
+PARTS = {"files": files, "start-up": start, "memory": memory, "objects": objects, "plain": plainly}
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--engine", nargs="+", choices=list(mm.ENGINES), default=["eager", "int8", "int8-all"])
+    parser.add_argument("--size", type=int, default=480, help="short side; frames are 16:9")
+    parser.add_argument("--frames", type=int, default=25, help="of the mp4")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    size = (args.size, round(args.size * 16 / 9 / 2) * 2)
+    print(f"{heading(CPU)} Frames of {size[1]}×{size[0]}.")
+    for name in args.part:
+        PARTS[name](args, size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What the report says of a damaged video, however often the run was cut off."""
+
+import json
+import shutil
+
+import cv2
+import pytest
+import torch
+from drawn_clip import drawn_clip
+
+import mnemask as mm
+from mnemask.errors import CheckpointError
+from mnemask.memory.storage import load_bank, save_bank
+
+DAMAGED = (2, 7, 8)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A folder of frames, some of them cut short, one missing, and the masks of the first."""
+    folder = tmp_path_factory.mktemp("frames")
+    frames, masks = drawn_clip(12, 32, 48, num_objects=1)
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
+    for index in DAMAGED:
+        path = folder / f"{index:05d}.png"
+        path.write_bytes(path.read_bytes()[:300])
+    (folder / "00004.png").unlink()
+    return folder, {0: {1: masks[0, 0]}}
+
+
+def run(model, out, damaged, resume=None, on_frame=lambda progress, masks: None, on_corrupt="hold"):
+    folder, prompts = damaged
+    start, tracker = 0, mm.Tracker(model, short_side=None)
+    if resume is not None:
+        start, tracker = resume.last_frame, mm.Tracker.of_session(resume.session, model)
+    with mm.VideoReader(folder, start=start, on_corrupt=on_corrupt) as video:
+        mm.segment(
+            video, tracker, out, lambda frame: prompts.get(frame.index), checkpoint_every=0.0, resume=resume,
+            events=lambda: video.events, on_frame=on_frame,
+        )  # fmt: skip
+    return json.loads((out / "report.json").read_text())
+
+
+def cut_off(model, out, damaged, at, **how):
+    """Leaves what a run would if it were killed after this frame, and returns the report of the one that was not."""
+
+    def copy(progress, masks):
+        if masks.index == at:
+            shutil.copytree(out.with_name("whole"), out)
+
+    return run(model, out.with_name("whole"), damaged, on_frame=copy, **how)
+
+
+@pytest.mark.parametrize("on_corrupt", ["hold", "skip"])
+@pytest.mark.parametrize("at", [0, 3, 5, 9])
+def test_a_resumed_run_tells_all_that_happened_once(tiny_model, tmp_path, damaged, at, on_corrupt):
+    report = cut_off(tiny_model, tmp_path / "cut", damaged, at, on_corrupt=on_corrupt)
+    assert report["video"] == {
+        "corrupt": {"count": 3, "frames": [2, 6, 7]},  # the fifth file is missing: numbers count what is there
+        "held" if on_corrupt == "hold" else "skipped": {"count": 3, "frames": [2, 6, 7]},
+        "missing": {"count": 1, "frames": [4]},
+    }
+    checkpoint = mm.find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})
+    resumed = run(tiny_model, tmp_path / "cut", damaged, checkpoint, on_corrupt=on_corrupt)
+    assert resumed["resumed_at"] == [checkpoint.position]
+    assert resumed["video"] == report["video"]
+    masks = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "masks").iterdir()} for name in ("whole", "cut")
+    ]
+    assert masks[0] == masks[1]
+
+
+@pytest.mark.parametrize("video", [{"exploded": {"count": 1, "frames": []}}, {"held": 3}, {"held": {"count": "many"}}])
+def test_a_checkpoint_that_garbles_what_happened_is_refused(tiny_model, tmp_path, damaged, video):
+    cut_off(tiny_model, tmp_path / "cut", damaged, 5)
+    for path in (tmp_path / "cut/checkpoint").glob("*.bank"):
+        tokens, facts = load_bank(path, torch.device("cpu"))
+        facts["run"]["progress"]["video"] = video
+        save_bank(path, tokens, facts)
+    with pytest.raises(CheckpointError, match="lacks or garbles"):
+        mm.find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})
