@@ -25,7 +25,16 @@ from mnemask.inspection import inspect_bank, inspect_video
 from mnemask.memory.bank import MemoryBank, MemoryStats
 from mnemask.memory.budget import Budget
 from mnemask.memory.explanation import Explanation
-from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, FirstAndLatest, KeepAll, LeastUsed, Policy, keep_best
+from mnemask.memory.policies import (
+    DEFAULT_POLICY,
+    POLICIES,
+    Distinct,
+    FirstAndLatest,
+    KeepAll,
+    LeastUsed,
+    Policy,
+    keep_best,
+)
 from mnemask.memory.provenance import Provenance, read_provenance
 from mnemask.memory.tokens import Tokens
 from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
@@ -53,6 +62,7 @@ __all__ = [
     "Checkpoint",
     "CompareProgress",
     "DavisSequences",
+    "Distinct",
     "DrawnVideo",
     "Experiment",
     "Explanation",

@@ -55,7 +55,7 @@ class Tracker:
 
     Example:
         >>> import mnemask as mm
-        >>> tracker = mm.Tracker(mm.load_model("compact"), policy="least-used", budget=mm.Budget(frames=2))
+        >>> tracker = mm.Tracker(mm.load_model("compact"), policy="distinct", budget=mm.Budget(frames=2))
         >>> for frame, truth in mm.DrawnVideo(3, size=(96, 160), num_objects=1):
         ...     masks = tracker.step(frame, {7: truth == 1} if frame.index == 0 else None)
         >>> masks.object_ids, masks.labels.shape

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import cv2
 import pytest
@@ -55,6 +56,18 @@ def test_compare_leaves_a_page_and_says_where(files, tmp_path):
     code, output = compare(files, files / "frames", *other_mask)
     assert code == 2
     assert "holds results with mask = " in output
+
+
+def test_a_video_goes_by_its_content_and_not_by_its_name(files, tmp_path):
+    shutil.copytree(files / "frames", tmp_path / "frames")
+    given = "--mask", files / "truth/00000.png", "--policy", "fifo", "-o", tmp_path / "out", "--no-consistency"
+    assert compare(files, tmp_path / "frames", *given)[0] == 0
+    assert compare(files, files / "frames", *given)[0] == 0  # the same in another place
+    frame = cv2.imread(str(tmp_path / "frames/00003.png"))
+    cv2.imwrite(str(tmp_path / "frames/00003.png"), frame // 2)
+    code, output = compare(files, tmp_path / "frames", *given)
+    assert code == 2
+    assert "holds results with video = " in output
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_inspect_looks_into_a_saved_tracker(files, tmp_path, tiny_model):
         ([], "nothing to look into"),
         (["-", "--mask", "m.png"], "gives its frames only once"),
         (["camera:0", "--mask", "m.png"], "gives its frames only once"),
-        (["rtsp://a/b", "--mask", "m.png"], "gives its frames only once"),
+        (["rtsp://me:secret@a/b", "--mask", "m.png"], "the address gives its frames only once"),
         (["a.mp4", "--mask", "m.png", "--pixel", "3;4"], "is not x,y in whole pixels"),
         (["--bank", "a.bank", "--pixel", "3,4"], "leave out"),
         (["--bank", "a.bank"], "is not a file"),

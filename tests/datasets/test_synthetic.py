@@ -203,6 +203,7 @@ def test_a_tracker_follows_it(tiny_model):
     [
         ({"num_frames": 0}, "0 frames cannot be drawn; give at least 1"),
         ({"num_frames": 5, "size": (40, 200)}, "200x40 pixels is too small"),
+        ({"num_frames": 5, "size": (9000, 9000)}, "9000x9000 pixels is too large"),
         ({"num_frames": 5, "num_objects": 7}, "7 objects cannot be drawn; give 1 to 6"),
         ({"num_frames": 5, "num_occluders": -1}, "-1 occluders cannot be drawn; give 0 to 4"),
         ({"num_frames": 5, "seed": -1}, "give 0 or more"),

@@ -8,6 +8,7 @@ import torch
 from drawn_clip import drawn_clip
 
 import mnemask as mm
+from mnemask.bench.machine import num_threads
 from mnemask.engines import ENGINES, fixed_shapes, load_model
 from mnemask.engines.cache import digest, kept
 from mnemask.model import geometry
@@ -166,6 +167,14 @@ def test_compiled_code_has_the_masks_of_the_network(tiny_model, cache):
     found, expected = masks_of(ENGINES["compile"](tiny_model)), masks_of(tiny_model)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours.probs, theirs.probs, atol=1e-4, rtol=0)
+
+
+def test_code_for_so_many_threads_is_not_taken_for_another_number(tiny_model, cache):
+    folders = set()
+    for count in (1, 2, 1):
+        with num_threads(count):
+            folders.add(ENGINES["compile"](tiny_model).folder)
+    assert len(folders) == 2
 
 
 def test_without_a_compiler_the_engine_says_what_to_install(tiny_model, monkeypatch, cache):

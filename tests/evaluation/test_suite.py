@@ -136,7 +136,7 @@ def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_mod
 
 
 def test_weights_that_were_replaced_are_loaded_anew(tiny, tiny_model, tmp_path):
-    trackers = dataclasses.replace(tiny, model=shutil.copy(tiny.model, tmp_path / "last.safetensors"))
+    trackers = dataclasses.replace(tiny, model=str(shutil.copy(tiny.model, tmp_path / "last.safetensors")))
     before = trackers.tracker("thesis").model
     assert trackers.tracker("fifo").model is before
     with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 
 from mnemask.errors import InputError
 from mnemask.evaluation.results import Result
-from mnemask.evaluation.tables import FORMATS, overall_rows, sequence_rows, write_tables
+from mnemask.evaluation.tables import FORMATS, overall_rows, sequence_rows, to_latex, write_tables
 from mnemask.metrics import ObjectScore, Report
 
 
@@ -54,6 +54,10 @@ def test_one_sequence_has_no_interval_and_a_secret_one_no_scores():
     assert overall_rows(RESULTS[:1])[0]["J&F-Low"] is None
     (row,) = overall_rows([result("fifo", "apes", (), (), secret=True)])
     assert list(row) == ["policy", "sequences", "frames/s", "frames held", "most frames", "MiB"]
+
+
+def test_names_in_latex_are_text():
+    assert r"\textbackslash{}a\{b\}\textasciicircum{}2\_1 &" in to_latex([{"name": r"\a{b}^2_1", "J-Mean": 0.5}])
 
 
 def test_kinds_that_training_shows_are_told_from_others():

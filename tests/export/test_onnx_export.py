@@ -137,6 +137,6 @@ def test_a_folder_that_holds_a_network_is_not_written_over(network, tiny_model):
 def test_a_network_that_could_not_be_replaced_whole_is_none(tiny_model, tmp_path):
     (tmp_path / "network.json").write_text("of another network")
     (tmp_path / "key.onnx").mkdir()
-    with pytest.raises(OutputError, match="cannot be written|cannot write"):
+    with pytest.raises(OutputError, match="cannot write"):
         export_onnx(tiny_model, tmp_path, size=SIZE, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["key.onnx"]

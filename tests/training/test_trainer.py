@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,11 @@ def test_what_is_not_finite_does_not_overwrite_the_last_good_checkpoint(tmp_path
 def test_crops_must_suit_the_network():
     with pytest.raises(InputError, match="crops of 100 pixels do not suit the network; give a multiple of 16"):
         recipe(phases=(Phase(1.0, 100),))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": nan}, {"learning_rate": -1.0}, {"capacity": nan}, {"capacity": 0.5}]
+)
+def test_numbers_that_cannot_train_are_refused(wrong):
+    with pytest.raises(InputError, match="cannot train; give"):
+        recipe(**wrong)

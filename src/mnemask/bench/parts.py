@@ -26,7 +26,7 @@ class Part:
         name: what it is.
         num_objects: for how many.
         fast: computes it as the tracker does.
-        plain: computes the same plainly; None where there is nothing to compare with.
+        plain: computes the same plainly.
         flops: floating-point operations of the fast way, convolutions and products of matrices only.
         bytes: that must be read or written at least: weights, inputs and outputs.
     """
@@ -34,7 +34,7 @@ class Part:
     name: str
     num_objects: int
     fast: Callable[[], object]
-    plain: Callable[[], object] | None
+    plain: Callable[[], object]
     flops: int
     bytes: int
 
@@ -57,7 +57,7 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
         inside = geometry.resize(geometry.unpad(soft_aggregate(masks), working), frame.size)
         return most_probable(inside, range(num_objects + 1))
 
-    seen = [*vars_of(features)]
+    seen = tensors_of(features)
     encoder = [model.key_encoder, model.key_projection, model.key_compression]
     return [
         part(
@@ -65,21 +65,21 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
             num_objects,
             lambda: model.encode_key(fast_image),
             lambda: plain.encode_key(image),
-            [fast_image, *seen, *weights_of(encoder)],
+            [fast_image, *seen, *parameters_of(encoder)],
         ),
         part(
             "value encoder",
             num_objects,
             lambda: model.encode_value(fast_image, features, fast_masks),
             lambda: plain.encode_value(image, plain_features, masks),
-            [fast_image, fast_masks, features.stride16, value, *weights_of([model.value_encoder])],
+            [fast_image, fast_masks, features.stride16, value, *parameters_of([model.value_encoder])],
         ),
         part(
             "decoder",
             num_objects,
             lambda: model.decode(value, features),
             lambda: plain.decode(plain_value, plain_features),
-            [value, *seen, masks, *weights_of([model.decoder])],
+            [value, *seen, masks, *parameters_of([model.decoder])],
         ),
         part(
             "labels",
@@ -124,11 +124,11 @@ def part(
     return Part(name, num_objects, fast, plain, counter.get_total_flops(), moved)
 
 
-def weights_of(modules: Sequence[torch.nn.Module]) -> list[Tensor]:
+def parameters_of(modules: Sequence[torch.nn.Module]) -> list[Tensor]:
     """Returns the parameters of several modules."""
     return [parameter for module in modules for parameter in module.parameters()]
 
 
-def vars_of(features: object) -> list[Tensor]:
+def tensors_of(features: object) -> list[Tensor]:
     """Returns the tensors of a KeyFeatures."""
     return [getattr(features, name) for name in ("key", "compressed", "stride16", "stride8", "stride4")]

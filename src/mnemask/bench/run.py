@@ -197,7 +197,7 @@ def _query(model: STCN, video: DrawnVideo, size: int) -> torch.Tensor:
 
 def _timed(todo: list[Part], rounds: int, model: STCN, best: Sequence[Ceiling], threads: int) -> list[Measured]:
     actions = {f"fast {part.name}": part.fast for part in todo}
-    actions |= {f"plain {part.name}": part.plain for part in todo if part.plain is not None}
+    actions |= {f"plain {part.name}": part.plain for part in todo}
     times = interleaved(actions, rounds, model.device)
     reached = {
         kind: max(
@@ -214,7 +214,7 @@ def _timed(todo: list[Part], rounds: int, model: STCN, best: Sequence[Ceiling], 
                 part.name,
                 part.num_objects,
                 fast,
-                times.get(f"plain {part.name}"),
+                times[f"plain {part.name}"],
                 part.flops,
                 part.bytes,
                 ideal / fast.median,

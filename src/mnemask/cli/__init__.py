@@ -1,7 +1,10 @@
 """The command line. Each command is a file of its own, registered by being imported."""
 
-from mnemask.cli import bench, compare, demo, doctor, evaluate, experiment, export, inspect, score, segment, train
+# In the order in which `mnemask --help` lists them.
+# isort: off
+from mnemask.cli import segment, doctor, inspect, compare, score, evaluate, experiment, train, bench, export, demo
 from mnemask.cli.app import app, main
+# isort: on
 
 __all__ = [
     "app",

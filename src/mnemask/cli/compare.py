@@ -13,6 +13,7 @@ from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
+from mnemask.cli.identity import of_video
 from mnemask.cli.inspect import repeatable
 from mnemask.cli.options import (
     AtOption,
@@ -32,7 +33,7 @@ from mnemask.cli.plan import PromptPlan
 @command
 def compare(
     video: Annotated[
-        str, typer.Argument(help="A video file, or a folder or glob of images; it is read several times.")
+        str, typer.Argument(help="A video file, or a folder or quoted glob of images; it is read several times.")
     ],
     policy: Annotated[list[PolicyName], typer.Option(help="What to keep in memory. Repeat it to compare.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for compare.html and what belongs to it.")],
@@ -62,7 +63,7 @@ def compare(
 
     **Examples**
 
-    `mnemask compare street.mp4 --mask first.png --policy thesis --policy least-used --policy keep-all -o look`
+    `mnemask compare street.mp4 --mask first.png --policy distinct --policy thesis --policy keep-all -o look`
 
     `mnemask compare frames/ --mask first.png --policy thesis --policy fifo --gt masks/ -o look` scores by J and F.
 
@@ -86,7 +87,7 @@ def compare(
             gt=gt,
             consistency=not no_consistency,
             overwrite=overwrite,
-            settings=identity_of(plans[0], box or [], clean_masks),
+            settings={"video": of_video(video, growing=False), **identity_of(plans[0], box or [], clean_masks)},
             on_progress=show,
         )
     for plan in plans[1:]:

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 import mnemask as mm
-from mnemask.cli.app import command, console
+from mnemask.cli.app import command, console, printable
 
 SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
 
@@ -22,10 +22,10 @@ def doctor(
     """
     sick = False
     for file in files:
-        console.print(f"[bold]{escape(str(file))}[/]")
+        console.print(f"[bold]{escape(printable(str(file)))}[/]")
         for finding in mm.diagnose(file):
             sick = sick or finding.severity == "problem"
-            console.print(f"  {SIGNS[finding.severity]}: {escape(finding.what)}")
+            console.print(f"  {SIGNS[finding.severity]}: {escape(printable(finding.what))}")
             if finding.remedy:
                 console.print(f"      → {finding.remedy}", markup=False)
     if sick:

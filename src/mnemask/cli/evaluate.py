@@ -79,9 +79,9 @@ def evaluate(
 
     **Examples**
 
-    `mnemask evaluate DAVIS --dataset davis2017 --policy least-used --policy keep-all -o davis`
+    `mnemask evaluate DAVIS --dataset davis2017 --policy distinct --policy thesis -o davis`
 
-    `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/least-used.zip for the server.
+    `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/distinct.zip for the server.
 
     `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --palindrome 20 -o long` shows drift over 3,561 frames.
 

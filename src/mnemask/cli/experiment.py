@@ -64,7 +64,7 @@ def experiment(
 
     `mnemask experiment table1 DAVIS --dataset davis2017 --model stcn.pth -o lab` prints the thesis's figures beside.
 
-    `mnemask experiment fig11 DAVIS --dataset davis2016 --processes 2 -o lab` uses what table1 left in lab.
+    `mnemask experiment fig11 DAVIS --dataset davis2017 --model stcn.pth -o lab` uses what table1 left in lab.
 
     OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
     """

@@ -18,6 +18,11 @@ def is_repeatable(video: str) -> bool:
     return not (video == "-" or video.startswith("camera:") or is_broadcast(video) or Path(video).is_fifo())
 
 
+def shown(video: str) -> str:
+    """Returns what a message calls a video: an address may hold a password."""
+    return "the address" if "://" in video else repr(video)
+
+
 def of_video(video: str, *, growing: bool) -> str:
     """Returns name and checksum: of the size and both ends of a file, of names and sizes in a folder, of an address.
 
@@ -37,7 +42,7 @@ def of_video(video: str, *, growing: bool) -> str:
             ends = file.read(_MIB)
             file.seek(max(size - _MIB, 0))
             return f"{path.name}, sha256 {_short(str(size).encode() + ends + file.read(_MIB))}"
-    if path.is_dir() or has_magic(video):
+    if (video and path.is_dir()) or has_magic(video):
         listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in list_images(path))
         return f"{path.resolve().name}, sha256 {_short(listing.encode())}"
     return path.name

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import mnemask as mm
+from mnemask.cli import identity
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import (
     DEFAULT_POLICY,
@@ -30,7 +31,7 @@ from mnemask.cli.plan import PromptPlan
 def inspect(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and memory.json.")],
     video: Annotated[
-        str | None, typer.Argument(help="A video file, or a folder or glob of images; it is read twice.")
+        str | None, typer.Argument(help="A video file, or a folder or quoted glob of images; it is read twice.")
     ] = None,
     bank: Annotated[
         Path | None, typer.Option(help="Look into a tracker saved by Tracker.save, on frames of VIDEO if given.")
@@ -86,7 +87,12 @@ def inspect(
             size=size,
             device=device,
         )
-        settings = {"video": video, "model": model, "policy": policy.value, "size": size}
+        settings = {
+            "video": identity.of_video(video, growing=False),
+            "model": model,
+            "policy": policy.value,
+            "size": size,
+        }
         with mm.VideoReader(video) as reader, errors.status("reading …") as status:
             written = mm.inspect_video(
                 reader,
@@ -120,7 +126,7 @@ def repeatable(video: str | None) -> str:
     scheme = video.partition("://")[0].lower() if "://" in video else "file"
     if video == "-" or video.startswith("camera:") or scheme not in ("file", "http", "https", "ftp"):
         raise mm.InputError(
-            f"{video!r} gives its frames only once, and the pictures need them again; save it to a file"
+            f"{identity.shown(video)} gives its frames only once, and the pictures need them again; save it to a file"
         )
     return video
 

@@ -24,7 +24,7 @@ BoxOption = Annotated[
 AtOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--at", help="FRAME=MASK: objects that appear later, or corrections; frames count from 0. Repeatable."
+        "--at", help="FRAME=MASK: later objects under new ids, or corrections; frames count from 0. Repeatable."
     ),
 ]
 CleanOption = Annotated[

@@ -52,7 +52,14 @@ class PromptPlan:
             given[first.index] = dict(mm.read_mask(self.mask, first.size, antialiased=self.antialiased))
         for index, paths in self.later.items():
             for path in paths:
-                given.setdefault(index, {}).update(mm.read_mask(path, first.size, antialiased=self.antialiased))
+                found = mm.read_mask(path, first.size, antialiased=self.antialiased)
+                here = given.setdefault(index, {})
+                if both := sorted(here.keys() & found.keys()):
+                    raise mm.InputError(
+                        f"mask {path} marks object {both[0]} in frame {index}, and so does another mask given for it; "
+                        "give each object an id of its own (black and white is id 1)"
+                    )
+                here.update(found)
         at_first = given.setdefault(first.index, {}) if self.boxes else {}
         for box in self.boxes:
             free = next(object_id for object_id in range(1, len(at_first) + 2) if object_id not in at_first)

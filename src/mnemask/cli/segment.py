@@ -43,7 +43,10 @@ OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 @command
 def segment(
     video: Annotated[
-        str, typer.Argument(help="A video file, a folder or glob of images, `camera:0`, `-` for a pipe, or an address.")
+        str,
+        typer.Argument(
+            help="A video file, a folder or quoted glob of images, `camera:0`, `-` for a pipe, or an address."
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4 and report.json.")],
     mask: MaskOption = None,
@@ -225,10 +228,9 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
     if not resume:
         return
     if not repeatable:
-        shown = "the address" if "://" in video else repr(video)  # which may hold a password
         raise mm.InputError(
-            f"{shown} does not give the same frames again, so a run on it cannot be resumed; save it to a file, or "
-            "leave out --resume"
+            f"{identity.shown(video)} does not give the same frames again, so a run on it cannot be resumed; "
+            "save it to a file, or leave out --resume"
         )
     if trace is not None:
         raise mm.InputError("a trace cannot be gone on with; leave out --trace, or begin again without --resume")

@@ -41,7 +41,7 @@ Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Devices = Annotated[int, typer.Option(min=1, help="GPUs, or processes on the CPU, of each machine.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that draw clips ahead, for each device.")]
 Parts = Annotated[int, typer.Option(min=1, help="Add up the gradients of a step over N parts: needs less memory.")]
-Minutes = Annotated[float | None, typer.Option(help="Stop and save after so long; go on later with --resume.")]
+Minutes = Annotated[float | None, typer.Option(min=0, help="Stop and save after so long; go on later with --resume.")]
 ValidateRoot = Annotated[
     Path | None, typer.Option("--validate", help="Score on these while training: DAVIS, or NAME/{frames,masks}.")
 ]
@@ -157,7 +157,8 @@ def finetune(
 ) -> None:
     """Adapt weights to your own kind of video. Not all frames need masks; each mask's palette or grey value is an id.
 
-    `mnemask finetune clips/ -o tuned` then `mnemask segment video.mp4 --mask first.png --model tuned/model.safetensors`
+    `mnemask finetune clips/ -o tuned`, then
+    `mnemask segment video.mp4 --mask first.png -o out --model tuned/model.safetensors`
 
     Hold some videos back and give them to `--validate`: fine-tuning on few frames can harm other ones.
     """

@@ -74,12 +74,11 @@ def value_range(values: Sequence[float]) -> tuple[float, float]:
 def _path(values: Sequence[float | None], low: float, high: float) -> str:
     """Returns an SVG path through the values; it breaks where there is none."""
     step = 1000 / max(len(values) - 1, 1)
-    parts, pen = [], "M"
+    parts, begins = [], True
     for number, value in enumerate(values):
-        if value is None:
-            pen = "M"
-            continue
-        parts.append(f"{pen}{number * step:.1f} {1000 * (high - value) / (high - low):.1f}")
-        pen = "L"
-    # A lone point has no length; a round cap draws it all the same.
-    return "".join(parts) + ("h0" if parts else "")
+        if value is not None:
+            place = f"{number * step:.1f} {1000 * (high - value) / (high - low):.1f}"
+            # A lone point has no length; with a line of none, round caps draw it all the same.
+            parts.append(f"M{place}h0" if begins else f"L{place}")
+        begins = value is None
+    return "".join(parts)

@@ -13,6 +13,7 @@ from mnemask.comparison.track import PolicyFolder, Run, overlap
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import InputError
 from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
+from mnemask.video.files import safe_name
 
 MOST_MOMENTS = 6
 ALIKE = 0.98  # a moment at which policies agree more than this is none
@@ -72,7 +73,7 @@ class Truth:
         """
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder} of true masks; give one with a PNG for each frame (--gt)")
-        by_name = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png"}
+        by_name = {safe_name(path.stem): path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png"}
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
         if len(files) < 3:
             raise InputError(

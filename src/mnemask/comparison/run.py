@@ -198,11 +198,15 @@ class _Tracking:
         return trackers_for(policy, self.trackers).tracker(policy)
 
     def there(self, policy: str) -> Run:
-        found = self.folder(policy).run()
+        found, num_frames = self.folder(policy).run(), len(self.store.clip)
         if found is not None:
+            if len(found.seconds) != num_frames:
+                raise InputError(
+                    f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}; "
+                    "give another folder, or begin anew (--overwrite)"
+                )
             self.steps.reuse(policy)
             return found
-        num_frames = len(self.store.clip)
         on_frame, looks = self.steps.stage(policy, num_frames), look_frames(num_frames)
         prompts = self.new_prompts()
         return track(self.video, self.tracker(policy), policy, prompts, self.folder(policy), looks, on_frame)

@@ -71,6 +71,10 @@ class Run:
         """All objects that were tracked."""
         return sorted({object_id for ids in self.given.values() for object_id in ids})
 
+    def tracked_at(self, index: int) -> list[int]:
+        """Returns the objects that had been given by this frame."""
+        return sorted({object_id for frame, ids in self.given.items() if frame <= index for object_id in ids})
+
     @property
     def frames_per_second(self) -> float:
         """Frames / time of the tracker."""
@@ -92,8 +96,8 @@ class WayBack:
 
     Attributes:
         objects: J against the given masks, by object: the mean over the frames in which the object was given.
-        frames: J between the mask of the way there and that of the way back, the mean over the objects, for each frame
-            from the first that was given to the last.
+        frames: J between the mask of the way there and that of the way back, the mean over the objects that had been
+            given by then, for each frame from the first that was given to the last.
         lost: the objects that are not in the last mask; their way back could not begin and their J is 0.
     """
 
@@ -233,7 +237,7 @@ def track_back(
             frame = Frame.of(store.image(index), step)
             back = tracker.step(frame, None if step else prompts).labels.cpu().numpy()
         there = folder.labels(names[index])
-        agreement.append(overlap(there, back, run.object_ids))
+        agreement.append(overlap(there, back, run.tracked_at(index)))
         for object_id in run.given.get(index, ()):
             # The mask of a frame in which masks were given is what was given.
             found[object_id].append(region_similarity(back == object_id, there == object_id))

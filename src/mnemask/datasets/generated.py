@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from mnemask.errors import InputError
+from mnemask.video.limits import MAX_PIXELS, MAX_SIDE
 
 FRAMES_PER_SECOND = 25
 
@@ -16,7 +17,7 @@ class GeneratedVideo(ABC, Generic[Moment]):
 
     Args:
         num_frames: the length.
-        size: height and width, at least 48 each.
+        size: height and width, at least 48 each; at most 16384 each, and 67 megapixels.
         num_objects: 1 to `max_objects`.
         seed: 0 or more.
 
@@ -31,6 +32,11 @@ class GeneratedVideo(ABC, Generic[Moment]):
             raise InputError(f"a video of {num_frames} frames cannot be drawn; give at least 1")
         if min(size) < 48:
             raise InputError(f"a video of {size[1]}x{size[0]} pixels is too small for objects; give at least 48 a side")
+        if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
+            raise InputError(
+                f"a video of {size[1]}x{size[0]} pixels is too large to draw; give at most {MAX_SIDE} a side and "
+                f"{MAX_PIXELS // 10**6} megapixels"
+            )
         if not 1 <= num_objects <= self.max_objects:
             raise InputError(f"{num_objects} objects cannot be drawn; give 1 to {self.max_objects}")
         if seed < 0:

@@ -32,8 +32,9 @@ class Compiled(FixedShapes):
                 "the engine 'compile' needs a C++ compiler, and found none; install g++, name one in the environment "
                 "variable CXX, or use the engine 'eager'"
             ) from error
-        processor = torch.backends.cpu.get_cpu_capability()
-        super().__init__(model, cache_folder() / "compile" / digest(model, compiler, processor, str(model.device)))
+        # Inductor writes the number of threads into the code.
+        machine = torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads", str(model.device)
+        super().__init__(model, cache_folder() / "compile" / digest(model, compiler, *machine))
 
     def build(self, part: str, module: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:
         """Writes a package of machine code."""

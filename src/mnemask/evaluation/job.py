@@ -56,13 +56,11 @@ class TrackerSettings:
                 raise InputError(f"write_every is {self.write_every}; give a whole number from 1, such as 5")
             chosen = replace(chosen, write_every=self.write_every)
         budget = None if self.frames is None else Budget(frames=self.frames)
-        return Tracker(
-            _network(self.model, self.device, self.engine), chosen, budget, top_k=self.top_k, short_side=self.size
-        )
+        return Tracker(self._network(), chosen, budget, top_k=self.top_k, short_side=self.size)
 
     def settings(self) -> dict[str, Any]:
         """Returns what distinguishes these trackers from others, as JSON holds it; weights go by their content."""
-        network = _network(self.model, self.device, self.engine)
+        network = self._network()
         with (packaged_weights(self.model) or Path(self.model)).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {
@@ -75,6 +73,11 @@ class TrackerSettings:
             "precision": str(network.dtype).removeprefix("torch."),
             "engine": self.engine,
         }
+
+    def _network(self) -> STCN:
+        path = packaged_weights(self.model) or Path(self.model)
+        state = path.stat() if path.is_file() else None  # what is no file, loading it says
+        return _loaded(self.model, self.device, self.engine, state and (state.st_mtime_ns, state.st_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +152,6 @@ def score_masks(challenge: Challenge, folder: Path) -> Report | None:
 
 
 @lru_cache(maxsize=1)
-def _network(model: str, device: str | None, engine: str) -> STCN:
+def _loaded(model: str, device: str | None, engine: str, state: tuple[int, int] | None) -> STCN:
+    """Returns the network of a file in this state: one that training has replaced is loaded anew."""
     return load_model(model, device=device, engine=engine)

@@ -6,14 +6,15 @@ from functools import lru_cache
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from mnemask.model.parts import SharedWeights
 from mnemask.model.stcn import STCN, KeyFeatures
 
 MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
 
 
-class OneLook(STCN):
+class OneLook(SharedWeights):
     """Another network, but for the key features of a sequence's frames: these are kept, as many as there is room for.
 
     Key features say nothing of objects, so trackers with other policies, budgets or prompts get the same, bit for bit,
@@ -25,10 +26,7 @@ class OneLook(STCN):
     """
 
     def __init__(self, network: STCN, most_bytes: int = MOST_BYTES) -> None:
-        nn.Module.__init__(self)
-        self.config = network.config
-        for name, part in network.named_children():
-            self.add_module(name, part)
+        super().__init__(network)
         self.network = (network,)  # in a tuple, or its weights would be here twice
         self.most_bytes, self.num_bytes = most_bytes, 0
         self.sequence = ""

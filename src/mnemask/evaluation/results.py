@@ -194,13 +194,20 @@ class ResultFolder:
         return result
 
     def begin(self, policy: str, sequence: str) -> Path:
-        """Returns an empty folder for the masks of a sequence; what an interrupted run left of them is removed."""
+        """Returns an empty folder for the masks of a sequence; what an interrupted run left of them is removed.
+
+        Raises:
+            OutputError: that is impossible.
+        """
         finished = self.masks(policy, sequence)
         folder = finished.with_name(f".{sequence}.partial")
-        for left_over in (folder, finished):
-            if left_over.exists():
-                shutil.rmtree(left_over)
-        self._result(policy, sequence).unlink(missing_ok=True)
+        try:
+            for left_over in (folder, finished):
+                if left_over.exists():
+                    shutil.rmtree(left_over)
+            self._result(policy, sequence).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{finished} cannot be removed ({error.strerror}); delete it, and go on") from error
         return make_folder(folder)
 
     def keep(self, result: Result, masks: Path) -> None:

@@ -16,7 +16,11 @@ from mnemask.video.files import make_folder, write_whole
 Row = dict[str, str | int | float | None]
 
 DECIMALS = {"frames/s": 2, "frames held": 2, "most frames": 2, "MiB": 1}
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "~": r"\textasciitilde{}"}
+_LATEX = {letter: "\\" + letter for letter in "&%_#${}"} | {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+}
 
 
 def sequence_rows(results: Sequence[Result]) -> list[Row]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mnemask.errors import BudgetError, OutputError
 from mnemask.evaluation.job import Job, TrackerSettings
 from mnemask.evaluation.protocol import Benchmark, Challenge
@@ -78,6 +80,8 @@ class Attempt:
         try:
             return self.job.run(on_frame)
         except BudgetError as error:
+            if _is_out_of_memory(error):  # which another device may have
+                raise
             self.job.folder.begin(*self.job.key).rmdir()
             path = _refusal_path(self.job.folder, self.job.policy)
             make_folder(path.parent)
@@ -86,6 +90,12 @@ class Attempt:
             except OSError as failure:
                 raise OutputError(f"cannot write {str(path)!r} ({failure.strerror}); make room there") from failure
             return Refusal(str(error))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether a BudgetError comes of the device and not of the budget."""
+    cause = error.__cause__
+    return cause is not None and (isinstance(cause, torch.OutOfMemoryError) or _is_out_of_memory(cause))
 
 
 def refusal_of(folder: ResultFolder, policy: str) -> Refusal | None:
@@ -108,6 +118,7 @@ def trackers_of(run: Run, common: TrackerSettings) -> RunTrackers:
         top_k=ALL_MEMORIES if run.top_k is None else run.top_k,
         size=common.size,
         device=common.device,
+        engine=common.engine,
         metric=run.metric,
         pin=policy.pin if run.pin is None else run.pin,
     )

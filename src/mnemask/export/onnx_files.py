@@ -17,6 +17,7 @@ from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE
 from mnemask.types import describe
 from mnemask.version import __version__
+from mnemask.video.files import partial_file, write_whole
 
 OPSET = 20
 FORMAT = "mnemask-onnx-1"
@@ -59,8 +60,10 @@ def export_onnx(
     facts = describe_export(model, size, num_objects, frames, top_k)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
+        (folder / "network.json").unlink(missing_ok=True)
         written = [write_graph(folder / f"{name}.onnx", *of) for name, of in example_calls(model, facts).items()]
-        (folder / "network.json").write_text(json.dumps(facts, indent=2) + "\n")
+        write_whole(folder / "network.json", (json.dumps(facts, indent=2) + "\n").encode())
     except OSError as error:
         raise OutputError(f"cannot write to {str(folder)!r} ({error.strerror}); give another folder") from error
     return [*written, folder / "network.json"]
@@ -145,7 +148,10 @@ def write_graph(path: Path, graph: nn.Module, inputs: tuple[Tensor, ...], output
             graph, inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
         )
     assert program is not None, "without a file name the exporter returns the program"
-    temporary = path.with_suffix(".tmp")
-    program.save(temporary)
-    temporary.replace(path)
+    partial = partial_file(path)
+    try:
+        program.save(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path

@@ -48,10 +48,9 @@ class Canvas:
         if part > 0:
             self.fill(left, top, width * min(part, 1), height, color)
 
-    def picture(self, height: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
-        """Returns the sheet, or as much of it from the top."""
-        picture: UInt8[np.ndarray, "H W 3"] = np.array(self._image)[:height]
-        return picture
+    def picture(self) -> UInt8[np.ndarray, "H W 3"]:
+        """Returns the sheet."""
+        return np.array(self._image)
 
 
 def fitted(picture: UInt8[np.ndarray, "H W 3"], width: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -124,7 +124,8 @@ def inspect_bank(
             f"{str(path)!r} remembers frames of {memory.grid.size} but the video's are {sizes.pop()} (height, width); "
             "give the video it was saved from"
         )
-    policy = f"{facts.get('policy', {}).get('name', 'unknown policy')}"
+    saved = facts.get("policy")
+    policy = str(saved["name"]) if isinstance(saved, dict) and "name" in saved else "unknown policy"
     sheet = memory_sheet(
         memory,
         sources,
@@ -133,9 +134,10 @@ def inspect_bank(
         last_frame=int(memory.frame.max(initial=0)),
     )
     make_folder(out)
+    picture = _write_png(out / "memory.png", sheet)
     look = {"object_ids": facts.get("object_ids"), "memory": _columns(memory)}
     write_report(out / "memory.json", {"mnemask": __version__, "settings": {"bank": str(path)}, "looks": [look]})
-    return [_write_png(out / "memory.png", sheet), out / "memory.json"]
+    return [picture, out / "memory.json"]
 
 
 def _looks(

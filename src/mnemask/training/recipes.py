@@ -6,6 +6,7 @@ from, `finetune` adapts weights to one's own video. All that is counted in steps
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from mnemask.datasets.clips import ClipShape
@@ -82,6 +83,10 @@ class Recipe:
             raise InputError(f"phases {self.phases} do not last until 1; the last one must")
         if wrong := [phase.size for phase in self.phases if phase.size % STRIDE]:
             raise InputError(f"crops of {wrong[0]} pixels do not suit the network; give a multiple of {STRIDE}")
+        if not 0 < self.learning_rate < inf:
+            raise InputError(f"a learning rate of {self.learning_rate} cannot train; give a positive one such as 1e-5")
+        if self.capacity is not None and not 1 <= self.capacity < inf:
+            raise InputError(f"a memory of {self.capacity} frames cannot train; give a capacity of 1 or more")
 
     def shape(self, step: int, num_objects: int) -> ClipShape:
         """Returns what clips of a step are like, with up to `num_objects` objects."""

@@ -39,12 +39,13 @@ class Camera:
         self._log = log or EventLog()
         # Another thread may close the camera while one waits for a picture.
         self._lock = threading.Lock()
-        self._device = self._open()
-        if not self._device.isOpened():
+        # OpenCV takes a C int; a number that is none belongs to no camera.
+        if abs(number) >= 2**31 or not (device := self._open()).isOpened():
             raise FrameError(
                 f"camera {number} cannot be opened; expected the number of a connected camera that no other program "
                 "uses, counted from 0"
             )
+        self._device = device
         self.frames_per_second = self._device.get(cv2.CAP_PROP_FPS) or None
 
     def pictures(self, start: int) -> Pictures:

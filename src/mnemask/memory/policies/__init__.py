@@ -22,6 +22,7 @@ from mnemask.memory.policies.softmax_index import SoftmaxIndex
 from mnemask.memory.policies.with_latest import WithLatest
 
 POLICIES: dict[str, Policy] = {
+    "distinct": Distinct(),
     "least-used": LeastUsed(),
     "thesis": LeastUsed(pin=False),
     "keep-all": KeepAll(),
@@ -36,7 +37,6 @@ POLICIES: dict[str, Policy] = {
     "readmem": DiverseMemory(),
     "with-latest": WithLatest(LeastUsed()),
     "per-object": PerObject(LeastUsed()),
-    "distinct": Distinct(),
 }
 DEFAULT_POLICY = "distinct"
 
