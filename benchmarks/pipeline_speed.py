@@ -117,14 +117,16 @@ def objects(args: argparse.Namespace, size: tuple[int, int]) -> None:
 
 
 def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:
-    model = network("paper")
-    plain, rows = PlainSTCN(model), []
+    models, rows = {engine: network("paper", engine) for engine in args.engine}, []
     for count in PLAIN_OBJECTS:
-        fast, slow = cycles(model, plain, mm.DrawnVideo(CYCLE + 1, size, count), args.size)
-        times = interleaved({"fast": fast, "plain": slow}, min(args.rounds, PLAIN_ROUNDS), CPU)
-        ratio = times["plain"].median / times["fast"].median
-        rows.append((count, *(times[way].per(CYCLE).milliseconds for way in ("plain", "fast")), f"{ratio:.1f}"))
-    show("`paper`, random weights", ("objects", "plain, ms a frame", "mnemask, ms a frame", "ratio"), rows)
+        video, actions = mm.DrawnVideo(CYCLE + 1, size, count), {}
+        for engine, model in models.items():
+            actions[engine], actions["plain"] = cycles(model, PlainSTCN(network("paper")), video, args.size)
+        times = interleaved(actions, min(args.rounds, PLAIN_ROUNDS), CPU)
+        for way, timing in times.items():
+            ratio = times["plain"].median / timing.median
+            rows.append((count, way, timing.per(CYCLE).milliseconds, f"{ratio:.1f}"))
+    show("`paper`, random weights", ("objects", "way", "ms a frame", "times as fast as plain"), rows)
 
 
 PARTS = {"files": files, "start-up": start, "memory": memory, "objects": objects, "plain": plainly}

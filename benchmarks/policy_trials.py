@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import log
 
 import torch
+from condensed import Condensed
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -147,11 +148,10 @@ def distance_to_seniors(tokens: Tokens, copies: int, label: float) -> Float[Tens
 
 
 @dataclass(frozen=True)
-class Condensed(PartPinned):
-    """Evicts what a read would not be misled without (condensed nearest neighbours, Hart 1968).
+class Margin(PartPinned):
+    """Evicts by how much nearer a senior of the same owner is than any token of another one.
 
-    Where a token is gone, a query like it reads its nearest senior of the same owner with weight exp(-same), and
-    the nearest token of another owner with weight exp(-other): it is misled the more, the larger same - other.
+    As `Condensed`, but a token that is repeated is worth as much as it is near to another owner.
     """
 
     margin: float = 1.0
@@ -250,8 +250,9 @@ TRIALS = {
     "distinct-objects-4": Trial(Sample(distance=1.0, chance=0.0, objects=4.0), "a: distance, objects weigh more"),
     "distinct-50-objects": Trial(Sample(distance=1.0, chance=0.0, recency=50.0, objects=2.0), "a: all of it"),
     "distinct-100": Trial(Sample(distance=1.0, chance=0.0, recency=100.0), "a: distance, fading"),
-    "condensed": Trial(Condensed(), "e: what a read would be misled without stays"),
-    "condensed-half": Trial(Condensed(margin=0.5), "e: the same, distance counts too"),
+    "condensed": Trial(Condensed(), "e: what a read would go wrong without stays"),
+    "margin": Trial(Margin(), "e: the same, though it be repeated"),
+    "margin-half": Trial(Margin(margin=0.5), "e: the same, less for being near to another owner"),
     "distinct-new-whole": Trial(Distinct(senior="new", grid=1), "a, b: distinct beside the whole first frame"),
     "sample-100": Trial(Sample(recency=100.0), "a: thinning, with slow forgetting"),
     "per-object": Trial(mm.POLICIES["per-object"], "d: first frame pinned, objects do not compete"),

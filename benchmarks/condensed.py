@@ -1,0 +1,84 @@
+"""A policy that was tried: it keeps what a read would be misled without (condensed nearest neighbours, Hart 1968)."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnemask.memory.policies.base import Policy, keep_best, room_beside_pins
+from mnemask.memory.policies.per_object import owners
+from mnemask.memory.read import AFFINITY_BYTES, key_energy, read_top_k
+from mnemask.memory.tokens import Tokens
+
+HALF_A_PIXEL = 0.5 / 16**2  # of a cell
+GRID = 2
+FAR = 50.0  # stands for any distance where a weight of exp(−distance) is none
+
+
+@dataclass(frozen=True)
+class Condensed(Policy):
+    """Evicts the tokens that others stand in for best; a new frame's tokens compete like all others.
+
+    A read is a vote of nearest neighbours, and most of its memories are never decisive: one sky is as good as ten, and
+    no query takes it for the object. A query like a token reads the nearest token of another owner with weight
+    exp(−other), its own with exp(0) and, without it, its nearest senior of the same owner with exp(−same), distances
+    being |m − n|² / √Ck. So the wrong part of the read grows from σ(−other) to σ(same − other), σ the logistic
+    function, and that is what a token is worth. What is repeated, or far from anything else, goes; what lies between
+    objects, their doubles and the background stays, hidden or not, from whatever frame. It is never asked how often a
+    token was read. Seniors are pinned tokens and newer ones, in one frame those further on: of what is alike the newest
+    stays. Of the first annotated frame only a part is pinned, its objects, the cells around them, and of the rest each
+    second cell both ways: a whole frame would be half the memory.
+    """
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the tokens of both that are needed most."""
+        room_beside_pins(memory, new, budget)
+        both = memory + new
+        return both if len(both) <= budget else keep_best(both, worth(both), budget)
+
+    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+        """Returns the cells in and around objects, and a grid of the others."""
+        shown = (share > HALF_A_PIXEL).any(0)
+        part = F.max_pool2d(shown.float()[None], 3, stride=1, padding=1)[0] > 0
+        part[::GRID, ::GRID] = True
+        return part
+
+
+def worth(tokens: Tokens) -> Float64[Tensor, " N"]:
+    """Returns by how much reads at each token would go more wrong without it, 0 to 1."""
+    owner, place = owners(tokens), torch.arange(len(tokens), device=tokens.key.device)
+    seniors_first = torch.cat((place[tokens.pinned], place[~tokens.pinned].flip(0)))
+    known = tokens.covers.sum(0)
+    change = torch.empty_like(tokens.mass, dtype=torch.float64)  # which tells exp(-49) from exp(-50)
+    for one in owner.unique():
+        mine, others = seniors_first[owner[seniors_first] == one], place[owner != one]
+        same = to_nearest_before(tokens.key[mine], known[mine]).double().clamp(0, FAR)
+        other = to_nearest(tokens.key[mine], tokens.key[others]).double().clamp(0, FAR)
+        change[mine] = (same - other).sigmoid() - (-other).sigmoid()
+    return change
+
+
+def to_nearest(key: Float[Tensor, "M Ck"], among: Float[Tensor, "N Ck"]) -> Float[Tensor, " M"]:
+    """Returns how far each key's nearest is, in units of the affinity; infinity where there is none."""
+    if not len(among):
+        return torch.full_like(key[:, 0], torch.inf)
+    nearest = among[read_top_k(key, among, key_energy(among), 1).index[:, 0]]
+    return key_energy(key - nearest) / sqrt(key.shape[1])
+
+
+def to_nearest_before(key: Float[Tensor, "M Ck"], known: Int64[Tensor, " M"]) -> Float[Tensor, " M"]:
+    """Returns how far the nearest of those before each key is; infinity where there is none.
+
+    One that covers fewer objects, as it is older than one of them, is none. `known` says how many each covers.
+    """
+    energy, nearest, rows = key_energy(key), [], max(1, AFFINITY_BYTES // (4 * len(key)))
+    for start, end in ((start, min(start + rows, len(key))) for start in range(0, len(key), rows)):
+        apart = torch.addmm(energy[:end], key[start:end], key[:end].T, alpha=-2)
+        apart[:, start:].masked_fill_(torch.ones_like(apart[:, start:], dtype=torch.bool).triu(), torch.inf)
+        if bool(known[:end].min() < known[start:end].max()):
+            apart.masked_fill_(known[:end] < known[start:end, None], torch.inf)
+        nearest.append(apart.amin(1) + energy[start:end])
+    return torch.cat(nearest) / sqrt(key.shape[1])
