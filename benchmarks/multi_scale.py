@@ -21,16 +21,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from policy_lab import Clip, Moment, OneLook, moments, resized
+from policy_lab import Clip, Moment, moments, resized
 from torch import Tensor
 
 import mnemask as mm
 from mnemask.datasets.heldout import HeldOutClip
+from mnemask.evaluation.one_look import OneLook
 from mnemask.memory.cells import CellGrid
 from mnemask.memory.detail import DETAIL_BYTES
 from mnemask.memory.tokens import bytes_per_token
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
-from mnemask.model.stcn import STCN, KeyFeatures
+from mnemask.model.parts import SharedWeights
+from mnemask.model.stcn import KeyFeatures
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,11 @@ def lookalikes(name: str, seed: int) -> tuple[HeldOutClip, ...]:
 DRAWN = {"choose": lookalikes("choose", 400), "confirm": lookalikes("confirm", 500)}
 
 
-class Sharper(STCN):
+class Sharper(SharedWeights):
     """The same network with keys so long that all affinities are multiplied by a constant."""
 
     def __init__(self, look: OneLook, factor: float) -> None:
-        with torch.device("meta"):
-            super().__init__(look.config)
-        self.load_state_dict(look.state_dict(), assign=True)
-        self.eval().requires_grad_(False)
+        super().__init__(look)
         self.look, self.factor = (look,), factor  # in a tuple, or its weights would be here twice
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
@@ -106,8 +105,9 @@ def follow(kind: str, name: str, trials: Sequence[str], args: argparse.Namespace
     look = OneLook(mm.load_model(args.model))
     trackers: dict[str, mm.Tracker] = {}
     scorers = {trial: SequenceScorer(name) for trial in trials}
-    for picture, labels in opened(kind, name, args):
-        look.seen, prompts = None, None
+    for index, (picture, labels) in enumerate(opened(kind, name, args)):
+        look.begin(f"frame {index}")  # the frames before are not looked at again
+        prompts = None
         if not trackers:
             prompts = {int(k): labels == k for k in np.unique(labels) if k}
             trackers = {trial: tracker_of(TRIALS[trial], look, labels.shape, len(prompts)) for trial in trials}

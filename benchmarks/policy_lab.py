@@ -24,16 +24,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from policy_trials import TRIALS
-from torch import Tensor
 
 import mnemask as mm
 from mnemask.datasets.heldout import HELD_OUT, HeldOutClip
 from mnemask.datasets.palindrome import palindrome
 from mnemask.datasets.pasted import DAVIS_PAIRS, PastedVideo
 from mnemask.datasets.static import read_rgb
+from mnemask.evaluation.one_look import OneLook
 from mnemask.metrics import SequenceScorer, bootstrap_interval
 from mnemask.model.checkpoints import packaged_weights
-from mnemask.model.stcn import STCN, KeyFeatures
 
 DRAWN = (
     HeldOutClip("drawn-pair", 2, 300),
@@ -54,22 +53,6 @@ class Clip:
 
     kind: str
     name: str
-
-
-class OneLook(STCN):
-    """A network that computes the key features of a frame once, whoever asks for them."""
-
-    def __init__(self, model: STCN) -> None:
-        with torch.device("meta"):
-            super().__init__(model.config)
-        self.load_state_dict(model.state_dict(), assign=True)
-        self.eval().requires_grad_(False)
-        self.seen: KeyFeatures | None = None
-
-    def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
-        if self.seen is None:
-            self.seen = super().encode_key(image)
-        return self.seen
 
 
 def clips(kind: str, davis: Path | None) -> list[Clip]:
@@ -125,7 +108,7 @@ def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
     scorers = {name: SequenceScorer(clip.name) for name in trials}
     for index, moment in enumerate(moments(clip, args.davis)):
         picture, labels = resized(moment, args.size)
-        network.seen = None
+        network.begin(f"frame {index}")  # the frames before are not looked at again
         prompts = {int(k): labels == k for k in np.unique(labels) if k} if index == 0 else None
         for name, tracker in trackers.items():
             masks = tracker.step(picture, prompts)

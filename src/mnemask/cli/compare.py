@@ -103,7 +103,7 @@ def identity_of(plan: PromptPlan, boxes: list[str], clean: bool) -> dict[str, st
 
 
 def digest(path: Path) -> str:
-    """Returns a file's name and what its content hashes to; raises MaskError where it cannot be read."""
+    """Returns a file's name and what its content hashes to; raises InputError where it cannot be read."""
     try:
         return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     except OSError as error:

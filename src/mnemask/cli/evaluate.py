@@ -20,8 +20,13 @@ from mnemask.cli.options import (
     EngineOption,
     FramesOption,
     ModelOption,
+    PalindromeOption,
     PolicyName,
+    ProcessesOption,
+    SequenceOption,
+    SingleObjectOption,
     SizeOption,
+    SubsetOption,
     TopKOption,
     WriteEveryOption,
 )
@@ -56,22 +61,14 @@ def evaluate(
     top_k: TopKOption = 20,
     size: SizeOption = 480,
     model: ModelOption = "compact",
-    subset: Annotated[
-        str | None, typer.Option(help="Such as val of DAVIS or train of YouTube-VOS. [default: val, valid]")
-    ] = None,
-    sequence: Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")] = None,
-    palindrome: Annotated[
-        int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
-    ] = None,
+    subset: SubsetOption = None,
+    sequence: SequenceOption = None,
+    palindrome: PalindromeOption = None,
     all_frames: Annotated[
         bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, 30 a second.")
     ] = False,
-    single_object: Annotated[
-        bool, typer.Option("--single-object", help="folder: all that a mask shows is one object.")
-    ] = False,
-    processes: Annotated[
-        int, typer.Option(min=1, help="1: this one with all its threads; more: as many of one thread each.")
-    ] = 1,
+    single_object: SingleObjectOption = False,
+    processes: ProcessesOption = 1,
     device: DeviceOption = None,
     engine: EngineOption = DEFAULT_ENGINE,
 ) -> None:

@@ -11,7 +11,16 @@ from rich.table import Table
 import mnemask as mm
 from mnemask.cli.app import command, console
 from mnemask.cli.evaluate import Dataset, suite_bar
-from mnemask.cli.options import DeviceOption, ModelOption, SizeOption
+from mnemask.cli.options import (
+    DeviceOption,
+    ModelOption,
+    PalindromeOption,
+    ProcessesOption,
+    SequenceOption,
+    SingleObjectOption,
+    SizeOption,
+    SubsetOption,
+)
 
 WIDE = 160
 # The files have them.
@@ -37,19 +46,11 @@ def experiment(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
     size: SizeOption = 480,
     model: ModelOption = "compact",
-    subset: Annotated[
-        str | None, typer.Option(help="Such as val of DAVIS or train of YouTube-VOS. [default: val, valid]")
-    ] = None,
-    sequence: Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")] = None,
-    palindrome: Annotated[
-        int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
-    ] = None,
-    single_object: Annotated[
-        bool, typer.Option("--single-object", help="folder: all that a mask shows is one object.")
-    ] = False,
-    processes: Annotated[
-        int, typer.Option(min=1, help="1: this one with all its threads; more: as many of one thread each.")
-    ] = 1,
+    subset: SubsetOption = None,
+    sequence: SequenceOption = None,
+    palindrome: PalindromeOption = None,
+    single_object: SingleObjectOption = False,
+    processes: ProcessesOption = 1,
     device: DeviceOption = None,
     list_all: Annotated[
         bool | None,

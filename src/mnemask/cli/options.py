@@ -50,6 +50,19 @@ EngineOption = Annotated[
     typer.Option("--engine", help="What computes: torch, or something built once for the size of the frames."),
 ]
 DEFAULT_ENGINE = EngineName["eager"]
+SubsetOption = Annotated[
+    str | None, typer.Option(help="Such as val of DAVIS or train of YouTube-VOS. [default: val, valid]")
+]
+SequenceOption = Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")]
+PalindromeOption = Annotated[
+    int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
+]
+SingleObjectOption = Annotated[
+    bool, typer.Option("--single-object", help="folder: all that a mask shows is one object.")
+]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, help="1: this one with all its threads; more: as many of one thread each.")
+]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, mps. [default: cuda where there is one]")
 ]

@@ -10,7 +10,7 @@ from mnemask.errors import InputError
 from mnemask.evaluation.job import Job, TrackerSettings
 from mnemask.evaluation.protocol import Benchmark
 from mnemask.evaluation.results import Result, ResultFolder
-from mnemask.evaluation.workers import results_of
+from mnemask.evaluation.workers import Outcome, Task, results_of
 from mnemask.version import __version__
 
 
@@ -78,9 +78,31 @@ def run_benchmark(
     jobs = [Job(challenge, policy, trackers, folder) for challenge in challenges for policy in policies]
     results = {job.key: folder.load(*job.key) for job in jobs}
     missing = [job for job in jobs if results[job.key] is None]
-    found = len(jobs) - len(missing)
-    total_frames = sum(len(job.challenge.given.frames) for job in missing)
-    progress, begin = SuiteProgress(found, found, len(jobs), total_frames), time.perf_counter()
+    num_frames = sum(len(job.challenge.given.frames) for job in missing)
+    for result in carry_out(missing, num_frames, len(jobs) - len(missing), processes, on_progress):
+        results[result.policy, result.sequence] = result
+    in_order = (results[policy, challenge.name] for policy in policies for challenge in challenges)
+    return [result for result in in_order if result is not None]
+
+
+def carry_out(
+    tasks: Sequence[Task[Outcome]],
+    num_frames: int,
+    found: int,
+    processes: int,
+    on_progress: Callable[[SuiteProgress], None],
+) -> list[Outcome]:
+    """Returns what came of the tasks, in the order in which they ended, and tells how far they have come.
+
+    Args:
+        tasks: what is still to do.
+        num_frames: that they will track.
+        found: how many others were done before.
+        processes: 1 computes in this one with all its threads, more in as many of one thread each.
+        on_progress: is told at least at the beginning, with each outcome and at the end.
+    """
+    progress, begin = SuiteProgress(found, found, found + len(tasks), num_frames), time.perf_counter()
+    outcomes: list[Outcome] = []
 
     def tell(frames: int) -> None:
         progress.frames, progress.seconds = frames, time.perf_counter() - begin
@@ -88,10 +110,9 @@ def run_benchmark(
 
     tell(0)
     # Closed at once, not when an interrupt's traceback is forgotten: until then its processes would go on.
-    with closing(results_of(missing, processes, tell)) as arriving:
-        for result in arriving:
-            results[result.policy, result.sequence] = result
+    with closing(results_of(tasks, processes, tell)) as arriving:
+        for outcome in arriving:
+            outcomes.append(outcome)
             progress.done += 1
-    tell(total_frames)
-    in_order = (results[policy, challenge.name] for policy in policies for challenge in challenges)
-    return [result for result in in_order if result is not None]
+    tell(num_frames)
+    return outcomes

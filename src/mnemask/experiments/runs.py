@@ -9,9 +9,7 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,11 @@ from typing import Any
 import torch
 
 from mnemask.errors import BudgetError, OutputError
+from mnemask.evaluation import suite
 from mnemask.evaluation.job import Job, TrackerSettings
 from mnemask.evaluation.protocol import Benchmark, Challenge
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.suite import SuiteProgress
-from mnemask.evaluation.workers import results_of
 from mnemask.experiments.plan import Outcome, Run
 from mnemask.memory.policies import policy_named
 from mnemask.memory.read import Metric
@@ -167,7 +165,9 @@ def carry_out(
     distinct = {(job.folder.out, *job.key): job for job in jobs.values()}
     there = [refusal_of(job.folder, job.policy) or job.folder.load(*job.key) for job in distinct.values()]
     missing = [job for job, found in zip(distinct.values(), there, strict=True) if found is None]
-    _compute(missing, len(distinct), processes, on_progress)
+    num_frames = sum(len(job.challenge.given.frames) for job in missing)
+    attempts = [Attempt(job) for job in missing]
+    suite.carry_out(attempts, num_frames, len(distinct) - len(missing), processes, on_progress)
     outcomes = []
     for run in runs:
         refusal = refusal_of(folders[run], run.policy)
@@ -175,20 +175,3 @@ def carry_out(
         known = () if refusal else tuple(result for result in results if result is not None)
         outcomes.append(Outcome(run, folders[run], known, refusal.reason if refusal else ""))
     return tuple(outcomes)
-
-
-def _compute(missing: Sequence[Job], total: int, processes: int, on_progress: Callable[[SuiteProgress], None]) -> None:
-    """Carries out the jobs that are missing, and tells how far they have come."""
-    found, begin = total - len(missing), time.perf_counter()
-    total_frames = sum(len(job.challenge.given.frames) for job in missing)
-    progress = SuiteProgress(found, found, total, total_frames)
-
-    def tell(frames: int) -> None:
-        progress.frames, progress.seconds = frames, time.perf_counter() - begin
-        on_progress(progress)
-
-    tell(0)
-    with closing(results_of([Attempt(job) for job in missing], processes, tell)) as arriving:
-        for _ in arriving:
-            progress.done += 1
-    tell(total_frames)
