@@ -6,7 +6,7 @@ import torch
 from drawn_clip import drawn_clip
 
 from mnemask import Budget, Frame, InputError, LeastUsed, Tracker, inspect_bank, inspect_video
-from mnemask.errors import OutputError
+from mnemask.errors import CheckpointError, FrameError, OutputError
 from mnemask.memory.storage import load_bank, save_bank
 
 
@@ -126,3 +126,15 @@ def test_a_saved_tracker_that_garbles_its_policy_is_looked_into_all_the_same(cli
     tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
     save_bank(tmp_path / "b.bank", tokens, facts | {"policy": "garbled"})
     assert len(inspect_bank(tmp_path / "b.bank", tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("size", [[10**9, 10**9], [0, 64], [64, -64]])
+def test_a_saved_tracker_that_claims_impossible_frames_is_refused(clip, tracker, tmp_path, size):
+    frames, prompts = clip
+    tracker.step(frames[0], prompts[0])
+    tracker.save(tmp_path / "a.bank")
+    tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
+    save_bank(tmp_path / "b.bank", tokens, facts | {"size": size})
+    with pytest.raises((FrameError, CheckpointError), match=r"b\.bank"):
+        inspect_bank(tmp_path / "b.bank", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """A run that was cut off at any moment goes on, and its files are those of one that was not, bit for bit."""
 
+import contextlib
 import copy
 import json
 import shutil
@@ -47,12 +48,22 @@ def go_on(tiny_model, out, clip, **options):
     return checkpoint.position, run(tiny_model, out, clip, checkpoint, **options)
 
 
+def seen_now(alive, dead):
+    """Copies a folder that a thread still writes in: a file that is renamed meanwhile is not there, as after a kill."""
+
+    def copy(source, target):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(source, target)
+
+    shutil.copytree(alive, dead, copy_function=copy)
+
+
 def killed(tiny_model, out, clip, at=8, **options):
     """What a run would leave on the disk if it were killed after this frame: what another process sees just then."""
 
     def copy(progress, masks):
         if masks.index == at:
-            shutil.copytree(out.with_name("alive"), out)
+            seen_now(out.with_name("alive"), out)
 
     run(tiny_model, out.with_name("alive"), clip, on_frame=copy, **options)
 
@@ -84,7 +95,7 @@ def test_a_run_that_is_killed_again_and_again_goes_on_too(tiny_model, tmp_path, 
 
     def copy(progress, masks):
         if masks.index == 9:
-            shutil.copytree(tmp_path / "first", tmp_path / "second")
+            seen_now(tmp_path / "first", tmp_path / "second")
 
     go_on(tiny_model, tmp_path / "first", clip, mask_format=mask_format, on_frame=copy)
     _, progress = go_on(tiny_model, tmp_path / "second", clip, mask_format=mask_format)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.datasets.synthetic import SyntheticVideo
-from mnemask.engines.quantize import InputRange, Observed
+from mnemask.engines.quantize import InputRange, Observed, precise_convolutions
 from mnemask.memory.policies import LeastUsed
 from mnemask.model.parts import SharedWeights
 from mnemask.model.stcn import STCN, KeyFeatures
@@ -44,7 +44,7 @@ class Watched(SharedWeights):
             return super().decode(readout, features)
 
     def _observed(self, part: str) -> Observed:
-        return Observed(self.ranges.setdefault(part, []), (self.key_projection,))
+        return Observed(self.ranges.setdefault(part, []), precise_convolutions(self))
 
 
 def calibrate(model: STCN, size: tuple[int, int] = SIZE) -> Ranges:

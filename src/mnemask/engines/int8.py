@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mnemask.engines.cache import cache_folder, digest, kept
 from mnemask.engines.calibration import Ranges, calibrate, read_ranges, write_ranges
 from mnemask.engines.fixed_shapes import FixedShapes, Runner
-from mnemask.engines.quantize import Rounded
+from mnemask.engines.quantize import Rounded, precise_convolutions
 from mnemask.errors import InputError, MissingExtraError
 from mnemask.model.stcn import STCN, KeyFeatures
 
@@ -41,6 +41,7 @@ class Int8All(FixedShapes):
                 "give dtype float32 and device cpu, or use the engine 'eager'"
             )
         self._openvino = openvino
+        self._precise = precise_convolutions(model)
         self._core = openvino.Core()
         super().__init__(model, cache_folder() / "int8" / digest(model, openvino.__version__))
 
@@ -49,7 +50,7 @@ class Int8All(FixedShapes):
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-        with Rounded(self._ranges[part], (self.key_projection,)):
+        with Rounded(self._ranges[part], self._precise):
             exported = torch.export.export(module, inputs, strict=False)
         # Not openvino.convert_model, which reports its use to OpenVINO's makers over the network.
         frontend = FrontEndManager().load_by_framework("pytorch")

@@ -13,7 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mnemask.model.stcn import STCN
+
 STEPS = 255
+
+
+def precise_convolutions(model: STCN) -> tuple[nn.Conv2d, ...]:
+    """Returns the convolutions that stay in float32.
+
+    One makes the keys, in which small differences decide what is found. The others are the key encoder's first ones:
+    of the error that rounding brings into the keys, two thirds come from them (docs/speed.md).
+    """
+    encoder = model.key_encoder
+    return (model.key_projection, encoder.conv1, *(block.conv1 for block in encoder.layer1))
 
 
 @dataclass(slots=True)

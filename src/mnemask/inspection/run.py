@@ -23,6 +23,7 @@ from mnemask.types import Frame, Masks
 from mnemask.version import __version__
 from mnemask.video import draw_overlay
 from mnemask.video.files import make_folder, write_whole
+from mnemask.video.limits import check_size
 
 Pixels = Sequence[tuple[int, int]]
 
@@ -111,11 +112,14 @@ def inspect_bank(
 
     Raises:
         CheckpointError: if the file is foreign, damaged or inconsistent.
+        FrameError: if it claims frames of a size that no video has.
         InputError: if the video is too short or of another size.
         OutputError: if `out` holds an inspection already or cannot be written to.
     """
     tokens, facts = load_bank(Path(path), torch.device("cpu"))
     memory = saved_provenance(tokens, facts, Path(path))
+    height, width = memory.grid.size
+    check_size(width, height, str(path))
     _check_free(out := Path(out), overwrite)
     sources = {} if video is None else _reread(video, set(frames_to_show(memory)))
     sizes = {source.shape[:2] for source in sources.values()} - {memory.grid.size}
