@@ -16,6 +16,7 @@ ORDER = (
     "model",
     "memory",
     "objects",
+    "given",
     "session",
     "faults",
     "tracker",

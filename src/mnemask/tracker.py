@@ -6,14 +6,14 @@ from math import inf
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.errors import CheckpointError, FrameError, InputError, MaskError
+from mnemask.errors import CheckpointError, FrameError, InputError
 from mnemask.faults import check_finite, out_of_memory_named
+from mnemask.given import Given, Prompt, given_masks
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.cells import CellGrid
@@ -27,10 +27,7 @@ from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
 from mnemask.objects import Objects
 from mnemask.session import Session
-from mnemask.types import Frame, Masks, Picture, check_object_id, describe
-
-Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
-Given = dict[int, Bool[Tensor, "H W"]]  # prompts that were checked, on the network's device, without overlap
+from mnemask.types import Frame, Masks, Picture, describe
 
 MAX_WORKING_SIDE = 16_384
 
@@ -126,7 +123,8 @@ class Tracker:
     def _accept(self, picture: Picture, prompts: Mapping[int, Prompt] | None) -> tuple[Frame, Given]:
         """Returns what a step is given, once it was checked."""
         frame = Frame.of(picture, self.steps)
-        given = self._check(frame, {} if prompts is None else prompts)
+        self._check(frame)
+        given = given_masks({} if prompts is None else prompts, frame, self.model.device)
         if given:
             self._refuse_if_frozen(f"the masks of objects {sorted(given)}")
         return frame, given
@@ -325,7 +323,8 @@ class Tracker:
         session, _ = Session.load(Path(path), model.device, policy)
         return cls.of_session(session, model)
 
-    def _check(self, frame: Frame, prompts: Mapping[int, Prompt]) -> Given:
+    def _check(self, frame: Frame) -> None:
+        """Refuses a frame that cannot follow the ones before, or is too long and thin to be processed."""
         if self.size not in (None, frame.size):
             raise FrameError(
                 f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(self.size)}; "
@@ -336,34 +335,6 @@ class Tracker:
                 f"frame {frame.index} has {describe(frame.size)}; with a short side of {self.short_side} the long one "
                 f"would exceed {MAX_WORKING_SIDE}; give a smaller short_side (--size)"
             )
-        if not isinstance(prompts, Mapping):
-            raise MaskError(f"prompts are a {type(prompts).__name__}; expected the masks by object id, {{id: mask}}")
-        given: Given = {}
-        taken = torch.zeros(frame.size, dtype=torch.bool, device=self.model.device)
-        for object_id, prompt in prompts.items():
-            check_object_id(object_id)
-            if not isinstance(prompt, Tensor | np.ndarray):
-                raise MaskError(
-                    f"the mask of object {object_id} is a {type(prompt).__name__}; expected a bool tensor or array "
-                    f"of the frame's {frame.size}"
-                )
-            mask = torch.as_tensor(
-                np.require(prompt, requirements=("C", "W")) if isinstance(prompt, np.ndarray) else prompt
-            )
-            if tuple(mask.shape) != frame.size or mask.dtype != torch.bool:
-                raise MaskError(
-                    f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool "
-                    f"of the frame's {frame.size}"
-                )
-            free = mask.to(self.model.device) & ~taken
-            if not bool(free.any()):
-                raise MaskError(
-                    f"the mask of object {object_id} in frame {frame.index} is empty, or covered by those given before "
-                    "it; mark its pixels, or leave it out"
-                )
-            given[int(object_id)] = free
-            taken |= free
-        return given
 
     def _image(self, frame: Frame) -> Float[Tensor, "1 3 Hp Wp"]:
         """Returns what the network sees of a frame."""

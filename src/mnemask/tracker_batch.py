@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mnemask.errors import FrameError, InputError
 from mnemask.faults import out_of_memory_named
+from mnemask.given import Given, Prompt
 from mnemask.model.stcn import KeyFeatures
-from mnemask.tracker import Given, Prompt, Tracker
+from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, describe
 
 Pictures = Sequence[Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]]  # which may be of different sizes

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import mnemask as mm
-from mnemask.tracker import Prompt
+from mnemask.given import Prompt
 
 
 class PromptPlan:

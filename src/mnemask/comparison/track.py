@@ -25,9 +25,10 @@ from PIL import Image
 from mnemask.comparison.look import cell_edges, look_into
 from mnemask.comparison.store import FrameStore
 from mnemask.errors import InputError, OutputError
+from mnemask.given import Prompt
 from mnemask.metrics import region_similarity
 from mnemask.segment import PromptSource, write_report
-from mnemask.tracker import Prompt, Tracker
+from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.video import MaskWriter, prefetch
 from mnemask.video.files import make_folder

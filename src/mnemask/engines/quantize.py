@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mnemask.model.resnet import BasicBlock, Bottleneck
 from mnemask.model.stcn import STCN
 
 STEPS = 255
@@ -25,7 +26,8 @@ def precise_convolutions(model: STCN) -> tuple[nn.Conv2d, ...]:
     of the error that rounding brings into the keys, two thirds come from them (docs/speed.md).
     """
     encoder = model.key_encoder
-    return (model.key_projection, encoder.conv1, *(block.conv1 for block in encoder.layer1))
+    blocks = [block for block in encoder.layer1 if isinstance(block, BasicBlock | Bottleneck)]
+    return (model.key_projection, encoder.conv1, *(block.conv1 for block in blocks))
 
 
 @dataclass(slots=True)

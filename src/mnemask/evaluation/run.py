@@ -8,8 +8,9 @@ import torch
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.evaluation.protocol import frame_names, objects_in, only_first_masks
+from mnemask.given import Prompt
 from mnemask.metrics import Report, SequenceScorer
-from mnemask.tracker import Prompt, Tracker
+from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video.images import read_image
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
+from mnemask.given import Prompt
 from mnemask.segment.checkpoint import FOLDER, Checkpoint, CheckpointFolder, Moment
 from mnemask.segment.outputs import Outputs
 from mnemask.segment.promise import promise
 from mnemask.segment.report import Progress, write_report
-from mnemask.tracker import Prompt, Tracker
+from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video import ReaderEvents, prefetch
 
