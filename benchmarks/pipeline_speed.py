@@ -104,16 +104,16 @@ def memory(args: argparse.Namespace, size: tuple[int, int]) -> None:
 
 
 def objects(args: argparse.Namespace, size: tuple[int, int]) -> None:
-    model = network()
-    plain = PlainSTCN(model)
-    actions = {n: cycles(model, plain, mm.DrawnVideo(CYCLE + 1, size, n), args.size)[0] for n in OBJECTS}
-    times = interleaved(actions, args.rounds, CPU)
-    one = times[OBJECTS[0]].median
-    rows = [
-        (n, timing.per(CYCLE).milliseconds, "" if n == 1 else f"{100 * (timing.median / one - 1) / (n - 1):.0f} %")
-        for n, timing in times.items()
-    ]
-    show("Objects, `compact`", ("objects", "ms a frame", "each object more, of the first's time"), rows)
+    plain, rows = PlainSTCN(network()), []
+    for engine in args.engine:
+        model = network(engine=engine)
+        actions = {n: cycles(model, plain, mm.DrawnVideo(CYCLE + 1, size, n), args.size)[0] for n in OBJECTS}
+        times = interleaved(actions, args.rounds, CPU)
+        one = times[OBJECTS[0]].median
+        for n, timing in times.items():
+            more = "" if n == 1 else f"{100 * (timing.median / one - 1) / (n - 1):.0f} %"
+            rows.append((engine, n, timing.per(CYCLE).milliseconds, more))
+    show("Objects, `compact`", ("engine", "objects", "ms a frame", "each object more, of the first's time"), rows)
 
 
 def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:

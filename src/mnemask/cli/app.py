@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 import mnemask as mm
+from mnemask.cli.stop import repeat_ignored_interrupts
 
 P = ParamSpec("P")
 
@@ -30,6 +31,7 @@ errors = Console(stderr=True, highlight=False)
 
 def main() -> None:
     """Runs the command line."""
+    repeat_ignored_interrupts()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=errors)])
     app()
 

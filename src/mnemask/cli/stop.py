@@ -1,7 +1,10 @@
-"""The first SIGINT or SIGTERM asks a run to end well, the second ends it at once."""
+"""The first SIGINT or SIGTERM asks a run to end well, the second ends it at once; and none is lost."""
 
+import _thread
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
@@ -43,3 +46,19 @@ class StopSignals:
             os._exit(128 + number)
         self._heard = signal.Signals(number)
         self._interrupt()
+
+
+def repeat_ignored_interrupts() -> None:
+    """Makes a Ctrl-C come again that Python ignored because it came while an object was being disposed of."""
+    show = sys.unraisablehook
+
+    def hook(ignored: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            show(ignored)
+            return
+        # A little later: what is raised in here is ignored too.
+        again = threading.Timer(0.05, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
