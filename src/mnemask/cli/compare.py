@@ -1,6 +1,5 @@
 """`mnemask compare`: policies side by side on one's own video, as one page."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.identity import of_video
+from mnemask.cli.identity import of_content, of_video
 from mnemask.cli.inspect import repeatable
 from mnemask.cli.options import (
     AtOption,
@@ -105,7 +104,7 @@ def identity_of(plan: PromptPlan, boxes: list[str], clean: bool) -> dict[str, st
 def digest(path: Path) -> str:
     """Returns a file's name and what its content hashes to; raises InputError where it cannot be read."""
     try:
-        return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        return of_content(path)
     except OSError as error:
         raise mm.InputError(f"mask {str(path)!r} cannot be read ({error.strerror}); give an image file") from error
 

@@ -50,9 +50,12 @@ def of_video(video: str, *, growing: bool) -> str:
 
 def of_files(*paths: Path | None) -> list[str]:
     """Returns name and checksum of each file that is given; only the name of one that is not there."""
-    return [
-        f"{path.name}, sha256 {_short(path.read_bytes())}" if path.is_file() else path.name for path in paths if path
-    ]
+    return [of_content(path) if path.is_file() else path.name for path in paths if path]
+
+
+def of_content(path: Path) -> str:
+    """Returns name and checksum of a file; raises OSError where it cannot be read."""
+    return f"{path.name}, sha256 {_short(path.read_bytes())}"
 
 
 def of_model(name: str) -> str:

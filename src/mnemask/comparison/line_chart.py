@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-# Okabe and Ito's colours, told apart by colour-blind eyes; text beside them is in the colour of text.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f")
+# Okabe and Ito 2008: apart for all kinds of colour vision, and in grey. Blue, vermilion, green, purple, orange, sky.
+OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLORS = (*OKABE_ITO, "#8c6bb1", "#7f7f7f")  # of lines; text beside them is in the colour of text
 DASHES = ("none", "6 4", "2 3", "9 3 2 3")
 
 

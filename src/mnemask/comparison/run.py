@@ -14,7 +14,7 @@ from mnemask.comparison.page import page_of
 from mnemask.comparison.report import Comparison
 from mnemask.comparison.store import FrameStore
 from mnemask.comparison.track import PolicyFolder, Run, WayBack, track, track_back
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError
 from mnemask.evaluation.job import TrackerSettings
 from mnemask.evaluation.results import ResultFolder
 from mnemask.evaluation.tables import to_csv
@@ -24,7 +24,7 @@ from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
 from mnemask.video import VideoReader
-from mnemask.video.files import write_whole
+from mnemask.video.files import write_text
 
 LOOKS = 4
 
@@ -228,7 +228,4 @@ def _write(out: Path, comparison: Comparison, page: str) -> None:
         "compare.html": page,
     }
     for name, text in files.items():
-        try:
-            write_whole(out / name, text.encode())
-        except OSError as error:
-            raise OutputError(f"cannot write {str(out / name)!r} ({error.strerror}); make room there") from error
+        write_text(out / name, text)

@@ -19,7 +19,7 @@ from typing import Any
 from mnemask.errors import InputError, OutputError
 from mnemask.metrics import ObjectScore, Report
 from mnemask.version import __version__
-from mnemask.video.files import make_folder, write_whole
+from mnemask.video.files import make_folder, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class ResultFolder:
         folder = cls(make_folder(Path(out)))
         path, wanted = folder.out / "settings.json", json.loads(json.dumps(settings))
         if not path.exists():
-            folder._write(path, wanted)
+            _write_json(path, wanted)
             return folder
         found = _read_json(path)
         for name in {**wanted, **found}:
@@ -218,17 +218,14 @@ class ResultFolder:
             masks.replace(self.masks(result.policy, result.sequence))
         except OSError as error:
             raise OutputError(f"{masks} cannot be renamed ({error.strerror}); make the folder writable") from error
-        self._write(path, result.to_dict())
+        _write_json(path, result.to_dict())
 
     def _result(self, policy: str, sequence: str) -> Path:
         return self.out / "results" / policy / f"{sequence}.json"
 
-    @staticmethod
-    def _write(path: Path, values: Mapping[str, Any]) -> None:
-        try:
-            write_whole(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
-        except OSError as error:
-            raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room there") from error
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 `score_sequence` does the same for frames in memory; the protocols are described where it is defined.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import InputError
+from mnemask.evaluation.tables import cells
 from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
 from mnemask.metrics.sequence import check_protocol
 
@@ -59,14 +59,7 @@ def format_table(report: Report, per: Literal["sequence", "object"] = "sequence"
 
     Scores are in percent with one decimal, as papers print them; a dash is one that does not exist.
     """
-    rows = report.rows(per)
-    return [tuple(rows[0]), *(tuple(_cell(value) for value in row.values()) for row in rows)]
-
-
-def _cell(value: str | float) -> str:
-    if isinstance(value, str):
-        return value
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+    return [tuple(row) for row in cells(report.rows(per))]
 
 
 def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) -> tuple[dict[str, Pairs], list[str]]:

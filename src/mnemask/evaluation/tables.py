@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError
 from mnemask.evaluation.results import Result
 from mnemask.metrics import ObjectScore, Report
-from mnemask.video.files import make_folder, write_whole
+from mnemask.video.files import make_folder, write_text
 
 Row = dict[str, str | int | float | None]
 
@@ -86,14 +86,14 @@ def _groups(results: Sequence[Result]) -> Row:
     return row | {"G-Mean": fmean(known) if len(known) == len(row) else None}
 
 
-def cells(rows: Sequence[Row]) -> list[list[str]]:
+def cells(rows: Sequence[Mapping[str, str | int | float | None]]) -> list[list[str]]:
     """Returns a header and the rows as text: scores in percent with one decimal, a dash where there is none."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return [columns, *([_cell(name, row.get(name)) for name in columns] for row in rows)]
 
 
 def _cell(name: str, value: str | int | float | None) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if not isinstance(value, float):
         return str(value)
@@ -166,9 +166,5 @@ def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str
     overall = overall_rows(results)
     for name, rows in ("overall", overall), ("sequences", sequence_rows(results)):
         for suffix, text_of in FORMATS.items():
-            path = folder / f"{name}.{suffix}"
-            try:
-                write_whole(path, text_of(rows).encode())
-            except OSError as error:
-                raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room there") from error
+            write_text(folder / f"{name}.{suffix}", text_of(rows))
     return cells(overall)

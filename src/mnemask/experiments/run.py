@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError
 from mnemask.evaluation.job import TrackerSettings
 from mnemask.evaluation.protocol import Benchmark
 from mnemask.evaluation.submission import write_submission
@@ -15,7 +15,7 @@ from mnemask.experiments.notes import notes_on
 from mnemask.experiments.plan import Experiment, Study
 from mnemask.experiments.runs import carry_out
 from mnemask.experiments.style import require_matplotlib
-from mnemask.video.files import make_folder, safe_name, write_whole
+from mnemask.video.files import make_folder, safe_name, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,7 @@ def _written(study: Study, folder: Path) -> Findings:
     listed = "".join(f"* {note}\n" for note in notes)
     texts[f"{study.experiment.name}.md"] = f"# {study.experiment.title}\n\n{table}\n{listed}{shown}"
     for name, text in texts.items():
-        try:
-            write_whole(folder / name, text.encode())
-        except OSError as error:
-            raise OutputError(f"cannot write {str(folder / name)!r} ({error.strerror}); make room there") from error
+        write_text(folder / name, text)
     zips = _submissions(study, folder) if study.benchmark.secret else []
     return Findings(study.experiment.title, rows, notes, [*(folder / name for name in texts), *pictures, *zips])
 

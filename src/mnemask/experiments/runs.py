@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from mnemask.errors import BudgetError, OutputError
+from mnemask.errors import BudgetError
 from mnemask.evaluation import suite
 from mnemask.evaluation.job import Job, TrackerSettings
 from mnemask.evaluation.protocol import Benchmark, Challenge
@@ -27,7 +27,7 @@ from mnemask.memory.policies import policy_named
 from mnemask.memory.read import Metric
 from mnemask.tracker import Tracker
 from mnemask.version import __version__
-from mnemask.video.files import make_folder, write_whole
+from mnemask.video.files import make_folder, write_text
 
 ALL_MEMORIES = 1_000_000
 """More than any memory here holds; a read takes no more than there are."""
@@ -83,10 +83,7 @@ class Attempt:
             self.job.folder.begin(*self.job.key).rmdir()
             path = _refusal_path(self.job.folder, self.job.policy)
             make_folder(path.parent)
-            try:
-                write_whole(path, str(error).encode())
-            except OSError as failure:
-                raise OutputError(f"cannot write {str(path)!r} ({failure.strerror}); make room there") from failure
+            write_text(path, str(error))
             return Refusal(str(error))
 
 

@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnemask.comparison.line_chart import OKABE_ITO
 from mnemask.errors import MissingExtraError, OutputError
 from mnemask.video.files import partial_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito 2008: apart for all kinds of colour vision, and in grey. Blue, vermilion, green, purple, orange, sky.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# Objects lie on photographs, where the bright ones of these come first; then as above.
+COLORS = OKABE_ITO
+# Objects lie on photographs, where the bright ones of these come first.
 OBJECT_COLORS = ((240, 100, 0), (86, 180, 233), (240, 228, 66), (0, 170, 120), (230, 140, 190), (0, 114, 178))
 INK, FAINT = "#222222", "#8a8a8a"
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnemask.errors import OutputError
 from mnemask.memory.bank import MemoryStats
 from mnemask.version import __version__
+from mnemask.video.files import write_text
 
 
 @dataclass(slots=True)
@@ -78,12 +78,7 @@ class Progress:
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
     """Writes a JSON file, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error
+    write_text(path, json.dumps(report, indent=2) + "\n")
 
 
 def peak_memory_bytes() -> int | None:

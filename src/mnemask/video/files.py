@@ -86,3 +86,11 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the file, whole or not at all; raises OutputError where that is impossible."""
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error
