@@ -28,6 +28,9 @@ def files(tmp_path_factory, tiny_model):
     labels = (masks[0, 0] + 2 * masks[0, 1]).byte().numpy()
     Image.fromarray(labels).save(folder / "first.png")
     Image.fromarray(masks[5, 1].byte().numpy() * 3).save(folder / "late.png")
+    corner = np.zeros_like(labels)
+    corner[:12, :12] = 255
+    Image.fromarray(corner).save(folder / "bw.png")
     mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
@@ -87,6 +90,14 @@ def test_objects_that_appear_later(files, tmp_path):
     assert 3 in np.unique(Image.open(tmp_path / "masks/00005.png"))
 
 
+def test_a_black_and_white_mask_of_a_later_object_under_an_id_of_its_own(files, tmp_path):
+    at = f"5:4={files / 'bw.png'}"
+    code, output = segment(files, tmp_path, "--mask", files / "first.png", "--at", at, "--size", 64, "--frames", 4)
+    assert code == 0, output
+    assert 4 not in np.unique(Image.open(tmp_path / "masks/00004.png"))
+    assert list(np.unique(Image.open(tmp_path / "masks/00005.png"))) == [0, 1, 2, 4]
+
+
 def test_a_box_instead_of_a_mask(files, tmp_path):
     rows, columns = np.nonzero(np.array(Image.open(files / "first.png")) == 2)
     x, y = columns.min() - 2, rows.min() - 2
@@ -125,6 +136,7 @@ BAD = {
     "bad box": (["--box", "1,2,3"], "1,2,3"),
     "box outside": (["--box", "900,900,10,10"], "900"),
     "bad at": (["--at", "five=first.png"], "five"),
+    "an id for several objects": (["--mask", "first.png", "--at", "5:3=first.png"], "marks objects 1, 2"),
     "at beyond the end": (["--mask", "first.png", "--at", "99=late.png"], "99"),
     "two masks of an object in a frame": (["--mask", "first.png", "--at", "0=first.png"], "marks object 1 in frame 0"),
     "a camera of no number": (["VIDEO=camera:99999999999999", "--mask", "first.png"], "camera 99999999999999"),

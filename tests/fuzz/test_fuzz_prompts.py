@@ -108,6 +108,6 @@ def test_any_text_is_a_box_or_refused(text):
 @given(text=texts)
 def test_any_text_is_a_frame_and_a_file_or_refused(text):
     at = outcome(lambda: mm.parse_at(text))
-    if at is not None and str(at[1]).isprintable():  # a sentence names the file as its owner does
-        assert at[0] >= 0
-        outcome(lambda: mm.read_mask(at[1]))
+    if at is not None and str(at.path).isprintable():  # a sentence names the file as its owner does
+        assert at.frame >= 0
+        outcome(lambda: mm.read_mask(at.path))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mnemask.errors import MaskError
+from mnemask.errors import MaskError, ObjectIdError
 from mnemask.prompts import parse_at, parse_box
 
 
@@ -24,11 +24,22 @@ def test_a_box_has_an_inside(text):
 
 
 def test_a_mask_at_a_frame_is_a_number_and_a_path():
-    assert parse_at("240=dog.png") == (240, Path("dog.png"))
-    assert parse_at("0=folder/a=b.png") == (0, Path("folder/a=b.png"))
+    assert parse_at("240=dog.png") == (240, None, Path("dog.png"))
+    assert parse_at("0=folder/a=b.png") == (0, None, Path("folder/a=b.png"))
 
 
-@pytest.mark.parametrize("text", ["", "240", "dog.png", "=dog.png", "240=", "-1=dog.png", "2.5=dog.png", "x=dog.png"])
+def test_a_mask_at_a_frame_may_say_whose_it_is():
+    assert parse_at("240:2=dog.png") == (240, 2, Path("dog.png"))
+    assert parse_at("7=C:3=d.png") == (7, None, Path("C:3=d.png"))
+    for id_ in (0, 65536):
+        with pytest.raises(ObjectIdError, match=f"object id {id_} "):
+            parse_at(f"240:{id_}=dog.png")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "240", "dog.png", "=dog.png", "240=", "-1=dog.png", "2.5=dog.png", "x=dog.png", "4:=a.png", "4:x=a.png"],
+)
 def test_other_text_is_not_a_mask_at_a_frame(text):
     with pytest.raises(MaskError, match="is not FRAME=MASK"):
         parse_at(text)

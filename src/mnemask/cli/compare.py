@@ -97,7 +97,7 @@ def compare(
 
 def identity_of(plan: PromptPlan, boxes: list[str], clean: bool) -> dict[str, str | list[str] | bool]:
     """Returns what tells one set of given masks from another; files go by their content."""
-    later = [f"{index}={digest(path)}" for index, paths in sorted(plan.later.items()) for path in paths]
+    later = [f"{at.where}={digest(at.path)}" for at in sorted(plan.later, key=lambda at: at.frame)]
     return {"mask": digest(plan.mask) if plan.mask else "", "box": boxes, "at": later, "clean masks": clean}
 
 

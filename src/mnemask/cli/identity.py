@@ -64,8 +64,8 @@ def of_model(name: str) -> str:
 
 
 def of_later(later: Sequence[str]) -> list[str]:
-    """Returns frame, name and checksum of masks given for later frames."""
-    return [f"{index}={of_files(path)[0]}" for index, path in map(mm.parse_at, later)]
+    """Returns frame, id where one is given, name and checksum of masks given for later frames."""
+    return [f"{at.where}={of_files(at.path)[0]}" for at in map(mm.parse_at, later)]
 
 
 def _short(data: bytes) -> str:

@@ -24,7 +24,10 @@ BoxOption = Annotated[
 AtOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--at", help="FRAME=MASK: later objects under new ids, or corrections; frames count from 0. Repeatable."
+        "--at",
+        metavar="FRAME[:ID]=MASK",
+        help="Masks of a later frame: new ids are new objects, known ones are corrected. Frames count from 0; ID is "
+        "for a file that shows one object, black and white being 1 without it. Repeatable.",
     ),
 ]
 CleanOption = Annotated[

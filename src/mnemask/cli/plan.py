@@ -14,7 +14,7 @@ class PromptPlan:
     Args:
         mask: file with the masks of the first frame.
         boxes: "x,y,w,h" around objects in the first frame; they get the lowest ids that `mask` leaves free.
-        later: "FRAME=MASK" for objects that appear later, or corrections.
+        later: "FRAME=MASK" or "FRAME:ID=MASK" for objects that appear later, or corrections.
         clean: whether blended edges in a map of ids are given to the nearest object, not refused.
     """
 
@@ -22,10 +22,7 @@ class PromptPlan:
         self.mask = mask
         self.antialiased: Literal["clean", "error"] = "clean" if clean else "error"
         self.boxes = [mm.parse_box(box) for box in boxes]
-        self.later: dict[int, list[Path]] = {}
-        for text in later:
-            index, path = mm.parse_at(text)
-            self.later.setdefault(index, []).append(path)
+        self.later = [mm.parse_at(text) for text in later]
         if mask is None and not boxes and not later:
             raise mm.InputError(
                 "nothing to track: give the objects' masks with --mask FIRST.png, or a --box x,y,w,h around each"
@@ -50,18 +47,30 @@ class PromptPlan:
         given: dict[int, dict[int, Prompt]] = {}
         if self.mask is not None:
             given[first.index] = dict(mm.read_mask(self.mask, first.size, antialiased=self.antialiased))
-        for index, paths in self.later.items():
-            for path in paths:
-                found = mm.read_mask(path, first.size, antialiased=self.antialiased)
-                here = given.setdefault(index, {})
-                if both := sorted(here.keys() & found.keys()):
-                    raise mm.InputError(
-                        f"mask {path} marks object {both[0]} in frame {index}, and so does another mask given for it; "
-                        "give each object an id of its own (black and white is id 1)"
-                    )
-                here.update(found)
+        for at in self.later:
+            found = dict[int, Prompt](mm.read_mask(at.path, first.size, antialiased=self.antialiased))
+            if at.object_id is not None:
+                found = {at.object_id: _only(found, at.path)}
+            here = given.setdefault(at.frame, {})
+            if both := sorted(here.keys() & found.keys()):
+                raise mm.InputError(
+                    f"mask {at.path} marks object {both[0]} in frame {at.frame}, and so does another mask given for "
+                    f"it; give each object an id of its own, such as --at {at.frame}:{both[0] + 1}={at.path.name} "
+                    "(black and white is id 1)"
+                )
+            here.update(found)
         at_first = given.setdefault(first.index, {}) if self.boxes else {}
         for box in self.boxes:
             free = next(object_id for object_id in range(1, len(at_first) + 2) if object_id not in at_first)
             at_first[free] = mm.mask_from_box(first.image, box)
         return given
+
+
+def _only(found: Mapping[int, Prompt], path: Path) -> Prompt:
+    """Returns the one mask of a file; raises InputError if there are several."""
+    if len(found) > 1:
+        raise mm.InputError(
+            f"mask {path} marks objects {', '.join(map(str, sorted(found)))}, and --at names one id for it; leave the "
+            "id out, or give one object's mask"
+        )
+    return next(iter(found.values()))

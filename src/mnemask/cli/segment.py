@@ -102,7 +102,7 @@ def segment(
 
     `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box.
 
-    `mnemask segment frames/ --mask first.png --at 240=dog.png -o out` adds an object at frame 240.
+    `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out` adds object 2 at frame 240.
 
     `mnemask segment street.mp4 --mask first.png -o out --resume` goes on after a crash, or Ctrl-C, with the same masks.
 
@@ -210,7 +210,7 @@ class _Prompts:
             if self.bank is None or self.mask or self.boxes or self.later:
                 return PromptPlan(self.mask, self.boxes, self.later, self.clean)
             return lambda frame: None
-        to_come = [text for text in self.later if mm.parse_at(text)[0] >= checkpoint.position]
+        to_come = [text for text in self.later if mm.parse_at(text).frame >= checkpoint.position]
         return PromptPlan(None, [], to_come, self.clean) if to_come else lambda frame: None
 
     def settings(self) -> dict[str, Any]:
