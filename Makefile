@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup-done
 
-.PHONY: setup demo test lint types bench clean
+.PHONY: setup demo test lint types clean
 
 setup: $(SETUP)
 

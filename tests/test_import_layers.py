@@ -35,8 +35,6 @@ ORDER = (
     "demo",
     "doctor",
     "mnemask",
-    "batch",
-    "web",
     "cli",
 )
 

@@ -157,6 +157,20 @@ def test_a_write_that_does_not_fit_leaves_the_memory_as_it_was():
     assert torch.equal(bank.read(queries(), 2), twin.read(queries(), 2))
 
 
+class Greedy(LeastUsed):
+    def update(self, memory, new, budget):
+        return memory + new
+
+
+def test_a_policy_that_keeps_too_much_is_named():
+    bank = MemoryBank(Greedy(), Budget(tokens=7), top_k=K_READ)
+    write(bank, 0)
+    twin = copy.deepcopy(bank)
+    with pytest.raises(BudgetError, match=r"Greedy.* kept 12 tokens of 7"):
+        write(bank, 5)
+    assert same(bank.tokens, twin.tokens)
+
+
 def test_stats_count_what_happened():
     bank = MemoryBank(LeastUsed(), Budget(frames=2), top_k=K_READ)
     for step in range(4):

@@ -23,7 +23,7 @@ GRAPH, RANGES = "part.xml", "ranges.json"
 
 
 class Int8All(FixedShapes):
-    """An STCN of which all convolutions are in 8-bit integers, but for the one that makes the keys.
+    """An STCN of which all convolutions are in 8-bit integers, but for those of `precise_convolutions`.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float16
 from torch import Tensor
 
-from mnemask.errors import InputError
+from mnemask.errors import BudgetError, InputError
 from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
 from mnemask.memory.cells import CellGrid
 from mnemask.memory.detail import DETAIL_BYTES, detail_of, refined
@@ -102,14 +102,16 @@ class MemoryBank:
             stride8: features of the frame, needed where reads are refined.
 
         Raises:
-            BudgetError: if the budget cannot hold what must be kept; the memory stays as it was.
+            BudgetError: if the budget cannot hold what must be kept, or the policy keeps more than that; the memory
+                stays as it was.
         """
         self.tokens_per_frame = len(key)
         new = Tokens.of_frame(key, value, share, frame=frame, step=step, pins=pins, detail=self._detail(stride8))
         capacity = self.capacity(new)
         memory = new[:0] if self.tokens is None else self.tokens
         kept = self.policy.update(memory, new, capacity)
-        assert len(kept) <= capacity, f"{self.policy} kept {len(kept)} of {capacity}"
+        if len(kept) > capacity:
+            raise BudgetError(f"the policy {self.policy} kept {len(kept)} tokens of {capacity}; mend its `update`")
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
         self.tokens, self._energy = kept, key_energy(kept.key)

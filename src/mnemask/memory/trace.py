@@ -112,7 +112,9 @@ class TraceFile:
         self._path, self._overwrite = Path(path), overwrite
         self._file: TextIO | None = None
         if not overwrite and self._path.exists():
-            raise OutputError(f"trace {str(path)!r} exists already; choose another name, or overwrite it (--overwrite)")
+            raise OutputError(
+                f"trace {str(path)!r} exists already; choose another name, or overwrite it (overwrite=True, --overwrite)"
+            )
 
     def __call__(self, record: WriteRecord) -> None:
         """Writes a record."""

@@ -31,7 +31,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
-    """Returns bfloat16 where it is computed natively (AMX, AVX512-BF16, recent GPUs), else float32."""
+    """Returns bfloat16 where it is native (AMX, AVX512-BF16, recent GPUs), float16 on older GPUs, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
