@@ -113,7 +113,7 @@ class TraceFile:
         self._file: TextIO | None = None
         if not overwrite and self._path.exists():
             raise OutputError(
-                f"trace {str(path)!r} exists already; choose another name, or overwrite it (overwrite=True, --overwrite)"
+                f"trace {str(path)!r} exists already; choose another, or overwrite it (overwrite=True or --overwrite)"
             )
 
     def __call__(self, record: WriteRecord) -> None:
