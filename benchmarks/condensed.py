@@ -4,22 +4,20 @@ from dataclasses import dataclass
 from math import sqrt
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
-from mnemask.memory.policies.base import Policy, keep_best, room_beside_pins
+from mnemask.memory.policies.base import keep_best, room_beside_pins
+from mnemask.memory.policies.distinct import Distinct
 from mnemask.memory.policies.per_object import owners
 from mnemask.memory.read import AFFINITY_BYTES, key_energy, read_top_k
 from mnemask.memory.tokens import Tokens
 
-HALF_A_PIXEL = 0.5 / 16**2  # of a cell
-GRID = 2
 FAR = 50.0  # stands for any distance where a weight of exp(−distance) is none
 
 
 @dataclass(frozen=True)
-class Condensed(Policy):
+class Condensed(Distinct):
     """Evicts the tokens that others stand in for best; a new frame's tokens compete like all others.
 
     A read is a vote of nearest neighbours, and most of its memories are never decisive: one sky is as good as ten, and
@@ -29,8 +27,7 @@ class Condensed(Policy):
     function, and that is what a token is worth. What is repeated, or far from anything else, goes; what lies between
     objects, their doubles and the background stays, hidden or not, from whatever frame. It is never asked how often a
     token was read. Seniors are pinned tokens and newer ones, in one frame those further on: of what is alike the newest
-    stays. Of the first annotated frame only a part is pinned, its objects, the cells around them, and of the rest each
-    second cell both ways: a whole frame would be half the memory.
+    stays. Of the first annotated frame the same part is pinned as in `Distinct`.
     """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
@@ -38,13 +35,6 @@ class Condensed(Policy):
         room_beside_pins(memory, new, budget)
         both = memory + new
         return both if len(both) <= budget else keep_best(both, worth(both), budget)
-
-    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
-        """Returns the cells in and around objects, and a grid of the others."""
-        shown = (share > HALF_A_PIXEL).any(0)
-        part = F.max_pool2d(shown.float()[None], 3, stride=1, padding=1)[0] > 0
-        part[::GRID, ::GRID] = True
-        return part
 
 
 def worth(tokens: Tokens) -> Float64[Tensor, " N"]:

@@ -118,10 +118,11 @@ def objects(args: argparse.Namespace, size: tuple[int, int]) -> None:
 
 def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:
     models, rows = {engine: network("paper", engine) for engine in args.engine}, []
+    plain = PlainSTCN(network("paper"))
     for count in PLAIN_OBJECTS:
         video, actions = mm.DrawnVideo(CYCLE + 1, size, count), {}
         for engine, model in models.items():
-            actions[engine], actions["plain"] = cycles(model, PlainSTCN(network("paper")), video, args.size)
+            actions[engine], actions["plain"] = cycles(model, plain, video, args.size)
         times = interleaved(actions, min(args.rounds, PLAIN_ROUNDS), CPU)
         for way, timing in times.items():
             ratio = times["plain"].median / timing.median

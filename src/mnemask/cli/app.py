@@ -44,7 +44,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         try:
             function(*args, **kwargs)
         except mm.MnemaskError as error:
-            errors.print(f"[bold red]error:[/] {escape(printable(str(error)))}", soft_wrap=True)
+            errors.print(f"[bold red]error:[/] {literal(str(error))}", soft_wrap=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             errors.print("stopped; what was written before is complete")
@@ -54,9 +54,12 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-def printable(text: str) -> str:
-    """Returns the text with unprintable characters written out: a file's name may hold commands to a terminal."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+def literal(text: str) -> str:
+    """Returns what rich prints as the text: its brackets are no markup, and unprintable characters are written out.
+
+    A file's name may hold commands to a terminal.
+    """
+    return escape("".join(character if character.isprintable() else repr(character)[1:-1] for character in text))
 
 
 def show_version(wanted: bool | None) -> None:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 import mnemask as mm
-from mnemask.cli.app import command, console, printable
+from mnemask.cli.app import command, console, literal
 
 SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
 
@@ -22,10 +21,10 @@ def doctor(
     """
     sick = False
     for file in files:
-        console.print(f"[bold]{escape(printable(str(file)))}[/]")
+        console.print(f"[bold]{literal(str(file))}[/]")
         for finding in mm.diagnose(file):
             sick = sick or finding.severity == "problem"
-            console.print(f"  {SIGNS[finding.severity]}: {escape(printable(finding.what))}")
+            console.print(f"  {SIGNS[finding.severity]}: {literal(finding.what)}")
             if finding.remedy:
                 console.print(f"      → {finding.remedy}", markup=False)
     if sick:

@@ -24,7 +24,7 @@ from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
 from mnemask.video import VideoReader
-from mnemask.video.files import write_text
+from mnemask.video.files import write_file
 
 LOOKS = 4
 
@@ -228,4 +228,4 @@ def _write(out: Path, comparison: Comparison, page: str) -> None:
         "compare.html": page,
     }
     for name, text in files.items():
-        write_text(out / name, text)
+        write_file(out / name, text)

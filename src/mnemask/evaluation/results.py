@@ -19,7 +19,7 @@ from typing import Any
 from mnemask.errors import InputError, OutputError
 from mnemask.metrics import ObjectScore, Report
 from mnemask.version import __version__
-from mnemask.video.files import make_folder, write_text
+from mnemask.video.files import make_folder, write_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ class ResultFolder:
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_file(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

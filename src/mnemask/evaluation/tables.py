@@ -11,7 +11,7 @@ from statistics import fmean
 from mnemask.errors import InputError
 from mnemask.evaluation.results import Result
 from mnemask.metrics import ObjectScore, Report
-from mnemask.video.files import make_folder, write_text
+from mnemask.video.files import make_folder, write_file
 
 Row = dict[str, str | int | float | None]
 
@@ -166,5 +166,5 @@ def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str
     overall = overall_rows(results)
     for name, rows in ("overall", overall), ("sequences", sequence_rows(results)):
         for suffix, text_of in FORMATS.items():
-            write_text(folder / f"{name}.{suffix}", text_of(rows))
+            write_file(folder / f"{name}.{suffix}", text_of(rows))
     return cells(overall)

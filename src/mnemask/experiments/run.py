@@ -15,7 +15,7 @@ from mnemask.experiments.notes import notes_on
 from mnemask.experiments.plan import Experiment, Study
 from mnemask.experiments.runs import carry_out
 from mnemask.experiments.style import require_matplotlib
-from mnemask.video.files import make_folder, safe_name, write_text
+from mnemask.video.files import make_folder, safe_name, write_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _written(study: Study, folder: Path) -> Findings:
     listed = "".join(f"* {note}\n" for note in notes)
     texts[f"{study.experiment.name}.md"] = f"# {study.experiment.title}\n\n{table}\n{listed}{shown}"
     for name, text in texts.items():
-        write_text(folder / name, text)
+        write_file(folder / name, text)
     zips = _submissions(study, folder) if study.benchmark.secret else []
     return Findings(study.experiment.title, rows, notes, [*(folder / name for name in texts), *pictures, *zips])
 

@@ -27,7 +27,7 @@ from mnemask.memory.policies import policy_named
 from mnemask.memory.read import Metric
 from mnemask.tracker import Tracker
 from mnemask.version import __version__
-from mnemask.video.files import make_folder, write_text
+from mnemask.video.files import make_folder, write_file
 
 ALL_MEMORIES = 1_000_000
 """More than any memory here holds; a read takes no more than there are."""
@@ -83,7 +83,7 @@ class Attempt:
             self.job.folder.begin(*self.job.key).rmdir()
             path = _refusal_path(self.job.folder, self.job.policy)
             make_folder(path.parent)
-            write_text(path, str(error))
+            write_file(path, str(error))
             return Refusal(str(error))
 
 

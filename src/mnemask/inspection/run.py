@@ -22,7 +22,7 @@ from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
 from mnemask.video import draw_overlay
-from mnemask.video.files import make_folder, write_whole
+from mnemask.video.files import make_folder, write_file
 from mnemask.video.limits import check_size
 
 Pixels = Sequence[tuple[int, int]]
@@ -240,8 +240,5 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 def _write_png(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> Path:
     data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error
+    write_file(path, data)
     return path

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnemask.memory.bank import MemoryStats
 from mnemask.version import __version__
-from mnemask.video.files import write_text
+from mnemask.video.files import write_file
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Progress:
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
     """Writes a JSON file, whole or not at all."""
-    write_text(path, json.dumps(report, indent=2) + "\n")
+    write_file(path, json.dumps(report, indent=2) + "\n")
 
 
 def peak_memory_bytes() -> int | None:

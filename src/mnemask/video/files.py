@@ -88,9 +88,9 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Writes the file, whole or not at all; raises OutputError where that is impossible."""
     try:
-        write_whole(path, text.encode())
+        write_whole(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error

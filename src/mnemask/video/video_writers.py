@@ -130,8 +130,8 @@ class OverlayVideo(_VideoFile):
     def __init__(
         self, out: Path, frames_per_second: float, journal: Path | None = None, mark: Mark | None = None
     ) -> None:
-        # Without B-frames packets are in the order of frames, and one stretch can follow another. With mbtree one
-        # video in a thousand came out in other bits, from the same pictures.
+        # Without B-frames packets are in the order of frames, and one stretch can follow another. With mbtree a
+        # video comes out in other bits now and then, from the same pictures.
         options = {"crf": "20", "preset": "veryfast", "bf": "0", "mbtree": "0"}
         codec = Codec("libx264", options, _rate(frames_per_second))
         super().__init__(target_file(out, "overlay.mp4"), codec, journal, mark)
