@@ -10,13 +10,17 @@ from typing import Any, get_args
 
 import torch
 
-from mnemask.errors import CheckpointError, MnemaskError
+from mnemask.errors import CheckpointError, InputError, MnemaskError
 from mnemask.memory.budget import Budget
+from mnemask.memory.cells import CellGrid
+from mnemask.memory.detail import DETAIL_BYTES
 from mnemask.memory.policies import Policy, restored_policy, saved_policy
 from mnemask.memory.read import Metric
+from mnemask.memory.soundness import unsound
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.memory.tokens import Tokens
 from mnemask.model.pickled import plain
+from mnemask.model.stcn import STCN
 from mnemask.types import check_object_id
 
 KINDS: dict[object, type | tuple[type, ...]] = {
@@ -138,6 +142,41 @@ class Session:
                 raise TypeError(f"{field.name} of the policy is {value!r}")
         if self.policy.write_every < 1:
             raise ValueError(f"write_every is {self.policy.write_every}")
+
+    def refuse_other_model(self, model: str) -> None:
+        """Raises CheckpointError unless what is remembered was written with the network of this fingerprint."""
+        if self.model != model:
+            raise CheckpointError(
+                f"the memories are of another model ({self.model}, this is {model}); load the model they were written "
+                "with"
+            )
+
+    def refuse_other_comparison(self, metric: str, refine: int | float) -> None:
+        """Raises InputError unless memories are compared as another tracker compares them."""
+        for name, made_for, wanted in (
+            ("metric", repr(self.metric), repr(metric)),
+            ("refine", f"{self.refine:g}", f"{refine:g}"),
+        ):
+            if made_for != wanted:
+                raise InputError(
+                    f"the memories were made for {name} {made_for}, this tracker has {wanted}; give both the same"
+                )
+
+    def refuse_unsound(self, model: STCN) -> None:
+        """Raises CheckpointError for tokens that this network cannot have written in frames of this size."""
+        if self.tokens is None:
+            return
+        reason = unsound(
+            self.tokens,
+            steps=self.steps,
+            num_cells=None if self.size is None else CellGrid(self.size, self.short_side).num_cells,
+            key_channels=model.config.key_channels,
+            value_channels=model.config.value_channels,
+            dtype=model.dtype,
+            detail_bytes=DETAIL_BYTES if self.refine else 0,
+        )
+        if reason:
+            raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
 
     def in_another_video(self) -> "Session":
         """Returns the session before the first frame of another video.

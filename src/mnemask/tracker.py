@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.errors import CheckpointError, FrameError, InputError
+from mnemask.errors import FrameError, InputError
 from mnemask.faults import check_finite, out_of_memory_named
 from mnemask.given import Given, Prompt, given_masks
 from mnemask.memory.bank import MemoryBank
@@ -21,7 +21,6 @@ from mnemask.memory.explanation import Explanation
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named
 from mnemask.memory.provenance import array
 from mnemask.memory.read import Metric
-from mnemask.memory.soundness import unsound
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
@@ -219,11 +218,7 @@ class Tracker:
             CheckpointError: if the session is of another model.
             InputError: if a setting in it is unknown or impossible.
         """
-        if session.model != fingerprint(model):
-            raise CheckpointError(
-                f"the memory bank was written with another model ({session.model}, this is {fingerprint(model)}); "
-                "load the model it was written with"
-            )
+        session.refuse_other_model(fingerprint(model))
         tracker = cls(
             model,
             session.policy,
@@ -234,18 +229,7 @@ class Tracker:
             refine=session.refine,
         )
         tracker._take_over(session)
-        if session.tokens is not None:
-            reason = unsound(
-                session.tokens,
-                steps=session.steps,
-                num_cells=None if tracker.memory.grid is None else tracker.memory.grid.num_cells,
-                key_channels=model.config.key_channels,
-                value_channels=model.config.value_channels,
-                dtype=model.dtype,
-                detail_bytes=tracker.memory.detail_bytes,
-            )
-            if reason:
-                raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
+        session.refuse_unsound(model)
         return tracker
 
     def _take_over(self, session: Session) -> None:
@@ -281,22 +265,10 @@ class Tracker:
             raise InputError(
                 f"this tracker has seen {self.steps} frames and {len(self.objects)} objects; warm-start a new one"
             )
-        if other.memory.metric != self.memory.metric:
-            raise InputError(
-                f"the memories were made for metric {other.memory.metric!r}, this tracker has {self.memory.metric!r}; "
-                "give both the same"
-            )
-        if other.memory.refine != self.memory.refine:
-            raise InputError(
-                f"the memories were made for refine {other.memory.refine:g}, this tracker has {self.memory.refine:g}; "
-                "give both the same"
-            )
-        if fingerprint(other.model) != fingerprint(self.model):
-            raise CheckpointError(
-                f"the memories are of another model ({fingerprint(other.model)}, this is {fingerprint(self.model)}); "
-                "give both the same"
-            )
-        self._take_over(other.session().in_another_video())
+        theirs = other.session()
+        theirs.refuse_other_comparison(self.memory.metric, self.memory.refine)
+        theirs.refuse_other_model(self._fingerprint)
+        self._take_over(theirs.in_another_video())
 
     def save(self, path: str | Path) -> None:
         """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame.
