@@ -137,6 +137,10 @@ BAD = {
     "box outside": (["--box", "900,900,10,10"], "900"),
     "bad at": (["--at", "five=first.png"], "five"),
     "an id for several objects": (["--mask", "first.png", "--at", "5:3=first.png"], "marks objects 1, 2"),
+    "a mask that does not say whose it is": (
+        ["--mask", "first.png", "--at", "5=bw.png"],
+        "--at 5:3=bw.png for a new one",
+    ),
     "at beyond the end": (["--mask", "first.png", "--at", "99=late.png"], "99"),
     "two masks of an object in a frame": (["--mask", "first.png", "--at", "0=first.png"], "marks object 1 in frame 0"),
     "a camera of no number": (["VIDEO=camera:99999999999999", "--mask", "first.png"], "camera 99999999999999"),
