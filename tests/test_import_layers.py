@@ -36,6 +36,7 @@ ORDER = (
     "doctor",
     "mnemask",
     "cli",
+    "__main__",
 )
 
 

@@ -50,7 +50,7 @@ def test_segment_in_a_process_of_its_own(files, tmp_path):
     arguments = ["segment", files / "frames", "--mask", files / "first.png", "--size", "64", "--overlay"]
     arguments += ["-o", tmp_path / "out", "--model", files / "tiny.safetensors"]
     done = subprocess.run(
-        [sys.executable, "-m", "mnemask.cli", *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "mnemask", *arguments], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "8 frames, objects 1, 2" in done.stdout

@@ -58,7 +58,7 @@ def signalled(line, out, number):
     """Runs a command and sends it a signal when it has made a checkpoint; returns its exit code."""
     one_thread = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
-        [sys.executable, "-m", "mnemask.cli", *line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, "-m", "mnemask", *line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env=one_thread,
     )  # fmt: skip
     while process.poll() is None:

@@ -54,7 +54,7 @@ def test_an_interrupted_command_saves_and_goes_on(tmp_path):
     torch.manual_seed(0)
     mm.save_model(model, tmp_path / "tiny.safetensors")
     options = ["--steps=2000", "--batch=1", "--workers=0", "--accelerator=cpu", "--weights=tiny.safetensors"]
-    command = [sys.executable, "-m", "mnemask.cli", "finetune", "videos", "-o", "run", *options]
+    command = [sys.executable, "-m", "mnemask", "finetune", "videos", "-o", "run", *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,0 +1,5 @@
+"""`python -m mnemask`: the same as the command `mnemask`."""
+
+from mnemask.cli import main
+
+main()

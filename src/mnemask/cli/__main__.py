@@ -1,5 +1,0 @@
-"""`python -m mnemask.cli`: the same as the command `mnemask`."""
-
-from mnemask.cli import main
-
-main()
