@@ -64,18 +64,6 @@ def test_things_do_move_and_composites_have_up_to_two_objects(root: Path) -> Non
     assert sum(not np.array_equal(clip.labels[0], clip.labels[1]) for clip in drawn) > 15
 
 
-def test_newcomers_appear_after_the_first_frame_and_are_background(root: Path) -> None:
-    quiet = {**ONLY["warped"], "distractor": 0.0, "occluder": 0.0}
-    without, with_them = (CompositeClips(root, CompositeRecipe(**quiet, newcomer=rate)) for rate in (0.0, 1.0))
-    covered = 0
-    for seed in range(12):
-        alone, joined = (draw(clips, ClipShape(96), seed).labels for clips in (without, with_them))
-        assert np.array_equal(joined[0], alone[0])
-        assert np.array_equal(joined[joined > 0], alone[joined > 0])
-        covered += np.count_nonzero((alone > 0) & (joined == 0))
-    assert covered > 1000
-
-
 def test_an_object_that_the_first_frame_hides_is_background() -> None:
     labels = np.zeros((2, 40, 40), np.uint8)
     labels[1, :10] = 1

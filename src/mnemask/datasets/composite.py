@@ -1,6 +1,6 @@
 """Clips to train on: drawn from photographs and cut-outs with exact masks, or taken from real video."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +30,16 @@ class CompositeRecipe:
         leave: how often an object is out of the picture for a frame and comes back.
         crowd: how often what moves in a composite is of the same set as the photograph behind it, so that it passes
             before others of its kind that are not to be followed.
-        newcomer: how often things appear after the first frame that are not to be followed, mostly of an object's set:
-            one that is taken for the object is remembered as the object, and never let go of again.
     """
 
-    composite: float = 0.55
-    warped: float = 0.33
-    real: float = 0.12
+    composite: float = 0.5
+    warped: float = 0.3
+    real: float = 0.2
     max_step: float = 0.2
-    distractor: float = 0.25
-    occluder: float = 0.12
-    leave: float = 0.1
-    crowd: float = 0.25
-    newcomer: float = 0.0
+    distractor: float = 0.35
+    occluder: float = 0.25
+    leave: float = 0.15
+    crowd: float = 0.3
 
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
@@ -90,11 +87,10 @@ def _draw(
     """A scene, whose own objects are followed if `warped`, and what moves before it."""
     step = log_uniform(rng, min(0.006, recipe.max_step), recipe.max_step)
     masks: list[Bool[np.ndarray, "h w"]] = []
-    like, kin = None, []
+    like = None
     if warped or rng.random() < 0.2:
         # Some composites too have an object in the scene itself, which cut-outs then pass in front of.
-        image, masks, set_name = static.draw_scene(rng, clip.max_objects if warped else 1)
-        kin = [set_name]
+        image, masks = static.draw_scene(rng, clip.max_objects if warped else 1)
     else:
         photograph = static.draw(rng)
         image = read_rgb(photograph.image)
@@ -110,14 +106,6 @@ def _draw(
     if rng.random() < recipe.distractor * (0.4 if warped else 1):
         extra = move(rng, dress(rng, _distractor(rng, static, cast), image, static), 0, *shape, step)
         layers.insert(int(rng.integers(len(layers) + 1)), extra)
-    if rng.random() < recipe.newcomer:
-        kin = [cut_out.set_name for cut_out in cast] or kin
-        for _ in range(2 if rng.random() < 0.35 else 1):
-            cut_out = static.draw_cut_out(rng, kin[int(rng.integers(len(kin)))] if rng.random() < 0.85 else None)
-            if rng.random() < 0.4:
-                cut_out = dress(rng, cut_out, image, static)
-            extra = replace(move(rng, cut_out, 0, *shape, step), since=int(rng.integers(1, clip.num_frames)))
-            layers.insert(int(rng.integers(len(layers) + 1)), extra)
     if rng.random() < recipe.occluder:
         screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)
         targets = [*scene.tracks(), *(layer.track() for layer in layers if layer.label)]

@@ -30,7 +30,6 @@ class Layer:
         light: logarithm of the brightness in each frame, 0 for as it is.
         smear: motion blur in each frame, in pixels (x, y).
         shadow: darkness of the shadow, 0 to 1, and its offset in pixels (x, y).
-        since: the first frame in which it is there.
     """
 
     pixels: UInt8[np.ndarray, "h w 4"]
@@ -40,12 +39,9 @@ class Layer:
     light: Float[np.ndarray, " T"]
     smear: Float[np.ndarray, "T 2"]
     shadow: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    since: int = 0
 
     def paint(self, t: int, frame: UInt8[np.ndarray, "H W 3"], labels: UInt8[np.ndarray, "H W"]) -> None:
         """Draws the layer onto frame `t` and its labels, in place; its pixels are those with opacity above 127."""
-        if t < self.since:
-            return
         left, top, right, bottom = self._box(t)
         left, right = np.clip((left, right), 0, frame.shape[1]).tolist()
         top, bottom = np.clip((top, bottom), 0, frame.shape[0]).tolist()

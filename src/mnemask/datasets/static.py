@@ -105,13 +105,13 @@ class StaticImages:
 
     def draw_scene(
         self, rng: np.random.Generator, max_objects: int
-    ) -> tuple[UInt8[np.ndarray, "H W 3"], list[Bool[np.ndarray, "H W"]], str]:
-        """Returns a photograph (RGB), masks of 1 to `max_objects` of its objects, which do not overlap, and its set."""
+    ) -> tuple[UInt8[np.ndarray, "H W 3"], list[Bool[np.ndarray, "H W"]]]:
+        """Returns a photograph (RGB) and the masks of 1 to `max_objects` of its objects, which do not overlap."""
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng)
             masks = choose_objects(rng, read_mask(photograph.mask), rule_of(photograph.set_name), max_objects)
             if masks:
-                return read_rgb(photograph.image), masks, photograph.set_name
+                return read_rgb(photograph.image), masks
         raise _no_objects(self.photographs[0].mask.parent.parent.parent)
 
     def draw_cut_out(self, rng: np.random.Generator, set_name: str | None = None) -> CutOut:
