@@ -24,7 +24,6 @@ class RecipeName(StrEnum):
     static = "static"
     main = "main"
     compact = "compact"
-    compact_large = "compact-large"
 
 
 class Size(StrEnum):
@@ -54,10 +53,7 @@ ValidateFrames = Annotated[int | None, typer.Option(min=2, help="Score the first
 def train(
     recipe: Annotated[
         RecipeName,
-        typer.Argument(
-            help="`static`, `main`: the thesis's stages. `compact`: what the package's weights come from, "
-            "`compact-large`: and were finished with."
-        ),
+        typer.Argument(help="`static`, `main`: the thesis's stages. `compact`: what the package's weights come from."),
     ],
     out: Out,
     data: Annotated[

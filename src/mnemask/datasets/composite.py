@@ -32,14 +32,14 @@ class CompositeRecipe:
             before others of its kind that are not to be followed.
     """
 
-    composite: float = 0.5
-    warped: float = 0.3
-    real: float = 0.2
+    composite: float = 0.55
+    warped: float = 0.33
+    real: float = 0.12
     max_step: float = 0.2
-    distractor: float = 0.35
-    occluder: float = 0.25
-    leave: float = 0.15
-    crowd: float = 0.3
+    distractor: float = 0.25
+    occluder: float = 0.12
+    leave: float = 0.1
+    crowd: float = 0.25
 
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)

@@ -1,12 +1,11 @@
 """Every hyper-parameter of every run: a recipe is a function of the number of steps, its docstring says what it gave.
 
-`static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` and `compact-large` are what the weights in
-the package come from, `finetune` adapts weights to one's own video. All that is counted in steps scales with the number
-of steps.
+`static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is what the weights in the package come
+from, `finetune` adapts weights to one's own video. All that is counted in steps scales with the number of steps.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
@@ -151,23 +150,6 @@ def compact(steps: int = 5_000) -> Recipe:
     )
 
 
-def compact_large(steps: int = 150) -> Recipe:
-    """Returns a short run on large crops that goes on from weights of `compact`; several are averaged.
-
-    Frames of 480 pixels have more that looks alike than crops of 320: after one such run, 600 clips, `thesis` had 0.6
-    J&F more (benchmarks/results/training.md).
-    """
-    return replace(
-        compact(steps),
-        name="compact-large",
-        batch=4,
-        phases=(Phase(0.5, 384), Phase(1.0, 480)),
-        learning_rate=1.5e-4,
-        bootstrap=Bootstrap(0, max(1, steps // 10), hardest=0.25),
-        ema=0.99,
-    )
-
-
 def finetune(steps: int = 400) -> Recipe:
     """Returns a short, gentle run on one's own frames and masks, from weights that are already good."""
     return Recipe(
@@ -189,9 +171,4 @@ def finetune(steps: int = 400) -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[..., Recipe]] = {
-    "static": static,
-    "main": main,
-    "compact": compact,
-    "compact-large": compact_large,
-}
+RECIPES: dict[str, Callable[..., Recipe]] = {"static": static, "main": main, "compact": compact}
