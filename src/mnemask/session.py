@@ -153,14 +153,14 @@ class Session:
 
     def refuse_other_comparison(self, metric: str, refine: int | float) -> None:
         """Raises InputError unless memories are compared as another tracker compares them."""
-        for name, made_for, wanted in (
-            ("metric", repr(self.metric), repr(metric)),
-            ("refine", f"{self.refine:g}", f"{refine:g}"),
-        ):
-            if made_for != wanted:
-                raise InputError(
-                    f"the memories were made for {name} {made_for}, this tracker has {wanted}; give both the same"
-                )
+        if self.metric != metric:
+            raise InputError(
+                f"the memories were made for metric {self.metric!r}, this tracker has {metric!r}; give both the same"
+            )
+        if self.refine != refine:
+            raise InputError(
+                f"the memories were made for refine {self.refine:g}, this tracker has {refine:g}; give both the same"
+            )
 
     def refuse_unsound(self, model: STCN) -> None:
         """Raises CheckpointError for tokens that this network cannot have written in frames of this size."""

@@ -98,6 +98,13 @@ def test_a_black_and_white_mask_of_a_later_object_under_an_id_of_its_own(files, 
     assert list(np.unique(Image.open(tmp_path / "masks/00005.png"))) == [0, 1, 2, 4]
 
 
+def test_a_black_and_white_mask_of_the_first_frame_is_object_1(files, tmp_path):
+    at = ("--at", f"0={files / 'bw.png'}", "--at", f"0:2={files / 'late.png'}")
+    code, output = segment(files, tmp_path, *at, "--size", 64)
+    assert code == 0, output
+    assert list(np.unique(Image.open(tmp_path / "masks/00000.png"))) == [0, 1, 2]
+
+
 def test_a_box_instead_of_a_mask(files, tmp_path):
     rows, columns = np.nonzero(np.array(Image.open(files / "first.png")) == 2)
     x, y = columns.min() - 2, rows.min() - 2

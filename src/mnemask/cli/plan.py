@@ -7,6 +7,7 @@ from typing import Literal
 import mnemask as mm
 from mnemask.given import Prompt
 from mnemask.prompts import inspect_mask
+from mnemask.prompts.parse import At
 
 
 class PromptPlan:
@@ -64,21 +65,24 @@ class PromptPlan:
         for box in self.boxes:
             free = next(object_id for object_id in range(1, len(at_first) + 2) if object_id not in at_first)
             at_first[free] = mm.mask_from_box(first.image, box)
-        self._refuse_unnamed(sorted(given.get(first.index, {})))
+        known = sorted(given.get(first.index, {}))
+        for at in self.later if len(known) > 1 else ():
+            if at.object_id is None and at.frame > first.index:
+                _refuse_unnamed(at, known)
         return given
 
-    def _refuse_unnamed(self, at_first: Sequence[int]) -> None:
-        """Raises InputError where a later mask shows one of several objects, or a new one, and does not say which."""
-        for at in self.later if len(at_first) > 1 else ():
-            kind = inspect_mask(at.path).kind
-            if at.object_id is None and kind in ("black and white", "transparency"):
-                some = ", ".join(map(str, at_first))
-                what = kind if kind == "black and white" else "a cut-out"
-                raise mm.InputError(
-                    f"mask {at.path} for frame {at.frame} is {what} and does not say which object it shows; the first "
-                    f"frame has {some}: write --at {at.frame}:{at_first[-1]}={at.path.name} to correct object "
-                    f"{at_first[-1]}, --at {at.frame}:{at_first[-1] + 1}={at.path.name} for a new one"
-                )
+
+def _refuse_unnamed(at: At, known: Sequence[int]) -> None:
+    """Raises InputError if a later mask shows one of several objects, or a new one, and does not say which."""
+    kind = inspect_mask(at.path).kind
+    if kind in ("black and white", "transparency"):
+        last = known[-1]
+        raise mm.InputError(
+            f"mask {at.path} for frame {at.frame} is {kind if kind == 'black and white' else 'a cut-out'} and does not "
+            f"say which object it shows; the first frame has {', '.join(map(str, known))}: write --at "
+            f"{at.frame}:{last}={at.path.name} to correct object {last}, --at {at.frame}:{last + 1}={at.path.name} "
+            "for a new one"
+        )
 
 
 def _only(found: Mapping[int, Prompt], path: Path) -> Prompt:
