@@ -25,14 +25,14 @@ EVERY = 5
 
 
 def follow(model: mm.STCN, sequence: AnnotatedVideo, true_memory: bool) -> Report:
-    """Returns the score of all frames after the first."""
+    """Returns the score of all frames but the first and the last, as DAVIS 2016 has it."""
     tracker = mm.Tracker(model, "keep-all")
     scorer = SequenceScorer(sequence.name, "davis2016")
     for index, path in enumerate(sequence.frames):
         frame, truth = Frame(read_image(path), index), sequence.read_labels(index)
         if index == 0:
             masks = tracker.step(frame, {1: torch.from_numpy(truth) == 1})
-        elif true_memory and index % EVERY == 0:
+        elif true_memory and index % EVERY == 0 and truth.any():
             masks = tracker.fork().step(frame)
             tracker.step(frame, {1: torch.from_numpy(truth) == 1})
         else:

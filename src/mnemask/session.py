@@ -13,7 +13,7 @@ import torch
 from mnemask.errors import CheckpointError, InputError, MnemaskError
 from mnemask.memory.budget import Budget
 from mnemask.memory.cells import CellGrid
-from mnemask.memory.detail import DETAIL_BYTES
+from mnemask.memory.detail import bytes_of_detail
 from mnemask.memory.policies import Policy, restored_policy, saved_policy
 from mnemask.memory.read import Metric
 from mnemask.memory.soundness import unsound
@@ -173,7 +173,7 @@ class Session:
             key_channels=model.config.key_channels,
             value_channels=model.config.value_channels,
             dtype=model.dtype,
-            detail_bytes=DETAIL_BYTES if self.refine else 0,
+            detail_bytes=bytes_of_detail(self.refine),
         )
         if reason:
             raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")

@@ -218,7 +218,6 @@ class Tracker:
             CheckpointError: if the session is of another model.
             InputError: if a setting in it is unknown or impossible.
         """
-        session.refuse_other_model(fingerprint(model))
         tracker = cls(
             model,
             session.policy,
@@ -228,8 +227,9 @@ class Tracker:
             short_side=session.short_side,
             refine=session.refine,
         )
-        tracker._take_over(session)
+        session.refuse_other_model(tracker._fingerprint)
         session.refuse_unsound(model)
+        tracker._take_over(session)
         return tracker
 
     def _take_over(self, session: Session) -> None:

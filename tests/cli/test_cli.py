@@ -148,6 +148,10 @@ BAD = {
         ["--mask", "first.png", "--at", "5=bw.png"],
         "--at 5:3=bw.png for a new one",
     ),
+    "nor among objects that came later": (
+        ["--mask", "bw.png", "--at", "2=late.png", "--at", "5=bw.png"],
+        "--at 5:4=bw.png for a new one",
+    ),
     "at beyond the end": (["--mask", "first.png", "--at", "99=late.png"], "99"),
     "two masks of an object in a frame": (["--mask", "first.png", "--at", "0=first.png"], "marks object 1 in frame 0"),
     "a camera of no number": (["VIDEO=camera:99999999999999", "--mask", "first.png"], "camera 99999999999999"),

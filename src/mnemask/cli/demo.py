@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 import mnemask as mm
-from mnemask.cli.app import command, console, progress_bar
+from mnemask.cli.app import command, console, literal, progress_bar
 
 
 @command
@@ -34,5 +33,5 @@ def demo(
         f"[bold]J&F {100 * report.j_and_f:.1f}[/] against the exact masks"
     )
     console.print(
-        f"look at [bold]{escape(str(out / 'contact-sheet.png'))}[/] and [bold]{escape(str(out / 'overlay.mp4'))}[/]"
+        f"look at [bold]{literal(str(out / 'contact-sheet.png'))}[/] and [bold]{literal(str(out / 'overlay.mp4'))}[/]"
     )

@@ -26,6 +26,6 @@ def doctor(
             sick = sick or finding.severity == "problem"
             console.print(f"  {SIGNS[finding.severity]}: {literal(finding.what)}")
             if finding.remedy:
-                console.print(f"      → {finding.remedy}", markup=False)
+                console.print(f"      → {literal(finding.remedy)}")
     if sick:
         raise typer.Exit(1)

@@ -49,10 +49,13 @@ class PromptPlan:
         given: dict[int, dict[int, Prompt]] = {}
         if self.mask is not None:
             given[first.index] = dict(mm.read_mask(self.mask, first.size, antialiased=self.antialiased))
+        unnamed = []
         for at in self.later:
             found = dict[int, Prompt](mm.read_mask(at.path, first.size, antialiased=self.antialiased))
             if at.object_id is not None:
                 found = {at.object_id: _only(found, at.path)}
+            elif list(found) == [1]:
+                unnamed.append(at)
             here = given.setdefault(at.frame, {})
             if both := sorted(here.keys() & found.keys()):
                 raise mm.InputError(
@@ -65,9 +68,9 @@ class PromptPlan:
         for box in self.boxes:
             free = next(object_id for object_id in range(1, len(at_first) + 2) if object_id not in at_first)
             at_first[free] = mm.mask_from_box(first.image, box)
-        known = sorted(given.get(first.index, {}))
-        for at in self.later if len(known) > 1 else ():
-            if at.object_id is None and at.frame > first.index:
+        for at in unnamed:
+            known = sorted({object_id for frame, masks in given.items() if frame < at.frame for object_id in masks})
+            if len(known) > 1:
                 _refuse_unnamed(at, known)
         return given
 
@@ -79,7 +82,7 @@ def _refuse_unnamed(at: At, known: Sequence[int]) -> None:
         last = known[-1]
         raise mm.InputError(
             f"mask {at.path} for frame {at.frame} is {kind if kind == 'black and white' else 'a cut-out'} and does not "
-            f"say which object it shows; the first frame has {', '.join(map(str, known))}: write --at "
+            f"say which object it shows; before it there are {', '.join(map(str, known))}: write --at "
             f"{at.frame}:{last}={at.path.name} to correct object {last}, --at {at.frame}:{last + 1}={at.path.name} "
             "for a new one"
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 from mnemask.errors import BudgetError, InputError
 from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
 from mnemask.memory.cells import CellGrid
-from mnemask.memory.detail import DETAIL_BYTES, detail_of, refined
+from mnemask.memory.detail import bytes_of_detail, detail_of, refined
 from mnemask.memory.explanation import LastRead
 from mnemask.memory.policies import Policy
 from mnemask.memory.provenance import Provenance
@@ -130,7 +130,7 @@ class MemoryBank:
     @property
     def detail_bytes(self) -> int:
         """Bytes that each token takes for the comparison at stride 8."""
-        return DETAIL_BYTES if self.refine else 0
+        return bytes_of_detail(self.refine)
 
     def _detail(self, stride8: Float[Tensor, "C8 h8 w8"] | None) -> Float16[Tensor, "P 4 D"] | None:
         if not self.refine:

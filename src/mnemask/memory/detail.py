@@ -19,6 +19,11 @@ DETAIL_BYTES = WINDOWS * CHANNELS * 2  # of a token
 SEED = 0
 
 
+def bytes_of_detail(refine: int | float) -> int:
+    """Returns the bytes that each token takes for the comparison at stride 8; none where reads are not refined."""
+    return DETAIL_BYTES if refine else 0
+
+
 def detail_of(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 D"]:
     """Returns what each cell's four windows look like; two windows of one frame are at squared distance 1 on average.
 
