@@ -43,6 +43,7 @@ class Session:
         top_k: memories read per query.
         metric: how alike a query and a memory are.
         refine: weight of the comparison at stride 8.
+        kernel: σ around the place where a memory fits best, as a share of the shorter side; 0 reads it anywhere.
         short_side: of the frames as they are processed.
         object_ids: the caller's, by row.
         steps: frames seen.
@@ -59,6 +60,7 @@ class Session:
     top_k: int
     metric: str
     refine: float
+    kernel: int | float
     short_side: int | None
     object_ids: tuple[int, ...]
     steps: int
@@ -101,6 +103,7 @@ class Session:
                 top_k=facts["top_k"],
                 metric=facts["metric"],
                 refine=facts["refine"],
+                kernel=facts.get("kernel", 0.0),  # files from before there was one
                 short_side=facts["short_side"],
                 object_ids=tuple(map(check_object_id, facts["object_ids"])),
                 steps=_count(facts["steps"]),

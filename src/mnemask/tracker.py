@@ -20,7 +20,7 @@ from mnemask.memory.cells import CellGrid
 from mnemask.memory.explanation import Explanation
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named
 from mnemask.memory.provenance import array
-from mnemask.memory.read import Metric
+from mnemask.memory.read import Metric, check_kernel
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
@@ -45,6 +45,9 @@ class Tracker:
         refine: how much the memories that were found at stride 16 are weighed anew by how alike they are at stride 8,
             from 0 (not at all) to about 8. It may tell objects apart that look alike (docs/multi-scale.md); each token
             takes 128 bytes more.
+        kernel: how far from the place where it fits best a memory is read: σ of a Gaussian, as a share of the frame's
+            shorter side. The smaller, the less is taken along that looks like the object elsewhere (docs/kernel.md). 0
+            reads memories anywhere, as STCN does; None, the default, is the model's own `kernel`.
 
     Raises:
         InputError: if a setting is unknown or impossible.
@@ -68,6 +71,7 @@ class Tracker:
         metric: Metric = "l2",
         short_side: int | None = 480,
         refine: float = 0.0,
+        kernel: int | float | None = None,
     ) -> None:
         if metric not in get_args(Metric):
             raise InputError(f"metric {metric!r} is unknown; choose one of {', '.join(get_args(Metric))}")
@@ -77,6 +81,8 @@ class Tracker:
             raise InputError(f"short_side is {short_side!r}; give None or a whole number from {STRIDE}, such as 480")
         if isinstance(refine, bool) or not isinstance(refine, int | float) or not 0 <= refine < inf:
             raise InputError(f"refine is {refine!r}; give a number from 0, which does not refine, to about 8")
+        kernel = model.kernel if kernel is None else kernel
+        check_kernel(kernel)
         if not isinstance(policy, Policy | str):
             raise InputError(f"policy is {policy!r}; give one of {', '.join(POLICIES)} or a Policy such as LeastUsed()")
         if not isinstance(budget, Budget | None):
@@ -85,7 +91,7 @@ class Tracker:
         self._fingerprint = fingerprint(model)
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         budget = budget or Budget(frames=self.policy.default_frames)
-        self.memory = MemoryBank(self.policy, budget, top_k, metric, refine)
+        self.memory = MemoryBank(self.policy, budget, top_k, metric, refine, kernel)
         self.short_side = short_side
         self.objects = Objects()
         self.steps = 0
@@ -200,6 +206,7 @@ class Tracker:
             top_k=self.memory.top_k,
             metric=self.memory.metric,
             refine=self.memory.refine,
+            kernel=self.memory.kernel,
             short_side=self.short_side,
             object_ids=self.objects.ids,
             steps=self.steps,
@@ -226,6 +233,7 @@ class Tracker:
             metric=session.metric,  # type: ignore[arg-type]  # which __init__ checks
             short_side=session.short_side,
             refine=session.refine,
+            kernel=session.kernel,
         )
         session.refuse_other_model(tracker._fingerprint)
         session.refuse_unsound(model)

@@ -14,11 +14,12 @@ from drawn_clip import drawn_clip
 import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.export import export_onnx
-from mnemask.memory.read import key_energy, read_top_k
+from mnemask.memory.read import Kernel, key_energy, read_top_k
 from mnemask.model import geometry
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx_clip.py"
-SIZE = (60, 90)  # with padding 64×96: 24 cells, 48 tokens
+SIZE = (60, 90)  # with padding 64×96: 4 × 6 cells, 48 tokens
+KERNEL = 0.3
 
 RUN_WITHOUT_TORCH = """
 import runpy, sys, pathlib, numpy
@@ -37,7 +38,7 @@ numpy.save(out, numpy.stack(list(segment(pathlib.Path(folder), given["frames"], 
 def network(tiny_model, tmp_path_factory):
     """The tiny network for two objects, exported."""
     folder = tmp_path_factory.mktemp("network")
-    written = export_onnx(tiny_model, folder, size=SIZE, num_objects=2)
+    written = export_onnx(tiny_model, folder, size=SIZE, num_objects=2, kernel=KERNEL)
     assert [path.name for path in written] == ["key.onnx", "read.onnx", "decode.onnx", "value.onnx", "network.json"]
     assert sorted(folder.iterdir()) == sorted(written)
     return folder
@@ -79,7 +80,7 @@ def test_key_value_and_decoder_say_what_the_network_says(network, tiny_model):
 def test_the_read_sees_only_what_is_written(network, length):
     query, key, value = torch.randn(24, 8), torch.randn(48, 8), torch.randn(2, 48, 32)
     readout, index, weight = run(network, "read", query, key, value, torch.tensor(length))
-    expected = read_top_k(query, key[:length], key_energy(key[:length]), 20)
+    expected = read_top_k(query, key[:length], key_energy(key[:length]), 20, kernel=Kernel(4 * KERNEL, 6))
     assert torch.equal(index, expected.index)
     torch.testing.assert_close(weight, expected.weight)
     for row in range(2):
@@ -89,7 +90,7 @@ def test_the_read_sees_only_what_is_written(network, length):
 def test_a_clip_without_pytorch_has_the_masks_of_the_tracker(network, tiny_model, tmp_path):
     frames, masks = drawn_clip(17, *SIZE, num_objects=2)  # writes at 0, 5, 10 and 15 into room for two frames
     first = masks[0, 0].int() + 2 * masks[0, 1].int()
-    tracker = mm.Tracker(tiny_model, "thesis", mm.Budget(frames=2), short_side=None)
+    tracker = mm.Tracker(tiny_model, "thesis", mm.Budget(frames=2), kernel=KERNEL, short_side=None)
     expected = [
         tracker.step(frame, {1: first == 1, 2: first == 2} if t == 0 else None).labels for t, frame in enumerate(frames)
     ]
@@ -111,6 +112,7 @@ def test_network_json_says_what_one_must_know_to_run_it(network, tiny_model):
     facts = json.loads((network / "network.json").read_text())
     assert facts["padding"] == {"left": 3, "right": 3, "top": 2, "bottom": 2}
     assert (facts["cells"], facts["capacity"], facts["top_k"], facts["num_objects"]) == (24, 48, 20, 2)
+    assert (facts["grid"], facts["kernel"]) == ([4, 6], KERNEL)
     assert (facts["opset"], facts["format"]) == (20, "mnemask-onnx-1")
 
 

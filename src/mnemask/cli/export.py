@@ -9,7 +9,7 @@ import typer
 
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.options import ModelOption, TopKOption
+from mnemask.cli.options import KernelOption, ModelOption, TopKOption
 
 
 @command
@@ -21,6 +21,7 @@ def export(
     objects: Annotated[int, typer.Option(min=1, help="Objects, all given in the first frame.")] = 1,
     frames: Annotated[float, typer.Option(min=1, help="Room of the memory, in frames' worth of features.")] = 2,
     top_k: TopKOption = 20,
+    kernel: KernelOption = None,
     model: ModelOption = "compact",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a network.")] = False,
 ) -> None:
@@ -40,6 +41,7 @@ def export(
             num_objects=objects,
             frames=frames,
             top_k=top_k,
+            kernel=kernel,
             overwrite=overwrite,
         )
     for path in written:

@@ -16,6 +16,7 @@ from mnemask.cli.options import (
     CleanOption,
     DeviceOption,
     FramesOption,
+    KernelOption,
     MaskOption,
     ModelOption,
     PolicyOption,
@@ -53,6 +54,7 @@ def inspect(
     budget: BudgetOption = None,
     write_every: WriteEveryOption = None,
     top_k: TopKOption = 20,
+    kernel: KernelOption = None,
     size: SizeOption = 480,
     device: DeviceOption = None,
     overwrite: Annotated[
@@ -84,6 +86,7 @@ def inspect(
             budget=budget,
             write_every=write_every,
             top_k=top_k,
+            kernel=kernel,
             size=size,
             device=device,
         )

@@ -44,6 +44,15 @@ WriteEveryOption = Annotated[
     typer.Option("--write-every", min=1, help="Remember each N-th frame. [default: the policy's, 5]"),
 ]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Memories that each cell reads.")]
+KernelOption = Annotated[
+    float | None,
+    typer.Option(
+        "--kernel",
+        min=0,
+        help="How far from where it fits best a memory is read, as a share of the short side; 0 for anywhere, as STCN. "
+        "[default: the model's, 0.15 of compact]",
+    ),
+]
 SizeOption = Annotated[
     int, typer.Option("--size", min=32, help="Short side, in pixels, at which frames are processed.")
 ]
@@ -79,6 +88,7 @@ def new_tracker(
     budget: str | None,
     write_every: int | None,
     top_k: int,
+    kernel: float | None,
     size: int,
     device: str | None,
     dtype: torch.dtype | None = None,
@@ -90,4 +100,4 @@ def new_tracker(
         chosen = replace(chosen, write_every=write_every)
     limit = None if frames is None and budget is None else mm.Budget(frames=frames, bytes=budget)
     network = mm.load_model(model, device=device, dtype=dtype, engine=engine.value)
-    return mm.Tracker(network, chosen, limit, top_k=top_k, short_side=size)
+    return mm.Tracker(network, chosen, limit, top_k=top_k, kernel=kernel, short_side=size)

@@ -38,6 +38,7 @@ class TrackerSettings:
         size: short side in pixels at which frames are processed.
         device: "cpu", "cuda", …; None for CUDA where there is one.
         engine: what computes, see `load_model`.
+        kernel: how far from where it fits best a memory is read, see `Tracker`; None for the model's own.
     """
 
     model: str = "compact"
@@ -47,6 +48,7 @@ class TrackerSettings:
     size: int = 480
     device: str | None = None
     engine: str = "eager"
+    kernel: int | float | None = None
 
     def tracker(self, policy: str) -> Tracker:
         """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
@@ -56,7 +58,7 @@ class TrackerSettings:
                 raise InputError(f"write_every is {self.write_every}; give a whole number from 1, such as 5")
             chosen = replace(chosen, write_every=self.write_every)
         budget = None if self.frames is None else Budget(frames=self.frames)
-        return Tracker(self._network(), chosen, budget, top_k=self.top_k, short_side=self.size)
+        return Tracker(self._network(), chosen, budget, top_k=self.top_k, kernel=self.kernel, short_side=self.size)
 
     def settings(self) -> dict[str, Any]:
         """Returns what distinguishes these trackers from others, as JSON holds it; weights go by their content."""
@@ -68,11 +70,16 @@ class TrackerSettings:
             "frames": self.frames,
             "write_every": self.write_every,
             "top_k": self.top_k,
+            "kernel": self.used_kernel(),
             "size": self.size,
             "device": network.device.type,
             "precision": str(network.dtype).removeprefix("torch."),
             "engine": self.engine,
         }
+
+    def used_kernel(self) -> int | float:
+        """Returns the kernel that the trackers have."""
+        return self._network().kernel if self.kernel is None else self.kernel
 
     def _network(self) -> STCN:
         path = packaged_weights(self.model) or Path(self.model)

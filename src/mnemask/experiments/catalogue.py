@@ -14,6 +14,7 @@ from mnemask.memory.policies import DEFAULT_POLICY, POLICIES
 STRATEGIES = (EVERY_5, FIRST_AND_LATEST, LFU)
 DEFAULT = Run(DEFAULT_POLICY, DEFAULT_POLICY, frames=2)
 BUDGETS = (1, 2, 4, 8)
+SHARES = (0.0, 0.07, 0.1, 0.15, 0.25, 0.4)
 
 CAPACITIES = (
     Line("LFU (thesis)", tuple((f"{frames}", replace(LFU, frames=frames)) for frames in (*BUDGETS, 16))),
@@ -33,6 +34,13 @@ TOP_K = Line(
         *((f"{k}", replace(LFU, label=f"k = {k}", top_k=k)) for k in (5, 10, 20, 50)),
         ("all", replace(LFU, label="k = all", top_k=None)),
     ),
+)
+KERNELS = tuple(
+    Line(
+        f"{name}, 2 frames",
+        tuple((f"{kernel:g}", replace(run, label=f"{name}, {kernel:g}", kernel=kernel)) for kernel in SHARES),
+    )
+    for name, run in (("LFU (thesis)", LFU), (DEFAULT_POLICY, DEFAULT))
 )
 INTERVALS = Line(
     "LFU (thesis), 2 frames",
@@ -133,6 +141,14 @@ _ALL = (
         run_rows,
         baseline=replace(LFU, label="k = 20"),
         picture=Curves("k, memories read per query", (TOP_K,)),
+    ),
+    Experiment(
+        "kernel",
+        "How far from where it fits best a memory is read",
+        tuple(run for line in KERNELS for _, run in line.points),
+        run_rows,
+        baseline=replace(LFU, label="LFU (thesis), 0", kernel=0.0),
+        picture=Curves("σ of the kernel, as a share of the short side; 0 for none", KERNELS),
     ),
     Experiment(
         "write-interval",

@@ -30,6 +30,7 @@ class Run:
         pin: whether annotated frames may never be evicted.
         top_k: memories read per query; None for all of them.
         metric: how alike a query and a memory are.
+        kernel: how far from where it fits best a memory is read, see `Tracker`; None is what the model has by itself.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Run:
     pin: bool | None = None
     top_k: int | None = 20
     metric: Metric = "l2"
+    kernel: int | float | None = None
 
     @property
     def budget(self) -> float | None:

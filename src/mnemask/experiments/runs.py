@@ -54,6 +54,7 @@ class RunTrackers(TrackerSettings):
             plain.memory.budget,
             top_k=self.top_k,
             metric=self.metric,
+            kernel=self.kernel,
             short_side=self.size,
         )
 
@@ -114,6 +115,7 @@ def trackers_of(run: Run, common: TrackerSettings) -> RunTrackers:
         size=common.size,
         device=common.device,
         engine=common.engine,
+        kernel=common.kernel if run.kernel is None else run.kernel,
         metric=run.metric,
         pin=policy.pin if run.pin is None else run.pin,
     )
@@ -129,6 +131,7 @@ def open_folder(out: Path, benchmark: Benchmark, trackers: RunTrackers, common: 
         common: what `TrackerSettings.settings` says of all runs; its weights' digest takes a while.
     """
     own = {name: getattr(trackers, name) for name in ("frames", "write_every", "top_k", "metric", "pin")}
+    own["kernel"] = trackers.used_kernel()
     settings = {"mnemask": __version__, **benchmark.settings(), **common, **own}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     memory = "unlimited" if trackers.frames is None else f"{trackers.frames:g}-frames"

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from mnemask.memory.read import affinity, key_energy
+from mnemask.memory.read import Kernel, affinity, key_energy
 from mnemask.model import geometry
 from mnemask.model.parts import DecodePart, KeyPart, ValuePart
 from mnemask.model.stcn import STCN, soft_aggregate
@@ -39,9 +39,9 @@ class ReadGraph(nn.Module):
 
     outputs = ("readout", "index", "weight")
 
-    def __init__(self, top_k: int) -> None:
+    def __init__(self, top_k: int, kernel: Kernel | None) -> None:
         super().__init__()
-        self.top_k = top_k
+        self.top_k, self.kernel = top_k, kernel
 
     def forward(
         self,
@@ -52,6 +52,9 @@ class ReadGraph(nn.Module):
     ) -> tuple[Float[Tensor, "K P Cv"], Int64[Tensor, "P k"], Float[Tensor, "P k"]]:
         """Returns what each query reads for each object, from which tokens, and with which weight."""
         alike = affinity(query_key, memory_key, key_energy(memory_key))
+        if self.kernel is not None:
+            place = self.kernel.of_memories(query_key, memory_key, "l2")
+            alike = alike + self.kernel.of_queries(query_key) @ place.T
         unwritten = torch.arange(memory_key.shape[0]) >= length
         best, index = torch.topk(alike.masked_fill(unwritten, -torch.inf), self.top_k, dim=-1)
         weight = best.softmax(-1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mnemask.engines.quiet import quiet_compilers
 from mnemask.errors import InputError, MissingExtraError, OutputError
 from mnemask.export.graphs import DecodeGraph, KeyGraph, ReadGraph, ValueGraph
+from mnemask.memory.read import Kernel, check_kernel
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE
@@ -32,6 +33,7 @@ def export_onnx(
     num_objects: int = 1,
     frames: int | float = 2,
     top_k: int = 20,
+    kernel: int | float | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Writes key.onnx, read.onnx, decode.onnx, value.onnx and network.json, and returns their paths.
@@ -43,6 +45,7 @@ def export_onnx(
         num_objects: all of them are given in the first frame.
         frames: room of the memory, in frames' worth of tokens, 1 or more.
         top_k: memories read per query.
+        kernel: how far from where it fits best a memory is read, see `Tracker`; None for the model's own.
         overwrite: whether a folder that holds a network may be written to.
 
     Raises:
@@ -51,13 +54,15 @@ def export_onnx(
         MissingExtraError: onnx or onnxscript are not installed.
     """
     folder = Path(folder)
+    kernel = model.kernel if kernel is None else kernel
     check_request(model, size, num_objects, frames, top_k)
+    check_kernel(kernel)
     check_installed()
     if not overwrite and (folder / "network.json").exists():
         raise OutputError(
             f"{str(folder)!r} already holds an exported network; choose another folder, or overwrite it (--overwrite)"
         )
-    facts = describe_export(model, size, num_objects, frames, top_k)
+    facts = describe_export(model, size, num_objects, frames, top_k, kernel)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
@@ -96,12 +101,12 @@ def check_installed() -> None:
 
 
 def describe_export(
-    model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int
+    model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int, kernel: int | float
 ) -> dict[str, Any]:
     """Returns what network.json says: all that whoever runs the graphs must know."""
     left, right, top, bottom = geometry.padding(size)
-    cells = (size[0] + top + bottom) // STRIDE * ((size[1] + left + right) // STRIDE)
-    capacity = int(frames * cells)
+    rows, columns = (size[0] + top + bottom) // STRIDE, (size[1] + left + right) // STRIDE
+    capacity = int(frames * rows * columns)
     return {
         "format": FORMAT,
         "mnemask": __version__,
@@ -110,9 +115,11 @@ def describe_export(
         "size": list(size),
         "padding": {"left": left, "right": right, "top": top, "bottom": bottom},
         "num_objects": num_objects,
-        "cells": cells,
+        "grid": [rows, columns],
+        "cells": rows * columns,
         "capacity": capacity,
         "top_k": min(top_k, capacity),
+        "kernel": kernel,
         "key_channels": model.config.key_channels,
         "value_channels": model.config.value_channels,
     }
@@ -131,11 +138,16 @@ def example_calls(
         key, compressed, stride16, stride8, stride4 = key_graph(frame)
     memory_key = torch.zeros((capacity, key.shape[1]))
     memory_value = torch.zeros((num_objects, capacity, model.config.value_channels))
+    kernel = Kernel.of_share(facts["kernel"], tuple(facts["grid"]))
     readout = torch.zeros((num_objects, cells, model.config.value_channels))
     probs = torch.zeros((num_objects + 1, height + pad["top"] + pad["bottom"], width + pad["left"] + pad["right"]))
     return {
         "key": (key_graph, (frame,), KeyGraph.outputs),
-        "read": (ReadGraph(facts["top_k"]), (key, memory_key, memory_value, torch.tensor(cells)), ReadGraph.outputs),
+        "read": (
+            ReadGraph(facts["top_k"], kernel),
+            (key, memory_key, memory_value, torch.tensor(cells)),
+            ReadGraph.outputs,
+        ),
         "decode": (DecodeGraph(model).eval(), (readout, compressed, stride8, stride4), DecodeGraph.outputs),
         "value": (ValueGraph(model).eval(), (frame, stride16, probs), ValueGraph.outputs),
     }

@@ -15,7 +15,7 @@ from mnemask.memory.detail import bytes_of_detail, detail_of, refined
 from mnemask.memory.explanation import LastRead
 from mnemask.memory.policies import Policy
 from mnemask.memory.provenance import Provenance
-from mnemask.memory.read import Metric, Reading, key_energy, read_top_k
+from mnemask.memory.read import PLACE_BYTES, Kernel, Metric, Reading, key_energy, read_top_k
 from mnemask.memory.tokens import Readers, Tokens, bytes_per_token, readers_of
 from mnemask.memory.trace import WriteRecord
 
@@ -56,6 +56,8 @@ class MemoryBank:
         top_k: memories read per query.
         metric: how alike a query and a memory are.
         refine: weight of the comparison at stride 8; 0 does without, and tokens then carry no detail.
+        kernel: σ within which a memory is read around the query that it fits best, as a share of the frame's shorter
+            side; 0 lets it be read anywhere. With one, `grid` must be known before a read.
 
     Attributes:
         tokens: what is remembered, None before the first write.
@@ -67,9 +69,16 @@ class MemoryBank:
     """
 
     def __init__(
-        self, policy: Policy, budget: Budget, top_k: int = 20, metric: Metric = "l2", refine: float = 0.0
+        self,
+        policy: Policy,
+        budget: Budget,
+        top_k: int = 20,
+        metric: Metric = "l2",
+        refine: float = 0.0,
+        kernel: int | float = 0.0,
     ) -> None:
-        self.policy, self.budget, self.top_k, self.metric, self.refine = policy, budget, top_k, metric, refine
+        self.policy, self.budget, self.top_k, self.metric = policy, budget, top_k, metric
+        self.refine, self.kernel = refine, kernel
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
         self.grid: CellGrid | None = None
@@ -123,14 +132,15 @@ class MemoryBank:
 
     def capacity(self, like: Tokens) -> int:
         """Returns how many tokens with the shape of these may be held; raises BudgetError if not even one frame."""
-        value_channels, value_bytes = like.value.shape[2], like.value.element_size()
-        num_bytes = bytes_per_token(like.num_objects, like.key.shape[1], value_channels, value_bytes, self.detail_bytes)
+        num_bytes = self.bytes_per_token(
+            like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size()
+        )
         return self.budget.capacity(self.tokens_per_frame, num_bytes, self.top_k)
 
-    @property
-    def detail_bytes(self) -> int:
-        """Bytes that each token takes for the comparison at stride 8."""
-        return bytes_of_detail(self.refine)
+    def bytes_per_token(self, num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
+        """Returns the bytes that a token takes in this bank, and for its place while it is read."""
+        more = bytes_of_detail(self.refine) + (PLACE_BYTES if self.kernel else 0)
+        return bytes_per_token(num_objects, key_channels, value_channels, value_bytes) + more
 
     def _detail(self, stride8: Float[Tensor, "C8 h8 w8"] | None) -> Float16[Tensor, "P 4 D"] | None:
         if not self.refine:
@@ -157,6 +167,7 @@ class MemoryBank:
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
+        kernel = self._kernel()
         readings: list[tuple[tuple[int, ...], Reading]] = []
         for number, readers in enumerate(self._groups(tokens)):
             rows = readers.rows
@@ -164,7 +175,7 @@ class MemoryBank:
                 readout[list(rows)] = 0
                 continue
             seen = readers.places or torch.nonzero(tokens.covers[rows[0]])[:, 0]
-            reading = read_top_k(query_key, tokens.key[seen], self._energy[seen], self.top_k, self.metric)
+            reading = read_top_k(query_key, tokens.key[seen], self._energy[seen], self.top_k, self.metric, kernel)
             if detail is not None:
                 reading = refined(reading, detail, tokens.detail[seen], self.refine)
             if readers.count < len(tokens):
@@ -178,6 +189,9 @@ class MemoryBank:
         self.reads += 1
         self.last_read = LastRead.of(tokens, readings)
         return readout
+
+    def _kernel(self) -> Kernel | None:
+        return Kernel.of_share(self.kernel, self._known_grid().shape) if self.kernel else None
 
     def _groups(self, tokens: Tokens) -> list[Readers]:
         """Returns who reads what; that is worked out when it has changed, not in each frame."""

@@ -6,7 +6,7 @@ reads the k most alike in tiles of bounded size.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 from typing import Literal
 
 import torch
@@ -14,10 +14,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnemask.errors import InputError
+
 Metric = Literal["l2", "dot", "cosine"]
 AFFINITY_BYTES = 8 * 2**20  # of one tile of queries and memories; fits the caches of a CPU
 TILE_COLUMNS = 2**15  # memories in a tile; with fewer, finding the k best takes longer, with more, the product does
 FOLDS = 16
+MIN_KERNEL = 0.01  # of the shorter side: less than a third of a cell at 480 pixels
+PLACE_BYTES = 2 * 3 * 4  # of the places of memories: three float32, in parts and joined
 
 
 def key_energy(key: Float[Tensor, "*B N Ck"]) -> Float[Tensor, "*B N"]:
@@ -94,29 +98,105 @@ class Reading:
         return F.embedding_bag(self.index, value, per_sample_weights=self.weight.to(value.dtype), mode="sum")
 
 
+def check_kernel(share: object) -> None:
+    """Raises InputError unless a kernel can be this share of a frame's shorter side."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or not (share == 0 or MIN_KERNEL <= share < inf):
+        raise InputError(
+            f"kernel is {share!r}; give 0, which reads memories anywhere, or a share of the frame's shorter side from "
+            f"{MIN_KERNEL}, such as 0.15"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Keeps each memory near the query that it fits best, so that what looks like it elsewhere does not read it.
+
+    A memory's weight falls with the distance d of a query from the one most like it, by exp(−d² / 2σ²): the kernelized
+    read of KMN (Seong, Hyun and Kim, "Kernelized Memory Network for Video Object Segmentation", ECCV 2020, eq. 6 to 8).
+
+    Which query that is takes as long to find as the read itself, and PLACE_BYTES of each memory meanwhile.
+
+    Attributes:
+        sigma: σ in cells, above 0.
+        columns: cells in a row of the frame whose cells are the queries.
+    """
+
+    sigma: int | float
+    columns: int
+
+    @classmethod
+    def of_share(cls, share: int | float, grid: tuple[int, int]) -> "Kernel | None":
+        """Returns the kernel with this share of the shorter side of a grid (rows, columns) as σ, None for 0."""
+        return cls(share * min(grid), grid[1]) if share else None
+
+    def places(self, cell: Int64[Tensor, " P"]) -> Float[Tensor, "P 2"]:
+        """Returns row and column of cells, in units of σ."""
+        place = torch.stack((cell.div(self.columns, rounding_mode="floor"), cell % self.columns), dim=1)
+        return place.to(torch.float32) / self.sigma
+
+    def of_queries(self, query_key: Float[Tensor, "P Ck"]) -> Float[Tensor, "P 3"]:
+        """Returns one factor of what is added to affinities; the other is `of_memories`.
+
+        −d² / 2σ² = q·m − |m|²/2 − |q|²/2 with places q and m in units of σ; the last term is the same for all memories
+        of a query, so the softmax over memories drops it.
+        """
+        places = self.places(torch.arange(len(query_key), device=query_key.device))
+        return F.pad(places, (0, 1), value=1)
+
+    def of_memories(
+        self, query_key: Float[Tensor, "P Ck"], memory_key: Float[Tensor, "N Ck"], metric: Metric
+    ) -> Float[Tensor, "N 3"]:
+        """Returns the other factor, of the place where each memory fits best."""
+        energy = key_energy(query_key)
+        rows = max(1, AFFINITY_BYTES // (4 * len(query_key)))
+        near = []
+        for part in memory_key.split(rows):
+            _, fits_best = largest(affinity(part, query_key, energy, metric), 1)
+            place = self.places(fits_best[:, 0])
+            near.append(torch.cat((place, place.square().sum(1, keepdim=True) / -2), dim=1))
+        return torch.cat(near)
+
+
 def read_top_k(
     query_key: Float[Tensor, "P Ck"],
     memory_key: Float[Tensor, "N Ck"],
     energy: Float[Tensor, " N"],
     k: int,
     metric: Metric = "l2",
+    kernel: Kernel | None = None,
 ) -> Reading:
     """Returns the k most alike memories of each query and their softmax weights.
 
     Queries and memories go through in tiles, so that no more than AFFINITY_BYTES are held, however many there are.
+
+    Args:
+        query_key: of all cells of a frame, row by row where there is a kernel.
+        memory_key: what is looked through.
+        energy: |m|² of each memory.
+        k: memories that each query reads; all if there are fewer.
+        metric: how alike a query and a memory are.
+        kernel: how far from where it fits best a memory is read; None for anywhere.
     """
     k = min(k, len(memory_key))
+    if kernel is not None:
+        query_place = kernel.of_queries(query_key)
+        memory_place = kernel.of_memories(query_key, memory_key, metric)
+
+    def tile(rows: slice, columns: slice) -> Float[Tensor, "rows columns"]:
+        alike = affinity(query_key[rows], memory_key[columns], energy[columns], metric)
+        return alike if kernel is None else alike.addmm_(query_place[rows], memory_place[columns].T)
+
     # Tiles of one width: a narrow last one would cost as much as the others.
-    columns = ceil(len(memory_key) / ceil(len(memory_key) / TILE_COLUMNS))
-    rows = max(1, AFFINITY_BYTES // (4 * columns))
-    tiles = list(zip(memory_key.split(columns), energy.split(columns), strict=True))
+    width = ceil(len(memory_key) / ceil(len(memory_key) / TILE_COLUMNS))
+    height = max(1, AFFINITY_BYTES // (4 * width))
     values, indices = [], []
-    for queries in query_key.split(rows):
-        found = [largest(affinity(queries, key, squared, metric), k) for key, squared in tiles]
+    for top in range(0, len(query_key), height):
+        rows = slice(top, top + height)
+        found = [largest(tile(rows, slice(left, left + width)), k) for left in range(0, len(memory_key), width)]
         best, index = found[0]
         if len(found) > 1:
             best, place = torch.cat([best for best, _ in found], dim=1).topk(k, dim=1)
-            index = torch.cat([part + columns * tile for tile, (_, part) in enumerate(found)], dim=1).gather(1, place)
+            index = torch.cat([part + width * number for number, (_, part) in enumerate(found)], dim=1).gather(1, place)
         values.append(best)
         indices.append(index)
     # torch's softmax subtracts the maximum, so large keys do not overflow.

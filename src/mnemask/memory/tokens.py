@@ -193,10 +193,8 @@ def readers_of(covers: Bool[Tensor, "K N"]) -> list[Readers]:
     return sorted(groups, key=lambda group: -group.count)
 
 
-def bytes_per_token(
-    num_objects: int, key_channels: int, value_channels: int, value_bytes: int, detail_bytes: int = 0
-) -> int:
-    """Returns the bytes that one token takes in a bank: key, values, what policies want to know, and detail."""
+def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
+    """Returns the bytes that one token takes in a bank: key, values, and what policies want to know; not its detail."""
     per_object = value_channels * value_bytes + 1 + 4 + 1  # value, covers, share, pins
     once = 4 * key_channels + 4 + 5 * 8 + 4  # key, |key|², five int64, mass
-    return num_objects * per_object + once + detail_bytes
+    return num_objects * per_object + once

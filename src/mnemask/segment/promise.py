@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from mnemask.errors import BudgetError
 from mnemask.memory.budget import UNLIMITED, read_buffer_bytes
 from mnemask.memory.cells import CellGrid
-from mnemask.memory.tokens import bytes_per_token
 from mnemask.model.geometry import working_size
 from mnemask.model.stcn import STCN
 from mnemask.segment.report import peak_memory_bytes
@@ -68,7 +67,7 @@ def promise(tracker: Tracker, size: tuple[int, int], num_objects: int, *, num_wr
     memory, model = tracker.memory, tracker.model
     grid = CellGrid(size, tracker.short_side)
     value_channels, value_bytes = model.config.value_channels, model.dtype.itemsize
-    token = bytes_per_token(num_objects, model.config.key_channels, value_channels, value_bytes, memory.detail_bytes)
+    token = memory.bytes_per_token(num_objects, model.config.key_channels, value_channels, value_bytes)
     capacity = memory.budget.capacity(grid.num_cells, token, memory.top_k)
     if capacity == UNLIMITED:
         raise BudgetError(

@@ -1,0 +1,76 @@
+"""Which kernel a tracker has, and that it stays with it."""
+
+import pytest
+import torch
+from drawn_clip import drawn_clip
+
+import mnemask as mm
+from mnemask.memory.storage import load_bank, save_bank
+from mnemask.model.stcn import COMPACT, PAPER, STCN
+
+
+def followed(model, num_frames, **options):
+    """A tracker after some frames of two objects, and its last masks."""
+    frames, masks = drawn_clip(num_frames, num_objects=2)
+    tracker = mm.Tracker(model, short_side=None, **options)
+    for t, frame in enumerate(frames):
+        answer = tracker.step(frame, {7: masks[0, 0], 3: masks[0, 1]} if t == 0 else None)
+    return tracker, answer
+
+
+def test_compact_has_a_kernel_and_the_published_network_none():
+    assert mm.Tracker(mm.load_model("compact")).memory.kernel == 0.15
+    with torch.device("meta"):
+        assert STCN(COMPACT).kernel == 0.15
+        assert STCN(PAPER).kernel == 0
+
+
+def test_the_kernel_given_is_the_one_used(tiny_model):
+    plain, narrow, wide = (followed(tiny_model, 8, kernel=kernel) for kernel in (0, 0.15, 1000))
+    assert torch.equal(plain[1].probs, followed(tiny_model, 8)[1].probs)
+    assert not torch.equal(plain[1].probs, narrow[1].probs)
+    torch.testing.assert_close(plain[1].probs, wide[1].probs, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", [0, 0.15])
+def test_a_tracker_goes_on_identically_when_saved_or_forked(kernel, tiny_model, tmp_path):
+    tracker, _ = followed(tiny_model, 8, kernel=kernel)
+    tracker.save(tmp_path / "half.bank")
+    loaded, fork = mm.Tracker.load(tmp_path / "half.bank", tiny_model), tracker.fork()
+    assert loaded.memory.stats() == tracker.memory.stats()
+    for frame in drawn_clip(14, num_objects=2)[0][8:]:
+        expected = tracker.step(frame).probs
+        assert torch.equal(loaded.step(frame).probs, expected)
+        assert torch.equal(fork.step(frame).probs, expected)
+
+
+def test_a_batch_reads_as_each_tracker_does_alone(tiny_model):
+    trackers = [followed(tiny_model, 5, kernel=kernel)[0] for kernel in (0.15, 0)]
+    frame = drawn_clip(6, num_objects=2)[0][5]
+    alone = [tracker.fork().step(frame) for tracker in trackers]
+    for expected, masks in zip(alone, mm.TrackerBatch(trackers).step([frame, frame]), strict=True):
+        torch.testing.assert_close(masks.probs, expected.probs, atol=1e-4, rtol=1e-3)
+
+
+def test_a_memory_saved_before_there_were_kernels_is_read_without(tiny_model, tmp_path):
+    path = tmp_path / "old.bank"
+    followed(tiny_model, 6, kernel=0.15)[0].save(path)
+    tokens, facts = load_bank(path, torch.device("cpu"))
+    save_bank(path, tokens, {name: fact for name, fact in facts.items() if name != "kernel"})
+    assert mm.Tracker.load(path, tiny_model).memory.kernel == 0
+
+
+@pytest.mark.parametrize("kernel", [-1, 0.001, "0.15", [0.1]])
+def test_a_saved_memory_with_an_impossible_kernel_is_refused(kernel, tiny_model, tmp_path):
+    path = tmp_path / "bad.bank"
+    followed(tiny_model, 6)[0].save(path)
+    tokens, facts = load_bank(path, torch.device("cpu"))
+    save_bank(path, tokens, {**facts, "kernel": kernel})
+    with pytest.raises(mm.MnemaskError, match="kernel is|lacks or garbles facts"):
+        mm.Tracker.load(path, tiny_model)
+
+
+@pytest.mark.parametrize("kernel", [-0.1, 0.001, float("nan"), True])
+def test_an_impossible_kernel_is_refused_before_a_frame(kernel, tiny_model):
+    with pytest.raises(mm.InputError, match=r"kernel is .*0\.15"):
+        mm.Tracker(tiny_model, kernel=kernel)
