@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,8 +71,30 @@ def test_the_thesis_figures_are_beside_ours(strategies):
 
 def test_notes_say_what_sets_the_figures_apart(strategies):
     notes = "\n".join(strategies.notes)
-    for part in ("PART OF THE DATA: 2 of the 20", "ANOTHER NETWORK", "ANOTHER SIZE", "compact", "s012"):
+    for part in (
+        "PART OF THE DATA: 2 of the 20",
+        "ANOTHER NETWORK",
+        "ANOTHER SIZE",
+        "ANOTHER READ: memories are read near",
+        "s012",
+    ):
         assert part in notes
+
+
+def test_runs_without_a_kernel_are_others_and_read_as_the_thesis_did(strategies, davis, lab, tmp_path):
+    findings = run_experiment("table1", davis, tmp_path, kernel=0, **SMALL)
+    names = [{path.name for path in (folder / "runs").iterdir()} for folder in (lab, tmp_path)]
+    assert len(names[1]) == 3
+    assert not names[0] & names[1]
+    assert "ANOTHER READ" not in "\n".join(findings.notes)
+
+
+def test_a_run_that_says_its_kernel_has_it():
+    common = TrackerSettings(size=64, device="cpu", kernel=0.3)
+    own, given = trackers_of(OLDEST_FIRST, common), trackers_of(replace(OLDEST_FIRST, kernel=0), common)
+    assert (own.used_kernel(), given.used_kernel()) == (0.3, 0)
+    assert own.tracker("fifo").memory.kernel == 0.3
+    assert given.tracker("fifo").memory.kernel == 0
 
 
 def test_the_table_is_written_in_four_formats(strategies, lab):

@@ -66,7 +66,7 @@ def test_a_saved_memory_with_an_impossible_kernel_is_refused(kernel, tiny_model,
     followed(tiny_model, 6)[0].save(path)
     tokens, facts = load_bank(path, torch.device("cpu"))
     save_bank(path, tokens, {**facts, "kernel": kernel})
-    with pytest.raises(mm.MnemaskError, match="kernel is|lacks or garbles facts"):
+    with pytest.raises(mm.MnemaskError, match=r"kernel is|lacks or garbles facts"):
         mm.Tracker.load(path, tiny_model)
 
 

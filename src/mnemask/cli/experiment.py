@@ -13,6 +13,7 @@ from mnemask.cli.app import command, console
 from mnemask.cli.evaluate import Dataset, suite_bar
 from mnemask.cli.options import (
     DeviceOption,
+    KernelOption,
     ModelOption,
     PalindromeOption,
     ProcessesOption,
@@ -45,6 +46,7 @@ def experiment(
     dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
     size: SizeOption = 480,
+    kernel: KernelOption = None,
     model: ModelOption = "compact",
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
@@ -77,6 +79,7 @@ def experiment(
             out,
             model=model,
             size=size,
+            kernel=kernel,
             device=device,
             sequences=sequence or (),
             processes=processes,

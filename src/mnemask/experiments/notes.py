@@ -41,6 +41,11 @@ def _on_network(study: Study) -> list[str]:
         )
     if study.size != SIZE:
         notes.append(f"ANOTHER SIZE: frames were processed at a short side of {study.size} and not of {SIZE}.")
+    if study.kernel:
+        notes.append(
+            f"ANOTHER READ: memories are read near where they fit best (kernel {study.kernel:g}), unless a row says "
+            "otherwise; the thesis reads them anywhere (--kernel 0)."
+        )
     return notes
 
 

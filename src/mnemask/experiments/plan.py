@@ -96,6 +96,7 @@ class Study:
         model: name of the weights.
         key_depth: depth of the network's key encoder; the thesis's is 50.
         size: short side in pixels at which frames were processed.
+        kernel: of the runs that do not say it themselves.
         device: that computed it.
     """
 
@@ -106,6 +107,7 @@ class Study:
     model: str
     key_depth: int
     size: int
+    kernel: int | float
     device: str
 
     def of(self, run: Run) -> Outcome:

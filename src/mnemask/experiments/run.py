@@ -47,6 +47,7 @@ def run_experiment(
     *,
     model: str = "compact",
     size: int = 480,
+    kernel: int | float | None = None,
     device: str | None = None,
     sequences: Iterable[str] = (),
     processes: int = 1,
@@ -63,6 +64,8 @@ def run_experiment(
         out: the folder for all experiments, made if missing.
         model: "compact" or the path of a checkpoint.
         size: short side in pixels at which frames are processed.
+        kernel: how far from where it fits best a memory is read, of runs that do not say it themselves; None for the
+            model's own. The thesis's runs had none: 0.
         device: "cpu", "cuda", …; None for CUDA where there is one.
         sequences: names of the videos; all by default.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.
@@ -79,7 +82,7 @@ def run_experiment(
     if experiment.picture is not None:
         require_matplotlib()  # rather now than after hours of computing
     challenges = tuple(benchmark.open(sequences))
-    common = TrackerSettings(model, size=size, device=device)
+    common = TrackerSettings(model, size=size, device=device, kernel=kernel)
     network = common.tracker(experiment.runs[0].policy).model
     folder = make_folder(Path(out) / experiment.name)
     outcomes = carry_out(
@@ -93,6 +96,7 @@ def run_experiment(
         Path(model).name,
         network.config.key_depth,
         size,
+        common.used_kernel(),
         network.device.type,
     )
     return _written(study, folder)
