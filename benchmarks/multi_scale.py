@@ -42,6 +42,7 @@ class Trial:
     refine: float = 0.0
     same_bytes: bool = False
     sharper: float = 1.0
+    kernel: float = 0.0
 
 
 TRIALS = {
@@ -53,6 +54,8 @@ TRIALS = {
     "refine 16, same bytes": Trial(16.0, same_bytes=True),
     "sharper 1.5": Trial(sharper=1.5),
     "sharper 3": Trial(sharper=3.0),
+    "kernel 0.2": Trial(kernel=0.2),
+    "kernel 0.2, refine 8": Trial(8.0, kernel=0.2),
 }
 
 
@@ -86,7 +89,8 @@ def tracker_of(trial: Trial, look: OneLook, size: tuple[int, int], num_objects: 
         config = look.config
         plain = bytes_per_token(num_objects, config.key_channels, config.value_channels, look.dtype.itemsize)
         tokens = tokens * plain // (plain + DETAIL_BYTES)
-    return mm.Tracker(network, budget=mm.Budget(tokens=tokens), refine=trial.refine, short_side=None)
+    budget = mm.Budget(tokens=tokens)
+    return mm.Tracker(network, budget=budget, refine=trial.refine, kernel=trial.kernel, short_side=None)
 
 
 def opened(kind: str, name: str, args: argparse.Namespace) -> Iterator[Moment]:

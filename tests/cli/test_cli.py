@@ -81,7 +81,7 @@ def test_budget_top_k_and_write_interval_reach_the_tracker(files, tmp_path):
     assert report["memory"]["evictions"] == 5 * 4 * 6
 
 
-@pytest.mark.parametrize(("options", "kernel"), [((), 0.15), (("--kernel", 0), 0), (("--kernel", 0.2), 0.2)])
+@pytest.mark.parametrize(("options", "kernel"), [((), 0), (("--model", "compact"), 0.2), (("--kernel", 0.3), 0.3)])
 def test_the_kernel_reaches_the_tracker_and_the_report(files, tmp_path, options, kernel):
     code, output = segment(files, tmp_path, "--mask", files / "first.png", "--size", 64, *options)
     assert code == 0, output
@@ -92,7 +92,7 @@ def test_an_impossible_kernel_is_refused(files, tmp_path):
     code, output = segment(files, tmp_path, "--mask", files / "first.png", "--kernel", 0.001)
     assert code == 2
     assert "kernel is 0.001" in output
-    assert "0.15" in output
+    assert "0.2" in output
 
 
 def test_objects_that_appear_later(files, tmp_path):

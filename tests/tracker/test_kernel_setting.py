@@ -19,9 +19,9 @@ def followed(model, num_frames, **options):
 
 
 def test_compact_has_a_kernel_and_the_published_network_none():
-    assert mm.Tracker(mm.load_model("compact")).memory.kernel == 0.15
+    assert mm.Tracker(mm.load_model("compact")).memory.kernel == 0.2
     with torch.device("meta"):
-        assert STCN(COMPACT).kernel == 0.15
+        assert STCN(COMPACT).kernel == 0.2
         assert STCN(PAPER).kernel == 0
 
 
@@ -72,5 +72,5 @@ def test_a_saved_memory_with_an_impossible_kernel_is_refused(kernel, tiny_model,
 
 @pytest.mark.parametrize("kernel", [-0.1, 0.001, float("nan"), True])
 def test_an_impossible_kernel_is_refused_before_a_frame(kernel, tiny_model):
-    with pytest.raises(mm.InputError, match=r"kernel is .*0\.15"):
+    with pytest.raises(mm.InputError, match=r"kernel is .*0\.2"):
         mm.Tracker(tiny_model, kernel=kernel)

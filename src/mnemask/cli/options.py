@@ -50,7 +50,7 @@ KernelOption = Annotated[
         "--kernel",
         min=0,
         help="How far from where it fits best a memory is read, as a share of the short side; 0 for anywhere, as STCN. "
-        "[default: the model's, 0.15 of compact]",
+        "[default: the model's, 0.2 of compact]",
     ),
 ]
 SizeOption = Annotated[

@@ -14,7 +14,7 @@ from mnemask.memory.policies import DEFAULT_POLICY, POLICIES
 STRATEGIES = (EVERY_5, FIRST_AND_LATEST, LFU)
 DEFAULT = Run(DEFAULT_POLICY, DEFAULT_POLICY, frames=2)
 BUDGETS = (1, 2, 4, 8)
-SHARES = (0.0, 0.07, 0.1, 0.15, 0.25, 0.4)
+SHARES = (0.0, 0.07, 0.1, 0.15, 0.2, 0.25, 0.4)
 
 CAPACITIES = (
     Line("LFU (thesis)", tuple((f"{frames}", replace(LFU, frames=frames)) for frames in (*BUDGETS, 16))),

@@ -103,7 +103,7 @@ def check_kernel(share: object) -> None:
     if isinstance(share, bool) or not isinstance(share, int | float) or not (share == 0 or MIN_KERNEL <= share < inf):
         raise InputError(
             f"kernel is {share!r}; give 0, which reads memories anywhere, or a share of the frame's shorter side from "
-            f"{MIN_KERNEL}, such as 0.15"
+            f"{MIN_KERNEL}, such as 0.2"
         )
 
 
