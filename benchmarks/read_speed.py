@@ -5,7 +5,7 @@
 The keys are random, of a length as in use; queries are one frame of 480×854. Both ways are timed in turns; times are
 medians and, in brackets, quartiles. The dense read makes the whole matrix of affinities, N × 1,620, and multiplies the
 values by it. "buffers" is the most that a read had allocated at a time besides the memory itself, "difference" the
-largest between the two readouts, relative to their spread. To try it out: --frames 2 --rounds 1.
+largest between the two readouts, relative to their spread. "near" is the same read with a kernel. To try it out: --frames 2 --rounds 1.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from mnemask.bench.plain import plain_read
 from mnemask.bench.timing import interleaved
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
+from mnemask.memory.cells import CellGrid
 from mnemask.memory.policies import KeepAll
 
 CELLS, KEY_CHANNELS, TOP_K = 30 * 54, 64, 20
@@ -37,6 +38,14 @@ def random_bank(num_frames: int, num_objects: int, value_channels: int) -> Memor
         pins=torch.zeros(num_objects, count, dtype=torch.bool),
     )
     return bank
+
+
+def reading_near(bank: MemoryBank) -> MemoryBank:
+    """A bank of the same memories, each read near the place where it fits best."""
+    near = MemoryBank(KeepAll(), Budget(), TOP_K, kernel=0.2)
+    near.restore(bank.tokens, **bank.counts())
+    near.grid = CellGrid((480, 854), 480)
+    return near
 
 
 def peak_mib(action: Callable[[], object]) -> float:
@@ -64,8 +73,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     print(f"{heading(CPU)} {args.objects} object(s), values of {args.value_channels} channels.\n")
-    print("| bank, frames | dense ms | mnemask ms | ratio | dense buffers MiB | mnemask buffers MiB | difference |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| bank, frames | dense ms | mnemask ms | ratio | dense buffers MiB | mnemask buffers MiB | difference | near ms | of the read | near buffers MiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for num_frames in args.frames:
         bank = random_bank(num_frames, args.objects, args.value_channels)
         assert bank.tokens is not None
@@ -75,15 +86,17 @@ def main() -> None:
         actions = {
             "dense": lambda q=plain_query, k=plain_keys, v=plain_values: plain_read(q, k, v, TOP_K),
             "read": lambda bank=bank, q=query: bank.read(q, 1),
+            "near": lambda bank=reading_near(bank), q=query: bank.read(q, 1),
         }
         times = interleaved(actions, args.rounds, CPU)
         buffers = {name: peak_mib(action) for name, action in actions.items()}
         expected = actions["dense"]().T.unflatten(1, (args.objects, -1)).transpose(0, 1)
         difference = float((actions["read"]() - expected).abs().max() / expected.std())
-        dense, read = times["dense"], times["read"]
+        dense, read, near = times["dense"], times["read"], times["near"]
         print(
             f"| {num_frames} | {dense.milliseconds} | {read.milliseconds} | {dense.median / read.median:.1f} | "
-            f"{buffers['dense']:.0f} | {buffers['read']:.0f} | {difference:.0e} |",
+            f"{buffers['dense']:.0f} | {buffers['read']:.0f} | {difference:.0e} | {near.milliseconds} | "
+            f"{near.median / read.median:.1f} | {buffers['near']:.0f} |",
             flush=True,
         )
 
