@@ -5,7 +5,8 @@
 The keys are random, of a length as in use; queries are one frame of 480×854. Both ways are timed in turns; times are
 medians and, in brackets, quartiles. The dense read makes the whole matrix of affinities, N × 1,620, and multiplies the
 values by it. "buffers" is the most that a read had allocated at a time besides the memory itself, "difference" the
-largest between the two readouts, relative to their spread. "near" is the same read with a kernel. To try it out: --frames 2 --rounds 1.
+largest between the two readouts, relative to their spread. "near" is the same read with a kernel.
+To try it out: --frames 2 --rounds 1.
 """
 
 import argparse
@@ -73,20 +74,28 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     print(f"{heading(CPU)} {args.objects} object(s), values of {args.value_channels} channels.\n")
-    print(
-        "| bank, frames | dense ms | mnemask ms | ratio | dense buffers MiB | mnemask buffers MiB | difference | near ms | of the read | near buffers MiB |"
+    columns = (
+        "bank, frames",
+        "dense ms",
+        "mnemask ms",
+        "ratio",
+        "dense buffers MiB",
+        "mnemask buffers MiB",
+        "difference",
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns += ("near ms", "of mnemask's", "near buffers MiB")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for num_frames in args.frames:
         bank = random_bank(num_frames, args.objects, args.value_channels)
         assert bank.tokens is not None
+        close = reading_near(bank)
         query = 1.5 * torch.randn(CELLS, KEY_CHANNELS)
         plain_query, plain_keys = query.T.contiguous(), bank.tokens.key.T.contiguous()
         plain_values = bank.tokens.value.movedim(2, 1).flatten(0, 1).contiguous()
         actions = {
             "dense": lambda q=plain_query, k=plain_keys, v=plain_values: plain_read(q, k, v, TOP_K),
             "read": lambda bank=bank, q=query: bank.read(q, 1),
-            "near": lambda bank=reading_near(bank), q=query: bank.read(q, 1),
+            "near": lambda bank=close, q=query: bank.read(q, 1),
         }
         times = interleaved(actions, args.rounds, CPU)
         buffers = {name: peak_mib(action) for name, action in actions.items()}
