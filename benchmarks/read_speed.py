@@ -83,7 +83,7 @@ def main() -> None:
         "mnemask buffers MiB",
         "difference",
     )
-    columns += ("near ms", "of mnemask's", "near buffers MiB")
+    columns += ("difference", "near ms", "of mnemask's", "near buffers MiB")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for num_frames in args.frames:
         bank = random_bank(num_frames, args.objects, args.value_channels)
