@@ -1,4 +1,4 @@
-"""Memories are read near the place where they fit best (KMN, eq. 6 to 8)."""
+"""Memories are read near the place where they fit best (KMN)."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def dense(found, num_memories):
 def test_a_read_is_the_formula(metric, sigma):
     query, memory = keys()
     found = read_top_k(query, memory, key_energy(memory), len(memory), metric, Kernel(sigma, COLUMNS))
-    expected = by_definition(query * 1, memory, metric, sigma)
+    expected = by_definition(query, memory, metric, sigma)
     torch.testing.assert_close(dense(found, len(memory)), expected, atol=1e-5, rtol=1e-4)
 
 

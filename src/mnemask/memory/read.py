@@ -112,9 +112,8 @@ class Kernel:
     """Keeps each memory near the query that it fits best, so that what looks like it elsewhere does not read it.
 
     A memory's weight falls with the distance d of a query from the one most like it, by exp(−d² / 2σ²): the kernelized
-    read of KMN (Seong, Hyun and Kim, "Kernelized Memory Network for Video Object Segmentation", ECCV 2020, eq. 6 to 8).
-
-    Which query that is takes as long to find as the read itself, and PLACE_BYTES of each memory meanwhile.
+    read of KMN (Seong, Hyun and Kim, "Kernelized Memory Network for Video Object Segmentation", ECCV 2020).
+    Finding that query takes a second product of all queries and memories, and PLACE_BYTES of each memory for a while.
 
     Attributes:
         sigma: σ in cells, above 0.
