@@ -74,15 +74,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     print(f"{heading(CPU)} {args.objects} object(s), values of {args.value_channels} channels.\n")
-    columns = (
-        "bank, frames",
-        "dense ms",
-        "mnemask ms",
-        "ratio",
-        "dense buffers MiB",
-        "mnemask buffers MiB",
-        "difference",
-    )
+    columns = ("bank, frames", "dense ms", "mnemask ms", "ratio", "dense buffers MiB", "mnemask buffers MiB")
     columns += ("difference", "near ms", "of mnemask's", "near buffers MiB")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for num_frames in args.frames:
