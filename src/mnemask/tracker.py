@@ -20,7 +20,7 @@ from mnemask.memory.cells import CellGrid
 from mnemask.memory.explanation import Explanation
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named
 from mnemask.memory.provenance import array
-from mnemask.memory.read import Metric, check_kernel
+from mnemask.memory.read import Metric, chosen_kernel
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
@@ -81,8 +81,7 @@ class Tracker:
             raise InputError(f"short_side is {short_side!r}; give None or a whole number from {STRIDE}, such as 480")
         if isinstance(refine, bool) or not isinstance(refine, int | float) or not 0 <= refine < inf:
             raise InputError(f"refine is {refine!r}; give a number from 0, which does not refine, to about 8")
-        kernel = model.kernel if kernel is None else kernel
-        check_kernel(kernel)
+        kernel = chosen_kernel(kernel, model.kernel)
         if not isinstance(policy, Policy | str):
             raise InputError(f"policy is {policy!r}; give one of {', '.join(POLICIES)} or a Policy such as LeastUsed()")
         if not isinstance(budget, Budget | None):

@@ -2,20 +2,11 @@
 
 import pytest
 import torch
-from drawn_clip import drawn_clip
+from tracking import followed
 
 import mnemask as mm
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model.stcn import COMPACT, PAPER, STCN
-
-
-def followed(model, num_frames, **options):
-    """A tracker after some frames of two objects, and its last masks."""
-    frames, masks = drawn_clip(num_frames, num_objects=2)
-    tracker = mm.Tracker(model, short_side=None, **options)
-    for t, frame in enumerate(frames):
-        answer = tracker.step(frame, {7: masks[0, 0], 3: masks[0, 1]} if t == 0 else None)
-    return tracker, answer
 
 
 def test_compact_has_a_kernel_and_the_published_network_none():
@@ -30,26 +21,6 @@ def test_the_kernel_given_is_the_one_used(tiny_model):
     assert torch.equal(plain[1].probs, followed(tiny_model, 8)[1].probs)
     assert not torch.equal(plain[1].probs, narrow[1].probs)
     torch.testing.assert_close(plain[1].probs, wide[1].probs, atol=1e-4, rtol=1e-3)
-
-
-@pytest.mark.parametrize("kernel", [0, 0.15])
-def test_a_tracker_goes_on_identically_when_saved_or_forked(kernel, tiny_model, tmp_path):
-    tracker, _ = followed(tiny_model, 8, kernel=kernel)
-    tracker.save(tmp_path / "half.bank")
-    loaded, fork = mm.Tracker.load(tmp_path / "half.bank", tiny_model), tracker.fork()
-    assert loaded.memory.stats() == tracker.memory.stats()
-    for frame in drawn_clip(14, num_objects=2)[0][8:]:
-        expected = tracker.step(frame).probs
-        assert torch.equal(loaded.step(frame).probs, expected)
-        assert torch.equal(fork.step(frame).probs, expected)
-
-
-def test_a_batch_reads_as_each_tracker_does_alone(tiny_model):
-    trackers = [followed(tiny_model, 5, kernel=kernel)[0] for kernel in (0.15, 0)]
-    frame = drawn_clip(6, num_objects=2)[0][5]
-    alone = [tracker.fork().step(frame) for tracker in trackers]
-    for expected, masks in zip(alone, mm.TrackerBatch(trackers).step([frame, frame]), strict=True):
-        torch.testing.assert_close(masks.probs, expected.probs, atol=1e-4, rtol=1e-3)
 
 
 def test_a_memory_saved_before_there_were_kernels_is_read_without(tiny_model, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from tracking import followed
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
@@ -13,41 +14,12 @@ from mnemask.segment.promise import promise
 OFF_RANGE = (-1.0, float("nan"), float("inf"))
 
 
-def followed(model, num_frames, **options):
-    """A tracker after some frames of two objects, of which one comes late, and its last masks."""
-    frames, masks = drawn_clip(num_frames, num_objects=2)
-    tracker = mm.Tracker(model, short_side=None, **options)
-    for t, frame in enumerate(frames):
-        answer = tracker.step(frame, {7: masks[0, 0]} if t == 0 else {3: masks[t, 1]} if t == 3 else None)
-    return tracker, answer
-
-
 def test_refinement_changes_the_masks_and_its_absence_does_not(tiny_model):
     plain, fine = (followed(tiny_model, 8, refine=refine) for refine in (0.0, 8.0))
     assert torch.equal(plain[1].probs, followed(tiny_model, 8)[1].probs)
     assert not torch.equal(plain[1].probs, fine[1].probs)
     assert plain[0].memory.tokens.detail.nbytes == 0
     assert fine[0].memory.tokens.detail.shape == (len(fine[0].memory.tokens), 4, CHANNELS)
-
-
-@pytest.mark.parametrize("refine", [0.0, 8.0])
-def test_a_refining_tracker_goes_on_identically_when_saved_or_forked(refine, tiny_model, tmp_path):
-    tracker, _ = followed(tiny_model, 8, refine=refine)
-    tracker.save(tmp_path / "half.bank")
-    loaded, fork = mm.Tracker.load(tmp_path / "half.bank", tiny_model), tracker.fork()
-    assert loaded.memory.stats() == tracker.memory.stats()
-    for frame in drawn_clip(20, num_objects=2)[0][8:]:
-        expected = tracker.step(frame).probs
-        assert torch.equal(loaded.step(frame).probs, expected)
-        assert torch.equal(fork.step(frame).probs, expected)
-
-
-def test_a_batch_refines_as_each_tracker_does_alone(tiny_model):
-    trackers = [followed(tiny_model, 5, refine=refine)[0] for refine in (8.0, 0.0)]
-    frame = drawn_clip(6, num_objects=2)[0][5]
-    alone = [tracker.fork().step(frame) for tracker in trackers]
-    for expected, masks in zip(alone, mm.TrackerBatch(trackers).step([frame, frame]), strict=True):
-        torch.testing.assert_close(masks.probs, expected.probs, atol=1e-4, rtol=1e-3)
 
 
 def test_a_saved_memory_without_the_detail_that_its_settings_need_is_refused(tiny_model, tmp_path):

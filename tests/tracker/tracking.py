@@ -1,6 +1,9 @@
 """What the tests of the tracker share."""
 
 import torch
+from drawn_clip import drawn_clip
+
+import mnemask as mm
 
 CELLS = 24  # of a frame of 64×96
 
@@ -36,3 +39,12 @@ def assert_same_state(first, second):
     assert (first["tokens"] is None) == (second["tokens"] is None)
     for name in first["tokens"] or {}:
         assert torch.equal(first["tokens"][name], second["tokens"][name]), name
+
+
+def followed(model, num_frames, **options):
+    """A tracker after some frames of two objects, of which one comes late, and its last masks."""
+    frames, masks = drawn_clip(num_frames, num_objects=2)
+    tracker = mm.Tracker(model, short_side=None, **options)
+    for t, frame in enumerate(frames):
+        answer = tracker.step(frame, {7: masks[0, 0]} if t == 0 else {3: masks[t, 1]} if t == 3 else None)
+    return tracker, answer

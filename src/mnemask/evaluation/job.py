@@ -19,6 +19,7 @@ from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.run import follow
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import policy_named
+from mnemask.memory.read import chosen_kernel
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN
@@ -78,8 +79,8 @@ class TrackerSettings:
         }
 
     def used_kernel(self) -> int | float:
-        """Returns the kernel that the trackers have."""
-        return self._network().kernel if self.kernel is None else self.kernel
+        """Returns the kernel that the trackers have; raises InputError for an impossible one."""
+        return chosen_kernel(self.kernel, self._network().kernel)
 
     def _network(self) -> STCN:
         path = packaged_weights(self.model) or Path(self.model)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mnemask.engines.quiet import quiet_compilers
 from mnemask.errors import InputError, MissingExtraError, OutputError
 from mnemask.export.graphs import DecodeGraph, KeyGraph, ReadGraph, ValueGraph
-from mnemask.memory.read import Kernel, check_kernel
+from mnemask.memory.read import Kernel, chosen_kernel
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE
@@ -54,9 +54,8 @@ def export_onnx(
         MissingExtraError: onnx or onnxscript are not installed.
     """
     folder = Path(folder)
-    kernel = model.kernel if kernel is None else kernel
+    kernel = chosen_kernel(kernel, model.kernel)
     check_request(model, size, num_objects, frames, top_k)
-    check_kernel(kernel)
     check_installed()
     if not overwrite and (folder / "network.json").exists():
         raise OutputError(

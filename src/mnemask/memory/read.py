@@ -107,6 +107,14 @@ def check_kernel(share: object) -> None:
         )
 
 
+def chosen_kernel(share: int | float | None, own: int | float) -> int | float:
+    """Returns the kernel that was asked for, or the network's own for None; raises InputError for an impossible one."""
+    if share is None:
+        return own
+    check_kernel(share)
+    return share
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """Keeps each memory near the query that it fits best, so that what looks like it elsewhere does not read it.
