@@ -3,6 +3,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -26,17 +27,29 @@ OPTIONAL = (
 )
 
 
-def imported_names():
-    """The names that the package's own file imports or assigns."""
+def names_for_type_checkers():
+    """The names that the package's own file imports, where only a type checker reads it."""
     tree = ast.parse(Path(mnemask.__file__).read_text(encoding="utf-8"))
-    aliases = [alias for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assigned = [node.targets[0].id for node in tree.body if isinstance(node, ast.Assign)]
-    return {alias.asname or alias.name for alias in aliases} | set(assigned) - {"__all__"}
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return [(node.module, alias.name) for node in imports for alias in node.names]
 
 
 def test_every_name_that_is_imported_is_public_and_named_once():
-    assert set(mnemask.__all__) - {"__version__"} == imported_names() - {"__version__"}
+    names = [name for _, name in names_for_type_checkers()]
+    assert sorted(mnemask.__all__) == sorted(names)
     assert len(mnemask.__all__) == len(set(mnemask.__all__))
+    assert set(mnemask.__all__) <= set(dir(mnemask))
+
+
+@pytest.mark.parametrize(("module", "name"), names_for_type_checkers())
+def test_a_public_name_is_the_one_that_a_type_checker_sees(module, name):
+    assert getattr(mnemask, name) is getattr(import_module(module), name)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = mnemask.no_such_name
 
 
 @pytest.mark.parametrize("name", mnemask.__all__)

@@ -1,52 +1,60 @@
 """Segment and track objects through video of any length in fixed memory.
 
-The public names; everything else may change from one release to the next.
+The public names; everything else may change from one release to the next. Each is imported when it is first used, so
+that ``mnemask --help`` does not wait for PyTorch.
 """
 
-from mnemask.bench.run import BenchReport, Measured, measure_speed
-from mnemask.comparison import CompareProgress, compare_video
-from mnemask.datasets.davis import DavisSequences
-from mnemask.datasets.drawn import DrawnVideo
-from mnemask.demo import run_demo
-from mnemask.doctor import Finding, diagnose
-from mnemask.engines import ENGINES, load_model
-from mnemask.errors import InputError, MissingExtraError, MnemaskError
-from mnemask.evaluation.job import TrackerSettings
-from mnemask.evaluation.protocol import DATASETS, Benchmark
-from mnemask.evaluation.results import Result
-from mnemask.evaluation.run import evaluate
-from mnemask.evaluation.score import format_table, score_folder
-from mnemask.evaluation.submission import write_submission
-from mnemask.evaluation.suite import SuiteProgress, run_benchmark
-from mnemask.evaluation.tables import write_tables
-from mnemask.experiments import EXPERIMENTS, Experiment, Findings, Run, run_experiment
-from mnemask.export import export_onnx
-from mnemask.inspection import inspect_bank, inspect_video
-from mnemask.memory.bank import MemoryBank, MemoryStats
-from mnemask.memory.budget import Budget
-from mnemask.memory.explanation import Explanation
-from mnemask.memory.policies import (
-    DEFAULT_POLICY,
-    POLICIES,
-    Distinct,
-    FirstAndLatest,
-    KeepAll,
-    LeastUsed,
-    Policy,
-    keep_best,
-)
-from mnemask.memory.provenance import Provenance, read_provenance
-from mnemask.memory.tokens import Tokens
-from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
-from mnemask.model.checkpoints import save_model
-from mnemask.model.stcn import STCN, STCNConfig
-from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
-from mnemask.segment import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
-from mnemask.tracker import Tracker
-from mnemask.tracker_batch import TrackerBatch
-from mnemask.types import Frame, Masks
-from mnemask.version import __version__
-from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnemask.bench.run import BenchReport, Measured, measure_speed
+    from mnemask.choices import DATASETS
+    from mnemask.comparison import CompareProgress, compare_video
+    from mnemask.datasets.davis import DavisSequences
+    from mnemask.datasets.drawn import DrawnVideo
+    from mnemask.demo import run_demo
+    from mnemask.doctor import Finding, diagnose
+    from mnemask.engines import ENGINES, load_model
+    from mnemask.errors import InputError, MissingExtraError, MnemaskError
+    from mnemask.evaluation.job import TrackerSettings
+    from mnemask.evaluation.protocol import Benchmark
+    from mnemask.evaluation.results import Result
+    from mnemask.evaluation.run import evaluate
+    from mnemask.evaluation.score import format_table, score_folder
+    from mnemask.evaluation.submission import write_submission
+    from mnemask.evaluation.suite import SuiteProgress, run_benchmark
+    from mnemask.evaluation.tables import write_tables
+    from mnemask.experiments import EXPERIMENTS, Experiment, Findings, Run, run_experiment
+    from mnemask.export import export_onnx
+    from mnemask.inspection import inspect_bank, inspect_video
+    from mnemask.memory.bank import MemoryBank, MemoryStats
+    from mnemask.memory.budget import Budget
+    from mnemask.memory.explanation import Explanation
+    from mnemask.memory.policies import (
+        DEFAULT_POLICY,
+        POLICIES,
+        Distinct,
+        FirstAndLatest,
+        KeepAll,
+        LeastUsed,
+        Policy,
+        keep_best,
+    )
+    from mnemask.memory.provenance import Provenance, read_provenance
+    from mnemask.memory.tokens import Tokens
+    from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
+    from mnemask.model.checkpoints import save_model
+    from mnemask.model.stcn import STCN, STCNConfig
+    from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
+    from mnemask.segment import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
+    from mnemask.tracker import Tracker
+    from mnemask.tracker_batch import TrackerBatch
+    from mnemask.types import Frame, Masks
+    from mnemask.version import __version__
+    from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
 
 __all__ = [
     "DATASETS",
@@ -127,3 +135,77 @@ __all__ = [
     "write_submission",
     "write_tables",
 ]
+
+_NAMES_OF_MODULES = {
+    "bench.run": ("BenchReport", "Measured", "measure_speed"),
+    "comparison": ("CompareProgress", "compare_video"),
+    "datasets.davis": ("DavisSequences",),
+    "datasets.drawn": ("DrawnVideo",),
+    "demo": ("run_demo",),
+    "doctor": ("Finding", "diagnose"),
+    "engines": ("ENGINES", "load_model"),
+    "errors": ("InputError", "MissingExtraError", "MnemaskError"),
+    "evaluation.job": ("TrackerSettings",),
+    "choices": ("DATASETS",),
+    "evaluation.protocol": ("Benchmark",),
+    "evaluation.results": ("Result",),
+    "evaluation.run": ("evaluate",),
+    "evaluation.score": ("format_table", "score_folder"),
+    "evaluation.submission": ("write_submission",),
+    "evaluation.suite": ("SuiteProgress", "run_benchmark"),
+    "evaluation.tables": ("write_tables",),
+    "experiments": ("EXPERIMENTS", "Experiment", "Findings", "Run", "run_experiment"),
+    "export": ("export_onnx",),
+    "inspection": ("inspect_bank", "inspect_video"),
+    "memory.bank": ("MemoryBank", "MemoryStats"),
+    "memory.budget": ("Budget",),
+    "memory.explanation": ("Explanation",),
+    "memory.policies": (
+        "DEFAULT_POLICY",
+        "POLICIES",
+        "Distinct",
+        "FirstAndLatest",
+        "KeepAll",
+        "LeastUsed",
+        "Policy",
+        "keep_best",
+    ),
+    "memory.provenance": ("Provenance", "read_provenance"),
+    "memory.tokens": ("Tokens",),
+    "memory.trace": ("TraceFile", "WriteRecord", "read_trace"),
+    "model.checkpoints": ("save_model",),
+    "model.stcn": ("STCN", "STCNConfig"),
+    "prompts": ("mask_from_box", "mask_from_polygon", "mask_from_scribble", "parse_at", "parse_box", "read_mask"),
+    "segment": ("Checkpoint", "Progress", "find_checkpoint", "is_complete", "segment", "write_report"),
+    "tracker": ("Tracker",),
+    "tracker_batch": ("TrackerBatch",),
+    "types": ("Frame", "Masks"),
+    "version": ("__version__",),
+    "video": ("MASK_FORMATS", "MaskWriter", "VideoReader", "contact_sheet", "draw_overlay"),
+}
+_MODULE_OF = {name: f"mnemask.{module}" for module, names in _NAMES_OF_MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, those that are not imported yet too."""
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """The package, in which a public name stays what it is when a subpackage of the same name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _MODULE_OF and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

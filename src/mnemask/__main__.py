@@ -1,5 +1,12 @@
-"""`python -m mnemask`: the same as the command `mnemask`."""
+"""`python -m mnemask`, and the command `mnemask`: the same."""
 
-from mnemask.cli import main
 
-main()
+def main() -> None:
+    """Runs the command line."""
+    from mnemask.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

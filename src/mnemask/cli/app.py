@@ -1,5 +1,7 @@
 """The commands' common ground: one application, one way to say what cannot be done, one progress bar."""
 
+from __future__ import annotations
+
 import functools
 import logging
 from collections.abc import Callable, Iterator

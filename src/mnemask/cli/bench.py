@@ -1,5 +1,7 @@
 """`mnemask bench`: how fast it is on this machine, against the plain way and against what the machine can do."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from pathlib import Path

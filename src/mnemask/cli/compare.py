@@ -1,5 +1,7 @@
 """`mnemask compare`: policies side by side on one's own video, as one page."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

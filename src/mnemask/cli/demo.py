@@ -1,5 +1,7 @@
 """`mnemask demo`: the main job on a clip that needs no file."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 

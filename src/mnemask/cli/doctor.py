@@ -1,5 +1,7 @@
 """`mnemask doctor`: what is wrong with a video or a mask, and how to mend it."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 

@@ -1,5 +1,7 @@
 """`mnemask evaluate`: policies over a benchmark, to be stopped and taken up again at will."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import mnemask as mm
+from mnemask import choices
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import (
     DEFAULT_ENGINE,
@@ -32,7 +35,7 @@ from mnemask.cli.options import (
     WriteEveryOption,
 )
 
-Dataset = Enum("Dataset", {name: name for name in mm.DATASETS})  # type: ignore[misc]
+Dataset = Enum("Dataset", {name: name for name in choices.DATASETS})  # type: ignore[misc]
 
 SHOWN = {
     "policy": "policy",
@@ -55,7 +58,7 @@ def evaluate(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, results/ and tables/.")],
     policy: Annotated[
         list[PolicyName] | None,
-        typer.Option(help=f"What to keep in memory. Repeatable. [default: {mm.DEFAULT_POLICY}]"),
+        typer.Option(help=f"What to keep in memory. Repeatable. [default: {choices.DEFAULT_POLICY}]"),
     ] = None,
     frames: FramesOption = None,
     write_every: WriteEveryOption = None,

@@ -1,5 +1,7 @@
 """`mnemask experiment`: the thesis's tables and figures and its ablations, on any benchmark."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 

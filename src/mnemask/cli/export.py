@@ -1,10 +1,11 @@
 """`mnemask export`: the network as files that run without PyTorch."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 import mnemask as mm
@@ -32,6 +33,8 @@ def export(
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
     if match is None:
         raise mm.InputError(f"--size {size!r} is no size; write the height, an x and the width, such as 480x854")
+    import torch
+
     network = mm.load_model(model, device="cpu", dtype=torch.float32)
     with errors.status("exporting …"):
         written = mm.export_onnx(

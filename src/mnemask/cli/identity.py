@@ -1,20 +1,21 @@
 """By what a run is known again: its inputs by their content, wherever they are."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Sequence
 from glob import has_magic
 from pathlib import Path
 
 import mnemask as mm
-from mnemask.model.checkpoints import packaged_weights
-from mnemask.video import list_images
-from mnemask.video.sources import is_broadcast
 
 _MIB = 2**20
 
 
 def is_repeatable(video: str) -> bool:
     """Returns whether the same frames come when the video is read again."""
+    from mnemask.video.sources import is_broadcast
+
     return not (video == "-" or video.startswith("camera:") or is_broadcast(video) or Path(video).is_fifo())
 
 
@@ -43,6 +44,8 @@ def of_video(video: str, *, growing: bool) -> str:
             file.seek(max(size - _MIB, 0))
             return f"{path.name}, sha256 {_short(str(size).encode() + ends + file.read(_MIB))}"
     if (video and path.is_dir()) or has_magic(video):
+        from mnemask.video import list_images
+
         listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in list_images(path))
         return f"{path.resolve().name}, sha256 {_short(listing.encode())}"
     return path.name
@@ -60,6 +63,8 @@ def of_content(path: Path) -> str:
 
 def of_model(name: str) -> str:
     """Returns name and checksum of the weights."""
+    from mnemask.model.checkpoints import packaged_weights
+
     return of_files(packaged_weights(name) or Path(name))[0]
 
 

@@ -1,5 +1,7 @@
 """`mnemask inspect`: what is remembered of a video, and what a pixel was read from, as pictures."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 

@@ -1,17 +1,22 @@
 """Options that several commands share: what to track, with which network, and how much to remember."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
 import mnemask as mm
+from mnemask import choices
 
-PolicyName = Enum("PolicyName", {name: name for name in mm.POLICIES})  # type: ignore[misc]
-DEFAULT_POLICY = PolicyName[mm.DEFAULT_POLICY]
+if TYPE_CHECKING:
+    import torch
+
+PolicyName = Enum("PolicyName", {name: name for name in choices.POLICY_NAMES})  # type: ignore[misc]
+DEFAULT_POLICY = PolicyName[choices.DEFAULT_POLICY]
 
 MaskOption = Annotated[
     Path | None,
@@ -56,7 +61,7 @@ KernelOption = Annotated[
 SizeOption = Annotated[
     int, typer.Option("--size", min=32, help="Short side, in pixels, at which frames are processed.")
 ]
-EngineName = Enum("EngineName", {name: name for name in mm.ENGINES})  # type: ignore[misc]
+EngineName = Enum("EngineName", {name: name for name in choices.ENGINE_NAMES})  # type: ignore[misc]
 EngineOption = Annotated[
     EngineName,
     typer.Option("--engine", help="What computes: torch, or something built once for the size of the frames."),

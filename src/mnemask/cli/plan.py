@@ -1,13 +1,16 @@
 """What the user said of the objects, read when the first frame is known and checked before anything is computed."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import mnemask as mm
-from mnemask.given import Prompt
-from mnemask.prompts import inspect_mask
-from mnemask.prompts.parse import At
+
+if TYPE_CHECKING:
+    from mnemask.given import Prompt
+    from mnemask.prompts.parse import At
 
 
 class PromptPlan:
@@ -51,7 +54,7 @@ class PromptPlan:
             given[first.index] = dict(mm.read_mask(self.mask, first.size, antialiased=self.antialiased))
         unnamed = []
         for at in self.later:
-            found = dict[int, Prompt](mm.read_mask(at.path, first.size, antialiased=self.antialiased))
+            found: dict[int, Prompt] = dict(mm.read_mask(at.path, first.size, antialiased=self.antialiased))
             if at.object_id is not None:
                 found = {at.object_id: _only(found, at.path)}
             elif list(found) == [1]:
@@ -77,6 +80,8 @@ class PromptPlan:
 
 def _refuse_unnamed(at: At, known: Sequence[int]) -> None:
     """Raises InputError if a later mask shows one of several objects, or a new one, and does not say which."""
+    from mnemask.prompts import inspect_mask
+
     kind = inspect_mask(at.path).kind
     if kind in ("black and white", "transparency"):
         last = known[-1]

@@ -1,5 +1,7 @@
 """`mnemask score`: J and F of masks against the truth."""
 
+from __future__ import annotations
+
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated

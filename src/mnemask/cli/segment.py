@@ -1,5 +1,7 @@
 """`mnemask segment`: from a video and the masks of its first frame to the masks of every frame."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -7,10 +9,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
 import mnemask as mm
+from mnemask import choices
 from mnemask.cli import identity
 from mnemask.cli.app import command, console, progress_bar
 from mnemask.cli.options import (
@@ -35,9 +37,8 @@ from mnemask.cli.options import (
 from mnemask.cli.plan import PromptPlan
 from mnemask.cli.stop import StopSignals
 
-Format = Enum("Format", {name: name for name in mm.MASK_FORMATS if name != "overlay"})  # type: ignore[misc]
-DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-Precision = Enum("Precision", {name: name for name in DTYPES})  # type: ignore[misc]
+Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
+Precision = Enum("Precision", {name: name for name in ("auto", "float32", "bfloat16", "float16")})  # type: ignore[misc]
 OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 
@@ -110,6 +111,8 @@ def segment(
 
     Something wrong with a file? `mnemask doctor FILE` says what.
     """
+    import torch
+
     prompts = _Prompts(mask, tuple(box or ()), tuple(at or ()), clean_masks, bank)
     plan = prompts.plan()
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
@@ -124,7 +127,7 @@ def segment(
         kernel=kernel,
         size=size,
         device=device,
-        dtype=DTYPES[dtype.value],
+        dtype=None if dtype is Precision["auto"] else getattr(torch, dtype.value),
         engine=engine,
     )
     if bank is not None:
@@ -244,6 +247,8 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
 
 def _machine(model: mm.STCN) -> dict[str, Any]:
     """Returns what the last bits of a mask depend on besides the input."""
+    import torch
+
     return {
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),

@@ -1,5 +1,7 @@
 """`mnemask train` and `mnemask finetune`: from frames and masks to weights."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -193,7 +195,7 @@ def need_training() -> None:
         raise mm.MissingExtraError("training needs Lightning Fabric; run: pip install 'mnemask[train]'") from error
 
 
-def parse_regularizer(dropout: float | None, reallocation: str | None) -> "Regularizer":
+def parse_regularizer(dropout: float | None, reallocation: str | None) -> Regularizer:
     """Returns the regularizer that the options name."""
     from mnemask.training.regularizers import Dropout, Reallocation
 
@@ -203,13 +205,13 @@ def parse_regularizer(dropout: float | None, reallocation: str | None) -> "Regul
 
 
 @contextmanager
-def training_bar(steps: int) -> Iterator[Callable[["StepReport"], None]]:
+def training_bar(steps: int) -> Iterator[Callable[[StepReport], None]]:
     """Yields a function that shows how a run is doing and how long it will take."""
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("starting …", total=steps)
 
-        def show(report: "StepReport") -> None:
+        def show(report: StepReport) -> None:
             text = (
                 f"step {report.step}/{report.steps} · loss {report.loss:.3f} · IoU {report.iou:.3f} · "
                 f"{report.clips_per_second:.1f} clips/s"
@@ -219,7 +221,7 @@ def training_bar(steps: int) -> Iterator[Callable[["StepReport"], None]]:
         yield show
 
 
-def say_how_it_ended(training: "Training") -> None:
+def say_how_it_ended(training: Training) -> None:
     """Says where the weights are, or how to go on."""
     if not training.fabric.is_global_zero:
         return

@@ -4,10 +4,11 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
+from mnemask.choices import DATASETS
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.long_video import open_long_video
@@ -18,8 +19,6 @@ from mnemask.errors import InputError
 from mnemask.metrics import VOID
 from mnemask.video.files import safe_name
 
-Dataset = Literal["davis2016", "davis2017", "youtube-vos", "long-video", "folder"]
-DATASETS: tuple[str, ...] = get_args(Dataset)
 SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
 

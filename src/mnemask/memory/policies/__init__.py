@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from mnemask.choices import DEFAULT_POLICY
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
@@ -38,7 +39,6 @@ POLICIES: dict[str, Policy] = {
     "with-latest": WithLatest(LeastUsed()),
     "per-object": PerObject(LeastUsed()),
 }
-DEFAULT_POLICY = "distinct"
 
 
 def policy_named(name: str) -> Policy:

@@ -1,0 +1,26 @@
+"""The names that the command line offers, known before what they name, and PyTorch with it, is imported."""
+
+from typing import Final
+
+# The keys of mnemask.memory.policies.POLICIES, ENGINES and MASK_FORMATS; tests/test_choices.py compares them.
+POLICY_NAMES: Final = (
+    "distinct",
+    "least-used",
+    "thesis",
+    "keep-all",
+    "first-and-latest",
+    "fifo",
+    "lru",
+    "random",
+    "softmax-index",
+    "afb",
+    "prototypes",
+    "rmem",
+    "readmem",
+    "with-latest",
+    "per-object",
+)
+DEFAULT_POLICY: Final = "distinct"
+ENGINE_NAMES: Final = ("eager", "compile", "int8", "int8-all")
+MASK_FORMAT_NAMES: Final = ("png", "ffv1", "rgba", "rle")
+DATASETS: Final = ("davis2016", "davis2017", "youtube-vos", "long-video", "folder")

@@ -1,0 +1,12 @@
+"""The names that the command line offers are those of the registries."""
+
+from mnemask import choices
+from mnemask.engines import ENGINES
+from mnemask.memory.policies import POLICIES
+from mnemask.video import MASK_FORMATS
+
+
+def test_each_registry_has_the_names_that_the_command_line_offers():
+    assert tuple(POLICIES) == choices.POLICY_NAMES
+    assert tuple(ENGINES) == choices.ENGINE_NAMES
+    assert tuple(name for name in MASK_FORMATS if name != "overlay") == choices.MASK_FORMAT_NAMES
