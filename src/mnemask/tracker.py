@@ -1,6 +1,6 @@
 """The whole loop: a frame in, masks out, the memory kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mnemask.errors import FrameError, InputError
 from mnemask.faults import check_finite, out_of_memory_named
-from mnemask.given import Given, Prompt, given_masks
+from mnemask.given import Given, Prompts, given_masks
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.cells import CellGrid
@@ -104,13 +104,16 @@ class Tracker:
         return self.objects.ids
 
     @torch.no_grad()
-    def step(self, frame: Picture, prompts: Mapping[int, Prompt] | None = None) -> Masks:
+    def step(self, frame: Picture, prompts: Prompts | None = None) -> Masks:
         """Returns the masks of one frame.
 
         Args:
-            frame: the next frame; all frames of a video have one size.
+            frame: the next frame; all frames of a video have one size. Uint8 RGB: a Frame, a tensor [3 H W] or an array
+                [H W 3].
             prompts: the masks that are known in this frame, by object id (1 to 65535): new objects, or corrections
-                of objects that are tracked. They become memory at once. Where two overlap, the first given wins.
+                of objects that are tracked. They become memory at once. Where two overlap, the first given wins. None
+                in place of a mask: the object is gone, and is forgotten before the frame is looked at (`remove`).
+                Or a label map: whole numbers [H W], 0 for the background and each other value an object's id.
 
         Raises:
             FrameError: if the frame is not RGB of the same size as the ones before.
@@ -119,19 +122,24 @@ class Tracker:
             BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
             InputError: if there are prompts but the memory is frozen.
         """
-        frame, given = self._accept(frame, prompts)
+        frame, given, gone = self._accept(frame, prompts)
         num_objects = len({*self.objects.ids, *given})
         with out_of_memory_named(frame.size, num_objects), self._undone_on_failure():
+            self._forget(gone)
             return self._follow(frame, given)
 
-    def _accept(self, picture: Picture, prompts: Mapping[int, Prompt] | None) -> tuple[Frame, Given]:
+    def _accept(self, picture: Picture, prompts: Prompts | None) -> tuple[Frame, Given, list[int]]:
         """Returns what a step is given, once it was checked."""
         frame = Frame.of(picture, self.steps)
         self._check(frame)
-        given = given_masks({} if prompts is None else prompts, frame, self.model.device)
+        given, gone = given_masks({} if prompts is None else prompts, frame, self.model.device)
         if given:
             self._refuse_if_frozen(f"the masks of objects {sorted(given)}")
-        return frame, given
+        return frame, given, gone
+
+    def _forget(self, gone: list[int]) -> None:
+        for object_id in gone:
+            self.remove(object_id)
 
     def _follow(self, frame: Frame, given: Given) -> Masks:
         """Returns the masks of a frame; `TrackerBatch._follow` is the same for several trackers."""

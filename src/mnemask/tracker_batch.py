@@ -1,6 +1,6 @@
 """Several videos at a time: each has its own tracker, and all their frames go through the network together."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnemask.errors import FrameError, InputError
 from mnemask.faults import out_of_memory_named
-from mnemask.given import Given, Prompt
+from mnemask.given import Given, Prompts
 from mnemask.model.stcn import KeyFeatures
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, describe
@@ -79,7 +79,7 @@ class TrackerBatch:
         self._trackers.remove(tracker)
 
     @torch.no_grad()
-    def step(self, frames: Pictures, prompts: Sequence[Mapping[int, Prompt] | None] | None = None) -> list[Masks]:
+    def step(self, frames: Pictures, prompts: Sequence[Prompts | None] | None = None) -> list[Masks]:
         """Returns the masks of one frame of each video, in the order of `trackers`.
 
         Whatever is raised leaves all trackers as they were before; to go on without the video whose frame is at fault,
@@ -109,7 +109,11 @@ class TrackerBatch:
         with out_of_memory_named(accepted[0][0].size, num_objects), ExitStack() as stack:
             for tracker in self._trackers:
                 stack.enter_context(tracker._undone_on_failure())
-            return self._follow([(tracker, *each) for tracker, each in zip(self._trackers, accepted, strict=True)])
+            for tracker, (_, _, gone) in zip(self._trackers, accepted, strict=True):
+                tracker._forget(gone)
+            return self._follow(
+                [(tracker, frame, given) for tracker, (frame, given, _) in zip(self._trackers, accepted, strict=True)]
+            )
 
     def _follow(self, steps: Sequence[tuple[Tracker, Frame, Given]]) -> list[Masks]:
         """Returns the masks of each video; what is the network's is done for several at once."""

@@ -53,20 +53,8 @@ class Frame:
 
     @classmethod
     def of(cls, picture: "Picture", index: int) -> "Frame":
-        """Returns a Frame; NumPy pictures are [H W 3], tensors [3 H W], both uint8 RGB."""
-        if isinstance(picture, Frame):
-            return picture
-        if isinstance(picture, np.ndarray):
-            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-                raise FrameError(
-                    f"frame {index} is a {picture.dtype} array of shape {picture.shape}; "
-                    "expected uint8 RGB of shape (height, width, 3)"
-                )
-            # Read-only arrays and reversed views (BGR to RGB) are copied: torch takes neither.
-            picture = torch.from_numpy(np.require(picture, requirements=("C", "W"))).movedim(-1, 0)
-        if not isinstance(picture, Tensor):
-            raise FrameError(f"frame {index} is a {type(picture).__name__}; expected a Frame, a tensor or an array")
-        return cls(picture, index)
+        """Returns a Frame of any picture that `rgb_image` takes; a Frame as it is."""
+        return picture if isinstance(picture, Frame) else cls(rgb_image(picture, f"frame {index}"), index)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,6 +63,62 @@ class Frame:
 
 
 Picture = Frame | UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
+
+
+def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W"]:
+    """Returns a picture as a uint8 RGB tensor; the one rule of layout for every function that takes a picture.
+
+    NumPy arrays are [H W 3] and tensors are [3 H W], uint8 from 0 to 255, whatever the numbers are: a picture of 3x3
+    pixels too is read by its type. Nothing is guessed: grey, RGBA, float and pictures in the other layout are refused
+    with the expression that converts them. A tensor is not copied, and stays on its device.
+
+    Args:
+        picture: a Frame, a tensor or an array.
+        what: what a message calls it.
+
+    Raises:
+        FrameError: for anything else, or a picture without pixels.
+    """
+    if isinstance(picture, Frame):
+        return picture.image
+    if not isinstance(picture, Tensor | np.ndarray):
+        raise FrameError(f"{what} is a {type(picture).__name__}; expected a Frame, a tensor or an array")
+    is_array = isinstance(picture, np.ndarray)
+    channels = 2 if is_array else 0
+    fits = picture.ndim == 3 and picture.shape[channels] == 3 and 0 not in picture.shape
+    if not fits or picture.dtype not in (np.uint8, torch.uint8):
+        kind, layout = ("array", "(height, width, 3)") if is_array else ("tensor", "(3, height, width)")
+        way_out = _conversion(tuple(picture.shape), is_array) if not fits else ""
+        if not way_out and "float" in str(picture.dtype):
+            way_out = "; turn values from 0 to 1 into bytes, (255 * x).round() as uint8"
+        raise FrameError(
+            f"{what} is a {picture.dtype} {kind} of shape {tuple(picture.shape)}; expected uint8 RGB of shape {layout}"
+            + way_out
+        )
+    if isinstance(picture, Tensor):
+        return picture
+    # Read-only arrays and reversed views (BGR to RGB) are copied: torch takes neither.
+    return torch.from_numpy(np.require(picture, requirements=("C", "W"))).movedim(-1, 0)
+
+
+def _conversion(shape: tuple[int, ...], is_array: bool) -> str:
+    """Returns how to make a picture of such a shape fit, as the end of a sentence; empty where that is not clear."""
+    if len(shape) == 2:
+        return "; repeat a grey picture three times, " + (
+            "np.stack([x] * 3, axis=-1)" if is_array else "x.expand(3, -1, -1)"
+        )
+    if len(shape) == 4 and shape[0] == 1:
+        return "; give one picture, x[0]"
+    if len(shape) != 3 or 0 in shape:
+        return ""
+    if shape[0 if is_array else 2] == 3:
+        return "; swap the axes, " + ("x.transpose(1, 2, 0)" if is_array else "x.permute(2, 0, 1)")
+    channels = shape[2 if is_array else 0]
+    if channels == 1:
+        return "; repeat a grey picture three times, " + ("x.repeat(3, axis=2)" if is_array else "x.expand(3, -1, -1)")
+    if channels == 4:
+        return "; leave the alpha channel out, " + ("x[..., :3]" if is_array else "x[:3]")
+    return ""
 
 
 def describe(size: tuple[int, int] | None) -> str:

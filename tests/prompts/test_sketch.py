@@ -35,7 +35,7 @@ def test_the_same_box_gives_the_same_mask_from_a_tensor_and_an_array():
     image, _ = picture()
     once = mask_from_box(image, (33, 43, 55, 55))
     cv2.setRNGSeed(7)
-    assert torch.equal(once, mask_from_box(image.numpy(), (33, 43, 55, 55)))
+    assert torch.equal(once, mask_from_box(image.permute(1, 2, 0).numpy(), (33, 43, 55, 55)))
 
 
 def test_a_box_on_a_large_image_is_found_at_full_size():
@@ -133,6 +133,16 @@ def test_strokes_on_two_objects_of_one_colour_part_them():
     assert not (masks[1] & masks[2]).any()
     assert overlap(masks[1], discs[0]) > 0.8
     assert overlap(masks[2], discs[1]) > 0.8
+
+
+@pytest.mark.parametrize("stroke", [[(45, 70), (75, 70)], [(60, 70)], [(0, 70), (199, 70)], [(0, 0), (199, 119)]])
+def test_one_stroke_and_none_on_the_background_gives_a_mask_that_holds_it(stroke):
+    image, discs = picture()
+    (mask,) = mask_from_scribble(image, {1: [stroke]}).values()
+    x, y = stroke[0]
+    assert mask[y, x]
+    if stroke[-1] == (75, 70):
+        assert overlap(mask, discs[0]) > 0.9
 
 
 def test_background_strokes_stay_background():

@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor
 
 from mnemask.errors import MaskError
-from mnemask.types import check_object_id
+from mnemask.types import Picture, check_object_id, rgb_image
 
-Image = UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "3 H W"]
 Points = Sequence[Sequence[int | float]]
 
 # Measured on 64 boxes of photographs and video, mean overlap: 0.54 for the box itself, 0.70 for plain GrabCut, 0.74
@@ -41,11 +40,11 @@ class Box(NamedTuple):
         return ",".join(map(str, self))
 
 
-def mask_from_box(image: Image, box: tuple[int, int, int, int]) -> Bool[Tensor, "H W"]:
+def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor, "H W"]:
     """Returns the mask of the object that fills most of a box, found by its colours (GrabCut). Deterministic.
 
     Args:
-        image: RGB.
+        image: a Frame, or uint8 RGB: a tensor [3 H W] or an array [H W 3].
         box: x, y, width and height in pixels, such as a Box. What lies outside the image is cut off.
 
     Raises:
@@ -87,14 +86,15 @@ def mask_from_polygon(points: Points, size: tuple[int, int]) -> Bool[Tensor, "H 
     return torch.from_numpy(mask.astype(bool))
 
 
-def mask_from_scribble(image: Image, strokes: Mapping[int, Sequence[Points]]) -> dict[int, Bool[Tensor, "H W"]]:
+def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) -> dict[int, Bool[Tensor, "H W"]]:
     """Returns the mask of each object that strokes were drawn on, found by its colours (GrabCut). Deterministic.
 
     Only what hangs together with an object's strokes belongs to it, and no two masks overlap.
 
     Args:
-        image: RGB.
-        strokes: by object id the lines drawn on it, each a list of x, y in pixels; under 0 those on the background.
+        image: a Frame, or uint8 RGB: a tensor [3 H W] or an array [H W 3].
+        strokes: by object id the lines drawn on it, each a list of x, y in pixels; under 0 those on the background, if
+            there are any.
 
     Raises:
         MaskError: an object has no stroke within the image, or none was named.
@@ -105,7 +105,8 @@ def mask_from_scribble(image: Image, strokes: Mapping[int, Sequence[Points]]) ->
     objects = [check_object_id(object_id) for object_id in drawn if object_id != 0]
     if not objects:
         raise MaskError("no stroke was given on an object; draw at least one on each")
-    apart = {object_id: np.any([drawn[o] for o in drawn if o != object_id], axis=0) for object_id in objects}
+    nothing = np.zeros(rgb.shape[:2], bool)
+    apart = {object_id: sum((drawn[o] for o in drawn if o != object_id), nothing) for object_id in objects}
     masks = {object_id: _around_strokes(rgb, drawn[object_id], apart[object_id]) for object_id in objects}
     claimed = np.sum([*masks.values()], axis=0) > 1
     nearest = np.argmin([_distance_to(drawn[object_id]) for object_id in objects], axis=0)
@@ -123,7 +124,9 @@ def _around_strokes(
     window = np.s_[
         max(0, rows[0] - extent) : rows[-1] + extent + 1, max(0, columns[0] - extent) : columns[-1] + extent + 1
     ]
-    hints = np.where(_distance_to(own[window]) < STROKE_REACH * extent, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    distance = _distance_to(own[window])
+    reach = min(STROKE_REACH * extent, float(np.median(distance)))  # of long strokes too, something is background
+    hints = np.where(distance < reach, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     hints[others[window]] = cv2.GC_BGD
     hints[own[window]] = cv2.GC_FGD
     _, pieces = cv2.connectedComponents(_grab_cut(rgb[window], hints).astype(np.uint8), connectivity=4)
@@ -179,7 +182,8 @@ def _draw(lines: Sequence[Points], object_id: int, size: tuple[int, ...]) -> Boo
     drawn = np.zeros(size, np.uint8)
     thickness = max(2, max(size) // 200)
     for line in lines:
-        cv2.polylines(drawn, [_pixels(line)], isClosed=False, color=1, thickness=thickness)
+        points = np.repeat(_pixels(line), 2 if len(line) == 1 else 1, axis=0)  # one point alone would draw nothing
+        cv2.polylines(drawn, [points], isClosed=False, color=1, thickness=thickness)
     if not drawn.any():
         raise MaskError(f"no stroke of object {object_id} lies in the image of {size[1]}x{size[0]} pixels")
     return drawn.astype(bool)
@@ -193,8 +197,8 @@ def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
     return np.round(array).astype(np.int32)
 
 
-def _rgb(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    return np.ascontiguousarray(np.asarray(image).transpose(1, 2, 0))
+def _rgb(image: Picture) -> UInt8[np.ndarray, "H W 3"]:
+    return np.ascontiguousarray(rgb_image(image).movedim(0, -1).cpu().numpy())
 
 
 def _inside(box: Box, size: tuple[int, ...]) -> Box:

@@ -9,10 +9,9 @@ from jaxtyping import Integer, UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import FrameError, MaskError
-from mnemask.types import MAX_OBJECT_ID, Frame
+from mnemask.types import MAX_OBJECT_ID, Frame, Picture, rgb_image
 from mnemask.video.palette import colors_of
 
-Picture = UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
 # Of any size here, so that one that does not fit meets our own check.
 Labels = Integer[Tensor, "_ _"] | Integer[np.ndarray, "_ _"]
 
@@ -21,14 +20,14 @@ def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UI
     """Returns the RGB image with each object tinted in its DAVIS colour and outlined in a brighter one.
 
     Args:
-        image: RGB, as in `Frame.image`, or an array with the channels last. Not changed.
+        image: a Frame, or uint8 RGB: a tensor [3 H W] or an array [H W 3]. Not changed.
         labels: object id at each pixel, from 0 (background) to 65535, as in `Masks.labels`.
         opacity: of the tint, 0 to 1. The outline is 2 pixels wide at 480p and grows with the frame.
 
     Raises:
         MaskError: image and labels differ in size, or a label is no object id.
     """
-    canvas = np.array(image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image, order="C")
+    canvas = np.array(rgb_image(image).movedim(0, -1).cpu().numpy(), order="C")
     ids = labels.cpu().numpy() if isinstance(labels, Tensor) else labels
     if canvas.shape[:2] != ids.shape:
         raise MaskError(f"labels are {ids.shape} on an image of {canvas.shape[:2]} (height, width); expected one size")
@@ -70,19 +69,19 @@ def _brighter(color: UInt8[np.ndarray, " 3"]) -> tuple[int, int, int]:
 
 
 def contact_sheet(
-    frames: Iterable[tuple[Frame, Labels | None]], *, columns: int = 4, tile_width: int = 320
+    frames: Iterable[tuple[Picture, Labels | None]], *, columns: int = 4, tile_width: int = 320
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """Returns one RGB picture of all frames, row by row, each with its overlay and its number.
 
     Args:
-        frames: frames with their labels; None shows the bare frame.
+        frames: frames, or pictures as for `draw_overlay`, with their labels; None shows the bare frame.
         columns: tiles in a row.
         tile_width: pixels; the height follows from the first frame.
 
     Raises:
         FrameError: there is no frame.
     """
-    tiles = [_tile(frame, labels, tile_width) for frame, labels in frames]
+    tiles = [_tile(Frame.of(frame, number), labels, tile_width) for number, (frame, labels) in enumerate(frames)]
     if not tiles:
         raise FrameError("a contact sheet of 0 frames cannot be drawn; give one frame or more")
     height = tiles[0].shape[0]
