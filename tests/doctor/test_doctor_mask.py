@@ -42,10 +42,17 @@ def test_blended_ids_are_a_problem_and_soft_black_and_white_a_warning(tmp_path):
     assert "nearest plain area" in said(findings, "warning")[0]
 
 
-def test_void_is_counted(tmp_path):
+def test_a_contour_of_void_is_counted_and_a_solid_area_of_255_is_asked_about(tmp_path):
     labels = drawn()
-    labels[labels == 2] = 255
-    assert "3621 pixels are void: they belong to no object" in said(diagnose(save(tmp_path / "m.png", labels)), "ok")
+    solid = np.where(labels == 2, 255, labels)
+    labels[(cv2.dilate(labels, np.ones((5, 5))) > 0) & (labels == 0)] = 255
+    count = (labels == 255).sum()
+    assert f"{count} pixels are void: they belong to no object" in said(
+        diagnose(save(tmp_path / "m.png", labels)), "ok"
+    )
+    (finding,) = diagnose(save(tmp_path / "solid.png", solid))
+    assert finding.severity == "problem"
+    assert "--void 255" in finding.remedy
 
 
 def test_specks_and_tiny_objects_are_warned_of(tmp_path):

@@ -96,11 +96,87 @@ def test_a_wide_feathered_edge_is_still_one_object(tmp_path):
     assert list(read_mask(save(tmp_path / "m.png", soft))) == [1]
 
 
-def test_255_beside_ids_is_void(tmp_path):
-    labels = drawn((1, 255))
-    reading = inspect_mask(painted_png(tmp_path / "m.png", labels))
+def contoured(size, ids, width, inner=False):
+    """Discs and a bar with a contour of 255 of so many pixels around each, as in PASCAL VOC."""
+    height, side = size[1], min(size)
+    labels = np.zeros(size, np.uint8)
+    for number, object_id in enumerate(ids):
+        centre = (round((number + 0.7) * height / (len(ids) + 0.4)), size[0] // 2 + (number % 2) * side // 8)
+        cv2.circle(labels, centre, side // 4, object_id, -1)
+    cv2.rectangle(labels, (side // 6, 0), (side // 3, size[0] - 1), ids[0], -1)
+    edge = cv2.dilate(labels, np.ones((3, 3))) != cv2.erode(labels, np.ones((3, 3)))
+    labels[cv2.dilate(edge.astype(np.uint8), np.ones((max(1, width - 1),) * 2)) > 0] = 255
+    return labels
+
+
+@pytest.mark.parametrize("size", [(120, 160), (375, 500), (480, 854), (1080, 1920)])
+@pytest.mark.parametrize(("ids", "width"), [((15,), 5), ((1, 2, 3), 5), ((1, 2), 2), ((40, 90), 5), ((20, 3), 4)])
+@pytest.mark.parametrize("form", ["grey", "palette", "colours"])
+def test_a_contour_of_255_is_void(tmp_path, size, ids, width, form):
+    labels = contoured(size, ids, width)
+    path = tmp_path / "m.png"
+    save(
+        path,
+        davis_palette()[labels] if form == "colours" else labels,
+        davis_palette().tobytes() if form == "palette" else None,
+    )
+    reading = inspect_mask(path)
     assert reading.void == (labels == 255).sum()
-    check(read_mask(tmp_path / "m.png"), np.where(labels == 255, 0, labels))
+    check(read_mask(path), np.where(labels == 255, 0, labels))
+
+
+def areas(kind, size, others):
+    """A map with an area of 255 that is no contour, beside other objects."""
+    height, width = size
+    labels = np.zeros(size, np.uint8)
+    for number, value in enumerate(others):
+        cv2.circle(labels, (width * (1 + 2 * number) // 8, height // 3), height // 8, value, -1)
+    if kind == "disc":
+        cv2.circle(labels, (width * 3 // 4, height * 2 // 3), height // 4, 255, -1)
+    elif kind == "touching square":
+        labels[height // 3 : height * 2 // 3, width // 8 : width // 3][
+            labels[height // 3 : height * 2 // 3, width // 8 : width // 3] == 0
+        ] = 255
+    elif kind == "pole":
+        labels[height // 10 : -height // 10, width * 3 // 4 : width * 3 // 4 + 3] = 255
+    elif kind == "speck":
+        labels[height * 3 // 4 : height * 3 // 4 + 4, width * 3 // 4 : width * 3 // 4 + 4] = 255
+    elif kind == "ground":
+        labels[labels == 0] = 255
+        labels[: height // 8] = 0
+    return labels
+
+
+@pytest.mark.parametrize("size", [(96, 128), (480, 854)])
+@pytest.mark.parametrize("kind", ["disc", "touching square", "pole", "speck", "ground"])
+@pytest.mark.parametrize("form", ["grey", "palette"])
+def test_an_area_of_255_is_an_object_beside_grey_levels_and_a_question_beside_small_ids(tmp_path, size, kind, form):
+    palette = davis_palette().tobytes() if form == "palette" else None
+    grey = areas(kind, size, (85, 170))
+    path = save(tmp_path / "grey.png", grey, palette)
+    reading = inspect_mask(path)
+    assert reading.void == 0
+    assert reading.notes
+    check(read_mask(path), grey)
+    small = areas(kind, size, (1, 2))
+    path = save(tmp_path / "small.png", small, palette)
+    with pytest.raises(MaskError, match=r"--void 255.*--void none"):
+        read_mask(path)
+    check(read_mask(path, void="none"), small)
+    check(read_mask(path, void=255), np.where(small == 255, 0, small))
+
+
+def test_any_value_may_be_said_to_be_void(tmp_path):
+    labels = drawn((1, 2))
+    for path in (save(tmp_path / "m.png", labels), save(tmp_path / "c.png", davis_palette()[labels])):
+        check(read_mask(path, void=2), np.where(labels == 2, 0, labels))
+
+
+def test_a_solid_area_in_the_void_colour_of_the_davis_palette_is_a_question(tmp_path):
+    path = save(tmp_path / "m.png", davis_palette()[drawn((2, 255))])
+    with pytest.raises(MaskError, match="--void 255"):
+        read_mask(path)
+    check(read_mask(path, void="none"), drawn((2, 255)))
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.5])
@@ -254,11 +330,6 @@ def test_colours_of_the_davis_palette_get_its_ids(tmp_path):
     check(read_mask(path), labels)
 
 
-def test_the_void_colour_of_the_davis_palette_is_void(tmp_path):
-    labels = drawn((2, 255))
-    check(read_mask(save(tmp_path / "m.png", davis_palette()[labels])), np.where(labels == 255, 0, labels))
-
-
 def test_other_colours_are_numbered_as_they_appear(tmp_path):
     labels = drawn()
     first = labels[labels > 0][0]
@@ -328,6 +399,23 @@ def test_colours_painted_on_transparency_are_objects(tmp_path):
     image[labels == 0, :3] = 255  # what is transparent has a colour too
     first = labels[labels > 0][0]
     check(read_mask(save(tmp_path / "m.png", image)), np.where(labels == 0, 0, np.where(labels == first, 1, 2)))
+
+
+def test_black_and_white_paint_beside_colours_on_transparency_are_objects(tmp_path):
+    labels = drawn((1, 2))
+    labels[2:10, 2:70] = 3
+    for paint in ([(0, 0, 0), (0, 0, 200), (255, 255, 255)], [(128, 0, 0), (0, 128, 0), (0, 0, 0)]):
+        image = np.dstack([np.array([(9, 9, 9), *paint], np.uint8)[labels], np.where(labels, 255, 0).astype(np.uint8)])
+        found = sorted(int(mask.sum()) for mask in read_mask(save(tmp_path / "m.png", image)).values())
+        assert found == sorted(int((labels == i).sum()) for i in (1, 2, 3))
+
+
+def test_a_palette_with_a_colour_first_and_a_white_or_black_background_is_read_by_its_colours(tmp_path):
+    labels = drawn((1, 2))
+    for ground in (0, 255):
+        palette = [255, 0, 0, *[ground] * 3, 0, 0, 255]  # object 1 is index 0
+        masks = read_mask(save(tmp_path / "m.png", np.array([1, 0, 2], np.uint8)[labels], palette))
+        assert sorted(int(mask.sum()) for mask in masks.values()) == sorted(int((labels == i).sum()) for i in (1, 2))
 
 
 def test_black_paint_on_transparency_is_one_object(tmp_path):

@@ -24,11 +24,13 @@ class RawMask:
         pixels: palette indices, grey levels or, where the file has colours, RGB; 0 where it is transparent.
         opaque: where it is not transparent.
         lossy: whether the format's compression may change values.
+        palette: the RGB colour of each index, where the pixels are palette indices.
     """
 
     pixels: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]
     opaque: Bool[np.ndarray, "H W"]
     lossy: bool
+    palette: UInt8[np.ndarray, "N 3"] | None = None
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
@@ -69,11 +71,13 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
 
 def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
     lossy = image.format in _LOSSY_FORMATS
+    palette = None
     opaque = np.ones((image.height, image.width), bool)
     if image.mode == "1":
         pixels = np.asarray(image.convert("L"))
     elif image.mode in ("L", "P") and not _is_picture_palette(image):
         pixels = np.asarray(image)
+        palette = _palette(image) if image.mode == "P" else None
     elif image.mode.startswith("I"):
         wide = np.asarray(image)
         if wide.min() < 0 or wide.max() > 65_535:
@@ -88,14 +92,23 @@ def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
         # Grey from a lossy file comes in channels that differ by rounding.
         if int(np.ptp(pixels, axis=2).max()) <= (8 if lossy else 0):
             pixels = pixels[..., 0]
-    return RawMask(np.ascontiguousarray(pixels), opaque, lossy)
+    return RawMask(np.ascontiguousarray(pixels), opaque, lossy, palette)
+
+
+def _palette(image: Image.Image) -> UInt8[np.ndarray, "N 3"]:
+    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
 
 
 def _is_picture_palette(image: Image.Image) -> bool:
-    """Returns whether the palette's black is not its first colour, so that the indices cannot be ids."""
+    """Returns whether the palette's first colour is no background, so that the indices cannot be ids.
+
+    Where it is neither black nor white, and black or white is used elsewhere, that is the background.
+    """
     if image.mode != "P":
         return False
-    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-    used = np.unique(np.asarray(image))
-    used = used[used < len(colours)]
-    return bool(colours[0].any() and not colours[used].any(axis=1).all())
+    colours = _palette(image)
+    indices = np.unique(np.asarray(image))
+    used = colours[indices[indices < len(colours)]]
+    first = colours[0]
+    has_black, has_white = (bool((used == value).all(axis=1).any()) for value in (0, 255))
+    return bool(first.any() and (has_black or (has_white and not (first == 255).all())))

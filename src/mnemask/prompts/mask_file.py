@@ -6,7 +6,8 @@ resized with interpolation, has blended pixels along its edges; read as ids they
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,9 +31,17 @@ BLENDED_SHARE = 0.04
 # antialiased. In small ones chance adds to it, by less than this many standard deviations.
 BLENDED_CROSSINGS = 0.15
 CHANCE = 2.0
-_VOID = -1
+# A contour of void, as PASCAL VOC draws it 5 pixels wide around each object: hardly anything of it is left where a
+# square of this side must fit in, and it lies between the objects and the rest. An area of 255 is none.
+CONTOUR_SIDE = 7  # pixels, and more in larger pictures:
+CONTOUR_SHARE_OF_SIDE = 0.02
+SOLID_SHARE = 0.1
+HUGGED_SHARE = 0.4  # of the objects' outer rim
+SMALL_ID = 10  # ids from here on are grey levels that somebody painted, and so is 255 beside them
 _SQUARE = np.ones((3, 3), np.uint8)
 
+RGB = tuple[int, int, int]
+Void = int | Literal["auto", "none"]
 Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 Colour = UInt8[np.ndarray, "H W 3"]
 
@@ -46,34 +55,60 @@ class MaskReading:
         labels: the object id at each pixel, 0 for the background and for void.
         void: pixels marked as belonging to nobody (255 in a map of ids, or its colour).
         blended: pixels with a mixture of their neighbours' values; `labels` gives them to the nearest plain pixel.
+        colours: the RGB colour of each label in the file, where objects are painted or the file has a palette.
+        notes: what was guessed, in words.
     """
 
     kind: Literal["ids", "black and white", "colours", "transparency"]
     labels: Int32[np.ndarray, "H W"]
     void: int = 0
     blended: int = 0
+    colours: Mapping[int, RGB] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> list[int]:
+        """The labels that occur, without the background."""
+        return [int(i) for i in np.unique(self.labels) if i]
 
 
 def read_mask(
-    path: str | Path, size: tuple[int, int] | None = None, *, antialiased: Literal["error", "clean"] = "error"
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    *,
+    antialiased: Literal["error", "clean"] = "error",
+    void: Void = "auto",
 ) -> dict[int, Bool[Tensor, "H W"]]:
     """Returns the bool mask of each object marked in an image file, by its id.
 
-    Ids are palette indices or grey levels; 255 among smaller ids is void, and belongs to no object. Black and white
-    (also with soft edges) and a transparent cut-out are one object, id 1. Colours get the index they have in the DAVIS
-    palette or, where one of them is not in it, 1, 2, ... as they appear from the top left; the background is black,
-    else white.
+    Ids are palette indices or grey levels. A thin contour of 255 around the objects is void, as in PASCAL VOC, and
+    belongs to no object; a solid area of 255 is an object beside grey levels, and refused beside small ids, where it
+    may be either. Black and white (also with soft edges) and a transparent cut-out are one object, id 1. Colours get
+    the index they have in the DAVIS palette or, where one of them is not in it, 1, 2, ... as they appear from the top
+    left; the background is what is transparent, else black, else white.
 
     Args:
         path: a PNG or any other image.
         size: height and width of the video; None takes any.
         antialiased: what to do with a map of ids that has blended edges: "clean" gives each blended pixel to the
             nearest plain area. Soft edges of black and white or of colours are always cleaned, with a warning.
+        void: the value that belongs to no object, "none" for no value, or "auto" for a contour of 255.
 
     Raises:
         MaskError: no such file, not an image, damaged, too large, of another size, ambiguous or without an object.
     """
-    reading = inspect_mask(path, size)
+    reading = inspect_mask(path, size, void=void)
+    clean_or_refuse(path, reading, antialiased)
+    for note in reading.notes:
+        log.info("mask %s: %s", path, note)
+    if not reading.ids:
+        raise MaskError(f"mask {path} marks no object; paint each object in its own value and leave the background 0")
+    labels = torch.from_numpy(reading.labels)
+    return {i: labels == i for i in reading.ids}
+
+
+def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal["error", "clean"]) -> None:
+    """Says that blended edges were cleaned; raises MaskError where they may not be, or for more than can be tracked."""
     if reading.blended:
         what = f"mask {path} has {reading.blended} blended pixels along its edges, as antialiasing or resizing leaves"
         if reading.kind == "ids" and antialiased == "error":
@@ -82,9 +117,7 @@ def read_mask(
                 'nearest neighbour, or let it be cleaned (--clean-masks, antialiased="clean")'
             )
         log.warning("%s; each was given to the nearest plain area", what)
-    ids = [int(i) for i in np.unique(reading.labels) if i]
-    if not ids:
-        raise MaskError(f"mask {path} marks no object; paint each object in its own value and leave the background 0")
+    ids = reading.ids
     height, width = reading.labels.shape
     if len(ids) > MAX_OBJECTS:
         raise MaskError(
@@ -96,27 +129,33 @@ def read_mask(
             f"mask {path} marks {len(ids)} objects at {width}x{height}, {len(ids) * height * width / 2**30:.0f} GiB "
             "of masks; mark fewer objects"
         )
-    labels = torch.from_numpy(reading.labels)
-    return {i: labels == i for i in ids}
 
 
-def inspect_mask(path: str | Path, size: tuple[int, int] | None = None) -> MaskReading:
+def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void: Void = "auto") -> MaskReading:
     """Returns what a mask file holds, blended edges cleaned; raises MaskError where that cannot be told."""
     raw = load_mask_image(path, size)
     try:
-        if not raw.opaque.all() and not _is_painted(raw):
-            return MaskReading("transparency", raw.opaque.astype(np.int32))
-        return _read_grey(raw.pixels, raw.lossy) if raw.pixels.ndim == 2 else _read_colours(raw.pixels, raw.lossy)
+        if not raw.opaque.all():
+            if not _is_painted(raw):
+                return MaskReading("transparency", raw.opaque.astype(np.int32))
+            raw = _on_plain_ground(raw)
+        if raw.pixels.ndim == 3:
+            return _read_colours(raw, void)
+        return _read_grey(raw, void)
     except MaskError as error:
         raise MaskError(f"mask {path} {error}") from None
 
 
-def _read_grey(values: Grey, lossy: bool) -> MaskReading:
+def _read_grey(raw: RawMask, void: Void) -> MaskReading:
+    values, lossy = raw.pixels, raw.lossy
     top = 65_535 if values.max() > 255 else 255
-    edges = _Edges.of(values)
+    left_out = values == void if isinstance(void, int) else np.zeros(values.shape, bool)
+    values = np.where(left_out, 0, values).astype(values.dtype)
+    edges = _Edges.of(raw.pixels)
     if _is_black_and_white(values, top, edges, lossy):
         soft = int(((values > 0) & (values < top)).sum())
-        return MaskReading("black and white", (values > top // 2).astype(np.int32), blended=soft)
+        bright = (values > top // 2).astype(np.int32)
+        return MaskReading("black and white", bright, void=int(left_out.sum()), blended=soft)
     distinct = np.unique(values)
     if lossy and not edges.look_like_a_photograph(len(distinct)):
         raise MaskError("is a JPEG or the like, whose compression makes up values between the ids; save it as PNG")
@@ -125,10 +164,48 @@ def _read_grey(values: Grey, lossy: bool) -> MaskReading:
             f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other; "
             "expected one value for each object"
         )
-    void = values == top
-    labels = np.where(void, 0, values).astype(np.int32)
-    blended = edges.blended()
-    return MaskReading("ids", _nearest(labels, blended), int((void & ~blended).sum()), int(blended.sum()))
+    blended = edges.blended() & ~left_out
+    notes: tuple[str, ...] = ()
+    if void == "auto":
+        left_out, notes = _void_area(values, top, blended)
+    labels = _nearest(np.where(left_out, 0, values).astype(np.int32), blended)
+    colours = {} if raw.palette is None else _palette_colours(labels, raw.palette)
+    return MaskReading("ids", labels, int((left_out & ~blended).sum()), int(blended.sum()), colours, notes)
+
+
+def _palette_colours(labels: Int32[np.ndarray, "H W"], palette: UInt8[np.ndarray, "N 3"]) -> dict[int, RGB]:
+    """Returns the colour of each label that no other one shares."""
+    shown = {int(i): _rgb_of(palette[i]) for i in np.unique(labels) if 0 < i < len(palette)}
+    return {i: colour for i, colour in shown.items() if list(shown.values()).count(colour) == 1}
+
+
+def _void_area(
+    values: Grey | Int32[np.ndarray, "H W"], top: int, blended: Bool[np.ndarray, "H W"]
+) -> tuple[Bool[np.ndarray, "H W"], tuple[str, ...]]:
+    """Returns where `top` marks what belongs to nobody, and what was guessed; raises MaskError where it may be either.
+
+    A contour is thin and lies between the objects and the rest; a solid area is an object, or is asked about.
+    """
+    area = values == top
+    ids = [int(i) for i in np.unique(values[~blended]) if 0 < i < top]
+    if not area.any() or not ids:
+        return np.zeros(area.shape, bool), ()
+    others = ((values > 0) & ~area).astype(np.uint8)
+    side = max(CONTOUR_SIDE, round(CONTOUR_SHARE_OF_SIDE * min(area.shape))) | 1
+    # What is beyond the picture is not void: a contour along its edge is as thin as elsewhere.
+    eroded = cv2.erode(area.astype(np.uint8), np.ones((side, side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    solid = cv2.dilate(eroded, np.ones((side, side)))
+    rim = (np.asarray(cv2.dilate(others, _SQUARE)) > 0) & (others == 0)
+    hugged = float(area[rim].mean()) if rim.any() else 0.0
+    if float(solid.sum()) < SOLID_SHARE * float(area.sum()) and hugged >= HUGGED_SHARE:
+        return area, (f"the contour of {top} around the objects belongs to none of them (void)",)
+    if min(ids) < SMALL_ID:
+        shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+        raise MaskError(
+            f"marks a solid area of {int(area.sum())} pixels with {top} beside ids {shown}, which may be an object or "
+            f"what belongs to none; say that it is void (--void {top}, void={top}) or an object (--void none)"
+        )
+    return np.zeros(area.shape, bool), (f"the solid area of {top} is an object; if it belongs to none, --void {top}",)
 
 
 def _is_smooth(values: Grey) -> bool:
@@ -158,9 +235,9 @@ def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: "_Edges") -> bool:
     return bool((where & edges.solid).sum() <= 0.05 * where.sum())
 
 
-def _read_colours(pixels: Colour, lossy: bool) -> MaskReading:
-    edges = _Edges.of(pixels)
-    packed = _pack(pixels)
+def _read_colours(raw: RawMask, void: Void) -> MaskReading:
+    edges = _Edges.of(raw.pixels)
+    packed = _pack(raw.pixels)
     colours, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
     plain = np.isin(colours, packed[edges.solid])
     if edges.look_like_a_photograph(len(colours)) or not plain.any():
@@ -168,19 +245,30 @@ def _read_colours(pixels: Colour, lossy: bool) -> MaskReading:
             f"looks like a photograph: {len(colours)} colours run into each other; "
             "expected each object in one plain colour of its own"
         )
-    if lossy:
+    if raw.lossy:
         raise MaskError("is a JPEG or the like, whose compression makes up colours; save it as PNG")
     blended = edges.blended()
     own = plain
     if not blended.any():
         own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
+    ground = None if raw.opaque.all() else int(packed[~raw.opaque][0])
     ids = np.zeros(len(colours), np.int32)
-    ids[own] = _ids_of_colours(colours[own], first[own])
+    ids[own], is_davis = _ids_of_colours(colours[own], first[own], ground)
     inverse = inverse.reshape(packed.shape)
     blended |= ~own[inverse]
     labels = _nearest(ids[inverse], blended)
-    void = labels == _VOID
-    return MaskReading("colours", np.where(void, 0, labels), int(void.sum()), int(blended.sum()))
+    left_out = np.zeros(labels.shape, bool)
+    notes: tuple[str, ...] = ()
+    if isinstance(void, int):
+        left_out = labels == void
+    elif void == "auto" and is_davis:
+        left_out, notes = _void_area(labels, 255, np.zeros(labels.shape, bool))
+    labels = np.where(left_out, 0, labels).astype(np.int32)
+    shown = {
+        i: _rgb_of(_unpack(colour)) for i, colour in zip(ids[own].tolist(), colours[own].tolist(), strict=True) if i
+    }
+    shown = {i: colour for i, colour in shown.items() if (labels == i).any()}
+    return MaskReading("colours", labels, int(left_out.sum()), int(blended.sum()), shown, notes)
 
 
 def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) -> Bool[np.ndarray, " N"]:
@@ -188,20 +276,50 @@ def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) ->
     return np.asarray(np.bincount(numbers, where.ravel()) > 0.5 * np.bincount(numbers))
 
 
-def _ids_of_colours(colours: Int64[np.ndarray, " N"], first: Int64[np.ndarray, " N"]) -> Int32[np.ndarray, " N"]:
-    """Returns each colour's object id, 0 for the background and _VOID for void."""
+def _ids_of_colours(
+    colours: Int64[np.ndarray, " N"], first: Int64[np.ndarray, " N"], ground: int | None
+) -> tuple[Int32[np.ndarray, " N"], bool]:
+    """Returns each colour's label, 0 for the background, and whether the labels are indices of the DAVIS palette.
+
+    Args:
+        colours: packed.
+        first: where each appears first.
+        ground: the colour that stands for what is transparent, None where nothing is.
+    """
     davis = {int(colour): index for index, colour in enumerate(_davis_colours())}
-    known = [davis.get(int(colour)) for colour in colours]
-    if None not in known:
-        return np.array([_VOID if i == 255 else i for i in known], np.int32)
+    known = [0 if colour == ground else davis.get(int(colour)) for colour in colours]
+    if None not in known and not (ground not in (None, 0) and 0 in colours):
+        return np.array(known, np.int32), True
     black, white = 0x000000, 0xFFFFFF
-    background = black if black in colours else white
-    if background not in colours:
+    background = ground if ground is not None else black if black in colours else white
+    if ground is None and background not in colours:
         raise MaskError("has no black or white background; paint everything black that is not an object")
     ids = np.zeros(len(colours), np.int32)
     objects = [i for i in np.argsort(first) if colours[i] != background]
     ids[objects] = np.arange(1, len(objects) + 1)
-    return ids
+    return ids, False
+
+
+def _on_plain_ground(raw: RawMask) -> RawMask:
+    """Returns a painting on transparency with the transparent part in a colour that no object has, black if it can be.
+
+    Where black was painted too it is an object, since the background is what is transparent.
+    """
+    if raw.pixels.ndim == 2 or not (_Edges.of(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
+        return raw
+    used = set(np.unique(_pack(raw.pixels)).tolist())
+    free = next(colour for colour in range(0xFFFFFF, 0, -1) if colour not in used)
+    pixels = np.where(raw.opaque[..., None], raw.pixels, _unpack(free)).astype(np.uint8)
+    return replace(raw, pixels=pixels)
+
+
+def _unpack(colour: int) -> UInt8[np.ndarray, " 3"]:
+    return np.array([colour >> 16, colour >> 8 & 255, colour & 255], np.uint8)
+
+
+def _rgb_of(colour: UInt8[np.ndarray, " 3"]) -> RGB:
+    red, green, blue = colour.tolist()
+    return red, green, blue
 
 
 def _davis_colours() -> Int64[np.ndarray, " 256"]:
