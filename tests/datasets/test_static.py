@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_data import draw_photographs
+from PIL import Image
 
 from mnemask.datasets.static import SetRule, StaticImages, choose_objects
 from mnemask.errors import FrameError, InputError, MaskError
@@ -58,8 +59,22 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     with pytest.raises(FrameError, match=r"0000\.jpg is not a readable picture"):
         StaticImages(tmp_path / "static").draw_image(np.random.default_rng(0))
     (folder / "masks" / "0000.png").write_bytes(b"not a mask")
-    with pytest.raises(MaskError, match=r"0000\.png is not a readable mask"):
+    with pytest.raises(MaskError, match=r"0000\.png cannot be read as a mask"):
         StaticImages(tmp_path / "static").draw_cut_out(np.random.default_rng(0))
     (folder / "masks" / "0000.png").unlink()
     with pytest.raises(InputError, match=r"has no mask; expected .*0000\.png"):
         StaticImages(tmp_path / "static")
+
+
+def test_palette_masks_and_webp_photographs_are_read_as_others_are(tmp_path: Path) -> None:
+    draw_photographs(tmp_path, ("discs",), 1)
+    plain = StaticImages(tmp_path / "static").draw_cut_out(np.random.default_rng(0))
+    folder = tmp_path / "static" / "discs"
+    indexed = Image.open(folder / "masks" / "0000.png").convert("P")
+    indexed.putdata(list(Image.open(folder / "masks" / "0000.png").get_flattened_data()))
+    indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    indexed.save(folder / "masks" / "0000.png")
+    Image.open(folder / "images" / "0000.jpg").save(folder / "images" / "0000.webp", lossless=True)
+    (folder / "images" / "0000.jpg").unlink()
+    same = StaticImages(tmp_path / "static").draw_cut_out(np.random.default_rng(0))
+    assert np.array_equal(plain.pixels[..., 3], same.pixels[..., 3])

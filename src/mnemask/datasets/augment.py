@@ -25,6 +25,24 @@ def smooth_path(rng: np.random.Generator, num_frames: int, num_values: int) -> F
     return path
 
 
+def zoom_path(rng: np.random.Generator, num_frames: int, most: float) -> Float[np.ndarray, " T"]:
+    """Returns how large each frame shows things: 1 in the first, and up to `most` between the largest and the smallest.
+
+    Each factor from 1 to `most` is as likely as another. In most clips the change is steady, as of a car that comes
+    near or drives away; in the others each frame has a scale of its own, as after a cut or a long gap.
+
+    Args:
+        rng: where the draw comes from.
+        num_frames: at least 2.
+        most: at least 1.
+    """
+    depth = rng.random(num_frames)
+    if rng.random() < 0.7:
+        depth = np.sort(depth)[:: rng.choice([-1, 1])]
+    depth = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-6)
+    return np.asarray(log_uniform(rng, 1.0, most) ** (depth - depth[0]))
+
+
 def affine_path(
     centre: Sequence[float],
     position: Float[np.ndarray, "T 2"],

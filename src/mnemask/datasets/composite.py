@@ -30,6 +30,8 @@ class CompositeRecipe:
         leave: how often an object is out of the picture for a frame and comes back.
         crowd: how often what moves in a composite is of the same set as the photograph behind it, so that it passes
             before others of its kind that are not to be followed.
+        zoom: by how many times what moves, or the photograph itself, grows or shrinks within a clip at most; 1 for not.
+        zoomed: how often it does.
     """
 
     composite: float = 0.55
@@ -40,6 +42,8 @@ class CompositeRecipe:
     occluder: float = 0.12
     leave: float = 0.1
     crowd: float = 0.25
+    zoom: float = 1.0
+    zoomed: float = 0.5
 
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
@@ -96,10 +100,13 @@ def _draw(
         image = read_rgb(photograph.image)
         like = photograph.set_name if rng.random() < recipe.crowd else None
     shape = (clip.size, clip.num_frames)
-    scene = film_scene(rng, image, masks, *shape, step * (1 if warped else rng.uniform(0, 0.6)))
+    most = recipe.zoom if rng.random() < recipe.zoomed else 1.0
+    scene = film_scene(
+        rng, image, masks, *shape, step * (1 if warped else rng.uniform(0, 0.6)), most if warped else 1.0
+    )
     cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks), like)
     layers = [
-        move(rng, dress(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave)
+        move(rng, dress(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave, most)
         for n, cut_out in enumerate(cast, 1)
     ]
     rng.shuffle(layers)

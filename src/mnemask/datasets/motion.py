@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mnemask.datasets.augment import affine_path, bend_path, log_uniform, smooth_path
+from mnemask.datasets.augment import affine_path, bend_path, log_uniform, smooth_path, zoom_path
 from mnemask.datasets.layers import Layer, Scene, Track
 from mnemask.datasets.static import CutOut
+
+MOST_COVERED = 0.7  # of a frame, by something that comes nearer
 
 
 def film_scene(
@@ -16,10 +18,12 @@ def film_scene(
     size: int,
     num_frames: int,
     step: float,
+    most: float = 1.0,
 ) -> Scene:
     """Returns the photograph seen by a camera that moves by `step` (share of the frame) from frame to frame.
 
-    With masks, the first view is on their objects, which then cover from 1.5 to 50 % of it where the photograph allows.
+    It comes nearer or draws back by up to `most` times. With masks, the first view is on their objects, which then
+    cover from 1.5 to 50 % of it where the photograph allows.
     """
     height, width = image.shape[:2]
     shorter = min(height, width)
@@ -31,12 +35,14 @@ def film_scene(
         pick = int(rng.integers(len(xs)))
         at_pixel, at_mean = np.array([xs[pick], ys[pick]]), np.array([xs.mean(), ys.mean()])
         middle = at_mean + rng.uniform(0, 0.7) * (at_pixel - at_mean) + rng.uniform(-0.25, 0.25, 2) * shorter / zoom
-    side = shorter / zoom
-    low = np.minimum(side / 2, bounds / 2)
+    near = zoom_path(rng, num_frames, most)
+    # The frame that shows most still shows no more than there is.
+    side = min(shorter / zoom, shorter * float(near.min()))
+    low = np.minimum(side / near.min() / 2, bounds / 2)
     middle = np.clip(middle, low, bounds - low)
     path = smooth_path(rng, num_frames, 6) * step
     aspect = np.exp(rng.normal(0, 0.06) + path[:, 5] * 0.3)
-    grow = np.exp(path[:, 2] * rng.uniform(0, 1)) * size / side
+    grow = np.exp(path[:, 2] * rng.uniform(0, 1)) * near * size / side
     scale = np.stack((grow * aspect * rng.choice([-1, 1]), grow / aspect), -1)
     angle = rng.normal(0, 0.12) + path[:, 3] * rng.uniform(0, 2)
     position = size * (0.5 + path[:, :2] * (0.6 if masks else 1.0))
@@ -54,20 +60,24 @@ def move(
     num_frames: int,
     step: float,
     leave: float = 0.0,
+    most: float = 1.0,
 ) -> Layer:
     """Returns the cut-out on a smooth path of its own, turning, growing and bending on the way.
 
     In the first frame it covers 0.8 to 45 % of the frame, where its resolution allows. `step` is the motion from frame
-    to frame as a share of the frame, `leave` how likely it is out of the picture for a frame after the first; `label`
-    is 0 if it is not to be followed.
+    to frame as a share of the frame, `leave` how likely it is out of the picture for a frame after the first, `most`
+    by how many times it grows or shrinks at most; `label` is 0 if it is not to be followed.
     """
-    pixels, grow = fit(cut_out, size, log_uniform(rng, 0.008, 0.45))
+    near, share = zoom_path(rng, num_frames, most), log_uniform(rng, 0.008, 0.45)
+    # Nothing grows until it covers the whole frame.
+    near = np.minimum(near, max(1.0, float(np.sqrt(MOST_COVERED / share))))
+    pixels, grow = fit(cut_out, size, share, float(near.max()))
     step *= log_uniform(rng, 0.4, 1.5)
     path = smooth_path(rng, num_frames, 5) * step
     position = size * _folded(rng.uniform(0.12, 0.88, 2) + path[:, :2])
     if rng.random() < leave:
         _leave(rng, position, size, grow * max(pixels.shape) * 0.6)
-    scale = grow * np.exp(path[:, 2] * rng.uniform(0, 1.2))
+    scale = grow * near * np.exp(path[:, 2] * rng.uniform(0, 1.2))
     aspect = np.exp(rng.normal(0, 0.08))
     stretch = np.stack((scale * aspect * rng.choice([-1, 1]), scale / aspect), -1)
     angle = rng.normal(0, 0.25) + path[:, 3] * rng.uniform(0, 3)
@@ -102,17 +112,18 @@ def pass_in_front(rng: np.random.Generator, cut_out: CutOut, target: Track, size
     return Layer(pixels, 0, to_frame, None, np.zeros(num_frames), np.zeros((num_frames, 2)))
 
 
-def fit(cut_out: CutOut, size: int, share: float) -> tuple[UInt8[np.ndarray, "h w 4"], float]:
+def fit(cut_out: CutOut, size: int, share: float, most: float = 1.0) -> tuple[UInt8[np.ndarray, "h w 4"], float]:
     """Returns the cut-out's pixels, colours times opacity, and the factor by which they then cover `share` of a frame.
 
-    A factor above 3 would only show pixels, one far below 1 would alias: the pixels are shrunk first.
+    A factor above 3 would only show pixels, one far below 1 would alias: the pixels are shrunk first, though not below
+    what they need where the cut-out is later shown `most` times as large.
     """
     red, green, blue, opacity = cv2.split(cut_out.pixels)
     pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in (red, green, blue)), opacity])
     grow = min(3.0, size * float(np.sqrt(share / max(1, cut_out.area))), 1.5 * size / max(pixels.shape))
-    if grow < 0.75:
-        small = (max(4, round(pixels.shape[1] * grow)), max(4, round(pixels.shape[0] * grow)))
-        return cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), 1.0
+    if grow * most < 0.75:
+        small = (max(4, round(pixels.shape[1] * grow * most)), max(4, round(pixels.shape[0] * grow * most)))
+        return cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), 1.0 / most
     return pixels, grow
 
 

@@ -24,7 +24,7 @@ MAX_GROWTH = 1.6  # more would only show pixels
 MAX_SHARE = 0.5  # of the frame's sides: how long a guest is at most
 RIM = 3  # room for a soft edge
 
-# Host, guest and seed, for the sequences of DAVIS 2016 validation that are whole enough to be cut out.
+# Host, guest and seed. Those of DAVIS 2016 validation that are whole enough to be cut out:
 DAVIS_PAIRS = (
     ("camel", "dog", 0),
     ("dog", "camel", 1),
@@ -34,6 +34,15 @@ DAVIS_PAIRS = (
     ("kite-surf", "camel", 5),
     ("soapbox", "car-shadow", 6),
     ("bmx-trees", "dog", 7),
+)
+# and those of the training sequences that the `real-video` recipe leaves out, to choose weights and policies by:
+SELECTION_PAIRS = (
+    ("bus", "scooter-gray", 0),
+    ("dance-jump", "mallard-fly", 1),
+    ("drift-turn", "motocross-bumps", 2),
+    ("mallard-fly", "dance-jump", 3),
+    ("motocross-bumps", "drift-turn", 4),
+    ("scooter-gray", "dance-jump", 5),
 )
 
 
@@ -125,8 +134,7 @@ class PastedVideo:
             layer.paint(0, picture, labels)
         inside = int(np.count_nonzero(labels == GUEST))
         if index > turning(self.num_frames):  # now the host's object is in front
-            cover = np.maximum(cv2.GaussianBlur(host * np.float32(1), (3, 3), 0.8), host)
-            picture = cv2.blendLinear(before, picture, cover, 1 - cover)
+            picture = covered_by(before, host, picture)
             labels[host > 0] = HOST
         whole = int(np.count_nonzero(host))
         truth = {
@@ -144,14 +152,9 @@ class PastedVideo:
         picture, mask = _read(self.guest, index)
         if not mask.any():
             return None
-        left, top, width, height = cv2.boundingRect(mask)
-        rows, columns = slice(top, top + height), slice(left, left + width)
-        # A pixel less, so that no rim of the old background comes along.
-        opacity = cv2.GaussianBlur(cv2.erode(np.pad(mask[rows, columns] * 255, RIM), np.ones((3, 3))), (5, 5), 1.0)
-        colours = cv2.copyMakeBorder(picture[rows, columns], RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
-        pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in cv2.split(colours)), opacity])
+        pixels, corner = cut_out_of(picture, mask)
         to_host = self._to_host[index : index + 1].copy()
-        to_host[..., 2] += to_host[..., :2] @ (left - RIM, top - RIM)
+        to_host[..., 2] += to_host[..., :2] @ corner
         return Layer(pixels, GUEST, to_host, None, np.zeros(1), np.zeros((1, 2)))
 
 
@@ -165,6 +168,32 @@ def pasted_videos(sequences: DavisSequences) -> list[PastedVideo]:
     if not pairs:
         raise InputError(f"no pair among the sequences {', '.join(sequences.names)}; give those of DAVIS 2016 val")
     return [PastedVideo(sequences[host], sequences[guest], seed) for host, guest, seed in pairs]
+
+
+def cut_out_of(
+    picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]
+) -> tuple[UInt8[np.ndarray, "h w 4"], tuple[int, int]]:
+    """Returns an object's pixels with a soft edge, RGB times opacity and opacity, and the x and y of their corner.
+
+    Args:
+        picture: RGB.
+        mask: 1 where the object is, somewhere; 0 elsewhere.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    # A pixel less, so that no rim of the old background comes along.
+    opacity = cv2.GaussianBlur(cv2.erode(np.pad(mask[rows, columns] * 255, RIM), np.ones((3, 3))), (5, 5), 1.0)
+    colours = cv2.copyMakeBorder(picture[rows, columns], RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
+    pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in cv2.split(colours)), opacity])
+    return pixels, (left - RIM, top - RIM)
+
+
+def covered_by(
+    front: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], behind: UInt8[np.ndarray, "H W 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns `behind` with what `front` shows within a mask of 0 and 1 before it, softly at its edge."""
+    cover = np.maximum(cv2.GaussianBlur(mask * np.float32(1), (3, 3), 0.8), mask)
+    return cv2.blendLinear(front, behind, cover, 1 - cover)
 
 
 def guest_way(rng: Rng, host: Course, guest: Course, size: tuple[int, int]) -> Float[np.ndarray, "T 2 3"]:

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mnemask.datasets.annotated import read_annotation
 from mnemask.datasets.augment import affine_path, log_uniform, smooth_path
 from mnemask.datasets.clips import IGNORE, ClipShape
-from mnemask.datasets.static import pictures_in, read_mask, read_rgb
+from mnemask.datasets.static import pictures_in, read_rgb
 from mnemask.errors import InputError
 
 MAX_TRIES = 50
@@ -57,7 +58,7 @@ class RealClips:
             sequence = fit[int(rng.integers(len(fit)))]
             span = _span(rng, len(sequence.frames), num_frames, shape.max_gap)
             onward = 1 if span[-1] > span[0] else -1
-            masks = [read_mask(sequence.masks[i]) for i in range(span[0], span[-1] + onward, onward)]
+            masks = [read_annotation(sequence.masks[i]) for i in range(span[0], span[-1] + onward, onward)]
             labels = _follow(rng, masks, [abs(i - span[0]) for i in span], shape.max_objects)
             views = _views(rng, labels[0], size, num_frames)
             seen = [_warp_labels(label, view, size) for label, view in zip(labels, views, strict=True)]

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.datasets.annotated import read_annotation
+from mnemask.errors import FrameError, InputError
+from mnemask.video.images import IMAGE_SUFFIXES
 
 MIN_OBJECT_PIXELS = 200
 MAX_TRIES = 50
@@ -35,15 +37,15 @@ SET_RULES = {
     "bsds500_segments": SetRule(1.5, "segments"),
     "clothing_coparsing": SetRule(1.2, "union"),
     "coco128_seg": SetRule(2.5),
+    "duts_tr_2600": SetRule(3.0, "union"),
+    "feral_cats": SetRule(2.0),
     "human_seg_290": SetRule(1.2, "union"),
-    "rail_vehicles_378": SetRule(0.3, "union"),
     "via_cartruck": SetRule(2.0, "union", 2),
     "via_coolfish": SetRule(1.0, "union"),
     "via_dogcat": SetRule(1.5, shrink=2),
     "via_fifa": SetRule(0.5, "union", 2),
-    "via_food": SetRule(0.4),
+    "via_food2": SetRule(0.4),
     "via_heads": SetRule(0.5, "union", 2),
-    "via_jethro": SetRule(0.4, "union", 2, 0.06),  # smaller ones are blemishes without their leaf
     "via_mug": SetRule(shrink=2),
     "weizmann_horses": SetRule(1.2, "union"),
 }
@@ -109,7 +111,7 @@ class StaticImages:
         """Returns a photograph (RGB) and the masks of 1 to `max_objects` of its objects, which do not overlap."""
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng)
-            masks = choose_objects(rng, read_mask(photograph.mask), rule_of(photograph.set_name), max_objects)
+            masks = choose_objects(rng, read_annotation(photograph.mask), rule_of(photograph.set_name), max_objects)
             if masks:
                 return read_rgb(photograph.image), masks
         raise _no_objects(self.photographs[0].mask.parent.parent.parent)
@@ -119,7 +121,7 @@ class StaticImages:
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng, set_name)
             rule = rule_of(photograph.set_name)
-            masks = choose_objects(rng, read_mask(photograph.mask), rule, 1)
+            masks = choose_objects(rng, read_annotation(photograph.mask), rule, 1)
             if masks:
                 pixels = _cut(read_rgb(photograph.image), masks[0], rule.shrink)
                 cut_out = CutOut(pixels, photograph.set_name)
@@ -157,24 +159,16 @@ def choose_objects(
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Returns the JPEG and PNG files of a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    """Returns the pictures of a folder, of any common kind, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     """Returns a picture as RGB; raises FrameError where the file holds none."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise FrameError(f"{path} is not a readable picture; expected JPEG or PNG, restore or remove the file")
+        raise FrameError(f"{path} is not a readable picture; expected JPEG, WebP or PNG, restore or remove the file")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def read_mask(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """Returns a mask of one 8-bit value a pixel; raises MaskError where the file holds none."""
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        raise MaskError(f"{path} is not a readable mask; expected an 8-bit PNG with one channel")
-    return mask
 
 
 def _photographs(root: Path) -> list[Photograph]:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mnemask.datasets.augment import LUMA, affine_path, tint_matrix
+from mnemask.datasets.augment import LUMA, affine_path, tint_matrix, zoom_path
 from mnemask.datasets.clips import ClipShape
 
 # ImageNet's: 0 after normalisation.
@@ -167,6 +167,60 @@ class VideoAugmentation:
                 break
         wide, high = min(wide, float(width)), min(high, float(height))
         return rng.uniform(0, width - wide), rng.uniform(0, height - high), wide, high
+
+
+@dataclass(frozen=True, slots=True)
+class ZoomAugmentation:
+    """Frames of a video as if the camera came nearer or drew back: for each a crop of its own size about the object.
+
+    The project's own; the thesis's crop is the same in all frames of a clip.
+
+    Attributes:
+        most: largest scale of a frame / smallest, at least 1.
+        side: the largest crop's side, as a share of the picture's shorter side (from, to).
+        wander: how far a crop's middle may be from the object's, as a share of the crop's side.
+        flip: how often a clip is mirrored.
+        affine: each frame's own change of place.
+    """
+
+    most: float = 3.0
+    side: tuple[float, float] = (0.6, 1.0)
+    wander: float = 0.25
+    flip: float = 0.5
+    affine: AffineJitter = AffineJitter(15.0, 10.0)
+
+    def views(
+        self,
+        rng: np.random.Generator,
+        picture: tuple[int, int],
+        boxes: Float[np.ndarray, "T 4"],
+        shape: ClipShape,
+    ) -> Float[np.ndarray, "T 2 3"]:
+        """Returns the maps from pixels (x, y) of a video of a (height, width) to those of each frame.
+
+        Args:
+            rng: where the draw comes from.
+            picture: height and width.
+            boxes: of the object to look at, in each frame: left, top, width, height.
+            shape: of the clip.
+        """
+        height, width = picture
+        scale = zoom_path(rng, shape.num_frames, self.most)
+        sides = min(picture) * rng.uniform(*self.side) * scale.min() / scale
+        # A crop shows much of a large object, if not all: what fills a frame to its borders teaches nothing.
+        sides = np.clip(sides, 0.75 * boxes[:, 2:].max(1), min(picture))
+        middle = boxes[:, :2] + boxes[:, 2:] / 2
+        middle = (
+            middle + (rng.uniform(-1, 1, 2) + 0.3 * rng.uniform(-1, 1, middle.shape)) * self.wander * sides[:, None]
+        )
+        middle = np.clip(middle, sides[:, None] / 2, np.array([width, height]) - sides[:, None] / 2)
+        mirror = -1 if rng.random() < self.flip else 1
+        fit, half = shape.size / sides, shape.size / 2
+        crop = np.zeros((shape.num_frames, 2, 3))
+        crop[:, 0, 0], crop[:, 1, 1] = mirror * fit, fit
+        crop[:, 0, 2], crop[:, 1, 2] = half - mirror * fit * middle[:, 0], half - fit * middle[:, 1]
+        own = self.affine.draw(rng, shape.num_frames, (half, half))
+        return _for_opencv(own[:, :2] @ _square(crop))
 
 
 def render(

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import IGNORE, ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.static import read_rgb
-from mnemask.datasets.thesis_augment import VideoAugmentation, render, warp_labels
+from mnemask.datasets.thesis_augment import VideoAugmentation, ZoomAugmentation, render, warp_labels
 from mnemask.errors import FrameError, InputError, MaskError
 
 MAX_TRIES = 50
@@ -26,6 +26,8 @@ class VideoClips:
         augmentation: what is done to a clip's frames.
         frame_step: how many frames of the video one file stands for; 5 for YouTube-VOS as published for training,
             which holds each fifth frame.
+        zoom: what takes the place of the augmentation's crop in a part of the clips; None for none.
+        zoomed: how large that part is.
 
     Raises:
         InputError: there are no videos.
@@ -36,13 +38,19 @@ class VideoClips:
     """
 
     def __init__(
-        self, videos: Sequence[AnnotatedVideo], augmentation: VideoAugmentation | None = None, frame_step: int = 1
+        self,
+        videos: Sequence[AnnotatedVideo],
+        augmentation: VideoAugmentation | None = None,
+        frame_step: int = 1,
+        zoom: ZoomAugmentation | None = None,
+        zoomed: float = 0.5,
     ) -> None:
         if not videos or frame_step < 1:
             raise InputError(f"{len(videos)} videos with a frame step of {frame_step}; expected at least 1 of each")
         self.videos = videos
         self.augmentation = augmentation or VideoAugmentation()
         self.frame_step = frame_step
+        self.zoom, self.zoomed = zoom, zoomed
         self._long_enough: dict[tuple[int, int], list[int]] = {}
 
     def __len__(self) -> int:
@@ -58,18 +66,14 @@ class VideoClips:
             MaskError: a file is not a mask, or not of the first one's size.
             InputError: no video is long enough, or none drawn has an object in the first frame.
         """
-        max_step = shape.max_gap // self.frame_step
-        candidates = self._candidates(shape)
         for _ in range(MAX_TRIES):
-            video = self.videos[candidates[int(rng.integers(len(candidates)))]]
-            indices = _draw_span(rng, sorted(video.masks), shape.num_frames, max_step)
-            first = video.read_labels(indices[0])
-            views = self.augmentation.views(rng, (first.shape[0], first.shape[1]), shape)
-            chosen = _choose(rng, first, views[0], shape)
+            video, indices = self.draw_frames(rng, shape)
+            masks = [video.read_labels(index) for index in indices]
+            views = self._views(rng, masks, shape)
+            chosen = _choose(rng, masks[0], views[0], shape)
             if not chosen:
                 continue
             pictures = [read_rgb(video.frames[index]) for index in indices]
-            masks = [first, *(video.read_labels(index) for index in indices[1:])]
             _check_sizes(video, indices, pictures, masks)
             seen = [_warp_chosen(mask, chosen, view, shape.size) for mask, view in zip(masks, views, strict=True)]
             labels, num_objects = keep_visible(np.stack(seen), shape.max_objects)
@@ -80,6 +84,20 @@ class VideoClips:
             f"{MAX_TRIES} clips drawn had no object in their first frame, the last one of {video.name}; expected "
             "objects that cover at least 0.2 % of it"
         )
+
+    def draw_frames(self, rng: np.random.Generator, shape: ClipShape) -> tuple[AnnotatedVideo, list[int]]:
+        """Returns a video and the indices of a clip's frames, in the order shown; raises InputError where none fits."""
+        candidates = self._candidates(shape)
+        video = self.videos[candidates[int(rng.integers(len(candidates)))]]
+        return video, _draw_span(rng, sorted(video.masks), shape.num_frames, shape.max_gap // self.frame_step)
+
+    def _views(
+        self, rng: np.random.Generator, masks: list[UInt8[np.ndarray, "_ _"]], shape: ClipShape
+    ) -> Float[np.ndarray, "T 2 3"]:
+        picture = (masks[0].shape[0], masks[0].shape[1])
+        if self.zoom is None or rng.random() >= self.zoomed or not (ids := _ids(masks[0])):
+            return self.augmentation.views(rng, picture, shape)
+        return self.zoom.views(rng, picture, boxes_of(masks, ids[int(rng.integers(len(ids)))]), shape)
 
     def _candidates(self, shape: ClipShape) -> list[int]:
         """Positions of the videos that have such clips; found once, as it takes a look at each video."""
@@ -96,6 +114,22 @@ class VideoClips:
                 f"{shape.max_gap} frames after the other; ask for fewer frames or a larger gap"
             )
         return self._long_enough[key]
+
+
+def _ids(labels: UInt8[np.ndarray, "H W"]) -> list[int]:
+    return [int(label) for label in np.unique(labels) if 0 < label < IGNORE]
+
+
+def boxes_of(masks: list[UInt8[np.ndarray, "_ _"]], label: int) -> Float[np.ndarray, "T 4"]:
+    """Returns left, top, width and height of an object in each mask; where it is not shown, those of the frame before.
+
+    The first mask shows it.
+    """
+    boxes: list[tuple[int, int, int, int]] = []
+    for mask in masks:
+        left, top, width, height = cv2.boundingRect(cv2.inRange(mask, label, label))
+        boxes.append((left, top, width, height) if width else boxes[-1])
+    return np.array(boxes, float)
 
 
 def _followers(times: list[int], max_step: int) -> list[int]:

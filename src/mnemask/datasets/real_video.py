@@ -1,0 +1,112 @@
+"""Real video with masks, real objects pasted into it, and photographs made into video: one folder, fixed shares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.clips import ClipSource
+from mnemask.datasets.composite import CompositeClips, CompositeRecipe
+from mnemask.datasets.mixture import Mixture
+from mnemask.datasets.pasted_clips import PastedClips
+from mnemask.datasets.thesis_augment import ZoomAugmentation
+from mnemask.datasets.video_clips import VideoClips
+from mnemask.datasets.video_sets import open_video_folders
+from mnemask.errors import InputError
+
+# Of davis2016_train; never trained on, so that weights and policies can be chosen by them.
+SELECTION = ("bus", "dance-jump", "drift-turn", "mallard-fly", "motocross-bumps", "scooter-gray")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFolder:
+    """A set of videos in `video_train`, `NAME/{frames,masks}`.
+
+    Attributes:
+        name: of its folder.
+        share: of the real clips, in any unit; each of its videos is as likely as another.
+        frame_step: how many frames of the video one file stands for.
+        single_object: whether all that a mask shows is one object.
+        guests: whether its masks are exact enough for objects to be cut out.
+    """
+
+    name: str
+    share: float
+    frame_step: int
+    single_object: bool = False
+    guests: bool = False
+
+
+VIDEO_FOLDERS = (
+    VideoFolder("davis2016_train", 0.75, 2, single_object=True, guests=True),
+    VideoFolder("davis2017_schoolgirls", 0.06, 1, guests=True),
+    VideoFolder("omnimatte", 0.09, 3, guests=True),
+    VideoFolder("cdnet_instances", 0.05, 2),
+    VideoFolder("segtrack_bmx_bike", 0.02, 1),
+    VideoFolder("segtrack_youtubeobj", 0.03, 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RealVideoMixture:
+    """How often clips of each kind are drawn, and how; any share may be 0.
+
+    Attributes:
+        real: share of clips of `video_train` as they are; the shares of all kinds together are the unit.
+        pasted: of those with objects of other clips pasted in.
+        composite: of cut-outs of photographs that move over another photograph.
+        warped: of photographs that are warped as a whole.
+        moving: of the videos in `video`, in which all that moves is foreground.
+        zoom: largest scale of things in a clip / smallest, for all kinds but `moving`; 1 switches it off.
+        zoomed: in which part of the clips there is any.
+        left_out: videos of `video_train` that are not trained on.
+    """
+
+    real: float = 0.52
+    pasted: float = 0.2
+    composite: float = 0.18
+    warped: float = 0.08
+    moving: float = 0.02
+    zoom: float = 3.0
+    zoomed: float = 0.5
+    left_out: tuple[str, ...] = SELECTION
+
+
+def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) -> Mixture:
+    """Returns clips of a folder with `static/NAME/{images,masks}`, `video/NAME/…` and `video_train/SET/NAME/…`.
+
+    Sets of `VIDEO_FOLDERS` that are not there are done without, but for the first. What a kind with the share 0 would
+    be drawn from need not be there.
+
+    Raises:
+        InputError: a folder that the mixture needs is missing or incomplete.
+    """
+    zoom = ZoomAugmentation(mixture.zoom) if mixture.zoom > 1 else None
+    sources: list[tuple[ClipSource, float]] = []
+    if mixture.real + mixture.pasted > 0:
+        clips = [
+            (folder, VideoClips(videos, frame_step=folder.frame_step, zoom=zoom, zoomed=mixture.zoomed))
+            for folder, videos in _videos(root / "video_train", mixture.left_out)
+        ]
+        real = Mixture([(source, folder.share) for folder, source in clips])
+        guests = [(source, folder.share) for folder, source in clips if folder.guests]
+        sources += [(real, mixture.real), (PastedClips(real, guests, mixture.zoom), mixture.pasted)]
+    kinds = mixture.composite, mixture.warped, mixture.moving
+    if sum(kinds) > 0:
+        photographs = CompositeRecipe(*kinds, zoom=mixture.zoom, zoomed=mixture.zoomed)
+        sources.append((CompositeClips(root, photographs), sum(kinds)))
+    return Mixture(sources)
+
+
+def _videos(root: Path, left_out: tuple[str, ...]) -> list[tuple[VideoFolder, list[AnnotatedVideo]]]:
+    """The videos of each set that is there."""
+    found = []
+    for number, folder in enumerate(VIDEO_FOLDERS):
+        if number and not (root / folder.name).is_dir():
+            continue
+        videos = open_video_folders(root / folder.name, folder.single_object)
+        found.append((folder, [video for video in videos if video.name not in left_out]))
+    if not found[0][1]:
+        raise InputError(
+            f"all videos of {root / VIDEO_FOLDERS[0].name} are left out ({', '.join(left_out)}); expected others too"
+        )
+    return found
