@@ -105,7 +105,8 @@ def test_a_recipe_of_few_steps_is_the_same_run_in_short(name):
     whole, short = RECIPES[name](), RECIPES[name](50)
     for share in (0.0, 0.2, 0.5, 0.99):
         one, other = whole.shape(int(whole.steps * share), 1), short.shape(int(50 * share), 1)
-        assert one == other
+        # How many frames a step's clips have is drawn, where it changes.
+        assert (one.size, one.max_gap) == (other.size, other.max_gap)
         assert whole.bootstrap.fraction(int(whole.steps * share)) == pytest.approx(
             short.bootstrap.fraction(int(50 * share)), abs=0.05
         )

@@ -7,12 +7,15 @@ from torch.nn import functional as F
 
 import mnemask as mm
 from mnemask.errors import BudgetError, InputError
-from mnemask.memory.policies import LeastUsed
+from mnemask.memory.policies import Distinct, LeastUsed
 from mnemask.memory.read import read_dense
 from mnemask.model.geometry import cells, normalize
 from mnemask.model.stcn import soft_aggregate
+from mnemask.training.memory_plan import MemoryPlan
 from mnemask.training.regularizers import Dropout, Reallocation
 from mnemask.training.unroll import ClipMemory, Unroll
+
+SPARSE = MemoryPlan(reads=((0,), (0,), (0, 2)), kernel=0.3)  # of clips of 4 frames
 
 
 def trainable(tiny_model):
@@ -34,9 +37,9 @@ def batch_of(num_clips, num_frames, num_objects):
     )
 
 
-def followed(model, frames, masks, policy, budget=None, top_k=10**6):
+def followed(model, frames, masks, policy, budget=None, top_k=10**6, kernel=0.0):
     """A tracker's memory and probabilities at each frame, and the soft masks that it started from."""
-    tracker = mm.Tracker(model, policy, budget, top_k=top_k, short_side=None)
+    tracker = mm.Tracker(model, policy, budget, top_k=top_k, short_side=None, kernel=kernel)
     first = {k + 1: masks[0, k] for k in range(masks.shape[1]) if masks[0, k].any()}
     probs, tokens = [tracker.step(frames[0], first).probs], []
     for frame in frames[1:]:
@@ -58,18 +61,50 @@ def test_an_unrolled_clip_equals_the_tracker_that_reads_everything(tiny_model, n
     assert torch.allclose(found, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize(("pin", "capacity"), [(False, 2.0), (True, 2.5), (False, 1.0), (True, 3.0)])
+@pytest.mark.parametrize(
+    ("policy", "capacity", "kernel"),
+    [
+        (LeastUsed(write_every=1, pin=False), 2.0, 0.0),
+        (LeastUsed(write_every=1), 2.5, 0.0),
+        (LeastUsed(write_every=1, pin=False), 1.0, 0.5),
+        (LeastUsed(write_every=1), 3.0, 0.5),
+        (Distinct(write_every=1), 2.0, 0.5),
+    ],
+)
 @torch.no_grad()
-def test_a_clip_with_a_small_memory_equals_the_tracker_with_the_same_budget(tiny_model, pin, capacity):
+def test_a_clip_with_a_small_memory_equals_the_tracker_with_the_same_budget(tiny_model, policy, capacity, kernel):
     frames, masks = drawn_clip(6, num_objects=2)
-    policy = LeastUsed(write_every=1, pin=pin)
-    expected, start, _ = followed(tiny_model, frames, masks, policy, mm.Budget(frames=capacity))
-    unroll = Unroll(tiny_model, capacity=capacity, policy=policy, top_k=10**6)
+    expected, start, _ = followed(tiny_model, frames, masks, policy, mm.Budget(frames=capacity), kernel=kernel)
+    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=capacity, policy=policy, kernel=kernel), top_k=10**6)
     clip = normalize(frames)[None], start[None], everyone(1, 2)
     found = unroll(*clip)[0]
     assert (found - expected).abs().mean() < 1e-5
-    everything = Unroll(tiny_model)(*clip)[0]
+    everything = Unroll(tiny_model, plan=MemoryPlan(kernel=kernel))(*clip)[0]
     assert (everything - expected).abs().mean() > 1e-4  # what was forgotten matters
+
+
+@pytest.mark.parametrize("kernel", [0.0, 0.3])
+@torch.no_grad()
+def test_a_frame_reads_the_frames_of_its_plan_alone_as_a_tracker_that_was_given_those(tiny_model, kernel):
+    frames, masks = drawn_clip(5)
+    plan = MemoryPlan(reads=((0,), (0,), (0, 2), (0, 2)), kernel=kernel)
+    found = Unroll(tiny_model, plan=plan)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
+    tracker = mm.Tracker(tiny_model, mm.KeepAll(write_every=2), top_k=10**6, short_side=None, kernel=kernel)
+    expected = [tracker.step(frames[0], {1: masks[0, 0]}).probs, *(tracker.step(frame).probs for frame in frames[1:])]
+    assert torch.allclose(found, torch.stack(expected[1:]), atol=2e-3)
+    everything = Unroll(tiny_model)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
+    assert torch.equal(everything[0], found[0]) == (kernel == 0)
+    assert (everything[-1] - found[-1]).abs().mean() > 1e-5
+
+
+@torch.no_grad()
+def test_a_frame_that_nobody_reads_is_not_written(tiny_model, monkeypatch):
+    written, write = [], ClipMemory.write
+    monkeypatch.setattr(
+        ClipMemory, "write", lambda memory, frame, *what: written.append(frame) or write(memory, frame, *what)
+    )
+    Unroll(tiny_model, plan=SPARSE)(*batch_of(1, 4, 1), everyone(1, 1))
+    assert written == [0, 2]
 
 
 @torch.no_grad()
@@ -79,9 +114,10 @@ def test_what_is_kept_is_what_the_tracker_keeps_by_its_own_top_k(tiny_model, mon
     # Keys decide, and they do not depend on what was predicted.
     _, start, tokens = followed(tiny_model, frames, masks, policy, mm.Budget(frames=2.5), top_k=3)
     kept, read = [], ClipMemory.read
-    monkeypatch.setattr(ClipMemory, "read", lambda memory, query: kept.append(memory.kept()) or read(memory, query))
+    monkeypatch.setattr(ClipMemory, "read", lambda memory, *args: kept.append(memory.kept()) or read(memory, *args))
     both = torch.stack((normalize(frames), normalize(frames).flip(1)))
-    Unroll(tiny_model, capacity=2.5, policy=policy, top_k=3)(both, start.expand(2, -1, -1, -1), everyone(2, 1))
+    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=2.5, policy=policy), top_k=3)
+    unroll(both, start.expand(2, -1, -1, -1), everyone(2, 1))
     for found, expected in zip(kept, tokens, strict=True):
         assert torch.equal(found[0], expected.frame * 24 + expected.cell)
     assert len(kept[-1].unique(dim=0)) == 2  # each clip forgets for itself
@@ -92,7 +128,8 @@ def test_what_is_kept_is_what_the_tracker_keeps_by_its_own_top_k(tiny_model, mon
 def test_padding_has_no_probability_and_changes_neither_outputs_nor_gradients(tiny_model):
     frames, masks = batch_of(2, 4, 3)
     valid = torch.tensor([[True, True, True], [True, False, False]])
-    for options in ({}, {"capacity": 2.0, "policy": LeastUsed(pin=False)}, {"regularizer": Reallocation()}):
+    small = MemoryPlan(capacity=2.0, policy=LeastUsed(pin=False))
+    for options in ({}, {"plan": small}, {"plan": SPARSE}, {"regularizer": Reallocation()}):
         padded, alone = trainable(tiny_model), trainable(tiny_model)
         probs = Unroll(padded, **options)(frames, masks, valid)
         assert (probs[1, :, 2:] == 0).all()
@@ -106,7 +143,9 @@ def test_padding_has_no_probability_and_changes_neither_outputs_nor_gradients(ti
 
 
 def test_gradients_reach_every_part_of_the_network_through_the_predicted_mask(tiny_model):
-    for options in ({}, {"capacity": 1.5}, {"regularizer": Dropout()}, {"regularizer": Reallocation("post-softmax")}):
+    plans = {"plan": MemoryPlan(capacity=1.5)}, {"plan": SPARSE}, {"plan": MemoryPlan(kernel=0.2)}
+    regularizers = {"regularizer": Dropout()}, {"regularizer": Reallocation("post-softmax")}
+    for options in ({}, *plans, *regularizers):
         model = trainable(tiny_model)
         frames, masks = batch_of(1, 4, 1)
         Unroll(model, **options)(frames, masks, everyone(1, 1))[:, -1, 1].mean().backward()
@@ -148,7 +187,7 @@ def test_a_regularizer_matters_in_training_mode_alone(tiny_model):
 @torch.no_grad()
 def test_a_clip_does_not_depend_on_what_else_is_in_the_batch(tiny_model):
     frames, masks = batch_of(3, 4, 2)
-    unroll = Unroll(tiny_model, capacity=2.0)
+    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=2.0))
     together = unroll(frames, masks, everyone(3, 2))
     for clip in range(3):
         alone = unroll(frames[[clip]], masks[[clip]], everyone(1, 2))
@@ -160,9 +199,9 @@ def test_under_autocast_keys_stay_float32_and_masks_stay_close(tiny_model, monke
     clip = (*batch_of(1, 3, 2), everyone(1, 2))
     exact = Unroll(tiny_model)(*clip)
     keys, write = [], ClipMemory.write
-    monkeypatch.setattr(ClipMemory, "write", lambda memory, *what: keys.append(what) or write(memory, *what))
+    monkeypatch.setattr(ClipMemory, "write", lambda memory, *what: keys.append(what[1:]) or write(memory, *what))
     with torch.autocast("cpu", torch.bfloat16):
-        Unroll(tiny_model, capacity=1.5)(*clip)
+        Unroll(tiny_model, plan=MemoryPlan(capacity=1.5))(*clip)
         probs = Unroll(tiny_model)(*clip)
     assert {what[0].dtype for what in keys} == {torch.float32}
     assert {what[1].dtype for what in keys} == {torch.bfloat16}
@@ -175,5 +214,6 @@ def test_clips_that_cannot_be_unrolled_and_memories_too_small_are_refused(tiny_m
         Unroll(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
     with pytest.raises(InputError, match="multiples of 16"):
         Unroll(tiny_model)(torch.zeros(1, 2, 3, 64, 90), torch.zeros(1, 1, 64, 90), everyone(1, 1))
+    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=0.5))
     with pytest.raises(BudgetError, match="one frame has 24"):
-        Unroll(tiny_model, capacity=0.5)(torch.zeros(1, 2, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
+        unroll(torch.zeros(1, 2, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))

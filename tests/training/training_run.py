@@ -45,9 +45,9 @@ def recipe(steps=6, **changes):
     return replace(compact(steps), **small)
 
 
-def start(out, source=None, sitting=Sitting(), **changes):
+def start(out, source=None, sitting=Sitting(), branch_from=None, **changes):
     """A run on one process."""
     torch.manual_seed(0)
     fabric = Fabric(accelerator="cpu", devices=1)
     out.mkdir(parents=True, exist_ok=True)
-    return Training(fabric, recipe(**changes), source or Squares(), STCN(TINY), out, sitting)
+    return Training(fabric, recipe(**changes), source or Squares(), STCN(TINY), out, sitting, None, branch_from)

@@ -26,6 +26,7 @@ class RecipeName(StrEnum):
     static = "static"
     main = "main"
     compact = "compact"
+    real_video = "real-video"
 
 
 class Size(StrEnum):
@@ -55,11 +56,17 @@ ValidateFrames = Annotated[int | None, typer.Option(min=2, help="Score the first
 def train(
     recipe: Annotated[
         RecipeName,
-        typer.Argument(help="`static`, `main`: the thesis's stages. `compact`: what the package's weights come from."),
+        typer.Argument(
+            help="`static`, `main`: the thesis's stages. `compact`: photographs made into video, from ImageNet. "
+            "`real-video`: on from there with real video."
+        ),
     ],
     out: Out,
     data: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER of a training set, such as DUTS-TR=/data/DUTS. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=FOLDER of a training set, such as DUTS-TR=/data/DUTS. Repeatable. `real-video` wants one FOLDER."
+        ),
     ] = None,
     size: Annotated[Size, typer.Option(help="Which network.")] = Size.compact,
     weights: Annotated[
@@ -67,6 +74,17 @@ def train(
     ] = None,
     imagenet: Annotated[
         list[Path] | None, typer.Option(help="Start from ImageNet ResNets (torchvision's 18, and 50 for paper).")
+    ] = None,
+    branch: Annotated[
+        Path | None,
+        typer.Option(help="Start from another run's latest.safetensors: weights, their average, the optimizer."),
+    ] = None,
+    decay: Annotated[
+        bool, typer.Option("--decay", help="Let the learning rate fall over --steps: weights to use, from a trunk's.")
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Of `real-video`: real, zoom, pasted, memory, kernel or length, to see what it brings."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates; schedules scale. [default: the recipe's]")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step. [default: the recipe's]")] = None,
@@ -80,7 +98,7 @@ def train(
     reallocation: Annotated[
         str | None, typer.Option(help="The thesis's reallocation: literal, ascending or post-softmax.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="[default: the recipe's]")] = None,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
@@ -103,17 +121,29 @@ def train(
 
     `mnemask train compact --weights compact --data composites=/data --validate /data/DAVIS -o run`
 
+    `mnemask train real-video --weights compact --data /data -o trunk --resume`, for as long as you like; whenever
+    weights are wanted, `mnemask train real-video --data /data --branch trunk/latest.safetensors --decay --steps 2000
+    -o candidate`
+
     Watch it: `tensorboard --logdir RUN/board`. Use it: `mnemask segment … --model RUN/model.safetensors`.
     """
     need_training()
-    from mnemask.training.data import open_sources, parse_data
+    from mnemask.training import recipes
+    from mnemask.training.data import training_data
     from mnemask.training.launch import Hardware, Validation, launch
-    from mnemask.training.recipes import RECIPES
     from mnemask.training.start import start_from_imagenet, start_from_network
     from mnemask.training.trainer import Sitting
 
-    chosen = RECIPES[recipe.value](steps) if steps else RECIPES[recipe.value]()
-    changes: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate, "capacity": capacity, "seed": seed}
+    chosen = recipes.RECIPES[recipe.value](steps) if steps else recipes.RECIPES[recipe.value]()
+    for ingredient in without or []:
+        chosen = recipes.without(chosen, ingredient)
+    if decay:
+        if steps is None:
+            raise mm.InputError("--decay needs to know how long; give --steps, 20 to 25 % of the trunk's")
+        chosen = recipes.decayed(chosen, steps)
+    changes: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate, "seed": seed}
+    if capacity is not None:
+        changes["memory"] = chosen.memory.within(capacity)
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
     if clip_frames is not None:
         chosen = replace(chosen, phases=tuple(replace(phase, num_frames=clip_frames) for phase in chosen.phases))
@@ -121,16 +151,19 @@ def train(
         chosen = replace(chosen, regularizer=parse_regularizer(dropout, reallocation))
     if weights and imagenet:
         raise mm.InputError("--weights and --imagenet both say where to start; give one of them")
-    folders = parse_data(data or [])
+    if branch and (weights or imagenet):
+        raise mm.InputError("--branch and --weights or --imagenet both say where to start; give one of them")
+    open_data = training_data(chosen, data or [])
     with training_bar(chosen.steps) as show:
         training = launch(
             chosen,
-            lambda: open_sources(chosen, folders),
+            open_data,
             lambda: start_from_network(weights, size) if weights else start_from_imagenet(size, imagenet or []),
             out,
             hardware=Hardware(accelerator, devices, nodes, precision.value),
             sitting=Sitting(workers, parts, minutes, validate_every),
             resume=resume,
+            branch_from=branch,
             validate=None if validate is None else Validation(validate, validate_frames),
             on_step=show,
         )

@@ -56,6 +56,7 @@ def read_dense(
     memory_value: Float[Tensor, "*B N Cv"],
     metric: Metric = "l2",
     weigh: Callable[[Tensor], Tensor] | None = None,
+    kernel: "Kernel | None" = None,
 ) -> Float[Tensor, "*B P Cv"]:
     """Returns the weighted mean of all values at each query; differentiable.
 
@@ -69,9 +70,13 @@ def read_dense(
         metric: how alike a query and a memory are.
         weigh: turns affinities [*B P N] into weights; the softmax over memories by default. Its l2 affinities are
             complete: the term that the softmax drops, −|q|² / √Ck, is in them.
+        kernel: how far from where it fits best a memory is read; None for anywhere. The place is a choice, through
+            which no gradient flows. Queries are then all cells of a frame, row by row.
     """
     with torch.autocast(query_key.device.type, enabled=False):
         alike = affinity(query_key, memory_key, key_energy(memory_key), metric)
+        if kernel is not None:
+            alike = alike + kernel.on_affinities(query_key, memory_key, metric)
         if weigh is None:
             weights = alike.softmax(-1)
         else:
@@ -162,6 +167,17 @@ class Kernel:
             place = self.places(fits_best[:, 0])
             near.append(torch.cat((place, place.square().sum(1, keepdim=True) / -2), dim=1))
         return torch.cat(near)
+
+    @torch.no_grad()
+    def on_affinities(
+        self, query_key: Float[Tensor, "*B P Ck"], memory_key: Float[Tensor, "*B N Ck"], metric: Metric
+    ) -> Float[Tensor, "*B P N"]:
+        """Returns what is added to whole affinities, the product of the two factors."""
+        if query_key.ndim > 2:
+            clips = zip(query_key, memory_key, strict=True)
+            return torch.stack([self.on_affinities(*clip, metric) for clip in clips])
+        added: Tensor = self.of_queries(query_key) @ self.of_memories(query_key, memory_key, metric).T
+        return added
 
 
 def read_top_k(

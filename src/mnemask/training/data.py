@@ -1,6 +1,6 @@
 """From what the user calls a training set to what clips are drawn from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from mnemask.datasets.composite import CompositeClips
 from mnemask.datasets.image_clips import ImageClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
 from mnemask.datasets.mixture import Mixture
+from mnemask.datasets.real_video import open_real_video
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.datasets.video_sets import VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError
@@ -46,6 +47,29 @@ def parse_data(texts: Sequence[str]) -> dict[str, Path]:
             raise InputError(f"--data names {names[name.lower()]} twice; give each set once")
         folders[names[name.lower()]] = Path(folder)
     return folders
+
+
+def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSource]:
+    """Returns a function that opens what a recipe trains on.
+
+    Args:
+        recipe: one with a mixture wants one folder of all its sets.
+        texts: that folder, or NAME=FOLDER for each set.
+
+    Raises:
+        InputError: as `parse_data`, or not one folder where one is wanted.
+    """
+    if recipe.mixture is None:
+        folders = parse_data(texts)
+        return lambda: open_sources(recipe, folders)
+    if len(texts) != 1 or not Path(texts[0]).is_dir():
+        given = ", ".join(texts) or "no folder"
+        raise InputError(
+            f"recipe {recipe.name} was given {given[:80]}; give --data FOLDER once, a folder with static/, video/ and "
+            "video_train/"
+        )
+    root, mixture = Path(texts[0]), recipe.mixture
+    return lambda: open_real_video(root, mixture)
 
 
 def open_sources(recipe: Recipe, folders: dict[str, Path]) -> ClipSource:

@@ -76,6 +76,7 @@ def launch(
     hardware: Hardware = Hardware(),
     sitting: Sitting = Sitting(),
     resume: bool = False,
+    branch_from: Path | None = None,
     validate: Callable[[STCN], dict[str, float]] | None = None,
     on_step: Callable[[StepReport], None] = lambda report: None,
 ) -> Training:
@@ -89,6 +90,7 @@ def launch(
         hardware: what to compute on.
         sitting: how to go about it this time.
         resume: take up the run in `out`, if there is one; otherwise a run there is an error.
+        branch_from: a run's `latest.safetensors` to go on from in a new run, instead of the weights of `make_model`.
         validate: scores a model.
         on_step: is told how it goes, on the first process alone.
 
@@ -105,7 +107,7 @@ def launch(
     source = open_source()
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
-    training = Training(fabric, recipe, source, make_model(), out, sitting, validate)
+    training = Training(fabric, recipe, source, make_model(), out, sitting, validate, branch_from)
     with stopping(training):
         training.run(on_step if fabric.is_global_zero else lambda report: None)
     return training

@@ -51,13 +51,13 @@ class Batch:
         return one_hot(known, self.valid.shape[1] + 1).movedim(-1, 1)[:, 1:].float()
 
 
-def collate(clips: list[TrainingClip], num_objects: int) -> Batch:
-    """Returns clips side by side, filled up to `num_objects`."""
+def collate(clips: list[TrainingClip]) -> Batch:
+    """Returns clips side by side, filled up to as many objects as one of them has."""
     counts = torch.tensor([clip.num_objects for clip in clips])
     return Batch(
         torch.from_numpy(np.stack([clip.frames for clip in clips])),
         torch.from_numpy(np.stack([clip.labels for clip in clips])),
-        torch.arange(num_objects) < counts[:, None],
+        torch.arange(int(counts.max())) < counts[:, None],
     )
 
 
@@ -90,7 +90,7 @@ class Batches(Dataset[Batch]):
         shape = self.recipe.shape(step, num_objects)
         first = (index * self.world + self.rank) * self.clips_per_part
         numbers = range(first, first + self.clips_per_part)
-        return collate([self.source.draw(np.random.default_rng((CLIPS, seed, n)), shape) for n in numbers], num_objects)
+        return collate([self.source.draw(np.random.default_rng((CLIPS, seed, n)), shape) for n in numbers])
 
 
 def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[Batch]:

@@ -1,29 +1,45 @@
 """Every hyper-parameter of every run: a recipe is a function of the number of steps, its docstring says what it gave.
 
 `static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is what the weights in the package come
-from, `finetune` adapts weights to one's own video. All that is counted in steps scales with the number of steps.
+from, `real_video` goes on from them, `finetune` adapts weights to one's own video. All that is counted in steps scales
+with the number of steps.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 
+import numpy as np
+
 from mnemask.datasets.clips import ClipShape
+from mnemask.datasets.real_video import RealVideoMixture
 from mnemask.errors import InputError
 from mnemask.model.stcn import STRIDE
 from mnemask.training.curriculum import Bootstrap, GapCurriculum
+from mnemask.training.memory_plan import MemoryInUse, MemoryPlan
 from mnemask.training.regularizers import Regularizer
-from mnemask.training.schedule import Cosine, Schedule, StepDecay
+from mnemask.training.schedule import Cosine, LinearDecay, Schedule, StepDecay, WarmUpStable
+
+# Seeds of different draws must differ in their first number; those of the clips themselves are the loader's.
+LENGTHS, PLANS = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of a run: until this share of its steps, crops of so many pixels a side in clips of so many frames."""
+    """A part of a run: until this share of its steps, crops of so many pixels a side in clips of so many frames.
+
+    Several numbers of frames take turns at random, each as likely as another.
+    """
 
     until: float
     size: int
-    num_frames: int = 3
+    num_frames: int | tuple[int, ...] = 3
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The numbers of frames."""
+        return (self.num_frames,) if isinstance(self.num_frames, int) else self.num_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,7 @@ class Recipe:
         steps: updates of the weights.
         batch: clips in a step, all processes and accumulated parts together.
         sets: the training sets it is meant for, each with its repetitions; others may be given.
+        mixture: where it is meant for one folder of many sets instead, the shares of all kinds of clips.
         phases: in order, the last one until 1.
         max_objects: objects followed in a clip.
         gap: largest distance in frames between two frames of a real video.
@@ -47,15 +64,15 @@ class Recipe:
         dice: weight of the soft dice term beside the cross-entropy.
         ema: decay of the moving average of the weights, which is what a run leaves; None leaves the last weights.
         regularizer: of the affinity (thesis chapter 4), in training only.
-        capacity: frames' worth of tokens that a clip's memory holds, evicted as in tracking; None keeps all.
-        pin: whether the annotated frame is never evicted (`least-used`) or may be (`thesis`).
+        memory: which earlier frames a frame reads, and how.
         seed: of the clips and the order they come in.
     """
 
     name: str
     steps: int
     batch: int
-    sets: tuple[tuple[str, int], ...]
+    sets: tuple[tuple[str, int], ...] = ()
+    mixture: RealVideoMixture | None = None
     phases: tuple[Phase, ...] = (Phase(1.0, 384),)
     max_objects: int = 2
     gap: GapCurriculum = GapCurriculum()
@@ -72,8 +89,7 @@ class Recipe:
     dice: float = 0.0
     ema: float | None = None
     regularizer: Regularizer | None = None
-    capacity: float | None = None
-    pin: bool = True
+    memory: MemoryInUse = MemoryInUse()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,14 +101,18 @@ class Recipe:
             raise InputError(f"crops of {wrong[0]} pixels do not suit the network; give a multiple of {STRIDE}")
         if not 0 < self.learning_rate < inf:
             raise InputError(f"a learning rate of {self.learning_rate} cannot train; give a positive one such as 1e-5")
-        if self.capacity is not None and not 1 <= self.capacity < inf:
-            raise InputError(f"a memory of {self.capacity} frames cannot train; give a capacity of 1 or more")
 
     def shape(self, step: int, num_objects: int) -> ClipShape:
         """Returns what clips of a step are like, with up to `num_objects` objects."""
         progress = step / self.steps
         phase = next(phase for phase in self.phases if progress < phase.until)
-        return ClipShape(phase.size, phase.num_frames, num_objects, self.gap.max_gap(progress))
+        lengths = phase.lengths
+        num_frames = lengths[int(np.random.default_rng((LENGTHS, self.seed, step)).integers(len(lengths)))]
+        return ClipShape(phase.size, num_frames, num_objects, self.gap.max_gap(progress))
+
+    def plan(self, step: int, num_frames: int) -> MemoryPlan:
+        """Returns what the memory of a step's clips, of so many frames, holds."""
+        return self.memory.plan(np.random.default_rng((PLANS, self.seed, step)), num_frames)
 
 
 def static(steps: int = 300_000) -> Recipe:
@@ -150,6 +170,77 @@ def compact(steps: int = 5_000) -> Recipe:
     )
 
 
+def real_video(steps: int = 1_000_000) -> Recipe:
+    """Returns what turns weights that know photographs into weights that know video: a trunk without an end.
+
+    The learning rate stays; `decayed` makes weights to use of what it has come to, and the trunk goes on from before
+    that. More than half of the clips are real video. Figures: benchmarks/results/training.md.
+    """
+    return Recipe(
+        name="real-video",
+        steps=steps,
+        batch=4,
+        mixture=RealVideoMixture(),
+        phases=(Phase(1.0, 320, (3, 3, 3, 4, 5, 6)),),
+        max_objects=3,
+        gap=GapCurriculum(start=25, step=0),
+        optimizer="adamw",
+        learning_rate=1.5e-4,
+        weight_decay=1e-4,
+        schedule=WarmUpStable(),
+        key_encoder_rate=0.35,
+        value_encoder_rate=0.7,
+        frozen=("key_encoder.conv1", "key_encoder.layer1"),
+        clip_norm=2.0,
+        bootstrap=Bootstrap(0, 1, hardest=0.25),
+        dice=0.5,
+        ema=0.998,
+        memory=MemoryInUse(keep=0.5, latest=0.5, bounded=0.15, kernel=0.2),
+    )
+
+
+def decayed(trunk: Recipe, steps: int) -> Recipe:
+    """Returns a short run that branches off a trunk and lets its learning rate fall; 20 to 25 % of the trunk's steps.
+
+    It sees other clips than the trunk, and more of them with a budget in the loop.
+    """
+    return replace(
+        trunk,
+        name=f"{trunk.name}-decay",
+        steps=steps,
+        schedule=LinearDecay(),
+        ema=0.995,
+        memory=replace(trunk.memory, bounded=min(1.0, 2 * trunk.memory.bounded)),
+        seed=trunk.seed + 1,
+    )
+
+
+INGREDIENTS = ("real", "zoom", "pasted", "memory", "kernel", "length")
+
+
+def without(recipe: Recipe, ingredient: str) -> Recipe:
+    """Returns the `real_video` recipe with one of `INGREDIENTS` switched off, to measure what it brings.
+
+    The shares of the other clips grow in proportion. "memory": every frame reads all earlier ones.
+
+    Raises:
+        InputError: the recipe has no such ingredient.
+    """
+    if recipe.mixture is None or ingredient not in INGREDIENTS:
+        raise InputError(
+            f"recipe {recipe.name} cannot do without {ingredient!r}; real-video can do without {', '.join(INGREDIENTS)}"
+        )
+    changes: dict[str, Recipe] = {
+        "real": replace(recipe, mixture=replace(recipe.mixture, real=0.0)),
+        "zoom": replace(recipe, mixture=replace(recipe.mixture, zoom=1.0)),
+        "pasted": replace(recipe, mixture=replace(recipe.mixture, pasted=0.0)),
+        "memory": replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0)),
+        "kernel": replace(recipe, memory=replace(recipe.memory, kernel=0.0)),
+        "length": replace(recipe, phases=tuple(replace(phase, num_frames=3) for phase in recipe.phases)),
+    }
+    return changes[ingredient]
+
+
 def finetune(steps: int = 400) -> Recipe:
     """Returns a short, gentle run on one's own frames and masks, from weights that are already good."""
     return Recipe(
@@ -171,4 +262,9 @@ def finetune(steps: int = 400) -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[..., Recipe]] = {"static": static, "main": main, "compact": compact}
+RECIPES: dict[str, Callable[..., Recipe]] = {
+    "static": static,
+    "main": main,
+    "compact": compact,
+    "real-video": real_video,
+}

@@ -15,6 +15,7 @@ from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.checkpoints import check_state
 from mnemask.model.pickled import plain
 from mnemask.model.stcn import STCN
+from mnemask.video.files import make_durable, partial_file
 
 FORMAT = "mnemask-run-1"
 
@@ -39,7 +40,7 @@ class Done:
 def save_run(
     path: Path, model: STCN, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, done: Done
 ) -> None:
-    """Writes a run, atomically: the file is there whole or not at all.
+    """Writes a run, atomically: the file is there whole or not at all, and once it is there a loss of power is no harm.
 
     Raises:
         OutputError: if the place cannot be written to.
@@ -52,10 +53,12 @@ def save_run(
         "settings": json.dumps(dict(done.settings)),
         "precision": json.dumps(dict(done.precision)),
     }
-    temporary = path.with_suffix(".tmp")
+    partial = partial_file(path)
     try:
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, temporary, metadata)
-        temporary.replace(path)
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial, metadata)
+        make_durable(partial)
+        partial.replace(path)
+        make_durable(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"the run cannot be saved to {str(path)!r} ({error}); make room there") from error
 

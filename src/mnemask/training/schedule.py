@@ -29,4 +29,30 @@ class Cosine:
         return min(1.0, (step + 1) / max(self.warm_up, 1)) * falling
 
 
-Schedule = StepDecay | Cosine
+@dataclass(frozen=True, slots=True)
+class WarmUpStable:
+    """The rate rises linearly over `warm_up` steps and stays: a trunk, from which decays branch off at any time.
+
+    Warm-up, stable, decay: Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond
+    Fixed Training Durations", NeurIPS 2024.
+    """
+
+    warm_up: int = 30
+
+    def rate(self, step: int, steps: int) -> float:
+        """Returns the factor on the learning rate at a step, counted from 0."""
+        return min(1.0, (step + 1) / max(self.warm_up, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class LinearDecay:
+    """The rate falls linearly to `final`: what makes weights to use of a trunk's."""
+
+    final: float = 0.02
+
+    def rate(self, step: int, steps: int) -> float:
+        """Returns the factor on the learning rate at a step, counted from 0."""
+        return max(self.final, 1 - step / steps)
+
+
+Schedule = StepDecay | Cosine | WarmUpStable | LinearDecay

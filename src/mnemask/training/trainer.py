@@ -78,10 +78,12 @@ class Training:
         out: folder of the run: `latest.safetensors`, `log.jsonl`, `board/` and, at the end, `model.safetensors`.
         sitting: how this sitting goes about it.
         validate: returns scores by name for a model, higher being better.
+        branch_from: a run's file to go on from with its weights, their average and its moments where `out` holds no
+            run; the steps are counted anew.
 
     Raises:
         InputError: the batch cannot be shared out, or `out` holds a run with other settings.
-        CheckpointError: `out` holds a damaged run.
+        CheckpointError: `out` or `branch_from` is a damaged run.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Training:
         out: Path,
         sitting: Sitting = Sitting(),
         validate: Callable[[STCN], dict[str, float]] | None = None,
+        branch_from: Path | None = None,
     ) -> None:
         if recipe.batch % (fabric.world_size * sitting.parts):
             raise InputError(
@@ -105,16 +108,16 @@ class Training:
         self.trained = {n: p for n, p in model.named_parameters() if not n.startswith(recipe.frozen or ("\0",))}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.trained)
-        self.unroll, self.optimizer = fabric.setup(
-            Unroll(model, regularizer=recipe.regularizer, capacity=recipe.capacity),
-            make_optimizer(recipe, self.trained),
-        )
+        self.clips = Unroll(model, recipe.regularizer)
+        self.unroll, self.optimizer = fabric.setup(self.clips, make_optimizer(recipe, self.trained))
         self.average = Average(self.trained, recipe.ema)
         self.batches = Batches(source, recipe, sitting.parts, fabric.global_rank, fabric.world_size)
         self.step, self.seconds = 0, 0.0
         self.stop_asked = False
         if (out / "latest.safetensors").exists():
             self._take_up()
+        elif branch_from is not None:
+            load_run(branch_from, self.model, self.average.weights, self.optimizer.optimizer)
         if fabric.is_global_zero:
             # A run that ended before its first checkpoint leaves lines too.
             forget_after(out / "log.jsonl", self.step)
@@ -170,6 +173,7 @@ class Training:
         for part in range(parts):
             batch = next(batches).to(self.fabric.device)
             with self.fabric.no_backward_sync(self.unroll, enabled=part + 1 < parts):
+                self.clips.plan = recipe.plan(self.step, batch.frames.shape[1])
                 probs = self.unroll(batch.images(), batch.first_masks(), batch.valid)
                 loss = self._loss(probs, batch) / parts
                 self.fabric.backward(loss)

@@ -1,0 +1,56 @@
+"""Recipes draw what they say, and each ingredient can be switched off alone."""
+
+from collections import Counter
+from dataclasses import fields
+
+import pytest
+
+from mnemask.errors import InputError
+from mnemask.training import recipes
+from mnemask.training.schedule import LinearDecay, WarmUpStable
+
+
+def test_lengths_take_turns_and_depend_on_the_step_alone():
+    recipe = recipes.real_video()
+    lengths = [recipe.shape(step, 1).num_frames for step in range(1000)]
+    counts = Counter(lengths)
+    assert set(counts) == {3, 4, 5, 6}
+    assert 450 < counts[3] < 550
+    assert lengths == [recipe.shape(step, 2).num_frames for step in range(1000)]
+    assert {recipes.main().shape(step, 1).num_frames for step in range(50)} == {3}
+
+
+def test_plans_depend_on_the_step_and_the_seed():
+    recipe = recipes.real_video()
+    drawn = [recipe.plan(step, 5) for step in range(50)]
+    assert drawn == [recipes.real_video(10).plan(step, 5) for step in range(50)]
+    assert drawn != [recipes.decayed(recipe, 10).plan(step, 5) for step in range(50)]
+
+
+def test_more_than_half_of_the_real_video_recipe_is_real():
+    mixture = recipes.real_video().mixture
+    kinds = mixture.real, mixture.pasted, mixture.composite, mixture.warped, mixture.moving
+    assert mixture.real / sum(kinds) >= 0.5
+
+
+@pytest.mark.parametrize("ingredient", recipes.INGREDIENTS)
+def test_each_ingredient_is_switched_off_in_one_field(ingredient):
+    whole = recipes.real_video()
+    less = recipes.without(whole, ingredient)
+    changed = [field.name for field in fields(whole) if getattr(whole, field.name) != getattr(less, field.name)]
+    assert len(changed) == 1
+
+
+def test_a_recipe_without_the_ingredient_says_so():
+    with pytest.raises(InputError, match="recipe compact cannot do without 'zoom'"):
+        recipes.without(recipes.compact(), "zoom")
+    with pytest.raises(InputError, match="real-video can do without real, zoom"):
+        recipes.without(recipes.real_video(), "rain")
+
+
+def test_a_trunk_keeps_its_rate_and_a_decay_loses_it():
+    trunk = WarmUpStable(warm_up=10)
+    assert [trunk.rate(step, 100) for step in (0, 9, 10, 99, 10**6)] == [0.1, 1, 1, 1, 1]
+    decay = LinearDecay(final=0.02)
+    assert [decay.rate(step, 100) for step in (0, 50, 99, 100)] == pytest.approx([1, 0.5, 0.02, 0.02])
+    assert recipes.decayed(recipes.real_video(), 500).schedule == decay
