@@ -76,7 +76,7 @@ def test_a_video_goes_by_its_content_and_not_by_its_name(files, tmp_path):
         (["frames", "--policy", "fifo"], "nothing to track"),
         (["-", "--policy", "fifo", "--mask", "truth/00000.png"], "gives its frames only once"),
         (["nothing.mp4", "--policy", "fifo", "--mask", "truth/00000.png"], "there is no 'nothing.mp4'"),
-        (["frames", "--policy", "fifo", "--mask", "nothing.png"], "cannot be read"),
+        (["frames", "--policy", "fifo", "--mask", "nothing.png"], "does not exist"),
         (["frames", "--policy", "fifo", "--box", "1,2,3"], "1,2,3"),
         (["frames", "--policy", "nonsense", "--mask", "truth/00000.png"], "nonsense"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -14,10 +14,12 @@ from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.identity import of_content, of_video
+from mnemask.cli.identity import of_video
 from mnemask.cli.inspect import repeatable
 from mnemask.cli.options import (
+    DEFAULT_BOX_FORMAT,
     AtOption,
+    BoxFormatOption,
     BoxOption,
     CleanOption,
     DeviceOption,
@@ -25,11 +27,16 @@ from mnemask.cli.options import (
     MaskOption,
     ModelOption,
     PolicyName,
+    RemoveOption,
     SizeOption,
     TopKOption,
+    VoidOption,
     WriteEveryOption,
 )
-from mnemask.cli.plan import PromptPlan
+from mnemask.cli.plan import PromptOptions
+
+if TYPE_CHECKING:
+    from mnemask.prompts import PromptPlan
 
 
 @command
@@ -41,7 +48,10 @@ def compare(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for compare.html and what belongs to it.")],
     mask: MaskOption = None,
     box: BoxOption = None,
+    box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
     at: AtOption = None,
+    remove: RemoveOption = None,
+    void: VoidOption = "auto",
     clean_masks: CleanOption = False,
     gt: Annotated[
         Path | None, typer.Option(help="Folder of true masks, named as the frames are, of all frames or some.")
@@ -73,16 +83,18 @@ def compare(
     Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
     The same command goes on where it was stopped, and more policies may be added.
     """
-    plans: list[PromptPlan] = []
+    prompts = PromptOptions(mask, box or (), at or (), clean_masks, remove or (), box_format.value, void)
+    video = repeatable(video)
+    plans = [prompts.plan(video)]  # what is wrong with it is said before the video is read
+    plans[0].say_notes()
 
     def new_plan() -> PromptPlan:
-        plans.append(PromptPlan(mask, box or [], at or [], clean_masks))
+        plans.append(prompts.plan(video))
         return plans[-1]
 
-    new_plan()  # what is wrong with it is said before the video is read
     with compare_bar() as show:
         comparison = mm.compare_video(
-            repeatable(video),
+            video,
             new_plan,
             [chosen.value for chosen in policy],
             out,
@@ -90,27 +102,13 @@ def compare(
             gt=gt,
             consistency=not no_consistency,
             overwrite=overwrite,
-            settings={"video": of_video(video, growing=False), **identity_of(plans[0], box or [], clean_masks)},
+            settings={"video": of_video(video, growing=False), **prompts.settings()},
             on_progress=show,
         )
     for plan in plans[1:]:
         plan.check_all_given(len(comparison.clip))
     show_table(comparison.rows())
     console.print(str(out / "compare.html"), markup=False, soft_wrap=True)
-
-
-def identity_of(plan: PromptPlan, boxes: list[str], clean: bool) -> dict[str, str | list[str] | bool]:
-    """Returns what tells one set of given masks from another; files go by their content."""
-    later = [f"{at.where}={digest(at.path)}" for at in sorted(plan.later, key=lambda at: at.frame)]
-    return {"mask": digest(plan.mask) if plan.mask else "", "box": boxes, "at": later, "clean masks": clean}
-
-
-def digest(path: Path) -> str:
-    """Returns a file's name and what its content hashes to; raises InputError where it cannot be read."""
-    try:
-        return of_content(path)
-    except OSError as error:
-        raise mm.InputError(f"mask {str(path)!r} cannot be read ({error.strerror}); give an image file") from error
 
 
 def show_table(rows: list[dict[str, str | int | float | None]]) -> None:

@@ -61,6 +61,14 @@ def of_content(path: Path) -> str:
     return f"{path.name}, sha256 {_short(path.read_bytes())}"
 
 
+def of_masks(path: Path | None) -> list[str]:
+    """Returns name and checksum of a mask file, or of all files in a folder of masks."""
+    if path is None or not path.is_dir():
+        return of_files(path)
+    listing = "\n".join(of_content(file) for file in sorted(path.iterdir()) if file.is_file())
+    return [f"{path.name}, sha256 {_short(listing.encode())}"]
+
+
 def of_model(name: str) -> str:
     """Returns name and checksum of the weights."""
     from mnemask.model.checkpoints import packaged_weights

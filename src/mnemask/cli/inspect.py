@@ -11,8 +11,10 @@ import mnemask as mm
 from mnemask.cli import identity
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import (
+    DEFAULT_BOX_FORMAT,
     DEFAULT_POLICY,
     AtOption,
+    BoxFormatOption,
     BoxOption,
     BudgetOption,
     CleanOption,
@@ -22,12 +24,14 @@ from mnemask.cli.options import (
     MaskOption,
     ModelOption,
     PolicyOption,
+    RemoveOption,
     SizeOption,
     TopKOption,
+    VoidOption,
     WriteEveryOption,
     new_tracker,
 )
-from mnemask.cli.plan import PromptPlan
+from mnemask.cli.plan import PromptOptions
 
 
 @command
@@ -41,7 +45,10 @@ def inspect(
     ] = None,
     mask: MaskOption = None,
     box: BoxOption = None,
+    box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
     at: AtOption = None,
+    remove: RemoveOption = None,
+    void: VoidOption = "auto",
     clean_masks: CleanOption = False,
     at_frame: Annotated[
         list[int] | None,
@@ -72,15 +79,18 @@ def inspect(
     `mnemask inspect --bank street.bank -o look` needs no video; with one, the cells are drawn on its frames.
     """
     if bank is not None:
-        if mask or box or at or at_frame or pixel:
+        if mask or box or at or remove or at_frame or pixel:
             raise mm.InputError(
-                "a saved memory is looked into as it is; leave out --mask, --box, --at, --at-frame and --pixel"
+                "a saved memory is looked into as it is; leave out --mask, --box, --at, --remove, --at-frame and "
+                "--pixel"
             )
         written = look_into_bank(bank, video, out, overwrite)
     else:
         video = repeatable(video)
         pixels = [parse_pixel(text) for text in pixel or []]
-        plan = PromptPlan(mask, box or [], at or [], clean_masks)
+        prompts = PromptOptions(mask, box or (), at or (), clean_masks, remove or (), box_format.value, void)
+        plan = prompts.plan(video)
+        plan.say_notes()
         tracker = new_tracker(
             model,
             policy,

@@ -20,19 +20,46 @@ DEFAULT_POLICY = PolicyName[choices.DEFAULT_POLICY]
 
 MaskOption = Annotated[
     Path | None,
-    typer.Option("--mask", help="Image with the objects of the first frame: ids, colours, or black and white."),
+    typer.Option(
+        "--mask",
+        help="Image with the objects of the first frame: ids, colours, or black and white. Or a folder of masks of "
+        "some frames, named as those are: later ones correct, bring new objects, or, empty, say that all are gone.",
+    ),
 ]
 BoxOption = Annotated[
     list[str] | None,
-    typer.Option("--box", help="x,y,w,h in pixels around an object of the first frame. May be repeated."),
+    typer.Option(
+        "--box",
+        metavar="X,Y,W,H",
+        help="Left, top, width and height in pixels of a box around an object of the first frame. Repeatable.",
+    ),
 ]
+BoxFormat = Enum("BoxFormat", {"xywh": "xywh", "xyxy": "xyxy"})
+BoxFormatOption = Annotated[
+    BoxFormat, typer.Option("--box-format", help="`xywh`, or `xyxy` for boxes of two corners: x1,y1,x2,y2.")
+]
+DEFAULT_BOX_FORMAT = BoxFormat["xywh"]
 AtOption = Annotated[
     list[str] | None,
     typer.Option(
         "--at",
         metavar="FRAME[:ID]=MASK",
-        help="Masks of a later frame: new ids are new objects, known ones are corrected. Frames count from 0; ID is "
-        "for a file that shows one object, black and white being 1 without it. Repeatable.",
+        help="Masks of a later frame: new ids are new objects, known ones are corrected, and an empty mask says that "
+        "all, or the one with this ID, are gone. Frames count from 0; ID is for a file that shows one object, black "
+        "and white being 1 without it. Repeatable.",
+    ),
+]
+RemoveOption = Annotated[
+    list[str] | None,
+    typer.Option("--remove", metavar="FRAME:ID", help="Forget an object from that frame on. Repeatable."),
+]
+VoidOption = Annotated[
+    str,
+    typer.Option(
+        "--void",
+        metavar="VALUE",
+        help="Value of pixels in mask files that belong to no object, such as 255; `none`; or `auto`: a thin contour "
+        "of 255 is void, a solid area is not.",
     ),
 ]
 CleanOption = Annotated[

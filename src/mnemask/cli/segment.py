@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +14,11 @@ from mnemask import choices
 from mnemask.cli import identity
 from mnemask.cli.app import command, console, progress_bar
 from mnemask.cli.options import (
+    DEFAULT_BOX_FORMAT,
     DEFAULT_ENGINE,
     DEFAULT_POLICY,
     AtOption,
+    BoxFormatOption,
     BoxOption,
     BudgetOption,
     CleanOption,
@@ -29,12 +29,14 @@ from mnemask.cli.options import (
     MaskOption,
     ModelOption,
     PolicyOption,
+    RemoveOption,
     SizeOption,
     TopKOption,
+    VoidOption,
     WriteEveryOption,
     new_tracker,
 )
-from mnemask.cli.plan import PromptPlan
+from mnemask.cli.plan import PromptOptions
 from mnemask.cli.stop import StopSignals
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
@@ -53,7 +55,10 @@ def segment(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4 and report.json.")],
     mask: MaskOption = None,
     box: BoxOption = None,
+    box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
     at: AtOption = None,
+    remove: RemoveOption = None,
+    void: VoidOption = "auto",
     clean_masks: CleanOption = False,
     model: ModelOption = "compact",
     policy: PolicyOption = DEFAULT_POLICY,
@@ -103,7 +108,9 @@ def segment(
 
     `mnemask segment street.mp4 --mask first.png -o out --overlay`
 
-    `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box.
+    `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box: x, y, width, height.
+
+    `mnemask segment frames/ --mask masks/ -o out` takes the masks that an annotation tool left for some frames.
 
     `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out` adds object 2 at frame 240.
 
@@ -113,8 +120,8 @@ def segment(
     """
     import torch
 
-    prompts = _Prompts(mask, tuple(box or ()), tuple(at or ()), clean_masks, bank)
-    plan = prompts.plan()
+    prompts = PromptOptions(mask, box or (), at or (), clean_masks, remove or (), box_format.value, void)
+    plan = prompts.plan(video, growing=follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     _refuse_resume(resume, identity.is_repeatable(video) and not live, video, trace, overwrite)
     tracker = new_tracker(
@@ -132,9 +139,12 @@ def segment(
     )
     if bank is not None:
         tracker.warm_start(mm.Tracker.load(bank, tracker.model))
+        plan = prompts.plan(video, growing=follow, known=tracker.object_ids) if prompts.any else None
     settings = {
         "video": identity.of_video(video, growing=follow),
         **prompts.settings(),
+        "colours": {} if plan is None else plan.colours,
+        "bank": identity.of_files(bank),
         "model": identity.of_model(model),
         "policy": policy.value,
         "write_every": tracker.policy.write_every,
@@ -156,8 +166,11 @@ def segment(
         checkpoint = mm.find_checkpoint(out, tracker.model.device, settings)
     if checkpoint is not None:
         tracker = mm.Tracker.of_session(checkpoint.session, tracker.model)
-        plan = prompts.plan(checkpoint)
+        if plan is not None:
+            plan.skip(checkpoint.position)
         console.print(f"going on at frame {checkpoint.position}")
+    if plan is not None:
+        plan.say_notes()
     start = 0 if checkpoint is None else checkpoint.last_frame
     with ExitStack() as stack:
         reader = stack.enter_context(
@@ -180,7 +193,7 @@ def segment(
             reader,
             tracker,
             out,
-            plan,
+            plan or (lambda frame: None),
             mask_format=format.value,
             overlay=overlay,
             overwrite=overwrite or resume,
@@ -196,39 +209,9 @@ def segment(
         go_on = "; --resume goes on" if reader.repeatable else ""
         console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
         raise typer.Exit(stop.exit_code)
-    if isinstance(plan, PromptPlan):
+    if plan is not None:
         plan.check_all_given(progress.frames)
     _summarise(progress, tracker, out, overlay)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prompts:
-    """Where masks come from, as the user gave it."""
-
-    mask: Path | None
-    boxes: Sequence[str]
-    later: Sequence[str]
-    clean: bool
-    bank: Path | None
-
-    def plan(self, checkpoint: mm.Checkpoint | None = None) -> Callable[[mm.Frame], Mapping[int, Any] | None]:
-        """Returns what gives the masks of each frame, after a checkpoint only of those that are to come."""
-        if checkpoint is None or not checkpoint.progress["frames"]:
-            if self.bank is None or self.mask or self.boxes or self.later:
-                return PromptPlan(self.mask, self.boxes, self.later, self.clean)
-            return lambda frame: None
-        to_come = [text for text in self.later if mm.parse_at(text).frame >= checkpoint.position]
-        return PromptPlan(None, [], to_come, self.clean) if to_come else lambda frame: None
-
-    def settings(self) -> dict[str, Any]:
-        """Returns what must be the same when the run goes on."""
-        return {
-            "mask": identity.of_files(self.mask),
-            "boxes": list(self.boxes),
-            "at": identity.of_later(self.later),
-            "clean_masks": self.clean,
-            "bank": identity.of_files(self.bank),
-        }
 
 
 def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | None, overwrite: bool) -> None:

@@ -182,8 +182,8 @@ def track(
     with MaskWriter(partial / "masks") as masks_out, MaskWriter(partial / "overlay.mp4", "overlay") as overlay:
         for frame in prefetch(video):
             known = prompts(frame)
-            if known:
-                given[frame.index] = sorted(known)
+            if masked := [object_id for object_id, mask in (known or {}).items() if mask is not None]:
+                given[frame.index] = sorted(masked)
             begin = time.perf_counter()
             masks = tracker.step(frame, known)
             masks.labels.cpu()  # waits for an accelerator to be done

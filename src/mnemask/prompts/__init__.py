@@ -1,17 +1,23 @@
 """The first mask of each object: from a mask file, a box, a polygon or strokes."""
 
-from mnemask.prompts.mask_file import MaskReading, inspect_mask, read_mask
-from mnemask.prompts.parse import parse_at, parse_box
-from mnemask.prompts.sketch import Box, mask_from_box, mask_from_polygon, mask_from_scribble
+from mnemask.prompts.box import Box, parse_box
+from mnemask.prompts.mask_file import MaskReading, Void, inspect_mask, read_mask
+from mnemask.prompts.parse import parse_at, parse_remove, parse_void
+from mnemask.prompts.plan import PromptPlan
+from mnemask.prompts.sketch import mask_from_box, mask_from_polygon, mask_from_scribble
 
 __all__ = [
     "Box",
     "MaskReading",
+    "PromptPlan",
+    "Void",
     "inspect_mask",
     "mask_from_box",
     "mask_from_polygon",
     "mask_from_scribble",
     "parse_at",
     "parse_box",
+    "parse_remove",
+    "parse_void",
     "read_mask",
 ]

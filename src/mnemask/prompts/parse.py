@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnemask.errors import MaskError
-from mnemask.prompts.sketch import Box
-from mnemask.types import check_object_id
+from mnemask.prompts.mask_file import Void
+from mnemask.types import MAX_OBJECT_ID, check_object_id
 
-# Python refuses to read numbers of thousands of digits, and no frame or pixel has ten.
-_WHOLE = re.compile(r" *[+-]?\d{1,9} *")
+# Python refuses to read numbers of thousands of digits, and no frame has ten.
+_REMOVE = re.compile(r" *(\d{1,9}) *: *(\d{1,9}) *")
 _AT = re.compile(r" *(\d{1,9}) *(?:: *(\d{1,9}) *)?=(.+)", re.DOTALL)
 
 
@@ -24,17 +24,6 @@ class At(NamedTuple):
     def where(self) -> str:
         """FRAME or FRAME:ID."""
         return f"{self.frame}" if self.object_id is None else f"{self.frame}:{self.object_id}"
-
-
-def parse_box(text: str) -> Box:
-    """Returns the box of "x,y,width,height" in whole pixels; raises MaskError for anything else."""
-    parts = text.split(",")
-    if len(parts) != 4 or not all(_WHOLE.fullmatch(part) for part in parts):
-        raise MaskError(f"box {text[:60]!r} is not x,y,width,height in whole pixels, such as 120,80,200,160")
-    box = Box(*map(int, parts))
-    if box.width < 1 or box.height < 1:
-        raise MaskError(f"box {text!r} is {box.width}x{box.height} pixels; width and height must be at least 1")
-    return box
 
 
 def parse_at(text: str) -> At:
@@ -52,3 +41,29 @@ def parse_at(text: str) -> At:
         )
     frame, object_id, path = found.groups()
     return At(int(frame), None if object_id is None else check_object_id(int(object_id)), Path(path))
+
+
+def parse_remove(text: str) -> tuple[int, int]:
+    """Returns frame and object id of "FRAME:ID".
+
+    Raises:
+        MaskError: for anything else.
+        ObjectIdError: if the id is not from 1 to 65535.
+    """
+    found = _REMOVE.fullmatch(text)
+    if found is None:
+        raise MaskError(f"{text[:60]!r} is not FRAME:ID, such as 240:2 to forget object 2 from frame 240 on")
+    return int(found[1]), check_object_id(int(found[2]))
+
+
+def parse_void(text: str) -> Void:
+    """Returns what "auto", "none" or the value that is void says; raises MaskError for anything else."""
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return "none"
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_OBJECT_ID:
+        raise MaskError(
+            f"void {text[:60]!r} is neither a value from 1 to {MAX_OBJECT_ID}, nor none, nor auto; such as 255"
+        )
+    return int(text[:9])

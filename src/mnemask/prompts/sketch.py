@@ -1,7 +1,7 @@
 """First masks from less than a mask: a box, a polygon, or strokes inside and outside the objects."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -10,7 +10,10 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor
 
 from mnemask.errors import MaskError
+from mnemask.prompts.box import Box, clip_box, doubts_of_mask
 from mnemask.types import Picture, check_object_id, rgb_image
+
+log = logging.getLogger(__name__)
 
 Points = Sequence[Sequence[int | float]]
 
@@ -22,22 +25,9 @@ SMOOTHING = 30.0
 SURROUNDINGS = 0.5  # of the box's size, on each side: what the background looks like
 SURE_CORE = 0.2  # of the box's size
 SMALLEST_SHARE = 0.01  # of the box; below, GrabCut took everything for background
-LARGEST_SHARE = 0.98  # of the image; above, there is no background to learn from
 STRAY_SHARE = 0.1  # of the largest piece
 HOLE_SHARE = 0.05  # of the mask
 STROKE_REACH = 0.15  # of the strokes' extent: how far around them the object is looked for first
-
-
-class Box(NamedTuple):
-    """A rectangle in pixels; `x` and `y` are its left and top edge."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return ",".join(map(str, self))
 
 
 def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor, "H W"]:
@@ -45,13 +35,16 @@ def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor
 
     Args:
         image: a Frame, or uint8 RGB: a tensor [3 H W] or an array [H W 3].
-        box: x, y, width and height in pixels, such as a Box. What lies outside the image is cut off.
+        box: x, y, width and height in pixels, such as a Box. What lies outside the image is cut off, with a warning; so
+            is said of a mask that looks wrong: one that fills its box, or a thin rest of what is in it.
 
     Raises:
-        MaskError: the box is empty, outside the image or all of it, or nothing in it stands out.
+        MaskError: the box is empty, mostly outside the image or all of it, looks like x1, y1, x2, y2, or nothing in it
+            stands out.
     """
     rgb = _rgb(image)
-    x, y, width, height = inside = _inside(Box(*box), rgb.shape[:2])
+    inside, doubts = clip_box(Box(*box), (rgb.shape[0], rgb.shape[1]))
+    x, y, width, height = inside
     margin_x, margin_y = max(8, round(SURROUNDINGS * width)), max(8, round(SURROUNDINGS * height))
     left, top = max(0, x - margin_x), max(0, y - margin_y)
     window = np.s_[top : y + height + margin_y, left : x + width + margin_x]
@@ -64,6 +57,8 @@ def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor
         raise MaskError(f"nothing stands out in box {inside}; draw it closer around the object, or give a mask")
     mask = torch.zeros(rgb.shape[:2], dtype=torch.bool)
     mask[window] = torch.from_numpy(_fill_holes(found))
+    for doubt in (*doubts, *doubts_of_mask(mask.numpy(), inside)):
+        log.warning("%s", doubt)
     return mask
 
 
@@ -199,17 +194,3 @@ def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
 
 def _rgb(image: Picture) -> UInt8[np.ndarray, "H W 3"]:
     return np.ascontiguousarray(rgb_image(image).movedim(0, -1).cpu().numpy())
-
-
-def _inside(box: Box, size: tuple[int, ...]) -> Box:
-    """Returns the part of the box within an image of `size` (height, width)."""
-    height, width = size
-    left, top = max(0, box.x), max(0, box.y)
-    right, bottom = min(width, box.x + box.width), min(height, box.y + box.height)
-    if box.width < 1 or box.height < 1:
-        raise MaskError(f"box {box} is empty; width and height must be at least 1 pixel")
-    if right <= left or bottom <= top:
-        raise MaskError(f"box {box} lies outside the image of {width}x{height} pixels")
-    if (right - left) * (bottom - top) > LARGEST_SHARE * width * height:
-        raise MaskError(f"box {box} covers the whole image; leave some background around the object")
-    return Box(left, top, right - left, bottom - top)

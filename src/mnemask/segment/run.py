@@ -19,7 +19,7 @@ from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video import ReaderEvents, prefetch
 
-PromptSource = Callable[[Frame], Mapping[int, Prompt] | None]
+PromptSource = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
 
 class StopError(Exception):
@@ -58,7 +58,7 @@ def segment(
         frames: such as a VideoReader.
         tracker: a new one, or one that is to go on.
         out: the folder, made if missing.
-        prompts: returns the known masks of a frame by object id, or None.
+        prompts: returns the known masks of a frame by object id, None for an object that is gone; or None.
         mask_format: "png", "ffv1", "rgba" or "rle", see MaskWriter.
         overlay: whether to draw the masks into a video.
         overwrite: whether a folder that holds a run may be written to.
@@ -231,7 +231,7 @@ class _Run:
             self._saved = time.perf_counter()
 
     def _check_promise(
-        self, frame: Frame, given: Mapping[int, Prompt] | None, max_memory: int | None, wanted: tuple[str, bool]
+        self, frame: Frame, given: Mapping[int, Prompt | None] | None, max_memory: int | None, wanted: tuple[str, bool]
     ) -> None:
         if max_memory is None:
             return

@@ -1,0 +1,188 @@
+"""One colour, one id: which object the labels of each mask file of a run stand for.
+
+A file that says its ids (palette indices, grey levels) keeps them. Painted colours are numbered when they first come,
+and mean the same object in every later file; a palette that was made for one file alone is found out by its colours.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mnemask.errors import MaskError
+from mnemask.prompts.mask_file import RGB, MaskReading
+from mnemask.types import MAX_OBJECT_ID
+from mnemask.video.palette import davis_palette
+
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedFile:
+    """What one mask file of a run marks, without its pixels.
+
+    Attributes:
+        path: of the file.
+        frame: that it is given for.
+        kind: how its objects are marked, see MaskReading.
+        labels: that it holds, as they are in the file.
+        colours: of the labels, where there are any.
+        size: height and width.
+        object_id: what the user called the only object in it, None where the file tells.
+    """
+
+    path: Path
+    frame: int
+    kind: str
+    labels: tuple[int, ...]
+    colours: Mapping[int, RGB]
+    size: tuple[int, int]
+    object_id: int | None = None
+
+    @classmethod
+    def of(cls, path: Path, frame: int, reading: MaskReading, object_id: int | None = None) -> "MarkedFile":
+        """Returns what a file marks; raises MaskError if it has one id for several objects."""
+        labels = tuple(reading.ids)
+        if object_id is not None and len(labels) > 1:
+            raise MaskError(
+                f"mask {path} marks objects {', '.join(map(str, labels))}, and --at names one id for it; leave the id "
+                "out, or give one object's mask"
+            )
+        height, width = reading.labels.shape
+        return cls(path, frame, reading.kind, labels, dict(reading.colours), (height, width), object_id)
+
+    @property
+    def names_its_ids(self) -> bool:
+        """Whether the labels in the file are ids."""
+        return self.object_id is None and self.kind == "ids"
+
+
+@dataclass(slots=True)
+class ColourIds:
+    """The ids of a run as its mask files are gone through, frame by frame.
+
+    Attributes:
+        by_colour: the id of each colour that was seen.
+        known: the ids of all objects so far.
+        notes: what was guessed, in words.
+    """
+
+    by_colour: dict[RGB, int] = field(default_factory=dict)
+    known: set[int] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    _said_by: dict[RGB, Path] = field(default_factory=dict)
+    _to_come: set[int] = field(default_factory=set)
+    _levels: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, files: Sequence[MarkedFile]) -> "ColourIds":
+        """Returns what the palettes and ids of all files of a run say; raises MaskError where two contradict."""
+        ids = cls()
+        for file in files:
+            if file.object_id is not None:
+                ids._to_come.add(file.object_id)
+            elif file.kind == "ids":
+                ids._to_come.update(file.labels)
+                ids._levels.update(() if file.colours else file.labels)
+                for label, colour in file.colours.items():
+                    ids._learn(colour, label, file)
+        return ids
+
+    def _learn(self, colour: RGB, object_id: int, file: MarkedFile) -> None:
+        if self.by_colour.setdefault(colour, object_id) != object_id:
+            raise MaskError(
+                f"mask {file.path} has {_hex(colour)} as index {object_id}, and in {self._said_by[colour]} it is "
+                f"{self.by_colour[colour]}, so one of the palettes was made for its file alone; save all masks with "
+                "one palette, or as RGB"
+            )
+        self._said_by.setdefault(colour, file.path)
+
+    def ids_of(self, file: MarkedFile) -> dict[int, int]:
+        """Returns the id of each label of the next file; raises MaskError where it cannot be told.
+
+        Args:
+            file: one that `of` was given; those of earlier frames must have been asked about before.
+        """
+        if file.object_id is not None:
+            found = dict.fromkeys(file.labels, file.object_id)
+        elif file.kind == "ids":
+            found = {label: label for label in file.labels} if file.colours else self._of_levels(file)
+        elif file.kind == "colours":
+            found = self._of_colours(file)
+        else:
+            found = dict.fromkeys(file.labels, self._of_white(file))
+        self.known.update(found.values())
+        return found
+
+    def free_id(self) -> int:
+        """Returns the lowest id that no object has."""
+        return self._free({*self.known, *self.by_colour.values()})
+
+    def _free(self, taken: Iterable[int]) -> int:
+        taken = set(taken)
+        return next(i for i in range(1, MAX_OBJECT_ID + 1) if i not in taken)
+
+    def says_white(self, file: MarkedFile) -> bool:
+        """Whether white means one object in this run, so that a black and white mask says which it shows."""
+        return file.kind == "black and white" and (WHITE in self.by_colour or 255 in self._levels)
+
+    def _of_white(self, file: MarkedFile) -> int:
+        return self.by_colour.get(WHITE, 255) if self.says_white(file) else 1
+
+    def _of_levels(self, file: MarkedFile) -> dict[int, int]:
+        """Returns the ids of grey levels: themselves, but for one that is a painted grey of another file."""
+        turned_grey = {_luma(colour): (colour, i) for colour, i in self.by_colour.items()}
+        new = [label for label in file.labels if label not in self.known and (label,) * 3 not in self.by_colour]
+        if new and all(label in turned_grey and turned_grey[label][1] != label for label in new):
+            colour, object_id = turned_grey[new[0]]
+            raise MaskError(
+                f"mask {file.path} has grey levels {', '.join(map(str, new[:5]))}, which is what colours of other "
+                f"masks become in grey ({_hex(colour)} of object {object_id} becomes {new[0]}); save it with its "
+                "colours, or give ids"
+            )
+        return {label: self.by_colour.get((label,) * 3, label) for label in file.labels}
+
+    def _of_colours(self, file: MarkedFile) -> dict[int, int]:
+        """Returns the ids of painted colours: those they have already, else DAVIS's, else the next free ones."""
+        davis = davis_palette()
+        is_davis = all(label < 256 and tuple(davis[label].tolist()) == c for label, c in file.colours.items())
+        others = {i for colour, i in self.by_colour.items() if colour not in file.colours.values()}
+        new = {label: colour for label, colour in file.colours.items() if colour not in self.by_colour}
+        if is_davis and len(new) == len(file.colours) and (taken := sorted(others & new.keys())):
+            painted = next(_hex(colour) for colour, i in self.by_colour.items() if i == taken[0])
+            raise MaskError(
+                f"mask {file.path} has {_hex(new[taken[0]])}, which stands for object {taken[0]} in the DAVIS palette, "
+                f"and object {taken[0]} is {painted} in {self._said_by[_of_hex(painted)]}; paint it {painted} if it is "
+                f"that object, or say which it is (--at {file.frame}:ID={file.path.name})"
+            )
+        found = {label: self.by_colour[c] for label, c in file.colours.items() if c in self.by_colour}
+        first = not self.known
+        for label, colour in new.items():
+            if is_davis and label not in others:
+                found[label] = label
+            else:
+                # An id that a later file says is another object's, unless that file corrects these.
+                found[label] = self._free({*self.known, *found.values(), *others, *(() if first else self._to_come)})
+            self._learn(colour, found[label], file)
+        if new:
+            said = ", ".join(f"{_hex(colour)} is object {found[label]}" for label, colour in new.items())
+            self.notes.append(f"frame {file.frame}, {file.path.name}: {said}")
+        return found
+
+
+def _luma(colour: RGB) -> int:
+    """Returns the grey level that a colour becomes (ITU-R BT.601, as Pillow and OpenCV compute it)."""
+    red, green, blue = colour
+    return (red * 19_595 + green * 38_470 + blue * 7_471 + 0x8000) >> 16
+
+
+def _hex(colour: RGB) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _of_hex(text: str) -> RGB:
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def colours_said(ids: ColourIds) -> dict[str, int]:
+    """Returns the id of each colour, as a report shows it."""
+    return {_hex(colour): object_id for colour, object_id in sorted(ids.by_colour.items(), key=lambda pair: pair[1])}

@@ -1,0 +1,116 @@
+"""A folder of masks, as annotation tools leave it: which of them is of which frame."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mnemask.errors import MaskError
+from mnemask.video.images import IMAGE_SUFFIXES
+
+SHOWN = 5
+_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
+_WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?|instanceids|matte|alpha)"
+_AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
+_BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+")
+
+
+def list_masks(folder: Path) -> list[Path]:
+    """Returns the images in a folder, by name; raises MaskError where there is none."""
+    masks = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
+    masks = [path for path in masks if not path.name.startswith(".")]
+    if not masks:
+        raise MaskError(
+            f"folder {folder} holds no image ({', '.join(_SUFFIXES)}); give the folder that the masks are in"
+        )
+    return masks
+
+
+def match_frames(
+    masks: Sequence[Path], names: Sequence[str] | None, num_frames: int | None = None
+) -> tuple[dict[int, Path], str]:
+    """Returns the mask of each frame that has one, and what was guessed, in words.
+
+    A mask has the name of its frame, without or with what tools put around it: `00012.png`, `00012.jpg.png`,
+    `00012_mask.png`, `label-00012.png`. Where none has, and for a video file, the last number in its name counts: it is
+    the last number in the name of its frame, or the frame's position from 0.
+
+    Args:
+        masks: files.
+        names: of all frames, without endings, where they are files; None for a video.
+        num_frames: of the video, where it is known.
+
+    Raises:
+        MaskError: if a mask has no frame, or a frame two masks.
+    """
+    guessed = ""
+    if names is None:
+        found = {path: _number(path) for path in masks}
+        if num_frames is not None:
+            found = {path: None if i is None or i >= num_frames else i for path, i in found.items()}
+    else:
+        found = _by_name(masks, names)
+        if all(index is None for index in found.values()):
+            found = _by_number(masks, names)
+            path, index = next(iter(found.items()))
+            if index is not None:
+                guessed = f"masks go to frames by their numbers: {path.name} to {names[index]}"
+    if lost := [path.name for path, index in found.items() if index is None]:
+        raise MaskError(_lost(lost, len(masks), masks[0].parent, names, num_frames))
+    matched: dict[int, Path] = {}
+    for path, index in found.items():
+        assert index is not None
+        if index in matched:
+            raise MaskError(
+                f"masks {matched[index].name} and {path.name} are both of frame {index}; leave one of them, or put all "
+                "objects of a frame into one file"
+            )
+        matched[index] = path
+    return dict(sorted(matched.items())), guessed
+
+
+def _lost(lost: Sequence[str], total: int, folder: Path, names: Sequence[str] | None, num_frames: int | None) -> str:
+    which = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
+    if names is not None:
+        expected = f"expected the names of frames, from {names[0]} to {names[-1]}"
+    else:
+        until = "" if num_frames is None else f" to {num_frames - 1}"
+        expected = f"expected the number of a frame, from 0{until}"
+    return f"{len(lost)} of {total} masks in {folder} are of no frame: {which}; {expected}, so rename or remove them"
+
+
+def _by_name(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | None]:
+    index_of = {name: index for index, name in enumerate(names)}
+    found = {}
+    for path in masks:
+        stem = path.stem
+        while True:
+            plain = _without_endings(stem)
+            index = next((index_of[each] for each in (stem, plain) if each in index_of), None)
+            bare = _BEFORE.sub("", _AFTER.sub("", plain))
+            if index is not None or bare in ("", stem):
+                break
+            stem = bare
+        found[path] = index
+    return found
+
+
+def _by_number(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | None]:
+    numbers = [_number(Path(f"{name}.png")) for name in names]
+    times = Counter(numbers)
+    index_of = {number: index for index, number in enumerate(numbers) if times[number] == 1}
+    return {path: None if _number(path) is None else index_of.get(_number(path)) for path in masks}
+
+
+def _number(path: Path) -> int | None:
+    """Returns the last number in a mask's name; None where there is none, or one that no frame has."""
+    digits = _NUMBER.findall(_without_endings(path.stem))
+    return int(digits[-1]) if digits and len(digits[-1]) < 10 else None
+
+
+def _without_endings(stem: str) -> str:
+    """Returns 00012 of 00012.jpg, which is what is left of 00012.jpg.png."""
+    while Path(stem).suffix.lower() in _SUFFIXES:
+        stem = Path(stem).stem
+    return stem

@@ -1,0 +1,259 @@
+"""Everything that a run is told about its objects, read and checked as a whole before its first frame is computed."""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mnemask.errors import InputError, MaskError
+from mnemask.prompts.box import Box, BoxFormat, parse_box
+from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
+from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
+from mnemask.prompts.mask_folder import list_masks, match_frames
+from mnemask.prompts.parse import At, parse_at, parse_remove
+from mnemask.prompts.preview import draw_preview
+from mnemask.prompts.sketch import mask_from_box
+from mnemask.types import Frame
+
+log = logging.getLogger(__name__)
+
+WHOLE_SHARE = 0.98  # of the picture: an object that hides all of it is more often a mistake
+
+
+@dataclass(slots=True)
+class _Moment:
+    """What is given for one frame: files with the id of each label in them, boxes, and objects that are gone."""
+
+    files: list[tuple[MarkedFile, dict[int, int]]] = field(default_factory=list)
+    boxes: dict[int, Box] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
+
+    @property
+    def given(self) -> list[int]:
+        return [*(i for _, ids in self.files for i in dict.fromkeys(ids.values())), *self.boxes]
+
+
+class PromptPlan:
+    """The masks to give at each frame, as `Tracker.step` takes them.
+
+    All files are read at once, so that what is wrong with the last of them is said before the first frame, and again
+    when their frame comes, so that they need not be held.
+
+    Args:
+        mask: file with the masks of the first frame, or folder of masks of any frames.
+        boxes: "x,y,w,h" around objects in the first frame; they get the lowest ids that its masks leave free.
+        later: "FRAME=MASK" or "FRAME:ID=MASK" for objects that appear later, or corrections. A mask that is all
+            background says that the object, or all of them, are gone.
+        clean: whether blended edges in a map of ids are given to the nearest object, not refused.
+        removed: "FRAME:ID", the object is forgotten from that frame on.
+        box_format: "xywh" or "xyxy".
+        void: what belongs to no object in mask files, see `read_mask`.
+        names: of the frames, without endings, where the video is a folder of images: masks of a folder go by them.
+        num_frames: of the video, where it is known.
+        known: the objects that are tracked before the first frame.
+
+    Attributes:
+        notes: what was understood and guessed, in words.
+
+    Raises:
+        MaskError: for whatever cannot be read or done.
+    """
+
+    def __init__(
+        self,
+        mask: Path | None,
+        boxes: Sequence[str],
+        later: Sequence[str],
+        clean: bool,
+        *,
+        removed: Sequence[str] = (),
+        box_format: BoxFormat = "xywh",
+        void: Void = "auto",
+        names: Sequence[str] | None = None,
+        num_frames: int | None = None,
+        known: Collection[int] = (),
+    ) -> None:
+        self.mask, self.void = mask, void
+        self.antialiased: Literal["clean", "error"] = "clean" if clean else "error"
+        self.boxes = [parse_box(box, box_format) for box in boxes]
+        self.later = [parse_at(text) for text in later]
+        self.notes: list[str] = []
+        self._removed = [parse_remove(text) for text in removed]
+        if mask is None and not boxes and not later and not removed:
+            raise InputError(
+                "nothing to track: give the objects' masks with --mask FIRST.png, or a --box x,y,w,h around each"
+            )
+        self._moments: dict[int, _Moment] = {}
+        self._boxes: dict[int, Box] = {}
+        self._size: tuple[int, int] | None = None
+        self._known = frozenset(known)
+        self._read(self._places(names, num_frames))
+
+    def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
+        """Returns the masks that are known in a frame, None for the objects that are gone."""
+        if self._size is None:
+            self._check_sizes(frame)
+        moment = self._moments.pop(frame.index, None)
+        if moment is None:
+            return None
+        found: dict[int, Bool[Tensor, "H W"] | None] = dict.fromkeys(sorted(moment.gone))
+        for file, ids in moment.files:
+            labels = torch.from_numpy(inspect_mask(file.path, frame.size, void=self.void).labels)
+            for label, object_id in ids.items():
+                mask = labels == label
+                _warn_if_whole(mask, object_id, file)
+                found[object_id] = mask
+        for object_id, box in moment.boxes.items():
+            found[object_id] = mask_from_box(frame, box)
+        return found
+
+    def preview(self, frame: Frame, given: Mapping[int, Bool[Tensor, "H W"] | None]) -> bytes:
+        """Returns a PNG of a frame with what was selected in it: masks, ids and boxes."""
+        masks = {object_id: mask for object_id, mask in given.items() if mask is not None}
+        return draw_preview(frame, masks, self._boxes)
+
+    @property
+    def colours(self) -> dict[str, int]:
+        """The id of each colour in the mask files, such as "#ff0000"."""
+        return colours_said(self._ids)
+
+    @property
+    def to_come(self) -> Mapping[int, Collection[int]]:
+        """The object ids of the masks that are still to be given, by frame."""
+        return {frame: moment.given for frame, moment in self._moments.items()}
+
+    def say_notes(self) -> None:
+        """Logs what was understood and guessed."""
+        for note in self.notes:
+            log.info("%s", note)
+
+    def skip(self, position: int) -> None:
+        """Leaves out what is given for frames before this one, which are done."""
+        self._moments = {frame: moment for frame, moment in self._moments.items() if frame >= position}
+        self.notes.clear()
+
+    def check_all_given(self, num_frames: int) -> None:
+        """Raises InputError if the video ended before a frame that something was given for."""
+        if self._moments:
+            raise InputError(
+                f"masks were given for frame {min(self._moments)} but the video ended after {num_frames} frames "
+                "(they count from 0); correct --at"
+            )
+
+    def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
+        """Returns all mask files with their frames, in the order of the frames."""
+        places = list(self.later)
+        if self.mask is not None and self.mask.is_dir():
+            matched, guessed = match_frames(list_masks(self.mask), names, num_frames)
+            self.notes += [guessed] if guessed else []
+            frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
+            self.notes.append(f"{len(matched)} masks in {self.mask}, of frames {frames}")
+            places = [At(frame, None, path) for frame, path in matched.items()] + places
+        elif self.mask is not None:
+            places.insert(0, At(0, None, self.mask))
+        beyond = [at.frame for at in places] + [frame for frame, _ in self._removed]
+        if num_frames is not None and max(beyond, default=0) >= num_frames:
+            raise InputError(
+                f"masks are given for frame {max(beyond)} but the video has {num_frames} frames (they count from 0); "
+                "correct --at"
+            )
+        return sorted(places, key=lambda at: at.frame)
+
+    def _read(self, places: Sequence[At]) -> None:
+        """Reads all files once, and tells which objects come and go at which frame."""
+        files = []
+        for at in places:
+            reading = inspect_mask(at.path, void=self.void)
+            clean_or_refuse(at.path, reading, self.antialiased)
+            self.notes += [f"frame {at.frame}, {at.path.name}: {note}" for note in reading.notes]
+            if at.path == self.mask and not reading.ids:
+                raise MaskError(
+                    f"mask {at.path} marks no object; paint each object in its own value and leave the background 0"
+                )
+            files.append(MarkedFile.of(at.path, at.frame, reading, at.object_id))
+        self._ids = ColourIds.of(files)
+        self._ids.known.update(self._known)
+        alive = set(self._known)
+        frames = {file.frame for file in files} | {frame for frame, _ in self._removed} | ({0} if self.boxes else set())
+        for frame in sorted(frames):
+            self._moments[frame] = self._moment(frame, [file for file in files if file.frame == frame], alive)
+        self.notes += self._ids.notes
+
+    def _moment(self, frame: int, files: Sequence[MarkedFile], alive: set[int]) -> _Moment:
+        """Returns what is given for a frame; `alive`, the objects tracked before it, becomes those after it."""
+        moment = _Moment()
+        marked = [file for file in files if file.labels]
+        for file in sorted(marked, key=lambda file: not file.names_its_ids):  # before colours get the ids that are left
+            if len(alive) > 1 and file.object_id is None and file.kind in ("black and white", "transparency"):
+                self._refuse_unnamed(file, sorted(alive))
+            ids = self._ids.ids_of(file)
+            if both := sorted({*moment.given} & {*ids.values()}):
+                raise MaskError(
+                    f"mask {file.path} marks object {both[0]} in frame {frame}, and so does another mask given for it; "
+                    f"give each object an id of its own, such as --at {frame}:{both[0] + 1}={file.path.name} (black "
+                    "and white is id 1)"
+                )
+            moment.files.append((file, ids))
+        for box in self.boxes if frame == 0 else ():
+            object_id = self._ids.free_id()
+            moment.boxes[object_id] = self._boxes[object_id] = box
+            self._ids.known.add(object_id)
+            self.notes.append(f"box {box.in_words} of object {object_id}")
+        moment.gone = self._gone(frame, [file for file in files if not file.labels], moment.given, alive)
+        alive -= moment.gone
+        alive |= {*moment.given}
+        return moment
+
+    def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
+        gone = {object_id for at, object_id in self._removed if at == frame}
+        for file in empty:
+            here = alive if file.object_id is None else {file.object_id}
+            gone |= here
+            said = ", ".join(map(str, sorted(here))) or "none was there"
+            self.notes.append(f"frame {frame}, {file.path.name} is empty: gone from here on are objects {said}")
+        if unknown := sorted(gone - alive):
+            there = ", ".join(map(str, sorted(alive))) or "none"
+            raise MaskError(
+                f"object {unknown[0]} is to be removed at frame {frame} but is not tracked there; tracked are {there}"
+            )
+        if both := sorted(gone & {*given}):
+            raise MaskError(
+                f"object {both[0]} is given and removed at frame {frame}; leave one out, or remove it one frame earlier"
+            )
+        return gone
+
+    def _refuse_unnamed(self, file: MarkedFile, known: Sequence[int]) -> None:
+        """Raises InputError if a later mask shows one of several objects, or a new one, and does not say which."""
+        if self._ids.says_white(file):
+            return
+        last, name = known[-1], file.path.name
+        kind = "black and white" if file.kind == "black and white" else "a cut-out"
+        raise InputError(
+            f"mask {file.path} for frame {file.frame} is {kind} and does not say which object it shows; before it "
+            f"there are {', '.join(map(str, known))}: write --at {file.frame}:{last}={name} to correct object {last}, "
+            f"--at {file.frame}:{last + 1}={name} for a new one"
+        )
+
+    def _check_sizes(self, frame: Frame) -> None:
+        """Raises MaskError if any mask has another size than the video."""
+        self._size = frame.size
+        for moment in self._moments.values():
+            for file in (file for file, _ in moment.files if file.size != frame.size):
+                inspect_mask(file.path, frame.size, void=self.void)
+
+
+def _warn_if_whole(mask: Bool[Tensor, "H W"], object_id: int, file: MarkedFile) -> None:
+    share = float(mask.float().mean())
+    if share > WHOLE_SHARE:
+        log.warning(
+            "mask %s marks %.0f %% of frame %d as object %d; if object and background are swapped, invert it",
+            file.path,
+            100 * share,
+            file.frame,
+            object_id,
+        )

@@ -1,0 +1,66 @@
+"""What was selected in a frame, drawn for the person who selected it, before hours are computed with it."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from jaxtyping import Bool
+from torch import Tensor
+
+from mnemask.prompts.box import Box
+from mnemask.types import Frame
+from mnemask.video.overlay import draw_overlay
+from mnemask.video.palette import colors_of
+
+TEXT_SHARE = 0.05  # of the short side: the height of an id
+FONT_HEIGHT = 22  # pixels of FONT_HERSHEY_SIMPLEX at scale 1
+SHORTEST_SIDE = 240  # smaller frames are shown larger, or ids would hide what they name
+
+
+def draw_preview(frame: Frame, masks: Mapping[int, Bool[Tensor, "H W"]], boxes: Mapping[int, Box]) -> bytes:
+    """Returns a PNG of the frame with each object tinted, outlined and named by its id, and the boxes as given.
+
+    Args:
+        frame: that the masks are of.
+        masks: by object id; the later ones lie on top.
+        boxes: by the id of the object that was found in each.
+    """
+    labels = np.zeros(frame.size, np.int32)
+    for object_id, mask in masks.items():
+        labels[mask.cpu().numpy() & (labels == 0)] = object_id
+    zoom = max(1, round(SHORTEST_SIDE / min(frame.size)))
+    picture = draw_overlay(frame.image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2), _zoomed(labels, zoom))
+    scale = TEXT_SHARE * min(picture.shape[:2]) / FONT_HEIGHT
+    line = max(1, round(scale))
+    for object_id, box in boxes.items():
+        first = (zoom * box.x, zoom * box.y)
+        last = (zoom * (box.x + box.width) - 1, zoom * (box.y + box.height) - 1)
+        cv2.rectangle(picture, first, last, (255, 255, 255), line + 2)
+        cv2.rectangle(picture, first, last, colors_of(np.array(object_id)).tolist(), line)
+    for object_id in masks:
+        _name(picture, str(object_id), _zoomed(labels == object_id, zoom), scale)
+    if not masks:
+        _write(picture, "no object is given in this frame", (round(8 * scale), round(30 * scale)), scale)
+    _, png = cv2.imencode(".png", picture[..., ::-1])
+    return png.tobytes()
+
+
+def _zoomed(pixels: np.ndarray, zoom: int) -> np.ndarray:
+    return pixels.repeat(zoom, 0).repeat(zoom, 1)
+
+
+def _name(picture: np.ndarray, text: str, mask: np.ndarray, scale: float) -> None:
+    """Writes an id over the innermost pixel of its mask."""
+    if not mask.any():
+        return
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    left = min(max(0, int(column) - width // 2), max(0, picture.shape[1] - width))
+    bottom = min(max(height, int(row) + height // 2), picture.shape[0] - 2)
+    _write(picture, text, (left, bottom), scale)
+
+
+def _write(picture: np.ndarray, text: str, place: tuple[int, int], scale: float) -> None:
+    for colour, thickness in (((0, 0, 0), 2 + round(3 * scale)), ((255, 255, 255), max(1, round(1.5 * scale)))):
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
