@@ -48,7 +48,7 @@ class MarkedFile:
                 "out, or give one object's mask"
             )
         height, width = reading.labels.shape
-        return cls(path, frame, reading.kind, labels, dict(reading.colours), (height, width), object_id)
+        return cls(path, frame, reading.kind, labels, dict(sorted(reading.colours.items())), (height, width), object_id)
 
     @property
     def names_its_ids(self) -> bool:
@@ -155,13 +155,13 @@ class ColourIds:
                 f"that object, or say which it is (--at {file.frame}:ID={file.path.name})"
             )
         found = {label: self.by_colour[c] for label, c in file.colours.items() if c in self.by_colour}
-        first = not self.known
+        # An id that a later file gives to a new object is avoided; a first file's ids are corrected by later ones.
+        avoided = {*self.known, *others, *self._to_come} if self.known else set()
         for label, colour in new.items():
             if is_davis and label not in others:
                 found[label] = label
             else:
-                # An id that a later file says is another object's, unless that file corrects these.
-                found[label] = self._free({*self.known, *found.values(), *others, *(() if first else self._to_come)})
+                found[label] = self._free({*avoided, *found.values()})
             self._learn(colour, found[label], file)
         if new:
             said = ", ".join(f"{_hex(colour)} is object {found[label]}" for label, colour in new.items())

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from mnemask.errors import MaskError
+from mnemask.prompts.mask_folder import list_masks, match_frames
+
+FRAMES = [f"street_{number:05d}" for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "street_00003.png",
+        "street_00003.jpg.png",
+        "street_00003.png.png",
+        "street_00003_mask.png",
+        "street_00003-label.png",
+        "street_00003_mask.jpg.png",
+        "mask_street_00003.png",
+        "street_00003_Segmentation.tif",
+        "street_00003mask.bmp",
+        "street_00003_instance_mask.png",
+    ],
+)
+def test_a_mask_goes_to_the_frame_that_it_is_named_after(name):
+    assert match_frames([Path(name)], FRAMES) == ({3: Path(name)}, "")
+
+
+def test_a_name_that_a_frame_really_has_goes_before_what_is_put_around_names():
+    names = ["a", "a_mask"]
+    assert match_frames([Path("a_mask.png"), Path("a.png")], names)[0] == {0: Path("a.png"), 1: Path("a_mask.png")}
+
+
+def test_where_no_name_fits_numbers_count_and_it_is_said():
+    found, guessed = match_frames([Path("m3.png"), Path("00007.png")], FRAMES)
+    assert found == {3: Path("m3.png"), 7: Path("00007.png")}
+    assert "m3.png to street_00003" in guessed
+    found, _ = match_frames([Path("10.png")], [f"cam1_{number}" for number in range(8, 20)])
+    assert found == {2: Path("10.png")}
+
+
+def test_of_a_video_the_number_is_the_frames_position():
+    names = ["frame_000000.png", "frame_000011.png", "5.png", "video2_000007_mask.png"]
+    assert list(match_frames([Path(name) for name in names], None, 12)[0]) == [0, 5, 7, 11]
+
+
+@pytest.mark.parametrize(
+    ("names", "frames", "num_frames", "message"),
+    [
+        (
+            ["street_00003.png", "walk_00004.png"],
+            FRAMES,
+            12,
+            r"1 of 2 .* walk_00004\.png; .* street_00000 to street_00011",
+        ),
+        (["99.png"], FRAMES, 12, r"1 of 1 .* 99\.png"),
+        (["cover.png"], FRAMES, 12, r"cover\.png"),
+        ([f"x{number}.png" for number in range(50, 60)], FRAMES, 12, r"10 of 10 .* x54\.png and 5 more"),
+        (["12.png"], None, 12, r"12\.png; expected the number of a frame, from 0 to 11"),
+        (["cover.png"], None, None, r"cover\.png"),
+        (["3.png", "00003_mask.png"], None, 12, r"3\.png and 00003_mask\.png are both of frame 3"),
+        (["1.png"], ["a1", "b1"], 2, r"1 of 1"),
+        (["12345678901234567890.png"], None, None, r"of no frame"),
+    ],
+)
+def test_masks_without_a_frame_of_their_own_are_refused_by_name(names, frames, num_frames, message):
+    with pytest.raises(MaskError, match=message):
+        match_frames([Path(name) for name in names], frames, num_frames)
+
+
+def test_only_images_count_and_a_folder_without_any_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / ".hidden.png").write_text("")
+    with pytest.raises(MaskError, match="holds no image"):
+        list_masks(tmp_path)
+    (tmp_path / "b.PNG").write_text("")
+    (tmp_path / "a.png").write_text("")
+    assert [path.name for path in list_masks(tmp_path)] == ["a.png", "b.PNG"]

@@ -1,0 +1,216 @@
+"""All prompts of a run as a whole: one colour, one id; folders of masks; objects that come and go."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mnemask as mm
+from mnemask.errors import InputError, MaskError
+from mnemask.prompts import PromptPlan
+from mnemask.video import davis_palette
+
+H, W = 48, 80
+RED, GREEN, BLUE, GREY, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (127, 127, 127), (255, 255, 255)
+DAVIS = [tuple(colour) for colour in davis_palette(8).tolist()]
+
+
+def discs(*numbers):
+    """Labels with a disc for each number, at a place of its own."""
+    labels = np.zeros((H, W), np.uint8)
+    for number in numbers:
+        cv2.circle(labels, (10 + 20 * (number - 1), 14 if number % 2 else 34), 8, number, -1)
+    return labels
+
+
+def painted(labels, colours, ground=(0, 0, 0), alpha=False):
+    pixels = np.zeros((H, W, 3), np.uint8)
+    pixels[:] = ground
+    for number, colour in colours.items():
+        pixels[labels == number] = colour
+    return np.dstack([pixels, np.where(labels > 0, 255, 0).astype(np.uint8)]) if alpha else pixels
+
+
+def save(path, pixels, palette=None):
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image.putpalette(np.array(palette, np.uint8).tobytes())
+    image.save(path)
+    return path
+
+
+def given(plan, index):
+    """What a plan gives at a frame, as a map of ids, and what is gone."""
+    masks = plan(mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), index)) or {}
+    labels = np.zeros((H, W), np.int32)
+    for object_id, mask in masks.items():
+        if mask is not None:
+            labels[mask.numpy()] = object_id
+    return labels, [object_id for object_id, mask in masks.items() if mask is None]
+
+
+def ids_at(plan, index, labels):
+    """The id that each disc has at a frame."""
+    found, _ = given(plan, index)
+    return {int(number): sorted(set(found[labels == number].tolist())) for number in np.unique(labels) if number}
+
+
+FORMS = {
+    "RGB": lambda path, labels, colours: save(path, painted(labels, colours)),
+    "RGBA": lambda path, labels, colours: save(path, painted(labels, colours, (9, 9, 9), alpha=True)),
+    "on white": lambda path, labels, colours: save(path, painted(labels, colours, WHITE)),
+    "palette of its own": lambda path, labels, colours: save(
+        path, (labels + 1) % 4, [colours.get(3, (1, 1, 1)), (0, 0, 0), *(colours.get(i, (1, 1, 1)) for i in (1, 2))]
+    ),
+}
+
+
+@pytest.mark.parametrize("first", FORMS)
+@pytest.mark.parametrize("later", FORMS)
+@pytest.mark.parametrize("paint", [{1: RED, 2: GREEN, 3: BLUE}, {1: GREY, 2: RED, 3: (255, 255, 0)}])
+def test_a_colour_is_one_object_in_every_file_and_a_new_one_a_new_object(tmp_path, first, later, paint):
+    there = discs(1, 2)
+    FORMS[first](tmp_path / "first.png", there, paint)
+    swapped = {1: paint[2], 2: paint[1], 3: paint[3]}  # the other object comes first from the top left
+    FORMS[later](tmp_path / "later.png", discs(1, 2, 3), swapped)
+    FORMS[later](tmp_path / "last.png", discs(3), {3: paint[2]})
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}", f"9={tmp_path / 'last.png'}"], False)
+    assert ids_at(plan, 0, there) == {1: [1], 2: [2]}
+    assert ids_at(plan, 6, discs(1, 2, 3)) == {1: [2], 2: [1], 3: [3]}
+    assert ids_at(plan, 9, discs(3)) == {3: [2]}
+    assert set(plan.colours.values()) == {1, 2, 3}
+    assert any("is object 3" in note for note in plan.notes)
+
+
+def test_the_colours_of_a_palette_are_those_of_its_ids(tmp_path):
+    save(tmp_path / "first.png", discs(1, 2), davis_palette())
+    save(tmp_path / "later.png", painted(discs(1, 2, 3), {1: DAVIS[2], 2: DAVIS[1], 3: DAVIS[5]}))
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 0, discs(1, 2)) == {1: [1], 2: [2]}
+    assert ids_at(plan, 6, discs(1, 2, 3)) == {1: [2], 2: [1], 3: [5]}
+
+
+def test_ids_that_were_written_for_painted_objects_correct_them(tmp_path):
+    save(tmp_path / "first.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
+    save(tmp_path / "later.png", discs(1, 2), davis_palette())
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 0, discs(1, 2)) == ids_at(plan, 6, discs(1, 2)) == {1: [1], 2: [2]}
+
+
+@pytest.mark.parametrize("form", ["grey", "grey as RGB"])
+def test_white_is_the_object_that_it_is_elsewhere(tmp_path, form):
+    levels = np.array([0, 127, 255], np.uint8)
+    for name, labels in (("first", discs(1, 2)), ("white", discs(2)), ("grey", discs(1))):
+        pixels = levels[labels]
+        save(tmp_path / f"{name}.png", pixels if form == "grey" else np.repeat(pixels[..., None], 3, 2))
+    later = [f"3={tmp_path / 'white.png'}", f"4={tmp_path / 'grey.png'}"]
+    plan = PromptPlan(tmp_path / "first.png", [], later, False)
+    assert ids_at(plan, 0, discs(1, 2)) == {1: [127], 2: [255]}
+    assert ids_at(plan, 3, discs(2)) == {2: [255]}
+    assert ids_at(plan, 4, discs(1)) == {1: [127]}
+
+
+def test_palettes_that_contradict_each_other_are_refused(tmp_path):
+    save(tmp_path / "first.png", discs(1, 2), [(0, 0, 0), RED, GREEN])
+    save(tmp_path / "later.png", discs(1, 2), [(0, 0, 0), GREEN, RED])
+    with pytest.raises(MaskError, match=r"#00ff00 as index 1.*first\.png.* 2.*RGB"):
+        PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+
+
+def test_a_palette_turned_to_grey_is_refused(tmp_path):
+    save(tmp_path / "first.png", discs(1, 2), davis_palette())
+    Image.open(tmp_path / "first.png").convert("L").save(tmp_path / "later.png")
+    with pytest.raises(MaskError, match="grey levels 38, 75"):
+        PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+
+
+def test_the_davis_colour_of_an_object_that_has_another_colour_is_asked_about(tmp_path):
+    save(tmp_path / "first.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
+    save(tmp_path / "later.png", painted(discs(1), {1: DAVIS[1]}))
+    with pytest.raises(MaskError, match=r"#800000.*object 1.*#ff0000.*--at 6:ID"):
+        PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6:4={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 6, discs(1)) == {1: [4]}
+
+
+def test_boxes_take_the_ids_that_colours_leave_and_later_colours_those_that_boxes_leave(tmp_path):
+    save(tmp_path / "first.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
+    save(tmp_path / "later.png", painted(discs(3), {3: BLUE}))
+    plan = PromptPlan(tmp_path / "first.png", ["40,4,30,30"], [f"6={tmp_path / 'later.png'}"], False)
+    assert {frame: list(ids) for frame, ids in plan.to_come.items()} == {0: [1, 2, 3], 6: [4]}
+    assert "box 40,4 to 70,34 (30x30) of object 3" in plan.notes
+
+
+def folder(path, **files):
+    path.mkdir()
+    for name, labels in files.items():
+        save(path / f"{name}.png", labels, davis_palette())
+    return path
+
+
+def test_a_folder_gives_each_frame_its_mask_and_an_empty_one_says_that_all_are_gone(tmp_path):
+    masks = folder(tmp_path / "m", f0=discs(1, 2), f3=discs(2, 3), f5=discs(), f8=discs(2))
+    (masks / "notes.txt").write_text("ours")
+    plan = PromptPlan(masks, [], [], False, names=[f"f{i}" for i in range(9)], num_frames=9)
+    answers = {index: given(plan, index) for index in range(9)}
+    assert {index: sorted(set(np.unique(labels).tolist()) - {0}) for index, (labels, _) in answers.items()} == {
+        **{index: [] for index in range(9)},
+        0: [1, 2],
+        3: [2, 3],
+        8: [2],
+    }
+    assert {index: gone for index, (_, gone) in answers.items() if gone} == {5: [1, 2, 3]}
+
+
+def test_one_object_is_gone_where_its_own_mask_is_empty_or_it_is_removed_and_comes_again_when_given(tmp_path):
+    first, empty = save(tmp_path / "f.png", discs(1, 2, 3)), save(tmp_path / "e.png", discs())
+    plan = PromptPlan(first, [], [f"2:1={empty}", f"6={first}"], False, removed=["2:3", "4:2"])
+    assert given(plan, 0)[1] == []
+    assert given(plan, 2)[1] == [1, 3]
+    assert given(plan, 4)[1] == [2]
+    assert np.array_equal(given(plan, 6)[0], discs(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("later", "removed", "message"),
+    [
+        ([], ["2:9"], "object 9 is to be removed at frame 2 .* tracked are 1, 2"),
+        ([], ["0:1"], "object 1 is to be removed at frame 0"),
+        ([], ["2:1", "4:1"], "object 1 is to be removed at frame 4"),
+        (["2=first.png"], ["2:1"], "object 1 is given and removed at frame 2"),
+        ([], ["2"], "is not FRAME:ID"),
+        (["9=first.png"], [], "frame 9 but the video has 8 frames"),
+        ([], ["9:1"], "frame 9 but the video has 8 frames"),
+        (["3=nothing.png"], [], "does not exist"),
+    ],
+)
+def test_what_cannot_be_done_later_is_refused_before_the_first_frame(tmp_path, monkeypatch, later, removed, message):
+    monkeypatch.chdir(tmp_path)
+    first = save(tmp_path / "first.png", discs(1, 2), davis_palette())
+    with pytest.raises(InputError, match=message):
+        PromptPlan(first, [], later, False, removed=removed, num_frames=8)
+
+
+def test_a_later_mask_of_another_size_is_refused_at_the_first_frame(tmp_path):
+    first, later = save(tmp_path / "f.png", discs(1, 2)), save(tmp_path / "l.png", discs(1, 2)[:40])
+    with pytest.raises(MaskError, match=r"l\.png is 80x40"):
+        given(PromptPlan(first, [], [f"6={later}"], False), 0)
+
+
+def test_a_mask_that_hides_the_whole_frame_is_warned_of(tmp_path, caplog):
+    given(PromptPlan(save(tmp_path / "m.png", np.full((H, W), 255, np.uint8)), [], [], False), 0)
+    assert "100 % of frame 0" in caplog.text
+
+
+def test_a_preview_shows_the_frame_the_objects_and_the_boxes(tmp_path):
+    plan = PromptPlan(save(tmp_path / "m.png", discs(1)), ["30,20,40,24"], [], False)
+    frame = mm.Frame(torch.randint(0, 255, (3, H, W), dtype=torch.uint8), 0)
+    (tmp_path / "p.png").write_bytes(plan.preview(frame, {1: torch.from_numpy(discs(1) == 1), 2: None}))
+    picture = np.asarray(Image.open(tmp_path / "p.png")).astype(int)
+    zoom = picture.shape[0] // H
+    assert picture.shape == (zoom * H, zoom * W, 3)
+    changed = np.abs(picture - frame.image.permute(1, 2, 0).numpy().repeat(zoom, 0).repeat(zoom, 1)).max(2) > 0
+    assert changed[14 * zoom, 12 * zoom]
+    assert changed[20 * zoom, 30 * zoom : 70 * zoom].all()
+    assert not changed[-2 * zoom :].any()
