@@ -1,0 +1,136 @@
+"""What is said of the objects on the command line, from end to end."""
+
+import json
+import logging
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+NUM_FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, tiny_model):
+    """A folder with a clip, masks of it in several forms, and a checkpoint of the tiny model."""
+    folder = tmp_path_factory.mktemp("prompts")
+    frames, masks = drawn_clip(NUM_FRAMES, num_objects=2, seed=2)
+    labels = [(masks[t, 0] + 2 * masks[t, 1]).byte().numpy() for t in range(NUM_FRAMES)]
+    for name in ("frames", "masks", "strange"):
+        (folder / name).mkdir()
+    for index, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
+    for index, drawn in ((0, labels[0]), (3, labels[3]), (5, 0 * labels[5])):
+        Image.fromarray(drawn).save(folder / f"masks/{index:05d}_mask.png")
+    Image.fromarray(labels[0]).save(folder / "strange/cover.png")
+    paint = np.array([(0, 0, 0), (0, 0, 255), (255, 0, 0)], np.uint8)
+    Image.fromarray(paint[labels[0]]).save(folder / "first.png")
+    Image.fromarray(paint[labels[4]]).save(folder / "later.png")
+    upside_down = Image.fromarray(paint[labels[4]]).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    upside_down.save(folder / "flipped.png")
+    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    return folder
+
+
+def segment(files, out, *arguments):
+    """Returns the exit code and the output with its line breaks taken out."""
+    common = "--model", files / "tiny.safetensors", "--size", 64, "-o", out
+    result = CliRunner().invoke(app, ["segment", *map(str, (files / "frames", *arguments, *common))])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def ids(out, index):
+    return set(np.unique(Image.open(out / f"masks/{index:05d}.png")).tolist()) - {0}
+
+
+def test_colours_are_the_same_objects_in_a_later_file_and_the_report_says_which(files, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "mnemask"):
+        code, output = segment(files, tmp_path, "--mask", files / "first.png", "--at", f"4={files / 'flipped.png'}")
+    assert code == 0, output
+    colours = json.loads((tmp_path / "report.json").read_text())["settings"]["colours"]
+    assert set(colours) == {"#0000ff", "#ff0000"}
+    given = np.array(Image.open(files / "flipped.png"))
+    written = np.array(Image.open(tmp_path / "masks/00004.png"))
+    for colour, object_id in colours.items():
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert set(written[(given == rgb).all(axis=2)].tolist()) == {object_id}
+        assert f"{colour} is object {object_id}" in caplog.text
+
+
+def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp_path):
+    code, output = segment(files, tmp_path, "--mask", files / "masks", "--remove", "2:1", "--frames", 4)
+    assert code == 0, output
+    assert [ids(tmp_path, index) for index in (0, 3)] == [{1, 2}, {1, 2}]
+    assert 1 not in ids(tmp_path, 2)
+    assert [ids(tmp_path, index) for index in (5, 6, 7)] == [set(), set(), set()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mask", "masks", "--remove", "6:1"], "object 1 is to be removed at frame 6 but is not tracked there"),
+        (["--mask", "strange"], "1 of 1 masks in strange are of no frame: cover.png"),
+        (["--mask", "frames"], "looks like a photograph"),
+        (["--mask", "first.png", "--remove", "99:1"], "frame 99 but the video has 8 frames"),
+        (["--mask", "first.png", "--at", "99=later.png"], "frame 99 but the video has 8 frames"),
+        (["--mask", "first.png", "--at", "7=gone.png"], "gone.png does not exist"),
+        (["--mask", "first.png", "--void", "white"], "void 'white'"),
+        (["--box", "40,20,70,50"], "--box-format xyxy"),
+        (["--box", "70,20,40,50", "--box-format", "xyxy"], "x2 must exceed x1"),
+        (["--box", "-60,20,70,30"], "leaves the image of 96x64 pixels"),
+    ],
+)
+def test_what_is_wrong_with_any_prompt_is_said_before_anything_is_written(
+    files, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(files)
+    code, output = segment(files, tmp_path / "out", *arguments)
+    assert code == 2, output
+    assert message in output
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_a_run_that_goes_on_keeps_colours_removals_and_later_masks(files, tmp_path, monkeypatch):
+    arguments = ["--mask", files / "first.png", "--at", f"4={files / 'later.png'}", "--remove", "6:1", "--frames", 4]
+    assert segment(files, tmp_path / "whole", *arguments)[0] == 0
+    step = mm.Tracker.step
+
+    def breaks(tracker, frame, prompts=None):
+        if tracker.steps == 3:
+            raise mm.InputError("the test stops it here")
+        return step(tracker, frame, prompts)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mm.Tracker, "step", breaks)
+        assert segment(files, tmp_path / "cut", *arguments, "--checkpoint-every", 0)[0] == 2
+    code, output = segment(files, tmp_path / "cut", *arguments, "--resume")
+    assert code == 0, output
+    assert "going on at frame 3" in output
+    for index in range(NUM_FRAMES):
+        whole, cut = (tmp_path / name / f"masks/{index:05d}.png" for name in ("whole", "cut"))
+        assert whole.read_bytes() == cut.read_bytes()
+
+
+def test_a_run_goes_on_only_with_the_same_masks_in_the_folder(files, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in (files / "masks").iterdir():
+        (masks / path.name).write_bytes(path.read_bytes())
+    assert segment(files, tmp_path / "out", "--mask", masks, "--frames", 4)[0] == 0
+    assert segment(files, tmp_path / "out", "--mask", masks, "--frames", 4, "--resume") == (
+        0,
+        f"{tmp_path / 'out'} is complete ",
+    )
+    (masks / "00003_mask.png").unlink()
+    code, output = segment(files, tmp_path / "out", "--mask", masks, "--frames", 4, "--resume")
+    assert code == 2
+    assert "begun with mask" in output
