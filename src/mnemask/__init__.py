@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from mnemask.model.checkpoints import save_model
     from mnemask.model.stcn import STCN, STCNConfig
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
+    from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks
     from mnemask.segment import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
     from mnemask.tracker import Tracker
     from mnemask.tracker_batch import TrackerBatch
@@ -68,6 +69,8 @@ __all__ = [
     "Benchmark",
     "Budget",
     "Checkpoint",
+    "ClickSegmenter",
+    "ClickSession",
     "CompareProgress",
     "DavisSequences",
     "Distinct",
@@ -117,6 +120,7 @@ __all__ = [
     "keep_best",
     "load_model",
     "mask_from_box",
+    "mask_from_clicks",
     "mask_from_polygon",
     "mask_from_scribble",
     "measure_speed",
@@ -176,6 +180,7 @@ _NAMES_OF_MODULES = {
     "model.checkpoints": ("save_model",),
     "model.stcn": ("STCN", "STCNConfig"),
     "prompts": ("mask_from_box", "mask_from_polygon", "mask_from_scribble", "parse_at", "parse_box", "read_mask"),
+    "prompts.clicks": ("ClickSegmenter", "ClickSession", "mask_from_clicks"),
     "segment": ("Checkpoint", "Progress", "find_checkpoint", "is_complete", "segment", "write_report"),
     "tracker": ("Tracker",),
     "tracker_batch": ("TrackerBatch",),

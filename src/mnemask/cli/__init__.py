@@ -2,7 +2,8 @@
 
 # In the order in which `mnemask --help` lists them.
 # isort: off
-from mnemask.cli import segment, doctor, inspect, compare, score, evaluate, experiment, train, bench, export, demo
+from mnemask.cli import segment, doctor, inspect, compare, score, evaluate, experiment, train, train_clicks
+from mnemask.cli import bench, export, demo
 from mnemask.cli.app import app, main
 # isort: on
 
@@ -20,4 +21,5 @@ __all__ = [
     "score",
     "segment",
     "train",
+    "train_clicks",
 ]

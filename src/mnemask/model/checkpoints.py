@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.devices import choose_device, preferred_dtype
@@ -167,7 +167,7 @@ def with_others_channel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {**state, FIRST_CONVOLUTION: torch.cat((first, torch.zeros_like(first[:, :1])), dim=1)}
 
 
-def check_state(model: STCN, state: Mapping[str, Tensor], name: str) -> None:
+def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     """Raises CheckpointError, naming the first tensors that are missing, unexpected, of another shape or not finite."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -113,8 +114,15 @@ def launch(
     return training
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """A run that ends after the step it is in when asked to."""
+
+    stop_asked: bool
+
+
 @contextmanager
-def stopping(training: Training) -> Iterator[None]:
+def stopping(training: Stoppable) -> Iterator[None]:
     """Makes SIGINT and SIGTERM end the run after the step it is in; a second SIGINT ends it at once."""
 
     def stop(number: int, frame: object) -> None:

@@ -36,6 +36,21 @@ def bootstrapped_cross_entropy(
     return (worst.sum(1) / chosen).mean()
 
 
+def normalized_focal(logits: Float[Tensor, "B H W"], labels: Int64[Tensor, "B H W"]) -> Float[Tensor, ""]:
+    """Returns the mean over pictures of Σ wᵢ·bceᵢ / Σ wᵢ with wᵢ = (1 − pᵢ)², p the probability of the true class.
+
+    RITM's loss for masks from clicks (Sofiiuk et al. 2021): as a picture gets easy, its hard pixels keep their weight.
+
+    Args:
+        logits: of the one object.
+        labels: 1 on the object, 0 beside it; 255 is ignored.
+    """
+    known = labels != IGNORE
+    loss = F.binary_cross_entropy_with_logits(logits, (labels == 1).to(logits.dtype), reduction="none")
+    weight = ((1 - (-loss.detach()).exp()) ** 2 + 1e-4) * known
+    return ((weight * loss).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-6)).mean()
+
+
 def soft_dice(
     probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], valid: Bool[Tensor, "B K"]
 ) -> Float[Tensor, ""]:

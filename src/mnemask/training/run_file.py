@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.checkpoints import check_state
 from mnemask.model.pickled import plain
-from mnemask.model.stcn import STCN
 from mnemask.video.files import make_durable, partial_file
 
 FORMAT = "mnemask-run-1"
@@ -38,7 +37,7 @@ class Done:
 
 
 def save_run(
-    path: Path, model: STCN, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, done: Done
+    path: Path, model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, done: Done
 ) -> None:
     """Writes a run, atomically: the file is there whole or not at all, and once it is there a loss of power is no harm.
 
@@ -63,12 +62,12 @@ def save_run(
         raise OutputError(f"the run cannot be saved to {str(path)!r} ({error}); make room there") from error
 
 
-def is_finite(model: STCN, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
+def is_finite(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
     """Returns whether all numbers of a run are finite; one that is not could not be taken up again."""
     return all(bool(torch.isfinite(value).all()) for value in _tensors(model, average, optimizer).values())
 
 
-def _tensors(model: STCN, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _tensors(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Returns weights, their average and the optimizer's moments, by the names that they have in the file."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in average.items()}
@@ -77,7 +76,7 @@ def _tensors(model: STCN, average: Mapping[str, Tensor], optimizer: torch.optim.
     return tensors
 
 
-def load_run(path: Path, model: STCN, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Done:
+def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Done:
     """Puts a saved run back into its model, average and optimizer, in place.
 
     Raises:
@@ -116,7 +115,7 @@ def load_run(path: Path, model: STCN, average: dict[str, Tensor], optimizer: tor
     return done
 
 
-def _check_moments(path: Path, model: STCN, tensors: Mapping[str, Tensor]) -> None:
+def _check_moments(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Raises CheckpointError unless what the optimizer and the average remember are finite numbers for its parameters.
 
     A parameter has all of Adam's moments or, where it has not been updated yet, none.

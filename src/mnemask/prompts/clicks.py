@@ -1,0 +1,199 @@
+"""A mask from clicks: on the object, beside it, with a box or an earlier mask to correct.
+
+The frame is encoded once, by the tracker's own key encoder, and each mask after that costs the small head of
+`mnemask.model.click_head` alone.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnemask.errors import MaskError
+from mnemask.model.checkpoints import load_model
+from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
+from mnemask.model.geometry import normalize, pad, padding, resize, unpad, working_size
+from mnemask.model.stcn import STCN
+from mnemask.prompts.sketch import Box, _inside
+from mnemask.types import Frame, Picture, describe
+
+Clicks = Sequence[Sequence[int | float]]
+Mask = Tensor | np.ndarray  # bool [H W], checked here
+MAX_CLICKS = 1000
+
+
+class ClickSegmenter:
+    """Opens frames to click on.
+
+    Args:
+        model: whose key encoder looks at the frames.
+        head: a file of `mnemask train-clicks`; by default the one in the package, which is for the model "compact".
+        short_side: at which frames are looked at, in pixels.
+
+    Raises:
+        CheckpointError: the head was trained for another key encoder, or its file is damaged.
+
+    Example:
+        >>> import numpy as np
+        >>> import mnemask as mm
+        >>> picture = np.full((120, 160, 3), 40, np.uint8)
+        >>> picture[30:90, 50:110] = (220, 60, 40)
+        >>> session = mm.ClickSegmenter(mm.load_model()).open(picture)
+        >>> mask = session.mask(positive=[(80, 60)])
+        >>> bool(mask[60, 80]), bool(mask[5, 5])
+        (True, False)
+    """
+
+    def __init__(self, model: STCN, head: Path | None = None, short_side: int = 480) -> None:
+        self.model, self.short_side = model, short_side
+        self.head = load_click_head(model, head)
+
+    @torch.inference_mode()
+    def open(self, frame: Picture) -> "ClickSession":
+        """Returns a session on one frame, which is encoded here: a tensor [3 H W] or an array [H W 3], uint8 RGB.
+
+        Raises:
+            FrameError: it is no such picture.
+        """
+        picture = Frame.of(frame, 0)
+        working = working_size(picture.size, self.short_side)
+        image = pad(resize(normalize(picture.image.to(self.model.device).float()), working))[None]
+        image = image.to(self.model.dtype, memory_format=torch.channels_last)
+        features = self.model.encode_key(image)
+        prepared = self.head.prepare(image, features.stride4, features.stride8, features.stride16)
+        return ClickSession(self.head, prepared, picture.size, working)
+
+
+class ClickSession:
+    """One frame that is clicked on. What it keeps depends on the frame alone: each mask is a function of what is given.
+
+    Attributes:
+        size: height and width of the frame.
+        probs: how likely each pixel is the object's, [H W] from 0 to 1, as the last mask was made from; None before.
+    """
+
+    def __init__(
+        self, head: ClickHead, prepared: PreparedFrame, size: tuple[int, int], working: tuple[int, int]
+    ) -> None:
+        self._head, self._prepared, self._working = head, prepared, working
+        self.size = size
+        self.probs: Float[Tensor, "H W"] | None = None
+
+    @torch.inference_mode()
+    def mask(
+        self,
+        positive: Clicks = (),
+        negative: Clicks = (),
+        box: tuple[int, int, int, int] | None = None,
+        previous: Mask | None = None,
+    ) -> Bool[Tensor, "H W"]:
+        """Returns where the object is; all pixels may be False.
+
+        Args:
+            positive: x, y of each click on the object, in pixels of the frame from its top left corner.
+            negative: x, y of each click beside the object.
+            box: x, y, width and height around the object; what lies outside the frame is cut off.
+            previous: the mask to correct, such as the last one of this session or a tracker's.
+
+        Raises:
+            MaskError: there is no click on the object, no box and no earlier mask to take away from; or a click lies
+                outside the frame, or on the object and beside it at once; or the box or the mask does not fit.
+        """
+        inside = None if box is None else _inside(Box(*box), self.size)
+        earlier = None if previous is None else self._checked_mask(previous)
+        signs = [*((click, 1) for click in positive), *((click, -1) for click in negative)]
+        points = [(*self._checked_click(click), sign) for click, sign in signs]
+        _check_together(points, self.size, has_box=box is not None, has_mask=earlier is not None)
+        logits = self._head(self._prepared, self._clicks(points), self._planes(earlier, inside))
+        found = resize(unpad(logits, self._working), self.size)[0]
+        self.probs = torch.sigmoid(found).cpu()
+        return self.probs > 0.5
+
+    def _checked_click(self, click: Sequence[int | float]) -> tuple[float, float]:
+        height, width = self.size
+        try:
+            x, y = (float(number) for number in click)
+        except (TypeError, ValueError):
+            raise MaskError(f"click {click!r:.60} is not a place in the frame; give x,y in pixels") from None
+        if not (0 <= x < width and 0 <= y < height):  # NaN is neither
+            raise MaskError(
+                f"click {x:g},{y:g} lies outside the frame of {describe(self.size)}; x is 0 to {width - 1} from the "
+                f"left, y 0 to {height - 1} from the top"
+            )
+        return x, y
+
+    def _checked_mask(self, mask: object) -> Bool[Tensor, "H W"]:
+        checked = torch.as_tensor(np.array(mask)) if isinstance(mask, np.ndarray) else mask
+        if not isinstance(checked, Tensor) or checked.dtype != torch.bool or tuple(checked.shape) != self.size:
+            what = f"{checked.dtype} {tuple(checked.shape)}" if isinstance(checked, Tensor) else type(mask).__name__
+            raise MaskError(f"the mask to correct is {what}; expected bool of the frame's {self.size}")
+        return checked
+
+    def _clicks(self, points: Sequence[tuple[float, float, int]]) -> Float[Tensor, "1 N 3"]:
+        """Returns the clicks in pixels of the padded working image."""
+        (height, width), (tall, wide) = self.size, self._working
+        left, _, top, _ = padding(self._working)
+        rows = [((x + 0.5) * wide / width - 0.5 + left, (y + 0.5) * tall / height - 0.5 + top, s) for x, y, s in points]
+        return torch.tensor([rows or [(0.0, 0.0, 0)]], dtype=torch.float32, device=self._prepared.stride4.device)
+
+    def _planes(self, mask: Bool[Tensor, "H W"] | None, box: Box | None) -> Float[Tensor, "1 2 h4 w4"]:
+        planes = torch.zeros(2, *self.size)
+        if mask is not None:
+            planes[0] = mask
+        if box is not None:
+            planes[1, box.y : box.y + box.height, box.x : box.x + box.width] = 1
+        return F.avg_pool2d(pad(resize(planes, self._working)).to(self._prepared.stride4.device), 4)[None]
+
+
+def mask_from_clicks(
+    frame: Picture,
+    positive: Clicks,
+    negative: Clicks = (),
+    previous: Mask | None = None,
+    *,
+    box: tuple[int, int, int, int] | None = None,
+    model: STCN | None = None,
+) -> Bool[Tensor, "H W"]:
+    """Returns the mask of the object that was clicked on. Deterministic.
+
+    For several masks of one frame open it once with `ClickSegmenter`: encoding it is most of the time.
+
+    Args:
+        frame: a tensor [3 H W] or an array [H W 3], uint8 RGB.
+        positive: x, y of each click on the object, in pixels.
+        negative: x, y of each click beside it.
+        previous: the mask to correct.
+        box: x, y, width and height around the object.
+        model: whose key encoder looks at the frame; by default "compact".
+
+    Raises:
+        MaskError: what was given does not fit the frame, or nothing was found.
+        CheckpointError: there is no click head for this model.
+    """
+    session = ClickSegmenter(load_model() if model is None else model).open(frame)
+    mask = session.mask(positive, negative, box, previous)
+    if not bool(mask.any()):
+        raise MaskError("nothing was found where you clicked; click again on the middle of the object, or give a box")
+    return mask
+
+
+def _check_together(
+    points: Sequence[tuple[float, float, int]], size: tuple[int, int], *, has_box: bool, has_mask: bool
+) -> None:
+    """Raises MaskError where clicks contradict each other, or do not say what is wanted."""
+    if not (has_box or has_mask or any(sign == 1 for _, _, sign in points)):
+        raise MaskError("no click is on the object; give at least one that is, or a box around it")
+    if has_mask and not points and not has_box:
+        raise MaskError("an earlier mask alone says nothing new; click where it is wrong")
+    if len(points) > MAX_CLICKS:
+        raise MaskError(f"{len(points)} clicks are more than {MAX_CLICKS}; give a mask instead")
+    meant: dict[tuple[int, int], int] = {}
+    for x, y, sign in points:
+        pixel = math.floor(x), math.floor(y)
+        if meant.setdefault(pixel, sign) != sign:
+            raise MaskError(f"{pixel[0]},{pixel[1]} was clicked on as the object and as background; take one away")

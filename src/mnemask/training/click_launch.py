@@ -1,0 +1,50 @@
+"""A training of the click head as the command line starts it: checked first, stopped without loss."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mnemask.errors import InputError, OutputError
+from mnemask.model.stcn import STCN
+from mnemask.training.click_data import ClickPictures
+from mnemask.training.click_trainer import ClickRecipe, ClickReport, ClickTraining
+from mnemask.training.launch import Hardware, stopping
+
+
+def launch_clicks(
+    recipe: ClickRecipe,
+    data: Path,
+    model: STCN,
+    out: Path,
+    *,
+    accelerator: str = "auto",
+    minutes: float | None = None,
+    resume: bool = False,
+    on_step: Callable[[ClickReport], None] = lambda report: None,
+) -> ClickTraining:
+    """Trains until the end or until it is interrupted (SIGINT, SIGTERM), and returns the run as it then stands.
+
+    Args:
+        recipe: all hyper-parameters.
+        data: folder with `static/NAME/{images,masks}`, `video_train/SET/NAME/{frames,masks}`, or both.
+        model: the network whose key encoder the head is for.
+        out: folder of the run.
+        accelerator: "auto" takes a GPU where there is one; or "cpu", "cuda", "mps".
+        minutes: stop and save after this time; None trains to the end.
+        resume: take up the run in `out`, if there is one; otherwise a run there is an error.
+        on_step: is told how it goes.
+
+    Raises:
+        InputError: something of the data or the settings cannot be used, or `out` holds a run.
+        OutputError: `out` cannot be made.
+    """
+    if not resume and (out / "latest.safetensors").exists():
+        raise InputError(f"{out} holds a run already; go on with it by --resume, or give another folder")
+    pictures = ClickPictures(data)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made ({error.strerror}); give a folder that can be written to") from error
+    training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes)
+    with stopping(training):
+        training.run(on_step)
+    return training

@@ -1,0 +1,307 @@
+"""Trains the click head by simulated clicks, on a frozen key encoder; recipe and data determine a run."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnemask.errors import InputError
+from mnemask.model.click_head import ClickHead, ClickHeadConfig, PreparedFrame, key_encoder_id, save_click_head
+from mnemask.model.geometry import normalize
+from mnemask.model.stcn import STCN
+from mnemask.training.click_data import ClickCrop, ClickPictures
+from mnemask.training.losses import normalized_focal, soft_dice
+from mnemask.training.optimizer import Average
+from mnemask.training.run_file import Done, forget_after, is_finite, load_run, save_run
+from mnemask.training.schedule import Cosine
+from mnemask.training.simulated_clicks import Click, drawn_box, first_clicks, iou, next_click, spoilt
+
+CHECKPOINT_SECONDS = 180
+LOG_EVERY = 10
+CROPS = 3  # numpy's seeds of different things differ in their first number; 1 and 2 are those of clips
+
+
+@dataclass(frozen=True, slots=True)
+class ClickRecipe:
+    """Hyper-parameters of a run; with a seed, the data and the key encoder they determine its result.
+
+    Attributes:
+        steps: updates of the weights.
+        batch: pictures in a step, of each two objects.
+        rounds: masks in a row for each object, all of which are trained on; before each but the first a click is added.
+        sizes: (until this share of the steps, pixels a side of the crops).
+        learning_rate: of AdamW, before the schedule.
+        ema: decay of the average of the weights, which is what a run leaves.
+        seed: of the weights, pictures and clicks.
+    """
+
+    steps: int = 2000
+    batch: int = 4
+    rounds: int = 3
+    sizes: tuple[tuple[float, int], ...] = ((0.8, 256), (1.0, 384))
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    clip_norm: float = 3.0
+    ema: float = 0.995
+    seed: int = 0
+
+    def size(self, step: int) -> int:
+        """Returns the pixels a side of the crops of a step."""
+        return next(size for until, size in self.sizes if step < until * self.steps or until >= 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClickReport:
+    """How a run is doing.
+
+    Attributes:
+        step: steps done.
+        loss: what is minimised.
+        ious: mean IoU after each round, on the training crops.
+        pictures_per_second: in this sitting.
+    """
+
+    step: int
+    loss: float
+    ious: tuple[float, ...]
+    pictures_per_second: float
+
+
+class ClickSequence:
+    """One object of one crop, and what the simulated person has done so far."""
+
+    def __init__(
+        self, truth: UInt8[np.ndarray, "S S"], other: UInt8[np.ndarray, "S S"], rng: np.random.Generator
+    ) -> None:
+        self.truth, self.rng = truth, rng
+        self.previous: Bool[np.ndarray, "S S"] = np.zeros(truth.shape, bool)
+        self.box: tuple[int, int, int, int] | None = None
+        self.clicks: list[Click] = []
+        start = rng.random()
+        if start < 0.4:
+            self.clicks = first_clicks(truth, rng, 1, 0)
+        elif start < 0.6:
+            self.clicks = first_clicks(truth, rng, int(rng.integers(1, 4)), int(rng.integers(0, 3)))
+        elif start < 0.8:
+            self.box = drawn_box(truth, rng)
+            self.clicks = first_clicks(truth, rng, int(rng.random() < 0.4), 0)
+        else:
+            self.previous = spoilt(truth, other, rng)
+            self.add_click(self.previous)
+
+    def add_click(self, predicted: Bool[np.ndarray, "S S"]) -> None:
+        """Clicks into the largest error; nothing where there is none."""
+        click = next_click(self.truth, predicted, self.rng)
+        self.clicks += [] if click is None else [click]
+
+    def go_on(self, predicted: Bool[np.ndarray, "S S"]) -> None:
+        """Takes a mask in, and clicks again; sometimes as if there had been no mask."""
+        self.add_click(predicted)
+        self.previous = predicted if self.rng.random() < 0.85 else np.zeros_like(predicted)
+
+    def planes(self) -> Float[np.ndarray, "2 S S"]:
+        """Returns the earlier mask and the inside of the box."""
+        inside = np.zeros(self.truth.shape, np.float32)
+        if self.box is not None:
+            x, y, width, height = self.box
+            inside[y : y + height, x : x + width] = 1
+        return np.stack((self.previous.astype(np.float32), inside))
+
+
+class ClickRounds(nn.Module):
+    """The masks of several rounds of clicks on a batch of objects."""
+
+    def __init__(self, head: ClickHead, rounds: int) -> None:
+        super().__init__()
+        self.head, self.rounds = head, rounds
+
+    def forward(
+        self, image: Tensor, features: tuple[Tensor, Tensor, Tensor], sequences: Sequence[ClickSequence]
+    ) -> Tensor:
+        """Returns the logits [rounds N S S] of N objects; each image shows as many of them as the next one."""
+        prepared: PreparedFrame = self.head.prepare(image, *features).repeat(len(sequences) // len(image))
+        rounds: list[Tensor] = []
+        for number in range(self.rounds):
+            if number:
+                masks = (rounds[-1].detach() > 0).cpu().numpy()
+                for sequence, mask in zip(sequences, masks, strict=True):
+                    sequence.go_on(mask)
+            planes = torch.from_numpy(np.stack([sequence.planes() for sequence in sequences])).to(image.device)
+            clicks = pad_clicks([sequence.clicks for sequence in sequences]).to(image.device)
+            rounds.append(self.head(prepared, clicks, F.avg_pool2d(planes, 4)))
+        return torch.stack(rounds)
+
+
+def pad_clicks(clicks: Sequence[Sequence[Click]]) -> Float[Tensor, "B N 3"]:
+    """Returns the clicks of several objects as one tensor, filled up with clicks of sign 0."""
+    longest = max(1, *map(len, clicks))
+    rows = [[*map(tuple, each), *[(0, 0, 0)] * (longest - len(each))] for each in clicks]
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+class ClickTraining:
+    """A run, begun or taken up again from `out/latest.safetensors`.
+
+    Args:
+        fabric: launched, one process.
+        recipe: all hyper-parameters.
+        pictures: what is clicked on.
+        model: the network whose key encoder the head is for; it stays as it is.
+        out: folder of the run: `latest.safetensors`, `log.jsonl` and, at the end, `clicks.safetensors`.
+        minutes: stop and save after this time; None trains to the end.
+
+    Raises:
+        InputError: `out` holds a run with other settings.
+        CheckpointError: `out` holds a damaged run.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        recipe: ClickRecipe,
+        pictures: ClickPictures,
+        model: STCN,
+        out: Path,
+        minutes: float | None = None,
+    ) -> None:
+        self.fabric, self.recipe, self.pictures, self.model, self.out = fabric, recipe, pictures, model, out
+        self.minutes, self.stop_asked = minutes, False
+        self.key_encoder = key_encoder_id(model)
+        torch.manual_seed(recipe.seed)
+        self.head = ClickHead(ClickHeadConfig(model.key_encoder.out_channels)).to(memory_format=torch.channels_last)  # type: ignore[call-overload, arg-type]
+        optimizer = torch.optim.AdamW(
+            self.head.parameters(), recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
+        )
+        self.rounds, self.optimizer = fabric.setup(ClickRounds(self.head, recipe.rounds), optimizer)
+        self.trained = dict(self.head.named_parameters())
+        self.average = Average(self.trained, recipe.ema)
+        self.schedule = Cosine(warm_up=50)
+        self.step, self.seconds = 0, 0.0
+        if (out / "latest.safetensors").exists():
+            self._take_up()
+        forget_after(out / "log.jsonl", self.step)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.recipe.steps
+
+    def run(self, on_step: Callable[[ClickReport], None] = lambda report: None) -> None:
+        """Trains to the end, or until `stop_asked` or the minutes are over; saves either way."""
+        begin = last = saved = time.monotonic()
+        first, recent = self.step, list[tuple[float, tuple[float, ...]]]()
+        while not self.finished:
+            recent.append(self.train_step())
+            self.step += 1
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
+            if self.step % LOG_EVERY == 0 or self.finished:
+                losses, ious = zip(*recent, strict=True)
+                rate = (self.step - first) * self.recipe.batch / (now - begin)
+                report = ClickReport(self.step, float(np.mean(losses)), tuple(np.mean(ious, 0).round(4).tolist()), rate)
+                self._log(report)
+                on_step(report)
+                recent.clear()
+            over = self.minutes is not None and now - begin > 60 * self.minutes
+            if now - saved > CHECKPOINT_SECONDS or self.stop_asked or over:
+                self.save()
+                saved = now
+                if self.stop_asked or over:
+                    return
+        self.save()
+
+    def train_step(self) -> tuple[float, tuple[float, ...]]:
+        """Does one update of the weights; returns its loss and the mean IoU after each round."""
+        recipe = self.recipe
+        crops, rngs = self._draw()
+        sequences = [
+            ClickSequence(truth, crop.truths[1 - row], rng)
+            for crop, rng in zip(crops, rngs, strict=True)
+            for row, truth in enumerate(crop.truths)
+        ]
+        images = torch.from_numpy(np.stack([crop.image for crop in crops])).to(self.fabric.device)
+        normal = normalize(images.movedim(-1, 1)).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            features = self.model.encode_key(normal.to(self.model.dtype))
+        at_strides = (features.stride4, features.stride8, features.stride16)
+        logits = self.rounds(normal, at_strides, sequences)
+        truths = torch.from_numpy(np.stack([sequence.truth for sequence in sequences])).to(self.fabric.device)
+        flat, labels = logits.float().flatten(0, 1), truths.long().repeat(recipe.rounds, 1, 1)
+        probs = torch.sigmoid(flat)[:, None]
+        there = torch.ones(len(labels), 1, dtype=torch.bool, device=labels.device)
+        # The background's plane is not looked at.
+        loss = normalized_focal(flat, labels) + soft_dice(probs.expand(-1, 2, -1, -1), labels, there)
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.rounds, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * self.schedule.rate(self.step, recipe.steps)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.follow(self.trained, self.step)
+        masks = (logits.detach() > 0).cpu().numpy()
+        ious = tuple(
+            float(np.mean([iou(sequence.truth, mask) for sequence, mask in zip(sequences, each, strict=True)]))
+            for each in masks
+        )
+        return float(loss.detach()), ious
+
+    def averaged_head(self) -> ClickHead:
+        """Returns a copy of the head with the averaged weights."""
+        head = ClickHead(self.head.config)
+        head.load_state_dict(self.average.weights)
+        return head.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
+
+    def save(self) -> None:
+        """Writes the run as it stands, and the averaged head as `clicks.safetensors`.
+
+        Raises:
+            InputError: the weights are no longer finite; what was written before stays.
+            OutputError: the place cannot be written to.
+        """
+        if not is_finite(self.head, self.average.weights, self.optimizer.optimizer):
+            raise InputError(
+                f"the weights are no longer finite after step {self.step}; begin again with a lower learning rate "
+                f"than {self.recipe.learning_rate}"
+            )
+        precision = self.fabric.strategy.precision.state_dict()
+        done = Done(self.step, self.seconds, self._settings(), precision)
+        save_run(self.out / "latest.safetensors", self.head, self.average.weights, self.optimizer.optimizer, done)
+        note = f"{self.step} steps of {self.recipe.batch} pictures, seed {self.recipe.seed}"
+        save_click_head(self.averaged_head(), self.key_encoder, self.out / "clicks.safetensors", note=note)
+
+    def _draw(self) -> tuple[list[ClickCrop], list[np.random.Generator]]:
+        """Returns the crops of this step, and where the clicks on each come from: both depend on its number alone."""
+        recipe, size = self.recipe, self.recipe.size(self.step)
+        numbers = range(self.step * recipe.batch, (self.step + 1) * recipe.batch)
+        rngs = [np.random.default_rng((CROPS, recipe.seed, number)) for number in numbers]
+        return [self.pictures.draw(rng, size) for rng in rngs], rngs
+
+    def _log(self, report: ClickReport) -> None:
+        entry = {field.name: getattr(report, field.name) for field in fields(report)}
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(entry | {"seconds": round(self.seconds, 1)}) + "\n")
+
+    def _settings(self) -> dict[str, str]:
+        settings = {field.name: repr(getattr(self.recipe, field.name)) for field in fields(self.recipe)}
+        return settings | {"head": repr(self.head.config), "key encoder": self.key_encoder}
+
+    def _take_up(self) -> None:
+        path = self.out / "latest.safetensors"
+        done = load_run(path, self.head, self.average.weights, self.optimizer.optimizer)
+        for name, value in self._settings().items():
+            if done.settings.get(name) != value:
+                raise InputError(
+                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}; give the same settings "
+                    "or another folder"
+                )
+        self.step, self.seconds = done.step, done.seconds
+        if done.precision:
+            self.fabric.strategy.precision.load_state_dict(dict(done.precision))
