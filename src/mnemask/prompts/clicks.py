@@ -4,6 +4,7 @@ The frame is encoded once, by the tracker's own key encoder, and each mask after
 `mnemask.model.click_head` alone.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,10 @@ from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
 from mnemask.model.geometry import normalize, pad, padding, resize, unpad, working_size
 from mnemask.model.stcn import STCN
-from mnemask.prompts.sketch import Box, _inside
+from mnemask.prompts.box import Box, clip_box
 from mnemask.types import Frame, Picture, describe
+
+log = logging.getLogger(__name__)
 
 Clicks = Sequence[Sequence[int | float]]
 Mask = Tensor | np.ndarray  # bool [H W], checked here
@@ -97,14 +100,14 @@ class ClickSession:
         Args:
             positive: x, y of each click on the object, in pixels of the frame from its top left corner.
             negative: x, y of each click beside the object.
-            box: x, y, width and height around the object; what lies outside the frame is cut off.
+            box: x, y, width and height around the object; what lies outside the frame is cut off, with a warning.
             previous: the mask to correct, such as the last one of this session or a tracker's.
 
         Raises:
             MaskError: there is no click on the object, no box and no earlier mask to take away from; or a click lies
                 outside the frame, or on the object and beside it at once; or the box or the mask does not fit.
         """
-        inside = None if box is None else _inside(Box(*box), self.size)
+        inside = None if box is None else self._checked_box(Box(*box))
         earlier = None if previous is None else self._checked_mask(previous)
         signs = [*((click, 1) for click in positive), *((click, -1) for click in negative)]
         points = [(*self._checked_click(click), sign) for click, sign in signs]
@@ -126,6 +129,12 @@ class ClickSession:
                 f"left, y 0 to {height - 1} from the top"
             )
         return x, y
+
+    def _checked_box(self, box: Box) -> Box:
+        inside, doubts = clip_box(box, self.size)
+        for doubt in doubts:
+            log.warning("%s", doubt)
+        return inside
 
     def _checked_mask(self, mask: object) -> Bool[Tensor, "H W"]:
         checked = torch.as_tensor(np.array(mask)) if isinstance(mask, np.ndarray) else mask
