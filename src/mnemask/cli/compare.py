@@ -16,6 +16,7 @@ import mnemask as mm
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.identity import of_video
 from mnemask.cli.inspect import repeatable
+from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
     AtOption,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 @command
+@locks_out
 def compare(
     video: Annotated[
         str, typer.Argument(help="A video file, or a folder or quoted glob of images; it is read several times.")

@@ -9,9 +9,11 @@ import typer
 
 import mnemask as mm
 from mnemask.cli.app import command, console, literal, progress_bar
+from mnemask.cli.lock import locks_out
 
 
 @command
+@locks_out
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures.")] = Path("demo"),
     frames: Annotated[int, typer.Option(min=12, help="Length of the clip.")] = 72,

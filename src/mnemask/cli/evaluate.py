@@ -16,6 +16,7 @@ from rich.table import Table
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, console, errors
+from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_ENGINE,
     DEFAULT_POLICY,
@@ -52,6 +53,7 @@ SHOWN = {
 
 
 @command
+@locks_out
 def evaluate(
     root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
     dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],

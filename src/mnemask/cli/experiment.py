@@ -13,6 +13,7 @@ from rich.table import Table
 import mnemask as mm
 from mnemask.cli.app import command, console
 from mnemask.cli.evaluate import Dataset, suite_bar
+from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DeviceOption,
     KernelOption,
@@ -42,6 +43,7 @@ def show_experiments(wanted: bool | None) -> None:
 
 
 @command
+@locks_out
 def experiment(
     name: Annotated[str, typer.Argument(help="Such as strategies, table1 or fig11; see --list.")],
     root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],

@@ -10,6 +10,7 @@ import typer
 import mnemask as mm
 from mnemask.cli import identity
 from mnemask.cli.app import command, console, errors
+from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
     DEFAULT_POLICY,
@@ -35,6 +36,7 @@ from mnemask.cli.plan import PromptOptions
 
 
 @command
+@locks_out
 def inspect(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and memory.json.")],
     video: Annotated[

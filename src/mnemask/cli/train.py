@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
+from mnemask.cli.lock import locks_out
 
 if TYPE_CHECKING:
     from mnemask.training.regularizers import Regularizer
@@ -53,6 +54,7 @@ ValidateFrames = Annotated[int | None, typer.Option(min=2, help="Score the first
 
 
 @command
+@locks_out
 def train(
     recipe: Annotated[
         RecipeName,
@@ -171,6 +173,7 @@ def train(
 
 
 @command
+@locks_out
 def finetune(
     videos: Annotated[
         Path, typer.Argument(help="Your video as frames/ and masks/, or several as NAME/{frames,masks}.")
