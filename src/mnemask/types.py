@@ -25,6 +25,17 @@ def check_object_id(object_id: object) -> int:
     return int(object_id)
 
 
+def frame_name(index: int, num_frames: int | None = None) -> str:
+    """Returns what the files of a frame without a name are called: names sort as the frames do, however many come.
+
+    It is the index in five digits, or in as many as the last of `num_frames` has. Where more come than that, a letter
+    goes in front, as 99999 and a100000, since nobody knows at the beginning how long a camera will run.
+    """
+    digits = max(5, len(str((num_frames or 1) - 1)))
+    text = f"{index:0{digits}d}"
+    return text if len(text) == digits else f"{chr(ord('a') + len(text) - digits - 1)}{text}"
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture of a video.
@@ -49,7 +60,7 @@ class Frame:
                 "expected torch.uint8 RGB of shape (3, height, width)"
             )
         if not self.name:
-            object.__setattr__(self, "name", f"{self.index:05d}")
+            object.__setattr__(self, "name", frame_name(self.index))
 
     @classmethod
     def of(cls, picture: "Picture", index: int) -> "Frame":

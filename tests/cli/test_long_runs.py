@@ -70,7 +70,7 @@ def signalled(line, out, number):
 
 
 def content(out):
-    paths = (path for path in out.rglob("*") if path.is_file() and path.name != "report.json")
+    paths = (path for path in out.rglob("*") if path.is_file() and path.name not in ("report.json", ".mnemask-written"))
     return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 

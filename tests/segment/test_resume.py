@@ -69,8 +69,9 @@ def killed(tiny_model, out, clip, at=8, **options):
 
 
 def files(out):
-    """The content of every file but the report, which holds times."""
-    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "report.json")
+    """The content of every file but the report and the index of files, which hold times."""
+    told = ("report.json", ".mnemask-written", ".mnemask-lock")
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in told)
     return {str(path.relative_to(out)): path.read_bytes() for path in paths}
 
 

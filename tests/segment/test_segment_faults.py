@@ -141,7 +141,7 @@ def test_too_little_memory_is_refused_before_the_first_frame_with_what_takes_how
         BudgetError, match=r"1 objects in frames of 96×64 .*process .*bank .*network .*--size.*--budget"
     ):
         run(tiny_model, tmp_path / "out", clip, max_memory=10 * 2**20)
-    assert not list((tmp_path / "out/masks").iterdir())
+    assert not (tmp_path / "out").exists()
     run(tiny_model, tmp_path / "out", clip, max_memory=2**40)
 
 

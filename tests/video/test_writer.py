@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from mnemask.errors import FrameError, MissingExtraError, ObjectIdError, OutputError
-from mnemask.types import Frame, Masks
+from mnemask.errors import FrameError, MaskError, MissingExtraError, ObjectIdError, OutputError
+from mnemask.types import Frame, Masks, frame_name
 from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, davis_palette
 from mnemask.video.files import safe_name
+from mnemask.video.rle_reader import CocoMasks
 
 FILES = {"ffv1": "masks.mkv", "rle": "masks.json", "overlay": "overlay.mp4"}
 
@@ -119,16 +120,15 @@ def test_rle_is_coco_and_decodes_to_the_masks(tmp_path):
         writer.write(masks_of(99, (1, 300)))  # both are gone
     content = json.loads((tmp_path / "masks.json").read_text())
     assert [image["id"] for image in content["images"]] == [0, 61, 99]
-    assert content["images"][0] == {"id": 0, "file_name": "first", "height": 48, "width": 64}
-    assert content["categories"] == [{"id": 1, "name": "1"}, {"id": 300, "name": "300"}]
-    coco = COCO()
-    coco.dataset = content
-    coco.createIndex()
+    assert [image["file_name"] for image in content["images"]] == ["first.jpg", "00061.jpg", "00099.jpg"]
+    assert [category["name"] for category in content["categories"]] == ["object"]
+    coco = COCO(tmp_path / "masks.json")
+    assert coco.getCatIds(catNms=["object"]) == [1]
     for index in (0, 61, 99):
         labels = np.zeros((48, 64), np.int32)
         for annotation in coco.imgToAnns[index]:
-            labels += annotation["category_id"] * mask.decode(annotation["segmentation"]).astype(np.int32)
-            assert annotation["area"] == (labels == annotation["category_id"]).sum()
+            labels += annotation["track_id"] * mask.decode(annotation["segmentation"]).astype(np.int32)
+            assert annotation["area"] == (labels == annotation["track_id"]).sum()
         assert np.array_equal(labels, masks_of(index, (1, 300)).labels)
     assert {annotation["bbox"][2] for annotation in coco.imgToAnns[0]} == {27.0}
 
@@ -167,7 +167,7 @@ def test_the_output_may_be_the_file_itself(tmp_path):
 @pytest.mark.parametrize("format", FILES)
 def test_a_file_has_its_name_only_when_it_is_complete(tmp_path, format):
     (tmp_path / FILES[format]).write_bytes(b"an earlier result")
-    with MaskWriter(tmp_path, format) as writer:
+    with MaskWriter(tmp_path, format, overwrite=True) as writer:
         for index in range(8):
             writer.write(masks_of(index), frame_of(index))
         assert (tmp_path / FILES[format]).read_bytes() == b"an earlier result"
@@ -180,7 +180,7 @@ def test_what_was_written_before_a_failure_is_kept_as_a_partial_file(tmp_path, f
     (tmp_path / FILES[format]).write_bytes(b"an earlier result")
 
     def interrupted():
-        with MaskWriter(tmp_path, format) as writer:
+        with MaskWriter(tmp_path, format, overwrite=True) as writer:
             for index in range(5):
                 writer.write(masks_of(index), frame_of(index))
             raise KeyboardInterrupt
@@ -200,12 +200,11 @@ def test_a_writer_without_frames_leaves_no_video_and_an_empty_list(tmp_path):
     for format in MASK_FORMATS:
         MaskWriter(tmp_path, format).close()
     assert [path.name for path in tmp_path.iterdir()] == ["masks.json"]
-    assert json.loads((tmp_path / "masks.json").read_text()) == {"annotations": [], "images": [], "categories": []}
+    content = json.loads((tmp_path / "masks.json").read_text())
+    assert (content["annotations"], content["images"]) == ([], [])
 
 
-@pytest.mark.parametrize(
-    "name", ["../../up", "/etc/passwd", "..", ".", "a/b\\c", "nul", "COM1.x", "new\nline", "\0", "x" * 500, "ü" * 300]
-)
+@pytest.mark.parametrize("name", ["../../up", "/etc/passwd", "..", ".", "a/b\\c", "nul", "COM1.x", "new\nline", "\0"])
 def test_no_name_leads_out_of_the_folder(tmp_path, name):
     with MaskWriter(tmp_path / "out") as writer:
         writer.write(masks_of(0, name=name))
@@ -213,9 +212,86 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_usual_names_stay_as_they_are():
-    for name in ("00000", "frame_12", "IMG-2024.01.02", "prise deux", "übung"):
+def test_names_that_a_file_can_have_stay_as_they_are():
+    for name in (
+        "00000",
+        "frame_12",
+        "IMG-2024.01.02",
+        "prise deux",
+        "übung",
+        "frame (1)",
+        "घोड़ा",
+        "a;b[2]{c}",
+        " x. ",
+    ):
         assert safe_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["x" * 500, "ü" * 300])
+def test_a_name_too_long_for_the_file_system_is_refused_and_not_cut(tmp_path, name):
+    writer = MaskWriter(tmp_path)
+    writer.write(masks_of(0, name=name))
+    with pytest.raises(OutputError, match="too long"):
+        writer.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_sort_as_the_frames_do_however_many_come():
+    indices = [0, 9, 99_999, 100_000, 999_999, 1_000_000, 12_345_678]
+    for num_frames in (None, 7, 100_000, 100_001, 5_000_000):
+        names = [frame_name(index, num_frames) for index in indices]
+        assert names == sorted(names)
+    assert frame_name(7, 100_000) == "00007"
+    assert frame_name(7, 100_001) == "000007"
+
+
+@pytest.mark.parametrize("format", list(MASK_FORMATS))
+def test_what_is_there_is_not_replaced_unasked(tmp_path, format):
+    write(tmp_path, format)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(OutputError, match="in the way"):
+        write(tmp_path, format, object_ids=(1,))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("format", ["png", "rgba"])
+def test_two_frames_of_one_name_are_refused(tmp_path, format):
+    writer = MaskWriter(tmp_path, format)
+    for index in range(2):
+        writer.write(masks_of(index, name="same"), frame_of(index))
+    with pytest.raises(OutputError):
+        writer.close()
+
+
+def test_a_label_video_has_the_bits_of_ids_that_are_known_to_come(tmp_path):
+    with MaskWriter(tmp_path, "ffv1", largest_id=300) as writer:
+        writer.write(masks_of(0, (1,)))
+        writer.write(masks_of(1, (1, 300)))
+    assert [int(labels.max()) for labels, _ in labels_of_video(tmp_path / "masks.mkv")] == [1, 300]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
+def test_coco_masks_are_read_again(tmp_path):
+    names = ["b (1).webp", "a.webp", "घोड़ा.webp"]
+    with MaskWriter(tmp_path, "rle", file_names=names) as writer:
+        for index, name in enumerate(names):
+            writer.write(masks_of(index, (1, 300), name=name.removesuffix(".webp")))
+    content = json.loads((tmp_path / "masks.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == names
+    masks = CocoMasks(tmp_path / "masks.json")
+    assert list(masks) == [name.removesuffix(".webp") for name in names]
+    for index, name in enumerate(masks):
+        assert np.array_equal(masks.labels(name), masks_of(index, (1, 300)).labels)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"images": []}', '{"images": [{"id": 1}], "annotations": []}',
+                '{"images": [], "annotations": [{"image_id": 3}]}']
+)  # fmt: skip
+def test_what_is_no_coco_file_is_refused(tmp_path, content):
+    (tmp_path / "masks.json").write_text(content)
+    with pytest.raises(MaskError, match="cannot be read as COCO masks"):
+        CocoMasks(tmp_path / "masks.json")
 
 
 # In the background

@@ -13,6 +13,7 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli import identity
 from mnemask.cli.app import command, console, progress_bar
+from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
     DEFAULT_ENGINE,
@@ -45,6 +46,7 @@ OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 
 @command
+@locks_out
 def segment(
     video: Annotated[
         str,
@@ -204,6 +206,8 @@ def segment(
             events=lambda: reader.events,
             stop=stop,
             on_frame=lambda progress, masks: show(progress),
+            inputs=[video, model, *prompts.files(), *([bank] if bank else [])],
+            preview=None if plan is None else plan.preview,
         )
     if not progress.complete:
         go_on = "; --resume goes on" if reader.repeatable else ""

@@ -95,7 +95,10 @@ class TraceFile:
 
     Args:
         path: of the file, which is made with the first line.
-        overwrite: whether a file of that name may be replaced.
+        overwrite: whether a trace of that name may be replaced; a file that is none never is.
+
+    Attributes:
+        path: as given.
 
     Raises:
         OutputError: if there is a file of that name already, or the place cannot be written to.
@@ -109,23 +112,25 @@ class TraceFile:
     """
 
     def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
-        self._path, self._overwrite = Path(path), overwrite
+        self.path, self._overwrite = Path(path), overwrite
         self._file: TextIO | None = None
-        if not overwrite and self._path.exists():
+        if not overwrite and self.path.exists():
             raise OutputError(
                 f"trace {str(path)!r} exists already; choose another, or overwrite it (overwrite=True or --overwrite)"
             )
+        if overwrite and self.path.exists() and not _is_trace(self.path):
+            raise OutputError(f"{str(path)!r} is no trace, so it is not overwritten; choose another file")
 
     def __call__(self, record: WriteRecord) -> None:
         """Writes a record."""
         try:
             if self._file is None:
-                self._file = self._path.open("w" if self._overwrite else "x", encoding="utf-8")
+                self._file = self.path.open("w" if self._overwrite else "x", encoding="utf-8")
             self._file.write(record.to_json() + "\n")
             self._file.flush()
         except OSError as error:
             raise OutputError(
-                f"cannot write trace {str(self._path)!r} ({error.strerror}); make room or give another place"
+                f"cannot write trace {str(self.path)!r} ({error.strerror}); make room or give another place"
             ) from error
 
     def __enter__(self) -> "TraceFile":
@@ -136,6 +141,16 @@ class TraceFile:
     ) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _is_trace(path: Path) -> bool:
+    """Returns whether a file is empty or begins with a record."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+        return not first or bool(WriteRecord.from_json(first))
+    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return False
 
 
 def read_trace(path: str | Path) -> Iterator[WriteRecord]:

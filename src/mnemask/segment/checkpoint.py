@@ -2,7 +2,7 @@
 
 import json
 import logging
-import shutil
+import re
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,17 +12,22 @@ from typing import Any
 import torch
 
 from mnemask.errors import CheckpointError, OutputError
+from mnemask.segment.places import CHECKPOINT, REPORT
 from mnemask.segment.report import Progress
 from mnemask.session import Session
 from mnemask.version import __version__
 from mnemask.video import ReaderEvents
 from mnemask.video.files import make_folder
 from mnemask.video.journal import Mark
+from mnemask.video.lock import OutputLock
+from mnemask.video.written import Written, foreign
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "checkpoint"
 _SUFFIX = ".bank"
+_KEPT_HERE = re.compile(
+    r"\d{12}\.bank(\.tmp)?|(masks|overlay)\.partial\.(\d+\.nut|annotations|images)|\.mnemask-\d+-\d+\.partial.*"
+)
 # The last one, and one before it should the last be damaged.
 _KEPT = 2
 
@@ -74,7 +79,7 @@ def find_checkpoint(out: str | Path, device: torch.device, settings: Mapping[str
     Raises:
         CheckpointError: if every checkpoint is damaged or of another version, or the settings are not the same.
     """
-    paths = _paths(Path(out) / FOLDER)
+    paths = _paths(Path(out) / CHECKPOINT)
     for number, path in enumerate(paths):
         try:
             checkpoint = _read(path, device)
@@ -117,13 +122,20 @@ class CheckpointFolder:
     """OUT/checkpoint/, in which there are checkpoints and what the writers have not finished.
 
     Args:
-        out: the run's folder.
+        written: what runs wrote in the run's folder.
         settings: the run's.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self.path = make_folder(out / FOLDER)
-        self._settings = settings
+    def __init__(self, written: Written, settings: Mapping[str, Any]) -> None:
+        self.path, self._written, self._settings = written.folder / CHECKPOINT, written, settings
+
+    def make(self) -> None:
+        """Makes the folder where it is missing; raises OutputError where one is there that no run made."""
+        if not self.path.exists():
+            make_folder(self.path)
+            self._written.claim(self.path)
+        elif not self._written.claims(self.path):
+            raise foreign(self.path)
 
     def save(self, position: int, session: Session, marks: Mapping[str, Mark], progress: Mapping[str, Any]) -> None:
         """Writes a checkpoint, and drops those before the last; raises OutputError where that is impossible."""
@@ -145,13 +157,22 @@ class CheckpointFolder:
                 path.unlink()
 
     def remove(self) -> None:
-        """Removes the folder: the run is complete."""
+        """Removes the folder and what runs keep in it, nothing else; raises OutputError where that is impossible."""
+        if not self._written.claims(self.path) or not self.path.is_dir():
+            return
         try:
-            shutil.rmtree(self.path)
+            for path in self.path.iterdir():
+                if _KEPT_HERE.fullmatch(path.name):
+                    path.unlink()
+            if any(self.path.iterdir()):
+                logger.warning("%s is kept, since it holds files that no run wrote", self.path)
+                return
+            self.path.rmdir()
         except OSError as error:
             raise OutputError(
                 f"cannot remove {str(self.path)!r} ({error.strerror}); the run is complete, so remove it yourself"
             ) from error
+        self._written.forget(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +200,7 @@ def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
     Raises:
         CheckpointError: if `out` holds a run, complete or not, that was made with other settings.
     """
-    path, folder = Path(out) / "report.json", Path(out) / FOLDER
+    path = Path(out) / REPORT
     try:
         report = json.loads(path.read_text())
         complete, made_with = bool(report["complete"]), dict(report["settings"])
@@ -192,6 +213,6 @@ def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
     refuse_other(made_with, settings)
     if not complete:
         return False
-    if folder.exists():
-        CheckpointFolder(Path(out), {}).remove()
+    with OutputLock(out):
+        CheckpointFolder(Written(out), {}).remove()
     return True

@@ -7,33 +7,43 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from mnemask.segment.places import Places
 from mnemask.types import Frame, Masks
 from mnemask.video import MaskWriter
 from mnemask.video.journal import Mark
+from mnemask.video.written import Written
 
 
 class Outputs:
     """OUT/masks/ and, if wanted, OUT/overlay.mp4.
 
     Args:
-        out: the folder.
-        mask_format: see MaskWriter.
-        overlay: whether to draw the masks into a video.
+        places: where they are.
+        written: what runs wrote there.
         journal: the folder of unfinished files; None for beside the output.
         marks: of an earlier run to go on with.
+        largest_id: the largest object id that is known to come.
     """
 
     def __init__(
-        self, out: Path, mask_format: str, overlay: bool, journal: Path | None, marks: Mapping[str, Mark]
+        self, places: Places, written: Written, journal: Path | None, marks: Mapping[str, Mark], largest_id: int
     ) -> None:
-        places = {"masks": (out / "masks", mask_format)}
-        if overlay:
-            places["overlay"] = (out / "overlay.mp4", "overlay")
+        targets = {"masks": (places.masks, places.mask_format)}
+        if places.overlay:
+            targets["overlay"] = (places.out / "overlay.mp4", "overlay")
         self._writers: dict[str, MaskWriter] = {}
         self._stack = ExitStack()
         with ExitStack() as stack:
-            for name, (place, kind) in places.items():
-                writer = MaskWriter(place, kind, journal=journal, mark=marks.get(name))
+            for name, (target, kind) in targets.items():
+                writer = MaskWriter(
+                    target,
+                    kind,
+                    journal=journal,
+                    mark=marks.get(name),
+                    written=written,
+                    largest_id=largest_id,
+                    file_names=places.expected.file_names,
+                )
                 self._writers[name] = stack.enter_context(writer)
             self._stack = stack.pop_all()
         self.stretch = math.lcm(*(writer.stretch for writer in self._writers.values()))

@@ -3,21 +3,27 @@
 Decoding, computing and writing overlap in bounded queues, so a long video needs no more memory than a short one.
 """
 
+import json
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
 from mnemask.given import Prompt
-from mnemask.segment.checkpoint import FOLDER, Checkpoint, CheckpointFolder, Moment
+from mnemask.segment.checkpoint import Checkpoint, CheckpointFolder, Moment
 from mnemask.segment.outputs import Outputs
+from mnemask.segment.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, remove_left_overs
 from mnemask.segment.promise import promise
-from mnemask.segment.report import Progress, write_report
+from mnemask.segment.report import Progress
+from mnemask.segment.room import refuse_without_room
+from mnemask.session import Session
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video import ReaderEvents, prefetch
+from mnemask.video.lock import OutputLock
+from mnemask.video.written import Written
 
 PromptSource = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
@@ -42,6 +48,8 @@ def segment(
     events: Callable[[], ReaderEvents] = ReaderEvents,
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
+    inputs: Sequence[str | Path] = (),
+    preview: Callable[[Frame, Mapping[int, Prompt | None]], bytes] | None = None,
 ) -> Progress:
     """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
 
@@ -54,6 +62,9 @@ def segment(
 
     and all files are then as if nothing had happened.
 
+    Before the first frame it is seen to that no file is replaced but those of an earlier run, which `overwrite` or
+    `resume` must allow: `OUT/.mnemask-written` says what runs wrote. No other run may write to `out` meanwhile.
+
     Args:
         frames: such as a VideoReader.
         tracker: a new one, or one that is to go on.
@@ -61,7 +72,7 @@ def segment(
         prompts: returns the known masks of a frame by object id, None for an object that is gone; or None.
         mask_format: "png", "ffv1", "rgba" or "rle", see MaskWriter.
         overlay: whether to draw the masks into a video.
-        overwrite: whether a folder that holds a run may be written to.
+        overwrite: whether a folder that holds a run may be written to; what that run wrote is removed, nothing else.
         settings: goes into the report, and into checkpoints: a run goes on only with what it was begun with.
         checkpoint_every: seconds from one checkpoint to the next (with video formats, to the end of the stretch of 48
             frames that is under way then); None for none.
@@ -71,28 +82,36 @@ def segment(
         events: returns what happened to the video so far, for the report; of a VideoReader its `events`.
         stop: is asked before each frame; what it returns ends the run early, and the report gives it as the reason.
         on_frame: is called after each frame.
+        inputs: files that the run reads, which it must not write to; those of a VideoReader of images are known.
+        preview: returns a PNG of the first frame and its prompts, which becomes `OUT/preview.png`.
 
     Raises:
-        OutputError: if `out` holds a run already or cannot be written to.
+        OutputError: if `out` holds a run already, is in use by another one, holds files of others where this one will
+            write, or cannot be written to, or has clearly too little room.
         BudgetError: if the memory needed exceeds `max_memory`.
         MnemaskError: whatever ends the run early. What was written before is kept, and the report says what happened.
     """
-    out = Path(out)
-    if resume is None and not overwrite and ((out / "report.json").exists() or (out / FOLDER).exists()):
-        raise OutputError(
-            f"{str(out)!r} already holds a run; go on with it (--resume), choose another folder, or overwrite it "
-            "(--overwrite)"
-        )
-    run = _Run(tracker, out, Progress(settings=settings or {}), checkpoint_every, resume, events)
-    # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
-    with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
-        try:
-            run.follow(ahead, prompts, (mask_format, overlay), max_memory, stop, on_frame)
-        except BaseException as error:
-            with _noting(error):
-                run.report()
-            raise
-        run.report()
+    trace = getattr(tracker.memory.trace, "path", None)
+    paths, expected = [Path(path) for path in inputs], Expected.of(frames)
+    places = Places(Path(out), mask_format, overlay, preview is not None, trace, paths, expected)
+    with OutputLock(out) as lock:
+        written = Written(out)
+        if resume is None and not overwrite and (written.files() or written.claims(places.out / CHECKPOINT)):
+            raise OutputError(
+                f"{str(out)!r} already holds a run; go on with it (--resume), choose another folder, or overwrite it "
+                "(--overwrite)"
+            )
+        places.check(written, 0 if resume is None else resume.position)
+        run = _Run(tracker, places, written, lock, Progress(settings=settings or {}), checkpoint_every, resume, events)
+        # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
+        with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
+            try:
+                run.follow(ahead, prompts, preview, max_memory, stop, on_frame)
+            except BaseException as error:
+                with _noting(error):
+                    run.report()
+                raise
+            run.report()
     return run.progress
 
 
@@ -116,16 +135,21 @@ class _Run:
     def __init__(
         self,
         tracker: Tracker,
-        out: Path,
+        places: Places,
+        written: Written,
+        lock: OutputLock,
         progress: Progress,
         every: float | None,
         resume: Checkpoint | None,
         events: Callable[[], ReaderEvents],
     ) -> None:
         self.progress = progress
-        self._tracker, self._out, self._every, self._resume, self._events = tracker, out, every, resume, events
+        self._tracker, self._every, self._resume, self._events = tracker, every, resume, events
+        self._places, self._written, self._lock = places, written, lock
         self._begin = self._saved = time.perf_counter()
-        self._folder: CheckpointFolder | None = None
+        self._folder = None if every is None else CheckpointFolder(written, progress.settings)
+        self._stack = ExitStack()
+        self._outputs: Outputs | None = None
         self._latest: Moment | None = None
         self._promised: tuple[object, ...] = ()
         if resume is not None:
@@ -140,7 +164,7 @@ class _Run:
         self,
         frames: Iterable[Frame],
         prompts: PromptSource,
-        wanted: tuple[str, bool],
+        preview: Callable[[Frame, Mapping[int, Prompt | None]], bytes] | None,
         max_memory: int | None,
         stop: Callable[[], str | None],
         on_frame: Callable[[Progress, Masks], None],
@@ -148,16 +172,22 @@ class _Run:
         """Follows the objects to the end of the frames, or until something else ends it."""
         progress = self.progress
         try:
-            with self._outputs(*wanted) as outputs:
+            with self._stack:
+                if self._resume is not None:
+                    self._outputs = self._open(0)
                 try:
                     for frame in frames:
                         _end_if_asked(stop)
                         if self._resume is not None and frame.index < self._resume.position:
                             continue
-                        self._begin_at(frame.index, outputs)
                         given = prompts(frame)
-                        self._check_promise(frame, given, max_memory, wanted)
+                        self._check_promise(frame, given, max_memory)
+                        before = self._tracker.session()
+                        self._lock.check()
+                        if self._outputs is None:
+                            self._check_first(frame, {**(given or {})}, prompts)
                         masks = self._tracker.step(frame, given)
+                        outputs = self._outputs or self._begin_at(frame, before, given or {}, prompts, preview)
                         outputs.write(masks, frame)
                         progress.add(self._tracker.memory.stats())
                         progress.seconds = time.perf_counter() - self._begin
@@ -166,7 +196,7 @@ class _Run:
                     _end_if_asked(stop)
                 except BaseException as error:
                     with _noting(error):
-                        self._save(outputs)
+                        self._save()
                     raise
         except StopError as stopped:
             progress.stopped_by = str(stopped)
@@ -181,40 +211,75 @@ class _Run:
         self.progress.video = self._happened().to_dict()
         self.progress.seconds = time.perf_counter() - self._begin
         if self.progress.frames:
-            write_report(self._out / "report.json", self.progress.to_dict())
-        if self._folder is not None and (self.progress.complete or not self.progress.frames):
+            text = json.dumps(self.progress.to_dict(), indent=2) + "\n"
+            self._written.write(self._places.out / REPORT, text)
+        if (
+            self._folder is not None
+            and self._outputs is not None
+            and (self.progress.complete or not self.progress.frames)
+        ):
             self._folder.remove()
 
-    def _outputs(self, mask_format: str, overlay: bool) -> Outputs:
+    def _open(self, largest_id: int) -> Outputs:
+        """Opens what is written to; from here on the run may be gone on with."""
+        remove_left_overs(self._places.masks)
+        journal = None
+        if self._folder is not None:
+            self._folder.make()
+            journal = self._folder.path
+            if self._resume is not None:
+                self._folder.only(self._resume.position)
         marks = {} if self._resume is None else self._resume.marks
-        if self._every is None:
-            return Outputs(self._out, mask_format, overlay, None, marks)
-        fresh = self._resume is None
-        if fresh and (self._out / FOLDER).exists():
-            CheckpointFolder(self._out, {}).remove()  # of the run that is overwritten
-        self._folder = CheckpointFolder(self._out, self.progress.settings)
-        if self._resume is not None:
-            self._folder.only(self._resume.position)
-        return Outputs(self._out, mask_format, overlay, self._folder.path, marks)
+        return self._stack.enter_context(Outputs(self._places, self._written, journal, marks, largest_id))
 
-    def _begin_at(self, position: int, outputs: Outputs) -> None:
-        """Writes down at once what the run is, lest another one is mixed with it that goes on in its place."""
-        if self._folder is not None and not self.progress.frames:
-            self._latest = self._moment(position, outputs)
-            self._save(outputs)
+    def _check_first(self, frame: Frame, given: Mapping[int, Prompt | None], prompts: PromptSource) -> None:
+        """Raises what can be known of the run when its first frame is, before anything is computed or removed."""
+        expected, to_come = self._places.expected, _ids_to_come(prompts)
+        expected.refuse_beyond(to_come)
+        ids = {*given, *(object_id for ids in to_come.values() for object_id in ids)}
+        if expected.num_frames is not None:
+            freed = sum(path.stat().st_size for path in self._written.files())
+            left = expected.num_frames - frame.index
+            format, overlay = self._places.mask_format, self._places.overlay
+            refuse_without_room(self._places.out, format, overlay, frame.size, left, len(ids), freed)
+
+    def _begin_at(
+        self,
+        frame: Frame,
+        before: Session,
+        given: Mapping[int, Prompt | None],
+        prompts: PromptSource,
+        preview: Callable[[Frame, Mapping[int, Prompt | None]], bytes] | None,
+    ) -> Outputs:
+        """Removes what an earlier run wrote, opens the outputs, and notes at once what the run is.
+
+        Otherwise another one with other settings could go on in its place.
+        """
+        CheckpointFolder(self._written, {}).remove()
+        self._written.remove_all()
+        if preview is not None:
+            self._written.write(self._places.out / PREVIEW, preview(frame, given))
+        if self._places.trace is not None and self._places.out in self._places.trace.parents:
+            self._written.claim(self._places.trace)
+        ids = {*given, *(object_id for ids in _ids_to_come(prompts).values() for object_id in ids)}
+        self._outputs = outputs = self._open(max(ids, default=0))
+        if self._folder is not None:
+            self._latest = self._moment(frame.index, before, outputs)
+            self._save()
+        return outputs
 
     def _checkpoint(self, position: int, outputs: Outputs) -> None:
         """Notes that the run can go on here, if it can, and writes it down if it is time."""
         if self._folder is None or self.progress.frames % outputs.stretch:
             return
-        self._latest = self._moment(position, outputs)
+        self._latest = self._moment(position, self._tracker.session(), outputs)
         if self._every is not None and time.perf_counter() - self._saved >= self._every:
-            self._save(outputs)
+            self._save()
 
-    def _moment(self, position: int, outputs: Outputs) -> Moment:
+    def _moment(self, position: int, session: Session, outputs: Outputs) -> Moment:
         # Frames are read ahead: what happened to those will be noted again by the run that goes on.
         self.progress.video = self._happened().within(end=position).to_dict()
-        return Moment.of(position, self._tracker.session(), outputs.marks(), self.progress)
+        return Moment.of(position, session, outputs.marks(), self.progress)
 
     def _happened(self) -> ReaderEvents:
         """Returns what happened to the video, before the run was resumed too."""
@@ -222,20 +287,26 @@ class _Run:
             return self._events()
         return self._resume.events + self._events().within(self._resume.position)
 
-    def _save(self, outputs: Outputs) -> None:
+    def _save(self) -> None:
         moment, self._latest = self._latest, None
-        if moment is not None and self._folder is not None:
+        if moment is not None and self._folder is not None and self._outputs is not None:
             marks = moment.written()
-            outputs.sync()
+            self._outputs.sync()
+            self._written.sync()
             self._folder.save(moment.position, moment.session, marks, moment.progress)
             self._saved = time.perf_counter()
 
-    def _check_promise(
-        self, frame: Frame, given: Mapping[int, Prompt | None] | None, max_memory: int | None, wanted: tuple[str, bool]
-    ) -> None:
+    def _check_promise(self, frame: Frame, given: Mapping[int, Prompt | None] | None, max_memory: int | None) -> None:
         if max_memory is None:
             return
         ids = {*self._tracker.object_ids, *(given or {})}
         if self._promised != (frame.size, len(ids)):
-            promise(self._tracker, frame.size, len(ids), num_writers=1 + wanted[1]).keep_within(max_memory)
+            writers = 1 + self._places.overlay
+            promise(self._tracker, frame.size, len(ids), num_writers=writers).keep_within(max_memory)
             self._promised = (frame.size, len(ids))
+
+
+def _ids_to_come(prompts: PromptSource) -> Mapping[int, Collection[int]]:
+    """Returns the ids of the masks that are to be given, by frame, where the source of prompts tells."""
+    to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
+    return to_come

@@ -2,17 +2,24 @@
 
 import os
 import re
+import threading
 from pathlib import Path
 
 from mnemask.errors import OutputError
 
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+_IMPOSSIBLE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$' if os.name == "nt" else r"[/\x00]")
 
 
 def safe_name(name: str) -> str:
-    """Returns the name without anything that could lead out of a folder or be refused by a file system."""
-    kept = re.sub(r"[^\w.\- ]", "_", name).strip(" .").encode()[:200].decode(errors="ignore")
-    return f"_{kept}" if not kept or _WINDOWS_DEVICES.match(kept) else kept
+    """Returns the name as it is, save for what no file name can hold here or what leads out of a folder: that as %XX.
+
+    A name that the file system took for a frame is kept for its masks, whatever the script, brackets or signs in it.
+    """
+    kept = _IMPOSSIBLE.sub(lambda found: f"%{ord(found[0]):02X}", name)
+    if os.name == "nt" and _WINDOWS_DEVICES.match(kept):
+        return f"_{kept}"
+    return kept.replace(".", "%2E") if kept in (".", "..") else kept or "%"
 
 
 def make_folder(folder: Path) -> Path:
@@ -40,6 +47,14 @@ def target_file(out: Path, default: str) -> Path:
 def partial_file(target: Path) -> Path:
     """Returns what the file is called until it is complete: masks.mkv is masks.partial.mkv."""
     return target.with_name(f"{target.stem}.partial{target.suffix}")
+
+
+def temporary_file(target: Path) -> Path:
+    """Returns a hidden name beside the target, of its suffix, that no other process or thread uses.
+
+    It is short: one made of the target's name may be too long for the file system where the target is not.
+    """
+    return target.with_name(f".mnemask-{os.getpid()}-{threading.get_ident() % 10**6}.partial{target.suffix}")
 
 
 def make_durable(*paths: Path) -> None:
@@ -79,7 +94,7 @@ class Unsynced:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Writes the file at once: whoever looks sees the old one or all of the new one."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = temporary_file(path)
     try:
         partial.write_bytes(data)
         partial.replace(path)

@@ -169,7 +169,7 @@ class ImageSequence:
     def __init__(self, paths: list[Path], name: str, log: EventLog | None = None) -> None:
         self.name = name
         self.num_frames = len(paths)
-        self._paths = paths
+        self.files = self._paths = paths
         self._log = log or EventLog()
 
     def pictures(self, start: int) -> Pictures:

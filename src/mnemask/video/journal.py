@@ -1,14 +1,56 @@
 """What a file is made of while it is being written, and how a later run goes on with it after a crash."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mnemask.errors import OutputError
+from mnemask.video.files import partial_file
+from mnemask.video.written import Files
 
 Mark = Mapping[str, Any]
 """What a format must know to go on after the frames so far, as JSON holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How one output is written.
+
+    Attributes:
+        files: who decides whether a file may have its name.
+        frames_per_second: of videos whose frames have no times.
+        journal: the folder for unfinished files; None for beside the output.
+        mark: of an earlier run to go on after; None to begin.
+        largest_id: the largest object id that is known to come, 0 where none is.
+        file_names: what the picture files of a folder are called, by frame; None where the frames are no files.
+    """
+
+    files: Files
+    frames_per_second: float = 25.0
+    journal: Path | None = None
+    mark: Mark | None = None
+    largest_id: int = 0
+    file_names: Sequence[str] | None = None
+
+    def begin(self, unfinished: Path) -> None:
+        """Makes an empty file for what is unfinished, unless there is a folder for such files.
+
+        Raises:
+            OutputError: something else has the name.
+        """
+        if self.journal is None:
+            self.files.refuse_foreign(unfinished)
+            unfinished.touch()
+            self.files.claim(unfinished)
+
+    def finish(self, partial: Path, target: Path, *, complete: bool) -> None:
+        """Gives a file its name, or that of an unfinished one; a complete one takes the place of that."""
+        unfinished = partial_file(target)
+        self.files.publish(partial, target if complete else unfinished)
+        if complete:
+            self.files.remove(unfinished)
 
 
 class TextJournal:

@@ -3,12 +3,13 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from types import TracebackType
 
 from mnemask.errors import FrameError
-from mnemask.types import Frame
+from mnemask.types import Frame, frame_name
 from mnemask.video.events import EventLog, ReaderEvents
 from mnemask.video.newest import newest
 from mnemask.video.picture import Damaged, Picture, Readable
@@ -55,6 +56,9 @@ class VideoReader:
         frames_per_second: the average; None for images and where it is not known.
         live: as given.
         repeatable: whether the same frames come when it is read again, also later and elsewhere.
+        last: the frame to stop before, as far as the source promises one; None where it does not.
+        counted: whether the source knows that number, and does not reckon it from a duration.
+        files: of the frames, by number, where each is one and all are there; else None.
 
     Raises:
         FrameError: the source is missing, empty, not readable as a video or not one that an option is for; and while
@@ -94,6 +98,10 @@ class VideoReader:
         total = self._source.num_frames
         last = stop if total is None or (stop is not None and stop < total) else total
         self.num_frames = None if total is None or last is None else max(last - start, 0)
+        self.last = None if total is None else last
+        self.counted = bool(getattr(self._source, "counted", True))
+        self.files: Sequence[Path] | None = getattr(self._source, "files", None)
+        self._total = total
 
     @property
     def events(self) -> ReaderEvents:
@@ -119,7 +127,8 @@ class VideoReader:
                 picture = self._held_or_skipped(item, last) if isinstance(item, Damaged) else item
                 last = picture or last
                 if picture is not None and item.index >= self._start:
-                    frame = Frame(picture.image, picture.index, picture.seconds, picture.name)
+                    name = picture.name or frame_name(picture.index, self._total)
+                    frame = Frame(picture.image, picture.index, picture.seconds, name)
                     self._check_size(frame)
                     yield frame
                 if self._stop is not None and item.index + 1 >= self._stop:

@@ -1,4 +1,4 @@
-"""Masks as COCO run-length JSON."""
+"""Masks as COCO run-length JSON; `mnemask.video.rle_reader` reads them again."""
 
 import json
 import shutil
@@ -10,15 +10,33 @@ import numpy as np
 
 from mnemask.errors import MissingExtraError
 from mnemask.types import Frame, Masks
-from mnemask.video.files import partial_file, target_file
+from mnemask.version import __version__
+from mnemask.video.files import partial_file, target_file, temporary_file
 from mnemask.video.image_writers import name_of
-from mnemask.video.journal import Mark, TextJournal
+from mnemask.video.journal import Mark, TextJournal, Writing
+
+CATEGORY = {"id": 1, "name": "object", "supercategory": ""}
+"""What every tracked object is: nobody said more of it. Which object it is, `track_id` says."""
+
+_INFO = {
+    "description": "Objects tracked through a video; annotations of one track_id are one object",
+    "contributor": "mnemask",
+    "version": __version__,
+    "url": "",
+}
+_LICENSE = {"id": 1, "name": "not stated", "url": ""}
+_NAME_OF_A_VIDEO_FRAME = ".jpg"
 
 
 class CocoRle:
     """OUT/masks.json in COCO form: an image for each frame, an annotation for each object seen in it.
 
-    `image_id` is the frame's index, `category_id` and `track_id` are the object's id, `segmentation` is compressed RLE.
+    * `images`: `id` and `frame_index` are the frame's index, `file_name` is what the frame's file is called. Frames of
+      a video, which have no files, are called as extracted ones would be, 00000.jpg.
+    * `annotations`: `track_id` is the object's id (under `attributes` too, where CVAT looks for it), `segmentation` is
+      compressed RLE.
+    * `categories`: one, "object".
+
     Entries go to disk as they come, so a long video needs no more memory than a short one; an interrupted one is left
     readable as masks.partial.json.
 
@@ -28,47 +46,62 @@ class CocoRle:
 
     stretch = 1
 
-    def __init__(
-        self, out: Path, frames_per_second: float, journal: Path | None = None, mark: Mark | None = None
-    ) -> None:
+    def __init__(self, out: Path, how: Writing) -> None:
         try:
             from pycocotools import mask
         except ImportError as error:
             raise MissingExtraError("the rle format needs pycocotools; pip install 'mnemask[rle]'") from error
-        self._rle = mask
+        self._rle, self._how = mask, how
         self._target = target_file(out, "masks.json")
-        self._is_temporary = journal is None
-        begun = mark or {"annotations": 0, "images": 0, "count": 0, "object_ids": []}
-        beside = partial_file((journal or self._target.parent) / self._target.name)
-        self._annotations = TextJournal(beside.with_suffix(".annotations"), int(begun["annotations"]))
-        self._images = TextJournal(beside.with_suffix(".images"), int(begun["images"]))
+        how.files.refuse_foreign(self._target, partial_file(self._target))
+        begun = how.mark or {"annotations": 0, "images": 0, "count": 0}
+        beside = partial_file((how.journal or self._target.parent) / self._target.name)
+        paths = beside.with_suffix(".annotations"), beside.with_suffix(".images")
+        for path in paths:
+            how.begin(path)
+        self._annotations, self._images = (
+            TextJournal(path, int(begun[part])) for path, part in zip(paths, ("annotations", "images"), strict=True)
+        )
         self._num_annotations = int(begun["count"])
-        self._object_ids = {int(object_id): None for object_id in begun["object_ids"]}
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes the entries of one frame."""
         labels = masks.labels.cpu().numpy()
         height, width = labels.shape
-        image = {"id": masks.index, "file_name": name_of(masks, frame), "height": height, "width": width}
+        image = {
+            "id": masks.index,
+            "file_name": self._file_name(masks, frame),
+            "height": height,
+            "width": width,
+            "frame_index": masks.index,
+            "license": _LICENSE["id"],
+        }
         self._images.add(f"{', ' if self._images.length else ''}{json.dumps(image)}\n")
         for object_id in masks.object_ids:
-            self._object_ids[object_id] = None
             rle = self._rle.encode(np.asfortranarray(labels == object_id, np.uint8))
             area = int(self._rle.area(rle))
             if area:
                 self._write_annotation(masks.index, object_id, rle, area)
+
+    def _file_name(self, masks: Masks, frame: Frame | None) -> str:
+        """Returns what a tool that looks for the frame's picture will find it under."""
+        name, names = name_of(masks, frame), self._how.file_names
+        if names is not None and masks.index < len(names) and Path(names[masks.index]).stem == name:
+            return names[masks.index]
+        return f"{name}{_NAME_OF_A_VIDEO_FRAME}"
 
     def _write_annotation(self, image_id: int, object_id: int, rle: dict[str, Any], area: int) -> None:
         self._num_annotations += 1
         annotation = {
             "id": self._num_annotations,
             "image_id": image_id,
-            "category_id": object_id,
+            "category_id": CATEGORY["id"],
             "track_id": object_id,
             "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
             "area": area,
             "bbox": self._rle.toBbox(rle).tolist(),
             "iscrowd": 0,
+            "attributes": {"track_id": object_id},
         }
         self._annotations.add(f"{', ' if self._num_annotations > 1 else ''}{json.dumps(annotation)}\n")
 
@@ -78,7 +111,6 @@ class CocoRle:
             "annotations": self._annotations.length,
             "images": self._images.length,
             "count": self._num_annotations,
-            "object_ids": list(self._object_ids),
         }
 
     def sync(self) -> None:
@@ -87,19 +119,23 @@ class CocoRle:
         self._images.sync()
 
     def finish(self, *, complete: bool) -> None:
-        """Joins annotations, images and categories and, if complete, gives the file its name."""
+        """Joins the entries into one file and, if complete, gives it its name."""
         with closing(self._images), closing(self._annotations):
             pass  # a full disk may refuse what is left of one; the other is closed all the same
-        categories = [{"id": object_id, "name": str(object_id)} for object_id in self._object_ids]
-        partial = partial_file(self._target)
-        with partial.open("wb") as out:
-            for name, journal in (("annotations", self._annotations), ("images", self._images)):
-                out.write(b'{"annotations": [' if name == "annotations" else b'], "images": [')
-                with journal.path.open("rb") as entries:
-                    shutil.copyfileobj(entries, out)
-            out.write(f'], "categories": {json.dumps(categories)}}}\n'.encode("ascii"))
-        if complete:
-            partial.replace(self._target)
-        if self._is_temporary:
+        head = {"info": _INFO, "licenses": [_LICENSE], "categories": [CATEGORY]}
+        partial = temporary_file(self._target)
+        try:
+            with partial.open("wb") as out:
+                out.write(json.dumps(head).encode("ascii").removesuffix(b"}"))
+                for name, journal in (("images", self._images), ("annotations", self._annotations)):
+                    out.write(f', "{name}": ['.encode("ascii"))
+                    with journal.path.open("rb") as entries:
+                        shutil.copyfileobj(entries, out)
+                    out.write(b"]")
+                out.write(b"}\n")
+            self._how.finish(partial, self._target, complete=complete)
+        finally:
+            partial.unlink(missing_ok=True)
+        if self._how.journal is None:
             self._annotations.path.unlink()
             self._images.path.unlink()

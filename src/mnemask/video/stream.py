@@ -69,6 +69,7 @@ class EncodedVideo:
         rate = stream.average_rate or stream.guessed_rate
         promised = promised_seconds(self._container, stream)
         self.frames_per_second = float(rate) if rate else None
+        self.counted = stream.frames > 0
         self.num_frames = stream.frames or (round(promised * rate) if promised and rate else None)
         is_file = (isinstance(source, str) and not broadcast) or isinstance(self._file, GrowingFile)
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))

@@ -11,9 +11,9 @@ from jaxtyping import UInt8, UInt16
 
 from mnemask.errors import FrameError, ObjectIdError
 from mnemask.types import Frame, Masks
-from mnemask.video.files import partial_file, target_file
+from mnemask.video.files import partial_file, target_file, temporary_file
 from mnemask.video.image_writers import picture_of
-from mnemask.video.journal import Mark
+from mnemask.video.journal import Mark, Writing
 from mnemask.video.overlay import draw_overlay
 from mnemask.video.stretches import STRETCH, TICKS_PER_SECOND, Codec, Pictures, StretchedVideo
 
@@ -23,9 +23,10 @@ class _VideoFile:
 
     stretch = STRETCH
 
-    def __init__(self, target: Path, codec: Codec, journal: Path | None, mark: Mark | None) -> None:
-        self._target, self._codec, self._is_temporary = target, codec, journal is None
-        self._folder = journal or target.parent
+    def __init__(self, target: Path, codec: Codec, how: Writing) -> None:
+        self._target, self._codec, self._how = target, codec, how
+        self._folder, mark = how.journal or target.parent, how.mark
+        how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None
         self._next_ticks = 0
         if mark is not None and mark["frames"]:
@@ -47,15 +48,19 @@ class _VideoFile:
         if self._video is None:
             return
         self._video.close()
-        partial = partial_file(self._target)
-        self._video.remux(partial)
-        if complete:
-            partial.replace(self._target)
-        if self._is_temporary:
+        partial = temporary_file(self._target)
+        try:
+            self._video.remux(partial)
+            self._how.finish(partial, self._target, complete=complete)
+        finally:
+            partial.unlink(missing_ok=True)
+        if self._how.journal is None:
             self._video.path.unlink()
 
     def _begin(self, pictures: Pictures, mark: Mark | None = None) -> StretchedVideo:
-        return StretchedVideo(self._folder, f"{self._target.stem}.partial", self._codec, pictures, mark)
+        name = f"{self._target.stem}.partial"
+        self._how.begin(self._folder / f"{name}.0.nut")
+        return StretchedVideo(self._folder, name, self._codec, pictures, mark)
 
     def _seconds_of(self, masks: Masks, frame: Frame | None) -> float:
         """Returns when the frame is shown."""
@@ -94,23 +99,25 @@ def _rate(frames_per_second: float) -> Fraction:
 class Ffv1Masks(_VideoFile):
     """OUT/masks.mkv: lossless grey video whose pixel value is the object id, at the times of the source.
 
-    8 bits a pixel if the first frame's ids are up to 255, else 16. Where frames come without times, they are
-    1 / frames_per_second apart.
+    8 bits a pixel if the ids of the first frame, and those known to come, are up to 255, else 16. Where frames come
+    without times, they are 1 / frames_per_second apart.
 
     Raises:
         ObjectIdError: an id beyond 255 arrives after the file began with 8 bits.
     """
 
-    def __init__(
-        self, out: Path, frames_per_second: float, journal: Path | None = None, mark: Mark | None = None
-    ) -> None:
-        codec = Codec("ffv1", {"level": "3", "slicecrc": "1"}, _rate(frames_per_second))
-        super().__init__(target_file(out, "masks.mkv"), codec, journal, mark)
+    def __init__(self, out: Path, how: Writing) -> None:
+        codec = Codec("ffv1", {"level": "3", "slicecrc": "1"}, _rate(how.frames_per_second))
+        super().__init__(target_file(out, "masks.mkv"), codec, how)
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Adds one frame."""
         largest = max(masks.object_ids, default=0)
-        wide = largest > 255 if self._video is None else self._video.pictures.pixel_format == "gray16le"
+        wide = (
+            max(largest, self._how.largest_id) > 255
+            if self._video is None
+            else self._video.pictures.pixel_format == "gray16le"
+        )
         if largest > 255 and not wide:
             raise ObjectIdError(
                 f"object id {largest} arrived at frame {masks.index}, but the label video began with 8 bits a pixel; "
@@ -127,15 +134,13 @@ class OverlayVideo(_VideoFile):
     The first frame is at 0 seconds. Odd sizes are padded by one row or column, since yuv420p has only even ones.
     """
 
-    def __init__(
-        self, out: Path, frames_per_second: float, journal: Path | None = None, mark: Mark | None = None
-    ) -> None:
+    def __init__(self, out: Path, how: Writing) -> None:
         # Without B-frames packets are in the order of frames, and one stretch can follow another. With mbtree a
         # video comes out in other bits now and then, from the same pictures.
         options = {"crf": "20", "preset": "veryfast", "bf": "0", "mbtree": "0"}
-        codec = Codec("libx264", options, _rate(frames_per_second))
-        super().__init__(target_file(out, "overlay.mp4"), codec, journal, mark)
-        self._began: float | None = None if mark is None else mark["began"]
+        codec = Codec("libx264", options, _rate(how.frames_per_second))
+        super().__init__(target_file(out, "overlay.mp4"), codec, how)
+        self._began: float | None = None if how.mark is None else how.mark["began"]
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Draws and adds one frame."""

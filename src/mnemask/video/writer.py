@@ -1,7 +1,7 @@
 """One writer for every mask format: writes in the background and never leaves half a file under its final name."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +13,10 @@ from av.error import FFmpegError
 from mnemask.errors import InputError, OutputError
 from mnemask.types import Frame, Masks
 from mnemask.video.image_writers import PngMasks, RgbaCutouts
-from mnemask.video.journal import Mark
+from mnemask.video.journal import Mark, Writing
 from mnemask.video.rle_writer import CocoRle
 from mnemask.video.video_writers import Ffv1Masks, OverlayVideo
+from mnemask.video.written import Unlisted, Written
 
 # Enough to ride out a slow write; each frame that waits holds its masks in memory.
 _MAX_WAITING = 4
@@ -25,8 +26,7 @@ _MAX_WAITING = 4
 class MaskFormat(Protocol):
     """How masks of one format get to disk.
 
-    It is made of the output place, the rate for frames without times, the folder for unfinished files (None for beside
-    the output), and the mark to go on after (None to begin).
+    It is made of the output place and of how to write there.
 
     Attributes:
         stretch: after each so many frames a later run can go on.
@@ -51,7 +51,7 @@ class MaskFormat(Protocol):
         ...
 
 
-MASK_FORMATS: Mapping[str, Callable[[Path, float, Path | None, Mark | None], MaskFormat]] = {
+MASK_FORMATS: Mapping[str, Callable[[Path, Writing], MaskFormat]] = {
     "png": PngMasks,
     "ffv1": Ffv1Masks,
     "rgba": RgbaCutouts,
@@ -73,9 +73,9 @@ class MaskWriter:
     overlay OUT/overlay.mp4     the video with its masks drawn in; needs the frame
     ======= =================== =====================================================================
 
-    NAME is the frame's name, made safe. If `out` itself ends in .mkv, .json or .mp4, it is that file. What is written
-    replaces what is there. If the `with` block fails, all frames written before are kept, single files as
-    NAME.partial.mkv and so on.
+    NAME is the frame's name, as it is. If `out` itself ends in .mkv, .json or .mp4, it is that file. Nothing that is
+    there is replaced, unless `overwrite` says so or an index of what a run wrote. If the `with` block fails, all frames
+    written before are kept, single files as NAME.partial.mkv and so on.
 
     Example:
         >>> import tempfile, torch
@@ -94,6 +94,10 @@ class MaskWriter:
         journal: a folder in which unfinished files stay, even when the writer is closed, for a later one to go on with;
             by default they are beside the output until it is closed.
         mark: from `mark` of an earlier writer with the same journal; what was written after it is dropped.
+        overwrite: whether files that are there may be replaced; those of the earlier writer may be, if there is a mark.
+        written: the index of what a run wrote, which then decides what may be replaced.
+        largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
+        file_names: what the picture files of a folder are called, by frame, for formats that refer to them.
 
     Attributes:
         stretch: `mark` may be called after each so many frames: 1, or 48 where frames are encoded together.
@@ -111,6 +115,10 @@ class MaskWriter:
         frames_per_second: float = 25.0,
         journal: Path | None = None,
         mark: Mark | None = None,
+        overwrite: bool = False,
+        written: Written | None = None,
+        largest_id: int = 0,
+        file_names: Sequence[str] | None = None,
     ) -> None:
         if format not in MASK_FORMATS:
             raise OutputError(f"there is no mask format {format!r}; choose one of {', '.join(MASK_FORMATS)}")
@@ -119,8 +127,10 @@ class MaskWriter:
                 f"{frames_per_second} frames per second cannot be written; expected up to 1000, such as 25"
             )
         self._out = Path(out)
+        files = written or Unlisted(overwrite or mark is not None)
+        how = Writing(files, frames_per_second, journal, mark, largest_id, file_names)
         with self._as_output_error():
-            self._format = MASK_FORMATS[format](self._out, frames_per_second, journal, mark)
+            self._format = MASK_FORMATS[format](self._out, how)
         self.stretch = self._format.stretch
         self._failed = False
         self._waiting: deque[Future[None]] = deque()
