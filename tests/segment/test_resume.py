@@ -56,6 +56,9 @@ def seen_now(alive, dead):
             shutil.copyfile(source, target)
 
     shutil.copytree(alive, dead, copy_function=copy)
+    shutil.copyfile(
+        alive / ".mnemask-written", dead / ".mnemask-written"
+    )  # which knew of each file before it was there
 
 
 def killed(tiny_model, out, clip, at=8, **options):

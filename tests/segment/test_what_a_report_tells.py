@@ -48,6 +48,7 @@ def cut_off(model, out, damaged, at, **how):
     def copy(progress, masks):
         if masks.index == at:
             shutil.copytree(out.with_name("whole"), out)
+            shutil.copyfile(out.with_name("whole") / ".mnemask-written", out / ".mnemask-written")  # it knows of all
 
     return run(model, out.with_name("whole"), damaged, on_frame=copy, **how)
 
