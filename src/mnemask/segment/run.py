@@ -49,7 +49,7 @@ def segment(
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
-    preview: Callable[[Frame, Mapping[int, Prompt | None]], bytes] | None = None,
+    preview: Callable[[Frame, Mapping[int, Any]], bytes] | None = None,
 ) -> Progress:
     """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
 
@@ -164,7 +164,7 @@ class _Run:
         self,
         frames: Iterable[Frame],
         prompts: PromptSource,
-        preview: Callable[[Frame, Mapping[int, Prompt | None]], bytes] | None,
+        preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
         max_memory: int | None,
         stop: Callable[[], str | None],
         on_frame: Callable[[Progress, Masks], None],
@@ -249,7 +249,7 @@ class _Run:
         before: Session,
         given: Mapping[int, Prompt | None],
         prompts: PromptSource,
-        preview: Callable[[Frame, Mapping[int, Prompt | None]], bytes] | None,
+        preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
     ) -> Outputs:
         """Removes what an earlier run wrote, opens the outputs, and notes at once what the run is.
 
