@@ -55,6 +55,42 @@ def test_a_contour_of_void_is_counted_and_a_solid_area_of_255_is_asked_about(tmp
     assert "--void 255" in finding.remedy
 
 
+def folder_of(path, *pictures):
+    path.mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(path / f"{number:05d}.png")
+    return path
+
+
+def test_a_folder_of_masks_is_described_as_a_run_would_read_it(tmp_path):
+    paint = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], np.uint8)
+    masks = folder_of(tmp_path / "m", paint[drawn()], paint[[0, 2, 1]][drawn()], paint[0 * drawn()])
+    findings = diagnose(masks)
+    assert {finding.severity for finding in findings} == {"ok"}
+    assert [finding.what for finding in findings[1:]] == [
+        "#ff0000 is object 1",
+        "#0000ff is object 2",
+        "object 1 is marked in 2 of 3 masks",
+        "object 2 is marked in 2 of 3 masks",
+        "1 masks are empty, from 00002.png on: there all objects are gone",
+    ]
+
+
+def test_what_a_run_would_refuse_of_a_folder_of_masks_is_a_problem(tmp_path):
+    soft = cv2.resize(drawn() * 3, (100, 60), interpolation=cv2.INTER_AREA)
+    one, other = drawn(), drawn()[:60]
+    problems = said(diagnose(folder_of(tmp_path / "m", one, one, soft, other, one)), "problem")
+    assert len(problems) == 2
+    assert "00002.png has" in problems[0]
+    assert "00003.png is 200x60" in problems[1]
+
+
+def test_a_folder_of_frames_is_no_folder_of_masks(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (120, 200, 3), np.uint8)
+    findings = diagnose(folder_of(tmp_path / "m", 0 * noise, noise, noise))
+    assert "3 images" in findings[0].what
+
+
 def test_specks_and_tiny_objects_are_warned_of(tmp_path):
     labels = drawn()
     labels[2:4, 2:4] = 1

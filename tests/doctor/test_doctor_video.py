@@ -109,6 +109,6 @@ def test_a_folder_of_masks_or_of_nothing_is_told(tmp_path):
     masks.mkdir()
     for i in range(3):
         Image.fromarray(np.eye(48, dtype=np.uint8)).convert("P").save(masks / f"{i}.png")
-    assert said(diagnose(masks), "warning") == ["the images are indexed, as masks are"]
+    assert "3 masks from 0.png to 2.png, for --mask" in said(diagnose(masks), "ok")[0]
     (tmp_path / "empty").mkdir()
     assert "holds no image" in said(diagnose(tmp_path / "empty"), "problem")[0]

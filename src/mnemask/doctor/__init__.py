@@ -4,21 +4,21 @@ from pathlib import Path
 
 from mnemask.doctor.finding import Finding
 from mnemask.doctor.images import diagnose_folder
-from mnemask.doctor.mask import diagnose_mask
+from mnemask.doctor.mask import diagnose_mask, diagnose_masks
 from mnemask.doctor.video import diagnose_video
 from mnemask.video.images import IMAGE_SUFFIXES
 
-__all__ = ["Finding", "diagnose", "diagnose_folder", "diagnose_mask", "diagnose_video"]
+__all__ = ["Finding", "diagnose", "diagnose_folder", "diagnose_mask", "diagnose_masks", "diagnose_video"]
 
 
 def diagnose(path: str | Path) -> list[Finding]:
-    """Returns what there is to say of a mask image, a video file or a folder of frames; raises nothing for a bad one.
+    """Returns what there is to say of a mask image, a video file, or a folder of frames or masks; raises nothing.
 
     Everything is read to its end, so a long video takes a while.
     """
     path = Path(path)
     if path.is_dir():
-        return diagnose_folder(path)
+        return diagnose_masks(path) or diagnose_folder(path)
     if not path.exists():
         return [Finding("problem", f"there is no {path}", "check the path")]
     if path.suffix.lower() in (*IMAGE_SUFFIXES, ".gif"):

@@ -1,6 +1,7 @@
-"""What there is to say of a mask file."""
+"""What there is to say of a mask file, or of a folder of them."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,13 @@ from PIL import Image
 from mnemask.doctor.finding import Finding
 from mnemask.errors import MaskError
 from mnemask.prompts import MaskReading, inspect_mask
+from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
+from mnemask.prompts.mask_file import clean_or_refuse
+from mnemask.prompts.mask_folder import list_masks
 from mnemask.video.limits import MAX_OBJECTS
 
 MANY_OBJECTS = 20
+SHOWN = 5
 CELL = 16 * 16  # pixels that the network sees as one
 SPECK_PIXELS = 24
 SPECK_SHARE = 0.002  # of the object
@@ -37,9 +42,67 @@ def diagnose_mask(path: Path) -> list[Finding]:
     return [first, *_edges(reading, file_format), *_objects(reading), *_ids(reading)]
 
 
+def diagnose_masks(folder: Path) -> list[Finding] | None:
+    """Returns what a run would make of a folder of masks, frame by frame; None if its images are no masks."""
+    try:
+        masks = list_masks(folder)
+    except MaskError:
+        return None
+    if not _are_masks([masks[0], masks[len(masks) // 2], masks[-1]]):
+        return None
+    files, broken = [], []
+    for number, path in enumerate(masks):
+        try:
+            reading = inspect_mask(path)
+            clean_or_refuse(path, reading, "error")
+            files.append(MarkedFile.of(path, number, reading))
+        except MaskError as error:
+            broken.append(Finding.of_error(error))
+    if len(broken) > SHOWN:
+        broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more masks cannot be used")]
+    found = [Finding("ok", f"{len(masks)} masks from {masks[0].name} to {masks[-1].name}, for --mask {folder}")]
+    return [*found, *broken, *_across(files)]
+
+
+def _are_masks(samples: Sequence[Path]) -> bool:
+    """Returns whether images are masks, of which one at least marks something: frames run into each other's colours."""
+    try:
+        return any(inspect_mask(path).ids for path in samples)
+    except MaskError:
+        return False
+
+
+def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
+    """Yields what the masks of a folder say together: sizes, ids, and whether one colour is one object in all."""
+    sizes = Counter(file.size for file in files)
+    if len(sizes) > 1:
+        (common, _), (odd, _) = sizes.most_common()[:2]
+        name = next(file.path.name for file in files if file.size == odd)
+        yield Finding(
+            "problem",
+            f"most masks are {common[1]}x{common[0]}, but {name} is {odd[1]}x{odd[0]}",
+            "export all at the video's size",
+        )
+    seen: Counter[int] = Counter()
+    try:
+        ids = ColourIds.of(files)
+        for file in files:
+            seen.update({*ids.ids_of(file).values()})
+    except MaskError as error:
+        yield Finding.of_error(error)
+        return
+    for colour, object_id in colours_said(ids).items():
+        yield Finding("ok", f"{colour} is object {object_id}")
+    for object_id, times in sorted(seen.items())[:MANY_OBJECTS]:
+        yield Finding("ok", f"object {object_id} is marked in {times} of {len(files)} masks")
+    if empty := [file.path.name for file in files if not file.labels]:
+        yield Finding("ok", f"{len(empty)} masks are empty, from {empty[0]} on: there all objects are gone")
+
+
 def _edges(reading: MaskReading, file_format: str | None) -> Iterator[Finding]:
     if reading.void:
         yield Finding("ok", f"{reading.void} pixels are void: they belong to no object")
+    yield from (Finding("ok", note) for note in reading.notes if not reading.void)
     if reading.blended and reading.kind == "ids":
         yield Finding(
             "problem",
