@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
     from mnemask.model.checkpoints import save_model
     from mnemask.model.stcn import STCN, STCNConfig
+    from mnemask.project import PassReport, Project, export_project, picture_memory, picture_reason, replay
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
     from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks
     from mnemask.segment import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from mnemask.types import Frame, Masks
     from mnemask.version import __version__
     from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
+    from mnemask.video.random_access import FrameAccess
 
 __all__ = [
     "DATASETS",
@@ -81,6 +83,7 @@ __all__ = [
     "Findings",
     "FirstAndLatest",
     "Frame",
+    "FrameAccess",
     "InputError",
     "KeepAll",
     "LeastUsed",
@@ -91,8 +94,10 @@ __all__ = [
     "MemoryStats",
     "MissingExtraError",
     "MnemaskError",
+    "PassReport",
     "Policy",
     "Progress",
+    "Project",
     "Provenance",
     "Result",
     "Run",
@@ -112,6 +117,7 @@ __all__ = [
     "draw_overlay",
     "evaluate",
     "export_onnx",
+    "export_project",
     "find_checkpoint",
     "format_table",
     "inspect_bank",
@@ -126,9 +132,12 @@ __all__ = [
     "measure_speed",
     "parse_at",
     "parse_box",
+    "picture_memory",
+    "picture_reason",
     "read_mask",
     "read_provenance",
     "read_trace",
+    "replay",
     "run_benchmark",
     "run_demo",
     "run_experiment",
@@ -179,6 +188,7 @@ _NAMES_OF_MODULES = {
     "memory.trace": ("TraceFile", "WriteRecord", "read_trace"),
     "model.checkpoints": ("save_model",),
     "model.stcn": ("STCN", "STCNConfig"),
+    "project": ("PassReport", "Project", "export_project", "picture_memory", "picture_reason", "replay"),
     "prompts": ("mask_from_box", "mask_from_polygon", "mask_from_scribble", "parse_at", "parse_box", "read_mask"),
     "prompts.clicks": ("ClickSegmenter", "ClickSession", "mask_from_clicks"),
     "segment": ("Checkpoint", "Progress", "find_checkpoint", "is_complete", "segment", "write_report"),
@@ -187,6 +197,7 @@ _NAMES_OF_MODULES = {
     "types": ("Frame", "Masks"),
     "version": ("__version__",),
     "video": ("MASK_FORMATS", "MaskWriter", "VideoReader", "contact_sheet", "draw_overlay"),
+    "video.random_access": ("FrameAccess",),
 }
 _MODULE_OF = {name: f"mnemask.{module}" for module, names in _NAMES_OF_MODULES.items() for name in names}
 

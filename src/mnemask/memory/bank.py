@@ -66,6 +66,8 @@ class MemoryBank:
         last_read: what the last read chose, until the tracker's next step.
         frozen: True makes the memory read only: nothing is written, forgotten or counted any more, and what would need
             it (masks of objects, removal) is refused.
+        keep_corrections: True makes every correction a permanent memory (as in XMem++); by default the next correction
+            of an object takes the place of the one before.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class MemoryBank:
         self.trace: Callable[[WriteRecord], None] | None = None
         self.last_read: LastRead | None = None
         self.frozen = False
+        self.keep_corrections = False
         self._energy = torch.empty(0)
         self._grouped: tuple[Tensor, list[Readers]] | None = None
 
@@ -222,8 +225,8 @@ class MemoryBank:
             self._energy = torch.empty(0) if self.tokens is None else key_energy(self.tokens.key)
 
     def expect_correction(self, rows: Sequence[int]) -> None:
-        """Lets earlier corrections of these objects be evicted; their first annotations stay."""
-        if self.tokens is not None:
+        """Lets earlier corrections of these objects be evicted, unless all are kept; their first annotations stay."""
+        if self.tokens is not None and not self.keep_corrections:
             self.tokens = self.tokens.without_corrections(rows)
 
     def counts(self) -> dict[str, int]:

@@ -1,0 +1,19 @@
+"""A video that is cut out step by step: prompts at any frame, both ways, corrections, and nothing lost between."""
+
+from mnemask.project.doubt import Confidence, doubts
+from mnemask.project.export import export_project
+from mnemask.project.project import Project, replay
+from mnemask.project.state import Key, ProjectObject, State
+from mnemask.project.tracking import PassReport
+
+__all__ = [
+    "Confidence",
+    "Key",
+    "PassReport",
+    "Project",
+    "ProjectObject",
+    "State",
+    "doubts",
+    "export_project",
+    "replay",
+]

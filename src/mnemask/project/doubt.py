@@ -1,0 +1,72 @@
+"""Which frames to look at: how sure the network was, and whether a mask leaps or falls to pieces."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from mnemask.types import Masks
+
+SURE, UNSURE = 0.97, 0.80  # mean certainty within a mask at which there is no doubt, and nothing but doubt
+STEADY, LEAP = 0.15, 0.7  # log2 of the change of area from one frame to the next, likewise
+FEW, MANY = 2, 10  # pieces beside the largest, likewise
+SPECK = 0.05  # of the largest piece: what is smaller is a speck, what is larger may be another part
+
+
+class Confidence(NamedTuple):
+    """How one object's mask looks in one frame.
+
+    Attributes:
+        certainty: mean probability of the pixels of the mask; of the most probable pixel where the mask is empty.
+        area: pixels.
+        specks: pieces that are small beside the largest.
+    """
+
+    certainty: float
+    area: int
+    specks: int
+
+
+def confidence_of(masks: Masks, object_id: int) -> Confidence:
+    """Returns the confidence in one object of a frame; no mask at all counts as certain if nothing came close to it."""
+    row = masks.object_ids.index(object_id) + 1
+    probs, mask = masks.probs[row], masks.labels == object_id
+    area = int(mask.sum())
+    if not area:
+        return Confidence(1.0 - float(probs.max()), 0, 0)
+    return Confidence(float(probs[mask].mean()), area, _specks(mask.cpu().numpy()))
+
+
+def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """Returns how doubtful each frame of an object is, from 0 to 1; 0 where nothing is known.
+
+    Args:
+        columns: "certainty", "area" and "specks" of each frame.
+        known: which frames have been tracked.
+    """
+    certainty, area, specks = (columns[name] for name in ("certainty", "area", "specks"))
+    unsure = (SURE - certainty) / (SURE - UNSURE)
+    size = np.log2(np.maximum(area, 1) + 16)  # a few pixels more or fewer of a tiny object are no leap
+    leap = np.zeros_like(unsure)
+    both = known[1:] & known[:-1]
+    leap[1:][both] = (np.abs(np.diff(size))[both] - STEADY) / (LEAP - STEADY)
+    pieces = (specks - FEW) / (MANY - FEW)
+    worst: Float[np.ndarray, " T"] = np.clip(np.maximum.reduce([unsure, leap, pieces]), 0, 1)
+    return np.where(known, worst, 0)
+
+
+def _specks(mask: Bool[np.ndarray, "H W"]) -> int:
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    cut = np.ascontiguousarray(mask[top : top + height, left : left + width].view(np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(cut, connectivity=8)
+    areas = stats[1:count, cv2.CC_STAT_AREA]
+    return int((areas < SPECK * areas.max()).sum())
+
+
+def certainty_now(masks: Masks) -> dict[int, Confidence]:
+    """Returns the confidence in each object of a frame."""
+    with torch.no_grad():
+        return {object_id: confidence_of(masks, object_id) for object_id in masks.object_ids}

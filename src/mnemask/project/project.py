@@ -1,0 +1,496 @@
+"""A project: one video, what the user says of it at any frame, and the masks that follow from it, in one folder."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mnemask.engines import load_model
+from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.memory.policies import policy_named
+from mnemask.model.stcn import STCN
+from mnemask.project.doubt import doubts
+from mnemask.project.journal import Journal, Line, read_journal
+from mnemask.project.results import Labels, Results
+from mnemask.project.state import Action, Key, applied, folded
+from mnemask.project.states import States
+from mnemask.project.tracking import SETTINGS, Pass, PassReport
+from mnemask.types import Frame
+from mnemask.version import __version__
+from mnemask.video.files import make_folder, write_whole
+from mnemask.video.random_access import FrameAccess
+
+Direction = Literal["forward", "backward"]
+Mask = Bool[Tensor, "H W"]
+ABOUT, JOURNAL = "project.json", "actions.jsonl"
+
+
+class Project:
+    """Cuts objects out of one video, step by step; everything is on the disk as soon as a call returns.
+
+    A mask that is set in a frame (a key) is a permanent memory for the whole video, as in XMem++. Tracking goes
+    forwards or backwards from any frame and begins at the nearest earlier state; frames that were accepted never
+    change. The folder holds `actions.jsonl` (every action, from which the project is restored after a crash, and which
+    `replay` repeats), `keys/` (the masks that were set), `masks/` (the results) and `states/` (only to save time).
+
+    Args:
+        folder: of the project, made by `Project.create`.
+        model: the network; by default the one that the settings name is loaded when it is first needed.
+
+    Attributes:
+        folder: of the project.
+        source: the video.
+        frames: its frames, by number.
+        state: objects, keys, accepted frames and settings; a value, replaced by each action.
+
+    Raises:
+        InputError: there is no project, it is damaged, or the video is another one now.
+
+    Example:
+        >>> project = mm.Project.create("cut", "camel.mp4", size=240)  # doctest: +SKIP
+        >>> camel = project.add_object("camel")
+        >>> project.set_key(0, camel, mm.mask_from_box(project.frames[0].image, (220, 95, 440, 315)))
+        >>> project.track(0)
+        >>> project.set_key(60, camel, better_mask)
+        >>> project.track(60)
+        >>> mm.export_project(project, "out", mask_format="png")
+    """
+
+    def __init__(self, folder: str | Path, model: STCN | None = None) -> None:
+        self.folder = Path(folder)
+        about = _about(self.folder)
+        self.source = Path(about["source"])
+        if not self.source.is_absolute():
+            self.source = (self.folder / self.source).resolve()
+        self.frames = FrameAccess(self.source)
+        if [self.frames.num_frames, *self.frames.size] != [about["num_frames"], *about["size"]]:
+            raise InputError(
+                f"{str(self.source)!r} has {self.frames.num_frames} frames of {self.frames.size}, but the project was "
+                f"made with {about['num_frames']} of {tuple(about['size'])}; put the video back as it was"
+            )
+        self._model = model
+        self._journal = Journal(self.folder / JOURNAL)
+        self.state, self._done, self._undone = folded(self._journal.lines)
+        self._results = Results(self.folder, self.frames.num_frames, self.frames.size)
+        self._states = States(self.folder / "states")
+        self._changing, self._tracking = threading.RLock(), threading.Lock()
+        self._masks: dict[str, Mask] = {}
+        self._end_interrupted_pass()
+
+    @classmethod
+    def create(cls, folder: str | Path, source: str | Path, network: STCN | None = None, **settings: Any) -> "Project":
+        """Returns a new project in a folder that has none yet.
+
+        Args:
+            folder: made if missing.
+            source: a video file, or a folder of images.
+            network: by default the one that the setting `model` names.
+            **settings: what differs from `SETTINGS`: model, policy, frames (the budget), size, write_every.
+
+        Raises:
+            OutputError: there is a project in the folder, or it cannot be written to.
+            InputError: a setting is unknown or impossible.
+            FrameError: the video cannot be read.
+        """
+        folder = Path(folder)
+        if (folder / ABOUT).exists():
+            raise OutputError(f"{str(folder)!r} holds a project already; open it, or give another folder")
+        chosen = {**SETTINGS, **settings}
+        _check_settings(chosen)
+        source = Path(source).resolve()
+        with FrameAccess(source) as frames:
+            facts = {
+                "mnemask": __version__,
+                "source": str(source),
+                "num_frames": frames.num_frames,
+                "size": list(frames.size),
+                "frames_per_second": frames.frames_per_second,
+            }
+        make_folder(folder / "keys")
+        with closing(Journal(folder / JOURNAL)) as journal:
+            if not journal.lines:
+                journal.add({"do": "settings", "settings": chosen, "at": _now()})
+        write_whole(folder / ABOUT, json.dumps(facts, indent=1).encode())
+        return cls(folder, network)
+
+    @property
+    def model(self) -> STCN:
+        """The network, loaded when it is first asked for."""
+        with self._changing:
+            if self._model is None:
+                self._model = load_model(self.state.settings["model"])
+            return self._model
+
+    @property
+    def num_frames(self) -> int:
+        """The length of the video."""
+        return self.frames.num_frames
+
+    @property
+    def actions(self) -> list[Line]:
+        """Every action so far, with what was undone, oldest first."""
+        return read_journal(self.folder / JOURNAL)[0]
+
+    def add_object(self, name: str = "", *, object_id: int | None = None, category: str = "", color: str = "") -> int:
+        """Returns the id of a new object, by default the lowest that is free."""
+        with self._changing:
+            number = self.state.next_id() if object_id is None else object_id
+            self._do({"do": "add_object", "id": number, "name": name, "category": category, "color": color})
+            return number
+
+    def update_object(self, object_id: int, **changes: str) -> None:
+        """Changes the name, category or colour of an object."""
+        self._do({"do": "update_object", "id": object_id, **changes})
+
+    def remove_object(self, object_id: int) -> None:
+        """Takes an object out, with its keys; its id may come again."""
+        self._do({"do": "remove_object", "id": object_id})
+
+    def set_key(self, frame: int, object_id: int, mask: Mask, how: Mapping[str, Any] | None = None) -> None:
+        """Says what the mask of an object is in a frame; an empty one says that it is not there, until another key.
+
+        Raises:
+            MaskError: the mask is not bool or of another size than the frame.
+            InputError: the frame does not exist, or was accepted.
+        """
+        if tuple(mask.shape) != self.frames.size or mask.dtype != torch.bool:
+            raise MaskError(
+                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool of {self.frames.size}"
+            )
+        self._check_changeable(frame)
+        data = cv2.imencode(".png", mask.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
+        name = f"keys/{frame:07d}-{object_id}-{hashlib.sha256(data).hexdigest()[:16]}.png"
+        if not (self.folder / name).exists():
+            write_whole(self.folder / name, data)
+        self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
+
+    def clear_key(self, frame: int, object_id: int) -> None:
+        """Takes back what was said of an object in a frame; its tracked mask shows again."""
+        self._check_changeable(frame)
+        self._do({"do": "clear_key", "frame": frame, "object": object_id})
+
+    def accept(self, first: int, last: int) -> None:
+        """Makes the masks of these frames, both ends included, final: no tracking changes them any more."""
+        self._check_run(first, last)
+        self._do({"do": "accept", "first": first, "last": last})
+
+    def unaccept(self, first: int, last: int) -> None:
+        """Lets the masks of these frames change again."""
+        self._check_run(first, last)
+        self._do({"do": "unaccept", "first": first, "last": last})
+
+    def change_settings(self, **settings: Any) -> None:
+        """Changes policy, frames (the budget), size, write_every or model for what is tracked from now on."""
+        _check_settings({**self.state.settings, **settings})
+        with self._changing:
+            if settings.get("model", self.state.settings["model"]) != self.state.settings["model"]:
+                self._model = None
+            self._do({"do": "settings", "settings": settings})
+
+    def undo(self) -> bool:
+        """Takes the last action back, but no tracking; returns whether there was one."""
+        return self._turn("undo")
+
+    def redo(self) -> bool:
+        """Does again what was undone last; returns whether there was something."""
+        return self._turn("redo")
+
+    def can(self) -> tuple[bool, bool]:
+        """Returns whether there is something to undo, and to redo."""
+        return any(action["do"] != "settings" for action in self._done), bool(self._undone)
+
+    def key_mask(self, frame: int, object_id: int) -> Mask:
+        """Returns the mask of a key; raises InputError where there is none, or its file is damaged."""
+        key = self.state.keys.get((frame, object_id))
+        if key is None:
+            raise InputError(f"object {object_id} has no key in frame {frame}; set one")
+        return self._read_key(key)
+
+    def labels(self, frame: int) -> Labels:
+        """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place."""
+        labels = self._results.labels(frame)
+        state = self.state
+        if state.objects or labels.any():
+            shown = torch.tensor(sorted(state.objects), dtype=torch.int32)
+            labels = labels * torch.isin(labels, shown)
+        for object_id, key in state.keys_at(frame).items():
+            mask = self._read_key(key)
+            labels[(labels == object_id) & ~mask] = 0
+            labels[mask] = object_id
+        return labels
+
+    def is_tracked(self, frame: int) -> bool:
+        """Returns whether tracking has reached a frame."""
+        return self._results.has(frame)
+
+    def confidence(self, object_id: int) -> dict[str, Float[np.ndarray, " T"]]:
+        """Returns "certainty", "area", "specks" and "doubt" (0 to 1) of an object in each frame; 0 where unknown."""
+        columns, known = self._results.columns(object_id), self._results.known()
+        doubt = doubts(columns, known)
+        doubt[[frame for frame, i in self.state.keys if i == object_id]] = 0
+        return {**columns, "doubt": doubt}
+
+    def known(self) -> Bool[np.ndarray, " T"]:
+        """Returns which frames have been tracked."""
+        return self._results.known()
+
+    def track(
+        self,
+        start: int,
+        direction: Direction = "forward",
+        *,
+        to: int | Literal["end", "key"] = "end",
+        objects: Sequence[int] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        on_frame: Callable[[PassReport, Frame], None] = lambda report, frame: None,
+    ) -> PassReport:
+        """Returns how far tracking came from a frame on.
+
+        Args:
+            start: the first frame to compute (or the one after it, where the tracker stopped there).
+            direction: "forward" or "backward".
+            to: the last frame; "end" for the video's; "key" for the frame before the next one with a key.
+            objects: the ids to write; by default all that have a key at or behind the frame, as seen from there.
+            stop: is asked after each frame; True ends the pass.
+            on_frame: is called after each frame.
+
+        Raises:
+            InputError: nothing is marked, the range is none, or a pass is under way already.
+            BudgetError: the permanent memories do not fit into the budget.
+        """
+        if not self._tracking.acquire(blocking=False):
+            raise InputError("a pass is under way already; wait for it, or stop it")
+        try:
+            report = self._report(start, direction, to, objects)
+            way = self._pass(report, objects)
+            asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
+            self._log({"do": "track", "pass": report.number, **asked})
+            try:
+                self._follow(way, stop, on_frame)
+            finally:
+                self._log({"do": "tracked", "pass": report.number, "reached": report.reached})
+        finally:
+            self._tracking.release()
+        return report
+
+    def tracker_before(self, frame: int) -> Any:
+        """Returns a tracker that knows what it knew before a frame, going forwards; nothing is written."""
+        report = PassReport(0, frame, frame, 1)
+        report.start = max(0, frame - 1)
+        return self._pass(report, None).tracker_before(frame)
+
+    def close(self) -> None:
+        """Lets go of the video and makes everything durable."""
+        self._journal.close()
+        self._results.close()
+        self.frames.close()
+
+    def __enter__(self) -> "Project":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _do(self, action: Action) -> None:
+        with self._changing:
+            state = applied(self.state, action)
+            self._log(action)
+            self.state = state
+            self._done.append(action)
+            if action["do"] != "settings":
+                self._undone.clear()
+
+    def _turn(self, which: Literal["undo", "redo"]) -> bool:
+        with self._changing:
+            if not self.can()[which == "redo"]:
+                return False
+            self._log({"do": which})
+            self.state, self._done, self._undone = folded(self.actions)
+            return True
+
+    def _log(self, action: Action) -> None:
+        with self._changing:
+            self._journal.add({**action, "at": _now()})
+
+    def _read_key(self, key: Key) -> Mask:
+        mask = self._masks.get(key.mask)
+        if mask is None:
+            pixels = cv2.imread(str(self.folder / key.mask), cv2.IMREAD_GRAYSCALE)
+            if pixels is None or pixels.shape != self.frames.size:
+                raise InputError(f"{str(self.folder / key.mask)!r} is missing or damaged; mark the object again")
+            mask = torch.from_numpy(pixels > 127)
+            while len(self._masks) >= _MASKS_HELD:
+                self._masks.pop(next(iter(self._masks)), None)
+            self._masks[key.mask] = mask
+        return mask
+
+    def _check_changeable(self, frame: int) -> None:
+        self._check_run(frame, frame)
+        if self.state.is_accepted(frame):
+            raise InputError(f"frame {frame} was accepted, so it does not change; take that back first")
+
+    def _check_run(self, first: int, last: int) -> None:
+        if not 0 <= first <= last < self.num_frames:
+            raise InputError(f"frames {first} to {last} are none of the video's; it has 0 to {self.num_frames - 1}")
+
+    def _report(
+        self, start: int, direction: Direction, to: int | Literal["end", "key"], objects: Sequence[int] | None
+    ) -> PassReport:
+        step = 1 if direction == "forward" else -1
+        self._check_run(start, start)
+        last = self.num_frames - 1 if step > 0 else 0
+        if to == "key":
+            keys = [(at, i) for at, i in self.state.keys if objects is None or i in objects]
+            met = {i for at, i in keys if step * at <= step * start}
+            ahead = {at for at, i in keys if step * at > step * start and (i in met or not met)}
+            last = min(ahead, key=lambda at: abs(at - start)) - step if ahead else last
+        elif to != "end":
+            self._check_run(to, to)
+            last = to
+        while step * last >= step * start and self.state.is_accepted(last):
+            last -= step
+        if step * last < step * start:
+            raise InputError(f"no frame from {start} {direction}s is left to track; choose another frame or end")
+        number = 1 + max(self._results.last_pass(), *(line.get("pass", 0) for line in self.actions), 0)
+        return PassReport(number, start, last, step)
+
+    def _pass(self, report: PassReport, objects: Sequence[int] | None) -> Pass:
+        return Pass(
+            self.frames, self.model, self.state, self.key_mask_of(), self._results, self._states, report, objects
+        )
+
+    def key_mask_of(self) -> Callable[[int, int], Mask]:
+        """Returns what gives the masks of the keys that there are now, whatever is changed later."""
+        keys = self.state.keys
+        return lambda frame, object_id: self._read_key(keys[frame, object_id])
+
+    def _follow(self, way: Pass, stop: Callable[[], bool], on_frame: Callable[[PassReport, Frame], None]) -> None:
+        report, begin = way.report, time.perf_counter()
+        with closing(way.run()) as steps:
+            for frame, labels, confidence in steps:
+                if not self.state.is_accepted(frame.index):
+                    self._results.write(frame.index, labels, confidence, report.number)
+                report.reached, report.confidence = frame.index, confidence
+                report.frames += 1
+                report.seconds = time.perf_counter() - begin
+                on_frame(report, frame)
+                if stop():
+                    break
+            else:
+                report.complete = True
+
+    def _end_interrupted_pass(self) -> None:
+        """Notes how far a pass came that was killed."""
+        passes = [line for line in self._journal.lines if line["do"] in ("track", "tracked")]
+        if passes and passes[-1]["do"] == "track":
+            last = passes[-1]
+            done = self._results.of_pass(last["pass"])
+            reached = None if not done else max(done) if last["direction"] == "forward" else min(done)
+            self._log({"do": "tracked", "pass": last["pass"], "reached": reached})
+
+
+def replay(
+    folder: str | Path,
+    target: str | Path,
+    *,
+    source: str | Path | None = None,
+    model: STCN | None = None,
+    on_frame: Callable[[PassReport, Frame], None] = lambda report, frame: None,
+) -> Project:
+    """Returns a new project in which every action of another one was repeated, each pass of tracking computed again.
+
+    With the same video, weights and machine the masks are the same, bit for bit on a CPU.
+
+    Args:
+        folder: of the project to repeat.
+        target: of the new one.
+        source: another video of the same size and length; by default the same one.
+        model: the network; by default the one that the settings name.
+        on_frame: is called after each tracked frame.
+    """
+    lines, _ = read_journal(Path(folder) / JOURNAL)
+    about = _about(Path(folder))
+    ends = {line["pass"]: line["reached"] for line in lines if line["do"] == "tracked"}
+    project = Project.create(target, source or about["source"], model)
+    for line in lines:
+        _repeat(project, line, Path(folder), ends, on_frame)
+    return project
+
+
+def _repeat(
+    project: Project,
+    line: Line,
+    folder: Path,
+    ends: Mapping[int, int | None],
+    on_frame: Callable[[PassReport, Frame], None],
+) -> None:
+    """Does one action of another project again."""
+    kind = line["do"]
+    if kind == "undo":
+        project.undo()
+    elif kind == "redo":
+        project.redo()
+    elif kind == "set_key":
+        pixels = cv2.imread(str(folder / line["mask"]), cv2.IMREAD_GRAYSCALE)
+        if pixels is None:
+            raise InputError(f"{str(folder / line['mask'])!r} is missing or damaged; copy the whole project folder")
+        project.set_key(line["frame"], line["object"], torch.from_numpy(pixels > 127), line.get("how"))
+    elif kind == "track":
+        end = ends.get(line["pass"])
+        if end is not None:
+            last = line["to"] if line["to"] in ("end", "key") else int(line["to"])
+            reached = lambda: report_of[0] == end  # noqa: E731
+            report_of: list[int | None] = [None]
+
+            def note(report: PassReport, frame: Frame) -> None:
+                report_of[0] = report.reached
+                on_frame(report, frame)
+
+            project.track(
+                line["start"], line["direction"], to=last, objects=line["objects"], stop=reached, on_frame=note
+            )
+    elif kind != "tracked":
+        project._do({name: value for name, value in line.items() if name != "at"})
+
+
+_MASKS_HELD = 64
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+        if not {"source", "num_frames", "size"} <= about.keys():
+            raise ValueError("facts are missing")  # noqa: TRY301
+    except FileNotFoundError:
+        raise InputError(f"{str(folder)!r} holds no project; make one (mnemask studio VIDEO)") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{str(folder / ABOUT)!r} is damaged ({error}); restore it from a copy") from error
+    return dict(about)
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    unknown = settings.keys() - SETTINGS.keys()
+    if unknown:
+        raise InputError(f"setting {min(unknown)!r} is unknown; there are {', '.join(SETTINGS)}")
+    frames, size, every = settings["frames"], settings["size"], settings["write_every"]
+    if frames is not None and not (isinstance(frames, int | float) and 1 <= frames <= 1000):
+        raise InputError(f"frames is {frames!r}; give how many frames are remembered, 1 to 1000, or None")
+    if not (isinstance(size, int) and 32 <= size <= 4096):
+        raise InputError(f"size is {size!r}; give the short side in pixels, 32 to 4096")
+    if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):
+        raise InputError(f"write_every is {every!r}; give a number of frames, 1 to 1000, or None")
+    policy_named(settings["policy"])
+
+
+def _now() -> float:
+    return round(time.time(), 3)

@@ -1,0 +1,125 @@
+"""The masks of a project on the disk, a lossless PNG a frame, and how far each can be trusted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int32
+from PIL import Image
+from torch import Tensor
+
+from mnemask.errors import InputError
+from mnemask.project.doubt import Confidence
+from mnemask.project.journal import Journal, read_journal
+from mnemask.types import Masks
+from mnemask.video.files import make_folder, write_whole
+from mnemask.video.image_writers import PngMasks
+
+FIELDS = Confidence._fields
+Labels = Int32[Tensor, "H W"]
+_LINES_PER_FRAME = 4  # of the journal, before it is written anew
+
+
+class Results:
+    """What tracking has computed; frames are written one by one and whole, so that a kill loses none before.
+
+    Args:
+        folder: of the project: `masks/0000120.png` and `confidence.jsonl`.
+        num_frames: of the video.
+        size: height and width of its frames.
+    """
+
+    def __init__(self, folder: Path, num_frames: int, size: tuple[int, int]) -> None:
+        self._masks = make_folder(folder / "masks")
+        self._size, self._num_frames = size, num_frames
+        self._png = PngMasks(self._masks, 25.0)
+        self._pass: Int32[np.ndarray, " T"] = np.zeros(num_frames, np.int32)
+        self._columns: dict[int, Float[np.ndarray, "C T"]] = {}
+        path = folder / "confidence.jsonl"
+        lines, _ = read_journal(path)
+        for line in lines:
+            self._take(line)
+        if len(lines) > _LINES_PER_FRAME * num_frames:
+            write_whole(path, b"")
+            self._journal = Journal(path, durable=False)
+            for index in np.flatnonzero(self._pass).tolist():
+                self._journal.add(self._line(index))
+        else:
+            self._journal = Journal(path, durable=False)
+
+    def has(self, index: int) -> bool:
+        """Returns whether a frame has been tracked."""
+        return bool(self._pass[index])
+
+    def pass_of(self, index: int) -> int:
+        """Returns the number of the pass that wrote a frame last; 0 for none."""
+        return int(self._pass[index])
+
+    def last_pass(self) -> int:
+        """Returns the highest number of a pass that has written a frame; 0 for none."""
+        return int(self._pass.max(initial=0))
+
+    def of_pass(self, number: int) -> list[int]:
+        """Returns the frames that a pass wrote last."""
+        found: list[int] = np.flatnonzero(self._pass == number).tolist()
+        return found
+
+    def labels(self, index: int) -> Labels:
+        """Returns the stored id at each pixel; all background where the frame has not been tracked.
+
+        Raises:
+            InputError: the file is damaged or of another size.
+        """
+        path = self._path(index)
+        if not self._pass[index] or not path.exists():
+            return torch.zeros(self._size, dtype=torch.int32)
+        try:
+            with Image.open(path, formats=("PNG",)) as image:
+                labels = np.array(image).astype(np.int32)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f"{str(path)!r} is damaged ({error}); delete it and track the frame again") from error
+        if labels.shape != self._size:
+            raise InputError(f"{str(path)!r} is {labels.shape}, the video {self._size}; delete it and track again")
+        return torch.from_numpy(labels)
+
+    def write(self, index: int, labels: Labels, confidence: Mapping[int, Confidence], number: int) -> None:
+        """Writes a frame; objects without a new confidence keep the one that they have."""
+        ids = tuple(sorted({*confidence, *self._columns}))
+        self._png.write(Masks(labels, torch.zeros(1, 1, 1), ids, index, f"{index:07d}"), None)
+        line = {"f": index, "p": number, "o": {str(object_id): list(each) for object_id, each in confidence.items()}}
+        self._journal.add(line)
+        self._take(line)
+
+    def known(self) -> Bool[np.ndarray, " T"]:
+        """Returns which frames have been tracked."""
+        return self._pass > 0
+
+    def columns(self, object_id: int) -> dict[str, Float[np.ndarray, " T"]]:
+        """Returns certainty, area and specks of an object in each frame."""
+        empty = np.zeros((len(FIELDS), self._num_frames), np.float32)
+        return dict(zip(FIELDS, self._columns.get(object_id, empty), strict=True))
+
+    def close(self) -> None:
+        """Makes what was written durable."""
+        self._png.sync()
+        self._journal.close()
+
+    def _path(self, index: int) -> Path:
+        return self._masks / f"{index:07d}.png"
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        index = line["f"]
+        if not 0 <= index < self._num_frames:
+            return
+        self._pass[index] = line["p"]
+        for object_id, values in line["o"].items():
+            columns = self._columns.get(int(object_id))
+            if columns is None:
+                columns = self._columns[int(object_id)] = np.zeros((len(FIELDS), self._num_frames), np.float32)
+            columns[:, index] = values
+
+    def _line(self, index: int) -> dict[str, Any]:
+        objects = {str(number): columns[:, index].round(4).tolist() for number, columns in self._columns.items()}
+        return {"f": index, "p": int(self._pass[index]), "o": objects}

@@ -1,0 +1,195 @@
+"""What the user has said in a project: a value that each action turns into the next one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from mnemask.errors import InputError, ObjectIdError
+from mnemask.types import check_object_id
+
+Action = Mapping[str, Any]
+Run = tuple[int, int]  # first and last frame
+
+COLORS = ("#f2545b", "#3fa7ff", "#ffc145", "#4fd08b", "#b388ff", "#ff8b3d", "#2ed3d3", "#ff7ac6", "#a6d94a", "#8aa4c8")
+UNDOABLE = ("add_object", "update_object", "remove_object", "set_key", "clear_key", "accept", "unaccept")
+MAX_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectObject:
+    """An object that is tracked.
+
+    Attributes:
+        id: in masks, from 1 to 65535.
+        name: for people.
+        category: its class, such as "camel"; empty for none.
+        color: "#rrggbb".
+    """
+
+    id: int
+    name: str
+    category: str
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the user says of one object in one frame: a permanent memory.
+
+    Attributes:
+        frame: number of the frame.
+        object_id: of the object.
+        mask: file of the mask below the project's folder; its name has a digest of the content.
+        how: how it was made, for the page: clicks, box, tool.
+    """
+
+    frame: int
+    object_id: int
+    mask: str
+    how: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known at one moment.
+
+    Attributes:
+        objects: by id.
+        keys: by frame and id.
+        accepted: runs of frames whose masks never change any more, in order, apart from each other.
+        settings: of tracking.
+    """
+
+    objects: Mapping[int, ProjectObject] = field(default_factory=dict)
+    keys: Mapping[tuple[int, int], Key] = field(default_factory=dict)
+    accepted: tuple[Run, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_accepted(self, frame: int) -> bool:
+        """Returns whether the masks of a frame are final."""
+        return any(first <= frame <= last for first, last in self.accepted)
+
+    def keys_at(self, frame: int) -> dict[int, Key]:
+        """Returns the keys of a frame by object id."""
+        return {object_id: key for (at, object_id), key in self.keys.items() if at == frame}
+
+    def key_frames(self) -> list[int]:
+        """Returns the numbers of the frames that have a key, in order."""
+        return sorted({frame for frame, _ in self.keys})
+
+    def next_id(self) -> int:
+        """Returns the lowest id that no object has."""
+        return next(number for number in range(1, len(self.objects) + 2) if number not in self.objects)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as JSON holds it."""
+        return {
+            "objects": [asdict(each) for each in self.objects.values()],
+            "keys": [asdict(key) for key in self.keys.values()],
+            "accepted": [list(run) for run in self.accepted],
+            "settings": dict(self.settings),
+        }
+
+
+def applied(state: State, action: Action) -> State:
+    """Returns the state after an action.
+
+    Raises:
+        InputError: the action is unknown, or does not fit the state.
+        ObjectIdError: it names an object that there is not, or an id that is taken or impossible.
+    """
+    kind = action["do"]
+    if kind == "add_object":
+        return _add_object(state, action)
+    if kind == "update_object":
+        known = _object(state, action["id"])
+        changes = {name: action[name] for name in ("name", "category", "color") if name in action}
+        return replace(state, objects={**state.objects, known.id: _checked(replace(known, **changes))})
+    if kind == "remove_object":
+        known = _object(state, action["id"])
+        objects = {number: each for number, each in state.objects.items() if number != known.id}
+        keys = {place: key for place, key in state.keys.items() if key.object_id != known.id}
+        return replace(state, objects=objects, keys=keys)
+    if kind == "set_key":
+        known = _object(state, action["object"])
+        key = Key(action["frame"], known.id, action["mask"], action.get("how", {}))
+        return replace(state, keys={**state.keys, (key.frame, known.id): key})
+    if kind == "clear_key":
+        place = (action["frame"], action["object"])
+        return replace(state, keys={other: key for other, key in state.keys.items() if other != place})
+    if kind in ("accept", "unaccept"):
+        run = (action["first"], action["last"])
+        return replace(state, accepted=_with(state.accepted, run) if kind == "accept" else _less(state.accepted, run))
+    if kind == "settings":
+        return replace(state, settings={**state.settings, **action["settings"]})
+    raise InputError(f"action {kind!r} is unknown; the project was made by another version of mnemask")
+
+
+def folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
+    """Returns the state after the lines of a journal, the actions that count, and those that were undone."""
+    done: list[Action] = []
+    undone: list[Action] = []
+    for line in lines:
+        kind = line["do"]
+        if kind == "undo":
+            last = max(place for place, action in enumerate(done) if action["do"] in UNDOABLE)
+            undone.append(done.pop(last))
+        elif kind == "redo":
+            done.append(undone.pop())
+        elif kind in UNDOABLE or kind == "settings":
+            done.append(line)
+            if kind in UNDOABLE:
+                undone.clear()
+    state = State()
+    for action in done:
+        state = applied(state, action)
+    return state, done, undone
+
+
+def _add_object(state: State, action: Action) -> State:
+    number = check_object_id(action["id"])
+    if number in state.objects:
+        raise ObjectIdError(f"object {number} exists; give another id")
+    color = action.get("color") or COLORS[(number - 1) % len(COLORS)]
+    name = action.get("name") or f"Object {number}"
+    new = _checked(ProjectObject(number, name, action.get("category") or "", color))
+    return replace(state, objects={**state.objects, number: new})
+
+
+def _object(state: State, number: object) -> ProjectObject:
+    if not isinstance(number, int) or number not in state.objects:
+        raise ObjectIdError(f"object {number!r} does not exist; there are {sorted(state.objects) or 'none'}")
+    return state.objects[number]
+
+
+def _checked(new: ProjectObject) -> ProjectObject:
+    for text in (new.name, new.category):
+        if not isinstance(text, str) or len(text) > MAX_NAME or not text.isprintable():
+            raise InputError(f"name {str(text)[:40]!r} is not up to {MAX_NAME} printable characters; shorten it")
+    color = new.color
+    if not (isinstance(color, str) and len(color) == 7 and color[0] == "#" and color[1:].isalnum()):
+        raise InputError(f"colour {str(color)[:40]!r} is not #rrggbb; give one such as {COLORS[0]}")
+    try:
+        int(color[1:], 16)
+    except ValueError:
+        raise InputError(f"colour {color!r} is not #rrggbb; give one such as {COLORS[0]}") from None
+    return new
+
+
+def _with(runs: Iterable[Run], new: Run) -> tuple[Run, ...]:
+    """Returns the union of runs and a new one, those that touch joined."""
+    joined: list[Run] = []
+    for first, last in sorted([*runs, new]):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+        else:
+            joined.append((first, last))
+    return tuple(joined)
+
+
+def _less(runs: Iterable[Run], gone: Run) -> tuple[Run, ...]:
+    """Returns runs without the frames of one."""
+    left: list[Run] = []
+    for first, last in runs:
+        left += [(first, min(last, gone[0] - 1)), (max(first, gone[1] + 1), last)]
+    return tuple(run for run in left if run[0] <= run[1])

@@ -1,0 +1,96 @@
+"""What the tracker knew at some frames of a project, so that a correction need not begin at the first one."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnemask.errors import CheckpointError
+from mnemask.session import Session
+from mnemask.tracker import Tracker
+from mnemask.video.files import make_folder
+
+EVERY = 10  # frames: what a correction has to run through again
+_NAME = re.compile(r"(forward|backward)-(\d+)\.bank")
+MOST = 64  # files of earlier passes included
+_CLOSE = 8  # a state is kept if it is farther from its neighbour than its distance from the newest, divided by this
+
+Known = Mapping[str, str]  # masks of keys by "frame:id"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownState:
+    """The tracker after one frame.
+
+    Attributes:
+        session: of the tracker.
+        frame: that it saw last.
+        keys: which masks of keys it has been given, by "frame:id".
+    """
+
+    session: Session
+    frame: int
+    keys: Known
+
+
+class States:
+    """Tracker states in a folder: dense near the newest frame, sparse far from it, so that they stay few."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = make_folder(folder)
+
+    def save(self, tracker: Tracker, frame: int, step: int, keys: Known, settings: Mapping[str, Any]) -> None:
+        """Keeps the state after a frame."""
+        facts = {"frame": frame, "keys": dict(keys), "settings": dict(settings)}
+        tracker.session().save(self._folder / f"{_direction(step)}-{frame:07d}.bank", project=facts)
+        self._thin(frame, step)
+
+    def best(
+        self, start: int, step: int, keys: Known, settings: Mapping[str, Any], device: torch.device
+    ) -> KnownState | None:
+        """Returns the latest state at or before a frame, in this direction, that nothing has made wrong since.
+
+        It knows no key that is gone, every key that it has passed, and was made with the same settings.
+        """
+        for frame in sorted(self._frames(step), key=lambda frame: -step * frame):
+            if step * frame > step * start:
+                continue
+            path = self._path(frame, step)
+            try:
+                session, facts = Session.load(path, device)
+            except CheckpointError:  # of another version or damaged: it only saves time
+                path.unlink(missing_ok=True)
+                continue
+            about = facts["project"]
+            passed = {place for place in keys if step * int(place.split(":")[0]) <= step * frame}
+            same = all(keys.get(place) == mask for place, mask in about["keys"].items())
+            if same and passed <= about["keys"].keys() and about["settings"] == dict(settings):
+                return KnownState(session, frame, about["keys"])
+        return None
+
+    def _frames(self, step: int) -> list[int]:
+        found = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
+        return [int(match[2]) for match in found if match and match[1] == _direction(step)]
+
+    def _path(self, frame: int, step: int) -> Path:
+        return self._folder / f"{_direction(step)}-{frame:07d}.bank"
+
+    def _thin(self, newest: int, step: int) -> None:
+        kept = newest
+        for frame in sorted(self._frames(step), key=lambda frame: abs(newest - frame))[1:]:
+            if step * frame > step * newest:  # of an earlier pass, which went farther
+                continue
+            if abs(kept - frame) < max(EVERY // 2, abs(newest - frame) // _CLOSE):
+                self._path(frame, step).unlink(missing_ok=True)
+            else:
+                kept = frame
+        oldest_first = sorted(self._folder.glob("*.bank"), key=lambda path: path.stat().st_mtime_ns)
+        for path in oldest_first[:-MOST]:
+            path.unlink(missing_ok=True)
+
+
+def _direction(step: int) -> str:
+    return "forward" if step > 0 else "backward"

@@ -1,0 +1,212 @@
+"""One pass of the tracker through a project, forwards or backwards, from a frame on."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mnemask.errors import InputError
+from mnemask.memory.budget import Budget
+from mnemask.memory.policies import policy_named
+from mnemask.model.stcn import STCN
+from mnemask.project.doubt import Confidence, certainty_now
+from mnemask.project.results import Labels, Results
+from mnemask.project.state import State
+from mnemask.project.states import EVERY, States
+from mnemask.tracker import Tracker
+from mnemask.types import Frame, Masks
+from mnemask.video.random_access import FrameAccess
+
+SETTINGS: Mapping[str, Any] = {
+    "model": "compact",
+    "policy": "distinct",
+    "frames": 2.0,
+    "size": 480,
+    "write_every": None,
+}
+
+KeyMask = Callable[[int, int], Bool[Tensor, "H W"]]
+
+
+@dataclass(slots=True)
+class PassReport:
+    """How far a pass has come.
+
+    Attributes:
+        number: of the pass, counted from 1 within the project.
+        start: the frame that it began at.
+        last: the frame that it is to end at.
+        step: 1 forwards, −1 backwards.
+        reached: the last frame that is done; None before the first.
+        frames: how many are done.
+        seconds: since it began.
+        tokens: cells remembered now.
+        bank_bytes: bytes of the memory.
+        complete: whether it came to its end.
+        confidence: of the objects in the frame reached.
+    """
+
+    number: int
+    start: int
+    last: int
+    step: int
+    reached: int | None = None
+    frames: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    bank_bytes: int = 0
+    complete: bool = False
+    confidence: Mapping[int, Confidence] = field(default_factory=dict)
+
+
+def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -> Tracker:
+    """Returns a tracker of a project's settings; each key frame after the first adds a frame's worth to its budget."""
+    policy = policy_named(settings["policy"])
+    if settings["write_every"] is not None:
+        policy = replace(policy, write_every=settings["write_every"])
+    tracker = Tracker(model, policy, _budget(settings, num_key_frames), short_side=settings["size"])
+    tracker.memory.keep_corrections = True
+    return tracker
+
+
+def _budget(settings: Mapping[str, Any], num_key_frames: int) -> Budget:
+    frames = settings["frames"]
+    return Budget() if frames is None else Budget(frames=frames + max(0, num_key_frames - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The tracker's way through frames; made by `Project.track`.
+
+    Args:
+        frames: of the video.
+        model: the network.
+        state: what the user had said when the pass began.
+        mask_of: returns the mask of a key by frame and id.
+        results: masks so far.
+        states: what was known at earlier frames.
+        report: where it begins and ends.
+        objects: the ids to write; None for all.
+    """
+
+    frames: FrameAccess
+    model: STCN
+    state: State
+    mask_of: KeyMask
+    results: Results
+    states: States
+    report: PassReport
+    objects: Sequence[int] | None
+
+    def run(self) -> Generator[tuple[Frame, Labels, dict[int, Confidence]], None, None]:
+        """Yields each frame with its labels and the confidence in the objects that are written.
+
+        Raises:
+            InputError: no object is marked.
+        """
+        if not any(self._is_shown(place) for place in self.state.keys):
+            raise InputError("no object is marked yet; mark one in any frame first")
+        report, step = self.report, self.report.step
+        tracker, learnt, begin = self._begin()
+        wanted = self._wanted()
+        reached = saved = None
+        try:
+            for frame in self.frames.run(begin, report.last) if step * begin <= step * report.last else ():
+                masks = self._advance(tracker, frame, learnt)
+                if step * frame.index < step * report.start:
+                    continue  # on the way from an earlier state: as it was
+                reached = frame.index
+                stats = tracker.memory.stats()
+                report.tokens, report.bank_bytes = stats.tokens, stats.bank_bytes
+                yield frame, *self._merged(masks, [i for i in wanted if self._is_met(i, frame.index)])
+                if frame.index % EVERY == 0:
+                    self._save(tracker, frame.index, learnt)
+                    saved = frame.index
+        finally:
+            if reached is not None and reached != saved:
+                self._save(tracker, reached, learnt)
+
+    def tracker_before(self, frame: int) -> Tracker:
+        """Returns the tracker as it is before a frame, in this direction; nothing is written."""
+        tracker, learnt, begin = self._begin()
+        step = self.report.step
+        for each in self.frames.run(begin, frame - step) if step * begin < step * frame else ():
+            self._advance(tracker, each, learnt)
+        return tracker
+
+    def _begin(self) -> tuple[Tracker, dict[str, str], int]:
+        """Returns the tracker, the keys that it knows, and the first frame to give it."""
+        start, step = self.report.start, self.report.step
+        tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
+        found = self.states.best(start, step, self._keys(), self.state.settings, self.model.device)
+        if found is not None:
+            budget = tracker.memory.budget
+            tracker = Tracker.of_session(replace(found.session, budget=budget), self.model)
+            tracker.memory.keep_corrections = True
+            return tracker, dict(found.keys), found.frame + step
+        learnt: dict[str, str] = {}
+        # The nearest last: it is then the newest memory.
+        for frame in sorted(self.state.key_frames(), key=lambda frame: -abs(frame - start)):
+            if frame != start and any(self._is_shown((frame, i)) for i in self.state.keys_at(frame)):
+                self._advance(tracker, self.frames[frame], learnt)
+        return tracker, learnt, start
+
+    def _advance(self, tracker: Tracker, frame: Frame, learnt: dict[str, str]) -> Masks:
+        """Returns the masks of a frame, its keys in place; what the tracker does not know of them yet, it is taught."""
+        given, gone = {}, []
+        for object_id, key in self.state.keys_at(frame.index).items():
+            mask = self.mask_of(frame.index, object_id)
+            if not bool(mask.any()):
+                gone.append(object_id)
+            elif f"{frame.index}:{object_id}" not in learnt or object_id not in tracker.object_ids:
+                given[object_id] = mask
+            learnt[f"{frame.index}:{object_id}"] = key.mask
+        for object_id in gone:
+            if object_id in tracker.object_ids:
+                tracker.remove(object_id)
+        return tracker.step(frame, given or None)
+
+    def _merged(self, masks: Masks, written: Sequence[int]) -> tuple[Labels, dict[int, Confidence]]:
+        """Returns the labels of a frame: of the written objects the new ones, of others those that are stored."""
+        new = masks.labels.clone().cpu()
+        for object_id in self.state.keys_at(masks.index):
+            mask = self.mask_of(masks.index, object_id)
+            new[(new == object_id) & ~mask] = 0
+            new[mask] = object_id
+        stored = self.results.labels(masks.index)
+        ids = torch.tensor(written, dtype=torch.int32)
+        kept = torch.isin(stored, torch.tensor([i for i in self.state.objects if i not in written], dtype=torch.int32))
+        labels = torch.where(torch.isin(new, ids), new, stored * kept)
+        found = certainty_now(replace(masks, labels=new.to(masks.labels.device)))
+        gone = Confidence(1.0, 0, 0)
+        return labels, {object_id: found.get(object_id, gone) for object_id in written}
+
+    def _wanted(self) -> list[int]:
+        """Returns the objects to write; backwards, by default, those that have a key at the start or after it.
+
+        What was tracked forwards from an earlier key then stays as it is.
+        """
+        marked = {object_id for _, object_id in self.state.keys}
+        wanted = [i for i in self.state.objects if i in marked and (self.objects is None or i in self.objects)]
+        if self.objects is None and self.report.step < 0:
+            return [i for i in wanted if self._is_met(i, self.report.start)]
+        return wanted
+
+    def _is_met(self, object_id: int, frame: int) -> bool:
+        """Returns whether the pass has an object's key at this frame or behind it: before that, it may not be there."""
+        step = self.report.step
+        behind = [at for at, i in self.state.keys if i == object_id and step * at <= step * frame]
+        return bool(behind) or not any(step * at <= step * self.report.start for at, _ in self.state.keys)
+
+    def _is_shown(self, place: tuple[int, int]) -> bool:
+        return bool(self.mask_of(*place).any())
+
+    def _keys(self) -> dict[str, str]:
+        return {f"{frame}:{object_id}": key.mask for (frame, object_id), key in self.state.keys.items()}
+
+    def _save(self, tracker: Tracker, frame: int, learnt: Mapping[str, str]) -> None:
+        if tracker.object_ids:
+            self.states.save(tracker, frame, self.report.step, learnt, self.state.settings)
