@@ -24,6 +24,10 @@ OPTIONAL = (
     "matplotlib",
     "ray",
     "fastapi",
+    "starlette",
+    "uvicorn",
+    "websockets",
+    "playwright",
 )
 
 

@@ -2,8 +2,8 @@
 
 # In the order in which `mnemask --help` lists them.
 # isort: off
-from mnemask.cli import segment, doctor, inspect, compare, score, evaluate, experiment, train, train_clicks
-from mnemask.cli import bench, export, demo
+from mnemask.cli import segment, studio, project, doctor, inspect, compare, score, evaluate, experiment
+from mnemask.cli import train, train_clicks, bench, export, demo
 from mnemask.cli.app import app, main
 # isort: on
 
@@ -18,8 +18,10 @@ __all__ = [
     "export",
     "inspect",
     "main",
+    "project",
     "score",
     "segment",
+    "studio",
     "train",
     "train_clicks",
 ]

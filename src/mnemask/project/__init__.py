@@ -2,6 +2,7 @@
 
 from mnemask.project.doubt import Confidence, doubts
 from mnemask.project.export import export_project
+from mnemask.project.look import picture_memory, picture_reason
 from mnemask.project.project import Project, replay
 from mnemask.project.state import Key, ProjectObject, State
 from mnemask.project.tracking import PassReport
@@ -15,5 +16,7 @@ __all__ = [
     "State",
     "doubts",
     "export_project",
+    "picture_memory",
+    "picture_reason",
     "replay",
 ]

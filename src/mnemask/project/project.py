@@ -68,10 +68,7 @@ class Project:
 
     def __init__(self, folder: str | Path, model: STCN | None = None) -> None:
         self.folder = Path(folder)
-        about = _about(self.folder)
-        self.source = Path(about["source"])
-        if not self.source.is_absolute():
-            self.source = (self.folder / self.source).resolve()
+        about, self.source = _about(self.folder), self.source_of(self.folder)
         self.frames = FrameAccess(self.source)
         if [self.frames.num_frames, *self.frames.size] != [about["num_frames"], *about["size"]]:
             raise InputError(
@@ -122,6 +119,12 @@ class Project:
                 journal.add({"do": "settings", "settings": chosen, "at": _now()})
         write_whole(folder / ABOUT, json.dumps(facts, indent=1).encode())
         return cls(folder, network)
+
+    @staticmethod
+    def source_of(folder: str | Path) -> Path:
+        """Returns the video of a project, without opening either; raises InputError where there is no project."""
+        source = Path(_about(Path(folder))["source"])
+        return source if source.is_absolute() else (Path(folder) / source).resolve()
 
     @property
     def model(self) -> STCN:
@@ -340,7 +343,7 @@ class Project:
             raise InputError(f"frame {frame} was accepted, so it does not change; take that back first")
 
     def _check_run(self, first: int, last: int) -> None:
-        if not 0 <= first <= last < self.num_frames:
+        if not (type(first) is type(last) is int and 0 <= first <= last < self.num_frames):
             raise InputError(f"frames {first} to {last} are none of the video's; it has 0 to {self.num_frames - 1}")
 
     def _report(
@@ -348,6 +351,8 @@ class Project:
     ) -> PassReport:
         step = 1 if direction == "forward" else -1
         self._check_run(start, start)
+        if not self.state.keys:
+            raise InputError("no object is marked yet; mark one in any frame first")
         last = self.num_frames - 1 if step > 0 else 0
         if to == "key":
             keys = [(at, i) for at, i in self.state.keys if objects is None or i in objects]

@@ -87,7 +87,8 @@ class Results:
     def write(self, index: int, labels: Labels, confidence: Mapping[int, Confidence], number: int) -> None:
         """Writes a frame; objects without a new confidence keep the one that they have."""
         ids = tuple(sorted({*confidence, *self._columns}))
-        self._png.write(Masks(labels, torch.zeros(1, 1, 1), ids, index, f"{index:07d}"), None)
+        unknown = torch.zeros(()).expand(1, *labels.shape)  # probabilities, which are not kept
+        self._png.write(Masks(labels, unknown, ids, index, f"{index:07d}"), None)
         line = {"f": index, "p": number, "o": {str(object_id): list(each) for object_id, each in confidence.items()}}
         self._journal.add(line)
         self._take(line)

@@ -146,13 +146,18 @@ class Pass:
             budget = tracker.memory.budget
             tracker = Tracker.of_session(replace(found.session, budget=budget), self.model)
             tracker.memory.keep_corrections = True
-            return tracker, dict(found.keys), found.frame + step
-        learnt: dict[str, str] = {}
+        learnt = {} if found is None else dict(found.keys)
         # The nearest last: it is then the newest memory.
         for frame in sorted(self.state.key_frames(), key=lambda frame: -abs(frame - start)):
-            if frame != start and any(self._is_shown((frame, i)) for i in self.state.keys_at(frame)):
+            comes = frame == start if found is None else step * frame <= step * start
+            if not comes and not self._is_learnt(frame, learnt):
                 self._advance(tracker, self.frames[frame], learnt)
-        return tracker, learnt, start
+        return tracker, learnt, start if found is None else found.frame + step
+
+    def _is_learnt(self, frame: int, learnt: Mapping[str, str]) -> bool:
+        """Returns whether a frame's keys are known already, or none of them shows its object."""
+        shown = [object_id for object_id in self.state.keys_at(frame) if self._is_shown((frame, object_id))]
+        return all(f"{frame}:{object_id}" in learnt for object_id in shown)
 
     def _advance(self, tracker: Tracker, frame: Frame, learnt: dict[str, str]) -> Masks:
         """Returns the masks of a frame, its keys in place; what the tracker does not know of them yet, it is taught."""

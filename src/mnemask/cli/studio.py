@@ -1,0 +1,91 @@
+"""`mnemask studio`: click, track, correct and export in a browser on this machine."""
+
+from __future__ import annotations
+
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mnemask as mm
+from mnemask.cli.app import command, console, errors
+from mnemask.cli.options import DEFAULT_POLICY, ModelOption, PolicyName, SizeOption
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@command
+def studio(
+    videos: Annotated[
+        list[Path] | None, typer.Argument(help="Videos to open, or folders in which to look for them. [default: here]")
+    ] = None,
+    project: Annotated[
+        Path, typer.Option("-p", "--project", help="Folder for the projects: a folder a video in it.")
+    ] = Path("mnemask-projects"),
+    model: ModelOption = "compact",
+    policy: Annotated[PolicyName, typer.Option("--policy", help="What new projects keep in memory.")] = DEFAULT_POLICY,
+    frames: Annotated[float, typer.Option("--frames", min=1, help="Memory budget of new projects, in frames.")] = 2.0,
+    size: SizeOption = 480,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="Address to listen on; others than this machine's own loopback "
+            "let everyone on the network in who has the token.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any that is free.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> None:
+    """Cut objects out of a video in the browser: click, track, stop where it goes wrong, correct, go on, export.
+
+    **Examples**
+
+    `mnemask studio camel.mp4` opens the video; a second time it goes on where it was left, also after a crash.
+
+    `mnemask studio ~/videos` looks for videos in a folder.
+
+    Nothing leaves this machine. What was done can be repeated without a window: `mnemask project FOLDER -o out`.
+    """
+    if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
+        raise mm.MissingExtraError('the studio needs starlette, uvicorn and websockets; install ".[studio]"')
+    from mnemask.studio.server import serve
+    from mnemask.studio.workspace import Workspace
+
+    given = videos or [Path()]
+    for path in given:
+        if not path.exists():
+            raise mm.InputError(f"there is no {str(path)!r}; give a video or a folder")
+    settings = {"model": model, "policy": policy.value, "frames": frames, "size": size}
+    roots = [path if path.is_dir() else path.parent for path in given]
+    network = mm.load_model(model)
+    workspace = Workspace(project, roots, network, settings)
+    opened = [workspace.open_source(str(path)) for path in given if path.is_file() or _is_clip(path)]
+    if host not in LOOPBACK:
+        errors.print(
+            f"[bold yellow]warning:[/] listening on {host}: whoever has the address with its token can open the videos "
+            "below the folders named here; the connection is not encrypted"
+        )
+
+    def ready(address: str) -> None:
+        start = f"{address}#{opened[0]}" if opened else address
+        console.print(f"studio at {start}", soft_wrap=True, markup=False)
+        console.print("Ctrl-C ends it; everything is saved as you go")
+        if not no_browser:
+            webbrowser.open(start)
+
+    try:
+        serve(workspace, host=host, port=port, ready=ready)
+    except OSError as error:
+        raise mm.InputError(
+            f"cannot listen on {host}:{port} ({error.strerror}); give another --port or --host"
+        ) from error
+
+
+def _is_clip(folder: Path) -> bool:
+    """Returns whether a folder holds the images of one video."""
+    from mnemask.video.images import IMAGE_SUFFIXES
+
+    return sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()) > 1

@@ -1,0 +1,50 @@
+"""What a project's tracker remembers at a frame, and why a pixel was labelled so, as pictures."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mnemask.errors import InputError
+from mnemask.inspection import explained_sheet, memory_sheet
+from mnemask.inspection.explained_sheet import sources_of
+from mnemask.inspection.memory_sheet import frames_to_show
+from mnemask.project.project import Project
+from mnemask.video.overlay import draw_overlay
+
+Picture = UInt8[np.ndarray, "h w 3"]
+
+
+def picture_memory(project: Project, frame: int) -> Picture:
+    """Returns what is remembered when a frame is about to be tracked forwards: source frames and remembered cells."""
+    tracker = project.tracker_before(frame)
+    if not tracker.object_ids:
+        raise InputError(f"nothing is remembered before frame {frame}; mark an object in it or earlier")
+    memory, stats = tracker.memory.provenance(), tracker.memory.stats()
+    sources = {index: _pixels(project, index) for index in frames_to_show(memory)}
+    facts = (
+        f"{stats.tokens:,} cells of {len(np.unique(memory.frame))} frames  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  "
+        f"{stats.pinned:,} pinned  ·  {type(tracker.policy).__name__}, budget {tracker.memory.budget}"
+    )
+    return memory_sheet(
+        memory,
+        sources,
+        title=f"What is remembered before frame {frame}",
+        facts=facts,
+        last_frame=max(frame, int(memory.frame.max(initial=0))),
+        now=draw_overlay(_pixels(project, frame), project.labels(frame)),
+    )
+
+
+def picture_reason(project: Project, frame: int, x: int, y: int) -> Picture:
+    """Returns which remembered pixels decide on one pixel of a frame when it is tracked forwards."""
+    tracker = project.tracker_before(frame)
+    if not tracker.object_ids:
+        raise InputError(f"nothing is remembered before frame {frame}; mark an object in it or earlier")
+    shown = tracker.step(project.frames[frame])
+    explanation = tracker.explain(y, x)
+    sources = {index: _pixels(project, index) for index in sources_of(explanation)}
+    return explained_sheet(explanation, draw_overlay(_pixels(project, frame), shown.labels), sources)
+
+
+def _pixels(project: Project, index: int) -> Picture:
+    pixels: Picture = project.frames[index].image.permute(1, 2, 0).cpu().numpy()
+    return pixels

@@ -1,0 +1,225 @@
+"""The addresses of the studio. Masks and pictures go as bytes, everything else as JSON."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+import mnemask as mm
+from mnemask.studio.desk import Desk, encoded
+from mnemask.studio.runs import mask_from_bytes
+from mnemask.studio.workspace import Workspace
+
+STATIC = str(files("mnemask.studio") / "static")
+MAX_JSON = 2**20
+
+
+class Api:
+    """What the page asks for.
+
+    Args:
+        workspace: of all projects.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._desks: dict[str, Desk] = {}
+
+    def app(self) -> Starlette:
+        """Returns the application, without its guard."""
+        get, post = ["GET"], ["POST"]
+        one = "/api/projects/{name}"
+        routes = [
+            Route("/", self.page, methods=get),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            Route("/api/workspace", self.workspace, methods=get),
+            Route("/api/browse", self.browse, methods=get),
+            Route("/api/projects", self.open, methods=post),
+            Route(one, self.state, methods=get),
+            Route(f"{one}/frames/{{index:int}}", self.frame, methods=get),
+            Route(f"{one}/labels/{{index:int}}", self.labels, methods=get),
+            Route(f"{one}/timeline", self.timeline, methods=get),
+            Route(f"{one}/memory", self.memory, methods=get),
+            Route(f"{one}/exports/{{path:path}}", self.exported, methods=get),
+            Route(f"{one}/prepare", self.prepare, methods=post),
+            Route(f"{one}/clicks", self.clicks, methods=post),
+            Route(f"{one}/masks", self.masks, methods=post),
+            Route(f"{one}/actions", self.actions, methods=post),
+            Route(f"{one}/track", self.track, methods=post),
+            Route(f"{one}/stop", self.stop, methods=post),
+            Route(f"{one}/export", self.export, methods=post),
+            WebSocketRoute(f"{one}/events", self.events),
+        ]
+        # Whatever else goes wrong, Starlette answers with 500 and no detail, and logs it.
+        return Starlette(routes=routes, exception_handlers={mm.MnemaskError: refused})
+
+    def desk(self, name: str) -> Desk:
+        """Returns a project with its pages, opened when first asked for."""
+        project = self._workspace.project(name)
+        return self._desks.setdefault(name, Desk(name, project))
+
+    def close(self) -> None:
+        """Ends all jobs and closes all projects."""
+        for desk in self._desks.values():
+            desk.stop()
+        self._workspace.close()
+
+    def page(self, request: Request) -> Response:
+        return FileResponse(f"{STATIC}/index.html", headers={"cache-control": "no-cache"})
+
+    def workspace(self, request: Request) -> Response:
+        return JSONResponse(
+            {
+                "version": mm.__version__,
+                "folder": str(self._workspace.folder),
+                "projects": self._workspace.names(),
+                "policies": list(mm.POLICIES),
+                "formats": [name for name in mm.MASK_FORMATS if name != "overlay"],
+            }
+        )
+
+    def browse(self, request: Request) -> Response:
+        return JSONResponse(self._workspace.browse(request.query_params.get("path", "")))
+
+    async def open(self, request: Request) -> Response:
+        path = str((await _json(request)).get("path", ""))
+        return JSONResponse({"name": await run_in_threadpool(self._workspace.open_source, path)})
+
+    def state(self, request: Request) -> Response:
+        return JSONResponse(self._desk(request).state())
+
+    def frame(self, request: Request) -> Response:
+        height = max(16, min(_number(request, "h", 720), 4320))
+        data = self._desk(request).picture(request.path_params["index"], height)
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
+
+    def labels(self, request: Request) -> Response:
+        return Response(self._desk(request).labels(request.path_params["index"]), media_type="application/octet-stream")
+
+    def timeline(self, request: Request) -> Response:
+        return JSONResponse(self._desk(request).timeline(_number(request, "bins", 1000)))
+
+    def memory(self, request: Request) -> Response:
+        project, frame = self._desk(request).project, _number(request, "frame", 0)
+        if "x" in request.query_params:
+            picture = mm.picture_reason(project, frame, _number(request, "x", 0), _number(request, "y", 0))
+        else:
+            picture = mm.picture_memory(project, frame)
+        return Response(encoded(picture, ".png"), media_type="image/png")
+
+    def exported(self, request: Request) -> Response:
+        path = self._desk(request).exported(request.path_params["path"])
+        return FileResponse(path, filename=path.name)
+
+    async def prepare(self, request: Request) -> Response:
+        asked = await _json(request)
+        await run_in_threadpool(self._desk(request).prepare, _whole(asked, "frame"))
+        return JSONResponse({})
+
+    async def clicks(self, request: Request) -> Response:
+        asked, desk = await _json(request), self._desk(request)
+        frame, object_id = _whole(asked, "frame"), _whole(asked, "object")
+        await run_in_threadpool(desk.click, frame, object_id, asked.get("points", []), asked.get("box"))
+        return Response(await run_in_threadpool(desk.labels, frame), media_type="application/octet-stream")
+
+    async def masks(self, request: Request) -> Response:
+        desk = self._desk(request)
+        mask = mask_from_bytes(await request.body(), desk.project.frames.size)
+        frame, object_id = _number(request, "frame", -1), _number(request, "object", -1)
+        tool = request.query_params.get("tool", "brush")
+        return JSONResponse(await run_in_threadpool(desk.paint, frame, object_id, mask, tool))
+
+    async def actions(self, request: Request) -> Response:
+        return await _answer(self._desk(request).act, await _json(request))
+
+    async def track(self, request: Request) -> Response:
+        asked = await _json(request)
+        to, objects = asked.get("to"), asked.get("objects")
+        if not (to is None or to in ("end", "key") or type(to) is int):
+            raise mm.InputError(f"to is {str(to)[:20]!r}; give a frame, end or key")
+        if not (objects is None or (isinstance(objects, list) and all(type(i) is int for i in objects))):
+            raise mm.InputError("objects is no list of ids; reload the page")
+        desk = self._desk(request)
+        return await _answer(desk.track, _whole(asked, "start"), str(asked.get("direction", "forward")), to, objects)
+
+    async def stop(self, request: Request) -> Response:
+        return await _answer(self._desk(request).stop)
+
+    async def export(self, request: Request) -> Response:
+        asked = await _json(request)
+        return await _answer(self._desk(request).export, str(asked.get("format", "png")), bool(asked.get("overlay")))
+
+    async def events(self, socket: WebSocket) -> None:
+        desk = await run_in_threadpool(self.desk, socket.path_params["name"])
+        await socket.accept()
+        queue = desk.listeners.join()
+        closed = asyncio.create_task(_until_closed(socket))
+        try:
+            await socket.send_json(desk.state())
+            while not closed.done():
+                event = asyncio.create_task(queue.get())
+                done, _ = await asyncio.wait({event, closed}, return_when=asyncio.FIRST_COMPLETED)
+                if event in done:
+                    await socket.send_json(event.result())
+                else:
+                    event.cancel()
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        finally:
+            desk.listeners.leave(queue)
+            closed.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await closed
+
+    def _desk(self, request: Request) -> Desk:
+        return self.desk(request.path_params["name"])
+
+
+def refused(request: Request, error: Exception) -> Response:
+    """Returns what the page shows of something that cannot be done."""
+    return JSONResponse({"error": str(error)}, 400)
+
+
+async def _until_closed(socket: WebSocket) -> None:
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        while True:
+            await socket.receive_text()
+
+
+async def _answer(function: Callable[..., Any], *values: Any) -> Response:
+    return JSONResponse(await run_in_threadpool(function, *values) or {})
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        body = await request.body()
+        asked = json.loads(body) if len(body) <= MAX_JSON else None
+    except (ValueError, RecursionError, ClientDisconnect):
+        asked = None
+    if not isinstance(asked, dict):
+        raise mm.InputError("the request is no JSON object; reload the page")
+    return asked
+
+
+def _whole(asked: dict[str, Any], name: str) -> int:
+    value = asked.get(name)
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise mm.InputError(f"{name} is {str(value)[:20]!r}, no whole number; reload the page")
+    return value
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.lstrip("-").isdecimal() or len(text) > 10:
+        raise mm.InputError(f"{name} is {text[:20]!r}, no whole number; reload the page")
+    return int(text)

@@ -1,0 +1,72 @@
+"""From clicks and a box to the mask of an object in one frame."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+import mnemask as mm
+from mnemask.errors import CheckpointError
+
+Point = tuple[int, int]
+Mask = Bool[Tensor, "H W"]
+
+
+class ClickSession(Protocol):
+    """What answers clicks in one frame; what it knows of the frame is computed once."""
+
+    def mask(
+        self,
+        positive: Sequence[Point],
+        negative: Sequence[Point] = (),
+        box: tuple[int, int, int, int] | None = None,
+        previous: Mask | None = None,
+    ) -> Mask:
+        """Returns the mask of what was clicked."""
+        ...
+
+
+def open_clicks(model: mm.STCN, frame: mm.Frame) -> ClickSession:
+    """Returns what answers clicks in a frame: a network where there is one for these weights, else colours."""
+    segmenter = getattr(mm, "ClickSegmenter", None)
+    if segmenter is not None:
+        try:
+            session: ClickSession = segmenter(model).open(frame)
+        except CheckpointError:  # it belongs to other weights
+            return ColourClicks(frame)
+        return session
+    return ColourClicks(frame)
+
+
+class ColourClicks:
+    """Clicks answered by colour alone (GrabCut), for weights that have no click head."""
+
+    def __init__(self, frame: mm.Frame) -> None:
+        self._frame = frame
+
+    def mask(
+        self,
+        positive: Sequence[Point],
+        negative: Sequence[Point] = (),
+        box: tuple[int, int, int, int] | None = None,
+        previous: Mask | None = None,
+    ) -> Mask:
+        """Returns what has the colours of the box or around the clicks; clicks change a previous mask nearby."""
+        image = self._frame.image
+        found = previous.clone() if previous is not None else torch.zeros(image.shape[1:], dtype=torch.bool)
+        if box is not None and (previous is None or not positive):
+            found = mm.mask_from_box(image, box)
+        if positive and not (previous is not None and all(previous[y, x] for x, y in positive)):
+            strokes = {1: _dots(positive), 0: _dots(negative)}
+            found = found | mm.mask_from_scribble(image, strokes)[1]
+        for x, y in negative:
+            if found[y, x]:
+                found = found & ~mm.mask_from_scribble(image, {1: _dots([(x, y)]), 0: _dots(positive)})[1]
+        return found
+
+
+def _dots(points: Sequence[Point]) -> list[list[Point]]:
+    """Returns a short stroke for each click."""
+    return [[(x - 2, y), (x + 2, y)] for x, y in points]

@@ -1,0 +1,294 @@
+"""One open project as the page sees it: its state as JSON, clicks that make keys, and what runs in the background."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+
+import mnemask as mm
+from mnemask.studio.clicks import ClickSession, Mask, open_clicks
+from mnemask.studio.jobs import Event, Job, Listeners
+from mnemask.studio.runs import labels_to_bytes
+
+DOUBTFUL = 0.5
+APART = 5  # frames between two that the keys lead to
+_PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
+MAX_POINTS = 100
+
+
+class Desk:
+    """A project with its pages."""
+
+    def __init__(self, name: str, project: mm.Project) -> None:
+        self.name, self.project, self.listeners = name, project, Listeners()
+        self._lock = threading.Lock()
+        self._job: Job | None = None
+        self._clicking = threading.Lock()
+        self._session: tuple[int, ClickSession] | None = None
+        self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def state(self) -> dict[str, Any]:
+        """Returns what the page shows, but for pictures and masks."""
+        project = self.project
+        undo, redo = project.can()
+        height, width = project.frames.size
+        return {
+            "type": "state",
+            "name": self.name,
+            "video": project.source.name,
+            "num_frames": project.num_frames,
+            "width": width,
+            "height": height,
+            "fps": project.frames.frames_per_second,
+            **project.state.to_dict(),
+            "tracked": int(project.known().sum()),
+            "undo": undo,
+            "redo": redo,
+            "job": self._job.latest if self._job else None,
+        }
+
+    def changed(self) -> dict[str, Any]:
+        """Returns the state, and tells it to all pages."""
+        state = self.state()
+        self.listeners.tell(state)
+        return state
+
+    def act(self, action: Mapping[str, Any]) -> dict[str, Any]:
+        """Does one of the page's actions and returns the state."""
+        project, kind = self.project, action.get("do")
+        values = {name: value for name, value in action.items() if name != "do"}
+        simple: dict[Any, Callable[..., Any]] = {
+            "add_object": project.add_object,
+            "update_object": project.update_object,
+            "remove_object": project.remove_object,
+            "clear_key": project.clear_key,
+            "accept": project.accept,
+            "unaccept": project.unaccept,
+            "settings": project.change_settings,
+            "undo": project.undo,
+            "redo": project.redo,
+        }
+        if kind == "settings" and not values.keys() <= {"policy", "frames", "size", "write_every"}:
+            raise mm.InputError(
+                "only policy, frames, size and write_every can be set here; start the studio with others"
+            )
+        if kind not in simple:
+            raise mm.InputError(f"action {str(kind)[:40]!r} is unknown; reload the page")
+        if kind not in ("update_object", "accept", "unaccept"):
+            self.stop()
+        try:
+            simple[kind](**values)
+        except TypeError as error:
+            raise mm.InputError(f"action {kind} does not fit ({error}); reload the page") from error
+        return self.changed()
+
+    def picture(self, index: int, height: int) -> bytes:
+        """Returns a frame as JPEG, at most so many pixels high."""
+        key = (index, height)
+        with self._lock:
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+                return self._pictures[key]
+        pixels = self.project.frames[index].image.permute(1, 2, 0).cpu().numpy()
+        if pixels.shape[0] > height:
+            width = max(1, round(pixels.shape[1] * height / pixels.shape[0]))
+            pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        data = encoded(pixels, ".jpg")
+        with self._lock:
+            self._pictures[key] = data
+            while sum(map(len, self._pictures.values())) > _PICTURES:
+                self._pictures.popitem(last=False)
+        return data
+
+    def labels(self, index: int) -> bytes:
+        """Returns the runs of a frame's labels."""
+        return labels_to_bytes(self.project.labels(index))
+
+    def prepare(self, index: int) -> None:
+        """Looks at a frame before it is clicked, so that the first click is as fast as the others."""
+        if not (self._job and self._job.running):
+            with self._clicking:
+                self._clicks(index)
+
+    def click(self, index: int, object_id: int, points: list[list[float]], box: list[float] | None) -> None:
+        """Sets the key of an object from the clicks so far: each x, y and whether it is on the object."""
+        project = self.project
+        project.frames[index]
+        height, width = project.frames.size
+        spots = _spots(points, width, height)
+        positive, negative = ([(x, y) for x, y, on in spots if on is wanted] for wanted in (True, False))
+        corners = None if box is None else _box(box, width, height)
+        self.stop()
+        with self._clicking:
+            shown = project.labels(index) == object_id
+            previous = shown if bool(shown.any()) else None
+            if not positive and corners is None and previous is None:
+                raise mm.InputError("the first click must be on the object; negative ones take away from a mask")
+            mask = self._clicks(index).mask(positive, negative, corners, previous)
+            how = {"tool": "click", "points": points, "box": box}
+            project.set_key(index, object_id, torch.as_tensor(mask).bool().cpu(), how)
+        self.changed()
+
+    def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
+        """Sets the key of an object to a mask that was drawn."""
+        self.stop()
+        self.project.set_key(index, object_id, mask, {"tool": tool[:20]})
+        return self.changed()
+
+    def track(self, start: int, direction: str, to: Any, objects: list[int] | None) -> None:
+        """Begins to track, forwards, backwards or both ways."""
+        if direction not in ("forward", "backward", "both"):
+            raise mm.InputError(f"direction {direction[:20]!r} is unknown; choose forward, backward or both")
+        self.stop()
+        self._begin("track", lambda job: self._track(job, start, direction, to, objects))
+
+    def export(self, mask_format: str, overlay: bool) -> None:
+        """Begins to write the masks for other programs, into the project's folder."""
+        if mask_format not in mm.MASK_FORMATS:
+            raise mm.InputError(f"there is no format {mask_format[:20]!r}; choose one of {', '.join(mm.MASK_FORMATS)}")
+        self.stop()
+        self._begin("export", lambda job: self._export(job, mask_format, overlay))
+
+    def stop(self) -> None:
+        """Ends what is running; what it has done so far stays."""
+        if self._job is not None:
+            self._job.end()
+
+    def timeline(self, bins: int) -> dict[str, Any]:
+        """Returns, in so many bins of frames, what is tracked, how doubtful each object is, and frames to look at."""
+        project = self.project
+        count = project.num_frames
+        bins = max(1, min(bins, count, 4000))
+        edges = np.linspace(0, count, bins + 1).astype(int)[:-1]
+        known = project.known()
+        objects, worst = {}, np.zeros(count, np.float32)
+        for object_id in project.state.objects:
+            columns = project.confidence(object_id)
+            worst = np.maximum(worst, columns["doubt"])
+            top = max(1.0, float(columns["area"].max()))
+            objects[object_id] = {
+                "doubt": np.maximum.reduceat(columns["doubt"], edges).round(3).tolist(),
+                "area": (np.maximum.reduceat(columns["area"], edges) / top).round(3).tolist(),
+            }
+        for first, last in project.state.accepted:
+            worst[first : last + 1] = 0
+        return {
+            "bins": bins,
+            "known": np.add.reduceat(known.astype(int), edges).clip(0, 1).tolist(),
+            "objects": objects,
+            "doubtful": _peaks(worst),
+        }
+
+    def exported(self, name: str) -> Path:
+        """Returns a file that was exported; raises InputError where there is none of this name."""
+        folder = self.project.folder / "exports"
+        found = [path for path in folder.rglob("*") if path.is_file() and str(path.relative_to(folder)) == name]
+        if not found:
+            raise mm.InputError(f"there is no export {name[:80]!r}; export again")
+        return found[0]
+
+    def _clicks(self, index: int) -> ClickSession:
+        if self._session is None or self._session[0] != index:
+            self._session = index, open_clicks(self.project.model, self.project.frames[index])
+        return self._session[1]
+
+    def _begin(self, kind: str, work: Any) -> None:
+        with self._lock:
+            if self._job is not None and self._job.running:
+                raise mm.InputError("something is running already; stop it first")
+            self._job = Job(kind, work, self.listeners).start()
+
+    def _track(self, job: Job, start: int, direction: str, to: Any, objects: list[int] | None) -> Event:
+        ways: list[Literal["forward", "backward"]]
+        ways = ["forward", "backward"] if direction == "both" else [direction]  # type: ignore[list-item]
+        result: Event = {}
+        for way in ways:
+            if job.stop():
+                break
+            until: Any = to if to is not None else "end" if way == "forward" else "key"
+
+            def on_frame(report: mm.PassReport, frame: mm.Frame) -> None:
+                job.tell(_progress(report))
+
+            try:
+                report = self.project.track(start, way, to=until, objects=objects, stop=job.stop, on_frame=on_frame)
+            except mm.InputError:
+                if way == "backward" and direction == "both":  # nothing lies before the frame
+                    break
+                raise
+            result = {**_progress(report), "complete": report.complete}
+        self.listeners.tell({**self.state(), "job": None})
+        return result
+
+    def _export(self, job: Job, mask_format: str, overlay: bool) -> Event:
+        folder = self.project.folder / "exports"
+        taken = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        name = next(n for n in (mask_format, *(f"{mask_format}-{k}" for k in range(2, 10_000))) if n not in taken)
+        total = self.project.num_frames
+
+        def on_frame(index: int) -> bool:
+            job.tell({"frame": index, "done": index + 1, "total": total})
+            return job.stop()
+
+        written = mm.export_project(
+            self.project, folder / name, mask_format=mask_format, overlay=overlay, on_frame=on_frame
+        )
+        files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
+        links = [str(path.relative_to(folder)) for path in files] if len(files) <= 4 else []
+        overlays = [str(path.relative_to(folder)) for path in files if path.suffix == ".mp4"]
+        return {"folder": str(folder / name), "written": len(files), "files": links or overlays, "done": len(written)}
+
+
+def encoded(pixels: np.ndarray[Any, Any], suffix: str) -> bytes:
+    """Returns an RGB picture as the bytes of a file."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix == ".jpg" else []
+    return BytesIO(cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)[1].tobytes()).getvalue()
+
+
+def _progress(report: mm.PassReport) -> Event:
+    speed = report.frames / report.seconds if report.seconds else 0.0
+    return {
+        **{name: value for name, value in asdict(report).items() if name != "confidence"},
+        "frame": report.reached,
+        "fps": round(speed, 2),
+        "confidence": {object_id: list(each) for object_id, each in report.confidence.items()},
+    }
+
+
+def _spots(points: list[list[float]], width: int, height: int) -> list[tuple[int, int, bool]]:
+    if not isinstance(points, list) or len(points) > MAX_POINTS:
+        raise mm.InputError(f"points are no list of up to {MAX_POINTS} clicks; reload the page")
+    spots = []
+    for point in points:
+        if not isinstance(point, list) or len(point) != 3 or not all(isinstance(v, int | float) for v in point):
+            raise mm.InputError("a click is not x, y and whether it is on the object; reload the page")
+        x, y, on = point
+        if not (0 <= x < width and 0 <= y < height):
+            raise mm.InputError(f"click {x:g},{y:g} lies outside the picture of {width}x{height}; click inside")
+        spots.append((int(x), int(y), bool(on)))
+    return spots
+
+
+def _box(box: list[float], width: int, height: int) -> tuple[int, int, int, int]:
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in box):
+        raise mm.InputError("a box is not x, y, width and height; reload the page")
+    x, y = max(0, int(box[0])), max(0, int(box[1]))
+    return x, y, min(int(box[0] + box[2]), width) - x, min(int(box[1] + box[3]), height) - y
+
+
+def _peaks(worst: np.ndarray[Any, Any]) -> list[int]:
+    """Returns the most doubtful frames, a few apart, in order of time."""
+    chosen: list[int] = []
+    for index in np.argsort(-worst, kind="stable")[:2000].tolist():
+        if worst[index] < DOUBTFUL or len(chosen) == 200:
+            break
+        if all(abs(index - other) >= APART for other in chosen):
+            chosen.append(index)
+    return sorted(chosen)

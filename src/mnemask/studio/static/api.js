@@ -1,0 +1,127 @@
+// What the server is asked, and how masks travel.
+
+/** Something that the server refused, in words for the user. */
+export class Refused extends Error {}
+
+export class Api {
+  /** @param {string} project */
+  constructor(project) {
+    this.base = `/api/projects/${encodeURIComponent(project)}`;
+  }
+
+  /** @param {string} path @param {RequestInit} [options] @returns {Promise<Response>} */
+  async ask(path, options) {
+    return await ask(this.base + path, options);
+  }
+
+  /** @returns {Promise<State>} */
+  async state() {
+    return await (await this.ask("")).json();
+  }
+
+  /** @param {number} bins @returns {Promise<Timeline>} */
+  async timeline(bins) {
+    return await (await this.ask(`/timeline?bins=${bins}`)).json();
+  }
+
+  /** @param {number} frame @param {number} height @returns {Promise<ImageBitmap>} */
+  async picture(frame, height) {
+    return await createImageBitmap(await (await this.ask(`/frames/${frame}?h=${height}`)).blob());
+  }
+
+  /** @param {number} frame @returns {Promise<Labels>} */
+  async labels(frame) {
+    return readLabels(await (await this.ask(`/labels/${frame}`)).arrayBuffer());
+  }
+
+  /** @param {object} action @returns {Promise<State>} */
+  async act(action) {
+    return await (await this.post("/actions", action)).json();
+  }
+
+  /** @param {string} path @param {object} body */
+  async post(path, body) {
+    return await this.ask(path, { method: "POST", body: JSON.stringify(body) });
+  }
+
+  /** @param {object} body @returns {Promise<Labels>} */
+  async click(body) {
+    return readLabels(await (await this.post("/clicks", body)).arrayBuffer());
+  }
+
+  /** @param {number} frame @param {number} object @param {string} tool @param {Labels} labels @returns {Promise<State>} */
+  async paint(frame, object, tool, labels) {
+    const body = writeMask(labels, object);
+    const path = `/masks?frame=${frame}&object=${object}&tool=${tool}`;
+    return await (await this.ask(path, { method: "POST", body: new Blob([/** @type {BlobPart} */ (body)]) })).json();
+  }
+
+  /**
+   * Calls back with each event, and with null when the connection is lost; connects again by itself.
+   * @param {(event: State | Job | null) => void} tell
+   * @returns {() => void} what ends it
+   */
+  listen(tell) {
+    let wait = 250, ended = false;
+    /** @type {WebSocket | undefined} */
+    let socket;
+    const connect = () => {
+      socket = new WebSocket(`ws://${location.host}${this.base}/events`);
+      socket.onopen = () => { wait = 250; };
+      socket.onmessage = (message) => tell(JSON.parse(message.data));
+      socket.onclose = () => {
+        if (ended) return;
+        tell(null);
+        setTimeout(connect, wait);
+        wait = Math.min(wait * 2, 4000);
+      };
+    };
+    connect();
+    return () => { ended = true; socket?.close(); };
+  }
+}
+
+/** @param {string} path @param {RequestInit} [options] */
+export async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Refused("The studio does not answer. Is it still running in the terminal?");
+  }
+  if (answer.ok) return answer;
+  const text = await answer.text();
+  let reason = text;
+  try { reason = JSON.parse(text).error; } catch { /* plain text */ }
+  throw new Refused(reason || `The studio answered ${answer.status}.`);
+}
+
+/** @param {ArrayBuffer} data @returns {Labels} */
+export function readLabels(data) {
+  const values = new Uint32Array(data);
+  const [width, height] = values;
+  const ids = new Uint16Array(width * height);
+  for (let i = 2, at = 0; i < values.length; i += 2) {
+    const end = at + values[i + 1];
+    if (values[i]) ids.fill(values[i], at, end);
+    at = end;
+  }
+  return { width, height, ids };
+}
+
+/** @param {Labels} labels @param {number} id @returns {Uint32Array} */
+export function writeMask(labels, id) {
+  const { width, height, ids } = labels;
+  const runs = [width, height];
+  let inside = false, length = 0;
+  for (const value of ids) {
+    if ((value === id) !== inside) {
+      runs.push(length);
+      inside = !inside;
+      length = 0;
+    }
+    length++;
+  }
+  runs.push(length);
+  return new Uint32Array(runs);
+}

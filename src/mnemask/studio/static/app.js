@@ -1,0 +1,717 @@
+// The studio: keeps what the server says and what the user sees the same.
+
+import { Api, Refused, ask } from "./api.js";
+import { KEYS, keyName } from "./keys.js";
+import { TimelineView } from "./timeline.js";
+import { Viewer } from "./viewer.js";
+
+/** @template {HTMLElement} T @param {string} id @returns {T} */
+const $ = (id) => /** @type {T} */ (document.getElementById(id));
+
+const FORMATS = /** @type {Record<string, [string, string]>} */ ({
+  png: ["PNG masks", "an indexed picture a frame, as DAVIS"], ffv1: ["FFV1 video", "one lossless video of ids"],
+  rgba: ["Cut-outs", "the object on a transparent ground"], rle: ["COCO RLE", "one JSON for annotation tools"],
+});
+const HEIGHTS = [480, 720, 1080, 2160];
+const CACHED = 90; // frames
+
+class Studio {
+  constructor() {
+    this.view = new Viewer($("view"));
+    this.time = new TimelineView($("timeline"));
+    /** @type {Api | null} */
+    this.api = null;
+    /** @type {State | null} */
+    this.state = null;
+    /** @type {Workspace | null} */
+    this.workspace = null;
+    this.frame = 0;
+    this.selected = 0;
+    this.minus = false;
+    this.playing = false;
+    this.why = false;
+    /** @type {Map<number, Promise<ImageBitmap>>} */
+    this.pictures = new Map();
+    /** @type {Job | null} */
+    this.job = null;
+    this.wanted = -1; // the frame to show when the one that is loading is shown
+    this.loading = false;
+    this.busy = 0;
+    /** @type {Promise<unknown>} */
+    this.queue = Promise.resolve(); // edits go one after the other
+    /** @type {() => void} */
+    this.leave = () => {};
+    this.timelineWanted = false;
+  }
+
+  // ---- opening ------------------------------------------------------------------------------------------------
+
+  async start() {
+    this.workspace = await (await ask("/api/workspace")).json();
+    for (const policy of this.workspace?.policies ?? []) $("policy").append(new Option(policy, policy));
+    this.buildFormats();
+    const name = decodeURIComponent(location.hash.slice(1));
+    if (name && this.workspace?.projects.includes(name)) await this.open(name);
+    else if (this.workspace?.projects.length === 1) await this.open(this.workspace.projects[0]);
+  }
+
+  /** @param {string} name */
+  async open(name) {
+    this.leave();
+    this.playing = false;
+    this.pictures.clear();
+    const api = this.api = new Api(name);
+    const state = await api.state();
+    history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+    this.frame = Math.min(this.frame, state.num_frames - 1);
+    try { this.frame = Math.min(state.num_frames - 1, Number(localStorage.getItem(`frame:${name}`)) || 0); } catch { /* private mode */ }
+    this.view.setVideo(state.width, state.height);
+    this.view.hidden.clear();
+    this.selected = state.objects[0]?.id ?? 0;
+    $("welcome").hidden = true;
+    document.title = `${state.video} · mnemask studio`;
+    this.take(state);
+    this.leave = api.listen((event) => this.hear(event));
+    await this.go(this.frame);
+  }
+
+  /** @param {State | Job | null} event */
+  hear(event) {
+    if (!event) { this.note("Connection lost, trying again …", "lost"); return; }
+    if (event.type === "state") this.take(event);
+    else this.takeJob(event);
+  }
+
+  /** @param {State} state */
+  take(state) {
+    const before = this.state;
+    this.state = state;
+    this.time.state = state;
+    this.view.objects = new Map(state.objects.map((object) => [object.id, object]));
+    if (!this.view.objects.has(this.selected)) this.selected = state.objects.at(-1)?.id ?? 0;
+    if (state.job) this.takeJob(state.job);
+    const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.tracked]);
+    if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
+    this.render();
+    if (!this.busy) this.note("Saved");
+  }
+
+  /** @param {Job} job */
+  takeJob(job) {
+    const was = this.job?.running;
+    this.job = job;
+    if (job.error) this.complain(job.error);
+    if (job.kind === "track") {
+      if (job.running && job.frame != null) this.follow(job.frame);
+      if (!job.running && was) { this.refresh(); this.loadTimeline(); }
+      $("speed").textContent = job.running ? (job.fps ? `${job.fps.toFixed(1)} frames/s` : "starting …") : "";
+      if (job.bank_bytes) $("held").textContent = `${(job.tokens ?? 0).toLocaleString("en")} cells, ${(job.bank_bytes / 2 ** 20).toFixed(1)} MiB`;
+      if (job.running && job.frames && job.frames % 8 === 0) this.loadTimeline();
+    } else this.renderExport(job);
+    this.renderBusy();
+  }
+
+  // ---- frames -------------------------------------------------------------------------------------------------
+
+  get height() {
+    const need = this.view.height * this.view.scale * (devicePixelRatio || 1);
+    return HEIGHTS.find((height) => height >= Math.min(need, this.view.height)) ?? 2160;
+  }
+
+  /** @param {number} frame @returns {Promise<ImageBitmap>} */
+  picture(frame) {
+    const api = /** @type {Api} */ (this.api);
+    let found = this.pictures.get(frame);
+    if (found) this.pictures.delete(frame);
+    else { found = api.picture(frame, this.height); found.catch(() => this.pictures.delete(frame)); }
+    this.pictures.set(frame, found);
+    for (const old of this.pictures.keys()) { if (this.pictures.size <= CACHED) break; this.pictures.delete(old); }
+    return found;
+  }
+
+  /** Shows a frame; of several that are asked for while one loads, only the last. @param {number} frame */
+  async go(frame) {
+    if (!this.state || !this.api) return;
+    this.wanted = Math.max(0, Math.min(this.state.num_frames - 1, frame));
+    this.time.frame = this.wanted;
+    this.time.draw();
+    if (this.loading) return;
+    this.loading = true;
+    try {
+      while (this.wanted >= 0) {
+        const next = this.wanted, api = this.api;
+        this.wanted = -1;
+        const [picture, labels] = await Promise.all([this.picture(next), api.labels(next)]);
+        if (api !== this.api) continue;
+        this.frame = next;
+        this.showKey();
+        this.view.show(picture, labels);
+        this.render();
+      }
+    } catch (error) { this.complain(error); } finally { this.loading = false; }
+    try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
+    this.prepare();
+  }
+
+  /** Loads the masks of the shown frame again. */
+  refresh() { if (this.api && this.wanted < 0) this.go(this.frame); }
+
+  /** @param {number} frame */
+  follow(frame) { if (frame !== this.frame) this.go(frame); }
+
+  prepare() {
+    clearTimeout(this.preparing);
+    if (this.view.tool !== "click" || this.job?.running || this.playing) return;
+    this.preparing = setTimeout(() => this.api?.post("/prepare", { frame: this.frame }).catch(() => {}), 150);
+  }
+
+  async play() {
+    if (this.job?.running) { this.stop(); return; }
+    this.playing = !this.playing;
+    this.renderBusy();
+    const pace = 1000 / (this.state?.fps || 25);
+    while (this.playing && this.state && this.frame < this.state.num_frames - 1) {
+      const begin = performance.now(), next = this.frame + 1;
+      for (let ahead = 1; ahead < 6 && next + ahead < this.state.num_frames; ahead++) this.picture(next + ahead).catch(() => {});
+      await this.go(next);
+      await new Promise((done) => setTimeout(done, Math.max(0, pace - (performance.now() - begin))));
+    }
+    this.playing = false;
+    this.renderBusy();
+  }
+
+  async loadTimeline() {
+    if (this.timelineWanted || !this.api) return;
+    this.timelineWanted = true;
+    await new Promise((done) => setTimeout(done, 120));
+    this.timelineWanted = false;
+    try {
+      this.time.data = await this.api.timeline(this.time.bins);
+      this.time.draw();
+      this.render();
+    } catch { /* the next change asks again */ }
+  }
+
+  // ---- what the user does ---------------------------------------------------------------------------------------
+
+  /** Does one edit after the other, shows that it is saved, and why it is not. @param {() => Promise<unknown>} work */
+  edit(work) {
+    this.busy++;
+    this.note("Saving …", "busy");
+    const done = this.queue.then(work).catch((error) => { this.complain(error); this.refresh(); }).finally(() => {
+      if (!--this.busy) this.note("Saved");
+    });
+    this.queue = done;
+    return done;
+  }
+
+  /** @param {object} action */
+  act(action) { return this.edit(async () => this.take(await /** @type {Api} */ (this.api).act(action))); }
+
+  async newObject() {
+    if (!this.api) return;
+    const before = new Set(this.state?.objects.map((object) => object.id));
+    await this.act({ do: "add_object" });
+    const added = this.state?.objects.find((object) => !before.has(object.id));
+    if (added) this.select(added.id);
+  }
+
+  /** @param {number} id */
+  select(id) {
+    this.selected = id;
+    this.showKey();
+    this.view.paintOverlay();
+    this.render();
+  }
+
+  async ensureObject() { if (!this.selected) await this.newObject(); return this.selected; }
+
+  /** @param {{ x: number; y: number; near: number; minus: boolean }} tap */
+  async click(tap) {
+    if (!this.api) return;
+    if (this.why) { this.explain(tap.x, tap.y); return; }
+    if (!this.workable()) return;
+    const points = [...this.view.points], frame = this.frame, box = this.keyNow()?.how.box ?? null;
+    if (tap.near >= 0) points.splice(tap.near, 1);
+    else points.push([Math.round(tap.x * 10) / 10, Math.round(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
+    this.view.points = points;
+    this.view.draw();
+    const object = await this.ensureObject();
+    if (!points.length && !box) { this.act({ do: "clear_key", frame, object }); return; }
+    this.edit(async () => this.showLabels(frame, await /** @type {Api} */ (this.api).click({ frame, object, points, box })));
+  }
+
+  /** @param {number[]} box */
+  async box(box) {
+    if (!this.workable()) return;
+    const object = await this.ensureObject(), frame = this.frame, points = this.view.points;
+    this.edit(async () => this.showLabels(frame, await /** @type {Api} */ (this.api).click({ frame, object, points, box })));
+  }
+
+  /** @param {number} frame @param {Labels} labels */
+  showLabels(frame, labels) { if (frame === this.frame) this.view.setLabels(labels); }
+
+  /** @param {string} tool */
+  painted(tool) {
+    const { labels } = this.view, frame = this.frame, object = this.selected;
+    if (!labels) return;
+    this.view.points = [];
+    this.edit(async () => this.take(await /** @type {Api} */ (this.api).paint(frame, object, tool, labels)));
+  }
+
+  /** Whether the masks of this frame may change. */
+  workable() {
+    if (!this.isAccepted()) return true;
+    this.complain("This frame was accepted, so it does not change. Press A to take that back.");
+    return false;
+  }
+
+  isAccepted() { return !!this.state?.accepted.some(([first, last]) => first <= this.frame && this.frame <= last); }
+
+  accept() {
+    if (this.api) this.act({ do: this.isAccepted() ? "unaccept" : "accept", first: this.frame, last: this.frame });
+  }
+
+  acceptTo() {
+    if (!this.state) return;
+    const before = this.state.accepted.filter(([, last]) => last < this.frame).at(-1);
+    const first = before ? before[1] + 1 : 0;
+    this.act({ do: "accept", first, last: this.frame });
+  }
+
+  absent() {
+    if (!this.state || !this.selected || !this.workable()) return;
+    const { width, height } = this.state, frame = this.frame, object = this.selected;
+    const empty = { width, height, ids: new Uint16Array(width * height) };
+    this.edit(async () => { this.take(await /** @type {Api} */ (this.api).paint(frame, object, "absent", empty)); this.refresh(); });
+  }
+
+  clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object: this.selected }); }
+
+  /** @param {string} direction @param {number} [start] @param {number} [to] */
+  async track(direction, start = this.frame, to) {
+    if (!this.api) return;
+    if (!this.state?.keys.length) { this.complain("Mark an object first: click on it in the picture."); return; }
+    this.playing = false;
+    await this.queue;
+    try { await this.api.post("/track", { start, direction, to: to ?? null }); } catch (error) { this.complain(error); }
+  }
+
+  trackHere() {
+    const keys = this.keyFrames().filter((frame) => frame < this.frame);
+    const after = this.keyFrames().find((frame) => frame > this.frame);
+    if (keys.length) this.track("forward", keys.at(-1), this.frame);
+    else if (after !== undefined) this.track("backward", after, this.frame);
+    else this.complain("There is no marked frame before this one to start from.");
+  }
+
+  async stop() { try { await this.api?.post("/stop", {}); } catch (error) { this.complain(error); } }
+
+  keyFrames() { return [...new Set(this.state?.keys.map((key) => key.frame))].sort((a, b) => a - b); }
+
+  /** @param {number} way */
+  jumpKey(way) { this.jump(this.keyFrames(), way); }
+
+  /** @param {number} way */
+  jumpDoubt(way) {
+    const frames = this.time.data?.doubtful ?? [];
+    if (!frames.length) this.complain("No doubtful frame: every mask looks sure and steady.", true);
+    this.jump(frames, way);
+  }
+
+  /** @param {number[]} frames @param {number} way */
+  jump(frames, way) {
+    const next = way > 0 ? frames.find((frame) => frame > this.frame) : frames.filter((frame) => frame < this.frame).at(-1);
+    if (next !== undefined) this.go(next);
+  }
+
+  keyNow() { return this.state?.keys.find((key) => key.frame === this.frame && key.object_id === this.selected); }
+
+  showKey() {
+    this.view.selected = this.selected;
+    this.time.selected = this.selected;
+    const place = `${this.frame}:${this.selected}`, same = place === this.shownKey;
+    this.shownKey = place;
+    if (same && this.busy) return; // what is being clicked is newer than what the server says
+    this.view.points = (this.keyNow()?.how.points ?? []).map(([x, y, on]) => [x, y, on ? 1 : 0]);
+  }
+
+  /** @param {number} x @param {number} y */
+  explain(x, y) {
+    this.setWhy(false);
+    this.sheet(`Why pixel ${Math.floor(x)}, ${Math.floor(y)} of frame ${this.frame}`, `&x=${Math.floor(x)}&y=${Math.floor(y)}`);
+  }
+
+  /** @param {string} title @param {string} [more] */
+  async sheet(title, more = "") {
+    if (!this.api) return;
+    this.note("Drawing …", "busy");
+    try {
+      const answer = await this.api.ask(`/memory?frame=${this.frame}${more}`);
+      const image = /** @type {HTMLImageElement} */ ($("sheet"));
+      URL.revokeObjectURL(image.src);
+      image.src = URL.createObjectURL(await answer.blob());
+      image.alt = title;
+      $("picture-title").textContent = title;
+      dialog("picture-dialog").showModal();
+    } catch (error) { this.complain(error); }
+    this.note("Saved");
+  }
+
+  /** @param {boolean} on */
+  setWhy(on) { this.why = on; $("why").setAttribute("aria-pressed", String(on)); this.render(); }
+
+  /** @param {Tool} tool */
+  setTool(tool) {
+    this.view.cancel();
+    this.view.tool = tool;
+    for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(/** @type {HTMLElement} */ (button).dataset.tool === tool));
+    $("view").className = tool === "pan" ? "pan" : tool === "brush" || tool === "eraser" ? "paint" : "aim";
+    this.prepare();
+    this.render();
+  }
+
+  /** @param {boolean} minus */
+  setMinus(minus) {
+    this.minus = minus;
+    $("plus").setAttribute("aria-pressed", String(!minus));
+    $("minus").setAttribute("aria-pressed", String(minus));
+    this.render();
+  }
+
+  /** @param {number} radius */
+  setBrush(radius) {
+    this.view.brush = Math.min(120, Math.max(1, radius));
+    /** @type {HTMLInputElement} */ ($("size")).value = String(this.view.brush);
+    this.view.draw();
+  }
+
+  /** @param {number} id */
+  toggle(id) {
+    if (!this.view.hidden.delete(id)) this.view.hidden.add(id);
+    this.view.paintOverlay();
+    this.view.draw();
+    this.renderObjects();
+  }
+
+  // ---- what the user sees ---------------------------------------------------------------------------------------
+
+  /** @param {string} text @param {string} [kind] */
+  note(text, kind = "") { $("saved").textContent = text; $("saved").className = `saved ${kind}`; }
+
+  /** @param {unknown} error @param {boolean} [calm] */
+  complain(error, calm = false) {
+    if (!(error instanceof Refused) && error instanceof Error) console.error(error);
+    const toast = $("toast"), text = error instanceof Error ? error.message : String(error);
+    toast.textContent = text[0].toUpperCase() + text.slice(1);
+    toast.style.borderColor = calm ? "var(--line)" : "";
+    toast.hidden = false;
+    clearTimeout(this.toasting);
+    this.toasting = setTimeout(() => { toast.hidden = true; }, 6000);
+  }
+
+  render() {
+    const state = this.state;
+    if (!state) return;
+    $("video-name").textContent = state.video;
+    /** @type {HTMLButtonElement} */ ($("undo")).disabled = !state.undo;
+    /** @type {HTMLButtonElement} */ ($("redo")).disabled = !state.redo;
+    $("frame-number").textContent = String(this.frame);
+    const clock = $("clock"), seconds = state.fps ? ` · ${time(this.frame / state.fps)}` : "";
+    clock.replaceChildren(Object.assign(document.createElement("b"), { textContent: String(this.frame) }), ` / ${state.num_frames - 1}${seconds}`);
+    const slider = $("timeline");
+    slider.setAttribute("aria-valuemax", String(state.num_frames - 1));
+    slider.setAttribute("aria-valuenow", String(this.frame));
+    this.renderObjects();
+    this.renderFrame(state);
+    this.renderSettings(state.settings);
+    this.renderBusy();
+    $("hint").textContent = this.hint(state);
+    this.time.selected = this.selected;
+    this.time.frame = this.wanted >= 0 ? this.wanted : this.frame;
+    this.time.draw();
+  }
+
+  /** @param {State} state */
+  hint(state) {
+    if (this.why) return "Click the pixel that you wonder about";
+    if (this.job?.running && this.job.kind === "track") return "Tracking: Space pauses";
+    const { tool } = this.view;
+    if (tool === "polygon") return "Click corner after corner; Enter or the first corner closes it";
+    if (tool === "click" && !state.keys.length) return "Click on the object you want to cut out";
+    if (tool === "click" && state.keys.length && !state.tracked) return "Right-click takes away; when the mask fits, press T to track";
+    if (tool === "click" && this.minus) return "Clicks take away";
+    return "";
+  }
+
+  renderObjects() {
+    const list = $("objects"), state = /** @type {State} */ (this.state);
+    $("no-objects").hidden = state.objects.length > 0;
+    const editing = list.contains(document.activeElement) && document.activeElement instanceof HTMLInputElement;
+    const shown = JSON.stringify([state.objects, this.selected, [...this.view.hidden]]);
+    if (editing || this.shownObjects === shown) return;
+    this.shownObjects = shown;
+    list.replaceChildren(...state.objects.map((object) => this.objectRow(object)));
+  }
+
+  /** @param {StudioObject} object */
+  objectRow(object) {
+    const row = document.createElement("li");
+    row.className = object.id === this.selected ? "on" : "";
+    const change = (/** @type {object} */ what) => this.act({ do: "update_object", object_id: object.id, ...what });
+    const color = input("color", object.color, `Colour of ${object.name}`, (value) => change({ color: value }));
+    const names = document.createElement("div");
+    names.className = "names";
+    const name = input("text", object.name, `Name of object ${object.id}`, (value) => change({ name: value || `Object ${object.id}` }));
+    const kind = input("text", object.category, `Class of ${object.name}`, (value) => change({ category: value }));
+    kind.placeholder = "class";
+    kind.classList.add("category");
+    names.append(name, kind);
+    names.addEventListener("focusin", () => { if (this.selected !== object.id) { this.selected = object.id; this.showKey(); this.view.paintOverlay(); this.render(); row.className = "on"; for (const other of $("objects").children) if (other !== row) other.className = ""; } });
+    const hidden = this.view.hidden.has(object.id);
+    const eye = iconButton(hidden ? "eye-off" : "eye", hidden ? `Show ${object.name}` : `Hide ${object.name}`, () => this.toggle(object.id));
+    const gone = iconButton("trash", `Delete ${object.name}`, () => this.act({ do: "remove_object", object_id: object.id }));
+    row.append(color, names, eye, gone);
+    return row;
+  }
+
+  /** @param {State} state */
+  renderFrame(state) {
+    const key = this.keyNow(), accepted = this.isAccepted(), values = this.time.data?.objects[this.selected];
+    const bin = this.time.data ? Math.floor(this.frame * this.time.data.bins / state.num_frames) : 0;
+    const known = !!this.time.data?.known[bin], doubt = values?.doubt[bin] ?? 0;
+    const live = this.job?.running && this.job.kind === "track" ? this.job.confidence?.[this.selected] : undefined;
+    const [text, kind] = live ? ["tracking", "good"] : accepted ? ["accepted", "good"] : key ? ["marked", "key"] : !known ? ["not tracked", ""]
+      : doubt >= 0.5 ? ["doubtful", "bad"] : ["tracked", ""];
+    $("badge").textContent = text;
+    $("badge").className = `badge ${kind}`;
+    const facts = $("facts");
+    /** @type {[string, string][]} */
+    const rows = [];
+    if (live) rows.push(["Certainty", `${Math.round(live[0] * 100)} %`], ["Area", `${live[1].toLocaleString("en")} px`]);
+    else if (known && !key && this.selected) rows.push(["Doubt", `${Math.round(doubt * 100)} %`]);
+    if (key) rows.push(["Marked by", key.how.tool ?? "API"]);
+    if (!live) rows.push(["Tracked", `${state.tracked} of ${state.num_frames} frames`]);
+    facts.replaceChildren(...rows.flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
+    $("accept").querySelector("span")?.replaceChildren(accepted ? "Take back" : "Accept");
+    /** @type {HTMLButtonElement} */ ($("clear")).disabled = !key || accepted;
+    /** @type {HTMLButtonElement} */ ($("absent")).disabled = !this.selected || accepted;
+  }
+
+  /** @param {Settings} settings */
+  renderSettings(settings) {
+    const set = (/** @type {string} */ id, /** @type {unknown} */ value) => {
+      const field = /** @type {HTMLInputElement} */ ($(id));
+      if (document.activeElement !== field) field.value = value === null ? "" : String(value);
+    };
+    set("policy", settings.policy);
+    set("budget", settings.frames);
+    set("short-side", settings.size);
+    set("every", settings.write_every);
+  }
+
+  renderBusy() {
+    const tracking = !!this.job?.running && this.job.kind === "track", none = !this.state;
+    $("stop").hidden = !tracking;
+    for (const id of ["track", "track-both", "track-back", "track-here"]) {
+      $(id).hidden = tracking;
+      /** @type {HTMLButtonElement} */ ($(id)).disabled = none;
+    }
+    $("play").querySelector("use")?.setAttribute("href", this.playing || tracking ? "#i-pause" : "#i-play");
+    $("play").setAttribute("aria-label", this.playing || tracking ? "Pause" : "Play");
+  }
+
+  buildFormats() {
+    const group = $("formats");
+    (this.workspace?.formats ?? []).forEach((format, number) => {
+      const label = document.createElement("label");
+      const [title, about] = FORMATS[format] ?? [format, ""];
+      const radio = Object.assign(document.createElement("input"), { type: "radio", name: "format", value: format, checked: !number });
+      label.append(radio, element("b", title), element("small", about));
+      group.append(label);
+    });
+  }
+
+  async export() {
+    const chosen = /** @type {HTMLInputElement} */ (document.querySelector("[name=format]:checked"));
+    const overlay = /** @type {HTMLInputElement} */ ($("with-overlay")).checked;
+    try { await this.api?.post("/export", { format: chosen.value, overlay }); } catch (error) { this.complain(error); }
+  }
+
+  /** @param {Job} job */
+  renderExport(job) {
+    const bar = /** @type {HTMLProgressElement} */ ($("export-progress")), result = $("export-result");
+    bar.hidden = !job.running;
+    if (job.total) bar.value = (job.done ?? 0) / job.total;
+    if (job.running) result.textContent = `frame ${job.frame ?? 0}`;
+    else if (job.folder) {
+      result.replaceChildren(`${job.written} files in ${job.folder} `);
+      for (const file of job.files ?? []) {
+        const link = document.createElement("a");
+        link.href = `${this.api?.base}/exports/${file.split("/").map(encodeURIComponent).join("/")}`;
+        link.textContent = file.split("/").at(-1) ?? file;
+        link.download = "";
+        result.append(" · ", link);
+      }
+    } else if (job.error) result.textContent = job.error;
+  }
+
+  /** @param {string} [path] */
+  async browse(path) {
+    const projects = $("projects"), entries = $("entries");
+    this.workspace = await (await ask("/api/workspace")).json();
+    projects.replaceChildren(...(this.workspace?.projects ?? []).map((name) => fileRow("film", name, () => { close(); this.open(name).catch((error) => this.complain(error)); })));
+    if (!projects.childElementCount) projects.append(element("p", "None yet.", "quiet"));
+    const close = () => dialog("open-dialog").close();
+    /** @type {Browse} */
+    let found = await (await ask(`/api/browse?path=${encodeURIComponent(path ?? "")}`)).json();
+    if (path === undefined && found.entries.length === 1) found = await (await ask(`/api/browse?path=${encodeURIComponent(found.entries[0].path)}`)).json();
+    $("folder").textContent = found.path || "Videos";
+    const open = async (/** @type {string} */ at) => {
+      try {
+        const answer = await ask("/api/projects", { method: "POST", body: JSON.stringify({ path: at }) });
+        close();
+        await this.open((await answer.json()).name);
+      } catch (error) { this.complain(error); }
+    };
+    const rows = found.entries.map((entry) => fileRow(entry.folder ? "folder" : "film", entry.name, () => entry.folder ? this.browse(entry.path) : open(entry.path)));
+    if (found.parent !== null) rows.unshift(fileRow("back", "Up", () => this.browse(/** @type {string} */ (found.parent))));
+    if (found.images) rows.push(fileRow("film", `The ${found.images} images here, as a video`, () => open(found.path)));
+    entries.replaceChildren(...rows);
+    if (!rows.length) entries.append(element("p", "No video here.", "quiet"));
+    if (!dialog("open-dialog").open) dialog("open-dialog").showModal();
+  }
+}
+
+// ---- small parts --------------------------------------------------------------------------------------------------
+
+/** @param {string} id @returns {HTMLDialogElement} */
+const dialog = (id) => $(id);
+
+/** @param {string} tag @param {string} text @param {string} [kind] */
+function element(tag, text, kind = "") { return Object.assign(document.createElement(tag), { textContent: text, className: kind }); }
+
+/** @param {string} name */
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/** @param {string} name @param {string} label @param {() => void} work */
+function iconButton(name, label, work) {
+  const button = document.createElement("button");
+  button.className = "icon";
+  button.setAttribute("aria-label", label);
+  button.title = label;
+  button.append(icon(name));
+  button.addEventListener("click", work);
+  return button;
+}
+
+/** @param {string} name @param {string} text @param {() => void} work */
+function fileRow(name, text, work) {
+  const row = document.createElement("li"), button = document.createElement("button");
+  button.append(icon(name), element("span", text));
+  button.addEventListener("click", work);
+  row.append(button);
+  return row;
+}
+
+/** @param {string} type @param {string} value @param {string} label @param {(value: string) => void} work */
+function input(type, value, label, work) {
+  const field = Object.assign(document.createElement("input"), { type, value, maxLength: 80 });
+  field.setAttribute("aria-label", label);
+  field.addEventListener("change", () => work(field.value.trim()));
+  field.addEventListener("keydown", (event) => { if (event.key === "Enter") field.blur(); event.stopPropagation(); });
+  return field;
+}
+
+/** @param {number} seconds */
+function time(seconds) {
+  const whole = Math.floor(seconds), pad = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  const minutes = `${pad(Math.floor(whole / 60) % 60)}:${pad(whole % 60)}`;
+  return whole >= 3600 ? `${Math.floor(whole / 3600)}:${minutes}` : minutes;
+}
+
+// ---- wires --------------------------------------------------------------------------------------------------------
+
+const studio = new Studio();
+
+/** @param {string} name */
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  try { localStorage.setItem("theme", name); } catch { /* private mode */ }
+  studio.time.draw();
+}
+
+const commands = /** @type {Record<string, () => unknown>} */ ({
+  open: () => studio.browse().catch((error) => studio.complain(error)),
+  undo: () => studio.act({ do: "undo" }), redo: () => studio.act({ do: "redo" }),
+  theme: () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+  help: () => dialog("help-dialog").showModal(),
+  export: () => { if (studio.state) dialog("export-dialog").showModal(); },
+  "export-start": () => studio.export(), "welcome-open": () => commands.open(),
+  plus: () => studio.setMinus(false), minus: () => studio.setMinus(true), sign: () => studio.setMinus(!studio.minus),
+  "zoom-in": () => studio.view.zoom(1.3), "zoom-out": () => studio.view.zoom(1 / 1.3), "zoom-fit": () => studio.view.fit(),
+  add: () => studio.newObject(), accept: () => studio.accept(), "accept-to": () => studio.acceptTo(),
+  clear: () => studio.clear(), absent: () => studio.absent(),
+  memory: () => studio.sheet(`What is remembered before frame ${studio.frame}`), why: () => studio.setWhy(!studio.why),
+  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.go(studio.frame - 1), next: () => studio.go(studio.frame + 1),
+  "prev-10": () => studio.go(studio.frame - 10), "next-10": () => studio.go(studio.frame + 10),
+  first: () => studio.go(0), last: () => studio.go(Infinity), play: () => studio.play(),
+  "next-doubt": () => studio.jumpDoubt(1), "prev-doubt": () => studio.jumpDoubt(-1),
+  track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
+  stop: () => studio.stop(),
+  enter: () => studio.view.polygon.length ? studio.view.closePolygon() : studio.track("forward"),
+  escape: () => { studio.setWhy(false); studio.view.cancel(); if (studio.job?.running) studio.stop(); },
+  hide: () => { if (studio.selected) studio.toggle(studio.selected); },
+  masks: () => { studio.view.showMasks = !studio.view.showMasks; studio.view.draw(); },
+  smaller: () => studio.setBrush(studio.view.brush - 3), larger: () => studio.setBrush(studio.view.brush + 3),
+  ...Object.fromEntries(["click", "box", "brush", "eraser", "polygon", "pan"].map((tool) => [`tool-${tool}`, () => studio.setTool(/** @type {Tool} */ (tool))])),
+});
+
+for (const id of Object.keys(commands)) document.getElementById(id)?.addEventListener("click", () => commands[id]());
+for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => studio.setTool(/** @type {Tool} */ (/** @type {HTMLElement} */ (button).dataset.tool)));
+for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog")?.close());
+$("size").addEventListener("input", () => studio.setBrush(Number(/** @type {HTMLInputElement} */ ($("size")).value)));
+$("keys").replaceChildren(...KEYS.map(([keys, , about]) => {
+  const row = document.createElement("div"), names = document.createElement("span");
+  names.append(...keys.split(" ").slice(0, 2).map((key) => element("kbd", keyName(key))));
+  row.append(element("span", about), names);
+  return row;
+}));
+
+/** @type {[string, string, (value: string) => unknown][]} */
+const settings = [
+  ["policy", "policy", String], ["budget", "frames", Number], ["short-side", "size", Number], ["every", "write_every", (value) => value ? Number(value) : null],
+];
+for (const [id, name, read] of settings) $(id).addEventListener("change", () => { if (studio.api) studio.act({ do: "settings", [name]: read(/** @type {HTMLInputElement} */ ($(id)).value) }); });
+
+studio.view.addEventListener("click", (event) => studio.click(/** @type {CustomEvent} */ (event).detail));
+studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
+studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail.tool));
+studio.view.addEventListener("begin-paint", (event) => {
+  if (!studio.selected) { event.preventDefault(); studio.newObject(); studio.complain("A new object was made; paint it now.", true); }
+  else if (!studio.workable()) event.preventDefault();
+});
+studio.time.addEventListener("seek", (event) => studio.go(/** @type {CustomEvent} */ (event).detail));
+studio.time.addEventListener("select", (event) => studio.select(/** @type {CustomEvent} */ (event).detail));
+
+const byKey = new Map(KEYS.flatMap(([keys, command]) => keys.split(" ").map((key) => [key, command])));
+addEventListener("keydown", (event) => {
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (document.querySelector("dialog[open]") || target.matches("input:not([type=range]), select, textarea")) return;
+  if (event.key === " " && target.matches("button")) return;
+  if (event.key === "Enter" && target.matches("button")) return;
+  const name = `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${event.shiftKey && event.key.length > 1 ? "shift+" : ""}${event.key === " " ? "space" : event.key}`;
+  if (/^[1-9]$/.test(name)) { const object = studio.state?.objects[Number(name) - 1]; if (object) studio.select(object.id); return; }
+  const command = byKey.get(name) ?? byKey.get(name.toLowerCase().replace(/^(ctrl\+)?(.)$/, (_, ctrl = "", letter) => `${ctrl}${event.shiftKey && /[a-z]/.test(letter) ? "shift+" : ""}${letter}`));
+  if (!command) return;
+  event.preventDefault();
+  commands[command]();
+});
+
+try { setTheme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark")); } catch { setTheme("dark"); }
+studio.start().catch((error) => studio.complain(error));

@@ -1,0 +1,57 @@
+// Every key, what it does, and what the help says of it.
+
+/** @type {[string, string, string][]} keys, command, meaning */
+export const KEYS = [
+  ["t enter", "enter", "Track forwards, go on"],
+  ["shift+t", "track-back", "Track backwards"],
+  ["w", "track-both", "Track both ways"],
+  ["j", "track-here", "Track from the mark before up to here"],
+  ["space", "play", "Play; pause tracking"],
+  ["escape Escape", "escape", "Pause, cancel"],
+  ["ArrowLeft", "prev", "Previous frame"],
+  ["ArrowRight", "next", "Next frame"],
+  ["shift+ArrowLeft", "prev-10", "10 frames back"],
+  ["shift+ArrowRight", "next-10", "10 frames on"],
+  ["Home", "first", "First frame"],
+  ["End", "last", "Last frame"],
+  [",", "prev-key", "Previous marked frame"],
+  [".", "next-key", "Next marked frame"],
+  ["n", "next-doubt", "Next doubtful frame"],
+  ["shift+n", "prev-doubt", "Previous doubtful frame"],
+  ["a", "accept", "Accept the frame, or take that back"],
+  ["shift+a", "accept-to", "Accept up to here"],
+  ["g", "absent", "The object is not in this frame"],
+  ["Delete Backspace", "clear", "Take a mark back"],
+  ["c", "tool-click", "Click"],
+  ["q", "sign", "Clicks add or take away"],
+  ["x", "tool-box", "Box"],
+  ["b", "tool-brush", "Brush"],
+  ["e", "tool-eraser", "Eraser"],
+  ["p", "tool-polygon", "Polygon"],
+  ["h", "tool-pan", "Move the picture"],
+  ["[", "smaller", "Smaller brush"],
+  ["]", "larger", "Larger brush"],
+  ["+ =", "zoom-in", "Zoom in"],
+  ["-", "zoom-out", "Zoom out"],
+  ["0", "zoom-fit", "Whole picture"],
+  ["o", "add", "New object"],
+  ["v", "hide", "Hide or show the object"],
+  ["m", "masks", "Hide or show all masks"],
+  ["k", "memory", "What is remembered here"],
+  ["y", "why", "Why this pixel?"],
+  ["ctrl+z", "undo", "Undo"],
+  ["ctrl+shift+z ctrl+y", "redo", "Redo"],
+  ["ctrl+o", "open", "Open"],
+  ["ctrl+e", "export", "Export"],
+  ["l", "theme", "Dark or light"],
+  ["?", "help", "This help"],
+];
+
+const NAMES = /** @type {Record<string, string>} */ ({
+  ArrowLeft: "←", ArrowRight: "→", "shift+ArrowLeft": "Shift ←", "shift+ArrowRight": "Shift →", escape: "Esc", Escape: "", space: "Space", enter: "Enter",
+});
+
+/** @param {string} key */
+export function keyName(key) {
+  return NAMES[key] ?? key.split("+").filter(Boolean).map((part) => part[0].toUpperCase() + part.slice(1)).join(" ") ?? key;
+}

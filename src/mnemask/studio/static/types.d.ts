@@ -1,0 +1,23 @@
+// Types of what the server sends; read by `tsc --checkJs` only.
+
+interface StudioObject { id: number; name: string; category: string; color: string; }
+interface Key { frame: number; object_id: number; mask: string; how: { tool?: string; points?: [number, number, number][]; box?: [number, number, number, number] | null }; }
+interface Settings { model: string; policy: string; frames: number | null; size: number; write_every: number | null; }
+interface Job {
+  type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number;
+  frames?: number; tokens?: number; bank_bytes?: number; complete?: boolean; total?: number; done?: number; folder?: string;
+  files?: string[]; written?: number; last?: number; confidence?: Record<string, [number, number, number]>;
+}
+interface State {
+  type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
+  objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; tracked: number;
+  undo: boolean; redo: boolean; job: Job | null;
+}
+interface Timeline {
+  bins: number; known: number[]; objects: Record<string, { doubt: number[]; area: number[] }>; doubtful: number[];
+}
+interface Workspace { version: string; folder: string; projects: string[]; policies: string[]; formats: string[]; }
+interface Entry { name: string; path: string; folder: boolean; }
+interface Browse { path: string; parent: string | null; entries: Entry[]; images?: number; }
+interface Labels { width: number; height: number; ids: Uint16Array; }
+type Tool = "click" | "box" | "brush" | "eraser" | "polygon" | "pan";

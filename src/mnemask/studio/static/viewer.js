@@ -1,0 +1,354 @@
+// The picture with its masks: zoom, pan, and the tools that work on it.
+
+const POINT = 7; // radius on the screen
+const TINT = 0.42;
+
+/** @param {string} color @returns {[number, number, number]} */
+export function rgb(color) {
+  return [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)) ;
+}
+
+export class Viewer extends EventTarget {
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    super();
+    this.canvas = canvas;
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    /** @type {ImageBitmap | null} */
+    this.picture = null;
+    /** @type {Labels | null} */
+    this.labels = null;
+    this.overlay = document.createElement("canvas");
+    /** @type {Map<number, StudioObject>} */
+    this.objects = new Map();
+    /** @type {Set<number>} */
+    this.hidden = new Set();
+    this.showMasks = true;
+    /** @type {[number, number, number][]} */
+    this.points = [];
+    /** @type {[number, number, number, number] | null} */
+    this.box = null;
+    /** @type {[number, number][]} */
+    this.polygon = [];
+    /** @type {Tool} */
+    this.tool = "click";
+    this.selected = 0;
+    this.brush = 12; // radius in pixels of the video
+    this.width = this.height = 1;
+    this.scale = 1;
+    this.left = this.top = 0;
+    /** @type {[number, number] | null} */
+    this.cursor = null;
+    this.fitted = true;
+    this.drawing = false;
+    /** @type {Map<number, PointerEvent>} */
+    this.pointers = new Map();
+    this.gesture = "";
+    new ResizeObserver(() => this.resize()).observe(canvas);
+    canvas.addEventListener("pointerdown", (event) => this.down(event));
+    canvas.addEventListener("pointermove", (event) => this.move(event));
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.up(/** @type {PointerEvent} */ (event)));
+    canvas.addEventListener("pointerleave", () => { this.cursor = null; this.draw(); });
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    canvas.addEventListener("dblclick", () => { if (this.tool === "polygon") this.closePolygon(); });
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      const [x, y] = this.onScreen(event);
+      this.zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)), x, y);
+    }, { passive: false });
+  }
+
+  /** @param {number} width @param {number} height */
+  setVideo(width, height) {
+    Object.assign(this, { width, height, picture: null, labels: null, points: [], box: null, polygon: [] });
+    this.overlay.width = width;
+    this.overlay.height = height;
+    this.fit();
+  }
+
+  /** @param {ImageBitmap} picture @param {Labels} labels */
+  show(picture, labels) {
+    this.picture = picture;
+    this.setLabels(labels);
+  }
+
+  /** @param {Labels} labels */
+  setLabels(labels) {
+    this.labels = labels;
+    this.paintOverlay();
+    this.draw();
+  }
+
+  resize() {
+    const ratio = devicePixelRatio || 1, box = this.canvas.getBoundingClientRect();
+    this.canvas.width = Math.max(1, Math.round(box.width * ratio));
+    this.canvas.height = Math.max(1, Math.round(box.height * ratio));
+    if (this.fitted) this.fit(); else this.draw();
+  }
+
+  fit() {
+    const { width, height } = this.canvas.getBoundingClientRect(), margin = 20;
+    this.scale = Math.max(0.01, Math.min((width - margin) / this.width, (height - margin) / this.height));
+    this.left = (width - this.width * this.scale) / 2;
+    this.top = (height - this.height * this.scale) / 2;
+    this.fitted = true;
+    this.draw();
+  }
+
+  /** @param {number} factor @param {number} [x] @param {number} [y] on the screen */
+  zoom(factor, x, y) {
+    const box = this.canvas.getBoundingClientRect();
+    const at = x ?? box.width / 2, down = y ?? box.height / 2;
+    const scale = Math.min(40, Math.max(0.05, this.scale * factor));
+    this.left = at - (at - this.left) * scale / this.scale;
+    this.top = down - (down - this.top) * scale / this.scale;
+    this.scale = scale;
+    this.fitted = false;
+    this.draw();
+  }
+
+  /** Paints the masks anew, or only a part of them. @param {[number, number, number, number]} [part] left, top, right, bottom */
+  paintOverlay(part) {
+    const labels = this.labels;
+    const context = /** @type {CanvasRenderingContext2D} */ (this.overlay.getContext("2d"));
+    if (!labels || labels.width !== this.width) { context.clearRect(0, 0, this.width, this.height); return; }
+    const [x0, y0, x1, y1] = part ?? [0, 0, this.width, this.height];
+    const image = context.createImageData(x1 - x0, y1 - y0), out = new Uint32Array(image.data.buffer);
+    const { ids, width, height } = labels;
+    /** @type {Map<number, [number, number]>} */
+    const inks = new Map();
+    for (const [id, object] of this.objects) {
+      if (this.hidden.has(id)) continue;
+      const [r, g, b] = rgb(object.color), strong = id === this.selected;
+      const alpha = Math.round(255 * (strong ? TINT + 0.08 : TINT - 0.06));
+      inks.set(id, [(alpha << 24 | b << 16 | g << 8 | r) >>> 0, (255 << 24 | b << 16 | g << 8 | r) >>> 0]);
+    }
+    const edge = Math.max(1, Math.round(Math.min(width, height) / 480));
+    for (let y = y0, at = 0; y < y1; y++) {
+      for (let x = x0; x < x1; x++, at++) {
+        const place = y * width + x, id = ids[place];
+        const ink = id ? inks.get(id) : undefined;
+        if (!ink) continue;
+        const rim = (x >= edge && ids[place - edge] !== id) || (x < width - edge && ids[place + edge] !== id)
+          || (y >= edge && ids[place - edge * width] !== id) || (y < height - edge && ids[place + edge * width] !== id);
+        out[at] = rim ? ink[1] : ink[0];
+      }
+    }
+    context.putImageData(image, x0, y0);
+  }
+
+  draw() {
+    if (this.drawing) return;
+    this.drawing = true;
+    requestAnimationFrame(() => { this.drawing = false; this.paint(); });
+  }
+
+  paint() {
+    const { context, canvas } = this, ratio = devicePixelRatio || 1;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.setTransform(ratio * this.scale, 0, 0, ratio * this.scale, ratio * this.left, ratio * this.top);
+    context.imageSmoothingEnabled = this.scale < 3;
+    if (this.picture) context.drawImage(this.picture, 0, 0, this.width, this.height);
+    if (this.showMasks) context.drawImage(this.overlay, 0, 0);
+    const unit = 1 / this.scale;
+    if (this.box) this.strokeShape((path) => path.rect(...this.rect(/** @type {any} */ (this.box))), unit);
+    if (this.polygon.length) {
+      this.strokeShape((path) => {
+        for (const [x, y] of this.polygon) path.lineTo(x, y);
+        if (this.cursor) path.lineTo(...this.cursor);
+      }, unit);
+      for (const [x, y] of this.polygon) this.dot(x, y, 4 * unit, "#ffffff", unit);
+    }
+    for (const [x, y, on] of this.points) this.mark(x, y, on > 0, unit);
+    if (this.cursor && (this.tool === "brush" || this.tool === "eraser")) {
+      this.strokeShape((path) => path.arc(.../** @type {[number, number]} */ (this.cursor), this.brush, 0, 2 * Math.PI), unit);
+    }
+  }
+
+  /** @param {(path: Path2D) => void} build @param {number} unit */
+  strokeShape(build, unit) {
+    const path = new Path2D();
+    build(path);
+    for (const [ink, width] of /** @type {[string, number][]} */ ([["#00000099", 3.5], ["#ffffff", 1.5]])) {
+      this.context.lineWidth = width * unit;
+      this.context.strokeStyle = ink;
+      this.context.stroke(path);
+    }
+  }
+
+  /** @param {number} x @param {number} y @param {number} radius @param {string} ink @param {number} unit */
+  dot(x, y, radius, ink, unit) {
+    const { context } = this;
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.fillStyle = ink;
+    context.fill();
+    context.lineWidth = 1.5 * unit;
+    context.strokeStyle = "#0008";
+    context.stroke();
+  }
+
+  /** @param {number} x @param {number} y @param {boolean} on @param {number} unit */
+  mark(x, y, on, unit) {
+    const { context } = this, arm = 3.2 * unit;
+    this.dot(x, y, POINT * unit, "#ffffff", unit);
+    context.strokeStyle = on ? "#0a7d54" : "#c62f38";
+    context.lineWidth = 2 * unit;
+    context.beginPath();
+    context.moveTo(x - arm, y);
+    context.lineTo(x + arm, y);
+    if (on) { context.moveTo(x, y - arm); context.lineTo(x, y + arm); }
+    context.stroke();
+  }
+
+  /** @param {MouseEvent} event @returns {[number, number]} */
+  onScreen(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  }
+
+  /** @param {MouseEvent} event @returns {[number, number]} in pixels of the video */
+  inVideo(event) {
+    const [x, y] = this.onScreen(event);
+    return [(x - this.left) / this.scale, (y - this.top) / this.scale];
+  }
+
+  /** @param {number} x @param {number} y */
+  isInside(x, y) { return x >= 0 && y >= 0 && x < this.width && y < this.height; }
+
+  /** @param {PointerEvent} event */
+  down(event) {
+    this.canvas.setPointerCapture(event.pointerId);
+    this.pointers.set(event.pointerId, event);
+    const [x, y] = this.inVideo(event);
+    if (this.pointers.size === 2) { this.cancel(); this.gesture = "pinch"; return; }
+    if (this.tool === "pan" || event.button === 1) { this.gesture = "pan"; return; }
+    if (event.button > 0 && this.tool !== "click") return;
+    if (this.tool === "brush" || this.tool === "eraser") {
+      if (!this.emit("begin-paint")) return;
+      this.gesture = "paint";
+      this.stroke(x, y, x, y);
+    } else if (this.tool === "box") {
+      this.gesture = "box";
+      this.box = [x, y, 0, 0];
+    } else {
+      this.gesture = "tap";
+    }
+  }
+
+  /** @param {PointerEvent} event */
+  move(event) {
+    const before = this.pointers.get(event.pointerId), [x, y] = this.inVideo(event);
+    this.cursor = [x, y];
+    if (before) {
+      const [oldX, oldY] = this.inVideo(before);
+      if (this.gesture === "pan") { this.pan(event.clientX - before.clientX, event.clientY - before.clientY); }
+      if (this.gesture === "pinch") { this.pinch(event); }
+      if (this.gesture === "paint") this.stroke(oldX, oldY, x, y);
+      if (this.gesture === "box" && this.box) this.box = [this.box[0], this.box[1], x - this.box[0], y - this.box[1]];
+      this.pointers.set(event.pointerId, event);
+    }
+    this.draw();
+  }
+
+  /** @param {PointerEvent} event */
+  up(event) {
+    if (!this.pointers.delete(event.pointerId)) return;
+    const gesture = this.gesture, [x, y] = this.inVideo(event);
+    if (gesture === "pinch") { if (!this.pointers.size) this.gesture = ""; return; }
+    this.gesture = "";
+    if (event.type === "pointercancel") { this.cancel(); return; }
+    if (gesture === "paint") this.emit("painted", { tool: this.tool });
+    if (gesture === "box" && this.box) {
+      const box = this.rect(this.box).map(Math.round);
+      this.box = null;
+      if (box[2] > 3 && box[3] > 3) this.emit("box", { box });
+    }
+    if (gesture === "tap" && this.isInside(x, y)) this.tap(event, x, y);
+    this.draw();
+  }
+
+  /** @param {PointerEvent} event @param {number} x @param {number} y */
+  tap(event, x, y) {
+    if (this.tool === "polygon") {
+      const first = this.polygon[0];
+      if (first && this.polygon.length > 2 && Math.hypot(first[0] - x, first[1] - y) * this.scale < 12) this.closePolygon();
+      else this.polygon.push([x, y]);
+      return;
+    }
+    const near = this.points.findIndex(([px, py]) => Math.hypot(px - x, py - y) * this.scale <= POINT + 1);
+    this.emit("click", { x, y, near, minus: event.button === 2 || event.altKey || event.shiftKey });
+  }
+
+  closePolygon() {
+    if (this.polygon.length < 3 || !this.labels) { this.polygon = []; this.draw(); return; }
+    const corners = this.polygon;
+    this.polygon = [];
+    if (!this.emit("begin-paint")) return;
+    const canvas = document.createElement("canvas");
+    canvas.width = this.width;
+    canvas.height = this.height;
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    context.beginPath();
+    for (const [x, y] of corners) context.lineTo(x, y);
+    context.closePath();
+    context.fill();
+    const alpha = context.getImageData(0, 0, this.width, this.height).data, { ids } = this.labels;
+    for (let place = 0; place < ids.length; place++) if (alpha[4 * place + 3] > 127) ids[place] = this.selected;
+    this.paintOverlay();
+    this.emit("painted", { tool: "polygon" });
+  }
+
+  /** @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 */
+  stroke(x0, y0, x1, y1) {
+    const labels = this.labels;
+    if (!labels) return;
+    const { ids, width, height } = labels, radius = this.brush, id = this.selected, erase = this.tool === "eraser";
+    const left = Math.max(0, Math.floor(Math.min(x0, x1) - radius - 2)), right = Math.min(width, Math.ceil(Math.max(x0, x1) + radius + 2));
+    const top = Math.max(0, Math.floor(Math.min(y0, y1) - radius - 2)), bottom = Math.min(height, Math.ceil(Math.max(y0, y1) + radius + 2));
+    const dx = x1 - x0, dy = y1 - y0, squared = dx * dx + dy * dy;
+    for (let y = top; y < bottom; y++) {
+      for (let x = left; x < right; x++) {
+        const px = x + 0.5 - x0, py = y + 0.5 - y0;
+        const along = squared ? Math.min(1, Math.max(0, (px * dx + py * dy) / squared)) : 0;
+        if (Math.hypot(px - along * dx, py - along * dy) > radius) continue;
+        const place = y * width + x;
+        if (!erase) ids[place] = id; else if (ids[place] === id) ids[place] = 0;
+      }
+    }
+    if (right > left && bottom > top) this.paintOverlay([left, top, right, bottom]);
+  }
+
+  /** @param {[number, number, number, number]} box @returns {[number, number, number, number]} */
+  rect([x, y, width, height]) {
+    return [Math.min(x, x + width), Math.min(y, y + height), Math.abs(width), Math.abs(height)];
+  }
+
+  /** @param {number} x @param {number} y */
+  pan(x, y) { this.left += x; this.top += y; this.fitted = false; }
+
+  /** @param {PointerEvent} event */
+  pinch(event) {
+    const [one, other] = [...this.pointers.values()];
+    if (!one || !other) return;
+    const still = one.pointerId === event.pointerId ? other : one, before = this.pointers.get(event.pointerId);
+    if (!before) return;
+    const apart = (/** @type {PointerEvent} */ a) => Math.max(8, Math.hypot(a.clientX - still.clientX, a.clientY - still.clientY));
+    const [x, y] = this.onScreen(still);
+    this.pan((event.clientX - before.clientX) / 2, (event.clientY - before.clientY) / 2);
+    this.zoom(apart(event) / apart(before), x, y);
+  }
+
+  cancel() {
+    const painted = this.gesture === "paint";
+    this.box = null;
+    this.polygon = [];
+    this.gesture = "";
+    if (painted) this.emit("painted", { tool: this.tool });
+    this.draw();
+  }
+
+  /** @param {string} name @param {object} [detail] @returns {boolean} whether nobody objected */
+  emit(name, detail) { return this.dispatchEvent(new CustomEvent(name, { detail, cancelable: true })); }
+}

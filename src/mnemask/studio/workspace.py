@@ -1,0 +1,105 @@
+"""The folder of projects, and the only other folders that the studio may look into."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mnemask as mm
+from mnemask.video.files import make_folder, safe_name
+from mnemask.video.images import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".wmv")
+MOST_ENTRIES = 2000  # of a folder that are listed
+
+
+class Workspace:
+    """Projects by name, opened when they are asked for and kept open.
+
+    Args:
+        folder: in which each project has a folder of its own.
+        roots: the folders below which videos may be opened.
+        model: the network that all projects share; by default each loads what its settings name.
+        settings: of new projects.
+    """
+
+    def __init__(
+        self, folder: Path, roots: Sequence[Path], model: mm.STCN | None = None, settings: dict[str, Any] | None = None
+    ) -> None:
+        self.folder = make_folder(folder).resolve()
+        self.roots = list(dict.fromkeys(root.resolve() for root in roots))
+        self._model, self._settings = model, settings or {}
+        self._open: dict[str, mm.Project] = {}
+        self._lock = threading.Lock()
+
+    def names(self) -> list[str]:
+        """Returns the names of the projects that there are."""
+        return sorted(path.parent.name for path in self.folder.glob("*/project.json"))
+
+    def allowed(self, text: str) -> Path:
+        """Returns the real path of a file or folder; raises InputError unless it lies below one of the roots."""
+        try:
+            path = Path(text).resolve(strict=True)
+        except (OSError, ValueError, RuntimeError):
+            path = None
+        if path is None or not any(path == root or root in path.parents for root in self.roots):
+            named = ", ".join(str(root) for root in self.roots)
+            raise mm.InputError(
+                f"{text[:200]!r} is not in the folders that the studio was started with ({named}); name its folder "
+                "when you start it (mnemask studio FOLDER)"
+            )
+        return path
+
+    def browse(self, text: str) -> dict[str, Any]:
+        """Returns what can be opened in a folder; of no folder, the roots."""
+        if not text:
+            return {"path": "", "parent": None, "entries": [_entry(root) for root in self.roots]}
+        folder = self.allowed(text)
+        if not folder.is_dir():
+            raise mm.InputError(f"{text[:200]!r} is no folder; choose one")
+        parent = "" if folder in self.roots else str(folder.parent)
+        entries: list[dict[str, Any]] = []
+        images = 0
+        for path in sorted(folder.iterdir(), key=lambda path: (not path.is_dir(), path.name.casefold())):
+            if path.name.startswith(".") or len(entries) >= MOST_ENTRIES:
+                continue
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                images += 1
+            elif path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+                entries.append(_entry(path))
+        return {"path": str(folder), "parent": parent, "entries": entries, "images": images}
+
+    def open_source(self, text: str) -> str:
+        """Returns the name of the project of a video, made if there is none yet."""
+        source = self.allowed(text)
+        with self._lock:
+            for name in self.names():
+                if mm.Project.source_of(self.folder / name) == source:
+                    return name
+            stem = safe_name(source.stem if source.is_file() else source.name)
+            taken = {path.name for path in self.folder.iterdir()}
+            name = next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in taken)
+            project = mm.Project.create(self.folder / name, source, self._model, **self._settings)
+            self._open[name] = project
+            return name
+
+    def project(self, name: str) -> mm.Project:
+        """Returns an open project; raises InputError where there is none, or its video may not be opened."""
+        with self._lock:
+            if name not in self._open:
+                if name not in self.names():
+                    raise mm.InputError(f"there is no project {name[:80]!r}; open a video first")
+                self.allowed(str(mm.Project.source_of(self.folder / name)))
+                self._open[name] = mm.Project(self.folder / name, self._model)
+            return self._open[name]
+
+    def close(self) -> None:
+        """Closes all projects."""
+        with self._lock:
+            for project in self._open.values():
+                project.close()
+            self._open.clear()
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"name": path.name or str(path), "path": str(path), "folder": path.is_dir()}

@@ -1,0 +1,309 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_images
+
+import mnemask as mm
+from mnemask.errors import OutputError
+
+CAT = 1
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Folder of images, frames, masks."""
+    frames, masks = drawn()
+    return write_images(tmp_path_factory.mktemp("clip") / "animals", frames), frames, masks
+
+
+@pytest.fixture(scope="module")
+def compact():
+    return mm.load_model("compact")
+
+
+@pytest.fixture
+def project(tmp_path, clip, compact):
+    with mm.Project.create(tmp_path / "project", clip[0], compact, size=min(SIZE)) as made:
+        yield made
+
+
+def track_first(project, masks, frame=0):
+    """Marks the first animal in a frame, tracks it to the end and returns its id."""
+    number = project.add_object("cat")
+    project.set_key(frame, number, masks[frame, 0])
+    project.track(frame)
+    return number
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory, clip, compact):
+    folder = tmp_path_factory.mktemp("template") / "project"
+    with mm.Project.create(folder, clip[0], compact, size=min(SIZE)) as made:
+        assert track_first(made, clip[2]) == CAT
+    return folder
+
+
+@pytest.fixture
+def tracked(tmp_path, template, compact):
+    """A project in which CAT was marked in frame 0 and tracked to the end."""
+    shutil.copytree(template, tmp_path / "tracked")
+    with mm.Project(tmp_path / "tracked", compact) as opened:
+        yield opened
+
+
+def test_tracking_and_correcting_gives_the_masks_of_one_uninterrupted_tracker(tracked, clip, compact):
+    _, frames, masks = clip
+    tracked.set_key(13, CAT, masks[13, 0])
+    tracked.track(13)
+    tracker = mm.Tracker(compact, budget=mm.Budget(frames=2.0), short_side=min(SIZE))
+    for index, image in enumerate(frames):
+        if index == 13:  # each further key frame brings its room with it
+            tracker = mm.Tracker.of_session(replace(tracker.session(), budget=mm.Budget(frames=3.0)), compact)
+        given = {CAT: masks[index, 0]} if index in (0, 13) else None
+        answer = tracker.step(mm.Frame(image, index), given)
+        assert torch.equal(answer.labels, tracked.labels(index)), index
+
+
+def test_a_pass_that_was_paused_goes_on_as_if_it_never_had_been(tmp_path, clip, compact, tracked):
+    _, _, masks = clip
+    with mm.Project.create(tmp_path / "paused", clip[0], compact, size=min(SIZE)) as paused:
+        number = paused.add_object("cat")
+        paused.set_key(0, number, masks[0, 0])
+        first = paused.track(0, stop=lambda: paused.is_tracked(7))
+        assert (first.reached, first.complete) == (7, False)
+        rest = paused.track(7)
+        assert (rest.frames, rest.complete) == (NUM_FRAMES - 8, True)
+        assert torch.equal(all_labels(paused), all_labels(tracked))
+
+
+def test_a_prompt_in_the_middle_tracks_both_ways(project, clip):
+    masks = clip[2]
+    cat = track_first(project, masks, 12)
+    assert not any(project.is_tracked(index) for index in range(12))
+    project.track(12, "backward")
+    assert all(overlap(project.labels(index) == cat, masks[index, 0]) > 0.7 for index in range(NUM_FRAMES))
+
+
+def test_a_pass_backwards_leaves_what_was_tracked_from_earlier_keys(tracked, clip):
+    masks = clip[2]
+    before = all_labels(tracked) == CAT
+    dog = tracked.add_object("dog")
+    tracked.set_key(20, dog, masks[20, 1])
+    tracked.track(20, "backward")
+    after = all_labels(tracked)
+    assert overlap(after[3] == dog, masks[3, 1]) > 0.7
+    assert torch.equal((after == CAT)[:20], before[:20] & (after[:20] != dog))
+
+
+def test_only_frames_that_a_key_can_change_are_computed_again(tracked, clip):
+    masks = clip[2]
+    before, seen = all_labels(tracked), []
+    tracked.set_key(15, CAT, masks[15, 1])
+    tracked.track(15, on_frame=lambda report, frame: seen.append(frame.index))
+    assert seen == list(range(15, NUM_FRAMES))
+    assert torch.equal(all_labels(tracked)[:15], before[:15])
+
+
+def test_a_correction_is_remembered_when_earlier_frames_are_tracked_again(tracked, clip):
+    masks = clip[2]
+    tracked.set_key(10, CAT, masks[10, 0])
+    tracked.set_key(20, CAT, masks[20, 0])
+    memory = tracked.tracker_before(5).memory.provenance()
+    assert {0, 10, 20} <= set(memory.frame[memory.pinned].tolist())
+
+
+def test_accepted_frames_never_change(tracked, clip):
+    masks = clip[2]
+    before = all_labels(tracked)
+    tracked.accept(4, 9)
+    tracked.accept(NUM_FRAMES - 2, NUM_FRAMES - 1)
+    tracked.set_key(0, CAT, masks[0, 1])  # another animal: everything changes
+    report = tracked.track(0)
+    assert report.last == NUM_FRAMES - 3
+    after = all_labels(tracked)
+    assert torch.equal(after[4:10], before[4:10])
+    assert torch.equal(after[-2:], before[-2:])
+    assert not torch.equal(after[10], before[10])
+    with pytest.raises(mm.InputError):
+        tracked.set_key(5, CAT, masks[5, 0])
+    tracked.unaccept(5, 5)
+    tracked.set_key(5, CAT, masks[5, 0])
+    assert tracked.state.accepted == ((4, 4), (6, 9), (NUM_FRAMES - 2, NUM_FRAMES - 1))
+
+
+def test_an_empty_key_says_that_the_object_is_gone_until_it_is_marked_again(project, clip):
+    masks = clip[2]
+    cat = project.add_object("cat")
+    project.set_key(0, cat, masks[0, 0])
+    project.set_key(6, cat, torch.zeros(SIZE, dtype=torch.bool))
+    project.set_key(14, cat, masks[14, 0])
+    project.track(0)
+    shown = [bool((project.labels(index) == cat).any()) for index in range(NUM_FRAMES)]
+    assert shown == [True] * 6 + [False] * 8 + [True] * (NUM_FRAMES - 14)
+
+
+def test_undo_and_redo_bring_back_what_was_said(project, clip):
+    masks = clip[2]
+    cat = project.add_object("cat", category="animal")
+    project.set_key(0, cat, masks[0, 0])
+    project.set_key(0, cat, masks[0, 1])
+    assert torch.equal(project.labels(0) == cat, masks[0, 1])
+    assert project.undo()
+    assert torch.equal(project.labels(0) == cat, masks[0, 0])
+    assert project.redo()
+    assert not project.redo()
+    for _ in range(3):
+        assert project.undo()
+    assert not project.undo()
+    assert not project.state.objects
+
+
+def test_a_project_that_is_opened_again_is_as_it_was(tracked, compact):
+    tracked.update_object(CAT, name="tom", color="#00ff00")
+    tracked.accept(0, 3)
+    tracked.undo()
+    with mm.Project(tracked.folder, compact) as again:
+        assert again.state == tracked.state
+        assert torch.equal(all_labels(again), all_labels(tracked))
+        assert again.confidence(CAT)["area"].tolist() == tracked.confidence(CAT)["area"].tolist()
+        assert again.can() == (True, True)
+
+
+def test_replaying_a_session_gives_the_same_masks(tmp_path, project, clip, compact):
+    masks = clip[2]
+    cat = track_first(project, masks, 4)
+    project.set_key(12, cat, masks[12, 1])
+    project.undo()
+    project.track(4, "backward", stop=lambda: project.is_tracked(2))
+    dog = project.add_object("dog")
+    project.set_key(9, dog, masks[9, 1])
+    project.track(9, to=15)
+    project.accept(9, 11)
+    project.set_key(8, cat, masks[8, 1])
+    project.track(8)
+    with mm.replay(project.folder, tmp_path / "again", model=compact) as again:
+        assert torch.equal(all_labels(again), all_labels(project))
+        assert again.state == project.state
+
+
+def test_a_line_that_was_being_written_when_the_process_was_killed_is_dropped(tracked, clip, compact):
+    tracked.close()
+    with (tracked.folder / "actions.jsonl").open("ab") as file:
+        file.write(b'{"do":"remove_obj')
+    with mm.Project(tracked.folder, compact) as again:
+        assert list(again.state.objects) == [CAT]
+        again.add_object("dog")
+    with mm.Project(tracked.folder, compact) as again:
+        assert len(again.state.objects) == 2
+
+
+KILLED = """
+import sys, torch
+import mnemask as mm
+tracked = mm.Project(sys.argv[1])
+tracked.track(0, on_frame=lambda report, frame: print(frame.index, flush=True))
+"""
+
+
+def test_a_pass_that_is_killed_loses_no_whole_frame_and_goes_on_to_the_same_masks(tmp_path, tracked, clip, compact):
+    masks = clip[2]
+    with mm.Project.create(tmp_path / "killed", clip[0], compact, size=min(SIZE)) as killed:
+        killed.add_object("cat", object_id=CAT)
+        killed.set_key(0, CAT, masks[0, 0])
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    line = [sys.executable, "-c", KILLED, str(tmp_path / "killed")]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment)
+    for text in process.stdout:
+        if int(text) == 11:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.stdout.close()
+    process.wait()
+    with mm.Project(tmp_path / "killed", compact) as again:
+        reached = again.actions[-1]["reached"]
+        assert 11 <= reached < NUM_FRAMES
+        assert all(again.is_tracked(index) for index in range(reached + 1))
+        if reached < NUM_FRAMES - 1:
+            again.track(reached + 1)
+        assert torch.equal(all_labels(again), all_labels(tracked))
+
+
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rgba"])
+def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_format):
+    cat = track_first(project, clip[2], 3)
+    written = mm.export_project(project, tmp_path / "out", mask_format=mask_format, overlay=True)
+    assert all(path.exists() for path in written)
+    if mask_format == "png":
+        files = sorted((tmp_path / "out/masks").glob("*.png"))
+        assert [path.stem for path in files] == [f"{index:05d}" for index in range(NUM_FRAMES)]
+        assert torch.equal(mm.read_mask(files[10])[cat], project.labels(10) == cat)
+    with pytest.raises(OutputError):
+        mm.export_project(project, tmp_path / "out", mask_format=mask_format)
+
+
+def test_doubt_rises_where_the_mask_leaps(tracked, clip):
+    masks = clip[2]
+    assert tracked.confidence(CAT)["doubt"].max() < 0.5
+    tracked.set_key(10, CAT, masks[10, 0] & (torch.arange(SIZE[1]) > 1000))
+    tracked.track(10)
+    assert tracked.confidence(CAT)["area"][11] == 0
+    assert tracked.known().all()
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda project: project.set_key(0, 5, torch.zeros(SIZE, dtype=torch.bool)),
+        lambda project: project.set_key(NUM_FRAMES, 1, torch.zeros(SIZE, dtype=torch.bool)),
+        lambda project: project.set_key(0, 1, torch.zeros(3, 3, dtype=torch.bool)),
+        lambda project: project.add_object("x" * 200),
+        lambda project: project.add_object(color="red"),
+        lambda project: project.add_object(object_id=70_000),
+        lambda project: project.update_object(3, name="x"),
+        lambda project: project.accept(5, 2),
+        lambda project: project.change_settings(policy="none"),
+        lambda project: project.change_settings(colour=1),
+        lambda project: project.track(0),
+        lambda project: project.labels(NUM_FRAMES) if project.frames[NUM_FRAMES] else None,
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(project, action, as_users_call_it):
+    before, lines = project.state, len(project.actions)
+    with pytest.raises(mm.MnemaskError):
+        action(project)
+    assert project.state == before
+    assert len(project.actions) == lines
+
+
+def test_a_project_is_not_made_over_another_nor_opened_where_there_is_none(tmp_path, project, clip, compact):
+    with pytest.raises(OutputError):
+        mm.Project.create(project.folder, clip[0], compact)
+    with pytest.raises(mm.InputError):
+        mm.Project(tmp_path / "nothing")
+    about = json.loads((project.folder / "project.json").read_text())
+    (project.folder / "project.json").write_text(json.dumps({**about, "num_frames": 3}))
+    with pytest.raises(mm.InputError):
+        mm.Project(project.folder, compact)
+
+
+def test_pictures_show_what_is_remembered_and_why(tracked, clip):
+    assert mm.picture_memory(tracked, 8).shape[1:] == (1280, 3)
+    assert mm.picture_reason(tracked, 8, 20, 30).shape[2] == 3
+
+
+def test_the_states_that_are_kept_stay_few(tracked, clip):
+    begin = time.time()
+    for frame in range(NUM_FRAMES - 1, 0, -3):
+        tracked.set_key(frame, CAT, clip[2][frame, 0])
+        tracked.track(frame, to=min(frame + 1, NUM_FRAMES - 1))
+    states = list((tracked.folder / "states").iterdir())
+    assert 1 <= len(states) <= 64
+    assert all(path.stat().st_mtime >= begin - 1 for path in states)

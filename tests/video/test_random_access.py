@@ -1,0 +1,79 @@
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+import mnemask as mm
+
+
+def write_video(path, codec="libx264", options=None, num_frames=70, size=(48, 64), rotation=None):
+    """Noise that moves, so that every frame differs from the others; B-frames where the codec has them."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 256, (size[0], size[1] * 2, 3)).astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(25), options=options or {})
+        stream.width, stream.height, stream.pix_fmt = size[1], size[0], "yuv420p"
+        for index in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(np.roll(ground, -index, axis=1)[:, : size[1]].copy(), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+VIDEOS = {
+    "b-frames.mp4": ("libx264", {"g": "12", "bf": "2"}),
+    "one-keyframe.mkv": ("libx264", {"g": "1000"}),
+    "mpeg4.avi": ("mpeg4", {"g": "10", "bf": "0"}),
+    "vp9.webm": ("libvpx-vp9", {"g": "15", "deadline": "realtime", "cpu-used": "8"}),
+}
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_frames_by_number_are_those_of_a_reader_in_any_order(tmp_path, name):
+    path = write_video(tmp_path / name, *VIDEOS[name])
+    with mm.VideoReader(path) as reader:
+        expected = list(reader)
+    with mm.FrameAccess(path, cache_bytes=6 * 48 * 64 * 3) as frames:
+        assert frames.num_frames == len(expected) == 70
+        for index in [69, 0, 35, 34, 36, 12, 11, 13, 50, 69, 1]:
+            assert frames[index].index == index
+            assert torch.equal(frames[index].image, expected[index].image), index
+            assert frames[index].seconds == pytest.approx(expected[index].seconds)
+            assert frames[index].name == expected[index].name
+
+
+@pytest.mark.parametrize("cached", [2, 7, 1000])
+def test_running_backwards_gives_every_frame_once_whatever_is_cached(tmp_path, cached):
+    path = write_video(tmp_path / "clip.mp4", options={"g": "20"})
+    with mm.VideoReader(path) as reader:
+        expected = [frame.image for frame in reader]
+    with mm.FrameAccess(path, cache_bytes=cached * 48 * 64 * 3) as frames:
+        seen = list(frames.run(69, 3))
+        assert [frame.index for frame in seen] == list(range(69, 2, -1))
+        assert all(torch.equal(frame.image, expected[frame.index]) for frame in seen)
+        assert [frame.index for frame in frames.run(3, 6)] == [3, 4, 5, 6]
+
+
+def test_no_more_frames_are_held_than_the_cache_may(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", options={"g": "1000"})
+    with mm.FrameAccess(path, cache_bytes=5 * 48 * 64 * 3) as frames:
+        for _ in frames.run(69, 0):
+            assert len(frames._cache) <= 5
+
+
+def test_a_frame_that_there_is_not_is_refused(tmp_path):
+    path = write_video(tmp_path / "clip.mp4")
+    with mm.FrameAccess(path) as frames:
+        for index in (-1, 70):
+            with pytest.raises(mm.InputError):
+                frames[index]
+
+
+def test_what_cannot_be_read_twice_is_refused(tmp_path):
+    with pytest.raises(mm.InputError):
+        mm.FrameAccess(tmp_path / "missing.mp4")
+    (tmp_path / "not.mp4").write_bytes(b"no video at all" * 100)
+    with pytest.raises(mm.InputError):
+        mm.FrameAccess(tmp_path / "not.mp4")
