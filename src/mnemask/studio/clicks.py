@@ -30,14 +30,10 @@ class ClickSession(Protocol):
 
 def open_clicks(model: mm.STCN, frame: mm.Frame) -> ClickSession:
     """Returns what answers clicks in a frame: a network where there is one for these weights, else colours."""
-    segmenter = getattr(mm, "ClickSegmenter", None)
-    if segmenter is not None:
-        try:
-            session: ClickSession = segmenter(model).open(frame)
-        except CheckpointError:  # it belongs to other weights
-            return ColourClicks(frame)
-        return session
-    return ColourClicks(frame)
+    try:
+        return mm.ClickSegmenter(model).open(frame)
+    except CheckpointError:  # the head belongs to other weights
+        return ColourClicks(frame)
 
 
 class ColourClicks:
