@@ -31,11 +31,12 @@ BLENDED_SHARE = 0.04
 # antialiased. In small ones chance adds to it, by less than this many standard deviations.
 BLENDED_CROSSINGS = 0.15
 CHANCE = 2.0
-# A contour of void, as PASCAL VOC draws it 5 pixels wide around each object: hardly anything of it is left where a
-# square of this side must fit in, and it lies between the objects and the rest. An area of 255 is none.
-CONTOUR_SIDE = 7  # pixels, and more in larger pictures:
+# A contour of void, as PASCAL VOC draws it 5 pixels wide around each object: little of it is left where a square of
+# this side must fit in, and it lies between the objects and the rest. An area of 255 is none. Of contours 2 to 6 pixels
+# wide around the shapes of 761 photographs of 85 to 350 pixels 750 are void by this, of 729 areas none.
+CONTOUR_SIDE = 9  # pixels, and more in larger pictures:
 CONTOUR_SHARE_OF_SIDE = 0.02
-SOLID_SHARE = 0.1
+SOLID_SHARE = 0.25
 HUGGED_SHARE = 0.4  # of the objects' outer rim
 SMALL_ID = 10  # ids from here on are grey levels that somebody painted, and so is 255 beside them
 _SQUARE = np.ones((3, 3), np.uint8)
