@@ -142,6 +142,29 @@ def test_boxes_take_the_ids_that_colours_leave_and_later_colours_those_that_boxe
     assert "box 40,4 to 70,34 (30x30) of object 3" in plan.notes
 
 
+@pytest.mark.parametrize("first", ["levels", "black and white"])
+def test_a_painted_grey_is_the_object_that_its_level_is_elsewhere(tmp_path, first):
+    levels = np.array([0, 127, 255] if first == "levels" else [0, 0, 255], np.uint8)
+    save(tmp_path / "first.png", levels[discs(1, 2)])
+    save(tmp_path / "later.png", painted(discs(1, 2), {1: RED, 2: WHITE}))
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 6, discs(1, 2)) == ({1: [1], 2: [255]} if first == "levels" else {1: [2], 2: [1]})
+
+
+def test_a_folder_for_each_object_gives_each_its_masks(tmp_path):
+    one, nine = discs(1), discs(2)
+    for name, masks in (("1", {0: one, 4: one * 0}), ("9", {0: nine * 0, 2: nine})):
+        (tmp_path / name).mkdir()
+        for index, labels in masks.items():
+            alpha = np.where(labels > 0, 255, 0).astype(np.uint8)
+            noise = np.random.default_rng(0).integers(0, 255, (H, W, 3), np.uint8)
+            save(tmp_path / name / f"{index:05d}.png", np.dstack([noise, alpha]))  # cut-outs, as `segment` writes them
+    plan = PromptPlan(tmp_path, [], [], False)
+    assert ids_at(plan, 0, one) == {1: [1]}
+    assert ids_at(plan, 2, nine) == {2: [9]}
+    assert given(plan, 4)[1] == [1]
+
+
 def folder(path, **files):
     path.mkdir()
     for name, labels in files.items():

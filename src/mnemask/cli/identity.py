@@ -65,7 +65,8 @@ def of_masks(path: Path | None) -> list[str]:
     """Returns name and checksum of a mask file, or of all files in a folder of masks."""
     if path is None or not path.is_dir():
         return of_files(path)
-    listing = "\n".join(of_content(file) for file in sorted(path.iterdir()) if file.is_file())
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    listing = "\n".join(f"{file.relative_to(path).parent.as_posix()} {of_content(file)}" for file in files)
     return [f"{path.name}, sha256 {_short(listing.encode())}"]
 
 

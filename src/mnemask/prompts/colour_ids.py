@@ -72,6 +72,7 @@ class ColourIds:
     _said_by: dict[RGB, Path] = field(default_factory=dict)
     _to_come: set[int] = field(default_factory=set)
     _levels: set[int] = field(default_factory=set)
+    _white: bool = False  # whether white was object 1 of a black and white file
 
     @classmethod
     def of(cls, files: Sequence[MarkedFile]) -> "ColourIds":
@@ -126,7 +127,10 @@ class ColourIds:
         return file.kind == "black and white" and (WHITE in self.by_colour or 255 in self._levels)
 
     def _of_white(self, file: MarkedFile) -> int:
-        return self.by_colour.get(WHITE, 255) if self.says_white(file) else 1
+        if self.says_white(file):
+            return self.by_colour.get(WHITE, 255)
+        self._white = self._white or file.kind == "black and white"
+        return 1
 
     def _of_levels(self, file: MarkedFile) -> dict[int, int]:
         """Returns the ids of grey levels: themselves, but for one that is a painted grey of another file."""
@@ -141,11 +145,20 @@ class ColourIds:
             )
         return {label: self.by_colour.get((label,) * 3, label) for label in file.labels}
 
+    def _grey(self, colour: RGB) -> int | None:
+        """Returns the id that a painted grey has as the level of another file, or as white on black."""
+        if len(set(colour)) == 1 and colour[0] in self._levels:
+            return colour[0]
+        return 1 if colour == WHITE and self._white else None
+
     def _of_colours(self, file: MarkedFile) -> dict[int, int]:
         """Returns the ids of painted colours: those they have already, else DAVIS's, else the next free ones."""
         davis = davis_palette()
         is_davis = all(label < 256 and tuple(davis[label].tolist()) == c for label, c in file.colours.items())
         others = {i for colour, i in self.by_colour.items() if colour not in file.colours.values()}
+        for colour in file.colours.values():
+            if colour not in self.by_colour and (grey := self._grey(colour)):
+                self._learn(colour, grey, file)
         new = {label: colour for label, colour in file.colours.items() if colour not in self.by_colour}
         if is_davis and len(new) == len(file.colours) and (taken := sorted(others & new.keys())):
             painted = next(_hex(colour) for colour, i in self.by_colour.items() if i == taken[0])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mnemask.errors import MaskError
+from mnemask.types import check_object_id
 from mnemask.video.images import IMAGE_SUFFIXES
 
 SHOWN = 5
@@ -14,6 +15,15 @@ _WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?
 _AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
+
+
+def folders_of_objects(folder: Path) -> dict[int | None, Path]:
+    """Returns the folders of masks in a folder: itself, or the one of each object where they have ids for names."""
+    inside = sorted(folder.iterdir())
+    by_id = {int(each.name): each for each in inside if each.is_dir() and re.fullmatch(r"\d{1,5}", each.name)}
+    if not by_id or any(each.suffix.lower() in _SUFFIXES for each in inside):
+        return {None: folder}
+    return {check_object_id(object_id): each for object_id, each in sorted(by_id.items())}
 
 
 def list_masks(folder: Path) -> list[Path]:

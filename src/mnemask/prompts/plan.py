@@ -14,7 +14,7 @@ from mnemask.errors import InputError, MaskError
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import list_masks, match_frames
+from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
 from mnemask.prompts.parse import At, parse_at, parse_remove
 from mnemask.prompts.preview import draw_preview
 from mnemask.prompts.sketch import mask_from_box
@@ -45,7 +45,8 @@ class PromptPlan:
     when their frame comes, so that they need not be held.
 
     Args:
-        mask: file with the masks of the first frame, or folder of masks of any frames.
+        mask: file with the masks of the first frame, or folder of masks of any frames; or folder of one folder for each
+            object, named by its id.
         boxes: "x,y,w,h" around objects in the first frame; they get the lowest ids that its masks leave free.
         later: "FRAME=MASK" or "FRAME:ID=MASK" for objects that appear later, or corrections. A mask that is all
             background says that the object, or all of them, are gone.
@@ -149,11 +150,13 @@ class PromptPlan:
         """Returns all mask files with their frames, in the order of the frames."""
         places = list(self.later)
         if self.mask is not None and self.mask.is_dir():
-            matched, guessed = match_frames(list_masks(self.mask), names, num_frames)
-            self.notes += [guessed] if guessed else []
-            frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
-            self.notes.append(f"{len(matched)} masks in {self.mask}, of frames {frames}")
-            places = [At(frame, None, path) for frame, path in matched.items()] + places
+            for object_id, folder in folders_of_objects(self.mask).items():
+                matched, guessed = match_frames(list_masks(folder), names, num_frames)
+                self.notes += [guessed] if guessed else []
+                frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
+                whose = "" if object_id is None else f" of object {object_id}"
+                self.notes.append(f"{len(matched)} masks{whose} in {folder}, of frames {frames}")
+                places += [At(frame, object_id, path) for frame, path in matched.items()]
         elif self.mask is not None:
             places.insert(0, At(0, None, self.mask))
         beyond = [at.frame for at in places] + [frame for frame, _ in self._removed]
@@ -212,7 +215,7 @@ class PromptPlan:
     def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}
         for file in empty:
-            here = alive if file.object_id is None else {file.object_id}
+            here = alive if file.object_id is None else alive & {file.object_id}
             gone |= here
             said = ", ".join(map(str, sorted(here))) or "none was there"
             self.notes.append(f"frame {frame}, {file.path.name} is empty: gone from here on are objects {said}")
