@@ -88,7 +88,7 @@ def _mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[Tensor,
             f"frame's {size}"
         )
     # A tensor shares only memory that is in order and may be written to.
-    mask = torch.as_tensor(np.require(prompt, requirements=("C", "W")) if isinstance(prompt, np.ndarray) else prompt)
+    mask = prompt if isinstance(prompt, Tensor) else torch.from_numpy(np.require(prompt, requirements=("C", "W")))
     if tuple(mask.shape) != size or mask.dtype != torch.bool:
         raise MaskError(
             f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool of the "

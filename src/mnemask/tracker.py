@@ -23,6 +23,7 @@ from mnemask.memory.provenance import array
 from mnemask.memory.read import Metric, chosen_kernel
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint
+from mnemask.model.devices import own_modes
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
 from mnemask.objects import Objects
 from mnemask.session import Session
@@ -103,7 +104,7 @@ class Tracker:
         """The ids that are tracked now."""
         return self.objects.ids
 
-    @torch.no_grad()
+    @own_modes()
     def step(self, frame: Picture, prompts: Prompts | None = None) -> Masks:
         """Returns the masks of one frame.
 
@@ -164,6 +165,7 @@ class Tracker:
                 vars(self).update(before)
                 raise
 
+    @own_modes()
     def explain(self, y: int, x: int) -> Explanation:
         """Returns the memories that a pixel of the last frame was read from, as they were when it was read.
 
@@ -190,6 +192,7 @@ class Tracker:
         ids = self.objects.ids[: len(share)]  # objects that came with this frame had no memories yet
         return Explanation(y, x, index, ids, grid, query, frame, cell, weight, share)
 
+    @own_modes()
     def remove(self, object_id: int) -> None:
         """Forgets an object completely; its id may come again as a new object.
 
@@ -225,6 +228,7 @@ class Tracker:
         )
 
     @classmethod
+    @own_modes()
     def of_session(cls, session: Session, model: STCN) -> "Tracker":
         """Returns a tracker that goes on from a session, with identical masks.
 
@@ -296,6 +300,7 @@ class Tracker:
         self.session().save(Path(path))
 
     @classmethod
+    @own_modes()
     def load(cls, path: str | Path, model: STCN, policy: Policy | None = None) -> "Tracker":
         """Returns a tracker that goes on where the saved one stopped, with identical masks.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from mnemask.errors import FrameError, InputError
 from mnemask.faults import out_of_memory_named
 from mnemask.given import Given, Prompts
+from mnemask.model.devices import own_modes
 from mnemask.model.stcn import KeyFeatures
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, describe
@@ -78,7 +79,7 @@ class TrackerBatch:
             raise InputError("this tracker is not in the batch; its trackers are in `batch.trackers`")
         self._trackers.remove(tracker)
 
-    @torch.no_grad()
+    @own_modes()
     def step(self, frames: Pictures, prompts: Sequence[Prompts | None] | None = None) -> list[Masks]:
         """Returns the masks of one frame of each video, in the order of `trackers`.
 

@@ -42,7 +42,7 @@ def detail_of(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 D"]:
 def random_signs(channels: int) -> Float[Tensor, "C8 D"]:
     """Returns the projection of so many channels, always the same."""
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randint(2, (channels, CHANNELS), generator=generator) * 2.0 - 1
+    return torch.randint(2, (channels, CHANNELS), generator=generator, device="cpu").float() * 2 - 1
 
 
 def refined(reading: Reading, query: Float[Tensor, "P 4 D"], memory: Float[Tensor, "N 4 D"], weight: float) -> Reading:

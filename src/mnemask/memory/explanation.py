@@ -45,7 +45,7 @@ class LastRead:
 
     def votes(self, query: int) -> tuple[Int64[np.ndarray, " M"], Float32[np.ndarray, "K M"]]:
         """Returns the tokens that any object read for one query, heaviest first, and their weight for each object."""
-        weight = torch.zeros(self.share.shape, device=self.share.device)
+        weight = torch.zeros(self.share.shape, dtype=torch.float32, device=self.share.device)
         for rows, reading in self.readings:
             for row in rows:
                 weight[row, reading.index[query]] = reading.weight[query].to(weight.dtype)

@@ -77,7 +77,7 @@ class Tokens:
             cell=cells,
             born=torch.full_like(cells, step),
             hits=torch.zeros_like(cells),
-            mass=torch.zeros(len(cells), device=key.device),
+            mass=torch.zeros(len(cells), dtype=torch.float32, device=key.device),
             last_hit=torch.full_like(cells, step),
             pins=pins,
             detail=key.new_empty((len(key), 4, 0), dtype=torch.float16) if detail is None else detail,

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, OutputError
-from mnemask.model.devices import choose_device, preferred_dtype
+from mnemask.model.devices import choose_device, own_modes, preferred_dtype
 from mnemask.model.pickled import plain, read_pickled
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
@@ -37,6 +37,7 @@ STCN_NAMES = {
 }
 
 
+@own_modes()
 def load_model(
     name: str | Path = "compact", *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
 ) -> STCN:

@@ -1,6 +1,8 @@
-"""What the network computes on, and in which precision."""
+"""What the network computes on, in which precision, and in which of torch's modes."""
 
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -36,3 +38,21 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if device.type == "cpu" and native else torch.float32
+
+
+@contextmanager
+def own_modes() -> Iterator[None]:
+    """Within it, no mode of torch that a caller has set changes what is computed.
+
+    Gradients, inference mode, autocast and the default device are as if nobody had set them. The default dtype is the
+    same for all threads and stays as it is: tensors are made with a dtype of their own.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(mode=False))  # else the memory could not be used outside of it
+        stack.enter_context(torch.no_grad())
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield

@@ -27,9 +27,9 @@ def padding(size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def normalize(image: Real[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
     """Returns RGB of 0 to 255 with ImageNet's mean and standard deviation taken out."""
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=image.device)[:, None, None]
-    return (image / 255).sub_(mean).div_(std)
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float32, device=image.device)[:, None, None]
+    std = torch.tensor(IMAGENET_STD, dtype=torch.float32, device=image.device)[:, None, None]
+    return (image.float() / 255).sub_(mean).div_(std)
 
 
 def resize(planes: Float[Tensor, "C H W"], size: tuple[int, int]) -> Float[Tensor, "C h w"]:

@@ -55,7 +55,7 @@ def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor
     found = _without_strays(_grab_cut(rgb[window], hints))
     if found.sum() < SMALLEST_SHARE * width * height:
         raise MaskError(f"nothing stands out in box {inside}; draw it closer around the object, or give a mask")
-    mask = torch.zeros(rgb.shape[:2], dtype=torch.bool)
+    mask = torch.zeros(rgb.shape[:2], dtype=torch.bool, device="cpu")
     mask[window] = torch.from_numpy(_fill_holes(found))
     for doubt in (*doubts, *doubts_of_mask(mask.numpy(), inside)):
         log.warning("%s", doubt)

@@ -67,7 +67,7 @@ def similarity(q: Float[Tensor, "P Ck"], m: Float[Tensor, "P Ck"], metric: Liter
 def merged(memory: Tokens, new: Tokens, into: Int64[Tensor, " P"], rate: float) -> Tokens:
     """Returns memory with new tokens blended into those at these places."""
     place, row, count = torch.unique(into, return_inverse=True, return_counts=True)
-    weight_of_old = ((1 - rate) ** count)[:, None]
+    weight_of_old = ((1 - rate) ** count.float())[:, None]
 
     def blended(old: Float[Tensor, "*K N C"], fresh: Float[Tensor, "*K P C"]) -> Float[Tensor, "*K N C"]:
         here = old[..., place, :].float()

@@ -116,6 +116,6 @@ def make_room(memory: Tokens, score: Real[Tensor, " N"], new: Tokens, budget: in
     return memory + new if len(memory) <= room else memory.joined(best_places(memory, score, room), new)
 
 
-def ages(memory: Tokens, new: Tokens) -> Int64[Tensor, " N"]:
-    """Returns how many frames were processed since each token of memory was written, at least 1."""
-    return (new.born[0] - memory.born).clamp_min(1)
+def ages(memory: Tokens, new: Tokens) -> Float[Tensor, " N"]:
+    """Returns how many frames were processed since each token of memory was written, at least 1, as float32."""
+    return (new.born[0] - memory.born).clamp_min(1).float()

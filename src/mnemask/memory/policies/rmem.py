@@ -43,7 +43,7 @@ class RestrictedMemory(Policy):
             return memory + new
         added, free = admit(memory, new, budget), ~memory.pinned
         steps, frame = torch.unique(memory.born, return_inverse=True)  # frame indices may repeat, steps do not
-        age = (new.born[0] - steps).clamp_min(1)
+        age = (new.born[0] - steps).clamp_min(1).float()
         object_mass = memory.mass * memory.share.sum(0).clamp_max(1)
         attention = torch.zeros_like(steps, dtype=object_mass.dtype).index_add(0, frame, object_mass) / age
         relevance = attention / attention.sum().clamp_min(torch.finfo(attention.dtype).tiny)

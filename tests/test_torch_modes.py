@@ -1,0 +1,125 @@
+"""Modes of torch that a program around mnemask may have set: the masks are the same in all of them."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from tracker.tracking import equal
+
+import mnemask as mm
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def default_device(device):
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+MODES = {
+    "autocast to bfloat16": lambda: torch.autocast("cpu", torch.bfloat16),
+    "autocast to float16": lambda: torch.autocast("cpu", torch.float16),
+    "default float64": lambda: default_dtype(torch.float64),
+    "default bfloat16": lambda: default_dtype(torch.bfloat16),
+    "default device meta": lambda: default_device("meta"),
+    "within a device": lambda: torch.device("meta"),
+    "gradients": torch.enable_grad,
+    "inference mode": torch.inference_mode,
+    "deterministic algorithms": deterministic,
+}
+
+
+@pytest.fixture(params=MODES)
+def mode(request):
+    return MODES[request.param]
+
+
+def followed(model, policy, **settings):
+    """All masks of two objects, of which one comes late, is corrected, and goes."""
+    frames, masks = drawn_clip(9, num_objects=2)
+    tracker = mm.Tracker(model, policy, short_side=48, **settings)
+    prompts = {0: {7: masks[0, 0]}, 3: {3: masks[3, 1].numpy()}, 5: {3: masks[5, 1]}}
+    answers = []
+    for t, frame in enumerate(frames):
+        answers.append(tracker.step(frame, prompts.get(t)))
+        if t == 7:
+            tracker.remove(7)
+    return answers
+
+
+def same(first, second):
+    return all(equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("policy", mm.POLICIES)
+@pytest.mark.parametrize("name", ["autocast to bfloat16", "default float64"])
+def test_no_policy_minds_the_mode(tiny_model, policy, name):
+    settings = {"budget": mm.Budget(frames=4), "refine": 1.0, "kernel": 0.2}
+    expected = followed(tiny_model, policy, **settings)
+    with MODES[name]():
+        assert same(followed(tiny_model, policy, **settings), expected)
+
+
+def test_masks_are_the_same_in_any_mode(tiny_model, mode):
+    expected = followed(tiny_model, "thesis")
+    with mode():
+        found = followed(tiny_model, "thesis")
+    assert same(found, expected)
+    assert not any(answer.probs.requires_grad or answer.probs.is_inference() for answer in found)
+
+
+def test_a_model_that_was_loaded_in_any_mode_gives_the_same_masks(mode):
+    expected = followed(mm.load_model("compact"), "thesis")
+    with mode():
+        model = mm.load_model("compact")
+        assert same(followed(model, "thesis"), expected)
+    assert same(followed(model, "thesis"), expected)
+
+
+def test_a_batch_and_a_saved_tracker_do_not_mind_the_mode(tiny_model, tmp_path, mode):
+    frames, masks = drawn_clip(4)
+
+    def stepped(path):
+        batch = mm.TrackerBatch(mm.Tracker(tiny_model, short_side=None) for _ in range(2))
+        batch.step([frames[0], frames[1]], [{1: masks[0, 0]}, {1: masks[1, 0]}])
+        batch.trackers[0].save(path)
+        return [*batch.step([frames[2], frames[3]]), mm.Tracker.load(path, tiny_model).fork().step(frames[2])]
+
+    expected = stepped(tmp_path / "one.bank")
+    with mode():
+        found = stepped(tmp_path / "other.bank")
+    assert same(found, expected)
+
+
+def test_an_explanation_and_a_drawn_prompt_do_not_mind_the_mode(tiny_model, mode):
+    frames, masks = drawn_clip(2)
+    expected_box = mm.mask_from_box(frames[0], (10, 10, 40, 40))
+    tracker = mm.Tracker(tiny_model, short_side=None)
+    with mode():
+        assert torch.equal(mm.mask_from_box(frames[0], (10, 10, 40, 40)), expected_box)
+        tracker.step(frames[0], {1: masks[0, 0]})
+        tracker.step(frames[1])
+        found = tracker.explain(20, 20)
+    assert found.to_dict() == tracker.explain(20, 20).to_dict()
