@@ -7,8 +7,8 @@ that ``mnemask --help`` does not wait for PyTorch.
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # known to type checkers; to import typing takes longer than all the rest of this file
 if TYPE_CHECKING:
     from mnemask.bench.run import BenchReport, Measured, measure_speed
     from mnemask.choices import DATASETS
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mnemask.datasets.davis import DavisSequences
     from mnemask.datasets.drawn import DrawnVideo
     from mnemask.demo import run_demo
-    from mnemask.doctor import Finding, diagnose
+    from mnemask.doctor import Finding, diagnose, diagnose_installation
     from mnemask.engines import ENGINES, load_model
     from mnemask.errors import InputError, MissingExtraError, MnemaskError
     from mnemask.evaluation.job import TrackerSettings
@@ -114,6 +114,7 @@ __all__ = [
     "compare_video",
     "contact_sheet",
     "diagnose",
+    "diagnose_installation",
     "draw_overlay",
     "evaluate",
     "export_onnx",
@@ -155,7 +156,7 @@ _NAMES_OF_MODULES = {
     "datasets.davis": ("DavisSequences",),
     "datasets.drawn": ("DrawnVideo",),
     "demo": ("run_demo",),
-    "doctor": ("Finding", "diagnose"),
+    "doctor": ("Finding", "diagnose", "diagnose_installation"),
     "engines": ("ENGINES", "load_model"),
     "errors": ("InputError", "MissingExtraError", "MnemaskError"),
     "evaluation.job": ("TrackerSettings",),
@@ -202,11 +203,11 @@ _NAMES_OF_MODULES = {
 _MODULE_OF = {name: f"mnemask.{module}" for module, names in _NAMES_OF_MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports a public name when it is first used."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
+    value: object = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 
@@ -219,7 +220,7 @@ def __dir__() -> list[str]:
 class _Package(ModuleType):
     """The package, in which a public name stays what it is when a subpackage of the same name is imported."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if not (name in _MODULE_OF and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

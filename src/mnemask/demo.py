@@ -1,18 +1,20 @@
-"""The main job on a clip that needs no file: drawn with exact masks, segmented, scored, and shown."""
+"""The main job on a video that needs no download: drawn with exact masks, written, read, segmented, scored, shown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from jaxtyping import Int32
 from PIL import Image
 from torch import Tensor
 
 from mnemask.datasets.drawn import DrawnVideo
 from mnemask.metrics import Report, SequenceScorer
+from mnemask.prompts import read_mask
 from mnemask.segment import Progress, segment
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
-from mnemask.video import contact_sheet
+from mnemask.video import MaskWriter, VideoReader, contact_sheet, davis_palette
 
 NUM_TILES = 12
 
@@ -24,21 +26,21 @@ def run_demo(
     *,
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
 ) -> tuple[Progress, Report]:
-    """Returns what happened and the score; leaves masks, `overlay.mp4`, `contact-sheet.png` and `score.json` in `out`.
+    """Returns what happened and the score.
+
+    Leaves `clip.mp4` and `first.png`, as a user would have them, `masks/`, `overlay.mp4`, `contact-sheet.png` and
+    `score.json` in `out`.
 
     Args:
         tracker: a new one.
         out: the folder, made if missing; an earlier demo in it is replaced.
         video: the clip, with the true masks that it knows.
-        on_frame: is called after each frame.
+        on_frame: is called after each frame that was segmented.
     """
+    write_clip(video, out / "clip.mp4", out / "first.png")
     scorer = SequenceScorer("demo", "davis2017")
     tiles: list[tuple[Frame, Int32[Tensor, "H W"]]] = []
     chosen = {round(tile * (len(video) - 1) / (NUM_TILES - 1)) for tile in range(NUM_TILES)}
-
-    def frames() -> Iterator[Frame]:
-        for frame, _ in video:
-            yield frame
 
     def look(progress: Progress, masks: Masks) -> None:
         frame, truth = video[masks.index]
@@ -47,18 +49,30 @@ def run_demo(
             tiles.append((frame, masks.labels))
         on_frame(progress, masks)
 
-    first = video[0][1]
-    prompts = {int(object_id): first == object_id for object_id in first.unique().tolist() if object_id}
-    progress = segment(
-        frames(),
-        tracker,
-        out,
-        lambda frame: prompts if frame.index == 0 else None,
-        overlay=True,
-        overwrite=True,
-        on_frame=look,
-    )
+    prompts = read_mask(out / "first.png")
+    with VideoReader(out / "clip.mp4") as frames:
+        progress = segment(
+            frames,
+            tracker,
+            out,
+            lambda frame: prompts if frame.index == 0 else None,
+            overlay=True,
+            overwrite=True,
+            on_frame=look,
+        )
     Image.fromarray(contact_sheet(tiles)).save(out / "contact-sheet.png")
     report = scorer.report()
-    (out / "score.json").write_text(report.to_json())
+    (out / "score.json").write_text(report.to_json(), encoding="utf-8")
     return progress, report
+
+
+def write_clip(video: DrawnVideo, clip: Path, first: Path) -> None:
+    """Writes a drawn video as a video file, and the masks of its first frame as an indexed PNG."""
+    nothing = torch.zeros(video.size, dtype=torch.int32)
+    with MaskWriter(clip, "overlay") as writer:  # an overlay of no object is the video itself
+        for frame, _ in video:
+            background = torch.ones(1, *video.size)
+            writer.write(Masks(nothing, background, object_ids=(), index=frame.index, name=frame.name), frame)
+    image = Image.fromarray(video[0][1].numpy())
+    image.putpalette(davis_palette().tobytes())
+    image.save(first)

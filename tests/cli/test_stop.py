@@ -1,19 +1,22 @@
 """Signals that come at a bad moment."""
 
+import signal
 import subprocess
 import sys
 
+import pytest
+
 IN_A_DESTRUCTOR = """
 import signal, sys, time
-from mnemask.cli.stop import repeat_ignored_interrupts
+from mnemask.cli.stop import INTERRUPTS
 
 class Disposed:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
         time.sleep(0)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
-repeat_ignored_interrupts()
+INTERRUPTS.leave_at_once()
+INTERRUPTS.raise_once()
 try:
     Disposed()
     print("ignored at first", flush=True)
@@ -34,3 +37,38 @@ def test_other_ignored_errors_are_still_shown():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "ZeroDivisionError" in done.stderr
+
+
+WHERE = {
+    "before torch is imported": "class Stop:\n    def find_spec(self, name, path=None, target=None):\n"
+    "        if name == 'torch': signal.raise_signal(signal.SIGINT)\nsys.meta_path.insert(0, Stop())\n",
+    "in the command": "import torch, mnemask\nmnemask.diagnose = lambda path: signal.raise_signal(signal.SIGINT)\n",
+    "in a library that makes another error of it": "import torch, mnemask\ndef fail(path):\n    try:\n"
+    "        signal.raise_signal(signal.SIGINT)\n    except KeyboardInterrupt:\n        raise ImportError('numpy')\n"
+    "mnemask.diagnose = fail\n",
+    "twice": "import torch, mnemask\ndef twice(path):\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
+    "    finally:\n        signal.raise_signal(signal.SIGINT)\nmnemask.diagnose = twice\n",
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_ctrl_c_ends_a_command_without_a_traceback(where):
+    code = f"import signal, sys\nfrom mnemask.__main__ import main\n{WHERE[where]}main()\n"
+    done = subprocess.run([sys.executable, "-c", code, "doctor", "x.mp4"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_process_that_was_started_to_ignore_ctrl_c_goes_on_doing_so():
+    code = (
+        "import signal, sys, mnemask\nfrom mnemask.__main__ import main\n"
+        "mnemask.diagnose = lambda path: signal.raise_signal(signal.SIGINT) or []\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "doctor", "x.mp4"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert done.returncode == 0, done.stderr

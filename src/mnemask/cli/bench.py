@@ -12,8 +12,10 @@ from rich import box
 from rich.table import Table
 
 import mnemask as mm
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import command, console
 from mnemask.cli.options import DeviceOption, SizeOption
+from mnemask.cli.output import emit
+from mnemask.cli.progress import progress
 
 
 @command
@@ -24,14 +26,16 @@ def bench(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each part is timed.")] = 15,
     quick: Annotated[bool, typer.Option("--quick", help="Three rounds, and no bank of 100 frames.")] = False,
     device: DeviceOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all numbers to this file; `-`: to standard output.")
+    ] = None,
 ) -> None:
     """Measure the speed of each part and of the whole, on drawn frames, against the plain way to compute the same.
 
     Times are medians of interleaved rounds with their quartiles. The plain way computes in float32, with every object's
     input written out and the dense affinity matrix, as STCN's original evaluation does, with the same weights.
     """
-    with errors.status("loading …") as status:
+    with progress() as show_progress:
         report = mm.measure_speed(
             model,
             num_objects=parse_objects(objects),
@@ -39,12 +43,13 @@ def bench(
             rounds=rounds,
             quick=quick,
             device=device,
-            on_stage=lambda stage: status.update(f"measuring {stage} …"),
+            on_stage=lambda stage: show_progress(0, None, f"measuring {stage} …", stage),
         )
+    emit("result", command="bench", **report.to_dict())
     show(report)
-    if json_file is not None:
+    if json_file is not None and str(json_file) != "-":
         try:
-            json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
+            json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise mm.InputError(f"cannot write {str(json_file)!r} ({error.strerror}); give another place") from error
         console.print(str(json_file), markup=False, soft_wrap=True)

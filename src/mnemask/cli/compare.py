@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import mnemask as mm
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import command, console
 from mnemask.cli.identity import of_video
 from mnemask.cli.inspect import repeatable
 from mnemask.cli.lock import locks_out
@@ -34,7 +31,9 @@ from mnemask.cli.options import (
     VoidOption,
     WriteEveryOption,
 )
+from mnemask.cli.output import emit
 from mnemask.cli.plan import PromptOptions
+from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan
@@ -94,7 +93,7 @@ def compare(
         plans.append(prompts.plan(video))
         return plans[-1]
 
-    with compare_bar() as show:
+    with progress() as show:
         comparison = mm.compare_video(
             video,
             new_plan,
@@ -105,11 +104,13 @@ def compare(
             consistency=not no_consistency,
             overwrite=overwrite,
             settings={"video": of_video(video, growing=False), **prompts.settings()},
-            on_progress=show,
+            on_progress=lambda progress: show_stage(show, progress),
         )
     for plan in plans[1:]:
         plan.check_all_given(len(comparison.clip))
-    show_table(comparison.rows())
+    rows = comparison.rows()
+    emit("result", command="compare", out=str(out), rows=rows, page=str(out / "compare.html"))
+    show_table(rows)
     console.print(str(out / "compare.html"), markup=False, soft_wrap=True)
 
 
@@ -124,24 +125,10 @@ def show_table(rows: list[dict[str, str | int | float | None]]) -> None:
     console.print(table)
 
 
-@contextmanager
-def compare_bar() -> Iterator[Callable[[mm.CompareProgress], None]]:
-    """Yields a function that shows what is being done, how far it is, and how fast it goes."""
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("opening …", total=None)
-        shown = ""
-
-        def show(progress: mm.CompareProgress) -> None:
-            nonlocal task, shown
-            if progress.stage != shown:  # a new one, lest the time that remains be reckoned from another stage
-                bar.remove_task(task)
-                task, shown = bar.add_task(progress.stage, total=progress.total), progress.stage
-            before = f" ({', '.join(progress.reused)}: there already)" if progress.reused else ""
-            of = "" if progress.total is None else f"/{progress.total}"
-            text = (
-                f"{progress.stage} · {progress.frames}{of} frames · {progress.frames_per_second:.1f} frames/s{before}"
-            )
-            bar.update(task, completed=progress.frames, description=text)
-
-        yield show
+def show_stage(show: Show, progress: mm.CompareProgress) -> None:
+    """Shows what is being done, how far it is, and how fast it goes."""
+    before = f" ({', '.join(progress.reused)}: there already)" if progress.reused else ""
+    of = "" if progress.total is None else f"/{progress.total}"
+    text = f"{progress.stage} · {progress.frames}{of} frames · {progress.frames_per_second:.1f} frames/s{before}"
+    per_second = round(progress.frames_per_second, 3)
+    show(progress.frames, progress.total, text, progress.stage, unit="frames", per_second=per_second)

@@ -1,4 +1,4 @@
-"""`mnemask demo`: the main job on a clip that needs no file."""
+"""`mnemask demo`: the main job on a video that it draws itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 import mnemask as mm
-from mnemask.cli.app import command, console, literal, progress_bar
+from mnemask.cli.app import command
+from mnemask.cli.console import console, literal
+from mnemask.cli.output import emit
+from mnemask.cli.progress import progress, show_frames
 from mnemask.cli.lock import locks_out
 
 
@@ -21,15 +24,28 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed draws another clip.")] = 0,
     model: Annotated[str, typer.Option(help="`compact` or the path of a checkpoint.")] = "compact",
 ) -> None:
-    """Draw a clip with exact masks, segment it with the embedded model, score it, and leave pictures to look at."""
+    """Draw a video with exact masks, segment it with the embedded model, score it, and leave pictures to look at."""
     video = mm.DrawnVideo(frames, num_objects=objects, seed=seed)
     tracker = mm.Tracker(mm.load_model(model))
-    with progress_bar(frames) as show:
-        progress, report = mm.run_demo(tracker, out, video, on_frame=lambda progress, masks: show(progress))
-    held = progress.memory
+    with progress() as show:
+        run, report = mm.run_demo(
+            tracker, out, video, on_frame=lambda run, masks: show_frames(show, run, frames, "segmenting")
+        )
+    held = run.memory
     assert held is not None, "the clip has frames"
+    files = {name: str(out / name) for name in ("contact-sheet.png", "overlay.mp4", "masks", "clip.mp4", "first.png")}
+    emit(
+        "result",
+        command="demo",
+        frames=run.frames,
+        seconds=round(run.seconds, 3),
+        j=report.region.mean,
+        f=report.boundary.mean,
+        j_and_f=report.j_and_f,
+        files=files,
+    )
     console.print(
-        f"tracked {objects} objects through {progress.frames} frames in {progress.seconds:.1f} s with {held.tokens} "
+        f"tracked {objects} objects through {run.frames} frames in {run.seconds:.1f} s with {held.tokens} "
         f"tokens ({held.bank_bytes / 2**20:.1f} MiB) of memory"
     )
     console.print(
@@ -37,5 +53,12 @@ def demo(
         f"[bold]J&F {100 * report.j_and_f:.1f}[/] against the exact masks"
     )
     console.print(
-        f"look at [bold]{literal(str(out / 'contact-sheet.png'))}[/] and [bold]{literal(str(out / 'overlay.mp4'))}[/]"
+        f"look at [bold]{literal(files['contact-sheet.png'])}[/] and [bold]{literal(files['overlay.mp4'])}[/]; "
+        f"the masks are in {literal(files['masks'])}",
+        soft_wrap=True,
+    )
+    console.print(
+        f"the same by hand: mnemask segment {literal(files['clip.mp4'])} --mask {literal(files['first.png'])} "
+        "-o OUT --overlay",
+        soft_wrap=True,
     )

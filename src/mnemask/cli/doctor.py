@@ -1,33 +1,43 @@
-"""`mnemask doctor`: what is wrong with a video or a mask, and how to mend it."""
+"""`mnemask doctor`: what is wrong with a video, a mask or the installation, and how to put it right."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import mnemask as mm
-from mnemask.cli.app import command, console, literal
+from mnemask.cli.app import command
+from mnemask.cli.console import console, literal
+from mnemask.cli.output import emit
 
 SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
 
 
 @command
 def doctor(
-    files: Annotated[list[Path], typer.Argument(help="Videos, folders of frames, or mask images.", metavar="FILE…")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Videos, folders of frames, or mask images; none: the installation.", metavar="[FILE…]"),
+    ] = None,
 ) -> None:
-    """Say in plain words what is wrong with a video or a mask, and how to mend it.
+    """Say in plain words what is wrong with a video, a mask or the installation, and how to put it right.
 
+    Without a file it lists versions, and decodes and segments a tiny video that the package carries.
     Exits with 1 if a problem was found.
     """
-    sick = False
-    for file in files:
-        console.print(f"[bold]{literal(str(file))}[/]")
-        for finding in mm.diagnose(file):
-            sick = sick or finding.severity == "problem"
-            console.print(f"  {SIGNS[finding.severity]}: {literal(finding.what)}")
+    counts: Counter[str] = Counter()
+    for file in files or (None,):
+        console.print(f"[bold]{literal('installation' if file is None else str(file))}[/]", soft_wrap=True)
+        for finding in mm.diagnose_installation() if file is None else mm.diagnose(file):
+            counts[finding.severity] += 1
+            emit("finding", file=None if file is None else str(file), **asdict(finding))
+            console.print(f"  {SIGNS[finding.severity]}: {literal(finding.what)}", soft_wrap=True)
             if finding.remedy:
-                console.print(f"      → {literal(finding.remedy)}")
-    if sick:
+                console.print(f"      → {literal(finding.remedy)}", soft_wrap=True)
+    emit("result", command="doctor", ok=not counts["problem"], problems=counts["problem"], warnings=counts["warning"])
+    if counts["problem"]:
         raise typer.Exit(1)

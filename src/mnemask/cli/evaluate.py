@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import mnemask as mm
 from mnemask import choices
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import command, console
 from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_ENGINE,
@@ -35,6 +32,8 @@ from mnemask.cli.options import (
     TopKOption,
     WriteEveryOption,
 )
+from mnemask.cli.output import emit
+from mnemask.cli.progress import Show, progress
 
 Dataset = Enum("Dataset", {name: name for name in choices.DATASETS})  # type: ignore[misc]
 
@@ -93,7 +92,7 @@ def evaluate(
     """
     benchmark = mm.Benchmark(root, dataset.value, subset, palindrome, all_frames, single_object)
     policies = [chosen.value for chosen in policy or [DEFAULT_POLICY]]
-    with suite_bar() as show:
+    with progress() as show:
         results = mm.run_benchmark(
             benchmark,
             policies,
@@ -101,10 +100,14 @@ def evaluate(
             mm.TrackerSettings(model, frames, write_every, top_k, size, device, engine.value, kernel),
             sequences=sequence or (),
             processes=processes,
-            on_progress=show,
+            on_progress=lambda progress: show_suite(show, progress),
         )
-    show_table(mm.write_tables(results, out / "tables"))
-    for note in dict.fromkeys(note for result in results if result.report for note in result.report.notes):
+    overall = mm.write_tables(results, out / "tables")
+    notes = list(dict.fromkeys(note for result in results if result.report for note in result.report.notes))
+    rows = [dict(zip(overall[0], row, strict=True)) for row in overall[1:]]
+    emit("result", command="evaluate", out=str(out), rows=rows, notes=notes, tables=str(out / "tables"))
+    show_table(overall)
+    for note in notes:
         console.print(f"note: {note}", markup=False)
     threads = " or ".join(str(count) for count in sorted({result.threads for result in results}))
     console.print(f"frames/s of {threads} thread(s), tracker alone; tables in {out / 'tables'}", markup=False)
@@ -126,16 +129,16 @@ def show_table(overall: list[list[str]]) -> None:
     console.print(table)
 
 
-@contextmanager
-def suite_bar() -> Iterator[Callable[[mm.SuiteProgress], None]]:
-    """Yields a function that shows how many sequences are done, how fast it goes, and how long it will take."""
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("opening …", total=None)
-
-        def show(progress: mm.SuiteProgress) -> None:
-            before = f" ({progress.found} were there)" if progress.found else ""
-            text = f"{progress.done}/{progress.total} sequences{before} · {progress.frames_per_second:.1f} frames/s"
-            bar.update(task, total=progress.total_frames, completed=progress.frames, description=text)
-
-        yield show
+def show_suite(show: Show, progress: mm.SuiteProgress) -> None:
+    """Shows how many sequences are done, and how fast it goes."""
+    before = f" ({progress.found} were there)" if progress.found else ""
+    text = f"{progress.done}/{progress.total} sequences{before} · {progress.frames_per_second:.1f} frames/s"
+    show(
+        progress.frames,
+        progress.total_frames,
+        text,
+        unit="frames",
+        per_second=round(progress.frames_per_second, 3),
+        sequences_done=progress.done,
+        sequences_total=progress.total,
+    )

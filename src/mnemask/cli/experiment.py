@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console
-from mnemask.cli.evaluate import Dataset, suite_bar
+from mnemask.cli.evaluate import Dataset, show_suite
 from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DeviceOption,
@@ -25,8 +24,9 @@ from mnemask.cli.options import (
     SizeOption,
     SubsetOption,
 )
+from mnemask.cli.output import emit
+from mnemask.cli.progress import progress
 
-WIDE = 160
 # The files have them.
 LEFT_OUT = ("J&F-Low", "J&F-High", "gain-Low", "gain-High", "J-Recall", "F-Recall", "F-Decay", "most frames")
 
@@ -76,7 +76,7 @@ def experiment(
     OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
     """
     benchmark = mm.Benchmark(root, dataset.value, subset, palindrome, single_object=single_object)
-    with suite_bar() as show:
+    with progress() as show:
         findings = mm.run_experiment(
             name,
             benchmark,
@@ -87,8 +87,11 @@ def experiment(
             device=device,
             sequences=sequence or (),
             processes=processes,
-            on_progress=show,
+            on_progress=lambda progress: show_suite(show, progress),
         )
+    rows = [dict(zip(findings.cells[0], row, strict=True)) for row in findings.cells[1:]]
+    files = [str(path) for path in findings.files]
+    emit("result", command="experiment", title=findings.title, rows=rows, notes=list(findings.notes), files=files)
     show_findings(findings)
 
 
@@ -98,8 +101,7 @@ def show_findings(findings: mm.Findings) -> None:
     table = Table(*header, box=SIMPLE_HEAD, title=findings.title, title_justify="left")
     for row in body:
         table.add_row(*row)
-    # A terminal has the room that it has; a file has as much as the table takes.
-    (console if console.is_terminal else Console(file=console.file, width=WIDE)).print(table)
+    console.print(table)
     for note in findings.notes:
         console.print(f"note: {note}", markup=False)
     for path in findings.files:

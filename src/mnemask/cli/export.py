@@ -11,6 +11,7 @@ import typer
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import KernelOption, ModelOption, TopKOption
+from mnemask.cli.output import emit
 
 
 @command
@@ -47,5 +48,6 @@ def export(
             kernel=kernel,
             overwrite=overwrite,
         )
+    emit("result", command="export", files=[str(path) for path in written])
     for path in written:
         console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB", markup=False)

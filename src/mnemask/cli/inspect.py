@@ -9,7 +9,7 @@ import typer
 
 import mnemask as mm
 from mnemask.cli import identity
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import command, console
 from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
@@ -32,7 +32,9 @@ from mnemask.cli.options import (
     WriteEveryOption,
     new_tracker,
 )
+from mnemask.cli.output import emit
 from mnemask.cli.plan import PromptOptions
+from mnemask.cli.progress import progress
 
 
 @command
@@ -110,7 +112,7 @@ def inspect(
             "policy": policy.value,
             "size": size,
         }
-        with mm.VideoReader(video) as reader, errors.status("reading …") as status:
+        with mm.VideoReader(video) as reader, progress() as show:
             written = mm.inspect_video(
                 reader,
                 tracker,
@@ -120,10 +122,11 @@ def inspect(
                 pixels=pixels,
                 overwrite=overwrite,
                 settings=settings,
-                on_frame=lambda frame: status.update(f"frame {frame.index}"),
+                on_frame=lambda frame: show(frame.index + 1, reader.num_frames, f"frame {frame.index}", unit="frames"),
             )
         if not at_frame:
             plan.check_all_given(tracker.steps)
+    emit("result", command="inspect", out=str(out), files=[str(path) for path in written])
     for path in written:
         console.print(str(path), markup=False, soft_wrap=True)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console
+from mnemask.cli.output import emit
 
 
 class Protocol(StrEnum):
@@ -31,7 +32,9 @@ def score(
     official_decay: Annotated[
         bool, typer.Option("--official-decay", help="Repeat the official tool's decay, wrong past 256 frames.")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all scores to this file.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all scores to this file; `-`: to standard output.")
+    ] = None,
 ) -> None:
     """Score masks by the DAVIS measures: J (overlap), F (boundary), their mean, recall and decay.
 
@@ -40,6 +43,7 @@ def score(
     if per not in ("sequence", "object"):
         raise mm.InputError(f"--per {per!r} is unknown; use sequence or object")
     report = mm.score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)
+    emit("result", command="score", **report.to_dict(frames=True))
     rows = mm.format_table(report, "object" if per == "object" else "sequence")
     table = Table(*rows[0])
     for row in rows[1:]:
@@ -47,6 +51,6 @@ def score(
     console.print(table)
     for note in report.notes:
         console.print(f"note: {note}", markup=False)
-    if json_file is not None:
+    if json_file is not None and str(json_file) != "-":
         mm.write_report(json_file, report.to_dict(frames=True))
         console.print(f"scores in {json_file}", markup=False)

@@ -12,7 +12,7 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli import identity
-from mnemask.cli.app import command, console, progress_bar
+from mnemask.cli.app import command, console, errors
 from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
@@ -37,7 +37,10 @@ from mnemask.cli.options import (
     WriteEveryOption,
     new_tracker,
 )
+from mnemask.cli.output import emit
 from mnemask.cli.plan import PromptOptions
+from mnemask.cli.progress import progress as shown_progress
+from mnemask.cli.progress import show_frames
 from mnemask.cli.stop import StopSignals
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
@@ -163,6 +166,7 @@ def segment(
     checkpoint = None
     if resume:
         if mm.is_complete(out, settings):
+            emit("result", command="segment", out=str(out), complete=True)
             console.print(f"{out} is complete", markup=False)
             return
         checkpoint = mm.find_checkpoint(out, tracker.model.device, settings)
@@ -190,7 +194,8 @@ def segment(
         if trace is not None:
             tracker.memory.trace = stack.enter_context(mm.TraceFile(trace, overwrite=overwrite))
         stop = stack.enter_context(StopSignals(reader.interrupt))
-        show = stack.enter_context(progress_bar(None if reader.num_frames is None else start + reader.num_frames))
+        show = stack.enter_context(shown_progress())
+        total = None if reader.num_frames is None else start + reader.num_frames
         progress = mm.segment(
             reader,
             tracker,
@@ -205,10 +210,11 @@ def segment(
             max_memory=max_bytes,
             events=lambda: reader.events,
             stop=stop,
-            on_frame=lambda progress, masks: show(progress),
+            on_frame=lambda progress, masks: show_frames(show, progress, total),
             inputs=[video, model, *prompts.files(), *([bank] if bank else [])],
             preview=None if plan is None else plan.preview,
         )
+    emit("result", command="segment", out=str(out), **progress.to_dict())
     if not progress.complete:
         go_on = "; --resume goes on" if reader.repeatable else ""
         console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
@@ -254,5 +260,5 @@ def _summarise(progress: mm.Progress, tracker: mm.Tracker, out: Path, overlay: b
     )
     happened = ", ".join(f"{name.replace('_', ' ')} {noted['count']}" for name, noted in progress.video.items())
     if happened:
-        console.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
+        errors.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
     console.print(f"masks in {out / 'masks'}" + (f", overlay {out / 'overlay.mp4'}" if overlay else ""), markup=False)

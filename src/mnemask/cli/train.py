@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import mnemask as mm
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import command, console
+from mnemask.cli.output import emit
+from mnemask.cli.progress import Show, progress
+from mnemask.errors import missing_extra
 from mnemask.cli.lock import locks_out
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def train(
     if branch and (weights or imagenet):
         raise mm.InputError("--branch and --weights or --imagenet both say where to start; give one of them")
     open_data = training_data(chosen, data or [])
-    with training_bar(chosen.steps) as show:
+    with progress() as show:
         training = launch(
             chosen,
             open_data,
@@ -167,7 +167,7 @@ def train(
             resume=resume,
             branch_from=branch,
             validate=None if validate is None else Validation(validate, validate_frames),
-            on_step=show,
+            on_step=lambda report: show_step(show, report),
         )
     say_how_it_ended(training)
 
@@ -208,7 +208,7 @@ def finetune(
     from mnemask.training.trainer import Sitting
 
     chosen = replace(recipes.finetune(steps), batch=batch, learning_rate=learning_rate)
-    with training_bar(steps) as show:
+    with progress() as show:
         training = launch(
             chosen,
             lambda: open_own_videos(videos),
@@ -218,7 +218,7 @@ def finetune(
             sitting=Sitting(workers, parts, minutes, validate_every),
             resume=resume,
             validate=None if validate is None else Validation(validate, validate_frames),
-            on_step=show,
+            on_step=lambda report: show_step(show, report),
         )
     say_how_it_ended(training)
 
@@ -228,7 +228,7 @@ def need_training() -> None:
     try:
         import lightning_fabric  # noqa: F401
     except ImportError as error:
-        raise mm.MissingExtraError("training needs Lightning Fabric; run: pip install 'mnemask[train]'") from error
+        raise missing_extra("training needs Lightning Fabric", "train") from error
 
 
 def parse_regularizer(dropout: float | None, reallocation: str | None) -> Regularizer:
@@ -240,30 +240,31 @@ def parse_regularizer(dropout: float | None, reallocation: str | None) -> Regula
     return Dropout(dropout) if dropout is not None else Reallocation(reallocation)  # type: ignore[arg-type]
 
 
-@contextmanager
-def training_bar(steps: int) -> Iterator[Callable[[StepReport], None]]:
-    """Yields a function that shows how a run is doing and how long it will take."""
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("starting …", total=steps)
-
-        def show(report: StepReport) -> None:
-            text = (
-                f"step {report.step}/{report.steps} · loss {report.loss:.3f} · IoU {report.iou:.3f} · "
-                f"{report.clips_per_second:.1f} clips/s"
-            )
-            bar.update(task, completed=report.step, description=text)
-
-        yield show
+def show_step(show: Show, report: StepReport) -> None:
+    """Shows how a run is doing."""
+    text = (
+        f"step {report.step}/{report.steps} · loss {report.loss:.3f} · IoU {report.iou:.3f} · "
+        f"{report.clips_per_second:.1f} clips/s"
+    )
+    per_second = round(report.clips_per_second, 3)
+    show(report.step, report.steps, text, unit="steps", loss=report.loss, iou=report.iou, clips_per_second=per_second)
 
 
 def say_how_it_ended(training: Training) -> None:
     """Says where the weights are, or how to go on."""
     if not training.fabric.is_global_zero:
         return
+    weights = training.out / "model.safetensors"
+    emit(
+        "result",
+        complete=training.finished,
+        steps=training.step,
+        seconds=round(training.seconds, 3),
+        weights=str(weights) if training.finished else None,
+    )
     if training.finished:
         console.print(
-            f"{training.step} steps in {training.seconds / 60:.1f} min; weights {training.out / 'model.safetensors'}",
+            f"{training.step} steps in {training.seconds / 60:.1f} min; weights {weights}",
             markup=False,
         )
     else:

@@ -1,14 +1,23 @@
-"""What is wrong with a video or a mask, in plain words, and how to mend it."""
+"""What is wrong with a video, a mask or the installation, in plain words, and how to put it right."""
 
 from pathlib import Path
 
 from mnemask.doctor.finding import Finding
 from mnemask.doctor.images import diagnose_folder
+from mnemask.doctor.installation import diagnose_installation
 from mnemask.doctor.mask import diagnose_mask, diagnose_masks
 from mnemask.doctor.video import diagnose_video
 from mnemask.video.images import IMAGE_SUFFIXES
 
-__all__ = ["Finding", "diagnose", "diagnose_folder", "diagnose_mask", "diagnose_masks", "diagnose_video"]
+__all__ = [
+    "Finding",
+    "diagnose",
+    "diagnose_folder",
+    "diagnose_installation",
+    "diagnose_mask",
+    "diagnose_masks",
+    "diagnose_video",
+]
 
 
 def diagnose(path: str | Path) -> list[Finding]:

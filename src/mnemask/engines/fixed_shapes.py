@@ -87,8 +87,8 @@ class FixedShapes(SharedWeights):
         height, width = (inputs[-1].shape[2] * 4, inputs[-1].shape[3] * 4) if part == "decode" else inputs[0].shape[2:]
         objects = 0 if part == "key" else (inputs[0] if part == "decode" else inputs[-1]).shape[1]
         of = f" and {objects} object(s)" if objects else ""
-        logger.warning("building part %r of the network for %d×%d pixels%s, once …", part, width, height, of)
+        logger.info("building part %r of the network for %d×%d pixels%s, once …", part, width, height, of)
         begin = time.perf_counter()
         with quiet_compilers(), torch.no_grad():
             self.build(part, self._parts[part], inputs, folder)
-        logger.warning("… built in %.0f s, and kept in %s", time.perf_counter() - begin, self.folder)
+        logger.info("… built in %.0f s, and kept in %s", time.perf_counter() - begin, self.folder)

@@ -14,7 +14,7 @@ from mnemask.engines.cache import cache_folder, digest, kept
 from mnemask.engines.calibration import Ranges, calibrate, read_ranges, write_ranges
 from mnemask.engines.fixed_shapes import FixedShapes, Runner
 from mnemask.engines.quantize import Rounded, precise_convolutions
-from mnemask.errors import InputError, MissingExtraError
+from mnemask.errors import InputError, missing_extra
 from mnemask.model.stcn import STCN, KeyFeatures
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Int8All(FixedShapes):
         try:
             import openvino
         except ImportError as error:
-            raise MissingExtraError("8-bit engines need OpenVINO; pip install 'mnemask[openvino]'") from error
+            raise missing_extra("8-bit engines need OpenVINO", "openvino") from error
         if model.device.type != "cpu" or model.dtype != torch.float32:
             raise InputError(
                 f"8-bit engines take a float32 network on the cpu, and this one is {model.dtype} on {model.device}; "
@@ -92,7 +92,7 @@ class Int8All(FixedShapes):
     @cached_property
     def _ranges(self) -> Ranges:
         def watch(folder: Path) -> None:
-            logger.warning("finding the ranges of values in the network on generated clips, once …")
+            logger.info("finding the ranges of values in the network on generated clips, once …")
             write_ranges(calibrate(self), folder / RANGES)
 
         return read_ranges(kept(self.folder / "ranges", watch) / RANGES)

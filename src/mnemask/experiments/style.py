@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnemask.comparison.line_chart import OKABE_ITO
-from mnemask.errors import MissingExtraError, OutputError
+from mnemask.errors import OutputError, missing_extra
 from mnemask.video.files import partial_file
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def figure(width: float, height: float) -> Iterator["Figure"]:
         from matplotlib.figure import Figure
         from matplotlib.style import context
     except ImportError as error:
-        raise MissingExtraError("figures need matplotlib; run: pip install 'mnemask[figures]'") from error
+        raise missing_extra("figures need matplotlib", "figures") from error
     with context(STYLE):
         # Not pyplot's: drawn by Agg, or as SVG, and forgotten when nobody holds it.
         yield Figure(figsize=(width, height), layout="constrained")

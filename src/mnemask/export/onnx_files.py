@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mnemask.engines.quiet import quiet_compilers
-from mnemask.errors import InputError, MissingExtraError, OutputError
+from mnemask.errors import InputError, OutputError, missing_extra
 from mnemask.export.graphs import DecodeGraph, KeyGraph, ReadGraph, ValueGraph
 from mnemask.memory.read import Kernel, chosen_kernel
 from mnemask.model import geometry
@@ -96,7 +96,7 @@ def check_installed() -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise MissingExtraError(f"the export needs {name}; pip install 'mnemask[export]'") from error
+            raise missing_extra(f"the export needs {name}", "export") from error
 
 
 def describe_export(

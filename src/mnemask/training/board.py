@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mnemask.errors import MissingExtraError
+from mnemask.errors import missing_extra
 from mnemask.training.loader import Batch
 from mnemask.video.overlay import draw_overlay
 
@@ -30,9 +30,7 @@ class Board:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise MissingExtraError(
-                    "training writes TensorBoard files; run: pip install 'mnemask[train]'"
-                ) from error
+                raise missing_extra("training writes TensorBoard files", "train") from error
             self._writer = SummaryWriter(str(folder), purge_step=from_step or None)
 
     def __enter__(self) -> "Board":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mnemask.errors import MissingExtraError
+from mnemask.errors import missing_extra
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
 from mnemask.video.files import partial_file, target_file, temporary_file
@@ -50,7 +50,7 @@ class CocoRle:
         try:
             from pycocotools import mask
         except ImportError as error:
-            raise MissingExtraError("the rle format needs pycocotools; pip install 'mnemask[rle]'") from error
+            raise missing_extra("the rle format needs pycocotools", "rle") from error
         self._rle, self._how = mask, how
         self._target = target_file(out, "masks.json")
         how.files.refuse_foreign(self._target, partial_file(self._target))

@@ -1,0 +1,127 @@
+"""How far a command has come: a bar on a terminal, a line every ten seconds in a log, JSON lines for a program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+import mnemask as mm
+from mnemask.cli.console import errors, literal
+from mnemask.cli.output import emit, mode
+
+LOG_SECONDS = 10.0
+JSON_SECONDS = 1.0
+
+
+@runtime_checkable
+class Show(Protocol):
+    """Shows how far a command has come."""
+
+    def __call__(self, done: int, total: int | None, text: str, stage: str = "", **facts: Any) -> None:
+        """Takes the numbers done and to do, a line for people, and facts for programs; counts begin anew in a stage."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """The time that is left, from the speed in this stage since it began here, a resumed part not counted.
+
+    Args:
+        clock: gives the time in seconds.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _stage: str | None = field(default=None, init=False)
+    _since: float = field(default=0.0, init=False)
+    _first: int = field(default=0, init=False)
+
+    def seconds_left(self, done: int, total: int | None, stage: str) -> float | None:
+        """Returns an estimate in seconds; None before there is one."""
+        if stage != self._stage:
+            self._stage, self._since, self._first = stage, self.clock(), done
+        if total is None or done <= self._first:
+            return None
+        return (self.clock() - self._since) / (done - self._first) * max(total - done, 0)
+
+
+@contextmanager
+def progress() -> Iterator[Show]:
+    """Yields a function that shows how far a command has come, to whoever listens."""
+    if mode.json:
+        yield every(JSON_SECONDS, _emit)
+    elif mode.quiet:
+        yield every(LOG_SECONDS, lambda *step: None)
+    elif errors.is_terminal:
+        with _bar() as show:
+            yield show
+    else:
+        yield every(LOG_SECONDS, _log)
+
+
+def show_frames(show: Show, run: mm.Progress, total: int | None, stage: str = "") -> None:
+    """Shows how far a run over a video has come: frames, frames/s, tokens and bytes held."""
+    held = "" if run.memory is None else f" · {run.memory.tokens} tokens, {run.memory.bank_bytes / 2**20:.1f} MiB held"
+    of = "" if total is None else f"/{total}"
+    show(
+        run.frames,
+        total,
+        f"{run.frames}{of} frames · {run.frames_per_second:.1f} frames/s{held}",
+        stage,
+        unit="frames",
+        per_second=round(run.frames_per_second, 3),
+    )
+
+
+Say = Callable[[int, int | None, str, str, float | None, dict[str, Any]], None]
+
+
+def every(seconds: float, say: Say, clock: Callable[[], float] = time.monotonic) -> Show:
+    """Returns a function that passes on to `say` what it is told, once in so many seconds and not before these."""
+    pace, said = Pace(clock), clock()
+
+    def show(done: int, total: int | None, text: str, stage: str = "", **facts: Any) -> None:
+        nonlocal said
+        left = pace.seconds_left(done, total, stage)
+        if clock() - said >= seconds:
+            said = clock()
+            say(done, total, text, stage, left, facts)
+
+    return show
+
+
+def _emit(done: int, total: int | None, text: str, stage: str, left: float | None, facts: dict[str, Any]) -> None:
+    seconds_left = None if left is None else round(left, 1)
+    emit("progress", done=done, total=total, stage=stage, seconds_left=seconds_left, **facts)
+
+
+def _log(done: int, total: int | None, text: str, stage: str, left: float | None, facts: dict[str, Any]) -> None:
+    errors.print(literal(text if left is None else f"{text} · {duration(left)} left"), soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as people say it: 40 s, 7 min, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@contextmanager
+def _bar() -> Iterator[Show]:
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task, current = bar.add_task("starting …", total=None), ""
+
+        def show(done: int, total: int | None, text: str, stage: str = "", **facts: Any) -> None:
+            nonlocal task, current
+            if stage != current:  # a new task: the time left must not be computed from another stage's speed
+                bar.remove_task(task)
+                task, current = bar.add_task(text, total=total), stage
+            bar.update(task, total=total, completed=done, description=literal(text))
+
+        yield show

@@ -1,0 +1,114 @@
+"""Whether this installation works: its versions, and the network on a video that the package carries."""
+
+import platform
+import re
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import av
+import torch
+
+from mnemask.doctor.finding import Finding
+from mnemask.engines import load_model
+from mnemask.errors import MnemaskError, install_command
+from mnemask.model.devices import choose_device, preferred_dtype
+from mnemask.prompts import read_mask
+from mnemask.tracker import Tracker
+from mnemask.types import Frame
+from mnemask.version import __version__
+from mnemask.video import VideoReader
+
+SAMPLE_FRAMES, SAMPLE_SIZE = 8, (96, 160)
+LEAST_OVERLAP = 0.8  # with the true masks of the last frame; 0.96 in float32
+REINSTALL = "install mnemask again into a fresh environment, and report it if that does not help"
+
+
+def diagnose_installation() -> list[Finding]:
+    """Returns what is installed, and whether a video can be decoded and segmented with it; raises nothing."""
+    with as_file(files("mnemask.doctor") / "sample") as sample:
+        frames: list[Frame] = []
+        return [
+            *_versions(),
+            *_extras(),
+            *_checked("torch", _torch),
+            *_checked("decoding", lambda: _decoding(sample / "clip.mp4", frames)),
+            *_checked("the network", lambda: _network(sample, frames)),
+        ]
+
+
+def _checked(part: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yields what a part says of itself; whatever a broken library raises is a problem of that part."""
+    try:
+        yield from look()
+    except MnemaskError as error:
+        yield Finding("problem", f"{part}: {error}", REINSTALL)
+    except Exception as error:
+        yield Finding("problem", f"{part}: {type(error).__name__}: {error}", REINSTALL)
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("ok", f"mnemask {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    found = ", ".join(f"{name} {_version(name)}" for name in _required(None))
+    yield Finding("ok", f"{found}, FFmpeg {av.ffmpeg_version_info}")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra in ("rle", "figures", "train", "export", "openvino"):
+        missing = [name for name in _required(extra) if _version(name) is None]
+        if missing:
+            yield Finding("ok", f"extra {extra}: {', '.join(missing)} not installed", install_command(extra))
+        else:
+            yield Finding("ok", f"extra {extra}: installed")
+
+
+def _required(extra: str | None) -> Iterator[str]:
+    """Yields the names of the packages that mnemask, or an extra of it, needs."""
+    for text in requires("mnemask") or []:
+        of = re.search(r"""extra *== *["']([\w-]+)["']""", text)
+        name = re.match(r"[\w.-]+", text)
+        if name is not None and (of[1] if of else None) == extra:
+            yield name[0]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _torch() -> Iterator[Finding]:
+    device = choose_device()
+    precision = str(preferred_dtype(device)).removeprefix("torch.")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    yield Finding("ok", f"computes on {device} ({name}) in {precision}, with {torch.get_num_threads()} threads")
+
+
+def _decoding(clip: Path, frames: list[Frame]) -> Iterator[Finding]:
+    with VideoReader(clip) as reader:
+        frames.extend(reader)
+    sizes = {frame.size for frame in frames}
+    if len(frames) != SAMPLE_FRAMES or sizes != {SAMPLE_SIZE}:
+        yield Finding(
+            "problem", f"the sample video gave {len(frames)} frames of {sizes}, not {SAMPLE_FRAMES}", REINSTALL
+        )
+    else:
+        height, width = SAMPLE_SIZE
+        yield Finding("ok", f"decoded a video of {len(frames)} frames of {width}x{height} pixels")
+
+
+def _network(sample: Path, frames: list[Frame]) -> Iterator[Finding]:
+    if not frames:
+        return
+    first, last = read_mask(sample / "first.png"), read_mask(sample / "last.png")
+    tracker = Tracker(load_model("compact"), short_side=SAMPLE_SIZE[0] * 2)
+    for frame in frames:
+        labels = tracker.step(frame, first if frame.index == 0 else None).labels.cpu()
+    overlaps = [float(((labels == i) & mask).sum() / ((labels == i) | mask).sum()) for i, mask in last.items()]
+    said = f"tracked {len(last)} objects through it; their masks overlap the true ones by {min(overlaps):.2f} or more"
+    if min(overlaps) < LEAST_OVERLAP:
+        yield Finding("problem", f"{said}, and should by {LEAST_OVERLAP}", REINSTALL)
+    else:
+        yield Finding("ok", said)
