@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "mnemask"
 ORDER = (
     "version",
     "errors",
+    "extras",
     "choices",
     "types",
     "video",

@@ -13,7 +13,6 @@ import mnemask as mm
 from mnemask.cli.app import command, console
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
-from mnemask.errors import missing_extra
 from mnemask.cli.lock import locks_out
 
 if TYPE_CHECKING:
@@ -225,6 +224,8 @@ def finetune(
 
 def need_training() -> None:
     """Says what to install where training cannot be imported."""
+    from mnemask.extras import missing_extra
+
     try:
         import lightning_fabric  # noqa: F401
     except ImportError as error:

@@ -12,7 +12,8 @@ import torch
 
 from mnemask.doctor.finding import Finding
 from mnemask.engines import load_model
-from mnemask.errors import MnemaskError, install_command
+from mnemask.errors import MnemaskError
+from mnemask.extras import install_command
 from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.prompts import read_mask
 from mnemask.tracker import Tracker

@@ -14,7 +14,8 @@ from mnemask.engines.cache import cache_folder, digest, kept
 from mnemask.engines.calibration import Ranges, calibrate, read_ranges, write_ranges
 from mnemask.engines.fixed_shapes import FixedShapes, Runner
 from mnemask.engines.quantize import Rounded, precise_convolutions
-from mnemask.errors import InputError, missing_extra
+from mnemask.errors import InputError
+from mnemask.extras import missing_extra
 from mnemask.model.stcn import STCN, KeyFeatures
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnemask.comparison.line_chart import OKABE_ITO
-from mnemask.errors import OutputError, missing_extra
+from mnemask.errors import OutputError
+from mnemask.extras import missing_extra
 from mnemask.video.files import partial_file
 
 if TYPE_CHECKING:

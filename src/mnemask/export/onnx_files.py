@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mnemask.engines.quiet import quiet_compilers
-from mnemask.errors import InputError, OutputError, missing_extra
+from mnemask.errors import InputError, OutputError
 from mnemask.export.graphs import DecodeGraph, KeyGraph, ReadGraph, ValueGraph
+from mnemask.extras import missing_extra
 from mnemask.memory.read import Kernel, chosen_kernel
 from mnemask.model import geometry
 from mnemask.model.checkpoints import fingerprint

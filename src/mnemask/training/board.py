@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mnemask.errors import missing_extra
+from mnemask.extras import missing_extra
 from mnemask.training.loader import Batch
 from mnemask.video.overlay import draw_overlay
 

@@ -4,12 +4,11 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 import torch
-from cv2.utils import logging as cv2_logging
 from jaxtyping import UInt8
 
 from mnemask.errors import FrameError
@@ -64,10 +63,14 @@ class Camera:
             self._device.release()
 
     def _open(self) -> cv2.VideoCapture:
-        # OpenCV reports each of its ways to fail on stderr; one sentence says enough.
-        level = cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
+        # OpenCV reports each of its ways to fail on stderr; one sentence says enough. 4 and 5 are silenced in their
+        # own ways.
+        set_level: Callable[[int], int] = (
+            cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+        )
+        level = set_level(0)
         device = cv2.VideoCapture(self._number)
-        cv2_logging.setLogLevel(level)
+        set_level(level)
         return device
 
     def _read(self) -> UInt8[np.ndarray, "H W 3"] | None:

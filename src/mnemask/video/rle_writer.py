@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mnemask.errors import missing_extra
+from mnemask.extras import missing_extra
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
 from mnemask.video.files import partial_file, target_file, temporary_file
