@@ -10,9 +10,9 @@ import typer
 import mnemask as mm
 from mnemask.cli.app import command
 from mnemask.cli.console import console, literal
+from mnemask.cli.lock import locks_out
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress, show_frames
-from mnemask.cli.lock import locks_out
 
 
 @command

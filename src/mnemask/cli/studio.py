@@ -50,7 +50,9 @@ def studio(
     Nothing leaves this machine. What was done can be repeated without a window: `mnemask project FOLDER -o out`.
     """
     if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
-        raise mm.MissingExtraError('the studio needs starlette, uvicorn and websockets; install ".[studio]"')
+        from mnemask.extras import missing_extra
+
+        raise missing_extra("the studio needs starlette, uvicorn and websockets", "studio")
     from mnemask.studio.server import serve
     from mnemask.studio.workspace import Workspace
 

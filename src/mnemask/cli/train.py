@@ -11,9 +11,9 @@ import typer
 
 import mnemask as mm
 from mnemask.cli.app import command, console
+from mnemask.cli.lock import locks_out
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
-from mnemask.cli.lock import locks_out
 
 if TYPE_CHECKING:
     from mnemask.training.regularizers import Regularizer

@@ -56,7 +56,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra in ("rle", "figures", "train", "export", "openvino"):
+    for extra in ("studio", "rle", "figures", "train", "export", "openvino"):
         missing = [name for name in _required(extra) if _version(name) is None]
         if missing:
             yield Finding("ok", f"extra {extra}: {', '.join(missing)} not installed", install_command(extra))

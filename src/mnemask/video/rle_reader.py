@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from mnemask.errors import MaskError, MissingExtraError
+from mnemask.errors import MaskError
+from mnemask.extras import missing_extra
 from mnemask.types import MAX_OBJECT_ID
 from mnemask.video.limits import check_size
 
@@ -33,7 +34,7 @@ class CocoMasks:
         try:
             from pycocotools import mask
         except ImportError as error:
-            raise MissingExtraError("COCO masks need pycocotools; pip install 'mnemask[rle]'") from error
+            raise missing_extra("COCO masks need pycocotools", "rle") from error
         self._rle, self._path = mask, Path(path)
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
