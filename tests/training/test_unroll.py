@@ -209,6 +209,14 @@ def test_under_autocast_keys_stay_float32_and_masks_stay_close(tiny_model, monke
     assert (probs - exact).abs().mean() < 0.05
 
 
+def test_under_autocast_a_memory_that_evicts_holds_annotated_and_predicted_masks(tiny_model):
+    frames, masks = batch_of(2, 5, 2)
+    plan = MemoryPlan(capacity=1.5, policy=LeastUsed(write_every=1, pin=False))
+    with torch.autocast("cpu", torch.bfloat16):
+        probs = Unroll(trainable(tiny_model), plan=plan)(frames, masks.bfloat16(), everyone(2, 2))
+    assert torch.isfinite(probs).all()
+
+
 def test_clips_that_cannot_be_unrolled_and_memories_too_small_are_refused(tiny_model):
     with pytest.raises(InputError, match="clips of 1 frames of 96×64 pixels cannot be unrolled"):
         Unroll(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))

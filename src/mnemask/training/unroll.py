@@ -60,7 +60,8 @@ class ClipMemory:
             share: how much of each cell each object fills, 0 to 1.
         """
         with torch.no_grad(), torch.autocast(key.device.type, enabled=False):
-            self._make_room(frame, key.detach(), share.detach())
+            # Under autocast masks come in several precisions; a bank holds one.
+            self._make_room(frame, key.detach().float(), share.detach().float())
         self.keys[frame] = key
         self.values[frame] = value
         self.inside[frame] = share.detach() > 0.5
