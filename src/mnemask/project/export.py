@@ -46,10 +46,21 @@ def export_project(
         raise OutputError(f"{str(taken[0])!r} exists already; give another folder, or overwrite it")
     rate = project.frames.frames_per_second or 25.0
     ids = tuple(sorted(project.state.objects))
+    kinds = [mask_format, "overlay"][: len(places)]
     with ExitStack() as stack:
-        writers = [stack.enter_context(MaskWriter(places[0], mask_format, frames_per_second=rate))]
-        if overlay:
-            writers.append(stack.enter_context(MaskWriter(places[1], "overlay", frames_per_second=rate)))
+        writers = [
+            stack.enter_context(
+                MaskWriter(
+                    place,
+                    kind,
+                    frames_per_second=rate,
+                    overwrite=overwrite,
+                    largest_id=max(ids, default=0),
+                    file_names=project.frames.file_names,
+                )
+            )
+            for place, kind in zip(places, kinds, strict=True)
+        ]
         for frame in project.frames.run(0, project.num_frames - 1):
             labels = project.labels(frame.index)
             masks = Masks(labels, _certain(labels, ids), ids, frame.index, frame.name)

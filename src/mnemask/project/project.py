@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from mnemask.project.tracking import SETTINGS, Pass, PassReport
 from mnemask.types import Frame
 from mnemask.version import __version__
 from mnemask.video.files import make_folder, write_whole
+from mnemask.video.lock import OutputLock
 from mnemask.video.random_access import FrameAccess
 
 Direction = Literal["forward", "backward"]
@@ -55,6 +56,7 @@ class Project:
 
     Raises:
         InputError: there is no project, it is damaged, or the video is another one now.
+        OutputError: another process has it open.
 
     Example:
         >>> project = mm.Project.create("cut", "camel.mp4", size=240)  # doctest: +SKIP
@@ -69,20 +71,25 @@ class Project:
     def __init__(self, folder: str | Path, model: STCN | None = None) -> None:
         self.folder = Path(folder)
         about, self.source = _about(self.folder), self.source_of(self.folder)
-        self.frames = FrameAccess(self.source)
-        if [self.frames.num_frames, *self.frames.size] != [about["num_frames"], *about["size"]]:
-            raise InputError(
-                f"{str(self.source)!r} has {self.frames.num_frames} frames of {self.frames.size}, but the project was "
-                f"made with {about['num_frames']} of {tuple(about['size'])}; put the video back as it was"
+        with ExitStack() as opened:
+            opened.enter_context(OutputLock(self.folder))
+            self.frames = opened.enter_context(FrameAccess(self.source))
+            if [self.frames.num_frames, *self.frames.size] != [about["num_frames"], *about["size"]]:
+                raise InputError(
+                    f"{str(self.source)!r} has {self.frames.num_frames} frames of {self.frames.size}, but the project "
+                    f"was made with {about['num_frames']} of {tuple(about['size'])}; put the video back as it was"
+                )
+            self._model = model
+            self._journal = opened.enter_context(closing(Journal(self.folder / JOURNAL)))
+            self.state, self._done, self._undone = folded(self._journal.lines)
+            self._results = opened.enter_context(
+                closing(Results(self.folder, self.frames.num_frames, self.frames.size))
             )
-        self._model = model
-        self._journal = Journal(self.folder / JOURNAL)
-        self.state, self._done, self._undone = folded(self._journal.lines)
-        self._results = Results(self.folder, self.frames.num_frames, self.frames.size)
-        self._states = States(self.folder / "states")
-        self._changing, self._tracking = threading.RLock(), threading.Lock()
-        self._masks: dict[str, Mask] = {}
-        self._end_interrupted_pass()
+            self._states = States(self.folder / "states")
+            self._changing, self._tracking = threading.RLock(), threading.Lock()
+            self._masks: dict[str, Mask] = {}
+            self._end_interrupted_pass()
+            self._opened = opened.pop_all()
 
     @classmethod
     def create(cls, folder: str | Path, source: str | Path, network: STCN | None = None, **settings: Any) -> "Project":
@@ -294,9 +301,7 @@ class Project:
 
     def close(self) -> None:
         """Lets go of the video and makes everything durable."""
-        self._journal.close()
-        self._results.close()
-        self.frames.close()
+        self._opened.close()
 
     def __enter__(self) -> "Project":
         return self

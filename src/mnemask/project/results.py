@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32
@@ -13,9 +14,7 @@ from torch import Tensor
 from mnemask.errors import InputError
 from mnemask.project.doubt import Confidence
 from mnemask.project.journal import Journal, read_journal
-from mnemask.types import Masks
-from mnemask.video.files import make_folder, write_whole
-from mnemask.video.image_writers import PngMasks
+from mnemask.video.files import Unsynced, make_folder, write_whole
 
 FIELDS = Confidence._fields
 Labels = Int32[Tensor, "H W"]
@@ -34,7 +33,7 @@ class Results:
     def __init__(self, folder: Path, num_frames: int, size: tuple[int, int]) -> None:
         self._masks = make_folder(folder / "masks")
         self._size, self._num_frames = size, num_frames
-        self._png = PngMasks(self._masks, 25.0)
+        self._unsynced = Unsynced()
         self._pass: Int32[np.ndarray, " T"] = np.zeros(num_frames, np.int32)
         self._columns: dict[int, Float[np.ndarray, "C T"]] = {}
         path = folder / "confidence.jsonl"
@@ -86,9 +85,11 @@ class Results:
 
     def write(self, index: int, labels: Labels, confidence: Mapping[int, Confidence], number: int) -> None:
         """Writes a frame; objects without a new confidence keep the one that they have."""
-        ids = tuple(sorted({*confidence, *self._columns}))
-        unknown = torch.zeros(()).expand(1, *labels.shape)  # probabilities, which are not kept
-        self._png.write(Masks(labels, unknown, ids, index, f"{index:07d}"), None)
+        pixels = labels.cpu().numpy()
+        pixels = pixels.astype(np.uint8 if pixels.max(initial=0) < 256 else np.uint16)
+        path = self._path(index)
+        write_whole(path, cv2.imencode(".png", pixels)[1].tobytes())
+        self._unsynced.add(path)
         line = {"f": index, "p": number, "o": {str(object_id): list(each) for object_id, each in confidence.items()}}
         self._journal.add(line)
         self._take(line)
@@ -104,7 +105,7 @@ class Results:
 
     def close(self) -> None:
         """Makes what was written durable."""
-        self._png.sync()
+        self._unsynced.sync()
         self._journal.close()
 
     def _path(self, index: int) -> Path:

@@ -15,9 +15,8 @@ from av.error import FFmpegError
 from jaxtyping import Bool, Int64
 
 from mnemask.errors import FrameError
-from mnemask.types import Frame
-from mnemask.video.images import ImageSequence
-from mnemask.video.picture import Damaged, Picture
+from mnemask.types import Frame, frame_name
+from mnemask.video.picture import Damaged, Picture, Source
 from mnemask.video.sources import Opening, open_source
 from mnemask.video.stream import EncodedVideo, _picture
 from mnemask.video.upright import Matrix
@@ -41,6 +40,7 @@ class FrameAccess:
         num_frames: the length.
         frames_per_second: the average; None for images.
         size: height and width in pixels.
+        file_names: of images, by number; None where the frames are no files.
 
     Raises:
         FrameError: there is no such video, it cannot be read twice, or it has no frame.
@@ -58,6 +58,8 @@ class FrameAccess:
             found.close()
             raise FrameError(f"{found.name!r} gives its frames only once; save it to a file")
         self.name, self.frames_per_second = found.name, found.frames_per_second
+        files = getattr(found, "files", None)
+        self.file_names = None if files is None else [path.name for path in files]
         self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
         self.num_frames = self._decoder.num_frames
         if self.num_frames < 1:
@@ -129,15 +131,14 @@ class FrameAccess:
 
 
 class _Listed:
-    """Images, each a file of its own."""
+    """Images, each a file or page of its own."""
 
-    def __init__(self, source: object) -> None:
-        assert isinstance(source, ImageSequence), "what is repeatable is a file or a folder"
-        self._source, self.num_frames = source, source.num_frames
+    def __init__(self, source: Source) -> None:
+        self._source, self.num_frames = source, source.num_frames or 0
 
     def frames(self, start: int) -> Iterator[Frame]:
         for picture in self._source.pictures(start):
-            yield _frame(picture)
+            yield _frame(picture, self.num_frames)
 
     def close(self) -> None:
         self._source.close()
@@ -172,7 +173,7 @@ class _Indexed:
                     if index < max(key, start - AHEAD) or index >= self.num_frames:
                         continue
                     seconds = None if time_base is None else float(decoded.pts * time_base)
-                    yield _frame(_picture(decoded, seconds, index, matrices))
+                    yield _frame(_picture(decoded, seconds, index, matrices), self.num_frames)
             except FFmpegError as error:
                 raise FrameError(
                     f"{self._video.name!r} is damaged after frame {start} ({error.strerror}); run `mnemask doctor` on "
@@ -206,7 +207,8 @@ def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndar
     return np.array(times, np.int64), np.array(keys, bool)
 
 
-def _frame(picture: Picture | Damaged) -> Frame:
+def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
     if isinstance(picture, Damaged):
         raise picture.why
-    return Frame(picture.image, picture.index, picture.seconds, picture.name)
+    name = picture.name or frame_name(picture.index, num_frames)
+    return Frame(picture.image, picture.index, picture.seconds, name)
