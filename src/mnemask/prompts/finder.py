@@ -1,5 +1,6 @@
 """Masks of objects that boxes and clicks point at: by a model's click head, or, of boxes alone, by colour."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,10 +9,12 @@ from torch import Tensor
 
 from mnemask.errors import CheckpointError, InputError, MaskError
 from mnemask.model.stcn import STCN
-from mnemask.prompts.box import Box
+from mnemask.prompts.box import Box, clip_box, doubts_of_mask
 from mnemask.prompts.clicks import ClickSegmenter, Place
 from mnemask.prompts.sketch import mask_from_box
 from mnemask.types import Frame
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,15 @@ class ObjectFinder:
             return {object_id: _by_colour(frame, how) for object_id, how in pointed.items()}
         session, masks = self._segmenter.open(frame), {}
         for object_id, how in pointed.items():
-            masks[object_id] = session.mask(how.on, how.beside, how.box, marked.get(object_id))
-            if not bool(masks[object_id].any()):
+            masks[object_id] = mask = session.mask(how.on, how.beside, how.box, marked.get(object_id))
+            if not bool(mask.any()):
                 raise MaskError(
                     f"nothing was found of object {object_id} in frame {frame.index} where its clicks or box are; "
                     "click on the middle of it, or give a mask"
                 )
+            if how.box is not None and not how.clicks:
+                for doubt in doubts_of_mask(mask.numpy(), clip_box(how.box, frame.size)[0]):
+                    log.warning("%s", doubt)
         return masks
 
 
