@@ -59,7 +59,9 @@ def segment(
             help="A video file, a folder or quoted glob of images, `camera:0`, `-` for a pipe, or an address."
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4 and report.json.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4, preview.png and report.json.")
+    ],
     mask: MaskOption = None,
     box: BoxOption = None,
     box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
