@@ -161,11 +161,11 @@ class ColourIds:
                 self._learn(colour, grey, file)
         new = {label: colour for label, colour in file.colours.items() if colour not in self.by_colour}
         if is_davis and len(new) == len(file.colours) and (taken := sorted(others & new.keys())):
-            painted = next(_hex(colour) for colour, i in self.by_colour.items() if i == taken[0])
+            painted = next(colour for colour, i in self.by_colour.items() if i == taken[0])
             raise MaskError(
                 f"mask {file.path} has {_hex(new[taken[0]])}, which stands for object {taken[0]} in the DAVIS palette, "
-                f"and object {taken[0]} is {painted} in {self._said_by[_of_hex(painted)]}; paint it {painted} if it is "
-                f"that object, or say which it is (--at {file.frame}:ID={file.path.name})"
+                f"and object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}; paint it so if it is that object, "
+                f" or say which it is (--at {file.frame}:ID={file.path.name})"
             )
         found = {label: self.by_colour[c] for label, c in file.colours.items() if c in self.by_colour}
         # An id that a later file gives to a new object is avoided; a first file's ids are corrected by later ones.
@@ -190,10 +190,6 @@ def _luma(colour: RGB) -> int:
 
 def _hex(colour: RGB) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _of_hex(text: str) -> RGB:
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
 def colours_said(ids: ColourIds) -> dict[str, int]:
