@@ -1,5 +1,6 @@
 """The main job on a video that needs no download: drawn with exact masks, written, read, segmented, scored, shown."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from mnemask.segment import Progress, segment
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.video import MaskWriter, VideoReader, contact_sheet, davis_palette
+from mnemask.video.files import make_folder
+from mnemask.video.written import Written
 
 NUM_TILES = 12
+FILES = ("clip.mp4", "first.png", "contact-sheet.png", "score.json")
 
 
 def run_demo(
@@ -33,11 +37,14 @@ def run_demo(
 
     Args:
         tracker: a new one.
-        out: the folder, made if missing; an earlier demo in it is replaced.
+        out: the folder, made if missing; an earlier demo in it is replaced, and nothing else.
         video: the clip, with the true masks that it knows.
         on_frame: is called after each frame that was segmented.
     """
-    write_clip(video, out / "clip.mp4", out / "first.png")
+    written = Written(out, ".mnemask-demo")  # beside the index of the run, which removes what that lists
+    written.refuse_foreign(*(out / name for name in FILES))
+    written.remove_all()
+    write_clip(video, make_folder(out) / "clip.mp4", out / "first.png", written)
     scorer = SequenceScorer("demo", "davis2017")
     tiles: list[tuple[Frame, Int32[Tensor, "H W"]]] = []
     chosen = {round(tile * (len(video) - 1) / (NUM_TILES - 1)) for tile in range(NUM_TILES)}
@@ -60,19 +67,26 @@ def run_demo(
             overwrite=True,
             on_frame=look,
         )
-    Image.fromarray(contact_sheet(tiles)).save(out / "contact-sheet.png")
     report = scorer.report()
-    (out / "score.json").write_text(report.to_json(), encoding="utf-8")
+    written.write(out / "contact-sheet.png", png_bytes(Image.fromarray(contact_sheet(tiles))))
+    written.write(out / "score.json", report.to_json())
     return progress, report
 
 
-def write_clip(video: DrawnVideo, clip: Path, first: Path) -> None:
+def write_clip(video: DrawnVideo, clip: Path, first: Path, written: Written) -> None:
     """Writes a drawn video as a video file, and the masks of its first frame as an indexed PNG."""
     nothing = torch.zeros(video.size, dtype=torch.int32)
-    with MaskWriter(clip, "overlay") as writer:  # an overlay of no object is the video itself
+    with MaskWriter(clip, "overlay", written=written) as writer:  # an overlay of no object is the video itself
         for frame, _ in video:
             background = torch.ones(1, *video.size)
             writer.write(Masks(nothing, background, object_ids=(), index=frame.index, name=frame.name), frame)
     image = Image.fromarray(video[0][1].numpy())
     image.putpalette(davis_palette().tobytes())
-    image.save(first)
+    written.write(first, png_bytes(image))
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Returns what a PNG file of the image holds."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()

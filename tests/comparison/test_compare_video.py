@@ -44,14 +44,14 @@ def test_the_masks_are_those_that_segment_writes(files, compared, tmp_path):
 
 def test_it_leaves_a_page_numbers_and_overlays_and_nothing_else(compared):
     comparison, out = compared
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in out.glob("[!.]*")} == {
         "compare.html",
         "compare.json",
         "compare.csv",
         "frames.csv",
         "policies",
     }
-    assert {path.name for path in (out / "policies").iterdir()} == {*POLICIES, "settings.json"}
+    assert {path.name for path in (out / "policies").glob("[!.]*")} == {*POLICIES, "settings.json"}
     assert (out / "policies/thesis/overlay.mp4").stat().st_size > 0
     told = json.loads((out / "compare.json").read_text())
     assert [each["policy"] for each in told["policies"]] == POLICIES
@@ -146,7 +146,7 @@ def test_an_interrupted_run_keeps_the_finished_policies_and_leaves_no_frames(fil
         on_progress=lambda progress: seen.append(progress.stage),
     )
     assert stages(seen) == ["reading", "keep-all", "comparing"]
-    assert {path.name for path in (tmp_path / "policies").iterdir()} == {*POLICIES, "settings.json"}
+    assert {path.name for path in (tmp_path / "policies").glob("[!.]*")} == {*POLICIES, "settings.json"}
 
 
 def test_other_settings_are_refused_unless_it_is_to_begin_anew(files, compared, tmp_path):

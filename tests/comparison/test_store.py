@@ -27,9 +27,7 @@ def test_frames_come_back_in_any_order_while_the_block_lasts(tmp_path):
 def test_what_cannot_be_kept_leaves_nothing_behind(tmp_path):
     with pytest.raises(InputError, match="1 frame has nothing"):
         FrameStore(frames(1), tmp_path / "store")
-    twice = [
-        Frame(frame.image, index, name=name) for index, (frame, name) in enumerate(zip(frames(2), "?*", strict=True))
-    ]
-    with pytest.raises(InputError, match=r"both write _\.png"):
+    twice = [Frame(frame.image, index, name="same") for index, frame in enumerate(frames(2))]
+    with pytest.raises(InputError, match=r"both write same\.png"):
         FrameStore(twice, tmp_path / "store")
     assert list(tmp_path.iterdir()) == []

@@ -91,11 +91,15 @@ def test_frames_that_come_only_once_are_refused_before_anything_is_computed(clip
 def test_an_inspection_is_not_written_over_another_unless_asked(clip, tracker, tmp_path):
     frames, prompts = clip
     (tmp_path / "memory.json").write_text("precious")
-    with pytest.raises(OutputError, match="already holds an inspection"):
-        inspect_video(frames, tracker, given(prompts), tmp_path)
+    with pytest.raises(OutputError, match="in the way"):
+        inspect_video(frames, tracker, given(prompts), tmp_path, overwrite=True)
     assert tracker.steps == 0
-    inspect_video(frames, tracker, given(prompts), tmp_path, at_frames=[0], overwrite=True)
-    assert (tmp_path / "memory.json").read_text() != "precious"
+    (tmp_path / "memory.json").unlink()
+    inspect_video(frames, tracker, given(prompts), tmp_path, at_frames=[0])
+    with pytest.raises(OutputError, match="already holds an inspection"):
+        inspect_video(frames, tracker, given(prompts), tmp_path, at_frames=[1])
+    assert (tmp_path / "memory-000000.png").exists()
+    assert tracker.steps == 1
 
 
 def test_a_saved_tracker_is_looked_into_with_and_without_its_video(clip, tracker, tmp_path):

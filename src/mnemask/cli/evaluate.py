@@ -90,8 +90,11 @@ def evaluate(
 
     Each result is in OUT/masks and OUT/results as soon as it is there; OUT/tables has CSV, JSON, Markdown and LaTeX.
     """
+    from mnemask.evaluation.tables import check_tables
+
     benchmark = mm.Benchmark(root, dataset.value, subset, palindrome, all_frames, single_object)
     policies = [chosen.value for chosen in policy or [DEFAULT_POLICY]]
+    check_tables(out / "tables")
     with progress() as show:
         results = mm.run_benchmark(
             benchmark,

@@ -23,14 +23,12 @@ from mnemask.cli.options import (
     BoxOption,
     BudgetOption,
     CleanOption,
-    ClickOption,
     DeviceOption,
     EngineOption,
     FramesOption,
     KernelOption,
     MaskOption,
     ModelOption,
-    NotOption,
     PolicyOption,
     RemoveOption,
     SizeOption,
@@ -59,14 +57,10 @@ def segment(
             help="A video file, a folder or quoted glob of images, `camera:0`, `-` for a pipe, or an address."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4, preview.png and report.json.")
-    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4 and report.json.")],
     mask: MaskOption = None,
     box: BoxOption = None,
     box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
-    click: ClickOption = None,
-    not_: NotOption = None,
     at: AtOption = None,
     remove: RemoveOption = None,
     void: VoidOption = "auto",
@@ -121,8 +115,6 @@ def segment(
 
     `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box: x, y, width, height.
 
-    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out` from places on object 1 and beside it.
-
     `mnemask segment frames/ --mask masks/ -o out` takes the masks that an annotation tool left for some frames.
 
     `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out` adds object 2 at frame 240.
@@ -133,9 +125,7 @@ def segment(
     """
     import torch
 
-    prompts = PromptOptions(
-        mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
-    )
+    prompts = PromptOptions(mask, box or (), at or (), clean_masks, remove or (), box_format.value, void)
     plan = prompts.plan(video, growing=follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     _refuse_resume(resume, identity.is_repeatable(video) and not live, video, trace, overwrite)
@@ -186,7 +176,6 @@ def segment(
             plan.skip(checkpoint.position)
         console.print(f"going on at frame {checkpoint.position}")
     if plan is not None:
-        plan.prepare(tracker.model)
         plan.say_notes()
     start = 0 if checkpoint is None else checkpoint.last_frame
     with ExitStack() as stack:

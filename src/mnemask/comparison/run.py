@@ -1,7 +1,6 @@
 """A comparison from the video to the page; what is finished is not computed again."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,9 +23,10 @@ from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
 from mnemask.video import VideoReader
-from mnemask.video.files import write_file
+from mnemask.video.written import Written
 
 LOOKS = 4
+FILES = ("compare.json", "compare.csv", "frames.csv", "compare.html")
 
 
 @dataclass(slots=True)
@@ -119,7 +119,9 @@ def compare_video(
         trackers_for(policy, trackers).tracker(policy)  # what is wrong with it is said before the video is read
     out, steps = Path(out), _Steps(on_progress)
     common = {"mnemask": __version__, "video": str(source), **(settings or {}), **trackers.settings()}
-    _open(out / "policies", common, overwrite)
+    written = Written(out)
+    written.refuse_foreign(*(out / name for name in FILES))
+    _open(out, common, overwrite)
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source))
         on_read = steps.stage("reading", reader.num_frames)
@@ -136,17 +138,19 @@ def compare_video(
         on_compared = steps.stage("comparing", len(store.clip))
         comparison = _compared(reader.name, store, common, runs, ways_back, folders, truth, on_compared)
         page = page_of(comparison, folders, store, truth, reader.frames_per_second)
-    _write(out, comparison, page)
+    _write(written, comparison, page)
     return comparison
 
 
-def _open(folder: Path, common: Mapping[str, Any], overwrite: bool) -> None:
+def _open(out: Path, common: Mapping[str, Any], overwrite: bool) -> None:
     """Makes the folder of the policies, or sees that what is there was made with the same settings."""
+    folder = out / "policies"
+    written = Written(folder)
     if overwrite:
-        for name in POLICIES:  # these names only, whatever else the folder holds
-            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in POLICIES:
+            written.remove_folder(folder / name)
     if not any((folder / name).exists() for name in POLICIES):
-        (folder / "settings.json").unlink(missing_ok=True)
+        written.remove(folder / "settings.json")
     ResultFolder.open(folder, common)
 
 
@@ -220,7 +224,7 @@ class _Tracking:
         return track_back(self.store, self.tracker(run.policy), run, folder, on_frame)
 
 
-def _write(out: Path, comparison: Comparison, page: str) -> None:
+def _write(written: Written, comparison: Comparison, page: str) -> None:
     files = {
         "compare.json": json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n",
         "compare.csv": to_csv(comparison.rows()),
@@ -228,4 +232,4 @@ def _write(out: Path, comparison: Comparison, page: str) -> None:
         "compare.html": page,
     }
     for name, text in files.items():
-        write_file(out / name, text)
+        written.write(written.folder / name, text)

@@ -32,6 +32,7 @@ from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.video import MaskWriter, prefetch
 from mnemask.video.files import make_folder
+from mnemask.video.written import Written
 
 Labels = Integer[np.ndarray, "H W"]
 T = TypeVar("T")
@@ -173,8 +174,9 @@ def track(
 ) -> Run:
     """Returns the run of a new tracker over the video; its files are in the folder when all of them are whole."""
     partial = folder.path.with_name(f".{policy}.partial")
-    for left_over in (partial, folder.path):
-        shutil.rmtree(left_over, ignore_errors=True)
+    written = Written(folder.path.parent)
+    shutil.rmtree(partial, ignore_errors=True)
+    written.remove_folder(folder.path)
     make_folder(partial)
     given: dict[int, list[int]] = {}
     seconds: list[float] = []
@@ -211,6 +213,7 @@ def track(
         looks,
     )
     write_report(partial / "result.json", run.to_dict())
+    written.expect(partial, folder.path)
     try:
         partial.replace(folder.path)
     except OSError as error:
@@ -246,7 +249,7 @@ def track_back(
     lost = [object_id for object_id in run.object_ids if object_id not in prompts]
     objects = {object_id: 0.0 if object_id in lost else fmean(values) for object_id, values in found.items()}
     result = WayBack(objects, agreement[::-1], lost)
-    write_report(folder.path / "way_back.json", asdict(result))
+    Written(folder.path.parent).write(folder.path / "way_back.json", json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 

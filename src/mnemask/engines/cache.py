@@ -1,6 +1,8 @@
 """Where an engine keeps what it has built, so that the next run need not build it again."""
 
+import atexit
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -13,6 +15,8 @@ import torch
 import mnemask.model
 from mnemask.errors import OutputError
 from mnemask.model.stcn import STCN
+
+logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -36,8 +40,10 @@ def digest(model: STCN, *compilers: str) -> str:
 def kept(target: Path, build: Callable[[Path], None]) -> Path:
     """Returns `target`, a folder that `build` has filled, now or in an earlier run; there whole or not at all.
 
+    Where the cache cannot be written to, it is a folder for this process alone, and a warning says so.
+
     Raises:
-        OutputError: if the cache cannot be written to.
+        OutputError: if that cannot be written to either.
     """
     if target.is_dir():
         return target
@@ -45,20 +51,34 @@ def kept(target: Path, build: Callable[[Path], None]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise OutputError(
-            f"the cache {str(target.parent)!r} cannot be written to ({error.strerror}); name another folder in the "
-            "environment variable MNEMASK_CACHE"
-        ) from error
+        return _for_this_process(target, build, error)
     try:
         build(partial)
         if not target.is_dir():
             partial.rename(target)
     except OSError as error:
         if not target.is_dir():  # else another process was quicker, and built the same
-            raise OutputError(
-                f"the cache {str(target)!r} cannot be written ({error.strerror}); make room, or name another folder "
-                "in the environment variable MNEMASK_CACHE"
-            ) from error
+            return _for_this_process(target, build, error)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _for_this_process(target: Path, build: Callable[[Path], None], why: OSError) -> Path:
+    """Returns a folder that `build` has filled and that goes when the process ends."""
+    logger.warning(
+        "the cache %s cannot be written to (%s), so what is built is built again the next time; name another folder in "
+        "MNEMASK_CACHE",
+        target.parent,
+        why.strerror,
+    )
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="mnemask-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        build(folder)
+    except OSError as error:
+        raise OutputError(
+            f"neither the cache {str(target.parent)!r} ({why.strerror}) nor a temporary folder ({error.strerror}) can "
+            "be written to; name another folder in the environment variable MNEMASK_CACHE"
+        ) from error
+    return folder

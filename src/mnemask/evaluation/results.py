@@ -19,7 +19,8 @@ from typing import Any
 from mnemask.errors import InputError, OutputError
 from mnemask.metrics import ObjectScore, Report
 from mnemask.version import __version__
-from mnemask.video.files import make_folder, write_file
+from mnemask.video.files import make_folder
+from mnemask.video.written import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class ResultFolder:
         folder = cls(make_folder(Path(out)))
         path, wanted = folder.out / "settings.json", json.loads(json.dumps(settings))
         if not path.exists():
-            _write_json(path, wanted)
+            Written(folder.out).write(path, _as_json(wanted))
             return folder
         found = _read_json(path)
         for name in {**wanted, **found}:
@@ -197,15 +198,17 @@ class ResultFolder:
         """Returns an empty folder for the masks of a sequence; what an interrupted run left of them is removed.
 
         Raises:
-            OutputError: that is impossible.
+            OutputError: that is impossible, or something is there that no run wrote.
         """
         finished = self.masks(policy, sequence)
         folder = finished.with_name(f".{sequence}.partial")
+        written, result = Written(self.out), self._result(policy, sequence)
         try:
-            for left_over in (folder, finished):
-                if left_over.exists():
-                    shutil.rmtree(left_over)
-            self._result(policy, sequence).unlink(missing_ok=True)
+            if folder.exists():
+                shutil.rmtree(folder)
+            written.refuse_foreign(result)
+            written.remove_folder(finished)
+            written.remove(result)
         except OSError as error:
             raise OutputError(f"{finished} cannot be removed ({error.strerror}); delete it, and go on") from error
         return make_folder(folder)
@@ -214,18 +217,20 @@ class ResultFolder:
         """Puts a result and the folder of its masks, from `begin`, where they belong."""
         path = self._result(result.policy, result.sequence)
         make_folder(path.parent)
+        written = Written(self.out)
+        written.expect(masks, self.masks(result.policy, result.sequence))
         try:
             masks.replace(self.masks(result.policy, result.sequence))
         except OSError as error:
             raise OutputError(f"{masks} cannot be renamed ({error.strerror}); make the folder writable") from error
-        _write_json(path, result.to_dict())
+        written.write(path, _as_json(result.to_dict()))
 
     def _result(self, policy: str, sequence: str) -> Path:
         return self.out / "results" / policy / f"{sequence}.json"
 
 
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_file(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+def _as_json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mnemask.errors import InputError, OutputError
-from mnemask.video.files import make_folder, partial_file
+from mnemask.video.files import make_folder, temporary_file
+from mnemask.video.written import Written
 
 
 def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: str = "Annotations") -> None:
@@ -19,10 +20,10 @@ def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: s
 
     Raises:
         InputError: a sequence has no masks there.
-        OutputError: the zip cannot be written.
+        OutputError: the zip cannot be written, or has the place of a file that is no earlier one.
     """
     make_folder(target.parent)
-    partial = partial_file(target)
+    partial = temporary_file(target)
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
             for name in sequences:
@@ -31,7 +32,7 @@ def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: s
                     raise InputError(f"there are no masks in {masks / name}; evaluate this sequence first")
                 for path in files:
                     archive.write(path, str(Path(top, name, path.name).as_posix()))
-        partial.replace(target)
+        Written(target.parent).publish(partial, target)
     except OSError as error:
         raise OutputError(f"cannot write {str(target)!r} ({error.strerror}); make room there") from error
     finally:

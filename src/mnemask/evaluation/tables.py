@@ -11,7 +11,8 @@ from statistics import fmean
 from mnemask.errors import InputError
 from mnemask.evaluation.results import Result
 from mnemask.metrics import ObjectScore, Report
-from mnemask.video.files import make_folder, write_file
+from mnemask.video.files import make_folder
+from mnemask.video.written import Written
 
 Row = dict[str, str | int | float | None]
 
@@ -150,6 +151,14 @@ FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
 }
 
 
+TABLES = ("overall", "sequences")
+
+
+def check_tables(folder: Path) -> None:
+    """Raises OutputError if a file that is no earlier table has the name of one."""
+    Written(folder).refuse_foreign(*(folder / f"{name}.{suffix}" for name in TABLES for suffix in FORMATS))
+
+
 def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str]]:
     """Returns the table with a row for each policy as text cells, header first, and writes it and a longer one.
 
@@ -158,13 +167,13 @@ def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str
 
     Raises:
         InputError: there is no result.
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to, or has a file of such a name that is no earlier table.
     """
     if not results:
         raise InputError("there are no results to make tables of; evaluate a policy on a sequence first")
     folder = make_folder(Path(folder))
-    overall = overall_rows(results)
-    for name, rows in ("overall", overall), ("sequences", sequence_rows(results)):
+    overall, written = overall_rows(results), Written(folder)
+    for name, rows in zip(TABLES, (overall, sequence_rows(results)), strict=True):
         for suffix, text_of in FORMATS.items():
-            write_file(folder / f"{name}.{suffix}", text_of(rows))
+            written.write(folder / f"{name}.{suffix}", text_of(rows))
     return cells(overall)

@@ -15,7 +15,8 @@ from mnemask.experiments.notes import notes_on
 from mnemask.experiments.plan import Experiment, Study
 from mnemask.experiments.runs import carry_out
 from mnemask.experiments.style import require_matplotlib
-from mnemask.video.files import make_folder, safe_name, write_file
+from mnemask.video.files import make_folder, safe_name
+from mnemask.video.written import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def run_experiment(
     common = TrackerSettings(model, size=size, device=device, kernel=kernel)
     network = common.tracker(experiment.runs[0].policy).model
     folder = make_folder(Path(out) / experiment.name)
+    Written(folder).refuse_foreign(*(folder / f"{experiment.name}.{suffix}" for suffix in FORMATS))
     outcomes = carry_out(
         experiment.runs, benchmark, challenges, Path(out), common, processes=processes, on_progress=on_progress
     )
@@ -112,7 +114,7 @@ def _written(study: Study, folder: Path) -> Findings:
     listed = "".join(f"* {note}\n" for note in notes)
     texts[f"{study.experiment.name}.md"] = f"# {study.experiment.title}\n\n{table}\n{listed}{shown}"
     for name, text in texts.items():
-        write_file(folder / name, text)
+        Written(folder).write(folder / name, text)
     zips = _submissions(study, folder) if study.benchmark.secret else []
     return Findings(study.experiment.title, rows, notes, [*(folder / name for name in texts), *pictures, *zips])
 

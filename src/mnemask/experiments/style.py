@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mnemask.comparison.line_chart import OKABE_ITO
 from mnemask.errors import OutputError
 from mnemask.extras import missing_extra
-from mnemask.video.files import partial_file
+from mnemask.video.files import temporary_file
+from mnemask.video.written import Written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,13 +75,14 @@ def save(drawn: "Figure", path: Path) -> Path:
     """Returns the path of the picture, whose suffix says what it becomes, once it is written whole.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or has the place of a file that is no earlier picture.
     """
-    partial = partial_file(path)
+    partial = temporary_file(path)
     try:
         drawn.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None)
-        partial.replace(path)
+        Written(path.parent).publish(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room there") from error
+    finally:
+        partial.unlink(missing_ok=True)
     return path

@@ -1,5 +1,6 @@
 """A video or a saved tracker looked into: its memory as pictures and as numbers."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ from mnemask.memory.bank import MemoryStats
 from mnemask.memory.explanation import Explanation
 from mnemask.memory.provenance import Provenance, saved_provenance
 from mnemask.memory.storage import load_bank
-from mnemask.segment import PromptSource, write_report
+from mnemask.segment import PromptSource
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
 from mnemask.video import draw_overlay
-from mnemask.video.files import make_folder, write_file
+from mnemask.video.files import make_folder
 from mnemask.video.limits import check_size
+from mnemask.video.written import Written
 
 Pixels = Sequence[tuple[int, int]]
 
@@ -72,13 +74,14 @@ def inspect_video(
     """
     if iter(video) is video:
         raise InputError("the frames come only once, and the pictures need them again; give a VideoReader or a list")
-    _check_free(out := Path(out), overwrite)
+    written = _open(out := Path(out), overwrite)
     looks = _looks(video, tracker, prompts, set(at_frames), pixels, on_frame)
     wanted = {frame for look in looks for frame in frames_to_show(look.memory)}
     wanted |= {frame for look in looks for each in look.explanations for frame in sources_of(each)}
     sources = _reread(video, wanted)
     make_folder(out)
-    written = []
+    written.remove_all()
+    files = []
     for look in looks:
         now = draw_overlay(look.frame.image, look.masks.labels)
         index = look.frame.index
@@ -90,13 +93,13 @@ def inspect_video(
             last_frame=index,
             now=now,
         )
-        written.append(_write_png(out / f"memory-{index:06d}.png", sheet))
+        files.append(_write_png(written, out / f"memory-{index:06d}.png", sheet))
         for each in look.explanations:
             path = out / f"pixel-{index:06d}-x{each.x}-y{each.y}.png"
-            written.append(_write_png(path, explained_sheet(each, now, sources)))
+            files.append(_write_png(written, path, explained_sheet(each, now, sources)))
     report = {"mnemask": __version__, "settings": dict(settings or {}), "looks": [_numbers(look) for look in looks]}
-    write_report(out / "memory.json", report)
-    return [*written, out / "memory.json"]
+    written.write(out / "memory.json", json.dumps(report, indent=2) + "\n")
+    return [*files, out / "memory.json"]
 
 
 def inspect_bank(
@@ -120,7 +123,7 @@ def inspect_bank(
     memory = saved_provenance(tokens, facts, Path(path))
     height, width = memory.grid.size
     check_size(width, height, str(path))
-    _check_free(out := Path(out), overwrite)
+    written = _open(out := Path(out), overwrite)
     sources = {} if video is None else _reread(video, set(frames_to_show(memory)))
     sizes = {source.shape[:2] for source in sources.values()} - {memory.grid.size}
     if sizes:
@@ -138,9 +141,11 @@ def inspect_bank(
         last_frame=int(memory.frame.max(initial=0)),
     )
     make_folder(out)
-    picture = _write_png(out / "memory.png", sheet)
+    written.remove_all()
+    picture = _write_png(written, out / "memory.png", sheet)
     look = {"object_ids": facts.get("object_ids"), "memory": _columns(memory)}
-    write_report(out / "memory.json", {"mnemask": __version__, "settings": {"bank": str(path)}, "looks": [look]})
+    report = {"mnemask": __version__, "settings": {"bank": str(path)}, "looks": [look]}
+    written.write(out / "memory.json", json.dumps(report, indent=2) + "\n")
     return [picture, out / "memory.json"]
 
 
@@ -231,14 +236,18 @@ def _columns(memory: Provenance) -> dict[str, Any]:
     }
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
-    if not overwrite and (out / "memory.json").exists():
+def _open(out: Path, overwrite: bool) -> Written:
+    """Returns the index of what is in a folder; raises OutputError if that may not be written over."""
+    written = Written(out)
+    if not overwrite and written.files():
         raise OutputError(
             f"{str(out)!r} already holds an inspection; choose another folder, or overwrite it (--overwrite)"
         )
+    written.refuse_foreign(*out.glob("memory*.png"), *out.glob("pixel-*.png"), out / "memory.json")
+    return written
 
 
-def _write_png(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> Path:
+def _write_png(written: Written, path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> Path:
     data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes()
-    write_file(path, data)
+    written.write(path, data)
     return path

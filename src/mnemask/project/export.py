@@ -12,7 +12,9 @@ from mnemask.errors import OutputError
 from mnemask.project.project import Project
 from mnemask.project.results import Labels
 from mnemask.types import Masks
+from mnemask.video.files import make_folder
 from mnemask.video.writer import MaskWriter
+from mnemask.video.written import Written
 
 
 def export_project(
@@ -44,6 +46,9 @@ def export_project(
     taken = [place for place in places if place.exists()]
     if taken and not overwrite:
         raise OutputError(f"{str(taken[0])!r} exists already; give another folder, or overwrite it")
+    written = Written(make_folder(out))
+    if overwrite:
+        written.remove_all()
     rate = project.frames.frames_per_second or 25.0
     ids = tuple(sorted(project.state.objects))
     kinds = [mask_format, "overlay"][: len(places)]
@@ -54,7 +59,7 @@ def export_project(
                     place,
                     kind,
                     frames_per_second=rate,
-                    overwrite=overwrite,
+                    written=written,
                     largest_id=max(ids, default=0),
                     file_names=project.frames.file_names,
                 )

@@ -23,7 +23,9 @@ from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.training.recipes import Recipe
 from mnemask.training.trainer import Sitting, StepReport, Training
+from mnemask.video.written import Written
 
+RUN_FILES = ("latest.safetensors", "model.safetensors", "log.jsonl", "validation.jsonl")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
 
@@ -105,6 +107,8 @@ def launch(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be made ({error.strerror}); give a folder that can be written to") from error
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        _own(out)
     source = open_source()
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
@@ -112,6 +116,15 @@ def launch(
     with stopping(training):
         training.run(on_step if fabric.is_global_zero else lambda report: None)
     return training
+
+
+def _own(out: Path) -> None:
+    """Notes that the files of a run belong to it; raises OutputError where others have their names and no run is."""
+    files, written = [out / name for name in RUN_FILES], Written(out)
+    if not (out / "latest.safetensors").exists():
+        written.refuse_foreign(*files)
+    for path in files:
+        written.claim(path)
 
 
 @runtime_checkable

@@ -81,10 +81,12 @@ class Written:
 
     Args:
         folder: that holds the index; it need not exist yet.
+        index: what that is called; what another one lists is nothing to it.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, index: str = INDEX) -> None:
         self.folder = Path(folder)
+        self._index = self.folder / index
         self._states: dict[str, set[State]] = {}
         self._now: set[str] = set()
         for path, state in self._read():
@@ -95,7 +97,7 @@ class Written:
     def _read(self) -> Iterator[tuple[str, State | None]]:
         """Yields what each line says; one that was cut off, or that leads out of the folder, says nothing."""
         try:
-            lines = (self.folder / INDEX).read_bytes().splitlines()
+            lines = self._index.read_bytes().splitlines()
         except OSError:
             return
         for line in lines:
@@ -145,6 +147,32 @@ class Written:
         _place(partial, target, lambda: may_replace and self.owns(target))
         self._now.add(key)
 
+    def expect(self, partial: Path, target: Path) -> None:
+        """Notes a finished folder that is about to be renamed: the files in it are the run's own under their new names.
+
+        Raises:
+            OutputError: something has the new name.
+        """
+        if os.path.lexists(target):
+            raise foreign(target)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                state = path.stat()
+                key = self._key(target / path.relative_to(partial))
+                self._note(key, (state.st_size, state.st_mtime_ns, _digest(path)))
+
+    def remove_folder(self, folder: Path) -> None:
+        """Removes what runs wrote in a folder; raises OutputError if something else is in it."""
+        if not os.path.lexists(folder):
+            return
+        if folder.is_symlink() or not folder.is_dir():
+            raise foreign(folder)
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        self.refuse_foreign(*files)
+        self.remove(*files)
+        with suppress(OSError):
+            folder.rmdir()
+
     def write(self, path: Path, content: str | bytes) -> None:
         """Writes a file, whole or not at all, in place of an earlier one of this or another run.
 
@@ -192,7 +220,7 @@ class Written:
         """Removes everything that runs wrote, and only that; raises OutputError where that is impossible."""
         try:
             self.remove(*self.files())
-            (self.folder / INDEX).unlink(missing_ok=True)
+            self._index.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 f"the files of an earlier run cannot be removed from {str(self.folder)!r} ({error.strerror}); "
@@ -205,7 +233,7 @@ class Written:
     def sync(self) -> None:
         """Makes the index durable."""
         if self._begun:
-            make_durable(self.folder / INDEX)
+            make_durable(self._index)
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -213,7 +241,7 @@ class Written:
     def _note(self, key: str, state: State | None) -> None:
         line = (json.dumps([key, *(state or ())]) + "\n").encode("ascii")
         # Opened each time: a disk with a file that is open for writing could not be made read-only.
-        with self._writing, (self.folder / INDEX).open("ab") as index:
+        with self._writing, self._index.open("ab") as index:
             if not self._begun:
                 line = b"\n" + line  # what a crash cut off ends here
                 self._begun = True
