@@ -164,8 +164,8 @@ class ColourIds:
             painted = next(colour for colour, i in self.by_colour.items() if i == taken[0])
             raise MaskError(
                 f"mask {file.path} has {_hex(new[taken[0]])}, which stands for object {taken[0]} in the DAVIS palette, "
-                f"and object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}; paint it so if it is that object, "
-                f" or say which it is (--at {file.frame}:ID={file.path.name})"
+                f"and object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}; paint it so if it is "
+                f"that object, or say which it is (--at {file.frame}:ID={file.path.name})"
             )
         found = {label: self.by_colour[c] for label, c in file.colours.items() if c in self.by_colour}
         # An id that a later file gives to a new object is avoided; a first file's ids are corrected by later ones.
