@@ -15,13 +15,16 @@ the average, which begins anew at the weights, are left out. PACK.tar may come i
 """
 
 import argparse
+import importlib.util
 import io
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -29,6 +32,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+if importlib.util.find_spec("av") is None:
+    # Lent machines may lack PyAV, which the package imports and training, from pictures, has no use for.
+    sys.modules["av"] = MagicMock()
+    for name in ("buffer", "codec.context", "container", "error", "packet", "stream"):
+        sys.modules[f"av.{name}"] = MagicMock()
+    for name in ("codeccontext", "frame", "reformatter", "stream"):
+        sys.modules[f"av.video.{name}"] = MagicMock()
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.datasets.real_video import SELECTION, VIDEO_FOLDERS, open_real_video

@@ -10,6 +10,7 @@ from mnemask.datasets.pasted import (
     DAVIS_PAIRS,
     GUEST,
     HOST,
+    SELECTION_PAIRS,
     Course,
     PastedVideo,
     guest_way,
@@ -17,6 +18,7 @@ from mnemask.datasets.pasted import (
     to_and_fro,
     turning,
 )
+from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import FrameError, InputError, MaskError
 
 SIZE = (120, 200)
@@ -175,6 +177,11 @@ def test_all_pairs_of_davis_cross(shared_data):
     assert min(truth[GUEST].visible for truth in truths if truth[GUEST].occluded) < 0.5
     assert len({(a, b) for a, b, _ in DAVIS_PAIRS}) == len(DAVIS_PAIRS)
     assert {name for pair in DAVIS_PAIRS for name in pair[:2]} <= set(sequences.names)
+
+
+def test_pairs_to_choose_by_are_of_sequences_that_are_not_trained_on():
+    assert {name for pair in SELECTION_PAIRS for name in pair[:2]} == set(SELECTION)
+    assert not {name for pair in SELECTION_PAIRS for name in pair[:2]} & {n for pair in DAVIS_PAIRS for n in pair[:2]}
 
 
 @pytest.mark.shared
