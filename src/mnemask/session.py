@@ -17,7 +17,7 @@ from mnemask.memory.detail import bytes_of_detail
 from mnemask.memory.policies import Policy, restored_policy, saved_policy
 from mnemask.memory.read import Metric
 from mnemask.memory.soundness import unsound
-from mnemask.memory.storage import load_bank, save_bank
+from mnemask.memory.storage import VALUE_DTYPES, load_bank, save_bank
 from mnemask.memory.tokens import Tokens
 from mnemask.model.pickled import plain
 from mnemask.model.stcn import STCN
@@ -37,7 +37,9 @@ class Session:
     """A tracker between two frames.
 
     Attributes:
-        model: the network's fingerprint.
+        model: the network's fingerprint: its weights' content, in whatever precision it computes.
+        precisions: in which the network computed so far, first to last, such as ("float32", "bfloat16") for a tracker
+            that was saved on one machine and went on on another.
         policy: what is kept in memory.
         budget: how much is kept.
         top_k: memories read per query.
@@ -55,6 +57,7 @@ class Session:
     """
 
     model: str
+    precisions: tuple[str, ...]
     policy: Policy
     budget: Budget
     top_k: int
@@ -98,6 +101,7 @@ class Session:
         try:
             session = cls(
                 model=str(facts["model"]),
+                precisions=tuple(map(_precision, facts["precisions"])),
                 policy=policy or restored_policy(facts["policy"]),
                 budget=Budget(**facts["budget"]),
                 top_k=facts["top_k"],
@@ -175,11 +179,16 @@ class Session:
             num_cells=None if self.size is None else CellGrid(self.size, self.short_side).num_cells,
             key_channels=model.config.key_channels,
             value_channels=model.config.value_channels,
-            dtype=model.dtype,
             detail_bytes=bytes_of_detail(self.refine),
         )
         if reason:
             raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
+
+    def in_precision(self, dtype: torch.dtype) -> "Session":
+        """Returns the session for a network that computes in this precision; values are converted to it."""
+        if self.tokens is None or self.tokens.value.dtype == dtype:
+            return self
+        return replace(self, tokens=replace(self.tokens, value=self.tokens.value.to(dtype)))
 
     def in_another_video(self) -> "Session":
         """Returns the session before the first frame of another video.
@@ -200,3 +209,10 @@ def _count(value: object, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**53:
         raise ValueError(f"{value!r} instead of a whole number from {least}"[:120])
     return value
+
+
+def _precision(name: object) -> str:
+    """Returns the name of a precision; raises ValueError for anything else."""
+    if name not in [str(dtype).removeprefix("torch.") for dtype in VALUE_DTYPES]:
+        raise ValueError(f"precision {name!r}"[:120])
+    return str(name)

@@ -89,6 +89,7 @@ class Tracker:
             raise InputError(f"budget is {budget!r}; give a Budget such as Budget(frames=2)")
         self.model = model
         self._fingerprint = fingerprint(model)
+        self.precisions: tuple[str, ...] = (str(model.dtype).removeprefix("torch."),)
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         budget = budget or Budget(frames=self.policy.default_frames)
         self.memory = MemoryBank(self.policy, budget, top_k, metric, refine, kernel)
@@ -211,6 +212,7 @@ class Tracker:
         """Returns what the tracker knows now, besides its network; it stays the same while the tracker goes on."""
         return Session(
             model=self._fingerprint,
+            precisions=self.precisions,
             policy=self.policy,
             budget=self.memory.budget,
             top_k=self.memory.top_k,
@@ -230,7 +232,7 @@ class Tracker:
     @classmethod
     @own_modes()
     def of_session(cls, session: Session, model: STCN) -> "Tracker":
-        """Returns a tracker that goes on from a session, with identical masks.
+        """Returns a tracker that goes on from a session; with identical masks where the model computes as it did then.
 
         Raises:
             CheckpointError: if the session is of another model.
@@ -247,11 +249,16 @@ class Tracker:
             kernel=session.kernel,
         )
         session.refuse_other_model(tracker._fingerprint)
+        session = session.in_precision(model.dtype)
         session.refuse_unsound(model)
         tracker._take_over(session)
         return tracker
 
     def _take_over(self, session: Session) -> None:
+        if session.precisions[-1:] != self.precisions:
+            self.precisions = session.precisions + self.precisions
+        else:
+            self.precisions = session.precisions
         self.objects = Objects(session.object_ids)
         self.steps, self.last_write, self.size = session.steps, session.last_write, session.size
         if self.size is not None:
@@ -287,7 +294,7 @@ class Tracker:
         theirs = other.session()
         theirs.refuse_other_comparison(self.memory.metric, self.memory.refine)
         theirs.refuse_other_model(self._fingerprint)
-        self._take_over(theirs.in_another_video())
+        self._take_over(theirs.in_precision(self.model.dtype).in_another_video())
 
     def save(self, path: str | Path) -> None:
         """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame.
@@ -306,7 +313,7 @@ class Tracker:
 
         Args:
             path: written by `save`.
-            model: the model it was saved with.
+            model: of the weights it was saved with, on any device and in any precision.
             policy: needed where the saved one is not among `POLICIES`, for a file holds no code.
 
         Raises:

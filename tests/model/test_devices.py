@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mnemask.errors import InputError
+from mnemask.model.checkpoints import load_model
 from mnemask.model.devices import choose_device, preferred_dtype
 
 
@@ -16,6 +17,21 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
         choose_device(name)
 
 
-def test_the_cpu_computes_in_what_it_is_fast_at():
+def test_the_cpu_computes_in_what_it_is_fast_at(monkeypatch):
+    monkeypatch.delenv("MNEMASK_PRECISION", raising=False)
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     assert preferred_dtype(torch.device("cpu")) == (torch.bfloat16 if native else torch.float32)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_a_variable_chooses_the_precision_on_any_processor(monkeypatch, name):
+    monkeypatch.setenv("MNEMASK_PRECISION", name)
+    assert preferred_dtype(torch.device("cpu")) == getattr(torch, name)
+    assert load_model("compact", device="cpu").dtype == getattr(torch, name)
+    assert load_model("compact", device="cpu", dtype=torch.float32).dtype == torch.float32
+
+
+def test_a_variable_that_names_no_precision_is_refused(monkeypatch):
+    monkeypatch.setenv("MNEMASK_PRECISION", "double")
+    with pytest.raises(InputError, match="MNEMASK_PRECISION is 'double'"):
+        load_model("compact", device="cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -161,7 +161,6 @@ def segment(
         "overlay": overlay,
         "on_corrupt": on_corrupt.value,
         "engine": engine.value,
-        **_machine(tracker.model),
     }
     checkpoint = None
     if resume:
@@ -236,19 +235,6 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         raise mm.InputError("a trace cannot be gone on with; leave out --trace, or begin again without --resume")
     if overwrite:
         raise mm.InputError("--resume goes on with a run and --overwrite begins again; give one of them")
-
-
-def _machine(model: mm.STCN) -> dict[str, Any]:
-    """Returns what the last bits of a mask depend on besides the input."""
-    import torch
-
-    return {
-        "device": str(model.device),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def _summarise(progress: mm.Progress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:

@@ -16,7 +16,6 @@ def unsound(
     num_cells: int | None,
     key_channels: int,
     value_channels: int,
-    dtype: torch.dtype,
     detail_bytes: int,
 ) -> str | None:
     """Returns what is wrong with tokens that were read from a file, for a sentence; None where nothing is.
@@ -28,13 +27,12 @@ def unsound(
             from larger ones.
         key_channels: of the network.
         value_channels: of the network.
-        dtype: of its values.
         detail_bytes: of a token, for the comparison at stride 8.
     """
-    if tokens.key.shape[1] != key_channels or tokens.value.shape[2] != value_channels or tokens.value.dtype != dtype:
+    if tokens.key.shape[1] != key_channels or tokens.value.shape[2] != value_channels:
         return (
-            f"keys of {tokens.key.shape[1]} and {tokens.value.dtype} values of {tokens.value.shape[2]} channels, where "
-            f"the network has {key_channels} and {dtype} of {value_channels}"
+            f"keys of {tokens.key.shape[1]} and values of {tokens.value.shape[2]} channels, where the network has "
+            f"{key_channels} and {value_channels}"
         )
     windows, channels = tokens.detail.shape[1:]
     if windows != WINDOWS or windows * channels * tokens.detail.element_size() != detail_bytes:
@@ -61,4 +59,6 @@ def unsound(
         return "tokens that are not in the order of writing"
     if not bool(torch.isfinite(tokens.key.square().sum(-1)).all()):
         return "keys too large to compare"
+    if not bool(torch.isfinite(tokens.value).all()):
+        return f"values too large for {str(tokens.value.dtype).removeprefix('torch.')}"
     return None

@@ -19,7 +19,7 @@ from mnemask.memory.tokens import PER_OBJECT, Tokens
 from mnemask.model.pickled import plain
 from mnemask.video.files import make_durable
 
-FORMAT = "mnemask-bank-3"
+FORMAT = "mnemask-bank-4"
 DTYPES = {
     "key": torch.float32,
     "covers": torch.bool,

@@ -1,5 +1,6 @@
 """Weights: where they are, whose they are, and how they get into the network without executing anything."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -47,8 +48,8 @@ def load_model(
         name: "compact", whose weights are part of the package, or the path of a checkpoint: a safetensors file of
             mnemask, or a published STCN file as it is (stcn.pth, s03, s012, or a stage-0 file with 4 input channels).
         device: "cpu", "cuda", "mps", …; by default CUDA where there is one.
-        dtype: of the convolutions; by default bfloat16 where the processor computes in it, else float32. Keys and
-            distances are always float32.
+        dtype: of the convolutions; by default `$MNEMASK_PRECISION`, else bfloat16 where the processor computes in
+            it, else float32. Keys and distances are always float32.
 
     Raises:
         CheckpointError: if the file is missing, damaged, foreign, or carries code; misfitting tensors are named.
@@ -60,11 +61,13 @@ def load_model(
         model = STCN(config)
     check_state(model, state, str(name))
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    content = content_of(model)
     precision = dtype or preferred_dtype(chosen)
     for part_name, part in model.named_children():
         part.to(chosen, torch.float32 if part_name == "key_projection" else precision)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.eval().requires_grad_(False)
+    remember_content(model, content)
     return model
 
 
@@ -204,6 +207,31 @@ def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, n
 
 
 def fingerprint(model: STCN) -> str:
-    """Returns what tells one set of weights from another: the key projection's sum and the precision."""
-    total = float(model.key_projection.weight.detach().double().sum())
-    return f"ResNet-{model.config.key_depth}, {str(model.dtype).removeprefix('torch.')}, {total:.9g}"
+    """Returns what tells one set of weights from another: their depth, and the start of the SHA-256 of their content.
+
+    Of a network from `load_model` it is that of the file's numbers, on whatever device and in whatever precision it
+    computes. Otherwise, or where weights were changed since, it is that of the weights as they are.
+    """
+    if model.content is None or model.content[0] != _changes(model):
+        remember_content(model, content_of(model))
+    assert model.content is not None
+    return f"ResNet-{model.config.key_depth}, sha256 {model.content[1][:16]}"
+
+
+def content_of(model: STCN) -> str:
+    """Returns the SHA-256 of the sizes of a network and of its weights, in float32."""
+    digest = hashlib.sha256(json.dumps(asdict(model.config)).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"\n{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def remember_content(model: STCN, content: str) -> None:
+    """Notes the SHA-256 of a network's weights, for as long as they do not change."""
+    model.content = _changes(model), content
+
+
+def _changes(model: STCN) -> int:
+    """Returns how often weights were changed in place; numbers of inference mode do not count it."""
+    return sum(0 if tensor.is_inference() else tensor._version for tensor in model.parameters())

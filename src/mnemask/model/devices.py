@@ -1,5 +1,6 @@
 """What the network computes on, in which precision, and in which of torch's modes."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,6 +8,9 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from mnemask.errors import InputError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+VARIABLE = "MNEMASK_PRECISION"
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -33,7 +37,18 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
-    """Returns bfloat16 where it is native (AMX, AVX512-BF16, recent GPUs), float16 on older GPUs, else float32."""
+    """Returns bfloat16 where it is native (AMX, AVX512-BF16, recent GPUs), float16 on older GPUs, else float32.
+
+    The environment variable MNEMASK_PRECISION names another one. This is the only place that chooses.
+
+    Raises:
+        InputError: the variable names no precision.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if wanted:
+        if wanted not in PRECISIONS:
+            raise InputError(f"{VARIABLE} is {wanted[:40]!r}; set it to one of {', '.join(PRECISIONS)}, or to nothing")
+        return PRECISIONS[wanted]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

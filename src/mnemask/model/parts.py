@@ -11,7 +11,7 @@ class SharedWeights(STCN):
 
     def __init__(self, model: STCN) -> None:
         super(STCN, self).__init__()
-        self.config = model.config
+        self.config, self.content = model.config, model.content
         for name, part in model.named_children():
             self.add_module(name, part)
         self.train(model.training)

@@ -85,6 +85,7 @@ class STCN(nn.Module):
     def __init__(self, config: STCNConfig) -> None:
         super().__init__()
         self.config = config
+        self.content: tuple[int, str] | None = None  # see `checkpoints.fingerprint`
         self.key_encoder = ResNet(config.key_depth)
         features = self.key_encoder.out_channels
         self.key_projection = nn.Conv2d(features[-1], config.key_channels, 3, padding=1)

@@ -1,15 +1,21 @@
 """How far a run has come, and the file that says so."""
 
 import json
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mnemask.memory.bank import MemoryStats
+from mnemask.tracker import Tracker
 from mnemask.version import __version__
 from mnemask.video.files import write_file
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -26,6 +32,7 @@ class Progress:
         stopped_by: what ended it otherwise.
         resumed_at: the frames, counted from 0, at which it went on after it had been cut off.
         settings: what the report says of how it was made.
+        computed_on: what it was computed on from which frame on, see `computed_on`; one entry unless that changed.
         video: what the report says of the video: frames dropped, damaged, held.
     """
 
@@ -38,6 +45,7 @@ class Progress:
     stopped_by: str = ""
     resumed_at: list[int] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    computed_on: list[dict[str, Any]] = field(default_factory=list)
     video: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -68,12 +76,37 @@ class Progress:
             "memory": None if self.memory is None else asdict(self.memory),
             "video": dict(self.video),
             "settings": dict(self.settings),
+            "computed_on": self.computed_on,
         }
 
     def saved(self) -> dict[str, Any]:
         """Returns what a checkpoint keeps of it."""
-        kept = ("frames", "seconds", "most_tokens", "most_bytes", "resumed_at", "video")
+        kept = ("frames", "seconds", "most_tokens", "most_bytes", "resumed_at", "computed_on", "video")
         return {name: getattr(self, name) for name in kept}
+
+
+def computed_on(tracker: Tracker, since: int, before: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Returns what the last bits of masks depend on besides the input, by the frames from which on it was so.
+
+    Args:
+        tracker: that goes on.
+        since: the frame at which it does.
+        before: what was computed on until then. Where it is another machine or precision now, that is said aloud too.
+    """
+    now = {
+        "device": str(tracker.model.device),
+        "precision": tracker.precisions[-1],
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "memory_from": list(tracker.precisions[:-1]),
+    }
+    so_far = [dict(each) for each in before]
+    changed = [name for name in now if so_far and name != "memory_from" and so_far[-1].get(name) != now[name]]
+    if changed:
+        then = ", ".join(f"{name} {so_far[-1].get(name)!r} before and {now[name]!r} now" for name in changed)
+        logger.warning("masks may differ a little from frame %d on: %s", since, then)
+    return so_far if so_far and not changed else [*so_far, {"from_frame": since, **now}]
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

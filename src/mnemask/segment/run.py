@@ -16,7 +16,7 @@ from mnemask.segment.checkpoint import Checkpoint, CheckpointFolder, Moment
 from mnemask.segment.outputs import Outputs
 from mnemask.segment.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, remove_left_overs
 from mnemask.segment.promise import promise
-from mnemask.segment.report import Progress
+from mnemask.segment.report import Progress, computed_on
 from mnemask.segment.room import refuse_without_room
 from mnemask.session import Session
 from mnemask.tracker import Tracker
@@ -152,7 +152,10 @@ class _Run:
         self._outputs: Outputs | None = None
         self._latest: Moment | None = None
         self._promised: tuple[object, ...] = ()
-        if resume is not None:
+        if resume is None:
+            progress.computed_on = computed_on(tracker, 0)
+        else:
+            progress.computed_on = computed_on(tracker, resume.position, resume.progress["computed_on"])
             progress.frames = int(resume.progress["frames"])
             progress.seconds = float(resume.progress["seconds"])
             progress.most_tokens = int(resume.progress["most_tokens"])
