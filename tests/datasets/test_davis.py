@@ -113,3 +113,25 @@ def test_the_real_davis_2016_opens():
         mask = sequence.read_labels(0)
         assert mask.shape == (480, 854)
         assert set(np.unique(mask)) == {0, 1}
+
+
+def test_a_folder_of_2016_that_is_opened_as_2017_is_named_before_the_first_frame(root):
+    for path in root.glob("Annotations/480p/*/*.png"):
+        save(path, np.where(LABELS == 1, 255, 0).astype(np.uint8), palette=False)
+    with pytest.raises(InputError, match=r"is DAVIS 2016.*--dataset davis2016"):
+        DavisSequences(root, year=2017)
+    assert len(DavisSequences(root, year=2016)) == 2
+
+
+@pytest.mark.parametrize(("there", "asked"), [(2016, 2017), (2017, 2016)])
+def test_a_folder_with_the_list_of_the_other_year_only_is_named(root, there, asked):
+    (root / f"ImageSets/{asked}/val.txt").unlink()
+    with pytest.raises(InputError, match=f"is DAVIS {there}.*--dataset davis{there}"):
+        DavisSequences(root, year=asked)
+
+
+def test_several_objects_that_are_followed_as_one_are_said(root, caplog):
+    DavisSequences(root, year=2017)
+    assert not caplog.text
+    DavisSequences(root, year=2016)
+    assert "2 of 2 sequences" in caplog.text

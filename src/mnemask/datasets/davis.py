@@ -7,14 +7,19 @@
     ROOT/ImageSets/2016/val.txt, ROOT/ImageSets/2017/val.txt or ROOT/ImageSets/480p/val.txt
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.listing import open_video
 from mnemask.errors import InputError
 
 PUBLISHED = "davischallenge.org (the archive named trainval-480p)"
+logger = logging.getLogger(__name__)
 _WHERE = f"DAVIS is published at {PUBLISHED}"
 
 
@@ -28,7 +33,8 @@ class DavisSequences:
         resolution: name of the folders below JPEGImages and Annotations.
 
     Raises:
-        InputError: something of it is missing; the message says what was expected where.
+        InputError: something of it is missing, or it is DAVIS of the other year; the message says what was expected
+            where. Several objects in the masks of 2016 are followed as one, which is logged as a warning.
 
     Example:
         for sequence in DavisSequences("DAVIS", year=2016):
@@ -46,6 +52,7 @@ class DavisSequences:
             name: _open_sequence(root, resolution, name, year == 2016, every_frame=not subset.startswith("test"))
             for name in _sequence_names(root, year, subset, resolution)
         }
+        _check_year(root, year, self._sequences)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,6 +75,12 @@ def _sequence_names(root: Path, year: int, subset: str, resolution: str) -> list
     lists = [root / "ImageSets" / folder / f"{subset}.txt" for folder in (str(year), resolution)]
     found = next((path for path in lists if path.is_file()), None)
     if found is None:
+        other = 4033 - year
+        if (root / "ImageSets" / str(other) / f"{subset}.txt").is_file():
+            raise InputError(
+                f"{root} is DAVIS {other}, without a list of the sequences of {year} in {subset!r} ({lists[0]}); give "
+                f"year {other} (--dataset davis{other}), or that list"
+            )
         raise InputError(
             f"{root} has no list of the sequences in {subset!r}: neither {lists[0]} nor {lists[1]}; {_WHERE}"
         )
@@ -85,3 +98,28 @@ def _open_sequence(root: Path, resolution: str, name: str, single_object: bool, 
     if 0 not in sequence.masks:
         raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}; {_WHERE}")
     return sequence
+
+
+def _check_year(root: Path, year: int, sequences: Mapping[str, AnnotatedVideo]) -> None:
+    """Raises InputError for the 0/255 masks of 2016 as 2017, where 255 is void; warns of several objects as 2016."""
+    values = {}
+    for name, sequence in sequences.items():
+        try:
+            with Image.open(sequence.masks[0]) as mask:
+                labels = np.asarray(mask)
+        except (OSError, ValueError, Image.DecompressionBombError):  # named when its turn comes
+            continue
+        if labels.ndim == 2:
+            values[name] = set(np.unique(labels).tolist()) - {0}
+    if year == 2017 and values and all(found <= {255} for found in values.values()):
+        raise InputError(
+            f"{root} is DAVIS 2016: the first masks of all {len(values)} sequences hold 0 and 255 only, where 255 is "
+            f"void in 2017; give year 2016 (--dataset davis2016), or DAVIS 2017, published at {PUBLISHED}"
+        )
+    several = [name for name, found in values.items() if len(found - {255}) > 1]
+    if year == 2016 and several:
+        logger.warning(
+            "%d of %d sequences in %s show several objects in their first mask (such as %s), which are followed as one "
+            "as davis2016 has it; give davis2017 to follow each",
+            len(several), len(values), root, several[0],
+        )  # fmt: skip
