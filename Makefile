@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup-done
+# PyTorch without CUDA, where there is no GPU and its index can be reached.
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+CAN_REACH := import urllib.request; urllib.request.urlopen('$(TORCH_CPU)/', timeout=10)
 
 .PHONY: setup demo test lint types clean
 
@@ -12,10 +15,12 @@ $(SETUP): pyproject.toml constraints.txt
 	  { echo "mnemask needs Python 3.11 or newer; run: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (minutes the first time) ..."
+	@if ! command -v nvidia-smi > /dev/null && $(BIN)/python -c "$(CAN_REACH)" 2> /dev/null; then \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_CPU) torch; fi
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-# Draws a clip, segments it with the embedded model, scores it, and leaves pictures in demo/.
+# Draws a video, reads it from its file, segments it with the embedded model, scores it, and leaves pictures in demo/.
 demo: setup
 	$(BIN)/mnemask demo --out demo
 

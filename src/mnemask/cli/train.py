@@ -258,6 +258,7 @@ def say_how_it_ended(training: Training) -> None:
     weights = training.out / "model.safetensors"
     emit(
         "result",
+        command="train",
         complete=training.finished,
         steps=training.step,
         seconds=round(training.seconds, 3),
