@@ -10,12 +10,12 @@ def test_the_demo_leaves_a_video_and_its_first_mask_that_segment_takes(tiny_mode
     progress, report = mm.run_demo(mm.Tracker(tiny_model, short_side=64), tmp_path, video)
     assert (progress.complete, progress.frames) == (True, 12)
     assert 0 <= report.j_and_f <= 1
-    with mm.VideoReader(tmp_path / "input/clip.mp4") as reader:
+    with mm.VideoReader(tmp_path / "clip.mp4") as reader:
         frames = list(reader)
     assert [frame.size for frame in frames] == [(64, 96)] * 12
     difference = (frames[0].image.float() - video[0][0].image.float()).abs().mean()
     assert difference < 12, "the clip is the drawn video, not one with masks drawn in"
-    assert set(mm.read_mask(tmp_path / "input/first.png", (64, 96))) == {1, 2}
+    assert set(mm.read_mask(tmp_path / "first.png", (64, 96))) == {1, 2}
     assert len(list((tmp_path / "masks").glob("*.png"))) == 12
     assert (tmp_path / "contact-sheet.png").is_file()
 
@@ -27,7 +27,7 @@ def test_a_second_demo_takes_the_place_of_the_first(tiny_model, tmp_path):
     assert len(list((tmp_path / "masks").glob("*.png"))) == 12
 
 
-@pytest.mark.parametrize("name", ["input/clip.mp4", "contact-sheet.png", "score.json", "overlay.mp4"])
+@pytest.mark.parametrize("name", ["clip.mp4", "contact-sheet.png", "score.json", "overlay.mp4"])
 def test_a_demo_replaces_no_file_of_the_user(tiny_model, tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
