@@ -435,6 +435,14 @@ def test_an_empty_mask_is_refused(tmp_path):
             read_mask(save(tmp_path / "m.png", values))
 
 
+@pytest.mark.parametrize("size", [(400, 1), (1, 400), (1, 1), (2, 1), (2, 3)])
+def test_masks_of_few_pixels_a_side_are_read(tmp_path, size):
+    mask = np.zeros(size, np.uint8)
+    mask[: max(size[0] // 2, 1), : max(size[1] // 2, 1)] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png", size)[1].numpy(), mask > 0)
+
+
 def test_a_mask_that_is_all_object_is_one_object(tmp_path):
     assert read_mask(save(tmp_path / "m.png", np.full((H, W), 255, np.uint8)))[1].all()
 

@@ -214,6 +214,14 @@ def test_odd_sizes_keep_every_pixel(video_file, clip):
     assert [frame.size for frame in frames] == [(37, 51)] * 3
 
 
+def test_text_in_a_header_that_is_not_utf_8_is_no_hindrance(video_file, clip):
+    path = video_file("clip.mkv", clip[:3], "ffv1", format="matroska")
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    path.write_bytes(data.replace(b"Lavf", b"L\xff\xfe\xe9"))
+    assert len(list(VideoReader(path))) == 3
+
+
 def test_names_with_colons_and_percent_signs_are_files(video_file, clip):
     assert len(read(video_file("take 12:30 %d [1].mkv", clip[:3]))) == 3
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
@@ -14,6 +13,7 @@ from av.video.stream import VideoStream
 from mnemask.doctor.finding import GO_ON, Finding
 from mnemask.errors import FrameError
 from mnemask.video import VideoReader
+from mnemask.video.containers import open_container
 from mnemask.video.events import ReaderEvents
 
 VARIES = 1.5  # more than rounding to the container's clock explains
@@ -33,7 +33,7 @@ def diagnose_video(path: Path) -> list[Finding]:
 
 
 def _header(path: Path) -> Iterator[Finding]:
-    with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+    with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, VideoStream), "VideoReader refuses anything else"
         codec = stream.codec_context

@@ -383,7 +383,10 @@ class _Edges:
 
 def _differences(values: Grey | Colour, axis: int) -> UInt8[np.ndarray, "y x"] | UInt16[np.ndarray, "y x"]:
     """Returns how far each two neighbours along an axis are apart, in the channel where they are farthest."""
-    apart = cv2.absdiff(np.delete(values, 0, axis), np.delete(values, -1, axis))
+    later, earlier = np.delete(values, 0, axis), np.delete(values, -1, axis)
+    if not later.size:  # one pixel wide, or high; OpenCV takes no empty pictures
+        return np.zeros(later.shape[:2], np.uint8)
+    apart = cv2.absdiff(later, earlier)
     return np.asarray(apart if apart.ndim == 2 else apart.max(axis=2))
 
 

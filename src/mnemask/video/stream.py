@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import av
 import torch
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -18,6 +17,7 @@ from av.video.stream import VideoStream
 from mnemask.errors import FrameError
 from mnemask.video.clock import Clock
 from mnemask.video.completeness import promised_seconds
+from mnemask.video.containers import open_container
 from mnemask.video.decoding import Decoding, is_recording
 from mnemask.video.events import EventLog
 from mnemask.video.limits import MAX_PIXELS, check_size
@@ -161,7 +161,7 @@ class EncodedVideo:
             options["protocol_whitelist"] = "file" if isinstance(source, str) else "pipe"
         timeout = (_OPEN_SECONDS, _READ_SECONDS) if remote else None
         try:
-            return av.open(source, "r", options=options, timeout=timeout, metadata_errors="replace")
+            return open_container(source, options, timeout)
         except (FFmpegError, OSError) as error:
             raise FrameError(
                 f"{self._shown!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, "
