@@ -1,6 +1,7 @@
 """The small values that travel between the parts: a frame in, masks out, numbers about the memory."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -45,12 +46,14 @@ class Frame:
         index: position in the video, from 0.
         seconds: presentation time, None where the source has none (a folder of images).
         name: what output files of this frame are called, without a suffix.
+        pixel_aspect: how many times as wide as high a pixel is shown, as on DV and DVD; 1 for square ones.
     """
 
     image: UInt8[Tensor, "3 H W"]
     index: int
     seconds: float | None = None
     name: str = ""
+    pixel_aspect: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
         shape = self.image.shape

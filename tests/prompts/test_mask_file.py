@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import MaskError
 from mnemask.prompts import inspect_mask, read_mask
-from mnemask.video import davis_palette
+from mnemask.video import davis_palette, read_image
 
 H, W = 48, 80
 
@@ -535,3 +536,29 @@ def test_real_masks_are_read_as_they_are(shared_data):
             labels = np.asarray(Image.open(path).convert("L") if "davis" in str(path) else Image.open(path))
             ids = set(np.unique(labels).tolist()) - {0}
             assert set(read_mask(path)) == ({1} if ids == {255} else ids), path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_tag_turns_a_mask_as_it_turns_frames(tmp_path, orientation):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[3:12, 5:25] = 1
+    exif = Image.Exif()
+    exif[274] = orientation
+    image = Image.fromarray(mask)
+    image.putpalette(davis_palette().tobytes())
+    image.save(tmp_path / "mask.png", exif=exif)
+    Image.fromarray(mask * 255).save(tmp_path / "frame.png", exif=exif)
+    shown = read_image(tmp_path / "frame.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png", tuple(shown.shape[1:]))[1], shown[0] > 0)
+    assert np.array_equal(read_annotation(tmp_path / "mask.png"), shown[0] > 0)
+
+
+def test_a_tag_that_would_turn_a_mask_out_of_the_videos_size_is_left_aside_with_a_warning(tmp_path, caplog):
+    exif = Image.Exif()
+    exif[274] = 6
+    mask = np.zeros((30, 40), np.uint8)
+    mask[3:12, 5:25] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png", exif=exif)
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(read_mask(tmp_path / "mask.png", (30, 40))[1], mask > 0)
+    assert "orientation tag" in caplog.text

@@ -217,7 +217,7 @@ def test_a_video_of_which_nothing_can_be_read_is_an_error_under_every_policy(ima
     for path in images.iterdir():
         path.write_bytes(b"no image")
     for policy in ("skip", "hold"):
-        with pytest.raises(FrameError, match="no frame of 'frames' from number 0 on can be read"):
+        with pytest.raises(FrameError, match="no frame of 'frames' from frame 0 on can be read"):
             list(VideoReader(images, on_corrupt=policy))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mnemask.errors import FrameError
 from mnemask.video import read_image
-from mnemask.video.images import natural_key
+from mnemask.video.name_order import natural_order
 
 
 def pixels(path):
@@ -109,5 +109,5 @@ def test_postscript_called_jpg_is_not_run(tmp_path):
 
 def test_numbers_are_counted_and_ties_are_decided(tmp_path):
     names = ["b1", "a10", "a2", "a02", "a", "2", "10"]
-    ordered = sorted((tmp_path / name for name in names), key=natural_key)
+    ordered = natural_order(tmp_path / name for name in names)
     assert [path.name for path in ordered] == ["2", "10", "a", "a02", "a2", "a10", "b1"]

@@ -423,3 +423,27 @@ def test_times_too_close_for_the_clock_still_grow(tmp_path):
     times = [seconds for _, seconds in labels_of_video(tmp_path / "masks.mkv")]
     assert len(times) == 5
     assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize(("name", "mask_format"), [("masks.mkv", "ffv1"), ("overlay.mp4", "overlay")])
+def test_pixels_that_are_not_square_stay_so(tmp_path, name, mask_format):
+    labels = torch.zeros(32, 48, dtype=torch.int32)
+    labels[8:20, 10:30] = 1
+    probs = torch.stack([(labels == i).float() for i in (0, 1)])
+    with MaskWriter(tmp_path / name, mask_format) as writer:
+        for t in range(3):
+            frame = Frame(torch.zeros(3, 32, 48, dtype=torch.uint8), t, pixel_aspect=Fraction(16, 11))
+            writer.write(Masks(labels, probs, (1,), index=t), frame)
+    av.logging.set_level(av.logging.INFO)
+    with av.open(str(tmp_path / name)) as container, av.logging.Capture() as logs:
+        stream = container.streams.video[0]
+        graph = av.filter.Graph()
+        source, show, sink = graph.add_buffer(template=stream), graph.add("showinfo"), graph.add("buffersink")
+        source.link_to(show)
+        show.link_to(sink)
+        graph.configure()
+        for frame in container.decode(stream):
+            graph.push(frame)
+            graph.pull()
+    av.logging.set_level(None)
+    assert sum("sar:16/11 s:" in text for _, _, text in logs) == 3

@@ -44,9 +44,9 @@ def of_video(video: str, *, growing: bool) -> str:
             file.seek(max(size - _MIB, 0))
             return f"{path.name}, sha256 {_short(str(size).encode() + ends + file.read(_MIB))}"
     if (video and path.is_dir()) or has_magic(video):
-        from mnemask.video import list_images
+        from mnemask.video.frame_files import image_files
 
-        listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in list_images(path))
+        listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in sorted(image_files(path)))
         return f"{path.resolve().name}, sha256 {_short(listing.encode())}"
     return path.name
 

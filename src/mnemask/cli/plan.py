@@ -42,7 +42,7 @@ class PromptOptions:
         """
         from mnemask.prompts import PromptPlan, parse_void
 
-        names = frame_names(video)
+        names = frame_names(video, self.files())
         return PromptPlan(
             self.mask,
             self.boxes,
@@ -73,10 +73,12 @@ class PromptOptions:
         return [path for path in (self.mask, *(mm.parse_at(text).path for text in self.later)) if path]
 
 
-def frame_names(video: str) -> list[str] | None:
+def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:
     """Returns the names of the frames, without endings, where the video is a folder or a pattern of images."""
     if "://" in video or not (has_magic(video) or Path(video).is_dir()):
         return None
-    from mnemask.video import list_images
+    from mnemask.video.frame_files import find_frames
+    from mnemask.video.stacks import page_count
 
-    return [image.stem for image in list_images(Path(video))]
+    images = find_frames(Path(video), masks).paths
+    return None if len(images) == 1 and page_count(images[0]) > 1 else [image.stem for image in images]

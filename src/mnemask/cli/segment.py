@@ -97,6 +97,11 @@ def segment(
     reconnect: Annotated[
         float, typer.Option(min=0, help="Seconds to try again when a camera or an address breaks off.")
     ] = 0.0,
+    start: Annotated[
+        str,
+        typer.Option(help="First frame to read: a number from 0, or a time (12.5s, 00:01:30). --mask belongs to it."),
+    ] = "0",
+    stop: Annotated[str | None, typer.Option(help="Frame or time to stop before. Frames keep their numbers.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a run was cut off; begin where there is none.")
     ] = False,
@@ -160,6 +165,8 @@ def segment(
         "format": format.value,
         "overlay": overlay,
         "on_corrupt": on_corrupt.value,
+        "start": start,
+        "stop": stop,
         "engine": engine.value,
     }
     checkpoint = None
@@ -171,30 +178,33 @@ def segment(
         checkpoint = mm.find_checkpoint(out, tracker.model.device, settings)
     if checkpoint is not None:
         tracker = mm.Tracker.of_session(checkpoint.session, tracker.model)
-        if plan is not None:
+        if plan is not None and checkpoint.progress["frames"]:
             plan.skip(checkpoint.position)
         console.print(f"going on at frame {checkpoint.position}")
     if plan is not None:
+        _refuse_beyond(plan, stop)
         plan.say_notes()
-    start = 0 if checkpoint is None else checkpoint.last_frame
     with ExitStack() as stack:
         reader = stack.enter_context(
             mm.VideoReader(
                 video,
-                start=start,
+                start=start if checkpoint is None else checkpoint.last_frame,
+                stop=stop,
                 live=live,
                 follow=follow,
                 on_corrupt=on_corrupt.value,
                 reconnect=reconnect,
+                masks=prompts.files(),
             )
         )
         # Of an address only the connection tells.
         _refuse_resume(resume, reader.repeatable, video, trace, overwrite)
         if trace is not None:
             tracker.memory.trace = stack.enter_context(mm.TraceFile(trace, overwrite=overwrite))
-        stop = stack.enter_context(StopSignals(reader.interrupt))
+        asked = stack.enter_context(StopSignals(reader.interrupt))
         show = stack.enter_context(shown_progress())
-        total = None if reader.num_frames is None else start + reader.num_frames
+        before = 0 if checkpoint is None else max(checkpoint.progress["frames"] - 1, 0)
+        total = None if reader.num_frames is None else before + reader.num_frames
         progress = mm.segment(
             reader,
             tracker,
@@ -208,7 +218,8 @@ def segment(
             resume=checkpoint,
             max_memory=max_bytes,
             events=lambda: reader.events,
-            stop=stop,
+            source=reader.facts.to_dict(),
+            stop=asked,
             on_frame=lambda progress, masks: show_frames(show, progress, total),
             inputs=[video, model, *prompts.files(), *([bank] if bank else [])],
             preview=None if plan is None else plan.preview,
@@ -217,10 +228,19 @@ def segment(
     if not progress.complete:
         go_on = "; --resume goes on" if reader.repeatable else ""
         console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
-        raise typer.Exit(stop.exit_code)
+        raise typer.Exit(asked.exit_code)
     if plan is not None:
         plan.check_all_given(progress.frames)
     _summarise(progress, tracker, out, overlay)
+
+
+def _refuse_beyond(plan: PromptPlan, stop: str | None) -> None:
+    """Raises InputError if masks are given for frames that are not read; where --stop is a time, the end tells."""
+    from mnemask.video.positions import Position
+
+    end = None if stop is None else Position.of(stop).frame
+    if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):
+        raise mm.InputError(f"masks are given for frame {min(beyond)}, and --stop {stop} is before it; correct one")
 
 
 def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | None, overwrite: bool) -> None:
@@ -245,6 +265,8 @@ def _summarise(progress: mm.Progress, tracker: mm.Tracker, out: Path, overlay: b
         f"({held.frames:.2f} frames, {held.bank_bytes / 2**20:.1f} MiB), {held.evictions} evicted"
     )
     happened = ", ".join(f"{name.replace('_', ' ')} {noted['count']}" for name, noted in progress.video.items())
+    if about := progress.source.get("about"):
+        errors.print(f"of the video: {'; '.join(about)}", markup=False)
     if happened:
         errors.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
     console.print(f"masks in {out / 'masks'}" + (f", overlay {out / 'overlay.mp4'}" if overlay else ""), markup=False)

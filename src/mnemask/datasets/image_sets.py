@@ -15,7 +15,8 @@ from pathlib import Path
 from mnemask.datasets.annotated import AnnotatedImage
 from mnemask.datasets.listing import incomplete, names_in
 from mnemask.errors import InputError
-from mnemask.video.images import IMAGE_SUFFIXES, natural_key
+from mnemask.video.name_order import natural_order
+from mnemask.video.raster import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Layout:
         root = root.absolute()
         bases = (root, root.parent) if root.name == self.images.split("/")[0] else (root,)
         for base in bases:
-            if found := sorted((path for path in base.glob(self.images) if path.is_dir()), key=natural_key):
+            if found := natural_order(path for path in base.glob(self.images) if path.is_dir()):
                 return found
         return []
 
@@ -154,7 +155,7 @@ class _Pairs:
 def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
     """Returns the files of a folder by their names without ending, in natural order."""
     found: dict[str, str] = {}
-    for file in sorted(names_in(folder, endings), key=lambda file: natural_key(Path(file))):
+    for file in map(str, natural_order(map(Path, names_in(folder, endings)))):
         name = file[: -len(next(ending for ending in endings if file.lower().endswith(ending)))]
         if name in found:
             raise InputError(f"{found[name]} and {file} in {folder} have one name; keep one of them")

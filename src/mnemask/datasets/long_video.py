@@ -11,7 +11,7 @@ from pathlib import Path
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.listing import incomplete, names_in, open_video
 from mnemask.errors import InputError
-from mnemask.video.images import IMAGE_SUFFIXES
+from mnemask.video.raster import IMAGE_SUFFIXES
 
 PUBLISHED = "https://github.com/xmlyqing00/AFB-URR"
 

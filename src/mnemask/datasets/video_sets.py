@@ -17,7 +17,8 @@ from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.listing import incomplete, names_in, open_video
 from mnemask.datasets.youtube_vos import open_youtube_vos
 from mnemask.errors import InputError
-from mnemask.video.images import IMAGE_SUFFIXES, natural_key
+from mnemask.video.name_order import natural_order
+from mnemask.video.raster import IMAGE_SUFFIXES
 
 BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
 
@@ -95,7 +96,7 @@ def open_video_folders(root: Path | str, single_object: bool = False) -> list[An
         )
     return [
         open_video(folder.resolve().name, folder / "frames", folder / "masks", single_object, IMAGE_SUFFIXES)
-        for folder in sorted(folders, key=natural_key)
+        for folder in natural_order(folders)
     ]
 
 

@@ -7,7 +7,8 @@ from mnemask.doctor.images import diagnose_folder
 from mnemask.doctor.installation import diagnose_installation
 from mnemask.doctor.mask import diagnose_mask, diagnose_masks
 from mnemask.doctor.video import diagnose_video
-from mnemask.video.images import IMAGE_SUFFIXES
+from mnemask.video.raster import IMAGE_SUFFIXES
+from mnemask.video.stacks import page_count
 
 __all__ = [
     "Finding",
@@ -30,6 +31,6 @@ def diagnose(path: str | Path) -> list[Finding]:
         return diagnose_masks(path) or diagnose_folder(path)
     if not path.exists():
         return [Finding("problem", f"there is no {path}", "check the path")]
-    if path.suffix.lower() in (*IMAGE_SUFFIXES, ".gif"):
+    if path.suffix.lower() in (*IMAGE_SUFFIXES, ".gif") and page_count(path) == 1:
         return diagnose_mask(path)
     return diagnose_video(path)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mnemask.errors import InputError
+from mnemask.video.picture import SourceFacts
 
 GO_ON = "go on behind the damage with --on-corrupt skip or hold"
 
@@ -27,3 +28,8 @@ class Finding:
         """Returns the problem that an error is about; what comes after its last semicolon is the way out."""
         what, _, remedy = str(error).rpartition("; ")
         return cls("problem", what or remedy, remedy if what else "")
+
+    @classmethod
+    def of_facts(cls, facts: SourceFacts) -> "list[Finding]":
+        """Returns what a reader says before the first frame: what it left out or doubts is a warning."""
+        return [*(cls("ok", what) for what in facts.about), *(cls("warning", note) for note in facts.notes)]

@@ -7,8 +7,11 @@ from pathlib import Path
 from PIL import Image
 
 from mnemask.doctor.finding import GO_ON, Finding
+from mnemask.doctor.video import diagnose_video
 from mnemask.errors import FrameError
-from mnemask.video.images import list_images, number_gaps, read_image
+from mnemask.video.frame_files import find_frames
+from mnemask.video.images import ImageSequence, number_gaps, read_image
+from mnemask.video.stacks import page_count
 
 SHOWN = 5
 
@@ -16,14 +19,18 @@ SHOWN = 5
 def diagnose_folder(path: Path) -> list[Finding]:
     """Returns whether the images in a folder make a video: readable, of one size, with none missing."""
     try:
-        images = list_images(path)
+        files = find_frames(path)
+        if len(files.paths) == 1 and page_count(files.paths[0]) > 1:
+            return diagnose_video(files.paths[0])
+        facts = ImageSequence(files, path.name).facts
     except FrameError as error:
         return [Finding.of_error(error)]
+    images = files.paths
     sizes: dict[Path, str] = {}
     broken: list[Finding] = []
     for image in images:
         try:
-            height, width = read_image(image).shape[1:]
+            height, width = read_image(image, facts.levels).shape[1:]
             sizes[image] = f"{width}x{height}"
         except FrameError as error:
             broken.append(Finding.of_error(error))
@@ -34,7 +41,7 @@ def diagnose_folder(path: Path) -> list[Finding]:
         broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more images cannot be read")]
     if broken and sizes:
         found.append(Finding("ok", f"{len(sizes)} of them can be read", f"mend the others, or {GO_ON}"))
-    return [*found, *broken, *_sizes(sizes), *_gaps(images), *_kind(next(iter(sizes), None))]
+    return [*found, *broken, *_sizes(sizes), *Finding.of_facts(facts), *_gaps(images), *_kind(next(iter(sizes), None))]
 
 
 def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from mnemask.errors import FrameError
 from mnemask.video import VideoReader
 from mnemask.video.containers import open_container
 from mnemask.video.events import ReaderEvents
+from mnemask.video.raster import IMAGE_SUFFIXES
 
 VARIES = 1.5  # more than rounding to the container's clock explains
 LONG_GAP = 1.0  # seconds
@@ -26,8 +27,8 @@ def diagnose_video(path: Path) -> list[Finding]:
     """Returns what the file says it is, and whether all of it can be read."""
     try:
         with VideoReader(path, on_corrupt="skip") as reader:
-            header = list(_header(path))
-            return [*header, *_frames(reader)]
+            header = _stack(path, reader) if path.suffix.lower() in IMAGE_SUFFIXES else list(_header(path))
+            return [*header, *Finding.of_facts(reader.facts), *_frames(reader)]
     except FrameError as error:
         return [Finding.of_error(error)]
 
@@ -52,6 +53,11 @@ def _header(path: Path) -> Iterator[Finding]:
         yield Finding(
             "warning", "interlaced: moving edges look like combs", "deinterlace it (ffmpeg -i IN -vf yadif OUT)"
         )
+
+
+def _stack(path: Path, reader: VideoReader) -> list[Finding]:
+    timed = "" if reader.facts.timed else "; it says no times"
+    return [Finding("ok", f"{path.suffix[1:].upper()} file of {reader.num_frames} pictures{timed}")]
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:

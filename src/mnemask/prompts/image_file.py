@@ -1,5 +1,6 @@
 """An image file as plain pixels, checked from its header before anything is decoded."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,11 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
-from mnemask.video.images import DAMAGED_IMAGE_ERRORS, TOO_LARGE_ERRORS
+from mnemask.video.label_files import holds_labels, read_labels
 from mnemask.video.limits import MAX_PIXELS, MAX_SIDE
+from mnemask.video.raster import DAMAGED_IMAGE_ERRORS, TOO_LARGE_ERRORS, orientation_of, turned
+
+log = logging.getLogger(__name__)
 
 _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")  # MPO is what Pillow makes of some JPEG files
 # Pillow reads more, some of it by starting other programs.
@@ -34,12 +38,26 @@ class RawMask:
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
-    """Returns the pixels of an image of `size` (height, width); raises MaskError for anything else."""
+    """Returns the upright pixels of an image of `size` (height, width); raises MaskError for anything else.
+
+    Of a label video or a file of COCO run lengths it is the first map; `masks.mkv/00012` names another.
+
+    Where an orientation tag would make it another size than the video's, and without it the mask fits, the tag is left
+    aside with a warning: it was painted on frames whose own tag was lost.
+    """
+    if holds_labels(Path(path)):
+        labels = read_labels(path)
+        _check_size(path, (labels.shape[1], labels.shape[0]), size)
+        return RawMask(labels, np.ones(labels.shape, bool), lossy=False)
     try:
         with Image.open(path, formats=_FORMATS) as image:  # reads the header only
-            _check_size(path, image.size, size)
+            orientation = orientation_of(image)
+            if size is not None and orientation >= 5 and image.size == size[::-1] and size[0] != size[1]:
+                log.warning("mask %s fits the video only as it is stored, so its orientation tag is left aside", path)
+                orientation = 1
+            _check_size(path, image.size if orientation < 5 else image.size[::-1], size)
             image.load()
-            return _plain_pixels(image, path)
+            return _upright(_plain_pixels(image, path), orientation)
     except MaskError:
         raise
     except FileNotFoundError as error:
@@ -55,6 +73,11 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
         raise MaskError(f"mask {path} cannot be read ({error}); export it again as PNG") from error
 
 
+def _upright(raw: RawMask, orientation: int) -> RawMask:
+    pixels, opaque = (np.ascontiguousarray(turned(each, orientation)) for each in (raw.pixels, raw.opaque))
+    return RawMask(pixels, opaque, raw.lossy)
+
+
 def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] | None) -> None:
     width, height = found
     if max(found) > MAX_SIDE or width * height > MAX_PIXELS:
@@ -63,9 +86,10 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
             "scale it down"
         )
     if size is not None and (height, width) != size:
+        turn = ", turned (frames are shown as their orientation tags say)" if (width, height) == size else ""
         raise MaskError(
-            f"mask {path} is {width}x{height} but the video is {size[1]}x{size[0]}; export it at the video's size, "
-            "or resize it with nearest neighbour"
+            f"mask {path} is {width}x{height} but the video is {size[1]}x{size[0]}{turn}; export it at the video's "
+            "size, or resize it with nearest neighbour"
         )
 
 

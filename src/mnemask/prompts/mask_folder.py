@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mnemask.errors import MaskError
 from mnemask.types import check_object_id
-from mnemask.video.images import IMAGE_SUFFIXES
+from mnemask.video.raster import IMAGE_SUFFIXES
 
 SHOWN = 5
 _SUFFIXES = (*IMAGE_SUFFIXES, ".gif")

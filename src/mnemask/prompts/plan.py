@@ -98,6 +98,7 @@ class PromptPlan:
     def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
         """Returns the masks that are known in a frame, None for the objects that are gone."""
         if self._size is None:
+            self._begin(frame.index)
             self._check_sizes(frame)
         moment = self._moments.pop(frame.index, None)
         if moment is None:
@@ -136,6 +137,7 @@ class PromptPlan:
     def skip(self, position: int) -> None:
         """Leaves out what is given for frames before this one, which are done."""
         self._moments = {frame: moment for frame, moment in self._moments.items() if frame >= position}
+        self._skipped = True
         self.notes.clear()
 
     def check_all_given(self, num_frames: int) -> None:
@@ -242,12 +244,44 @@ class PromptPlan:
             f"--at {file.frame}:{last + 1}={name} for a new one"
         )
 
+    def _begin(self, first: int) -> None:
+        """Lets what is given for the first frame count for the one that is read first, where that is a later one.
+
+        Raises:
+            MaskError: something is given for a frame before it, or for that frame twice.
+        """
+        if not first or self._skipped:
+            return
+        begin = self._moments.pop(0, None)
+        if begin is not None and first in self._moments:
+            raise MaskError(
+                f"frame {first} is the first that is read: its masks are given by --mask and by --at; give one"
+            )
+        if early := [frame for frame in self._moments if frame < first]:
+            raise MaskError(f"masks are given for frame {early[0]}, and the first that is read is {first}; correct one")
+        if begin is not None:
+            self._moments[first] = begin
+
     def _check_sizes(self, frame: Frame) -> None:
         """Raises MaskError if any mask has another size than the video."""
         self._size = frame.size
+        for file in (file for moment in self._moments.values() for file, _ in moment.files):
+            if frame.pixel_aspect != 1 and _is_as_shown(file.size, frame):
+                raise MaskError(
+                    f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels are "
+                    f"{frame.pixel_aspect.numerator}:{frame.pixel_aspect.denominator} wide and there are "
+                    f"{frame.size[1]}x{frame.size[0]}; resize it to that with nearest neighbour"
+                )
         for moment in self._moments.values():
             for file in (file for file, _ in moment.files if file.size != frame.size):
                 inspect_mask(file.path, frame.size, void=self.void)
+
+
+def _is_as_shown(size: tuple[int, int], frame: Frame) -> bool:
+    """Returns whether a (height, width) is the frame's with square pixels, one of its sides kept, to a pixel."""
+    (height, width), (rows, columns) = size, frame.size
+    wide, high = abs(width - columns * frame.pixel_aspect) <= 1, abs(height - rows / frame.pixel_aspect) <= 1
+    return size != frame.size and ((height == rows and wide) or (width == columns and high))
 
 
 def _warn_if_whole(mask: Bool[Tensor, "H W"], object_id: int, file: MarkedFile) -> None:

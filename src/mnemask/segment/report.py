@@ -33,7 +33,8 @@ class Progress:
         resumed_at: the frames, counted from 0, at which it went on after it had been cut off.
         settings: what the report says of how it was made.
         computed_on: what it was computed on from which frame on, see `computed_on`; one entry unless that changed.
-        video: what the report says of the video: frames dropped, damaged, held.
+        video: what the report says happened to the video: frames dropped, damaged, held.
+        source: what the report says of the video itself: levels, pixels that are not square, files left out.
     """
 
     frames: int = 0
@@ -47,6 +48,7 @@ class Progress:
     settings: Mapping[str, Any] = field(default_factory=dict)
     computed_on: list[dict[str, Any]] = field(default_factory=list)
     video: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def frames_per_second(self) -> float:
@@ -75,6 +77,7 @@ class Progress:
             "most_bank_bytes_held": self.most_bytes,
             "memory": None if self.memory is None else asdict(self.memory),
             "video": dict(self.video),
+            "source": dict(self.source),
             "settings": dict(self.settings),
             "computed_on": self.computed_on,
         }

@@ -46,6 +46,7 @@ def segment(
     resume: Checkpoint | None = None,
     max_memory: int | None = None,
     events: Callable[[], ReaderEvents] = ReaderEvents,
+    source: Mapping[str, Any] | None = None,
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
@@ -80,6 +81,7 @@ def segment(
         max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame and
             whenever objects come; None for no limit.
         events: returns what happened to the video so far, for the report; of a VideoReader its `events`.
+        source: what the report says of the video itself; of a VideoReader its `facts.to_dict()`.
         stop: is asked before each frame; what it returns ends the run early, and the report gives it as the reason.
         on_frame: is called after each frame.
         inputs: files that the run reads, which it must not write to; those of a VideoReader of images are known.
@@ -102,7 +104,16 @@ def segment(
                 "(--overwrite)"
             )
         places.check(written, 0 if resume is None else resume.position)
-        run = _Run(tracker, places, written, lock, Progress(settings=settings or {}), checkpoint_every, resume, events)
+        run = _Run(
+            tracker,
+            places,
+            written,
+            lock,
+            Progress(settings=settings or {}, source=source or {}),
+            checkpoint_every,
+            resume,
+            events,
+        )
         # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
         with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
             try:

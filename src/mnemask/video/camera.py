@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from mnemask.errors import FrameError
 from mnemask.video.events import EventLog
 from mnemask.video.patience import Patience
-from mnemask.video.picture import Picture, Pictures
+from mnemask.video.picture import Picture, Pictures, SourceFacts
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Camera:
 
     num_frames = None
     repeatable = False
+    facts = SourceFacts()
 
     def __init__(self, number: int, *, patience: Patience | None = None, log: EventLog | None = None) -> None:
         self.name = f"camera{number}"

@@ -1,60 +1,58 @@
-"""Still images: one decoded as every other tool would, and a folder of them in the order a person would count."""
+"""Still images: one decoded as every other tool would, and a sequence of them as a video."""
 
 import logging
 import re
-import struct
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, pairwise
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from mnemask.errors import FrameError
 from mnemask.video.events import EventLog
-from mnemask.video.limits import MAX_IMAGES, MAX_PIXELS, MAX_SIDE, check_size
-from mnemask.video.picture import Damaged, Picture, Pictures
+from mnemask.video.frame_files import FrameFiles
+from mnemask.video.levels import Levels
+from mnemask.video.limits import MAX_PIXELS, MAX_SIDE, check_size
+from mnemask.video.picture import Damaged, Picture, Pictures, SourceFacts
+from mnemask.video.raster import (
+    DAMAGED_IMAGE_ERRORS,
+    FORMATS,
+    IMAGE_SUFFIXES,
+    TOO_LARGE_ERRORS,
+    decode,
+    deep_values,
+    is_deep,
+)
+from mnemask.video.stacks import page_count
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-# Pillow reads more, whatever a file is called, some of it by starting other programs.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
-
-# What Pillow's decoders raise on damaged files; the tests feed them such.
-DAMAGED_IMAGE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
-# Pillow refuses by itself what is far too large, before anybody can look at the header.
-TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+# Pictures that are looked at before the first is given: for the range of their values, and for further pages.
+_SAMPLES = 32
 
 
-def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
+def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:
     """Returns the image as upright RGB, equal to what Pillow gives.
 
-    Orientation tags are applied, 16-bit grey is scaled to 8 bits, alpha is dropped. Of several pages the first is read.
+    Orientation tags are applied, 16-bit values are scaled to 8 bits, alpha is dropped. Of several pages the first is
+    read.
+
+    Args:
+        path: the file.
+        levels: what is black and what is white of more than 8 bits; by default 0 and 65535.
 
     Raises:
         FrameError: the file is missing, damaged, larger than 16384 pixels a side or 67 megapixels (which is checked
             before anything is decoded), or of a kind without a fixed range, such as floating point.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=FORMATS) as image:
             check_size(image.width, image.height, str(path))
-            ImageOps.exif_transpose(image, in_place=True)
-            rgb = _to_rgb(image, path)
+            rgb = decode(image, path, levels)
     except FrameError:
         raise
     except TOO_LARGE_ERRORS as error:
@@ -68,79 +66,6 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
             "so replace it or take it out"
         ) from error
     return torch.from_numpy(rgb).permute(2, 0, 1)
-
-
-def _to_rgb(image: Image.Image, path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65_535:
-            raise FrameError(
-                f"image {str(path)!r} holds values from {grey.min()} to {grey.max()}; expected 8 or 16 bits a channel, "
-                "so convert it first"
-            )
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        raise FrameError(
-            f"image {str(path)!r} holds floating-point values, whose white is not known; "
-            "expected 8 or 16 bits a channel, so convert it first"
-        )
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
-    """Returns a sort key in which frame2 comes before frame10, whatever the zeros in front."""
-    return [
-        [int(run) if run.isdecimal() else run for run in re.split(r"(\d+)", part)] for part in path.parts
-    ], path.name
-
-
-def list_images(source: Path) -> list[Path]:
-    """Returns the images of a folder or a glob pattern in natural order, other and hidden files left out.
-
-    Pipes and devices are no images, whatever they are called; `**` does not follow links to folders.
-
-    Raises:
-        FrameError: there is none, there are more than a million, two share a name without suffix, so that their masks
-            would overwrite each other, or the pattern is none.
-    """
-    images = image_files(source)
-    if not images:
-        others = sum(1 for _ in _files(source))
-        raise FrameError(f"{str(source)!r} holds no image ({others} other files); expected {', '.join(IMAGE_SUFFIXES)}")
-    _refuse_equal_names(images)
-    return images
-
-
-def image_files(source: Path) -> list[Path]:
-    """Returns what is called an image in a folder or by a pattern, in natural order, perhaps nothing."""
-    files = list(islice(_files(source), MAX_IMAGES + 1))
-    if len(files) > MAX_IMAGES:
-        raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files; read it in parts, each a folder")
-    return sorted((path for path in files if path.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
-
-
-def _files(source: Path) -> Iterator[Path]:
-    try:
-        if source.is_dir():
-            found = source.iterdir()
-        else:
-            root = Path(source.anchor)
-            # Unlike the module glob, this cannot be led in circles by links.
-            found = root.glob(str(source.relative_to(root)))
-        yield from (path for path in found if not path.name.startswith(".") and path.is_file())
-    except (OSError, ValueError) as error:
-        raise FrameError(f"{str(source)!r} cannot be listed ({error}); expected a folder or a pattern") from error
-
-
-def _refuse_equal_names(images: Iterable[Path]) -> None:
-    by_name: dict[str, Path] = {}
-    for path in images:
-        other = by_name.setdefault(path.stem.casefold(), path)
-        if other is not path:
-            raise FrameError(
-                f"{str(other)!r} and {str(path)!r} have the same name without suffix, so their masks would overwrite "
-                "each other; rename one or give a narrower pattern"
-            )
 
 
 def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
@@ -166,11 +91,14 @@ class ImageSequence:
     frames_per_second = None
     repeatable = True
 
-    def __init__(self, paths: list[Path], name: str, log: EventLog | None = None) -> None:
+    def __init__(self, files: FrameFiles, name: str, log: EventLog | None = None) -> None:
         self.name = name
-        self.num_frames = len(paths)
-        self.files = self._paths = paths
+        self.num_frames = len(files.paths)
+        self.files = self._paths = files.paths
         self._log = log or EventLog()
+        _refuse_stacks(files.paths)
+        self._levels = levels_of(_sample(files.paths))
+        self.facts = SourceFacts(files.notes, self._levels, num_frames=len(files.paths), timed=False)
 
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on, decoding each when it is asked for, and every unreadable one."""
@@ -183,15 +111,47 @@ class ImageSequence:
         for index, path in enumerate(self._paths[start:], start):
             if index in gaps:
                 self._log.note("missing", index)
-            yield read_picture(path, index)
+            yield read_picture(path, index, self._levels)
 
     def close(self) -> None:
         """Does nothing: no file stays open between two images."""
 
 
-def read_picture(path: Path, index: int) -> Picture | Damaged:
+def read_picture(path: Path, index: int, levels: Levels | None = None) -> Picture | Damaged:
     """Returns the image as the frame of this number, or why it cannot be read."""
     try:
-        return Picture(read_image(path), index, seconds=None, name=path.stem)
+        return Picture(read_image(path, levels), index, seconds=None, name=path.stem)
     except FrameError as error:
         return Damaged(error, index, name=path.stem)
+
+
+def levels_of(paths: Sequence[Path]) -> Levels | None:
+    """Returns what is black and white in images of more than 8 bits; None where there are none."""
+    extremes = []
+    for path in paths:
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                if is_deep(image) and image.width * image.height <= MAX_PIXELS:
+                    extremes.append(deep_values(image, path))
+        except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+            continue  # what is wrong with it is said when it is its turn
+    values = [deep for deep in extremes if deep is not None]
+    return Levels.of(values) if values else None
+
+
+def _sample(paths: Sequence[Path]) -> list[Path]:
+    """Returns some of the files, the first and the last among them."""
+    last = len(paths) - 1
+    most = min(len(paths), _SAMPLES)
+    return [paths[round(at * last / max(most - 1, 1))] for at in range(most)]
+
+
+def _refuse_stacks(paths: Sequence[Path]) -> None:
+    """Raises FrameError if images of a folder have pages of their own, which would be lost."""
+    for path in _sample(paths) if len(paths) > 1 else ():
+        pages = page_count(path)
+        if pages > 1:
+            raise FrameError(
+                f"{path.name} holds {pages} pictures, as a video does, and is one of {len(paths)} files; give one such "
+                "file as the video, or write its pages to files of their own"
+            )

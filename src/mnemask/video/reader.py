@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from mnemask.types import Frame, frame_name
 from mnemask.video.events import EventLog, ReaderEvents
 from mnemask.video.newest import newest
 from mnemask.video.picture import Damaged, Picture, Readable
+from mnemask.video.positions import Position, check_range
 from mnemask.video.sources import Opening, is_broadcast, open_source
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,9 @@ class VideoReader:
         source: a video file; a folder of images or a glob pattern, read in natural order (frame2 before frame10); one
             image; a camera (`"camera:0"` or 0); a pipe (`"-"` for standard input, or an open binary file); or an
             address (http, https, rtsp, ...).
-        start: the first frame to give, from 0. Frames keep the numbers that they have in the whole video.
-        stop: the frame to stop before; None for the end.
+        start: the first frame to give: its number, from 0, or a time after the first frame, such as "12.5s" or
+            "00:01:30". Frames keep the numbers that they have in the whole video.
+        stop: the frame to stop before, or the time; None for the end.
         live: whether to give, after the first frame, only the newest one each time, so as never to fall behind; for
             cameras, pipes, addresses and files that are followed. A damaged frame does not stop a live source.
         follow: whether the file or folder is still being written: wait at its end for more.
@@ -48,6 +50,7 @@ class VideoReader:
             there is none. With "skip" and "hold", a video that is cut off just ends. `events` tells of each.
         reconnect: for how many seconds to try again, at growing intervals, when a camera or an address breaks off.
         quiet_seconds: a followed file or folder that has not grown for so long has ended.
+        masks: files that are no frames, even where they lie among them.
 
     Attributes:
         name: short, fit for a file name.
@@ -59,6 +62,8 @@ class VideoReader:
         last: the frame to stop before, as far as the source promises one; None where it does not.
         counted: whether the source knows that number, and does not reckon it from a duration.
         files: of the frames, by number, where each is one and all are there; else None.
+        facts: what is known beforehand and should be said: files left out, levels of more than 8 bits, pixels that are
+            not square.
 
     Raises:
         FrameError: the source is missing, empty, not readable as a video or not one that an option is for; and while
@@ -70,16 +75,16 @@ class VideoReader:
         self,
         source: str | os.PathLike[str] | int | Readable,
         *,
-        start: int = 0,
-        stop: int | None = None,
+        start: int | str = 0,
+        stop: int | str | None = None,
         live: bool = False,
         follow: bool = False,
         on_corrupt: str = "stop",
         reconnect: float = 0.0,
         quiet_seconds: float = 10.0,
+        masks: Collection[Path] = (),
     ) -> None:
-        if start < 0 or (stop is not None and stop <= start):
-            raise FrameError(f"frames {start} to {stop} are no range; expected 0 <= start < stop")
+        self._start, self._stop = Position.of(start), None if stop is None else Position.of(stop)
         _check_options(on_corrupt, reconnect, quiet_seconds)
         self.live = live
         self._on_corrupt = on_corrupt
@@ -88,20 +93,27 @@ class VideoReader:
         self._log = EventLog()
         self._interrupted = threading.Event()
         goes_on = self._skips or on_corrupt == "hold"
-        how = Opening(live, quiet_seconds if follow else None, goes_on, reconnect, self._interrupted, self._log)
+        following = quiet_seconds if follow else None
+        how = Opening(live, following, goes_on, reconnect, self._interrupted, self._log, masks)
         self._source = open_source(source, how)
-        self._start, self._stop = start, stop
+        self.facts = self._source.facts
+        try:
+            check_range(self._start, self._stop, self._source.name, self.facts)
+        except FrameError:
+            self._source.close()
+            raise
+        for note in self.facts.notes:
+            logger.warning("%s: %s", self._source.name, note)
         self.name = self._source.name
         self.size: tuple[int, int] | None = None
         self.frames_per_second = self._source.frames_per_second
         self.repeatable = self._source.repeatable and not live
-        total = self._source.num_frames
-        last = stop if total is None or (stop is not None and stop < total) else total
-        self.num_frames = None if total is None or last is None else max(last - start, 0)
-        self.last = None if total is None else last
-        self.counted = bool(getattr(self._source, "counted", True))
+        self._total = self._source.num_frames
+        self.last = self._last(self._total)
+        self.num_frames = self._count(self.last)
+        by_time = self._stop is not None and self._stop.frame is None
+        self.counted = bool(getattr(self._source, "counted", True)) and not by_time
         self.files: Sequence[Path] | None = getattr(self._source, "files", None)
-        self._total = total
 
     @property
     def events(self) -> ReaderEvents:
@@ -112,33 +124,60 @@ class VideoReader:
         """Yields the frames; raises FrameError as the class says."""
         self._interrupted.clear()
         self._log.clear()
-        # What is held at the start may be a frame from before it.
-        pictures = self._source.pictures(max(self._start - _LEAD, 0) if self._on_corrupt == "hold" else self._start)
+        pictures = self._source.pictures(self._first_needed())
         if self.live:
             pictures = newest(pictures, self._log, self.interrupt)
         last: Picture | None = None
         frame = None
+        began: float | None = None
+        seconds = 0.0
         reached = -1
         with closing(pictures):
             for item in pictures:
-                if self._interrupted.is_set() or (self._stop is not None and item.index >= self._stop):
+                if item.seconds is not None:
+                    began = item.seconds if began is None else began
+                    seconds = item.seconds - began
+                if self._interrupted.is_set() or self._is_over(item.index, seconds):
                     break
                 reached = item.index
-                picture = self._held_or_skipped(item, last) if isinstance(item, Damaged) else item
+                given = self._start.is_reached(item.index, seconds)
+                picture = self._held_or_skipped(item, last, given) if isinstance(item, Damaged) else item
                 last = picture or last
-                if picture is not None and item.index >= self._start:
+                if picture is not None and given:
                     name = picture.name or frame_name(picture.index, self._total)
-                    frame = Frame(picture.image, picture.index, picture.seconds, name)
+                    frame = Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect)
                     self._check_size(frame)
                     yield frame
-                if self._stop is not None and item.index + 1 >= self._stop:
+                if self._is_over(item.index + 1, None):
                     break
         if frame is None and not self._interrupted.is_set():
-            if reached < self._start:
-                raise FrameError(f"{self.name!r} ended before frame {self._start}; start at a frame that it has")
-            raise FrameError(f"no frame of {self.name!r} from number {self._start} on can be read; fetch it again")
+            if not self._start.is_reached(reached, seconds):
+                raise FrameError(f"{self.name!r} ended before {self._start}; start where it has a frame")
+            raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read; fetch it again")
 
-    def _held_or_skipped(self, damaged: Damaged, last: Picture | None) -> Picture | None:
+    def _first_needed(self) -> int:
+        """Returns the first frame to ask the source for."""
+        if self._start.frame is None or (self._stop is not None and self._stop.frame is None):
+            return 0  # times count from the first frame
+        # What is held at the start may be a frame from before it.
+        return max(self._start.frame - _LEAD, 0) if self._on_corrupt == "hold" else self._start.frame
+
+    def _is_over(self, index: int, seconds: float | None) -> bool:
+        return self._stop is not None and self._stop.is_reached(index, seconds)
+
+    def _last(self, total: int | None) -> int | None:
+        """Returns the frame to stop before, as far as the source promises one."""
+        stop = None if self._stop is None else self._stop.frame_at(self.frames_per_second)
+        if total is None or (self._stop is not None and stop is None):
+            return None
+        return total if stop is None else min(stop, total)
+
+    def _count(self, last: int | None) -> int | None:
+        """Returns how many frames are to be given before the last one."""
+        start = self._start.frame_at(self.frames_per_second)
+        return None if last is None or start is None else max(last - start, 0)
+
+    def _held_or_skipped(self, damaged: Damaged, last: Picture | None, given: bool) -> Picture | None:
         """Returns the picture to give in place of a damaged one, or None; raises FrameError if that is to stop."""
         if self._on_corrupt == "stop" and (damaged.ends or not self._skips):
             raise damaged.why
@@ -146,7 +185,7 @@ class VideoReader:
             logger.warning("%s", damaged.why)
             self._log.note("cut_off", damaged.index)
             return None
-        if damaged.index < self._start:
+        if not given:
             return None
         if self._log.note("corrupt", damaged.index):
             logger.warning("%s", damaged.why)

@@ -4,6 +4,7 @@ import glob
 import os
 import sys
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,10 +12,13 @@ from urllib.parse import urlsplit
 from mnemask.errors import FrameError
 from mnemask.video.camera import Camera
 from mnemask.video.events import EventLog
+from mnemask.video.frame_files import FrameFiles, find_frames
 from mnemask.video.growing_folder import GrowingFolder
-from mnemask.video.images import IMAGE_SUFFIXES, ImageSequence, list_images
+from mnemask.video.images import ImageSequence
 from mnemask.video.patience import Patience
 from mnemask.video.picture import Readable, Source
+from mnemask.video.raster import IMAGE_SUFFIXES
+from mnemask.video.stacks import ImageStack, page_count
 from mnemask.video.stream import EncodedVideo, Origin
 from mnemask.video.waiting_files import GrowingFile, NamedPipe, interruptible
 
@@ -32,6 +36,7 @@ class Opening:
         reconnect: for how many seconds to try to connect again.
         interrupted: ends each wait.
         log: where events are noted.
+        masks: files that are no frames, even where they lie among them.
     """
 
     live: bool = False
@@ -40,6 +45,7 @@ class Opening:
     reconnect: float = 0.0
     interrupted: threading.Event = field(default_factory=threading.Event)
     log: EventLog = field(default_factory=EventLog)
+    masks: Collection[Path] = ()
 
     def patience(self) -> Patience | None:
         """Returns how long to try to connect again; None for not at all."""
@@ -107,17 +113,25 @@ def _open_path(text: str, how: Opening) -> Source:
         how.refuse(repr(text), follow=True)
         name = path.resolve().name
         if how.follow is not None:
-            return GrowingFolder(path, name, Patience(how.follow, how.interrupted, first=0.05, longest=0.5))
-        return ImageSequence(list_images(path), name, how.log)
+            patience = Patience(how.follow, how.interrupted, first=0.05, longest=0.5)
+            return GrowingFolder(path, name, patience, how.masks)
+        return _open_images(path, name, how)
     if text and os.path.exists(text):  # noqa: PTH110
         return _open_file(path, how)
     if glob.has_magic(text):
         how.refuse(repr(text))
-        return ImageSequence(list_images(path), path.parent.name or "images", how.log)
+        return _open_images(path, path.parent.name or "images", how)
     raise FrameError(
         f"there is no {text[:200]!r}; expected a video file, a folder of images, a pattern such as 'frames/*.jpg', "
         "camera:0, an address, or - for standard input"
     )
+
+
+def _open_images(source: Path, name: str, how: Opening) -> Source:
+    files = find_frames(source, how.masks)
+    if len(files.paths) == 1 and page_count(files.paths[0]) > 1:
+        return ImageStack(files.paths[0])
+    return ImageSequence(files, name, how.log)
 
 
 def _open_file(path: Path, how: Opening) -> Source:
@@ -128,7 +142,7 @@ def _open_file(path: Path, how: Opening) -> Source:
         return EncodedVideo(lambda: NamedPipe(path, how.interrupted), path.name, goes_on=how.goes_on, log=how.log)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         how.refuse(repr(str(path)))
-        return ImageSequence([path], path.stem, how.log)
+        return ImageStack(path) if page_count(path) > 1 else ImageSequence(FrameFiles([path]), path.stem, how.log)
     how.refuse(repr(str(path)), follow=True)
     origin: Origin = f"file:{path}"
     if how.follow is not None:

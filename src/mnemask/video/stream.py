@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -22,13 +23,14 @@ from mnemask.video.decoding import Decoding, is_recording
 from mnemask.video.events import EventLog
 from mnemask.video.limits import MAX_PIXELS, check_size
 from mnemask.video.patience import Patience
-from mnemask.video.picture import Damaged, Picture, Pictures, Readable, ReadableFile
-from mnemask.video.upright import Matrix, display_matrix, upright
+from mnemask.video.picture import Damaged, Picture, Pictures, Readable, ReadableFile, SourceFacts
+from mnemask.video.upright import Matrix, display_matrix, swaps_sides, upright
 from mnemask.video.waiting_files import GrowingFile
 
 logger = logging.getLogger(__name__)
 
 _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
+_NARROWEST = Fraction(1, 8)
 
 Origin = str | Readable | Callable[[], ReadableFile]
 
@@ -72,6 +74,11 @@ class EncodedVideo:
         self.counted = stream.frames > 0
         self.num_frames = stream.frames or (round(promised * rate) if promised and rate else None)
         is_file = (isinstance(source, str) and not broadcast) or isinstance(self._file, GrowingFile)
+        self.facts = SourceFacts(
+            pixel_aspect=_pixel_aspect(stream),
+            num_frames=stream.frames or None,
+            duration=promised,
+        )
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
 
     def pictures(self, start: int) -> Pictures:
@@ -97,7 +104,7 @@ class EncodedVideo:
                         if index >= start:
                             if traces:
                                 self._log.note("doubtful", index)
-                            yield _picture(frame, seconds, index, matrices)
+                            yield _picture(frame, seconds, index, matrices, self.facts.pixel_aspect)
                     index += 1
                     if self._patience is not None:
                         self._patience.succeeded()
@@ -191,10 +198,21 @@ class EncodedVideo:
         return stream
 
 
-def _picture(frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix]) -> Picture:
+def _pixel_aspect(stream: VideoStream) -> Fraction:
+    """Returns how many times as wide as high a stored pixel is shown; 1 where that is not said, or absurd."""
+    aspect = stream.sample_aspect_ratio
+    return Fraction(aspect) if aspect and _NARROWEST <= aspect <= 1 / _NARROWEST else Fraction(1)
+
+
+def _picture(
+    frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix], aspect: Fraction
+) -> Picture:
     # Looking at a frame's side data ties it into a cycle that only the garbage collector unties: hundreds of frames
     # would wait for that. So look once, and again only if the rotation changes.
     if frame.rotation not in matrices:
         matrices[frame.rotation] = display_matrix(frame)
-    rgb = upright(frame.to_ndarray(format="rgb24"), matrices[frame.rotation])
-    return Picture(torch.from_numpy(rgb).permute(2, 0, 1), index, seconds, name="")
+    matrix = matrices[frame.rotation]
+    rgb = upright(frame.to_ndarray(format="rgb24"), matrix)
+    return Picture(
+        torch.from_numpy(rgb).permute(2, 0, 1), index, seconds, "", 1 / aspect if swaps_sides(matrix) else aspect
+    )

@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import av
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
+from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -33,11 +36,19 @@ _BT709 = 1
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What all pictures of a video have in common: pixels a side, and FFmpeg's name of how they are stored."""
+    """What all pictures of a video have in common.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        pixel_format: FFmpeg's name of how they are stored.
+        pixel_aspect: how many times as wide as high a pixel is shown, such as "16/11".
+    """
 
     width: int
     height: int
     pixel_format: str
+    pixel_aspect: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,7 @@ class StretchedVideo:
         self._container = av.open(self._file, "w", format="nut", options={"fflags": "+flush_packets+bitexact"})
         self._stream = codec.stream(self._container, pictures)
         self._encoder: VideoCodecContext | None = None
+        self._widen = None if pictures.pixel_aspect == "1" else _with_pixel_aspect(pictures)
         if mark is not None:
             # The checkpoint before it, and its file, must survive until the next one.
             for older in range(number - 1):
@@ -100,6 +112,9 @@ class StretchedVideo:
     def add(self, frame: VideoFrame, ticks: int) -> None:
         """Encodes one picture, to be shown at this time."""
         frame.pts, frame.time_base = ticks, _TIME_BASE
+        if self._widen is not None:
+            self._widen.push(frame)
+            frame = cast(VideoFrame, self._widen.pull())
         self._encoder = self._encoder or self._codec.encoder(self.pictures)
         self._mux(self._encoder.encode(frame))
         self._num_frames += 1
@@ -156,8 +171,23 @@ class StretchedVideo:
 def _describe(context: VideoCodecContext, pictures: Pictures) -> None:
     context.width, context.height, context.pix_fmt = pictures.width, pictures.height, pictures.pixel_format
     context.time_base = _TIME_BASE
+    if pictures.pixel_aspect != "1":
+        context.sample_aspect_ratio = Fraction(pictures.pixel_aspect)
     if pictures.pixel_format == "yuv420p":
         context.colorspace = context.color_primaries = context.color_trc = _BT709
+
+
+def _with_pixel_aspect(pictures: Pictures) -> Graph:
+    """Returns what writes the aspect of its pixels into a frame, the only place from which FFV1 takes it."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=pictures.width, height=pictures.height, format=VideoFormat(pictures.pixel_format), time_base=_TIME_BASE
+    )
+    setting, sink = graph.add("setsar", pictures.pixel_aspect), graph.add("buffersink")
+    source.link_to(setting)
+    setting.link_to(sink)
+    graph.configure()
+    return graph
 
 
 def _packets(path: Path) -> InputContainer:

@@ -16,11 +16,16 @@ def upright(rgb: UInt8[np.ndarray, "h w 3"], matrix: Matrix) -> UInt8[np.ndarray
     """Returns the picture as it is meant to be shown."""
     (a, b), (c, d) = matrix
     x_sign, y_sign = a, d
-    if abs(a) < abs(b):  # a quarter turn: rows become columns
+    if swaps_sides(matrix):  # rows become columns
         rgb, x_sign, y_sign = rgb.transpose(1, 0, 2), c, b
     if x_sign > 0 and y_sign > 0 and rgb.strides[1] == 3:
         return rgb
     return np.ascontiguousarray(rgb[:: -1 if y_sign < 0 else 1, :: -1 if x_sign < 0 else 1])
+
+
+def swaps_sides(matrix: Matrix) -> bool:
+    """Returns whether width becomes height: a quarter turn."""
+    return abs(matrix[0][0]) < abs(matrix[0][1])
 
 
 def display_matrix(frame: VideoFrame) -> Matrix:

@@ -31,7 +31,8 @@ class _VideoFile:
         self._next_ticks = 0
         if mark is not None and mark["frames"]:
             self._next_ticks = int(mark["next_ticks"])
-            pictures = Pictures(int(mark["width"]), int(mark["height"]), str(mark["pixel_format"]))
+            size = int(mark["width"]), int(mark["height"])
+            pictures = Pictures(*size, str(mark["pixel_format"]), str(mark.get("pixel_aspect", "1")))
             self._video = self._begin(pictures, mark)
 
     def mark(self) -> Mark:
@@ -71,10 +72,12 @@ class _VideoFile:
         picture: UInt8[np.ndarray, "H W 3"] | UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"],
         pixel_format: str,
         seconds: float,
+        frame: Frame | None,
     ) -> None:
-        """Encodes one picture: RGB, or grey as the pixel format says."""
+        """Encodes one picture: RGB, or grey as the pixel format says; the frame tells how wide its pixels are shown."""
         height, width = picture.shape[:2]
-        self._video = self._video or self._begin(Pictures(width, height, pixel_format))
+        aspect = "1" if frame is None else str(frame.pixel_aspect)
+        self._video = self._video or self._begin(Pictures(width, height, pixel_format, aspect))
         size = self._video.pictures
         if (width, height) != (size.width, size.height):
             raise FrameError(
@@ -125,7 +128,7 @@ class Ffv1Masks(_VideoFile):
             )
         labels = masks.labels.cpu().numpy()
         picture = labels.astype(np.uint16 if wide else np.uint8)
-        self._add(picture, "gray16le" if wide else "gray", self._seconds_of(masks, frame))
+        self._add(picture, "gray16le" if wide else "gray", self._seconds_of(masks, frame), frame)
 
 
 class OverlayVideo(_VideoFile):
@@ -149,7 +152,7 @@ class OverlayVideo(_VideoFile):
         seconds = self._seconds_of(masks, frame)
         if self._began is None:
             self._began = seconds
-        self._add(rgb, "yuv420p", seconds - self._began)
+        self._add(rgb, "yuv420p", seconds - self._began, frame)
 
     def mark(self) -> Mark:
         """Returns what a later run needs to go on."""

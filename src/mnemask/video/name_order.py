@@ -1,0 +1,184 @@
+"""The order in which a person would count names: frame2 before frame10, t0.5 before t0.75, t-1 before t0.
+
+A dot between digits is a decimal point in `t0.25` and a separator in `shot1.10`; a minus is a sign in `t-5` and a
+separator in `frame-10`. One name does not tell, but all names of a folder mostly do, so they are ordered together.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+
+# An exponent has a sign and two digits in whatever a program prints; "1e3" may as well be part of a hash.
+_NUMBER = re.compile(r"(\d+)(?:[.,](\d+)(?![.,]?\d))?(?:[eE]([+-]\d{2,3})(?![\d.A-Za-z]))?")
+_RUN = re.compile(r"\d+(?:[.,]\d+)+")
+_MINUS = ("-", "\u2212")
+_SIGNS = (*_MINUS, "+")
+# After these, or at the beginning of a name, there is nothing that a minus could separate from the number.
+_OPENS: tuple[str, ...] = ("=", "(", "[", "{", ",", ";", ":", "~", "@")
+# Of so many numbers of a counter, one would end in 0.
+_MANY = 20
+
+Key = tuple[list[list[str | Decimal]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Dotted:
+    """Two numbers with a dot or comma between them, as in a name: the text before, and both runs of digits."""
+
+    before: str
+    whole: str
+    fraction: str
+
+
+@dataclass(frozen=True)
+class NameOrder:
+    """How the numbers in a set of names are read.
+
+    Attributes:
+        decimal: the beginnings (digits as #) after which a dot is a decimal point.
+        signed: the beginnings after which a minus is a sign.
+        doubts: sentences about what could be read in another way, for the user to check.
+    """
+
+    decimal: frozenset[str]
+    signed: frozenset[str]
+    doubts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stems: Sequence[str]) -> "NameOrder":
+        """Returns how the numbers of these names (without folder and suffix) are meant."""
+        signed, sign_doubts = _signed_slots(stems)
+        slots: dict[str, list[_Dotted]] = defaultdict(list)
+        for stem in stems:
+            for dotted in _dotted_numbers(stem, signed):
+                slots[dotted.before].append(dotted)
+        decided = {before: _is_decimal(numbers) for before, numbers in slots.items()}
+        dot_doubts = [
+            f"the dots in names like {_example(slots[before])!r} may be decimal points or separators; they are taken "
+            f"for {'decimal points' if decimal else 'separators'}"
+            for before, (decimal, sure) in decided.items()
+            if not sure
+        ]
+        decimals = frozenset(before for before, (decimal, _) in decided.items() if decimal)
+        return cls(decimals, signed, (*sign_doubts, *dot_doubts))
+
+    def key(self, path: Path) -> Key:
+        """Returns what to sort by; where two are equal but for zeros, the name decides."""
+        return [self._parts(part) for part in (*path.parts[:-1], path.stem)], path.name
+
+    def _parts(self, stem: str) -> list[str | Decimal]:
+        """Returns texts and numbers in turns, a text first."""
+        parts: list[str | Decimal] = []
+        at = 0
+        for begin, end, value in self._numbers(stem):
+            parts += [stem[at:begin], value]
+            at = end
+        return [*parts, stem[at:]]
+
+    def _numbers(self, stem: str) -> Iterator[tuple[int, int, Decimal]]:
+        """Yields where each number begins and ends, its sign included, and its value."""
+        at = 0
+        while number := _NUMBER.search(stem, at):
+            begin, end, value = number.start(), number.end(), Decimal(number[0].replace(",", "."))
+            before = _shape(stem[:begin])
+            sign = stem[begin - 1 : begin] if _shape(stem[: max(begin - 1, 0)]) in self.signed else ""
+            sign = sign if sign in _SIGNS else ""
+            before = before.removesuffix(sign)
+            if number[3] is None and (before not in self.decimal or _within_a_run(stem, begin)):
+                end, value = number.end(1), Decimal(number[1])
+            yield begin - len(sign), end, -value if sign in _MINUS else value
+            at = end
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Returns the paths in the order of the numbers in their names."""
+    paths = list(paths)
+    return sorted(paths, key=NameOrder.of([path.stem for path in paths]).key)
+
+
+def numbers_of(stem: str) -> tuple[int, ...]:
+    """Returns the runs of digits of a name as numbers."""
+    return tuple(int(run) for run in re.findall(r"\d+", stem))
+
+
+def _shape(text: str) -> str:
+    return re.sub(r"\d+", "#", text)
+
+
+def _within_a_run(stem: str, begin: int) -> bool:
+    """Returns whether the digits belong to three or more numbers with dots between them, such as a version."""
+    return any(run.start() <= begin < run.end() and len(re.findall(r"\d+", run[0])) > 2 for run in _RUN.finditer(stem))
+
+
+def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
+    """Returns after which beginnings a minus is a sign: where nothing comes before, or where some numbers have none."""
+    minus: Counter[str] = Counter()
+    plain: set[str] = set()
+    examples: dict[str, str] = {}
+    for stem in stems:
+        for number in re.finditer(r"\d+", stem):
+            before = stem[: number.start()]
+            if before.endswith(_MINUS):
+                minus[_shape(before[:-1])] += 1
+                examples.setdefault(_shape(before[:-1]), stem)
+            else:
+                plain.add(_shape(before.removesuffix("+")))
+    signed, doubts = set(), []
+    for before in minus:
+        if before and (before[-1] == "#" or before.endswith(_MINUS)):
+            continue  # between two numbers, as in a date, it separates
+        if not before or before.endswith(_OPENS) or before in plain:
+            signed.add(before)
+        elif not before[-1].isalnum() and minus[before] > 1:
+            doubts.append(f"the minus in names like {examples[before]!r} may be a sign; it is taken for a separator")
+    return frozenset(signed), doubts
+
+
+def _dotted_numbers(stem: str, signed: frozenset[str]) -> Iterator[_Dotted]:
+    for number in _NUMBER.finditer(stem):
+        if number[2] is not None and number[3] is None and not _within_a_run(stem, number.start()):
+            before = stem[: number.start()]
+            if before.endswith(_SIGNS) and _shape(before[:-1]) in signed:
+                before = before[:-1]
+            yield _Dotted(_shape(before), number[1], number[2])
+
+
+def _is_decimal(numbers: Sequence[_Dotted]) -> tuple[bool, bool]:
+    """Returns whether the dot of these numbers is a decimal point, and whether that is sure."""
+    widths = {len(number.fraction) for number in numbers}
+    if len(widths) == 1:
+        return True, True  # both readings give one order
+    values = [Decimal(f"{number.whole}.{number.fraction}") for number in numbers]
+    if len(set(values)) < len({(int(number.whole), number.fraction) for number in numbers}):
+        return False, True  # 1.1 and 1.10 are two things
+    # A counter that outgrows its zeros has them only in its shortest numbers; what programs print as decimals ends in 0
+    # only as ".0".
+    leads = any(number.fraction[0] == "0" and len(number.fraction) > min(widths) for number in numbers)
+    trails = any(number.fraction[-1] == "0" and len(number.fraction) > 1 for number in numbers)
+    if leads != trails:
+        return leads, True
+    counters: dict[str, list[Decimal]] = defaultdict(list)
+    for number in numbers:
+        counters[number.whole].append(Decimal(number.fraction))
+    as_decimals, as_counters = _evenness([values]), _evenness(counters.values())
+    if max(as_decimals, as_counters) <= 0.5:  # uneven in time, or too few to tell
+        return True, not trails and len(numbers) > _MANY
+    return as_decimals >= as_counters, as_decimals != as_counters
+
+
+def _evenness(series: Iterable[Sequence[Decimal]]) -> float:
+    """Returns the share of steps from one number to the next that are as wide as the usual one, to 1 %."""
+    steps = [float(after - before) for values in series for before, after in pairwise(sorted(set(values)))]
+    if len(steps) < 2:
+        return 0.0
+    usual = sorted(steps)[len(steps) // 2]
+    return sum(abs(step - usual) <= 0.01 * usual for step in steps) / len(steps)
+
+
+def _example(numbers: Sequence[_Dotted]) -> str:
+    longest = max(numbers, key=lambda number: len(number.fraction))
+    return f"{longest.before.replace('#', '0')}{longest.whole}.{longest.fraction}"
