@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from mnemask.comparison.store import Clip
 from mnemask.comparison.track import PolicyFolder, Run, overlap
@@ -14,6 +14,7 @@ from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import InputError
 from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
 from mnemask.video.files import safe_name
+from mnemask.video.label_files import Labels, label_paths, labels_by_name
 
 MOST_MOMENTS = 6
 ALIKE = 0.98  # a moment at which policies agree more than this is none
@@ -71,9 +72,11 @@ class Truth:
         Raises:
             InputError: there is no such folder, it has too few masks of these frames, or one of another size.
         """
-        if not folder.is_dir():
+        if not folder.exists():
             raise InputError(f"there is no folder {folder} of true masks; give one with a PNG for each frame (--gt)")
-        by_name = {safe_name(path.stem): path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".png"}
+        by_name = {
+            safe_name(name): path for name, path in labels_by_name(label_paths(folder), list(clip.names)).items()
+        }
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
         if len(files) < 3:
             raise InputError(
@@ -91,12 +94,12 @@ class Truth:
                 return cls(files, "davis2016" if shown == {VOID} else "davis2017")
         raise InputError(f"the true masks in {folder} show no object; give the masks of this video's objects")
 
-    def labels(self, index: int, object_ids: Sequence[int]) -> UInt8[np.ndarray, "H W"]:
+    def labels(self, index: int, object_ids: Sequence[int]) -> Labels:
         """Returns the true object id at each pixel (1 where all is one); what nobody tracks is background."""
         labels = read_annotation(self.files[index])
         if self.protocol == "davis2016":
             return (labels > 0).astype(np.uint8)
-        return np.where(np.isin(labels, [*object_ids, VOID]), labels, 0).astype(np.uint8)
+        return np.where(np.isin(labels, [*object_ids, VOID]), labels, 0).astype(labels.dtype)
 
     def score(self, folder: PolicyFolder, run: Run, clip: Clip) -> Report:
         """Returns J and F of a policy's masks; the first and the last true mask are not scored.

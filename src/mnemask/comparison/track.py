@@ -20,17 +20,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Integer
-from PIL import Image
 
 from mnemask.comparison.look import cell_edges, look_into
 from mnemask.comparison.store import FrameStore
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.given import Prompt
 from mnemask.metrics import region_similarity
 from mnemask.segment import PromptSource, write_report
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
-from mnemask.video import MaskWriter, prefetch
+from mnemask.video import MaskWriter, label_files, prefetch
 from mnemask.video.files import make_folder
 from mnemask.video.written import Written
 
@@ -157,10 +156,9 @@ class PolicyFolder:
 def read_labels(path: Path) -> Labels:
     """Returns the object id at each pixel of a mask written by MaskWriter; raises InputError where it is damaged."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(image).astype(np.int32)
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"mask {path} cannot be read ({error}); compare again with --overwrite") from error
+        return label_files.read_labels(path).astype(np.int32)
+    except MaskError as error:
+        raise InputError(f"{str(error).rpartition('; ')[0]}; compare again with --overwrite") from error
 
 
 def track(

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from jaxtyping import Bool, UInt8
-from PIL import Image
+from jaxtyping import Bool
 
 from mnemask.errors import InputError, MaskError
+from mnemask.video.label_files import Labels, holds_labels, load_stored, read_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +33,13 @@ class AnnotatedImage:
         Raises:
             MaskError: the file is not an image, or it holds something but nothing bright enough to be an object.
         """
-        _, brightness = _load(self.mask, "L")
-        mask: Bool[np.ndarray, "H W"] = brightness > self.object_above
+        brightness = _brightness(self.mask)
+        above = self.object_above * (257 if brightness.dtype == np.uint16 else 1)
+        mask: Bool[np.ndarray, "H W"] = brightness > above
         if not mask.any() and brightness.any():
             raise MaskError(
-                f"{self.mask} is nowhere brighter than {brightness.max()} of 255; expected the object to be brighter "
-                f"than {self.object_above}, so write it white, or open the images with a lower object_above"
+                f"{self.mask} is nowhere brighter than {brightness.max()}; expected an object brighter than {above}, "
+                "so write it white, or open the images with a lower object_above"
             )
         return mask
 
@@ -66,8 +65,8 @@ class AnnotatedVideo:
         """Index of the first frame that has a mask."""
         return min(self.masks)
 
-    def read_labels(self, index: int) -> UInt8[np.ndarray, "H W"]:
-        """Returns the object id at each pixel of a frame, 0 for background and 255 for void.
+    def read_labels(self, index: int) -> Labels:
+        """Returns the object id at each pixel of a frame, 0 for background and 255 for void; uint16 with large ids.
 
         Raises:
             InputError: the frame has no mask.
@@ -82,29 +81,16 @@ class AnnotatedVideo:
         return (labels > 0).astype(np.uint8) if self.single_object else labels
 
 
-def read_annotation(path: Path | str) -> UInt8[np.ndarray, "H W"]:
-    """Returns the label stored at each pixel of a mask: palette index or grey value, unchanged.
-
-    Raises:
-        MaskError: the file is not an image, or its colours do not say which label is meant.
-    """
-    mode, pixels = _load(path)
-    if pixels.ndim == 3 and pixels.shape[2] >= 3 and (pixels[..., :3] == pixels[..., :1]).all():
-        pixels = pixels[..., 0]
-    if pixels.ndim != 2 or not (pixels.dtype == np.bool_ or (pixels.min() >= 0 and pixels.max() <= 255)):
-        raise MaskError(
-            f"{path} is an image of mode {mode}, whose colours do not say which object is where; "
-            "save masks as palette or greyscale PNG with one value (0 to 255) for each object"
-        )
-    return pixels.astype(np.uint8)
+def _brightness(path: Path) -> Labels:
+    """Returns how bright each pixel of a mask is, of 255 or, where it has 16 bits, of 65535."""
+    if holds_labels(path):
+        return read_labels(path)
+    mode, stored = load_stored(path)
+    if mode.startswith("I"):
+        return np.asarray(stored.clip(0, 65_535), np.uint16)
+    return np.asarray(load_stored(path, "L")[1])
 
 
-def _load(path: Path | str, mode: str | None = None) -> tuple[str, npt.NDArray[Any]]:
-    """Returns the mode in which an image is stored, and its pixels as stored or converted to another mode."""
-    try:
-        with Image.open(path) as image:
-            return image.mode, np.asarray(image.convert(mode) if mode else image)
-    except FileNotFoundError:
-        raise MaskError(f"there is no mask {path}") from None
-    except (OSError, SyntaxError) as error:
-        raise MaskError(f"{path} cannot be read as a mask ({error}); copy or write it again") from error
+def read_annotation(path: Path | str) -> Labels:
+    """Returns the label stored at each pixel of a mask; see `mnemask.video.label_files.read_labels`."""
+    return read_labels(path)

@@ -12,7 +12,8 @@ from typing import overload
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.errors import InputError
-from mnemask.video.images import natural_key
+from mnemask.video.label_files import label_paths, labels_by_name
+from mnemask.video.name_order import natural_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def open_video(
     Args:
         name: what to call it.
         frames: folder of the frames; they follow each other in natural order, 9 before 10.
-        masks: folder of the masks, as PNG.
+        masks: folder of the masks: PNG files, or one label video (masks.mkv) or COCO file (masks.json).
         single_object: whether all that a mask shows is one object.
         frame_suffixes: of the frames, in lower case.
         every_frame: whether each frame must have a mask; otherwise one mask is enough.
@@ -82,6 +83,8 @@ def open_video(
         InputError: there are no frames or no masks, a mask's frame is missing, or a frame's mask is.
     """
     frame_names, mask_names = names_in(frames, frame_suffixes), names_in(masks, (".png",))
+    if frame_names and not mask_names and (inside := label_paths(masks)):
+        return _with_label_file(name, frames, frame_names, inside, single_object)
     for folder, names, suffixes in (frames, frame_names, frame_suffixes), (masks, mask_names, (".png",)):
         if not names:
             raise InputError(f"{name} has no {', '.join(suffixes)} files in {folder}; {_way_out(published)}")
@@ -94,6 +97,18 @@ def open_video(
     if missing:
         raise incomplete(name, missing, len(frame_names) + len(mask_names) + len(missing), published)
     return AnnotatedVideo(name, FolderFiles(frames, pairs.frames), FolderMasks(masks, pairs.masks), single_object)
+
+
+def _with_label_file(
+    name: str, frames: Path, frame_names: tuple[str, ...], inside: list[Path], single_object: bool
+) -> AnnotatedVideo:
+    """Returns a video whose masks are all in one file: a label video, or run lengths."""
+    files = _pair(frame_names, ()).frames
+    by_name = labels_by_name(inside, [Path(file).stem for file in files])
+    masks = {at: by_name[stem].name for at, file in enumerate(files) if (stem := Path(file).stem) in by_name}
+    if not masks:
+        raise InputError(f"{inside[0].parent} holds no mask of a frame in {frames}; name masks as their frames are")
+    return AnnotatedVideo(name, FolderFiles(frames, files), FolderMasks(inside[0].parent, masks), single_object)
 
 
 def names_in(folder: Path, endings: tuple[str, ...] = ("",)) -> tuple[str, ...]:
@@ -134,7 +149,7 @@ class _Pairs:
 # Videos of a set are mostly numbered alike: what was found for one serves all, and takes memory once.
 @lru_cache(maxsize=1024)
 def _pair(frame_names: tuple[str, ...], mask_names: tuple[str, ...]) -> _Pairs:
-    frames = tuple(sorted(frame_names, key=lambda name: natural_key(Path(name))))
+    frames = tuple(map(str, natural_order(map(Path, frame_names))))
     stems = [Path(name).stem for name in frames]
     masks = {Path(name).stem: name for name in mask_names}
     last = dict(zip(stems, frames, strict=True))

@@ -14,7 +14,7 @@ from mnemask.datasets.layers import Layer
 from mnemask.datasets.pasted import covered_by, cut_out_of
 from mnemask.datasets.static import read_rgb
 from mnemask.datasets.thesis_augment import ColourJitter
-from mnemask.datasets.video_clips import VideoClips, boxes_of
+from mnemask.datasets.video_clips import VideoClips, boxes_of, in_8_bits
 from mnemask.errors import InputError
 
 MAX_TRIES = 50
@@ -89,7 +89,7 @@ class PastedClips:
     ) -> Guest | None:
         """A guest, or None where the frames drawn show no object that can be cut out whole."""
         video, indices = source.draw_frames(rng, shape)
-        masks = [video.read_labels(index) for index in indices]
+        masks = in_8_bits([video.read_labels(index) for index in indices])
         fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < IGNORE and _is_whole(masks[0] == each)]
         if not fit:
             return None

@@ -12,6 +12,7 @@ from mnemask.datasets.clips import IGNORE, ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.static import read_rgb
 from mnemask.datasets.thesis_augment import VideoAugmentation, ZoomAugmentation, render, warp_labels
 from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.video.label_files import Labels
 
 MAX_TRIES = 50
 
@@ -68,7 +69,7 @@ class VideoClips:
         """
         for _ in range(MAX_TRIES):
             video, indices = self.draw_frames(rng, shape)
-            masks = [video.read_labels(index) for index in indices]
+            masks = in_8_bits([video.read_labels(index) for index in indices])
             views = self._views(rng, masks, shape)
             chosen = _choose(rng, masks[0], views[0], shape)
             if not chosen:
@@ -130,6 +131,21 @@ def boxes_of(masks: list[UInt8[np.ndarray, "_ _"]], label: int) -> Float[np.ndar
         left, top, width, height = cv2.boundingRect(cv2.inRange(mask, label, label))
         boxes.append((left, top, width, height) if width else boxes[-1])
     return np.array(boxes, float)
+
+
+def in_8_bits(masks: list[Labels]) -> list[UInt8[np.ndarray, "_ _"]]:
+    """Returns the masks with their ids or, where the first has ids above 255, with a number from 1 for each of its ids.
+
+    Objects that the first does not show become background there.
+    """
+    table = np.zeros(2**16, np.uint8)
+    if masks[0].dtype == np.uint8:
+        table[:256] = np.arange(256)
+    else:
+        ids = np.setdiff1d(masks[0], (0, IGNORE))[: IGNORE - 1]
+        table[ids] = np.arange(1, len(ids) + 1)
+        table[IGNORE] = IGNORE
+    return [table[mask] for mask in masks]
 
 
 def _followers(times: list[int], max_step: int) -> list[int]:

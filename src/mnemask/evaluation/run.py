@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from mnemask.datasets.annotated import AnnotatedVideo
@@ -52,7 +53,7 @@ def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, flo
         frame = Frame(read_image(path), index, name=name)
         prompts: dict[int, Prompt] = {}
         if index in given.masks:
-            labels = torch.from_numpy(given.read_labels(index))
+            labels = torch.from_numpy(given.read_labels(index).astype(np.int32))
             prompts = {label: labels == label for label in objects_in(given, index) if label not in known}
             known |= prompts.keys()
         begin = time.perf_counter()

@@ -3,7 +3,6 @@
 `score_sequence` does the same for frames in memory; the protocols are described where it is defined.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from mnemask.errors import InputError
 from mnemask.evaluation.tables import cells
 from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
 from mnemask.metrics.sequence import check_protocol
+from mnemask.video.label_files import label_paths, labels_by_name
 
 __all__ = ["format_table", "score_folder", "score_sequence"]
 
@@ -27,10 +27,11 @@ def score_folder(
     late_objects: bool = False,
     official_decay: bool = False,
 ) -> Report:
-    """Returns the scores of the PNG masks in one folder against those in another.
+    """Returns the scores of the masks in one folder against those in another.
 
-    Both hold a folder of masks for each sequence, or both are such a folder. Files belong together by name; predictions
-    of frames that are not annotated are not looked at.
+    Both hold a folder of masks for each sequence, or both are such a folder: PNG files of 8 or 16 bits, a label video
+    (masks.mkv) or COCO run lengths (masks.json). Masks belong together by name; predictions of frames that are not
+    annotated are not looked at.
 
     Args:
         gt_dir: the truth, such as DAVIS's Annotations/480p.
@@ -88,13 +89,13 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
 
 
 def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
-    """Returns the folder's PNG files or, if it has none, those of each folder in it by that folder's name."""
-    if not folder.is_dir():
+    """Returns the folder's masks or, if it has none, those of each folder in it by that folder's name."""
+    if not folder.exists():
         raise InputError(f"there is no folder {folder}; expected one with *.png or SEQUENCE/*.png in it")
-    if masks := _png_files(folder):
+    if masks := label_paths(folder):
         return masks
-    inside = sorted(path for path in folder.iterdir() if path.is_dir())
-    found = {path.name: masks for path in inside if (masks := _png_files(path))}
+    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    found = {path.name: masks for path in inside if (masks := label_paths(path))}
     if not found:
         image = next((path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".bmp"}), None)
         hint = f"; {image} cannot be one, since masks are PNG files, which keep labels exactly" if image else ""
@@ -102,25 +103,17 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
     return found
 
 
-def _png_files(folder: Path) -> list[Path]:
-    """Returns the folder's PNG files, 9.png before 10.png."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")]
-    return sorted(files, key=lambda path: _natural(path.stem))
-
-
-def _natural(name: str) -> list[str | int]:
-    return [int(part) if odd % 2 else part for odd, part in enumerate(re.split(r"(\d+)", name))]
-
-
 def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
-    by_stem = {path.stem: path for path in predictions}
-    missing = [path for path in truths if path.stem not in by_stem]
+    names = [path.stem for path in truths]
+    by_stem = labels_by_name(predictions, names)
+    truth_of = labels_by_name(truths, list(by_stem))
+    missing = [truth_of[name] for name in truth_of if name not in by_stem]
     if missing:
         raise InputError(
             f"the predictions of {name} in {pred_dir} lack {len(missing)} of {len(truths)} annotated frames, first "
             f"{missing[0].name}; they have {_some([path.name for path in predictions])}"
         )
-    return [(truth, by_stem[truth.stem]) for truth in truths]
+    return [(truth, by_stem[name]) for name, truth in truth_of.items()]
 
 
 def _some(names: Sequence[str] | dict[str, list[Path]]) -> str:

@@ -16,8 +16,8 @@ from mnemask.experiments.plan import Run, Study, memory_text
 from mnemask.metrics import VOID
 from mnemask.metrics.region import region_similarity
 from mnemask.video.images import read_image
+from mnemask.video.label_files import Labels
 
-Labels = UInt8[np.ndarray, "H W"]
 TILE_INCHES = 2.3
 LABEL_LETTERS = 17  # in a line as long as a tile is high
 
