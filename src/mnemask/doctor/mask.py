@@ -18,6 +18,7 @@ from mnemask.prompts.mask_folder import list_masks
 from mnemask.video.limits import MAX_OBJECTS
 
 MANY_OBJECTS = 20
+MOST_BLENDED = 0.1  # of the pixels of a mask
 SHOWN = 5
 CELL = 16 * 16  # pixels that the network sees as one
 SPECK_PIXELS = 24
@@ -67,9 +68,11 @@ def diagnose_masks(folder: Path) -> list[Finding] | None:
 def _are_masks(samples: Sequence[Path]) -> bool:
     """Returns whether images are masks, of which one at least marks something: frames run into each other's colours."""
     try:
-        return any(inspect_mask(path).ids for path in samples)
+        readings = [inspect_mask(path) for path in samples]
     except MaskError:
         return False
+    # Grey frames of 16 bits may pass for ids, all of them blended; soft edges of masks are thin.
+    return any(reading.ids and reading.blended < MOST_BLENDED * reading.labels.size for reading in readings)
 
 
 def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
