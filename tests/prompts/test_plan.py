@@ -1,5 +1,7 @@
 """All prompts of a run as a whole: one colour, one id; folders of masks; objects that come and go."""
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -237,3 +239,11 @@ def test_a_preview_shows_the_frame_the_objects_and_the_boxes(tmp_path):
     assert changed[14 * zoom, 12 * zoom]
     assert changed[20 * zoom, 30 * zoom : 70 * zoom].all()
     assert not changed[-2 * zoom :].any()
+
+
+def test_a_mask_of_the_size_at_which_wide_pixels_are_shown_is_refused_with_the_reason(tmp_path):
+    shown = cv2.resize(discs(1), (round(W * 16 / 11), H), interpolation=cv2.INTER_NEAREST)
+    plan = PromptPlan(save(tmp_path / "shown.png", shown), [], [], False)
+    frame = mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), 0, pixel_aspect=Fraction(16, 11))
+    with pytest.raises(MaskError, match="16:11"):
+        plan(frame)

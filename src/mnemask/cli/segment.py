@@ -186,6 +186,8 @@ def segment(
         console.print(f"going on at frame {checkpoint.position}")
     if plan is not None:
         _refuse_beyond(plan, stop)
+        if start != "0" and (checkpoint is None or not checkpoint.progress["frames"]):
+            plan.begin_later()
         plan.say_notes()
     with ExitStack() as stack:
         reader = stack.enter_context(

@@ -51,6 +51,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
         return RawMask(labels, np.ones(labels.shape, bool), lossy=False)
     try:
         with Image.open(path, formats=_FORMATS) as image:  # reads the header only
+            _check_size(path, image.size, None)  # looking for a tag may decode a PNG
             orientation = orientation_of(image)
             if size is not None and orientation >= 5 and image.size == size[::-1] and size[0] != size[1]:
                 log.warning("mask %s fits the video only as it is stored, so its orientation tag is left aside", path)

@@ -92,13 +92,15 @@ class PromptPlan:
         self._moments: dict[int, _Moment] = {}
         self._boxes: dict[int, Box] = {}
         self._size: tuple[int, int] | None = None
+        self._begins_later = False
         self._known = frozenset(known)
         self._read(self._places(names, num_frames))
 
     def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
         """Returns the masks that are known in a frame, None for the objects that are gone."""
         if self._size is None:
-            self._begin(frame.index)
+            if self._begins_later:
+                self._begin(frame.index)
             self._check_sizes(frame)
         moment = self._moments.pop(frame.index, None)
         if moment is None:
@@ -134,10 +136,14 @@ class PromptPlan:
         for note in self.notes:
             log.info("%s", note)
 
+    def begin_later(self) -> None:
+        """Lets the masks of the first frame be those of the first that is asked for, where reading begins later."""
+        self._begins_later = True
+
     def skip(self, position: int) -> None:
         """Leaves out what is given for frames before this one, which are done."""
         self._moments = {frame: moment for frame, moment in self._moments.items() if frame >= position}
-        self._skipped = True
+        self._begins_later = False
         self.notes.clear()
 
     def check_all_given(self, num_frames: int) -> None:
@@ -250,8 +256,6 @@ class PromptPlan:
         Raises:
             MaskError: something is given for a frame before it, or for that frame twice.
         """
-        if not first or self._skipped:
-            return
         begin = self._moments.pop(0, None)
         if begin is not None and first in self._moments:
             raise MaskError(

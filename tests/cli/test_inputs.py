@@ -1,0 +1,149 @@
+"""Videos of all kinds through `segment`: what is read, what is refused, and what the report says of it."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory, tiny_model):
+    """Frames as arrays, the first labels, and a folder with a checkpoint and the first mask."""
+    folder = tmp_path_factory.mktemp("inputs")
+    frames, masks = drawn_clip(8, num_objects=2, seed=2)
+    labels = [(each[0] + 2 * each[1]).byte().numpy() for each in masks]
+    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    Image.fromarray(labels[0]).save(folder / "first.png")
+    return [frame.permute(1, 2, 0).numpy() for frame in frames], labels, folder
+
+
+def segment(clip, video, out, *arguments):
+    _, _, folder = clip
+    command = ["segment", video, "-o", out, "--model", folder / "tiny.safetensors", "--size", "64", *arguments]
+    result = CliRunner().invoke(app, [str(argument) for argument in command])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, re.sub(r"\s+", " ", result.output)
+
+
+def frames_in(folder, pictures):
+    folder.mkdir()
+    for index, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{index:05d}.png")
+    return folder
+
+
+def masks_in(out):
+    return {path.stem: np.asarray(Image.open(path)) for path in sorted((out / "masks").glob("*.png"))}
+
+
+def test_a_part_has_the_masks_that_a_run_begun_there_has(clip, tmp_path):
+    frames, labels, _ = clip
+    video = frames_in(tmp_path / "frames", frames)
+    Image.fromarray(labels[3]).save(tmp_path / "third.png")
+    mask = ("--mask", tmp_path / "third.png")
+    assert segment(clip, video, tmp_path / "part", *mask, "--start", "3", "--stop", "7")[0] == 0
+    alone = frames_in(tmp_path / "alone", frames[3:7])
+    assert segment(clip, alone, tmp_path / "whole", *mask)[0] == 0
+    part, whole = masks_in(tmp_path / "part"), masks_in(tmp_path / "whole")
+    assert list(part) == ["00003", "00004", "00005", "00006"]
+    assert all(np.array_equal(one, other) for one, other in zip(part.values(), whole.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (("--start", "8"), "has 8 frames"),
+        (("--stop", "9"), "has 8 frames"),
+        (("--start", "1s"), "no times"),
+        (("--start", "4", "--stop", "2"), "no range"),
+        (("--start", "soon"), "no position"),
+        (("--start", "2", "--at", "1=first.png"), "frame 1"),
+        (("--stop", "4", "--at", "5=first.png"), "frame 5"),
+    ],
+)
+def test_a_part_that_there_is_not_is_refused_before_the_first_frame(clip, tmp_path, part, said):
+    frames, _, folder = clip
+    video = frames_in(tmp_path / "frames", frames)
+    part = [text.replace("first.png", str(folder / "first.png")) for text in part]
+    code, output = segment(clip, video, tmp_path / "out", "--mask", folder / "first.png", *part)
+    assert code == 2
+    assert said in output
+    assert not list(tmp_path.glob("out/masks/*"))
+
+
+def test_a_run_that_began_later_is_resumed_with_its_masks(clip, tmp_path):
+    frames, _, folder = clip
+    video = frames_in(tmp_path / "frames", frames)
+    how = ("--mask", folder / "first.png", "--start", "2", "--checkpoint-every", "0")
+    assert segment(clip, video, tmp_path / "whole", *how)[0] == 0
+    whole = (video / "00005.png").read_bytes()
+    (video / "00005.png").write_bytes(whole[:200] + b"\xff" * (len(whole) - 200))
+    assert segment(clip, video, tmp_path / "cut", *how)[0] == 2
+    (video / "00005.png").write_bytes(whole)
+    assert segment(clip, video, tmp_path / "cut", *how, "--resume")[0] == 0
+    expected, cut = masks_in(tmp_path / "whole"), masks_in(tmp_path / "cut")
+    assert list(cut) == list(expected) == [f"{index:05d}" for index in range(2, 8)]
+    assert all(np.array_equal(expected[name], cut[name]) for name in cut)
+
+
+def test_twelve_bits_have_the_masks_of_eight_and_the_report_says_the_range(clip, tmp_path):
+    frames, _, folder = clip
+    grey = [np.asarray(Image.fromarray(frame).convert("L")) for frame in frames]
+    eight, twelve = frames_in(tmp_path / "8", grey), tmp_path / "12"
+    twelve.mkdir()
+    for index, picture in enumerate(grey):
+        wide = np.round(picture * (4095 / 255)).astype(np.uint16)
+        Image.fromarray(wide).save(twelve / f"{index:05d}.png")
+    for video in (eight, twelve):
+        assert segment(clip, video, tmp_path / f"out{video.name}", "--mask", folder / "first.png")[0] == 0
+    one, other = masks_in(tmp_path / "out8"), masks_in(tmp_path / "out12")
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert json.loads((tmp_path / "out12/report.json").read_text())["source"]["white"] == 4095
+
+
+def test_a_stack_has_the_masks_of_its_pages(clip, tmp_path):
+    frames, _, folder = clip
+    pages = [Image.fromarray(frame) for frame in frames]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    for video in (frames_in(tmp_path / "frames", frames), tmp_path / "stack.tif"):
+        assert segment(clip, video, tmp_path / f"out{video.stem}", "--mask", folder / "first.png")[0] == 0
+    one, other = masks_in(tmp_path / "outframes"), masks_in(tmp_path / "outstack")
+    assert list(one) == list(other)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_masks_among_the_frames_are_no_frames(clip, tmp_path):
+    frames, labels, _ = clip
+    video = frames_in(tmp_path / "frames", frames)
+    for index in (0, 4):
+        Image.fromarray(labels[index]).save(video / f"{index:05d}_mask.png")
+    code, _ = segment(clip, video, tmp_path / "out", "--mask", video / "00000_mask.png")
+    assert code == 0
+    assert len(masks_in(tmp_path / "out")) == 8
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["frames"] == 8
+    assert "00000_mask.png" in report["source"]["notes"][0]
+
+
+def test_frames_and_mask_with_the_same_orientation_tag_are_turned_alike(clip, tmp_path):
+    frames, labels, folder = clip
+    tag = Image.Exif()
+    tag[0x112] = 6
+    video = tmp_path / "turned"
+    video.mkdir()
+    for index, picture in enumerate(frames):
+        Image.fromarray(np.rot90(picture).copy()).save(video / f"{index:05d}.png", exif=tag)
+    Image.fromarray(np.rot90(labels[0]).copy()).save(tmp_path / "turned.png", exif=tag)
+    assert segment(clip, video, tmp_path / "one", "--mask", tmp_path / "turned.png")[0] == 0
+    upright = frames_in(tmp_path / "frames", frames)
+    assert segment(clip, upright, tmp_path / "other", "--mask", folder / "first.png")[0] == 0
+    one, other = masks_in(tmp_path / "one"), masks_in(tmp_path / "other")
+    assert all(np.array_equal(one[name], other[name]) for name in one)
