@@ -173,7 +173,9 @@ class _Indexed:
                     if index < max(key, start - AHEAD) or index >= self.num_frames:
                         continue
                     seconds = None if time_base is None else float(decoded.pts * time_base)
-                    yield _frame(_picture(decoded, seconds, index, matrices), self.num_frames)
+                    yield _frame(
+                        _picture(decoded, seconds, index, matrices, self._video.facts.pixel_aspect), self.num_frames
+                    )
             except FFmpegError as error:
                 raise FrameError(
                     f"{self._video.name!r} is damaged after frame {start} ({error.strerror}); run `mnemask doctor` on "
@@ -211,4 +213,4 @@ def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
     if isinstance(picture, Damaged):
         raise picture.why
     name = picture.name or frame_name(picture.index, num_frames)
-    return Frame(picture.image, picture.index, picture.seconds, name)
+    return Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect)
