@@ -1,7 +1,7 @@
 """An image file as plain pixels, checked from its header before anything is decoded."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
 
 def _upright(raw: RawMask, orientation: int) -> RawMask:
     pixels, opaque = (np.ascontiguousarray(turned(each, orientation)) for each in (raw.pixels, raw.opaque))
-    return RawMask(pixels, opaque, raw.lossy)
+    return replace(raw, pixels=pixels, opaque=opaque)
 
 
 def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] | None) -> None:
