@@ -5,14 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import IGNORE, ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.static import read_rgb
 from mnemask.datasets.thesis_augment import VideoAugmentation, ZoomAugmentation, render, warp_labels
 from mnemask.errors import FrameError, InputError, MaskError
-from mnemask.video.label_files import Labels
 
 MAX_TRIES = 50
 
@@ -133,7 +132,7 @@ def boxes_of(masks: list[UInt8[np.ndarray, "_ _"]], label: int) -> Float[np.ndar
     return np.array(boxes, float)
 
 
-def in_8_bits(masks: list[Labels]) -> list[UInt8[np.ndarray, "_ _"]]:
+def in_8_bits(masks: list[Integer[np.ndarray, "_ _"]]) -> list[UInt8[np.ndarray, "_ _"]]:
     """Returns the masks with their ids or, where the first has ids above 255, with a number from 1 for each of its ids.
 
     Objects that the first does not show become background there.
