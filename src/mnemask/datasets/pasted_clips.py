@@ -74,12 +74,12 @@ class PastedClips:
         twins = wanted > 1 and rng.random() < 0.5
         guests: list[Guest] = []
         video: tuple[VideoClips, AnnotatedVideo] | None = None
-        for number in range(wanted):
+        for _ in range(wanted):
             if video is None or not twins:
                 source = self.guests[int(rng.choice(len(self.guests), p=self.shares))]
                 video = source, source.draw_frames(rng, shape)[0]
             alone = VideoClips([video[1]], frame_step=video[0].frame_step)
-            guest = self._guest(rng, alone, shape, host, host.num_objects + number + 1)
+            guest = self._guest(rng, alone, shape, host, host.num_objects + len(guests) + 1)
             if guest is not None:
                 guests.append(guest)
         return guests

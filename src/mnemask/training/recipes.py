@@ -209,7 +209,7 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
         name=f"{trunk.name}-decay",
         steps=steps,
         schedule=LinearDecay(),
-        ema=0.995,
+        ema=None if trunk.ema is None else 0.995,
         memory=replace(trunk.memory, bounded=min(1.0, 2 * trunk.memory.bounded)),
         seed=trunk.seed + 1,
     )
