@@ -24,8 +24,9 @@ from PIL import Image
 
 import mnemask as mm
 from mnemask.bench.machine import processor_name
+from mnemask.datasets.real_video import SELECTION
 from mnemask.prompts.clicks import ClickSegmenter, ClickSession
-from mnemask.training.click_data import CHOOSING_VIDEOS, ClickPicture, list_pictures
+from mnemask.training.click_data import ClickPicture, list_pictures
 from mnemask.training.simulated_clicks import Click, drawn_box, iou, next_click
 
 MOST_CLICKS = 20
@@ -55,7 +56,7 @@ def photographs(root: Path) -> Iterator[Case]:
 
 def frames_to_choose_on(root: Path) -> Iterator[Case]:
     """Every tenth frame of the videos that no weights see."""
-    for name in sorted(CHOOSING_VIDEOS):
+    for name in sorted(SELECTION):
         folder = root / "video_train" / "davis2016_train" / name
         for image in sorted((folder / "frames").iterdir())[::10]:
             picture = ClickPicture(image, folder / "masks" / f"{image.stem}.png", "davis2016_train", video=True)

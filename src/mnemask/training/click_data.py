@@ -11,15 +11,12 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from mnemask.datasets.clips import IGNORE
+from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import InputError
 from mnemask.video.raster import IMAGE_SUFFIXES
 
 # 300 of the 6,395 photographs are never trained on: those with the smallest SHA-256 of "SET/NAME".
 HELD_OUT_BELOW = 0x0BC63355
-# Kept for choosing between trackers, so no weights may see them.
-CHOOSING_VIDEOS = {
-    "bus", "dance-jump", "drift-turn", "mallard-fly", "motocross-bumps", "scooter-gray",
-}  # fmt: skip
 # All that the mask shows is one object; elsewhere each value is one.
 UNIONS = {"clothing_coparsing", "human_seg_290", "weizmann_horses"}
 SEGMENTS = {"bsds500_segments"}  # values cover the picture, and the compact ones are objects
@@ -124,7 +121,7 @@ def list_pictures(root: Path) -> list[ClickPicture]:
     ]
     found = [_checked(picture) for picture in found]
     for folder in sorted(root.glob("video_train/*/*/frames")):
-        if folder.parent.name not in CHOOSING_VIDEOS:
+        if folder.parent.name not in SELECTION:
             frames = [(image, folder.parent / "masks" / f"{image.stem}.png") for image in _images(folder)]
             set_name = folder.parent.parent.name
             found += [ClickPicture(image, mask, set_name, video=True) for image, mask in frames if mask.is_file()]
