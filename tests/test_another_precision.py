@@ -10,6 +10,8 @@ import mnemask as mm
 from mnemask.errors import CheckpointError
 from mnemask.model.checkpoints import fingerprint
 
+pytestmark = pytest.mark.precision
+
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 

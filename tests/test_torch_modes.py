@@ -8,6 +8,8 @@ from drawn_clip import drawn_clip
 
 import mnemask as mm
 
+pytestmark = pytest.mark.precision
+
 
 @contextmanager
 def default_dtype(dtype):

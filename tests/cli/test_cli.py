@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 import mnemask as mm
 from mnemask.cli import app
 
+pytestmark = pytest.mark.precision
+
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory, tiny_model):

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 import mnemask as mm
 from mnemask.cli import app
 
+pytestmark = pytest.mark.precision
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tiny_model):

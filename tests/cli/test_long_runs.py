@@ -23,6 +23,8 @@ from typer.testing import CliRunner
 import mnemask as mm
 from mnemask.cli import app
 
+pytestmark = pytest.mark.precision
+
 NUM_FRAMES = 70
 
 

@@ -14,6 +14,8 @@ from mnemask.engines.cache import digest, kept
 from mnemask.model import geometry
 from mnemask.model.stcn import STCN
 
+pytestmark = pytest.mark.precision
+
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from mnemask.export import export_onnx
 from mnemask.memory.read import Kernel, key_energy, read_top_k
 from mnemask.model import geometry
 
+pytestmark = pytest.mark.precision
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx_clip.py"
 SIZE = (60, 90)  # with padding 64×96: 4 × 6 cells, 48 tokens
 KERNEL = 0.3

@@ -5,6 +5,8 @@ from mnemask.errors import InputError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.devices import choose_device, preferred_dtype
 
+pytestmark = pytest.mark.precision
+
 
 def test_a_device_that_is_there_is_taken_and_the_cpu_always_is():
     assert choose_device("cpu") == choose_device(torch.device("cpu")) == torch.device("cpu")
