@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -79,7 +80,8 @@ def studio(
             webbrowser.open(start)
 
     try:
-        serve(workspace, host=host, port=port, ready=ready)
+        with suppress(KeyboardInterrupt):  # that is how it ends
+            serve(workspace, host=host, port=port, ready=ready)
     except OSError as error:
         raise mm.InputError(
             f"cannot listen on {host}:{port} ({error.strerror}); give another --port or --host"

@@ -134,7 +134,7 @@ class Api:
 
     async def masks(self, request: Request) -> Response:
         desk = self._desk(request)
-        mask = mask_from_bytes(await request.body(), desk.project.frames.size)
+        mask = mask_from_bytes(await _body(request), desk.project.frames.size)
         frame, object_id = _number(request, "frame", -1), _number(request, "object", -1)
         tool = request.query_params.get("tool", "brush")
         return JSONResponse(await run_in_threadpool(desk.paint, frame, object_id, mask, tool))
@@ -200,11 +200,18 @@ async def _answer(function: Callable[..., Any], *values: Any) -> Response:
     return JSONResponse(await run_in_threadpool(function, *values) or {})
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def _body(request: Request) -> bytes:
     try:
-        body = await request.body()
+        return await request.body()
+    except ClientDisconnect:  # the guard cuts off what is too long
+        raise mm.InputError("the request is too large, or was broken off; reload the page") from None
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    body = await _body(request)
+    try:
         asked = json.loads(body) if len(body) <= MAX_JSON else None
-    except (ValueError, RecursionError, ClientDisconnect):
+    except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict):
         raise mm.InputError("the request is no JSON object; reload the page")

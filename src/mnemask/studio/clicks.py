@@ -28,10 +28,10 @@ class ClickSession(Protocol):
         ...
 
 
-def open_clicks(model: mm.STCN, frame: mm.Frame) -> ClickSession:
+def open_clicks(model: mm.STCN, frame: mm.Frame, short_side: int) -> ClickSession:
     """Returns what answers clicks in a frame: a network where there is one for these weights, else colours."""
     try:
-        return mm.ClickSegmenter(model).open(frame)
+        return mm.ClickSegmenter(model, short_side=short_side).open(frame)
     except CheckpointError:  # the head belongs to other weights
         return ColourClicks(frame)
 

@@ -196,7 +196,9 @@ class Desk:
 
     def _clicks(self, index: int) -> ClickSession:
         if self._session is None or self._session[0] != index:
-            self._session = index, open_clicks(self.project.model, self.project.frames[index])
+            project = self.project
+            size = project.state.settings["size"]
+            self._session = index, open_clicks(project.model, project.frames[index], size)
         return self._session[1]
 
     def _begin(self, kind: str, work: Any) -> None:
