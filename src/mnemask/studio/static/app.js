@@ -42,6 +42,9 @@ class Studio {
     /** @type {() => void} */
     this.leave = () => {};
     this.timelineWanted = false;
+    this.shownObjects = "";
+    this.shownKey = "";
+    this.preparing = this.toasting = 0;
   }
 
   // ---- opening ------------------------------------------------------------------------------------------------
@@ -102,7 +105,7 @@ class Studio {
     this.job = job;
     if (job.error) this.complain(job.error);
     if (job.kind === "track") {
-      if (job.running && job.frame != null) this.follow(job.frame);
+      if ((job.running || was) && job.frame != null) this.follow(job.frame);
       if (!job.running && was) { this.refresh(); this.loadTimeline(); }
       $("speed").textContent = job.running ? (job.fps ? `${job.fps.toFixed(1)} frames/s` : "starting …") : "";
       if (job.bank_bytes) $("held").textContent = `${(job.tokens ?? 0).toLocaleString("en")} cells, ${(job.bank_bytes / 2 ** 20).toFixed(1)} MiB`;
@@ -139,7 +142,9 @@ class Studio {
     this.loading = true;
     try {
       while (this.wanted >= 0) {
-        const next = this.wanted, api = this.api;
+        const next = this.wanted;
+        /** @type {Api} */
+        const api = this.api;
         this.wanted = -1;
         const [picture, labels] = await Promise.all([this.picture(next), api.labels(next)]);
         if (api !== this.api) continue;

@@ -5,7 +5,8 @@ const TINT = 0.42;
 
 /** @param {string} color @returns {[number, number, number]} */
 export function rgb(color) {
-  return [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)) ;
+  const part = (/** @type {number} */ at) => parseInt(color.slice(at, at + 2), 16);
+  return [part(1), part(3), part(5)];
 }
 
 export class Viewer extends EventTarget {

@@ -1,0 +1,222 @@
+"""The studio in a real browser, as its user sees it. Needs Chromium and Playwright (`.ci/run` installs the browser)."""
+
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from studio_server import NUM_FRAMES, SIZE, drawn, running, write_clip
+
+import mnemask as mm
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, as .ci/run does")
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+FLAGS += "--disable-component-update --disable-sync"
+AXE = Path(__file__).resolve().parents[2] / "node_modules/axe-core/axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def masks():
+    return drawn()[1]
+
+
+@contextmanager
+def browsing(studio, **options):
+    """A page of the studio; nothing may go wrong in its console."""
+    from playwright.sync_api import sync_playwright
+
+    said = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True, **options)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(studio.address)
+        page.wait_for_selector("#welcome", state="hidden")
+        saved(page)
+        yield page
+        browser.close()
+    assert said == []
+
+
+def place(page, x, y):
+    """Where a pixel of the video is on the screen."""
+    box, (height, width) = page.locator("#view").bounding_box(), SIZE
+    scale = min((box["width"] - 20) / width, (box["height"] - 20) / height)
+    left, top = (box["width"] - width * scale) / 2, (box["height"] - height * scale) / 2
+    return box["x"] + left + (x + 0.5) * scale, box["y"] + top + (y + 0.5) * scale
+
+
+def click(page, x, y, button="left"):
+    with page.expect_response(re.compile("/clicks$")) as answer:
+        page.mouse.click(*place(page, x, y), button=button)
+    assert answer.value.ok
+    saved(page)
+
+
+def saved(page):
+    shows(page, "#saved", "Saved")
+
+
+def shows(page, selector, text):
+    """Waits until an element shows a text."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_have_text(text, timeout=120_000)
+
+
+def drag(page, x, y, to_x, to_y):
+    page.mouse.move(*place(page, x, y))
+    page.mouse.down()
+    page.mouse.move(*place(page, to_x, to_y), steps=4)
+    page.mouse.up()
+
+
+def track(page, key):
+    with page.expect_response(re.compile("/track$")):
+        page.keyboard.press(key)
+    page.wait_for_selector("#stop", state="visible", timeout=120_000)
+    page.wait_for_selector("#stop", state="hidden", timeout=300_000)
+
+
+def middle(mask):
+    y, x = (int(values.float().mean()) for values in torch.nonzero(mask, as_tuple=True))
+    return x, y
+
+
+def shown(page):
+    """Pixels of the video that are tinted."""
+    return page.evaluate(
+        """() => { const canvas = document.createElement('canvas'); const view = document.querySelector('#view');
+        canvas.width = view.width; canvas.height = view.height; const context = canvas.getContext('2d');
+        context.drawImage(view, 0, 0); return [...context.getImageData(0, 0, canvas.width, canvas.height).data]
+        .reduce((sum, value, place) => (sum * 31 + value * (place % 7)) % 1000003, 0); }"""
+    )
+
+
+def stored(studio, index, projects):
+    """What the project on the disk says of a frame, once the studio has ended."""
+    with mm.Project(projects / studio.project) as project:
+        return project.labels(index)
+
+
+def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp_path, masks):
+    clip, projects = write_clip(tmp_path / "clip"), tmp_path / "projects"
+    with running(clip, projects=projects) as studio:
+        with browsing(studio) as page:
+            before = shown(page)
+            click(page, *middle(masks[0, 0]))
+            assert page.locator("#objects li").count() == 1
+            page.wait_for_timeout(500)
+            assert shown(page) != before, "the mask is to be seen"
+            page.keyboard.press("b")
+            drag(page, *middle(masks[0, 0]), 100, 80)
+            saved(page)
+            page.keyboard.press("Control+z")
+            saved(page)
+            track(page, "t")
+            shows(page, "#clock b", str(NUM_FRAMES - 1))
+            page.keyboard.press("Home")
+            for _ in range(12):
+                page.keyboard.press("ArrowRight")
+            shows(page, "#clock b", "12")
+            page.keyboard.press("p")
+            x, y = middle(masks[12, 0])
+            for corner in ((x - 8, y - 8), (x + 8, y - 8), (x + 8, y + 8)):
+                page.mouse.click(*place(page, *corner))
+            page.keyboard.press("Enter")
+            saved(page)
+            shows(page, "#badge", "marked")
+            track(page, "w")
+            page.keyboard.press("Control+e")
+            page.locator("#export-start").click()
+            page.wait_for_selector("#export-result a", timeout=120_000)
+            with page.expect_download() as download:
+                page.locator("#export-result a").first.click()
+            assert download.value.suggested_filename == "overlay.mp4"
+        assert studio.end() == 0
+    files = sorted((projects / studio.project / "exports/png/masks").glob("*.png"))
+    assert len(files) == NUM_FRAMES
+    with mm.replay(projects / studio.project, tmp_path / "again") as again:
+        assert len(again.state.keys) == 2
+        for index, file in enumerate(files):
+            assert torch.equal(mm.read_mask(file)[1], again.labels(index) == 1), index
+
+
+def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):
+    clip, projects = write_clip(tmp_path / "clip"), tmp_path / "projects"
+    with running(clip, projects=projects) as studio:
+        with browsing(studio) as page:
+            click(page, *middle(masks[0, 0]))
+            page.locator("#objects input[type=text]").first.fill("Nala")
+            page.keyboard.press("Enter")
+            saved(page)
+            page.keyboard.press("o")
+            saved(page)
+            page.keyboard.press("x")
+            (top, left), (bottom, right) = (
+                masks[0, 1].nonzero().amin(0).tolist(),
+                masks[0, 1].nonzero().amax(0).tolist(),
+            )
+            with page.expect_response(re.compile("/clicks$")):
+                drag(page, left - 2, top - 2, right + 2, bottom + 2)
+            saved(page)
+        studio.kill()
+    with running(clip, projects=projects) as studio:
+        with browsing(studio) as page:
+            assert page.locator("#objects li").count() == 2
+            assert page.locator("#objects input[type=text]").first.input_value() == "Nala"
+            track(page, "t")
+            shows(page, "#facts dd:last-child", f"{NUM_FRAMES} of {NUM_FRAMES} frames")
+            page.keyboard.press("a")
+            saved(page)
+            shows(page, "#badge", "accepted")
+        studio.end()
+    labels = stored(studio, 5, projects)
+    assert set(labels.unique().tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("width", "height", "touch"), [(1280, 720, False), (1180, 820, True), (820, 1180, True)])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, width, height, touch, scheme):
+    with (
+        running(write_clip(tmp_path / "clip"), projects=tmp_path / "projects") as studio,
+        browsing(studio, color_scheme=scheme, has_touch=touch) as page,
+    ):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for button in page.locator("header button, .tools button, .transport button").all():
+            if button.is_visible():
+                box = button.bounding_box()
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= width
+                assert box["y"] + box["height"] <= height
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install --no-save axe-core, as .ci/run does")
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_nothing_keeps_people_out_by_the_measure_of_axe(tmp_path, scheme, masks):
+    with (
+        running(write_clip(tmp_path / "clip"), projects=tmp_path / "projects") as studio,
+        browsing(studio, color_scheme=scheme, bypass_csp=True) as page,
+    ):
+        click(page, *middle(masks[0, 0]))
+        page.add_script_tag(path=str(AXE))
+        for key in (None, "?", "Control+e", "Control+o"):
+            if key:
+                page.keyboard.press(key)
+                page.wait_for_timeout(300)
+            found = page.evaluate("async () => (await axe.run()).violations")
+            serious = [
+                (fault["id"], [node["html"][:120] for node in fault["nodes"]])
+                for fault in found
+                if fault["impact"] in ("serious", "critical")
+            ]
+            assert serious == []
+            page.keyboard.press("Escape")
