@@ -46,7 +46,7 @@ class ClickRecipe:
     steps: int = 2000
     batch: int = 4
     rounds: int = 3
-    sizes: tuple[tuple[float, int], ...] = ((0.8, 256), (1.0, 384))
+    sizes: tuple[tuple[float, int], ...] = ((0.85, 256), (1.0, 320))
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     clip_norm: float = 3.0
