@@ -25,6 +25,7 @@ from PIL import Image
 import mnemask as mm
 from mnemask.bench.machine import processor_name
 from mnemask.datasets.real_video import SELECTION
+from mnemask.errors import MaskError
 from mnemask.prompts.clicks import ClickSegmenter, ClickSession
 from mnemask.training.click_data import ClickPicture, list_pictures
 from mnemask.training.simulated_clicks import Click, drawn_box, iou, next_click
@@ -138,18 +139,19 @@ def apply(
 
 
 def grabcut_clicks(case: Case, clicks: Sequence[Click]) -> Bool[np.ndarray, "H W"]:
-    strokes = {0: [[(c.x, c.y)] for c in clicks if c.sign < 0], 1: [[(c.x, c.y)] for c in clicks if c.sign > 0]}
+    dots: dict[int, list[list[tuple[int, int]]]] = {}
+    for click in clicks:
+        dots.setdefault(int(click.sign > 0), []).append([(click.x, click.y)])
     try:
-        return mm.mask_from_scribble(np.ascontiguousarray(case.image.transpose(2, 0, 1)), strokes)[1].numpy()
-    except mm.MnemaskError:
+        return mm.mask_from_scribble(case.image, dots)[1].numpy()
+    except MaskError:
         return np.zeros(case.truth.shape, bool)
 
 
 def grabcut_box(case: Case) -> Bool[np.ndarray, "H W"]:
     try:
-        image = np.ascontiguousarray(case.image.transpose(2, 0, 1))
-        return mm.mask_from_box(image, drawn_box(case.truth)).numpy()
-    except mm.MnemaskError:
+        return mm.mask_from_box(case.image, drawn_box(case.truth)).numpy()
+    except MaskError:
         return np.zeros(case.truth.shape, bool)
 
 

@@ -66,6 +66,17 @@ def test_colours_are_the_same_objects_in_a_later_file_and_the_report_says_which(
         assert f"{colour} is object {object_id}" in caplog.text
 
 
+def test_what_is_selected_is_drawn_before_the_masks_are_computed_and_said_of_a_box(files, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "mnemask"):
+        code, output = segment(files, tmp_path, "--mask", files / "first.png", "--box", "10,8,40,30")
+    assert code == 0, output
+    assert "box 10,8 to 50,38 (40x30) of object 3" in caplog.text
+    with Image.open(tmp_path / "preview.png") as preview:
+        assert preview.width * 64 == preview.height * 96
+    first = tmp_path / "preview.png"
+    assert first.stat().st_mtime_ns <= (tmp_path / "masks/00000.png").stat().st_mtime_ns
+
+
 def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp_path):
     code, output = segment(files, tmp_path, "--mask", files / "masks", "--remove", "2:1", "--frames", 4)
     assert code == 0, output

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from mnemask.errors import MaskError, ObjectIdError
-from mnemask.prompts import parse_at, parse_box
+from mnemask.prompts import parse_at, parse_box, parse_click
+from mnemask.prompts.parse import ClickAt
 
 
 def test_a_box_is_four_whole_numbers():
@@ -43,3 +44,31 @@ def test_a_mask_at_a_frame_may_say_whose_it_is():
 def test_other_text_is_not_a_mask_at_a_frame(text):
     with pytest.raises(MaskError, match="is not FRAME=MASK"):
         parse_at(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1=320,200", ClickAt(0, 1, 320, 200, True)),
+        (" 12 = 3.5 , 0 ", ClickAt(0, 12, 3.5, 0, True)),
+        ("240:2=5,6", ClickAt(240, 2, 5, 6, True)),
+        ("1=-4,+7", ClickAt(0, 1, -4, 7, True)),  # that it lies outside is known with the frame
+    ],
+)
+def test_a_click_is_an_object_and_a_place_in_the_first_frame_or_another(text, expected):
+    assert parse_click(text) == expected
+    assert parse_click(text, positive=False) == expected._replace(positive=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "320,200", "1=320", "1=3,2,1", "x=1,2", "1=a,b", "1:2:3=4,5", "1=nan,2", "1=1e9,2"]
+)
+def test_anything_else_is_no_click(text):
+    with pytest.raises(MaskError):
+        parse_click(text)
+
+
+@pytest.mark.parametrize("text", ["0=1,2", "65536=1,2"])
+def test_a_click_on_an_impossible_id_is_refused(text):
+    with pytest.raises(ObjectIdError):
+        parse_click(text)

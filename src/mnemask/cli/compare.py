@@ -20,10 +20,12 @@ from mnemask.cli.options import (
     BoxFormatOption,
     BoxOption,
     CleanOption,
+    ClickOption,
     DeviceOption,
     KernelOption,
     MaskOption,
     ModelOption,
+    NotOption,
     PolicyName,
     RemoveOption,
     SizeOption,
@@ -50,6 +52,8 @@ def compare(
     mask: MaskOption = None,
     box: BoxOption = None,
     box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
+    click: ClickOption = None,
+    not_: NotOption = None,
     at: AtOption = None,
     remove: RemoveOption = None,
     void: VoidOption = "auto",
@@ -84,13 +88,17 @@ def compare(
     Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
     The same command goes on where it was stopped, and more policies may be added.
     """
-    prompts = PromptOptions(mask, box or (), at or (), clean_masks, remove or (), box_format.value, void)
+    prompts = PromptOptions(
+        mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
+    )
     video = repeatable(video)
     plans = [prompts.plan(video)]  # what is wrong with it is said before the video is read
     plans[0].say_notes()
 
     def new_plan() -> PromptPlan:
         plans.append(prompts.plan(video))
+        if prompts.boxes or prompts.clicks or prompts.not_clicks:
+            plans[-1].prepare(mm.load_model(model, device=device))
         return plans[-1]
 
     with progress() as show:

@@ -19,11 +19,13 @@ from mnemask.cli.options import (
     BoxOption,
     BudgetOption,
     CleanOption,
+    ClickOption,
     DeviceOption,
     FramesOption,
     KernelOption,
     MaskOption,
     ModelOption,
+    NotOption,
     PolicyOption,
     RemoveOption,
     SizeOption,
@@ -50,6 +52,8 @@ def inspect(
     mask: MaskOption = None,
     box: BoxOption = None,
     box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
+    click: ClickOption = None,
+    not_: NotOption = None,
     at: AtOption = None,
     remove: RemoveOption = None,
     void: VoidOption = "auto",
@@ -83,18 +87,19 @@ def inspect(
     `mnemask inspect --bank street.bank -o look` needs no video; with one, the cells are drawn on its frames.
     """
     if bank is not None:
-        if mask or box or at or remove or at_frame or pixel:
+        if mask or box or click or not_ or at or remove or at_frame or pixel:
             raise mm.InputError(
-                "a saved memory is looked into as it is; leave out --mask, --box, --at, --remove, --at-frame and "
-                "--pixel"
+                "a saved memory is looked into as it is; leave out --mask, --box, --click, --not, --at, --remove, "
+                "--at-frame and --pixel"
             )
         written = look_into_bank(bank, video, out, overwrite)
     else:
         video = repeatable(video)
         pixels = [parse_pixel(text) for text in pixel or []]
-        prompts = PromptOptions(mask, box or (), at or (), clean_masks, remove or (), box_format.value, void)
+        prompts = PromptOptions(
+            mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
+        )
         plan = prompts.plan(video)
-        plan.say_notes()
         tracker = new_tracker(
             model,
             policy,
@@ -106,6 +111,8 @@ def inspect(
             size=size,
             device=device,
         )
+        plan.prepare(tracker.model)
+        plan.say_notes()
         settings = {
             "video": identity.of_video(video, growing=False),
             "model": model,

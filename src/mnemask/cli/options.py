@@ -34,6 +34,19 @@ BoxOption = Annotated[
         help="Left, top, width and height in pixels of a box around an object of the first frame. Repeatable.",
     ),
 ]
+ClickOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--click",
+        metavar="[FRAME:]ID=X,Y",
+        help="A place on object ID, in pixels, in the first frame unless another is named. Where a box or a mask shows "
+        "the object already, clicks correct it. Repeatable.",
+    ),
+]
+NotOption = Annotated[
+    list[str] | None,
+    typer.Option("--not", metavar="[FRAME:]ID=X,Y", help="A place beside object ID. Repeatable."),
+]
 BoxFormat = Enum("BoxFormat", {"xywh": "xywh", "xyxy": "xyxy"})
 BoxFormatOption = Annotated[
     BoxFormat, typer.Option("--box-format", help="`xywh`, or `xyxy` for boxes of two corners: x1,y1,x2,y2.")

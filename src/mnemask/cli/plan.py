@@ -26,11 +26,13 @@ class PromptOptions:
     removed: Sequence[str] = ()
     box_format: str = "xywh"
     void: str = "auto"
+    clicks: Sequence[str] = ()
+    not_clicks: Sequence[str] = ()
 
     @property
     def any(self) -> bool:
         """Whether anything was given."""
-        return bool(self.mask or self.boxes or self.later or self.removed)
+        return bool(self.mask or self.boxes or self.later or self.removed or self.clicks or self.not_clicks)
 
     def plan(self, video: str, *, growing: bool = False, known: Collection[int] = ()) -> PromptPlan:
         """Returns all masks of a run, read and checked.
@@ -48,6 +50,8 @@ class PromptOptions:
             self.boxes,
             self.later,
             self.clean,
+            clicks=self.clicks,
+            not_clicks=self.not_clicks,
             removed=self.removed,
             box_format="xyxy" if self.box_format == "xyxy" else "xywh",
             void=parse_void(self.void),
@@ -64,6 +68,8 @@ class PromptOptions:
             "box_format": self.box_format,
             "at": identity.of_later(self.later),
             "removed": list(self.removed),
+            "clicks": list(self.clicks),
+            "not_clicks": list(self.not_clicks),
             "clean_masks": self.clean,
             "void": self.void,
         }

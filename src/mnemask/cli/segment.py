@@ -23,12 +23,14 @@ from mnemask.cli.options import (
     BoxOption,
     BudgetOption,
     CleanOption,
+    ClickOption,
     DeviceOption,
     EngineOption,
     FramesOption,
     KernelOption,
     MaskOption,
     ModelOption,
+    NotOption,
     PolicyOption,
     RemoveOption,
     SizeOption,
@@ -60,10 +62,14 @@ def segment(
             help="A video file, a folder or quoted glob of images, `camera:0`, `-` for a pipe, or an address."
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4 and report.json.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4, preview.png and report.json.")
+    ],
     mask: MaskOption = None,
     box: BoxOption = None,
     box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
+    click: ClickOption = None,
+    not_: NotOption = None,
     at: AtOption = None,
     remove: RemoveOption = None,
     void: VoidOption = "auto",
@@ -123,6 +129,8 @@ def segment(
 
     `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box: x, y, width, height.
 
+    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out` from places on object 1 and beside it.
+
     `mnemask segment frames/ --mask masks/ -o out` takes the masks that an annotation tool left for some frames.
 
     `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out` adds object 2 at frame 240.
@@ -133,7 +141,9 @@ def segment(
     """
     import torch
 
-    prompts = PromptOptions(mask, box or (), at or (), clean_masks, remove or (), box_format.value, void)
+    prompts = PromptOptions(
+        mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
+    )
     plan = prompts.plan(video, growing=follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     _refuse_resume(resume, identity.is_repeatable(video) and not live, video, trace, overwrite)
@@ -188,6 +198,7 @@ def segment(
         _refuse_beyond(plan, stop)
         if start != "0" and (checkpoint is None or not checkpoint.progress["frames"]):
             plan.begin_later()
+        plan.prepare(tracker.model)
         plan.say_notes()
     with ExitStack() as stack:
         reader = stack.enter_context(

@@ -8,6 +8,7 @@ resized with interpolation, has blended pixels along its edges; read as ids they
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
@@ -239,8 +240,8 @@ def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: "_Edges") -> bool:
 def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     edges = _Edges.of(raw.pixels)
     packed = _pack(raw.pixels)
-    colours, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
-    plain = np.isin(colours, packed[edges.solid])
+    colours, first, inverse = _distinct(packed)
+    plain = np.bincount(inverse[edges.solid], minlength=len(colours)) > 0
     if edges.look_like_a_photograph(len(colours)) or not plain.any():
         raise MaskError(
             f"looks like a photograph: {len(colours)} colours run into each other; "
@@ -255,7 +256,6 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     ground = None if raw.opaque.all() else int(packed[~raw.opaque][0])
     ids = np.zeros(len(colours), np.int32)
     ids[own], is_davis = _ids_of_colours(colours[own], first[own], ground)
-    inverse = inverse.reshape(packed.shape)
     blended |= ~own[inverse]
     labels = _nearest(ids[inverse], blended)
     left_out = np.zeros(labels.shape, bool)
@@ -329,8 +329,23 @@ def _davis_colours() -> Int64[np.ndarray, " 256"]:
 
 
 def _pack(pixels: Colour) -> Int64[np.ndarray, "H W"]:
-    packed: Int64[np.ndarray, "H W"] = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    red, green, blue = np.moveaxis(pixels.astype(np.int64), 2, 0)
+    packed: Int64[np.ndarray, "H W"] = red << 16 | green << 8 | blue
     return packed
+
+
+def _distinct(
+    packed: Int64[np.ndarray, "H W"],
+) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"], Int64[np.ndarray, "H W"]]:
+    """Returns the colours, where each appears first, and the number of each pixel's; np.unique without its sorting."""
+    number = np.zeros(1 << 24, np.int64)
+    number[packed.ravel()] = 1
+    colours = np.flatnonzero(number)
+    number[colours] = np.arange(len(colours))
+    inverse = number[packed]
+    first = np.zeros(len(colours), np.int64)
+    first[inverse.ravel()[::-1]] = np.arange(packed.size)[::-1]  # the last to be written is the first in the picture
+    return colours, first, inverse
 
 
 def _is_painted(raw: RawMask) -> bool:
@@ -359,10 +374,14 @@ class _Edges:
     @classmethod
     def of(cls, values: Grey | Colour) -> "_Edges":
         lowest, highest = np.asarray(cv2.erode(values, _SQUARE)), np.asarray(cv2.dilate(values, _SQUARE))
-        same, between = np.atleast_3d(lowest == highest), np.atleast_3d((lowest < values) & (values < highest))
-        solid = np.all(same, axis=2)
+        # Plane by plane, since numpy is slow at reducing an axis of three.
+        same, between = (
+            np.moveaxis(np.atleast_3d(each), 2, 0)
+            for each in (lowest == highest, (lowest < values) & (values < highest))
+        )
+        solid = reduce(np.logical_and, same)
         thin = np.asarray(cv2.dilate(solid.astype(np.uint8), _SQUARE)) == 0
-        mixed = thin & np.any(between, axis=2)
+        mixed = thin & reduce(np.logical_or, between)
         sharp = 0
         for axis in (0, 1):
             pairs = np.delete(mixed, 0, axis) | np.delete(mixed, -1, axis)
@@ -387,7 +406,7 @@ def _differences(values: Grey | Colour, axis: int) -> UInt8[np.ndarray, "y x"] |
     if not later.size:  # one pixel wide, or high; OpenCV takes no empty pictures
         return np.zeros(later.shape[:2], np.uint8)
     apart = cv2.absdiff(later, earlier)
-    return np.asarray(apart if apart.ndim == 2 else apart.max(axis=2))
+    return np.asarray(apart if apart.ndim == 2 else reduce(np.maximum, np.moveaxis(apart, 2, 0)))
 
 
 def _nearest(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:

@@ -11,6 +11,9 @@ from mnemask.types import MAX_OBJECT_ID, check_object_id
 # Python refuses to read numbers of thousands of digits, and no frame has ten.
 _REMOVE = re.compile(r" *(\d{1,9}) *: *(\d{1,9}) *")
 _AT = re.compile(r" *(\d{1,9}) *(?:: *(\d{1,9}) *)?=(.+)", re.DOTALL)
+_CLICK = re.compile(
+    r" *(?:(\d{1,9}) *: *)?(\d{1,9}) *= *([+-]?\d{1,9}(?:\.\d{1,9})?) *, *([+-]?\d{1,9}(?:\.\d{1,9})?) *"
+)
 
 
 class At(NamedTuple):
@@ -41,6 +44,37 @@ def parse_at(text: str) -> At:
         )
     frame, object_id, path = found.groups()
     return At(int(frame), None if object_id is None else check_object_id(int(object_id)), Path(path))
+
+
+class ClickAt(NamedTuple):
+    """A click on an object, or beside it where `positive` is False, in pixels of a frame."""
+
+    frame: int
+    object_id: int
+    x: float
+    y: float
+    positive: bool
+
+
+def parse_click(text: str, positive: bool = True) -> ClickAt:
+    """Returns the click of "ID=X,Y", in the first frame, or of "FRAME:ID=X,Y".
+
+    Args:
+        text: as typed.
+        positive: whether it is on the object.
+
+    Raises:
+        MaskError: for anything else.
+        ObjectIdError: if the id is not from 1 to 65535.
+    """
+    found = _CLICK.fullmatch(text)
+    if found is None:
+        raise MaskError(
+            f"click {text[:60]!r} is not ID=X,Y or FRAME:ID=X,Y, such as 1=320,200 for object 1 at 320 pixels from the "
+            "left and 200 from the top"
+        )
+    frame, object_id, x, y = found.groups()
+    return ClickAt(int(frame or 0), check_object_id(int(object_id)), float(x), float(y), positive)
 
 
 def parse_remove(text: str) -> tuple[int, int]:

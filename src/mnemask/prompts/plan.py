@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +11,15 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
+from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
+from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
+from mnemask.prompts.finder import ObjectFinder, Pointed
 from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
-from mnemask.prompts.parse import At, parse_at, parse_remove
+from mnemask.prompts.parse import At, parse_at, parse_click, parse_remove
 from mnemask.prompts.preview import draw_preview
-from mnemask.prompts.sketch import mask_from_box
 from mnemask.types import Frame
 
 log = logging.getLogger(__name__)
@@ -27,15 +29,16 @@ WHOLE_SHARE = 0.98  # of the picture: an object that hides all of it is more oft
 
 @dataclass(slots=True)
 class _Moment:
-    """What is given for one frame: files with the id of each label in them, boxes, and objects that are gone."""
+    """What is given for one frame: files with the id of each label, objects pointed at, and objects that are gone."""
 
     files: list[tuple[MarkedFile, dict[int, int]]] = field(default_factory=list)
-    boxes: dict[int, Box] = field(default_factory=dict)
+    pointed: dict[int, Pointed] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
 
     @property
     def given(self) -> list[int]:
-        return [*(i for _, ids in self.files for i in dict.fromkeys(ids.values())), *self.boxes]
+        marked = (i for _, ids in self.files for i in dict.fromkeys(ids.values()))
+        return list(dict.fromkeys((*marked, *self.pointed)))
 
 
 class PromptPlan:
@@ -51,6 +54,8 @@ class PromptPlan:
         later: "FRAME=MASK" or "FRAME:ID=MASK" for objects that appear later, or corrections. A mask that is all
             background says that the object, or all of them, are gone.
         clean: whether blended edges in a map of ids are given to the nearest object, not refused.
+        clicks: "ID=X,Y" or "FRAME:ID=X,Y" on objects. A mask or a box of the same object in that frame is corrected.
+        not_clicks: likewise, beside the objects.
         removed: "FRAME:ID", the object is forgotten from that frame on.
         box_format: "xywh" or "xyxy".
         void: what belongs to no object in mask files, see `read_mask`.
@@ -72,6 +77,8 @@ class PromptPlan:
         later: Sequence[str],
         clean: bool,
         *,
+        clicks: Sequence[str] = (),
+        not_clicks: Sequence[str] = (),
         removed: Sequence[str] = (),
         box_format: BoxFormat = "xywh",
         void: Void = "auto",
@@ -83,16 +90,20 @@ class PromptPlan:
         self.antialiased: Literal["clean", "error"] = "clean" if clean else "error"
         self.boxes = [parse_box(box, box_format) for box in boxes]
         self.later = [parse_at(text) for text in later]
+        self.clicks = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
         self.notes: list[str] = []
         self._removed = [parse_remove(text) for text in removed]
-        if mask is None and not boxes and not later and not removed:
+        if mask is None and not boxes and not later and not removed and not self.clicks:
             raise InputError(
-                "nothing to track: give the objects' masks with --mask FIRST.png, or a --box x,y,w,h around each"
+                "nothing to track: give the objects' masks with --mask FIRST.png, a --box x,y,w,h around each, or a "
+                "--click ID=x,y on each"
             )
         self._moments: dict[int, _Moment] = {}
         self._boxes: dict[int, Box] = {}
         self._size: tuple[int, int] | None = None
         self._begins_later = False
+        self._first = 0
+        self._finder = ObjectFinder()
         self._known = frozenset(known)
         self._read(self._places(names, num_frames))
 
@@ -112,14 +123,23 @@ class PromptPlan:
                 mask = labels == label
                 _warn_if_whole(mask, object_id, file)
                 found[object_id] = mask
-        for object_id, box in moment.boxes.items():
-            found[object_id] = mask_from_box(frame, box)
-        return found
+        return found | self._finder.find(frame, moment.pointed, found)
+
+    def prepare(self, model: STCN) -> None:
+        """Looks at frames with clicks and boxes by a model's key encoder; without it, boxes are found by colour.
+
+        Raises:
+            CheckpointError: there are clicks, and no click head for this model.
+        """
+        if self.boxes or self.clicks:
+            self.notes += self._finder.prepare(model, clicks=bool(self.clicks))
 
     def preview(self, frame: Frame, given: Mapping[int, Bool[Tensor, "H W"] | None]) -> bytes:
-        """Returns a PNG of a frame with what was selected in it: masks, ids and boxes."""
+        """Returns a PNG of a frame with what was selected in it: masks, ids, boxes and clicks."""
         masks = {object_id: mask for object_id, mask in given.items() if mask is not None}
-        return draw_preview(frame, masks, self._boxes)
+        places = {frame.index, 0} if frame.index == self._first else {frame.index}
+        clicks = [click for click in self.clicks if click.frame in places]
+        return draw_preview(frame, masks, self._boxes, clicks)
 
     @property
     def colours(self) -> dict[str, int]:
@@ -167,7 +187,8 @@ class PromptPlan:
                 places += [At(frame, object_id, path) for frame, path in matched.items()]
         elif self.mask is not None:
             places.insert(0, At(0, None, self.mask))
-        beyond = [at.frame for at in places] + [frame for frame, _ in self._removed]
+        beyond = [at.frame for at in places] + [click.frame for click in self.clicks]
+        beyond += [frame for frame, _ in self._removed]
         if num_frames is not None and max(beyond, default=0) >= num_frames:
             raise InputError(
                 f"masks are given for frame {max(beyond)} but the video has {num_frames} frames (they count from 0); "
@@ -190,7 +211,8 @@ class PromptPlan:
         self._ids = ColourIds.of(files)
         self._ids.known.update(self._known)
         alive = set(self._known)
-        frames = {file.frame for file in files} | {frame for frame, _ in self._removed} | ({0} if self.boxes else set())
+        frames = {file.frame for file in files} | {click.frame for click in self.clicks}
+        frames |= {frame for frame, _ in self._removed} | ({0} if self.boxes else set())
         for frame in sorted(frames):
             self._moments[frame] = self._moment(frame, [file for file in files if file.frame == frame], alive)
         self.notes += self._ids.notes
@@ -212,13 +234,35 @@ class PromptPlan:
             moment.files.append((file, ids))
         for box in self.boxes if frame == 0 else ():
             object_id = self._ids.free_id()
-            moment.boxes[object_id] = self._boxes[object_id] = box
+            self._boxes[object_id] = box
+            moment.pointed[object_id] = Pointed(box)
             self._ids.known.add(object_id)
             self.notes.append(f"box {box.in_words} of object {object_id}")
+        self._add_clicks(frame, moment)
         moment.gone = self._gone(frame, [file for file in files if not file.labels], moment.given, alive)
         alive -= moment.gone
         alive |= {*moment.given}
         return moment
+
+    def _add_clicks(self, frame: int, moment: _Moment) -> None:
+        """Adds the clicks in a frame, each object's with the box or mask that they correct."""
+        shown = moment.given
+        here = [click for click in self.clicks if click.frame == frame]
+        for object_id in dict.fromkeys(click.object_id for click in here):
+            its = [click for click in here if click.object_id == object_id]
+            on, beside = check_clicks(
+                [(click.x, click.y) for click in its if click.positive],
+                [(click.x, click.y) for click in its if not click.positive],
+            )
+            if not on and object_id not in shown:
+                raise MaskError(
+                    f"object {object_id} has clicks beside it but none on it, no box and no mask in frame {frame}; add "
+                    f"--click {object_id}=X,Y on it"
+                )
+            moment.pointed[object_id] = replace(moment.pointed.get(object_id, Pointed()), on=on, beside=beside)
+            self._ids.known.add(object_id)
+            also = ", which correct what was given" if object_id in shown else ""
+            self.notes.append(f"frame {frame}: {len(on)} clicks on object {object_id}, {len(beside)} beside it{also}")
 
     def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}
@@ -256,6 +300,7 @@ class PromptPlan:
         Raises:
             MaskError: something is given for a frame before it, or for that frame twice.
         """
+        self._first = first
         begin = self._moments.pop(0, None)
         if begin is not None and first in self._moments:
             raise MaskError(
@@ -267,7 +312,7 @@ class PromptPlan:
             self._moments[first] = begin
 
     def _check_sizes(self, frame: Frame) -> None:
-        """Raises MaskError if any mask has another size than the video."""
+        """Raises MaskError if any mask has another size than the video, or any click lies outside."""
         self._size = frame.size
         for file in (file for moment in self._moments.values() for file, _ in moment.files):
             if frame.pixel_aspect != 1 and _is_as_shown(file.size, frame):
@@ -279,6 +324,8 @@ class PromptPlan:
         for moment in self._moments.values():
             for file in (file for file, _ in moment.files if file.size != frame.size):
                 inspect_mask(file.path, frame.size, void=self.void)
+            for how in moment.pointed.values():
+                check_clicks(how.on, how.beside, frame.size)
 
 
 def _is_as_shown(size: tuple[int, int], frame: Frame) -> bool:

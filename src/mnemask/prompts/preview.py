@@ -1,6 +1,6 @@
 """What was selected in a frame, drawn for the person who selected it, before hours are computed with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.prompts.box import Box
+from mnemask.prompts.parse import ClickAt
 from mnemask.types import Frame
 from mnemask.video.overlay import draw_overlay
 from mnemask.video.palette import colors_of
@@ -17,13 +18,19 @@ FONT_HEIGHT = 22  # pixels of FONT_HERSHEY_SIMPLEX at scale 1
 SHORTEST_SIDE = 240  # smaller frames are shown larger, or ids would hide what they name
 
 
-def draw_preview(frame: Frame, masks: Mapping[int, Bool[Tensor, "H W"]], boxes: Mapping[int, Box]) -> bytes:
-    """Returns a PNG of the frame with each object tinted, outlined and named by its id, and the boxes as given.
+def draw_preview(
+    frame: Frame,
+    masks: Mapping[int, Bool[Tensor, "H W"]],
+    boxes: Mapping[int, Box],
+    clicks: Sequence[ClickAt] = (),
+) -> bytes:
+    """Returns a PNG of the frame with each object tinted, outlined and named by its id, boxes and clicks as given.
 
     Args:
         frame: that the masks are of.
         masks: by object id; the later ones lie on top.
         boxes: by the id of the object that was found in each.
+        clicks: in this frame; diamonds on objects, crosses beside them.
     """
     labels = np.zeros(frame.size, np.int32)
     for object_id, mask in masks.items():
@@ -37,6 +44,11 @@ def draw_preview(frame: Frame, masks: Mapping[int, Bool[Tensor, "H W"]], boxes: 
         last = (zoom * (box.x + box.width) - 1, zoom * (box.y + box.height) - 1)
         cv2.rectangle(picture, first, last, (255, 255, 255), line + 2)
         cv2.rectangle(picture, first, last, colors_of(np.array(object_id)).tolist(), line)
+    for click in clicks:
+        place = (round(zoom * click.x), round(zoom * click.y))
+        marker = cv2.MARKER_DIAMOND if click.positive else cv2.MARKER_TILTED_CROSS
+        for colour, width in (((255, 255, 255), line + 3), (colors_of(np.array(click.object_id)).tolist(), line + 1)):
+            cv2.drawMarker(picture, place, colour, marker, max(6, round(14 * scale)), width)
     for object_id in masks:
         _name(picture, str(object_id), _zoomed(labels == object_id, zoom), scale)
     if not masks:

@@ -1,0 +1,97 @@
+"""Boxes and clicks in the plan of a run."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_clicks import HEIGHT, WIDTH, drawn, overlap
+
+import mnemask as mm
+from mnemask.errors import CheckpointError, InputError, MaskError
+from mnemask.prompts import PromptPlan
+
+ON_DISK, ON_SQUARE = "=70,90", "=195,85"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return mm.load_model("compact", device="cpu")
+
+
+@pytest.fixture
+def frame():
+    return mm.Frame(torch.from_numpy(drawn()[0]).permute(2, 0, 1), 0)
+
+
+def planned(model=None, boxes=(), **prompts):
+    plan = PromptPlan(prompts.pop("mask", None), boxes, prompts.pop("later", ()), False, **prompts)
+    if model is not None:
+        plan.prepare(model)
+    return plan
+
+
+def test_each_object_is_found_from_its_own_clicks(model, frame):
+    plan = planned(model, clicks=["3" + ON_DISK, "1" + ON_SQUARE], not_clicks=["3" + ON_SQUARE])
+    found = plan(frame)
+    assert list(found) == [3, 1]
+    session = mm.ClickSegmenter(model).open(frame)
+    assert torch.equal(found[3], session.mask([(70, 90)], [(195, 85)]))
+    assert torch.equal(found[1], session.mask([(195, 85)]))
+
+
+def test_clicks_correct_a_box_or_a_mask_of_the_same_object(model, frame, tmp_path):
+    _, disk, square = drawn()
+    Image.fromarray((disk | square).astype(np.uint8)).save(tmp_path / "both.png")
+    corrected = planned(model, mask=tmp_path / "both.png", clicks=["1" + ON_DISK], not_clicks=["1" + ON_SQUARE])(frame)
+    assert list(corrected) == [1]
+    assert overlap(corrected[1], disk) > overlap(torch.from_numpy(disk | square), disk)
+    boxed = planned(model, ["25,45,91,91"], not_clicks=["1" + ON_SQUARE])(frame)
+    session = mm.ClickSegmenter(model).open(frame)
+    assert torch.equal(boxed[1], session.mask((), [(195, 85)], (25, 45, 91, 91)))
+
+
+def test_a_box_gets_an_id_that_clicks_do_not_take_only_if_they_come_later(model, frame):
+    found = planned(model, ["25,45,91,91"], clicks=["2" + ON_SQUARE])(frame)
+    assert list(found) == [1, 2]
+
+
+def test_clicks_may_be_in_a_later_frame(model):
+    plan = planned(model, clicks=["1" + ON_DISK, "4:2" + ON_SQUARE])
+    image = torch.from_numpy(drawn()[0]).permute(2, 0, 1)
+    found = [plan(mm.Frame(image, index)) for index in (0, 1, 4)]
+    assert [None if masks is None else list(masks) for masks in found] == [[1], None, [2]]
+
+
+def test_what_cannot_be_is_said_before_the_video_is_read():
+    for prompts in (
+        {"not_clicks": ["1" + ON_DISK]},
+        {"clicks": ["1" + ON_DISK], "not_clicks": ["1" + ON_DISK]},
+        {"clicks": ["1" + ON_DISK, "9:1" + ON_DISK], "num_frames": 9},
+    ):
+        with pytest.raises(InputError):
+            planned(**prompts)
+
+
+@pytest.mark.parametrize("place", [f"7:1={WIDTH},5", f"7:1=5,{HEIGHT}", "7:1=-1,5"])
+def test_a_click_outside_a_later_frame_is_refused_at_the_first_one(model, frame, place):
+    with pytest.raises(MaskError):
+        planned(model, clicks=["1" + ON_DISK, place])(frame)
+
+
+def test_a_model_without_a_head_finds_boxes_by_colour_and_says_so_and_refuses_clicks(tiny_model, frame):
+    box = ["25,45,91,91"]
+    plan = planned(tiny_model, box)
+    assert any("colour" in note for note in plan.notes)
+    assert torch.equal(plan(frame)[1], mm.mask_from_box(frame, (25, 45, 91, 91)))
+    assert torch.equal(planned(None, box)(frame)[1], mm.mask_from_box(frame, (25, 45, 91, 91)))
+    with pytest.raises(CheckpointError):
+        planned(tiny_model, clicks=["1" + ON_DISK])
+    with pytest.raises(InputError):
+        planned(None, clicks=["1" + ON_DISK])(frame)
+
+
+def test_the_preview_shows_clicks(model, frame):
+    with_clicks, without = planned(model, clicks=["1" + ON_DISK]), planned(model, ["25,45,91,91"])
+    masks = without(frame)
+    with_clicks._boxes = without._boxes
+    assert with_clicks.preview(frame, masks) != without.preview(frame, masks)
