@@ -89,7 +89,7 @@ def test_inputs_are_laid_out_as_they_were_built_for(tiny_model, tmp_path):
 
 
 def test_building_says_what_is_built_and_where_it_is_kept(tiny_model, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         masks_of(Plain(tiny_model, tmp_path / "built"), num_objects=2)
     said = caplog.text
     assert "'key' of the network for 96×64 pixels," in said

@@ -223,7 +223,7 @@ def content_of(model: STCN) -> str:
     digest = hashlib.sha256(json.dumps(asdict(model.config)).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"\n{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().to("cpu", torch.float32).numpy().tobytes())
     return digest.hexdigest()
 
 
