@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -59,17 +58,23 @@ def tracked(tmp_path, template, compact):
         yield opened
 
 
-def test_tracking_and_correcting_gives_the_masks_of_one_uninterrupted_tracker(tracked, clip, compact):
+def test_tracking_gives_the_masks_of_a_tracker_and_a_correction_those_of_one_that_knows_the_keys_alone(
+    tracked, clip, compact
+):
     _, frames, masks = clip
-    tracked.set_key(13, CAT, masks[13, 0])
-    tracked.track(13)
     tracker = mm.Tracker(compact, budget=mm.Budget(frames=2.0), short_side=min(SIZE))
     for index, image in enumerate(frames):
-        if index == 13:  # each further key frame brings its room with it
-            tracker = mm.Tracker.of_session(replace(tracker.session(), budget=mm.Budget(frames=3.0)), compact)
-        given = {CAT: masks[index, 0]} if index in (0, 13) else None
-        answer = tracker.step(mm.Frame(image, index), given)
+        answer = tracker.step(mm.Frame(image, index), {CAT: masks[0, 0]} if index == 0 else None)
         assert torch.equal(answer.labels, tracked.labels(index)), index
+    tracked.set_key(13, CAT, masks[13, 0])
+    tracked.track(13)
+    # Each further key frame brings its room with it; no correction takes the place of another.
+    tracker = mm.Tracker(compact, budget=mm.Budget(frames=3.0), short_side=min(SIZE))
+    tracker.memory.keep_corrections = True
+    for index in (0, *range(13, NUM_FRAMES)):
+        given = {CAT: masks[index, 0]} if index in (0, 13) else None
+        answer = tracker.step(mm.Frame(frames[index], index), given)
+        assert index == 0 or torch.equal(answer.labels, tracked.labels(index)), index
 
 
 def test_a_pass_that_was_paused_goes_on_as_if_it_never_had_been(tmp_path, clip, compact, tracked):

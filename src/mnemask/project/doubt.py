@@ -12,8 +12,9 @@ from mnemask.types import Masks
 
 SURE, UNSURE = 0.97, 0.80  # mean certainty within a mask at which there is no doubt, and nothing but doubt
 STEADY, LEAP = 0.15, 0.7  # log2 of the change of area from one frame to the next, likewise
-FEW, MANY = 2, 10  # pieces beside the largest, likewise
-SPECK = 0.05  # of the largest piece: what is smaller is a speck, what is larger may be another part
+FEW, MANY = 2, 10  # specks, likewise
+WHOLE, TORN = 0.04, 0.20  # share of the mask that is apart from its largest piece, likewise
+SPECK = 0.05  # of the largest piece: what is smaller is a speck, what is larger may be another part, or another object
 
 
 class Confidence(NamedTuple):
@@ -23,11 +24,13 @@ class Confidence(NamedTuple):
         certainty: mean probability of the pixels of the mask; of the most probable pixel where the mask is empty.
         area: pixels.
         specks: pieces that are small beside the largest.
+        apart: share of the area that does not hang together with the largest piece.
     """
 
     certainty: float
     area: int
     specks: int
+    apart: float
 
 
 def confidence_of(masks: Masks, object_id: int) -> Confidence:
@@ -36,34 +39,35 @@ def confidence_of(masks: Masks, object_id: int) -> Confidence:
     probs, mask = masks.probs[row], masks.labels == object_id
     area = int(mask.sum())
     if not area:
-        return Confidence(1.0 - float(probs.max()), 0, 0)
-    return Confidence(float(probs[mask].mean()), area, _specks(mask.cpu().numpy()))
+        return Confidence(1.0 - float(probs.max()), 0, 0, 0.0)
+    return Confidence(float(probs[mask].mean()), area, *_pieces(mask.cpu().numpy()))
 
 
 def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
     """Returns how doubtful each frame of an object is, from 0 to 1; 0 where nothing is known.
 
     Args:
-        columns: "certainty", "area" and "specks" of each frame.
+        columns: the fields of `Confidence` for each frame.
         known: which frames have been tracked.
     """
-    certainty, area, specks = (columns[name] for name in ("certainty", "area", "specks"))
+    certainty, area, specks, apart = (columns[name] for name in Confidence._fields)
     unsure = (SURE - certainty) / (SURE - UNSURE)
     size = np.log2(np.maximum(area, 1) + 16)  # a few pixels more or fewer of a tiny object are no leap
     leap = np.zeros_like(unsure)
     both = known[1:] & known[:-1]
     leap[1:][both] = (np.abs(np.diff(size))[both] - STEADY) / (LEAP - STEADY)
-    pieces = (specks - FEW) / (MANY - FEW)
-    worst: Float[np.ndarray, " T"] = np.clip(np.maximum.reduce([unsure, leap, pieces]), 0, 1)
+    pieces, torn = (specks - FEW) / (MANY - FEW), (apart - WHOLE) / (TORN - WHOLE)
+    worst: Float[np.ndarray, " T"] = np.clip(np.maximum.reduce([unsure, leap, pieces, torn]), 0, 1)
     return np.where(known, worst, 0)
 
 
-def _specks(mask: Bool[np.ndarray, "H W"]) -> int:
+def _pieces(mask: Bool[np.ndarray, "H W"]) -> tuple[int, float]:
+    """Returns how many specks there are, and which share is apart from the largest piece."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     cut = np.ascontiguousarray(mask[top : top + height, left : left + width].view(np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(cut, connectivity=8)
     areas = stats[1:count, cv2.CC_STAT_AREA]
-    return int((areas < SPECK * areas.max()).sum())
+    return int((areas < SPECK * areas.max()).sum()), float(1 - areas.max() / areas.sum())
 
 
 def certainty_now(masks: Masks) -> dict[int, Confidence]:

@@ -244,7 +244,7 @@ class Project:
         return self._results.has(frame)
 
     def confidence(self, object_id: int) -> dict[str, Float[np.ndarray, " T"]]:
-        """Returns "certainty", "area", "specks" and "doubt" (0 to 1) of an object in each frame; 0 where unknown."""
+        """Returns the fields of `Confidence` and "doubt" (0 to 1) of an object for each frame; 0 where unknown."""
         columns, known = self._results.columns(object_id), self._results.known()
         doubt = doubts(columns, known)
         doubt[[frame for frame, i in self.state.keys if i == object_id]] = 0

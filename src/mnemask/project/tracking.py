@@ -141,7 +141,9 @@ class Pass:
         """Returns the tracker, the keys that it knows, and the first frame to give it."""
         start, step = self.report.start, self.report.step
         tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
-        found = self.states.best(start, step, self._keys(), self.state.settings, self.model.device)
+        found = None
+        if not self._corrects(start):
+            found = self.states.best(start, step, self._keys(), self.state.settings, self.model.device)
         if found is not None:
             budget = tracker.memory.budget
             tracker = Tracker.of_session(replace(found.session, budget=budget), self.model)
@@ -153,6 +155,20 @@ class Pass:
             if not comes and not self._is_learnt(frame, learnt):
                 self._advance(tracker, self.frames[frame], learnt)
         return tracker, learnt, start if found is None else found.frame + step
+
+    def _corrects(self, frame: int) -> bool:
+        """Returns whether a frame has a key of an object that was followed up to it.
+
+        What was remembered on the way came from masks that were wrong, and would outvote the correction: with two
+        camels in one mask, a pass that went on from that memory lost the correction within five frames. So the tracker
+        begins anew there, with the permanent memories alone.
+        """
+        step = self.report.step
+        return any(
+            object_id == i and step * at < step * frame
+            for object_id in self.state.keys_at(frame)
+            for at, i in self.state.keys
+        )
 
     def _is_learnt(self, frame: int, learnt: Mapping[str, str]) -> bool:
         """Returns whether a frame's keys are known already, or none of them shows its object."""
@@ -186,7 +202,7 @@ class Pass:
         kept = torch.isin(stored, torch.tensor([i for i in self.state.objects if i not in written], dtype=torch.int32))
         labels = torch.where(torch.isin(new, ids), new, stored * kept)
         found = certainty_now(replace(masks, labels=new.to(masks.labels.device)))
-        gone = Confidence(1.0, 0, 0)
+        gone = Confidence(1.0, 0, 0, 0.0)
         return labels, {object_id: found.get(object_id, gone) for object_id in written}
 
     def _wanted(self) -> list[int]:

@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import torch
 
 import mnemask as mm
-from mnemask.studio.clicks import ClickSession, Mask, open_clicks
+from mnemask.studio.clicks import ClickSession, Mask, clicked, open_clicks
 from mnemask.studio.jobs import Event, Job, Listeners
 from mnemask.studio.runs import labels_to_bytes
 
@@ -131,9 +130,9 @@ class Desk:
             previous = shown if bool(shown.any()) else None
             if not positive and corners is None and previous is None:
                 raise mm.InputError("the first click must be on the object; negative ones take away from a mask")
-            mask = self._clicks(index).mask(positive, negative, corners, previous)
+            mask = clicked(self._clicks(index), positive, negative, corners, previous)
             how = {"tool": "click", "points": points, "box": box}
-            project.set_key(index, object_id, torch.as_tensor(mask).bool().cpu(), how)
+            project.set_key(index, object_id, mask, how)
         self.changed()
 
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ interface Settings { model: string; policy: string; frames: number | null; size:
 interface Job {
   type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number;
   frames?: number; tokens?: number; bank_bytes?: number; complete?: boolean; total?: number; done?: number; folder?: string;
-  files?: string[]; written?: number; last?: number; confidence?: Record<string, [number, number, number]>;
+  files?: string[]; written?: number; last?: number; confidence?: Record<string, number[]>;
 }
 interface State {
   type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
