@@ -8,8 +8,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from mnemask.memory.policies.base import keep_best, room_beside_pins
-from mnemask.memory.policies.distinct import Distinct
-from mnemask.memory.policies.per_object import owners
+from mnemask.memory.policies.diverse import Distinct
+from mnemask.memory.policies.wrappers import owners
 from mnemask.memory.read import AFFINITY_BYTES, key_energy, read_top_k
 from mnemask.memory.tokens import Tokens
 

@@ -14,11 +14,10 @@ from tempfile import TemporaryDirectory
 import torch
 
 import mnemask as mm
-from mnemask.bench.machine import heading
+from mnemask.bench.machine import heading, interleaved
 from mnemask.bench.parts import network_parts
 from mnemask.bench.plain import PlainSTCN
 from mnemask.bench.run import weights_of
-from mnemask.bench.timing import interleaved
 from mnemask.types import Frame
 
 

@@ -15,7 +15,7 @@ import torch
 
 import mnemask as mm
 from mnemask.datasets.davis import DavisSequences
-from mnemask.evaluation.run import Evaluation, evaluate
+from mnemask.evaluation.runner import Evaluation, evaluate
 from mnemask.metrics import Report
 
 

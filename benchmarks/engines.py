@@ -20,10 +20,9 @@ import numpy as np
 import torch
 
 import mnemask as mm
-from mnemask.bench.machine import heading
-from mnemask.bench.timing import Timing, interleaved, timing_of
-from mnemask.datasets.heldout import HELD_OUT
-from mnemask.model.geometry import cells
+from mnemask.bench.machine import Timing, heading, interleaved, timing_of
+from mnemask.datasets.synthetic.video import HELD_OUT
+from mnemask.model.preprocess import cells
 from mnemask.model.stcn import STCN, STRIDE
 
 PARTS = ("encode_key", "encode_value", "decode")

@@ -42,14 +42,14 @@ if importlib.util.find_spec("av") is None:
         sys.modules[f"av.video.{name}"] = MagicMock()
 
 from mnemask.datasets.annotated import read_annotation
+from mnemask.datasets.composite.photographs import pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION, VIDEO_FOLDERS, open_real_video
-from mnemask.datasets.static import pictures_in, read_rgb
 from mnemask.model.checkpoints import FORMAT as MODEL_FORMAT
 from mnemask.model.checkpoints import save_model
 from mnemask.training import recipes
+from mnemask.training.checkpoint import FORMAT as RUN_FORMAT
+from mnemask.training.init import start_from_network
 from mnemask.training.launch import Hardware, launch
-from mnemask.training.run_file import FORMAT as RUN_FORMAT
-from mnemask.training.start import start_from_network
 from mnemask.training.trainer import Sitting, StepReport, Training
 
 MIB = 2**20

@@ -19,8 +19,8 @@ import numpy as np
 
 from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, ClipSource
+from mnemask.datasets.composite.photographs import pictures_in, read_rgb
 from mnemask.datasets.image_clips import ImageClips
-from mnemask.datasets.static import pictures_in, read_rgb
 from mnemask.datasets.video_clips import VideoClips
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import mnemask as mm
-from mnemask.datasets.static import StaticImages
-from mnemask.datasets.synthetic import SyntheticVideo
+from mnemask.datasets.composite.photographs import StaticImages
+from mnemask.datasets.synthetic.video import SyntheticVideo
 from mnemask.metrics import region_similarity
 
 

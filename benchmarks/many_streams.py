@@ -15,9 +15,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 import mnemask as mm
-from mnemask.bench.machine import heading
+from mnemask.bench.machine import Timing, heading, interleaved
 from mnemask.bench.run import weights_of
-from mnemask.bench.timing import Timing, interleaved
 from mnemask.bench.whole import CYCLE
 
 

@@ -25,13 +25,12 @@ from policy_lab import Clip, Moment, moments, resized
 from torch import Tensor
 
 import mnemask as mm
-from mnemask.datasets.heldout import HeldOutClip
-from mnemask.evaluation.one_look import OneLook
-from mnemask.memory.cells import CellGrid
-from mnemask.memory.detail import DETAIL_BYTES
-from mnemask.memory.tokens import bytes_per_token
+from mnemask.datasets.synthetic.video import HeldOutClip
+from mnemask.engines.parts import SharedWeights
+from mnemask.evaluation.runner import OneLook
+from mnemask.memory.stride8 import DETAIL_BYTES
+from mnemask.memory.tokens import CellGrid, bytes_per_token
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
-from mnemask.model.parts import SharedWeights
 from mnemask.model.stcn import KeyFeatures
 
 

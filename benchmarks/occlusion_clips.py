@@ -4,8 +4,8 @@
     mnemask experiment policies OUT/generated --dataset folder -o lab
     mnemask experiment policies OUT/pasted --dataset folder -o lab
 
-OUT/generated: the eight clips of `mnemask.datasets.heldout`, drawn by the computer and never trained on. OUT/pasted,
-where DAVIS 2016 val is given: pairs of its objects that cross each other's way (`mnemask.datasets.pasted`).
+OUT/generated: the eight clips of `mnemask.datasets.synthetic.video`, drawn by the computer and never trained on. OUT/pasted,
+where DAVIS 2016 val is given: pairs of its objects that cross each other's way (`mnemask.datasets.copy_paste`).
 """
 
 import argparse
@@ -16,10 +16,9 @@ from pathlib import Path
 from PIL import Image
 
 import mnemask as mm
-from mnemask.datasets.heldout import HELD_OUT
-from mnemask.datasets.pasted import DAVIS_PAIRS, PastedVideo
-from mnemask.datasets.synthetic import SyntheticVideo
-from mnemask.video.palette import davis_palette
+from mnemask.datasets.copy_paste import DAVIS_PAIRS, PastedVideo
+from mnemask.datasets.synthetic.video import HELD_OUT, SyntheticVideo
+from mnemask.io.visualize import davis_palette
 
 
 def clips(davis: Path | None) -> Iterator[tuple[str, SyntheticVideo | PastedVideo]]:

@@ -22,10 +22,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 import mnemask as mm
-from mnemask.bench.machine import heading
+from mnemask.bench.machine import Timing, heading, interleaved
 from mnemask.bench.plain import PlainSTCN
 from mnemask.bench.run import weights_of
-from mnemask.bench.timing import Timing, interleaved
 from mnemask.bench.whole import CYCLE, POLICY, cycles, start_up, whole_run, write_clip
 
 CPU = torch.device("cpu")

@@ -26,11 +26,11 @@ from jaxtyping import Float, UInt8
 from policy_trials import TRIALS
 
 import mnemask as mm
-from mnemask.datasets.heldout import HELD_OUT, HeldOutClip
-from mnemask.datasets.palindrome import palindrome
-from mnemask.datasets.pasted import DAVIS_PAIRS, PastedVideo
-from mnemask.datasets.static import read_rgb
-from mnemask.evaluation.one_look import OneLook
+from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.copy_paste import DAVIS_PAIRS, PastedVideo
+from mnemask.datasets.ping_pong import palindrome
+from mnemask.datasets.synthetic.video import HELD_OUT, HeldOutClip
+from mnemask.evaluation.runner import OneLook
 from mnemask.metrics import SequenceScorer, bootstrap_interval
 from mnemask.model.checkpoints import packaged_weights
 

@@ -14,18 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import mnemask as mm
-from mnemask.memory.policies import (
-    AdaptiveFeatureBank,
-    LeastUsed,
-    PerObject,
-    Policy,
-    WithLatest,
-    keep_best,
-)
+from mnemask.memory.policies import AdaptiveFeatureBank, LeastUsed, PerObject, Policy, WithLatest, keep_best
 from mnemask.memory.policies.base import ages, room_beside_pins
-from mnemask.memory.policies.per_object import owners
-from mnemask.memory.policies.random_eviction import MASK, mixed
-from mnemask.memory.policies.wrapper import Wrapper
+from mnemask.memory.policies.scored import MASK, mixed
+from mnemask.memory.policies.wrappers import Wrapper, owners
 from mnemask.memory.read import affinity, key_energy, read_top_k
 from mnemask.memory.tokens import Tokens
 

@@ -15,13 +15,12 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mnemask.bench.machine import heading
+from mnemask.bench.machine import heading, interleaved
 from mnemask.bench.plain import plain_read
-from mnemask.bench.timing import interleaved
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.cells import CellGrid
 from mnemask.memory.policies import KeepAll
+from mnemask.memory.tokens import CellGrid
 
 CELLS, KEY_CHANNELS, TOP_K = 30 * 54, 64, 20
 CPU = torch.device("cpu")

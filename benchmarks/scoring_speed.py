@@ -17,7 +17,7 @@ from pycocotools import mask as rle
 from trackeval.metrics import JAndF
 
 import mnemask as mm
-from mnemask.bench.timing import interleaved
+from mnemask.bench.machine import interleaved
 from mnemask.metrics import SequenceScorer
 
 

@@ -27,17 +27,17 @@ import torch
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.copy_paste import SELECTION_PAIRS, PastedVideo
 from mnemask.datasets.davis import DavisSequences
-from mnemask.datasets.heldout import HELD_OUT
-from mnemask.datasets.pasted import SELECTION_PAIRS, PastedVideo
 from mnemask.datasets.real_video import SELECTION
+from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.datasets.video_sets import open_video_folders
-from mnemask.evaluation.one_look import OneLook
+from mnemask.evaluation.runner import OneLook
+from mnemask.io.images import read_image
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.metrics.report import ObjectScore
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.types import Frame
-from mnemask.video.images import read_image
 
 POLICIES = ("distinct", "thesis", "keep-all", "first-and-latest")
 KERNELS = {"own kernel": None, "no kernel": 0.0}

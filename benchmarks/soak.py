@@ -25,7 +25,7 @@ import torch
 
 import mnemask as mm
 from mnemask.bench.machine import processor_name
-from mnemask.datasets.synthetic import SyntheticVideo
+from mnemask.datasets.synthetic.video import SyntheticVideo
 from mnemask.metrics import region_similarity
 
 ROW = 100  # frames

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.copy_paste import pasted_videos
 from mnemask.datasets.davis import DavisSequences
-from mnemask.datasets.pasted import pasted_videos
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.training.data import open_sources, parse_data
+from mnemask.training.init import start_from_imagenet, start_from_network
 from mnemask.training.launch import Hardware, beginning, launch
 from mnemask.training.recipes import RECIPES
 from mnemask.training.regularizers import Dropout, Reallocation
-from mnemask.training.start import start_from_imagenet, start_from_network
 from mnemask.training.trainer import Sitting
 
 VARIANTS = {

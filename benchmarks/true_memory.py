@@ -17,9 +17,9 @@ import torch
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.davis import DavisSequences
+from mnemask.io.images import read_image
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.types import Frame
-from mnemask.video.images import read_image
 
 EVERY = 5
 

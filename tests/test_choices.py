@@ -2,8 +2,8 @@
 
 from mnemask import choices
 from mnemask.engines import ENGINES
+from mnemask.io import MASK_FORMATS
 from mnemask.memory.policies import POLICIES
-from mnemask.video import MASK_FORMATS
 
 
 def test_each_registry_has_the_names_that_the_command_line_offers():

@@ -5,8 +5,8 @@ import torch
 from drawn_clip import drawn_clip
 
 import mnemask as mm
+from mnemask.batch import TrackerBatch
 from mnemask.errors import BudgetError, FrameError, InputError, MaskError
-from mnemask.tracker_batch import TrackerBatch
 
 NUM_FRAMES = 8
 

@@ -10,29 +10,30 @@ from types import ModuleType
 
 TYPE_CHECKING = False  # known to type checkers; to import typing takes longer than all the rest of this file
 if TYPE_CHECKING:
+    from mnemask.batch import TrackerBatch
     from mnemask.bench.run import BenchReport, Measured, measure_speed
     from mnemask.choices import DATASETS
     from mnemask.comparison import CompareProgress, compare_video
     from mnemask.datasets.davis import DavisSequences
-    from mnemask.datasets.drawn import DrawnVideo
+    from mnemask.datasets.synthetic.drawn import DrawnVideo
     from mnemask.demo import run_demo
     from mnemask.doctor import Finding, diagnose, diagnose_installation
     from mnemask.engines import ENGINES, load_model
     from mnemask.errors import InputError, MissingExtraError, MnemaskError
-    from mnemask.evaluation.job import TrackerSettings
-    from mnemask.evaluation.protocol import Benchmark
+    from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.results import Result
-    from mnemask.evaluation.run import evaluate
+    from mnemask.evaluation.runner import TrackerSettings, evaluate
     from mnemask.evaluation.score import format_table, score_folder
-    from mnemask.evaluation.submission import write_submission
     from mnemask.evaluation.suite import SuiteProgress, run_benchmark
-    from mnemask.evaluation.tables import write_tables
+    from mnemask.evaluation.tables import write_submission, write_tables
     from mnemask.experiments import EXPERIMENTS, Experiment, Findings, Run, run_experiment
     from mnemask.export import export_onnx
     from mnemask.inspection import inspect_bank, inspect_video
+    from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
+    from mnemask.io.random_access import FrameAccess
     from mnemask.memory.bank import MemoryBank, MemoryStats
     from mnemask.memory.budget import Budget
-    from mnemask.memory.explanation import Explanation
+    from mnemask.memory.introspection import Explanation, Provenance, read_provenance
     from mnemask.memory.policies import (
         DEFAULT_POLICY,
         POLICIES,
@@ -43,21 +44,17 @@ if TYPE_CHECKING:
         Policy,
         keep_best,
     )
-    from mnemask.memory.provenance import Provenance, read_provenance
     from mnemask.memory.tokens import Tokens
     from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
     from mnemask.model.checkpoints import save_model
     from mnemask.model.stcn import STCN, STCNConfig
+    from mnemask.pipeline import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
     from mnemask.project import PassReport, Project, export_project, picture_memory, picture_reason, replay
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
     from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks
-    from mnemask.segment import Checkpoint, Progress, find_checkpoint, is_complete, segment, write_report
     from mnemask.tracker import Tracker
-    from mnemask.tracker_batch import TrackerBatch
     from mnemask.types import Frame, Masks
     from mnemask.version import __version__
-    from mnemask.video import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
-    from mnemask.video.random_access import FrameAccess
 
 __all__ = [
     "DATASETS",
@@ -151,29 +148,30 @@ __all__ = [
 ]
 
 _NAMES_OF_MODULES = {
+    "batch": ("TrackerBatch",),
     "bench.run": ("BenchReport", "Measured", "measure_speed"),
+    "choices": ("DATASETS",),
     "comparison": ("CompareProgress", "compare_video"),
     "datasets.davis": ("DavisSequences",),
-    "datasets.drawn": ("DrawnVideo",),
+    "datasets.synthetic.drawn": ("DrawnVideo",),
     "demo": ("run_demo",),
     "doctor": ("Finding", "diagnose", "diagnose_installation"),
     "engines": ("ENGINES", "load_model"),
     "errors": ("InputError", "MissingExtraError", "MnemaskError"),
-    "evaluation.job": ("TrackerSettings",),
-    "choices": ("DATASETS",),
-    "evaluation.protocol": ("Benchmark",),
+    "evaluation.benchmark": ("Benchmark",),
     "evaluation.results": ("Result",),
-    "evaluation.run": ("evaluate",),
+    "evaluation.runner": ("TrackerSettings", "evaluate"),
     "evaluation.score": ("format_table", "score_folder"),
-    "evaluation.submission": ("write_submission",),
     "evaluation.suite": ("SuiteProgress", "run_benchmark"),
-    "evaluation.tables": ("write_tables",),
+    "evaluation.tables": ("write_submission", "write_tables"),
     "experiments": ("EXPERIMENTS", "Experiment", "Findings", "Run", "run_experiment"),
     "export": ("export_onnx",),
     "inspection": ("inspect_bank", "inspect_video"),
+    "io": ("MASK_FORMATS", "MaskWriter", "VideoReader", "contact_sheet", "draw_overlay"),
+    "io.random_access": ("FrameAccess",),
     "memory.bank": ("MemoryBank", "MemoryStats"),
     "memory.budget": ("Budget",),
-    "memory.explanation": ("Explanation",),
+    "memory.introspection": ("Explanation", "Provenance", "read_provenance"),
     "memory.policies": (
         "DEFAULT_POLICY",
         "POLICIES",
@@ -184,21 +182,17 @@ _NAMES_OF_MODULES = {
         "Policy",
         "keep_best",
     ),
-    "memory.provenance": ("Provenance", "read_provenance"),
     "memory.tokens": ("Tokens",),
     "memory.trace": ("TraceFile", "WriteRecord", "read_trace"),
     "model.checkpoints": ("save_model",),
     "model.stcn": ("STCN", "STCNConfig"),
+    "pipeline": ("Checkpoint", "Progress", "find_checkpoint", "is_complete", "segment", "write_report"),
     "project": ("PassReport", "Project", "export_project", "picture_memory", "picture_reason", "replay"),
     "prompts": ("mask_from_box", "mask_from_polygon", "mask_from_scribble", "parse_at", "parse_box", "read_mask"),
     "prompts.clicks": ("ClickSegmenter", "ClickSession", "mask_from_clicks"),
-    "segment": ("Checkpoint", "Progress", "find_checkpoint", "is_complete", "segment", "write_report"),
     "tracker": ("Tracker",),
-    "tracker_batch": ("TrackerBatch",),
     "types": ("Frame", "Masks"),
     "version": ("__version__",),
-    "video": ("MASK_FORMATS", "MaskWriter", "VideoReader", "contact_sheet", "draw_overlay"),
-    "video.random_access": ("FrameAccess",),
 }
 _MODULE_OF = {name: f"mnemask.{module}" for module, names in _NAMES_OF_MODULES.items() for name in names}
 

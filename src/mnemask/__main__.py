@@ -7,7 +7,7 @@ from types import FrameType
 
 def main() -> None:
     """Runs the command line."""
-    # A Ctrl-C while the rest is imported; `mnemask.cli.stop` takes over from here.
+    # A Ctrl-C while the rest is imported; `mnemask.cli.app` takes over from here.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
     from mnemask.cli import main as run

@@ -9,15 +9,15 @@ from jaxtyping import Int32
 from PIL import Image
 from torch import Tensor
 
-from mnemask.datasets.drawn import DrawnVideo
+from mnemask.datasets.synthetic.drawn import DrawnVideo
+from mnemask.io import MaskWriter, VideoReader, contact_sheet, davis_palette
+from mnemask.io.atomic import make_folder
+from mnemask.io.written import Written
 from mnemask.metrics import Report, SequenceScorer
+from mnemask.pipeline import Progress, segment
 from mnemask.prompts import read_mask
-from mnemask.segment import Progress, segment
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
-from mnemask.video import MaskWriter, VideoReader, contact_sheet, davis_palette
-from mnemask.video.files import make_folder
-from mnemask.video.written import Written
 
 NUM_TILES = 12
 FILES = ("clip.mp4", "first.png", "contact-sheet.png", "score.json")

@@ -1,9 +1,19 @@
-"""The caller's object ids and the rows of the tensors that stand for them."""
+"""The caller's object ids, the rows of the tensors that stand for them, and the prompts checked for one step.
 
-from collections.abc import Iterable
+The caller's object ids and the rows of the tensors that stand for them.
 
-from mnemask.errors import ObjectIdError
-from mnemask.types import check_object_id
+The masks that a step is given: checked, and made to exclude each other.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Integer
+from torch import Tensor
+
+from mnemask.errors import MaskError, ObjectIdError
+from mnemask.types import Frame, check_object_id
 
 MAX_OBJECTS = 256
 """At once. Time and memory grow with each object, and what is wanted beyond is a video per group of them."""
@@ -49,3 +59,89 @@ class Objects:
         row = self.row(object_id)
         del self._ids[row]
         return row
+
+
+Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
+LabelMap = Integer[Tensor, "H W"] | Integer[np.ndarray, "H W"]
+Prompts = Mapping[int, Prompt | None] | LabelMap
+Given = dict[int, Bool[Tensor, "H W"]]  # prompts that were checked, on the network's device, without overlap
+
+
+def given_masks(prompts: Prompts, frame: Frame, device: torch.device) -> tuple[Given, list[int]]:
+    """Returns the masks of prompts by object id, and the objects that are gone; where masks overlap, the first wins.
+
+    Args:
+        prompts: masks by object id, None for an object that is gone; or a label map, 0 for the background and each
+            other value an object.
+        frame: the frame they are of.
+        device: where the masks go.
+
+    Raises:
+        MaskError: if a mask is empty, covered by those before it, not bool, or of another size than the frame; if a
+            label map has fractions, another size, or no object.
+        ObjectIdError: if an id is not from 1 to 65535.
+    """
+    if isinstance(prompts, Tensor | np.ndarray):
+        prompts = _by_id(prompts, frame)
+    if not isinstance(prompts, Mapping):
+        raise MaskError(
+            f"prompts are a {type(prompts).__name__}; expected the masks by object id, {{id: mask}}, or a label map"
+        )
+    given: Given = {}
+    gone = []
+    taken = torch.zeros(frame.size, dtype=torch.bool, device=device)
+    for object_id, prompt in prompts.items():
+        check_object_id(object_id)
+        if prompt is None:
+            gone.append(int(object_id))
+            continue
+        free = _mask(object_id, prompt, frame.size).to(device) & ~taken
+        if not bool(free.any()):
+            raise MaskError(
+                f"the mask of object {object_id} in frame {frame.index} is empty, or covered by those given before "
+                "it; mark its pixels, leave it out, or give None for an object that is gone"
+            )
+        given[int(object_id)] = free
+        taken |= free
+    return given, gone
+
+
+def _by_id(labels: LabelMap, frame: Frame) -> dict[int, Prompt]:
+    """Returns the mask of each object in a label map."""
+    shape, kind = tuple(labels.shape), str(labels.dtype).removeprefix("torch.")
+    if kind == "bool":
+        raise MaskError("the prompt is one bool mask and does not say which object it shows; give {id: mask}")
+    if shape != frame.size or "int" not in kind:
+        raise MaskError(
+            f"the label map is {kind} of shape {shape}; expected whole numbers of the frame's {frame.size}, 0 for the "
+            "background and each object's id at its pixels"
+        )
+    plain = labels.cpu().numpy() if isinstance(labels, Tensor) else labels
+    ids = [check_object_id(int(value)) for value in np.unique(plain) if value != 0]
+    if not ids:
+        raise MaskError(
+            f"the label map of frame {frame.index} marks no object; leave it out, or give {{id: None}} for each object "
+            "that is gone"
+        )
+    if len(ids) > MAX_OBJECTS:
+        raise MaskError(
+            f"the label map of frame {frame.index} marks {len(ids)} objects, more than {MAX_OBJECTS}; keep those that "
+            "you want to follow, and check that it is a map of ids, not of depth or heat"
+        )
+    return {object_id: plain == object_id for object_id in ids}
+
+
+def _mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    if not isinstance(prompt, Tensor | np.ndarray):
+        raise MaskError(
+            f"the mask of object {object_id} is a {type(prompt).__name__}; expected a bool tensor or array of the "
+            f"frame's {size}"
+        )
+    # A tensor shares only memory that is in order and may be written to.
+    mask = prompt if isinstance(prompt, Tensor) else torch.from_numpy(np.require(prompt, requirements=("C", "W")))
+    if tuple(mask.shape) != size or mask.dtype != torch.bool:
+        raise MaskError(
+            f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool of the "
+            f"frame's {size}"
+        )
+    return mask

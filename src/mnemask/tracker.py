@@ -1,4 +1,9 @@
-"""The whole loop: a frame in, masks out, the memory kept."""
+"""The tracker: a frame in, masks out, the memory kept.
+
+Two faults that torch does not name as a user needs it: a device without memory, and numbers that are none.
+
+The whole loop: a frame in, masks out, the memory kept.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,23 +16,43 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.errors import FrameError, InputError
-from mnemask.faults import check_finite, out_of_memory_named
-from mnemask.given import Given, Prompts, given_masks
+from mnemask.errors import BudgetError, FrameError, InputError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.cells import CellGrid
-from mnemask.memory.explanation import Explanation
+from mnemask.memory.introspection import Explanation, array
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named
-from mnemask.memory.provenance import array
 from mnemask.memory.read import Metric, chosen_kernel
-from mnemask.model import geometry
+from mnemask.memory.tokens import CellGrid
+from mnemask.model import preprocess
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.devices import own_modes
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
-from mnemask.objects import Objects
-from mnemask.session import Session
+from mnemask.objects import Given, Objects, Prompts, given_masks
+from mnemask.state import Session
 from mnemask.types import Frame, Masks, Picture, describe
+
+
+@contextmanager
+def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[None]:
+    """Within it, a device that is out of memory is a BudgetError that says which knobs there are."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).split(". ")[0]
+        raise BudgetError(
+            f"the device ran out of memory on a frame of {describe(size)} with {num_objects} objects ({reason}); "
+            "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects"
+        ) from error
+
+
+def check_finite(numbers: Float[Tensor, "..."], what: str, frame: int) -> None:
+    """Raises FrameError if the network gave something that is not a number, before it is remembered or written."""
+    if not bool(torch.isfinite(numbers).all()):
+        raise FrameError(
+            f"the network's {what} for frame {frame} are not finite, so no masks can be made of them; use the weights "
+            "as they were published, and float32 where the precision was lowered (--dtype float32)"
+        )
+
 
 MAX_WORKING_SIDE = 16_384
 
@@ -329,7 +354,7 @@ class Tracker:
                 f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(self.size)}; "
                 "resize it, or start a new tracker"
             )
-        if max(geometry.working_size(frame.size, self.short_side)) > MAX_WORKING_SIDE:
+        if max(preprocess.working_size(frame.size, self.short_side)) > MAX_WORKING_SIDE:
             raise FrameError(
                 f"frame {frame.index} has {describe(frame.size)}; with a short side of {self.short_side} the long one "
                 f"would exceed {MAX_WORKING_SIDE}; give a smaller short_side (--size)"
@@ -337,9 +362,9 @@ class Tracker:
 
     def _image(self, frame: Frame) -> Float[Tensor, "1 3 Hp Wp"]:
         """Returns what the network sees of a frame."""
-        size = geometry.working_size(frame.size, self.short_side)
-        image = geometry.normalize(geometry.resize(frame.image.to(self.model.device).float(), size))
-        return geometry.pad(image)[None].to(self.model.dtype, memory_format=torch.channels_last)
+        size = preprocess.working_size(frame.size, self.short_side)
+        image = preprocess.normalize(preprocess.resize(frame.image.to(self.model.device).float(), size))
+        return preprocess.pad(image)[None].to(self.model.dtype, memory_format=torch.channels_last)
 
     def _read(self, frame: Frame, features: KeyFeatures) -> Float[Tensor, "K Cv h w"] | None:
         """Returns what the memory says of each tracked object, None where there is none."""
@@ -347,7 +372,7 @@ class Tracker:
         self.memory.grid = CellGrid(frame.size, self.short_side)
         if not len(self.objects):
             return None
-        readout = self.memory.read(geometry.cells(features.key[0]), self.steps, features.stride8[0])
+        readout = self.memory.read(preprocess.cells(features.key[0]), self.steps, features.stride8[0])
         planes: Tensor = readout.unflatten(1, features.key.shape[2:]).movedim(3, 1)
         return planes
 
@@ -393,8 +418,8 @@ class Tracker:
                 self.memory.add_object()
         merged = probs.new_zeros((len(self.objects), *probs.shape[1:]))
         merged[: len(probs)] = probs
-        size = geometry.working_size(frame_size, self.short_side)
-        masks = geometry.pad(geometry.resize(torch.stack(list(given.values())).float(), size))
+        size = preprocess.working_size(frame_size, self.short_side)
+        masks = preprocess.pad(preprocess.resize(torch.stack(list(given.values())).float(), size))
         merged *= 1 - masks.amax(0)
         merged[[self.objects.row(object_id) for object_id in given]] = masks
         return merged
@@ -410,8 +435,8 @@ class Tracker:
         """Remembers the frame."""
         share = F.avg_pool2d(masks, STRIDE)
         self.memory.write(
-            geometry.cells(features.key[0]),
-            geometry.cells(value),
+            preprocess.cells(features.key[0]),
+            preprocess.cells(value),
             share.flatten(1),
             frame=frame.index,
             step=self.steps,
@@ -442,8 +467,8 @@ class Tracker:
         aggregated: Float[Tensor, "K1 Hp Wp"],
         given: Given,
     ) -> Masks:
-        size = geometry.working_size(frame.size, self.short_side)
-        probs = geometry.resize(geometry.unpad(aggregated, size), frame.size)
+        size = preprocess.working_size(frame.size, self.short_side)
+        probs = preprocess.resize(preprocess.unpad(aggregated, size), frame.size)
         labels = most_probable(probs, (0, *self.objects.ids))
         for object_id, mask in given.items():
             labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)

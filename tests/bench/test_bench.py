@@ -8,8 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 import mnemask as mm
-from mnemask.bench.machine import ceilings, heading
-from mnemask.bench.timing import Timing, interleaved
+from mnemask.bench.machine import Timing, ceilings, heading, interleaved
 from mnemask.cli import app
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 
 IN_A_DESTRUCTOR = """
 import signal, sys, time
-from mnemask.cli.stop import INTERRUPTS
+from mnemask.cli.app import INTERRUPTS
 
 class Disposed:
     def __del__(self):

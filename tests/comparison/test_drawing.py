@@ -6,9 +6,8 @@ import xml.etree.ElementTree as ET
 import cv2
 import numpy as np
 
-from mnemask.comparison.line_chart import COLORS, DASHES, Line, line_chart, percent, style_of
-from mnemask.comparison.outline import display_size, outlines, picture_data
-from mnemask.comparison.scatter import Point, scatter
+from mnemask.comparison.charts import COLORS, DASHES, Line, Point, line_chart, percent, scatter, style_of
+from mnemask.comparison.frames import display_size, outlines, picture_data
 
 
 def svg_of(figure):

@@ -3,7 +3,7 @@ from drawn_clip import drawn_clip
 
 from mnemask import Budget, LeastUsed, Tracker
 from mnemask.comparison.look import HEAT, MOST_CLICKS, MOST_VOTERS, PINNED, cell_edges, look_into, pixels_to_explain
-from mnemask.memory.cells import CellGrid
+from mnemask.memory.tokens import CellGrid
 
 
 def looked(tiny_model, num_frames=5):

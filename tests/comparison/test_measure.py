@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mnemask.comparison.frames import Clip
 from mnemask.comparison.measure import Truth, agreements, moments, undominated
-from mnemask.comparison.store import Clip
 from mnemask.comparison.track import PolicyFolder, overlap
 from mnemask.errors import InputError, MaskError
-from mnemask.video.files import safe_name
+from mnemask.io.atomic import safe_name
 
 
 def labels(*boxes, size=(20, 30)):

@@ -3,7 +3,7 @@ import pytest
 from drawn_clip import drawn_clip
 
 from mnemask import Frame
-from mnemask.comparison.store import FrameStore
+from mnemask.comparison.frames import FrameStore
 from mnemask.errors import InputError
 
 

@@ -6,7 +6,7 @@ import pytest
 from drawn_data import draw_photographs, draw_video, write
 
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
-from mnemask.datasets.composite import CompositeClips, CompositeRecipe
+from mnemask.datasets.composite.clips import CompositeClips, CompositeRecipe
 from mnemask.errors import InputError
 
 ONLY = {

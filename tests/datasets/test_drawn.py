@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnemask.datasets.drawn import DrawnVideo
+from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.errors import InputError
 
 SMALL = (96, 160)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mnemask.datasets.drawn import DrawnVideo
-from mnemask.datasets.synthetic import SyntheticVideo
+from mnemask.datasets.synthetic.drawn import DrawnVideo
+from mnemask.datasets.synthetic.video import SyntheticVideo
 
 SMALL = (96, 160)
 # Of frames 0 and 699: the mean of all bytes of the picture, and how many pixels have which id.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mnemask.datasets.heldout import HELD_OUT, NUM_FRAMES, SIZE
+from mnemask.datasets.synthetic.video import HELD_OUT, NUM_FRAMES, SIZE
 
 SMALL = (96, 160)
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from mnemask.datasets.augment import affine_path, bend_path
-from mnemask.datasets.layers import Layer, Scene
-from mnemask.datasets.motion import fit, move, pass_in_front
-from mnemask.datasets.static import CutOut
+from mnemask.datasets.composite.appearance import affine_path, bend_path
+from mnemask.datasets.composite.layers import Layer, Scene
+from mnemask.datasets.composite.motion import fit, move, pass_in_front
+from mnemask.datasets.composite.photographs import CutOut
 
 SIZE = 80
 

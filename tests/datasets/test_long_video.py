@@ -1,7 +1,7 @@
 import pytest
 from drawn_benchmark import draw_video
 
-from mnemask.datasets.long_video import open_long_video
+from mnemask.datasets.youtube_vos import open_long_video
 from mnemask.errors import InputError
 
 

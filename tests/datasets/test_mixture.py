@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from mnemask.datasets.clips import ClipShape, TrainingClip
-from mnemask.datasets.mixture import Mixture
+from mnemask.datasets.clips import ClipShape, Mixture, TrainingClip
 from mnemask.errors import InputError
 
 SHAPE = ClipShape(size=32, num_frames=2)

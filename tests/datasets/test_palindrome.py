@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.palindrome import palindrome
+from mnemask.datasets.ping_pong import palindrome
 from mnemask.errors import InputError
 
 

@@ -5,8 +5,7 @@ import torch
 from drawn_data import write
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.davis import DavisSequences
-from mnemask.datasets.pasted import (
+from mnemask.datasets.copy_paste import (
     DAVIS_PAIRS,
     GUEST,
     HOST,
@@ -18,6 +17,7 @@ from mnemask.datasets.pasted import (
     to_and_fro,
     turning,
 )
+from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import FrameError, InputError, MaskError
 

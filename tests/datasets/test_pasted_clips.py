@@ -9,7 +9,7 @@ import pytest
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.datasets.pasted_clips import PastedClips
-from mnemask.datasets.thesis_augment import Colours
+from mnemask.datasets.stcn_augment import Colours
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.errors import InputError
 

@@ -6,7 +6,7 @@ import pytest
 from drawn_data import draw_video
 
 from mnemask.datasets.clips import ClipShape
-from mnemask.datasets.real_clips import RealClips
+from mnemask.datasets.composite.moving_foreground import RealClips
 from mnemask.errors import InputError
 
 

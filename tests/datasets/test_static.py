@@ -5,7 +5,7 @@ import pytest
 from drawn_data import draw_photographs
 from PIL import Image
 
-from mnemask.datasets.static import SetRule, StaticImages, choose_objects
+from mnemask.datasets.composite.photographs import SetRule, StaticImages, choose_objects
 from mnemask.errors import FrameError, InputError, MaskError
 
 

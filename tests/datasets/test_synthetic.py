@@ -8,9 +8,9 @@ import torch
 from drawn_data import draw_photographs
 
 import mnemask as mm
-from mnemask.datasets.static import StaticImages
-from mnemask.datasets.synthetic import SyntheticVideo
-from mnemask.datasets.synthetic_cast import MovingCutOut
+from mnemask.datasets.composite.photographs import StaticImages
+from mnemask.datasets.synthetic.sprites import MovingCutOut
+from mnemask.datasets.synthetic.video import SyntheticVideo
 from mnemask.errors import InputError
 
 SMALL = (96, 160)

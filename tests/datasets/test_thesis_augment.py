@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mnemask.datasets.augment import LUMA, tint_matrix
 from mnemask.datasets.clips import ClipShape
-from mnemask.datasets.thesis_augment import (
+from mnemask.datasets.composite.appearance import LUMA, tint_matrix
+from mnemask.datasets.stcn_augment import (
     MEAN_COLOUR,
     AffineJitter,
     ColourJitter,

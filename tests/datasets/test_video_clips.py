@@ -6,7 +6,7 @@ import pytest
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape
-from mnemask.datasets.thesis_augment import AffineJitter, ColourJitter, Look, VideoAugmentation
+from mnemask.datasets.stcn_augment import AffineJitter, ColourJitter, Look, VideoAugmentation
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.errors import FrameError, InputError, MaskError
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from mnemask.doctor import diagnose
-from mnemask.video import davis_palette
+from mnemask.io import davis_palette
 
 
 def drawn():

@@ -10,8 +10,8 @@ from drawn_clip import drawn_clip
 import mnemask as mm
 from mnemask.bench.machine import num_threads
 from mnemask.engines import ENGINES, fixed_shapes, load_model
-from mnemask.engines.cache import digest, kept
-from mnemask.model import geometry
+from mnemask.engines.fixed_shapes import digest, kept
+from mnemask.model import preprocess
 from mnemask.model.stcn import STCN
 
 pytestmark = pytest.mark.precision
@@ -150,7 +150,7 @@ def test_keys_are_left_alone_unless_all_is_asked_for(tiny_model, cache):
 
 
 def test_eight_bits_leave_a_trace_but_little_more(tiny_model, cache):
-    image = geometry.normalize(drawn_clip(1)[0])
+    image = preprocess.normalize(drawn_clip(1)[0])
     found, expected = ENGINES["int8-all"](tiny_model).encode_key(image), tiny_model.encode_key(image)
     for name in ("key", "compressed", "stride16", "stride4"):
         ours, theirs = getattr(found, name), getattr(expected, name)

@@ -4,8 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from mnemask.engines.calibration import calibrate, read_ranges, write_ranges
-from mnemask.engines.quantize import InputRange, Observed, Rounded, rounded_filters
+from mnemask.engines.openvino import (
+    InputRange,
+    Observed,
+    Rounded,
+    calibrate,
+    read_ranges,
+    rounded_filters,
+    write_ranges,
+)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mnemask.datasets.drawn import DrawnVideo
-from mnemask.evaluation.one_look import OneLook, one_look
+from mnemask.datasets.synthetic.drawn import DrawnVideo
+from mnemask.evaluation.runner import OneLook, one_look
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 

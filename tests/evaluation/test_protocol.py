@@ -4,8 +4,8 @@ from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos, picture_an
 from PIL import Image
 
 from mnemask.errors import InputError
-from mnemask.evaluation.protocol import Benchmark, frame_names
-from mnemask.evaluation.run import follow
+from mnemask.evaluation.benchmark import Benchmark, frame_names
+from mnemask.evaluation.runner import follow
 from mnemask.tracker import Tracker
 
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.evaluation.run import evaluate, track_sequence
+from mnemask.evaluation.runner import evaluate, track_sequence
 from mnemask.tracker import Tracker
 
 

@@ -12,13 +12,13 @@ from drawn_benchmark import draw_davis, draw_youtube_vos
 from PIL import Image
 
 from mnemask.errors import InputError, MaskError, OutputError
-from mnemask.evaluation.job import Job, TrackerSettings, score_masks
-from mnemask.evaluation.protocol import Benchmark
+from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.results import Result, ResultFolder
-from mnemask.evaluation.submission import write_submission
+from mnemask.evaluation.runner import Job, TrackerSettings, score_masks
 from mnemask.evaluation.suite import run_benchmark
+from mnemask.evaluation.tables import write_submission
+from mnemask.io.written import INDEX
 from mnemask.model.checkpoints import save_model
-from mnemask.video.written import INDEX
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from mnemask.datasets.drawn import DrawnVideo
+from mnemask.datasets.synthetic.drawn import DrawnVideo
 
 NAMES = ("camel", "dog")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mnemask.errors import InputError
-from mnemask.evaluation.job import TrackerSettings
+from mnemask.evaluation.runner import TrackerSettings
 from mnemask.experiments import thesis
 from mnemask.experiments.catalogue import EXPERIMENTS, experiment_named
 from mnemask.experiments.plan import Run

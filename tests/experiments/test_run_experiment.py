@@ -12,15 +12,15 @@ import torch
 from drawn_benchmark import draw_youtube_vos
 from drawn_davis import draw_davis_2016
 
+from mnemask.engines.parts import SharedWeights
 from mnemask.errors import BudgetError, InputError, MissingExtraError
-from mnemask.evaluation.job import Job, TrackerSettings
-from mnemask.evaluation.protocol import Benchmark
+from mnemask.evaluation.benchmark import Benchmark
+from mnemask.evaluation.runner import Job, TrackerSettings
 from mnemask.experiments import Experiment, Run, run_experiment
-from mnemask.experiments.curves import Curves, Line
+from mnemask.experiments.figures import Curves, Line
 from mnemask.experiments.plan import COSTS
 from mnemask.experiments.rows import run_rows
 from mnemask.experiments.runs import Attempt, RunTrackers, open_folder, refusal_of, trackers_of
-from mnemask.model.parts import SharedWeights
 
 SMALL = {"size": 64, "device": "cpu"}
 ALL_MEMORY, ONE_FRAME = Run("all", "keep-all"), Run("all", "keep-all", frames=1)

@@ -5,10 +5,10 @@ import pytest
 from drawn_davis import draw_davis_2016
 from PIL import Image
 
-from mnemask.evaluation.protocol import Benchmark
+from mnemask.evaluation.benchmark import Benchmark
 from mnemask.experiments import Experiment, Run, run_experiment
+from mnemask.experiments.figures import Strips, in_common, outlined, where_they_part
 from mnemask.experiments.rows import run_rows
-from mnemask.experiments.strips import Strips, in_common, outlined, where_they_part
 
 
 def square(top, left, label=1):

@@ -16,7 +16,7 @@ from safetensors.torch import save, save_file
 
 import mnemask as mm
 from mnemask.model.checkpoints import FORMAT
-from mnemask.training.start import read_resnet
+from mnemask.training.init import read_resnet
 
 CONFIG = {
     "key_depth": 18,

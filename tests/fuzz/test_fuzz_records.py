@@ -15,8 +15,8 @@ import mnemask as mm
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.memory.budget import parse_bytes
 from mnemask.metrics import ObjectScore, Report
+from mnemask.training.checkpoint import Done, load_run, save_run
 from mnemask.training.data import parse_data
-from mnemask.training.run_file import Done, load_run, save_run
 
 RESULT = Result(
     "least-used",

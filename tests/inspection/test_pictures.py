@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 from mnemask.inspection import draw_remembered, explained_sheet, memory_sheet
-from mnemask.inspection.explained_sheet import mean_weight, sources_of
-from mnemask.inspection.memory_sheet import MOST_TILES, frames_to_show
-from mnemask.memory.cells import CellGrid
-from mnemask.memory.explanation import Explanation
-from mnemask.memory.provenance import Provenance
+from mnemask.inspection.sheets import MOST_TILES, frames_to_show, mean_weight, sources_of
+from mnemask.memory.introspection import Explanation, Provenance
+from mnemask.memory.tokens import CellGrid
 
 
 def remembered(grid, frame, cell, hits=None, pinned=None):

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemask import InputError
-from mnemask.memory.cells import CellGrid
-from mnemask.model import geometry
+from mnemask.memory.tokens import CellGrid
+from mnemask.model import preprocess
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90))
 
@@ -34,7 +34,7 @@ def test_a_pixel_lies_in_the_box_of_its_cell(size, short_side, data):
 def test_cells_are_those_that_the_network_is_shown(size):
     grid = CellGrid(size, None)
     numbers = torch.arange(1, size[0] * size[1] + 1).view(1, *size).float()
-    padded = geometry.pad(numbers)[0].int().numpy()
+    padded = preprocess.pad(numbers)[0].int().numpy()
     assert grid.shape == (padded.shape[0] // 16, padded.shape[1] // 16)
     for cell in range(grid.num_cells):
         row, column = divmod(cell, grid.shape[1])

@@ -3,12 +3,12 @@ import torch
 from random_tokens import CK, random_frame
 from torch.nn import functional as F
 
-from mnemask.memory import detail as details
+from mnemask.memory import stride8 as details
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.detail import CHANNELS, detail_of, random_signs, refined
 from mnemask.memory.policies import POLICIES, Fifo, KeepAll, policy_named
 from mnemask.memory.read import key_energy, read_top_k
+from mnemask.memory.stride8 import CHANNELS, detail_of, random_signs, refined
 
 H, W, K_READ = 3, 4, 5
 

@@ -8,7 +8,7 @@ from policy_cases import cases, places
 from random_tokens import CK, random_tokens, same
 
 from mnemask import Tracker
-from mnemask.memory.policies import Distinct, PerObject, distinct
+from mnemask.memory.policies import Distinct, PerObject, diverse
 
 
 def by_hand(tokens):
@@ -40,8 +40,8 @@ def test_distances_do_not_depend_on_how_many_fit_into_one_chunk(monkeypatch):
     tokens = replace(tokens, covers=torch.stack((torch.ones(23), torch.arange(23) > 9)).bool())
     evictable = ~tokens.pinned
     for num_bytes in (4, 4 * 23 * 4, 4 * 23 * 23):
-        monkeypatch.setattr(distinct, "AFFINITY_BYTES", num_bytes)
-        found = distinct.distances_to_seniors(tokens)
+        monkeypatch.setattr(diverse, "AFFINITY_BYTES", num_bytes)
+        found = diverse.distances_to_seniors(tokens)
         torch.testing.assert_close(found[evictable], by_hand(tokens)[evictable], rtol=1e-5, atol=1e-5)
 
 

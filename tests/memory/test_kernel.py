@@ -7,9 +7,9 @@ from mnemask.errors import InputError
 from mnemask.memory import read as reading
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.cells import CellGrid
 from mnemask.memory.policies import KeepAll
 from mnemask.memory.read import Kernel, affinity, check_kernel, key_energy, read_top_k
+from mnemask.memory.tokens import CellGrid
 
 ROWS, COLUMNS = 5, 8
 METRICS = ["l2", "dot", "cosine"]

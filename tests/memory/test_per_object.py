@@ -10,7 +10,7 @@ from random_tokens import random_tokens, same
 
 from mnemask.errors import InputError
 from mnemask.memory.policies import Fifo, LeastUsed, PerObject
-from mnemask.memory.policies.per_object import extents, owners
+from mnemask.memory.policies.wrappers import extents, owners
 
 
 def frame(step, owner, hits=0):

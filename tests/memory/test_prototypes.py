@@ -8,7 +8,7 @@ from frame_tokens import frame_tokens, joined, steps
 from random_tokens import CK, same
 
 from mnemask.errors import InputError
-from mnemask.memory.policies.prototypes import Prototypes
+from mnemask.memory.policies.xmem import Prototypes
 
 
 def used(*frames):
@@ -71,7 +71,7 @@ def test_long_queues_of_prototypes_are_read_in_chunks(monkeypatch):
     memory, new = used(frame_tokens(0, 6, pinned=True), *(frame_tokens(step, 6) for step in (5, 10))), frame_tokens(15)
     policy = Prototypes(prototypes=1.0)
     whole = policy.update(memory, new, 20)
-    monkeypatch.setattr("mnemask.memory.policies.prototypes.AFFINITY_BYTES", 150)
+    monkeypatch.setattr("mnemask.memory.policies.xmem.AFFINITY_BYTES", 150)
     torch.testing.assert_close(policy.update(memory, new, 20).value, whole.value)
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from mnemask import Budget, InputError, LeastUsed, MemoryBank, Tracker, read_provenance
 from mnemask.errors import CheckpointError
-from mnemask.memory.provenance import Provenance
+from mnemask.memory.introspection import Provenance
 from mnemask.memory.storage import digest_of
 
 ARRAYS = ("frame", "cell", "hits", "mass", "age", "share", "pinned", "row", "column", "box", "use")

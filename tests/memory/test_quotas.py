@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnemask.memory.policies.quotas import shared_out
+from mnemask.memory.policies.base import shared_out
 
 parts = st.lists(
     st.tuples(st.floats(1, 1000), st.integers(0, 30), st.integers(0, 60)).map(lambda p: (p[0], p[1], p[1] + p[2])),

@@ -7,8 +7,8 @@ from random_tokens import random_frame, write
 
 from mnemask import Budget, InputError, MemoryBank, TraceFile, Tracker, read_trace
 from mnemask.errors import OutputError
-from mnemask.memory.cells import CellGrid
 from mnemask.memory.policies import POLICIES
+from mnemask.memory.tokens import CellGrid
 from mnemask.memory.trace import WriteRecord
 
 

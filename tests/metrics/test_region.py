@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from mnemask.errors import MaskError
 from mnemask.metrics import region_similarity
-from mnemask.metrics.region import check_pair
+from mnemask.metrics.davis import check_pair
 
 stacks = array_shapes(min_dims=2, max_dims=2, max_side=12).flatmap(lambda s: arrays(np.bool_, (3, *s)))
 

@@ -5,7 +5,7 @@ import pytest
 
 from mnemask.errors import InputError, MaskError, ObjectIdError
 from mnemask.metrics import SequenceScorer, score_sequence
-from mnemask.metrics.sequence import check_labels, check_protocol
+from mnemask.metrics.davis import check_labels, check_protocol
 
 
 def frame(*boxes, size=(60, 80)):

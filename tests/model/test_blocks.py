@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from mnemask.model.blocks import Attention, ResidualBlock
-from mnemask.model.encoders import ValueEncoder
+from mnemask.model.stcn import Attention, ResidualBlock, ValueEncoder
 
 
 def convolve(x, conv):

@@ -3,14 +3,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnemask.model import geometry
+from mnemask.model import preprocess
 
 sides = st.integers(1, 70)
 
 
 @given(sides, sides)
 def test_padding_goes_up_to_the_next_multiple_of_16_with_the_smaller_half_first(height, width):
-    left, right, top, bottom = geometry.padding((height, width))
+    left, right, top, bottom = preprocess.padding((height, width))
     for side, first, last in ((height, top, bottom), (width, left, right)):
         assert (side + first + last) % 16 == 0
         assert first + last < 16
@@ -20,8 +20,8 @@ def test_padding_goes_up_to_the_next_multiple_of_16_with_the_smaller_half_first(
 @given(sides, sides)
 def test_unpad_gives_back_what_pad_framed(height, width):
     planes = torch.rand(2, height, width) + 1
-    padded = geometry.pad(planes)
-    assert torch.equal(geometry.unpad(padded, (height, width)), planes)
+    padded = preprocess.pad(planes)
+    assert torch.equal(preprocess.unpad(padded, (height, width)), planes)
     assert float(padded.sum()) == pytest.approx(float(planes.sum()), rel=1e-5)
 
 
@@ -37,17 +37,17 @@ def test_unpad_gives_back_what_pad_framed(height, width):
     ],
 )
 def test_the_short_side_gets_the_length_asked_for(size, short_side, expected):
-    assert geometry.working_size(size, short_side) == expected
+    assert preprocess.working_size(size, short_side) == expected
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(16, 1000))
 def test_the_short_side_is_exact_for_all_sizes(height, width, short_side):
-    assert min(geometry.working_size((height, width), short_side)) == short_side
+    assert min(preprocess.working_size((height, width), short_side)) == short_side
 
 
 def test_normalisation_takes_out_imagenets_mean_and_deviation():
     image = torch.randint(0, 256, (3, 4, 5), dtype=torch.uint8)
-    found = geometry.normalize(image)
+    found = preprocess.normalize(image)
     for channel, (mean, deviation) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
         expected = (image[channel].double() / 255 - mean) / deviation
         torch.testing.assert_close(found[channel].double(), expected, atol=1e-6, rtol=0)
@@ -57,7 +57,7 @@ def test_normalisation_takes_out_imagenets_mean_and_deviation():
 def test_a_resized_mask_keeps_its_share_of_the_picture(size):
     mask = torch.zeros(1, 10, 14)
     mask[:, 2:8, 3:11] = 1
-    resized = geometry.resize(mask, size)
+    resized = preprocess.resize(mask, size)
     assert resized.shape == (1, *size)
     assert float(resized.min()) >= 0
     assert float(resized.max()) <= 1 + 1e-6
@@ -66,5 +66,5 @@ def test_a_resized_mask_keeps_its_share_of_the_picture(size):
 
 def test_cells_are_rows_of_channels_in_reading_order():
     planes = torch.arange(2 * 3 * 4.0).view(2, 3, 4)
-    assert torch.equal(geometry.cells(planes)[5], planes[:, 1, 1])
-    assert torch.equal(geometry.cells(planes[None])[0], geometry.cells(planes))
+    assert torch.equal(preprocess.cells(planes)[5], planes[:, 1, 1])
+    assert torch.equal(preprocess.cells(planes[None])[0], preprocess.cells(planes))

@@ -13,8 +13,8 @@ from PIL import Image
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import MaskError
+from mnemask.io import davis_palette, read_image
 from mnemask.prompts import inspect_mask, read_mask
-from mnemask.video import davis_palette, read_image
 
 H, W = 48, 80
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 import mnemask as mm
 from mnemask.errors import InputError, MaskError
+from mnemask.io import davis_palette
 from mnemask.prompts import PromptPlan
-from mnemask.video import davis_palette
 
 H, W = 48, 80
 RED, GREEN, BLUE, GREY, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (127, 127, 127), (255, 255, 255)

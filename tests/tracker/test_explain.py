@@ -3,13 +3,13 @@ import torch
 
 from mnemask import Budget, Frame, InputError
 from mnemask.memory.read import affinity, key_energy
-from mnemask.model import geometry
+from mnemask.model import preprocess
 
 
 def query_keys(tracker, frame):
     """The keys of a frame's cells."""
     with torch.no_grad():
-        return geometry.cells(tracker.model.encode_key(tracker._image(frame)).key[0])
+        return preprocess.cells(tracker.model.encode_key(tracker._image(frame)).key[0])
 
 
 @pytest.mark.parametrize("policy", ["thesis", "keep-all"])

@@ -7,9 +7,9 @@ from tracking import followed
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
-from mnemask.memory.detail import CHANNELS, DETAIL_BYTES
 from mnemask.memory.storage import load_bank, save_bank
-from mnemask.segment.promise import promise
+from mnemask.memory.stride8 import CHANNELS, DETAIL_BYTES
+from mnemask.pipeline.report import promise
 
 OFF_RANGE = (-1.0, float("nan"), float("inf"))
 

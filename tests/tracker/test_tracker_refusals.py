@@ -5,7 +5,7 @@ from tracking import CELLS, assert_same_state, equal
 
 from mnemask import STCN, Budget, FirstAndLatest, KeepAll, LeastUsed, MemoryBank
 from mnemask.errors import BudgetError, FrameError, InputError, MaskError, ObjectIdError
-from mnemask.model import geometry
+from mnemask.model import preprocess
 
 
 def bad_calls(frames, masks):
@@ -124,7 +124,7 @@ def test_a_budget_below_one_frame_is_refused_at_the_first_prompt(make, clip, bud
         (STCN, "decode"),
         (STCN, "encode_value"),
         (LeastUsed, "update"),
-        (geometry, "unpad"),
+        (preprocess, "unpad"),
     ],
 )
 def test_a_call_that_is_interrupted_anywhere_leaves_no_trace(make, clip, monkeypatch, owner, name):

@@ -1,7 +1,7 @@
 import pytest
 
 from mnemask.errors import InputError
-from mnemask.training.curriculum import Bootstrap, GapCurriculum
+from mnemask.training.recipes import Bootstrap, GapCurriculum
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from mnemask.errors import InputError
 from mnemask.training import recipes
-from mnemask.training.schedule import LinearDecay, WarmUpStable
+from mnemask.training.recipes import LinearDecay, WarmUpStable
 
 
 def test_lengths_take_turns_and_depend_on_the_step_alone():

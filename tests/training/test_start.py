@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 import mnemask as mm
 from mnemask.errors import CheckpointError
 from mnemask.model.resnet import ResNet
-from mnemask.training.start import start_from_imagenet, start_from_network
+from mnemask.training.init import start_from_imagenet, start_from_network
 
 
 @pytest.fixture(scope="module")

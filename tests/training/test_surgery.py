@@ -7,10 +7,10 @@ from drawn_clip import drawn_clip
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import FIRST_CONVOLUTION
-from mnemask.model.geometry import normalize
+from mnemask.model.preprocess import normalize
 from mnemask.model.resnet import ResNet
-from mnemask.training.surgery import for_several_objects
-from mnemask.training.unroll import Unroll
+from mnemask.training.clip_tracker import Unroll
+from mnemask.training.init import for_several_objects
 
 
 @pytest.fixture

@@ -17,11 +17,10 @@ import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.stcn import STCN
 from mnemask.training import trainer
-from mnemask.training.loader import Batches, load
+from mnemask.training.data import Batches, load
 from mnemask.training.memory_plan import MemoryInUse
-from mnemask.training.recipes import Phase
+from mnemask.training.recipes import LinearDecay, Phase
 from mnemask.training.regularizers import Dropout
-from mnemask.training.schedule import LinearDecay
 from mnemask.training.trainer import Sitting, Training
 
 

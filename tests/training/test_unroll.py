@@ -9,11 +9,11 @@ import mnemask as mm
 from mnemask.errors import BudgetError, InputError
 from mnemask.memory.policies import Distinct, LeastUsed
 from mnemask.memory.read import read_dense
-from mnemask.model.geometry import cells, normalize
+from mnemask.model.preprocess import cells, normalize
 from mnemask.model.stcn import soft_aggregate
+from mnemask.training.clip_tracker import ClipMemory, Unroll
 from mnemask.training.memory_plan import MemoryPlan
 from mnemask.training.regularizers import Dropout, Reallocation
-from mnemask.training.unroll import ClipMemory, Unroll
 
 SPARSE = MemoryPlan(reads=((0,), (0,), (0, 2)), kernel=0.3)  # of clips of 4 frames
 

@@ -8,8 +8,7 @@ from lightning_fabric import Fabric
 
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.model.stcn import STCN, STCNConfig
-from mnemask.training.recipes import Phase, compact
-from mnemask.training.schedule import Cosine
+from mnemask.training.recipes import Cosine, Phase, compact
 from mnemask.training.trainer import Sitting, Training
 
 TINY = STCNConfig(

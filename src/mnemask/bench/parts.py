@@ -11,7 +11,7 @@ from mnemask.bench.plain import PlainSTCN, plain_answer, plain_read
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import KeepAll
-from mnemask.model import geometry
+from mnemask.model import preprocess
 from mnemask.model.stcn import STCN, most_probable, soft_aggregate
 from mnemask.types import Frame
 
@@ -42,9 +42,9 @@ class Part:
 @torch.no_grad()
 def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, num_objects: int) -> list[Part]:
     """Returns key encoder, value encoder, decoder, and the way from the objects' probabilities to labels."""
-    working = geometry.working_size(frame.size, short_side)
-    pixels = geometry.normalize(geometry.resize(frame.image.to(model.device).float(), working))
-    image = geometry.pad(pixels)[None]
+    working = preprocess.working_size(frame.size, short_side)
+    pixels = preprocess.normalize(preprocess.resize(frame.image.to(model.device).float(), working))
+    image = preprocess.pad(pixels)[None]
     fast_image = image.to(model.dtype, memory_format=torch.channels_last)
     height, width = image.shape[2:]
     masks = torch.rand(num_objects, height, width, device=model.device) / num_objects
@@ -54,7 +54,7 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
     plain_value = value[0].float().contiguous()
 
     def answer() -> Tensor:
-        inside = geometry.resize(geometry.unpad(soft_aggregate(masks), working), frame.size)
+        inside = preprocess.resize(preprocess.unpad(soft_aggregate(masks), working), frame.size)
         return most_probable(inside, range(num_objects + 1))
 
     seen = tensors_of(features)

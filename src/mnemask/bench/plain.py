@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask.model import geometry
+from mnemask.model import preprocess
 from mnemask.model.stcn import STCN
 
 BLOCKS = {18: (2, 2, 2), 50: (3, 4, 6)}
@@ -127,9 +127,9 @@ def plain_answer(
     """Returns the probabilities at the frame's size and the row of the largest, 0 for the background."""
     everyone = torch.cat((torch.prod(1 - probs, 0, keepdim=True), probs)).clamp(1e-7, 1 - 1e-7)
     aggregated = torch.softmax(torch.log(everyone / (1 - everyone)), 0)
-    inside = geometry.unpad(aggregated, working_size)
+    inside = preprocess.unpad(aggregated, working_size)
     if working_size != size:
-        inside = geometry.resize(inside, size)
+        inside = preprocess.resize(inside, size)
     return inside, torch.argmax(inside, 0)
 
 
@@ -159,12 +159,12 @@ class PlainTracker:
     ) -> tuple[Float[Tensor, "K1 H W"], Int64[Tensor, "H W"]]:
         """Returns probabilities, background first, and rows; masks are given with the first frame and only there."""
         size = (image.shape[1], image.shape[2])
-        working = geometry.working_size(size, self.short_side)
-        normal = geometry.pad(geometry.normalize(geometry.resize(image.float(), working)))[None]
+        working = preprocess.working_size(size, self.short_side)
+        normal = preprocess.pad(preprocess.normalize(preprocess.resize(image.float(), working)))[None]
         features = self.network.encode_key(normal)
         query = features.key[0].flatten(1)
         if masks is not None:
-            probs = geometry.pad(geometry.resize(masks.float(), working))
+            probs = preprocess.pad(preprocess.resize(masks.float(), working))
         else:
             keys, values = torch.cat(self.keys, 1), torch.cat(self.values, 1)
             readout = plain_read(query, keys, values, self.top_k)

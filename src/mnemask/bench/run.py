@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from mnemask.bench.machine import Ceiling, ceilings, describe_machine
+from mnemask.bench.machine import Ceiling, Timing, ceilings, describe_machine, interleaved
 from mnemask.bench.parts import Part, network_parts, read_part
 from mnemask.bench.plain import PlainSTCN
-from mnemask.bench.timing import Timing, interleaved
 from mnemask.bench.whole import (
     CYCLE,
     Agreement,
@@ -23,7 +22,7 @@ from mnemask.bench.whole import (
     write_clip,
     write_masks,
 )
-from mnemask.datasets.drawn import DrawnVideo
+from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import SIZES, load_model, packaged_weights, save_model
 from mnemask.model.stcn import STCN

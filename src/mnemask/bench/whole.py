@@ -11,15 +11,15 @@ from pathlib import Path
 import av
 import torch
 
+from mnemask.bench.machine import Timing, timing_of
 from mnemask.bench.plain import PlainSTCN, PlainTracker
-from mnemask.bench.timing import Timing, timing_of
-from mnemask.datasets.drawn import DrawnVideo
+from mnemask.datasets.synthetic.drawn import DrawnVideo
+from mnemask.io import MaskWriter, VideoReader
 from mnemask.metrics import region_similarity
 from mnemask.model.stcn import STCN
-from mnemask.segment import segment
+from mnemask.pipeline import segment
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
-from mnemask.video import MaskWriter, VideoReader
 
 POLICY = "least-used"  # which at two frames keeps the first and the latest, as the plain path does
 CYCLE = 5  # frames from one write of the memory to the next

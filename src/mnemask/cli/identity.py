@@ -14,7 +14,7 @@ _MIB = 2**20
 
 def is_repeatable(video: str) -> bool:
     """Returns whether the same frames come when the video is read again."""
-    from mnemask.video.sources import is_broadcast
+    from mnemask.io.sources import is_broadcast
 
     return not (video == "-" or video.startswith("camera:") or is_broadcast(video) or Path(video).is_fifo())
 
@@ -44,7 +44,7 @@ def of_video(video: str, *, growing: bool) -> str:
             file.seek(max(size - _MIB, 0))
             return f"{path.name}, sha256 {_short(str(size).encode() + ends + file.read(_MIB))}"
     if (video and path.is_dir()) or has_magic(video):
-        from mnemask.video.frame_files import image_files
+        from mnemask.io.frame_files import image_files
 
         listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in sorted(image_files(path)))
         return f"{path.resolve().name}, sha256 {_short(listing.encode())}"

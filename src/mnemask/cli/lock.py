@@ -19,7 +19,7 @@ def locks_out(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> None:
-        from mnemask.video.lock import OutputLock
+        from mnemask.io.lock import OutputLock
 
         if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
             function(*args, **kwargs)

@@ -83,8 +83,8 @@ def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:
     """Returns the names of the frames, without endings, where the video is a folder or a pattern of images."""
     if "://" in video or not (has_magic(video) or Path(video).is_dir()):
         return None
-    from mnemask.video.frame_files import find_frames
-    from mnemask.video.stacks import page_count
+    from mnemask.io.frame_files import find_frames
+    from mnemask.io.stacks import page_count
 
     images = find_frames(Path(video), masks).paths
     return None if len(images) == 1 and page_count(images[0]) > 1 else [image.stem for image in images]

@@ -12,7 +12,7 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli import identity
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import StopSignals, command, console, errors
 from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
@@ -43,7 +43,6 @@ from mnemask.cli.output import emit
 from mnemask.cli.plan import PromptOptions
 from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames
-from mnemask.cli.stop import StopSignals
 
 if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan
@@ -252,7 +251,7 @@ def segment(
 
 def _refuse_beyond(plan: PromptPlan, stop: str | None) -> None:
     """Raises InputError if masks are given for frames that are not read; where --stop is a time, the end tells."""
-    from mnemask.video.positions import Position
+    from mnemask.io.positions import Position
 
     end = None if stop is None else Position.of(stop).frame
     if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):

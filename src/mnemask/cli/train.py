@@ -131,8 +131,8 @@ def train(
     need_training()
     from mnemask.training import recipes
     from mnemask.training.data import training_data
+    from mnemask.training.init import start_from_imagenet, start_from_network
     from mnemask.training.launch import Hardware, Validation, launch
-    from mnemask.training.start import start_from_imagenet, start_from_network
     from mnemask.training.trainer import Sitting
 
     chosen = recipes.RECIPES[recipe.value](steps) if steps else recipes.RECIPES[recipe.value]()
@@ -202,8 +202,8 @@ def finetune(
     need_training()
     from mnemask.training import recipes
     from mnemask.training.data import open_own_videos
+    from mnemask.training.init import start_from_network
     from mnemask.training.launch import Hardware, Validation, launch
-    from mnemask.training.start import start_from_network
     from mnemask.training.trainer import Sitting
 
     chosen = replace(recipes.finetune(steps), batch=batch, learning_rate=learning_rate)

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from mnemask.inspection.explained_sheet import mean_weight
-from mnemask.inspection.heat import heat_of
-from mnemask.memory.cells import CellGrid
-from mnemask.memory.explanation import Explanation
-from mnemask.memory.provenance import Provenance
+from mnemask.inspection.canvas import heat_of
+from mnemask.inspection.sheets import mean_weight
+from mnemask.memory.introspection import Explanation, Provenance
+from mnemask.memory.tokens import CellGrid
 from mnemask.tracker import Tracker
 
 MOST_TILES = 4

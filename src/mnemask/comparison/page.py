@@ -12,16 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from mnemask.comparison.line_chart import Line, line_chart, percent, style_of
-from mnemask.comparison.measure import Truth, undominated
-from mnemask.comparison.outline import display_size, outlines, picture_data
-from mnemask.comparison.report import Comparison
-from mnemask.comparison.scatter import Point, scatter
-from mnemask.comparison.store import FrameStore
+from mnemask.comparison.charts import Line, Point, line_chart, percent, scatter, style_of
+from mnemask.comparison.frames import FrameStore, display_size, outlines, picture_data
+from mnemask.comparison.measure import Comparison, Truth, undominated
 from mnemask.comparison.track import PolicyFolder
 from mnemask.inspection.canvas import heat_colors
+from mnemask.io import colors_of
 from mnemask.version import __version__
-from mnemask.video import colors_of
 
 MOST_SHOWN = 200  # frames that can be scrubbed through
 MOST_SOURCES = 60  # further frames, that memories come from

@@ -8,22 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mnemask.comparison.measure import Truth, agreements, moments
+from mnemask.comparison.frames import FrameStore
+from mnemask.comparison.measure import Comparison, Truth, agreements, moments
 from mnemask.comparison.page import page_of
-from mnemask.comparison.report import Comparison
-from mnemask.comparison.store import FrameStore
 from mnemask.comparison.track import PolicyFolder, Run, WayBack, track, track_back
 from mnemask.errors import InputError
-from mnemask.evaluation.job import TrackerSettings
 from mnemask.evaluation.results import ResultFolder
+from mnemask.evaluation.runner import TrackerSettings
 from mnemask.evaluation.tables import to_csv
+from mnemask.io import VideoReader
+from mnemask.io.written import Written
 from mnemask.memory.policies import POLICIES, policy_named
-from mnemask.segment import PromptSource
+from mnemask.pipeline import PromptSource
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
-from mnemask.video import VideoReader
-from mnemask.video.written import Written
 
 LOOKS = 4
 FILES = ("compare.json", "compare.csv", "frames.csv", "compare.html")

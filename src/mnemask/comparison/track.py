@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from jaxtyping import Integer
 
+from mnemask.comparison.frames import FrameStore
 from mnemask.comparison.look import cell_edges, look_into
-from mnemask.comparison.store import FrameStore
 from mnemask.errors import InputError, MaskError, OutputError
-from mnemask.given import Prompt
+from mnemask.io import MaskWriter, label_files, prefetch
+from mnemask.io.atomic import make_folder
+from mnemask.io.written import Written
 from mnemask.metrics import region_similarity
-from mnemask.segment import PromptSource, write_report
+from mnemask.objects import Prompt
+from mnemask.pipeline import PromptSource, write_report
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
-from mnemask.video import MaskWriter, label_files, prefetch
-from mnemask.video.files import make_folder
-from mnemask.video.written import Written
 
 Labels = Integer[np.ndarray, "H W"]
 T = TypeVar("T")

@@ -1,14 +1,23 @@
-"""Pictures and videos with true masks, as files: listed and checked when opened, read when asked for."""
+"""Pictures and videos with true masks, as files: listed and checked when opened, read when asked for.
 
-from collections.abc import Mapping, Sequence
+Folders of frames and masks as lists of files.
+
+Folders are listed and no file is looked at, so that large sets open fast.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from jaxtyping import Bool
 
 from mnemask.errors import InputError, MaskError
-from mnemask.video.label_files import Labels, holds_labels, load_stored, read_labels
+from mnemask.io.label_files import Labels, holds_labels, label_paths, labels_by_name, load_stored, read_labels
+from mnemask.io.name_order import natural_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +101,151 @@ def _brightness(path: Path) -> Labels:
 
 
 def read_annotation(path: Path | str) -> Labels:
-    """Returns the label stored at each pixel of a mask; see `mnemask.video.label_files.read_labels`."""
+    """Returns the label stored at each pixel of a mask; see `mnemask.io.label_files.read_labels`."""
     return read_labels(path)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles(Sequence[Path]):
+    """Files of one folder, kept as names.
+
+    BL30K has ten million files: as paths they take gigabytes, while names are shared by videos that are numbered alike.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> "FolderFiles": ...
+    def __getitem__(self, index: int | slice) -> "Path | FolderFiles":
+        if isinstance(index, slice):
+            return FolderFiles(self.folder, self.names[index])
+        return self.folder / self.names[index]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FolderMasks(Mapping[int, Path]):
+    """Masks of one folder by the index of their frame, kept as names."""
+
+    folder: Path
+    names: Mapping[int, str]
+
+    def __getitem__(self, index: int) -> Path:
+        return self.folder / self.names[index]
+
+    def __contains__(self, index: object) -> bool:
+        return index in self.names
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_video(
+    name: str,
+    frames: Path,
+    masks: Path,
+    single_object: bool,
+    frame_suffixes: tuple[str, ...] = (".jpg",),
+    every_frame: bool = False,
+    published: str = "",
+) -> AnnotatedVideo:
+    """Returns a video whose frames and masks lie in two folders and belong together by their names without suffix.
+
+    Args:
+        name: what to call it.
+        frames: folder of the frames; they follow each other in natural order, 9 before 10.
+        masks: folder of the masks: PNG files, or one label video (masks.mkv) or COCO file (masks.json).
+        single_object: whether all that a mask shows is one object.
+        frame_suffixes: of the frames, in lower case.
+        every_frame: whether each frame must have a mask; otherwise one mask is enough.
+        published: where to get the files, for messages.
+
+    Raises:
+        InputError: there are no frames or no masks, a mask's frame is missing, or a frame's mask is.
+    """
+    frame_names, mask_names = names_in(frames, frame_suffixes), names_in(masks, (".png",))
+    if frame_names and not mask_names and (inside := label_paths(masks)):
+        return _with_label_file(name, frames, frame_names, inside, single_object)
+    for folder, names, suffixes in (frames, frame_names, frame_suffixes), (masks, mask_names, (".png",)):
+        if not names:
+            raise InputError(f"{name} has no {', '.join(suffixes)} files in {folder}; {_way_out(published)}")
+    pairs = _pair(frame_names, mask_names)
+    if pairs.twin:
+        raise InputError(f"{name} has two frames called {pairs.twin} in {frames}; keep one of them")
+    missing = [frames / f"{stem}{frame_suffixes[0]}" for stem in pairs.unframed]
+    if every_frame:
+        missing += [masks / f"{stem}.png" for stem in pairs.unmasked]
+    if missing:
+        raise incomplete(name, missing, len(frame_names) + len(mask_names) + len(missing), published)
+    return AnnotatedVideo(name, FolderFiles(frames, pairs.frames), FolderMasks(masks, pairs.masks), single_object)
+
+
+def _with_label_file(
+    name: str, frames: Path, frame_names: tuple[str, ...], inside: list[Path], single_object: bool
+) -> AnnotatedVideo:
+    """Returns a video whose masks are all in one file: a label video, or run lengths."""
+    files = _pair(frame_names, ()).frames
+    by_name = labels_by_name(inside, [Path(file).stem for file in files])
+    masks = {at: by_name[stem].name for at, file in enumerate(files) if (stem := Path(file).stem) in by_name}
+    if not masks:
+        raise InputError(f"{inside[0].parent} holds no mask of a frame in {frames}; name masks as their frames are")
+    return AnnotatedVideo(name, FolderFiles(frames, files), FolderMasks(inside[0].parent, masks), single_object)
+
+
+def names_in(folder: Path, endings: tuple[str, ...] = ("",)) -> tuple[str, ...]:
+    """Returns the names in a folder with one of the endings (lower case), sorted; none where there is no folder."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - Path.iterdir makes a Path of each name
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed ({error.strerror}); make it readable") from error
+    return tuple(sorted(name for name in names if name[0] != "." and name.lower().endswith(endings)))
+
+
+def incomplete(what: str, missing: Sequence[Path], num_expected: int, published: str = "") -> InputError:
+    """Returns the error that names the first of the missing files or folders and says how many there are."""
+    are = "is" if len(missing) == 1 else "are"
+    return InputError(
+        f"{what} is incomplete: {len(missing)} of {num_expected} {are} missing, first {missing[0]}; "
+        f"{_way_out(published)}"
+    )
+
+
+def _way_out(published: str) -> str:
+    return f"unpack or download it again, from {published}" if published else "copy it again"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Which names belong together, which stems lack their partner, and the stem of two frames if there is one."""
+
+    frames: tuple[str, ...]
+    masks: Mapping[int, str]
+    unframed: tuple[str, ...]
+    unmasked: tuple[str, ...]
+    twin: str | None
+
+
+# Videos of a set are mostly numbered alike: what was found for one serves all, and takes memory once.
+@lru_cache(maxsize=1024)
+def _pair(frame_names: tuple[str, ...], mask_names: tuple[str, ...]) -> _Pairs:
+    frames = tuple(map(str, natural_order(map(Path, frame_names))))
+    stems = [Path(name).stem for name in frames]
+    masks = {Path(name).stem: name for name in mask_names}
+    last = dict(zip(stems, frames, strict=True))
+    return _Pairs(
+        frames,
+        {index: masks[stem] for index, stem in enumerate(stems) if stem in masks},
+        tuple(stem for stem in masks if stem not in last),
+        tuple(stem for stem in stems if stem not in masks),
+        next((stem for stem, name in zip(stems, frames, strict=True) if last[stem] != name), None),
+    )

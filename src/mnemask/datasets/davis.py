@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.listing import open_video
+from mnemask.datasets.annotated import AnnotatedVideo, open_video
 from mnemask.errors import InputError
 
 PUBLISHED = "davischallenge.org (the archive named trainval-480p)"

@@ -6,8 +6,8 @@ import numpy as np
 
 from mnemask.datasets.annotated import AnnotatedImage
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
-from mnemask.datasets.static import read_rgb
-from mnemask.datasets.thesis_augment import StillAugmentation, render, warp_labels
+from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.stcn_augment import StillAugmentation, render, warp_labels
 from mnemask.errors import InputError, MaskError
 
 MAX_TRIES = 50

@@ -12,11 +12,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mnemask.datasets.annotated import AnnotatedImage
-from mnemask.datasets.listing import incomplete, names_in
+from mnemask.datasets.annotated import AnnotatedImage, incomplete, names_in
 from mnemask.errors import InputError
-from mnemask.video.name_order import natural_order
-from mnemask.video.raster import IMAGE_SUFFIXES
+from mnemask.io.name_order import natural_order
+from mnemask.io.raster import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 

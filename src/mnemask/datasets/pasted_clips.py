@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.augment import affine_path, log_uniform, smooth_path, zoom_path
 from mnemask.datasets.clips import IGNORE, ClipShape, ClipSource, TrainingClip, keep_visible
-from mnemask.datasets.layers import Layer
-from mnemask.datasets.pasted import covered_by, cut_out_of
-from mnemask.datasets.static import read_rgb
-from mnemask.datasets.thesis_augment import ColourJitter
+from mnemask.datasets.composite.appearance import affine_path, log_uniform, smooth_path, zoom_path
+from mnemask.datasets.composite.layers import Layer
+from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.copy_paste import covered_by, cut_out_of
+from mnemask.datasets.stcn_augment import ColourJitter
 from mnemask.datasets.video_clips import VideoClips, boxes_of, in_8_bits
 from mnemask.errors import InputError
 

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.clips import ClipSource
-from mnemask.datasets.composite import CompositeClips, CompositeRecipe
-from mnemask.datasets.mixture import Mixture
+from mnemask.datasets.clips import ClipSource, Mixture
+from mnemask.datasets.composite.clips import CompositeClips, CompositeRecipe
 from mnemask.datasets.pasted_clips import PastedClips
-from mnemask.datasets.thesis_augment import ZoomAugmentation
+from mnemask.datasets.stcn_augment import ZoomAugmentation
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError

@@ -9,8 +9,8 @@ from jaxtyping import Float, Integer, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import IGNORE, ClipShape, TrainingClip, keep_visible
-from mnemask.datasets.static import read_rgb
-from mnemask.datasets.thesis_augment import VideoAugmentation, ZoomAugmentation, render, warp_labels
+from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.stcn_augment import VideoAugmentation, ZoomAugmentation, render, warp_labels
 from mnemask.errors import FrameError, InputError, MaskError
 
 MAX_TRIES = 50

@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from mnemask.datasets import davis, youtube_vos
-from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
 from mnemask.datasets.davis import DavisSequences
-from mnemask.datasets.listing import incomplete, names_in, open_video
 from mnemask.datasets.youtube_vos import open_youtube_vos
 from mnemask.errors import InputError
-from mnemask.video.name_order import natural_order
-from mnemask.video.raster import IMAGE_SUFFIXES
+from mnemask.io.name_order import natural_order
+from mnemask.io.raster import IMAGE_SUFFIXES
 
 BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
 

@@ -1,4 +1,6 @@
-"""YouTube-VOS 2018 and 2019 as they are published.
+"""YouTube-VOS 2018 and 2019, and the Long-time Video set, as they are published.
+
+YouTube-VOS 2018 and 2019 as they are published.
 
 ::
 
@@ -6,15 +8,22 @@
     ROOT/train/Annotations/VIDEO/00000.png …
     ROOT/train/meta.json       which objects there are, and the frames that show each
     ROOT/valid/…               the same; masks only of the frames in which an object appears first
+
+The Long-time Video set (Liang et al. 2020): minutes of video with masks of about twenty frames each.
+
+::
+
+    ROOT/JPEGImages/VIDEO/*.jpg
+    ROOT/Annotations/VIDEO/*.png      of the first frame and of some later ones
 """
 
 import json
 from collections.abc import Collection
 from pathlib import Path
 
-from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.listing import incomplete, names_in, open_video
+from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
 from mnemask.errors import InputError
+from mnemask.io.raster import IMAGE_SUFFIXES
 
 PUBLISHED = "https://youtube-vos.org/dataset/vos"
 
@@ -82,3 +91,27 @@ def _read_meta(path: Path) -> dict[str, list[list[str]]]:
     if not objects:
         raise InputError(f"{path} lists no video; get it again from {PUBLISHED}")
     return objects
+
+
+LONG_VIDEO_PUBLISHED = "https://github.com/xmlyqing00/AFB-URR"
+
+
+def open_long_video(root: Path | str) -> list[AnnotatedVideo]:
+    """Returns the videos of the set, or of another one with its layout, by name.
+
+    Raises:
+        InputError: something of it is missing; the message says what was expected where.
+    """
+    frames, masks = Path(root) / "JPEGImages", Path(root) / "Annotations"
+    names, with_frames = names_in(masks), frozenset(names_in(frames))
+    if not names:
+        raise InputError(
+            f"there are no long videos in {root}; expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as from "
+            f"{PUBLISHED}"
+        )
+    if missing := [frames / name for name in names if name not in with_frames]:
+        raise incomplete("the set of long videos", missing, len(names), LONG_VIDEO_PUBLISHED)
+    return [
+        open_video(name, frames / name, masks / name, False, IMAGE_SUFFIXES, published=LONG_VIDEO_PUBLISHED)
+        for name in names
+    ]

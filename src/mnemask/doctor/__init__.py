@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from mnemask.doctor.finding import Finding
-from mnemask.doctor.images import diagnose_folder
 from mnemask.doctor.installation import diagnose_installation
 from mnemask.doctor.mask import diagnose_mask, diagnose_masks
-from mnemask.doctor.video import diagnose_video
-from mnemask.video.raster import IMAGE_SUFFIXES
-from mnemask.video.stacks import page_count
+from mnemask.doctor.video import Finding, diagnose_folder, diagnose_video
+from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.stacks import page_count
 
 __all__ = [
     "Finding",

@@ -10,16 +10,16 @@ from pathlib import Path
 import av
 import torch
 
-from mnemask.doctor.finding import Finding
+from mnemask.doctor.video import Finding
 from mnemask.engines import load_model
 from mnemask.errors import MnemaskError
 from mnemask.extras import install_command
+from mnemask.io import VideoReader
 from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.prompts import read_mask
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
-from mnemask.video import VideoReader
 
 SAMPLE_FRAMES, SAMPLE_SIZE = 8, (96, 160)
 LEAST_OVERLAP = 0.8  # with the true masks of the last frame; 0.96 in float32

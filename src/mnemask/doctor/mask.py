@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from mnemask.doctor.finding import Finding
+from mnemask.doctor.video import Finding
 from mnemask.errors import MaskError
+from mnemask.io.pictures import MAX_OBJECTS
 from mnemask.prompts import MaskReading, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse
 from mnemask.prompts.mask_folder import list_masks
-from mnemask.video.limits import MAX_OBJECTS
 
 MANY_OBJECTS = 20
 MOST_BLENDED = 0.1  # of the pixels of a mask

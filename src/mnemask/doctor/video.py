@@ -1,21 +1,63 @@
-"""What there is to say of a video file."""
+"""What is worth saying about a video file or a folder of frames.
+
+One thing that was found out about a file.
+
+What there is to say of a video file.
+
+What there is to say of a folder of frames.
+"""
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from PIL import Image
 
-from mnemask.doctor.finding import GO_ON, Finding
-from mnemask.errors import FrameError
-from mnemask.video import VideoReader
-from mnemask.video.containers import open_container
-from mnemask.video.events import ReaderEvents
-from mnemask.video.raster import IMAGE_SUFFIXES
+from mnemask.errors import FrameError, InputError
+from mnemask.io import VideoReader
+from mnemask.io.containers import open_container
+from mnemask.io.events import ReaderEvents
+from mnemask.io.frame_files import find_frames
+from mnemask.io.images import ImageSequence, number_gaps, read_image
+from mnemask.io.pictures import SourceFacts
+from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.stacks import page_count
+
+GO_ON = "go on behind the damage with --on-corrupt skip or hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found out about a file.
+
+    Attributes:
+        severity: "ok" is a fact, a "warning" may spoil the result, with a "problem" the file cannot be used.
+        what: in plain words.
+        remedy: what to do; empty where there is nothing to do.
+    """
+
+    severity: Literal["ok", "warning", "problem"]
+    what: str
+    remedy: str = ""
+
+    @classmethod
+    def of_error(cls, error: InputError) -> "Finding":
+        """Returns the problem that an error is about; what comes after its last semicolon is the way out."""
+        what, _, remedy = str(error).rpartition("; ")
+        return cls("problem", what or remedy, remedy if what else "")
+
+    @classmethod
+    def of_facts(cls, facts: SourceFacts) -> "list[Finding]":
+        """Returns what a reader says before the first frame: what it left out or doubts is a warning."""
+        return [*(cls("ok", what) for what in facts.about), *(cls("warning", note) for note in facts.notes)]
+
 
 VARIES = 1.5  # more than rounding to the container's clock explains
 LONG_GAP = 1.0  # seconds
@@ -122,3 +164,72 @@ def _damage(events: ReaderEvents) -> Iterator[Finding]:
             f"cut off or damaged: it ends at frame {events.cut_off.frames[0]}, before its header says so",
             f"fetch the file again, or {GO_ON}",
         )
+
+
+SHOWN_FILES = 5
+
+
+def diagnose_folder(path: Path) -> list[Finding]:
+    """Returns whether the images in a folder make a video: readable, of one size, with none missing."""
+    try:
+        files = find_frames(path)
+        if len(files.paths) == 1 and page_count(files.paths[0]) > 1:
+            return diagnose_video(files.paths[0])
+        facts = ImageSequence(files, path.name).facts
+    except FrameError as error:
+        return [Finding.of_error(error)]
+    images = files.paths
+    sizes: dict[Path, str] = {}
+    broken: list[Finding] = []
+    for image in images:
+        try:
+            height, width = read_image(image, facts.levels).shape[1:]
+            sizes[image] = f"{width}x{height}"
+        except FrameError as error:
+            broken.append(Finding.of_error(error))
+    found = [Finding("ok", f"{len(images)} images from {images[0].name} to {images[-1].name}")]
+    if len(images) == 1:
+        found.append(Finding("warning", "one image is a video of one frame", "give the folder of all frames"))
+    if len(broken) > SHOWN_FILES:
+        broken[SHOWN_FILES:] = [Finding("problem", f"{len(broken) - SHOWN} more images cannot be read")]
+    if broken and sizes:
+        found.append(Finding("ok", f"{len(sizes)} of them can be read", f"mend the others, or {GO_ON}"))
+    return [*found, *broken, *_sizes(sizes), *Finding.of_facts(facts), *_gaps(images), *_kind(next(iter(sizes), None))]
+
+
+def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
+    ranked = Counter(sizes.values()).most_common()
+    if len(ranked) == 1:
+        yield Finding("ok", f"all of {ranked[0][0]} pixels")
+    elif ranked:
+        odd = [f"{path.name} ({size})" for path, size in sizes.items() if size != ranked[0][0]]
+        yield Finding(
+            "problem",
+            f"{ranked[0][1]} images are {ranked[0][0]}, but {_some(odd)} not",
+            "scale all to one size, or put the parts into folders of their own",
+        )
+
+
+def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
+    gaps = number_gaps(images).values()
+    if gaps:
+        yield Finding(
+            "warning",
+            f"the numbers jump from {_some([f'{before} to {after}' for before, after in gaps])}: frames may be missing",
+            "if they are, objects leap there; export the frames again",
+        )
+
+
+def _kind(image: Path | None) -> Iterator[Finding]:
+    if image is None:
+        return
+    with Image.open(image) as opened:
+        if opened.mode == "P":
+            yield Finding(
+                "warning", "the images are indexed, as masks are", "to look at a mask, give the doctor the file itself"
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN_FILES else ""
+    return ", ".join(names[:SHOWN_FILES]) + more

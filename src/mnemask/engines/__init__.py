@@ -11,19 +11,19 @@ from mnemask.model.stcn import STCN
 
 
 def _compiled(model: STCN) -> STCN:
-    from mnemask.engines.compiled import Compiled  # takes half a second to import
+    from mnemask.engines.compile import Compiled  # takes half a second to import
 
     return Compiled(model)
 
 
 def _int8(model: STCN) -> STCN:
-    from mnemask.engines.int8 import Int8
+    from mnemask.engines.openvino import Int8
 
     return Int8(model)
 
 
 def _int8_all(model: STCN) -> STCN:
-    from mnemask.engines.int8 import Int8All
+    from mnemask.engines.openvino import Int8All
 
     return Int8All(model)
 

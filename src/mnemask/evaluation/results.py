@@ -17,10 +17,10 @@ from statistics import fmean
 from typing import Any
 
 from mnemask.errors import InputError, OutputError
+from mnemask.io.atomic import make_folder
+from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
 from mnemask.version import __version__
-from mnemask.video.files import make_folder
-from mnemask.video.written import Written
 
 
 @dataclass(frozen=True, slots=True)

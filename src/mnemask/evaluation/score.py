@@ -10,9 +10,9 @@ from typing import Literal
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import cells
+from mnemask.io.label_files import label_paths, labels_by_name
 from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
-from mnemask.metrics.sequence import check_protocol
-from mnemask.video.label_files import label_paths, labels_by_name
+from mnemask.metrics.davis import check_protocol
 
 __all__ = ["format_table", "score_folder", "score_sequence"]
 

@@ -1,18 +1,24 @@
-"""Results as tables: CSV and JSON with all digits, Markdown and LaTeX as papers print them."""
+"""Results as tables (CSV, JSON, Markdown, LaTeX) and as submissions for servers.
+
+Results as tables: CSV and JSON with all digits, Markdown and LaTeX as papers print them.
+
+Masks packed as the servers that keep the true ones take them.
+"""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from mnemask.errors import InputError
+from mnemask.errors import InputError, OutputError
 from mnemask.evaluation.results import Result
+from mnemask.io.atomic import make_folder, temporary_file
+from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
-from mnemask.video.files import make_folder
-from mnemask.video.written import Written
 
 Row = dict[str, str | int | float | None]
 
@@ -177,3 +183,33 @@ def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str
         for suffix, text_of in FORMATS.items():
             written.write(folder / f"{name}.{suffix}", text_of(rows))
     return cells(overall)
+
+
+def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: str = "Annotations") -> None:
+    """Writes a zip of TOP/SEQUENCE/FRAME.png, whole or not at all.
+
+    Args:
+        masks: the folder that holds a folder of PNG masks for each sequence.
+        sequences: their names.
+        target: the zip file.
+        top: the folder in the zip, "" for none; YouTube-VOS expects "Annotations", DAVIS none.
+
+    Raises:
+        InputError: a sequence has no masks there.
+        OutputError: the zip cannot be written, or has the place of a file that is no earlier one.
+    """
+    make_folder(target.parent)
+    partial = temporary_file(target)
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+            for name in sequences:
+                files = sorted((masks / name).glob("*.png"))
+                if not files:
+                    raise InputError(f"there are no masks in {masks / name}; evaluate this sequence first")
+                for path in files:
+                    archive.write(path, str(Path(top, name, path.name).as_posix()))
+        Written(target.parent).publish(partial, target)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(target)!r} ({error.strerror}); make room there") from error
+    finally:
+        partial.unlink(missing_ok=True)

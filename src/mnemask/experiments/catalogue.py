@@ -4,10 +4,9 @@ from dataclasses import replace
 
 from mnemask.errors import InputError
 from mnemask.experiments import thesis
-from mnemask.experiments.curves import Curves, Line
+from mnemask.experiments.figures import Curves, Line, Strips
 from mnemask.experiments.plan import COSTS, GAIN, GROUPS, SCORES, SHORT, Experiment, Run
 from mnemask.experiments.rows import object_rows, run_rows
-from mnemask.experiments.strips import Strips
 from mnemask.experiments.thesis import EVERY_5, FIRST_AND_LATEST, LFU, SOFTMAX
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mnemask.evaluation.protocol import SUBSETS, Benchmark, Challenge
+from mnemask.evaluation.benchmark import SUBSETS, Benchmark, Challenge
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.tables import Row
 from mnemask.memory.policies import policy_named

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnemask.errors import InputError
-from mnemask.evaluation.job import TrackerSettings
-from mnemask.evaluation.protocol import Benchmark
-from mnemask.evaluation.submission import write_submission
+from mnemask.evaluation.benchmark import Benchmark
+from mnemask.evaluation.runner import TrackerSettings
 from mnemask.evaluation.suite import SuiteProgress
-from mnemask.evaluation.tables import FORMATS, Row, cells
+from mnemask.evaluation.tables import FORMATS, Row, cells, write_submission
 from mnemask.experiments.catalogue import experiment_named
-from mnemask.experiments.notes import notes_on
+from mnemask.experiments.figures import require_matplotlib
 from mnemask.experiments.plan import Experiment, Study
+from mnemask.experiments.rows import notes_on
 from mnemask.experiments.runs import carry_out
-from mnemask.experiments.style import require_matplotlib
-from mnemask.video.files import make_folder, safe_name
-from mnemask.video.written import Written
+from mnemask.io.atomic import make_folder, safe_name
+from mnemask.io.written import Written
 
 
 @dataclass(frozen=True, slots=True)

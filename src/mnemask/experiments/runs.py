@@ -18,16 +18,16 @@ import torch
 
 from mnemask.errors import BudgetError
 from mnemask.evaluation import suite
-from mnemask.evaluation.job import Job, TrackerSettings
-from mnemask.evaluation.protocol import Benchmark, Challenge
+from mnemask.evaluation.benchmark import Benchmark, Challenge
 from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.evaluation.runner import Job, TrackerSettings
 from mnemask.evaluation.suite import SuiteProgress
 from mnemask.experiments.plan import Outcome, Run
+from mnemask.io.atomic import make_folder, write_file
 from mnemask.memory.policies import policy_named
 from mnemask.memory.read import Metric
 from mnemask.tracker import Tracker
 from mnemask.version import __version__
-from mnemask.video.files import make_folder, write_file
 
 ALL_MEMORIES = 1_000_000
 """More than any memory here holds; a read takes no more than there are."""

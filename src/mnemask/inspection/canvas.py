@@ -1,11 +1,19 @@
-"""A dark sheet of paper: text, tiles, bars, and where they go."""
+"""Drawing: a dark sheet with text, tiles and bars, and the cells of a frame as heat.
+
+A dark sheet of paper: text, tiles, bars, and where they go.
+
+Cells on the frame they come from: what is forgotten is grey and dim, what is remembered is tinted.
+"""
 
 from functools import cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
+
+from mnemask.memory.introspection import Provenance
+from mnemask.memory.tokens import CellGrid
 
 PAPER, PANEL, INK, FAINT = (20, 22, 27), (38, 42, 50), (238, 240, 244), (150, 156, 168)
 MARGIN = 24
@@ -79,3 +87,87 @@ def heat_color(heat: float) -> Color:
     """Returns the RGB colour of one heat."""
     red, green, blue = heat_colors(np.array([heat]))[0].tolist()
     return red, green, blue
+
+
+DIM = 0.4
+TINT = 0.7
+NO_PICTURE = 150  # grey of a frame whose video is not at hand
+
+
+def draw_remembered(
+    image: UInt8[np.ndarray, "H W 3"] | None,
+    memory: Provenance,
+    frame: int,
+    *,
+    width: int = 640,
+    most_hits: int | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns a source frame with its remembered cells tinted by their hits and the pinned ones outlined in white.
+
+    Args:
+        image: RGB, the frame itself; None draws the cells on plain grey.
+        memory: what is remembered, of any frames.
+        frame: which of them is drawn.
+        width: of the picture, in pixels.
+        most_hits: what is drawn in the hottest colour; by default the most in memory. The scale is logarithmic.
+    """
+    tile = ground(image, memory.grid, width)
+    here = memory.frame == frame
+    most = int(memory.hits.max(initial=1)) if most_hits is None else most_hits
+    heat = np.full(memory.grid.num_cells, -1.0)
+    heat[memory.cell[here]] = heat_of(memory.hits[here], most)
+    tile = tinted(tile, memory.grid, heat)
+    pinned = np.zeros(memory.grid.num_cells, bool)
+    pinned[memory.cell[here & memory.pinned]] = True
+    return outlined(tile, memory.grid, pinned, INK)
+
+
+def heat_of(hits: Int64[np.ndarray, " N"], most: int) -> Float[np.ndarray, " N"]:
+    """Returns the heat of hits, 0 to 1, on a logarithmic scale: few cells have most of them."""
+    heat: Float[np.ndarray, " N"] = np.log1p(hits) / np.log1p(max(most, 1))
+    return heat
+
+
+def ground(image: UInt8[np.ndarray, "H W 3"] | None, grid: CellGrid, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns the frame at a width, plain grey where there is none."""
+    if image is None:
+        height = max(1, round(grid.size[0] * width / grid.size[1]))
+        return np.full((height, width, 3), NO_PICTURE, np.uint8)
+    return fitted(image, width)
+
+
+def tinted(
+    tile: UInt8[np.ndarray, "h w 3"], grid: CellGrid, heat: Float[np.ndarray, " P"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns the tile with each cell in the colour of its heat, 0 to 1, or dim and grey where that is negative."""
+    cells = grid.cells_under(tile.shape[0], tile.shape[1])
+    grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)[..., None]
+    color = heat_colors(np.clip(heat, 0, 1))[cells]
+    # The tint takes on the picture's light and shade: flat colour would wash a bright picture out and hide a dark one.
+    warm = tile * (1 - TINT) + color * (0.55 + 0.45 * grey / 255) * TINT
+    warm = np.where(_edges(cells)[..., None], warm * 0.75, warm)
+    picture: UInt8[np.ndarray, "h w 3"] = np.where((heat >= 0)[cells][..., None], warm, grey * DIM).astype(np.uint8)
+    return picture
+
+
+def outlined(
+    tile: UInt8[np.ndarray, "h w 3"],
+    grid: CellGrid,
+    chosen: Bool[np.ndarray, " P"],
+    color: Color = FAINT,
+    thickness: int = 2,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns the tile with a line around the chosen cells; inside the frame, so that a whole one is framed."""
+    inside = np.pad(chosen[grid.cells_under(tile.shape[0], tile.shape[1])].astype(np.uint8), thickness)
+    core = cv2.erode(inside, np.ones((3, 3), np.uint8), iterations=thickness)
+    line = (inside > core)[thickness:-thickness, thickness:-thickness]
+    picture: UInt8[np.ndarray, "h w 3"] = np.where(line[..., None], np.array(color, np.uint8), tile)
+    return picture
+
+
+def _edges(cells: Int64[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Returns the first pixels of each cell."""
+    edges = np.zeros(cells.shape, bool)
+    edges[1:] |= cells[1:] != cells[:-1]
+    edges[:, 1:] |= cells[:, 1:] != cells[:, :-1]
+    return edges

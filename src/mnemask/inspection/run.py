@@ -12,20 +12,18 @@ import torch
 from jaxtyping import UInt8
 
 from mnemask.errors import InputError, OutputError
-from mnemask.inspection.explained_sheet import explained_sheet, sources_of
-from mnemask.inspection.memory_sheet import frames_to_show, memory_sheet
+from mnemask.inspection.sheets import explained_sheet, frames_to_show, memory_sheet, sources_of
+from mnemask.io import draw_overlay
+from mnemask.io.atomic import make_folder
+from mnemask.io.pictures import check_size
+from mnemask.io.written import Written
 from mnemask.memory.bank import MemoryStats
-from mnemask.memory.explanation import Explanation
-from mnemask.memory.provenance import Provenance, saved_provenance
+from mnemask.memory.introspection import Explanation, Provenance, saved_provenance
 from mnemask.memory.storage import load_bank
-from mnemask.segment import PromptSource
+from mnemask.pipeline import PromptSource
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
-from mnemask.video import draw_overlay
-from mnemask.video.files import make_folder
-from mnemask.video.limits import check_size
-from mnemask.video.written import Written
 
 Pixels = Sequence[tuple[int, int]]
 

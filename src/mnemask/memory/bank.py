@@ -10,13 +10,11 @@ from torch import Tensor
 
 from mnemask.errors import BudgetError, InputError
 from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
-from mnemask.memory.cells import CellGrid
-from mnemask.memory.detail import bytes_of_detail, detail_of, refined
-from mnemask.memory.explanation import LastRead
+from mnemask.memory.introspection import LastRead, Provenance
 from mnemask.memory.policies import Policy
-from mnemask.memory.provenance import Provenance
 from mnemask.memory.read import PLACE_BYTES, Kernel, Metric, Reading, key_energy, read_top_k
-from mnemask.memory.tokens import Readers, Tokens, bytes_per_token, readers_of
+from mnemask.memory.stride8 import bytes_of_detail, detail_of, refined
+from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, readers_of
 from mnemask.memory.trace import WriteRecord
 
 

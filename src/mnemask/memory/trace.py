@@ -10,9 +10,8 @@ from typing import TextIO
 import torch
 
 from mnemask.errors import InputError, OutputError
-from mnemask.memory.cells import CellGrid
-from mnemask.memory.provenance import Provenance
-from mnemask.memory.tokens import Tokens
+from mnemask.memory.introspection import Provenance
+from mnemask.memory.tokens import CellGrid, Tokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,13 @@
-"""The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It keeps no state."""
+"""The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It keeps no state.
+
+The two building blocks that the value encoder and the decoder share: a residual block and CBAM attention.
+
+What a convolution returns is nobody else's, and its gradient does not need it: rectified and added to in place.
+
+From an image, or an image and masks, to what the memory keeps.
+
+From what was read for each object to its logit at each pixel.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +16,166 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int32
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mnemask.errors import InputError
-from mnemask.model.blocks import ATTENTION_REDUCTION
-from mnemask.model.decoder import Decoder
-from mnemask.model.encoders import ValueEncoder
 from mnemask.model.resnet import ResNet
+
+ATTENTION_REDUCTION = 16
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block without normalisation: conv2(relu(conv1(relu(x)))) + shortcut(x) (STM, STCN)."""
+
+    def __init__(self, in_channels: int, out_channels: int, shortcut_kernel: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.downsample = (
+            nn.Identity()
+            if in_channels == out_channels
+            else nn.Conv2d(in_channels, out_channels, shortcut_kernel, padding=shortcut_kernel // 2)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "BK Cin h w"], shared: Float[Tensor, "B Cshared h w"] | None = None
+    ) -> Float[Tensor, "BK Cout h w"]:
+        """Returns the features of each object.
+
+        Args:
+            x: of each object, all objects of an image in a row.
+            shared: further channels, after those of x, which the objects of an image have in common.
+        """
+        if shared is None:
+            return self.conv2(F.relu_(self.conv1(F.relu(x)))).add_(self.downsample(x))
+        residual = self.conv2(F.relu_(convolve_joined(self.conv1, F.relu(x), F.relu(shared))))
+        if isinstance(self.downsample, nn.Conv2d):
+            return residual.add_(convolve_joined(self.downsample, x, shared))
+        return residual.add_(torch.cat((x, shared.repeat_interleave(len(x) // len(shared), 0)), 1))
+
+
+def convolve_joined(
+    conv: nn.Conv2d, own: Float[Tensor, "BK Cown H W"], shared: Float[Tensor, "B Cshared H W"]
+) -> Float[Tensor, "BK Cout h w"]:
+    """Returns the convolution of [own ⧺ shared] for each object, convolving the shared channels once per image.
+
+    A convolution is a sum over its input channels, so that of the two parts is the sum of their convolutions.
+    """
+    of_own, of_shared = conv.weight.split((own.shape[1], shared.shape[1]), dim=1)
+    each = F.conv2d(own, of_own, None, conv.stride, conv.padding)
+    return add_shared(each, F.conv2d(shared, of_shared, conv.bias, conv.stride, conv.padding))
+
+
+def add_shared(each: Float[Tensor, "BK C h w"], shared: Float[Tensor, "B C h w"]) -> Float[Tensor, "BK C h w"]:
+    """Returns `each` with what the objects of an image have in common added, in place: no copy for each object."""
+    if len(shared) == 1:  # one image broadcasts by itself; compilers take the views below for changes of layout
+        return each.add_(shared)
+    each.unflatten(0, (len(shared), -1)).add_(shared.unsqueeze(1))
+    return each
+
+
+class Attention(nn.Module):
+    """CBAM (Woo et al. 2018): which channels matter, then which places."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // ATTENTION_REDUCTION)
+        self.excite = nn.Linear(channels // ATTENTION_REDUCTION, channels)
+        self.spatial = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        pooled = torch.stack((x.mean((2, 3)), x.amax((2, 3))))
+        channel_gate = self.excite(F.relu(self.squeeze(pooled))).sum(0).sigmoid()
+        x = x * channel_gate[:, :, None, None]
+        summary = torch.stack((x.amax(1), x.mean(1)), dim=1)
+        return x * self.spatial(summary).sigmoid()
+
+
+class Fusion(nn.Module):
+    """Joins the value encoder's features with the key encoder's: block, x + attention(x), block."""
+
+    def __init__(self, in_channels: int, out_channels: int, shortcut_kernel: int) -> None:
+        super().__init__()
+        self.block1 = ResidualBlock(in_channels, out_channels, shortcut_kernel)
+        self.attention = Attention(out_channels)
+        self.block2 = ResidualBlock(out_channels, out_channels, shortcut_kernel)
+
+    def forward(
+        self, x: Float[Tensor, "BK Cown h w"], shared: Float[Tensor, "B Cshared h w"]
+    ) -> Float[Tensor, "BK Cv h w"]:
+        x = self.block1(x, shared)
+        return self.block2(x + self.attention(x))
+
+
+class ValueEncoder(nn.Module):
+    """A value per object and cell: ResNet-18 on [image, mask, other objects' masks], fused with the key features."""
+
+    def __init__(self, key_feature_channels: int, value_channels: int, shortcut_kernel: int) -> None:
+        super().__init__()
+        self.resnet = ResNet(18, in_channels=5)
+        self.fuser = Fusion(self.resnet.out_channels[-1] + key_feature_channels, value_channels, shortcut_kernel)
+
+    def forward(
+        self,
+        image: Float[Tensor, "B 3 H W"],
+        stride16: Float[Tensor, "B C h w"],
+        masks: Float[Tensor, "B K H W"],
+    ) -> Float[Tensor, "B K Cv h w"]:
+        num_objects = masks.shape[1]
+        others = masks.sum(1, keepdim=True) - masks
+        per_object = torch.stack((masks, others), dim=2).flatten(0, 1)  # [B*K 2 H W]
+        images = image.repeat_interleave(num_objects, 0)
+        features = self.resnet(torch.cat((images, per_object), 1))[-1]
+        values: Tensor = self.fuser(features, stride16)
+        return values.unflatten(0, (-1, num_objects))
+
+
+class Refinement(nn.Module):
+    """Doubles the resolution and adds the key encoder's finer feature (the refinement module of STM)."""
+
+    def __init__(self, skip_channels: int, in_channels: int, out_channels: int, shortcut_kernel: int) -> None:
+        super().__init__()
+        self.skip_conv = nn.Conv2d(skip_channels, in_channels, shortcut_kernel, padding=shortcut_kernel // 2)
+        self.out_conv = ResidualBlock(in_channels, out_channels, shortcut_kernel)
+
+    def forward(
+        self, x: Float[Tensor, "BK Cin h w"], skip: Float[Tensor, "B Cskip H W"]
+    ) -> Float[Tensor, "BK Cout H W"]:
+        upsampled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        refined: Tensor = self.out_conv(add_shared(upsampled, self.skip_conv(skip)))
+        return refined
+
+
+class Decoder(nn.Module):
+    """Logits from readouts: compress, refine to stride 8, refine to stride 4, one channel, ×4 bilinear."""
+
+    def __init__(
+        self,
+        readout_channels: int,
+        skip_channels: tuple[int, ...],
+        channels: tuple[int, int, int],
+        shortcut_kernel: int,
+    ) -> None:
+        super().__init__()
+        self.compress = ResidualBlock(readout_channels, channels[0], shortcut_kernel)
+        self.up_16_8 = Refinement(skip_channels[1], channels[0], channels[1], shortcut_kernel)
+        self.up_8_4 = Refinement(skip_channels[0], channels[1], channels[2], shortcut_kernel)
+        self.pred = nn.Conv2d(channels[2], 1, 3, padding=1)
+
+    def forward(
+        self,
+        readout: Float[Tensor, "B K Cv h w"],
+        compressed: Float[Tensor, "B Cc h w"],
+        stride8: Float[Tensor, "B C8 h8 w8"],
+        stride4: Float[Tensor, "B C4 h4 w4"],
+    ) -> Float[Tensor, "B K H W"]:
+        x = self.compress(readout.flatten(0, 1), compressed)
+        x = self.up_16_8(x, stride8)
+        x = self.up_8_4(x, stride4)
+        logits = self.pred(F.relu(x)).float()
+        logits = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
+        return logits.unflatten(0, (-1, readout.shape[1])).squeeze(2)
+
 
 STRIDE = 16
 
@@ -79,7 +242,7 @@ class KeyFeatures:
 class STCN(nn.Module):
     """The three parts of the network; what lies between them is the memory's.
 
-    Images are normalised (`mnemask.model.geometry.normalize`) and their sides are multiples of 16.
+    Images are normalised (`mnemask.model.preprocess.normalize`) and their sides are multiples of 16.
     """
 
     def __init__(self, config: STCNConfig) -> None:

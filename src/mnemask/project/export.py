@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.errors import OutputError
+from mnemask.io.atomic import make_folder
+from mnemask.io.writer import MaskWriter
+from mnemask.io.written import Written
 from mnemask.project.project import Project
 from mnemask.project.results import Labels
 from mnemask.types import Masks
-from mnemask.video.files import make_folder
-from mnemask.video.writer import MaskWriter
-from mnemask.video.written import Written
 
 
 def export_project(

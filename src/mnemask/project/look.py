@@ -5,10 +5,9 @@ from jaxtyping import UInt8
 
 from mnemask.errors import InputError
 from mnemask.inspection import explained_sheet, memory_sheet
-from mnemask.inspection.explained_sheet import sources_of
-from mnemask.inspection.memory_sheet import frames_to_show
+from mnemask.inspection.sheets import frames_to_show, sources_of
+from mnemask.io.visualize import draw_overlay
 from mnemask.project.project import Project
-from mnemask.video.overlay import draw_overlay
 
 Picture = UInt8[np.ndarray, "h w 3"]
 

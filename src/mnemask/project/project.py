@@ -17,6 +17,9 @@ from torch import Tensor
 
 from mnemask.engines import load_model
 from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.io.atomic import make_folder, write_whole
+from mnemask.io.lock import OutputLock
+from mnemask.io.random_access import FrameAccess
 from mnemask.memory.policies import policy_named
 from mnemask.model.stcn import STCN
 from mnemask.project.doubt import doubts
@@ -27,9 +30,6 @@ from mnemask.project.states import States
 from mnemask.project.tracking import SETTINGS, Pass, PassReport
 from mnemask.types import Frame
 from mnemask.version import __version__
-from mnemask.video.files import make_folder, write_whole
-from mnemask.video.lock import OutputLock
-from mnemask.video.random_access import FrameAccess
 
 Direction = Literal["forward", "backward"]
 Mask = Bool[Tensor, "H W"]

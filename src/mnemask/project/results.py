@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from mnemask.errors import InputError
+from mnemask.io.atomic import Unsynced, make_folder, write_whole
 from mnemask.project.doubt import Confidence
 from mnemask.project.journal import Journal, read_journal
-from mnemask.video.files import Unsynced, make_folder, write_whole
 
 FIELDS = Confidence._fields
 Labels = Int32[Tensor, "H W"]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from mnemask.errors import CheckpointError
-from mnemask.session import Session
+from mnemask.io.atomic import make_folder
+from mnemask.state import Session
 from mnemask.tracker import Tracker
-from mnemask.video.files import make_folder
 
 EVERY = 10  # frames: what a correction has to run through again
 _NAME = re.compile(r"(forward|backward)-(\d+)\.bank")

@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError
+from mnemask.io.random_access import FrameAccess
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import policy_named
 from mnemask.model.stcn import STCN
@@ -18,7 +19,6 @@ from mnemask.project.state import State
 from mnemask.project.states import EVERY, States
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
-from mnemask.video.random_access import FrameAccess
 
 SETTINGS: Mapping[str, Any] = {
     "model": "compact",

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from mnemask.errors import MaskError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
-from mnemask.model.geometry import normalize, pad, padding, resize, unpad, working_size
+from mnemask.model.preprocess import normalize, pad, padding, resize, unpad, working_size
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, clip_box
 from mnemask.types import Frame, Picture, describe

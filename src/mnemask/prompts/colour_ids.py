@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnemask.errors import MaskError
+from mnemask.io.visualize import davis_palette
 from mnemask.prompts.mask_file import RGB, MaskReading
 from mnemask.types import MAX_OBJECT_ID
-from mnemask.video.palette import davis_palette
 
 WHITE = (255, 255, 255)
 

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import MaskError
+from mnemask.io.pictures import MAX_MASK_BYTES, MAX_OBJECTS
+from mnemask.io.visualize import davis_palette
 from mnemask.prompts.image_file import RawMask, load_mask_image
-from mnemask.video.limits import MAX_MASK_BYTES, MAX_OBJECTS
-from mnemask.video.palette import davis_palette
 
 log = logging.getLogger(__name__)
 

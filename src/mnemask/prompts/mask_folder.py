@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mnemask.errors import MaskError
+from mnemask.io.raster import IMAGE_SUFFIXES
 from mnemask.types import check_object_id
-from mnemask.video.raster import IMAGE_SUFFIXES
 
 SHOWN = 5
 _SUFFIXES = (*IMAGE_SUFFIXES, ".gif")

@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import Bool
 from torch import Tensor
 
+from mnemask.io.visualize import colors_of, draw_overlay
 from mnemask.prompts.box import Box
 from mnemask.prompts.parse import ClickAt
 from mnemask.types import Frame
-from mnemask.video.overlay import draw_overlay
-from mnemask.video.palette import colors_of
 
 TEXT_SHARE = 0.05  # of the short side: the height of an id
 FONT_HEIGHT = 22  # pixels of FONT_HERSHEY_SIMPLEX at scale 1

@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mnemask.extras import missing_extra
-from mnemask.training.loader import Batch
-from mnemask.video.overlay import draw_overlay
+from mnemask.io.visualize import draw_overlay
+from mnemask.training.data import Batch
 
 
 class Board:

@@ -15,13 +15,12 @@ from torch.nn import functional as F
 
 from mnemask.errors import InputError
 from mnemask.model.click_head import ClickHead, ClickHeadConfig, PreparedFrame, key_encoder_id, save_click_head
-from mnemask.model.geometry import normalize
+from mnemask.model.preprocess import normalize
 from mnemask.model.stcn import STCN
+from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
 from mnemask.training.click_data import ClickCrop, ClickPictures
-from mnemask.training.losses import normalized_focal, soft_dice
-from mnemask.training.optimizer import Average
-from mnemask.training.run_file import Done, forget_after, is_finite, load_run, save_run
-from mnemask.training.schedule import Cosine
+from mnemask.training.losses import Average, normalized_focal, soft_dice
+from mnemask.training.recipes import Cosine
 from mnemask.training.simulated_clicks import Click, drawn_box, first_clicks, iou, next_click, spoilt
 
 CHECKPOINT_SECONDS = 180

@@ -17,13 +17,13 @@ from mnemask.datasets.clips import ClipSource
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError, OutputError
-from mnemask.evaluation.run import evaluate
+from mnemask.evaluation.runner import evaluate
+from mnemask.io.written import Written
 from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.training.recipes import Recipe
 from mnemask.training.trainer import Sitting, StepReport, Training
-from mnemask.video.written import Written
 
 RUN_FILES = ("latest.safetensors", "model.safetensors", "log.jsonl", "validation.jsonl")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}

@@ -15,12 +15,11 @@ from mnemask.errors import InputError
 from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
 from mnemask.training.board import Board
-from mnemask.training.loader import Batch, Batches, load
-from mnemask.training.losses import bootstrapped_cross_entropy, mean_iou, soft_dice
-from mnemask.training.optimizer import Average, make_optimizer
+from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
+from mnemask.training.clip_tracker import Unroll
+from mnemask.training.data import Batch, Batches, load
+from mnemask.training.losses import Average, bootstrapped_cross_entropy, make_optimizer, mean_iou, soft_dice
 from mnemask.training.recipes import Recipe
-from mnemask.training.run_file import Done, forget_after, is_finite, load_run, save_run
-from mnemask.training.unroll import Unroll
 
 CHECKPOINT_SECONDS = 180
 LOG_EVERY = 10  # steps; also how often processes agree on whether to save and stop

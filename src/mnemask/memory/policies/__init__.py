@@ -7,20 +7,13 @@ from mnemask.choices import DEFAULT_POLICY
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
-from mnemask.memory.policies.distinct import Distinct
-from mnemask.memory.policies.fifo import Fifo
-from mnemask.memory.policies.first_and_latest import FirstAndLatest
-from mnemask.memory.policies.keep_all import KeepAll
-from mnemask.memory.policies.least_used import LeastUsed
-from mnemask.memory.policies.lru import LeastRecentlyUsed
-from mnemask.memory.policies.per_object import PerObject
-from mnemask.memory.policies.pinned import Pinned
-from mnemask.memory.policies.prototypes import Prototypes
-from mnemask.memory.policies.random_eviction import RandomEviction
+from mnemask.memory.policies.diverse import Distinct
 from mnemask.memory.policies.readmem import DiverseMemory
 from mnemask.memory.policies.rmem import RestrictedMemory
-from mnemask.memory.policies.softmax_index import SoftmaxIndex
-from mnemask.memory.policies.with_latest import WithLatest
+from mnemask.memory.policies.scored import Fifo, LeastRecentlyUsed, LeastUsed, RandomEviction, SoftmaxIndex
+from mnemask.memory.policies.whole_frames import FirstAndLatest, KeepAll
+from mnemask.memory.policies.wrappers import PerObject, Pinned, WithLatest
+from mnemask.memory.policies.xmem import Prototypes
 
 POLICIES: dict[str, Policy] = {
     "distinct": Distinct(),

@@ -1,0 +1,1 @@
+"""Training clips made of photographs, cut-outs and real video."""

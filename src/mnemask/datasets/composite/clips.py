@@ -1,0 +1,168 @@
+"""Clips to train on: drawn from photographs and cut-outs with exact masks, or taken from real video."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
+from mnemask.datasets.composite.appearance import dress, film, log_uniform
+from mnemask.datasets.composite.layers import Layer, Scene
+from mnemask.datasets.composite.motion import film_scene, move, pass_in_front
+from mnemask.datasets.composite.moving_foreground import RealClips
+from mnemask.datasets.composite.photographs import CutOut, StaticImages, read_rgb
+from mnemask.errors import InputError
+
+MAX_TRIES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class CompositeRecipe:
+    """How clips are made.
+
+    Attributes:
+        composite, warped, real: shares of the three kinds, in any unit.
+        max_step: largest motion from frame to frame, as a share of the frame (root mean square, each axis).
+        distractor: how often an unlabelled thing moves about in a composite; half of them look like an object.
+        occluder: how often an unlabelled thing passes in front of an object after the first frame.
+        leave: how often an object is out of the picture for a frame and comes back.
+        crowd: how often what moves in a composite is of the same set as the photograph behind it, so that it passes
+            before others of its kind that are not to be followed.
+        zoom: by how many times what moves, or the photograph itself, grows or shrinks within a clip at most; 1 for not.
+        zoomed: how often it does.
+    """
+
+    composite: float = 0.55
+    warped: float = 0.33
+    real: float = 0.12
+    max_step: float = 0.2
+    distractor: float = 0.25
+    occluder: float = 0.12
+    leave: float = 0.1
+    crowd: float = 0.25
+    zoom: float = 1.0
+    zoomed: float = 0.5
+
+    def __post_init__(self) -> None:
+        shares = (self.composite, self.warped, self.real)
+        if min(shares) < 0 or sum(shares) <= 0:
+            raise InputError(f"shares {shares} of composite, warped and real clips; expected none below 0, one above")
+
+
+class CompositeClips:
+    """Clips without end that photographs and short real videos are made into; a `ClipSource`.
+
+    Args:
+        root: folder that holds `static/NAME/{images,masks}` and, for real clips, `video/NAME/{frames,masks}`.
+        recipe: how clips are made.
+
+    Raises:
+        InputError: a folder that the recipe needs is missing or incomplete.
+    """
+
+    def __init__(self, root: Path, recipe: CompositeRecipe = CompositeRecipe()) -> None:
+        self.recipe = recipe
+        self.static = StaticImages(root / "static")
+        self.video = RealClips(root / "video") if recipe.real > 0 else None
+
+    def __len__(self) -> int:
+        return len(self.static.photographs)
+
+    def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
+        """Returns a clip that depends on the state of `rng` and on `shape` alone."""
+        shares = np.array([self.recipe.composite, self.recipe.warped, self.recipe.real])
+        kind = int(rng.choice(3, p=shares / shares.sum()))
+        for _ in range(MAX_TRIES):
+            if kind == 2 and self.video:
+                frames, labels = self.video.draw(rng, shape)
+            else:
+                frames, labels = _draw(rng, self.static, self.recipe, shape, warped=kind == 1)
+            labels, num_objects = keep_visible(labels, shape.max_objects)
+            if num_objects:
+                return TrainingClip(film(rng, frames), labels, num_objects)
+        raise InputError(f"{MAX_TRIES} clips drawn had no object in the first frame; expected larger objects")
+
+
+def _draw(
+    rng: np.random.Generator, static: StaticImages, recipe: CompositeRecipe, clip: ClipShape, warped: bool
+) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
+    """A scene, whose own objects are followed if `warped`, and what moves before it."""
+    step = log_uniform(rng, min(0.006, recipe.max_step), recipe.max_step)
+    masks: list[Bool[np.ndarray, "h w"]] = []
+    like = None
+    if warped or rng.random() < 0.2:
+        # Some composites too have an object in the scene itself, which cut-outs then pass in front of.
+        image, masks = static.draw_scene(rng, clip.max_objects if warped else 1)
+    else:
+        photograph = static.draw(rng)
+        image = read_rgb(photograph.image)
+        like = photograph.set_name if rng.random() < recipe.crowd else None
+    shape = (clip.size, clip.num_frames)
+    most = recipe.zoom if rng.random() < recipe.zoomed else 1.0
+    scene = film_scene(
+        rng, image, masks, *shape, step * (1 if warped else rng.uniform(0, 0.6)), most if warped else 1.0
+    )
+    cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks), like)
+    layers = [
+        move(rng, dress(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave, most)
+        for n, cut_out in enumerate(cast, 1)
+    ]
+    rng.shuffle(layers)
+    if rng.random() < recipe.distractor * (0.4 if warped else 1):
+        extra = move(rng, dress(rng, _distractor(rng, static, cast), image, static), 0, *shape, step)
+        layers.insert(int(rng.integers(len(layers) + 1)), extra)
+    if rng.random() < recipe.occluder:
+        screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)
+        targets = [*scene.tracks(), *(layer.track() for layer in layers if layer.label)]
+        layers.append(pass_in_front(rng, screen, targets[int(rng.integers(len(targets)))], *shape))
+    return _paint(scene, layers, clip)
+
+
+def _paint(
+    scene: Scene, layers: list[Layer], clip: ClipShape
+) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
+    frames, labels = [], []
+    for t in range(clip.num_frames):
+        frame, label = scene.paint(t, clip.size)
+        for layer in layers:
+            layer.paint(t, frame, label)
+        frames.append(frame)
+        labels.append(label)
+    return frames, np.stack(labels)
+
+
+def _cast(
+    rng: np.random.Generator, static: StaticImages, max_objects: int, num_taken: int, like: str | None
+) -> list[CutOut]:
+    """The cut-outs to follow, the first of the set `like`: at times several of one set, which look alike."""
+    room = max_objects - num_taken
+    cast: list[CutOut] = []
+    wanted = 0 if room == 0 else 1 if rng.random() < 0.4 else int(rng.integers(1, room + 1))
+    while len(cast) < wanted:
+        cast.append(static.draw_cut_out(rng, _set_of(rng, cast, like)))
+    return cast
+
+
+def _set_of(rng: np.random.Generator, cast: list[CutOut], like: str | None) -> str | None:
+    """The set to draw the next cut-out from, None for any."""
+    if not cast:
+        return like
+    return cast[-1].set_name if rng.random() < 0.35 else None
+
+
+def _distractor(rng: np.random.Generator, static: StaticImages, cast: list[CutOut]) -> CutOut:
+    """Something that is not to be followed; half of the time it looks like an object that is."""
+    if not cast or rng.random() < 0.5:
+        return static.draw_cut_out(rng)
+    model = cast[int(rng.integers(len(cast)))]
+    return model if rng.random() < 0.4 else static.draw_cut_out(rng, model.set_name)
+
+
+def _bar(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> CutOut:
+    """An upright strip of a photograph: a trunk or a post to pass behind."""
+    height, width = image.shape[:2]
+    wide = int(width * rng.uniform(0.05, 0.2))
+    left = int(rng.integers(width - wide))
+    opacity = np.full((height, wide, 1), 255, np.uint8)
+    return CutOut(np.concatenate((image[:, left : left + wide], opacity), -1), "")

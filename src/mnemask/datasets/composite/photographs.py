@@ -1,0 +1,234 @@
+"""Photographs with masks, `static/NAME/{images,masks}`: scenes to film and objects to cut out of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mnemask.datasets.annotated import read_annotation
+from mnemask.errors import FrameError, InputError
+from mnemask.io.raster import IMAGE_SUFFIXES
+
+MIN_OBJECT_PIXELS = 200
+MAX_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class SetRule:
+    """How the masks of one set are read.
+
+    Attributes:
+        weight: how much a photograph of this set counts beside others when one is drawn.
+        kind: "union", all values together are one object; "instances", each value is an object, alone or with the
+            others; "segments", values cover the whole picture and the compact ones are objects.
+        shrink: pixels taken off an outline, so that no rim of the old background comes along.
+        min_share: how much of the picture an object covers at least.
+    """
+
+    weight: float = 1.0
+    kind: str = "instances"
+    shrink: int = 1
+    min_share: float = 0.004
+
+
+SET_RULES = {
+    "bsds500_segments": SetRule(1.5, "segments"),
+    "clothing_coparsing": SetRule(1.2, "union"),
+    "coco128_seg": SetRule(2.5),
+    "duts_tr_2600": SetRule(3.0, "union"),
+    "feral_cats": SetRule(2.0),
+    "human_seg_290": SetRule(1.2, "union"),
+    "via_cartruck": SetRule(2.0, "union", 2),
+    "via_coolfish": SetRule(1.0, "union"),
+    "via_dogcat": SetRule(1.5, shrink=2),
+    "via_fifa": SetRule(0.5, "union", 2),
+    "via_food2": SetRule(0.4),
+    "via_heads": SetRule(0.5, "union", 2),
+    "via_mug": SetRule(shrink=2),
+    "weizmann_horses": SetRule(1.2, "union"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """Where one photograph and its mask lie, and to which set it belongs."""
+
+    image: Path
+    mask: Path
+    set_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """One object without its surroundings.
+
+    Attributes:
+        pixels: RGB and opacity, cropped to the object; the object is where opacity is above 127.
+        set_name: the set it comes from.
+    """
+
+    pixels: UInt8[np.ndarray, "h w 4"]
+    set_name: str
+
+    @property
+    def area(self) -> int:
+        """Number of pixels of the object."""
+        return int(np.count_nonzero(self.pixels[..., 3] > 127))
+
+
+class StaticImages:
+    """Every photograph under `root`; files are read when asked for and the system's cache keeps them.
+
+    Raises:
+        InputError: there are no photographs there, or one has no mask.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.photographs = _photographs(root)
+        names = [photograph.set_name for photograph in self.photographs]
+        sizes = {name: names.count(name) for name in set(names)}
+        # The root keeps the large sets from crowding out the small ones.
+        weights = np.array([rule_of(name).weight * sizes[name] ** -0.4 for name in names])
+        self.weights = np.cumsum(weights / weights.sum())
+        self.by_set = {name: [p for p in self.photographs if p.set_name == name] for name in sizes}
+
+    def draw(self, rng: np.random.Generator, set_name: str | None = None) -> Photograph:
+        """Returns one photograph at random, of one set if that is named."""
+        if set_name is not None:
+            return self.by_set[set_name][int(rng.integers(len(self.by_set[set_name])))]
+        index = int(np.searchsorted(self.weights, rng.random(), side="right"))
+        return self.photographs[min(index, len(self.photographs) - 1)]
+
+    def draw_image(self, rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
+        """Returns one photograph at random, as RGB."""
+        return read_rgb(self.draw(rng).image)
+
+    def draw_scene(
+        self, rng: np.random.Generator, max_objects: int
+    ) -> tuple[UInt8[np.ndarray, "H W 3"], list[Bool[np.ndarray, "H W"]]]:
+        """Returns a photograph (RGB) and the masks of 1 to `max_objects` of its objects, which do not overlap."""
+        for _ in range(MAX_TRIES):
+            photograph = self.draw(rng)
+            masks = choose_objects(rng, read_annotation(photograph.mask), rule_of(photograph.set_name), max_objects)
+            if masks:
+                return read_rgb(photograph.image), masks
+        raise _no_objects(self.photographs[0].mask.parent.parent.parent)
+
+    def draw_cut_out(self, rng: np.random.Generator, set_name: str | None = None) -> CutOut:
+        """Returns one object at random, of one set if that is named."""
+        for _ in range(MAX_TRIES):
+            photograph = self.draw(rng, set_name)
+            rule = rule_of(photograph.set_name)
+            masks = choose_objects(rng, read_annotation(photograph.mask), rule, 1)
+            if masks:
+                pixels = _cut(read_rgb(photograph.image), masks[0], rule.shrink)
+                cut_out = CutOut(pixels, photograph.set_name)
+                if cut_out.area >= MIN_OBJECT_PIXELS // 2:
+                    return cut_out
+        raise _no_objects(self.photographs[0].mask.parent.parent.parent)
+
+
+def rule_of(set_name: str) -> SetRule:
+    """Returns how a set is read: as instances unless `SET_RULES` says otherwise."""
+    return SET_RULES.get(set_name, SetRule())
+
+
+def choose_objects(
+    rng: np.random.Generator, mask: UInt8[np.ndarray, "H W"], rule: SetRule, max_objects: int
+) -> list[Bool[np.ndarray, "H W"]]:
+    """Returns the masks of up to `max_objects` objects at random; none where no object is fit to be followed."""
+    if rule.kind == "union" or (rule.kind == "instances" and rng.random() < 0.25):
+        return [whole] if _is_fit(whole := _without_specks(mask > 0), rule.min_share) else []
+    counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
+    values = [value for value in range(1, 256) if counts[value] >= max(MIN_OBJECT_PIXELS, rule.min_share * mask.size)]
+    chosen: list[Bool[np.ndarray, "H W"]] = []
+    wanted = 1 + int(rng.integers(max_objects))
+    for value in rng.permutation(values).tolist():
+        candidate = mask == value
+        if rule.kind == "segments":
+            if not _is_compact(candidate):
+                continue
+        elif not _is_fit(candidate, rule.min_share):
+            continue
+        chosen.append(candidate)
+        if len(chosen) == wanted:
+            break
+    return chosen
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Returns the pictures of a folder, of any common kind, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns a picture as RGB; raises FrameError where the file holds none."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FrameError(f"{path} is not a readable picture; expected JPEG, WebP or PNG, restore or remove the file")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _photographs(root: Path) -> list[Photograph]:
+    photographs = []
+    for folder in sorted(root.glob("*/images")) if root.is_dir() else []:
+        for image in pictures_in(folder):
+            mask = folder.parent / "masks" / f"{image.stem}.png"
+            photographs.append(Photograph(image, mask, folder.parent.name))
+    if not photographs:
+        raise InputError(
+            f"no photographs in {root}; expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png beside them"
+        )
+    for photograph in photographs:
+        if not photograph.mask.is_file():
+            raise InputError(f"{photograph.image} has no mask; expected {photograph.mask}")
+    return photographs
+
+
+def _without_specks(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
+
+
+def _is_fit(mask: Bool[np.ndarray, "H W"], min_share: float) -> bool:
+    """True unless the object is a speck or fills the picture to its borders."""
+    area = np.count_nonzero(mask)
+    height, width = mask.shape
+    _, _, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))
+    fills = area > 0.7 * mask.size or (
+        box_width > 0.97 * width and box_height > 0.97 * height and area > 0.5 * mask.size
+    )
+    return bool(area >= max(MIN_OBJECT_PIXELS, min_share * mask.size) and not fills)
+
+
+def _is_compact(mask: Bool[np.ndarray, "H W"]) -> bool:
+    """True for a segment in one piece that is neither a stretch of background nor a sliver."""
+    area = np.count_nonzero(mask)
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    touched = (left == 0) + (top == 0) + (left + width == mask.shape[1]) + (top + height == mask.shape[0])
+    if not 0.008 * mask.size <= area <= 0.4 * mask.size or touched > 1 or area < 0.35 * width * height:
+        return False
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return bool(stats[1:, cv2.CC_STAT_AREA].max() > 0.85 * area)
+
+
+def _cut(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], shrink: int) -> UInt8[np.ndarray, "h w 4"]:
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    pad = 3  # room for the soft edge
+    opacity = np.pad(mask[rows, columns].astype(np.uint8) * 255, pad)
+    # At small sizes a pixel is much of an object: thin parts would go.
+    if shrink and min(width, height) > 60:
+        round_kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * shrink + 1, 2 * shrink + 1))
+        opacity = np.asarray(cv2.erode(opacity, round_kernel))
+    colours = cv2.copyMakeBorder(image[rows, columns], pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    return cv2.merge((*cv2.split(colours), cv2.GaussianBlur(opacity, (5, 5), 1.0)))
+
+
+def _no_objects(root: Path) -> InputError:
+    return InputError(
+        f"{MAX_TRIES} photographs drawn from {root} had no object to follow; expected masks in which an object covers "
+        f"at least {MIN_OBJECT_PIXELS} pixels and 0.4 % of the picture, and at most 70 %"
+    )

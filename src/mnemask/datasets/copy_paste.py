@@ -1,0 +1,244 @@
+"""Two objects on real motion with exact masks: that of one video is pasted into another and crosses its way."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.composite.appearance import affine_path, log_uniform
+from mnemask.datasets.composite.layers import Layer
+from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.synthetic.generated import Visibility
+from mnemask.datasets.synthetic.texture import Rng
+from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.types import Frame, describe
+
+HOST, GUEST = 1, 2
+MAX_GROWTH = 1.6  # more would only show pixels
+MAX_SHARE = 0.5  # of the frame's sides: how long a guest is at most
+RIM = 3  # room for a soft edge
+
+# Host, guest and seed. Those of DAVIS 2016 validation that are whole enough to be cut out:
+DAVIS_PAIRS = (
+    ("camel", "dog", 0),
+    ("dog", "camel", 1),
+    ("breakdance", "drift-chicane", 2),
+    ("car-shadow", "breakdance", 3),
+    ("drift-chicane", "soapbox", 4),
+    ("kite-surf", "camel", 5),
+    ("soapbox", "car-shadow", 6),
+    ("bmx-trees", "dog", 7),
+)
+# and those of the training sequences that the `real-video` recipe leaves out, to choose weights and policies by:
+SELECTION_PAIRS = (
+    ("bus", "scooter-gray", 0),
+    ("dance-jump", "mallard-fly", 1),
+    ("drift-turn", "motocross-bumps", 2),
+    ("mallard-fly", "dance-jump", 3),
+    ("motocross-bumps", "drift-turn", 4),
+    ("scooter-gray", "dance-jump", 5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where an annotated object is, a row a frame; frames without it repeat their neighbours.
+
+    Attributes:
+        centre: middle of its box as x, y, in pixels.
+        box: width and height of its box.
+        area: its pixels.
+    """
+
+    centre: Float[np.ndarray, "T 2"]
+    box: Float[np.ndarray, "T 2"]
+    area: Float[np.ndarray, " T"]
+
+    @classmethod
+    def of(cls, sequence: AnnotatedVideo, num_frames: int) -> "Course":
+        """Returns the course of a video that runs to and fro; raises MaskError if its first mask has no object."""
+        rows = np.full((len(sequence.frames), 5), np.nan)
+        for index, row in enumerate(rows):
+            mask = _read_mask(sequence, index)
+            if area := cv2.countNonZero(mask):
+                left, top, width, height = cv2.boundingRect(mask)
+                row[:] = left + width / 2, top + height / 2, width, height, area
+        shown = np.flatnonzero(~np.isnan(rows[:, 0]))
+        if not len(shown) or shown[0]:
+            raise MaskError(f"{sequence.masks[0]} shows no object; give a video that begins with its object")
+        filled = np.stack([np.interp(np.arange(len(rows)), shown, column[shown]) for column in rows.T], 1)
+        played = filled[[to_and_fro(index, len(rows)) for index in range(num_frames)]]
+        return cls(played[:, :2], played[:, 2:4], played[:, 4])
+
+
+class PastedVideo:
+    """Frames, exact masks and truth, `video[i]`: the host's video with the guest's object in it.
+
+    The guest moves as in its own video and, on top of that, from one side of the host's object to the other, passing
+    before it, and back, passing behind it. The shorter of both videos runs to and fro.
+
+    Example:
+        sequences = DavisSequences("DAVIS", year=2016)
+        for frame, labels, truth in PastedVideo(sequences["camel"], sequences["dog"]):
+            print(frame.index, truth[1].visible, truth[2].visible)
+
+    Args:
+        host: a video of one object with all masks, which becomes 1.
+        guest: a video of one object with all masks, which becomes 2.
+        seed: 0 or more; another seed, another size and way of the guest.
+
+    Raises:
+        InputError: a video without all of its masks or of several objects, or a negative seed.
+        MaskError: a video that does not begin with its object.
+    """
+
+    def __init__(self, host: AnnotatedVideo, guest: AnnotatedVideo, seed: int = 0) -> None:
+        if seed < 0:
+            raise InputError(f"seed {seed} is negative; give 0 or more")
+        for sequence in (host, guest):
+            if not sequence.single_object or len(sequence.masks) != len(sequence.frames):
+                raise InputError(
+                    f"{sequence.name} has {len(sequence.masks)} masks for {len(sequence.frames)} frames and "
+                    f"{'one object' if sequence.single_object else 'maybe several objects'}; give a video of one "
+                    "object with a mask of each frame"
+                )
+        self.host, self.guest, self.name = host, guest, f"{host.name}+{guest.name}"
+        self.num_frames = max(len(host.frames), len(guest.frames))
+        height, width = _read_mask(host, 0).shape
+        self.size = (height, width)
+        hosts_course, guests_course = (Course.of(sequence, self.num_frames) for sequence in (host, guest))
+        self._to_host = guest_way(np.random.default_rng(seed), hosts_course, guests_course, self.size)
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __getitem__(self, index: int) -> tuple[Frame, UInt8[Tensor, "H W"], dict[int, Visibility]]:
+        """Returns the frame, the id at each pixel and the Visibility of both objects."""
+        if not 0 <= index < self.num_frames:
+            raise IndexError(f"frame {index} of a video of {self.num_frames}")
+        before, host = _read(self.host, index)
+        if host.shape != self.size:
+            raise MaskError(
+                f"{self.host.name} has a mask of {describe(host.shape)} after one of {describe(self.size)}; "
+                "give a video of one size"
+            )
+        picture, labels = before.copy(), host.copy()
+        layer = self._guest(index)
+        if layer is not None:
+            layer.paint(0, picture, labels)
+        inside = int(np.count_nonzero(labels == GUEST))
+        if index > turning(self.num_frames):  # now the host's object is in front
+            picture = covered_by(before, host, picture)
+            labels[host > 0] = HOST
+        whole = int(np.count_nonzero(host))
+        truth = {
+            HOST: Visibility.of(int(np.count_nonzero(labels == HOST)), whole, whole),
+            GUEST: Visibility.of(int(np.count_nonzero(labels == GUEST)), inside, layer.area(0) if layer else 0),
+        }
+        image = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+        return Frame(image, index), torch.from_numpy(labels), truth
+
+    def __iter__(self) -> Iterator[tuple[Frame, UInt8[Tensor, "H W"], dict[int, Visibility]]]:
+        return (self[index] for index in range(self.num_frames))
+
+    def _guest(self, index: int) -> Layer | None:
+        """The guest's object of this frame, cut out with a soft edge; None where it has none."""
+        picture, mask = _read(self.guest, index)
+        if not mask.any():
+            return None
+        pixels, corner = cut_out_of(picture, mask)
+        to_host = self._to_host[index : index + 1].copy()
+        to_host[..., 2] += to_host[..., :2] @ corner
+        return Layer(pixels, GUEST, to_host, None, np.zeros(1), np.zeros((1, 2)))
+
+
+def pasted_videos(sequences: DavisSequences) -> list[PastedVideo]:
+    """Returns the videos of `DAVIS_PAIRS` of which both sequences are there, always the same ones.
+
+    Raises:
+        InputError: there is no pair.
+    """
+    pairs = [pair for pair in DAVIS_PAIRS if {pair[0], pair[1]} <= set(sequences.names)]
+    if not pairs:
+        raise InputError(f"no pair among the sequences {', '.join(sequences.names)}; give those of DAVIS 2016 val")
+    return [PastedVideo(sequences[host], sequences[guest], seed) for host, guest, seed in pairs]
+
+
+def cut_out_of(
+    picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]
+) -> tuple[UInt8[np.ndarray, "h w 4"], tuple[int, int]]:
+    """Returns an object's pixels with a soft edge, RGB times opacity and opacity, and the x and y of their corner.
+
+    Args:
+        picture: RGB.
+        mask: 1 where the object is, somewhere; 0 elsewhere.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    # A pixel less, so that no rim of the old background comes along.
+    opacity = cv2.GaussianBlur(cv2.erode(np.pad(mask[rows, columns] * 255, RIM), np.ones((3, 3))), (5, 5), 1.0)
+    colours = cv2.copyMakeBorder(picture[rows, columns], RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
+    pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in cv2.split(colours)), opacity])
+    return pixels, (left - RIM, top - RIM)
+
+
+def covered_by(
+    front: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], behind: UInt8[np.ndarray, "H W 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns `behind` with what `front` shows within a mask of 0 and 1 before it, softly at its edge."""
+    cover = np.maximum(cv2.GaussianBlur(mask * np.float32(1), (3, 3), 0.8), mask)
+    return cv2.blendLinear(front, behind, cover, 1 - cover)
+
+
+def guest_way(rng: Rng, host: Course, guest: Course, size: tuple[int, int]) -> Float[np.ndarray, "T 2 3"]:
+    """Returns the maps from the guest's frames to the host's, in pixels (x, y): size and way of a guest.
+
+    In frame 0 and in the turning frame the boxes of both objects lie apart; between, their middles meet.
+    """
+    num_frames = len(host.area)
+    scale = log_uniform(rng, 0.7, 1.2) * float(np.sqrt(np.median(host.area) / np.median(guest.area)))
+    scale = min(scale, MAX_GROWTH, *(MAX_SHARE * np.array(size[::-1]) / guest.box.max(0)).tolist())
+    offset = host.centre - scale * guest.centre
+    # Only the slow part of both motions is made the same: what is quick, each keeps.
+    even = cv2.GaussianBlur(offset, (1, 0), sigmaX=0.1, sigmaY=num_frames / 12, borderType=cv2.BORDER_REPLICATE)
+    ends = [0, turning(num_frames)]
+    apart = (host.box[ends, 0] + scale * guest.box[ends, 0]) / 2 + np.abs(offset - even)[ends, 0]
+    side = 1 if host.centre[0, 0] < size[1] / 2 else -1
+    swing = side * 1.05 * apart.max() * np.cos(np.pi * np.arange(num_frames) / max(1, ends[1]))
+    lift = rng.uniform(-0.15, 0.15) * np.median(host.box[:, 1])
+    position = even + np.stack((swing, np.full(num_frames, lift)), 1)
+    still = np.zeros(num_frames)
+    return affine_path((0.0, 0.0), position, still, np.full((num_frames, 2), scale), still)
+
+
+def turning(num_frames: int) -> int:
+    """Returns the frame in which a guest turns back: it is in front up to then, and behind from then on."""
+    return num_frames // 2
+
+
+def to_and_fro(index: int, length: int) -> int:
+    """Returns the place in a video of `length` frames that is shown at `index` if it runs to its end and back."""
+    place = index % max(1, 2 * (length - 1))
+    return min(place, 2 * (length - 1) - place) if length > 1 else 0
+
+
+def _read(sequence: AnnotatedVideo, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
+    """A frame and its mask of 0 and 1, of a video that runs to and fro."""
+    at = to_and_fro(index, len(sequence.frames))
+    picture, mask = read_rgb(sequence.frames[at]), _read_mask(sequence, at)
+    if picture.shape[:2] != mask.shape:
+        raise FrameError(
+            f"{sequence.frames[at]} has {describe(picture.shape[:2])}, its mask {describe(mask.shape)}; "
+            "give frames and masks of one size"
+        )
+    return picture, mask
+
+
+def _read_mask(sequence: AnnotatedVideo, index: int) -> UInt8[np.ndarray, "H W"]:
+    return (sequence.read_labels(index) > 0).astype(np.uint8)

@@ -1,0 +1,271 @@
+"""The augmentation of the thesis (4.2): a draw that a clip's frames share, then small changes that each has to itself.
+
+The thesis names the steps; their magnitudes are those of STCN's published training code, which it follows
+(github.com/hkchengrex/STCN, dataset/static_dataset.py and dataset/vos_dataset.py). Two things differ from there. All
+steps are composed into one map of places and one of colours, so that a frame is interpolated once (bilinear) and what
+a crop cut off comes back where a turn makes room for it. And the thin-plate spline that STCN adds to a third of its
+stills is left out, as in the thesis.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mnemask.datasets.clips import ClipShape
+from mnemask.datasets.composite.appearance import LUMA, affine_path, tint_matrix, zoom_path
+
+# ImageNet's: 0 after normalisation.
+MEAN_COLOUR = (124, 116, 104)
+MAX_CROP_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """A change of colours: a mixture of the channels, then contrast about the mean grey, then brightness."""
+
+    mixture: Float[np.ndarray, "3 3"]
+    contrast: float
+    brightness: float
+
+    def then(self, later: "Colours") -> "Colours":
+        """Returns both changes as one, but for the rounding and clipping between them."""
+        return Colours(later.mixture @ self.mixture, self.contrast * later.contrast, self.brightness * later.brightness)
+
+    def apply(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Returns the changed RGB picture."""
+        grey = float(LUMA @ cv2.mean(image)[:3])
+        linear = self.brightness * self.contrast * self.mixture
+        offset = np.full((3, 1), self.brightness * (1 - self.contrast) * grey)
+        return cv2.transform(image, np.hstack((linear, offset)))
+
+
+@dataclass(frozen=True, slots=True)
+class ColourJitter:
+    """How far colours may change.
+
+    Attributes:
+        brightness, contrast, saturation: factors lie within 1 ± this.
+        hue: colours turn by up to this share of the colour circle.
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float = 0.0
+
+    def draw(self, rng: np.random.Generator) -> Colours:
+        """Returns one change within the limits."""
+        brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4)
+        mixture = tint_matrix(2 * np.pi * hue * self.hue, saturation * self.saturation)
+        return Colours(mixture, 1 + contrast * self.contrast, 1 + brightness * self.brightness)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The colours of a clip: a jitter that all frames share, at times grey, then a jitter of each frame's own."""
+
+    clip: ColourJitter
+    frame: ColourJitter
+    grey: float = 0.05
+
+    def draw(self, rng: np.random.Generator, num_frames: int) -> list[Colours]:
+        """Returns the change of each frame."""
+        shared = self.clip.draw(rng)
+        if rng.random() < self.grey:
+            shared = shared.then(Colours(tint_matrix(0.0, -1.0), 1.0, 1.0))
+        return [shared.then(self.frame.draw(rng)) for _ in range(num_frames)]
+
+
+@dataclass(frozen=True, slots=True)
+class AffineJitter:
+    """How far a frame may be turned (± degrees), sheared along x (± degrees) and scaled (from, to)."""
+
+    degrees: float
+    shear: float
+    scale: tuple[float, float] = (1.0, 1.0)
+
+    def draw(
+        self, rng: np.random.Generator, num_frames: int, centre: tuple[float, float]
+    ) -> Float[np.ndarray, "T 3 3"]:
+        """Returns a map for each frame that leaves `centre` (x, y) where it is."""
+        angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees, num_frames))
+        shear = np.tan(np.deg2rad(rng.uniform(-self.shear, self.shear, num_frames)))
+        scale = np.repeat(rng.uniform(*self.scale, (num_frames, 1)), 2, 1)
+        return _square(affine_path(centre, np.tile(centre, (num_frames, 1)), angle, scale, shear))
+
+
+@dataclass(frozen=True, slots=True)
+class StillAugmentation:
+    """Stage 1, samples of one photograph: zoom and flip for all, then for each an affine map and a crop.
+
+    Attributes:
+        zoom: the photograph's scale (from, to) before its shorter side is made as long as the frames'.
+        flip: how often a clip is mirrored.
+        affine: each sample's own change of place; where it is cropped is its own too.
+        look: the changes of colour.
+    """
+
+    zoom: tuple[float, float] = (0.8, 1.5)
+    flip: float = 0.5
+    affine: AffineJitter = AffineJitter(20.0, 10.0, (0.9, 1.1))
+    look: Look = Look(ColourJitter(0.1, 0.05, 0.05, 0.05), ColourJitter(0.1, 0.05, 0.05))
+
+    def views(self, rng: np.random.Generator, picture: tuple[int, int], shape: ClipShape) -> Float[np.ndarray, "T 2 3"]:
+        """Returns the maps from pixels (x, y) of a photograph of a (height, width) to those of each sample."""
+        height, width = picture
+        zoom = rng.uniform(*self.zoom)
+        mirror = -1 if rng.random() < self.flip else 1
+        # About the middle, which is the origin from here on.
+        shared = _square(np.array([[mirror * zoom, 0, -mirror * zoom * width / 2], [0, zoom, -zoom * height / 2]]))
+        own = self.affine.draw(rng, shape.num_frames, (0.0, 0.0))
+        fit = shape.size / min(height, width)
+        room = fit * np.array([width, height]) - shape.size
+        corner = rng.random((shape.num_frames, 2)) * room - fit * np.array([width, height]) / 2
+        crop = np.zeros((shape.num_frames, 2, 3))
+        crop[:, 0, 0] = crop[:, 1, 1] = fit
+        crop[:, :, 2] = -corner
+        return _for_opencv(crop @ own @ shared)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoAugmentation:
+    """Stage 2, frames of a video: a resized crop and flip for all, then for each an affine map.
+
+    Attributes:
+        area: the crop's share of the picture (from, to).
+        aspect: the crop's width / height (from, to) before it is made square.
+        flip: how often a clip is mirrored.
+        affine: each frame's own change of place.
+        look: the changes of colour.
+    """
+
+    area: tuple[float, float] = (0.36, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    affine: AffineJitter = AffineJitter(15.0, 10.0)
+    look: Look = Look(ColourJitter(0.1, 0.03, 0.03), ColourJitter(0.01, 0.01, 0.01))
+
+    def views(self, rng: np.random.Generator, picture: tuple[int, int], shape: ClipShape) -> Float[np.ndarray, "T 2 3"]:
+        """Returns the maps from pixels (x, y) of a video of a (height, width) to those of each frame."""
+        left, top, width, height = self._crop(rng, *picture)
+        x, y, half = shape.size / width, shape.size / height, shape.size / 2
+        if rng.random() < self.flip:
+            left, x = left + width, -x
+        shared = _square(np.array([[x, 0, -x * left], [0, y, -y * top]]))
+        own = self.affine.draw(rng, shape.num_frames, (half, half))
+        return _for_opencv(own[:, :2] @ shared)
+
+    def _crop(self, rng: np.random.Generator, height: int, width: int) -> tuple[float, float, float, float]:
+        """Left, top, width and height of a crop; drawn again while it is wider or higher than the picture."""
+        for _ in range(MAX_CROP_TRIES):
+            area = rng.uniform(*self.area) * height * width
+            aspect = np.exp(rng.uniform(*np.log(self.aspect)))
+            wide, high = float(np.sqrt(area * aspect)), float(np.sqrt(area / aspect))
+            if wide <= width and high <= height:
+                break
+        wide, high = min(wide, float(width)), min(high, float(height))
+        return rng.uniform(0, width - wide), rng.uniform(0, height - high), wide, high
+
+
+@dataclass(frozen=True, slots=True)
+class ZoomAugmentation:
+    """Frames of a video as if the camera came nearer or drew back: for each a crop of its own size about the object.
+
+    The project's own; the thesis's crop is the same in all frames of a clip.
+
+    Attributes:
+        most: largest scale of a frame / smallest, at least 1.
+        side: the largest crop's side, as a share of the picture's shorter side (from, to).
+        wander: how far a crop's middle may be from the object's, as a share of the crop's side.
+        flip: how often a clip is mirrored.
+        affine: each frame's own change of place.
+    """
+
+    most: float = 3.0
+    side: tuple[float, float] = (0.6, 1.0)
+    wander: float = 0.25
+    flip: float = 0.5
+    affine: AffineJitter = AffineJitter(15.0, 10.0)
+
+    def views(
+        self,
+        rng: np.random.Generator,
+        picture: tuple[int, int],
+        boxes: Float[np.ndarray, "T 4"],
+        shape: ClipShape,
+    ) -> Float[np.ndarray, "T 2 3"]:
+        """Returns the maps from pixels (x, y) of a video of a (height, width) to those of each frame.
+
+        Args:
+            rng: where the draw comes from.
+            picture: height and width.
+            boxes: of the object to look at, in each frame: left, top, width, height.
+            shape: of the clip.
+        """
+        height, width = picture
+        scale = zoom_path(rng, shape.num_frames, self.most)
+        sides = min(picture) * rng.uniform(*self.side) * scale.min() / scale
+        # A crop shows much of a large object, if not all: what fills a frame to its borders teaches nothing.
+        sides = np.clip(sides, 0.75 * boxes[:, 2:].max(1), min(picture))
+        middle = boxes[:, :2] + boxes[:, 2:] / 2
+        middle = (
+            middle + (rng.uniform(-1, 1, 2) + 0.3 * rng.uniform(-1, 1, middle.shape)) * self.wander * sides[:, None]
+        )
+        middle = np.clip(middle, sides[:, None] / 2, np.array([width, height]) - sides[:, None] / 2)
+        mirror = -1 if rng.random() < self.flip else 1
+        fit, half = shape.size / sides, shape.size / 2
+        crop = np.zeros((shape.num_frames, 2, 3))
+        crop[:, 0, 0], crop[:, 1, 1] = mirror * fit, fit
+        crop[:, 0, 2], crop[:, 1, 2] = half - mirror * fit * middle[:, 0], half - fit * middle[:, 1]
+        own = self.affine.draw(rng, shape.num_frames, (half, half))
+        return _for_opencv(own[:, :2] @ _square(crop))
+
+
+def render(
+    rng: np.random.Generator,
+    look: Look,
+    pictures: list[UInt8[np.ndarray, "h w 3"]],
+    views: Float[np.ndarray, "T 2 3"],
+    size: int,
+) -> UInt8[np.ndarray, "T S S 3"]:
+    """Returns RGB pictures seen through their maps, `MEAN_COLOUR` beyond their borders, with a draw of colours."""
+    colours = look.draw(rng, len(views))
+    warped = [_warp(picture, view, size, MEAN_COLOUR) for picture, view in zip(pictures, views, strict=True)]
+    return np.stack([colour.apply(frame) for colour, frame in zip(colours, warped, strict=True)])
+
+
+def warp_labels(
+    labels: UInt8[np.ndarray, "h w"], values: list[int], view: Float[np.ndarray, "2 3"], size: int
+) -> UInt8[np.ndarray, "S S"]:
+    """Returns the labels seen through a map: one of `values` where it covers more than half of a pixel, else 0."""
+    warped = np.zeros((size, size), np.uint8)
+    for value in values:
+        warped[_warp(cv2.inRange(labels, value, value), view, size, (0,)) > 127] = value
+    return warped
+
+
+def _warp(
+    image: UInt8[np.ndarray, "h w *c"], view: Float[np.ndarray, "2 3"], size: int, fill: tuple[int, ...]
+) -> UInt8[np.ndarray, "S S *c"]:
+    times = int(abs(np.linalg.det(view[:, :2])) ** -0.5)
+    if times > 1:
+        # Four neighbours do not stand for all the pixels that a smaller picture has in one.
+        height, width = image.shape[:2]
+        image = cv2.resize(image, (width // times, height // times), interpolation=cv2.INTER_AREA)
+        x, y = width / image.shape[1], height / image.shape[0]
+        view = (_square(view) @ _square(np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])))[:2]
+    return np.asarray(cv2.warpAffine(image, view, (size, size), flags=cv2.INTER_LINEAR, borderValue=fill), np.uint8)
+
+
+def _square(maps: Float[np.ndarray, "*T 2 3"]) -> Float[np.ndarray, "*T 3 3"]:
+    """The maps with the row that lets them be multiplied."""
+    last = np.broadcast_to(np.array([0.0, 0.0, 1.0]), (*maps.shape[:-2], 1, 3))
+    return np.concatenate((maps, last), -2)
+
+
+def _for_opencv(maps: Float[np.ndarray, "T 2 3"]) -> Float[np.ndarray, "T 2 3"]:
+    """Maps between coordinates in which a pixel's middle, not its corner, is a whole number."""
+    middle = maps[..., :2] @ np.array([0.5, 0.5]) - 0.5
+    return np.concatenate((maps[..., :2], maps[..., 2:] + middle[..., None]), -1)

@@ -1,0 +1,1 @@
+"""Generated video of any length with exact masks."""

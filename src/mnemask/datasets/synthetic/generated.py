@@ -1,0 +1,152 @@
+"""What all generated video has in common: length, camera, and the truth about visibility.
+
+What a generated frame shows of each object, known to the pixel because it was painted.
+
+What all generated video has in common: it is as long as asked for, and each moment follows from its number alone.
+
+The camera of a generated video: what it looks at, and what its sensor makes of it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+from jaxtyping import Int8, UInt8
+
+from mnemask.datasets.synthetic.shapes import Wave
+from mnemask.datasets.synthetic.texture import Rng
+from mnemask.errors import InputError
+from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """How much of one object one frame shows.
+
+    Attributes:
+        visible: its visible pixels / the pixels it would have if nothing hid it and the frame had no border; 0 to 1.
+        occluded: whether something before it hides at least one of its pixels within the frame.
+        in_frame: whether at least one of its pixels, seen or hidden, lies within the frame.
+    """
+
+    visible: float
+    occluded: bool
+    in_frame: bool
+
+    @classmethod
+    def of(cls, seen: int, inside: int, whole: int) -> "Visibility":
+        """Returns it from the pixels that are seen, that lie within the frame, and that there are in all."""
+        assert 0 <= seen <= inside <= whole
+        return cls(seen / whole if whole else 0.0, seen < inside, inside > 0)
+
+
+FRAMES_PER_SECOND = 25
+
+Moment = TypeVar("Moment")
+
+
+class GeneratedVideo(ABC, Generic[Moment]):
+    """Moments, `video[i]`, each drawn when it is asked for.
+
+    Args:
+        num_frames: the length.
+        size: height and width, at least 48 each; at most 16384 each, and 67 megapixels.
+        num_objects: 1 to `max_objects`.
+        seed: 0 or more.
+
+    Raises:
+        InputError: a size, length, seed or number of objects that cannot be drawn.
+    """
+
+    max_objects: int
+
+    def __init__(self, num_frames: int, size: tuple[int, int], num_objects: int, seed: int) -> None:
+        if num_frames < 1:
+            raise InputError(f"a video of {num_frames} frames cannot be drawn; give at least 1")
+        if min(size) < 48:
+            raise InputError(f"a video of {size[1]}x{size[0]} pixels is too small for objects; give at least 48 a side")
+        if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
+            raise InputError(
+                f"a video of {size[1]}x{size[0]} pixels is too large to draw; give at most {MAX_SIDE} a side and "
+                f"{MAX_PIXELS // 10**6} megapixels"
+            )
+        if not 1 <= num_objects <= self.max_objects:
+            raise InputError(f"{num_objects} objects cannot be drawn; give 1 to {self.max_objects}")
+        if seed < 0:
+            raise InputError(f"seed {seed} is negative; give 0 or more")
+        self.num_frames, self.size, self.num_objects = num_frames, size, num_objects
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __getitem__(self, index: int) -> Moment:
+        if not 0 <= index < self.num_frames:
+            raise IndexError(f"frame {index} of a video of {self.num_frames}")
+        return self.draw(index)
+
+    def __iter__(self) -> Iterator[Moment]:
+        return (self[index] for index in range(self.num_frames))
+
+    @abstractmethod
+    def draw(self, index: int) -> Moment:
+        """Returns the moment of a frame that the video has."""
+
+
+CANVAS = 1.35  # of the frame's size: all that the camera can look at
+GRAIN = 2.2
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A slow look about a picture that is larger than the frame.
+
+    Attributes:
+        canvas: RGB, all that can be seen.
+        size: height and width of the frame.
+        pan: how far the middle of the view is from that of the canvas, in pixels, as x, y.
+        reach: the size of the view / the size of the frame.
+        exposure: logarithm of the brightness.
+        grain: noise of the sensor, larger than the frame, shown from another corner each time.
+    """
+
+    canvas: UInt8[np.ndarray, "Y X 3"]
+    size: tuple[int, int]
+    pan: tuple[Wave, Wave]
+    reach: Wave
+    exposure: Wave
+    grain: Int8[np.ndarray, "y x 3"]
+
+    @classmethod
+    def over(
+        cls, rng: Rng, canvas: UInt8[np.ndarray, "Y X 3"], size: tuple[int, int], steady_light: bool = False
+    ) -> "Camera":
+        """Returns a camera that never looks past the border of a canvas of `CANVAS` times the size."""
+        height, width = size
+        margin = (CANVAS - 1) / 2
+        pan = (Wave.about(rng, 0.0, 0.6 * margin * width, 600), Wave.about(rng, 0.0, 0.6 * margin * height, 600))
+        reach = Wave.about(rng, 1.0, 0.06, 450)
+        exposure = Wave(0.0) if steady_light else Wave.about(rng, -0.05, 0.15, 400)
+        grain = np.round(rng.normal(0, GRAIN, (height + 63, width + 63, 3))).astype(np.int8)
+        return cls(canvas, size, pan, reach, exposure, grain)
+
+    def look(self, index: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Returns the part of the canvas in view."""
+        height, width = self.size
+        reach = self.reach(index)
+        left, top = (
+            (canvas - reach * side) / 2 + pan(index)
+            for canvas, side, pan in zip(self.canvas.shape[1::-1], (width, height), self.pan, strict=True)
+        )
+        view = np.array([[reach, 0, left], [0, reach, top]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(self.canvas, view, (width, height), flags=flags), np.uint8)
+
+    def expose(self, index: int, picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """Returns the picture as bright as it is at the time, with grain."""
+        height, width = self.size
+        y, x = np.random.default_rng(index).integers(0, 64, 2)
+        lit = cv2.convertScaleAbs(picture, alpha=float(np.exp(self.exposure(index))))
+        return cv2.add(lit, self.grain[y : y + height, x : x + width], dtype=cv2.CV_8U)

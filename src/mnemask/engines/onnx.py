@@ -1,0 +1,259 @@
+"""The network and a memory of fixed room as ONNX files, to be run without PyTorch.
+
+What is exported: the tracker's steps as modules of fixed shapes, whose inputs are plain arrays.
+
+The shapes are those of the legend in `mnemask.memory.tokens`; Hp and Wp are the frame's sides with the padding.
+"""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from mnemask.engines.fixed_shapes import quiet_compilers
+from mnemask.engines.parts import DecodePart, KeyPart, ValuePart
+from mnemask.errors import InputError, OutputError
+from mnemask.extras import missing_extra
+from mnemask.io.atomic import partial_file, write_whole
+from mnemask.memory.read import Kernel, affinity, chosen_kernel, key_energy
+from mnemask.model import preprocess
+from mnemask.model.checkpoints import fingerprint
+from mnemask.model.stcn import STCN, STRIDE, soft_aggregate
+from mnemask.types import describe
+from mnemask.version import __version__
+
+
+def prepared(frame: UInt8[Tensor, "H W 3"]) -> Float[Tensor, "1 3 Hp Wp"]:
+    """Returns a frame as the network takes it."""
+    return preprocess.pad(preprocess.normalize(frame.movedim(2, 0)))[None]
+
+
+class KeyGraph(nn.Module):
+    """Looks at a frame: its keys, and features for the two graphs below."""
+
+    outputs = ("key", "compressed", "stride16", "stride8", "stride4")
+
+    def __init__(self, network: STCN) -> None:
+        super().__init__()
+        self.part = KeyPart(network)
+
+    def forward(self, frame: UInt8[Tensor, "H W 3"]) -> tuple[Float[Tensor, "P Ck"], Tensor, Tensor, Tensor, Tensor]:
+        """Returns the keys, and what the other graphs take."""
+        key, *features = self.part(prepared(frame))
+        compressed, stride16, stride8, stride4 = features
+        return preprocess.cells(key[0]), compressed, stride16, stride8, stride4
+
+
+class ReadGraph(nn.Module):
+    """Reads a memory of fixed room, of which the first `length` tokens are written."""
+
+    outputs = ("readout", "index", "weight")
+
+    def __init__(self, top_k: int, kernel: Kernel | None) -> None:
+        super().__init__()
+        self.top_k, self.kernel = top_k, kernel
+
+    def forward(
+        self,
+        query_key: Float[Tensor, "P Ck"],
+        memory_key: Float[Tensor, "N Ck"],
+        memory_value: Float[Tensor, "K N Cv"],
+        length: Int64[Tensor, ""],
+    ) -> tuple[Float[Tensor, "K P Cv"], Int64[Tensor, "P k"], Float[Tensor, "P k"]]:
+        """Returns what each query reads for each object, from which tokens, and with which weight."""
+        alike = affinity(query_key, memory_key, key_energy(memory_key))
+        if self.kernel is not None:
+            place = self.kernel.of_memories(query_key, memory_key, "l2")
+            alike = alike + self.kernel.of_queries(query_key) @ place.T
+        unwritten = torch.arange(memory_key.shape[0]) >= length
+        best, index = torch.topk(alike.masked_fill(unwritten, -torch.inf), self.top_k, dim=-1)
+        weight = best.softmax(-1)
+        chosen = memory_value.index_select(1, index.flatten()).unflatten(1, index.shape)  # [K P k Cv]
+        return (weight[:, None] @ chosen).squeeze(2), index, weight
+
+
+class DecodeGraph(nn.Module):
+    """Turns what was read into probabilities, background first; padding included."""
+
+    outputs = ("probs",)
+
+    def __init__(self, network: STCN) -> None:
+        super().__init__()
+        self.part = DecodePart(network)
+
+    def forward(
+        self, readout: Float[Tensor, "K P Cv"], compressed: Tensor, stride8: Tensor, stride4: Tensor
+    ) -> Float[Tensor, "K1 Hp Wp"]:
+        """Returns probabilities that sum to 1."""
+        cells = compressed.shape[2:]
+        planes = readout.unflatten(1, cells).movedim(3, 1)[None]
+        return soft_aggregate(self.part(planes, compressed, stride8, stride4)[0].sigmoid())
+
+
+class ValueGraph(nn.Module):
+    """Looks at a frame and its probabilities: the values to remember."""
+
+    outputs = ("value",)
+
+    def __init__(self, network: STCN) -> None:
+        super().__init__()
+        self.part = ValuePart(network)
+
+    def forward(
+        self, frame: UInt8[Tensor, "H W 3"], stride16: Tensor, probs: Float[Tensor, "K1 Hp Wp"]
+    ) -> Float[Tensor, "K P Cv"]:
+        """Returns a value per object and cell."""
+        return preprocess.cells(self.part(prepared(frame), stride16, probs[None, 1:])[0])
+
+
+OPSET = 20
+FORMAT = "mnemask-onnx-1"
+MAX_SIDE, MAX_OBJECTS, MAX_FRAMES = 16_384, 64, 1_000
+
+
+def export_onnx(
+    model: STCN,
+    folder: Path | str,
+    *,
+    size: tuple[int, int] = (480, 854),
+    num_objects: int = 1,
+    frames: int | float = 2,
+    top_k: int = 20,
+    kernel: int | float | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Writes key.onnx, read.onnx, decode.onnx, value.onnx and network.json, and returns their paths.
+
+    Args:
+        model: in float32 on the CPU, of the engine "eager".
+        folder: made if missing.
+        size: height and width of the frames, which are processed as they are.
+        num_objects: all of them are given in the first frame.
+        frames: room of the memory, in frames' worth of tokens, 1 or more.
+        top_k: memories read per query.
+        kernel: how far from where it fits best a memory is read, see `Tracker`; None for the model's own.
+        overwrite: whether a folder that holds a network may be written to.
+
+    Raises:
+        InputError: a size or number that is impossible, or a model that is not in float32 on the CPU.
+        OutputError: the folder holds a network already, or cannot be written to.
+        MissingExtraError: onnx or onnxscript are not installed.
+    """
+    folder = Path(folder)
+    kernel = chosen_kernel(kernel, model.kernel)
+    check_request(model, size, num_objects, frames, top_k)
+    check_installed()
+    if not overwrite and (folder / "network.json").exists():
+        raise OutputError(
+            f"{str(folder)!r} already holds an exported network; choose another folder, or overwrite it (--overwrite)"
+        )
+    facts = describe_export(model, size, num_objects, frames, top_k, kernel)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
+        (folder / "network.json").unlink(missing_ok=True)
+        written = [write_graph(folder / f"{name}.onnx", *of) for name, of in example_calls(model, facts).items()]
+        write_whole(folder / "network.json", (json.dumps(facts, indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"cannot write to {str(folder)!r} ({error.strerror}); give another folder") from error
+    return [*written, folder / "network.json"]
+
+
+def check_request(model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int) -> None:
+    """Raises InputError for what cannot be exported."""
+    if model.device.type != "cpu" or model.dtype != torch.float32 or type(model) is not STCN:
+        raise InputError(
+            f"a {type(model).__name__} in {model.dtype} on {model.device} cannot be exported; load it with "
+            "device='cpu', dtype=torch.float32 and engine='eager'"
+        )
+    if not STRIDE <= min(size) <= max(size) <= MAX_SIDE:
+        raise InputError(f"frames of {describe(size)} cannot be exported; give sides from {STRIDE} to {MAX_SIDE}")
+    if not 1 <= num_objects <= MAX_OBJECTS:
+        raise InputError(f"{num_objects} objects cannot be exported; give 1 to {MAX_OBJECTS}")
+    if not 1 <= frames <= MAX_FRAMES:
+        raise InputError(f"a memory of {frames} frames cannot be exported; give 1 to {MAX_FRAMES}")
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}; give a whole number from 1, such as 20")
+
+
+def check_installed() -> None:
+    """Raises MissingExtraError unless the exporter is there."""
+    for name in ("onnx", "onnxscript"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise missing_extra(f"the export needs {name}", "export") from error
+
+
+def describe_export(
+    model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int, kernel: int | float
+) -> dict[str, Any]:
+    """Returns what network.json says: all that whoever runs the graphs must know."""
+    left, right, top, bottom = preprocess.padding(size)
+    rows, columns = (size[0] + top + bottom) // STRIDE, (size[1] + left + right) // STRIDE
+    capacity = int(frames * rows * columns)
+    return {
+        "format": FORMAT,
+        "mnemask": __version__,
+        "network": fingerprint(model),
+        "opset": OPSET,
+        "size": list(size),
+        "padding": {"left": left, "right": right, "top": top, "bottom": bottom},
+        "num_objects": num_objects,
+        "grid": [rows, columns],
+        "cells": rows * columns,
+        "capacity": capacity,
+        "top_k": min(top_k, capacity),
+        "kernel": kernel,
+        "key_channels": model.config.key_channels,
+        "value_channels": model.config.value_channels,
+    }
+
+
+def example_calls(
+    model: STCN, facts: Mapping[str, Any]
+) -> dict[str, tuple[nn.Module, tuple[Tensor, ...], tuple[str, ...]]]:
+    """Returns each graph by name, with inputs of the shapes it is exported for and the names of its outputs."""
+    num_objects, cells, capacity = facts["num_objects"], facts["cells"], facts["capacity"]
+    height, width = facts["size"]
+    pad = facts["padding"]
+    frame = torch.zeros((height, width, 3), dtype=torch.uint8)
+    key_graph = KeyGraph(model).eval()
+    with torch.no_grad():
+        key, compressed, stride16, stride8, stride4 = key_graph(frame)
+    memory_key = torch.zeros((capacity, key.shape[1]))
+    memory_value = torch.zeros((num_objects, capacity, model.config.value_channels))
+    kernel = Kernel.of_share(facts["kernel"], tuple(facts["grid"]))
+    readout = torch.zeros((num_objects, cells, model.config.value_channels))
+    probs = torch.zeros((num_objects + 1, height + pad["top"] + pad["bottom"], width + pad["left"] + pad["right"]))
+    return {
+        "key": (key_graph, (frame,), KeyGraph.outputs),
+        "read": (
+            ReadGraph(facts["top_k"], kernel),
+            (key, memory_key, memory_value, torch.tensor(cells)),
+            ReadGraph.outputs,
+        ),
+        "decode": (DecodeGraph(model).eval(), (readout, compressed, stride8, stride4), DecodeGraph.outputs),
+        "value": (ValueGraph(model).eval(), (frame, stride16, probs), ValueGraph.outputs),
+    }
+
+
+def write_graph(path: Path, graph: nn.Module, inputs: tuple[Tensor, ...], outputs: tuple[str, ...]) -> Path:
+    """Writes one graph, whole or not at all, and returns its path."""
+    with quiet_compilers():
+        program = torch.onnx.export(
+            graph, inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
+        )
+    assert program is not None, "without a file name the exporter returns the program"
+    partial = partial_file(path)
+    try:
+        program.save(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,235 @@
+"""What a benchmark gives to a tracker, asks of it, and keeps for the scorer."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnemask.choices import DATASETS
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.ping_pong import palindrome
+from mnemask.datasets.video_sets import open_video_folders
+from mnemask.datasets.youtube_vos import open_long_video, open_youtube_vos
+from mnemask.errors import InputError
+from mnemask.io.atomic import safe_name
+from mnemask.metrics import VOID
+
+SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A video as a benchmark poses it.
+
+    Attributes:
+        given: the video as the tracker may know it: of its masks, only those in which an object appears first.
+        asked: numbers of the frames whose masks are asked for.
+        truth: the video with all masks, for the scorer alone; None where they are secret.
+        late_objects: whether objects that appear after the first ones are scored.
+        groups: "seen" or "unseen" in training, by object id; empty where nobody says.
+    """
+
+    given: AnnotatedVideo
+    asked: Collection[int]
+    truth: AnnotatedVideo | None
+    late_objects: bool = False
+    groups: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The video's name."""
+        return self.given.name
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Videos and the rules by which they are posed.
+
+    =========== ========================================= ============================ ==============================
+    dataset     given                                     asked for                    scored
+    =========== ========================================= ============================ ==============================
+    davis2016   the first mask, all of it one object      every frame                  all but the first and the last
+    davis2017   the first mask                            every frame                  all but the first and the last
+    youtube-vos each object's mask where it appears first frames that meta.json names  those with masks; "valid": none
+    long-video  the first mask                            frames with masks            those but the first and the last
+    folder      the first mask that shows an object       every frame                  those with masks, likewise
+    =========== ========================================= ============================ ==============================
+
+    Args:
+        root: the data set's folder.
+        dataset: one of the above.
+        subset: of DAVIS ("val") or YouTube-VOS ("valid").
+        palindrome: play each video forwards and backwards so many times.
+        all_frames: of YouTube-VOS, track through all frames, 30 a second, and not only each fifth.
+        single_object: of a folder, whether all that a mask shows is one object.
+
+    Raises:
+        InputError: an unknown data set, or an option that it does not have.
+
+    Example:
+        for challenge in Benchmark("DAVIS", "davis2017").open():
+            print(challenge.name, len(challenge.given.masks), len(challenge.asked))
+    """
+
+    root: Path | str
+    dataset: str
+    subset: str | None = None
+    palindrome: int | None = None
+    all_frames: bool = False
+    single_object: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dataset not in DATASETS:
+            raise InputError(f"there is no data set {self.dataset!r}; choose one of {', '.join(DATASETS)}")
+        if self.subset is not None and self.dataset not in SUBSETS:
+            raise InputError(f"{self.dataset} has no subsets, and {self.subset!r} was given; leave it out")
+        if self.all_frames and self.dataset != "youtube-vos":
+            raise InputError(f"all frames of {self.dataset} are tracked anyway; leave all_frames (--all-frames) out")
+        if self.single_object and self.dataset != "folder":
+            raise InputError(f"{self.dataset} says itself how many objects there are; leave --single-object out")
+        if self.palindrome is not None and self.secret:
+            raise InputError(
+                f"the masks of {self.dataset} {self.chosen_subset} are secret, so a palindrome of it cannot be scored; "
+                "take another subset"
+            )
+        object.__setattr__(self, "root", Path(self.root))
+
+    @property
+    def chosen_subset(self) -> str:
+        """The subset, or the data set's usual one; empty where it has none."""
+        return self.subset or SUBSETS.get(self.dataset, "")
+
+    @property
+    def secret(self) -> bool:
+        """Whether there are no masks to score against, only first ones."""
+        return self.chosen_subset.startswith(("valid", "test"))
+
+    @property
+    def submission_top(self) -> str:
+        """The folder in a submission's zip that its server expects, empty for none."""
+        return "Annotations" if self.dataset == "youtube-vos" else ""
+
+    def open(self, sequences: Iterable[str] = ()) -> list[Challenge]:
+        """Returns the named videos, or all, as the benchmark poses them.
+
+        Raises:
+            InputError: the data set is not there or incomplete, has no such video, or one has too few masks to score.
+        """
+        wanted = list(dict.fromkeys(sequences))
+        videos = {video.name: video for video in self._videos()}
+        if unknown := [name for name in wanted if name not in videos]:
+            shown = ", ".join(list(videos)[:5]) + (f" and {len(videos) - 5} more" if len(videos) > 5 else "")
+            raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}; it has {shown}")
+        meta = self._meta() if self.dataset == "youtube-vos" else {}
+        return [self._pose(videos[name], meta.get(name, {})) for name in wanted or videos]
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what distinguishes this benchmark from another, as JSON holds it."""
+        return asdict(self) | {"root": str(Path(self.root).resolve()), "subset": self.chosen_subset}
+
+    def _videos(self) -> Iterable[AnnotatedVideo]:
+        match self.dataset:
+            case "davis2016" | "davis2017":
+                return DavisSequences(self.root, int(self.dataset.removeprefix("davis")), self.chosen_subset)
+            case "youtube-vos":
+                return open_youtube_vos(self.root, self.chosen_subset, self.all_frames)
+            case "long-video":
+                return open_long_video(self.root)
+        return open_video_folders(self.root, self.single_object)
+
+    def _pose(self, video: AnnotatedVideo, objects: Mapping[int, "_ObjectMeta"]) -> Challenge:
+        if not self.secret and len(video.masks) < 3:
+            raise InputError(
+                f"{video.name} has masks of {len(video.masks)} frames, and scores take three or more, since neither "
+                "the first nor the last is scored; add masks, or name the other videos (--sequence)"
+            )
+        numbers = {path.stem: number for number, path in enumerate(video.frames)}
+        named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
+        if self.palindrome is not None:
+            video = palindrome(video, self.palindrome)
+        if self.palindrome is not None or self.dataset == "long-video":
+            asked = frozenset(video.masks)
+        else:
+            asked = frozenset(named.union(video.masks) if objects else range(len(video.frames)))
+        if self.dataset != "youtube-vos":
+            return Challenge(only_first_masks(video), asked, None if self.secret else video)
+        if self.secret:  # each mask that is published shows an object for the first time
+            return Challenge(video, asked, None, late_objects=True)
+        arrivals = {numbers[thing.stems[0]] for thing in objects.values()}
+        groups = {object_id: thing.group for object_id, thing in objects.items() if thing.group}
+        return Challenge(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
+
+    def _meta(self) -> dict[str, dict[int, "_ObjectMeta"]]:
+        """Returns what meta.json, which was checked when the videos were opened, says of each video's objects."""
+        path, of_training = (Path(self.root) / subset / "meta.json" for subset in (self.chosen_subset, "train"))
+        seen = set()
+        if of_training.is_file():
+            seen = {thing.get("category") for things in _read_meta(of_training).values() for thing in things.values()}
+        return {
+            name: {
+                int(key): _ObjectMeta(tuple(map(str, thing["frames"])), _group(thing.get("category"), seen))
+                for key, thing in things.items()
+                if thing["frames"]
+            }
+            for name, things in _read_meta(path).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _ObjectMeta:
+    """Names of the frames that show an object, and whether training shows its kind ("" where nobody says)."""
+
+    stems: tuple[str, ...]
+    group: str
+
+
+def _group(category: str | None, seen: Collection[str | None]) -> str:
+    if category is None or not seen:
+        return ""
+    return "seen" if category in seen else "unseen"
+
+
+def _read_meta(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        return {name: dict(video["objects"]) for name, video in videos.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error}); get it again"
+        ) from error
+
+
+def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = None) -> AnnotatedVideo:
+    """Returns the video without all masks but those of the frames `arrivals`; whoever gets it cannot read another.
+
+    Args:
+        video: with masks.
+        arrivals: frames in which objects appear first; by default the first frame whose mask shows one.
+
+    Raises:
+        InputError: no mask shows an object.
+    """
+    if arrivals is None:
+        first = next((index for index in sorted(video.masks) if objects_in(video, index)), None)
+        if first is None:
+            raise InputError(
+                f"no mask of {video.name} shows an object ({VOID} is void unless all that a mask shows is one object); "
+                "mark one, or leave this video out"
+            )
+        arrivals = [first]
+    return replace(video, masks={index: video.masks[index] for index in sorted(arrivals)})
+
+
+def objects_in(video: AnnotatedVideo, index: int) -> list[int]:
+    """Returns the ids of the objects that a frame's mask shows."""
+    return [object_id for object_id in np.unique(video.read_labels(index)).tolist() if object_id not in (0, VOID)]
+
+
+def frame_names(video: AnnotatedVideo) -> Sequence[str]:
+    """Returns what the masks of each frame are called: as the frame, or its number where frames share a name."""
+    names = [safe_name(path.stem) for path in video.frames]
+    return names if len(set(names)) == len(names) else [f"{number:06d}" for number in range(len(names))]

@@ -1,0 +1,328 @@
+"""One policy on one sequence: tracked to the end, written, and scored.
+
+A network that looks at each frame of a sequence once, however many trackers follow it one after the other.
+
+A tracker over a benchmark's sequences: from a first mask to a score.
+
+One policy on one sequence: tracked to the end, written, and only then scored.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mnemask.datasets.annotated import AnnotatedVideo, read_annotation
+from mnemask.engines import load_model
+from mnemask.engines.parts import SharedWeights
+from mnemask.errors import InputError, MnemaskError
+from mnemask.evaluation.benchmark import Challenge, frame_names, objects_in, only_first_masks
+from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.io.images import read_image
+from mnemask.io.writer import MaskWriter
+from mnemask.memory.budget import Budget
+from mnemask.memory.policies import policy_named
+from mnemask.memory.read import chosen_kernel
+from mnemask.metrics import Report, SequenceScorer
+from mnemask.model.checkpoints import packaged_weights
+from mnemask.model.stcn import STCN, KeyFeatures
+from mnemask.objects import Prompt
+from mnemask.tracker import Tracker
+from mnemask.types import Frame, Masks
+
+MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
+
+
+class OneLook(SharedWeights):
+    """Another network, but for the key features of a sequence's frames: these are kept, as many as there is room for.
+
+    Key features say nothing of objects, so trackers with other policies, budgets or prompts get the same, bit for bit,
+    and a comparison takes half of the time. Features on an accelerator are not kept: its memory is not ours to fill.
+
+    Args:
+        network: computes.
+        most_bytes: of features to keep.
+    """
+
+    def __init__(self, network: STCN, most_bytes: int = MOST_BYTES) -> None:
+        super().__init__(network)
+        self.network = (network,)  # in a tuple, or its weights would be here twice
+        self.most_bytes, self.num_bytes = most_bytes, 0
+        self.sequence = ""
+        self.seen: dict[bytes, tuple[KeyFeatures, float]] = {}
+        self._seconds_spared = 0.0
+
+    def begin(self, sequence: str) -> None:
+        """Says that a tracker is about to follow a sequence, by a name; features of others are forgotten."""
+        self._seconds_spared = 0.0
+        if sequence != self.sequence:
+            self.sequence, self.num_bytes = sequence, 0
+            self.seen.clear()
+
+    def spared(self) -> float:
+        """Returns how much longer it would have taken without this since this was last asked, in seconds."""
+        seconds, self._seconds_spared = self._seconds_spared, 0.0
+        return seconds
+
+    def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
+        """Returns keys and features of images, see STCN."""
+        if image.device.type != "cpu":
+            return self.network[0].encode_key(image)
+        begin = time.perf_counter()
+        pixels = image.permute(0, 2, 3, 1).contiguous().flatten().view(torch.uint8)
+        look = hashlib.blake2b(pixels.numpy().data).digest()
+        self._seconds_spared -= time.perf_counter() - begin
+        if look in self.seen:
+            features, seconds = self.seen[look]
+            self._seconds_spared += seconds
+            return features
+        begin = time.perf_counter()
+        features = self.network[0].encode_key(image)
+        seconds = time.perf_counter() - begin
+        num_bytes = sum(getattr(features, name).nbytes for name in KeyFeatures.__slots__)
+        if self.num_bytes + num_bytes <= self.most_bytes:
+            self.seen[look] = features, seconds
+            self.num_bytes += num_bytes
+        return features
+
+    def encode_value(
+        self, image: Float[Tensor, "B 3 H W"], features: KeyFeatures, masks: Float[Tensor, "B K H W"]
+    ) -> Float[Tensor, "B K Cv h w"]:
+        """Returns a value per object and cell, see STCN."""
+        return self.network[0].encode_value(image, features, masks)
+
+    def decode(self, readout: Float[Tensor, "B K Cv h w"], features: KeyFeatures) -> Float[Tensor, "B K H W"]:
+        """Returns the logit of each object at each pixel, see STCN."""
+        return self.network[0].decode(readout, features)
+
+
+@lru_cache(maxsize=1)
+def one_look(network: STCN) -> OneLook:
+    """Returns a network that computes as this one does, and in this process always the same, so that it remembers."""
+    return OneLook(network)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outcome for one policy.
+
+    Attributes:
+        report: J and F.
+        seconds: spent in the tracker, without reading and scoring.
+        num_frames: frames that were tracked.
+        most_tokens: the most that were ever remembered in a sequence.
+        most_bytes: the most bytes that a bank took.
+    """
+
+    report: Report
+    seconds: float
+    num_frames: int
+    most_tokens: int
+    most_bytes: int
+
+    @property
+    def frames_per_second(self) -> float:
+        """Total frames / total time."""
+        return self.num_frames / self.seconds
+
+
+def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, float]]:
+    """Yields the masks of each frame and the seconds that the tracker took for them.
+
+    Args:
+        tracker: a new one.
+        given: the video, with masks of the frames in which objects appear. Each object is given to the tracker once,
+            in the first of them that shows it.
+    """
+    known: set[int] = set()
+    for index, (path, name) in enumerate(zip(given.frames, frame_names(given), strict=True)):
+        frame = Frame(read_image(path), index, name=name)
+        prompts: dict[int, Prompt] = {}
+        if index in given.masks:
+            labels = torch.from_numpy(given.read_labels(index).astype(np.int32))
+            prompts = {label: labels == label for label in objects_in(given, index) if label not in known}
+            known |= prompts.keys()
+        begin = time.perf_counter()
+        masks = tracker.step(frame, prompts or None)
+        masks.labels.cpu()  # waits for an accelerator to be done
+        yield masks, time.perf_counter() - begin
+
+
+def track_sequence(tracker: Tracker, sequence: AnnotatedVideo) -> Iterator[Masks]:
+    """Yields the masks of each frame; of the annotations, none after the first that shows an object is ever read."""
+    return (masks for masks, _ in follow(tracker, only_first_masks(sequence)))
+
+
+def evaluate(
+    make_tracker: Callable[[], Tracker],
+    sequences: Iterable[AnnotatedVideo],
+    on_sequence: Callable[[str, Report], None] = lambda name, report: None,
+) -> Evaluation:
+    """Returns the score over all sequences, each followed by a tracker of its own.
+
+    Args:
+        make_tracker: returns a new tracker.
+        sequences: with masks of all frames or some; frames without are tracked and not scored.
+        on_sequence: is told of each sequence that is done.
+    """
+    reports, seconds, num_frames, most_tokens, most_bytes = [], 0.0, 0, 0, 0
+    for sequence in sequences:
+        tracker = make_tracker()
+        scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
+        for masks, spent in follow(tracker, only_first_masks(sequence)):
+            seconds += spent
+            num_frames += 1
+            stats = tracker.memory.stats()
+            most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)
+            if masks.index in sequence.masks:
+                scorer.add(sequence.read_labels(masks.index), masks.labels.cpu().numpy(), masks.name)
+        reports.append(scorer.report())
+        on_sequence(sequence.name, reports[-1])
+    return Evaluation(Report.merged(reports), seconds, num_frames, most_tokens, most_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerSettings:
+    """What all trackers of a comparison have in common.
+
+    Attributes:
+        model: "compact" or the path of a checkpoint.
+        frames: the memory budget in frames; None for what each policy asks for.
+        write_every: remember each so many frames; None for what each policy asks for.
+        top_k: memories read per query.
+        size: short side in pixels at which frames are processed.
+        device: "cpu", "cuda", …; None for CUDA where there is one.
+        engine: what computes, see `load_model`.
+        kernel: how far from where it fits best a memory is read, see `Tracker`; None for the model's own.
+    """
+
+    model: str = "compact"
+    frames: float | None = None
+    write_every: int | None = None
+    top_k: int = 20
+    size: int = 480
+    device: str | None = None
+    engine: str = "eager"
+    kernel: int | float | None = None
+
+    def tracker(self, policy: str) -> Tracker:
+        """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
+        chosen = policy_named(policy)
+        if self.write_every is not None:
+            if self.write_every < 1:
+                raise InputError(f"write_every is {self.write_every}; give a whole number from 1, such as 5")
+            chosen = replace(chosen, write_every=self.write_every)
+        budget = None if self.frames is None else Budget(frames=self.frames)
+        return Tracker(self._network(), chosen, budget, top_k=self.top_k, kernel=self.kernel, short_side=self.size)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what distinguishes these trackers from others, as JSON holds it; weights go by their content."""
+        network = self._network()
+        with (packaged_weights(self.model) or Path(self.model)).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {
+            "model": f"{Path(self.model).name}, sha256 {digest[:16]}",
+            "frames": self.frames,
+            "write_every": self.write_every,
+            "top_k": self.top_k,
+            "kernel": self.used_kernel(),
+            "size": self.size,
+            "device": network.device.type,
+            "precision": str(network.dtype).removeprefix("torch."),
+            "engine": self.engine,
+        }
+
+    def used_kernel(self) -> int | float:
+        """Returns the kernel that the trackers have; raises InputError for an impossible one."""
+        return chosen_kernel(self.kernel, self._network().kernel)
+
+    def _network(self) -> STCN:
+        path = packaged_weights(self.model) or Path(self.model)
+        state = path.stat() if path.is_file() else None  # what is no file, loading it says
+        return _loaded(self.model, self.device, self.engine, state and (state.st_mtime_ns, state.st_size))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One policy on one sequence."""
+
+    challenge: Challenge
+    policy: str
+    trackers: TrackerSettings
+    folder: ResultFolder
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Policy and sequence, by name."""
+        return self.policy, self.challenge.name
+
+    def run(self, on_frame: Callable[[], None]) -> Result:
+        """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
+        tracker, partial = self.trackers.tracker(self.policy), self.folder.begin(*self.key)
+        tracker.model = network = one_look(tracker.model)
+        network.begin(self.challenge.name)
+        seconds, held, most_tokens, most_bytes = [], [], 0, 0
+        with self._named(), MaskWriter(partial) as writer:
+            for masks, spent in follow(tracker, self.challenge.given):
+                if masks.index in self.challenge.asked:
+                    writer.write(masks)
+                stats = tracker.memory.stats()
+                seconds.append(spent + network.spared())
+                held.append(stats.frames)
+                most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)
+                on_frame()
+        with self._named():
+            report = score_masks(self.challenge, partial)
+        result = Result(
+            self.policy,
+            self.challenge.name,
+            report,
+            tuple(seconds),
+            tuple(held),
+            most_tokens,
+            most_bytes,
+            torch.get_num_threads(),
+            self.challenge.groups,
+        )
+        self.folder.keep(result, partial)
+        return result
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Makes errors say which policy and sequence they are about."""
+        try:
+            yield
+        except MnemaskError as error:
+            raise type(error)(f"{self.policy} on {self.challenge.name}: {error}") from error
+
+
+def score_masks(challenge: Challenge, folder: Path) -> Report | None:
+    """Returns the scores of the masks in a folder, or None where the true ones are secret.
+
+    Only here are true masks read, after the last predicted one is written.
+    """
+    truth = challenge.truth
+    if truth is None:
+        return None
+    scorer = SequenceScorer(
+        truth.name, "davis2016" if truth.single_object else "davis2017", late_objects=challenge.late_objects
+    )
+    names = frame_names(truth)
+    for index in sorted(truth.masks):
+        scorer.add(truth.read_labels(index), read_annotation(folder / f"{names[index]}.png"), names[index])
+    return scorer.report()
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, device: str | None, engine: str, state: tuple[int, int] | None) -> STCN:
+    """Returns the network of a file in this state: one that training has replaced is loaded anew."""
+    return load_model(model, device=device, engine=engine)

@@ -1,0 +1,333 @@
+"""The pictures of an experiment: curves over a setting and strips of frames.
+
+How every picture of an experiment looks: one sheet, one set of colours that all eyes tell apart.
+
+Scores over a setting: a line for each way to use it, level lines for what has no such setting (Fig. 11).
+
+Strips of frames: what each run made of them, below the frames themselves and the truth (Figs. 9 and 10).
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from mnemask.comparison.charts import OKABE_ITO
+from mnemask.datasets.annotated import read_annotation
+from mnemask.errors import OutputError
+from mnemask.evaluation.benchmark import Challenge, frame_names
+from mnemask.evaluation.tables import Row, overall_rows
+from mnemask.experiments.plan import Run, Study, memory_text
+from mnemask.experiments.rows import gain
+from mnemask.extras import missing_extra
+from mnemask.io.atomic import temporary_file
+from mnemask.io.images import read_image
+from mnemask.io.label_files import Labels
+from mnemask.io.written import Written
+from mnemask.metrics import VOID
+from mnemask.metrics.davis import region_similarity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORS = OKABE_ITO
+# Objects lie on photographs, where the bright ones of these come first.
+OBJECT_COLORS = ((240, 100, 0), (86, 180, 233), (240, 228, 66), (0, 170, 120), (230, 140, 190), (0, 114, 178))
+INK, FAINT = "#222222", "#8a8a8a"
+
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "mnemask",  # the same figure is the same file
+}
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator["Figure"]:
+    """Yields an empty figure in the project's style, to be drawn and saved within; it needs no display.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.style import context
+    except ImportError as error:
+        raise missing_extra("figures need matplotlib", "figures") from error
+    with context(STYLE):
+        # Not pyplot's: drawn by Agg, or as SVG, and forgotten when nobody holds it.
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def require_matplotlib() -> None:
+    """Raises MissingExtraError where no figure could be drawn."""
+    with figure(1.0, 1.0):
+        pass
+
+
+def save(drawn: "Figure", path: Path) -> Path:
+    """Returns the path of the picture, whose suffix says what it becomes, once it is written whole.
+
+    Raises:
+        OutputError: it cannot be written, or has the place of a file that is no earlier picture.
+    """
+    partial = temporary_file(path)
+    try:
+        drawn.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None)
+        Written(path.parent).publish(partial, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room there") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DASHES, MARKERS = ("--", ":", "-."), "os^D"
+Score = tuple[float, float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a picture.
+
+    Attributes:
+        label: in the legend.
+        points: what is written below a point, and the run that it shows.
+    """
+
+    label: str
+    points: tuple[tuple[str, Run], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """J&F over a setting; below it, where the experiment has a baseline, the gain over that, sequence by sequence.
+
+    Bands are 95 % bootstrap intervals over sequences. Points stand in even steps, whatever their distance. A run that
+    is impossible has no point.
+
+    Attributes:
+        x: what the setting is called.
+        lines: with the same points.
+        levels: runs that do not have the setting, as level lines.
+    """
+
+    x: str
+    lines: tuple[Line, ...]
+    levels: tuple[Run, ...] = ()
+
+    def draw(self, study: Study, folder: Path) -> list[Path]:
+        """Returns the PNG and the SVG; nothing where there are no scores."""
+        if not any(outcome.scored for outcome in study.outcomes):
+            return []
+        baseline = study.experiment.baseline
+        below = baseline is not None and study.of(baseline).scored
+        with figure(6.4, 6.4 if below else 4.2) as sheet:
+            panels = list(sheet.subplots(2 if below else 1, 1, sharex=True, squeeze=False)[:, 0])
+            self._panel(panels[0], study, None)
+            panels[0].set_ylabel("J&F")
+            if below and baseline is not None:
+                self._panel(panels[1], study, baseline)
+                panels[1].set_ylabel(f"J&F above {baseline.label}")
+            panels[0].set_title(study.experiment.title)
+            sheet.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+            ticks = [tick for tick, _ in self.lines[0].points]
+            panels[-1].set_xticks(range(len(ticks)), ticks)
+            count = len(study.challenges)
+            bands = f"\nbands: 95 % bootstrap intervals over {count} sequences" if count > 1 else ""
+            panels[-1].set_xlabel(self.x + bands)
+            return [save(sheet, folder / f"{study.experiment.name}{suffix}") for suffix in (".png", ".svg")]
+
+    def _panel(self, axes: "Axes", study: Study, baseline: Run | None) -> None:
+        """Draws all lines: of the scores, or of the gain over a baseline, where no other level is drawn."""
+        for number, line in enumerate(self.lines):
+            scores = [_score(study, run, baseline) for _, run in line.points]
+            _draw_line(axes, line.label, scores, COLORS[number], MARKERS[number % len(MARKERS)])
+        last = len(self.lines[0].points) - 1
+        for number, run in enumerate(self.levels):
+            score = _score(study, run, baseline)
+            # Of gains only those that belong together: one level far away would press the lines flat.
+            if score is not None and baseline in (None, run):
+                color = COLORS[(len(self.lines) + number) % len(COLORS)]
+                axes.plot(
+                    [0, last], [score[0]] * 2, DASHES[number % len(DASHES)], color=color, label=run.label, zorder=1.5
+                )
+
+
+def _draw_line(axes: "Axes", label: str, scores: Sequence[Score | None], color: str, marker: str) -> None:
+    """Draws what there is of a line and its band."""
+    known = [(x, score) for x, score in enumerate(scores) if score is not None]
+    if not known:
+        return
+    axes.plot([x for x, _ in known], [score[0] for _, score in known], f"{marker}-", color=color, label=label)
+    band = [(x, low, high) for x, (_, low, high) in known if low is not None and high is not None]
+    if band:
+        places, lows, highs = zip(*band, strict=True)
+        axes.fill_between(places, lows, highs, color=color, alpha=0.15, linewidth=0)
+
+
+def _score(study: Study, run: Run, baseline: Run | None) -> Score | None:
+    """Returns J&F of a run, or its gain, in percent and with its interval; None where there is none."""
+    outcome = study.of(run)
+    if not outcome.scored:
+        return None
+    row = overall_rows(outcome.results)[0] if baseline is None else gain(outcome.results, study.of(baseline).results)
+    names = ("J&F-Mean", "J&F-Low", "J&F-High") if baseline is None else ("gain", "gain-Low", "gain-High")
+    mean, low, high = (_percent(row, name) for name in names)
+    return None if mean is None else (mean, low, high)
+
+
+def _percent(row: Row, name: str) -> float | None:
+    value = row[name]
+    return 100 * value if isinstance(value, float) else None
+
+
+TILE_INCHES = 2.3
+LABEL_LETTERS = 17  # in a line as long as a tile is high
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """A picture of each sequence: rows are the frames, the truth and the runs, columns are frames in their order.
+
+    The frames are those where the runs part most: the video is cut into as many stretches of one length as there are
+    columns, and of each the frame is taken in which the runs' masks have least in common.
+
+    Attributes:
+        runs: in rows.
+        columns: frames.
+    """
+
+    runs: tuple[Run, ...]
+    columns: int = 6
+
+    def draw(self, study: Study, folder: Path) -> list[Path]:
+        """Returns a PNG for each sequence; nothing where no run was possible."""
+        folders = {run: study.of(run).folder for run in self.runs if not study.of(run).refusal}
+        if not folders:
+            return []
+        pictures = []
+        for challenge in study.challenges:
+            masks = {run: folder.masks(run.policy, challenge.name) for run, folder in folders.items()}
+            target = folder / f"{study.experiment.name}-{challenge.name}.png"
+            pictures.append(_draw_strip(challenge, masks, self.columns, target))
+        return pictures
+
+
+def _draw_strip(challenge: Challenge, masks: Mapping[Run, Path], columns: int, target: Path) -> Path:
+    """Returns the picture of one sequence."""
+    names = frame_names(challenge.given)
+    asked = sorted(challenge.asked)
+    alike = [in_common([_labels(folder, names[index]) for folder in masks.values()]) for index in asked]
+    frames = [asked[place] for place in where_they_part(alike, columns)]
+    images = [read_image(challenge.given.frames[index]).permute(1, 2, 0).numpy() for index in frames]
+    truth = challenge.truth
+    truths = [None if truth is None or index not in truth.masks else truth.read_labels(index) for index in frames]
+    rows: list[tuple[str, Sequence[Labels | None]]] = [("source", [None] * len(frames))]
+    if truth is not None:
+        rows.append(("ground truth", truths))
+    rows += [(_row_label(run), [_labels(folder, names[index]) for index in frames]) for run, folder in masks.items()]
+    height = TILE_INCHES * images[0].shape[0] / images[0].shape[1]
+    with figure(TILE_INCHES * len(frames) + 0.4, height * len(rows) + 0.5) as sheet:
+        sheet.set_layout_engine("constrained", w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+        sheet.suptitle(challenge.name, x=0.03, ha="left", fontsize=12)
+        grid = sheet.subplots(len(rows), len(frames), squeeze=False)
+        for line, (label, labels) in zip(grid, rows, strict=True):
+            line[0].set_ylabel(label)
+            for axes, image, mask, true in zip(line, images, labels, truths, strict=True):
+                axes.imshow(image if mask is None else outlined(image, mask), interpolation="none")
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
+                if mask is not None and mask is not true and true is not None:
+                    box = {"facecolor": "black", "alpha": 0.65, "linewidth": 0, "pad": 2}
+                    text = f"J {100 * _overlap(mask, true):.0f}"
+                    axes.text(0.02, 0.04, text, color="white", bbox=box, transform=axes.transAxes)
+        for axes, index in zip(grid[0], frames, strict=True):
+            axes.set_title(f"frame {index}", fontsize=10, loc="center", pad=3)
+        return save(sheet, target)
+
+
+def where_they_part(alike: Sequence[float], count: int) -> list[int]:
+    """Returns the numbers of `count` frames, or of all but the first if there are fewer, in order.
+
+    Args:
+        alike: of each frame, how much all runs have in common.
+        count: frames that are wanted, one from each stretch of the video after its first frame, which was given.
+    """
+    stretches = np.array_split(np.arange(1, len(alike)), min(count, len(alike) - 1))
+    return [
+        min(stretch.tolist(), key=lambda place: (alike[place], abs(place - middle)))
+        for stretch in stretches
+        for middle in [stretch.mean()]
+    ]
+
+
+def in_common(masks: Sequence[Labels]) -> float:
+    """Returns how much of what any mask of a frame shows all show alike, from 0 to 1."""
+    shown = np.any([mask > 0 for mask in masks], axis=0)
+    alike = np.all([mask == masks[0] for mask in masks], axis=0) & shown
+    return float(alike.sum() / shown.sum()) if shown.any() else 1.0
+
+
+def _overlap(mask: Labels, truth: Labels) -> float:
+    """Returns the mean J over the objects of the truth's frame, or 1 or 0 where it shows none."""
+    void = truth == VOID
+    ids = [label for label in np.unique(truth).tolist() if label not in (0, VOID)] or [1]
+    return float(np.mean([region_similarity(mask == label, truth == label, void) for label in ids]))
+
+
+def outlined(image: UInt8[np.ndarray, "H W 3"], labels: Labels) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the picture with each object filled lightly and outlined, bright on a dark rim, in a colour of its own.
+
+    The colours are those that all eyes tell apart, six in turn, and not the DAVIS palette.
+    """
+    drawn = np.ascontiguousarray(image).copy()
+    thickness = max(1, round(4 * min(labels.shape) / 480))
+    for label in np.unique(labels[(labels > 0) & (labels != VOID)]).tolist():
+        color = OBJECT_COLORS[(label - 1) % len(OBJECT_COLORS)]
+        mask = labels == label
+        drawn[mask] = (0.65 * drawn[mask] + 0.35 * np.array(color)).astype(np.uint8)
+        shapes, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(drawn, shapes, -1, (20, 20, 20), 2 * thickness, cv2.LINE_AA)
+        cv2.drawContours(drawn, shapes, -1, color, thickness, cv2.LINE_AA)
+    return drawn
+
+
+def _row_label(run: Run) -> str:
+    lines = textwrap.wrap(run.label, LABEL_LETTERS)
+    return "\n".join(lines if run.budget is None else [*lines, memory_text(run.budget)])
+
+
+def _labels(folder: Path, name: str) -> Labels:
+    return read_annotation(folder / f"{name}.png")

@@ -1,0 +1,282 @@
+"""The frames of one opened container, and where it is damaged or breaks off.
+
+Whether a video ended or broke off: what its header promises against what came.
+"""
+
+import errno
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from mnemask.errors import FrameError
+from mnemask.io.events import LONG_GAP_SECONDS
+from mnemask.io.pictures import Damaged
+
+if TYPE_CHECKING:
+    AnyPacket = Packet[Any]  # generic for the type checker only
+else:
+    AnyPacket = Packet
+
+# A step that is no longer than so many usual ones lacks no frame.
+_EVEN = 1.5
+# Headers round, and sound starts and ends up to two of its packets, 0.25 s at 8 kHz, away from what they say.
+_SLACK_SECONDS, _SLACK_SECONDS_WITH_SOUND = 0.05, 0.25
+
+
+def promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    """Returns how long the header says that the longest stream lasts; None for formats in which it is a guess."""
+    if container.format.name == "avi":
+        return float(stream.frames / stream.average_rate) if stream.average_rate else None
+    if not container.duration:
+        return None
+    if "matroska" in container.format.name:
+        # It counts from 0, whenever the first frame is shown.
+        return (container.duration - (container.start_time or 0)) / av.time_base
+    return container.duration / av.time_base if "mov" in container.format.name else None
+
+
+class Progress:
+    """How far a video has been read.
+
+    Time is compared, not the number of frames: edit lists hide frames that the header counts, and a Matroska header
+    counts none. Packets of every stream are seen, since the promised duration is that of the longest.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        rate = stream.average_rate or stream.guessed_rate
+        self.num_frames = 0
+        self.cut = False
+        self._promised = promised_seconds(container, stream)
+        self._num_promised = stream.frames or (self._promised and rate and round(self._promised * rate)) or None
+        self._slack = _SLACK_SECONDS if len(container.streams) == 1 else _SLACK_SECONDS_WITH_SOUND
+        # Matroska does not say how long the last frame is shown; in an uneven video that may be long.
+        self._last_frame_unknown = "matroska" in container.format.name
+        self._start = (container.start_time or 0) / av.time_base
+        self._reached = self._start
+        self._period = self._longest_gap = float(1 / rate) if rate else 0.0
+        self._last_seconds: float | None = None
+        self._num_since = self._num_too_many = 0
+
+    def add_packet(self, packet: AnyPacket) -> None:
+        """Notes that this much of the file came whole."""
+        if packet.pts is not None:
+            time_base = packet.time_base or Fraction(1)
+            self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * time_base))
+
+    def add_frame(self, seconds: float | None) -> None:
+        """Notes that one more frame came, or should have."""
+        self.num_frames += 1
+        self._num_since += 1
+        if seconds is not None:
+            if self._last_seconds is not None:
+                self._longest_gap = max(self._longest_gap, seconds - self._last_seconds)
+            self._last_seconds, self._num_since = seconds, 0
+
+    def even_until_now(self) -> bool:
+        """Returns whether all frames came at the same distance, so that a gap tells how many are missing in it."""
+        return self._last_seconds is not None and 0 < self._longest_gap <= _EVEN * self._period
+
+    def count_missing(self, seconds: float | None) -> int:
+        """Returns how many frames are missing before the next one, of an even video, beyond those noted already.
+
+        A decoder with threads may tell of a damage some frames too early; that is made up for later.
+        """
+        if seconds is None or self._last_seconds is None or seconds - self._last_seconds > LONG_GAP_SECONDS:
+            return 0
+        self._num_too_many += self._num_since + 1 - round((seconds - self._last_seconds) / self._period)
+        missing = max(-self._num_too_many, 0)
+        self._num_too_many += missing
+        return missing
+
+    def broke_off(self) -> bool:
+        """Returns whether frames are missing at the end."""
+        if self.cut or self._promised is None:
+            return self.cut
+        missing = self._promised - (self._reached - self._start)
+        return missing > self._slack + (2 * self._longest_gap if self._last_frame_unknown else 0.0)
+
+    def __str__(self) -> str:
+        of = f" of {self._num_promised}" if self._num_promised else ""
+        return f"{self.num_frames}{of} frames"
+
+
+logger = logging.getLogger(__name__)
+
+# A demuxer that finds no packet in so many tries will find none.
+_MOST_FAILURES = 10
+
+
+def is_recording(container: InputContainer) -> bool:
+    """Returns whether an address gives a file, which comes again from its beginning, and no broadcast."""
+    stream = container.streams.best("video")
+    return container.size > 0 or (isinstance(stream, VideoStream) and bool(promised_seconds(container, stream)))
+
+
+def _ends_a_body(container: InputContainer, error: FFmpegError) -> bool:
+    """Returns whether a web server that told no length closed the connection, which is its way to say the end.
+
+    FFmpeg takes that for a failure. Whether the video is whole, its header may tell.
+    """
+    return _is_http(container) and container.size <= 0 and error.errno == errno.EIO
+
+
+def _is_http(container: InputContainer) -> bool:
+    return container.name.startswith(("http:", "https:"))
+
+
+class Decoding:
+    """One pass through a container.
+
+    Args:
+        container: just opened.
+        stream: the one to decode.
+        shown: what messages call the source.
+        goes_on: whether to look for more frames behind a damage.
+        resumes: whether a connection that breaks off will be made again; `lost` then says why it must be.
+        endless: a broadcast, whose end is always a lost connection.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: VideoStream,
+        shown: str,
+        *,
+        goes_on: bool = False,
+        resumes: bool = False,
+        endless: bool = False,
+    ) -> None:
+        stream.codec_context.thread_type = "AUTO"
+        self.lost: FrameError | None = None
+        self._container, self._stream, self._shown = container, stream, shown
+        self._goes_on, self._resumes, self.endless = goes_on, resumes, endless
+        self._progress = Progress(container, stream)
+        self._failed: FFmpegError | None = None
+        self._corrupt_times: set[int] = set()
+        # Whether gaps tell how many frames vanish, once some may have.
+        self._count_missing = False
+
+    def frames(self) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
+        """Yields each frame with its time, and each damage; the numbers of the damages count those of this pass."""
+        for packet in self._packets():
+            yield from self._decode(packet)
+        if self._failed is not None:
+            yield from self._ended(self._broken(self._failed))
+        elif self._progress.broke_off() and not self.endless:
+            yield from self._ended(
+                FrameError(
+                    f"{self._shown!r} is cut off or damaged: {self._progress} could be read; the frames before are "
+                    "good, for the others fetch the file again"
+                )
+            )
+        elif self._resumes and self.endless:
+            self.lost = FrameError(f"{self._shown!r} ended")
+
+    def _ended(self, why: FrameError) -> Iterator[Damaged]:
+        if self._resumes:
+            self.lost = why
+        else:
+            yield Damaged(why, self._progress.num_frames, ends=True)
+
+    def _packets(self) -> Iterator[AnyPacket | None]:
+        """Yields the packets up to the first that is cut off, then None, for which the decoder gives what it holds."""
+        try:
+            for packet in self._demux():
+                if packet.is_corrupt and self._cuts_off():
+                    self._progress.cut = True
+                    break
+                self._progress.add_packet(packet)
+                if packet.stream_index == self._stream.index and packet.size:
+                    if packet.is_corrupt:
+                        self._damage_seen()
+                        self._corrupt_times |= set() if packet.pts is None else {packet.pts}
+                    yield packet
+        except FFmpegError as error:
+            if not _ends_a_body(self._container, error):
+                self._failed = error
+        # What the decoder holds of a cut recording may lack a frame in between; it comes again with the connection.
+        comes_again = self._resumes and not self.endless
+        if not (comes_again and (self._failed or self._progress.broke_off())):
+            yield None
+
+    def _cuts_off(self) -> bool:
+        """Returns whether nothing good comes after a packet that is not whole.
+
+        Only a transport stream goes on after one; elsewhere the file ends in it, and a decoder that is given it keeps
+        the good frames that it holds.
+        """
+        return not self.endless and (self._resumes or not self._goes_on or self._container.format.name != "mpegts")
+
+    def _demux(self) -> Iterator[AnyPacket]:
+        failures = 0
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except InvalidDataError:
+                failures += 1
+                self._damage_seen()
+                if not self._goes_on or self._resumes or failures == _MOST_FAILURES:
+                    raise
+                logger.warning("skipped damaged data in %s", self._shown)
+                packets = self._container.demux()
+                continue
+            if packet is None:
+                return
+            failures = 0
+            yield packet
+
+    def _decode(self, packet: AnyPacket | None) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
+        progress, time_base = self._progress, self._stream.time_base
+        try:
+            frames = self._stream.codec_context.decode(packet)
+        except FFmpegError as error:
+            self._damage_seen()
+            yield Damaged(self._broken(error), progress.num_frames)
+            progress.add_frame(None)
+            return
+        for frame in frames:
+            seconds = None if frame.pts is None or time_base is None else float(frame.pts * time_base)
+            corrupt = frame.is_corrupt or frame.pts in self._corrupt_times
+            self._corrupt_times = {time for time in self._corrupt_times if frame.pts is not None and time > frame.pts}
+            for _ in range(progress.count_missing(seconds) if self._count_missing else 0):
+                yield Damaged(self._corrupt(), progress.num_frames)
+                progress.add_frame(None)
+            yield Damaged(self._corrupt(), progress.num_frames, seconds) if corrupt else (frame, seconds)
+            progress.add_frame(seconds)
+
+    def _damage_seen(self) -> None:
+        self._count_missing = self._count_missing or (self._goes_on and self._progress.even_until_now())
+
+    def _corrupt(self) -> FrameError:
+        progress = self._progress
+        return FrameError(
+            f"frame {progress.num_frames} of {self._shown!r} is damaged; {progress} before it are good, for the "
+            "others fetch the file again or re-encode it with FFmpeg, which guesses what is missing, or go on without "
+            '(on_corrupt="skip" or "hold")'
+        )
+
+    def _broken(self, error: FFmpegError) -> FrameError:
+        container, progress = self._container, self._progress
+        seekable = container.size > 0 and not _is_http(container)
+        if "mov" in container.format.name and not progress.num_frames and not seekable:
+            why = FrameError(
+                f"{self._shown!r} gave no frame ({error.strerror}); an mp4 with its index at the end cannot be read "
+                "from a pipe, a file still being written or a server that cannot seek, so save it to a file or move "
+                "the index to the front (ffmpeg -i IN -c copy -movflags +faststart OUT)"
+            )
+        else:
+            why = FrameError(
+                f"{self._shown!r} is damaged: {progress} could be read ({error.strerror}); the frames before are good, "
+                "for the others fetch the file again or re-encode it with FFmpeg, which guesses what is missing"
+            )
+        why.__cause__ = error
+        return why

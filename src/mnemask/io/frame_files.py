@@ -1,0 +1,211 @@
+"""Which images of a folder are the frames of its video, and in which order.
+
+Annotation tools leave masks beside the frames that they belong to: `00000_mask.png`, `00000.png` beside `00000.jpg`.
+Read as frames they would be tracked through; so they are left out, and that is said.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, permutations
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mnemask.errors import FrameError
+from mnemask.io.name_order import NameOrder, numbers_of
+from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
+from mnemask.io.raster import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
+
+# A drawn picture may have few colours too, so names or numbers must also pair them with frames.
+_MOST_LABELS = 64
+# Among more, each pair of which would have to be compared, masks are known by their names alone.
+_MOST_SERIES = 20
+_MASK_WORDS = re.compile(
+    r"(?<![a-z])(masks?|masked|gt|gtfine|groundtruth|truth|labels?|labelids|labeltrainids|instances?|instanceids|"
+    r"seg|segs|segm|segmentation|annots?|annotations?|mattes?|alpha|silhouettes?|trimaps?)(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFiles:
+    """The files of a video's frames, in order, and sentences about what was left out or may be meant otherwise."""
+
+    paths: Sequence[Path]
+    notes: tuple[str, ...] = ()
+
+
+def list_images(source: Path) -> list[Path]:
+    """Returns the frames of a folder or a glob pattern in the order of the numbers in their names.
+
+    Other files, hidden ones and masks that lie beside their frames are left out. Pipes and devices are no images,
+    whatever they are called; `**` does not follow links to folders.
+
+    Raises:
+        FrameError: there is none, there are more than a million, two share a name without suffix, so that their masks
+            would overwrite each other, or the pattern is none.
+    """
+    return list(find_frames(source).paths)
+
+
+def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
+    """Returns the frames of a folder or a pattern; raises FrameError as `list_images` does.
+
+    Args:
+        source: the folder or pattern.
+        masks: files that are known to be masks, wherever they lie.
+    """
+    found = frames_among(image_files(source), masks)
+    if not found.paths:
+        others = sorted({path.suffix.lower() for path in _files(source)} - set(IMAGE_SUFFIXES))
+        kinds = f" (it holds {', '.join(others[:5])})" if others else ""
+        raise FrameError(f"{str(source)!r} holds no image{kinds}; expected {', '.join(IMAGE_SUFFIXES)}")
+    _refuse_equal_names(found.paths)
+    return found
+
+
+def image_files(source: Path) -> list[Path]:
+    """Returns what is called an image in a folder or by a pattern, maybe nothing; raises FrameError past a million."""
+    files = list(islice(_files(source), MAX_IMAGES + 1))
+    if len(files) > MAX_IMAGES:
+        raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files; read it in parts, each a folder")
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameFiles:
+    """Returns the images that are frames, in order."""
+    given = {path.resolve() for path in masks}
+    names = {path.name for path in given}
+    is_given = {path for path in images if path.name in names and path.resolve() in given}
+    series = _series(images)
+    notes: list[str] = []
+    out = set(is_given)
+    mask_series = _mask_series(series, is_given)
+    for shape in sorted(mask_series):
+        members = series[shape]
+        out.update(members)
+        if len(members) > 1:
+            notes.append(f"{len(members)} files like {members[0].name} are masks of the frames beside them: left out")
+        else:
+            notes.append(f"{members[0].name} is a mask: left out of the frames")
+    alone = is_given.difference(*(series[shape] for shape in mask_series))
+    notes += [f"{path.name} was given as a mask: left out of the frames" for path in sorted(alone)]
+    kept = [path for path in images if path not in out]
+    order = NameOrder.of([path.stem for path in kept])
+    notes += order.doubts
+    notes += _doubles({shape: members for shape, members in series.items() if not out.issuperset(members)})
+    return FrameFiles(sorted(kept, key=order.key), tuple(notes))
+
+
+def _files(source: Path) -> Iterator[Path]:
+    try:
+        if source.is_dir():
+            found = source.iterdir()
+        else:
+            root = Path(source.anchor)
+            # Unlike the module glob, this cannot be led in circles by links.
+            found = root.glob(str(source.relative_to(root)))
+        yield from (path for path in found if not path.name.startswith(".") and path.is_file())
+    except (OSError, ValueError) as error:
+        raise FrameError(f"{str(source)!r} cannot be listed ({error}); expected a folder or a pattern") from error
+
+
+def _refuse_equal_names(images: Iterable[Path]) -> None:
+    by_name: dict[str, Path] = {}
+    for path in images:
+        other = by_name.setdefault(path.stem.casefold(), path)
+        if other is not path:
+            raise FrameError(
+                f"{str(other)!r} and {str(path)!r} have the same name without suffix, so their masks would overwrite "
+                "each other; rename one or give a narrower pattern"
+            )
+
+
+Series = Mapping[str, Sequence[Path]]
+
+
+def _series(images: Sequence[Path]) -> Series:
+    """Returns the images by what their names have in common: all but the numbers."""
+    series: dict[str, list[Path]] = defaultdict(list)
+    for path in images:
+        shape = re.sub(r"\d+", "#", path.stem)
+        series[f"{path.parent}/{shape}{path.suffix.lower()}"].append(path)
+    return {shape: sorted(members) for shape, members in series.items()}
+
+
+def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
+    """Returns the series that are masks of the others."""
+    named = {shape for shape in series if _MASK_WORDS.search(Path(shape).stem)}
+    others = [shape for shape in series if shape not in named]
+    if not others:
+        return set()  # a folder of masks, or frames that are called so
+    keys = set().union(*(_keys(path) for shape in others for path in series[shape]))
+    masks = {
+        shape
+        for shape in named
+        if all(keys & _keys(path) for path in series[shape])
+        or (len(series[shape]) == 1 and _like_labels(series[shape]))  # one mask.png beside numbered frames
+    }
+    if len(others) > _MOST_SERIES:
+        return masks
+    for shape, other in permutations(others, 2):
+        if other in masks or not _belong_together(series[shape], series[other]):
+            continue
+        if not set(given).isdisjoint(series[shape]) or _more_like_labels(series[shape], series[other]):
+            masks.add(shape)
+    return masks
+
+
+def _keys(path: Path) -> set[tuple[int, ...] | str]:
+    """Returns what a mask may have in common with its frame: the numbers, or the name but for a word such as mask."""
+    stem = path.stem.casefold()
+    plain = _MASK_WORDS.sub("", re.sub(r"(?<=[a-z])\d+$", "", stem)).strip("_-. ")
+    numbers = numbers_of(stem)
+    return {stem, plain, numbers} if numbers else {stem, plain}
+
+
+def _belong_together(some: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Returns whether each of some images has one of the others with the same numbers or the same name."""
+    names = {path.stem for path in others}
+    if all(path.stem in names for path in some):
+        return True
+    numbers = {numbers_of(path.stem) for path in others}
+    return () not in numbers and all(numbers_of(path.stem) in numbers for path in some)
+
+
+def _doubles(series: Series) -> list[str]:
+    """Returns a doubt where two series of frames are numbered alike, as two cameras are."""
+    if len(series) != 2:
+        return []
+    one, other = series.values()
+    numbers = {numbers_of(path.stem) for path in one}
+    if len(one) < 2 or () in numbers or numbers != {numbers_of(path.stem) for path in other}:
+        return []
+    return [
+        f"{one[0].name} and {other[0].name} begin two series that are numbered alike and read as one video; for one of "
+        "them give a pattern"
+    ]
+
+
+def _more_like_labels(some: Sequence[Path], others: Sequence[Path]) -> bool:
+    return _like_labels(some) and not _like_labels(others)
+
+
+def _like_labels(images: Sequence[Path]) -> bool:
+    """Returns whether the first, the middle and the last image have few plain values, as maps of labels have."""
+    return all(_is_like_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
+
+
+def _is_like_labels(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.format == "JPEG" or image.width * image.height > MAX_PIXELS:
+                return False
+            if image.mode.startswith("I"):
+                return len(np.unique(np.asarray(image))) <= _MOST_LABELS
+            return image.convert("RGB").getcolors(_MOST_LABELS) is not None
+    except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+        return False

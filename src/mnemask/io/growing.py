@@ -1,0 +1,145 @@
+"""Sources that are still being written: files, pipes and folders.
+
+Files that wait for more bytes: one that is still being written, and a pipe; the wait can be interrupted.
+
+A folder into which images are still being written.
+"""
+
+import logging
+import os
+import select
+import stat
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from mnemask.io.frame_files import frames_among, image_files
+from mnemask.io.images import levels_of, read_picture
+from mnemask.io.levels import Levels
+from mnemask.io.live import Patience
+from mnemask.io.pictures import Damaged, Pictures, Readable, SourceFacts
+
+_LOOK_MILLISECONDS = 100
+
+
+class GrowingFile:
+    """Bytes of a file up to its end, where it waits for more; the file ends when it has not grown for a while.
+
+    It cannot seek, so that a decoder takes it for a pipe and never looks for what is not written yet.
+    """
+
+    def __init__(self, path: Path, patience: Patience) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._patience = patience
+
+    def read(self, size: int, /) -> bytes:
+        """Returns up to `size` bytes; none once nothing came for as long as there is patience."""
+        while not (data := self._file.read(size)):
+            if not self._patience.wait():
+                return b""
+        self._patience.succeeded()
+        return data
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class Pipe:
+    """Bytes of a pipe as they come; the pipe ends when its writer closes it or the wait is interrupted."""
+
+    def __init__(self, pipe: Readable, fileno: int, interrupted: threading.Event) -> None:
+        # read1 gives what is there; read would wait until all of `size` has come.
+        self._read = getattr(pipe, "read1", pipe.read)
+        self._interrupted = interrupted
+        self._poll = select.poll()
+        self._poll.register(fileno, select.POLLIN)
+
+    def read(self, size: int, /) -> bytes:
+        """Returns up to `size` bytes; none at the end."""
+        while not self._poll.poll(_LOOK_MILLISECONDS):
+            if self._interrupted.is_set():
+                return b""
+        data: bytes = self._read(size)
+        return data
+
+
+class NamedPipe(Pipe):
+    """A pipe in the file system; opening it waits for its writer."""
+
+    def __init__(self, path: Path, interrupted: threading.Event) -> None:
+        self._file = path.open("rb", buffering=0)
+        super().__init__(self._file, self._file.fileno(), interrupted)
+
+    def close(self) -> None:
+        """Closes the reading end."""
+        self._file.close()
+
+
+def interruptible(source: Readable, interrupted: threading.Event) -> Readable:
+    """Returns the source, as a Pipe where it is one on a system that can wait for several things at once."""
+    fileno = getattr(source, "fileno", None)
+    if os.name != "posix" or fileno is None:
+        return source
+    try:
+        number = fileno()
+    except OSError:  # io.UnsupportedOperation: a file in memory
+        return source
+    mode = os.fstat(number).st_mode
+    return Pipe(source, number, interrupted) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else source
+
+
+logger = logging.getLogger(__name__)
+
+
+class GrowingFolder:
+    """The images of a folder, and those that come while it is read; it ends when none has come for a while.
+
+    An image is given when it can be decoded whole, or when a later one is there already. One that comes late, behind
+    its successor in natural order, is left out with a logged warning. Of more than 8 bits, the first image tells the
+    range of the values.
+    """
+
+    frames_per_second = num_frames = None
+    repeatable = True
+    facts = SourceFacts(timed=False)
+
+    def __init__(self, folder: Path, name: str, patience: Patience, masks: Collection[Path] = ()) -> None:
+        self.name = name
+        self._folder, self._masks = folder, masks
+        self._patience = patience
+
+    def pictures(self, start: int) -> Pictures:
+        """Yields the images from number `start` on as they come, and every unreadable one."""
+        seen: set[Path] = set()
+        last: Path | None = None
+        index = 0
+        levels: Levels | None = None
+        while True:
+            waiting = self._after(last, seen)
+            for path in waiting:
+                levels = levels or levels_of([path])
+                picture = read_picture(path, index, levels)
+                if isinstance(picture, Damaged) and path == waiting[-1] and self._patience.wait():
+                    break  # it may still be written
+                last = path
+                seen.add(path)
+                self._patience.succeeded()
+                if index >= start:
+                    yield picture
+                index += 1
+            if not waiting and not self._patience.wait():
+                return
+
+    def close(self) -> None:
+        """Does nothing: no file stays open between two images."""
+
+    def _after(self, last: Path | None, seen: set[Path]) -> list[Path]:
+        """Returns the unseen images behind the last one in natural order, and warns of those before it, once."""
+        images = list(frames_among(image_files(self._folder), self._masks).paths)
+        begin = images.index(last) + 1 if last in images else 0
+        late = [path for path in images[:begin] if path not in seen]
+        seen.update(late)
+        for path in late:
+            logger.warning("%s came after its successors and is left out", path)
+        return [path for path in images[begin:] if path not in seen]

@@ -1,0 +1,208 @@
+"""Live sources: a camera, its latest frame, and how long to wait for it.
+
+How long to wait for what may still come.
+
+Only the newest picture of a live source, so that whoever is slower than it never falls behind.
+
+A camera as an endless video.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from mnemask.errors import FrameError
+from mnemask.io.events import EventLog
+from mnemask.io.pictures import Damaged, Picture, Pictures, SourceFacts
+
+
+class Patience:
+    """Waits in doubling steps, for no longer than `seconds` since the last success, and not at all once interrupted.
+
+    Args:
+        seconds: in all; 0 waits never.
+        interrupted: ends each wait when set.
+        first: the first step in seconds.
+        longest: no step is longer.
+    """
+
+    def __init__(
+        self, seconds: float, interrupted: threading.Event, *, first: float = 0.25, longest: float = 30.0
+    ) -> None:
+        self.seconds = seconds
+        self.interrupted = interrupted
+        self._first, self._longest = first, longest
+        self._step = first
+        self._deadline: float | None = None
+
+    def wait(self) -> bool:
+        """Returns after the next step whether to try again; the last try is when the time is over."""
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self.seconds
+        left = self._deadline - now
+        if left <= 0 or self.interrupted.wait(min(self._step, left)):
+            return False
+        self._step = min(2 * self._step, self._longest)
+        return True
+
+    def succeeded(self) -> None:
+        """Starts anew: what was waited for came."""
+        self._step, self._deadline = self._first, None
+
+
+def newest(pictures: Pictures, log: EventLog, interrupt: Callable[[], None]) -> Pictures:
+    """Yields the first picture and then, each time, the newest; one that came and went meanwhile is noted as dropped.
+
+    The first is never dropped, since masks are given for it. One background thread takes what the source gives, and
+    keeps one picture. It ends, with `interrupt` called, before this iterator does.
+    """
+    slot = _Slot(log)
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-live")
+    filled = executor.submit(slot.fill, pictures)
+    filled.add_done_callback(slot.end)
+    try:
+        while (picture := slot.take()) is not None:
+            yield picture
+        filled.result()
+    finally:
+        slot.stop()
+        interrupt()
+        executor.shutdown(wait=True)
+
+
+class _Slot:
+    """Room for one picture between the thread that makes them and the one that uses them."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._changed = threading.Condition()
+        self._picture: Picture | Damaged | None = None
+        self._taken_one = self._ended = self._stopped = False
+
+    def fill(self, pictures: Pictures) -> None:
+        with closing(pictures):
+            for picture in pictures:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._taken_one or self._picture is None or self._stopped)
+                    if self._stopped:
+                        return
+                    if self._picture is not None:
+                        self._log.note("dropped", self._picture.index)
+                    self._picture = picture
+                    self._changed.notify_all()
+
+    def take(self) -> Picture | Damaged | None:
+        """Returns the picture when there is one; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._picture is not None or self._ended)
+            picture, self._picture = self._picture, None
+            self._taken_one = True
+            self._changed.notify_all()
+            return picture
+
+    def end(self, filled: Future[None]) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
+logger = logging.getLogger(__name__)
+
+
+class Camera:
+    """Pictures of the camera with this number, as fast as it gives them; ends when the reader stops.
+
+    Args:
+        number: counted from 0.
+        patience: for how long to try again when it gives nothing; None for not at all.
+        log: where reconnects are noted.
+    """
+
+    num_frames = None
+    repeatable = False
+    facts = SourceFacts()
+
+    def __init__(self, number: int, *, patience: Patience | None = None, log: EventLog | None = None) -> None:
+        self.name = f"camera{number}"
+        self._number = number
+        self._patience = patience
+        self._log = log or EventLog()
+        # Another thread may close the camera while one waits for a picture.
+        self._lock = threading.Lock()
+        # OpenCV takes a C int; a number that is none belongs to no camera.
+        if abs(number) >= 2**31 or not (device := self._open()).isOpened():
+            raise FrameError(
+                f"camera {number} cannot be opened; expected the number of a connected camera that no other program "
+                "uses, counted from 0"
+            )
+        self._device = device
+        self.frames_per_second = self._device.get(cv2.CAP_PROP_FPS) or None
+
+    def pictures(self, start: int) -> Pictures:
+        """Yields what the camera sees, times counted from the first picture; the first `start` are thrown away."""
+        began = None
+        for index, picture in enumerate(self._arriving()):
+            now = time.monotonic()
+            began = now if began is None else began
+            if index >= start:
+                rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                yield Picture(torch.from_numpy(rgb).permute(2, 0, 1), index, seconds=now - began, name="")
+
+    def close(self) -> None:
+        """Switches the camera off."""
+        with self._lock:
+            self._device.release()
+
+    def _open(self) -> cv2.VideoCapture:
+        # OpenCV reports each of its ways to fail on stderr; one sentence says enough. 4 and 5 are silenced in their
+        # own ways.
+        set_level: Callable[[int], int] = (
+            cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+        )
+        level = set_level(0)
+        device = cv2.VideoCapture(self._number)
+        set_level(level)
+        return device
+
+    def _read(self) -> UInt8[np.ndarray, "H W 3"] | None:
+        with self._lock:
+            arrived, picture = self._device.read()
+        return np.asarray(picture, np.uint8) if arrived else None
+
+    def _arriving(self) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+        lost = False
+        for index in range(sys.maxsize):
+            while (picture := self._read()) is None:
+                if not lost:
+                    logger.warning("%s gave no picture after %d frames", self.name, index)
+                lost = True
+                if self._patience is None or not self._patience.wait():
+                    if self._patience is not None and self._patience.interrupted.is_set():
+                        return
+                    waited = f" within {self._patience.seconds:g} s" if self._patience is not None else ""
+                    raise FrameError(
+                        f"{self.name} gave no picture after {index} frames{waited}; check that it is still connected"
+                    )
+                self.close()
+                self._device = self._open()
+            if lost:
+                self._log.note("reconnects", index)
+                lost = False
+            if self._patience is not None:
+                self._patience.succeeded()
+            yield picture

@@ -1,0 +1,265 @@
+"""One writer for each output folder: a second run is refused at once, and the lock of a dead one is taken over.
+
+The lock is a file in the folder, so that it also works where several machines share a disk. It names the process by its
+number, host, boot and start, so that a number that the system gave away again is not taken for the owner; for a process
+of another machine, whose life cannot be looked up, the owner touches the file every `BEAT` seconds.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from mnemask.errors import OutputError
+from mnemask.io.atomic import make_folder
+
+LOCK = ".mnemask-lock"
+BEAT, STALE = 15.0, 120.0
+"""Seconds between two signs of life, and after which a silent process of another machine is taken for dead."""
+
+_held: dict[tuple[int, int], "OutputLock"] = {}
+_registry = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that writes to a folder.
+
+    Attributes:
+        pid: its number.
+        host: the machine's name.
+        boot: which boot of the machine, and which of its spaces of process numbers; empty where that is unknown.
+        began: when the process was started, as the system counts it; empty where that is unknown.
+        since: when it locked the folder, ISO 8601.
+        token: of this lock alone.
+        inode: of the lock file; another one if the folder was copied, and the lock with it.
+    """
+
+    pid: int
+    host: str
+    boot: str
+    began: str
+    since: str
+    token: str
+    inode: int
+
+    @classmethod
+    def me(cls, inode: int) -> "Owner":
+        """Returns this process."""
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        return cls(os.getpid(), socket.gethostname(), _boot(), _began(os.getpid()) or "", now, uuid.uuid4().hex, inode)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is, or was, a process of this machine since it was switched on."""
+        return (self.host, self.boot) == (socket.gethostname(), _boot()) and os.name != "nt"
+
+    def is_alive(self, silent: float) -> bool:
+        """Returns whether the process still runs.
+
+        Args:
+            silent: seconds since its last sign of life.
+        """
+        if not self.is_local:
+            return silent < STALE
+        if self.pid == os.getpid():
+            return any(lock.token == self.token for lock in _held.values())
+        began = _began(self.pid)
+        if began is not None or Path("/proc/self/stat").exists():
+            return began is not None and began == self.began
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return silent < STALE
+
+
+class OutputLock:
+    """Keeps all other writers out of a folder while it is entered; the thread that holds it may enter it again.
+
+    Args:
+        folder: made if missing, and removed again if it is still empty at the end.
+
+    Raises:
+        OutputError: when entered: another run uses the folder, or it cannot be written to.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self.token = ""
+        self._path = self._folder / LOCK
+        self._outer: OutputLock | None = None
+        self._made: list[Path] = []
+        self._over = threading.Event()
+        self._thread = 0
+
+    def __enter__(self) -> "OutputLock":
+        self._made = [each for each in (self._folder, *self._folder.parents) if not each.exists()]
+        make_folder(self._folder)
+        state = self._folder.stat()
+        self._key = state.st_dev, state.st_ino
+        with _registry:
+            outer = _held.get(self._key)
+            if outer is not None and outer._thread == threading.get_ident():
+                self._outer = outer
+                return self
+            self._acquire()
+            self._thread = threading.get_ident()
+            # While it is open, also a file system without lasting inodes keeps the one that is noted in it.
+            self._open = os.open(self._path, os.O_RDONLY)
+            _held[self._key] = self
+        threading.Thread(target=self._beat, name="mnemask-lock", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._outer is not None:
+            self._outer = None
+            return
+        self._over.set()
+        with _registry:
+            _held.pop(self._key, None)
+        os.close(self._open)
+        with suppress(OSError):
+            if self._is_mine():
+                self._path.unlink()
+        for folder in self._made:
+            with suppress(OSError):
+                folder.rmdir()
+
+    def check(self) -> None:
+        """Raises OutputError if another run has taken the folder over, as it may after a long sleep of this one."""
+        if self._outer is not None:
+            self._outer.check()
+        elif not self._is_mine():
+            raise OutputError(
+                f"{str(self._folder)!r} is no longer locked by this run, which was silent for too long; another one "
+                "may write there, so look what it holds, and go on with --resume"
+            )
+
+    def _acquire(self) -> None:
+        temporary = self._folder / f"{LOCK}.{uuid.uuid4().hex[:12]}"
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                me = Owner.me(os.fstat(file.fileno()).st_ino)
+                json.dump(asdict(me), file)
+            now = temporary.stat().st_mtime
+            while not _place(temporary, self._path):
+                found = _read(self._path)
+                if found is None:
+                    continue  # it was released just now
+                owner, silent, inode = found[0], now - found[1], found[2]
+                if owner is None:  # garbled: whoever writes it may be about to
+                    alive = silent < STALE
+                else:
+                    is_copy = owner.is_local and owner.inode != inode
+                    alive = not is_copy and owner.is_alive(silent)
+                if alive:
+                    raise OutputError(_in_use(self._folder, owner))
+                self._take_over(temporary, owner)
+                break
+        except OSError as error:
+            raise OutputError(
+                f"{str(self._folder)!r} cannot be written to ({error.strerror}); give a folder that you own, on a disk "
+                "with room"
+            ) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+        self.token = me.token
+
+    def _take_over(self, temporary: Path, dead: Owner | None) -> None:
+        """Puts the new lock in place of the dead one's, unless another process is doing so or has done it."""
+        guard = self._folder / f"{LOCK}.taking"
+        try:
+            guard.open("x").close()
+        except FileExistsError:
+            if time.time() - guard.stat().st_mtime > STALE:
+                guard.unlink(missing_ok=True)
+            raise OutputError(_in_use(self._folder, None)) from None
+        try:
+            found = _read(self._path)
+            if found is not None and found[0] != dead:
+                raise OutputError(_in_use(self._folder, found[0]))
+            temporary.replace(self._path)
+        finally:
+            guard.unlink(missing_ok=True)
+
+    def _is_mine(self) -> bool:
+        found = _read(self._path)
+        return found is not None and found[0] is not None and found[0].token == self.token
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT):
+            with suppress(OSError):  # a disk that is away for a while
+                if not self._is_mine():
+                    return
+                os.utime(self._path)
+
+
+def _in_use(folder: Path, owner: Owner | None) -> str:
+    if owner is None:
+        return f"{str(folder)!r} is in use by another process, which is just starting; give another folder, or wait"
+    remedy = "wait for it to end, or give another folder"
+    if not owner.is_local:
+        remedy += f" (a process that is gone is noticed after {STALE:.0f} s)"
+    return f"{str(folder)!r} is in use by process {owner.pid} on {owner.host} since {owner.since}; {remedy}"
+
+
+def _place(temporary: Path, lock: Path) -> bool:
+    """Gives the file its name unless there is one of that name; returns whether it has it."""
+    try:
+        os.link(temporary, lock)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        try:
+            descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            return False
+        with os.fdopen(descriptor, "wb") as file:
+            owner = json.loads(temporary.read_text(encoding="utf-8")) | {"inode": os.fstat(descriptor).st_ino}
+            file.write(json.dumps(owner).encode())
+    return True
+
+
+def _read(lock: Path) -> tuple[Owner | None, float, int] | None:
+    """Returns who holds a lock (None where that is not to be read), its last sign of life and its inode."""
+    try:
+        with lock.open("rb") as file:
+            state = os.fstat(file.fileno())
+            content = file.read(4096)
+    except FileNotFoundError:
+        return None
+    try:
+        return Owner(**json.loads(content)), state.st_mtime, state.st_ino
+    except (ValueError, TypeError):
+        return None, state.st_mtime, state.st_ino
+
+
+def _boot() -> str:
+    """Returns what tells one boot, and one space of process numbers, from another."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str | None:
+    """Returns when a process was started, in ticks since the boot; None where it is gone or nothing tells."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in "ZX" else rest[18]

@@ -1,0 +1,200 @@
+"""What every source of a video gives: pictures, upright and within limits.
+
+How large what is given may be: checked in headers, before anything is decoded or allocated.
+
+Pictures turned and mirrored as their display matrix says, which PyAV reports but does not do.
+
+What every source of a video gives: pictures, one at a time, and what it says where there is none.
+"""
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from av.buffer import Buffer
+from av.video.frame import VideoFrame
+from jaxtyping import UInt8
+from torch import Tensor
+
+from mnemask.errors import FrameError
+from mnemask.io.levels import Levels
+
+MAX_SIDE = 16_384
+# 8192 x 8192, twice 8K video; below the size at which Pillow starts to warn.
+MAX_PIXELS = 2**26
+# 9 hours at 30 frames/s.
+MAX_IMAGES = 1_000_000
+# Objects in one mask file, and the bytes of their masks, one a pixel and object.
+MAX_OBJECTS = 1000
+MAX_MASK_BYTES = 2**31
+# Frames that a report names for each kind of event; the count goes on.
+MAX_NOTED = 100
+
+
+def check_size(width: int, height: int, what: str) -> None:
+    """Raises FrameError for a size that a header can claim but no video has."""
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise FrameError(
+            f"{what!r} claims {width}x{height} pixels; expected 1 to {MAX_SIDE} a side and at most "
+            f"{MAX_PIXELS // 10**6} megapixels, so shrink it first"
+        )
+
+
+Matrix = tuple[tuple[float, float], tuple[float, float]]
+
+
+def upright(rgb: UInt8[np.ndarray, "h w 3"], matrix: Matrix) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the picture as it is meant to be shown."""
+    (a, b), (c, d) = matrix
+    x_sign, y_sign = a, d
+    if swaps_sides(matrix):  # rows become columns
+        rgb, x_sign, y_sign = rgb.transpose(1, 0, 2), c, b
+    if x_sign > 0 and y_sign > 0 and rgb.strides[1] == 3:
+        return rgb
+    return np.ascontiguousarray(rgb[:: -1 if y_sign < 0 else 1, :: -1 if x_sign < 0 else 1])
+
+
+def swaps_sides(matrix: Matrix) -> bool:
+    """Returns whether width becomes height: a quarter turn."""
+    return abs(matrix[0][0]) < abs(matrix[0][1])
+
+
+def display_matrix(frame: VideoFrame) -> Matrix:
+    """Returns (a, b), (c, d): column x and row y of the stored frame are shown at x' = a x + c y, y' = b x + d y."""
+    try:
+        data = cast(Mapping[str, Buffer], frame.side_data).get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV 18 refuses to list side data when a frame has some that it does not know, such as EXIF. Its rotation
+        # (degrees counter-clockwise) it still gives; a mirrored frame stays mirrored.
+        turn = math.radians(frame.rotation)
+        return (math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))
+    if data is None:
+        return (1.0, 0.0), (0.0, 1.0)
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).astype(float).tolist()
+    return (a, b), (c, d)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded picture.
+
+    Attributes:
+        image: uint8 RGB [3 H W].
+        index: its number in the video.
+        seconds: when it is shown; None where the source does not say.
+        name: of its file; empty where it has none.
+        pixel_aspect: how many times as wide as high a pixel is shown.
+    """
+
+    image: Tensor
+    index: int
+    seconds: float | None
+    name: str
+    pixel_aspect: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A frame that cannot be shown, and why; `ends` where all frames after it are missing."""
+
+    why: FrameError
+    index: int
+    seconds: float | None = None
+    name: str = ""
+    ends: bool = False
+
+
+Pictures = Generator[Picture | Damaged, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What is known of a video before its first frame, and should be said.
+
+    Attributes:
+        notes: sentences about what was left out, or may be meant in another way.
+        levels: the values that are black and white, where there are more than 8 bits.
+        pixel_aspect: how many times as wide as high a stored pixel is shown.
+        num_frames: how many frames there are; None where that is not sure.
+        duration: how long it lasts, in seconds; None where that is not sure.
+        timed: whether frames may have times.
+    """
+
+    notes: tuple[str, ...] = ()
+    levels: Levels | None = None
+    pixel_aspect: Fraction = Fraction(1)
+    num_frames: int | None = None
+    duration: float | None = None
+    timed: bool = True
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """How its pictures differ from those of most videos, in words."""
+        aspect = self.pixel_aspect
+        return (
+            *((f"more than 8 bits: {self.levels}",) if self.levels else ()),
+            *((f"pixels are shown {aspect.numerator}:{aspect.denominator} wide",) if aspect != 1 else ()),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what differs from an ordinary video, as JSON can hold it."""
+        aspect = f"{self.pixel_aspect.numerator}:{self.pixel_aspect.denominator}"
+        return {
+            **({"about": list(self.about)} if self.about else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
+            **({"black": self.levels.black, "white": self.levels.white} if self.levels else {}),
+            **({"pixel_aspect": aspect} if self.pixel_aspect != 1 else {}),
+        }
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where pictures come from.
+
+    Attributes:
+        name: short, for messages and file names.
+        num_frames: as the source states it; None where it does not.
+        frames_per_second: the average; None where there is none.
+        repeatable: whether the same frames come when it is opened again.
+        facts: what else is known beforehand.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def num_frames(self) -> int | None: ...  # noqa: D102
+    @property
+    def frames_per_second(self) -> float | None: ...  # noqa: D102
+    @property
+    def repeatable(self) -> bool: ...  # noqa: D102
+    @property
+    def facts(self) -> SourceFacts: ...  # noqa: D102
+
+    def pictures(self, start: int) -> Pictures:
+        """Yields the pictures from number `start` on, and every damage; goes on after it where it can."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of files and devices."""
+        ...
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open binary file or pipe, as far as a reader needs one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns up to `size` bytes; none at the end."""
+        ...
+
+
+@runtime_checkable
+class ReadableFile(Readable, Protocol):
+    """One that whoever opened it must close."""
+
+    def close(self) -> None:
+        """Closes it."""
+        ...

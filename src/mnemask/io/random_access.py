@@ -1,0 +1,215 @@
+"""Frames of a video by number, in any order and backwards, in bounded memory.
+
+`VideoReader` goes through a video once. Whoever scrubs, corrects or tracks backwards needs frame 80,000 now: for video
+files the packets are listed once without decoding them, and a request decodes from the keyframe before it.
+"""
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from av.error import FFmpegError
+from jaxtyping import Bool, Int64
+
+from mnemask.errors import FrameError
+from mnemask.io.pictures import Damaged, Matrix, Picture, Source
+from mnemask.io.sources import Opening, open_source
+from mnemask.io.stream import EncodedVideo, _picture
+from mnemask.types import Frame, frame_name
+
+CACHE_BYTES = 96 * 2**20
+STRETCH = 48  # frames decoded at a time when going backwards
+AHEAD = 24  # frames: decoding on is cheaper than seeking
+
+
+class FrameAccess:
+    """The frames of a video file or a folder of images by number.
+
+    Frames are equal to those of `VideoReader`. A bounded number of decoded frames is kept, the latest used; several
+    threads may ask at once.
+
+    Args:
+        source: a video file, a folder or a glob pattern of images.
+        cache_bytes: of decoded frames that are kept.
+
+    Attributes:
+        num_frames: the length.
+        frames_per_second: the average; None for images.
+        size: height and width in pixels.
+        file_names: of images, by number; None where the frames are no files.
+
+    Raises:
+        FrameError: there is no such video, it cannot be read twice, or it has no frame.
+
+    Example:
+        >>> with FrameAccess("clip.mp4") as frames:  # doctest: +SKIP
+        ...     last = frames[frames.num_frames - 1]
+        ...     for frame in frames.run(99, 0):  # backwards, both ends included
+        ...         ...
+    """
+
+    def __init__(self, source: str | Path, *, cache_bytes: int = CACHE_BYTES) -> None:
+        found = open_source(source, Opening())
+        if not found.repeatable:
+            found.close()
+            raise FrameError(f"{found.name!r} gives its frames only once; save it to a file")
+        self.name, self.frames_per_second = found.name, found.frames_per_second
+        files = getattr(found, "files", None)
+        self.file_names = None if files is None else [path.name for path in files]
+        self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
+        self.num_frames = self._decoder.num_frames
+        if self.num_frames < 1:
+            raise FrameError(f"{found.name!r} has no frame; check that it plays elsewhere")
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[int, Frame] = OrderedDict()
+        self._cache_bytes = cache_bytes
+        self._under_way: Iterator[Frame] | None = None
+        self._next = -1
+        self.size = self[0].size
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __getitem__(self, index: int) -> Frame:
+        if not 0 <= index < self.num_frames:
+            raise FrameError(f"frame {index} does not exist; the video has frames 0 to {self.num_frames - 1}")
+        with self._lock:
+            if index not in self._cache:
+                self._decode_to(index)
+            self._cache.move_to_end(index)
+            return self._cache[index]
+
+    def run(self, first: int, last: int) -> Iterator[Frame]:
+        """Yields the frames from one number to another, both included, backwards where the second is smaller."""
+        if first <= last:
+            for index in range(first, last + 1):
+                yield self[index]
+            return
+        height, width = self.size
+        # Half the cache: the frames of a stretch must all be there when it is read from its end.
+        stretch = max(1, min(STRETCH, self._cache_bytes // (2 * 3 * height * width)))
+        for end in range(first, last - 1, -stretch):
+            held = [self[index] for index in range(max(end - stretch + 1, last), end + 1)]
+            yield from reversed(held)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        with self._lock:
+            self._under_way = None
+            self._cache.clear()
+            self._decoder.close()
+
+    def __enter__(self) -> "FrameAccess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decode_to(self, index: int) -> None:
+        if self._under_way is None or not self._next <= index < self._next + AHEAD:
+            self._under_way, self._next = self._decoder.frames(index), -1
+        for frame in self._under_way:
+            self._next = frame.index + 1
+            self._keep(frame)
+            if frame.index >= index:
+                break
+        if index not in self._cache:
+            self._under_way = None
+            raise FrameError(
+                f"frame {index} of {self.name!r} cannot be decoded; run `mnemask doctor` on it, or re-encode it"
+            )
+
+    def _keep(self, frame: Frame) -> None:
+        self._cache[frame.index] = frame
+        most = max(2, self._cache_bytes // frame.image.nbytes)
+        while len(self._cache) > most:
+            self._cache.popitem(last=False)
+
+
+class _Listed:
+    """Images, each a file or page of its own."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self.num_frames = source, source.num_frames or 0
+
+    def frames(self, start: int) -> Iterator[Frame]:
+        for picture in self._source.pictures(start):
+            yield _frame(picture, self.num_frames)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class _Indexed:
+    """An encoded video, the times and keyframes of which are listed once; a listing takes no decoding."""
+
+    def __init__(self, video: EncodedVideo) -> None:
+        self._video = video
+        times, keys = _listing(video)
+        order = np.argsort(times, kind="stable")
+        self._times, self._seekable = times[order], np.flatnonzero(keys[order])
+        self.num_frames = len(times)
+
+    def frames(self, start: int) -> Iterator[Frame]:
+        """Yields the frames from some number up to `start` on: those that were decoded on the way come too."""
+        container = self._video._open()
+        with container:
+            stream = self._video._stream(container)
+            stream.codec_context.thread_type = "AUTO"
+            key = int(self._seekable[max(0, bisect_right(self._seekable, start) - 1)]) if len(self._seekable) else 0
+            if key:
+                container.seek(int(self._times[key]), stream=stream, backward=True)
+            matrices: dict[int, Matrix] = {}
+            time_base = stream.time_base
+            try:
+                for decoded in container.decode(stream):
+                    if decoded.pts is None:
+                        continue
+                    index = int(np.searchsorted(self._times, decoded.pts))
+                    if index < max(key, start - AHEAD) or index >= self.num_frames:
+                        continue
+                    seconds = None if time_base is None else float(decoded.pts * time_base)
+                    yield _frame(
+                        _picture(decoded, seconds, index, matrices, self._video.facts.pixel_aspect), self.num_frames
+                    )
+            except FFmpegError as error:
+                raise FrameError(
+                    f"{self._video.name!r} is damaged after frame {start} ({error.strerror}); run `mnemask doctor` on "
+                    "it, or re-encode it"
+                ) from error
+
+    def close(self) -> None:
+        self._video.close()
+
+
+def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndarray, " T"]]:
+    """Returns the presentation time of each frame of a file, as the packets come, and which begin anew."""
+    times: list[int] = []
+    keys: list[bool] = []
+    with video._open() as container:
+        stream = video._stream(container)
+        try:
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard and not packet.is_corrupt:
+                    if packet.pts is None:
+                        raise FrameError(
+                            f"{video.name!r} does not say when its frames are shown, so none can be found by its "
+                            "number; put it into another container first (ffmpeg -i IN -c copy OUT.mp4)"
+                        )
+                    times.append(packet.pts)
+                    keys.append(packet.is_keyframe)
+        except FFmpegError as error:
+            raise FrameError(
+                f"{video.name!r} is damaged after {len(times)} frames ({error.strerror}); run `mnemask doctor` on it"
+            ) from error
+    return np.array(times, np.int64), np.array(keys, bool)
+
+
+def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
+    if isinstance(picture, Damaged):
+        raise picture.why
+    name = picture.name or frame_name(picture.index, num_frames)
+    return Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect)

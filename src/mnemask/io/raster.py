@@ -1,0 +1,111 @@
+"""One picture of an opened image file as upright 8-bit RGB."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import UInt8, UInt16
+from PIL import ExifTags, Image
+
+from mnemask.errors import FrameError
+from mnemask.io.levels import Levels
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# Pillow reads more, whatever a file is called, some of it by starting other programs.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+
+# What Pillow's decoders raise on damaged files; the tests feed them such.
+DAMAGED_IMAGE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+# Pillow refuses by itself what is far too large, before anybody can look at the header.
+TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_BITS_PER_SAMPLE = 258
+
+
+def decode(image: Image.Image, path: str | Path, levels: Levels | None = None) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the current page of an opened image: upright RGB, alpha dropped, more than 8 bits scaled by the levels.
+
+    Raises:
+        FrameError: its values have no fixed range, such as floating point.
+    """
+    deep = deep_values(image, path)
+    if deep is None:
+        rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    else:
+        eight = (levels or Levels()).to_8_bits(deep)
+        rgb = np.repeat(eight[:, :, None], 3, axis=2) if eight.ndim == 2 else eight
+    return np.array(turned(rgb, orientation_of(image)), order="C")
+
+
+def deep_values(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W"] | UInt16[np.ndarray, "H W 3"] | None:
+    """Returns the values of a page that has more than 8 bits a channel, as stored; None for others.
+
+    Raises:
+        FrameError: its values have no fixed range, such as floating point.
+    """
+    if image.mode == "F":
+        raise FrameError(
+            f"image {str(path)!r} holds floating-point values, whose white is not known; "
+            "expected 8 or 16 bits a channel, so convert it first"
+        )
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65_535:
+            raise FrameError(
+                f"image {str(path)!r} holds values from {grey.min()} to {grey.max()}; expected 8 or 16 bits a channel, "
+                "so convert it first"
+            )
+        return grey.astype(np.uint16)
+    return _deep_colours(image, path) if _has_deep_colours(image) else None
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Returns whether an opened image has more than 8 bits a channel, from its header."""
+    return image.mode == "I" or image.mode.startswith("I;16") or _has_deep_colours(image)
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Returns whether Pillow would drop the lower half of 16-bit colours."""
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+        return image.mode not in ("I", "F") and max(bits if isinstance(bits, tuple) else (bits,)) == 16
+    tiles = getattr(image, "tile", [])
+    raw = str(tiles[0][3]) if tiles else ""
+    return image.format == "PNG" and ";16B" in raw and not image.mode.startswith("I")
+
+
+def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W 3"]:
+    _, pages = cv2.imreadmulti(str(path), start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)
+    values = np.asarray(pages[0]) if pages else None
+    if values is None or values.dtype != np.uint16 or values.shape[:2] != (image.height, image.width):
+        raise FrameError(f"image {str(path)!r} of 16 bits a channel cannot be read; convert it to 8 bits, or to PNG")
+    if values.ndim == 2:
+        values = values[:, :, None]
+    return np.ascontiguousarray(values[:, :, 2::-1] if values.shape[2] >= 3 else np.repeat(values[:, :, :1], 3, 2))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Returns the EXIF orientation of an opened image: 1 upright, 2 to 8 turned or mirrored."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Returns a view of stored pixels, rows and columns first, as an EXIF orientation (1 to 8) says they are shown."""
+    if orientation >= 5:  # rows are shown as columns
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]

@@ -1,0 +1,275 @@
+"""One lazy reader for everything that a video can come from.
+
+Decoding ahead while the network computes.
+"""
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from mnemask.errors import FrameError
+from mnemask.io.events import EventLog, ReaderEvents
+from mnemask.io.live import newest
+from mnemask.io.pictures import Damaged, Picture, Readable
+from mnemask.io.positions import Position, check_range
+from mnemask.io.sources import Opening, is_broadcast, open_source
+from mnemask.types import Frame, frame_name
+
+T = TypeVar("T")
+
+
+def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
+    """Yields the same items in the same order, up to `depth` of them made ahead of time in one background thread.
+
+    What the iterable raises is raised here, in its place. When the caller stops early, the thread ends and the iterable
+    is closed before control returns; one that has a method `interrupt` is told by it first. Nothing runs before the
+    first item is asked for.
+
+    Example:
+        >>> list(prefetch(range(3)))
+        [0, 1, 2]
+    """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}; expected 1 or more items to make ahead")
+    iterator = iter(iterable)
+    end = object()
+    ahead: deque[Future[T | object]] = deque()
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-prefetch")
+    try:
+        ahead.extend(executor.submit(next, iterator, end) for _ in range(depth))
+        while (item := ahead.popleft().result()) is not end:
+            ahead.append(executor.submit(next, iterator, end))
+            yield item  # type: ignore[misc]  # T, since it is not the end
+    finally:
+        # What waits for a camera or a growing file would keep us waiting too.
+        interrupt = getattr(iterable, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
+        executor.shutdown(wait=True, cancel_futures=True)
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()
+
+
+logger = logging.getLogger(__name__)
+
+_LEAD = 100
+ON_CORRUPT = ("stop", "skip", "hold")
+
+
+class VideoReader:
+    """The frames of a video, one at a time: a two-hour film needs no more memory than a short clip.
+
+    Frames are upright (orientation tags and display matrices are applied) and keep the times of the source, so a
+    variable frame rate stays one; where the source's clock is set back, times are counted on. Frames keep the numbers
+    that they have in the source: what was dropped or skipped leaves a gap. Iterating again starts again, where the
+    source allows it. docs/streams.md says more of sources without end and of damaged ones.
+
+    Example:
+        >>> with VideoReader("clip.mp4", start=10, stop=20) as video:  # doctest: +SKIP
+        ...     for frame in video:
+        ...         print(frame.index, frame.seconds, frame.size)
+
+    Args:
+        source: a video file; a folder of images or a glob pattern, read in natural order (frame2 before frame10); one
+            image; a camera (`"camera:0"` or 0); a pipe (`"-"` for standard input, or an open binary file); or an
+            address (http, https, rtsp, ...).
+        start: the first frame to give: its number, from 0, or a time after the first frame, such as "12.5s" or
+            "00:01:30". Frames keep the numbers that they have in the whole video.
+        stop: the frame to stop before, or the time; None for the end.
+        live: whether to give, after the first frame, only the newest one each time, so as never to fall behind; for
+            cameras, pipes, addresses and files that are followed. A damaged frame does not stop a live source.
+        follow: whether the file or folder is still being written: wait at its end for more.
+        on_corrupt: what to do with a frame that is damaged: "stop" raises, except for broadcasts (rtsp and the like),
+            which skip it; "skip" leaves it out; "hold" gives the last good frame in its place, or leaves it out where
+            there is none. With "skip" and "hold", a video that is cut off just ends. `events` tells of each.
+        reconnect: for how many seconds to try again, at growing intervals, when a camera or an address breaks off.
+        quiet_seconds: a followed file or folder that has not grown for so long has ended.
+        masks: files that are no frames, even where they lie among them.
+
+    Attributes:
+        name: short, fit for a file name.
+        size: height and width; None until the first frame was read.
+        num_frames: how many frames iterating gives, as the source promises it; None where it does not.
+        frames_per_second: the average; None for images and where it is not known.
+        live: as given.
+        repeatable: whether the same frames come when it is read again, also later and elsewhere.
+        last: the frame to stop before, as far as the source promises one; None where it does not.
+        counted: whether the source knows that number, and does not reckon it from a duration.
+        files: of the frames, by number, where each is one and all are there; else None.
+        facts: what is known beforehand and should be said: files left out, levels of more than 8 bits, pixels that are
+            not square.
+
+    Raises:
+        FrameError: the source is missing, empty, not readable as a video or not one that an option is for; and while
+            iterating, after all frames before: a frame is damaged, of another size, or missing because the video is cut
+            off or the connection does not come back.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | int | Readable,
+        *,
+        start: int | str = 0,
+        stop: int | str | None = None,
+        live: bool = False,
+        follow: bool = False,
+        on_corrupt: str = "stop",
+        reconnect: float = 0.0,
+        quiet_seconds: float = 10.0,
+        masks: Collection[Path] = (),
+    ) -> None:
+        self._start, self._stop = Position.of(start), None if stop is None else Position.of(stop)
+        _check_options(on_corrupt, reconnect, quiet_seconds)
+        self.live = live
+        self._on_corrupt = on_corrupt
+        # Nothing of a broadcast can be fetched again, and joining one in its middle begins with damage.
+        self._skips = on_corrupt == "skip" or (on_corrupt == "stop" and (live or is_broadcast(source)))
+        self._log = EventLog()
+        self._interrupted = threading.Event()
+        goes_on = self._skips or on_corrupt == "hold"
+        following = quiet_seconds if follow else None
+        how = Opening(live, following, goes_on, reconnect, self._interrupted, self._log, masks)
+        self._source = open_source(source, how)
+        self.facts = self._source.facts
+        try:
+            check_range(self._start, self._stop, self._source.name, self.facts)
+        except FrameError:
+            self._source.close()
+            raise
+        for note in self.facts.notes:
+            logger.warning("%s: %s", self._source.name, note)
+        self.name = self._source.name
+        self.size: tuple[int, int] | None = None
+        self.frames_per_second = self._source.frames_per_second
+        self.repeatable = self._source.repeatable and not live
+        self._total = self._source.num_frames
+        self.last = self._last(self._total)
+        self.num_frames = self._count(self.last)
+        by_time = self._stop is not None and self._stop.frame is None
+        self.counted = bool(getattr(self._source, "counted", True)) and not by_time
+        self.files: Sequence[Path] | None = getattr(self._source, "files", None)
+
+    @property
+    def events(self) -> ReaderEvents:
+        """What happened since the iteration began, also while it is under way."""
+        return self._log.events()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields the frames; raises FrameError as the class says."""
+        self._interrupted.clear()
+        self._log.clear()
+        pictures = self._source.pictures(self._first_needed())
+        if self.live:
+            pictures = newest(pictures, self._log, self.interrupt)
+        last: Picture | None = None
+        frame = None
+        began: float | None = None
+        seconds = 0.0
+        reached = -1
+        with closing(pictures):
+            for item in pictures:
+                if item.seconds is not None:
+                    began = item.seconds if began is None else began
+                    seconds = item.seconds - began
+                if self._interrupted.is_set() or self._is_over(item.index, seconds):
+                    break
+                reached = item.index
+                given = self._start.is_reached(item.index, seconds)
+                picture = self._held_or_skipped(item, last, given) if isinstance(item, Damaged) else item
+                last = picture or last
+                if picture is not None and given:
+                    name = picture.name or frame_name(picture.index, self._total)
+                    frame = Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect)
+                    self._check_size(frame)
+                    yield frame
+                if self._is_over(item.index + 1, None):
+                    break
+        if frame is None and not self._interrupted.is_set():
+            if not self._start.is_reached(reached, seconds):
+                raise FrameError(f"{self.name!r} ended before {self._start}; start where it has a frame")
+            raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read; fetch it again")
+
+    def _first_needed(self) -> int:
+        """Returns the first frame to ask the source for."""
+        if self._start.frame is None or (self._stop is not None and self._stop.frame is None):
+            return 0  # times count from the first frame
+        # What is held at the start may be a frame from before it.
+        return max(self._start.frame - _LEAD, 0) if self._on_corrupt == "hold" else self._start.frame
+
+    def _is_over(self, index: int, seconds: float | None) -> bool:
+        return self._stop is not None and self._stop.is_reached(index, seconds)
+
+    def _last(self, total: int | None) -> int | None:
+        """Returns the frame to stop before, as far as the source promises one."""
+        stop = None if self._stop is None else self._stop.frame_at(self.frames_per_second)
+        if total is None or (self._stop is not None and stop is None):
+            return None
+        return total if stop is None else min(stop, total)
+
+    def _count(self, last: int | None) -> int | None:
+        """Returns how many frames are to be given before the last one."""
+        start = self._start.frame_at(self.frames_per_second)
+        return None if last is None or start is None else max(last - start, 0)
+
+    def _held_or_skipped(self, damaged: Damaged, last: Picture | None, given: bool) -> Picture | None:
+        """Returns the picture to give in place of a damaged one, or None; raises FrameError if that is to stop."""
+        if self._on_corrupt == "stop" and (damaged.ends or not self._skips):
+            raise damaged.why
+        if damaged.ends:
+            logger.warning("%s", damaged.why)
+            self._log.note("cut_off", damaged.index)
+            return None
+        if not given:
+            return None
+        if self._log.note("corrupt", damaged.index):
+            logger.warning("%s", damaged.why)
+        if self._skips or last is None:
+            self._log.note("skipped", damaged.index)
+            return None
+        self._log.note("held", damaged.index)
+        return Picture(last.image.clone(), damaged.index, damaged.seconds, damaged.name)
+
+    def _check_size(self, frame: Frame) -> None:
+        self.size = self.size or frame.size
+        if frame.size != self.size:
+            height, width = self.size
+            raise FrameError(
+                f"frame {frame.index} ({frame.name}) of {self.name!r} is {frame.size[1]}x{frame.size[0]} pixels, the "
+                f"frames before are {width}x{height}; expected one size, so scale it or read the parts separately"
+            )
+
+    def interrupt(self) -> None:
+        """Ends the iteration under way as if the video ended, from any thread, also while it waits for more.
+
+        What waits for the network is heard only when that answers or gives up, after up to 30 seconds.
+        """
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """Lets go of the file, connection or camera."""
+        self._source.close()
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_options(on_corrupt: str, reconnect: float, quiet_seconds: float) -> None:
+    if on_corrupt not in ON_CORRUPT:
+        raise FrameError(f"on_corrupt is {on_corrupt!r}; expected one of {', '.join(ON_CORRUPT)}")
+    if not 0 <= reconnect < float("inf"):
+        raise FrameError(f"reconnect is {reconnect}; expected a number of seconds, 0 for not at all")
+    if not 0 < quiet_seconds < float("inf"):
+        raise FrameError(f"quiet_seconds is {quiet_seconds}; expected a number of seconds above 0")

@@ -1,0 +1,149 @@
+"""What a video can come from, and how each is opened."""
+
+import glob
+import os
+import sys
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mnemask.errors import FrameError
+from mnemask.io.events import EventLog
+from mnemask.io.frame_files import FrameFiles, find_frames
+from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
+from mnemask.io.images import ImageSequence
+from mnemask.io.live import Camera, Patience
+from mnemask.io.pictures import Readable, Source
+from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.stacks import ImageStack, page_count
+from mnemask.io.stream import EncodedVideo, Origin
+
+_RECORDED_SCHEMES = ("http", "https", "ftp", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How to open a source.
+
+    Attributes:
+        live: whether only its newest frame is wanted.
+        follow: for how many seconds to wait for a file or folder to grow; None for not at all.
+        goes_on: whether frames behind a damage are wanted.
+        reconnect: for how many seconds to try to connect again.
+        interrupted: ends each wait.
+        log: where events are noted.
+        masks: files that are no frames, even where they lie among them.
+    """
+
+    live: bool = False
+    follow: float | None = None
+    goes_on: bool = False
+    reconnect: float = 0.0
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    log: EventLog = field(default_factory=EventLog)
+    masks: Collection[Path] = ()
+
+    def patience(self) -> Patience | None:
+        """Returns how long to try to connect again; None for not at all."""
+        return Patience(self.reconnect, self.interrupted) if self.reconnect else None
+
+    def refuse(self, what: str, *, live: bool = False, follow: bool = False, reconnect: bool = False) -> None:
+        """Raises FrameError for what was asked of a source that cannot have it."""
+        for asked, allowed, option, where in (
+            (self.live and self.follow is None, live, "live", "cameras, pipes, addresses and files that are followed"),
+            (self.follow is not None, follow, "follow", "video files and folders of images"),
+            (self.reconnect > 0, reconnect, "reconnect", "cameras and addresses"),
+        ):
+            if asked and not allowed:
+                raise FrameError(f"{what} cannot be read with {option}; that is for {where}")
+
+
+def is_broadcast(source: object) -> bool:
+    """Returns whether the source is an address of something that is sent once and cannot be fetched again."""
+    scheme, address, _ = str(source).partition("://")
+    return bool(address) and scheme.lower() not in _RECORDED_SCHEMES
+
+
+def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -> Source:
+    """Returns what gives the pictures of the source; raises FrameError where there is none."""
+    if isinstance(source, int):
+        return _open_camera(source, how)
+    if isinstance(source, Readable):
+        name = getattr(source, "name", None)
+        return _open_pipe(source, Path(name).name if isinstance(name, str) else "pipe", how)
+    text = os.fspath(source)
+    if text == "-":
+        return _open_pipe(sys.stdin.buffer, "stdin", how)
+    if text.startswith("camera:") and text.removeprefix("camera:").isdecimal():
+        return _open_camera(int(text.removeprefix("camera:")), how)
+    if "://" in text:
+        address = urlsplit(text)
+        # The name goes into messages and logs: neither password nor token may be in it.
+        name = Path(address.path).stem or address.hostname or address.scheme
+        how.refuse(repr(name), live=True, reconnect=True)
+        return EncodedVideo(
+            text,
+            name,
+            goes_on=how.goes_on,
+            broadcast=is_broadcast(text),
+            patience=how.patience(),
+            log=how.log,
+        )
+    return _open_path(text, how)
+
+
+def _open_camera(number: int, how: Opening) -> Source:
+    how.refuse(f"camera {number}", live=True, reconnect=True)
+    return Camera(number, patience=how.patience(), log=how.log)
+
+
+def _open_pipe(pipe: Readable, name: str, how: Opening) -> Source:
+    how.refuse(f"the pipe {name!r}", live=True)
+    return EncodedVideo(interruptible(pipe, how.interrupted), name, goes_on=how.goes_on, log=how.log)
+
+
+def _open_path(text: str, how: Opening) -> Source:
+    path = Path(text)
+    # Those of pathlib raise for names that no file can have: too long, or with a NUL in them.
+    if text and os.path.isdir(text):  # noqa: PTH112
+        how.refuse(repr(text), follow=True)
+        name = path.resolve().name
+        if how.follow is not None:
+            patience = Patience(how.follow, how.interrupted, first=0.05, longest=0.5)
+            return GrowingFolder(path, name, patience, how.masks)
+        return _open_images(path, name, how)
+    if text and os.path.exists(text):  # noqa: PTH110
+        return _open_file(path, how)
+    if glob.has_magic(text):
+        how.refuse(repr(text))
+        return _open_images(path, path.parent.name or "images", how)
+    raise FrameError(
+        f"there is no {text[:200]!r}; expected a video file, a folder of images, a pattern such as 'frames/*.jpg', "
+        "camera:0, an address, or - for standard input"
+    )
+
+
+def _open_images(source: Path, name: str, how: Opening) -> Source:
+    files = find_frames(source, how.masks)
+    if len(files.paths) == 1 and page_count(files.paths[0]) > 1:
+        return ImageStack(files.paths[0])
+    return ImageSequence(files, name, how.log)
+
+
+def _open_file(path: Path, how: Opening) -> Source:
+    if path.is_char_device() or path.is_block_device():
+        raise FrameError(f"{str(path)!r} is a device; for a camera give its number, such as camera:0")
+    if path.is_fifo():
+        how.refuse(f"the pipe {path.name!r}", live=True)
+        return EncodedVideo(lambda: NamedPipe(path, how.interrupted), path.name, goes_on=how.goes_on, log=how.log)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        how.refuse(repr(str(path)))
+        return ImageStack(path) if page_count(path) > 1 else ImageSequence(FrameFiles([path]), path.stem, how.log)
+    how.refuse(repr(str(path)), follow=True)
+    origin: Origin = f"file:{path}"
+    if how.follow is not None:
+        patience = Patience(how.follow, how.interrupted, first=0.05, longest=0.5)
+        origin = lambda: GrowingFile(path, patience)  # noqa: E731
+    return EncodedVideo(origin, path.name, goes_on=how.goes_on, log=how.log)

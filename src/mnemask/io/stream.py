@@ -1,0 +1,227 @@
+"""Encoded video from a file, a pipe or an address, decoded by PyAV."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import torch
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from mnemask.errors import FrameError
+from mnemask.io.containers import open_container
+from mnemask.io.decoder import Decoding, is_recording, promised_seconds
+from mnemask.io.events import Clock, EventLog
+from mnemask.io.growing import GrowingFile
+from mnemask.io.live import Patience
+from mnemask.io.pictures import (
+    MAX_PIXELS,
+    Damaged,
+    Matrix,
+    Picture,
+    Pictures,
+    Readable,
+    ReadableFile,
+    SourceFacts,
+    check_size,
+    display_matrix,
+    swaps_sides,
+    upright,
+)
+
+logger = logging.getLogger(__name__)
+
+_OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
+_NARROWEST = Fraction(1, 8)
+
+Origin = str | Readable | Callable[[], ReadableFile]
+
+
+class EncodedVideo:
+    """The frames of the best video stream of `source`.
+
+    Args:
+        source: what PyAV opens: `file:PATH`, an address, a binary file object, which can be read only once, or a
+            function that opens one each time.
+        shown: what messages call it: no password or token.
+        goes_on: whether frames behind a damage are looked for.
+        broadcast: it has no end that could be missing.
+        patience: for how long to try to connect again; None where there is no connection, or no wish to.
+        log: where reconnects are noted.
+    """
+
+    def __init__(
+        self,
+        source: Origin,
+        shown: str,
+        *,
+        goes_on: bool = False,
+        broadcast: bool = False,
+        patience: Patience | None = None,
+        log: EventLog | None = None,
+    ) -> None:
+        self.name = Path(shown).stem
+        self._shown = shown
+        self._source = source
+        self._goes_on = goes_on
+        self._broadcast = broadcast
+        self._patience = patience
+        self._log = log or EventLog()
+        self._file: ReadableFile | None = None
+        self._container: InputContainer | None = self._open()
+        stream = self._stream(self._container)
+        rate = stream.average_rate or stream.guessed_rate
+        promised = promised_seconds(self._container, stream)
+        self.frames_per_second = float(rate) if rate else None
+        self.counted = stream.frames > 0
+        self.num_frames = stream.frames or (round(promised * rate) if promised and rate else None)
+        is_file = (isinstance(source, str) and not broadcast) or isinstance(self._file, GrowingFile)
+        self.facts = SourceFacts(
+            pixel_aspect=_pixel_aspect(stream),
+            num_frames=stream.frames or None,
+            duration=promised,
+        )
+        self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
+
+    def pictures(self, start: int) -> Pictures:
+        """Yields the frames from number `start` on, upright, and every damage."""
+        container: InputContainer | None = self._container or self._reopen()
+        self._container = None
+        index = 0
+        clock = Clock(self._log, start)
+        while container is not None:
+            with self._closing(container):
+                decoding = self._decoding(container)
+                # A recording comes again from its beginning, a broadcast from where it is now.
+                again = 0 if decoding.endless else index
+                matrices: dict[int, Matrix] = {}
+                traces = False
+                for item in islice(decoding.frames(), again, None):
+                    if isinstance(item, Damaged):
+                        traces = True
+                        yield replace(item, index=index, seconds=clock.of(item.seconds, index))
+                    else:
+                        frame, seconds = item[0], clock.of(item[1], index)
+                        traces = traces and not frame.key_frame
+                        if index >= start:
+                            if traces:
+                                self._log.note("doubtful", index)
+                            yield _picture(frame, seconds, index, matrices, self.facts.pixel_aspect)
+                    index += 1
+                    if self._patience is not None:
+                        self._patience.succeeded()
+            container = self._connect_again(decoding.lost, index) if decoding.lost else None
+
+    def close(self) -> None:
+        """Closes the file or connection, unless pictures are being read, which closes it by itself."""
+        if self._container is not None:
+            with self._closing(self._container):
+                self._container = None
+
+    @contextmanager
+    def _closing(self, container: InputContainer) -> Iterator[None]:
+        try:
+            with container:
+                yield
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def _decoding(self, container: InputContainer) -> Decoding:
+        resumes = self._patience is not None
+        return Decoding(
+            container,
+            self._stream(container),
+            self._shown,
+            goes_on=self._goes_on,
+            resumes=resumes,
+            endless=self._broadcast or (resumes and not is_recording(container)),
+        )
+
+    def _connect_again(self, why: FrameError, index: int) -> InputContainer | None:
+        """Returns the new connection, or None where the wait was interrupted."""
+        patience = self._patience
+        assert patience is not None, "only what resumes is lost"
+        logger.warning("lost the connection to %s at frame %d (%s); trying again", self._shown, index, why)
+        while patience.wait():
+            try:
+                container = self._open()
+            except FrameError as error:
+                why = error
+            else:
+                self._log.note("reconnects", index)
+                return container
+        if patience.interrupted.is_set():
+            return None
+        raise FrameError(
+            f"{self._shown!r} broke off after {index} frames and did not come back within {patience.seconds:g} s; the "
+            "frames before are good; check the connection, or wait for longer (--reconnect)"
+        ) from why
+
+    def _open(self) -> InputContainer:
+        source = self._source
+        if callable(source):
+            source = self._file = source()
+        remote = self._is_remote()
+        # Larger frames than may be are refused before they are allocated, also those that no header announces.
+        options = {"max_pixels": str(MAX_PIXELS)}
+        if not remote:
+            # A playlist in place of a video must not make us fetch what it names.
+            options["protocol_whitelist"] = "file" if isinstance(source, str) else "pipe"
+        timeout = (_OPEN_SECONDS, _READ_SECONDS) if remote else None
+        try:
+            return open_container(source, options, timeout)
+        except (FFmpegError, OSError) as error:
+            raise FrameError(
+                f"{self._shown!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, "
+                "webm, avi or other file that FFmpeg reads, so check that it plays elsewhere"
+            ) from error
+
+    def _is_remote(self) -> bool:
+        return isinstance(self._source, str) and not self._source.startswith("file:")
+
+    def _reopen(self) -> InputContainer:
+        if not isinstance(self._source, str) and not callable(self._source):
+            raise FrameError(f"{self._shown!r} is a pipe and can be read only once; save it to a file to read it again")
+        return self._open()
+
+    def _stream(self, container: InputContainer) -> VideoStream:
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+            kinds = ", ".join(other.type for other in container.streams) or "nothing"
+            raise FrameError(f"{self._shown!r} has no video stream, only {kinds}; give a file with moving pictures")
+        if not stream.codec_context.width:  # also where FFmpeg refused it for `max_pixels`
+            raise FrameError(
+                f"{self._shown!r} says no size of its frames, or one of more than {MAX_PIXELS // 10**6} megapixels; "
+                "check that it plays elsewhere, or shrink it first"
+            )
+        check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        return stream
+
+
+def _pixel_aspect(stream: VideoStream) -> Fraction:
+    """Returns how many times as wide as high a stored pixel is shown; 1 where that is not said, or absurd."""
+    aspect = stream.sample_aspect_ratio
+    return Fraction(aspect) if aspect and _NARROWEST <= aspect <= 1 / _NARROWEST else Fraction(1)
+
+
+def _picture(
+    frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix], aspect: Fraction
+) -> Picture:
+    # Looking at a frame's side data ties it into a cycle that only the garbage collector unties: hundreds of frames
+    # would wait for that. So look once, and again only if the rotation changes.
+    if frame.rotation not in matrices:
+        matrices[frame.rotation] = display_matrix(frame)
+    matrix = matrices[frame.rotation]
+    rgb = upright(frame.to_ndarray(format="rgb24"), matrix)
+    return Picture(
+        torch.from_numpy(rgb).permute(2, 0, 1), index, seconds, "", 1 / aspect if swaps_sides(matrix) else aspect
+    )

@@ -1,0 +1,230 @@
+"""One writer for every mask format: writes in the background and never leaves half a file under its final name."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+from av.error import FFmpegError
+
+from mnemask.errors import InputError, OutputError
+from mnemask.io.image_formats import CocoRle, PngMasks, RgbaCutouts
+from mnemask.io.journal import Mark, Writing
+from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
+from mnemask.io.written import Unlisted, Written
+from mnemask.types import Frame, Masks
+
+# Enough to ride out a slow write; each frame that waits holds its masks in memory.
+_MAX_WAITING = 4
+
+
+@runtime_checkable
+class MaskFormat(Protocol):
+    """How masks of one format get to disk.
+
+    It is made of the output place and of how to write there.
+
+    Attributes:
+        stretch: after each so many frames a later run can go on.
+    """
+
+    stretch: int
+
+    def write(self, masks: Masks, frame: Frame | None) -> None:
+        """Writes one frame."""
+        ...
+
+    def mark(self) -> Mark:
+        """Returns what a later run needs to go on after the frames so far, which are whole stretches."""
+        ...
+
+    def sync(self) -> None:
+        """Returns when what was written before the last mark would survive a loss of power."""
+        ...
+
+    def finish(self, *, complete: bool) -> None:
+        """Ends the file: under its final name if complete, else as NAME.partial, readable as far as it goes."""
+        ...
+
+
+MASK_FORMATS: Mapping[str, Callable[[Path, Writing], MaskFormat]] = {
+    "png": PngMasks,
+    "ffv1": Ffv1Masks,
+    "rgba": RgbaCutouts,
+    "rle": CocoRle,
+    "overlay": OverlayVideo,
+}
+
+
+class MaskWriter:
+    """Writes the masks of one video while the next ones are computed.
+
+    ======= =================== =====================================================================
+    format  files               what
+    ======= =================== =====================================================================
+    png     OUT/NAME.png        indexed with the DAVIS palette; 16-bit grey if ids go beyond 255
+    ffv1    OUT/masks.mkv       lossless label video at the times of the source
+    rgba    OUT/ID/NAME.png     cut-outs with soft alpha; needs the frame
+    rle     OUT/masks.json      COCO run-length encoding; needs `mnemask[rle]`
+    overlay OUT/overlay.mp4     the video with its masks drawn in; needs the frame
+    ======= =================== =====================================================================
+
+    NAME is the frame's name, as it is. If `out` itself ends in .mkv, .json or .mp4, it is that file. Nothing that is
+    there is replaced, unless `overwrite` says so or an index of what a run wrote. If the `with` block fails, all frames
+    written before are kept, single files as NAME.partial.mkv and so on.
+
+    Example:
+        >>> import tempfile, torch
+        >>> labels = torch.tensor([[0, 1]], dtype=torch.int32)
+        >>> masks = Masks(labels, torch.eye(2)[:, None], object_ids=(1,), name="00000")
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     with MaskWriter(out) as writer:
+        ...         writer.write(masks)
+        ...     print([file.name for file in Path(out).iterdir()])
+        ['00000.png']
+
+    Args:
+        out: the folder, made if missing, or the file.
+        format: a key of `MASK_FORMATS`.
+        frames_per_second: of videos whose frames have no times, such as a folder of images.
+        journal: a folder in which unfinished files stay, even when the writer is closed, for a later one to go on with;
+            by default they are beside the output until it is closed.
+        mark: from `mark` of an earlier writer with the same journal; what was written after it is dropped.
+        overwrite: whether files that are there may be replaced; those of the earlier writer may be, if there is a mark.
+        written: the index of what a run wrote, which then decides what may be replaced.
+        largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
+        file_names: what the picture files of a folder are called, by frame, for formats that refer to them.
+
+    Attributes:
+        stretch: `mark` may be called after each so many frames: 1, or 48 where frames are encoded together.
+
+    Raises:
+        OutputError: the format is unknown, the place cannot be written to, or the journal does not fit the mark; when
+            writing, at the next call.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        format: str = "png",
+        *,
+        frames_per_second: float = 25.0,
+        journal: Path | None = None,
+        mark: Mark | None = None,
+        overwrite: bool = False,
+        written: Written | None = None,
+        largest_id: int = 0,
+        file_names: Sequence[str] | None = None,
+    ) -> None:
+        if format not in MASK_FORMATS:
+            raise OutputError(f"there is no mask format {format!r}; choose one of {', '.join(MASK_FORMATS)}")
+        if not 0 < frames_per_second <= 1000:
+            raise OutputError(
+                f"{frames_per_second} frames per second cannot be written; expected up to 1000, such as 25"
+            )
+        self._out = Path(out)
+        files = written or Unlisted(overwrite or mark is not None)
+        how = Writing(files, frames_per_second, journal, mark, largest_id, file_names)
+        with self._as_output_error():
+            self._format = MASK_FORMATS[format](self._out, how)
+        self.stretch = self._format.stretch
+        self._failed = False
+        self._waiting: deque[Future[None]] = deque()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-writer")
+        self._open = True
+
+    def write(self, masks: Masks, frame: Frame | None = None) -> None:
+        """Takes over one frame, which must not be changed afterwards; waits if four others are not written yet.
+
+        Raises:
+            OutputError: an earlier frame could not be written, or the writer is closed.
+            FrameError: the format needs the frame, or it does not fit the masks (at a later call).
+        """
+        if not self._open:
+            raise OutputError(f"the writer of {str(self._out)!r} is closed; make a new one")
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) >= _MAX_WAITING):
+            self._waiting.popleft().result()
+        self._waiting.append(self._executor.submit(self._write, masks, frame))
+
+    def mark(self) -> Future[Mark]:
+        """Returns what a later writer needs to go on after the frames so far, when they are written.
+
+        Raises:
+            OutputError: an earlier frame could not be written (here or from the result).
+        """
+        return self._executor.submit(self._mark)
+
+    def sync(self) -> None:
+        """Returns when all frames so far would survive a loss of power; raises OutputError where one failed."""
+        self._executor.submit(self._sync).result()
+
+    def close(self) -> None:
+        """Waits until everything is written and gives the files their final names; raises what went wrong."""
+        self._close(complete=True)
+
+    def __enter__(self) -> "MaskWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self._close(complete=False)
+        except InputError as consequence:
+            if consequence is not error:
+                error.add_note(str(consequence))
+
+    def _close(self, *, complete: bool) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._executor.shutdown(wait=True)
+        failed = [error for written in self._waiting if (error := written.exception())]
+        try:
+            with self._as_output_error():
+                self._format.finish(complete=complete and not failed)
+        except OutputError:
+            # The file of a failed write often cannot be ended either; the first failure is the cause.
+            if not failed:
+                raise
+        if failed:
+            raise failed[0]
+
+    def _write(self, masks: Masks, frame: Frame | None) -> None:
+        if self._failed:
+            return  # what is on disk ends with the last good frame, and has no hole
+        try:
+            with self._as_output_error():
+                self._format.write(masks, frame)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _mark(self) -> Mark:
+        self._refuse_after_failure()
+        return self._format.mark()
+
+    def _sync(self) -> None:
+        self._refuse_after_failure()
+        with self._as_output_error():
+            self._format.sync()
+
+    def _refuse_after_failure(self) -> None:
+        if self._failed:
+            raise OutputError(f"a frame could not be written to {str(self._out)!r}; make room and resume the run")
+
+    @contextmanager
+    def _as_output_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, FFmpegError) as error:
+            raise OutputError(
+                f"cannot write to {str(self._out)!r} ({error.strerror}); what was written before is kept, "
+                "so make room or give another place"
+            ) from error

@@ -1,0 +1,301 @@
+"""What a run wrote in a folder: only that may be replaced or removed later, never a file of the user's.
+
+`OUT/.mnemask-written` has a line of JSON for each file: its path, size, time of change and digest, noted before the
+file gets its name. A file that was changed since, or that is not listed, belongs to someone else.
+"""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
+
+from mnemask.errors import OutputError
+from mnemask.io.atomic import make_durable, temporary_file
+
+INDEX = ".mnemask-written"
+
+State = tuple[int, int, str]
+"""Size, time of change in nanoseconds, digest of the content."""
+
+_ANY: State = (-1, 0, "")
+"""Of a file that changes while it is written."""
+
+
+@runtime_checkable
+class Files(Protocol):
+    """Who decides whether a finished file may have its name."""
+
+    def publish(self, partial: Path, target: Path) -> None:
+        """Gives a finished file its name; raises OutputError where something has it that may not be replaced."""
+        ...
+
+    def refuse_foreign(self, *paths: Path) -> None:
+        """Raises OutputError if something has one of these names that may not be replaced."""
+        ...
+
+    def claim(self, path: Path) -> None:
+        """Notes that a file that was just made is going to change."""
+        ...
+
+    def remove(self, *paths: Path) -> None:
+        """Removes files, if they are the writer's own."""
+        ...
+
+
+class Unlisted:
+    """Files without an index: none that is there is replaced, or any, as asked.
+
+    Args:
+        replace: whether what has a file's name may be replaced.
+    """
+
+    def __init__(self, replace: bool) -> None:
+        self._replace = replace
+
+    def publish(self, partial: Path, target: Path) -> None:
+        """Gives a finished file its name."""
+        _place(partial, target, lambda: self._replace)
+
+    def refuse_foreign(self, *paths: Path) -> None:
+        """Raises OutputError if something has one of these names and may not be replaced."""
+        taken = [path for path in paths if os.path.lexists(path)]
+        if taken and not self._replace:
+            raise foreign(*taken)
+
+    def claim(self, path: Path) -> None:
+        """Does nothing: there is no index."""
+
+    def remove(self, *paths: Path) -> None:
+        """Removes the files where files may be replaced."""
+        for path in paths:
+            if self._replace:
+                path.unlink(missing_ok=True)
+
+
+class Written:
+    """The files that runs wrote below a folder.
+
+    Args:
+        folder: that holds the index; it need not exist yet.
+        index: what that is called; what another one lists is nothing to it.
+    """
+
+    def __init__(self, folder: str | Path, index: str = INDEX) -> None:
+        self.folder = Path(folder)
+        self._index = self.folder / index
+        self._states: dict[str, set[State]] = {}
+        self._now: set[str] = set()
+        for path, state in self._read():
+            self._learn(path, state)
+        self._begun = False
+        self._writing = threading.Lock()
+
+    def _read(self) -> Iterator[tuple[str, State | None]]:
+        """Yields what each line says; one that was cut off, or that leads out of the folder, says nothing."""
+        try:
+            lines = self._index.read_bytes().splitlines()
+        except OSError:
+            return
+        for line in lines:
+            try:
+                path, *state = json.loads(line)
+                pure = PurePosixPath(path)
+                if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+                    continue
+                yield path, (int(state[0]), int(state[1]), str(state[2])) if state else None
+            except (ValueError, TypeError, IndexError):
+                continue
+
+    def owns(self, path: Path) -> bool:
+        """Returns whether a file is there as a run wrote it."""
+        states = self._states.get(self._key(path))
+        if not states or path.is_symlink() or not path.is_file():
+            return False
+        if _ANY in states:
+            return True
+        found = path.stat()
+        if any((size, changed) == (found.st_size, found.st_mtime_ns) for size, changed, _ in states):
+            return True
+        same_size = {digest for size, _, digest in states if size == found.st_size}
+        return bool(same_size) and _digest(path) in same_size
+
+    def files(self) -> list[Path]:
+        """Returns the files that runs wrote and that are still there, as they were written."""
+        return [path for key in self._states if self.owns(path := self.folder / key)]
+
+    def refuse_foreign(self, *paths: Path) -> None:
+        """Raises OutputError if something has one of these names that no run wrote."""
+        if taken := sorted(path for path in paths if os.path.lexists(path) and not self.owns(path)):
+            raise foreign(*taken)
+
+    def publish(self, partial: Path, target: Path) -> None:
+        """Gives a finished file its name, in place of an earlier run's.
+
+        Raises:
+            OutputError: something else has the name, or this run has used it already.
+        """
+        key = self._key(target)
+        if key in self._now:
+            raise OutputError(f"{str(target)!r} would be written twice by this run; give its frames names that differ")
+        may_replace = not os.path.lexists(target) or self.owns(target)
+        state = partial.stat()
+        self._note(key, (state.st_size, state.st_mtime_ns, _digest(partial)))
+        _place(partial, target, lambda: may_replace and self.owns(target))
+        self._now.add(key)
+
+    def expect(self, partial: Path, target: Path) -> None:
+        """Notes a finished folder that is about to be renamed: the files in it are the run's own under their new names.
+
+        Raises:
+            OutputError: something has the new name.
+        """
+        if os.path.lexists(target):
+            raise foreign(target)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                state = path.stat()
+                key = self._key(target / path.relative_to(partial))
+                self._note(key, (state.st_size, state.st_mtime_ns, _digest(path)))
+
+    def remove_folder(self, folder: Path) -> None:
+        """Removes what runs wrote in a folder; raises OutputError if something else is in it."""
+        if not os.path.lexists(folder):
+            return
+        if folder.is_symlink() or not folder.is_dir():
+            raise foreign(folder)
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        self.refuse_foreign(*files)
+        self.remove(*files)
+        with suppress(OSError):
+            folder.rmdir()
+
+    def write(self, path: Path, content: str | bytes) -> None:
+        """Writes a file, whole or not at all, in place of an earlier one of this or another run.
+
+        Raises:
+            OutputError: something else has the name, or the place cannot be written to.
+        """
+        self._now.discard(self._key(path))
+        partial = temporary_file(path)
+        try:
+            try:
+                partial.write_bytes(content.encode() if isinstance(content, str) else content)
+                self.publish(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {str(path)!r} ({error.strerror}); make room or give another place"
+            ) from error
+
+    def claim(self, path: Path) -> None:
+        """Notes that a file or folder that was just made is the run's own, whatever it will hold."""
+        self._note(self._key(path), _ANY)
+
+    def claims(self, path: Path) -> bool:
+        """Returns whether a file or folder was claimed."""
+        return _ANY in self._states.get(self._key(path), ())
+
+    def forget(self, path: Path) -> None:
+        """Notes that what was claimed is gone."""
+        if self.claims(path):
+            self._note(self._key(path), None)
+
+    def remove(self, *paths: Path) -> None:
+        """Removes those of the files that a run wrote, and folders that are empty then."""
+        parents = set()
+        for path in paths:
+            if self.owns(path):
+                path.unlink()
+                parents |= {each for each in path.parents if self.folder in each.parents}
+        for folder in sorted(parents, key=lambda each: len(each.parts), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def remove_all(self) -> None:
+        """Removes everything that runs wrote, and only that; raises OutputError where that is impossible."""
+        try:
+            self.remove(*self.files())
+            self._index.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"the files of an earlier run cannot be removed from {str(self.folder)!r} ({error.strerror}); "
+                "remove them yourself, or give another folder"
+            ) from error
+        self._begun = False
+        self._states.clear()
+        self._now.clear()
+
+    def sync(self) -> None:
+        """Makes the index durable."""
+        if self._begun:
+            make_durable(self._index)
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _note(self, key: str, state: State | None) -> None:
+        line = (json.dumps([key, *(state or ())]) + "\n").encode("ascii")
+        # Opened each time: a disk with a file that is open for writing could not be made read-only.
+        with self._writing, self._index.open("ab") as index:
+            if not self._begun:
+                line = b"\n" + line  # what a crash cut off ends here
+                self._begun = True
+            index.write(line)
+            self._learn(key, state)
+
+    def _learn(self, key: str, state: State | None) -> None:
+        states = self._states.setdefault(key, set())
+        if state is None or state == _ANY or _ANY in states:
+            states.clear()
+        if state is not None:
+            states.add(state)
+
+
+def foreign(path: Path, *others: Path) -> OutputError:
+    """Returns the error for places that are taken by something that this program did not write."""
+    more = f" and {len(others)} more files are" if others else " is"
+    return OutputError(
+        f"{str(path)!r}{more} in the way: this program did not write it, or it was changed since, and it is never "
+        "replaced; move it, or give another folder"
+    )
+
+
+def first_same(paths: Iterable[Path], others: Iterable[Path]) -> tuple[Path, Path] | None:
+    """Returns the first of the paths that leads to the same file as one of the others, and that one."""
+    known = {}
+    for other in others:
+        with suppress(OSError, ValueError):
+            state = other.stat()
+            known[state.st_dev, state.st_ino] = other
+    for path in paths if known else ():
+        with suppress(OSError, ValueError):
+            state = path.stat()
+            if found := known.get((state.st_dev, state.st_ino)):
+                return path, found
+    return None
+
+
+def _place(partial: Path, target: Path, may_replace: Callable[[], bool]) -> None:
+    """Gives a file its name in one step that fails where the name is taken, if the file system knows such a step."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        if not may_replace():
+            raise foreign(target) from None
+        partial.replace(target)
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target) and not may_replace():
+            raise foreign(target) from None
+        partial.replace(target)
+    else:
+        partial.unlink()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,272 @@
+"""Inspection of the memory: which past pixels are remembered, and which tokens a pixel was read from.
+
+Which past pixels are remembered, in arrays that outlive the memory they tell of.
+
+Which memories a pixel was read from.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
+from torch import Tensor
+
+from mnemask.errors import CheckpointError, InputError
+from mnemask.memory.read import Reading
+from mnemask.memory.storage import load_bank
+from mnemask.memory.tokens import CellGrid, Tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Provenance:
+    """Where N remembered cells come from and how they have served, oldest write first.
+
+    Attributes:
+        grid: how cells lie in a frame.
+        frame: index of the source frame in the video.
+        cell: position in the source frame's grid, row by row.
+        hits: how often a query chose it among its top k.
+        mass: sum of the softmax weights it was read with.
+        age: frames processed since it was written.
+        share: how much of the cell each object fills, 0 to 1; objects in the order of `Tracker.object_ids`.
+        pinned: whether it may never be evicted.
+    """
+
+    grid: CellGrid
+    frame: Int64[np.ndarray, " N"]
+    cell: Int64[np.ndarray, " N"]
+    hits: Int64[np.ndarray, " N"]
+    mass: Float32[np.ndarray, " N"]
+    age: Int64[np.ndarray, " N"]
+    share: Float32[np.ndarray, "K N"]
+    pinned: Bool[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, tokens: Tokens, grid: CellGrid, step: int | None = None) -> "Provenance":
+        """Returns the provenance of tokens.
+
+        Args:
+            tokens: at least one object's; those that a warm start brought from another video are left out.
+            grid: of their frames.
+            step: the tracker's count of frames, from which ages are counted; by default that of the last read or write.
+        """
+        tokens = of_this_video(tokens)
+        if step is None:  # each read hits some token, and each write makes one
+            step = int(torch.maximum(tokens.last_hit, tokens.born).max()) if len(tokens) else 0
+        return cls(
+            grid=grid,
+            frame=array(tokens.frame),
+            cell=array(tokens.cell),
+            hits=array(tokens.hits),
+            mass=array(tokens.mass),
+            age=array(step - tokens.born),
+            share=array(tokens.share.float()),
+            pinned=array(tokens.pinned),
+        )
+
+    @classmethod
+    def empty(cls, grid: CellGrid, num_objects: int = 0) -> "Provenance":
+        """Returns the provenance of nothing."""
+        none = np.zeros(0, np.int64)
+        share = np.zeros((num_objects, 0), np.float32)
+        return cls(grid, none, none, none, none.astype(np.float32), none, share, none.astype(bool))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def row(self) -> Int64[np.ndarray, " N"]:
+        """Row of each cell in its frame's grid."""
+        return self.cell // self.grid.shape[1]
+
+    @property
+    def column(self) -> Int64[np.ndarray, " N"]:
+        """Column of each cell in its frame's grid."""
+        return self.cell % self.grid.shape[1]
+
+    @property
+    def box(self) -> Float64[np.ndarray, "N 4"]:
+        """Left, top, right and bottom of each cell in pixels of the source frame."""
+        return self.grid.boxes(self.cell)
+
+    @property
+    def use(self) -> Float64[np.ndarray, " N"]:
+        """Hits / age, the age at least 1: the thesis's index, by which the least used go first."""
+        use: Float64[np.ndarray, " N"] = self.hits / np.maximum(self.age, 1)
+        return use
+
+    def columns(self) -> dict[str, Any]:
+        """Returns what JSON holds of it, one list per attribute; shares and mass to three decimals."""
+        return {
+            "frame": self.frame.tolist(),
+            "cell": self.cell.tolist(),
+            "hits": self.hits.tolist(),
+            "mass": self.mass.astype(float).round(3).tolist(),
+            "age": self.age.tolist(),
+            "share": self.share.astype(float).round(3).tolist(),
+            "pinned": self.pinned.tolist(),
+        }
+
+    @classmethod
+    def of_columns(cls, grid: CellGrid, columns: dict[str, Any]) -> "Provenance":
+        """Returns what `columns` gave; raises KeyError, TypeError or ValueError where they are something else."""
+        whole = {name: np.array(columns[name], np.int64) for name in ("frame", "cell", "hits", "age")}
+        count = len(whole["frame"])
+        share = np.array(columns["share"], np.float32).reshape(len(columns["share"]), count)
+        mass, pinned = np.array(columns["mass"], np.float32), np.array(columns["pinned"], bool)
+        columns_of_one: list[np.ndarray] = [*whole.values(), mass, pinned]
+        if {each.shape for each in columns_of_one} != {(count,)}:
+            raise ValueError("its columns differ in length")
+        if count and not 0 <= whole["cell"].min() <= whole["cell"].max() < grid.num_cells:
+            raise ValueError(f"its cells are not from 0 to {grid.num_cells - 1}")
+        return cls(grid=grid, mass=mass, share=share, pinned=pinned, **whole)
+
+
+def array(tensor: Shaped[Tensor, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+    """Returns a copy of a tensor as an array; a view would keep a bank alive that has moved on."""
+    return tensor.cpu().numpy().copy()
+
+
+def of_this_video(tokens: Tokens) -> Tokens:
+    """Returns the tokens without those of a video before, whose frames have negative numbers and sizes of their own."""
+    return tokens if bool((tokens.frame >= 0).all()) else tokens[tokens.frame >= 0]
+
+
+def read_provenance(path: str | Path) -> Provenance:
+    """Returns which past pixels a saved tracker remembers; neither the video nor the model is needed.
+
+    Args:
+        path: written by `Tracker.save`.
+
+    Raises:
+        CheckpointError: if the file is foreign, damaged or inconsistent.
+        InputError: if the tracker was saved before its first frame.
+    """
+    return saved_provenance(*load_bank(Path(path), torch.device("cpu")), Path(path))
+
+
+def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -> Provenance:
+    """Returns the provenance of what `load_bank` read from a file; raises as `read_provenance` does."""
+    try:
+        size, short_side = facts["size"], facts["short_side"]
+        grid = None if size is None else CellGrid((int(size[0]), int(size[1])), short_side and int(short_side))
+        num_cells = 0 if grid is None else grid.num_cells
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}; write it again") from error
+    if grid is None:
+        raise InputError(f"memory bank {str(path)!r} was saved before the first frame; save it after one")
+    if tokens is None:
+        return Provenance.empty(grid)
+    tokens = of_this_video(tokens)
+    if len(tokens) and not 0 <= int(tokens.cell.min()) <= int(tokens.cell.max()) < num_cells:
+        raise CheckpointError(
+            f"memory bank {str(path)!r} has cells from {int(tokens.cell.min())} to {int(tokens.cell.max())}, expected "
+            f"0 to {num_cells - 1}; write it again"
+        )
+    return Provenance.of(tokens, grid)
+
+
+@dataclass(frozen=True, slots=True)
+class LastRead:
+    """What each query of the last read chose, and where that came from; no key, no value, no picture.
+
+    It takes 12 bytes per query and slot for each group of objects that read the same tokens, which are the bytes that
+    the read itself had needed.
+
+    Attributes:
+        frame: source frame of each token there was.
+        cell: its cell there.
+        share: how much of it each object filled.
+        readings: the objects' rows that shared a read, and what was read.
+    """
+
+    frame: Int64[Tensor, " N"]
+    cell: Int64[Tensor, " N"]
+    share: Float[Tensor, "K N"]
+    readings: tuple[tuple[tuple[int, ...], Reading], ...]
+
+    @classmethod
+    def of(cls, tokens: Tokens, readings: list[tuple[tuple[int, ...], Reading]]) -> "LastRead":
+        """Returns it; keys and values are let go."""
+        return cls(tokens.frame, tokens.cell, tokens.share, tuple(readings))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the readings; the rest is the memory's own as long as nothing is written."""
+        return sum(reading.index.nbytes + reading.weight.nbytes for _, reading in self.readings)
+
+    def votes(self, query: int) -> tuple[Int64[np.ndarray, " M"], Float32[np.ndarray, "K M"]]:
+        """Returns the tokens that any object read for one query, heaviest first, and their weight for each object."""
+        weight = torch.zeros(self.share.shape, dtype=torch.float32, device=self.share.device)
+        for rows, reading in self.readings:
+            for row in rows:
+                weight[row, reading.index[query]] = reading.weight[query].to(weight.dtype)
+        chosen = torch.nonzero(weight.any(0))[:, 0]
+        order = torch.argsort(weight[:, chosen].mean(0), descending=True, stable=True)
+        return array(chosen[order]), array(weight[:, chosen[order]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """The M memories that one pixel's cell was read from, heaviest first.
+
+    Attributes:
+        y: row of the pixel.
+        x: column of the pixel.
+        index: the frame that it is a pixel of.
+        object_ids: the objects that were tracked when the frame came.
+        grid: how cells lie in a frame.
+        query: the pixel's cell; all pixels of a cell read the same.
+        frame: source frame of each memory.
+        cell: its cell there.
+        weight: with which each object read it; sums to 1 over M, or to 0 for an object without memories.
+        share: how much of the memory's cell each object filled, 0 to 1.
+    """
+
+    y: int
+    x: int
+    index: int
+    object_ids: tuple[int, ...]
+    grid: CellGrid
+    query: int
+    frame: Int64[np.ndarray, " M"]
+    cell: Int64[np.ndarray, " M"]
+    weight: Float32[np.ndarray, "K M"]
+    share: Float32[np.ndarray, "K M"]
+
+    @property
+    def query_box(self) -> Float64[np.ndarray, " 4"]:
+        """Left, top, right and bottom of the pixel's cell, in pixels."""
+        box: Float64[np.ndarray, " 4"] = self.grid.boxes(np.array([self.query]))[0]
+        return box
+
+    @property
+    def box(self) -> Float64[np.ndarray, "M 4"]:
+        """Left, top, right and bottom of each memory's cell in pixels of its source frame."""
+        return self.grid.boxes(self.cell)
+
+    @property
+    def votes(self) -> Float32[np.ndarray, " K"]:
+        """How much of what was read is each object, 0 to 1: the mean of its share, weighted."""
+        votes: Float32[np.ndarray, " K"] = (self.weight * self.share).sum(1)
+        return votes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what JSON holds of it."""
+        return {
+            "y": self.y,
+            "x": self.x,
+            "frame": self.index,
+            "query_box": self.query_box.round(2).tolist(),
+            "votes": dict(zip(map(str, self.object_ids), self.votes.astype(float).round(4).tolist(), strict=True)),
+            "memories": {
+                "frame": self.frame.tolist(),
+                "cell": self.cell.tolist(),
+                "box": self.box.round(2).tolist(),
+                "weight": self.weight.astype(float).round(4).tolist(),
+                "share": self.share.astype(float).round(3).tolist(),
+            },
+        }

@@ -1,0 +1,115 @@
+"""Policies that give each token a score and keep the best ones.
+
+The thesis's own policy: forget what was used least often for its age (thesis 3.3.4).
+
+The thesis's alternative index: softmax weights instead of top-k counts (Table 4, Fig. 10).
+
+Least recently used (Mattson et al., *Evaluation techniques for storage hierarchies*, 1970).
+
+First in, first out (Belady, *A study of replacement algorithms*, 1966): what is oldest goes first.
+
+With annotated frames pinned it is the memory of SAM 2 (Ravi et al. 2024, section 4): the prompted frames and a queue of
+the most recent ones.
+
+Random eviction, the baseline that any rule has to beat (Belady 1966; in video RMem, Zhou et al. 2024).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from mnemask.errors import InputError
+from mnemask.memory.policies.base import Policy, ages, make_room
+from mnemask.memory.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class LeastUsed(Policy):
+    """Evicts the least frequently used tokens, LFU = index / age, to make room for a frame.
+
+    index: how many (query, top-k slot) pairs chose the token since it was written; one counter for all objects.
+    age: frames processed since it was written, at least 1.
+    Just as many tokens go as the new frame needs, before it comes in; ties oldest first, then by position; nothing is
+    merged. `pin=False` is the thesis: the first frame withers like any other. `pin=True` protects annotated frames.
+    """
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the most used of memory, and new."""
+        return make_room(memory, memory.hits / ages(memory, new), new, budget)
+
+
+@dataclass(frozen=True)
+class SoftmaxIndex(Policy):
+    """Evicts the tokens of the lowest index / age, to make room for a frame.
+
+    index: sum of the softmax weights that the token was read with since it was written; one sum for all objects.
+    age: frames processed since it was written, at least 1.
+    All else is as in `LeastUsed`. The weights favour the closest few of the k memories, so that a token that once
+    dominated outlives its use; the thesis finds it worse. `pin=False` is the thesis.
+    """
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the tokens of memory that were read with the most weight, and new."""
+        return make_room(memory, memory.mass / ages(memory, new), new, budget)
+
+
+@dataclass(frozen=True)
+class LeastRecentlyUsed(Policy):
+    """Evicts the tokens that no query has had among its top k for longest; ties oldest first, then by position.
+
+    A token that was never read counts from the frame it was written in. With top-k reads of every cell most useful
+    tokens are hit in the very last frame, so ties are common where the budget is small.
+    """
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the most recently read of memory, and new."""
+        return make_room(memory, memory.last_hit, new, budget)
+
+
+@dataclass(frozen=True)
+class Fifo(Policy):
+    """Evicts the tokens of the oldest source frame, in a frame from the top left on; use does not count."""
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the most recent of memory, and new."""
+        return make_room(memory, memory.frame, new, budget)
+
+
+MASK = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class RandomEviction(Policy):
+    """Evicts the tokens of the lowest priority, a random number that each has for good.
+
+    The number is a hash of the seed, the source frame and the cell, so that runs repeat and the order of eviction does
+    not depend on what else is remembered. Since priorities never change, what is left of the past is a uniform sample
+    of all that was ever written (reservoir sampling, Vitter 1985), not one that favours recent frames.
+
+    Attributes:
+        seed: chooses the priorities, 0 to 2³¹ − 1.
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= MASK:
+            raise InputError(f"seed is {self.seed!r}; give a whole number from 0 to {MASK}")
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the tokens of memory with the highest priority, and new."""
+        seeds = torch.full_like(memory.frame, self.seed)
+        return make_room(memory, mixed(mixed(mixed(seeds) ^ memory.frame) ^ memory.cell), new, budget)
+
+
+def mixed(number: Int64[Tensor, " N"]) -> Int64[Tensor, " N"]:
+    """Returns numbers from 0 to 2³¹ − 1 in which each bit depends on all of the given ones, one to one.
+
+    Odd factors below 2³¹ keep the products within int64, whose overflow is not defined.
+    """
+    number = number & MASK
+    for factor in (0x7FEB352D, 0x2C1B3C6D):
+        number = ((number ^ (number >> 16)) * factor) & MASK
+    return number ^ (number >> 15)

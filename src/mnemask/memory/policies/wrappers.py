@@ -1,0 +1,204 @@
+"""Policies around another policy: pinned frames, the latest frame, a share for each object.
+
+A policy around another one: what the three wrappers share. Wrap a policy rather than branch inside it.
+
+Annotated frames stay, whatever the policy inside does (as in SAM 2, Cutie, RMem and the project's `least-used`).
+
+The latest frame always in memory, for a while only (the temporary frame of STM, Oh et al. 2019, and of STCN).
+
+A part of the memory for each object, so that none is forgotten while others are looked at (thesis 4, occlusion).
+
+The thesis loses objects in occlusion: nobody reads their tokens, so these go first. Here objects do not compete.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from mnemask.errors import InputError
+from mnemask.memory.policies.base import Policy, admit, keep_best, room_beside_pins, shared_out
+from mnemask.memory.tokens import PER_OBJECT, Tokens
+
+
+@dataclass(frozen=True)
+class Wrapper(Policy):
+    """A policy that leaves most of its decision to an inner one; what it is not told itself, it takes from there.
+
+    Attributes:
+        inner: any policy, a wrapper too.
+        write_every: by default the inner policy's; so for `pin` and `default_frames`.
+    """
+
+    inner: Policy
+    # None is never seen from outside: it is replaced as soon as there is an inner policy to ask.
+    write_every: int = field(default=None, kw_only=True)  # type: ignore[assignment]
+    pin: bool = field(default=None, kw_only=True)  # type: ignore[assignment]
+    default_frames: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inner, Policy):
+            raise InputError(
+                f"the inner policy of {type(self).__name__} is {self.inner!r}; give a Policy such as LeastUsed()"
+            )
+        for name in ("write_every", "pin", "default_frames"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(self.inner, name))
+
+    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+        """Returns which cells of the first annotated frame the inner policy wants pinned."""
+        return self.inner.pinned_part(share)
+
+
+def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+    """Returns what the inner policy keeps of a part of the memory.
+
+    Where nothing in the part is new, it stays as it is; if it must shrink, its newest write stands in for the new
+    frame, so that ages are counted up to there: they stand still while an object is out of sight.
+    """
+    if not len(new):
+        if len(memory) <= budget:
+            return memory
+        memory, new = last_write_apart(memory)
+    return inner.update(memory, new, budget)
+
+
+def last_write_apart(memory: Tokens) -> tuple[Tokens, Tokens]:
+    """Returns what was written before the last write, and what was written then; without a copy."""
+    count = int((memory.born != memory.born[-1:]).sum())
+    return memory[:count], memory[count:]
+
+
+def in_order(parts: Sequence[Tokens]) -> Tokens:
+    """Returns the tokens of all parts, at least one, in the order of writing and of position."""
+    tokens = parts[0]
+    if len(parts) > 1:
+        names = tokens.tensors()
+        joined = {
+            name: torch.cat([getattr(part, name) for part in parts], dim=1 if name in PER_OBJECT else 0)
+            for name in names
+        }
+        tokens = Tokens(**joined)
+    if not len(tokens):
+        return tokens
+    place = tokens.born * (tokens.cell.max() + 1) + tokens.cell
+    if bool((place[1:] >= place[:-1]).all()):
+        return tokens
+    return tokens[torch.argsort(place, stable=True)]
+
+
+@dataclass(frozen=True)
+class Pinned(Wrapper):
+    """Holds the tokens of annotated frames back and lets the inner policy decide on the others.
+
+    The policies of this package honour pins by themselves, so that for them the flag `pin=True` does the same; the
+    wrapper is for a policy of one's own that knows nothing of pins, and for one that must not see annotated frames.
+    """
+
+    pin: bool = field(default=True, kw_only=True)
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns the pinned tokens, and what the inner policy keeps of the others."""
+        room = room_beside_pins(memory, new, budget)
+        others = hand_over(self.inner, memory[~memory.pinned], new[~new.pinned], room)
+        return in_order([memory[memory.pinned], new[new.pinned], others])
+
+
+@dataclass(frozen=True)
+class WithLatest(Wrapper):
+    """Keeps the frame written last, and lets the inner policy decide on what lies before it.
+
+    Each frame is written, and is the latest until the next one. Then what there is of it is offered to the inner
+    policy if that would have asked for it, and is gone otherwise. It is asked for when the newest older token is the
+    inner policy's `write_every` frames older, when it is pinned, and when no older token covers one of its objects.
+
+    Attributes:
+        share: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
+            it does not suffice for the whole frame, the cells that objects fill most go in first.
+        write_every: 1 by default. A larger number N keeps each N-th frame as the latest.
+    """
+
+    share: float = 0.5
+    write_every: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.share, int | float) or not 0 < self.share <= 1:
+            raise InputError(f"share of the latest frame is {self.share!r}; give a number above 0, at most 1")
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns what the inner policy keeps of memory, and new."""
+        older, latest = last_write_apart(memory)
+        latest = latest if self._asked_for(older, latest) else latest[:0]
+        new = admit(memory, new, budget)
+        free = budget - len(older) - len(latest)
+        slot = max(int(self.share * budget), free, int(new.pinned.sum()))
+        new = keep_best(new, new.share.sum(0), slot)
+        return hand_over(self.inner, older, latest, budget - len(new)) + new
+
+    def _asked_for(self, older: Tokens, latest: Tokens) -> bool:
+        due = (latest.born[:1] - older.born[-1:] >= self.inner.write_every).any()
+        unknown = latest.covers.any(1) & ~older.covers.any(1)
+        return bool(due | latest.pins.any() | unknown.any())
+
+
+LEAST_SHARE = 0.1  # a soft mask leaves a trace in every cell; a small object fills none
+
+
+@dataclass(frozen=True)
+class PerObject(Wrapper):
+    """Shares the budget out among the objects and what lies outside them, and lets the inner policy keep to each part.
+
+    A token belongs to the object that fills most of its cell, if that is a tenth of it or more, else to the outside.
+    Quotas are in proportion to extent ** exponent, the extent being the most tokens of one frame in memory or new
+    that belong to it. What a part does not need goes to the others by the same rule. Each quota holds at least the
+    part's pinned tokens. While an object is out of sight its tokens stay as they are, as long as they fit its quota.
+
+    Attributes:
+        exponent: 1 shares out by area, 0 equally; 0.5 is the square-root rule of Cohen and Shenker (2002).
+    """
+
+    exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.exponent, int | float) or not 0 <= self.exponent <= 1:
+            raise InputError(
+                f"exponent of the quotas is {self.exponent!r}; give a number from 0 (equal) to 1 (by area)"
+            )
+
+    def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
+        """Returns what the inner policy keeps of each object's tokens."""
+        room_beside_pins(memory, new, budget)
+        old, arrived = owners(memory), owners(new)
+        owner, born = torch.cat((old, arrived)), torch.cat((memory.born, new.born))
+        pinned = torch.cat((memory.pinned, new.pinned))
+        present, most = (each.tolist() for each in owner.unique(return_counts=True))
+        least = torch.bincount(owner[pinned], minlength=present[-1] + 1)[present].tolist()
+        weight = [float(extent) ** self.exponent for extent in extents(owner, born)[present].tolist()]
+        quotas = shared_out(budget, weight, least, most)
+        parts = [
+            hand_over(self.inner, memory[of(old, one)], new[of(arrived, one)], quota)
+            for one, quota in zip(present, quotas, strict=True)
+        ]
+        return in_order(parts)
+
+
+def of(owner: Int64[Tensor, " N"], one: int) -> Int64[Tensor, " M"]:
+    """Returns which tokens belong to one owner."""
+    return torch.nonzero(owner == one)[:, 0]
+
+
+def owners(tokens: Tokens) -> Int64[Tensor, " N"]:
+    """Returns whom each token belongs to: 0 outside all objects, else the object's row + 1."""
+    share, row = tokens.share.max(0)
+    return torch.where(share >= LEAST_SHARE, row + 1, 0)
+
+
+def extents(owner: Int64[Tensor, " N"], born: Int64[Tensor, " N"]) -> Int64[Tensor, " K1"]:
+    """Returns the most tokens of one frame that belong to each owner."""
+    frames, frame = born.unique(return_inverse=True)
+    counts = torch.bincount(owner * len(frames) + frame, minlength=(int(owner.max()) + 1) * len(frames))
+    return counts.view(-1, len(frames)).amax(1)

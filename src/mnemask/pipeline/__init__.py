@@ -1,0 +1,18 @@
+"""A whole video from its first masks to files, and a report of what happened; it survives being cut off."""
+
+from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
+from mnemask.pipeline.report import MemoryPromise, Progress, peak_memory_bytes, promise, write_report
+from mnemask.pipeline.run import PromptSource, segment
+
+__all__ = [
+    "Checkpoint",
+    "MemoryPromise",
+    "Progress",
+    "PromptSource",
+    "find_checkpoint",
+    "is_complete",
+    "peak_memory_bytes",
+    "promise",
+    "segment",
+    "write_report",
+]

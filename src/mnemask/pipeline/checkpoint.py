@@ -1,0 +1,218 @@
+"""Where a run can go on: a file with the memory, the ids, the position, the settings and what the writers need."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnemask.errors import CheckpointError, OutputError
+from mnemask.io import ReaderEvents
+from mnemask.io.atomic import make_folder
+from mnemask.io.journal import Mark
+from mnemask.io.lock import OutputLock
+from mnemask.io.written import Written, foreign
+from mnemask.pipeline.places import CHECKPOINT, REPORT
+from mnemask.pipeline.report import Progress
+from mnemask.state import Session
+from mnemask.version import __version__
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".bank"
+_KEPT_HERE = re.compile(
+    r"\d{12}\.bank(\.tmp)?|(masks|overlay)\.partial\.(\d+\.nut|annotations|images)|\.mnemask-\d+-\d+\.partial.*"
+)
+# The last one, and one before it should the last be damaged.
+_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A run between two frames.
+
+    Attributes:
+        session: what the tracker knew.
+        position: the index of the next frame.
+        settings: the run's.
+        marks: what each writer needs to go on.
+        progress: the numbers so far.
+        events: what happened to the video so far.
+    """
+
+    session: Session
+    position: int
+    settings: Mapping[str, Any]
+    marks: Mapping[str, Mark]
+    progress: Mapping[str, Any]
+    events: ReaderEvents
+
+    @property
+    def last_frame(self) -> int:
+        """The frame at which to read on: the one before `position`, which every reader has even if it is the last."""
+        return max(self.position - 1, 0)
+
+
+def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises CheckpointError, naming the first setting that is not the one that a run was begun with."""
+    for name in dict.fromkeys((*before, *now)):
+        if before.get(name) != now.get(name):
+            raise CheckpointError(
+                f"the run was begun with {name} {before.get(name)!r} and would go on with {now.get(name)!r}; give what "
+                "it was begun with, or begin another run: in another folder, or over this one (--overwrite)"
+            )
+
+
+def find_checkpoint(out: str | Path, device: torch.device, settings: Mapping[str, Any]) -> Checkpoint | None:
+    """Returns the last whole checkpoint of an unfinished run, or None where there is no run to go on with.
+
+    Args:
+        out: the folder that `segment` was to write to.
+        device: where the memory goes.
+        settings: those that the run must have been begun with.
+
+    Raises:
+        CheckpointError: if every checkpoint is damaged or of another version, or the settings are not the same.
+    """
+    paths = _paths(Path(out) / CHECKPOINT)
+    for number, path in enumerate(paths):
+        try:
+            checkpoint = _read(path, device)
+        except CheckpointError as error:
+            if number == len(paths) - 1:
+                raise
+            logger.warning("%s; going on from the checkpoint before it", error)
+        else:
+            refuse_other(checkpoint.settings, settings)
+            return checkpoint
+    return None
+
+
+def _read(path: Path, device: torch.device) -> Checkpoint:
+    session, facts = Session.load(path, device)
+    try:
+        run = facts["run"]
+        if run["mnemask"] != __version__:
+            raise CheckpointError(
+                f"checkpoint {str(path)!r} is of mnemask {run['mnemask']} and this is {__version__}, whose masks may "
+                "differ; finish the run with that version, or begin again (--overwrite)"
+            )
+        events = ReaderEvents.from_dict(run["progress"]["video"])
+        return Checkpoint(session, int(run["position"]), run["settings"], run["marks"], run["progress"], events)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} lacks or garbles {error}, so it is no checkpoint of a run; begin again "
+            "(--overwrite)"
+        ) from error
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Returns the checkpoints, latest first."""
+    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True)
+
+
+class CheckpointFolder:
+    """OUT/checkpoint/, in which there are checkpoints and what the writers have not finished.
+
+    Args:
+        written: what runs wrote in the run's folder.
+        settings: the run's.
+    """
+
+    def __init__(self, written: Written, settings: Mapping[str, Any]) -> None:
+        self.path, self._written, self._settings = written.folder / CHECKPOINT, written, settings
+
+    def make(self) -> None:
+        """Makes the folder where it is missing; raises OutputError where one is there that no run made."""
+        if not self.path.exists():
+            make_folder(self.path)
+            self._written.claim(self.path)
+        elif not self._written.claims(self.path):
+            raise foreign(self.path)
+
+    def save(self, position: int, session: Session, marks: Mapping[str, Mark], progress: Mapping[str, Any]) -> None:
+        """Writes a checkpoint, and drops those before the last; raises OutputError where that is impossible."""
+        run = {
+            "mnemask": __version__,
+            "position": position,
+            "settings": self._settings,
+            "marks": marks,
+            "progress": progress,
+        }
+        session.save(self.path / f"{position:012d}{_SUFFIX}", run=run)
+        for older in _paths(self.path)[_KEPT:]:
+            older.unlink()
+
+    def only(self, position: int) -> None:
+        """Drops all checkpoints but this one, since what the others count on is about to be written over."""
+        for path in _paths(self.path):
+            if path.name != f"{position:012d}{_SUFFIX}":
+                path.unlink()
+
+    def remove(self) -> None:
+        """Removes the folder and what runs keep in it, nothing else; raises OutputError where that is impossible."""
+        if not self._written.claims(self.path) or not self.path.is_dir():
+            return
+        try:
+            for path in self.path.iterdir():
+                if _KEPT_HERE.fullmatch(path.name):
+                    path.unlink()
+            if any(self.path.iterdir()):
+                logger.warning("%s is kept, since it holds files that no run wrote", self.path)
+                return
+            self.path.rmdir()
+        except OSError as error:
+            raise OutputError(
+                f"cannot remove {str(self.path)!r} ({error.strerror}); the run is complete, so remove it yourself"
+            ) from error
+        self._written.forget(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A run between two frames, before it is known whether all frames before are written."""
+
+    position: int
+    session: Session
+    marks: Mapping[str, Future[Mark]]
+    progress: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, position: int, session: Session, marks: Mapping[str, Future[Mark]], progress: Progress) -> "Moment":
+        """Returns the moment; the progress may go on."""
+        return cls(position, session, marks, progress.saved())
+
+    def written(self) -> dict[str, Mark]:
+        """Returns what the writers need to go on; raises OutputError if a frame could not be written."""
+        return {name: mark.result() for name, mark in self.marks.items()}
+
+
+def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
+    """Returns whether `out` holds the complete run with these settings; what it left to remove is removed.
+
+    Raises:
+        CheckpointError: if `out` holds a run, complete or not, that was made with other settings.
+    """
+    path = Path(out) / REPORT
+    try:
+        report = json.loads(path.read_text())
+        complete, made_with = bool(report["complete"]), dict(report["settings"])
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{str(path)!r} is no report of a run ({error}); choose another folder, or begin again (--overwrite)"
+        ) from error
+    refuse_other(made_with, settings)
+    if not complete:
+        return False
+    with OutputLock(out):
+        CheckpointFolder(Written(out), {}).remove()
+    return True

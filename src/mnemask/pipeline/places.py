@@ -1,0 +1,253 @@
+"""Where a run will write, known and checked before its first frame."""
+
+import os
+import re
+import shutil
+import unicodedata
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mnemask.errors import InputError, OutputError
+from mnemask.io.atomic import make_folder, partial_file, safe_name
+from mnemask.io.lock import LOCK
+from mnemask.io.reader import VideoReader
+from mnemask.io.written import INDEX, Written, first_same, foreign
+from mnemask.types import Frame, frame_name
+
+CHECKPOINT, REPORT, PREVIEW = "checkpoint", "report.json", "preview.png"
+SINGLE_FILES = {"ffv1": "masks.mkv", "rle": "masks.json"}
+_IMAGE_FORMATS = ("png", "rgba")
+_LEFT_OVER = re.compile(r"\.mnemask-\d+-\d+\.partial(\.\w+)?")
+_INDEX_NAME = re.compile(r"[a-z]?\d{5,}")
+_PLAIN_NAME = re.compile(r"[\w.\-]{1,100}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known of a video before it is read.
+
+    Attributes:
+        num_frames: in all, as its source promises; None where it does not.
+        counted: whether that many there are, and not about as many.
+        files: of the frames, where each is one.
+    """
+
+    num_frames: int | None = None
+    counted: bool = False
+    files: Sequence[Path] | None = None
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame]) -> "Expected":
+        """Returns what is known of these frames."""
+        if not isinstance(frames, VideoReader):
+            return cls()
+        return cls(frames.last, frames.counted, frames.files)
+
+    @property
+    def file_names(self) -> list[str] | None:
+        """What the frames' files are called."""
+        return None if self.files is None else [path.name for path in self.files]
+
+    def names(self, start: int) -> list[str] | None:
+        """Returns what the output files of the frames from this one on are called; None where that is not known."""
+        if self.files is not None:
+            return [safe_name(path.stem) for path in self.files[start : self.num_frames]]
+        if self.num_frames is None:
+            return None
+        return [frame_name(index, self.num_frames) for index in range(start, self.num_frames)]
+
+    def refuse_beyond(self, frames: Iterable[int]) -> None:
+        """Raises InputError if masks are given for a frame that the video does not have."""
+        if self.num_frames is None:
+            return
+        # A length that was reckoned from a duration may be wrong by a little.
+        surely = self.num_frames if self.counted else self.num_frames + 2 + self.num_frames // 10
+        if beyond := [frame for frame in frames if frame >= surely]:
+            raise InputError(
+                f"masks are given for frame {min(beyond)} but the video has {self.num_frames} frames (they count from "
+                "0); correct --at"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """All places that a run writes to.
+
+    Attributes:
+        out: the run's folder.
+        mask_format: of the masks.
+        overlay: whether there is an overlay.
+        preview: whether there is a preview.
+        trace: a file outside the run's own, or None.
+        inputs: files that it reads, other than the frames of a folder.
+        expected: what is known of the video.
+    """
+
+    out: Path
+    mask_format: str
+    overlay: bool = False
+    preview: bool = False
+    trace: Path | None = None
+    inputs: Sequence[Path] = ()
+    expected: Expected = field(default_factory=Expected)
+
+    @property
+    def masks(self) -> Path:
+        """The folder of the masks."""
+        return self.out / "masks"
+
+    def single_files(self) -> list[Path]:
+        """Returns the files that are not one of many."""
+        videos = [self.masks / name for format, name in SINGLE_FILES.items() if format == self.mask_format]
+        videos += [self.out / "overlay.mp4"] * self.overlay
+        unfinished = [partial_file(path) for path in videos]
+        unfinished += [partial_file(path).with_suffix(".0.nut") for path in videos if path.suffix != ".json"]
+        if self.mask_format == "rle":
+            unfinished += [partial_file(videos[0]).with_suffix(f".{part}") for part in ("annotations", "images")]
+        return [*videos, *unfinished, self.out / REPORT, *[self.out / PREVIEW] * self.preview]
+
+    def check(self, written: Written, start: int = 0) -> None:
+        """Raises OutputError unless each place is free or an earlier run's, and can be written to.
+
+        Args:
+            written: what earlier runs wrote there.
+            start: the first frame that will be written.
+        """
+        for folder in (self.out, self.masks):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise foreign(folder)
+        checkpoint = self.out / CHECKPOINT
+        if os.path.lexists(checkpoint) and not written.claims(checkpoint):
+            raise foreign(checkpoint)
+        names = self.expected.names(start) if self.mask_format in _IMAGE_FORMATS else []
+        self._refuse_inputs(written)
+        self._check_trace()
+        written.refuse_foreign(*self.single_files())
+        if self.mask_format in _IMAGE_FORMATS:
+            written.refuse_foreign(*self._images_in_the_way(names, start))
+        if names:
+            self._probe(names)
+
+    def _refuse_inputs(self, written: Written) -> None:
+        """Raises OutputError if an input lies where this run writes, or an earlier one wrote it and this removes it."""
+        frames = self.expected.files or ()
+        folders = {path.parent for path in frames}
+        if self.mask_format in _IMAGE_FORMATS and any(_same(folder, self.masks) for folder in folders):
+            raise OutputError(
+                f"the masks would be written among the frames in {str(self.masks)!r}; give another folder"
+            )
+        files = [*(path for path in self.inputs if path.is_file()), *frames]
+        if found := first_same(files, [*self.single_files(), *written.files()]):
+            raise OutputError(
+                f"{str(found[0])!r} is read by this run, which would replace or remove it; give another folder, or "
+                "copy the file elsewhere"
+            )
+
+    def _check_trace(self) -> None:
+        """Raises OutputError if the trace has the place of something else, or no folder."""
+        trace = self.trace
+        if trace is None:
+            return
+        if not trace.parent.is_dir():
+            raise OutputError(f"there is no folder {str(trace.parent)!r} for the trace; make it, or give another place")
+        if found := first_same([trace], [path for path in self.inputs if path.is_file()]):
+            raise OutputError(f"trace {str(trace)!r} is read by this run ({found[1]}); give another file")
+        place = trace.parent.resolve() / trace.name
+        out = self.out.resolve()
+        taken = {out / path.relative_to(self.out) for path in self.single_files()} | {out / LOCK, out / INDEX}
+        if place in taken or {out / "masks", out / CHECKPOINT} & set(place.parents):
+            raise OutputError(f"trace {str(trace)!r} has the place of another output of this run; give another file")
+
+    def _images_in_the_way(self, names: Sequence[str] | None, start: int) -> Iterator[Path]:
+        """Yields the files that are there and have a name that this run may give."""
+        wanted = None if names is None else {_folded(name) for name in names}
+        pattern = "*.png" if self.mask_format == "png" else "*/*.png"
+        for path in self.masks.glob(pattern):
+            stem = path.name[: -len(".png")]
+            if self.mask_format == "rgba" and not path.parent.name.isdecimal():
+                continue
+            if _folded(stem) in wanted if wanted is not None else _is_index(stem, start):
+                yield path
+
+    def _probe(self, names: Sequence[str]) -> None:
+        """Raises OutputError if two names are one to the file system, or it refuses one."""
+        by_key: dict[str, str] = {}
+        doubtful = []
+        for name in names:
+            other = by_key.setdefault(_folded(name), name)
+            if other is not name:
+                doubtful.append((other, name))
+        telling = list(_telling(names))
+        if not telling and not doubtful:
+            return
+        folder = make_folder(self.masks) / f".mnemask-{uuid.uuid4().hex[:12]}"
+        try:
+            folder.mkdir()
+            for name in telling:
+                _touch(folder, name)
+            for one, other in doubtful:
+                _touch(folder, one)
+                if one == other or (folder / f"{other}.png").exists():
+                    raise OutputError(
+                        f"frames {one!r} and {other!r} would both write {other}.png here; rename one of them"
+                    )
+        except OSError as error:
+            raise OutputError(
+                f"{str(self.masks)!r} cannot be written to ({error.strerror}); give a folder that can"
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            for empty in (self.masks, self.out):
+                if not any(empty.iterdir()):
+                    empty.rmdir()
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Removes unfinished files that a killed run left in a folder and those in it; another run cannot be at work."""
+    for path in folder.glob("**/.mnemask-*"):
+        if _LEFT_OVER.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _touch(folder: Path, name: str) -> None:
+    try:
+        (folder / f"{name}.png").touch()
+    except OSError as error:
+        shown = name if len(name) < 60 else f"{name[:40]}… ({len(name)} characters)"
+        raise OutputError(
+            f"the file system refuses {shown!r} with .png as the name of a mask ({error.strerror}); rename the frame, "
+            "or write one file (--format ffv1 or rle)"
+        ) from error
+
+
+def _telling(names: Sequence[str]) -> Iterator[str]:
+    """Yields few names that stand for all: the longest ones, and one for each sign that a file system may not take."""
+    unusual = [name for name in names if not _PLAIN_NAME.fullmatch(name)]
+    if not unusual:
+        return
+    yield max(unusual, key=lambda name: len(os.fsencode(name)))
+    yield max(unusual, key=len)
+    seen: set[str] = set()
+    for name in unusual:
+        if not seen.issuperset(name):
+            seen.update(name)
+            yield name
+
+
+def _folded(name: str) -> str:
+    """Returns what is the same for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _is_index(name: str, start: int) -> bool:
+    """Returns whether a frame without a name, from this one on, may get it."""
+    return bool(_INDEX_NAME.fullmatch(name)) and int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) >= start
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

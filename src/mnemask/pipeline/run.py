@@ -1,0 +1,388 @@
+"""The loop from frames to files.
+
+All writers of one run, as one.
+
+Decoding, computing and writing overlap in bounded queues, so a long video needs no more memory than a short one.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from mnemask.errors import InputError, OutputError
+from mnemask.io import MaskWriter, ReaderEvents, prefetch
+from mnemask.io.journal import Mark
+from mnemask.io.lock import OutputLock
+from mnemask.io.written import Written
+from mnemask.objects import Prompt
+from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, Moment
+from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, remove_left_overs
+from mnemask.pipeline.report import Progress, computed_on, promise
+from mnemask.pipeline.room import refuse_without_room
+from mnemask.state import Session
+from mnemask.tracker import Tracker
+from mnemask.types import Frame, Masks
+
+
+class Outputs:
+    """OUT/masks/ and, if wanted, OUT/overlay.mp4.
+
+    Args:
+        places: where they are.
+        written: what runs wrote there.
+        journal: the folder of unfinished files; None for beside the output.
+        marks: of an earlier run to go on with.
+        largest_id: the largest object id that is known to come.
+    """
+
+    def __init__(
+        self, places: Places, written: Written, journal: Path | None, marks: Mapping[str, Mark], largest_id: int
+    ) -> None:
+        targets = {"masks": (places.masks, places.mask_format)}
+        if places.overlay:
+            targets["overlay"] = (places.out / "overlay.mp4", "overlay")
+        self._writers: dict[str, MaskWriter] = {}
+        self._stack = ExitStack()
+        with ExitStack() as stack:
+            for name, (target, kind) in targets.items():
+                writer = MaskWriter(
+                    target,
+                    kind,
+                    journal=journal,
+                    mark=marks.get(name),
+                    written=written,
+                    largest_id=largest_id,
+                    file_names=places.expected.file_names,
+                )
+                self._writers[name] = stack.enter_context(writer)
+            self._stack = stack.pop_all()
+        self.stretch = math.lcm(*(writer.stretch for writer in self._writers.values()))
+
+    def write(self, masks: Masks, frame: Frame) -> None:
+        """Takes over one frame; raises what went wrong with an earlier one."""
+        for writer in self._writers.values():
+            writer.write(masks, frame)
+
+    def marks(self) -> dict[str, Future[Mark]]:
+        """Returns what later writers need to go on after the frames so far."""
+        return {name: writer.mark() for name, writer in self._writers.items()}
+
+    def sync(self) -> None:
+        """Returns when all frames so far would survive a loss of power."""
+        for writer in self._writers.values():
+            writer.sync()
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+PromptSource = Callable[[Frame], Mapping[int, Prompt | None] | None]
+
+
+class StopError(Exception):
+    """Someone asked for an early end."""
+
+
+def segment(
+    frames: Iterable[Frame],
+    tracker: Tracker,
+    out: str | Path,
+    prompts: PromptSource,
+    *,
+    mask_format: str = "png",
+    overlay: bool = False,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    checkpoint_every: float | None = 30.0,
+    resume: Checkpoint | None = None,
+    max_memory: int | None = None,
+    events: Callable[[], ReaderEvents] = ReaderEvents,
+    source: Mapping[str, Any] | None = None,
+    stop: Callable[[], str | None] = lambda: None,
+    on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
+    inputs: Sequence[str | Path] = (),
+    preview: Callable[[Frame, Mapping[int, Any]], bytes] | None = None,
+) -> Progress:
+    """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
+
+    While it runs there is `OUT/checkpoint/`; what is left there when it is cut off, `find_checkpoint` reads:
+
+        checkpoint = find_checkpoint(out, model.device, settings)
+        tracker = Tracker.of_session(checkpoint.session, model)
+        video = VideoReader(video, start=checkpoint.last_frame)
+        segment(video, tracker, out, prompts, settings=settings, resume=checkpoint)
+
+    and all files are then as if nothing had happened.
+
+    Before the first frame it is seen to that no file is replaced but those of an earlier run, which `overwrite` or
+    `resume` must allow: `OUT/.mnemask-written` says what runs wrote. No other run may write to `out` meanwhile.
+
+    Args:
+        frames: such as a VideoReader.
+        tracker: a new one, or one that is to go on.
+        out: the folder, made if missing.
+        prompts: returns the known masks of a frame by object id, None for an object that is gone; or None.
+        mask_format: "png", "ffv1", "rgba" or "rle", see MaskWriter.
+        overlay: whether to draw the masks into a video.
+        overwrite: whether a folder that holds a run may be written to; what that run wrote is removed, nothing else.
+        settings: goes into the report, and into checkpoints: a run goes on only with what it was begun with.
+        checkpoint_every: seconds from one checkpoint to the next (with video formats, to the end of the stretch of 48
+            frames that is under way then); None for none.
+        resume: where to go on, with a tracker of its session. Frames before its position are passed over.
+        max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame and
+            whenever objects come; None for no limit.
+        events: returns what happened to the video so far, for the report; of a VideoReader its `events`.
+        source: what the report says of the video itself; of a VideoReader its `facts.to_dict()`.
+        stop: is asked before each frame; what it returns ends the run early, and the report gives it as the reason.
+        on_frame: is called after each frame.
+        inputs: files that the run reads, which it must not write to; those of a VideoReader of images are known.
+        preview: returns a PNG of the first frame and its prompts, which becomes `OUT/preview.png`.
+
+    Raises:
+        OutputError: if `out` holds a run already, is in use by another one, holds files of others where this one will
+            write, or cannot be written to, or has clearly too little room.
+        BudgetError: if the memory needed exceeds `max_memory`.
+        MnemaskError: whatever ends the run early. What was written before is kept, and the report says what happened.
+    """
+    trace = getattr(tracker.memory.trace, "path", None)
+    paths, expected = [Path(path) for path in inputs], Expected.of(frames)
+    places = Places(Path(out), mask_format, overlay, preview is not None, trace, paths, expected)
+    with OutputLock(out) as lock:
+        written = Written(out)
+        if resume is None and not overwrite and (written.files() or written.claims(places.out / CHECKPOINT)):
+            raise OutputError(
+                f"{str(out)!r} already holds a run; go on with it (--resume), choose another folder, or overwrite it "
+                "(--overwrite)"
+            )
+        places.check(written, 0 if resume is None else resume.position)
+        run = _Run(
+            tracker,
+            places,
+            written,
+            lock,
+            Progress(settings=settings or {}, source=source or {}),
+            checkpoint_every,
+            resume,
+            events,
+        )
+        # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
+        with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
+            try:
+                run.follow(ahead, prompts, preview, max_memory, stop, on_frame)
+            except BaseException as error:
+                with _noting(error):
+                    run.report()
+                raise
+            run.report()
+    return run.progress
+
+
+def _end_if_asked(stop: Callable[[], str | None]) -> None:
+    if reason := stop():
+        raise StopError(reason)
+
+
+@contextmanager
+def _noting(error: BaseException) -> Iterator[None]:
+    """Within it, what goes wrong in consequence of an error becomes a note to it."""
+    try:
+        yield
+    except InputError as consequence:
+        error.add_note(str(consequence))
+
+
+class _Run:
+    """One call of `segment`."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        places: Places,
+        written: Written,
+        lock: OutputLock,
+        progress: Progress,
+        every: float | None,
+        resume: Checkpoint | None,
+        events: Callable[[], ReaderEvents],
+    ) -> None:
+        self.progress = progress
+        self._tracker, self._every, self._resume, self._events = tracker, every, resume, events
+        self._places, self._written, self._lock = places, written, lock
+        self._begin = self._saved = time.perf_counter()
+        self._folder = None if every is None else CheckpointFolder(written, progress.settings)
+        self._stack = ExitStack()
+        self._outputs: Outputs | None = None
+        self._latest: Moment | None = None
+        self._promised: tuple[object, ...] = ()
+        if resume is None:
+            progress.computed_on = computed_on(tracker, 0)
+        else:
+            progress.computed_on = computed_on(tracker, resume.position, resume.progress["computed_on"])
+            progress.frames = int(resume.progress["frames"])
+            progress.seconds = float(resume.progress["seconds"])
+            progress.most_tokens = int(resume.progress["most_tokens"])
+            progress.most_bytes = int(resume.progress["most_bytes"])
+            progress.resumed_at = [*resume.progress["resumed_at"], resume.position]
+            self._begin -= progress.seconds
+
+    def follow(
+        self,
+        frames: Iterable[Frame],
+        prompts: PromptSource,
+        preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
+        max_memory: int | None,
+        stop: Callable[[], str | None],
+        on_frame: Callable[[Progress, Masks], None],
+    ) -> None:
+        """Follows the objects to the end of the frames, or until something else ends it."""
+        progress = self.progress
+        try:
+            with self._stack:
+                if self._resume is not None:
+                    self._outputs = self._open(0)
+                try:
+                    for frame in frames:
+                        _end_if_asked(stop)
+                        if self._resume is not None and frame.index < self._resume.position:
+                            continue
+                        given = prompts(frame)
+                        self._check_promise(frame, given, max_memory)
+                        before = self._tracker.session()
+                        self._lock.check()
+                        if self._outputs is None:
+                            self._check_first(frame, {**(given or {})}, prompts)
+                        masks = self._tracker.step(frame, given)
+                        outputs = self._outputs or self._begin_at(frame, before, given or {}, prompts, preview)
+                        outputs.write(masks, frame)
+                        progress.add(self._tracker.memory.stats())
+                        progress.seconds = time.perf_counter() - self._begin
+                        self._checkpoint(frame.index + 1, outputs)
+                        on_frame(progress, masks)
+                    _end_if_asked(stop)
+                except BaseException as error:
+                    with _noting(error):
+                        self._save()
+                    raise
+        except StopError as stopped:
+            progress.stopped_by = str(stopped)
+        except BaseException as error:
+            progress.stopped_by = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise
+        else:
+            progress.complete = True
+
+    def report(self) -> None:
+        """Writes the report; if the run is complete, or never began, there is nothing to go on with."""
+        self.progress.video = self._happened().to_dict()
+        self.progress.seconds = time.perf_counter() - self._begin
+        if self.progress.frames:
+            text = json.dumps(self.progress.to_dict(), indent=2) + "\n"
+            self._written.write(self._places.out / REPORT, text)
+        if (
+            self._folder is not None
+            and self._outputs is not None
+            and (self.progress.complete or not self.progress.frames)
+        ):
+            self._folder.remove()
+
+    def _open(self, largest_id: int) -> Outputs:
+        """Opens what is written to; from here on the run may be gone on with."""
+        remove_left_overs(self._places.masks)
+        journal = None
+        if self._folder is not None:
+            self._folder.make()
+            journal = self._folder.path
+            if self._resume is not None:
+                self._folder.only(self._resume.position)
+        marks = {} if self._resume is None else self._resume.marks
+        return self._stack.enter_context(Outputs(self._places, self._written, journal, marks, largest_id))
+
+    def _check_first(self, frame: Frame, given: Mapping[int, Prompt | None], prompts: PromptSource) -> None:
+        """Raises what can be known of the run when its first frame is, before anything is computed or removed."""
+        expected, to_come = self._places.expected, _ids_to_come(prompts)
+        expected.refuse_beyond(to_come)
+        ids = {*given, *(object_id for ids in to_come.values() for object_id in ids)}
+        if expected.num_frames is not None:
+            freed = sum(path.stat().st_size for path in self._written.files())
+            left = expected.num_frames - frame.index
+            format, overlay = self._places.mask_format, self._places.overlay
+            refuse_without_room(self._places.out, format, overlay, frame.size, left, len(ids), freed)
+
+    def _begin_at(
+        self,
+        frame: Frame,
+        before: Session,
+        given: Mapping[int, Prompt | None],
+        prompts: PromptSource,
+        preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
+    ) -> Outputs:
+        """Removes what an earlier run wrote, opens the outputs, and notes at once what the run is.
+
+        Otherwise another one with other settings could go on in its place.
+        """
+        CheckpointFolder(self._written, {}).remove()
+        self._written.remove_all()
+        if preview is not None:
+            self._written.write(self._places.out / PREVIEW, preview(frame, given))
+        if self._places.trace is not None and self._places.out in self._places.trace.parents:
+            self._written.claim(self._places.trace)
+        ids = {*given, *(object_id for ids in _ids_to_come(prompts).values() for object_id in ids)}
+        self._outputs = outputs = self._open(max(ids, default=0))
+        if self._folder is not None:
+            self._latest = self._moment(frame.index, before, outputs)
+            self._save()
+        return outputs
+
+    def _checkpoint(self, position: int, outputs: Outputs) -> None:
+        """Notes that the run can go on here, if it can, and writes it down if it is time."""
+        if self._folder is None or self.progress.frames % outputs.stretch:
+            return
+        self._latest = self._moment(position, self._tracker.session(), outputs)
+        if self._every is not None and time.perf_counter() - self._saved >= self._every:
+            self._save()
+
+    def _moment(self, position: int, session: Session, outputs: Outputs) -> Moment:
+        # Frames are read ahead: what happened to those will be noted again by the run that goes on.
+        self.progress.video = self._happened().within(end=position).to_dict()
+        return Moment.of(position, session, outputs.marks(), self.progress)
+
+    def _happened(self) -> ReaderEvents:
+        """Returns what happened to the video, before the run was resumed too."""
+        if self._resume is None:
+            return self._events()
+        return self._resume.events + self._events().within(self._resume.position)
+
+    def _save(self) -> None:
+        moment, self._latest = self._latest, None
+        if moment is not None and self._folder is not None and self._outputs is not None:
+            marks = moment.written()
+            self._outputs.sync()
+            self._written.sync()
+            self._folder.save(moment.position, moment.session, marks, moment.progress)
+            self._saved = time.perf_counter()
+
+    def _check_promise(self, frame: Frame, given: Mapping[int, Prompt | None] | None, max_memory: int | None) -> None:
+        if max_memory is None:
+            return
+        ids = {*self._tracker.object_ids, *(given or {})}
+        if self._promised != (frame.size, len(ids)):
+            writers = 1 + self._places.overlay
+            promise(self._tracker, frame.size, len(ids), num_writers=writers).keep_within(max_memory)
+            self._promised = (frame.size, len(ids))
+
+
+def _ids_to_come(prompts: PromptSource) -> Mapping[int, Collection[int]]:
+    """Returns the ids of the masks that are to be given, by frame, where the source of prompts tells."""
+    to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
+    return to_come

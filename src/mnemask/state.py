@@ -1,0 +1,216 @@
+"""What a tracker knows besides its network: a value that can be kept, copied, and written to a file.
+
+Tokens are never changed in place, so that a session costs nothing to take and stays what it was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from mnemask.errors import CheckpointError, InputError, MnemaskError
+from mnemask.memory.budget import Budget
+from mnemask.memory.policies import Policy, restored_policy, saved_policy
+from mnemask.memory.read import Metric
+from mnemask.memory.storage import VALUE_DTYPES, load_bank, save_bank, unsound
+from mnemask.memory.stride8 import bytes_of_detail
+from mnemask.memory.tokens import CellGrid, Tokens
+from mnemask.model.checkpoints import plain
+from mnemask.model.stcn import STCN
+from mnemask.types import check_object_id
+
+KINDS: dict[object, type | tuple[type, ...]] = {
+    int: int,
+    bool: bool,
+    float: (int, float),
+    float | None: (int, float, type(None)),
+}
+COUNTS = ("writes", "reads", "evictions", "tokens_per_frame")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A tracker between two frames.
+
+    Attributes:
+        model: the network's fingerprint: its weights' content, in whatever precision it computes.
+        precisions: in which the network computed so far, first to last, such as ("float32", "bfloat16") for a tracker
+            that was saved on one machine and went on on another.
+        policy: what is kept in memory.
+        budget: how much is kept.
+        top_k: memories read per query.
+        metric: how alike a query and a memory are.
+        refine: weight of the comparison at stride 8.
+        kernel: σ around the place where a memory fits best, as a share of the shorter side; 0 reads it anywhere.
+        short_side: of the frames as they are processed.
+        object_ids: the caller's, by row.
+        steps: frames seen.
+        last_write: the step of the last write.
+        size: height and width of the frames, None before the first.
+        frozen: whether the memory is read only.
+        counts: the memory's numbers.
+        tokens: what is remembered.
+    """
+
+    model: str
+    precisions: tuple[str, ...]
+    policy: Policy
+    budget: Budget
+    top_k: int
+    metric: str
+    refine: float
+    kernel: int | float
+    short_side: int | None
+    object_ids: tuple[int, ...]
+    steps: int
+    last_write: int
+    size: tuple[int, int] | None
+    frozen: bool
+    counts: Mapping[str, int]
+    tokens: Tokens | None
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Writes the session, and more facts that JSON holds, to one file: whole or not at all, and durably.
+
+        Raises:
+            OutputError: if the place cannot be written to.
+        """
+        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("tokens", "policy", "budget")}
+        facts |= {"policy": saved_policy(self.policy), "budget": asdict(self.budget), **more}
+        save_bank(path, self.tokens, facts)
+
+    @classmethod
+    def load(
+        cls, path: Path, device: torch.device, policy: Policy | None = None
+    ) -> tuple["Session", Mapping[str, Any]]:
+        """Returns what `save` wrote, and all facts in the file.
+
+        Args:
+            path: of the file.
+            device: where the tokens go.
+            policy: needed where the saved one is not among `POLICIES`.
+
+        Raises:
+            CheckpointError: if the file is foreign, damaged, inconsistent or of another version.
+        """
+        tokens, facts = load_bank(path, device)
+        try:
+            session = cls(
+                model=str(facts["model"]),
+                precisions=tuple(map(_precision, facts["precisions"])),
+                policy=policy or restored_policy(facts["policy"]),
+                budget=Budget(**facts["budget"]),
+                top_k=facts["top_k"],
+                metric=facts["metric"],
+                refine=facts["refine"],
+                kernel=facts.get("kernel", 0.0),  # files from before there was one
+                short_side=facts["short_side"],
+                object_ids=tuple(map(check_object_id, facts["object_ids"])),
+                steps=_count(facts["steps"]),
+                last_write=_count(facts["last_write"]),
+                size=None if facts["size"] is None else (_count(facts["size"][0], 1), _count(facts["size"][1], 1)),
+                frozen=bool(facts["frozen"]),
+                counts={name: _count(facts["counts"][name]) for name in COUNTS},
+                tokens=tokens,
+            )
+            session.check()
+        except MnemaskError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+            reason = plain(f"{type(error).__name__} {error}", 120)
+            raise CheckpointError(
+                f"memory bank {str(path)!r} lacks or garbles facts ({reason}); write it again"
+            ) from error
+        if tokens is not None and tokens.num_objects != len(session.object_ids):
+            raise CheckpointError(
+                f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names "
+                f"{len(session.object_ids)}; write it again"
+            )
+        return session, facts
+
+    def check(self) -> None:
+        """Raises ValueError where what is told here cannot be true of any tracker."""
+        ids, tokens = self.object_ids, self.tokens
+        if len(set(ids)) < len(ids) or (tokens is None and ids):
+            raise ValueError(f"objects {list(ids)[:9]}, {'none' if tokens is None else 'some'} of them remembered")
+        if self.last_write > self.steps or (tokens is not None and self.counts["tokens_per_frame"] < 1):
+            raise ValueError(
+                f"write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells a frame"
+            )
+        if self.metric not in get_args(Metric):
+            raise ValueError(f"metric {self.metric!r}")
+        for field in fields(self.policy):
+            value, wanted = getattr(self.policy, field.name), KINDS.get(field.type, object)
+            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+                raise TypeError(f"{field.name} of the policy is {value!r}")
+        if self.policy.write_every < 1:
+            raise ValueError(f"write_every is {self.policy.write_every}")
+
+    def refuse_other_model(self, model: str) -> None:
+        """Raises CheckpointError unless what is remembered was written with the network of this fingerprint."""
+        if self.model != model:
+            raise CheckpointError(
+                f"the memories are of another model ({self.model}, this is {model}); load the model they were written "
+                "with"
+            )
+
+    def refuse_other_comparison(self, metric: str, refine: int | float) -> None:
+        """Raises InputError unless memories are compared as another tracker compares them."""
+        if self.metric != metric:
+            raise InputError(
+                f"the memories were made for metric {self.metric!r}, this tracker has {metric!r}; give both the same"
+            )
+        if self.refine != refine:
+            raise InputError(
+                f"the memories were made for refine {self.refine:g}, this tracker has {refine:g}; give both the same"
+            )
+
+    def refuse_unsound(self, model: STCN) -> None:
+        """Raises CheckpointError for tokens that this network cannot have written in frames of this size."""
+        if self.tokens is None:
+            return
+        reason = unsound(
+            self.tokens,
+            steps=self.steps,
+            num_cells=None if self.size is None else CellGrid(self.size, self.short_side).num_cells,
+            key_channels=model.config.key_channels,
+            value_channels=model.config.value_channels,
+            detail_bytes=bytes_of_detail(self.refine),
+        )
+        if reason:
+            raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
+
+    def in_precision(self, dtype: torch.dtype) -> "Session":
+        """Returns the session for a network that computes in this precision; values are converted to it."""
+        if self.tokens is None or self.tokens.value.dtype == dtype:
+            return self
+        return replace(self, tokens=replace(self.tokens, value=self.tokens.value.to(dtype)))
+
+    def in_another_video(self) -> "Session":
+        """Returns the session before the first frame of another video.
+
+        Frames and steps of the past become negative: −1 is the last frame of the video that is over.
+        """
+        tokens = self.tokens
+        if tokens is not None and len(tokens):
+            past = int(tokens.frame.max()) + 1
+            tokens = replace(
+                tokens, frame=tokens.frame - past, born=tokens.born - self.steps, last_hit=tokens.last_hit - self.steps
+            )
+        return replace(self, steps=0, last_write=0, size=None, tokens=tokens)
+
+
+def _count(value: object, least: int = 0) -> int:
+    """Returns a whole number that a video can have of something; raises ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**53:
+        raise ValueError(f"{value!r} instead of a whole number from {least}"[:120])
+    return value
+
+
+def _precision(name: object) -> str:
+    """Returns the name of a precision; raises ValueError for anything else."""
+    if name not in [str(dtype).removeprefix("torch.") for dtype in VALUE_DTYPES]:
+        raise ValueError(f"precision {name!r}"[:120])
+    return str(name)

@@ -1,0 +1,159 @@
+"""A run between two sittings: weights, their average, the optimizer's moments and what has been done, in one file."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mnemask.errors import CheckpointError, OutputError
+from mnemask.io.atomic import make_durable, partial_file
+from mnemask.model.checkpoints import check_state, plain
+
+FORMAT = "mnemask-run-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far a run has come.
+
+    Attributes:
+        step: steps done.
+        seconds: spent on them, all sittings together.
+        settings: each setting of the run, as text; a run goes on only with the same ones.
+        precision: state of the gradient scaler, empty but for float16.
+    """
+
+    step: int
+    seconds: float
+    settings: Mapping[str, str]
+    precision: Mapping[str, float]
+
+
+def save_run(
+    path: Path, model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, done: Done
+) -> None:
+    """Writes a run, atomically: the file is there whole or not at all, and once it is there a loss of power is no harm.
+
+    Raises:
+        OutputError: if the place cannot be written to.
+    """
+    tensors = _tensors(model, average, optimizer)
+    metadata = {
+        "format": FORMAT,
+        "step": str(done.step),
+        "seconds": repr(done.seconds),
+        "settings": json.dumps(dict(done.settings)),
+        "precision": json.dumps(dict(done.precision)),
+    }
+    partial = partial_file(path)
+    try:
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial, metadata)
+        make_durable(partial)
+        partial.replace(path)
+        make_durable(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"the run cannot be saved to {str(path)!r} ({error}); make room there") from error
+
+
+def is_finite(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
+    """Returns whether all numbers of a run are finite; one that is not could not be taken up again."""
+    return all(bool(torch.isfinite(value).all()) for value in _tensors(model, average, optimizer).values())
+
+
+def _tensors(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns weights, their average and the optimizer's moments, by the names that they have in the file."""
+    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in average.items()}
+    for name, parameter in model.named_parameters():
+        tensors |= {f"optimizer/{name}/{key}": value for key, value in optimizer.state.get(parameter, {}).items()}
+    return tensors
+
+
+def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Done:
+    """Puts a saved run back into its model, average and optimizer, in place.
+
+    Raises:
+        CheckpointError: the file is damaged or no run of this model.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        reason = plain(str(error), 120)
+        raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason}); start it afresh") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT}); start the run afresh")
+    weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
+    check_state(model, weights, str(path))
+    model.load_state_dict(weights)
+    averaged = {name: value for name, value in tensors.items() if name.startswith("average/")}
+    if {name: value.shape for name, value in averaged.items()} != {
+        f"average/{name}": value.shape for name, value in average.items()
+    }:
+        raise CheckpointError(f"the run in {str(path)!r} trained other parts of the network; start it afresh")
+    _check_moments(path, model, tensors)
+    done = _done(path, metadata)
+    for name, value in average.items():
+        value.copy_(averaged[f"average/{name}"])
+    for name, parameter in model.named_parameters():
+        prefix = f"optimizer/{name}/"
+        moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if moments:
+            # Adam counts its steps on the CPU; the moments lie where the weights are.
+            optimizer.state[parameter] = {
+                key: value if key == "step" else value.to(parameter, memory_format=torch.preserve_format)
+                for key, value in moments.items()
+            }
+    return done
+
+
+def _check_moments(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError unless what the optimizer and the average remember are finite numbers for its parameters.
+
+    A parameter has all of Adam's moments or, where it has not been updated yet, none.
+    """
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    for name, value in tensors.items():
+        part, _, rest = name.partition("/")
+        parameter, _, key = rest.rpartition("/") if part == "optimizer" else (rest, "", "")
+        moments = {f"optimizer/{parameter}/{each}" for each in ("step", "exp_avg", "exp_avg_sq")}
+        fits = part in ("model", "average") or (
+            parameter in shapes
+            and name in moments
+            and moments <= set(tensors)
+            and value.shape == (() if key == "step" else shapes[parameter])
+        )
+        if not (fits and value.is_floating_point() and bool(torch.isfinite(value).all())):
+            raise CheckpointError(
+                f"the run in {str(path)!r} is damaged at {name[:120]!r} ({value.dtype}, {tuple(value.shape)}); "
+                "start it afresh"
+            )
+
+
+def _done(path: Path, metadata: Mapping[str, str]) -> Done:
+    """Returns how far the run has come; raises CheckpointError where its file does not say that."""
+    try:
+        step, seconds = int(metadata["step"]), float(metadata["seconds"])
+        settings, precision = json.loads(metadata["settings"]), json.loads(metadata["precision"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"the run in {str(path)!r} does not say how far it has come ({type(error).__name__}); start it afresh"
+        ) from error
+    if step < 0 or not 0 <= seconds < math.inf or not isinstance(settings, dict) or not isinstance(precision, dict):
+        raise CheckpointError(f"the run in {str(path)!r} has come {step} steps in {seconds} s; start it afresh")
+    return Done(step, seconds, settings, precision)
+
+
+def forget_after(log: Path, step: int) -> None:
+    """Removes the lines of a log that a run taken up again at `step` will write anew."""
+    if not log.exists():
+        return
+    lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+    log.write_text("".join(f"{line}\n" for line in lines))

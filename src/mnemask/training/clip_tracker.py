@@ -1,0 +1,198 @@
+"""One clip through the network and the memory, differentiably."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnemask.errors import InputError
+from mnemask.memory.bank import MemoryBank
+from mnemask.memory.budget import Budget
+from mnemask.memory.read import Kernel, read_dense
+from mnemask.memory.tokens import CellGrid
+from mnemask.model.preprocess import cells
+from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, soft_aggregate
+from mnemask.training.memory_plan import MemoryPlan
+from mnemask.training.regularizers import Dropout, Regularizer
+
+
+class ClipMemory:
+    """What the frames of a batch of clips have left behind; read whole, so that gradients flow to all of it.
+
+    Args:
+        banks: one per clip, which decide what is forgotten as they do in a tracker; none where nothing is.
+        regularizer: what is done to the affinity.
+        kernel: how far from where it fits best a memory is read; None for anywhere.
+    """
+
+    def __init__(
+        self, banks: list[MemoryBank], regularizer: Regularizer | None = None, kernel: Kernel | None = None
+    ) -> None:
+        self.banks, self.regularizer, self.kernel = banks, regularizer, kernel
+        self.keys: dict[int, Tensor] = {}  # by frame, each [B P Ck]
+        self.values: dict[int, Tensor] = {}  # each [B K P Cv]
+        self.inside: dict[int, Tensor] = {}  # each [B K P]
+
+    def _make_room(self, frame: int, key: Float[Tensor, "B P Ck"], share: Float[Tensor, "B K P"]) -> None:
+        """Counts what the frame that is about to be written has read, then lets the banks make room for it."""
+        for clip, bank in enumerate(self.banks):
+            pins = torch.zeros_like(share[clip], dtype=torch.bool)
+            if frame > 0:
+                bank.read(key[clip], frame)
+            elif bank.policy.pin and bank.grid is not None:
+                pins[:] = bank.policy.pinned_part(share[clip].unflatten(1, bank.grid.shape)).flatten()
+            # A bank chooses without looking at values; here they would be a second copy.
+            values = share.new_zeros((*pins.shape, 1))
+            bank.write(key[clip], values, share[clip], frame=frame, step=frame, pins=pins)
+
+    def write(
+        self, frame: int, key: Float[Tensor, "B P Ck"], value: Float[Tensor, "B K P Cv"], share: Float[Tensor, "B K P"]
+    ) -> None:
+        """Remembers a frame of each clip.
+
+        Args:
+            frame: its number in the clip; 0 is the annotated one. With banks, all frames are written in their order.
+            key: of each cell.
+            value: of each object and cell.
+            share: how much of each cell each object fills, 0 to 1.
+        """
+        with torch.no_grad(), torch.autocast(key.device.type, enabled=False):
+            # Under autocast masks come in several precisions; a bank holds one.
+            self._make_room(frame, key.detach().float(), share.detach().float())
+        self.keys[frame] = key
+        self.values[frame] = value
+        self.inside[frame] = share.detach() > 0.5
+
+    def kept(self) -> Int64[Tensor, "B N"] | None:
+        """Returns the places of the tokens that are left, counted through all cells that were ever written."""
+        if not self.banks:
+            return None
+        num_cells = self.keys[0].shape[1]
+        left = [bank.tokens.frame * num_cells + bank.tokens.cell for bank in self.banks if bank.tokens is not None]
+        return torch.stack(left)
+
+    def read(self, query_key: Float[Tensor, "B P Ck"], frames: Sequence[int]) -> Float[Tensor, "B K P Cv"]:
+        """Returns what each object's memory of the frames says at each query; with banks, of all frames written."""
+        key = torch.cat([self.keys[frame] for frame in frames], dim=1)
+        value = torch.cat([self.values[frame] for frame in frames], dim=2)
+        inside = torch.cat([self.inside[frame] for frame in frames], dim=2)
+        kept = self.kept()
+        if kept is not None:
+            key = torch.take_along_dim(key, kept[:, :, None], dim=1)
+            value = torch.take_along_dim(value, kept[:, None, :, None], dim=2)
+            inside = torch.take_along_dim(inside, kept[:, None, :], dim=2)
+        if self.regularizer is None or isinstance(self.regularizer, Dropout):
+            # Objects share keys and weights; their values lie side by side, so that one product reads them all.
+            weigh = None if self.regularizer is None else self.regularizer.weights
+            readout = read_dense(query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kernel=self.kernel)
+            return torch.unflatten(readout, 2, value.shape[1::2]).transpose(1, 2)
+        # Reallocation weighs the same memories differently for each object.
+        num_objects = value.shape[1]
+        query_key, key = (each[:, None].expand(-1, num_objects, -1, -1) for each in (query_key, key))
+        weigh = partial(self.regularizer.weights, inside=inside)
+        return read_dense(query_key, key, value, weigh=weigh, kernel=self.kernel)
+
+
+class Unroll(nn.Module):
+    """A network followed through whole clips, for training: what a tracker does, differentiably.
+
+    Each frame reads the memory of earlier ones, all of it and not only the k most alike; what is written after the
+    first frame are the network's own soft predictions, through which gradients flow (thesis 4.2.2).
+
+    Args:
+        model: the network; `self.model`, for what wraps or saves it.
+        regularizer: what is done to the affinity of every read, in training mode.
+        plan: which earlier frames each frame reads; by default all. `self.plan` may be set anew before each call.
+        top_k: memories per query that count as used, where the plan has a budget.
+
+    Raises:
+        BudgetError: (from a call) if the plan's capacity is no number of frames from 1.
+    """
+
+    def __init__(
+        self,
+        model: STCN,
+        regularizer: Regularizer | None = None,
+        plan: MemoryPlan = MemoryPlan(),
+        top_k: int = 20,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.regularizer, self.plan, self.top_k = regularizer, plan, top_k
+
+    def forward(
+        self, frames: Float[Tensor, "B T 3 H W"], first_masks: Float[Tensor, "B K H W"], valid: Bool[Tensor, "B K"]
+    ) -> Float[Tensor, "B T-1 K+1 H W"]:
+        """Returns the probabilities of every frame after the first, background first.
+
+        Args:
+            frames: normalised; sides that are multiples of 16, at least 2 frames.
+            first_masks: of the objects in the first frame, 0 to 1.
+            valid: which objects there are. The others only fill the batch: they have probability 0 and change nothing.
+
+        Raises:
+            InputError: if there is only one frame, or a side is no multiple of 16.
+        """
+        batch, num_frames, _, height, width = frames.shape
+        if num_frames < 2 or height % STRIDE or width % STRIDE:
+            raise InputError(
+                f"clips of {num_frames} frames of {width}×{height} pixels cannot be unrolled; give at least 2 frames "
+                f"with sides that are multiples of {STRIDE}"
+            )
+        images = frames.transpose(0, 1)
+        features = split(self.model.encode_key(images.flatten(0, 1)), num_frames)
+        plan, grid = self.plan, CellGrid((height, width), None)
+        memory = ClipMemory(
+            self._banks(plan, grid, batch, num_frames),
+            self.regularizer if self.training else None,
+            Kernel.of_share(plan.kernel, grid.shape),
+        )
+        masks = first_masks * valid[:, :, None, None]
+        outputs = []
+        for t in range(1, num_frames):
+            if plan.is_read(t - 1, num_frames):
+                self._remember(memory, t - 1, images[t - 1], features[t - 1], masks)
+            probs = self._segment(memory, plan.read_by(t), features[t], valid)
+            masks = probs[:, 1:]
+            outputs.append(probs)
+        return torch.stack(outputs, dim=1)
+
+    def _banks(self, plan: MemoryPlan, grid: CellGrid, batch: int, num_frames: int) -> list[MemoryBank]:
+        """Returns a bank for each clip, or none where everything fits."""
+        if plan.capacity is None or num_frames - 1 <= plan.capacity:
+            return []
+        budget = Budget(frames=plan.capacity)
+        banks = [MemoryBank(plan.policy, budget, self.top_k, kernel=plan.kernel) for _ in range(batch)]
+        for bank in banks:
+            bank.grid = grid
+        return banks
+
+    def _remember(
+        self,
+        memory: ClipMemory,
+        frame: int,
+        image: Float[Tensor, "B 3 H W"],
+        features: KeyFeatures,
+        masks: Float[Tensor, "B K H W"],
+    ) -> None:
+        value = cells(self.model.encode_value(image, features, masks))
+        memory.write(frame, cells(features.key), value, F.avg_pool2d(masks, STRIDE).flatten(2))
+
+    def _segment(
+        self, memory: ClipMemory, frames: Sequence[int], features: KeyFeatures, valid: Bool[Tensor, "B K"]
+    ) -> Float[Tensor, "B K+1 H W"]:
+        readout = memory.read(cells(features.key), frames)
+        planes = readout.transpose(2, 3).unflatten(3, features.key.shape[2:])
+        alone = self.model.decode(planes, features).sigmoid() * valid[:, :, None, None]
+        probs = soft_aggregate(alone.transpose(0, 1)).transpose(0, 1)
+        # Soft aggregation leaves 1e-7 to an object with probability 0, which is what float32 rounds the others by.
+        return probs * F.pad(valid, (1, 0), value=True)[:, :, None, None]
+
+
+def split(features: KeyFeatures, num_frames: int) -> list[KeyFeatures]:
+    """Returns the features of each frame from those of all, frame by frame."""
+    parts = (features.key, features.compressed, features.stride16, features.stride8, features.stride4)
+    return [KeyFeatures(*frame) for frame in zip(*(part.chunk(num_frames) for part in parts), strict=True)]

@@ -1,0 +1,135 @@
+"""Where training starts: a whole network, ImageNet weights, or a single-object stage.
+
+From the weights of a single-object stage to those that a multi-object stage starts from.
+
+The thesis and STCN train their first stage with a network that knows one object: its value encoder sees RGB and the
+mask, 4 channels. Here every network has the fifth, the sum of the other objects' masks. A single-object stage needs no
+network of its own: with one object the fifth channel is zero, so its weights neither change the output nor get a
+gradient, and what is trained is the 4-channel network exactly.
+
+Where training starts: a whole network, or ImageNet weights in the encoders and the rest random.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mnemask.errors import CheckpointError, InputError
+from mnemask.model.checkpoints import (
+    FIRST_CONVOLUTION,
+    SIZES,
+    check_state,
+    packaged_weights,
+    read_checkpoint,
+    read_tensors,
+    with_others_channel,
+)
+from mnemask.model.resnet import fold_batch_norm
+from mnemask.model.stcn import STCN
+
+NUM_CHANNELS = 5  # RGB, mask, other objects' masks
+
+
+def for_several_objects(state: Mapping[str, Tensor], gain: float = 0.0) -> dict[str, Tensor]:
+    """Returns the same weights, ready to be trained on several objects; the input stays as it is.
+
+    Args:
+        state: a network's state dict with mnemask's names (`read_checkpoint` gives STCN's files these names); its value
+            encoder's first convolution has 4 input channels, or 5.
+        gain: of the weights for the other objects' masks where they are missing or zero. 0 leaves them zero, as STCN
+            does for evaluation; above it they are a random orthogonal matrix, of gain 1 as STCN does for training.
+            Either way the network says the same of a single object as before.
+
+    Raises:
+        CheckpointError: if that convolution is missing or has another number of input channels.
+        InputError: if the gain is negative, or above 0 where the weights for the others are trained already.
+    """
+    if not 0 <= gain < float("inf"):
+        raise InputError(f"gain {gain!r} is no size of weights; give 0 for zeros, or 1 as STCN does for training")
+    grown = with_others_channel(state)
+    first = grown.get(FIRST_CONVOLUTION)
+    if first is None or first.ndim != 4 or first.shape[1] != NUM_CHANNELS:
+        raise CheckpointError(
+            f"{FIRST_CONVOLUTION} is {'missing' if first is None else tuple(first.shape)}; expected 4 input channels "
+            f"(RGB and mask) or {NUM_CHANNELS}; give the state dict of a mnemask network"
+        )
+    if gain == 0:
+        return grown
+    if bool(first[:, 4].any()):
+        raise InputError(
+            f"gain {gain} would overwrite weights for the other objects' masks that are not zero; leave it at 0"
+        )
+    others = nn.init.orthogonal_(torch.empty_like(first[:, 4:], memory_format=torch.contiguous_format), gain)
+    return {**grown, FIRST_CONVOLUTION: torch.cat((first[:, :4], others), dim=1)}
+
+
+# With gain 1 a projection of ImageNet features gives affinities so alike that the softmax over a frame is uniform
+# (entropy 7.38 of log 1620 = 7.39); with 5 the best memory is e^6.6 times as likely as the average one.
+KEY_GAIN = 5.0
+
+
+def start_from_network(weights: str | Path, size: str | None = None) -> STCN:
+    """Returns a trained network to train further.
+
+    Args:
+        weights: "compact", or a file of mnemask's or STCN's (stage-0 files too: `mnemask.training.init`).
+        size: "compact" or "paper", where it must be that one.
+
+    Raises:
+        CheckpointError: the weights are damaged, foreign, or of another size.
+    """
+    config, state = read_checkpoint(packaged_weights(str(weights)) or Path(weights))
+    if size is not None and config != SIZES[size]:
+        raise CheckpointError(f"weights {str(weights)!r} are of {config}, but {size} is {SIZES[size]}; choose its size")
+    model = STCN(config)
+    check_state(model, state, str(weights))
+    model.load_state_dict({name: value.float() for name, value in state.items()})
+    return model
+
+
+@torch.no_grad()
+def start_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
+    """Returns a new network with ImageNet's ResNets in its encoders; all else is random.
+
+    The value encoder's first convolution also sees the mask and the other objects' masks. Its weights for the mask
+    are those for a grey picture, so that the mask's outline reaches every feature from the first step; for the others'
+    masks their negative half.
+
+    Args:
+        size: "compact" or "paper".
+        resnets: files with torchvision's names, BatchNorm folded or not: ResNet-18, and for paper ResNet-50 too. An
+            encoder that none of them fits stays random.
+
+    Raises:
+        CheckpointError: a file is damaged, foreign, or fits neither encoder.
+    """
+    model = STCN(SIZES[size])
+    nn.init.orthogonal_(model.key_projection.weight, gain=KEY_GAIN)
+    nn.init.zeros_(model.key_projection.bias)  # type: ignore[arg-type]
+    for path in resnets:
+        weights = read_resnet(path)
+        grey = weights["conv1.weight"].sum(1, keepdim=True)
+        with_masks = weights | {"conv1.weight": torch.cat((weights["conv1.weight"], grey, -grey / 2), dim=1)}
+        fits = False
+        for encoder, state in ((model.key_encoder, weights), (model.value_encoder.resnet, with_masks)):
+            expected = {name: value.shape for name, value in encoder.state_dict().items()}
+            if expected == {name: value.shape for name, value in state.items()}:
+                encoder.load_state_dict(state)
+                fits = True
+        if not fits:
+            raise CheckpointError(
+                f"{str(path)!r} fits no encoder of {size}; give torchvision's ResNet-18"
+                + (" or ResNet-50" if size == "paper" else "")
+            )
+    return model
+
+
+def read_resnet(path: Path) -> dict[str, Tensor]:
+    """Returns a ResNet's convolutions up to layer3 with BatchNorm folded in; layer4 and the classifier are left out."""
+    _, state = read_tensors(path)
+    if "conv1.weight" not in state:
+        raise CheckpointError(f"{str(path)!r} holds no conv1.weight; give a ResNet with torchvision's names")
+    folded = fold_batch_norm(state)
+    return {name: v.float() for name, v in folded.items() if name.startswith(("conv1", "layer1", "layer2", "layer3"))}

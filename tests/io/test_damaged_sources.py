@@ -1,0 +1,279 @@
+"""Faults put into real files, and what each policy makes of them."""
+
+import io
+import json
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from conftest import encode
+from PIL import Image
+
+from mnemask.errors import FrameError
+from mnemask.io import VideoReader
+from mnemask.io.decoder import Progress
+from mnemask.io.events import Clock, EventLog
+
+DAMAGE = 3000
+
+
+def rgb(frame):
+    return frame.image.permute(1, 2, 0).numpy()
+
+
+def wrong(frames, whole):
+    """The numbers of the frames that are not what they were before the damage."""
+    return [frame.index for frame in frames if not np.array_equal(rgb(frame), rgb(whole[frame.index]))]
+
+
+def damage(path, position=0.5):
+    data = bytearray(path.read_bytes())
+    start = int(position * len(data))
+    data[start : start + DAMAGE] = np.random.default_rng(0).bytes(DAMAGE)
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def images(tmp_path, clip):
+    """A folder of five images, the third of them cut off."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(5):
+        Image.fromarray(clip[number]).save(folder / f"{number:05d}.png")
+    third = folder / "00002.png"
+    third.write_bytes(third.read_bytes()[:600])
+    return folder
+
+
+# Damaged frames
+
+
+@pytest.mark.parametrize(("name", "how"), [("v.mp4", {}), ("v.ts", {"format": "mpegts"})])
+@pytest.mark.parametrize("position", [0.3, 0.5, 0.7])
+def test_skip_leaves_a_gap_where_frames_are_damaged_and_keeps_all_other_numbers(video_file, noise, name, how, position):
+    path = video_file(name, noise, bf="0", g="5", **how)
+    whole = list(VideoReader(path))
+    damage(path, position)
+    reader = VideoReader(path, on_corrupt="skip")
+    frames = list(reader)
+    events = reader.events
+    assert 1 <= events.corrupt.count <= 5
+    assert events.corrupt == events.skipped
+    assert sorted([*events.skipped.frames, *(frame.index for frame in frames)]) == list(range(30))
+    assert frames[-1].index == 29
+    # H.264 has no checksum: a neighbour may pass, and those up to the next key frame are predicted from the damage.
+    first = events.corrupt.frames[0]
+    assert set(wrong(frames, whole)) <= set(range(first - 1, first + 8))
+    assert [frame.seconds for frame in frames] == [whole[frame.index].seconds for frame in frames]
+
+
+@pytest.mark.parametrize(("name", "how"), [("v.mp4", {}), ("v.ts", {"format": "mpegts"})])
+def test_hold_gives_the_last_good_frame_again(video_file, noise, name, how):
+    path = video_file(name, noise, bf="0", g="5", **how)
+    damage(path)
+    reader = VideoReader(path, on_corrupt="hold")
+    frames = list(reader)
+    assert [frame.index for frame in frames] == list(range(30))
+    assert reader.events.held == reader.events.corrupt
+    for index in reader.events.held.frames:
+        assert np.array_equal(rgb(frames[index]), rgb(frames[index - 1]))
+        assert frames[index].image.data_ptr() != frames[index - 1].image.data_ptr()
+    assert not reader.events.clock_jumps.count
+
+
+def test_missing_frames_are_counted_from_gaps_and_not_from_a_rate_that_is_nearly_right(video_file, noise, tmp_path):
+    """100 frames at 24.5 frames/s in a file that says 25: counted from the start, two would seem to be missing."""
+    path = video_file("v.mp4", noise, bf="0", g="5")
+    with av.open(str(path)) as container:
+        progress = Progress(container, container.streams.video[0])
+    for number in range(100):
+        assert progress.count_missing(number / 24.5) == 0
+        progress.add_frame(number / 24.5)
+    assert progress.count_missing(103 / 24.5) == 3
+    progress.add_frame(None)
+    progress.add_frame(None)
+    progress.add_frame(None)
+    progress.add_frame(103 / 24.5)
+    progress.add_frame(None)  # told of too early: the frame after the next is the one that is missing
+    assert progress.count_missing(104 / 24.5) == 0
+    progress.add_frame(104 / 24.5)
+    assert progress.count_missing(106 / 24.5) == 0
+
+
+def test_stop_raises_at_the_first_damaged_frame_and_says_how_to_go_on(video_file, noise):
+    path = video_file("v.ts", noise, bf="0", format="mpegts")
+    whole = list(VideoReader(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames = []
+    with pytest.raises(FrameError, match=r'frame \d+ of .* is damaged.*on_corrupt="skip" or "hold"'):
+        frames.extend(VideoReader(path))
+    assert len(frames) > 5
+    assert not wrong(frames, whole)
+
+
+@pytest.mark.parametrize("policy", ["skip", "hold"])
+def test_frames_that_are_built_on_a_damaged_one_are_noted_up_to_the_next_key_frame(video_file, noise, policy):
+    path = video_file("v.mp4", noise, bf="0", g="10", sc_threshold="0")
+    whole = list(VideoReader(path))
+    damage(path, 0.45)
+    reader = VideoReader(path, on_corrupt=policy)
+    differ = wrong(reader, whole)
+    first, *_ = reader.events.corrupt.frames
+    assert 10 < first < 19
+    assert reader.events.doubtful.frames == tuple(
+        index for index in range(first, 20) if index not in reader.events.corrupt.frames
+    )
+    # A decoder may not notice the damage in the frame in which it begins.
+    assert set(differ) <= {first - 1, *reader.events.doubtful.frames, *reader.events.held.frames}
+
+
+# Frames that never came
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_of_a_cut_off_video_with_frames_out_of_order_every_policy_gives_all_that_are_good(video_file, clip, name):
+    path = video_file(name, clip, bf="3", container_options={"movflags": "faststart"} if name == "v.mp4" else {})
+    path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
+    stopped = []
+    with pytest.raises(FrameError, match="cut off"):
+        stopped.extend(VideoReader(path))
+    for policy in ("skip", "hold"):
+        assert len(list(VideoReader(path, on_corrupt=policy))) == len(stopped)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.mkv", "libx264"), ("v.avi", "mpeg4")])
+@pytest.mark.parametrize("policy", ["skip", "hold"])
+def test_a_cut_off_video_ends_where_it_does_and_that_is_noted(video_file, noise, name, codec, policy):
+    path = video_file(name, noise, codec, container_options={"movflags": "faststart"} if name == "v.mp4" else {})
+    whole = list(VideoReader(path))
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    reader = VideoReader(path, on_corrupt=policy)
+    frames = list(reader)
+    assert 10 < len(frames) < 30
+    assert reader.events.cut_off.count == 1
+    assert abs(reader.events.cut_off.frames[0] - len(frames)) <= 1
+    assert set(wrong(frames, whole)) <= set(reader.events.held.frames)
+
+
+def test_gaps_in_the_numbers_of_a_folder_are_noted_and_warned_of(tmp_path, clip, caplog):
+    for number in (1, 2, 3, 5, 6, 10):
+        Image.fromarray(clip[number]).save(tmp_path / f"{number:05d}.png")
+    reader = VideoReader(tmp_path)
+    assert [frame.name for frame in reader] == ["00001", "00002", "00003", "00005", "00006", "00010"]
+    assert reader.events.to_dict() == {"missing": {"count": 2, "frames": [3, 5]}}
+    assert "its numbers jump 2 times, first from 3 to 5" in caplog.text
+
+
+@pytest.mark.parametrize("names", [["0", "5", "10", "15"], ["1700000000", "1700000317", "1700000925"], ["a", "b", "d"]])
+def test_even_steps_times_and_names_without_numbers_lack_nothing(tmp_path, clip, names):
+    for name in names:
+        Image.fromarray(clip[0]).save(tmp_path / f"{name}.png")
+    reader = VideoReader(tmp_path)
+    list(reader)
+    assert not reader.events.to_dict()
+
+
+# Images
+
+
+def test_an_unreadable_image_stops_is_skipped_or_is_held(images, clip):
+    frames = []
+    with pytest.raises(FrameError, match=r"00002\.png"):
+        frames.extend(VideoReader(images))
+    assert [frame.index for frame in frames] == [0, 1]
+    skipping = VideoReader(images, on_corrupt="skip")
+    assert [(frame.index, frame.name) for frame in skipping] == [
+        (0, "00000"),
+        (1, "00001"),
+        (3, "00003"),
+        (4, "00004"),
+    ]
+    noted = {"count": 1, "frames": [2]}
+    assert skipping.events.to_dict() == {"corrupt": noted, "skipped": noted}
+    holding = VideoReader(images, on_corrupt="hold")
+    frames = list(holding)
+    assert [(frame.index, frame.name) for frame in frames] == [(number, f"{number:05d}") for number in range(5)]
+    assert np.array_equal(rgb(frames[2]), clip[1])
+    assert json.loads(json.dumps(holding.events.to_dict())) == {"corrupt": noted, "held": noted}
+
+
+def test_where_there_is_no_good_frame_yet_hold_skips(images):
+    (images / "00000.png").write_bytes(b"no image")
+    reader = VideoReader(images, on_corrupt="hold")
+    assert [frame.index for frame in reader] == [1, 2, 3, 4]
+    assert reader.events.skipped.frames == (0,)
+
+
+def test_hold_looks_for_a_good_frame_before_the_start(images, clip):
+    reader = VideoReader(images, start=2, on_corrupt="hold")
+    frames = list(reader)
+    assert [frame.index for frame in frames] == [2, 3, 4]
+    assert np.array_equal(rgb(frames[0]), clip[1])
+
+
+def test_a_video_of_which_nothing_can_be_read_is_an_error_under_every_policy(images):
+    for path in images.iterdir():
+        path.write_bytes(b"no image")
+    for policy in ("skip", "hold"):
+        with pytest.raises(FrameError, match="no frame of 'frames' from frame 0 on can be read"):
+            list(VideoReader(images, on_corrupt=policy))
+
+
+def test_events_are_those_of_the_last_iteration_and_name_100_frames_at_most(tmp_path, clip):
+    buffer = io.BytesIO()
+    Image.fromarray(clip[0]).save(buffer, "PNG")
+    for number in range(120):
+        (tmp_path / f"{number}.png").write_bytes(buffer.getvalue() if number == 0 else b"no image")
+    reader = VideoReader(tmp_path, on_corrupt="skip")
+    for _ in range(2):
+        assert len(list(reader)) == 1
+        assert reader.events.skipped.count == 119
+        assert reader.events.skipped.frames == tuple(range(1, 101))
+
+
+# Sizes and times
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip", "hold"])
+def test_a_size_change_in_mid_stream_is_an_error_under_every_policy_after_all_frames_before(tmp_path, clip, policy):
+    path = tmp_path / "joined.h264"
+    with path.open("wb") as joined:
+        for part in (clip[:4], [np.tile(picture, (2, 2, 1)) for picture in clip[:4]]):
+            encode(joined, part, format="h264", bf="0")
+    frames = []
+    with pytest.raises(FrameError, match=r"frame 4 .* is 128x96 pixels, the frames before are 64x48"):
+        frames.extend(VideoReader(path, on_corrupt=policy))
+    assert [frame.index for frame in frames] == [0, 1, 2, 3]
+
+
+def test_a_leap_of_the_clock_is_noted_and_kept(video_file, clip):
+    path = video_file("leap.mkv", clip[:5], ticks=[0, 40, 80, 60_080, 60_120])
+    reader = VideoReader(path)
+    assert [frame.seconds for frame in reader] == pytest.approx([0, 0.04, 0.08, 60.08, 60.12])
+    assert reader.events.to_dict() == {"clock_jumps": {"count": 1, "frames": [3]}}
+
+
+def test_a_clock_that_is_set_back_is_noted_and_counted_on(tmp_path, clip):
+    data = io.BytesIO()
+    encode(data, clip[:10], "mpeg2video", format="mpegts", g="1", bf="0")
+    path = tmp_path / "joined.ts"
+    path.write_bytes(2 * data.getvalue())
+    with av.open(str(path)) as container:
+        raw = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    assert any(after < before for before, after in pairwise(raw)), "the file does go back"
+    reader = VideoReader(path, on_corrupt="skip")
+    seconds = [frame.seconds for frame in reader]
+    assert all(after > before for before, after in pairwise(seconds))
+    assert reader.events.clock_jumps.count == 1
+    later = VideoReader(path, on_corrupt="skip", start=12)
+    assert [frame.seconds for frame in later] == seconds[-8:], "whatever the start, the times are the same"
+    assert not later.events.clock_jumps.count
+
+
+def test_a_clock_counts_on_with_its_usual_step():
+    log = EventLog()
+    clock = Clock(log)
+    times = [clock.of(seconds, index) for index, seconds in enumerate([5.0, 5.5, None, 1.0, 1.5, 30.0])]
+    assert times == [5.0, 5.5, None, 6.0, 6.5, 35.0]
+    assert log.events().clock_jumps.frames == (3, 5)

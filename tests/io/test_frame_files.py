@@ -1,0 +1,92 @@
+"""Masks that lie among the frames of a folder are no frames."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.errors import FrameError
+from mnemask.io import VideoReader, list_images
+from mnemask.io.frame_files import find_frames
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+LABELS = np.zeros((40, 60), np.uint8)
+LABELS[10:20, 10:30] = 1
+
+
+def photograph(path):
+    Image.fromarray(PICTURE).save(path)
+
+
+def mask(path):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(LABELS).save(path)
+
+
+@pytest.mark.parametrize(
+    ("frame", "annotation"),
+    [
+        ("{:05d}.png", "{:05d}_mask.png"),
+        ("{:05d}.jpg", "{:05d}.png"),
+        ("{:05d}.jpg", "{:05d}_m.png"),
+        ("img_{:03d}.png", "mask_{:03d}.png"),
+        ("{:03d}.png", "{:03d}_gtFine_labelIds.png"),
+        ("frame ({}).webp", "frame ({}) - Segmentation.png"),
+        ("t{}.5.jpg", "t{}.5-gt.png"),
+        ("{:04d}.jpg", "{:04d}_mask1.png"),
+    ],
+)
+def test_masks_beside_their_frames_are_left_out_and_that_is_said(tmp_path, frame, annotation):
+    for t in range(4):
+        photograph(tmp_path / frame.format(t))
+        mask(tmp_path / annotation.format(t))
+    found = find_frames(tmp_path)
+    assert [path.name for path in found.paths] == [frame.format(t) for t in range(4)]
+    assert len(found.notes) == 1
+    assert VideoReader(tmp_path).facts.notes == found.notes
+
+
+def test_a_few_masks_among_many_frames_are_left_out(tmp_path):
+    for t in range(6):
+        photograph(tmp_path / f"{t}.jpg")
+    mask(tmp_path / "3_mask.png")
+    mask(tmp_path / "mask.png")
+    assert [path.stem for path in list_images(tmp_path)] == list("012345")
+
+
+def test_the_mask_that_is_given_is_no_frame_whatever_it_is_called(tmp_path):
+    for t in range(3):
+        photograph(tmp_path / f"{t}.png")
+    mask(tmp_path / "first.png")
+    assert len(list_images(tmp_path)) == 4
+    reader = VideoReader(tmp_path, masks=[tmp_path / ".." / tmp_path.name / "first.png"])
+    assert [frame.name for frame in reader] == ["0", "1", "2"]
+    assert len(reader.facts.notes) == 1
+
+
+def test_a_folder_of_masks_is_a_video_of_masks(tmp_path):
+    for t in range(3):
+        mask(tmp_path / f"mask_{t}.png")
+    assert len(list_images(tmp_path)) == 3
+
+
+def test_two_photographs_of_one_name_are_refused(tmp_path):
+    for name in ("0.jpg", "0.webp", "1.jpg"):
+        photograph(tmp_path / name)
+    with pytest.raises(FrameError, match="same name"):
+        list_images(tmp_path)
+
+
+def test_two_series_that_are_numbered_alike_are_a_doubt(tmp_path):
+    for t in range(3):
+        photograph(tmp_path / f"left_{t}.png")
+        photograph(tmp_path / f"right_{t}.png")
+    found = find_frames(tmp_path)
+    assert len(found.paths) == 6
+    assert "left_0.png" in found.notes[0]
+
+
+def test_shots_that_follow_each_other_are_no_doubt(tmp_path):
+    for shot in (1, 2):
+        for t in range(3):
+            photograph(tmp_path / f"shot{shot}_{t}.png")
+    assert not find_frames(tmp_path).notes

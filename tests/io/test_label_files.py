@@ -1,0 +1,107 @@
+"""What is written as masks is read as masks, whatever file it is in."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mnemask.datasets.video_sets import open_video_folders
+from mnemask.errors import MaskError
+from mnemask.evaluation.score import score_folder
+from mnemask.io import MaskWriter
+from mnemask.io.label_files import label_paths, labels_by_name, read_labels
+from mnemask.prompts import read_mask
+from mnemask.types import Frame, Masks
+
+
+def maps(ids, num_frames=4):
+    drawn = []
+    for t in range(num_frames):
+        labels = np.zeros((40, 50), np.int32)
+        labels[5:20, 5 + t : 20 + t], labels[25:35, 10:30] = ids
+        drawn.append(labels)
+    return drawn
+
+
+def write(out, drawn, mask_format, names=None, ids=None, start=0):
+    with MaskWriter(out, mask_format) as writer:
+        for t, labels in enumerate(drawn, start):
+            tensor = torch.from_numpy(labels)
+            ids = ids or tuple(int(i) for i in np.unique(labels) if i)
+            probs = torch.stack([(tensor == i).float() for i in (0, *ids)])
+            masks = Masks(tensor, probs, ids, index=t, name=names[t] if names else f"{t:05d}")
+            writer.write(masks, Frame(torch.zeros(3, 40, 50, dtype=torch.uint8), t))
+
+
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rle"])
+@pytest.mark.parametrize("ids", [(1, 2), (255, 256), (1001, 2003), (1, 65535)])
+def test_what_the_writer_writes_is_read_back_id_for_id(tmp_path, mask_format, ids):
+    drawn = maps(ids)
+    write(tmp_path / "masks", drawn, mask_format)
+    paths = label_paths(tmp_path / "masks")
+    assert [path.stem for path in paths] == ["00000", "00001", "00002", "00003"]
+    for path, labels in zip(paths, drawn, strict=True):
+        assert np.array_equal(read_labels(path), labels)
+
+
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rle"])
+def test_every_format_is_scored_alike(tmp_path, mask_format):
+    truth = maps((1001, 2003), 6)
+    moved = [np.roll(labels, 2, axis=1) for labels in truth]
+    write(tmp_path / "truth" / "s", truth, "png")
+    write(tmp_path / "as_png" / "s", moved, "png")
+    write(tmp_path / "pred" / "s", moved, mask_format)
+    expected = score_folder(tmp_path / "truth", tmp_path / "as_png").to_dict()
+    assert score_folder(tmp_path / "truth", tmp_path / "pred").to_dict() == expected
+    assert score_folder(tmp_path / "pred", tmp_path / "as_png").to_dict()["objects"]
+
+
+def test_a_label_video_is_paired_by_order_or_by_number(tmp_path):
+    drawn = maps((1, 2))
+    write(tmp_path, drawn, "ffv1")
+    paths = label_paths(tmp_path / "masks.mkv")
+    by_order = labels_by_name(paths, [f"frame ({t})" for t in range(1, 5)])
+    assert np.array_equal(read_labels(by_order["frame (4)"]), drawn[3])
+    by_number = labels_by_name(paths, ["00003", "00001"])
+    assert np.array_equal(read_labels(by_number["00003"]), drawn[3])
+
+
+def test_a_label_video_that_begins_later_keeps_its_numbers(tmp_path):
+    write(tmp_path, maps((1, 2)), "ffv1", start=7, names={t: str(t) for t in range(12)})
+    assert [path.name for path in label_paths(tmp_path)] == ["00007", "00008", "00009", "00010"]
+
+
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rle"])
+def test_a_folder_of_ones_own_has_masks_of_any_format(tmp_path, mask_format):
+    drawn = maps((1001, 2003))
+    names = [f"view {t}" for t in range(1, 5)]
+    (tmp_path / "s" / "frames").mkdir(parents=True)
+    for name in names:
+        Image.new("RGB", (50, 40)).save(tmp_path / "s" / "frames" / f"{name}.webp")
+    write(tmp_path / "s" / "masks", drawn, mask_format, names=names)
+    (video,) = open_video_folders(tmp_path)
+    assert sorted(video.masks) == [0, 1, 2, 3]
+    assert np.array_equal(video.read_labels(3), drawn[3])
+
+
+@pytest.mark.parametrize("name", ["masks.mkv", "masks.mkv/00000"])
+def test_a_label_video_is_a_prompt(tmp_path, name):
+    drawn = maps((1001, 2003))
+    write(tmp_path, drawn, "ffv1")
+    read = read_mask(tmp_path / name, (40, 50))
+    assert {i: mask.sum().item() for i, mask in read.items()} == {1001: 225, 2003: 200}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("masks.mkv", b"nothing"), ("masks.json", b"{}"), ("masks.json", b"[1, 2]"), ("masks.json", b"\xff")],
+)
+def test_what_is_no_label_file_is_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(MaskError, match=name):
+        label_paths(tmp_path)
+
+
+def test_a_coloured_video_is_no_label_video(video_file, clip, tmp_path):
+    with pytest.raises(MaskError, match="no label video"):
+        label_paths(video_file("masks.mkv", clip[:2]))

@@ -1,0 +1,54 @@
+"""More than 8 bits are read by the range that the whole video uses."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.io import VideoReader
+from mnemask.io.levels import Levels
+
+cv2 = pytest.importorskip("cv2")
+GREY = np.random.default_rng(0).integers(40, 250, (6, 24, 32), np.uint8)
+
+
+def frames(source):
+    return [frame.image.permute(1, 2, 0).numpy() for frame in VideoReader(source)]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_values_of_any_bits_look_like_those_of_8_bits(tmp_path, bits, suffix, colour):
+    for t, grey in enumerate(GREY):
+        wide = np.round(grey / 255 * (2**bits - 1)).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / f"{t}{suffix}"), cv2.merge([wide, wide // 2, wide // 4]) if colour else wide)
+    reader = VideoReader(tmp_path)
+    assert reader.facts.levels == Levels(0, 2**bits - 1)
+    for read, grey in zip(frames(tmp_path), GREY, strict=True):
+        shares = (4, 2, 1) if colour else (1, 1, 1)  # OpenCV writes blue first
+        expected = np.stack([grey // share for share in shares], axis=2)
+        assert np.abs(read.astype(int) - expected).max() <= 1
+
+
+def test_one_scale_serves_the_dark_and_the_bright_frames(tmp_path):
+    for t, white in enumerate((60, 4000, 60)):
+        Image.fromarray(np.full((8, 8), white, np.uint16)).save(tmp_path / f"{t}.png")
+    assert [int(frame.max()) for frame in frames(tmp_path)] == [4, 249, 4]
+
+
+def test_a_narrow_range_is_spread_and_said(tmp_path):
+    for t in range(3):
+        Image.fromarray(29_000 + 4 * GREY[t].astype(np.uint16)).save(tmp_path / f"{t}.png")
+    reader = VideoReader(tmp_path)
+    read = np.stack([frame.image.numpy() for frame in reader])
+    assert read.max() - read.min() > 150
+    assert reader.facts.about
+
+
+def test_black_says_nothing_of_the_range():
+    assert Levels.of([np.zeros((4, 4), np.uint16)]) == Levels()
+
+
+def test_8_bits_have_no_levels(tmp_path):
+    Image.fromarray(GREY[0]).save(tmp_path / "0.png")
+    assert VideoReader(tmp_path).facts.levels is None

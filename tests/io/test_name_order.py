@@ -1,0 +1,51 @@
+"""Names in the order of their numbers, whatever is a sign, a decimal point or a separator in them."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from mnemask.io import list_images
+from mnemask.io.name_order import NameOrder, natural_order
+
+STAMPS = [f"{1764297600 + 0.04 * t + 1e-7 * ((t * 7919) % 3):.7f}".rstrip("0") for t in range(1, 12)]
+
+IN_ORDER = {
+    "numbers": [f"frame{i}" for i in range(1, 30)],
+    "a minus that separates": [f"frame-{i}" for i in range(1, 30)],
+    "a minus that begins the name": [str(i) for i in range(-12, 13)],
+    "only negative": [str(i) for i in range(-12, 0)],
+    "some negative": [f"t{i}" for i in range(-12, 13)],
+    "some negative behind an underscore": [f"z_{i}um" for i in range(-12, 13)],
+    "signs of both kinds": [f"z{i:+.1f}um" for i in range(-3, 12)],
+    "behind an equals sign": [f"t={i / 10:g}" for i in range(-20, 0)],
+    "dates": [f"2026-11-{day}_10-30-{second}" for day in (9, 28) for second in (5, 6, 10)],
+    "times as floats": ["t-1.5", "t-1.25", "t-1.0", "t-0.5", "t0.0", "t0.25", "t0.5", "t1.0", "t10.5"],
+    "time stamps": STAMPS,
+    "times as %g": [f"{i / 8:g}" for i in range(20)],
+    "tiny times": [str(i * 1e-5) for i in range(40)],
+    "inexact times": [f"t={i * 0.1}" for i in range(-20, 40)],
+    "decimal commas": [str(i / 4).replace(".", ",") for i in range(13)],
+    "random times": [repr(x) for x in sorted(random.Random(1).uniform(-5, 5) for _ in range(100))],
+    "a dot that separates": [f"shot1.{i}" for i in range(1, 13)],
+    "a counter that outgrows its zeros": [f"shot010.{i}" for i in range(995, 1012)],
+    "versions": [f"v1.{minor}.{patch}" for minor in (2, 10) for patch in (1, 2, 10)],
+    "a dot behind a word": [f"frame.{i}" for i in range(1, 13)],
+    "hashes": ["1e3", "8", "9", "10"],
+}
+
+
+@pytest.mark.parametrize("kind", IN_ORDER)
+def test_names_are_in_the_order_that_a_person_would_count(kind):
+    names = IN_ORDER[kind]
+    shuffled = random.Random(0).sample(names, len(names))
+    assert [path.stem for path in natural_order(Path(f"{name}.png") for name in shuffled)] == names
+
+
+def test_what_may_be_read_in_two_ways_is_said(tmp_path):
+    for name in ("x_-1", "x_-2"):
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    assert [path.stem for path in list_images(tmp_path)] == ["x_-1", "x_-2"]
+    assert NameOrder.of(["x_-1", "x_-2"]).doubts
+    assert NameOrder.of(["a1.3", "a1.14", "a2.9"]).doubts
+    assert not any(NameOrder.of(names).doubts for names in IN_ORDER.values())

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+from mnemask.errors import FrameError, MaskError
+from mnemask.io import contact_sheet, draw_overlay
+from mnemask.types import Frame
+
+GREY = np.full((48, 64, 3), 100, np.uint8)
+
+
+def square(object_id):
+    labels = np.zeros((48, 64), np.int32)
+    labels[10:40, 15:50] = object_id
+    return labels
+
+
+def test_the_tint_is_the_palette_color_at_the_given_opacity():
+    for opacity in (0.0, 0.45, 1.0):
+        inside = draw_overlay(GREY, square(1), opacity=opacity)[25, 30]
+        assert np.abs(inside - (np.array([128, 0, 0]) * opacity + 100 * (1 - opacity))).max() <= 1
+
+
+def test_the_outline_is_bright_and_all_beyond_it_unchanged():
+    drawn = draw_overlay(GREY, square(1))
+    assert drawn[10, 30, 0] > 200
+    changed = (drawn != GREY).any(axis=-1)
+    assert changed[10:40, 15:50].all()
+    assert not changed[:8].any()
+    assert not changed[:, 52:].any()
+
+
+def test_neighbours_keep_their_outlines_and_holes_stay_open():
+    labels = square(2)
+    labels[:, 32:] = np.where(labels[:, 32:], 1, 0)
+    labels[20:30, 20:28] = 0
+    drawn = draw_overlay(GREY, labels)
+    assert np.array_equal(drawn[25, 24], GREY[25, 24])
+    assert drawn[15, 22, 1] > drawn[15, 22, 0]
+    assert drawn[15, 45, 0] > drawn[15, 45, 1]
+    assert drawn[25, 31:33].max() > 200
+
+
+def test_tensors_and_arrays_give_the_same_and_stay_unchanged():
+    image, labels = torch.from_numpy(GREY.copy()).permute(2, 0, 1), torch.from_numpy(square(300))
+    assert np.array_equal(draw_overlay(image, labels), draw_overlay(GREY, square(300)))
+    assert (image == 100).all()
+    assert np.array_equal(labels, square(300))
+
+
+@pytest.mark.parametrize("object_id", [0, 1, 255, 256, 65_535])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (48, 64)])
+def test_every_id_and_size_can_be_drawn(object_id, size):
+    image = np.full((*size, 3), 100, np.uint8)
+    drawn = draw_overlay(image, np.full(size, object_id, np.int64))
+    assert drawn.shape == (*size, 3)
+    assert np.array_equal(drawn, image) == (object_id == 0)
+
+
+def test_labels_that_do_not_fit_are_refused():
+    with pytest.raises(MaskError, match=r"labels are \(48, 64\) on an image of \(47, 64\)"):
+        draw_overlay(GREY[1:], square(1))
+    for object_id in (-1, 65_536):
+        with pytest.raises(MaskError, match="65535"):
+            draw_overlay(GREY, square(object_id))
+
+
+def test_a_contact_sheet_has_a_tile_for_each_frame():
+    frames = [Frame(torch.from_numpy(GREY).permute(2, 0, 1), index) for index in range(5)]
+    sheet = contact_sheet([(frame, torch.from_numpy(square(1))) for frame in frames], columns=3, tile_width=160)
+    assert sheet.shape == (2 * 120, 3 * 160, 3)
+    assert (sheet[120:, 320:] == 255).all(), "the last row is filled up with white"
+    first, bare = contact_sheet([(frames[0], square(1))]), contact_sheet([(frames[0], None)])
+    assert first.shape == bare.shape == (240, 320, 3)
+    assert not np.array_equal(first, bare)
+
+
+def test_a_contact_sheet_of_nothing_is_refused():
+    with pytest.raises(FrameError, match="0 frames"):
+        contact_sheet([])

@@ -1,0 +1,93 @@
+"""Files of several pictures are videos of all of them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnemask.doctor import diagnose
+from mnemask.errors import FrameError
+from mnemask.io import VideoReader
+
+
+@pytest.fixture
+def pages(clip):
+    return [Image.fromarray(picture) for picture in clip[:5]]
+
+
+def save(path, pages, **how):
+    pages[0].save(path, save_all=True, append_images=pages[1:], **how)
+    return path
+
+
+def pictures(source, **how):
+    return [frame.image.permute(1, 2, 0).numpy() for frame in VideoReader(source, **how)]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "I;16"])
+def test_all_pages_of_a_tiff_are_frames(tmp_path, pages, mode):
+    if mode == "I;16":
+        converted = [Image.fromarray(np.asarray(page.convert("L")).astype(np.uint16) * 257) for page in pages]
+        expected = [page.convert("L").convert("RGB") for page in pages]
+    else:
+        converted = [page.convert(mode) for page in pages]
+        expected = [page.convert("RGB") for page in converted]
+    path = save(tmp_path / "stack.tif", converted)
+    read = pictures(path)
+    assert len(read) == VideoReader(path).num_frames == 5
+    for got, page in zip(read, expected, strict=True):
+        assert np.abs(got.astype(int) - np.asarray(page)).max() <= 1
+    assert [frame.seconds for frame in VideoReader(path)] == [None] * 5
+    assert len(pictures(path, start=3)) == 2
+
+
+@pytest.mark.parametrize(("name", "how"), [("a.webp", {"lossless": True}), ("a.png", {}), ("a.gif", {})])
+def test_animations_are_frames_with_their_times(tmp_path, pages, name, how):
+    path = save(tmp_path / name, pages, duration=[40, 80, 120, 40, 40], **how)
+    read = list(VideoReader(path))
+    assert [round(frame.seconds, 3) for frame in read] == [0, 0.04, 0.12, 0.24, 0.28]
+    if name != "a.gif":  # of 256 colours
+        assert all(np.array_equal(frame.image.permute(1, 2, 0), page) for frame, page in zip(read, pages, strict=True))
+    assert [frame.index for frame in VideoReader(path, start="0.1s", stop="0.25s")] == [2, 3]
+    assert not any(finding.severity == "problem" for finding in diagnose(path))
+
+
+def test_one_page_is_a_picture(tmp_path, pages):
+    pages[0].save(tmp_path / "one.tif")
+    (frame,) = VideoReader(tmp_path / "one.tif")
+    assert frame.name == "one"
+
+
+def test_a_folder_with_one_stack_is_that_stack_and_with_several_is_refused(tmp_path, pages):
+    save(tmp_path / "a.tif", pages)
+    assert len(pictures(tmp_path)) == 5
+    assert not any(finding.severity == "problem" for finding in diagnose(tmp_path))
+    save(tmp_path / "b.tif", pages)
+    with pytest.raises(FrameError, match="holds 5 pictures"):
+        VideoReader(tmp_path)
+
+
+def test_thumbnails_are_left_out_and_other_sizes_refused(tmp_path, pages):
+    small = pages[1].resize((16, 12))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    save(tmp_path / "thumbnail.tif", [pages[0], small, pages[2]])
+    reader = VideoReader(tmp_path / "thumbnail.tif")
+    assert len(list(reader)) == 2
+    assert reader.facts.notes
+    save(tmp_path / "sizes.tif", [pages[0], pages[1].resize((16, 12))])
+    with pytest.raises(FrameError, match=r"page 1 .* 16x12"):
+        VideoReader(tmp_path / "sizes.tif")
+
+
+def test_a_cut_stack_gives_the_good_pages_and_says_so(tmp_path, pages):
+    path = save(tmp_path / "stack.webp", pages, lossless=True)
+    path.write_bytes(path.read_bytes()[:-400])
+    read = []
+    with pytest.raises(FrameError, match=r"stack\.webp"):
+        read.extend(VideoReader(path))
+
+
+def test_pictures_that_a_stack_says_it_has_and_has_not_are_missed(tmp_path, pages):
+    pages[0].save(tmp_path / "big.tif", tiffinfo={270: "ImageJ=1.53t\nimages=800\nframes=800\n"})
+    save(tmp_path / "big.tif", pages[:2], tiffinfo={270: "ImageJ=1.53t\nimages=800\nframes=800\n"})
+    with pytest.raises(FrameError, match="800 pictures"):
+        VideoReader(tmp_path / "big.tif")

@@ -1,0 +1,255 @@
+"""What is at a place that a run writes to: nothing, an earlier run's, or somebody else's, which is never touched."""
+
+import contextlib
+import json
+import os
+
+import pytest
+import torch
+from drawn_clip import drawn_clip
+
+import mnemask as mm
+from mnemask.errors import InputError, OutputError
+from mnemask.io.written import INDEX, Written
+from mnemask.pipeline.room import refuse_without_room
+
+NUM_FRAMES = 5
+# Every kind of output, and how to have it.
+KINDS = {
+    "report.json": {},
+    "preview.png": {"preview": lambda frame, given: b"a picture"},
+    "overlay.mp4": {"overlay": True},
+    "overlay.partial.mp4": {"overlay": True},
+    "overlay.partial.0.nut": {"overlay": True, "checkpoint_every": None},
+    "masks/00000.png": {},
+    "masks/00004.png": {},
+    "masks/1/00003.png": {"mask_format": "rgba"},
+    "masks/masks.mkv": {"mask_format": "ffv1"},
+    "masks/masks.partial.mkv": {"mask_format": "ffv1"},
+    "masks/masks.json": {"mask_format": "rle"},
+    "masks/masks.partial.json": {"mask_format": "rle"},
+    "masks/masks.partial.images": {"mask_format": "rle", "checkpoint_every": None},
+    "checkpoint/mine.txt": {},
+    "checkpoint": {},
+    "masks": {},
+}
+MINE = b"made by hand"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A folder of frames and the first mask."""
+    folder = tmp_path_factory.mktemp("clip") / "frames"
+    folder.mkdir()
+    frames, masks = drawn_clip(NUM_FRAMES, 32, 48)
+    for index, frame in enumerate(frames):
+        write_image(folder / f"{index:05d}.png", frame)
+    return folder, {1: masks[0, 0]}
+
+
+def write_image(path, frame):
+    from PIL import Image
+
+    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(path)
+
+
+def run(tiny_model, out, clip, **options):
+    folder, first = clip
+    tracker = mm.Tracker(tiny_model, short_side=None)
+    with mm.VideoReader(folder) as video:
+        prompts = options.pop("prompts", lambda frame: first if frame.index == 0 else None)
+        return mm.segment(options.pop("frames", video), tracker, out, prompts, **options)
+
+
+def files(out):
+    told = (INDEX, "report.json")
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*")
+            if path.is_file() and path.name not in told}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}])
+@pytest.mark.parametrize("place", KINDS)
+def test_somebody_elses_file_is_never_replaced(tiny_model, tmp_path, clip, place, how):
+    path = tmp_path / "out" / place
+    path.parent.mkdir(parents=True)
+    path.write_bytes(MINE)
+    with pytest.raises(OutputError, match="in the way"):
+        run(tiny_model, tmp_path / "out", clip, **KINDS[place], **how)
+    assert files(tmp_path / "out") | {"report.json": MINE} == {place: MINE, "report.json": MINE}
+
+
+@pytest.mark.parametrize("place", [place for place in KINDS if "partial" not in place and "checkpoint" not in place])
+def test_what_a_run_wrote_is_replaced_and_removed_when_that_is_asked(tiny_model, tmp_path, clip, place):
+    run(tiny_model, tmp_path, clip, **KINDS[place])
+    assert (tmp_path / place).exists()
+    before = files(tmp_path)
+    with pytest.raises(OutputError, match="already holds a run"):
+        run(tiny_model, tmp_path, clip, **KINDS[place])
+    assert files(tmp_path) == before
+    run(tiny_model, tmp_path, clip, mask_format="png", overwrite=True)
+    assert files(tmp_path).keys() == {f"masks/{index:05d}.png" for index in range(NUM_FRAMES)}
+
+
+@pytest.mark.parametrize("place", [place for place in KINDS if "partial" not in place and "." in place][:-1])
+@pytest.mark.parametrize("change", [lambda path: path.write_bytes(MINE), lambda path: path.write_bytes(b"")])
+def test_what_was_changed_by_hand_since_is_somebody_elses(tiny_model, tmp_path, clip, place, change):
+    run(tiny_model, tmp_path, clip, **KINDS[place])
+    change(tmp_path / place)
+    before = files(tmp_path)
+    with pytest.raises(OutputError, match="in the way"):
+        run(tiny_model, tmp_path, clip, **KINDS[place], overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_overwriting_leaves_what_no_run_wrote(tiny_model, tmp_path, clip):
+    run(tiny_model, tmp_path, clip, overlay=True)
+    (tmp_path / "masks/notes.txt").write_bytes(MINE)
+    (tmp_path / "overlay.partial.mov").write_bytes(MINE)
+    (tmp_path / "mine").mkdir()
+    run(tiny_model, tmp_path, clip, overwrite=True, mask_format="rle")
+    assert files(tmp_path).keys() == {"masks/notes.txt", "overlay.partial.mov", "masks/masks.json"}
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_a_copied_folder_is_still_known_and_a_copied_mask_is_not(tiny_model, tmp_path, clip):
+    import shutil
+
+    run(tiny_model, tmp_path / "one", clip)
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)  # other times of change
+    run(tiny_model, tmp_path / "two", clip, overwrite=True)
+    (tmp_path / "three/masks").mkdir(parents=True)
+    shutil.copy(tmp_path / "one/masks/00000.png", tmp_path / "three/masks/00000.png")
+    with pytest.raises(OutputError, match="in the way"):
+        run(tiny_model, tmp_path / "three", clip, overwrite=True)
+
+
+def test_a_first_mask_that_is_wrong_does_not_cost_the_former_run(tiny_model, tmp_path, clip):
+    run(tiny_model, tmp_path, clip)
+    before = files(tmp_path)
+    with pytest.raises(InputError):
+        run(tiny_model, tmp_path, (clip[0], {1: torch.zeros(32, 48, dtype=torch.bool)}), overwrite=True)
+    assert files(tmp_path) == before
+    assert json.loads((tmp_path / "report.json").read_text())["complete"]
+
+
+def test_a_file_that_comes_while_the_run_is_under_way_is_kept(tiny_model, tmp_path, clip):
+    def intrude(progress, masks):
+        if masks.index == 1:
+            (tmp_path / "masks/00004.png").write_bytes(MINE)
+
+    with pytest.raises(OutputError, match="in the way"):
+        run(tiny_model, tmp_path, clip, on_frame=intrude)
+    assert (tmp_path / "masks/00004.png").read_bytes() == MINE
+    assert {"masks/00000.png", "masks/00003.png"} <= files(tmp_path).keys()
+
+
+def test_a_stream_of_unknown_length_sees_its_masks_in_the_way_too(tiny_model, tmp_path, clip):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/00003.png").write_bytes(MINE)
+    with mm.VideoReader(clip[0]) as video:
+        frames = list(video)
+    with pytest.raises(OutputError, match="in the way"):
+        run(tiny_model, tmp_path, clip, frames=iter(frames))
+    assert files(tmp_path) == {"masks/00003.png": MINE}
+
+
+def test_an_input_is_never_an_output(tiny_model, tmp_path, clip):
+    run(tiny_model, tmp_path / "out", clip)
+    before = files(tmp_path)
+    mask = tmp_path / "out/masks/00000.png"
+    with pytest.raises(OutputError, match="read by this run"):
+        run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[mask])
+    os.link(mask, tmp_path / "same.png")
+    with pytest.raises(OutputError, match="read by this run"):
+        run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[tmp_path / "same.png"])
+    (tmp_path / "same.png").unlink()
+    with pytest.raises(OutputError, match="read by this run"):
+        run(tiny_model, tmp_path / "out", (tmp_path / "out/masks", clip[1]), overwrite=True, mask_format="rle")
+    assert files(tmp_path) == before
+
+
+def test_masks_are_not_written_among_the_frames(tiny_model, tmp_path, clip):
+    (tmp_path / "masks").symlink_to(clip[0])
+    with pytest.raises(OutputError, match="among the frames"):
+        run(tiny_model, tmp_path, clip)
+
+
+@pytest.mark.parametrize("place", ["out/report.json", "out/masks/x.jsonl", "out/checkpoint/x", "first.png", "no/x"])
+def test_a_trace_has_a_place_of_its_own(tiny_model, tmp_path, clip, place):
+    (tmp_path / "first.png").write_bytes(MINE)
+    (tmp_path / "out/masks").mkdir(parents=True)
+    tracker = mm.Tracker(tiny_model, short_side=None)
+    with contextlib.suppress(OutputError):
+        tracker.memory.trace = mm.TraceFile(tmp_path / place, overwrite=True)
+        with mm.VideoReader(clip[0]) as video, pytest.raises(OutputError, match="trace"):
+            mm.segment(video, tracker, tmp_path / "out", lambda frame: clip[1], inputs=[tmp_path / "first.png"])
+    assert files(tmp_path) == {"first.png": MINE}
+
+
+def test_a_trace_replaces_a_trace_and_nothing_else(tmp_path):
+    (tmp_path / "first.png").write_bytes(MINE)
+    with pytest.raises(OutputError, match="is no trace"):
+        mm.TraceFile(tmp_path / "first.png", overwrite=True)
+
+
+def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_model, tmp_path, clip):
+    class Prompts:
+        def __init__(self):
+            self.to_come = {NUM_FRAMES: [2]}
+
+        def __call__(self, frame):
+            return clip[1] if frame.index == 0 else None
+
+    with pytest.raises(InputError, match=f"frame {NUM_FRAMES} but the video has {NUM_FRAMES} frames"):
+        run(tiny_model, tmp_path / "out", clip, prompts=Prompts())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mask_format", ["png", "rgba", "ffv1", "rle"])
+def test_a_disk_that_is_clearly_too_small_is_refused_with_figures(tmp_path, mask_format):
+    refuse_without_room(tmp_path, mask_format, True, (480, 854), 10, 2, 0)
+    with pytest.raises(OutputError, match=r"frames of 854×480.*MiB|files of masks"):
+        refuse_without_room(tmp_path, mask_format, True, (480, 854), 10**12, 2, 0)
+    refuse_without_room(tmp_path, mask_format, False, (480, 854), 10, 2, 10**18)
+
+
+# Names
+
+
+def folder_of(tmp_path, names):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    frames, masks = drawn_clip(len(names), 32, 48)
+    for name, frame in zip(names, frames, strict=True):
+        write_image(folder / f"{name}.png", frame)
+    return folder, {1: masks[0, 0]}
+
+
+@pytest.mark.parametrize("mask_format", ["png", "rgba"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{'long' * 62}{number}" for number in range(3)],
+        ["กิ", "กี", "กึ", "กื"],
+        ["frame (1)", "frame [2]", "frame {3}; x", "frame  4", "frame,5'&"],
+        ["é1", "e\u03012", "ß3", "ss4"],
+    ],
+)
+def test_names_of_frames_are_kept(tiny_model, tmp_path, names, mask_format):
+    clip = folder_of(tmp_path, names)
+    run(tiny_model, tmp_path / "out", clip, mask_format=mask_format)
+    folder = tmp_path / "out/masks" / ("1" if mask_format == "rgba" else "")
+    assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in names}
+    run(tiny_model, tmp_path / "out", clip, mask_format="rle", overwrite=True)
+    assert [path.name for path in (tmp_path / "out/masks").iterdir()] == ["masks.json"]
+
+
+def test_an_index_that_leads_out_of_the_folder_or_is_garbled_says_nothing(tmp_path):
+    (tmp_path / "mine.txt").write_bytes(MINE)
+    (tmp_path / "out").mkdir()
+    lines = [b'["../mine.txt", -1, 0, ""]', b'["/etc/passwd", -1, 0, ""]', b"{", b"[]", b"[3, 4]", b'["x", 1', b"\xff"]
+    (tmp_path / "out" / INDEX).write_bytes(b"\n".join(lines))
+    written = Written(tmp_path / "out")
+    assert written.files() == []
+    written.remove_all()
+    assert (tmp_path / "mine.txt").read_bytes() == MINE
