@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from mnemask.memory.policies.base import keep_best, room_beside_pins
-from mnemask.memory.policies.diverse import Distinct
+from mnemask.memory.policies.diverse import Diverse
 from mnemask.memory.policies.wrappers import owners
 from mnemask.memory.read import AFFINITY_BYTES, key_energy, read_top_k
 from mnemask.memory.tokens import Tokens
@@ -17,7 +17,7 @@ FAR = 50.0  # stands for any distance where a weight of exp(−distance) is none
 
 
 @dataclass(frozen=True)
-class Condensed(Distinct):
+class Condensed(Diverse):
     """Evicts the tokens that others stand in for best; a new frame's tokens compete like all others.
 
     A read is a vote of nearest neighbours, and most of its memories are never decisive: one sky is as good as ten, and
@@ -41,8 +41,8 @@ def worth(tokens: Tokens) -> Float64[Tensor, " N"]:
     """Returns by how much reads at each token would go more wrong without it, 0 to 1."""
     owner, place = owners(tokens), torch.arange(len(tokens), device=tokens.key.device)
     seniors_first = torch.cat((place[tokens.pinned], place[~tokens.pinned].flip(0)))
-    known = tokens.covers.sum(0)
-    change = torch.empty_like(tokens.mass, dtype=torch.float64)  # which tells exp(-49) from exp(-50)
+    known = tokens.valid.sum(0)
+    change = torch.empty_like(tokens.attention_mass, dtype=torch.float64)  # which tells exp(-49) from exp(-50)
     for one in owner.unique():
         mine, others = seniors_first[owner[seniors_first] == one], place[owner != one]
         same = to_nearest_before(tokens.key[mine], known[mine]).double().clamp(0, FAR)

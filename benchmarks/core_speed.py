@@ -3,7 +3,7 @@
     python benchmarks/core_speed.py [--model compact] [--objects 1 3 5] [--size 480 854] [--threads 2] [--rounds 7]
 
 Times are medians and, in brackets, quartiles of rounds in which both ways take turns. "extra" is what a further object
-costs, as a share of what the first one does, in each way. `paper` has random weights. `mnemask bench` measures more,
+costs, as a share of what the first one does, in each way. `stcn` has random weights. `mnemask bench` measures more,
 and the whole; this is for work on the arithmetic. To try it out: --size 96 160 --rounds 1 --objects 1 2.
 """
 

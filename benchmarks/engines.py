@@ -81,7 +81,7 @@ def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dic
                 masks[name] = tracker.step(frame)
                 seconds[name].append(time.perf_counter() - begin)
             for name, ours in masks.items():
-                alike[name] += [overlap(ours.of(k), masks["eager"].of(k)) for k in first]
+                alike[name] += [overlap(ours.mask(k), masks["eager"].mask(k)) for k in first]
         print(f"<!-- {clip}: {len(frames)} frames -->", flush=True)
     return {name: timing_of(values) for name, values in seconds.items()}, alike
 

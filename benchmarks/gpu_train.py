@@ -48,9 +48,9 @@ from mnemask.model.checkpoints import FORMAT as MODEL_FORMAT
 from mnemask.model.checkpoints import save_model
 from mnemask.training import recipes
 from mnemask.training.checkpoint import FORMAT as RUN_FORMAT
-from mnemask.training.init import start_from_network
+from mnemask.training.init import init_from_weights
 from mnemask.training.launch import Hardware, launch
-from mnemask.training.trainer import Sitting, StepReport, Training
+from mnemask.training.trainer import RunOptions, StepReport, Training
 
 MIB = 2**20
 PART_MIB = 15.5  # a file's head comes on top
@@ -162,10 +162,10 @@ def sitting_of(
     return launch(
         recipe,
         lambda: open_real_video(args.out / "data", recipe.mixture),  # type: ignore[arg-type]
-        lambda: start_from_network(args.weights, "compact"),
+        lambda: init_from_weights(args.weights, "compact"),
         args.out / name,
         hardware=Hardware(),
-        sitting=Sitting(workers=args.workers, minutes=max(0.0, seconds) / 60),
+        options=RunOptions(workers=args.workers, minutes=max(0.0, seconds) / 60),
         branch_from=branch,
         on_step=tell,
     )
@@ -222,7 +222,7 @@ def join(parts: list[Path], target: Path) -> None:
         metadata = {"format": RUN_FORMAT, "step": "0", "seconds": "0.0", "settings": "{}", "precision": "{}"}
         save_file(whole_state(tensors), target, metadata)
     else:
-        model = start_from_network("compact")
+        model = init_from_weights("compact")
         model.load_state_dict({name: value.float() for name, value in tensors.items()})
         save_model(model, target, note="recipe real-video-decay on a GPU")
     print(target)

@@ -1,6 +1,6 @@
 """Whether memory and time per frame stay constant over a long generated stream.
 
-    python benchmarks/long_stream.py --frames 3000 [--size 240 432] [--objects 2] [--policy least-used]
+    python benchmarks/long_stream.py --frames 3000 [--size 240 432] [--objects 2] [--policy lfu-pinned]
 
 Prints, every 100 frames, milliseconds per frame (median; by the clock and of the processor), resident memory, tokens
 held and J against the exact masks of the objects in view, then the slopes of a straight line through them, as a share

@@ -27,7 +27,7 @@ from torch import Tensor
 import mnemask as mm
 from mnemask.datasets.synthetic.video import HeldOutClip
 from mnemask.engines.parts import SharedWeights
-from mnemask.evaluation.runner import OneLook
+from mnemask.evaluation.runner import FeatureCache
 from mnemask.memory.stride8 import DETAIL_BYTES
 from mnemask.memory.tokens import CellGrid, bytes_per_token
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
@@ -38,10 +38,10 @@ from mnemask.model.stcn import KeyFeatures
 class Trial:
     """How memory is read."""
 
-    refine: float = 0.0
+    stride8_weight: float = 0.0
     same_bytes: bool = False
     sharper: float = 1.0
-    kernel: float = 0.0
+    kmn_sigma: float = 0.0
 
 
 TRIALS = {
@@ -53,8 +53,8 @@ TRIALS = {
     "refine 16, same bytes": Trial(16.0, same_bytes=True),
     "sharper 1.5": Trial(sharper=1.5),
     "sharper 3": Trial(sharper=3.0),
-    "kernel 0.2": Trial(kernel=0.2),
-    "kernel 0.2, refine 8": Trial(8.0, kernel=0.2),
+    "kernel 0.2": Trial(kmn_sigma=0.2),
+    "kernel 0.2, refine 8": Trial(8.0, kmn_sigma=0.2),
 }
 
 
@@ -71,7 +71,7 @@ DRAWN = {"choose": lookalikes("choose", 400), "confirm": lookalikes("confirm", 5
 class Sharper(SharedWeights):
     """The same network with keys so long that all affinities are multiplied by a constant."""
 
-    def __init__(self, look: OneLook, factor: float) -> None:
+    def __init__(self, look: FeatureCache, factor: float) -> None:
         super().__init__(look)
         self.look, self.factor = (look,), factor  # in a tuple, or its weights would be here twice
 
@@ -80,7 +80,7 @@ class Sharper(SharedWeights):
         return replace(features, key=features.key * sqrt(self.factor))
 
 
-def tracker_of(trial: Trial, look: OneLook, size: tuple[int, int], num_objects: int) -> mm.Tracker:
+def tracker_of(trial: Trial, look: FeatureCache, size: tuple[int, int], num_objects: int) -> mm.Tracker:
     """Returns a tracker with the default policy and 2 frames, or as many bytes as plain tokens of 2 frames take."""
     network = Sharper(look, trial.sharper) if trial.sharper != 1 else look
     tokens = 2 * CellGrid(size, None).num_cells
@@ -89,7 +89,9 @@ def tracker_of(trial: Trial, look: OneLook, size: tuple[int, int], num_objects: 
         plain = bytes_per_token(num_objects, config.key_channels, config.value_channels, look.dtype.itemsize)
         tokens = tokens * plain // (plain + DETAIL_BYTES)
     budget = mm.Budget(tokens=tokens)
-    return mm.Tracker(network, budget=budget, refine=trial.refine, kernel=trial.kernel, short_side=None)
+    return mm.Tracker(
+        network, budget=budget, stride8_weight=trial.stride8_weight, kmn_sigma=trial.kmn_sigma, short_side=None
+    )
 
 
 def opened(kind: str, name: str, args: argparse.Namespace) -> Iterator[Moment]:
@@ -105,7 +107,7 @@ def opened(kind: str, name: str, args: argparse.Namespace) -> Iterator[Moment]:
 def follow(kind: str, name: str, trials: Sequence[str], args: argparse.Namespace) -> dict[str, Report]:
     """Returns the scores of each trial on one clip."""
     torch.set_num_threads(1)
-    look = OneLook(mm.load_model(args.model))
+    look = FeatureCache(mm.load_model(args.model))
     trackers: dict[str, mm.Tracker] = {}
     scorers = {trial: SequenceScorer(name) for trial in trials}
     for index, (picture, labels) in enumerate(opened(kind, name, args)):

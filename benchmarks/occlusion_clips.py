@@ -16,18 +16,18 @@ from pathlib import Path
 from PIL import Image
 
 import mnemask as mm
-from mnemask.datasets.copy_paste import DAVIS_PAIRS, PastedVideo
+from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
 from mnemask.datasets.synthetic.video import HELD_OUT, SyntheticVideo
 from mnemask.io.visualize import davis_palette
 
 
-def clips(davis: Path | None) -> Iterator[tuple[str, SyntheticVideo | PastedVideo]]:
+def clips(davis: Path | None) -> Iterator[tuple[str, SyntheticVideo | CopyPasteVideo]]:
     for clip in HELD_OUT:
         yield f"generated/{clip.name}", clip.open()
     if davis is not None:
         sequences = mm.DavisSequences(davis, 2016)
         for host, guest, seed in DAVIS_PAIRS:
-            yield f"pasted/{host}+{guest}", PastedVideo(sequences[host], sequences[guest], seed)
+            yield f"pasted/{host}+{guest}", CopyPasteVideo(sequences[host], sequences[guest], seed)
 
 
 def write(folder: Path, video: Iterable[tuple[mm.Frame, object, object]]) -> None:

@@ -5,9 +5,9 @@
 files     `compact`, one object, from an mp4 on disk to PNGs on disk, with each engine (--engine eager int8 int8-all);
           what an engine has to build is built before
 start-up  `compact`: from the start of a fresh process to the first mask that it computes
-memory    `compact`, one object: a frame with a full bank of N frames, `least-used`
-objects   `compact`: a frame with 1 to 5 objects, `least-used` at two frames
-plain     `paper` with random weights, 1 and 3 objects, beside the plain path (mnemask/bench/plain.py)
+memory    `compact`, one object: a frame with a full bank of N frames, `lfu-pinned`
+objects   `compact`: a frame with 1 to 5 objects, `lfu-pinned` at two frames
+plain     `stcn` with random weights, 1 and 3 objects, beside the plain path (mnemask/bench/plain.py)
 
 A frame is a fifth of a cycle of five, one of them written to memory. Times are medians of interleaved rounds and, in
 brackets, quartiles. To try it out: --size 96 --rounds 1 --engine eager --frames 10. `mnemask bench` has the parts of a
@@ -116,8 +116,8 @@ def objects(args: argparse.Namespace, size: tuple[int, int]) -> None:
 
 
 def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:
-    models, rows = {engine: network("paper", engine) for engine in args.engine}, []
-    plain = PlainSTCN(network("paper"))
+    models, rows = {engine: network("stcn", engine) for engine in args.engine}, []
+    plain = PlainSTCN(network("stcn"))
     for count in PLAIN_OBJECTS:
         video, actions = mm.DrawnVideo(CYCLE + 1, size, count), {}
         for engine, model in models.items():
@@ -126,7 +126,7 @@ def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:
         for way, timing in times.items():
             ratio = times["plain"].median / timing.median
             rows.append((count, way, timing.per(CYCLE).milliseconds, f"{ratio:.1f}"))
-    show("`paper`, random weights", ("objects", "way", "ms a frame", "times as fast as plain"), rows)
+    show("`stcn`, random weights", ("objects", "way", "ms a frame", "times as fast as plain"), rows)
 
 
 PARTS = {"files": files, "start-up": start, "memory": memory, "objects": objects, "plain": plainly}

@@ -27,10 +27,10 @@ from policy_trials import TRIALS
 
 import mnemask as mm
 from mnemask.datasets.composite.photographs import read_rgb
-from mnemask.datasets.copy_paste import DAVIS_PAIRS, PastedVideo
-from mnemask.datasets.ping_pong import palindrome
+from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
+from mnemask.datasets.ping_pong import ping_pong
 from mnemask.datasets.synthetic.video import HELD_OUT, HeldOutClip
-from mnemask.evaluation.runner import OneLook
+from mnemask.evaluation.runner import FeatureCache
 from mnemask.metrics import SequenceScorer, bootstrap_interval
 from mnemask.model.checkpoints import packaged_weights
 
@@ -43,7 +43,7 @@ DRAWN = (
     HeldOutClip("drawn-crowd", 4, 305, num_occluders=2),
 )
 SETS = ("davis", "pasted", "palindrome", "drawn", "held-out")
-REFERENCES = ("keep-all", "thesis")
+REFERENCES = ("keep-all", "lfu")
 Moment = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 
 
@@ -70,14 +70,14 @@ def moments(clip: Clip, davis: Path | None) -> Iterator[Moment]:
     """Yields the frames and labels of a clip, at full size."""
     if clip.kind in ("davis", "palindrome"):
         video = mm.DavisSequences(needed(davis), 2016)[clip.name]
-        video = palindrome(video, 2) if clip.kind == "palindrome" else video
+        video = ping_pong(video, 2) if clip.kind == "palindrome" else video
         yield from ((read_rgb(path), video.read_labels(index)) for index, path in enumerate(video.frames))
         return
     if clip.kind == "pasted":
         sequences = mm.DavisSequences(needed(davis), 2016)
         seed = next(seed for host, guest, seed in DAVIS_PAIRS if f"{host}+{guest}" == clip.name)
         host, guest = clip.name.split("+")
-        drawn = iter(PastedVideo(sequences[host], sequences[guest], seed))
+        drawn = iter(CopyPasteVideo(sequences[host], sequences[guest], seed))
     else:
         drawn = iter(next(one for one in (*DRAWN, *HELD_OUT) if one.name == clip.name).open())
     for frame, labels, _ in drawn:
@@ -103,9 +103,9 @@ def resized(moment: Moment, size: int) -> Moment:
 def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
     """Follows a clip with all trials in step, and keeps their scores."""
     torch.set_num_threads(1)
-    network = OneLook(mm.load_model(args.model))
+    network = FeatureCache(mm.load_model(args.model))
     # The results are of reads as STCN has them; benchmarks/results/kernel.md says what a kernel changes.
-    trackers = {name: mm.Tracker(network, TRIALS[name].policy, kernel=0.0, short_side=None) for name in trials}
+    trackers = {name: mm.Tracker(network, TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials}
     scorers = {name: SequenceScorer(clip.name) for name in trials}
     for index, moment in enumerate(moments(clip, args.davis)):
         picture, labels = resized(moment, args.size)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import mnemask as mm
-from mnemask.memory.policies import AdaptiveFeatureBank, LeastUsed, PerObject, Policy, WithLatest, keep_best
+from mnemask.memory.policies import LFU, AdaptiveFeatureBank, PerObject, Policy, WithLatest, keep_best
 from mnemask.memory.policies.base import ages, room_beside_pins
 from mnemask.memory.policies.scored import MASK, mixed
 from mnemask.memory.policies.wrappers import Wrapper, owners
@@ -38,7 +38,7 @@ class PartPinned(Policy):
 
 
 @dataclass(frozen=True)
-class PartLeastUsed(PartPinned, LeastUsed):
+class PartLeastUsed(PartPinned, LFU):
     """The thesis's LFU beside a part of the annotated frame."""
 
 
@@ -49,8 +49,8 @@ class Fading(PartPinned):
     half_life: float = 10.0
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        idle = (new.born[0] - memory.last_hit).clamp_min(0)
-        use = memory.hits / ages(memory, new) * 0.5 ** (idle / self.half_life)
+        idle = (new.written_at[0] - memory.last_used).clamp_min(0)
+        use = memory.topk_count / ages(memory, new) * 0.5 ** (idle / self.half_life)
         new = keep_best(new, new.share.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
         return keep_best(memory, use, budget - len(new)) + new
 
@@ -74,8 +74,8 @@ class Sample(PartPinned):
         both = memory + new
         uniform = (mixed(mixed(both.frame) ^ both.cell).double() + 0.5) / (MASK + 1)
         owner = owners(both)
-        newest = both.born.new_zeros(both.num_objects + 1).scatter_reduce(0, owner, both.born, "amax")
-        weight = (both.born - newest[owner]) / self.recency - self.chance * (-uniform.log()).log()
+        newest = both.written_at.new_zeros(both.num_objects + 1).scatter_reduce(0, owner, both.written_at, "amax")
+        weight = (both.written_at - newest[owner]) / self.recency - self.chance * (-uniform.log()).log()
         weight = weight + log(self.objects) * (owner > 0)
         if self.distance:
             order = torch.arange(len(both)).flip(0)
@@ -87,7 +87,7 @@ class Sample(PartPinned):
 
 
 @dataclass(frozen=True)
-class Distinct(PartPinned):
+class Diverse(PartPinned):
     """Evicts what has the nearest neighbour among its seniors: the more alike, the sooner; cells of new frames too.
 
     Args:
@@ -118,9 +118,9 @@ class Distinct(PartPinned):
 
 def rate(both: Tokens, new: Tokens) -> Float[Tensor, " N"]:
     """Returns how often each token is read per frame, 1 being the average; new ones begin with the average."""
-    age = (new.born[0] - both.born).clamp_min(0)
-    average = (both.hits.sum() / age.sum().clamp_min(1)).clamp_min(1e-6)
-    return (both.hits / average + 5) / (age + 5)
+    age = (new.written_at[0] - both.written_at).clamp_min(0)
+    average = (both.topk_count.sum() / age.sum().clamp_min(1)).clamp_min(1e-6)
+    return (both.topk_count / average + 5) / (age + 5)
 
 
 def distance_to_seniors(tokens: Tokens, copies: int, label: float) -> Float[Tensor, " N"]:
@@ -220,8 +220,8 @@ class Trial:
 
 TRIALS = {
     "keep-all": Trial(mm.POLICIES["keep-all"], "reference: every fifth frame for ever"),
-    "thesis": Trial(mm.POLICIES["thesis"], "reference: LFU at 2 frames"),
-    "least-used": Trial(mm.POLICIES["least-used"], "reference: first frame pinned, newest fifth frame"),
+    "lfu": Trial(mm.POLICIES["lfu"], "reference: LFU at 2 frames"),
+    "lfu-pinned": Trial(mm.POLICIES["lfu-pinned"], "reference: first frame pinned, newest fifth frame"),
     "first-and-latest": Trial(mm.POLICIES["first-and-latest"], "reference"),
     "afb": Trial(AdaptiveFeatureBank(), "a: like features merge"),
     "part": Trial(PartLeastUsed(), "b: part of the first frame pinned, rest LFU"),
@@ -245,7 +245,7 @@ TRIALS = {
     "condensed": Trial(Condensed(), "e: what a read would go wrong without stays"),
     "margin": Trial(Margin(), "e: the same, though it be repeated"),
     "margin-half": Trial(Margin(margin=0.5), "e: the same, less for being near to another owner"),
-    "distinct-new-whole": Trial(Distinct(senior="new", grid=1), "a, b: distinct beside the whole first frame"),
+    "distinct-new-whole": Trial(Diverse(senior="new", grid=1), "a, b: distinct beside the whole first frame"),
     "sample-100": Trial(Sample(recency=100.0), "a: thinning, with slow forgetting"),
     "per-object": Trial(mm.POLICIES["per-object"], "d: first frame pinned, objects do not compete"),
     "sample-10-objects": Trial(Sample(recency=10.0, objects=4.0), "a, f: both"),
@@ -257,15 +257,15 @@ TRIALS = {
     "sample-per-object": Trial(PerObject(Sample()), "a, f: thinning, objects more densely (root of the area)"),
     "sample-equal": Trial(PerObject(Sample(), exponent=0.0), "a, f: thinning, half of the room for objects"),
     "sample-recent-per-object": Trial(PerObject(Sample(recency=25.0)), "a, f: the same, the recent past more densely"),
-    "distinct-old": Trial(Distinct(), "a: what is like something older goes"),
-    "distinct-new": Trial(Distinct(senior="new"), "a: what is like something newer goes"),
-    "distinct-new-4": Trial(Distinct(senior="new", copies=4), "a: the same, four may be alike"),
-    "distinct-label": Trial(Distinct(senior="new", label=4.0), "a, e: alike in key and in share"),
-    "distinct-used": Trial(Distinct(senior="new", used=True), "a, e: distance × use = what a removal changes"),
-    "distinct-per-object": Trial(PerObject(Distinct(senior="new")), "a, f: distinct within each object's part"),
-    "distinct-used-per-object": Trial(PerObject(Distinct(senior="new", used=True)), "a, e, f: all of these"),
-    "distinct-old-per-object": Trial(PerObject(Distinct()), "a, f: what is like something older goes, by object"),
-    "trusting-least-used": Trial(Trusting(LeastUsed()), "c: doubtful cells of new frames stay out"),
+    "distinct-old": Trial(Diverse(), "a: what is like something older goes"),
+    "distinct-new": Trial(Diverse(senior="new"), "a: what is like something newer goes"),
+    "distinct-new-4": Trial(Diverse(senior="new", copies=4), "a: the same, four may be alike"),
+    "distinct-label": Trial(Diverse(senior="new", label=4.0), "a, e: alike in key and in share"),
+    "distinct-used": Trial(Diverse(senior="new", used=True), "a, e: distance × use = what a removal changes"),
+    "distinct-per-object": Trial(PerObject(Diverse(senior="new")), "a, f: distinct within each object's part"),
+    "distinct-used-per-object": Trial(PerObject(Diverse(senior="new", used=True)), "a, e, f: all of these"),
+    "distinct-old-per-object": Trial(PerObject(Diverse()), "a, f: what is like something older goes, by object"),
+    "trusting-least-used": Trial(Trusting(LFU()), "c: doubtful cells of new frames stay out"),
     "trusting-sample": Trial(Trusting(PerObject(Sample(recency=25.0))), "c: the same with thinning"),
     "write-3": Trial(PerObject(Sample(recency=25.0), write_every=3), "c: a newer newest frame"),
     "sure-latest": Trial(SureLatest(PartLeastUsed(), share=0.25), "c: an eighth of the memory for a sure latest"),

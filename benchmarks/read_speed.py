@@ -42,7 +42,7 @@ def random_bank(num_frames: int, num_objects: int, value_channels: int) -> Memor
 
 def reading_near(bank: MemoryBank) -> MemoryBank:
     """A bank of the same memories, each read near the place where it fits best."""
-    near = MemoryBank(KeepAll(), Budget(), TOP_K, kernel=0.2)
+    near = MemoryBank(KeepAll(), Budget(), TOP_K, kmn_sigma=0.2)
     near.restore(bank.tokens, **bank.counts())
     near.grid = CellGrid((480, 854), 480)
     return near

@@ -27,21 +27,21 @@ import torch
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.copy_paste import SELECTION_PAIRS, PastedVideo
+from mnemask.datasets.copy_paste import SELECTION_PAIRS, CopyPasteVideo
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.real_video import SELECTION
 from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.datasets.video_sets import open_video_folders
-from mnemask.evaluation.runner import OneLook
+from mnemask.evaluation.runner import FeatureCache
 from mnemask.io.images import read_image
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.metrics.report import ObjectScore
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.types import Frame
 
-POLICIES = ("distinct", "thesis", "keep-all", "first-and-latest")
+POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
 KERNELS = {"own kernel": None, "no kernel": 0.0}
-TRIALS = {f"{policy}, {name}": (policy, kernel) for name, kernel in KERNELS.items() for policy in POLICIES}
+TRIALS = {f"{policy}, {name}": (policy, kmn_sigma) for name, kmn_sigma in KERNELS.items() for policy in POLICIES}
 KINDS = ("real", "pasted", "generated")
 
 
@@ -77,7 +77,7 @@ class ClipReader:
             return _annotated(DavisSequences(self.data / "davis2016-dev", 2016)[clip.name])
         if clip.kind == "pasted":
             host, guest, seed = next(pair for pair in SELECTION_PAIRS if f"{pair[0]}+{pair[1]}" == clip.name)
-            drawn = iter(PastedVideo(self.real[host], self.real[guest], seed))
+            drawn = iter(CopyPasteVideo(self.real[host], self.real[guest], seed))
         else:
             drawn = iter(next(one for one in HELD_OUT if one.name == clip.name).open())
         return ((frame, labels.numpy()) for frame, labels, _ in drawn)
@@ -90,9 +90,9 @@ def _annotated(video: AnnotatedVideo) -> Iterator[tuple[Frame, np.ndarray]]:
 
 def score(network: mm.STCN, reader: ClipReader, clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> dict:
     """Returns the scores of each trial on a clip, as JSON holds them; all trials follow it in step."""
-    shared = OneLook(network)
+    shared = FeatureCache(network)
     trackers = {
-        name: mm.Tracker(shared, TRIALS[name][0], kernel=TRIALS[name][1], short_side=args.size) for name in trials
+        name: mm.Tracker(shared, TRIALS[name][0], kmn_sigma=TRIALS[name][1], short_side=args.size) for name in trials
     }
     protocol = "davis2016" if clip.kind in ("real", "dev") else "davis2017"
     scorers = {name: SequenceScorer(clip.name, protocol) for name in trials}

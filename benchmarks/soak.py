@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
     tracker = mm.Tracker(model, args.policy, short_side=min(args.size)) if fresh else mm.Tracker.load(bank, model)
     rows = [row for row in read_rows(log) if row["frame"] <= tracker.steps]
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sitting = 1 + max((int(row["sitting"]) for row in rows), default=0)
+    options = 1 + max((int(row["sitting"]) for row in rows), default=0)
     last = min(args.frames, tracker.steps + args.stop_after)
     times: list[dict[str, float]] = []
     scores: list[float] = []
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
         if (index + 1) % ROW == 0:
             stats = tracker.memory.stats()
             row = {
-                "sitting": sitting,
+                "sitting": options,
                 "frame": index + 1,
                 "ms": median(t["ms"] for t in times),
                 "cpu_ms": median(t["cpu_ms"] for t in times),

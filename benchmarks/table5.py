@@ -1,6 +1,6 @@
 r"""The thesis's Table 5: does regularizing the affinity help? The same run with and without, scored alike.
 
-    python benchmarks/table5.py OUT --recipe main --size paper --weights stage1.safetensors \
+    python benchmarks/table5.py OUT --recipe main --size stcn --weights stage1.safetensors \
         --data YouTube-VOS-train=… --data DAVIS-2017-train=… --davis DAVIS [--steps N]
 
 Each variant trains in OUT/VARIANT (and goes on there when this is called again), then follows DAVIS with a growing
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.copy_paste import pasted_videos
+from mnemask.datasets.copy_paste import copy_paste_videos
 from mnemask.datasets.davis import DavisSequences
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.training.data import open_sources, parse_data
-from mnemask.training.init import start_from_imagenet, start_from_network
+from mnemask.training.init import init_from_imagenet, init_from_weights
 from mnemask.training.launch import Hardware, beginning, launch
 from mnemask.training.recipes import RECIPES
 from mnemask.training.regularizers import Dropout, Reallocation
-from mnemask.training.trainer import Sitting
+from mnemask.training.trainer import RunOptions
 
 VARIANTS = {
     "none": None,
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--recipe", choices=list(RECIPES), default="main")
-    parser.add_argument("--size", choices=("compact", "paper"), default="compact")
+    parser.add_argument("--size", choices=("compact", "stcn"), default="compact")
     parser.add_argument("--weights")
     parser.add_argument("--imagenet", type=Path, action="append", default=[])
     parser.add_argument("--data", action="append", default=[])
@@ -66,13 +66,13 @@ def main() -> None:
             chosen,
             lambda chosen=chosen: open_sources(chosen, folders),
             lambda: (
-                start_from_network(args.weights, args.size)
+                init_from_weights(args.weights, args.size)
                 if args.weights
-                else start_from_imagenet(args.size, args.imagenet)
+                else init_from_imagenet(args.size, args.imagenet)
             ),
             args.out / name.replace(" ", "-"),
             hardware=Hardware(devices=args.devices),
-            sitting=Sitting(workers=args.workers),
+            options=RunOptions(workers=args.workers),
             resume=True,
         )
         if not training.finished:
@@ -93,14 +93,14 @@ def main() -> None:
 
 def score_davis(model: mm.STCN, videos: Sequence[AnnotatedVideo], num_frames: int | None) -> Report:
     videos = [beginning(video, num_frames) for video in videos]
-    return mm.evaluate(lambda: mm.Tracker(model, "keep-all", kernel=0.0), videos).report
+    return mm.evaluate(lambda: mm.Tracker(model, "keep-all", kmn_sigma=0.0), videos).report
 
 
 def score_pasted(model: mm.STCN, root: Path, num_frames: int | None) -> Report:
     """The object of one sequence pasted into another: two objects that cross, with exact masks."""
     reports = []
-    for number, video in enumerate(pasted_videos(DavisSequences(root, 2016, "val"))):
-        tracker, scorer = mm.Tracker(model, "keep-all", kernel=0.0), SequenceScorer(f"pair {number}")
+    for number, video in enumerate(copy_paste_videos(DavisSequences(root, 2016, "val"))):
+        tracker, scorer = mm.Tracker(model, "keep-all", kmn_sigma=0.0), SequenceScorer(f"pair {number}")
         for index in range(min(len(video), num_frames or len(video))):
             frame, labels, _ = video[index]
             prompts = {i: labels == i for i in (1, 2)} if index == 0 else None

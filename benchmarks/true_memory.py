@@ -1,6 +1,6 @@
 """How much of the error feeds on itself: J with the network's own masks in memory, and with the true ones.
 
-    python benchmarks/true_memory.py DAVIS2016 [--sequence NAME ...] [--model PATH] [--kernel SHARE] [--processes 2]
+    python benchmarks/true_memory.py DAVIS2016 [--sequence NAME ...] [--model PATH] [--kmn-sigma SHARE] [--processes 2]
 
 Memory grows by every fifth frame (`keep-all`). "own" is ordinary tracking. For "true", the mask of each frame is the
 network's too, but what a fifth frame then leaves in memory is its annotation. It is no tracker that anybody could use:
@@ -24,9 +24,9 @@ from mnemask.types import Frame
 EVERY = 5
 
 
-def follow(model: mm.STCN, sequence: AnnotatedVideo, true_memory: bool, kernel: float | None) -> Report:
+def follow(model: mm.STCN, sequence: AnnotatedVideo, true_memory: bool, kmn_sigma: float | None) -> Report:
     """Returns the score of all frames but the first and the last, as DAVIS 2016 has it."""
-    tracker = mm.Tracker(model, "keep-all", kernel=kernel)
+    tracker = mm.Tracker(model, "keep-all", kmn_sigma=kmn_sigma)
     scorer = SequenceScorer(sequence.name, "davis2016")
     for index, path in enumerate(sequence.frames):
         frame, truth = Frame(read_image(path), index), sequence.read_labels(index)
@@ -41,9 +41,9 @@ def follow(model: mm.STCN, sequence: AnnotatedVideo, true_memory: bool, kernel: 
     return scorer.report()
 
 
-def run(root: Path, name: str, model: str, true_memory: bool, kernel: float | None) -> float:
+def run(root: Path, name: str, model: str, true_memory: bool, kmn_sigma: float | None) -> float:
     torch.set_num_threads(1)
-    return follow(mm.load_model(model), DavisSequences(root, 2016)[name], true_memory, kernel).region.mean
+    return follow(mm.load_model(model), DavisSequences(root, 2016)[name], true_memory, kmn_sigma).region.mean
 
 
 def main() -> None:
@@ -51,13 +51,13 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--sequence", action="append")
     parser.add_argument("--model", default="compact")
-    parser.add_argument("--kernel", type=float, help="of the reads; the model's own by default, 0 for none")
+    parser.add_argument("--kmn-sigma", type=float, help="of the reads; the model's own by default, 0 for none")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     names = args.sequence or DavisSequences(args.root, 2016).names
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as pool:
         found = {
-            (name, true): pool.submit(run, args.root, name, args.model, true, args.kernel)
+            (name, true): pool.submit(run, args.root, name, args.model, true, args.kmn_sigma)
             for name in names
             for true in (False, True)
         }

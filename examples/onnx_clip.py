@@ -7,7 +7,7 @@ Frames are images of the size that was exported, in the order of their names; fi
 its object, 1 to K, or 0 for the background, and so do the masks. Images are read with Pillow.
 
 What is remembered is decided by the thesis's policy: to make room for a frame, the tokens go that were chosen least
-often for their age (`mnemask segment --policy thesis`).
+often for their age (`mnemask segment --policy lfu`).
 """
 
 import json
@@ -39,21 +39,21 @@ class Memory:
         capacity, num_objects = facts["capacity"], facts["num_objects"]
         self.key = np.zeros((capacity, facts["key_channels"]), np.float32)
         self.value = np.zeros((num_objects, capacity, facts["value_channels"]), np.float32)
-        self.hits = np.zeros(capacity, np.int64)
-        self.born = np.zeros(capacity, np.int64)
+        self.topk_count = np.zeros(capacity, np.int64)
+        self.written_at = np.zeros(capacity, np.int64)
         self.length = 0
 
     def count(self, index: np.ndarray) -> None:
-        self.hits += np.bincount(index.ravel(), minlength=len(self.hits))
+        self.topk_count += np.bincount(index.ravel(), minlength=len(self.topk_count))
 
     def write(self, key: np.ndarray, value: np.ndarray, step: int) -> None:
         written, room = np.arange(self.length), len(self.key) - len(key)
-        score = self.hits[written] / np.maximum(step - self.born[written], 1)
+        score = self.topk_count[written] / np.maximum(step - self.written_at[written], 1)
         excess = max(self.length - room, 0)
         kept = np.sort(np.argsort(score, kind="stable")[excess:])
         self.length = len(kept) + len(key)
         new = slice(len(kept), self.length)
-        for tensor, added in ((self.key, key), (self.hits, 0), (self.born, step)):
+        for tensor, added in ((self.key, key), (self.topk_count, 0), (self.written_at, step)):
             tensor[: len(kept)] = tensor[kept]
             tensor[new] = added
         self.value[:, : len(kept)] = self.value[:, kept]

@@ -15,7 +15,7 @@ class Newest(mm.Policy):
 
     def update(self, memory, new, budget):
         both = memory + new
-        return mm.keep_best(both, both.born, budget)
+        return mm.keep_best(both, both.written_at, budget)
 
 
 def main(num_frames: int = 30) -> dict[str, float]:
@@ -23,13 +23,13 @@ def main(num_frames: int = 30) -> dict[str, float]:
     video = mm.DrawnVideo(num_frames, size=(144, 256), num_objects=2, seed=3)
     model = mm.load_model("compact")
     scores = {}
-    for name, policy in {"newest": Newest(), "least-used": mm.LeastUsed(), "keep-all": mm.KeepAll()}.items():
+    for name, policy in {"newest": Newest(), "lfu-pinned": mm.LFU(), "keep-all": mm.KeepAll()}.items():
         tracker = mm.Tracker(model, policy, short_side=None)
         found = []
         for frame, truth in video:
             masks = tracker.step(frame, {1: truth == 1, 2: truth == 2} if frame.index == 0 else None)
             found += [
-                region_similarity(masks.of(object_id).numpy(), (truth == object_id).numpy())
+                region_similarity(masks.mask(object_id).numpy(), (truth == object_id).numpy())
                 for object_id in video.visible(frame.index)
             ]
         scores[name] = sum(found) / len(found)

@@ -25,7 +25,7 @@ def main(num_frames: int = 12) -> float:
         other = mm.Tracker(model, budget=mm.Budget(frames=3), short_side=None)
         other.warm_start(mm.Tracker.load(Path(folder) / "object.bank", model))
     found = [
-        region_similarity(other.step(frame).of(1).numpy(), (truth == 1).numpy())
+        region_similarity(other.step(frame).mask(1).numpy(), (truth == 1).numpy())
         for frame, truth in second
         if second.visible(frame.index)
     ]

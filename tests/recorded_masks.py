@@ -25,21 +25,21 @@ from mnemask.model.stcn import COMPACT, PAPER, STCN
 RECORD = Path(__file__).parent / "recorded" / "masks.xz"
 # Both shapes with few channels, for speed, and the kernel that each reads with.
 NARROW = {"key_channels": 16, "value_channels": 64, "compressed_channels": 32, "decoder_channels": (64, 32, 32)}
-NETWORKS = {"compact": (replace(COMPACT, **NARROW), 0.2), "paper": (replace(PAPER, **NARROW), 0.0)}
+NETWORKS = {"compact": (replace(COMPACT, **NARROW), 0.2), "stcn": (replace(PAPER, **NARROW), 0.0)}
 IDS = (3, 1, 700)
 NUM_FRAMES = 10
 
 # Names in the record stay as they are; where a policy is renamed, its new name goes to the right.
 POLICIES = {
-    "distinct": "distinct",
-    "least-used": "least-used",
-    "thesis": "thesis",
+    "diverse": "diverse",
+    "lfu-pinned": "lfu-pinned",
+    "lfu": "lfu",
     "keep-all": "keep-all",
     "first-and-latest": "first-and-latest",
     "fifo": "fifo",
     "lru": "lru",
     "random": "random",
-    "softmax-index": "softmax-index",
+    "attention-mass": "attention-mass",
     "afb": "afb",
     "prototypes": "prototypes",
     "rmem": "rmem",
@@ -51,8 +51,8 @@ POLICIES = {
 SETTINGS = {
     "distinct, dot": {"metric": "dot"},
     "distinct, cosine": {"metric": "cosine"},
-    "distinct, refine": {"refine": 2.0},
-    "distinct, no kernel": {"kernel": 0.0},
+    "distinct, refine": {"stride8_weight": 2.0},
+    "distinct, no kernel": {"kmn_sigma": 0.0},
     "distinct, top 3": {"top_k": 3},
     "thesis, 14 tokens": {"budget": mm.Budget(tokens=14)},
 }
@@ -115,7 +115,7 @@ def labels_of(run, clip):
     size, policy, settings = runs()[run]
     clip, policy = CLIPS[clip], mm.POLICIES[POLICIES[policy]]
     settings = {
-        "kernel": NETWORKS[size][1],
+        "kmn_sigma": NETWORKS[size][1],
         "short_side": clip.short_side,
         "budget": None if policy.default_frames is None else mm.Budget(frames=clip.budget),
     } | settings

@@ -73,7 +73,7 @@ def test_values_that_another_precision_cannot_hold_are_refused(models):
     tracker.step(frames[0], {1: masks[0, 0]})
     tracker.memory.tokens.value.mul_(1e9)
     with pytest.raises(CheckpointError, match="too large for float16"):
-        mm.Tracker.of_session(tracker.session(), models[torch.float16])
+        mm.Tracker.from_state(tracker.state(), models[torch.float16])
 
 
 def test_a_run_that_goes_on_in_another_precision_says_so_in_its_report(models, tmp_path, caplog):
@@ -89,6 +89,6 @@ def test_a_run_that_goes_on_in_another_precision_says_so_in_its_report(models, t
     first = run(mm.Tracker(models[torch.float32], short_side=None), stop=lambda: next(stopped), checkpoint_every=0.0)
     assert [(each["from_frame"], each["precision"]) for each in first] == [(0, "float32")]
     checkpoint = mm.find_checkpoint(tmp_path / "out", torch.device("cpu"), {})
-    both = run(mm.Tracker.of_session(checkpoint.session, models[torch.bfloat16]), resume=checkpoint)
+    both = run(mm.Tracker.from_state(checkpoint.state, models[torch.bfloat16]), resume=checkpoint)
     assert [(each["from_frame"], each["precision"]) for each in both] == [(0, "float32"), (4, "bfloat16")]
     assert "precision 'float32' before and 'bfloat16' now" in caplog.text

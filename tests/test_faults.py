@@ -34,11 +34,11 @@ def test_numbers_that_are_none_are_an_error_that_names_the_frame(tiny_model, par
     model = copy.deepcopy(tiny_model)
     tracker = mm.Tracker(model, short_side=None)
     tracker.step(frames[0], {1: masks[0, 0]})
-    before = tracker.session()
+    before = tracker.state()
     next(getattr(model, part).parameters()).fill_(torch.nan)
     with pytest.raises(FrameError, match=f"{named} for frame 1 are not finite"):
         tracker.step(frames[1])
-    assert tracker.session() == before
+    assert tracker.state() == before
     model.load_state_dict(tiny_model.state_dict())
     other = mm.Tracker(tiny_model, short_side=None)
     other.step(frames[0], {1: masks[0, 0]})

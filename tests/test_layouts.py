@@ -67,7 +67,7 @@ def test_any_other_layout_is_refused_with_what_converts_it(tiny_model, clip, nam
 
 def test_a_picture_of_3x3_pixels_is_read_by_its_type():
     pixels = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
-    of_array, of_tensor = mm.Frame.of(pixels, 0), mm.Frame.of(torch.from_numpy(pixels), 0)
+    of_array, of_tensor = mm.Frame.from_picture(pixels, 0), mm.Frame.from_picture(torch.from_numpy(pixels), 0)
     assert torch.equal(of_array.image.permute(1, 2, 0), of_tensor.image)
 
 

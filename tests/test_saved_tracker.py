@@ -49,7 +49,7 @@ def test_a_tracker_that_has_seen_nothing_can_be_saved(tiny_model, tmp_path):
 def test_settings_come_back(tiny_model, tmp_path):
     tracker = mm.Tracker(
         tiny_model,
-        mm.LeastUsed(pin=False, write_every=3),
+        mm.LFU(pin=False, write_every=3),
         mm.Budget(bytes="20MiB"),
         top_k=7,
         metric="dot",
@@ -67,7 +67,7 @@ def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
     class Newest(mm.Policy):
         def update(self, memory, new, budget):
             both = memory + new
-            return mm.keep_best(both, both.born.float(), budget)
+            return mm.keep_best(both, both.written_at.float(), budget)
 
     mm.Tracker(tiny_model, Newest()).save(tmp_path / "own.bank")
     with pytest.raises(CheckpointError, match=r"'Newest'.*give policy="):
@@ -147,8 +147,8 @@ def rewrite(path, change_tensors=lambda tensors: None, change_facts=lambda facts
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda tensors: tensors.pop("hits"), "holds"),
-        (lambda tensors: tensors.update(hits=tensors["hits"][:-1].clone()), "hits"),
+        (lambda tensors: tensors.pop("topk_count"), "holds"),
+        (lambda tensors: tensors.update(topk_count=tensors["topk_count"][:-1].clone()), "topk_count"),
         (lambda tensors: tensors.update(pins=tensors["pins"].float()), "pins"),
         (lambda tensors: tensors.update(key=tensors["key"] * torch.nan), "key"),
         (lambda tensors: tensors.update(value=tensors["value"][:1].clone()), "value"),
@@ -169,7 +169,7 @@ def test_tensors_that_do_not_fit_together_are_refused(half_way, tiny_model, chan
         lambda facts: facts.update(object_ids=["x", 3]),
         lambda facts: facts.update(size="large"),
         lambda facts: facts.update(budget={"frames": -1}),
-        lambda facts: facts.update(policy={"name": "LeastUsed", "nonsense": 1}),
+        lambda facts: facts.update(policy={"name": "LFU", "nonsense": 1}),
         lambda facts: facts.update(model="another"),
         lambda facts: facts.update(top_k="many"),
         lambda facts: facts.update(metric="manhattan"),

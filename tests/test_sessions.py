@@ -117,7 +117,7 @@ def test_a_warm_start_takes_corrections_and_leaves_the_other_tracker_as_it_is(ha
     second.warm_start(tracker)
     frames, masks = drawn_clip(2, num_objects=1, seed=5)
     answer = second.step(frames[0], {7: masks[0, 0]})
-    assert torch.equal(answer.of(7), masks[0, 0])
+    assert torch.equal(answer.mask(7), masks[0, 0])
     assert second.step(frames[1]).object_ids == (7, 3)
     assert torch.equal(follow(tracker, rest), follow(untouched, rest))
 

@@ -82,26 +82,26 @@ def same(first, second):
 @pytest.mark.parametrize("policy", mm.POLICIES)
 @pytest.mark.parametrize("name", ["autocast to bfloat16", "default float64"])
 def test_no_policy_minds_the_mode(tiny_model, policy, name):
-    settings = {"budget": mm.Budget(frames=4), "refine": 1.0, "kernel": 0.2}
+    settings = {"budget": mm.Budget(frames=4), "stride8_weight": 1.0, "kmn_sigma": 0.2}
     expected = followed(tiny_model, policy, **settings)
     with MODES[name]():
         assert same(followed(tiny_model, policy, **settings), expected)
 
 
 def test_masks_are_the_same_in_any_mode(tiny_model, mode):
-    expected = followed(tiny_model, "thesis")
+    expected = followed(tiny_model, "lfu")
     with mode():
-        found = followed(tiny_model, "thesis")
+        found = followed(tiny_model, "lfu")
     assert same(found, expected)
     assert not any(answer.probs.requires_grad or answer.probs.is_inference() for answer in found)
 
 
 def test_a_model_that_was_loaded_in_any_mode_gives_the_same_masks(mode):
-    expected = followed(mm.load_model("compact"), "thesis")
+    expected = followed(mm.load_model("compact"), "lfu")
     with mode():
         model = mm.load_model("compact")
-        assert same(followed(model, "thesis"), expected)
-    assert same(followed(model, "thesis"), expected)
+        assert same(followed(model, "lfu"), expected)
+    assert same(followed(model, "lfu"), expected)
 
 
 def test_a_batch_and_a_saved_tracker_do_not_mind_the_mode(tiny_model, tmp_path, mode):

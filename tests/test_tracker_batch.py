@@ -20,7 +20,7 @@ def clips():
 @pytest.fixture
 def make(tiny_model):
     """Makes a tracker of the tiny network; frames are processed as they are."""
-    return lambda policy="distinct", **settings: mm.Tracker(tiny_model, policy, **{"short_side": None, **settings})
+    return lambda policy="diverse", **settings: mm.Tracker(tiny_model, policy, **{"short_side": None, **settings})
 
 
 def first_masks(clip):
@@ -43,7 +43,7 @@ def step_both(batch, alone, frames, prompts=None):
 
 
 def test_each_video_gets_the_masks_of_a_tracker_of_its_own(clips, make):
-    settings = [("distinct", None), ("keep-all", None), ("first-and-latest", mm.Budget(frames=3))]
+    settings = [("diverse", None), ("keep-all", None), ("first-and-latest", mm.Budget(frames=3))]
     batch = TrackerBatch(make(policy, budget=budget) for policy, budget in settings)
     alone = [make(policy, budget=budget) for policy, budget in settings]
     for t in range(NUM_FRAMES):
@@ -98,7 +98,7 @@ def running(clips, make):
 
 
 def sessions(batch):
-    return [tracker.session() for tracker in batch.trackers]
+    return [tracker.state() for tracker in batch.trackers]
 
 
 def refused(batch, frames, prompts, error, sentence):

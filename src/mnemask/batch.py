@@ -12,7 +12,7 @@ from torch import Tensor
 from mnemask.errors import FrameError, InputError
 from mnemask.model.devices import own_modes
 from mnemask.model.stcn import KeyFeatures
-from mnemask.objects import Given, Prompts
+from mnemask.objects import Prompts, ValidPrompts
 from mnemask.tracker import Tracker, out_of_memory_named
 from mnemask.types import Frame, Masks, describe
 
@@ -115,7 +115,7 @@ class TrackerBatch:
                 [(tracker, frame, given) for tracker, (frame, given, _) in zip(self._trackers, accepted, strict=True)]
             )
 
-    def _follow(self, steps: Sequence[tuple[Tracker, Frame, Given]]) -> list[Masks]:
+    def _follow(self, steps: Sequence[tuple[Tracker, Frame, ValidPrompts]]) -> list[Masks]:
         """Returns the masks of each video; what is the network's is done for several at once."""
         model = self._trackers[0].model
         images = joined([(frame, tracker._image(frame)) for tracker, frame, _ in steps])

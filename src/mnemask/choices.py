@@ -4,15 +4,15 @@ from typing import Final
 
 # The keys of mnemask.memory.policies.POLICIES, ENGINES and MASK_FORMATS; tests/test_choices.py compares them.
 POLICY_NAMES: Final = (
-    "distinct",
-    "least-used",
-    "thesis",
+    "diverse",
+    "lfu-pinned",
+    "lfu",
     "keep-all",
     "first-and-latest",
     "fifo",
     "lru",
     "random",
-    "softmax-index",
+    "attention-mass",
     "afb",
     "prototypes",
     "rmem",
@@ -20,7 +20,7 @@ POLICY_NAMES: Final = (
     "with-latest",
     "per-object",
 )
-DEFAULT_POLICY: Final = "distinct"
+DEFAULT_POLICY: Final = "diverse"
 ENGINE_NAMES: Final = ("eager", "compile", "int8", "int8-all")
 MASK_FORMAT_NAMES: Final = ("png", "ffv1", "rgba", "rle")
 DATASETS: Final = ("davis2016", "davis2017", "youtube-vos", "long-video", "folder")

@@ -64,10 +64,10 @@ class Objects:
 Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
 LabelMap = Integer[Tensor, "H W"] | Integer[np.ndarray, "H W"]
 Prompts = Mapping[int, Prompt | None] | LabelMap
-Given = dict[int, Bool[Tensor, "H W"]]  # prompts that were checked, on the network's device, without overlap
+ValidPrompts = dict[int, Bool[Tensor, "H W"]]  # prompts that were checked, on the network's device, without overlap
 
 
-def given_masks(prompts: Prompts, frame: Frame, device: torch.device) -> tuple[Given, list[int]]:
+def validate_prompts(prompts: Prompts, frame: Frame, device: torch.device) -> tuple[ValidPrompts, list[int]]:
     """Returns the masks of prompts by object id, and the objects that are gone; where masks overlap, the first wins.
 
     Args:
@@ -87,7 +87,7 @@ def given_masks(prompts: Prompts, frame: Frame, device: torch.device) -> tuple[G
         raise MaskError(
             f"prompts are a {type(prompts).__name__}; expected the masks by object id, {{id: mask}}, or a label map"
         )
-    given: Given = {}
+    given: ValidPrompts = {}
     gone = []
     taken = torch.zeros(frame.size, dtype=torch.bool, device=device)
     for object_id, prompt in prompts.items():

@@ -15,7 +15,7 @@ from mnemask.memory.budget import Budget
 from mnemask.memory.policies import Policy, restored_policy, saved_policy
 from mnemask.memory.read import Metric
 from mnemask.memory.storage import VALUE_DTYPES, load_bank, save_bank, unsound
-from mnemask.memory.stride8 import bytes_of_detail
+from mnemask.memory.stride8 import stride8_bytes
 from mnemask.memory.tokens import CellGrid, Tokens
 from mnemask.model.checkpoints import plain
 from mnemask.model.stcn import STCN
@@ -31,7 +31,7 @@ COUNTS = ("writes", "reads", "evictions", "tokens_per_frame")
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class TrackerState:
     """A tracker between two frames.
 
     Attributes:
@@ -42,8 +42,8 @@ class Session:
         budget: how much is kept.
         top_k: memories read per query.
         metric: how alike a query and a memory are.
-        refine: weight of the comparison at stride 8.
-        kernel: σ around the place where a memory fits best, as a share of the shorter side; 0 reads it anywhere.
+        stride8_weight: weight of the comparison at stride 8.
+        kmn_sigma: σ around the place where a memory fits best, as a share of the shorter side; 0 reads it anywhere.
         short_side: of the frames as they are processed.
         object_ids: the caller's, by row.
         steps: frames seen.
@@ -60,8 +60,8 @@ class Session:
     budget: Budget
     top_k: int
     metric: str
-    refine: float
-    kernel: int | float
+    stride8_weight: float
+    kmn_sigma: int | float
     short_side: int | None
     object_ids: tuple[int, ...]
     steps: int
@@ -84,7 +84,7 @@ class Session:
     @classmethod
     def load(
         cls, path: Path, device: torch.device, policy: Policy | None = None
-    ) -> tuple["Session", Mapping[str, Any]]:
+    ) -> tuple["TrackerState", Mapping[str, Any]]:
         """Returns what `save` wrote, and all facts in the file.
 
         Args:
@@ -97,15 +97,15 @@ class Session:
         """
         tokens, facts = load_bank(path, device)
         try:
-            session = cls(
+            state = cls(
                 model=str(facts["model"]),
                 precisions=tuple(map(_precision, facts["precisions"])),
                 policy=policy or restored_policy(facts["policy"]),
                 budget=Budget(**facts["budget"]),
                 top_k=facts["top_k"],
                 metric=facts["metric"],
-                refine=facts["refine"],
-                kernel=facts.get("kernel", 0.0),  # files from before there was one
+                stride8_weight=facts["stride8_weight"],
+                kmn_sigma=facts.get("kmn_sigma", 0.0),  # files from before there was one
                 short_side=facts["short_side"],
                 object_ids=tuple(map(check_object_id, facts["object_ids"])),
                 steps=_count(facts["steps"]),
@@ -115,7 +115,7 @@ class Session:
                 counts={name: _count(facts["counts"][name]) for name in COUNTS},
                 tokens=tokens,
             )
-            session.check()
+            state.check()
         except MnemaskError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
@@ -123,12 +123,12 @@ class Session:
             raise CheckpointError(
                 f"memory bank {str(path)!r} lacks or garbles facts ({reason}); write it again"
             ) from error
-        if tokens is not None and tokens.num_objects != len(session.object_ids):
+        if tokens is not None and tokens.num_objects != len(state.object_ids):
             raise CheckpointError(
                 f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names "
-                f"{len(session.object_ids)}; write it again"
+                f"{len(state.object_ids)}; write it again"
             )
-        return session, facts
+        return state, facts
 
     def check(self) -> None:
         """Raises ValueError where what is told here cannot be true of any tracker."""
@@ -156,15 +156,15 @@ class Session:
                 "with"
             )
 
-    def refuse_other_comparison(self, metric: str, refine: int | float) -> None:
+    def refuse_other_comparison(self, metric: str, stride8_weight: int | float) -> None:
         """Raises InputError unless memories are compared as another tracker compares them."""
         if self.metric != metric:
             raise InputError(
                 f"the memories were made for metric {self.metric!r}, this tracker has {metric!r}; give both the same"
             )
-        if self.refine != refine:
+        if self.stride8_weight != stride8_weight:
             raise InputError(
-                f"the memories were made for refine {self.refine:g}, this tracker has {refine:g}; give both the same"
+                f"the memories were made for refine {self.stride8_weight:g}, this tracker has {stride8_weight:g}; give both the same"
             )
 
     def refuse_unsound(self, model: STCN) -> None:
@@ -177,18 +177,18 @@ class Session:
             num_cells=None if self.size is None else CellGrid(self.size, self.short_side).num_cells,
             key_channels=model.config.key_channels,
             value_channels=model.config.value_channels,
-            detail_bytes=bytes_of_detail(self.refine),
+            detail_bytes=stride8_bytes(self.stride8_weight),
         )
         if reason:
             raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
 
-    def in_precision(self, dtype: torch.dtype) -> "Session":
+    def in_precision(self, dtype: torch.dtype) -> "TrackerState":
         """Returns the session for a network that computes in this precision; values are converted to it."""
         if self.tokens is None or self.tokens.value.dtype == dtype:
             return self
         return replace(self, tokens=replace(self.tokens, value=self.tokens.value.to(dtype)))
 
-    def in_another_video(self) -> "Session":
+    def in_another_video(self) -> "TrackerState":
         """Returns the session before the first frame of another video.
 
         Frames and steps of the past become negative: −1 is the last frame of the video that is over.
@@ -197,7 +197,10 @@ class Session:
         if tokens is not None and len(tokens):
             past = int(tokens.frame.max()) + 1
             tokens = replace(
-                tokens, frame=tokens.frame - past, born=tokens.born - self.steps, last_hit=tokens.last_hit - self.steps
+                tokens,
+                frame=tokens.frame - past,
+                written_at=tokens.written_at - self.steps,
+                last_used=tokens.last_used - self.steps,
             )
         return replace(self, steps=0, last_write=0, size=None, tokens=tokens)
 

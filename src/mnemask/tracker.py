@@ -21,14 +21,14 @@ from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.introspection import Explanation, array
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named
-from mnemask.memory.read import Metric, chosen_kernel
+from mnemask.memory.read import Metric, resolve_kmn_sigma
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.devices import own_modes
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, most_probable, soft_aggregate
-from mnemask.objects import Given, Objects, Prompts, given_masks
-from mnemask.state import Session
+from mnemask.objects import Objects, Prompts, ValidPrompts, validate_prompts
+from mnemask.state import TrackerState
 from mnemask.types import Frame, Masks, Picture, describe
 
 
@@ -68,19 +68,19 @@ class Tracker:
         metric: how alike a query and a memory are; the shipped weights are trained for "l2".
         short_side: frames are processed with their short side this long, and answered at their own size; None
             processes them as they are.
-        refine: how much the memories that were found at stride 16 are weighed anew by how alike they are at stride 8,
+        stride8_weight: how much the memories that were found at stride 16 are weighed anew by how alike they are at stride 8,
             from 0 (not at all) to about 8. It may tell objects apart that look alike (docs/multi-scale.md); each token
             takes 128 bytes more.
-        kernel: how far from the place where it fits best a memory is read: σ of a Gaussian, as a share of the frame's
-            shorter side. The smaller, the less is taken along that looks like the object elsewhere (docs/kernel.md). 0
-            reads memories anywhere, as STCN does; None, the default, is the model's own `kernel`.
+        kmn_sigma: how far from the place where it fits best a memory is read: σ of a Gaussian, as a share of the frame's
+            shorter side. The smaller, the less is taken along that looks like the object elsewhere (docs/kmn-kernel.md). 0
+            reads memories anywhere, as STCN does; None, the default, is the model's own `kmn_sigma`.
 
     Raises:
         InputError: if a setting is unknown or impossible.
 
     Example:
         >>> import mnemask as mm
-        >>> tracker = mm.Tracker(mm.load_model("compact"), policy="distinct", budget=mm.Budget(frames=2))
+        >>> tracker = mm.Tracker(mm.load_model("compact"), policy="diverse", budget=mm.Budget(frames=2))
         >>> for frame, truth in mm.DrawnVideo(3, size=(96, 160), num_objects=1):
         ...     masks = tracker.step(frame, {7: truth == 1} if frame.index == 0 else None)
         >>> masks.object_ids, masks.labels.shape
@@ -96,8 +96,8 @@ class Tracker:
         top_k: int = 20,
         metric: Metric = "l2",
         short_side: int | None = 480,
-        refine: float = 0.0,
-        kernel: int | float | None = None,
+        stride8_weight: float = 0.0,
+        kmn_sigma: int | float | None = None,
     ) -> None:
         if metric not in get_args(Metric):
             raise InputError(f"metric {metric!r} is unknown; choose one of {', '.join(get_args(Metric))}")
@@ -105,11 +105,15 @@ class Tracker:
             raise InputError(f"top_k is {top_k!r}; give a whole number from 1, such as 20")
         if short_side is not None and (not isinstance(short_side, int) or short_side < STRIDE):
             raise InputError(f"short_side is {short_side!r}; give None or a whole number from {STRIDE}, such as 480")
-        if isinstance(refine, bool) or not isinstance(refine, int | float) or not 0 <= refine < inf:
-            raise InputError(f"refine is {refine!r}; give a number from 0, which does not refine, to about 8")
-        kernel = chosen_kernel(kernel, model.kernel)
+        if (
+            isinstance(stride8_weight, bool)
+            or not isinstance(stride8_weight, int | float)
+            or not 0 <= stride8_weight < inf
+        ):
+            raise InputError(f"refine is {stride8_weight!r}; give a number from 0, which does not refine, to about 8")
+        kmn_sigma = resolve_kmn_sigma(kmn_sigma, model.kmn_sigma)
         if not isinstance(policy, Policy | str):
-            raise InputError(f"policy is {policy!r}; give one of {', '.join(POLICIES)} or a Policy such as LeastUsed()")
+            raise InputError(f"policy is {policy!r}; give one of {', '.join(POLICIES)} or a Policy such as LFU()")
         if not isinstance(budget, Budget | None):
             raise InputError(f"budget is {budget!r}; give a Budget such as Budget(frames=2)")
         self.model = model
@@ -117,7 +121,7 @@ class Tracker:
         self.precisions: tuple[str, ...] = (str(model.dtype).removeprefix("torch."),)
         self.policy = policy_named(policy) if isinstance(policy, str) else policy
         budget = budget or Budget(frames=self.policy.default_frames)
-        self.memory = MemoryBank(self.policy, budget, top_k, metric, refine, kernel)
+        self.memory = MemoryBank(self.policy, budget, top_k, metric, stride8_weight, kmn_sigma)
         self.short_side = short_side
         self.objects = Objects()
         self.steps = 0
@@ -155,11 +159,11 @@ class Tracker:
             self._forget(gone)
             return self._follow(frame, given)
 
-    def _accept(self, picture: Picture, prompts: Prompts | None) -> tuple[Frame, Given, list[int]]:
+    def _accept(self, picture: Picture, prompts: Prompts | None) -> tuple[Frame, ValidPrompts, list[int]]:
         """Returns what a step is given, once it was checked."""
-        frame = Frame.of(picture, self.steps)
+        frame = Frame.from_picture(picture, self.steps)
         self._check(frame)
-        given, gone = given_masks({} if prompts is None else prompts, frame, self.model.device)
+        given, gone = validate_prompts({} if prompts is None else prompts, frame, self.model.device)
         if given:
             self._refuse_if_frozen(f"the masks of objects {sorted(given)}")
         return frame, given, gone
@@ -168,7 +172,7 @@ class Tracker:
         for object_id in gone:
             self.remove(object_id)
 
-    def _follow(self, frame: Frame, given: Given) -> Masks:
+    def _follow(self, frame: Frame, given: ValidPrompts) -> Masks:
         """Returns the masks of a frame; `TrackerBatch._follow` is the same for several trackers."""
         image = self._image(frame)
         features = self.model.encode_key(image)
@@ -214,9 +218,9 @@ class Tracker:
             )
         query = grid.cell_at(y, x)
         token, weight = read.votes(query)
-        frame, cell, share = (array(part)[..., token] for part in (read.frame, read.cell, read.share))
-        ids = self.objects.ids[: len(share)]  # objects that came with this frame had no memories yet
-        return Explanation(y, x, index, ids, grid, query, frame, cell, weight, share)
+        frame, cell, mask_fraction = (array(part)[..., token] for part in (read.frame, read.cell, read.mask_fraction))
+        ids = self.objects.ids[: len(mask_fraction)]  # objects that came with this frame had no memories yet
+        return Explanation(y, x, index, ids, grid, query, frame, cell, weight, mask_fraction)
 
     @own_modes()
     def remove(self, object_id: int) -> None:
@@ -233,17 +237,17 @@ class Tracker:
         if self.memory.frozen:
             raise InputError(f"the memory is frozen and {what} would change it; set memory.frozen = False, or fork")
 
-    def session(self) -> Session:
+    def state(self) -> TrackerState:
         """Returns what the tracker knows now, besides its network; it stays the same while the tracker goes on."""
-        return Session(
+        return TrackerState(
             model=self._fingerprint,
             precisions=self.precisions,
             policy=self.policy,
             budget=self.memory.budget,
             top_k=self.memory.top_k,
             metric=self.memory.metric,
-            refine=self.memory.refine,
-            kernel=self.memory.kernel,
+            stride8_weight=self.memory.stride8_weight,
+            kmn_sigma=self.memory.kmn_sigma,
             short_side=self.short_side,
             object_ids=self.objects.ids,
             steps=self.steps,
@@ -256,7 +260,7 @@ class Tracker:
 
     @classmethod
     @own_modes()
-    def of_session(cls, session: Session, model: STCN) -> "Tracker":
+    def from_state(cls, state: TrackerState, model: STCN) -> "Tracker":
         """Returns a tracker that goes on from a session; with identical masks where the model computes as it did then.
 
         Raises:
@@ -265,31 +269,31 @@ class Tracker:
         """
         tracker = cls(
             model,
-            session.policy,
-            session.budget,
-            top_k=session.top_k,
-            metric=session.metric,  # type: ignore[arg-type]  # which __init__ checks
-            short_side=session.short_side,
-            refine=session.refine,
-            kernel=session.kernel,
+            state.policy,
+            state.budget,
+            top_k=state.top_k,
+            metric=state.metric,  # type: ignore[arg-type]  # which __init__ checks
+            short_side=state.short_side,
+            stride8_weight=state.stride8_weight,
+            kmn_sigma=state.kmn_sigma,
         )
-        session.refuse_other_model(tracker._fingerprint)
-        session = session.in_precision(model.dtype)
-        session.refuse_unsound(model)
-        tracker._take_over(session)
+        state.refuse_other_model(tracker._fingerprint)
+        state = state.in_precision(model.dtype)
+        state.refuse_unsound(model)
+        tracker._take_over(state)
         return tracker
 
-    def _take_over(self, session: Session) -> None:
-        if session.precisions[-1:] != self.precisions:
-            self.precisions = session.precisions + self.precisions
+    def _take_over(self, state: TrackerState) -> None:
+        if state.precisions[-1:] != self.precisions:
+            self.precisions = state.precisions + self.precisions
         else:
-            self.precisions = session.precisions
-        self.objects = Objects(session.object_ids)
-        self.steps, self.last_write, self.size = session.steps, session.last_write, session.size
+            self.precisions = state.precisions
+        self.objects = Objects(state.object_ids)
+        self.steps, self.last_write, self.size = state.steps, state.last_write, state.size
         if self.size is not None:
             self.memory.grid = CellGrid(self.size, self.short_side)
-        self.memory.restore(session.tokens, **{name: session.counts.get(name, 0) for name in self.memory.counts()})
-        self.memory.frozen = session.frozen
+        self.memory.restore(state.tokens, **{name: state.counts.get(name, 0) for name in self.memory.counts()})
+        self.memory.frozen = state.frozen
 
     def fork(self) -> "Tracker":
         """Returns an independent tracker that goes on from here; the network and the tokens so far are shared.
@@ -297,7 +301,7 @@ class Tracker:
         What is done to one is not seen by the other: try a correction in a fork, and keep the better one. A trace of
         the memory is not carried over, and there is nothing to `explain` before the next step.
         """
-        return Tracker.of_session(self.session(), self.model)
+        return Tracker.from_state(self.state(), self.model)
 
     def warm_start(self, other: "Tracker") -> None:
         """Takes over what another tracker remembers of the same objects, from a video that is over.
@@ -316,8 +320,8 @@ class Tracker:
             raise InputError(
                 f"this tracker has seen {self.steps} frames and {len(self.objects)} objects; warm-start a new one"
             )
-        theirs = other.session()
-        theirs.refuse_other_comparison(self.memory.metric, self.memory.refine)
+        theirs = other.state()
+        theirs.refuse_other_comparison(self.memory.metric, self.memory.stride8_weight)
         theirs.refuse_other_model(self._fingerprint)
         self._take_over(theirs.in_precision(self.model.dtype).in_another_video())
 
@@ -329,7 +333,7 @@ class Tracker:
         Raises:
             OutputError: if the place cannot be written to.
         """
-        self.session().save(Path(path))
+        self.state().save(Path(path))
 
     @classmethod
     @own_modes()
@@ -344,8 +348,8 @@ class Tracker:
         Raises:
             CheckpointError: if the file is foreign, damaged, or of another model, policy or version.
         """
-        session, _ = Session.load(Path(path), model.device, policy)
-        return cls.of_session(session, model)
+        state, _ = TrackerState.load(Path(path), model.device, policy)
+        return cls.from_state(state, model)
 
     def _check(self, frame: Frame) -> None:
         """Refuses a frame that cannot follow the ones before, or is too long and thin to be processed."""
@@ -377,14 +381,18 @@ class Tracker:
         return planes
 
     def _compete(
-        self, frame: Frame, image: Float[Tensor, "1 3 Hp Wp"], logits: Float[Tensor, "K Hp Wp"] | None, given: Given
+        self,
+        frame: Frame,
+        image: Float[Tensor, "1 3 Hp Wp"],
+        logits: Float[Tensor, "K Hp Wp"] | None,
+        given: ValidPrompts,
     ) -> Float[Tensor, "K1 Hp Wp"]:
         """Returns the probabilities of the background and of each object, the given masks in place."""
         alone = image.new_zeros((0, *image.shape[2:]), dtype=torch.float32) if logits is None else logits.sigmoid()
         check_finite(alone, "masks", frame.index)
         return soft_aggregate(self._merge(alone, given, frame.size) if given else alone)
 
-    def _is_due(self, given: Given) -> bool:
+    def _is_due(self, given: ValidPrompts) -> bool:
         """Whether the frame is to be remembered."""
         is_time = len(self.objects) > 0 and self.steps - self.last_write >= self.policy.write_every
         return not self.memory.frozen and (bool(given) or is_time)
@@ -395,7 +403,7 @@ class Tracker:
         features: KeyFeatures,
         probs: Float[Tensor, "K1 Hp Wp"],
         value: Float[Tensor, "K Cv h w"] | None,
-        given: Given,
+        given: ValidPrompts,
     ) -> Masks:
         """Returns the answer, once the frame is remembered where it has a value."""
         if value is not None:
@@ -408,7 +416,7 @@ class Tracker:
     def _merge(
         self,
         probs: Float[Tensor, "K Hp Wp"],
-        given: Given,
+        given: ValidPrompts,
         frame_size: tuple[int, int],
     ) -> Float[Tensor, "K2 Hp Wp"]:
         """Returns the probabilities with the given masks in place; the other objects give way to them."""
@@ -433,31 +441,31 @@ class Tracker:
         annotated: set[int],
     ) -> None:
         """Remembers the frame."""
-        share = F.avg_pool2d(masks, STRIDE)
+        mask_fraction = F.avg_pool2d(masks, STRIDE)
         self.memory.write(
             preprocess.cells(features.key[0]),
             preprocess.cells(value),
-            share.flatten(1),
+            mask_fraction.flatten(1),
             frame=frame.index,
             step=self.steps,
-            pins=self._pins(share, annotated).flatten(1),
+            pins=self._pins(mask_fraction, annotated).flatten(1),
             stride8=features.stride8[0],
         )
 
-    def _pins(self, share: Float[Tensor, "K h w"], annotated: set[int]) -> Bool[Tensor, "K h w"]:
+    def _pins(self, mask_fraction: Float[Tensor, "K h w"], annotated: set[int]) -> Bool[Tensor, "K h w"]:
         """Returns the cells never to be evicted: the first annotated frame, later only the annotated objects and a rim.
 
         The background around a late object is already known from the first frame, and room is scarce.
         """
-        pins = torch.zeros_like(share, dtype=torch.bool)
+        pins = torch.zeros_like(mask_fraction, dtype=torch.bool)
         if not (self.policy.pin and annotated):
             return pins
         rows = [self.objects.row(object_id) for object_id in annotated]
         self.memory.expect_correction(rows)
         if self.memory.tokens is None or not bool(self.memory.tokens.pinned.any()):
-            pins[rows] = self.policy.pinned_part(share)
+            pins[rows] = self.policy.pinned_part(mask_fraction)
             return pins
-        at_least_a_pixel = share[rows] > 0.5 / STRIDE**2
+        at_least_a_pixel = mask_fraction[rows] > 0.5 / STRIDE**2
         pins[rows] = F.max_pool2d(at_least_a_pixel.float(), 3, stride=1, padding=1) > 0
         return pins
 
@@ -465,7 +473,7 @@ class Tracker:
         self,
         frame: Frame,
         aggregated: Float[Tensor, "K1 Hp Wp"],
-        given: Given,
+        given: ValidPrompts,
     ) -> Masks:
         size = preprocess.working_size(frame.size, self.short_side)
         probs = preprocess.resize(preprocess.unpad(aggregated, size), frame.size)

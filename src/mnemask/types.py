@@ -66,7 +66,7 @@ class Frame:
             object.__setattr__(self, "name", frame_name(self.index))
 
     @classmethod
-    def of(cls, picture: "Picture", index: int) -> "Frame":
+    def from_picture(cls, picture: "Picture", index: int) -> "Frame":
         """Returns a Frame of any picture that `rgb_image` takes; a Frame as it is."""
         return picture if isinstance(picture, Frame) else cls(rgb_image(picture, f"frame {index}"), index)
 
@@ -158,7 +158,7 @@ class Masks:
     index: int = 0
     name: str = ""
 
-    def of(self, object_id: int) -> Tensor:
+    def mask(self, object_id: int) -> Tensor:
         """Returns the bool mask [H W] of one object; raises ObjectIdError for an id that is not tracked."""
         if object_id not in self.object_ids:
             raise ObjectIdError(f"object id {object_id} is not tracked; tracked are {list(self.object_ids)}")

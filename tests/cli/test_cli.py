@@ -75,7 +75,7 @@ def test_every_policy_and_format_by_name(files, tmp_path, policy, name, file):
 def test_budget_top_k_and_write_interval_reach_the_tracker(files, tmp_path):
     first = files / "first.png"
     code, output = segment(
-        files, tmp_path, "--mask", first, "--size", 64, "--frames", 3, "--write-every", 1, "--policy", "thesis"
+        files, tmp_path, "--mask", first, "--size", 64, "--frames", 3, "--write-every", 1, "--policy", "lfu"
     )
     assert code == 0, output
     report = json.loads((tmp_path / "report.json").read_text())
@@ -83,15 +83,17 @@ def test_budget_top_k_and_write_interval_reach_the_tracker(files, tmp_path):
     assert report["memory"]["evictions"] == 5 * 4 * 6
 
 
-@pytest.mark.parametrize(("options", "kernel"), [((), 0), (("--model", "compact"), 0.2), (("--kernel", 0.3), 0.3)])
-def test_the_kernel_reaches_the_tracker_and_the_report(files, tmp_path, options, kernel):
+@pytest.mark.parametrize(
+    ("options", "kmn_sigma"), [((), 0), (("--model", "compact"), 0.2), (("--kmn-sigma", 0.3), 0.3)]
+)
+def test_the_kernel_reaches_the_tracker_and_the_report(files, tmp_path, options, kmn_sigma):
     code, output = segment(files, tmp_path, "--mask", files / "first.png", "--size", 64, *options)
     assert code == 0, output
-    assert json.loads((tmp_path / "report.json").read_text())["settings"]["kernel"] == kernel
+    assert json.loads((tmp_path / "report.json").read_text())["settings"]["kmn_sigma"] == kmn_sigma
 
 
 def test_an_impossible_kernel_is_refused(files, tmp_path):
-    code, output = segment(files, tmp_path, "--mask", files / "first.png", "--kernel", 0.001)
+    code, output = segment(files, tmp_path, "--mask", files / "first.png", "--kmn-sigma", 0.001)
     assert code == 2
     assert "kernel is 0.001" in output
     assert "0.2" in output
@@ -182,7 +184,7 @@ BAD = {
     ),
     "foreign weights": (["--mask", "first.png", "--model", "first.txt"], "first.txt"),
     "hostile weights": (["--mask", "first.png", "--model", "hostile.pth"], "hostile.pth"),
-    "no weights in the package": (["--mask", "first.png", "--model", "paper"], "paper"),
+    "no weights in the package": (["--mask", "first.png", "--model", "stcn"], "stcn"),
     "output is a file": (["--mask", "first.png", "OUT=first.txt"], "first.txt"),
     "frame of another size": (["VIDEO=mixed", "--mask", "first.png"], "00003"),
     "damaged frame": (["VIDEO=damaged", "--mask", "first.png"], "00003"),
@@ -274,7 +276,7 @@ def test_what_was_written_before_a_damaged_frame_stays(bad_files, tmp_path):
 def test_an_unknown_option_value_is_refused_with_the_choices(files, tmp_path):
     code, output = segment(files, tmp_path, "--mask", files / "first.png", "--policy", "oracle")
     assert code == 2
-    assert "thesis" in output
+    assert "lfu" in output
 
 
 def test_help_teaches_with_examples():

@@ -38,7 +38,7 @@ def compare(files, *arguments):
 
 
 def test_compare_leaves_a_page_and_says_where(files, tmp_path):
-    policies = "--policy", "thesis", "--policy", "keep-all"
+    policies = "--policy", "lfu", "--policy", "keep-all"
     given = files / "frames", "--mask", files / "truth/00000.png", *policies, "-o", tmp_path / "out"
     code, output = compare(files, *given, "--frames", 2)
     assert code == 0, output

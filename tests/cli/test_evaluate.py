@@ -38,13 +38,13 @@ def evaluate(place, *arguments):
 
 
 def test_policies_are_compared_in_tables(place, tmp_path):
-    command = [place / "davis", "--dataset", "davis2016", "--policy", "thesis", "--policy", "fifo", "-o", tmp_path]
+    command = [place / "davis", "--dataset", "davis2016", "--policy", "lfu", "--policy", "fifo", "-o", tmp_path]
     code, output = evaluate(place, *command)
     assert code == 0, output
     assert "fifo" in output
     rows = (tmp_path / "tables/sequences.csv").read_text().splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [
-        ["thesis", "bear"], ["thesis", "dog"], ["fifo", "bear"], ["fifo", "dog"],
+        ["lfu", "bear"], ["lfu", "dog"], ["fifo", "bear"], ["fifo", "dog"],
     ]  # fmt: skip
     times = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("results/*/*"))]
     assert evaluate(place, *command)[0] == 0
@@ -59,14 +59,14 @@ def test_a_secret_set_gives_a_zip_for_its_server(place, tmp_path):
 
 
 def test_a_palindrome_of_ones_own_video(place, tmp_path):
-    arguments = ["--dataset", "folder", "--single-object", "--palindrome", 2, "--write-every", 2, "--frames", 1.5]
-    code, output = evaluate(place, place / "own", *arguments, "--policy", "thesis", "-o", tmp_path)
+    arguments = ["--dataset", "folder", "--single-object", "--ping-pong", 2, "--write-every", 2, "--frames", 1.5]
+    code, output = evaluate(place, place / "own", *arguments, "--policy", "lfu", "-o", tmp_path)
     assert code == 0, output
     assert "thesis,own,21," in (tmp_path / "tables/sequences.csv").read_text()
 
 
 def test_ctrl_c_leaves_what_is_done_and_says_so(place, tmp_path):
-    long = ["--palindrome", "40", "--policy", "thesis", "--policy", "keep-all"]
+    long = ["--ping-pong", "40", "--policy", "lfu", "--policy", "keep-all"]
     arguments = [place / "davis", "--dataset", "davis2016", "--model", place / "tiny.safetensors", "--size", "48"]
     running = subprocess.Popen(
         [sys.executable, "-c", RUN, "evaluate", *map(str, arguments), *long, "-o", tmp_path],
@@ -94,12 +94,12 @@ BAD = {
     "no such subset": (["davis", "--dataset", "davis2016", "--subset", "train"], "'train'"),
     "a subset of a folder": (["own", "--dataset", "folder", "--subset", "val"], "folder has no subsets"),
     "no such sequence": (["davis", "--dataset", "davis2016", "--sequence", "cow"], "no sequence 'cow'"),
-    "no such policy": (["davis", "--dataset", "davis2016", "--policy", "oracle"], "thesis"),
+    "no such policy": (["davis", "--dataset", "davis2016", "--policy", "oracle"], "lfu"),
     "a budget too small": (["davis", "--dataset", "davis2016", "--frames", "0.5"], "on bear: a budget of 0.5 frames"),
     "no budget": (["davis", "--dataset", "davis2016", "--frames", "0"], "budget of 0.0 frames"),
     "no processes": (["davis", "--dataset", "davis2016", "--processes", "0"], "processes"),
     "black and white as ids": (["own", "--dataset", "folder"], "no mask of own shows an object"),
-    "a secret palindrome": (["yv", "--dataset", "youtube-vos", "--palindrome", "2"], "secret"),
+    "a secret palindrome": (["yv", "--dataset", "youtube-vos", "--ping-pong", "2"], "secret"),
     "the output is a file": (["davis", "--dataset", "davis2016", "OUT=file"], "file"),
     "no such weights": (["davis", "--dataset", "davis2016", "--model", "none.pth"], "none.pth"),
     "no such device": (["davis", "--dataset", "davis2016", "--device", "abacus"], "device 'abacus'"),

@@ -38,7 +38,7 @@ def tracking(files):
 
 
 def test_inspect_leaves_the_pictures_it_names(files, tmp_path):
-    looks = ("--at-frame", 3, "--at-frame", 5, "--pixel", "40,30", "--write-every", 2, "--policy", "thesis")
+    looks = ("--at-frame", 3, "--at-frame", 5, "--pixel", "40,30", "--write-every", 2, "--policy", "lfu")
     code, output = mnemask("inspect", *tracking(files), *looks, "-o", tmp_path)
     assert code == 0, output
     names = {f"{what}-00000{t}{end}.png" for t in (3, 5) for what, end in (("memory", ""), ("pixel", "-x40-y30"))}

@@ -52,7 +52,7 @@ def page(tmp_path_factory, tiny_model):
     video, truth = write_clip(folder, HOSTILE)
     trackers = tiny_trackers(tiny_model, folder)
     settings = {"box": ["</script><b>"]}
-    policies = ["thesis", "keep-all"]
+    policies = ["lfu", "keep-all"]
     mm.compare_video(video, first_masks(truth), policies, folder / "out", trackers, gt=truth, settings=settings)
     return Page((folder / "out/compare.html").read_text(encoding="utf-8"))
 
@@ -111,7 +111,7 @@ def test_the_data_has_all_that_is_drawn(data):
     assert set(data["images"]) >= {str(index) for index in data["shown"]}
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(data["images"]["0"]), np.uint8), cv2.IMREAD_COLOR)
     assert list(picture.shape[:2]) == data["size"]
-    for policy in ("thesis", "keep-all"):
+    for policy in ("lfu", "keep-all"):
         assert set(data["outlines"][policy]) == {str(index) for index in range(8)}
         assert [look["frame"] for look in data["looks"][policy]] == [1, 3, 5, 7]
     assert set(data["truth"]) == {str(index) for index in range(8)}

@@ -10,7 +10,7 @@ import mnemask as mm
 from mnemask.comparison.track import read_labels
 from mnemask.metrics import region_similarity
 
-POLICIES = ["thesis", "keep-all"]
+POLICIES = ["lfu", "keep-all"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def stages(seen):
 def test_the_masks_are_those_that_segment_writes(files, compared, tmp_path):
     video, truth, trackers = files
     with mm.VideoReader(video) as reader:
-        mm.segment(reader, trackers.tracker("thesis"), tmp_path, first_masks(truth)())
+        mm.segment(reader, trackers.tracker("lfu"), tmp_path, first_masks(truth)())
     mine = compared[1] / "policies/thesis/masks"
     names = sorted(path.name for path in mine.iterdir())
     assert names == [f"{index:05d}.png" for index in range(8)]
@@ -56,11 +56,11 @@ def test_it_leaves_a_page_numbers_and_overlays_and_nothing_else(compared):
     told = json.loads((out / "compare.json").read_text())
     assert [each["policy"] for each in told["policies"]] == POLICIES
     assert told["ranked_by"] == "consistency"
-    assert told["agreement"][0]["mean"] == pytest.approx(comparison.agreement_of("thesis"))
+    assert told["agreement"][0]["mean"] == pytest.approx(comparison.agreement_of("lfu"))
     with (out / "frames.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["frame"]) for row in rows] == list(range(8))
-    assert [int(row["thesis bytes"]) for row in rows] == comparison.runs["thesis"].bank_bytes
+    assert [int(row["thesis bytes"]) for row in rows] == comparison.runs["lfu"].bank_bytes
 
 
 def test_consistency_is_j_of_the_given_masks_found_again_from_the_last_mask(files, compared):
@@ -68,7 +68,7 @@ def test_consistency_is_j_of_the_given_masks_found_again_from_the_last_mask(file
     comparison, out = compared
     masks = out / "policies/thesis/masks"
     last = read_labels(masks / "00007.png")
-    tracker = trackers.tracker("thesis")
+    tracker = trackers.tracker("lfu")
     with mm.VideoReader(video) as reader:
         frames = list(reader)[::-1]
     visible = [i for i in (1, 2) if (last == i).any()]
@@ -76,13 +76,13 @@ def test_consistency_is_j_of_the_given_masks_found_again_from_the_last_mask(file
     for step, frame in enumerate(frames):
         answer = tracker.step(frame.image, {i: last == i for i in visible} if step == 0 else None)
     found, given = answer.labels.numpy(), read_labels(truth / "00000.png")
-    way_back = comparison.ways_back["thesis"]
+    way_back = comparison.ways_back["lfu"]
     for i in (1, 2):
         expected = region_similarity(found == i, given == i) if i in visible else 0.0
         # On the way back frames are JPEGs of quality 95, which may move a pixel of an outline.
         assert way_back.objects[i] == pytest.approx(expected, abs=0.1)
     assert way_back.frames[-1] == pytest.approx(1, abs=0.02)  # the last mask was given
-    assert comparison.quality("thesis") == pytest.approx(np.mean(list(way_back.objects.values())))
+    assert comparison.quality("lfu") == pytest.approx(np.mean(list(way_back.objects.values())))
 
 
 def test_what_is_finished_is_not_tracked_again_and_policies_can_be_added(files, compared):
@@ -193,7 +193,7 @@ def test_a_budget_limits_only_policies_that_forget(files, tmp_path, tiny_model):
     comparison = mm.compare_video(video, first_masks(truth), POLICIES, tmp_path, trackers, consistency=False)
     thesis, keep_all = comparison.rows()
     assert (thesis["budget"], keep_all["budget"]) == ("2 frames", "no limit")
-    assert max(comparison.runs["thesis"].frames_held) <= 2 < max(comparison.runs["keep-all"].frames_held)
+    assert max(comparison.runs["lfu"].frames_held) <= 2 < max(comparison.runs["keep-all"].frames_held)
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_tracked(files, tmp_path):

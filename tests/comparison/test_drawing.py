@@ -41,15 +41,15 @@ def test_the_first_lines_look_different():
 
 
 def test_points_lie_where_their_numbers_say_and_their_names_do_not_overlap():
-    names = ["thesis", "least-used", "keep-all", "fifo"]
+    names = ["lfu", "lfu-pinned", "keep-all", "fifo"]
     points = [Point(name, 10.0 + n, 0.5 + 0.0001 * n, COLORS[n], n == 3) for n, name in enumerate(names)]
     points.append(Point("far", 1000.0, 0.9, COLORS[4], True))
     drawn = svg_of(scatter("title", "MiB", "J", points, log_x=True))
     circles = {circle[0].text.split(":")[0]: circle for circle in drawn.iter("circle")}
     x = {name: float(circle.get("cx")) for name, circle in circles.items()}
-    assert x["thesis"] < x["least-used"] < x["keep-all"] < x["fifo"] < x["far"]
-    assert float(circles["far"].get("cy")) < float(circles["thesis"].get("cy"))
-    assert circles["thesis"].get("fill") == "none"
+    assert x["lfu"] < x["lfu-pinned"] < x["keep-all"] < x["fifo"] < x["far"]
+    assert float(circles["far"].get("cy")) < float(circles["lfu"].get("cy"))
+    assert circles["lfu"].get("fill") == "none"
     assert circles["far"].get("fill") == COLORS[4]
     rows = [float(text.get("y")) for text in drawn.iter("text") if text.text in names]
     assert all(abs(a - b) >= 14 for n, a in enumerate(rows) for b in rows[:n])

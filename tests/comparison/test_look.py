@@ -1,14 +1,14 @@
 import numpy as np
 from drawn_clip import drawn_clip
 
-from mnemask import Budget, LeastUsed, Tracker
+from mnemask import LFU, Budget, Tracker
 from mnemask.comparison.look import HEAT, MOST_CLICKS, MOST_VOTERS, PINNED, cell_edges, look_into, pixels_to_explain
 from mnemask.memory.tokens import CellGrid
 
 
 def looked(tiny_model, num_frames=5):
     frames, masks = drawn_clip(num_frames, num_objects=2)
-    tracker = Tracker(tiny_model, LeastUsed(write_every=2), Budget(frames=2), short_side=None)
+    tracker = Tracker(tiny_model, LFU(write_every=2), Budget(frames=2), short_side=None)
     for t, frame in enumerate(frames):
         tracker.step(frame, {1: masks[0, 0], 2: masks[0, 1]} if t == 0 else None)
     return tracker, look_into(tracker, num_frames - 1)
@@ -25,7 +25,7 @@ def test_a_tile_has_a_mark_for_each_remembered_cell(tiny_model):
         assert {cell for cell, mark in enumerate(tile["heat"]) if mark != "."} == set(memory.cell[here].tolist())
         pinned = {cell for cell, mark in enumerate(tile["heat"]) if mark in PINNED}
         assert pinned == set(memory.cell[here & memory.pinned].tolist())
-        assert tile["hits"] == memory.hits[here].sum()
+        assert tile["topk_count"] == memory.topk_count[here].sum()
     levels = [(HEAT + PINNED).index(mark) % 10 for tile in look["tiles"] for mark in tile["heat"] if mark != "."]
     assert max(levels) == 9  # the cell with the most hits
 

@@ -70,14 +70,14 @@ def test_what_nothing_dominates_is_found():
 def test_black_and_white_truth_is_one_object(tmp_path):
     truth = tmp_path / "truth"
     write(truth, [np.where(labels((1, 0, 10)) > 0, 255, 0).astype(np.uint8) for _ in range(3)])
-    found = Truth.of(truth, clip_of(3))
+    found = Truth.from_folder(truth, clip_of(3))
     assert found.protocol == "davis2016"
     assert (found.labels(0, [1]) == labels((1, 0, 10))).all()
 
 
 def test_objects_that_nobody_tracks_do_not_count(tmp_path):
     write(tmp_path / "truth", [labels((1, 0, 10), (2, 10, 15)) for _ in range(3)])
-    truth = Truth.of(tmp_path / "truth", clip_of(3))
+    truth = Truth.from_folder(tmp_path / "truth", clip_of(3))
     assert truth.protocol == "davis2017"
     assert set(np.unique(truth.labels(1, [2]))) == {0, 2}
 
@@ -87,17 +87,17 @@ def test_true_masks_are_found_by_the_names_that_masks_are_written_under(tmp_path
     for index in range(3):
         (tmp_path / f"truth/{index:05d}.png").rename(tmp_path / f"truth/shot (2)~{index}.png")
     clip = Clip(tuple(safe_name(f"shot (2)~{index}") for index in range(3)), (None,) * 3, (20, 30))
-    assert list(Truth.of(tmp_path / "truth", clip).files) == [0, 1, 2]
+    assert list(Truth.from_folder(tmp_path / "truth", clip).files) == [0, 1, 2]
 
 
 def test_truth_that_does_not_fit_is_refused(tmp_path):
     write(tmp_path / "small", [labels((1, 0, 4), size=(10, 30)) for _ in range(3)])
     with pytest.raises(InputError, match=r"\(10, 30\) and the video \(20, 30\)"):
-        Truth.of(tmp_path / "small", clip_of(3))
+        Truth.from_folder(tmp_path / "small", clip_of(3))
     write(tmp_path / "empty", [labels() for _ in range(3)])
     with pytest.raises(InputError, match="show no object"):
-        Truth.of(tmp_path / "empty", clip_of(3))
+        Truth.from_folder(tmp_path / "empty", clip_of(3))
     write(tmp_path / "broken", [labels((1, 0, 4)) for _ in range(3)])
     (tmp_path / "broken/00000.png").write_bytes(b"")
     with pytest.raises(MaskError, match="cannot be read as a mask"):
-        Truth.of(tmp_path / "broken", clip_of(3))
+        Truth.from_folder(tmp_path / "broken", clip_of(3))

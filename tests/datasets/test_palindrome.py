@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.ping_pong import palindrome
+from mnemask.datasets.ping_pong import ping_pong
 from mnemask.errors import InputError
 
 
@@ -14,7 +14,7 @@ def video(num_frames=4, masked=(0, 1, 2, 3)):
 
 
 def test_frames_run_to_the_end_and_back_and_none_is_shown_twice_in_a_row():
-    long = palindrome(video(), 2)
+    long = ping_pong(video(), 2)
     assert "".join(path.stem for path in long.frames) == "0123210123210"
     assert len(long.frames) == 13
     assert [path.stem for path in long.frames[2:5]] == ["2", "3", "2"]
@@ -23,7 +23,7 @@ def test_frames_run_to_the_end_and_back_and_none_is_shown_twice_in_a_row():
 
 
 def test_each_mask_belongs_to_its_frame_in_both_directions():
-    long = palindrome(video(masked=(1, 3)), 2)
+    long = ping_pong(video(masked=(1, 3)), 2)
     assert {index: path.stem for index, path in long.masks.items()} == {
         1: "1", 3: "3", 5: "1", 7: "1", 9: "3", 11: "1",
     }  # fmt: skip
@@ -35,7 +35,7 @@ def test_each_mask_belongs_to_its_frame_in_both_directions():
 
 
 def test_a_long_one_makes_no_list_and_travels_to_other_processes():
-    long = palindrome(video(), 10**9)
+    long = ping_pong(video(), 10**9)
     assert len(long.frames) == 6 * 10**9 + 1
     assert long.frames[6 * 10**9 - 1] == Path("1.jpg")
     copy = pickle.loads(pickle.dumps(long))
@@ -44,6 +44,6 @@ def test_a_long_one_makes_no_list_and_travels_to_other_processes():
 
 def test_a_way_back_takes_two_frames_and_one_time():
     with pytest.raises(InputError, match="0 times; give 1"):
-        palindrome(video(), 0)
+        ping_pong(video(), 0)
     with pytest.raises(InputError, match="no way back"):
-        palindrome(video(1, (0,)), 3)
+        ping_pong(video(1, (0,)), 3)

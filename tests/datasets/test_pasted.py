@@ -10,10 +10,10 @@ from mnemask.datasets.copy_paste import (
     GUEST,
     HOST,
     SELECTION_PAIRS,
+    CopyPasteVideo,
     Course,
-    PastedVideo,
+    copy_paste_videos,
     guest_way,
-    pasted_videos,
     to_and_fro,
     turning,
 )
@@ -48,7 +48,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pasted(videos):
-    return PastedVideo(*videos)
+    return CopyPasteVideo(*videos)
 
 
 def picture(frame):
@@ -68,12 +68,12 @@ def test_it_is_as_long_as_the_longer_video_and_as_large_as_the_host(pasted):
 
 
 def test_the_same_seed_gives_the_same_video_in_any_order(pasted, videos):
-    again = PastedVideo(*videos)
+    again = CopyPasteVideo(*videos)
     for (frame, labels, truth), index in zip(reversed([again[i] for i in range(24)]), reversed(range(24)), strict=True):
         assert torch.equal(frame.image, pasted[index][0].image)
         assert torch.equal(labels, pasted[index][1])
         assert truth == pasted[index][2]
-    assert not torch.equal(PastedVideo(*videos, seed=1)[0][1], pasted[0][1])
+    assert not torch.equal(CopyPasteVideo(*videos, seed=1)[0][1], pasted[0][1])
 
 
 def test_the_labels_are_what_the_picture_shows(pasted):
@@ -133,7 +133,7 @@ def test_a_video_runs_to_and_fro():
 def test_a_guest_that_is_gone_for_a_while_leaves_no_pixel(tmp_path):
     host, guest = draw(tmp_path, "host", (220, 40, 40), 9), draw(tmp_path, "guest", (40, 40, 220), 9)
     write(guest.masks[4], np.zeros(SIZE, np.uint8))
-    _, labels, truth = PastedVideo(host, guest)[4]
+    _, labels, truth = CopyPasteVideo(host, guest)[4]
     assert labels.unique().tolist() == [0, HOST]
     assert (truth[GUEST].visible, truth[GUEST].occluded, truth[GUEST].in_frame) == (0, False, False)
 
@@ -150,27 +150,27 @@ def test_a_guest_of_any_size_is_cut_to_size(tmp_path):
 def test_videos_that_cannot_be_pasted_are_refused(videos, tmp_path):
     red, blue = videos
     with pytest.raises(InputError, match="seed -1 is negative; give 0 or more"):
-        PastedVideo(red, blue, -1)
+        CopyPasteVideo(red, blue, -1)
     few = AnnotatedVideo("few", red.frames, {0: red.masks[0]}, True)
     with pytest.raises(InputError, match="few has 1 masks for 24 frames and one object; give a video of one object"):
-        PastedVideo(few, blue)
+        CopyPasteVideo(few, blue)
     with pytest.raises(InputError, match="maybe several objects"):
-        PastedVideo(red, AnnotatedVideo("two", blue.frames, blue.masks, False))
+        CopyPasteVideo(red, AnnotatedVideo("two", blue.frames, blue.masks, False))
     late = draw(tmp_path, "late", (1, 2, 3), 3)
     write(late.masks[0], np.zeros(SIZE, np.uint8))
     with pytest.raises(MaskError, match="shows no object; give a video that begins with its object"):
-        PastedVideo(red, late)
+        CopyPasteVideo(red, late)
     odd = draw(tmp_path, "odd", (1, 2, 3), 3)
     write(odd.frames[1], np.zeros((90, 90, 3), np.uint8))
     with pytest.raises(FrameError, match="give frames and masks of one size"):
-        PastedVideo(red, odd)[1]
+        CopyPasteVideo(red, odd)[1]
 
 
 @pytest.mark.shared
 def test_all_pairs_of_davis_cross(shared_data):
     sequences = DavisSequences(shared_data / "davis2016-dev", 2016)
     host, guest, seed = DAVIS_PAIRS[0]
-    video = PastedVideo(sequences[host], sequences[guest], seed)
+    video = CopyPasteVideo(sequences[host], sequences[guest], seed)
     truths = [video[index][2] for index in range(0, len(video), 6)]
     assert truths[0][HOST].visible == 1
     assert min(truth[HOST].visible for truth in truths) < 0.95
@@ -188,7 +188,7 @@ def test_pairs_to_choose_by_are_of_sequences_that_are_not_trained_on():
 def test_pairs_of_which_one_is_missing_are_left_out(shared_data):
     sequences = DavisSequences(shared_data / "davis2016-dev", 2016)
     sequences._sequences = {name: sequences[name] for name in ("camel", "dog")}
-    assert [video.name for video in pasted_videos(sequences)] == ["camel+dog", "dog+camel"]
+    assert [video.name for video in copy_paste_videos(sequences)] == ["camel+dog", "dog+camel"]
     sequences._sequences.popitem()
     with pytest.raises(InputError, match="no pair among the sequences camel"):
-        pasted_videos(sequences)
+        copy_paste_videos(sequences)

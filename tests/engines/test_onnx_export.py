@@ -14,7 +14,7 @@ from drawn_clip import drawn_clip
 import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.export import export_onnx
-from mnemask.memory.read import Kernel, key_energy, read_top_k
+from mnemask.memory.read import KMNKernel, key_energy, read_top_k
 from mnemask.model import preprocess
 
 pytestmark = pytest.mark.precision
@@ -40,22 +40,20 @@ numpy.save(out, numpy.stack(list(segment(pathlib.Path(folder), given["frames"], 
 def network(tiny_model, tmp_path_factory):
     """The tiny network for two objects, exported."""
     folder = tmp_path_factory.mktemp("network")
-    written = export_onnx(tiny_model, folder, size=SIZE, num_objects=2, kernel=KERNEL)
+    written = export_onnx(tiny_model, folder, size=SIZE, num_objects=2, kmn_sigma=KERNEL)
     assert [path.name for path in written] == ["key.onnx", "read.onnx", "decode.onnx", "value.onnx", "network.json"]
     assert sorted(folder.iterdir()) == sorted(written)
     return folder
 
 
 def run(network, name, *inputs):
-    session = onnxruntime.InferenceSession(network / f"{name}.onnx", providers=["CPUExecutionProvider"])
+    state = onnxruntime.InferenceSession(network / f"{name}.onnx", providers=["CPUExecutionProvider"])
     arrays = (value.contiguous().numpy() for value in inputs)
-    return [
-        torch.from_numpy(value) for value in session.run(None, dict(zip(input_names(session), arrays, strict=True)))
-    ]
+    return [torch.from_numpy(value) for value in state.run(None, dict(zip(input_names(state), arrays, strict=True)))]
 
 
-def input_names(session):
-    return [value.name for value in session.get_inputs()]
+def input_names(state):
+    return [value.name for value in state.get_inputs()]
 
 
 def test_key_value_and_decoder_say_what_the_network_says(network, tiny_model):
@@ -82,7 +80,7 @@ def test_key_value_and_decoder_say_what_the_network_says(network, tiny_model):
 def test_the_read_sees_only_what_is_written(network, length):
     query, key, value = torch.randn(24, 8), torch.randn(48, 8), torch.randn(2, 48, 32)
     readout, index, weight = run(network, "read", query, key, value, torch.tensor(length))
-    expected = read_top_k(query, key[:length], key_energy(key[:length]), 20, kernel=Kernel(4 * KERNEL, 6))
+    expected = read_top_k(query, key[:length], key_energy(key[:length]), 20, kmn_sigma=KMNKernel(4 * KERNEL, 6))
     assert torch.equal(index, expected.index)
     torch.testing.assert_close(weight, expected.weight)
     for row in range(2):
@@ -92,7 +90,7 @@ def test_the_read_sees_only_what_is_written(network, length):
 def test_a_clip_without_pytorch_has_the_masks_of_the_tracker(network, tiny_model, tmp_path):
     frames, masks = drawn_clip(17, *SIZE, num_objects=2)  # writes at 0, 5, 10 and 15 into room for two frames
     first = masks[0, 0].int() + 2 * masks[0, 1].int()
-    tracker = mm.Tracker(tiny_model, "thesis", mm.Budget(frames=2), kernel=KERNEL, short_side=None)
+    tracker = mm.Tracker(tiny_model, "lfu", mm.Budget(frames=2), kmn_sigma=KERNEL, short_side=None)
     expected = [
         tracker.step(frame, {1: first == 1, 2: first == 2} if t == 0 else None).labels for t, frame in enumerate(frames)
     ]
@@ -114,7 +112,7 @@ def test_network_json_says_what_one_must_know_to_run_it(network, tiny_model):
     facts = json.loads((network / "network.json").read_text())
     assert facts["padding"] == {"left": 3, "right": 3, "top": 2, "bottom": 2}
     assert (facts["cells"], facts["capacity"], facts["top_k"], facts["num_objects"]) == (24, 48, 20, 2)
-    assert (facts["grid"], facts["kernel"]) == ([4, 6], KERNEL)
+    assert (facts["grid"], facts["kmn_sigma"]) == ([4, 6], KERNEL)
     assert (facts["opset"], facts["format"]) == (20, "mnemask-onnx-1")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnemask.datasets.synthetic.drawn import DrawnVideo
-from mnemask.evaluation.runner import OneLook, one_look
+from mnemask.evaluation.runner import FeatureCache, cached_features
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 
@@ -38,27 +38,27 @@ def masks_of(network, policy, num_frames=8):
 
 
 def test_the_second_tracker_looks_at_nothing_again_and_sees_the_same(network):
-    shared = one_look(network)
+    shared = cached_features(network)
     shared.begin("clip")
-    first = [masks_of(shared, policy) for policy in ("thesis", "keep-all")]
+    first = [masks_of(shared, policy) for policy in ("lfu", "keep-all")]
     assert network.looks == 8
     assert [len(masks) for masks in first] == [8, 8]
-    for policy, masks in zip(("thesis", "keep-all"), first, strict=True):
+    for policy, masks in zip(("lfu", "keep-all"), first, strict=True):
         assert all(torch.equal(one, other) for one, other in zip(masks, masks_of(network, policy), strict=True))
 
 
 def test_what_was_spared_counts_as_time(network):
-    shared = OneLook(network)
-    masks_of(shared, "thesis")
+    shared = FeatureCache(network)
+    masks_of(shared, "lfu")
     assert shared.spared() <= 0  # nothing yet, and names for the frames had to be found
-    masks_of(shared, "thesis")
+    masks_of(shared, "lfu")
     assert shared.spared() > 0
     assert shared.spared() == 0
 
 
 def test_another_sequence_begins_anew_and_room_is_bounded(network):
     image = torch.rand(1, 3, 48, 64)
-    roomy, tight = OneLook(network), OneLook(network, most_bytes=1000)
+    roomy, tight = FeatureCache(network), FeatureCache(network, most_bytes=1000)
     for shared, looks in ((roomy, 1), (tight, 3)):
         network.looks = 0
         for _ in range(3):
@@ -72,5 +72,5 @@ def test_another_sequence_begins_anew_and_room_is_bounded(network):
 
 
 def test_one_network_has_one_memory_of_looks(network, tiny_model):
-    assert one_look(network) is one_look(network)
-    assert one_look(tiny_model) is not one_look(network)
+    assert cached_features(network) is cached_features(network)
+    assert cached_features(tiny_model) is not cached_features(network)

@@ -89,7 +89,7 @@ def test_a_folder_gives_the_first_mask_that_shows_an_object(tmp_path):
 
 
 def test_a_palindrome_gives_one_mask_and_its_frames_are_called_by_number(tmp_path):
-    (dog,) = Benchmark(draw_davis(tmp_path), "davis2016", palindrome=3).open(["dog"])
+    (dog,) = Benchmark(draw_davis(tmp_path), "davis2016", ping_pong=3).open(["dog"])
     assert len(dog.given.frames) == 25
     assert list(dog.given.masks) == [0]
     assert sorted(dog.asked) == list(range(25))

@@ -53,9 +53,9 @@ def files_of(out):
 
 def test_each_policy_and_sequence_has_masks_and_scores(davis, tiny, tmp_path):
     told = Interrupting()
-    results = run_benchmark(davis, ["thesis", "fifo"], tmp_path / "out", tiny, on_progress=told)
+    results = run_benchmark(davis, ["lfu", "fifo"], tmp_path / "out", tiny, on_progress=told)
     assert [(result.policy, result.sequence) for result in results] == [
-        ("thesis", "bear"), ("thesis", "dog"), ("fifo", "bear"), ("fifo", "dog"),
+        ("lfu", "bear"), ("lfu", "dog"), ("fifo", "bear"), ("fifo", "dog"),
     ]  # fmt: skip
     assert len(files_of(tmp_path / "out")) == 20
     mask = Image.open(tmp_path / "out/masks/thesis/dog/00000.png")
@@ -71,14 +71,14 @@ def test_each_policy_and_sequence_has_masks_and_scores(davis, tiny, tmp_path):
 
 
 def test_a_run_that_was_interrupted_goes_on_where_it_stopped(davis, tiny, tmp_path):
-    whole = run_benchmark(davis, ["thesis"], tmp_path / "whole", tiny)
+    whole = run_benchmark(davis, ["lfu"], tmp_path / "whole", tiny)
     with pytest.raises(KeyboardInterrupt):
-        run_benchmark(davis, ["thesis"], tmp_path / "out", tiny, on_progress=Interrupting(at=8))
+        run_benchmark(davis, ["lfu"], tmp_path / "out", tiny, on_progress=Interrupting(at=8))
     assert [path.name for path in (tmp_path / "out/results/thesis").iterdir()] == ["bear.json"]
     assert (tmp_path / "out/masks/thesis/.dog.partial").is_dir()
     assert not (tmp_path / "out/masks/thesis/dog").exists()
     told = Interrupting()
-    resumed = run_benchmark(davis, ["thesis"], tmp_path / "out", tiny, on_progress=told)
+    resumed = run_benchmark(davis, ["lfu"], tmp_path / "out", tiny, on_progress=told)
     assert (told.reports[0].found, told.reports[0].total_frames, told.frames) == (1, 5, 5)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
     assert not (tmp_path / "out/masks/thesis/.dog.partial").exists()
@@ -86,22 +86,22 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(davis, tiny, tmp_pa
 
 
 def test_what_is_there_is_not_made_again_and_more_policies_may_be_added(davis, tiny, tmp_path):
-    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
     before = (tmp_path / "results/thesis/dog.json").stat().st_mtime_ns
     told = Interrupting()
-    results = run_benchmark(davis, ["thesis", "lru", "thesis"], tmp_path, tiny, sequences=["dog"], on_progress=told)
-    assert [result.policy for result in results] == ["thesis", "lru"]
+    results = run_benchmark(davis, ["lfu", "lru", "lfu"], tmp_path, tiny, sequences=["dog"], on_progress=told)
+    assert [result.policy for result in results] == ["lfu", "lru"]
     assert told.frames == 5
     assert (tmp_path / "results/thesis/dog.json").stat().st_mtime_ns == before
 
 
 def test_masks_that_were_deleted_are_made_again(davis, tiny, tmp_path):
-    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
     before = files_of(tmp_path)
     for path in (tmp_path / "masks/thesis/dog").iterdir():
         path.unlink()
     (tmp_path / "masks/thesis/dog").rmdir()
-    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
     assert files_of(tmp_path) == before
 
 
@@ -115,9 +115,9 @@ def test_masks_that_were_deleted_are_made_again(davis, tiny, tmp_path):
     ],
 )
 def test_a_folder_is_for_one_kind_of_tracker(davis, tiny, tmp_path, changed, named):
-    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
     with pytest.raises(OutputError, match=named):
-        run_benchmark(davis, ["thesis"], tmp_path, dataclasses.replace(tiny, **changed), sequences=["dog"])
+        run_benchmark(davis, ["lfu"], tmp_path, dataclasses.replace(tiny, **changed), sequences=["dog"])
 
 
 def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_model, tmp_path):
@@ -138,27 +138,27 @@ def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_mod
 
 def test_weights_that_were_replaced_are_loaded_anew(tiny, tiny_model, tmp_path):
     trackers = dataclasses.replace(tiny, model=str(shutil.copy(tiny.model, tmp_path / "last.safetensors")))
-    before = trackers.tracker("thesis").model
+    before = trackers.tracker("lfu").model
     assert trackers.tracker("fifo").model is before
     with torch.no_grad():
         tiny_model.decoder.pred.bias.add_(1)
         save_model(tiny_model, tmp_path / "last.safetensors", dtype=torch.float32)
         tiny_model.decoder.pred.bias.sub_(1)
-    torch.testing.assert_close(trackers.tracker("thesis").model.decoder.pred.bias, before.decoder.pred.bias + 1)
+    torch.testing.assert_close(trackers.tracker("lfu").model.decoder.pred.bias, before.decoder.pred.bias + 1)
 
 
 def test_a_place_that_cannot_be_cleared_is_named(davis, tiny, tmp_path):
     (tmp_path / "masks/thesis").mkdir(parents=True)
     (tmp_path / "masks/thesis/dog").write_text("a file where a folder is to be")
     with pytest.raises(OutputError, match=r"masks/thesis/dog.* in the way"):
-        run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+        run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
 
 
 @pytest.mark.parametrize("poison", ["absent", "garbage", "other masks"])
 def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp_path, poison):
     folder, truth = ResultFolder.open(tmp_path / "out", {}), davis.root / "Annotations/480p/dog"
     (challenge,) = davis.open(["dog"])
-    Job(challenge, "thesis", tiny, folder).run(lambda: None)
+    Job(challenge, "lfu", tiny, folder).run(lambda: None)
     clean = files_of(tmp_path / "out")
     for path in [path for path in truth.iterdir() if path.stem != "00000"]:
         if poison == "absent":
@@ -167,7 +167,7 @@ def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp
             path.write_bytes(b"never read")
         else:
             Image.fromarray(np.full((48, 64), 255, np.uint8)).save(path)
-    poisoned = Job(challenge, "thesis", tiny, ResultFolder.open(tmp_path / "again", {}))
+    poisoned = Job(challenge, "lfu", tiny, ResultFolder.open(tmp_path / "again", {}))
     frames = []
     if poison == "other masks":
         assert poisoned.run(lambda: frames.append(1)).report.region.mean < 0.5
@@ -181,7 +181,7 @@ def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp
 
 def test_a_secret_benchmark_has_no_scores_but_a_submission(tiny, tmp_path):
     benchmark = Benchmark(draw_youtube_vos(tmp_path / "yv"), "youtube-vos")
-    (result,) = run_benchmark(benchmark, ["thesis"], tmp_path / "out", tiny)
+    (result,) = run_benchmark(benchmark, ["lfu"], tmp_path / "out", tiny)
     assert result.report is None
     target = tmp_path / "out/submission/thesis.zip"
     write_submission(tmp_path / "out/masks/thesis", ["apes"], target, benchmark.submission_top)
@@ -198,7 +198,7 @@ def test_a_secret_benchmark_has_no_scores_but_a_submission(tiny, tmp_path):
 
 def test_objects_that_come_late_are_scored_where_masks_are_known(tiny, tmp_path):
     benchmark = Benchmark(draw_youtube_vos(tmp_path / "yv"), "youtube-vos", "train")
-    (result,) = run_benchmark(benchmark, ["thesis"], tmp_path / "out", tiny)
+    (result,) = run_benchmark(benchmark, ["lfu"], tmp_path / "out", tiny)
     assert [(score.object_id, len(score.region_frames)) for score in result.report.objects] == [(1, 3), (2, 1)]
     assert result.groups == {1: "seen", 2: "seen"}
     saved = json.loads((tmp_path / "out/results/thesis/frogs.json").read_text())
@@ -209,7 +209,7 @@ def test_objects_that_come_late_are_scored_where_masks_are_known(tiny, tmp_path)
 
 
 def test_a_palindrome_is_scored_all_along(davis, tiny, tmp_path):
-    benchmark = dataclasses.replace(davis, palindrome=2)
+    benchmark = dataclasses.replace(davis, ping_pong=2)
     (result,) = run_benchmark(benchmark, ["first-and-latest"], tmp_path, tiny, sequences=["dog"])
     assert result.num_frames == 17
     assert len(result.report.objects[0].region_frames) == 15
@@ -222,17 +222,17 @@ def test_perfect_masks_score_one(davis, tmp_path):
 
 
 def test_a_damaged_result_is_named_with_the_way_out(davis, tiny, tmp_path):
-    run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+    run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
     for text in ("{", '{"policy": "thesis"}', "[3]"):
         (tmp_path / "results/thesis/dog.json").write_text(text)
         with pytest.raises(InputError, match=r"dog\.json cannot be used .* delete it"):
-            run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["dog"])
+            run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
 
 
 def test_what_went_wrong_says_where_and_what_is_done_stays(davis, tiny, tmp_path):
     (davis.root / "JPEGImages/480p/dog/00003.jpg").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"thesis on dog: image .*00003\.jpg"):
-        run_benchmark(davis, ["thesis"], tmp_path, tiny)
+        run_benchmark(davis, ["lfu"], tmp_path, tiny)
     assert [path.name for path in (tmp_path / "results/thesis").iterdir()] == ["bear.json"]
 
 
@@ -246,16 +246,16 @@ def test_what_went_wrong_says_where_and_what_is_done_stays(davis, tiny, tmp_path
     ],
 )
 def test_arguments_are_checked_before_anything_is_written(davis, tmp_path, wrong, named):
-    arguments = {"benchmark": davis, "policies": ["thesis"], "out": tmp_path / "out"} | wrong
+    arguments = {"benchmark": davis, "policies": ["lfu"], "out": tmp_path / "out"} | wrong
     with pytest.raises(ValueError, match=named):
         run_benchmark(**arguments)
     assert not (tmp_path / "out").exists()
 
 
 def test_several_processes_make_the_same_masks(davis, tiny, tmp_path):
-    alone = run_benchmark(davis, ["thesis"], tmp_path / "alone", tiny)
+    alone = run_benchmark(davis, ["lfu"], tmp_path / "alone", tiny)
     told = Interrupting()
-    together = run_benchmark(davis, ["thesis"], tmp_path / "together", tiny, processes=2, on_progress=told)
+    together = run_benchmark(davis, ["lfu"], tmp_path / "together", tiny, processes=2, on_progress=told)
     assert files_of(tmp_path / "together") == files_of(tmp_path / "alone")
     assert [result.report for result in together] == [result.report for result in alone]
     assert {result.threads for result in together} == {1}
@@ -265,4 +265,4 @@ def test_several_processes_make_the_same_masks(davis, tiny, tmp_path):
 def test_an_error_in_another_process_arrives_as_it_is(davis, tiny, tmp_path):
     (davis.root / "JPEGImages/480p/bear/00002.jpg").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"thesis on bear: image .*00002\.jpg"):
-        run_benchmark(davis, ["thesis"], tmp_path, tiny, sequences=["bear"], processes=2)
+        run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["bear"], processes=2)

@@ -82,7 +82,7 @@ def test_notes_say_what_sets_the_figures_apart(strategies):
 
 
 def test_runs_without_a_kernel_are_others_and_read_as_the_thesis_did(strategies, davis, lab, tmp_path):
-    findings = run_experiment("table1", davis, tmp_path, kernel=0, **SMALL)
+    findings = run_experiment("table1", davis, tmp_path, kmn_sigma=0, **SMALL)
     names = [{path.name for path in (folder / "runs").iterdir()} for folder in (lab, tmp_path)]
     assert len(names[1]) == 3
     assert not names[0] & names[1]
@@ -90,11 +90,11 @@ def test_runs_without_a_kernel_are_others_and_read_as_the_thesis_did(strategies,
 
 
 def test_a_run_that_says_its_kernel_has_it():
-    common = TrackerSettings(size=64, device="cpu", kernel=0.3)
-    own, given = trackers_of(OLDEST_FIRST, common), trackers_of(replace(OLDEST_FIRST, kernel=0), common)
+    common = TrackerSettings(size=64, device="cpu", kmn_sigma=0.3)
+    own, given = trackers_of(OLDEST_FIRST, common), trackers_of(replace(OLDEST_FIRST, kmn_sigma=0), common)
     assert (own.used_kernel(), given.used_kernel()) == (0.3, 0)
-    assert own.tracker("fifo").memory.kernel == 0.3
-    assert given.tracker("fifo").memory.kernel == 0
+    assert own.tracker("fifo").memory.kmn_sigma == 0.3
+    assert given.tracker("fifo").memory.kmn_sigma == 0
 
 
 def test_the_table_is_written_in_four_formats(strategies, lab):
@@ -214,9 +214,9 @@ def test_secret_masks_give_a_zip_for_each_run(tmp_path):
 
 def test_an_attempt_reaches_another_process_whole(davis, tmp_path):
     common = TrackerSettings(device="cpu")
-    trackers = trackers_of(Run("any", "thesis", metric="dot"), common)
+    trackers = trackers_of(Run("any", "lfu", metric="dot"), common)
     folder = open_folder(tmp_path, davis, trackers, common.settings())
-    attempt = Attempt(Job(davis.open()[0], "thesis", trackers, folder))
+    attempt = Attempt(Job(davis.open()[0], "lfu", trackers, folder))
     assert pickle.loads(pickle.dumps(attempt)) == attempt
 
 

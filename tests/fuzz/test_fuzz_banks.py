@@ -21,7 +21,7 @@ FRAMES, MASKS = drawn_clip(14, num_objects=2)
 def saved(tiny_model, tmp_path_factory):
     """A saved tracker as tensors, facts and bytes."""
     path = tmp_path_factory.mktemp("saved") / "a.bank"
-    tracker = mm.Tracker(tiny_model, mm.LeastUsed(write_every=1), short_side=None)
+    tracker = mm.Tracker(tiny_model, mm.LFU(write_every=1), short_side=None)
     for t in range(4):
         tracker.step(FRAMES[t], {0: {7: MASKS[0, 0]}, 2: {3: MASKS[2, 1]}}.get(t))
     tracker.save(path)
@@ -91,7 +91,7 @@ def test_facts_of_another_kind_are_refused(place, saved, tiny_model, facts):
     follow(place, tiny_model)
 
 
-@pytest.mark.parametrize("policy", ["WithLatest", "PerObject", "LeastUsed"])
+@pytest.mark.parametrize("policy", ["WithLatest", "PerObject", "LFU"])
 def test_a_policy_within_a_thousand_others_is_refused(place, saved, tiny_model, policy):
     tensors, metadata, _ = saved
     facts = json.loads(metadata["facts"])
@@ -171,7 +171,7 @@ def test_any_tensors_follow_or_are_refused(place, saved, tiny_model, data):
 
 
 @pytest.mark.parametrize("how", SHAPES)
-@pytest.mark.parametrize("names", [("key",), ("value",), ("value", "covers", "share", "pins")], ids="-".join)
+@pytest.mark.parametrize("names", [("key",), ("value",), ("value", "valid", "mask_fraction", "pins")], ids="-".join)
 def test_banks_of_another_network_are_refused(place, saved, tiny_model, how, names):
     tensors, metadata, _ = saved
     changed = {name: reshaped(tensors[name], how) for name in names}

@@ -19,7 +19,7 @@ from mnemask.training.checkpoint import Done, load_run, save_run
 from mnemask.training.data import parse_data
 
 RESULT = Result(
-    "least-used",
+    "lfu-pinned",
     "camel",
     Report((ObjectScore.from_frames("camel", 1, [0.9, 0.8], [1.0, 0.9]),), "davis2017", ("a note",)),
     (0.1, 0.2, 0.3),
@@ -35,23 +35,23 @@ RESULT = Result(
 def folder(tmp_path_factory):
     """A folder of results that holds one."""
     folder = ResultFolder.open(tmp_path_factory.mktemp("results"), {"size": 480})
-    folder.keep(RESULT, folder.begin("least-used", "camel"))
+    folder.keep(RESULT, folder.begin("lfu-pinned", "camel"))
     return folder
 
 
 def look(folder, text):
     """Reads a result of this text and uses it as tables do."""
     (folder.out / "results/least-used/camel.json").write_text(text, errors="replace")
-    result = outcome(lambda: folder.load("least-used", "camel"))
+    result = outcome(lambda: folder.load("lfu-pinned", "camel"))
     if result is not None:
-        assert (result.policy, result.sequence) == ("least-used", "camel")
+        assert (result.policy, result.sequence) == ("lfu-pinned", "camel")
         json.dumps(result.to_dict(), allow_nan=False)
         outcome(lambda: mm.write_tables([result], folder.out / "tables"))
 
 
 def test_a_result_is_read_as_it_was_written(folder):
     (folder.out / "results/least-used/camel.json").write_text(json.dumps(RESULT.to_dict()))
-    assert folder.load("least-used", "camel") == RESULT
+    assert folder.load("lfu-pinned", "camel") == RESULT
 
 
 @bounded
@@ -83,7 +83,7 @@ def trace_line(tiny_model, tmp_path_factory):
 
     frames, masks = drawn_clip(4)
     path = tmp_path_factory.mktemp("trace") / "t.jsonl"
-    tracker = mm.Tracker(tiny_model, mm.LeastUsed(write_every=1), mm.Budget(frames=2), short_side=None)
+    tracker = mm.Tracker(tiny_model, mm.LFU(write_every=1), mm.Budget(frames=2), short_side=None)
     with mm.TraceFile(path) as trace:
         tracker.memory.trace = trace
         for t in range(4):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from drawn_clip import drawn_clip
 
-from mnemask import Budget, Frame, InputError, LeastUsed, Tracker, inspect_bank, inspect_video
+from mnemask import LFU, Budget, Frame, InputError, Tracker, inspect_bank, inspect_video
 from mnemask.errors import CheckpointError, FrameError, OutputError
 from mnemask.memory.storage import load_bank, save_bank
 
@@ -19,7 +19,7 @@ def clip():
 
 @pytest.fixture
 def tracker(tiny_model):
-    return Tracker(tiny_model, LeastUsed(write_every=2), Budget(frames=3), short_side=None)
+    return Tracker(tiny_model, LFU(write_every=2), Budget(frames=3), short_side=None)
 
 
 def given(prompts):
@@ -50,7 +50,7 @@ def test_each_look_leaves_its_pictures_and_numbers(clip, tracker, tmp_path):
     assert (first["frame"], second["frame"]) == (2, 5)
     assert (first["object_ids"], second["object_ids"]) == ([1], [1, 2])
     memory = tracker.memory.provenance()
-    for name in ("frame", "cell", "hits", "age", "pinned"):
+    for name in ("frame", "cell", "topk_count", "age", "pinned"):
         assert second["memory"][name] == getattr(memory, name).tolist()
     explained = tracker.explain(30, 20)
     assert second["explained"] == [json.loads(json.dumps(explained.to_dict()))]
@@ -60,7 +60,7 @@ def test_the_last_frame_is_looked_at_by_default_and_looking_changes_no_mask(clip
     frames, prompts = clip
     written = inspect_video(frames, tracker, given(prompts), tmp_path)
     assert [path.name for path in written] == ["memory-000007.png", "memory.json"]
-    twin = Tracker(tiny_model, LeastUsed(write_every=2), Budget(frames=3), short_side=None)
+    twin = Tracker(tiny_model, LFU(write_every=2), Budget(frames=3), short_side=None)
     for frame in frames:
         twin.step(frame, prompts.get(frame.index))
     assert twin.memory.provenance().columns() == tracker.memory.provenance().columns()
@@ -115,7 +115,7 @@ def test_a_saved_tracker_is_looked_into_with_and_without_its_video(clip, tracker
     assert (one != other).any()
     look = json.loads(plain[1].read_text())["looks"][0]
     assert look["object_ids"] == [1, 2]
-    assert look["memory"]["hits"] == tracker.memory.provenance().hits.tolist()
+    assert look["memory"]["topk_count"] == tracker.memory.provenance().topk_count.tolist()
     with pytest.raises(InputError, match="could not be read again"):
         inspect_bank(tmp_path / "a.bank", tmp_path / "short", frames[:1])
     small = [Frame(frame.image[:, :32], frame.index) for frame in frames]

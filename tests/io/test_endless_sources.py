@@ -19,7 +19,7 @@ from PIL import Image
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader, prefetch
 from mnemask.io.events import EventLog
-from mnemask.io.live import Camera, Patience, newest
+from mnemask.io.live import Backoff, Camera, latest_frame
 from mnemask.io.pictures import Picture
 
 FRAGMENTED = {"movflags": "frag_every_frame+empty_moov"}
@@ -153,7 +153,7 @@ def test_whoever_is_faster_than_a_live_source_gets_all():
             assert wanted.acquire(timeout=20)
 
     log, indices = EventLog(), []
-    for picture in newest(pictures(), log, lambda: None):
+    for picture in latest_frame(pictures(), log, lambda: None):
         indices.append(picture.index)
         wanted.release()
     assert indices == list(range(20))
@@ -377,7 +377,7 @@ class FileCamera(Camera):
 
 def test_a_camera_that_comes_back_goes_on_counting(video_file, clip):
     log, interrupted = EventLog(), threading.Event()
-    camera = FileCamera(video_file("clip.mkv", clip[:5]), patience=Patience(10.0, interrupted, first=0.01), log=log)
+    camera = FileCamera(video_file("clip.mkv", clip[:5]), patience=Backoff(10.0, interrupted, first=0.01), log=log)
     indices = []
     for picture in camera.pictures(start=2):
         indices.append(picture.index)
@@ -406,7 +406,7 @@ def test_patience_doubles_its_steps_up_to_a_limit_and_ends_on_time():
             return super().wait(timeout)
 
     interrupted = Recorded()
-    patience = Patience(0.2, interrupted, first=0.01, longest=0.04)
+    patience = Backoff(0.2, interrupted, first=0.01, longest=0.04)
     while patience.wait():
         pass
     assert steps[:4] == [0.01, 0.02, 0.04, 0.04]

@@ -45,13 +45,13 @@ def narrow(index):
 def test_a_writer_goes_on_after_a_mark_to_the_same_bytes_however_often(tmp_path, format):
     with MaskWriter(tmp_path / "whole", format) as writer:
         write(writer, 0, NUM_FRAMES, narrow)
-    journal, mark, done = tmp_path / "journal", None, 0
+    journal, resume_state, done = tmp_path / "journal", None, 0
     journal.mkdir()
     for _ in range(3):
-        writer = MaskWriter(tmp_path / "parts", format, journal=journal, mark=mark)
+        writer = MaskWriter(tmp_path / "parts", format, journal=journal, resume_state=resume_state)
         last = min(done + max(writer.stretch, 30), NUM_FRAMES)
         write(writer, done, last, narrow)
-        mark, done = writer.mark().result(), last if last % writer.stretch == 0 else done
+        resume_state, done = writer.resume_state().result(), last if last % writer.stretch == 0 else done
         writer.sync()
         # Three more frames, and then the process is no more: what it left is what others see.
         write(writer, last, last + 3, narrow)
@@ -61,7 +61,7 @@ def test_a_writer_goes_on_after_a_mark_to_the_same_bytes_however_often(tmp_path,
         (tmp_path / "copy").rename(journal)
         if done + max(writer.stretch, 30) > NUM_FRAMES:
             break
-    with MaskWriter(tmp_path / "parts", format, journal=journal, mark=mark) as writer:
+    with MaskWriter(tmp_path / "parts", format, journal=journal, resume_state=resume_state) as writer:
         write(writer, done, NUM_FRAMES, narrow)
     assert content(tmp_path / "parts") == content(tmp_path / "whole")
     assert done >= 60
@@ -93,14 +93,14 @@ def test_an_unfinished_video_plays_up_to_where_it_was_cut_off(tmp_path, format):
 def test_a_journal_that_lost_frames_is_refused(tmp_path):
     with MaskWriter(tmp_path / "out", "ffv1", journal=tmp_path) as writer:
         write(writer, 0, 48, narrow)
-        mark = writer.mark().result()
+        resume_state = writer.resume_state().result()
     path = next(tmp_path.glob("*.nut"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(OutputError, match="the checkpoint counts on 48"):
-        MaskWriter(tmp_path / "out", "ffv1", journal=tmp_path, mark=mark)
+        MaskWriter(tmp_path / "out", "ffv1", journal=tmp_path, resume_state=resume_state)
     path.unlink()
     with pytest.raises(OutputError, match="holds 0 frames"):
-        MaskWriter(tmp_path / "out", "ffv1", journal=tmp_path, mark=mark)
+        MaskWriter(tmp_path / "out", "ffv1", journal=tmp_path, resume_state=resume_state)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_after_a_frame_that_could_not_be_written_no_later_one_is(tmp_path, small
     with pytest.raises(OutputError, match="cannot write to"):
         write(writer, 0, 50, fails_at_5)
     with pytest.raises(OutputError, match="could not be written"):
-        writer.mark().result()
+        writer.resume_state().result()
     with pytest.raises(OutputError, match="could not be written"):
         writer.sync()
     writer._executor.shutdown()

@@ -179,8 +179,8 @@ def test_every_orientation_is_shown_upright(video_file, clip, name, transposed, 
     a, b, c, d = (0, y_sign * one, x_sign * one, 0) if transposed else (x_sign * one, 0, 0, y_sign * one)
     stored = rgb(read(video_file("stored.mp4", clip[:2]))[0])
     shown = rgb(read(video_file(name, clip[:2], matrix=[a, b, 0, c, d, 0, 0, 0, 1 << 30]))[0])
-    upright = stored.transpose(1, 0, 2) if transposed else stored
-    assert np.array_equal(shown, upright[::y_sign, ::x_sign])
+    apply_rotation = stored.transpose(1, 0, 2) if transposed else stored
+    assert np.array_equal(shown, apply_rotation[::y_sign, ::x_sign])
 
 
 def test_a_phone_video_turned_by_90_degrees_has_its_top_row_at_the_top(video_file, clip):

@@ -23,7 +23,7 @@ def fill_bank():
             pins[0] = step == 0
             if step == newcomer_at:
                 pins[2, :newcomer_pins] = True
-            bank.write(frame.key, frame.value, frame.share, frame=step, step=step, pins=pins)
+            bank.write(frame.key, frame.value, frame.mask_fraction, frame=step, step=step, pins=pins)
             bank.read(frame.key, step)
         return bank
 

@@ -15,15 +15,15 @@ def cases(draw):
     """A memory, a new frame and a budget, as they come up in a bank: oldest write first, more or less full."""
     num_objects, per_frame = draw(st.integers(1, 2)), draw(st.integers(1, 5))
     num_old = draw(st.integers(0, 12))
-    born = sorted(draw(st.lists(st.integers(0, 6), min_size=num_old, max_size=num_old)))
-    hits = draw(st.lists(st.integers(0, 4), min_size=num_old, max_size=num_old))
+    written_at = sorted(draw(st.lists(st.integers(0, 6), min_size=num_old, max_size=num_old)))
+    topk_count = draw(st.lists(st.integers(0, 4), min_size=num_old, max_size=num_old))
     pinned = draw(st.lists(st.booleans(), min_size=num_old, max_size=num_old))
     new_pinned = draw(st.lists(st.booleans(), min_size=per_frame, max_size=per_frame) | st.just([False] * per_frame))
     step = draw(st.integers(7, 12))
-    memory = random_tokens(born, hits, pinned, num_objects)
+    memory = random_tokens(written_at, topk_count, pinned, num_objects)
     new = random_tokens([step] * per_frame, [0] * per_frame, new_pinned, num_objects, seed=1)
     scarce = draw(st.sampled_from((1, 9)))  # objects that fill each cell, or few
-    memory, new = (replace(tokens, share=tokens.share**scarce) for tokens in (memory, new))
+    memory, new = (replace(tokens, mask_fraction=tokens.mask_fraction**scarce) for tokens in (memory, new))
     return memory, new, draw(st.integers(per_frame, num_old + per_frame + 2))
 
 
@@ -43,8 +43,8 @@ def updated(policy, memory, new, budget):
 
 def places(kept, both):
     """Where the kept tokens come from; `cell` starts again in a new frame, so that (born, cell) names a token."""
-    names = list(zip(both.born.tolist(), both.cell.tolist(), strict=True))
-    return [names.index(pair) for pair in zip(kept.born.tolist(), kept.cell.tolist(), strict=True)]
+    names = list(zip(both.written_at.tolist(), both.cell.tolist(), strict=True))
+    return [names.index(pair) for pair in zip(kept.written_at.tolist(), kept.cell.tolist(), strict=True)]
 
 
 def chooses(kept, both):
@@ -65,6 +65,6 @@ def pure(policy, case):
 def evicting_lowest(memory, new, budget, rank):
     """What is left where just enough of the lowest ranks go, of equals the oldest first, then by position."""
     count = max(0, len(memory) + len(new) - budget)
-    born = memory.born.tolist()
-    order = sorted(range(len(memory)), key=lambda i: (rank(i), born[i], i))
+    written_at = memory.written_at.tolist()
+    order = sorted(range(len(memory)), key=lambda i: (rank(i), written_at[i], i))
     return memory[torch.tensor(sorted(order[count:]), dtype=torch.int64)] + new

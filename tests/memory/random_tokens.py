@@ -17,25 +17,25 @@ def random_frame(num_cells, num_objects, seed, dtype=torch.float32):
 
 def write(bank, step, num_cells=6, num_objects=1, pinned=False, seed=None, dtype=torch.float32):
     """Writes a random frame to a bank."""
-    key, value, share = random_frame(num_cells, num_objects, step if seed is None else seed, dtype)
-    bank.write(key, value, share, frame=10 * step, step=step, pins=torch.full((num_objects, num_cells), pinned))
+    key, value, mask_fraction = random_frame(num_cells, num_objects, step if seed is None else seed, dtype)
+    bank.write(key, value, mask_fraction, frame=10 * step, step=step, pins=torch.full((num_objects, num_cells), pinned))
 
 
-def random_tokens(born, hits, pinned, num_objects=1, seed=0):
+def random_tokens(written_at, topk_count, pinned, num_objects=1, seed=0):
     """Returns tokens with these steps of writing, hits and pins; the rest is random."""
     generator = torch.Generator().manual_seed(seed)
-    born, num_tokens = torch.tensor(born, dtype=torch.int64), len(born)
+    written_at, num_tokens = torch.tensor(written_at, dtype=torch.int64), len(written_at)
     return Tokens(
         key=torch.randn(num_tokens, CK, generator=generator),
         value=torch.randn(num_objects, num_tokens, CV, generator=generator),
-        covers=torch.ones(num_objects, num_tokens, dtype=torch.bool),
-        share=torch.rand(num_objects, num_tokens, generator=generator),
-        frame=3 * born,
+        valid=torch.ones(num_objects, num_tokens, dtype=torch.bool),
+        mask_fraction=torch.rand(num_objects, num_tokens, generator=generator),
+        frame=3 * written_at,
         cell=torch.arange(num_tokens),
-        born=born,
-        hits=torch.tensor(hits, dtype=torch.int64),
-        mass=torch.rand(num_tokens, generator=generator),
-        last_hit=born + 1,
+        written_at=written_at,
+        topk_count=torch.tensor(topk_count, dtype=torch.int64),
+        attention_mass=torch.rand(num_tokens, generator=generator),
+        last_used=written_at + 1,
         pins=torch.tensor(pinned, dtype=torch.bool).expand(num_objects, -1).clone(),
         detail=torch.randn(num_tokens, 4, 3, generator=generator).half(),
     )

@@ -27,7 +27,7 @@ def merged_by_hand(memory, new, metric, threshold, rate):
     for i in range(len(new)):
         best, place = -2.0, None
         for j in range(len(memory)):
-            if bool(memory.pinned[j]) or not torch.equal(memory.covers[:, j], new.covers[:, i]):
+            if bool(memory.pinned[j]) or not torch.equal(memory.valid[:, j], new.valid[:, i]):
                 continue
             m, q = memory.key[j], new.key[i]
             alike = float(torch.dot(m, q) / m.norm() / q.norm()) if metric == "cosine" else -float((m - q).norm())
@@ -45,7 +45,7 @@ def merged_by_hand(memory, new, metric, threshold, rate):
     for place, rows in blends.items():
         old = (1 - rate) ** len(rows)
         result["key"][place] = old * memory.key[place] + (1 - old) * new.key[rows].mean(0)
-        for name in ("value", "share"):
+        for name in ("value", "mask_fraction"):
             mean = getattr(new, name)[:, rows].mean(1)
             result[name][:, place] = old * getattr(memory, name)[:, place] + (1 - old) * mean
     return replace(memory, **result), new[torch.tensor(added, dtype=torch.int64)]
@@ -103,20 +103,20 @@ def test_tokens_that_cover_different_objects_never_merge():
 
 
 def test_the_least_used_make_room_for_what_is_added():
-    memory = replace(frame_tokens(1, 4), hits=torch.tensor([5, 1, 9, 3]))
+    memory = replace(frame_tokens(1, 4), topk_count=torch.tensor([5, 1, 9, 3]))
     new = replace(frame_tokens(5, 3), key=torch.cat((memory.key[1:2], 10 + torch.eye(2, CK))))
     kept = AdaptiveFeatureBank().update(memory, new, 5)
     assert kept.cell.tolist() == [0, 2, 3, 1, 2]  # the used least goes although it was just refreshed
-    assert kept.hits.tolist() == [5, 9, 3, 0, 0]
+    assert kept.topk_count.tolist() == [5, 9, 3, 0, 0]
 
 
 def test_a_merged_token_keeps_its_place_its_age_and_the_precision_of_its_value():
-    memory = frame_tokens(1, 4, 2, hits=7)
+    memory = frame_tokens(1, 4, 2, topk_count=7)
     memory = replace(memory, value=memory.value.bfloat16())
     new = replace(like(memory, [0, 1, 2, 3], 5), value=memory.value.flip(1))
     kept = AdaptiveFeatureBank().update(memory, new, 4)
     assert kept.value.dtype == torch.bfloat16
-    for name in ("frame", "cell", "born", "hits", "mass", "last_hit", "covers", "pins"):
+    for name in ("frame", "cell", "written_at", "topk_count", "attention_mass", "last_used", "valid", "pins"):
         assert torch.equal(getattr(kept, name), getattr(memory, name)), name
 
 
@@ -125,7 +125,7 @@ def test_a_still_picture_takes_the_room_of_two_frames():
     frame = frame_tokens(0, 6)
     for step in range(6):
         pins = torch.full((1, 6), step == 0)
-        bank.write(frame.key, frame.value, frame.share, frame=step, step=step, pins=pins)
+        bank.write(frame.key, frame.value, frame.mask_fraction, frame=step, step=step, pins=pins)
         bank.read(frame.key, step)
     assert len(bank.tokens) == 12  # the pinned frame, and the one that the others went into
     assert steps(bank.tokens) == [0, 1]
@@ -134,7 +134,7 @@ def test_a_still_picture_takes_the_room_of_two_frames():
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
 def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
     bank = fill_bank(AdaptiveFeatureBank(threshold=0.5), frames, 12, 4)
-    uncovered = ~bank.tokens.covers
+    uncovered = ~bank.tokens.valid
     assert torch.count_nonzero(bank.tokens.value[uncovered]) == 0
     assert torch.equal(bank.tokens.key[:10], frame_tokens(0, 10).key)
 

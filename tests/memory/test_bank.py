@@ -10,7 +10,7 @@ from mnemask.memory import budget as budgets
 from mnemask.memory import read as reading
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget, read_buffer_bytes
-from mnemask.memory.policies import POLICIES, KeepAll, LeastUsed
+from mnemask.memory.policies import LFU, POLICIES, KeepAll
 from mnemask.memory.read import key_energy, read_top_k
 
 K_READ = 3
@@ -50,22 +50,22 @@ def test_hits_mass_and_last_hit_are_those_of_a_count_by_hand(metric):
     bank = MemoryBank(KeepAll(), Budget(), top_k=K_READ, metric=metric)
     write(bank, 0)
     write(bank, 1)
-    hits, mass, last = [0] * 12, [0.0] * 12, [0] * 6 + [1] * 6
+    topk_count, attention_mass, last = [0] * 12, [0.0] * 12, [0] * 6 + [1] * 6
     for step in range(2, 6):
         query = queries(step)
         bank.read(query, step)
         key = bank.tokens.key
         found = read_top_k(query, key, key_energy(key), K_READ, metric)
         for index, weight in zip(found.index.tolist(), found.weight.tolist(), strict=True):
-            for token, share in zip(index, weight, strict=True):
-                hits[token] += 1
-                mass[token] += share
+            for token, mask_fraction in zip(index, weight, strict=True):
+                topk_count[token] += 1
+                attention_mass[token] += mask_fraction
                 last[token] = step
-    assert bank.tokens.hits.tolist() == hits
-    assert bank.tokens.mass.tolist() == pytest.approx(mass, abs=1e-5)
-    assert bank.tokens.last_hit.tolist() == last
-    assert sum(hits) == 4 * 6 * K_READ
-    assert sum(mass) == pytest.approx(4 * 6)
+    assert bank.tokens.topk_count.tolist() == topk_count
+    assert bank.tokens.attention_mass.tolist() == pytest.approx(attention_mass, abs=1e-5)
+    assert bank.tokens.last_used.tolist() == last
+    assert sum(topk_count) == 4 * 6 * K_READ
+    assert sum(attention_mass) == pytest.approx(4 * 6)
 
 
 def test_a_late_object_reads_only_what_was_written_since_it_exists(bank):
@@ -92,9 +92,9 @@ def test_each_query_is_counted_once_however_many_objects_there_are(bank):
     for step in range(2, 5):
         bank.read(queries(step), step)
         alone.read(queries(step), step)
-    for name in ("hits", "mass", "last_hit"):  # of the same keys: random_frame draws them first
+    for name in ("topk_count", "attention_mass", "last_used"):  # of the same keys: random_frame draws them first
         assert torch.equal(getattr(bank.tokens, name), getattr(alone.tokens, name))
-    assert int(bank.tokens.hits.sum()) == 3 * 6 * K_READ
+    assert int(bank.tokens.topk_count.sum()) == 3 * 6 * K_READ
 
 
 @pytest.mark.parametrize("removed", [0, 1, 2])
@@ -110,7 +110,7 @@ def test_removing_an_object_leaves_what_the_others_read_to_the_last_bit(bank, re
 
 
 def test_removing_an_object_frees_what_only_it_could_read():
-    bank = MemoryBank(LeastUsed(), Budget(tokens=12), top_k=K_READ)
+    bank = MemoryBank(LFU(), Budget(tokens=12), top_k=K_READ)
     write(bank, 0, pinned=True)
     bank.add_object()
     write(bank, 1, num_objects=2, pinned=True)
@@ -126,7 +126,7 @@ def test_removing_an_object_frees_what_only_it_could_read():
 
 
 def test_a_memory_of_which_nothing_was_kept_reads_as_nothing():
-    class Forgetful(LeastUsed):
+    class Forgetful(LFU):
         def update(self, memory, new, budget):
             return new[:0]
 
@@ -157,7 +157,7 @@ def test_a_write_that_does_not_fit_leaves_the_memory_as_it_was():
     assert torch.equal(bank.read(queries(), 2), twin.read(queries(), 2))
 
 
-class Greedy(LeastUsed):
+class Greedy(LFU):
     def update(self, memory, new, budget):
         return memory + new
 
@@ -172,7 +172,7 @@ def test_a_policy_that_keeps_too_much_is_named():
 
 
 def test_stats_count_what_happened():
-    bank = MemoryBank(LeastUsed(), Budget(frames=2), top_k=K_READ)
+    bank = MemoryBank(LFU(), Budget(frames=2), top_k=K_READ)
     for step in range(4):
         write(bank, step, pinned=step == 0)
     bank.read(queries(), 4)
@@ -224,7 +224,7 @@ def test_a_budget_in_bytes_is_never_exceeded(name, dtype, monkeypatch):
         bank.read(queries(step), step)
         assert held_bytes(bank) + stats.buffer_bytes <= budget.max_bytes
     assert full == (name == "keep-all")
-    if name in ("least-used", "thesis"):
+    if name in ("lfu-pinned", "lfu"):
         assert stats.bank_bytes + stats.buffer_bytes > 0.95 * budget.max_bytes
 
 
@@ -249,7 +249,7 @@ def test_a_read_of_a_memory_of_any_size_needs_the_same_buffers():
 
 
 def test_a_write_to_a_full_memory_needs_no_more_than_the_memory_that_comes_of_it():
-    bank, num_cells = MemoryBank(LeastUsed(), Budget(frames=4), top_k=K_READ), 200
+    bank, num_cells = MemoryBank(LFU(), Budget(frames=4), top_k=K_READ), 200
     pins = torch.zeros(2, num_cells, dtype=torch.bool)
 
     def write_large(step):
@@ -260,9 +260,9 @@ def test_a_write_to_a_full_memory_needs_no_more_than_the_memory_that_comes_of_it
 
 
 def test_memory_that_a_write_leaves_behind_is_only_the_tokens():
-    key, value, share = random_frame(6, 1, 0)
+    key, value, mask_fraction = random_frame(6, 1, 0)
     backing = torch.zeros(CK, 1000)  # keys as the network gives them: a view of something larger
     backing[:, :6] = key.T
-    bank = MemoryBank(LeastUsed(), Budget(frames=2), top_k=K_READ)
-    bank.write(backing.T[:6], value, share, frame=0, step=0, pins=torch.zeros(1, 6, dtype=torch.bool))
+    bank = MemoryBank(LFU(), Budget(frames=2), top_k=K_READ)
+    bank.write(backing.T[:6], value, mask_fraction, frame=0, step=0, pins=torch.zeros(1, 6, dtype=torch.bool))
     assert held_bytes(bank) == bank.stats().bank_bytes

@@ -8,7 +8,7 @@ from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import POLICIES, Fifo, KeepAll, policy_named
 from mnemask.memory.read import key_energy, read_top_k
-from mnemask.memory.stride8 import CHANNELS, detail_of, random_signs, refined
+from mnemask.memory.stride8 import CHANNELS, random_signs, rerank, stride8_windows
 
 H, W, K_READ = 3, 4, 5
 
@@ -37,7 +37,7 @@ def windows_by_hand(features, row, column):
 @pytest.mark.parametrize("channels", [128, 512])
 def test_a_cells_detail_is_its_four_windows_standardised_over_the_frame(channels):
     features = stride8(0, channels)
-    detail = detail_of(features)
+    detail = stride8_windows(features)
     assert detail.shape == (H * W, 4, CHANNELS)
     by_hand = torch.stack([windows_by_hand(features, row, column) for row in range(H) for column in range(W)])
     everywhere = by_hand.flatten(0, 1)
@@ -46,20 +46,20 @@ def test_a_cells_detail_is_its_four_windows_standardised_over_the_frame(channels
 
 
 def test_detail_does_not_change_with_the_brightness_or_the_contrast_of_the_features():
-    torch.testing.assert_close(detail_of(3 * stride8(1) + 5), detail_of(stride8(1)), atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(stride8_windows(3 * stride8(1) + 5), stride8_windows(stride8(1)), atol=2e-3, rtol=2e-3)
 
 
 def test_a_frame_of_one_colour_has_finite_detail():
-    assert torch.isfinite(detail_of(torch.full((128, 2 * H, 2 * W), 7.0))).all()
+    assert torch.isfinite(stride8_windows(torch.full((128, 2 * H, 2 * W), 7.0))).all()
 
 
 @pytest.mark.parametrize("num_bytes", [1, 9000, 2**23])
 def test_refined_weights_are_those_of_a_count_by_hand(num_bytes, monkeypatch):
     monkeypatch.setattr(details, "AFFINITY_BYTES", num_bytes)
     key = torch.cat([random_frame(H * W, 1, seed)[0] for seed in (1, 2)])
-    memory, query = torch.cat([detail_of(stride8(seed)) for seed in (1, 2)]), detail_of(stride8(3))
+    memory, query = torch.cat([stride8_windows(stride8(seed)) for seed in (1, 2)]), stride8_windows(stride8(3))
     found = read_top_k(queries(), key, key_energy(key), K_READ)
-    reading = refined(found, query, memory, weight=8.0)
+    reading = rerank(found, query, memory, weight=8.0)
     assert torch.equal(reading.index, found.index)
     for p, q in enumerate(queries()):
         logits = []
@@ -71,7 +71,7 @@ def test_refined_weights_are_those_of_a_count_by_hand(num_bytes, monkeypatch):
 
 
 def test_of_two_cells_with_one_key_a_query_reads_the_one_that_looks_like_it():
-    bank = MemoryBank(KeepAll(), Budget(), top_k=H * W, refine=8.0)
+    bank = MemoryBank(KeepAll(), Budget(), top_k=H * W, stride8_weight=8.0)
     value = F.one_hot(torch.arange(H * W)).float()[None]
     nobody = torch.zeros(1, H * W, dtype=torch.bool)
     bank.write(torch.ones(H * W, CK), value, value[:, :, 0], frame=0, step=0, pins=nobody, stride8=stride8(7))
@@ -81,15 +81,15 @@ def test_of_two_cells_with_one_key_a_query_reads_the_one_that_looks_like_it():
 
 
 def test_objects_that_see_different_tokens_are_refined_by_their_own():
-    bank = MemoryBank(KeepAll(), Budget(), top_k=K_READ, refine=4.0)
+    bank = MemoryBank(KeepAll(), Budget(), top_k=K_READ, stride8_weight=4.0)
     write(bank, 0)
     bank.add_object()
     write(bank, 1, num_objects=2)
-    tokens, query = bank.tokens, detail_of(stride8(5))
+    tokens, query = bank.tokens, stride8_windows(stride8(5))
     readout = bank.read(queries(), 2, stride8(5))
     for row, seen in ((0, slice(0, 2 * H * W)), (1, slice(H * W, 2 * H * W))):
         key = tokens.key[seen]
-        reading = refined(read_top_k(queries(), key, key_energy(key), K_READ), query, tokens.detail[seen], 4.0)
+        reading = rerank(read_top_k(queries(), key, key_energy(key), K_READ), query, tokens.detail[seen], 4.0)
         torch.testing.assert_close(readout[row], reading.gather(tokens.value[row, seen]))
 
 
@@ -109,20 +109,22 @@ def test_without_refinement_features_at_stride_8_change_nothing():
 def test_each_policy_keeps_the_detail_of_a_token_with_it(name):
     policy = policy_named(name)
     budget = Budget(frames=2 if policy.default_frames else None)
-    bank = MemoryBank(policy, budget, top_k=K_READ, refine=8.0)
+    bank = MemoryBank(policy, budget, top_k=K_READ, stride8_weight=8.0)
     for step in range(5):
         write(bank, step)
         bank.read(queries(step), step, stride8(step))
-    of_frame = {step: detail_of(stride8(step)) for step in range(5)}
+    from_frame = {step: stride8_windows(stride8(step)) for step in range(5)}
     tokens = bank.tokens
     assert bank.evictions or budget == Budget()
     for frame, cell, detail in zip(tokens.frame.tolist(), tokens.cell.tolist(), tokens.detail, strict=True):
-        assert torch.equal(detail, of_frame[frame][cell])
+        assert torch.equal(detail, from_frame[frame][cell])
 
 
 def test_a_budget_of_bytes_counts_the_detail():
     budget = Budget(bytes=2**24 + 40_000)
-    plain, fine = (MemoryBank(Fifo(), budget, top_k=K_READ, refine=refine) for refine in (0.0, 8.0))
+    plain, fine = (
+        MemoryBank(Fifo(), budget, top_k=K_READ, stride8_weight=stride8_weight) for stride8_weight in (0.0, 8.0)
+    )
     for step in range(40):
         write(plain, step)
         write(fine, step)

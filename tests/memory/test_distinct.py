@@ -8,7 +8,7 @@ from policy_cases import cases, places
 from random_tokens import CK, random_tokens, same
 
 from mnemask import Tracker
-from mnemask.memory.policies import Distinct, PerObject, diverse
+from mnemask.memory.policies import Diverse, PerObject, diverse
 
 
 def by_hand(tokens):
@@ -18,7 +18,7 @@ def by_hand(tokens):
         apart = [
             (tokens.key[i] - tokens.key[j]).square().sum().item()
             for j in range(len(tokens))
-            if j != i and (tokens.pinned[j] or j > i) and (tokens.covers[:, j] >= tokens.covers[:, i]).all()
+            if j != i and (tokens.pinned[j] or j > i) and (tokens.valid[:, j] >= tokens.valid[:, i]).all()
         ]
         nearest.append(min(apart, default=float("inf")) / CK**0.5)
     return torch.tensor(nearest)
@@ -32,16 +32,16 @@ def test_what_is_most_like_a_newer_or_pinned_token_goes(case):
         free = torch.nonzero(~both.pinned)[:, 0]
         order = free[torch.argsort(by_hand(both)[free], stable=True)]
         gone = set(order[: len(both) - budget].tolist())
-        assert places(Distinct().update(*case), both) == [i for i in range(len(both)) if i not in gone]
+        assert places(Diverse().update(*case), both) == [i for i in range(len(both)) if i not in gone]
 
 
 def test_distances_do_not_depend_on_how_many_fit_into_one_chunk(monkeypatch):
     tokens = random_tokens(range(23), [0] * 23, [i % 5 == 2 for i in range(23)], num_objects=2)
-    tokens = replace(tokens, covers=torch.stack((torch.ones(23), torch.arange(23) > 9)).bool())
+    tokens = replace(tokens, valid=torch.stack((torch.ones(23), torch.arange(23) > 9)).bool())
     evictable = ~tokens.pinned
     for num_bytes in (4, 4 * 23 * 4, 4 * 23 * 23):
         monkeypatch.setattr(diverse, "AFFINITY_BYTES", num_bytes)
-        found = diverse.distances_to_seniors(tokens)
+        found = diverse.distances_to_newer(tokens)
         torch.testing.assert_close(found[evictable], by_hand(tokens)[evictable], rtol=1e-5, atol=1e-5)
 
 
@@ -49,30 +49,30 @@ def test_of_ten_copies_of_a_sky_the_newest_stays_and_of_a_hidden_object_all():
     sky, thing = (random_tokens([0] * 3, [0] * 3, [False] * 3, seed=seed) for seed in (1, 2))
     memory = thing
     for step in range(1, 10):
-        again = replace(sky, key=sky.key + 1e-3 * step, born=torch.full_like(sky.born, step))
-        memory = Distinct().update(memory, again, 7)
+        again = replace(sky, key=sky.key + 1e-3 * step, written_at=torch.full_like(sky.written_at, step))
+        memory = Diverse().update(memory, again, 7)
     assert same(memory[:3], thing)
-    assert memory.born.tolist()[-3:] == [9, 9, 9]
+    assert memory.written_at.tolist()[-3:] == [9, 9, 9]
 
 
 def test_a_pinned_token_from_before_an_object_appeared_does_not_stand_in_for_it():
     memory = random_tokens([0, 1], [0, 0], [True, False], num_objects=2)
-    memory = replace(memory, covers=torch.tensor([[True, True], [False, False]]))
+    memory = replace(memory, valid=torch.tensor([[True, True], [False, False]]))
     new = replace(random_tokens([5], [0], [False], num_objects=2), key=memory.key[:1])
-    assert Distinct().update(memory, new, 2).born.tolist() == [0, 5]
+    assert Diverse().update(memory, new, 2).written_at.tolist() == [0, 5]
 
 
 def test_the_objects_what_is_around_them_and_a_grid_of_the_rest_are_pinned():
-    share = torch.zeros(2, 7, 9)
-    share[0, 3, 3] = 1.0
-    share[1, 6, 8] = 0.01
-    share[1, 0, 7] = 1e-7  # what a soft mask leaves anywhere
+    mask_fraction = torch.zeros(2, 7, 9)
+    mask_fraction[0, 3, 3] = 1.0
+    mask_fraction[1, 6, 8] = 0.01
+    mask_fraction[1, 0, 7] = 1e-7  # what a soft mask leaves anywhere
     rows = ["#.#.#.#.#", ".........", "#.###.#.#", "..###....", "#.###.#.#", ".......##", "#.#.#.###"]
-    assert ["".join(".#"[int(cell)] for cell in row) for row in Distinct().pinned_part(share)] == rows
+    assert ["".join(".#"[int(cell)] for cell in row) for row in Diverse().pinned_part(mask_fraction)] == rows
 
 
 def test_a_tracker_pins_that_part_of_the_first_frame_and_keeps_to_two_frames(tiny_model):
-    tracker = Tracker(tiny_model, PerObject(Distinct(write_every=1)), short_side=None)
+    tracker = Tracker(tiny_model, PerObject(Diverse(write_every=1)), short_side=None)
     frames = torch.randint(0, 255, (6, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(64, 96, dtype=torch.bool)
     mask[:16, 80:] = True

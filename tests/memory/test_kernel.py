@@ -8,7 +8,7 @@ from mnemask.memory import read as reading
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import KeepAll
-from mnemask.memory.read import Kernel, affinity, check_kernel, key_energy, read_top_k
+from mnemask.memory.read import KMNKernel, affinity, check_kmn_sigma, key_energy, read_top_k
 from mnemask.memory.tokens import CellGrid
 
 ROWS, COLUMNS = 5, 8
@@ -41,32 +41,32 @@ def dense(found, num_memories):
 @pytest.mark.parametrize("sigma", [0.7, 2.5])
 def test_a_read_is_the_formula(metric, sigma):
     query, memory = keys()
-    found = read_top_k(query, memory, key_energy(memory), len(memory), metric, Kernel(sigma, COLUMNS))
+    found = read_top_k(query, memory, key_energy(memory), len(memory), metric, KMNKernel(sigma, COLUMNS))
     expected = by_definition(query, memory, metric, sigma)
     torch.testing.assert_close(dense(found, len(memory)), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_k_best_are_chosen_with_the_kernel():
     query, memory = keys()
-    few = read_top_k(query, memory, key_energy(memory), 4, "l2", Kernel(1.5, COLUMNS))
-    everything = read_top_k(query, memory, key_energy(memory), len(memory), "l2", Kernel(1.5, COLUMNS))
+    few = read_top_k(query, memory, key_energy(memory), 4, "l2", KMNKernel(1.5, COLUMNS))
+    everything = read_top_k(query, memory, key_energy(memory), len(memory), "l2", KMNKernel(1.5, COLUMNS))
     assert torch.equal(few.index, everything.index[:, :4])
 
 
 @pytest.mark.parametrize("size", [4 * 40, 4 * 7, 4 * 2000])
 def test_tiles_do_not_change_what_is_read(size, monkeypatch):
     query, memory = keys(200)
-    whole = read_top_k(query, memory, key_energy(memory), 5, "l2", Kernel(2.0, COLUMNS))
+    whole = read_top_k(query, memory, key_energy(memory), 5, "l2", KMNKernel(2.0, COLUMNS))
     monkeypatch.setattr(reading, "AFFINITY_BYTES", size)
     monkeypatch.setattr(reading, "TILE_COLUMNS", 33)
-    tiled = read_top_k(query, memory, key_energy(memory), 5, "l2", Kernel(2.0, COLUMNS))
+    tiled = read_top_k(query, memory, key_energy(memory), 5, "l2", KMNKernel(2.0, COLUMNS))
     assert torch.equal(whole.index, tiled.index)
     torch.testing.assert_close(whole.weight, tiled.weight)
 
 
 def test_a_very_wide_kernel_is_none():
     query, memory = keys()
-    wide = read_top_k(query, memory, key_energy(memory), 5, "l2", Kernel(1e4, COLUMNS))
+    wide = read_top_k(query, memory, key_energy(memory), 5, "l2", KMNKernel(1e4, COLUMNS))
     none = read_top_k(query, memory, key_energy(memory), 5)
     assert torch.equal(wide.index, none.index)
     torch.testing.assert_close(wide.weight, none.weight, atol=1e-5, rtol=1e-5)
@@ -80,33 +80,33 @@ def test_what_looks_like_the_object_elsewhere_reads_the_background():
     memory = torch.zeros(2, 6)
     memory[0, 0], memory[1, 1] = 3.0, 0.1  # the object, and background that fits everywhere else
     of_object = {}
-    for kernel in (None, Kernel(1.0, COLUMNS)):
-        found = read_top_k(query, memory, key_energy(memory), 2, "l2", kernel)
-        of_object[kernel] = dense(found, 2)[:, 0]
+    for kmn_sigma in (None, KMNKernel(1.0, COLUMNS)):
+        found = read_top_k(query, memory, key_energy(memory), 2, "l2", kmn_sigma)
+        of_object[kmn_sigma] = dense(found, 2)[:, 0]
     assert of_object[None][there] > 0.9
-    assert of_object[Kernel(1.0, COLUMNS)][there] < 0.01
-    assert of_object[Kernel(1.0, COLUMNS)][here] > 0.9
+    assert of_object[KMNKernel(1.0, COLUMNS)][there] < 0.01
+    assert of_object[KMNKernel(1.0, COLUMNS)][here] > 0.9
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.005, float("nan"), float("inf"), True, "0.15", None])
 def test_an_impossible_kernel_is_refused(share):
     with pytest.raises(InputError, match="kernel is"):
-        check_kernel(share)
+        check_kmn_sigma(share)
 
 
 @pytest.mark.parametrize("share", [0, 0.0, 0.01, 1, 0.15])
 def test_a_possible_kernel_is_taken(share):
-    check_kernel(share)
+    check_kmn_sigma(share)
 
 
 def test_sigma_is_a_share_of_the_shorter_side():
-    assert Kernel.of_share(0.2, (10, 20)) == Kernel(2.0, 20)
-    assert Kernel.of_share(0.2, (20, 10)) == Kernel(2.0, 10)
-    assert Kernel.of_share(0, (10, 20)) is None
+    assert KMNKernel.from_sigma(0.2, (10, 20)) == KMNKernel(2.0, 20)
+    assert KMNKernel.from_sigma(0.2, (20, 10)) == KMNKernel(2.0, 10)
+    assert KMNKernel.from_sigma(0, (10, 20)) is None
 
 
-def bank_of(kernel, budget=None):
-    bank = MemoryBank(KeepAll(), budget or Budget(), top_k=4, kernel=kernel)
+def bank_of(kmn_sigma, budget=None):
+    bank = MemoryBank(KeepAll(), budget or Budget(), top_k=4, kmn_sigma=kmn_sigma)
     query, memory = keys(ROWS * COLUMNS)
     pins = torch.zeros(1, len(memory), dtype=torch.bool)
     value = torch.arange(len(memory), dtype=torch.float32)[None, :, None]
@@ -118,9 +118,9 @@ def test_a_bank_reads_with_the_kernel_of_its_grid():
     bank, query = bank_of(0.3)
     bank.grid = CellGrid((16 * ROWS, 16 * COLUMNS), None)
     tokens = bank.tokens
-    found = read_top_k(query, tokens.key, key_energy(tokens.key), 4, "l2", Kernel(0.3 * ROWS, COLUMNS))
+    found = read_top_k(query, tokens.key, key_energy(tokens.key), 4, "l2", KMNKernel(0.3 * ROWS, COLUMNS))
     torch.testing.assert_close(bank.read(query, 1)[0], found.gather(tokens.value[0]))
-    assert torch.equal(bank.tokens.hits, torch.bincount(found.index.flatten(), minlength=len(tokens)))
+    assert torch.equal(bank.tokens.topk_count, torch.bincount(found.index.flatten(), minlength=len(tokens)))
 
 
 def test_a_bank_that_knows_no_grid_says_so():

@@ -9,15 +9,15 @@ from policy_cases import cases, evicting_lowest, without_pins
 from random_tokens import random_tokens, same
 
 from mnemask.errors import InputError
-from mnemask.memory.policies import Fifo, LeastUsed, PerObject
+from mnemask.memory.policies import LFU, Fifo, PerObject
 from mnemask.memory.policies.wrappers import extents, owners
 
 
-def frame(step, owner, hits=0):
+def frame(step, owner, topk_count=0):
     """A frame of two objects; owner tells for each cell whose it is, 0 nobody's."""
     owner = torch.tensor(owner)
-    tokens = random_tokens([step] * len(owner), [hits] * len(owner), [False] * len(owner), 2, seed=step)
-    return replace(tokens, share=torch.stack([owner == 1, owner == 2]).float())
+    tokens = random_tokens([step] * len(owner), [topk_count] * len(owner), [False] * len(owner), 2, seed=step)
+    return replace(tokens, mask_fraction=torch.stack([owner == 1, owner == 2]).float())
 
 
 def counts(tokens):
@@ -25,20 +25,22 @@ def counts(tokens):
 
 
 def test_a_cell_belongs_to_the_object_that_fills_most_of_it_if_that_is_a_tenth():
-    tokens = replace(frame(0, [0] * 5), share=torch.tensor([[0.0, 0.09, 0.1, 0.3, 0.6], [0.0, 0.05, 0.0, 0.5, 0.4]]))
+    tokens = replace(
+        frame(0, [0] * 5), mask_fraction=torch.tensor([[0.0, 0.09, 0.1, 0.3, 0.6], [0.0, 0.05, 0.0, 0.5, 0.4]])
+    )
     assert owners(tokens).tolist() == [0, 0, 1, 2, 1]
 
 
 def test_the_extent_is_the_most_that_was_seen_in_one_frame():
-    owner, born = torch.tensor([0, 0, 2, 0, 2, 2, 0]), torch.tensor([0, 0, 0, 5, 5, 5, 9])
-    assert extents(owner, born).tolist() == [2, 0, 2]
+    owner, written_at = torch.tensor([0, 0, 2, 0, 2, 2, 0]), torch.tensor([0, 0, 0, 5, 5, 5, 9])
+    assert extents(owner, written_at).tolist() == [2, 0, 2]
 
 
 @settings(max_examples=50)
 @given(cases())
 def test_with_all_of_one_kind_it_is_the_policy_inside(case):
     memory, new, budget = without_pins(case)
-    memory, new = (replace(tokens, share=torch.zeros_like(tokens.share)) for tokens in (memory, new))
+    memory, new = (replace(tokens, mask_fraction=torch.zeros_like(tokens.mask_fraction)) for tokens in (memory, new))
     frames = memory.frame.tolist()
     by_hand = evicting_lowest(memory, new, budget, lambda i: frames[i])
     assert same(PerObject(Fifo()).update(memory, new, budget), by_hand)
@@ -51,19 +53,19 @@ def test_quotas_follow_the_extents(exponent, expected):
     for step in range(1, 6):
         memory = policy.update(memory, frame(step, layout), 24)
     assert counts(memory) == expected
-    assert set(memory[owners(memory) == 2].born.tolist()) == set(range(6 - expected[2] // 2, 6))
+    assert set(memory[owners(memory) == 2].written_at.tolist()) == set(range(6 - expected[2] // 2, 6))
 
 
 def test_an_object_out_of_sight_is_not_forgotten_where_the_thesis_forgets_it():
     seen, hidden = [0] * 8 + [1] * 2 + [2] * 2, [0] * 10 + [1] * 2
     kept = {}
-    for name, policy in {"thesis": LeastUsed(pin=False), "per object": PerObject(LeastUsed(pin=False))}.items():
+    for name, policy in {"lfu": LFU(pin=False), "per object": PerObject(LFU(pin=False))}.items():
         memory = policy.update(frame(0, seen)[:0], frame(0, seen), 24)
         for step in range(1, 40):
             used = (owners(memory) != 2) * 3
-            memory = policy.update(replace(memory, hits=memory.hits + used), frame(step, hidden), 24)
+            memory = policy.update(replace(memory, topk_count=memory.topk_count + used), frame(step, hidden), 24)
         kept[name] = counts(memory)
-    assert kept["thesis"][2] == 0
+    assert kept["lfu"][2] == 0
     assert kept["per object"][2] == 2
     assert sum(kept["per object"]) == 24
 

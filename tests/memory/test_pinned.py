@@ -9,7 +9,7 @@ from policy_cases import cases, updated
 from random_tokens import random_tokens, same
 
 from mnemask.errors import BudgetError
-from mnemask.memory.policies import LeastUsed, Pinned, Policy
+from mnemask.memory.policies import LFU, Pinned, Policy
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def test_pins_hold_around_a_policy_that_knows_nothing_of_them(case):
 def test_around_a_policy_that_honours_pins_it_does_what_the_flag_does(case):
     if bool(case[1].pinned.all()):  # ages then end with the newest token that is not pinned
         return
-    flag, wrapper = updated(LeastUsed(), *case), updated(Pinned(LeastUsed(pin=False)), *case)
+    flag, wrapper = updated(LFU(), *case), updated(Pinned(LFU(pin=False)), *case)
     assert (flag is None) == (wrapper is None)
     assert flag is None or same(flag, wrapper)
 
@@ -48,7 +48,7 @@ def test_around_a_policy_that_honours_pins_it_does_what_the_flag_does(case):
 def test_a_frame_that_is_pinned_whole_still_makes_the_others_shrink():
     memory = random_tokens([0, 0, 1, 1], [9, 0, 0, 9], [False] * 4)
     new = random_tokens([5] * 3, [0] * 3, [True] * 3, seed=1)
-    assert same(Pinned(LeastUsed()).update(memory, new, 6), memory[torch.tensor([0, 2, 3])] + new)
+    assert same(Pinned(LFU()).update(memory, new, 6), memory[torch.tensor([0, 2, 3])] + new)
 
 
 def test_pins_beyond_the_budget_are_said_in_whole_numbers():

@@ -13,10 +13,10 @@ from random_tokens import random_tokens, same
 from mnemask.errors import BudgetError, InputError
 from mnemask.memory.policies import (
     DEFAULT_POLICY,
+    LFU,
     POLICIES,
     FirstAndLatest,
     KeepAll,
-    LeastUsed,
     keep_best,
     policy_named,
 )
@@ -83,22 +83,22 @@ def test_the_default_policy_is_registered_and_an_unknown_one_is_named_with_the_c
 @given(cases())
 def test_least_used_evicts_as_many_as_needed_by_the_rule_of_the_thesis(case):
     memory, new, budget = without_pins(case)
-    hits, born, now = memory.hits.tolist(), memory.born.tolist(), int(new.born[0])
-    by_hand = evicting_lowest(memory, new, budget, lambda i: Fraction(hits[i], max(now - born[i], 1)))
-    assert same(LeastUsed(pin=False).update(memory, new, budget), by_hand)
+    topk_count, written_at, now = memory.topk_count.tolist(), memory.written_at.tolist(), int(new.written_at[0])
+    by_hand = evicting_lowest(memory, new, budget, lambda i: Fraction(topk_count[i], max(now - written_at[i], 1)))
+    assert same(LFU(pin=False).update(memory, new, budget), by_hand)
 
 
 def test_least_used_takes_a_token_written_in_this_step_as_one_frame_old():
     memory, new = random_tokens([4, 5], [3, 2], [False, False]), random_tokens([5], [0], [False], seed=1)
-    kept = LeastUsed().update(memory, new, 2)
+    kept = LFU().update(memory, new, 2)
     assert same(kept, memory[:1] + new)  # 3 hits in a frame against 2, not against 2 in no time
 
 
 def test_least_used_admits_the_cells_that_objects_fill_where_pins_leave_no_room_for_all():
     memory = random_tokens([0] * 4, [0] * 4, [True] * 4)
     new = random_tokens([5] * 4, [0] * 4, [False] * 4, num_objects=1, seed=1)
-    kept = LeastUsed().update(memory, new, 6)
-    best = new.share[0].topk(2).indices.sort().values
+    kept = LFU().update(memory, new, 6)
+    best = new.mask_fraction[0].topk(2).indices.sort().values
     assert same(kept, memory + new[best])
 
 
@@ -120,7 +120,7 @@ def test_first_and_latest_keeps_annotated_frames_and_the_newest_one():
 
 def test_what_cannot_be_evicted_and_does_not_fit_is_said_in_whole_numbers():
     memory, new = random_tokens([0] * 4, [0] * 4, [True] * 4), random_tokens([5] * 4, [0] * 4, [False] * 4)
-    for policy in (LeastUsed(), FirstAndLatest()):
+    for policy in (LFU(), FirstAndLatest()):
         with pytest.raises(BudgetError, match=r"annotated frames need 4 tokens.* but the budget is 3"):
             policy.update(memory, new, 3)
 
@@ -130,15 +130,15 @@ def test_keep_best_keeps_the_pinned_and_the_best_whatever_the_scores_are(scores,
     tokens = random_tokens(range(6), [0] * 6, [False, True, False, False, True, False])
     kept = keep_best(tokens, torch.tensor(scores, dtype=torch.float32), count)
     assert len(kept) == count
-    assert kept.born.tolist() == sorted(kept.born.tolist())
-    assert {1, 4} <= set(kept.born.tolist())
+    assert kept.written_at.tolist() == sorted(kept.written_at.tolist())
+    assert {1, 4} <= set(kept.written_at.tolist())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
 def test_keep_best_lets_the_older_of_two_equals_go(dtype):
     tokens = random_tokens(range(5), [0] * 5, [False] * 5)
     kept = keep_best(tokens, torch.tensor([2, 1, 2, 1, 1]).to(dtype), 3)
-    assert kept.born.tolist() == [0, 2, 4]
+    assert kept.written_at.tolist() == [0, 2, 4]
     assert keep_best(tokens, torch.zeros(5, dtype=dtype), 5) is tokens
 
 

@@ -10,8 +10,8 @@ from mnemask.memory.budget import Budget
 from mnemask.memory.policies import POLICIES, PerObject, Pinned, WithLatest
 
 CELLS = 12
-EVICTING = ("least-used", "thesis", "fifo", "lru", "random", "softmax-index", "per-object")  # never less than fits
-COMPOSED = {"pinned, latest, per object": Pinned(WithLatest(PerObject(POLICIES["thesis"])))}
+EVICTING = ("lfu-pinned", "lfu", "fifo", "lru", "random", "attention-mass", "per-object")  # never less than fits
+COMPOSED = {"pinned, latest, per object": Pinned(WithLatest(PerObject(POLICIES["lfu"])))}
 
 
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
@@ -31,7 +31,7 @@ def test_a_bank_stays_within_its_budget_and_can_be_read(name, frames):
             return
         assert len(bank.tokens) <= int(frames * CELLS)
         if policy.pin:
-            assert int((bank.tokens.born == 0).sum()) >= CELLS
+            assert int((bank.tokens.written_at == 0).sum()) >= CELLS
         if name in EVICTING:
             assert len(bank.tokens) == min(bank.writes * CELLS, int(frames * CELLS))
     assert bank.evictions == bank.writes * CELLS - len(bank.tokens)

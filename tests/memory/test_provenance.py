@@ -5,19 +5,31 @@ from drawn_clip import drawn_clip
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mnemask import Budget, InputError, LeastUsed, MemoryBank, Tracker, read_provenance
+from mnemask import LFU, Budget, InputError, MemoryBank, Tracker, read_provenance
 from mnemask.errors import CheckpointError
 from mnemask.memory.introspection import Provenance
 from mnemask.memory.storage import digest_of
 
-ARRAYS = ("frame", "cell", "hits", "mass", "age", "share", "pinned", "row", "column", "box", "use")
+ARRAYS = (
+    "frame",
+    "cell",
+    "topk_count",
+    "attention_mass",
+    "age",
+    "mask_fraction",
+    "pinned",
+    "row",
+    "column",
+    "box",
+    "use",
+)
 
 
 @pytest.fixture(scope="module")
 def tracker(tiny_model):
     """A tracker that has written frames 0, 2, 4 and 6 of a clip, forgotten some of them, and read frame 7."""
     frames, masks = drawn_clip(8, 70, 100, num_objects=2)
-    tracker = Tracker(tiny_model, LeastUsed(write_every=2), Budget(frames=2.5), short_side=48)
+    tracker = Tracker(tiny_model, LFU(write_every=2), Budget(frames=2.5), short_side=48)
     for t, frame in enumerate(frames):
         tracker.step(frame, {1: masks[0, 0], 5: masks[0, 1]} if t == 0 else None)
     return tracker
@@ -27,12 +39,12 @@ def test_provenance_is_what_the_tokens_say(tracker):
     memory, tokens = tracker.memory.provenance(), tracker.memory.tokens
     assert len(memory) == len(tokens) == int(2.5 * memory.grid.num_cells)
     assert memory.frame.tolist() == tokens.frame.tolist()
-    assert memory.hits.tolist() == tokens.hits.tolist()
-    assert memory.share.tolist() == tokens.share.tolist()
+    assert memory.topk_count.tolist() == tokens.topk_count.tolist()
+    assert memory.mask_fraction.tolist() == tokens.mask_fraction.tolist()
     assert memory.pinned.tolist() == (tokens.frame == 0).tolist()
     assert (memory.row * memory.grid.shape[1] + memory.column).tolist() == tokens.cell.tolist()
-    assert memory.age.tolist() == (7 - tokens.born).tolist()
-    assert memory.use[0] == memory.hits[0] / 7
+    assert memory.age.tolist() == (7 - tokens.written_at).tolist()
+    assert memory.use[0] == memory.topk_count[0] / 7
     assert memory.box[:, 2].max() == 100
     assert memory.box[:, 3].max() == 70
 
@@ -41,10 +53,10 @@ def test_a_box_encloses_what_its_share_tells_of(tracker):
     memory = tracker.memory.provenance()
     _, masks = drawn_clip(8, 70, 100, num_objects=2)
     first = memory.frame == 0
-    for box, share in zip(memory.box[first], memory.share[0, first], strict=True):
+    for box, mask_fraction in zip(memory.box[first], memory.mask_fraction[0, first], strict=True):
         left, top, right, bottom = box.round().astype(int)
         if 16 <= left <= right <= 84 and 16 <= top <= bottom <= 54:
-            assert masks[0, 0, top:bottom, left:right].float().mean() == pytest.approx(share, abs=0.15)
+            assert masks[0, 0, top:bottom, left:right].float().mean() == pytest.approx(mask_fraction, abs=0.15)
 
 
 def test_provenance_stays_as_it_was_when_memory_goes_on(tiny_model):
@@ -52,10 +64,10 @@ def test_provenance_stays_as_it_was_when_memory_goes_on(tiny_model):
     tracker = Tracker(tiny_model, "keep-all", short_side=None)
     tracker.step(frames[0], {1: masks[0, 0]})
     memory = tracker.memory.provenance()
-    tracker.memory.tokens.share.fill_(0.5)
-    assert float(memory.share.max()) > 0.7
+    tracker.memory.tokens.mask_fraction.fill_(0.5)
+    assert float(memory.mask_fraction.max()) > 0.7
     tracker.step(frames[1])
-    assert (memory.hits.sum(), memory.age.max()) == (0, 0)
+    assert (memory.topk_count.sum(), memory.age.max()) == (0, 0)
 
 
 def test_a_saved_tracker_tells_the_same_without_video_and_model(tracker, tmp_path):
@@ -69,7 +81,7 @@ def test_a_saved_tracker_tells_the_same_without_video_and_model(tracker, tmp_pat
 
 def test_columns_can_be_read_back(tracker):
     live = tracker.memory.provenance()
-    again = Provenance.of_columns(live.grid, live.columns())
+    again = Provenance.from_columns(live.grid, live.columns())
     for name in ARRAYS:
         assert getattr(again, name) == pytest.approx(getattr(live, name), abs=6e-4), name
 
@@ -85,12 +97,12 @@ def test_before_the_first_prompt_nothing_is_remembered_and_before_the_first_fram
     tracker.step(drawn_clip(1)[0][0])
     tracker.save(tmp_path / "one.bank")
     for memory in (tracker.memory.provenance(), read_provenance(tmp_path / "one.bank")):
-        assert (len(memory), memory.box.shape, memory.share.shape) == (0, (0, 4), (0, 0))
+        assert (len(memory), memory.box.shape, memory.mask_fraction.shape) == (0, (0, 4), (0, 0))
 
 
 def test_a_bank_by_itself_must_be_told_the_size_of_frames():
     with pytest.raises(InputError, match=r"set memory\.grid"):
-        MemoryBank(LeastUsed(), Budget()).provenance()
+        MemoryBank(LFU(), Budget()).provenance()
 
 
 @pytest.mark.parametrize("cell", [-1, 10_000])

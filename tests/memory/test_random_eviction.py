@@ -30,13 +30,13 @@ def test_the_lowest_hashes_of_seed_frame_and_cell_go_just_as_many_as_needed(case
 
 
 def test_only_seed_and_provenance_decide():
-    born = sorted(list(range(10)) * 4)
+    written_at = sorted(list(range(10)) * 4)
     new = random_tokens([10] * 4, [0] * 4, [False] * 4, seed=1)
-    memory = random_tokens(born, [0] * 40, [False] * 40)
-    other = replace(random_tokens(born, [3] * 40, [False] * 40, num_objects=1, seed=5), frame=memory.frame)
+    memory = random_tokens(written_at, [0] * 40, [False] * 40)
+    other = replace(random_tokens(written_at, [3] * 40, [False] * 40, num_objects=1, seed=5), frame=memory.frame)
     kept = [RandomEviction().update(tokens, new, 24) for tokens in (memory, other)]
     assert torch.equal(kept[0].cell, kept[1].cell)
-    assert torch.equal(kept[0].born, kept[1].born)
+    assert torch.equal(kept[0].written_at, kept[1].written_at)
     assert not torch.equal(RandomEviction(seed=1).update(memory, new, 24).cell, kept[0].cell)
 
 
@@ -45,9 +45,9 @@ def test_what_is_left_of_the_past_is_a_uniform_sample():
     policy, memory = RandomEviction(seed=3), random_tokens([0] * 60, [0] * 60, [False] * 60)
     for step in range(1, 101):
         memory = policy.update(memory, random_tokens([step] * 60, [0] * 60, [False] * 60), 660)
-    past = memory[memory.born < 100]
+    past = memory[memory.written_at < 100]
     assert len(past) == 600
-    by_time = torch.bincount(past.born // 10, minlength=10)
+    by_time = torch.bincount(past.written_at // 10, minlength=10)
     by_place = torch.bincount(past.cell // 6, minlength=10)
     # Chi squared with 9 degrees of freedom exceeds 27.9 once in a thousand.
     for counts in (by_time, by_place):

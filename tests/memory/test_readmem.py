@@ -31,10 +31,10 @@ def gram_of(frames):
 def test_similarity_is_that_of_all_pairs_of_cells_and_knows_no_places():
     frames = [frame_tokens(step, 5) for step in range(4)]
     memory = joined(*frames)
-    found = similarities(memory.key, memory.born, 4)
+    found = similarities(memory.key, memory.written_at, 4)
     torch.testing.assert_close(found, gram_of(frames), atol=1e-5, rtol=1e-4)
     moved = joined(frames[0], replace(frames[1], key=frames[0].key.roll(2, 0)))
-    torch.testing.assert_close(similarities(moved.key, moved.born, 2), torch.ones(2, 2, dtype=torch.float64))
+    torch.testing.assert_close(similarities(moved.key, moved.written_at, 2), torch.ones(2, 2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -79,13 +79,13 @@ def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
     corrected = replace(frame_tokens(5, 6), pins=torch.tensor([[True, False, True, False, False, False]]))
     memory = joined(frame_tokens(0, 6, pinned=True), corrected)
     kept = DiverseMemory().update(memory, frame_tokens(10), 17)
-    assert same(kept[kept.born == 5], corrected[corrected.pinned])
+    assert same(kept[kept.written_at == 5], corrected[corrected.pinned])
     assert len(kept) == 14
 
 
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
 def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
     bank = fill_bank(DiverseMemory(), frames, 14, 4)
-    sizes = bank.tokens.born.bincount()
+    sizes = bank.tokens.written_at.bincount()
     assert sizes[0] == 10
     assert sizes[sizes > 0].tolist() == ([10, 5] if frames == 1.5 else [10] * frames)

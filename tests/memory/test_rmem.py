@@ -16,9 +16,9 @@ def scores_by_hand(frames, now, policy):
     """Relevance + freshness of each frame, one at a time."""
     attention, lived = [], []
     for frame in frames:
-        age = now - int(frame.born[0])
-        filled = frame.share.sum(0).clamp(max=1)
-        attention.append(sum(float(m) * float(f) for m, f in zip(frame.mass, filled, strict=True)) / age)
+        age = now - int(frame.written_at[0])
+        filled = frame.mask_fraction.sum(0).clamp(max=1)
+        attention.append(sum(float(m) * float(f) for m, f in zip(frame.attention_mass, filled, strict=True)) / age)
         lived.append(1 + age / policy.write_every)
     bonus = [policy.freshness * sqrt(log(sum(lived)) / (t + policy.patience)) for t in lived]
     return [part / sum(attention) + more for part, more in zip(attention, bonus, strict=True)]
@@ -29,7 +29,10 @@ def test_the_frames_with_the_best_scores_stay_whole(seed):
     generator = torch.Generator().manual_seed(seed)
     policy = RestrictedMemory(freshness=0.5)
     frames = [
-        replace(frame_tokens(step, 6, 2, pinned=step == 0), mass=9 * torch.rand(1, generator=generator) * torch.rand(6))
+        replace(
+            frame_tokens(step, 6, 2, pinned=step == 0),
+            attention_mass=9 * torch.rand(1, generator=generator) * torch.rand(6),
+        )
         for step in range(0, 35, 5)
     ]
     new = frame_tokens(35, 6, 2)
@@ -40,7 +43,7 @@ def test_the_frames_with_the_best_scores_stay_whole(seed):
 
 
 def test_relevance_alone_keeps_what_is_read_and_freshness_alone_keeps_what_is_new():
-    frames = [frame_tokens(step, 6, pinned=step == 0, mass=(20.0 - step) ** 2) for step in (0, 5, 10, 15)]
+    frames = [frame_tokens(step, 6, pinned=step == 0, attention_mass=(20.0 - step) ** 2) for step in (0, 5, 10, 15)]
     new = frame_tokens(20)
     assert steps(RestrictedMemory(freshness=0.0).update(joined(*frames), new, 18)) == [0, 5, 20]
     assert steps(RestrictedMemory(freshness=9.0).update(joined(*frames), new, 18)) == [0, 15, 20]
@@ -48,8 +51,8 @@ def test_relevance_alone_keeps_what_is_read_and_freshness_alone_keeps_what_is_ne
 
 def test_attention_counts_where_objects_are():
     background, object_frame = (frame_tokens(step, 6) for step in (5, 10))
-    background = replace(background, share=torch.zeros(1, 6), mass=torch.full((6,), 50.0))
-    object_frame = replace(object_frame, share=torch.ones(1, 6), mass=torch.full((6,), 1.0))
+    background = replace(background, mask_fraction=torch.zeros(1, 6), attention_mass=torch.full((6,), 50.0))
+    object_frame = replace(object_frame, mask_fraction=torch.ones(1, 6), attention_mass=torch.full((6,), 1.0))
     memory = joined(frame_tokens(0, 6, pinned=True), background, object_frame)
     assert steps(RestrictedMemory(freshness=0.0).update(memory, frame_tokens(15), 18)) == [0, 10, 15]
 
@@ -62,7 +65,7 @@ def test_frames_of_which_nothing_was_read_go_oldest_first():
 
 def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
     corrected = replace(frame_tokens(5, 6), pins=torch.tensor([[True, False, True, False, False, False]]))
-    memory = joined(frame_tokens(0, 6, pinned=True), corrected, frame_tokens(10, 6, mass=9.0))
+    memory = joined(frame_tokens(0, 6, pinned=True), corrected, frame_tokens(10, 6, attention_mass=9.0))
     policy, new = RestrictedMemory(), frame_tokens(15)
     assert same(policy.update(memory, new, 20), joined(memory[:6], corrected[corrected.pinned], memory[12:], new))
     assert same(policy.update(memory, new, 19), joined(memory[:6], corrected[corrected.pinned], new))
@@ -71,7 +74,7 @@ def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
 def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
     bank = fill_bank(RestrictedMemory(), frames, 14, 4)
-    sizes = bank.tokens.born.bincount()
+    sizes = bank.tokens.written_at.bincount()
     assert sizes[0] == 10
     assert sizes[sizes > 0].tolist() == ([10, 5] if frames == 1.5 else [10] * frames)
 

@@ -9,26 +9,28 @@ from random_tokens import random_tokens, same, write
 
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.policies import POLICIES, LeastUsed, SoftmaxIndex
+from mnemask.memory.policies import LFU, POLICIES, AttentionMass
 
 
 @given(cases())
 def test_the_least_mass_for_its_age_goes_just_as_many_tokens_as_needed(case):
     memory, new, budget = without_pins(case)
-    mass, born, now = memory.mass, memory.born, int(new.born[0])
-    by_hand = evicting_lowest(memory, new, budget, lambda i: float(mass[i] / max(now - int(born[i]), 1)))
-    assert same(SoftmaxIndex(pin=False).update(memory, new, budget), by_hand)
+    attention_mass, written_at, now = memory.attention_mass, memory.written_at, int(new.written_at[0])
+    by_hand = evicting_lowest(
+        memory, new, budget, lambda i: float(attention_mass[i] / max(now - int(written_at[i]), 1))
+    )
+    assert same(AttentionMass(pin=False).update(memory, new, budget), by_hand)
 
 
 def test_it_differs_from_the_count_where_one_read_outweighs_many():
-    memory = replace(random_tokens([0, 0, 0], [9, 1, 5], [False] * 3), mass=torch.tensor([0.2, 0.9, 0.5]))
+    memory = replace(random_tokens([0, 0, 0], [9, 1, 5], [False] * 3), attention_mass=torch.tensor([0.2, 0.9, 0.5]))
     new = random_tokens([5], [0], [False], seed=1)
-    assert SoftmaxIndex().update(memory, new, 3).hits.tolist() == [1, 5, 0]
-    assert LeastUsed().update(memory, new, 3).hits.tolist() == [9, 5, 0]
+    assert AttentionMass().update(memory, new, 3).topk_count.tolist() == [1, 5, 0]
+    assert LFU().update(memory, new, 3).topk_count.tolist() == [9, 5, 0]
 
 
 def test_in_a_bank_the_index_is_the_sum_of_the_weights_of_all_queries():
-    bank = MemoryBank(SoftmaxIndex(), Budget(frames=2), top_k=3)
+    bank = MemoryBank(AttentionMass(), Budget(frames=2), top_k=3)
     write(bank, 0, num_cells=8)
     queries = [torch.randn(5, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     expected = torch.zeros(8)
@@ -37,10 +39,10 @@ def test_in_a_bank_the_index_is_the_sum_of_the_weights_of_all_queries():
         alike = -torch.cdist(query, bank.tokens.key).square() / 2  # √Ck
         best = alike.topk(3, dim=1)
         expected.index_add_(0, best.indices.flatten(), best.values.softmax(1).flatten())
-    assert torch.allclose(bank.tokens.mass, expected, atol=1e-5)
+    assert torch.allclose(bank.tokens.attention_mass, expected, atol=1e-5)
 
 
 def test_the_registered_one_is_the_thesis_and_protects_nothing():
-    assert POLICIES["softmax-index"] == SoftmaxIndex(pin=False)
-    assert POLICIES["softmax-index"].write_every == POLICIES["thesis"].write_every == 5
-    assert POLICIES["softmax-index"].default_frames == POLICIES["thesis"].default_frames == 2
+    assert POLICIES["attention-mass"] == AttentionMass(pin=False)
+    assert POLICIES["attention-mass"].write_every == POLICIES["lfu"].write_every == 5
+    assert POLICIES["attention-mass"].default_frames == POLICIES["lfu"].default_frames == 2

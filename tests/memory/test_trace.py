@@ -12,7 +12,7 @@ from mnemask.memory.tokens import CellGrid
 from mnemask.memory.trace import WriteRecord
 
 
-def run(model, policy="least-used", trace=None):
+def run(model, policy="lfu-pinned", trace=None):
     """The masks of a clip with a late object, and the tracker."""
     frames, masks = drawn_clip(8, num_objects=2)
     tracker = Tracker(model, replace(POLICIES[policy], write_every=2), Budget(frames=2.5), short_side=None)
@@ -23,8 +23,8 @@ def run(model, policy="least-used", trace=None):
 
 def test_masks_are_the_same_to_the_last_bit_with_and_without_a_trace(tiny_model):
     records = []
-    traced, tracker = run(tiny_model, "least-used", records.append)
-    plain, _ = run(tiny_model, "least-used")
+    traced, tracker = run(tiny_model, "lfu-pinned", records.append)
+    plain, _ = run(tiny_model, "lfu-pinned")
     for one, other in zip(traced, plain, strict=True):
         assert np.array_equal(one.probs.numpy(), other.probs.numpy())
         assert np.array_equal(one.labels.numpy(), other.labels.numpy())
@@ -55,22 +55,22 @@ def test_what_the_trace_says_was_written_and_not_evicted_is_what_is_remembered(p
 
 def test_the_evicted_come_with_the_use_they_went_for(tiny_model):
     records = []
-    _, tracker = run(tiny_model, "thesis", records.append)
+    _, tracker = run(tiny_model, "lfu", records.append)
     last = [record for record in records if len(record.evicted)][-1]
     assert (last.evicted.age >= 1).all()
     stayed = tracker.memory.provenance()
     older = stayed.frame < last.frame
     steps_since = tracker.steps - 1 - last.step
-    assert np.array_equal(last.evicted.use, last.evicted.hits / last.evicted.age)
+    assert np.array_equal(last.evicted.use, last.evicted.topk_count / last.evicted.age)
     # hits only grow: what stayed had at most its present hits when the others went
-    assert last.evicted.use.max() <= (stayed.hits[older] / (stayed.age[older] - steps_since)).min()
-    assert last.policy.startswith("LeastUsed(")
+    assert last.evicted.use.max() <= (stayed.topk_count[older] / (stayed.age[older] - steps_since)).min()
+    assert last.policy.startswith("LFU(")
 
 
 def test_a_file_gives_the_records_back(tiny_model, tmp_path):
     records = []
     with TraceFile(tmp_path / "a.jsonl") as trace:
-        run(tiny_model, "least-used", lambda record: (trace(record), records.append(record)))
+        run(tiny_model, "lfu-pinned", lambda record: (trace(record), records.append(record)))
     again = list(read_trace(tmp_path / "a.jsonl"))
     assert len(again) == len(records) > 3
     for one, other in zip(again, records, strict=True):
@@ -85,8 +85,8 @@ def test_a_file_gives_the_records_back(tiny_model, tmp_path):
             mine, theirs = getattr(one, name), getattr(other, name)
             assert mine.grid == theirs.grid
             assert np.array_equal(mine.box, theirs.box)
-            assert np.array_equal(mine.hits, theirs.hits)
-            assert mine.share == pytest.approx(theirs.share, abs=6e-4)
+            assert np.array_equal(mine.topk_count, theirs.topk_count)
+            assert mine.mask_fraction == pytest.approx(theirs.mask_fraction, abs=6e-4)
 
 
 def test_a_trace_is_not_written_over_another_unless_asked(tiny_model, tmp_path):
@@ -96,7 +96,7 @@ def test_a_trace_is_not_written_over_another_unless_asked(tiny_model, tmp_path):
         TraceFile(path)
     with TraceFile(path, overwrite=True) as trace:
         assert path.read_text() == "precious"  # until there is something to write
-        run(tiny_model, "least-used", trace)
+        run(tiny_model, "lfu-pinned", trace)
     assert len(list(read_trace(path))) > 3
 
 
@@ -112,7 +112,7 @@ def test_a_place_that_cannot_be_written_to_stops_the_step_and_leaves_no_trace(ti
 def test_a_line_that_was_cut_off_is_named_after_all_lines_before_it(tiny_model, tmp_path):
     path = tmp_path / "a.jsonl"
     with TraceFile(path) as trace:
-        run(tiny_model, "least-used", trace)
+        run(tiny_model, "lfu-pinned", trace)
     whole = path.read_text()
     path.write_text(whole[: len(whole) - 20])
     read = []
@@ -136,7 +136,7 @@ def test_lines_that_are_no_records_are_refused(tmp_path, line):
 
 def test_a_record_whose_columns_do_not_fit_together_is_refused(tiny_model):
     records = []
-    run(tiny_model, "thesis", records.append)
+    run(tiny_model, "lfu", records.append)
     line = records[-1].to_json()
     for old, new in (('"cell":[', '"cell":[99,'), ('"hits":[', '"hits":[1,'), ('"size":[64', '"size":[16')):
         with pytest.raises(ValueError, match="its c"):

@@ -12,10 +12,10 @@ from random_tokens import random_tokens, same
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.policies import (
+    LFU,
     POLICIES,
     Fifo,
     KeepAll,
-    LeastUsed,
     PerObject,
     Pinned,
     Policy,
@@ -29,7 +29,7 @@ WRAPPERS = (Pinned, WithLatest, PerObject)
 COMPOSED = {
     f"{wrapper.__name__}({name})": wrapper(policy) for wrapper in WRAPPERS for name, policy in POLICIES.items()
 } | {
-    "Pinned(WithLatest(PerObject(least-used)))": Pinned(WithLatest(PerObject(LeastUsed()))),
+    "Pinned(WithLatest(PerObject(least-used)))": Pinned(WithLatest(PerObject(LFU()))),
     "PerObject(Pinned(WithLatest(random)))": PerObject(Pinned(WithLatest(RandomEviction(), share=0.2)), exponent=1.0),
     "WithLatest(PerObject(Pinned(fifo)))": WithLatest(PerObject(Pinned(Fifo()), exponent=0.0), share=1.0),
 }
@@ -78,7 +78,7 @@ def test_a_composition_comes_back_from_json(name):
 
 
 def test_a_saved_tracker_goes_on_with_its_composition_and_one_of_ones_own_is_asked_for(tiny_model, tmp_path):
-    policy = PerObject(Pinned(LeastUsed(pin=False, write_every=2)), exponent=0.25)
+    policy = PerObject(Pinned(LFU(pin=False, write_every=2)), exponent=0.25)
     mm.Tracker(tiny_model, policy).save(tmp_path / "composed.bank")
     assert mm.Tracker.load(tmp_path / "composed.bank", tiny_model).policy == policy
     mm.Tracker(tiny_model, Pinned(Newest())).save(tmp_path / "own.bank")
@@ -87,7 +87,7 @@ def test_a_saved_tracker_goes_on_with_its_composition_and_one_of_ones_own_is_ask
 
 
 def test_a_wrapper_writes_pins_and_asks_for_room_as_the_policy_inside_unless_told_otherwise():
-    inner = LeastUsed(write_every=3, pin=False, default_frames=4.0)
+    inner = LFU(write_every=3, pin=False, default_frames=4.0)
     for wrapper in (PerObject(inner), PerObject(PerObject(inner))):
         assert (wrapper.write_every, wrapper.pin, wrapper.default_frames) == (3, False, 4.0)
     assert (Pinned(inner).write_every, Pinned(inner).pin) == (3, True)
@@ -98,7 +98,7 @@ def test_a_wrapper_writes_pins_and_asks_for_room_as_the_policy_inside_unless_tol
 
 
 @pytest.mark.parametrize("kind", WRAPPERS)
-@pytest.mark.parametrize("inner", ["least-used", LeastUsed, None])
+@pytest.mark.parametrize("inner", ["lfu-pinned", LFU, None])
 def test_what_is_no_policy_cannot_be_wrapped(kind, inner, as_users_call_it):
-    with pytest.raises(InputError, match=rf"inner policy of {kind.__name__} is .*such as LeastUsed\(\)"):
+    with pytest.raises(InputError, match=rf"inner policy of {kind.__name__} is .*such as LFU\(\)"):
         kind(inner)

@@ -15,7 +15,7 @@ from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.memory.storage import load_bank, save_bank
 
 NUM_FRAMES, DIES_AT = 56, 52  # a stretch of video is 48 frames
-SETTINGS = {"video": "drawn", "policy": "least-used"}
+SETTINGS = {"video": "drawn", "policy": "lfu-pinned"}
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def run(tiny_model, out, clip, resume=None, **options):
     frames, prompts = clip
     start, tracker = 0, mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=None)
     if resume is not None:
-        start, tracker = resume.last_frame, mm.Tracker.of_session(resume.session, tiny_model)
+        start, tracker = resume.last_frame, mm.Tracker.from_state(resume.state, tiny_model)
     options = {"settings": SETTINGS, "checkpoint_every": 0.0, **options}
     return mm.segment(frames[start:], tracker, out, lambda frame: prompts.get(frame.index), resume=resume, **options)
 
@@ -136,7 +136,7 @@ def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_readable_files_and_a_re
 def test_a_run_that_was_killed_before_its_second_frame_begins_again_with_the_same_settings(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip, at=0, mask_format="rle", checkpoint_every=1e9)
     with pytest.raises(CheckpointError, match="policy"):
-        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, "policy": "thesis"})
+        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, "policy": "lfu"})
     position, _ = go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
     assert position == 0
     assert files(tmp_path / "killed") == files(tmp_path / "alive")
@@ -172,7 +172,7 @@ class Sliced:
 
 def test_a_run_does_not_go_on_with_other_settings(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip)
-    for changed in ({"policy": "thesis"}, {"video": "another"}, {"size": 480}):
+    for changed in ({"policy": "lfu"}, {"video": "another"}, {"size": 480}):
         name = next(iter(changed))
         with pytest.raises(CheckpointError, match=f"begun with {name} .* would go on with"):
             mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, **changed})
@@ -182,7 +182,7 @@ def test_another_model_is_refused(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip, at=5)
     checkpoint = mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
     with pytest.raises(CheckpointError, match="another model"):
-        mm.Tracker.of_session(checkpoint.session, mm.STCN(tiny_model.config).eval())
+        mm.Tracker.from_state(checkpoint.state, mm.STCN(tiny_model.config).eval())
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tiny_model, tmp_path, clip, caplog):
@@ -253,7 +253,7 @@ def test_a_complete_run_leaves_no_checkpoint_and_is_known_as_complete(tiny_model
     assert mm.find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS) is None
     assert mm.is_complete(tmp_path, SETTINGS)
     with pytest.raises(CheckpointError, match="policy"):
-        mm.is_complete(tmp_path, {**SETTINGS, "policy": "thesis"})
+        mm.is_complete(tmp_path, {**SETTINGS, "policy": "lfu"})
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(CheckpointError, match="no report"):
         mm.is_complete(tmp_path, SETTINGS)

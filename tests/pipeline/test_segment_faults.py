@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 import mnemask as mm
 from mnemask.errors import BudgetError, FrameError, OutputError
-from mnemask.pipeline.report import network_bytes, promise
+from mnemask.pipeline.report import estimate_memory, network_bytes
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def run(model, out, clip, resume=None, **options):
     frames, prompts = clip
     start, tracker = 0, mm.Tracker(model, short_side=None)
     if resume is not None:
-        start, tracker = resume.position, mm.Tracker.of_session(resume.session, model)
+        start, tracker = resume.position, mm.Tracker.from_state(resume.state, model)
     options = {"checkpoint_every": 0.0, **options}
     return mm.segment(frames[start:], tracker, out, lambda frame: prompts.get(frame.index), resume=resume, **options)
 
@@ -147,7 +147,7 @@ def test_too_little_memory_is_refused_before_the_first_frame_with_what_takes_how
 
 def test_objects_that_come_later_are_counted_when_they_come(tiny_model, tmp_path, clip):
     frames, prompts = clip
-    taken = promise(mm.Tracker(tiny_model, short_side=None), (64, 96), 1)
+    taken = estimate_memory(mm.Tracker(tiny_model, short_side=None), (64, 96), 1)
     crowd = {object_id: torch.zeros(64, 96, dtype=torch.bool) for object_id in range(2, 60)}
     for object_id, mask in crowd.items():
         mask[object_id] = True
@@ -158,7 +158,7 @@ def test_objects_that_come_later_are_counted_when_they_come(tiny_model, tmp_path
 
 def test_a_memory_without_a_limit_cannot_be_promised(tiny_model):
     with pytest.raises(BudgetError, match="KeepAll and no budget"):
-        promise(mm.Tracker(tiny_model, "keep-all", short_side=None), (64, 96), 1)
+        estimate_memory(mm.Tracker(tiny_model, "keep-all", short_side=None), (64, 96), 1)
 
 
 class LiveBytes(TorchDispatchMode):
@@ -193,23 +193,23 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-@pytest.mark.parametrize("config", ["compact", "paper"])
+@pytest.mark.parametrize("config", ["compact", "stcn"])
 @pytest.mark.parametrize("num_objects", [1, 3])
 def test_the_network_takes_no_more_than_the_estimate(config, num_objects):
     from mnemask.model.stcn import COMPACT, PAPER
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = mm.STCN({"compact": COMPACT, "paper": PAPER}[config]).requires_grad_(False).eval()
+        model = mm.STCN({"compact": COMPACT, "stcn": PAPER}[config]).requires_grad_(False).eval()
     frames, _ = drawn_clip(3, 160, 240, num_objects=1)
     strips = {number + 1: torch.zeros(160, 240, dtype=torch.bool) for number in range(num_objects)}
     for number, mask in enumerate(strips.values()):
         mask[:, 20 * number : 20 * number + 20] = True
-    tracker = mm.Tracker(model, mm.LeastUsed(write_every=1), short_side=None)
+    tracker = mm.Tracker(model, mm.LFU(write_every=1), short_side=None)
     with LiveBytes(model) as live:
         for index, frame in enumerate(frames):
             tracker.step(frame, strips if index == 0 else None)
-    taken = promise(tracker, (160, 240), num_objects)
+    taken = estimate_memory(tracker, (160, 240), num_objects)
     allowed = taken.bank + taken.reading + taken.network
     assert live.most < allowed
     assert network_bytes(model, (160, 240), num_objects) < 4 * live.most, "a promise that is of use"

@@ -33,7 +33,7 @@ def run(model, out, damaged, resume=None, on_frame=lambda progress, masks: None,
     folder, prompts = damaged
     start, tracker = 0, mm.Tracker(model, short_side=None)
     if resume is not None:
-        start, tracker = resume.last_frame, mm.Tracker.of_session(resume.session, model)
+        start, tracker = resume.last_frame, mm.Tracker.from_state(resume.state, model)
     with mm.VideoReader(folder, start=start, on_corrupt=on_corrupt) as video:
         mm.segment(
             video, tracker, out, lambda frame: prompts.get(frame.index), checkpoint_every=0.0, resume=resume,

@@ -12,10 +12,10 @@ def query_keys(tracker, frame):
         return preprocess.cells(tracker.model.encode_key(tracker._image(frame)).key[0])
 
 
-@pytest.mark.parametrize("policy", ["thesis", "keep-all"])
+@pytest.mark.parametrize("policy", ["lfu", "keep-all"])
 def test_an_explanation_is_the_read_that_was_made_also_where_the_frame_was_written(make, clip, policy):
     frames, masks = clip
-    tracker = make(policy, budget=Budget(frames=2) if policy == "thesis" else None, top_k=5)
+    tracker = make(policy, budget=Budget(frames=2) if policy == "lfu" else None, top_k=5)
     tracker.step(frames[0], {3: masks[0, 0], 8: masks[0, 1]})
     for t in range(1, 7):
         before = tracker.memory.tokens
@@ -30,8 +30,8 @@ def test_an_explanation_is_the_read_that_was_made_also_where_the_frame_was_writt
             assert found.frame.tolist() == before.frame[index].tolist()
             assert found.cell.tolist() == before.cell[index].tolist()
             assert found.weight == pytest.approx(best.softmax(0).expand(2, -1).numpy(), abs=1e-5)
-            assert found.share == pytest.approx(before.share[:, index].numpy())
-            assert found.votes == pytest.approx((found.weight * found.share).sum(1))
+            assert found.mask_fraction == pytest.approx(before.mask_fraction[:, index].numpy())
+            assert found.votes == pytest.approx((found.weight * found.mask_fraction).sum(1))
             left, top, right, bottom = found.query_box
             assert left <= x < right
             assert top <= y < bottom

@@ -10,14 +10,14 @@ from mnemask.model.stcn import COMPACT, PAPER, STCN
 
 
 def test_compact_has_a_kernel_and_the_published_network_none():
-    assert mm.Tracker(mm.load_model("compact")).memory.kernel == 0.2
+    assert mm.Tracker(mm.load_model("compact")).memory.kmn_sigma == 0.2
     with torch.device("meta"):
-        assert STCN(COMPACT).kernel == 0.2
-        assert STCN(PAPER).kernel == 0
+        assert STCN(COMPACT).kmn_sigma == 0.2
+        assert STCN(PAPER).kmn_sigma == 0
 
 
 def test_the_kernel_given_is_the_one_used(tiny_model):
-    plain, narrow, wide = (followed(tiny_model, 8, kernel=kernel) for kernel in (0, 0.15, 1000))
+    plain, narrow, wide = (followed(tiny_model, 8, kmn_sigma=kmn_sigma) for kmn_sigma in (0, 0.15, 1000))
     assert torch.equal(plain[1].probs, followed(tiny_model, 8)[1].probs)
     assert not torch.equal(plain[1].probs, narrow[1].probs)
     torch.testing.assert_close(plain[1].probs, wide[1].probs, atol=1e-4, rtol=1e-3)
@@ -25,23 +25,23 @@ def test_the_kernel_given_is_the_one_used(tiny_model):
 
 def test_a_memory_saved_before_there_were_kernels_is_read_without(tiny_model, tmp_path):
     path = tmp_path / "old.bank"
-    followed(tiny_model, 6, kernel=0.15)[0].save(path)
+    followed(tiny_model, 6, kmn_sigma=0.15)[0].save(path)
     tokens, facts = load_bank(path, torch.device("cpu"))
-    save_bank(path, tokens, {name: fact for name, fact in facts.items() if name != "kernel"})
-    assert mm.Tracker.load(path, tiny_model).memory.kernel == 0
+    save_bank(path, tokens, {name: fact for name, fact in facts.items() if name != "kmn_sigma"})
+    assert mm.Tracker.load(path, tiny_model).memory.kmn_sigma == 0
 
 
-@pytest.mark.parametrize("kernel", [-1, 0.001, "0.15", [0.1]])
-def test_a_saved_memory_with_an_impossible_kernel_is_refused(kernel, tiny_model, tmp_path):
+@pytest.mark.parametrize("kmn_sigma", [-1, 0.001, "0.15", [0.1]])
+def test_a_saved_memory_with_an_impossible_kernel_is_refused(kmn_sigma, tiny_model, tmp_path):
     path = tmp_path / "bad.bank"
     followed(tiny_model, 6)[0].save(path)
     tokens, facts = load_bank(path, torch.device("cpu"))
-    save_bank(path, tokens, {**facts, "kernel": kernel})
+    save_bank(path, tokens, {**facts, "kmn_sigma": kmn_sigma})
     with pytest.raises(mm.MnemaskError, match=r"kernel is|lacks or garbles facts"):
         mm.Tracker.load(path, tiny_model)
 
 
-@pytest.mark.parametrize("kernel", [-0.1, 0.001, float("nan"), True])
-def test_an_impossible_kernel_is_refused_before_a_frame(kernel, tiny_model):
+@pytest.mark.parametrize("kmn_sigma", [-0.1, 0.001, float("nan"), True])
+def test_an_impossible_kernel_is_refused_before_a_frame(kmn_sigma, tiny_model):
     with pytest.raises(mm.InputError, match=r"kernel is .*0\.2"):
-        mm.Tracker(tiny_model, kernel=kernel)
+        mm.Tracker(tiny_model, kmn_sigma=kmn_sigma)

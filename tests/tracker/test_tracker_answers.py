@@ -22,7 +22,7 @@ def test_the_answer_has_labels_probabilities_and_the_frames_name(make, clip):
         assert found.probs.shape == (3, 64, 96)
         torch.testing.assert_close(found.probs.sum(0), torch.ones(64, 96))
         assert torch.equal(found.labels, torch.tensor([0, 7, 300], dtype=torch.int32)[found.probs.argmax(0)])
-        assert torch.equal(found.of(300), found.labels == 300)
+        assert torch.equal(found.mask(300), found.labels == 300)
     assert float(found.probs.std()) > 0.05
 
 
@@ -30,7 +30,7 @@ def test_a_prompted_frame_is_answered_with_the_masks_given(make, clip):
     frames, masks = clip
     found = make().step(frames[0], {3: masks[0, 0], 1: masks[0, 1], 2: masks[0, 2]})
     for object_id, k in ((3, 0), (1, 1), (2, 2)):
-        assert torch.equal(found.of(object_id), masks[0, k])
+        assert torch.equal(found.mask(object_id), masks[0, k])
         assert float(found.probs[k + 1][masks[0, k]].min()) > 0.99
 
 
@@ -39,8 +39,8 @@ def test_where_prompts_overlap_the_first_given_wins(make, clip):
     left, right = torch.zeros(2, 64, 96, dtype=torch.bool)
     left[10:40, 10:60], right[20:50, 40:90] = True, True
     found = make().step(frames[0], {5: left, 4: right})
-    assert torch.equal(found.of(5), left)
-    assert torch.equal(found.of(4), right & ~left)
+    assert torch.equal(found.mask(5), left)
+    assert torch.equal(found.mask(4), right & ~left)
 
 
 def test_overlapping_prompts_are_remembered_as_they_are_answered(make, clip):
@@ -63,7 +63,7 @@ def test_frames_before_the_first_prompt_are_background(make, clip):
         assert torch.equal(found.probs, torch.ones(1, 64, 96))
         assert tracker.memory.tokens is None
     tracker.step(frames[7], {1: masks[7, 0]})
-    assert tracker.memory.tokens.born.unique().tolist() == [7]
+    assert tracker.memory.tokens.written_at.unique().tolist() == [7]
 
 
 def test_a_network_of_lower_precision_remembers_keys_in_float32_and_answers_much_the_same(clip, tiny_model):
@@ -103,7 +103,7 @@ def test_frames_of_any_size_and_shape_are_answered_at_their_own(make, size, shor
         assert found.probs.shape == (2, *size)
         torch.testing.assert_close(found.probs.sum(0), torch.ones(size))
         assert torch.isfinite(found.probs).all()
-    assert torch.equal(tracker.step(frames[0], {1: masks[0, 0]}).of(1), masks[0, 0])
+    assert torch.equal(tracker.step(frames[0], {1: masks[0, 0]}).mask(1), masks[0, 0])
 
 
 def test_numpy_pictures_and_tensors_give_the_same_masks(make, clip):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tracking import CELLS, assert_same_state, equal, run
 
-from mnemask import Budget, KeepAll, LeastUsed
+from mnemask import LFU, Budget, KeepAll
 from mnemask.memory.policies import POLICIES
 
 
@@ -37,13 +37,13 @@ def test_a_correction_is_memory_at_once(make, clip):
         twin.step(frames[t], {1: masks[0, 0]} if t == 0 else None)
     corrected = tracker.step(frames[3], {1: masks[3, 1]})
     twin.step(frames[3])
-    assert torch.equal(corrected.of(1), masks[3, 1])
+    assert torch.equal(corrected.mask(1), masks[3, 1])
     assert tracker.object_ids == (1,)
     assert tracker.memory.tokens.frame.unique().tolist() == [0, 3]
     with_it, without = tracker.step(frames[4]), twin.step(frames[4])
     assert float((with_it.probs - without.probs).abs().max()) > 0.05
     # the frame that was corrected now reads as it was given
-    share = tracker.memory.tokens[tracker.memory.tokens.frame == 3].share[0].view(4, 6)
+    share = tracker.memory.tokens[tracker.memory.tokens.frame == 3].mask_fraction[0].view(4, 6)
     given = torch.nn.functional.avg_pool2d(masks[3, 1].float()[None], 16)[0]
     torch.testing.assert_close(share, given, atol=1e-4, rtol=0)
 
@@ -52,19 +52,19 @@ def test_the_first_annotated_frame_is_pinned_whole_and_a_later_one_around_its_ob
     frames, _ = clip
     mask = torch.zeros(64, 96, dtype=torch.bool)
     mask[:16, :16] = True
-    tracker = make(LeastUsed(), budget=Budget(frames=4))
+    tracker = make(LFU(), budget=Budget(frames=4))
     run(tracker, frames[:4], {0: {1: mask.flip(0)}, 2: {2: mask}})
     tokens = tracker.memory.tokens
     assert tokens.pinned[tokens.frame == 0].all()
     corner = torch.zeros(4, 6, dtype=torch.bool)
     corner[:2, :2] = True
     assert torch.equal(tokens.pinned[tokens.frame == 2].view(4, 6), corner)
-    unpinned = make("thesis")
+    unpinned = make("lfu")
     run(unpinned, frames[:4], {0: {1: mask}})
     assert not unpinned.memory.tokens.pinned.any()
 
 
-@pytest.mark.parametrize("policy", ["least-used", "thesis", "first-and-latest"])
+@pytest.mark.parametrize("policy", ["lfu-pinned", "lfu", "first-and-latest"])
 def test_memory_never_grows_beyond_the_budget(make, clip, policy):
     frames, masks = clip
     tracker = make(policy, budget=Budget(frames=2.5))
@@ -78,7 +78,7 @@ def test_memory_never_grows_beyond_the_budget(make, clip, policy):
 
 def test_a_pinned_frame_and_the_newest_fill_two_frames_and_beyond_them_use_decides(make, clip):
     frames, masks = clip
-    policy = LeastUsed(write_every=2)
+    policy = LFU(write_every=2)
     two, three = make(policy), make(policy, budget=Budget(frames=3))
     for tracker in (two, three):
         run(tracker, frames, {0: {1: masks[0, 0]}})
@@ -103,7 +103,7 @@ def reachable(root):
 
 def test_a_tracker_holds_on_to_nothing_but_its_memory_and_what_the_last_read_chose(make, clip):
     frames, masks = clip
-    tracker, watched = make("thesis"), []
+    tracker, watched = make("lfu"), []
     for t in range(12):
         frame = frames[t].clone()
         found = tracker.step(frame, {1: masks[0, 0].clone()} if t == 0 else None)

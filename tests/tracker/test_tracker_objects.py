@@ -17,11 +17,11 @@ def test_a_late_object_is_covered_only_by_what_was_written_since_it_came(make, c
         found = tracker.step(frame, prompts.get(t))
         assert found.object_ids == (1, 9, 4)[: 1 + (t >= 3) + (t >= 6)]
         for object_id in prompts.get(t, {}):
-            assert found.of(object_id).any()
+            assert found.mask(object_id).any()
     tokens = tracker.memory.tokens
     for row, since in enumerate((0, 3, 6)):
-        assert torch.equal(tokens.covers[row], tokens.born >= since)
-        assert torch.count_nonzero(tokens.value[row, ~tokens.covers[row]]) == 0
+        assert torch.equal(tokens.valid[row], tokens.written_at >= since)
+        assert torch.count_nonzero(tokens.value[row, ~tokens.valid[row]]) == 0
 
 
 def test_a_late_object_is_the_same_as_one_that_was_there_alone(make, clip):
@@ -48,7 +48,7 @@ def test_other_objects_give_way_to_a_given_mask_however_sure_they_are(clip, tiny
     assert float(tracker.step(frames[1]).probs[1].min()) > 0.99
     found = tracker.step(frames[2], {2: masks[2, 1]})
     assert float(found.probs[2][masks[2, 1]].min()) > 0.99
-    assert torch.equal(found.of(1), ~masks[2, 1])
+    assert torch.equal(found.mask(1), ~masks[2, 1])
 
 
 def test_an_id_that_was_removed_and_comes_again_is_a_new_object(make, clip):
@@ -83,7 +83,7 @@ def test_removing_one_object_leaves_the_others_where_they_were(make, clip):
 
 def test_objects_that_come_and_go_do_not_use_the_budget_up(make, clip):
     frames, masks = clip
-    tracker = make("least-used", budget=Budget(frames=2))
+    tracker = make("lfu-pinned", budget=Budget(frames=2))
     for t in range(40):
         prompts = {t + 1: masks[t % 12, t % 3]} if t % 2 == 0 else None
         tracker.step(frames[t % 12], prompts)
@@ -94,7 +94,7 @@ def test_objects_that_come_and_go_do_not_use_the_budget_up(make, clip):
 
 def test_corrections_do_not_use_the_budget_up(make, clip):
     frames, masks = clip
-    tracker = make("least-used", budget=Budget(frames=2))
+    tracker = make("lfu-pinned", budget=Budget(frames=2))
     for t in range(12):
         tracker.step(frames[t], {1: masks[t, 0]})
     assert tracker.memory.stats().tokens <= 2 * CELLS
@@ -102,7 +102,7 @@ def test_corrections_do_not_use_the_budget_up(make, clip):
 
 def test_objects_that_come_and_go_beside_one_that_stays_do_not_use_the_budget_up(make, clip):
     frames, masks = clip
-    tracker = make("least-used", budget=Budget(frames=2))
+    tracker = make("lfu-pinned", budget=Budget(frames=2))
     tracker.step(frames[0], {1: masks[0, 0]})
     for t in range(1, 12):
         tracker.step(frames[t], {t + 1: masks[t, 1]})

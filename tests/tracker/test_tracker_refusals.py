@@ -3,7 +3,7 @@ import pytest
 import torch
 from tracking import CELLS, assert_same_state, equal
 
-from mnemask import STCN, Budget, FirstAndLatest, KeepAll, LeastUsed, MemoryBank
+from mnemask import LFU, STCN, Budget, FirstAndLatest, KeepAll, MemoryBank
 from mnemask.errors import BudgetError, FrameError, InputError, MaskError, ObjectIdError
 from mnemask.model import preprocess
 
@@ -82,9 +82,9 @@ def test_a_bad_first_call_leaves_a_tracker_that_has_seen_nothing(make, clip, as_
     [
         (KeepAll(), Budget(frames=2), 10),
         (KeepAll(write_every=100), Budget(frames=1.5), 4),
-        (LeastUsed(), Budget(frames=1), 4),
+        (LFU(), Budget(frames=1), 4),
         (FirstAndLatest(), Budget(frames=1), 4),
-        (LeastUsed(), Budget(bytes=None, tokens=CELLS + 3), 4),
+        (LFU(), Budget(bytes=None, tokens=CELLS + 3), 4),
     ],
 )
 def test_a_frame_that_does_not_fit_the_budget_leaves_no_trace(make, clip, policy, budget, frame):
@@ -123,7 +123,7 @@ def test_a_budget_below_one_frame_is_refused_at_the_first_prompt(make, clip, bud
         (MemoryBank, "read"),
         (STCN, "decode"),
         (STCN, "encode_value"),
-        (LeastUsed, "update"),
+        (LFU, "update"),
         (preprocess, "unpad"),
     ],
 )
@@ -170,7 +170,7 @@ def test_removing_what_is_not_tracked_is_refused(make, clip, object_id, as_users
         ({"metric": "euclid"}, "euclid"),
         ({"short_side": 8}, "short_side is 8"),
         ({"short_side": -1}, "short_side is -1"),
-        ({"policy": LeastUsed}, "policy"),
+        ({"policy": LFU}, "policy"),
         ({"budget": 2}, "budget"),
         ({"budget": "64MiB"}, "budget"),
     ],

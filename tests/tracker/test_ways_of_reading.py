@@ -7,7 +7,12 @@ from tracking import followed
 
 import mnemask as mm
 
-WAYS = ({"refine": 0.0, "kernel": 0}, {"refine": 8.0}, {"kernel": 0.15}, {"refine": 8.0, "kernel": 0.15})
+WAYS = (
+    {"stride8_weight": 0.0, "kmn_sigma": 0},
+    {"stride8_weight": 8.0},
+    {"kmn_sigma": 0.15},
+    {"stride8_weight": 8.0, "kmn_sigma": 0.15},
+)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)

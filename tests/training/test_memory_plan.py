@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnemask.errors import InputError
-from mnemask.memory.policies import LeastUsed
+from mnemask.memory.policies import LFU
 from mnemask.training.memory_plan import MemoryInUse, MemoryPlan
 
 
@@ -36,18 +36,18 @@ def test_without_others_a_frame_reads_the_first_and_the_one_before_it():
 
 
 def test_budgets_policies_and_kernels_come_in_their_parts():
-    memory = MemoryInUse(bounded=0.5, capacities=(1.5, 2.0), policies=(LeastUsed(), LeastUsed(pin=False)), kernel=0.2)
+    memory = MemoryInUse(bounded=0.5, capacities=(1.5, 2.0), policies=(LFU(), LFU(pin=False)), kmn_sigma=0.2)
     drawn = plans(memory)
     bounded = [plan for plan in drawn if plan.capacity is not None]
     assert 0.45 < len(bounded) / len(drawn) < 0.55
     assert {(plan.capacity, plan.policy.pin) for plan in bounded} == {(c, p) for c in (1.5, 2.0) for p in (True, False)}
     assert all(plan.reads is None for plan in bounded)
-    assert 0.45 < np.mean([plan.kernel == 0.2 for plan in drawn]) < 0.55
-    assert {plan.kernel for plan in drawn} == {0.0, 0.2}
+    assert 0.45 < np.mean([plan.kmn_sigma == 0.2 for plan in drawn]) < 0.55
+    assert {plan.kmn_sigma for plan in drawn} == {0.0, 0.2}
 
 
 def test_a_plan_depends_on_the_generator_alone():
-    memory = MemoryInUse(keep=0.5, latest=0.5, bounded=0.3, kernel=0.2)
+    memory = MemoryInUse(keep=0.5, latest=0.5, bounded=0.3, kmn_sigma=0.2)
     assert plans(memory) == plans(memory)
 
 
@@ -58,7 +58,7 @@ def test_a_frame_is_read_if_a_later_one_reads_it():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"keep": 1.5}, {"latest": -0.1}, {"capacities": (0.5,)}, {"kernel": -1.0}, {"bounded": 1.0, "policies": ()}],
+    [{"keep": 1.5}, {"latest": -0.1}, {"capacities": (0.5,)}, {"kmn_sigma": -1.0}, {"bounded": 1.0, "policies": ()}],
 )
 def test_memories_that_cannot_be_are_refused(wrong):
     with pytest.raises(InputError):

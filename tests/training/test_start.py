@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 import mnemask as mm
 from mnemask.errors import CheckpointError
 from mnemask.model.resnet import ResNet
-from mnemask.training.init import start_from_imagenet, start_from_network
+from mnemask.training.init import init_from_imagenet, init_from_weights
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def resnets(tmp_path_factory):
 
 
 def test_compact_takes_one_resnet_for_both_encoders_and_sees_the_mask_from_the_start(resnets):
-    model = start_from_imagenet("compact", [resnets / "18.safetensors"])
+    model = init_from_imagenet("compact", [resnets / "18.safetensors"])
     first = model.value_encoder.resnet.conv1.weight
     assert torch.equal(model.key_encoder.conv1.weight, first[:, :3])
     assert torch.equal(first[:, 3], first[:, :3].sum(1))
@@ -32,21 +32,21 @@ def test_compact_takes_one_resnet_for_both_encoders_and_sees_the_mask_from_the_s
 
 
 def test_paper_takes_a_deep_one_for_keys_and_a_shallow_one_for_values(resnets):
-    model = start_from_imagenet("paper", [resnets / "18.pth", resnets / "50.pth"])
+    model = init_from_imagenet("stcn", [resnets / "18.pth", resnets / "50.pth"])
     assert torch.equal(model.key_encoder.conv1.weight, torch.load(resnets / "50.pth")["conv1.weight"])
     assert torch.equal(model.value_encoder.resnet.conv1.weight[:, :3], torch.load(resnets / "18.pth")["conv1.weight"])
 
 
 def test_a_resnet_that_fits_nowhere_is_refused(resnets, tmp_path):
     with pytest.raises(CheckpointError, match=r"50.pth' fits no encoder of compact; give torchvision's ResNet-18"):
-        start_from_imagenet("compact", [resnets / "50.pth"])
+        init_from_imagenet("compact", [resnets / "50.pth"])
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match=r"holds no conv1.weight; give a ResNet"):
-        start_from_imagenet("compact", [tmp_path / "other.safetensors"])
+        init_from_imagenet("compact", [tmp_path / "other.safetensors"])
 
 
 def test_the_weights_in_the_package_can_be_trained_further():
-    model, loaded = start_from_network("compact", "compact"), mm.load_model("compact", dtype=torch.float32)
+    model, loaded = init_from_weights("compact", "compact"), mm.load_model("compact", dtype=torch.float32)
     assert torch.equal(model.key_projection.weight, loaded.key_projection.weight)
     with pytest.raises(CheckpointError, match="choose its size"):
-        start_from_network("compact", "paper")
+        init_from_weights("compact", "stcn")

@@ -9,8 +9,8 @@ from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import FIRST_CONVOLUTION
 from mnemask.model.preprocess import normalize
 from mnemask.model.resnet import ResNet
-from mnemask.training.clip_tracker import Unroll
-from mnemask.training.init import for_several_objects
+from mnemask.training.clip_tracker import ClipTracker
+from mnemask.training.init import expand_input_channels
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def scene():
 @torch.no_grad()
 def test_one_object_is_to_five_channels_what_it_is_to_four(tiny_model, stage0, scene, gain):
     image, masks = scene
-    model = loaded(tiny_model, for_several_objects(stage0, gain))
+    model = loaded(tiny_model, expand_input_channels(stage0, gain))
     features = model.encode_key(image)
     expected = four_channels(model, stage0, image, features, masks[:, :1])
     found = model.encode_value(image, features, masks[:, :1])
@@ -57,7 +57,7 @@ def test_one_object_is_to_five_channels_what_it_is_to_four(tiny_model, stage0, s
 def test_with_zero_weights_several_objects_do_not_see_each_other_and_with_others_they_do(tiny_model, stage0, scene):
     image, masks = scene
     for gain in (0.0, 1.0):
-        model = loaded(tiny_model, for_several_objects(stage0, gain))
+        model = loaded(tiny_model, expand_input_channels(stage0, gain))
         features = model.encode_key(image)
         expected = four_channels(model, stage0, image, features, masks)
         found = model.encode_value(image, features, masks)
@@ -67,7 +67,7 @@ def test_with_zero_weights_several_objects_do_not_see_each_other_and_with_others
 def test_training_on_one_object_leaves_the_weights_for_others_without_a_gradient(tiny_model):
     frames, masks = drawn_clip(3)
     model = loaded(tiny_model, tiny_model.state_dict())
-    probs = Unroll(model)(normalize(frames)[None], masks[:1].float(), torch.ones(1, 1, dtype=torch.bool))
+    probs = ClipTracker(model)(normalize(frames)[None], masks[:1].float(), torch.ones(1, 1, dtype=torch.bool))
     probs[:, :, 1].mean().backward()
     gradient = model.value_encoder.resnet.conv1.weight.grad
     assert gradient[:, 4].abs().max() == 0
@@ -76,7 +76,7 @@ def test_training_on_one_object_leaves_the_weights_for_others_without_a_gradient
 
 def test_only_the_weights_for_others_are_new(stage0):
     before = {name: value.clone() for name, value in stage0.items()}
-    grown = for_several_objects(stage0, 1.0)
+    grown = expand_input_channels(stage0, 1.0)
     assert all(torch.equal(stage0[name], before[name]) for name in before)
     assert all(torch.equal(grown[name], before[name]) for name in before if name != FIRST_CONVOLUTION)
     first = grown[FIRST_CONVOLUTION]
@@ -86,19 +86,19 @@ def test_only_the_weights_for_others_are_new(stage0):
 
 
 def test_a_channel_padded_with_zeros_can_still_be_filled_but_a_trained_one_is_kept(tiny_model, stage0):
-    padded = for_several_objects(stage0)
+    padded = expand_input_channels(stage0)
     assert padded[FIRST_CONVOLUTION][:, 4].abs().max() == 0
-    assert for_several_objects(padded, 0.5)[FIRST_CONVOLUTION][:, 4].abs().max() > 0
+    assert expand_input_channels(padded, 0.5)[FIRST_CONVOLUTION][:, 4].abs().max() > 0
     trained = tiny_model.state_dict()
-    assert torch.equal(for_several_objects(trained)[FIRST_CONVOLUTION], trained[FIRST_CONVOLUTION])
+    assert torch.equal(expand_input_channels(trained)[FIRST_CONVOLUTION], trained[FIRST_CONVOLUTION])
     with pytest.raises(InputError, match=r"gain 1\.0 would overwrite weights"):
-        for_several_objects(trained, 1.0)
+        expand_input_channels(trained, 1.0)
 
 
 def test_weights_of_another_shape_and_an_impossible_gain_are_refused(stage0):
     with pytest.raises(CheckpointError, match=r"conv1\.weight is missing"):
-        for_several_objects({"key_projection.bias": torch.zeros(8)})
+        expand_input_channels({"key_projection.bias": torch.zeros(8)})
     with pytest.raises(CheckpointError, match=r"conv1\.weight is \(64, 3, 7, 7\); expected 4"):
-        for_several_objects({**stage0, FIRST_CONVOLUTION: stage0[FIRST_CONVOLUTION][:, :3]})
+        expand_input_channels({**stage0, FIRST_CONVOLUTION: stage0[FIRST_CONVOLUTION][:, :3]})
     with pytest.raises(InputError, match=r"gain -1\.0 is no size"):
-        for_several_objects(stage0, -1.0)
+        expand_input_channels(stage0, -1.0)

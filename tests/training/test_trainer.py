@@ -21,7 +21,7 @@ from mnemask.training.data import Batches, load
 from mnemask.training.memory_plan import MemoryInUse
 from mnemask.training.recipes import LinearDecay, Phase
 from mnemask.training.regularizers import Dropout
-from mnemask.training.trainer import Sitting, Training
+from mnemask.training.trainer import RunOptions, Training
 
 
 class OneClip(Squares):
@@ -64,7 +64,7 @@ def test_a_run_killed_and_taken_up_again_equals_one_that_was_not(tmp_path, monke
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1.0)
     killed = start(tmp_path / "killed", steps=6, regularizer=regularizer)
     killed.validate = _die_at_step_4
-    killed.sitting = Sitting(validate_every=4)
+    killed.options = RunOptions(validate_every=4)
     with pytest.raises(KeyboardInterrupt):
         killed.run()
     again = start(tmp_path / "killed", steps=6, regularizer=regularizer)
@@ -81,12 +81,12 @@ def _die_at_step_4(model):
     raise KeyboardInterrupt
 
 
-MEMORY = {"memory": MemoryInUse(0.5, 0.5, 0.5, (1.5, 2.0), kernel=0.2), "phases": (Phase(1.0, 64, (3, 4, 5)),)}
+MEMORY = {"memory": MemoryInUse(0.5, 0.5, 0.5, (1.5, 2.0), kmn_sigma=0.2), "phases": (Phase(1.0, 64, (3, 4, 5)),)}
 
 
 def test_a_run_with_its_memory_in_the_loop_goes_on_exactly(tmp_path):
     start(tmp_path / "whole", steps=6, **MEMORY).run()
-    start(tmp_path / "parts", steps=6, sitting=Sitting(minutes=0.0), **MEMORY).run()
+    start(tmp_path / "parts", steps=6, options=RunOptions(minutes=0.0), **MEMORY).run()
     assert start(tmp_path / "parts", steps=6, **MEMORY).step == 1
     start(tmp_path / "parts", steps=6, **MEMORY).run()
     assert same(*(load_file(tmp_path / name / "latest.safetensors") for name in ("whole", "parts")))
@@ -110,7 +110,7 @@ def test_a_branch_begins_with_the_weights_average_and_moments_of_a_trunk_and_cou
 
 def test_gradients_added_up_over_parts_equal_those_of_the_whole_batch(tmp_path):
     once = start(tmp_path / "once", batch=4)
-    twice = start(tmp_path / "twice", batch=4, sitting=Sitting(parts=2))
+    twice = start(tmp_path / "twice", batch=4, options=RunOptions(parts=2))
     for training in (once, twice):
         training.train_step(load(training.batches, 0, 0, pin=False))
     for one, other in zip(once.model.parameters(), twice.model.parameters(), strict=True):
@@ -183,7 +183,7 @@ def test_the_average_follows_the_weights_slowly(tmp_path):
 
 
 def test_a_sitting_ends_after_its_minutes_and_the_run_goes_on(tmp_path):
-    first = start(tmp_path, steps=5, sitting=Sitting(minutes=0.0))
+    first = start(tmp_path, steps=5, options=RunOptions(minutes=0.0))
     first.run()
     assert first.step == 1
     assert not first.finished
@@ -221,7 +221,7 @@ def test_another_setting_is_refused(tmp_path):
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
     with pytest.raises(InputError, match="a batch of 2 clips cannot be shared out to 1 processes in 3 parts"):
-        start(tmp_path, sitting=Sitting(parts=3))
+        start(tmp_path, options=RunOptions(parts=3))
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100])

@@ -7,15 +7,15 @@ from torch.nn import functional as F
 
 import mnemask as mm
 from mnemask.errors import BudgetError, InputError
-from mnemask.memory.policies import Distinct, LeastUsed
+from mnemask.memory.policies import LFU, Diverse
 from mnemask.memory.read import read_dense
 from mnemask.model.preprocess import cells, normalize
 from mnemask.model.stcn import soft_aggregate
-from mnemask.training.clip_tracker import ClipMemory, Unroll
+from mnemask.training.clip_tracker import ClipMemory, ClipTracker
 from mnemask.training.memory_plan import MemoryPlan
 from mnemask.training.regularizers import Dropout, Reallocation
 
-SPARSE = MemoryPlan(reads=((0,), (0,), (0, 2)), kernel=0.3)  # of clips of 4 frames
+SPARSE = MemoryPlan(reads=((0,), (0,), (0, 2)), kmn_sigma=0.3)  # of clips of 4 frames
 
 
 def trainable(tiny_model):
@@ -37,9 +37,9 @@ def batch_of(num_clips, num_frames, num_objects):
     )
 
 
-def followed(model, frames, masks, policy, budget=None, top_k=10**6, kernel=0.0):
+def followed(model, frames, masks, policy, budget=None, top_k=10**6, kmn_sigma=0.0):
     """A tracker's memory and probabilities at each frame, and the soft masks that it started from."""
-    tracker = mm.Tracker(model, policy, budget, top_k=top_k, short_side=None, kernel=kernel)
+    tracker = mm.Tracker(model, policy, budget, top_k=top_k, short_side=None, kmn_sigma=kmn_sigma)
     first = {k + 1: masks[0, k] for k in range(masks.shape[1]) if masks[0, k].any()}
     probs, tokens = [tracker.step(frames[0], first).probs], []
     for frame in frames[1:]:
@@ -54,7 +54,7 @@ def followed(model, frames, masks, policy, budget=None, top_k=10**6, kernel=0.0)
 def test_an_unrolled_clip_equals_the_tracker_that_reads_everything(tiny_model, num_objects):
     frames, masks = drawn_clip(4, num_objects=num_objects)
     expected, start, _ = followed(tiny_model, frames, masks, mm.KeepAll(write_every=1))
-    found = Unroll(tiny_model)(normalize(frames)[None], start[None], everyone(1, len(start)))[0]
+    found = ClipTracker(tiny_model)(normalize(frames)[None], start[None], everyone(1, len(start)))[0]
     assert expected.std() > 0.05
     # Where two objects are both certain of a pixel, float32 alone moves the soft aggregation by 4e-4.
     assert (found - expected).abs().mean() < 1e-5
@@ -62,38 +62,40 @@ def test_an_unrolled_clip_equals_the_tracker_that_reads_everything(tiny_model, n
 
 
 @pytest.mark.parametrize(
-    ("policy", "capacity", "kernel"),
+    ("policy", "capacity", "kmn_sigma"),
     [
-        (LeastUsed(write_every=1, pin=False), 2.0, 0.0),
-        (LeastUsed(write_every=1), 2.5, 0.0),
-        (LeastUsed(write_every=1, pin=False), 1.0, 0.5),
-        (LeastUsed(write_every=1), 3.0, 0.5),
-        (Distinct(write_every=1), 2.0, 0.5),
+        (LFU(write_every=1, pin=False), 2.0, 0.0),
+        (LFU(write_every=1), 2.5, 0.0),
+        (LFU(write_every=1, pin=False), 1.0, 0.5),
+        (LFU(write_every=1), 3.0, 0.5),
+        (Diverse(write_every=1), 2.0, 0.5),
     ],
 )
 @torch.no_grad()
-def test_a_clip_with_a_small_memory_equals_the_tracker_with_the_same_budget(tiny_model, policy, capacity, kernel):
+def test_a_clip_with_a_small_memory_equals_the_tracker_with_the_same_budget(tiny_model, policy, capacity, kmn_sigma):
     frames, masks = drawn_clip(6, num_objects=2)
-    expected, start, _ = followed(tiny_model, frames, masks, policy, mm.Budget(frames=capacity), kernel=kernel)
-    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=capacity, policy=policy, kernel=kernel), top_k=10**6)
+    expected, start, _ = followed(tiny_model, frames, masks, policy, mm.Budget(frames=capacity), kmn_sigma=kmn_sigma)
+    clip_tracker = ClipTracker(
+        tiny_model, plan=MemoryPlan(capacity=capacity, policy=policy, kmn_sigma=kmn_sigma), top_k=10**6
+    )
     clip = normalize(frames)[None], start[None], everyone(1, 2)
-    found = unroll(*clip)[0]
+    found = clip_tracker(*clip)[0]
     assert (found - expected).abs().mean() < 1e-5
-    everything = Unroll(tiny_model, plan=MemoryPlan(kernel=kernel))(*clip)[0]
+    everything = ClipTracker(tiny_model, plan=MemoryPlan(kmn_sigma=kmn_sigma))(*clip)[0]
     assert (everything - expected).abs().mean() > 1e-4  # what was forgotten matters
 
 
-@pytest.mark.parametrize("kernel", [0.0, 0.3])
+@pytest.mark.parametrize("kmn_sigma", [0.0, 0.3])
 @torch.no_grad()
-def test_a_frame_reads_the_frames_of_its_plan_alone_as_a_tracker_that_was_given_those(tiny_model, kernel):
+def test_a_frame_reads_the_frames_of_its_plan_alone_as_a_tracker_that_was_given_those(tiny_model, kmn_sigma):
     frames, masks = drawn_clip(5)
-    plan = MemoryPlan(reads=((0,), (0,), (0, 2), (0, 2)), kernel=kernel)
-    found = Unroll(tiny_model, plan=plan)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
-    tracker = mm.Tracker(tiny_model, mm.KeepAll(write_every=2), top_k=10**6, short_side=None, kernel=kernel)
+    plan = MemoryPlan(reads=((0,), (0,), (0, 2), (0, 2)), kmn_sigma=kmn_sigma)
+    found = ClipTracker(tiny_model, plan=plan)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
+    tracker = mm.Tracker(tiny_model, mm.KeepAll(write_every=2), top_k=10**6, short_side=None, kmn_sigma=kmn_sigma)
     expected = [tracker.step(frames[0], {1: masks[0, 0]}).probs, *(tracker.step(frame).probs for frame in frames[1:])]
     assert torch.allclose(found, torch.stack(expected[1:]), atol=2e-3)
-    everything = Unroll(tiny_model)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
-    assert torch.equal(everything[0], found[0]) == (kernel == 0)
+    everything = ClipTracker(tiny_model)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
+    assert torch.equal(everything[0], found[0]) == (kmn_sigma == 0)
     assert (everything[-1] - found[-1]).abs().mean() > 1e-5
 
 
@@ -103,21 +105,21 @@ def test_a_frame_that_nobody_reads_is_not_written(tiny_model, monkeypatch):
     monkeypatch.setattr(
         ClipMemory, "write", lambda memory, frame, *what: written.append(frame) or write(memory, frame, *what)
     )
-    Unroll(tiny_model, plan=SPARSE)(*batch_of(1, 4, 1), everyone(1, 1))
+    ClipTracker(tiny_model, plan=SPARSE)(*batch_of(1, 4, 1), everyone(1, 1))
     assert written == [0, 2]
 
 
 @torch.no_grad()
 def test_what_is_kept_is_what_the_tracker_keeps_by_its_own_top_k(tiny_model, monkeypatch):
     frames, masks = drawn_clip(7)
-    policy = LeastUsed(write_every=1, pin=False)
+    policy = LFU(write_every=1, pin=False)
     # Keys decide, and they do not depend on what was predicted.
     _, start, tokens = followed(tiny_model, frames, masks, policy, mm.Budget(frames=2.5), top_k=3)
     kept, read = [], ClipMemory.read
     monkeypatch.setattr(ClipMemory, "read", lambda memory, *args: kept.append(memory.kept()) or read(memory, *args))
     both = torch.stack((normalize(frames), normalize(frames).flip(1)))
-    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=2.5, policy=policy), top_k=3)
-    unroll(both, start.expand(2, -1, -1, -1), everyone(2, 1))
+    clip_tracker = ClipTracker(tiny_model, plan=MemoryPlan(capacity=2.5, policy=policy), top_k=3)
+    clip_tracker(both, start.expand(2, -1, -1, -1), everyone(2, 1))
     for found, expected in zip(kept, tokens, strict=True):
         assert torch.equal(found[0], expected.frame * 24 + expected.cell)
     assert len(kept[-1].unique(dim=0)) == 2  # each clip forgets for itself
@@ -128,13 +130,13 @@ def test_what_is_kept_is_what_the_tracker_keeps_by_its_own_top_k(tiny_model, mon
 def test_padding_has_no_probability_and_changes_neither_outputs_nor_gradients(tiny_model):
     frames, masks = batch_of(2, 4, 3)
     valid = torch.tensor([[True, True, True], [True, False, False]])
-    small = MemoryPlan(capacity=2.0, policy=LeastUsed(pin=False))
+    small = MemoryPlan(capacity=2.0, policy=LFU(pin=False))
     for options in ({}, {"plan": small}, {"plan": SPARSE}, {"regularizer": Reallocation()}):
         padded, alone = trainable(tiny_model), trainable(tiny_model)
-        probs = Unroll(padded, **options)(frames, masks, valid)
+        probs = ClipTracker(padded, **options)(frames, masks, valid)
         assert (probs[1, :, 2:] == 0).all()
         torch.testing.assert_close(probs.sum(2), torch.ones(2, 3, 64, 96))
-        single = Unroll(alone, **options)(frames[1:], masks[1:, :1], valid[1:, :1])
+        single = ClipTracker(alone, **options)(frames[1:], masks[1:, :1], valid[1:, :1])
         torch.testing.assert_close(probs[1:, :, :2], single, atol=1e-5, rtol=1e-4)
         (probs[1] ** 2).mean((1, 2, 3)).sum().mul(2).backward()
         (single[0] ** 2).mean((1, 2, 3)).sum().backward()
@@ -143,12 +145,12 @@ def test_padding_has_no_probability_and_changes_neither_outputs_nor_gradients(ti
 
 
 def test_gradients_reach_every_part_of_the_network_through_the_predicted_mask(tiny_model):
-    plans = {"plan": MemoryPlan(capacity=1.5)}, {"plan": SPARSE}, {"plan": MemoryPlan(kernel=0.2)}
+    plans = {"plan": MemoryPlan(capacity=1.5)}, {"plan": SPARSE}, {"plan": MemoryPlan(kmn_sigma=0.2)}
     regularizers = {"regularizer": Dropout()}, {"regularizer": Reallocation("post-softmax")}
     for options in ({}, *plans, *regularizers):
         model = trainable(tiny_model)
         frames, masks = batch_of(1, 4, 1)
-        Unroll(model, **options)(frames, masks, everyone(1, 1))[:, -1, 1].mean().backward()
+        ClipTracker(model, **options)(frames, masks, everyone(1, 1))[:, -1, 1].mean().backward()
         untouched = [name for name, parameter in model.named_parameters() if parameter.grad is None]
         assert not untouched
         assert model.value_encoder.resnet.conv1.weight.grad[:, 3].abs().sum() > 0
@@ -158,7 +160,7 @@ def test_gradients_reach_every_part_of_the_network_through_the_predicted_mask(ti
 def test_reallocation_weighs_each_object_by_its_own_mask(tiny_model):
     frames, masks = batch_of(2, 2, 2)
     regularizer = Reallocation()
-    found = Unroll(tiny_model, regularizer)(frames, masks, everyone(2, 2))[:, 0]
+    found = ClipTracker(tiny_model, regularizer)(frames, masks, everyone(2, 2))[:, 0]
     for clip in range(2):
         first, second = (tiny_model.encode_key(frames[clip, [t]]) for t in range(2))
         values = cells(tiny_model.encode_value(frames[clip, [0]], first, masks[[clip]]))[0]
@@ -176,33 +178,33 @@ def test_reallocation_weighs_each_object_by_its_own_mask(tiny_model):
 @torch.no_grad()
 def test_a_regularizer_matters_in_training_mode_alone(tiny_model):
     clip = (*batch_of(1, 3, 2), everyone(1, 2))
-    plain = Unroll(tiny_model)(*clip)
+    plain = ClipTracker(tiny_model)(*clip)
     for regularizer in (Dropout(), Reallocation()):
-        unroll = Unroll(tiny_model, regularizer)
-        assert not torch.allclose(unroll(*clip), plain, atol=1e-3)
-        assert torch.equal(unroll.eval()(*clip), plain)
+        clip_tracker = ClipTracker(tiny_model, regularizer)
+        assert not torch.allclose(clip_tracker(*clip), plain, atol=1e-3)
+        assert torch.equal(clip_tracker.eval()(*clip), plain)
         tiny_model.eval()
 
 
 @torch.no_grad()
 def test_a_clip_does_not_depend_on_what_else_is_in_the_batch(tiny_model):
     frames, masks = batch_of(3, 4, 2)
-    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=2.0))
-    together = unroll(frames, masks, everyone(3, 2))
+    clip_tracker = ClipTracker(tiny_model, plan=MemoryPlan(capacity=2.0))
+    together = clip_tracker(frames, masks, everyone(3, 2))
     for clip in range(3):
-        alone = unroll(frames[[clip]], masks[[clip]], everyone(1, 2))
+        alone = clip_tracker(frames[[clip]], masks[[clip]], everyone(1, 2))
         torch.testing.assert_close(together[[clip]], alone, atol=1e-4, rtol=1e-3)
 
 
 @torch.no_grad()
 def test_under_autocast_keys_stay_float32_and_masks_stay_close(tiny_model, monkeypatch):
     clip = (*batch_of(1, 3, 2), everyone(1, 2))
-    exact = Unroll(tiny_model)(*clip)
+    exact = ClipTracker(tiny_model)(*clip)
     keys, write = [], ClipMemory.write
     monkeypatch.setattr(ClipMemory, "write", lambda memory, *what: keys.append(what[1:]) or write(memory, *what))
     with torch.autocast("cpu", torch.bfloat16):
-        Unroll(tiny_model, plan=MemoryPlan(capacity=1.5))(*clip)
-        probs = Unroll(tiny_model)(*clip)
+        ClipTracker(tiny_model, plan=MemoryPlan(capacity=1.5))(*clip)
+        probs = ClipTracker(tiny_model)(*clip)
     assert {what[0].dtype for what in keys} == {torch.float32}
     assert {what[1].dtype for what in keys} == {torch.bfloat16}
     assert probs.dtype == torch.float32
@@ -211,17 +213,17 @@ def test_under_autocast_keys_stay_float32_and_masks_stay_close(tiny_model, monke
 
 def test_under_autocast_a_memory_that_evicts_holds_annotated_and_predicted_masks(tiny_model):
     frames, masks = batch_of(2, 5, 2)
-    plan = MemoryPlan(capacity=1.5, policy=LeastUsed(write_every=1, pin=False))
+    plan = MemoryPlan(capacity=1.5, policy=LFU(write_every=1, pin=False))
     with torch.autocast("cpu", torch.bfloat16):
-        probs = Unroll(trainable(tiny_model), plan=plan)(frames, masks.bfloat16(), everyone(2, 2))
+        probs = ClipTracker(trainable(tiny_model), plan=plan)(frames, masks.bfloat16(), everyone(2, 2))
     assert torch.isfinite(probs).all()
 
 
 def test_clips_that_cannot_be_unrolled_and_memories_too_small_are_refused(tiny_model):
     with pytest.raises(InputError, match="clips of 1 frames of 96×64 pixels cannot be unrolled"):
-        Unroll(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
+        ClipTracker(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
     with pytest.raises(InputError, match="multiples of 16"):
-        Unroll(tiny_model)(torch.zeros(1, 2, 3, 64, 90), torch.zeros(1, 1, 64, 90), everyone(1, 1))
-    unroll = Unroll(tiny_model, plan=MemoryPlan(capacity=0.5))
+        ClipTracker(tiny_model)(torch.zeros(1, 2, 3, 64, 90), torch.zeros(1, 1, 64, 90), everyone(1, 1))
+    clip_tracker = ClipTracker(tiny_model, plan=MemoryPlan(capacity=0.5))
     with pytest.raises(BudgetError, match="one frame has 24"):
-        unroll(torch.zeros(1, 2, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
+        clip_tracker(torch.zeros(1, 2, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.model.stcn import STCN, STCNConfig
 from mnemask.training.recipes import Cosine, Phase, compact
-from mnemask.training.trainer import Sitting, Training
+from mnemask.training.trainer import RunOptions, Training
 
 TINY = STCNConfig(
     key_depth=18,
@@ -44,9 +44,9 @@ def recipe(steps=6, **changes):
     return replace(compact(steps), **small)
 
 
-def start(out, source=None, sitting=Sitting(), branch_from=None, **changes):
+def start(out, source=None, options=RunOptions(), branch_from=None, **changes):
     """A run on one process."""
     torch.manual_seed(0)
     fabric = Fabric(accelerator="cpu", devices=1)
     out.mkdir(parents=True, exist_ok=True)
-    return Training(fabric, recipe(**changes), source or Squares(), STCN(TINY), out, sitting, None, branch_from)
+    return Training(fabric, recipe(**changes), source or Squares(), STCN(TINY), out, options, None, branch_from)

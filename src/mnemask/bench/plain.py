@@ -139,7 +139,7 @@ class PlainTracker:
     Args:
         network: the plain network.
         growing: whether all fifth frames are remembered (STCN's every-5); else the first and the latest, which is what
-            `LeastUsed` keeps at its default budget of two frames.
+            `LFU` keeps at its default budget of two frames.
         short_side: as for `Tracker`.
         top_k: memories read per query.
     """

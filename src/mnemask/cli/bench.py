@@ -20,7 +20,7 @@ from mnemask.cli.progress import progress
 
 @command
 def bench(
-    model: Annotated[str, typer.Option("--model", help="`compact`, `paper`, or a checkpoint.")] = "compact",
+    model: Annotated[str, typer.Option("--model", help="`compact`, `stcn`, or a checkpoint.")] = "compact",
     objects: Annotated[str, typer.Option("--objects", help="How many to follow, such as 1,3.")] = "1,3",
     size: SizeOption = 480,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each part is timed.")] = 15,

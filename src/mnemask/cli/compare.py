@@ -22,7 +22,7 @@ from mnemask.cli.options import (
     CleanOption,
     ClickOption,
     DeviceOption,
-    KernelOption,
+    KmnSigmaOption,
     MaskOption,
     ModelOption,
     NotOption,
@@ -70,7 +70,7 @@ def compare(
     ] = None,
     write_every: WriteEveryOption = None,
     top_k: TopKOption = 20,
-    kernel: KernelOption = None,
+    kmn_sigma: KmnSigmaOption = None,
     size: SizeOption = 480,
     device: DeviceOption = None,
     overwrite: Annotated[
@@ -81,9 +81,9 @@ def compare(
 
     **Examples**
 
-    `mnemask compare street.mp4 --mask first.png --policy distinct --policy thesis --policy keep-all -o look`
+    `mnemask compare street.mp4 --mask first.png --policy diverse --policy lfu --policy keep-all -o look`
 
-    `mnemask compare frames/ --mask first.png --policy thesis --policy fifo --gt masks/ -o look` scores by J and F.
+    `mnemask compare frames/ --mask first.png --policy lfu --policy fifo --gt masks/ -o look` scores by J and F.
 
     Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
     The same command goes on where it was stopped, and more policies may be added.
@@ -107,7 +107,7 @@ def compare(
             new_plan,
             [chosen.value for chosen in policy],
             out,
-            mm.TrackerSettings(model, frames, write_every, top_k, size, device, kernel=kernel),
+            mm.TrackerSettings(model, frames, write_every, top_k, size, device, kmn_sigma=kmn_sigma),
             gt=gt,
             consistency=not no_consistency,
             overwrite=overwrite,

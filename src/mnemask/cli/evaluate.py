@@ -20,7 +20,7 @@ from mnemask.cli.options import (
     DeviceOption,
     EngineOption,
     FramesOption,
-    KernelOption,
+    KmnSigmaOption,
     ModelOption,
     PalindromeOption,
     PolicyName,
@@ -64,12 +64,12 @@ def evaluate(
     frames: FramesOption = None,
     write_every: WriteEveryOption = None,
     top_k: TopKOption = 20,
-    kernel: KernelOption = None,
+    kmn_sigma: KmnSigmaOption = None,
     size: SizeOption = 480,
     model: ModelOption = "compact",
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
-    palindrome: PalindromeOption = None,
+    ping_pong: PalindromeOption = None,
     all_frames: Annotated[
         bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, 30 a second.")
     ] = False,
@@ -82,17 +82,17 @@ def evaluate(
 
     **Examples**
 
-    `mnemask evaluate DAVIS --dataset davis2017 --policy distinct --policy thesis -o davis`
+    `mnemask evaluate DAVIS --dataset davis2017 --policy diverse --policy lfu -o davis`
 
     `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/distinct.zip for the server.
 
-    `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --palindrome 20 -o long` shows drift over 3,561 frames.
+    `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --ping-pong 20 -o long` shows drift over 3,561 frames.
 
     Each result is in OUT/masks and OUT/results as soon as it is there; OUT/tables has CSV, JSON, Markdown and LaTeX.
     """
     from mnemask.evaluation.tables import check_tables
 
-    benchmark = mm.Benchmark(root, dataset.value, subset, palindrome, all_frames, single_object)
+    benchmark = mm.Benchmark(root, dataset.value, subset, ping_pong, all_frames, single_object)
     policies = [chosen.value for chosen in policy or [DEFAULT_POLICY]]
     check_tables(out / "tables")
     with progress() as show:
@@ -100,7 +100,7 @@ def evaluate(
             benchmark,
             policies,
             out,
-            mm.TrackerSettings(model, frames, write_every, top_k, size, device, engine.value, kernel),
+            mm.TrackerSettings(model, frames, write_every, top_k, size, device, engine.value, kmn_sigma),
             sequences=sequence or (),
             processes=processes,
             on_progress=lambda progress: show_suite(show, progress),

@@ -15,7 +15,7 @@ from mnemask.cli.evaluate import Dataset, show_suite
 from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DeviceOption,
-    KernelOption,
+    KmnSigmaOption,
     ModelOption,
     PalindromeOption,
     ProcessesOption,
@@ -50,11 +50,11 @@ def experiment(
     dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
     size: SizeOption = 480,
-    kernel: KernelOption = None,
+    kmn_sigma: KmnSigmaOption = None,
     model: ModelOption = "compact",
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
-    palindrome: PalindromeOption = None,
+    ping_pong: PalindromeOption = None,
     single_object: SingleObjectOption = False,
     processes: ProcessesOption = 1,
     device: DeviceOption = None,
@@ -75,7 +75,7 @@ def experiment(
 
     OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
     """
-    benchmark = mm.Benchmark(root, dataset.value, subset, palindrome, single_object=single_object)
+    benchmark = mm.Benchmark(root, dataset.value, subset, ping_pong, single_object=single_object)
     with progress() as show:
         findings = mm.run_experiment(
             name,
@@ -83,7 +83,7 @@ def experiment(
             out,
             model=model,
             size=size,
-            kernel=kernel,
+            kmn_sigma=kmn_sigma,
             device=device,
             sequences=sequence or (),
             processes=processes,

@@ -10,7 +10,7 @@ import typer
 
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.options import KernelOption, ModelOption, TopKOption
+from mnemask.cli.options import KmnSigmaOption, ModelOption, TopKOption
 from mnemask.cli.output import emit
 
 
@@ -23,7 +23,7 @@ def export(
     objects: Annotated[int, typer.Option(min=1, help="Objects, all given in the first frame.")] = 1,
     frames: Annotated[float, typer.Option(min=1, help="Room of the memory, in frames' worth of features.")] = 2,
     top_k: TopKOption = 20,
-    kernel: KernelOption = None,
+    kmn_sigma: KmnSigmaOption = None,
     model: ModelOption = "compact",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a network.")] = False,
 ) -> None:
@@ -45,7 +45,7 @@ def export(
             num_objects=objects,
             frames=frames,
             top_k=top_k,
-            kernel=kernel,
+            kmn_sigma=kmn_sigma,
             overwrite=overwrite,
         )
     emit("result", command="export", files=[str(path) for path in written])

@@ -22,7 +22,7 @@ from mnemask.cli.options import (
     ClickOption,
     DeviceOption,
     FramesOption,
-    KernelOption,
+    KmnSigmaOption,
     MaskOption,
     ModelOption,
     NotOption,
@@ -71,7 +71,7 @@ def inspect(
     budget: BudgetOption = None,
     write_every: WriteEveryOption = None,
     top_k: TopKOption = 20,
-    kernel: KernelOption = None,
+    kmn_sigma: KmnSigmaOption = None,
     size: SizeOption = 480,
     device: DeviceOption = None,
     overwrite: Annotated[
@@ -107,7 +107,7 @@ def inspect(
             budget=budget,
             write_every=write_every,
             top_k=top_k,
-            kernel=kernel,
+            kmn_sigma=kmn_sigma,
             size=size,
             device=device,
         )

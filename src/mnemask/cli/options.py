@@ -89,10 +89,10 @@ WriteEveryOption = Annotated[
     typer.Option("--write-every", min=1, help="Remember each N-th frame. [default: the policy's, 5]"),
 ]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Memories that each cell reads.")]
-KernelOption = Annotated[
+KmnSigmaOption = Annotated[
     float | None,
     typer.Option(
-        "--kernel",
+        "--kmn-sigma",
         min=0,
         help="How far from where it fits best a memory is read, as a share of the short side; 0 for anywhere, as STCN. "
         "[default: the model's, 0.2 of compact]",
@@ -133,7 +133,7 @@ def new_tracker(
     budget: str | None,
     write_every: int | None,
     top_k: int,
-    kernel: float | None,
+    kmn_sigma: float | None,
     size: int,
     device: str | None,
     dtype: torch.dtype | None = None,
@@ -145,4 +145,4 @@ def new_tracker(
         chosen = replace(chosen, write_every=write_every)
     limit = None if frames is None and budget is None else mm.Budget(frames=frames, bytes=budget)
     network = mm.load_model(model, device=device, dtype=dtype, engine=engine.value)
-    return mm.Tracker(network, chosen, limit, top_k=top_k, kernel=kernel, short_side=size)
+    return mm.Tracker(network, chosen, limit, top_k=top_k, kmn_sigma=kmn_sigma, short_side=size)

@@ -27,7 +27,7 @@ from mnemask.cli.options import (
     DeviceOption,
     EngineOption,
     FramesOption,
-    KernelOption,
+    KmnSigmaOption,
     MaskOption,
     ModelOption,
     NotOption,
@@ -79,7 +79,7 @@ def segment(
     budget: BudgetOption = None,
     write_every: WriteEveryOption = None,
     top_k: TopKOption = 20,
-    kernel: KernelOption = None,
+    kmn_sigma: KmnSigmaOption = None,
     size: SizeOption = 480,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
     format: Annotated[
@@ -153,7 +153,7 @@ def segment(
         budget=budget,
         write_every=write_every,
         top_k=top_k,
-        kernel=kernel,
+        kmn_sigma=kmn_sigma,
         size=size,
         device=device,
         dtype=None if dtype is Precision["auto"] else getattr(torch, dtype.value),
@@ -172,7 +172,7 @@ def segment(
         "write_every": tracker.policy.write_every,
         "budget": str(tracker.memory.budget),
         "top_k": top_k,
-        "kernel": tracker.memory.kernel,
+        "kmn_sigma": tracker.memory.kmn_sigma,
         "size": size,
         "format": format.value,
         "overlay": overlay,
@@ -189,7 +189,7 @@ def segment(
             return
         checkpoint = mm.find_checkpoint(out, tracker.model.device, settings)
     if checkpoint is not None:
-        tracker = mm.Tracker.of_session(checkpoint.session, tracker.model)
+        tracker = mm.Tracker.from_state(checkpoint.state, tracker.model)
         if plan is not None and checkpoint.progress["frames"]:
             plan.skip(checkpoint.position)
         console.print(f"going on at frame {checkpoint.position}")

@@ -33,7 +33,7 @@ class Size(StrEnum):
     """Networks."""
 
     compact = "compact"
-    paper = "paper"
+    paper = "stcn"
 
 
 Precision = Enum("Precision", {name: name for name in ("auto", "float32", "bfloat16", "float16")})  # type: ignore[misc]
@@ -116,8 +116,8 @@ def train(
 
     **Examples**
 
-    `mnemask train static --size paper --imagenet resnet50.pth --imagenet resnet18.pth --data DUTS-TR=/data/DUTS
-    --data BIG=/data/BIG -o stage1` then `mnemask train main --size paper --weights stage1/model.safetensors
+    `mnemask train static --size stcn --imagenet resnet50.pth --imagenet resnet18.pth --data DUTS-TR=/data/DUTS
+    --data BIG=/data/BIG -o stage1` then `mnemask train main --size stcn --weights stage1/model.safetensors
     --data YouTube-VOS-train=/data/YouTube-VOS --data DAVIS-2017-train=/data/DAVIS --devices 2 -o stage2`
 
     `mnemask train compact --weights compact --data composites=/data --validate /data/DAVIS -o run`
@@ -131,9 +131,9 @@ def train(
     need_training()
     from mnemask.training import recipes
     from mnemask.training.data import training_data
-    from mnemask.training.init import start_from_imagenet, start_from_network
+    from mnemask.training.init import init_from_imagenet, init_from_weights
     from mnemask.training.launch import Hardware, Validation, launch
-    from mnemask.training.trainer import Sitting
+    from mnemask.training.trainer import RunOptions
 
     chosen = recipes.RECIPES[recipe.value](steps) if steps else recipes.RECIPES[recipe.value]()
     for ingredient in without or []:
@@ -159,10 +159,10 @@ def train(
         training = launch(
             chosen,
             open_data,
-            lambda: start_from_network(weights, size) if weights else start_from_imagenet(size, imagenet or []),
+            lambda: init_from_weights(weights, size) if weights else init_from_imagenet(size, imagenet or []),
             out,
             hardware=Hardware(accelerator, devices, nodes, precision.value),
-            sitting=Sitting(workers, parts, minutes, validate_every),
+            options=RunOptions(workers, parts, minutes, validate_every),
             resume=resume,
             branch_from=branch,
             validate=None if validate is None else Validation(validate, validate_frames),
@@ -202,19 +202,19 @@ def finetune(
     need_training()
     from mnemask.training import recipes
     from mnemask.training.data import open_own_videos
-    from mnemask.training.init import start_from_network
+    from mnemask.training.init import init_from_weights
     from mnemask.training.launch import Hardware, Validation, launch
-    from mnemask.training.trainer import Sitting
+    from mnemask.training.trainer import RunOptions
 
     chosen = replace(recipes.finetune(steps), batch=batch, learning_rate=learning_rate)
     with progress() as show:
         training = launch(
             chosen,
             lambda: open_own_videos(videos),
-            lambda: start_from_network(weights),
+            lambda: init_from_weights(weights),
             out,
             hardware=Hardware(accelerator, devices),
-            sitting=Sitting(workers, parts, minutes, validate_every),
+            options=RunOptions(workers, parts, minutes, validate_every),
             resume=resume,
             validate=None if validate is None else Validation(validate, validate_frames),
             on_step=lambda report: show_step(show, report),

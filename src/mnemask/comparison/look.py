@@ -77,7 +77,7 @@ def cell_edges(grid: CellGrid) -> dict[str, list[float]]:
 
 def _tile(memory: Provenance, frame: int) -> dict[str, Any]:
     here: Bool[np.ndarray, " N"] = memory.frame == frame
-    heat: Float[np.ndarray, " M"] = heat_of(memory.hits[here], int(memory.hits.max(initial=1)))
+    heat: Float[np.ndarray, " M"] = heat_of(memory.topk_count[here], int(memory.topk_count.max(initial=1)))
     level: Int64[np.ndarray, " M"] = np.clip(heat * 10, 0, 9).astype(np.int64)
     marks = [ABSENT] * memory.grid.num_cells
     for cell, place, pinned in zip(memory.cell[here], level, memory.pinned[here], strict=True):
@@ -85,7 +85,7 @@ def _tile(memory: Provenance, frame: int) -> dict[str, Any]:
     return {
         "frame": int(frame),
         "heat": "".join(marks),
-        "hits": int(memory.hits[here].sum()),
+        "topk_count": int(memory.topk_count[here].sum()),
         "pinned": int(memory.pinned[here].sum()),
     }
 

@@ -76,7 +76,7 @@ class Truth:
     protocol: Protocol
 
     @classmethod
-    def of(cls, folder: Path, clip: Clip) -> "Truth":
+    def from_folder(cls, folder: Path, clip: Clip) -> "Truth":
         """Returns the masks of a folder, which are named as the frames are.
 
         Raises:

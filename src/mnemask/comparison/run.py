@@ -125,7 +125,7 @@ def compare_video(
         reader = stack.enter_context(VideoReader(source))
         on_read = steps.stage("reading", reader.num_frames)
         store = stack.enter_context(FrameStore(reader, out / ".frames.partial", on_read))
-        truth = None if gt is None else Truth.of(Path(gt), store.clip)
+        truth = None if gt is None else Truth.from_folder(Path(gt), store.clip)
         tracking = _Tracking(reader, store, new_prompts, trackers, out / "policies", steps)
         runs: dict[str, Run] = {}
         ways_back: dict[str, WayBack] = {}

@@ -236,7 +236,7 @@ def track_back(
     for step, index in enumerate(range(len(names) - 1, first - 1, -1)):
         back = np.zeros_like(last)
         if prompts:
-            frame = Frame.of(store.image(index), step)
+            frame = Frame.from_picture(store.image(index), step)
             back = tracker.step(frame, None if step else prompts).labels.cpu().numpy()
         there = folder.labels(names[index])
         agreement.append(overlap(there, back, run.tracked_at(index)))

@@ -61,7 +61,7 @@ class Course:
     area: Float[np.ndarray, " T"]
 
     @classmethod
-    def of(cls, sequence: AnnotatedVideo, num_frames: int) -> "Course":
+    def from_video(cls, sequence: AnnotatedVideo, num_frames: int) -> "Course":
         """Returns the course of a video that runs to and fro; raises MaskError if its first mask has no object."""
         rows = np.full((len(sequence.frames), 5), np.nan)
         for index, row in enumerate(rows):
@@ -77,7 +77,7 @@ class Course:
         return cls(played[:, :2], played[:, 2:4], played[:, 4])
 
 
-class PastedVideo:
+class CopyPasteVideo:
     """Frames, exact masks and truth, `video[i]`: the host's video with the guest's object in it.
 
     The guest moves as in its own video and, on top of that, from one side of the host's object to the other, passing
@@ -85,7 +85,7 @@ class PastedVideo:
 
     Example:
         sequences = DavisSequences("DAVIS", year=2016)
-        for frame, labels, truth in PastedVideo(sequences["camel"], sequences["dog"]):
+        for frame, labels, truth in CopyPasteVideo(sequences["camel"], sequences["dog"]):
             print(frame.index, truth[1].visible, truth[2].visible)
 
     Args:
@@ -112,7 +112,7 @@ class PastedVideo:
         self.num_frames = max(len(host.frames), len(guest.frames))
         height, width = _read_mask(host, 0).shape
         self.size = (height, width)
-        hosts_course, guests_course = (Course.of(sequence, self.num_frames) for sequence in (host, guest))
+        hosts_course, guests_course = (Course.from_video(sequence, self.num_frames) for sequence in (host, guest))
         self._to_host = guest_way(np.random.default_rng(seed), hosts_course, guests_course, self.size)
 
     def __len__(self) -> int:
@@ -138,8 +138,8 @@ class PastedVideo:
             labels[host > 0] = HOST
         whole = int(np.count_nonzero(host))
         truth = {
-            HOST: Visibility.of(int(np.count_nonzero(labels == HOST)), whole, whole),
-            GUEST: Visibility.of(int(np.count_nonzero(labels == GUEST)), inside, layer.area(0) if layer else 0),
+            HOST: Visibility.from_areas(int(np.count_nonzero(labels == HOST)), whole, whole),
+            GUEST: Visibility.from_areas(int(np.count_nonzero(labels == GUEST)), inside, layer.area(0) if layer else 0),
         }
         image = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
         return Frame(image, index), torch.from_numpy(labels), truth
@@ -158,7 +158,7 @@ class PastedVideo:
         return Layer(pixels, GUEST, to_host, None, np.zeros(1), np.zeros((1, 2)))
 
 
-def pasted_videos(sequences: DavisSequences) -> list[PastedVideo]:
+def copy_paste_videos(sequences: DavisSequences) -> list[CopyPasteVideo]:
     """Returns the videos of `DAVIS_PAIRS` of which both sequences are there, always the same ones.
 
     Raises:
@@ -167,7 +167,7 @@ def pasted_videos(sequences: DavisSequences) -> list[PastedVideo]:
     pairs = [pair for pair in DAVIS_PAIRS if {pair[0], pair[1]} <= set(sequences.names)]
     if not pairs:
         raise InputError(f"no pair among the sequences {', '.join(sequences.names)}; give those of DAVIS 2016 val")
-    return [PastedVideo(sequences[host], sequences[guest], seed) for host, guest, seed in pairs]
+    return [CopyPasteVideo(sequences[host], sequences[guest], seed) for host, guest, seed in pairs]
 
 
 def cut_out_of(

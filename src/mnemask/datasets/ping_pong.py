@@ -14,7 +14,7 @@ from mnemask.datasets.copy_paste import to_and_fro
 from mnemask.errors import InputError
 
 
-def palindrome(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
+def ping_pong(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
     """Returns the video played forwards and backwards `times` times, with the masks it has in both directions.
 
     It begins and ends with the first frame, shows no frame twice in a row, and so has 2 · times · (frames - 1) + 1

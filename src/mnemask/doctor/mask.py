@@ -36,7 +36,7 @@ def diagnose_mask(path: Path) -> list[Finding]:
     try:
         reading = inspect_mask(path)
     except MaskError as error:
-        return [Finding.of_error(error)]
+        return [Finding.from_error(error)]
     with Image.open(path) as image:
         first = Finding("ok", f"{image.format} of {image.width}x{image.height} pixels, {MARKED_AS[reading.kind]}")
         file_format = image.format
@@ -58,7 +58,7 @@ def diagnose_masks(folder: Path) -> list[Finding] | None:
             clean_or_refuse(path, reading, "error")
             files.append(MarkedFile.of(path, number, reading))
         except MaskError as error:
-            broken.append(Finding.of_error(error))
+            broken.append(Finding.from_error(error))
     if len(broken) > SHOWN:
         broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more masks cannot be used")]
     found = [Finding("ok", f"{len(masks)} masks from {masks[0].name} to {masks[-1].name}, for --mask {folder}")]
@@ -92,7 +92,7 @@ def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
         for file in files:
             seen.update({*ids.ids_of(file).values()})
     except MaskError as error:
-        yield Finding.of_error(error)
+        yield Finding.from_error(error)
         return
     for colour, object_id in colours_said(ids).items():
         yield Finding("ok", f"{colour} is object {object_id}")

@@ -48,7 +48,7 @@ class Finding:
     remedy: str = ""
 
     @classmethod
-    def of_error(cls, error: InputError) -> "Finding":
+    def from_error(cls, error: InputError) -> "Finding":
         """Returns the problem that an error is about; what comes after its last semicolon is the way out."""
         what, _, remedy = str(error).rpartition("; ")
         return cls("problem", what or remedy, remedy if what else "")
@@ -72,7 +72,7 @@ def diagnose_video(path: Path) -> list[Finding]:
             header = _stack(path, reader) if path.suffix.lower() in IMAGE_SUFFIXES else list(_header(path))
             return [*header, *Finding.of_facts(reader.facts), *_frames(reader)]
     except FrameError as error:
-        return [Finding.of_error(error)]
+        return [Finding.from_error(error)]
 
 
 def _header(path: Path) -> Iterator[Finding]:
@@ -132,7 +132,7 @@ def _frames(reader: VideoReader) -> Iterator[Finding]:
         for frame in reader:
             pace.add(frame.seconds)
     except FrameError as error:
-        broken = Finding.of_error(error)
+        broken = Finding.from_error(error)
     rate = f" at {reader.frames_per_second:.5g} frames/s" if reader.frames_per_second else ""
     yield Finding("ok", f"{pace.frames} frames can be read{rate}")
     yield from _damage(reader.events)
@@ -177,7 +177,7 @@ def diagnose_folder(path: Path) -> list[Finding]:
             return diagnose_video(files.paths[0])
         facts = ImageSequence(files, path.name).facts
     except FrameError as error:
-        return [Finding.of_error(error)]
+        return [Finding.from_error(error)]
     images = files.paths
     sizes: dict[Path, str] = {}
     broken: list[Finding] = []
@@ -186,7 +186,7 @@ def diagnose_folder(path: Path) -> list[Finding]:
             height, width = read_image(image, facts.levels).shape[1:]
             sizes[image] = f"{width}x{height}"
         except FrameError as error:
-            broken.append(Finding.of_error(error))
+            broken.append(Finding.from_error(error))
     found = [Finding("ok", f"{len(images)} images from {images[0].name} to {images[-1].name}")]
     if len(images) == 1:
         found.append(Finding("warning", "one image is a video of one frame", "give the folder of all frames"))

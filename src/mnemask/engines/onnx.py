@@ -20,7 +20,7 @@ from mnemask.engines.parts import DecodePart, KeyPart, ValuePart
 from mnemask.errors import InputError, OutputError
 from mnemask.extras import missing_extra
 from mnemask.io.atomic import partial_file, write_whole
-from mnemask.memory.read import Kernel, affinity, chosen_kernel, key_energy
+from mnemask.memory.read import KMNKernel, affinity, key_energy, resolve_kmn_sigma
 from mnemask.model import preprocess
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, soft_aggregate
@@ -54,9 +54,9 @@ class ReadGraph(nn.Module):
 
     outputs = ("readout", "index", "weight")
 
-    def __init__(self, top_k: int, kernel: Kernel | None) -> None:
+    def __init__(self, top_k: int, kmn_sigma: KMNKernel | None) -> None:
         super().__init__()
-        self.top_k, self.kernel = top_k, kernel
+        self.top_k, self.kmn_sigma = top_k, kmn_sigma
 
     def forward(
         self,
@@ -67,9 +67,9 @@ class ReadGraph(nn.Module):
     ) -> tuple[Float[Tensor, "K P Cv"], Int64[Tensor, "P k"], Float[Tensor, "P k"]]:
         """Returns what each query reads for each object, from which tokens, and with which weight."""
         alike = affinity(query_key, memory_key, key_energy(memory_key))
-        if self.kernel is not None:
-            place = self.kernel.of_memories(query_key, memory_key, "l2")
-            alike = alike + self.kernel.of_queries(query_key) @ place.T
+        if self.kmn_sigma is not None:
+            place = self.kmn_sigma.of_memories(query_key, memory_key, "l2")
+            alike = alike + self.kmn_sigma.of_queries(query_key) @ place.T
         unwritten = torch.arange(memory_key.shape[0]) >= length
         best, index = torch.topk(alike.masked_fill(unwritten, -torch.inf), self.top_k, dim=-1)
         weight = best.softmax(-1)
@@ -124,7 +124,7 @@ def export_onnx(
     num_objects: int = 1,
     frames: int | float = 2,
     top_k: int = 20,
-    kernel: int | float | None = None,
+    kmn_sigma: int | float | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Writes key.onnx, read.onnx, decode.onnx, value.onnx and network.json, and returns their paths.
@@ -145,14 +145,14 @@ def export_onnx(
         MissingExtraError: onnx or onnxscript are not installed.
     """
     folder = Path(folder)
-    kernel = chosen_kernel(kernel, model.kernel)
+    kmn_sigma = resolve_kmn_sigma(kmn_sigma, model.kmn_sigma)
     check_request(model, size, num_objects, frames, top_k)
     check_installed()
     if not overwrite and (folder / "network.json").exists():
         raise OutputError(
             f"{str(folder)!r} already holds an exported network; choose another folder, or overwrite it (--overwrite)"
         )
-    facts = describe_export(model, size, num_objects, frames, top_k, kernel)
+    facts = describe_export(model, size, num_objects, frames, top_k, kmn_sigma)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
@@ -191,7 +191,7 @@ def check_installed() -> None:
 
 
 def describe_export(
-    model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int, kernel: int | float
+    model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int, kmn_sigma: int | float
 ) -> dict[str, Any]:
     """Returns what network.json says: all that whoever runs the graphs must know."""
     left, right, top, bottom = preprocess.padding(size)
@@ -209,7 +209,7 @@ def describe_export(
         "cells": rows * columns,
         "capacity": capacity,
         "top_k": min(top_k, capacity),
-        "kernel": kernel,
+        "kmn_sigma": kmn_sigma,
         "key_channels": model.config.key_channels,
         "value_channels": model.config.value_channels,
     }
@@ -228,13 +228,13 @@ def example_calls(
         key, compressed, stride16, stride8, stride4 = key_graph(frame)
     memory_key = torch.zeros((capacity, key.shape[1]))
     memory_value = torch.zeros((num_objects, capacity, model.config.value_channels))
-    kernel = Kernel.of_share(facts["kernel"], tuple(facts["grid"]))
+    kmn_sigma = KMNKernel.from_sigma(facts["kmn_sigma"], tuple(facts["grid"]))
     readout = torch.zeros((num_objects, cells, model.config.value_channels))
     probs = torch.zeros((num_objects + 1, height + pad["top"] + pad["bottom"], width + pad["left"] + pad["right"]))
     return {
         "key": (key_graph, (frame,), KeyGraph.outputs),
         "read": (
-            ReadGraph(facts["top_k"], kernel),
+            ReadGraph(facts["top_k"], kmn_sigma),
             (key, memory_key, memory_value, torch.tensor(cells)),
             ReadGraph.outputs,
         ),

@@ -29,7 +29,7 @@ from mnemask.engines.fixed_shapes import FixedShapes, Runner, cache_folder, dige
 from mnemask.engines.parts import SharedWeights
 from mnemask.errors import InputError
 from mnemask.extras import missing_extra
-from mnemask.memory.policies import LeastUsed
+from mnemask.memory.policies import LFU
 from mnemask.model.resnet import BasicBlock, Bottleneck
 from mnemask.model.stcn import STCN, KeyFeatures
 from mnemask.tracker import Tracker
@@ -170,7 +170,7 @@ def calibrate(model: STCN, size: tuple[int, int] = SIZE) -> Ranges:
     ranges: Ranges = {}
     watched = Watched(model, ranges)
     for seed in range(NUM_CLIPS):
-        tracker = Tracker(watched, LeastUsed(write_every=1), short_side=None)
+        tracker = Tracker(watched, LFU(write_every=1), short_side=None)
         video = SyntheticVideo(NUM_FRAMES, size, num_objects=2, seed=1000 + seed, pace=PACE)
         for frame, labels, truth in video:
             given = {object_id: labels == object_id for object_id in truth} if frame.index == 0 else None

@@ -11,7 +11,7 @@ import numpy as np
 from mnemask.choices import DATASETS
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.davis import DavisSequences
-from mnemask.datasets.ping_pong import palindrome
+from mnemask.datasets.ping_pong import ping_pong
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.datasets.youtube_vos import open_long_video, open_youtube_vos
 from mnemask.errors import InputError
@@ -22,7 +22,7 @@ SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
 
 @dataclass(frozen=True, slots=True)
-class Challenge:
+class BenchmarkSequence:
     """A video as a benchmark poses it.
 
     Attributes:
@@ -78,7 +78,7 @@ class Benchmark:
     root: Path | str
     dataset: str
     subset: str | None = None
-    palindrome: int | None = None
+    ping_pong: int | None = None
     all_frames: bool = False
     single_object: bool = False
 
@@ -91,7 +91,7 @@ class Benchmark:
             raise InputError(f"all frames of {self.dataset} are tracked anyway; leave all_frames (--all-frames) out")
         if self.single_object and self.dataset != "folder":
             raise InputError(f"{self.dataset} says itself how many objects there are; leave --single-object out")
-        if self.palindrome is not None and self.secret:
+        if self.ping_pong is not None and self.secret:
             raise InputError(
                 f"the masks of {self.dataset} {self.chosen_subset} are secret, so a palindrome of it cannot be scored; "
                 "take another subset"
@@ -113,7 +113,7 @@ class Benchmark:
         """The folder in a submission's zip that its server expects, empty for none."""
         return "Annotations" if self.dataset == "youtube-vos" else ""
 
-    def open(self, sequences: Iterable[str] = ()) -> list[Challenge]:
+    def open(self, sequences: Iterable[str] = ()) -> list[BenchmarkSequence]:
         """Returns the named videos, or all, as the benchmark poses them.
 
         Raises:
@@ -141,7 +141,7 @@ class Benchmark:
                 return open_long_video(self.root)
         return open_video_folders(self.root, self.single_object)
 
-    def _pose(self, video: AnnotatedVideo, objects: Mapping[int, "_ObjectMeta"]) -> Challenge:
+    def _pose(self, video: AnnotatedVideo, objects: Mapping[int, "_ObjectMeta"]) -> BenchmarkSequence:
         if not self.secret and len(video.masks) < 3:
             raise InputError(
                 f"{video.name} has masks of {len(video.masks)} frames, and scores take three or more, since neither "
@@ -149,19 +149,19 @@ class Benchmark:
             )
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
-        if self.palindrome is not None:
-            video = palindrome(video, self.palindrome)
-        if self.palindrome is not None or self.dataset == "long-video":
+        if self.ping_pong is not None:
+            video = ping_pong(video, self.ping_pong)
+        if self.ping_pong is not None or self.dataset == "long-video":
             asked = frozenset(video.masks)
         else:
             asked = frozenset(named.union(video.masks) if objects else range(len(video.frames)))
         if self.dataset != "youtube-vos":
-            return Challenge(only_first_masks(video), asked, None if self.secret else video)
+            return BenchmarkSequence(only_first_masks(video), asked, None if self.secret else video)
         if self.secret:  # each mask that is published shows an object for the first time
-            return Challenge(video, asked, None, late_objects=True)
+            return BenchmarkSequence(video, asked, None, late_objects=True)
         arrivals = {numbers[thing.stems[0]] for thing in objects.values()}
         groups = {object_id: thing.group for object_id, thing in objects.items() if thing.group}
-        return Challenge(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
+        return BenchmarkSequence(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
 
     def _meta(self) -> dict[str, dict[int, "_ObjectMeta"]]:
         """Returns what meta.json, which was checked when the videos were opened, says of each video's objects."""

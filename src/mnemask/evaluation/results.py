@@ -32,7 +32,7 @@ class Result:
         sequence: its name.
         report: J and F; None where the true masks are secret.
         frame_seconds: that the tracker took for each frame, without reading, writing and scoring; where the key
-            features were those of an earlier run (`OneLook`), with the time that they had taken then.
+            features were those of an earlier run (`FeatureCache`), with the time that they had taken then.
         frame_memory: how much was remembered after each frame, in frames' worth of features.
         most_tokens: the most cells that were ever remembered.
         most_bytes: the most bytes that the bank took.

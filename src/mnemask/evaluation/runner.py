@@ -25,13 +25,13 @@ from mnemask.datasets.annotated import AnnotatedVideo, read_annotation
 from mnemask.engines import load_model
 from mnemask.engines.parts import SharedWeights
 from mnemask.errors import InputError, MnemaskError
-from mnemask.evaluation.benchmark import Challenge, frame_names, objects_in, only_first_masks
+from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.io.images import read_image
 from mnemask.io.writer import MaskWriter
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import policy_named
-from mnemask.memory.read import chosen_kernel
+from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN, KeyFeatures
@@ -42,7 +42,7 @@ from mnemask.types import Frame, Masks
 MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
 
 
-class OneLook(SharedWeights):
+class FeatureCache(SharedWeights):
     """Another network, but for the key features of a sequence's frames: these are kept, as many as there is room for.
 
     Key features say nothing of objects, so trackers with other policies, budgets or prompts get the same, bit for bit,
@@ -106,9 +106,9 @@ class OneLook(SharedWeights):
 
 
 @lru_cache(maxsize=1)
-def one_look(network: STCN) -> OneLook:
+def cached_features(network: STCN) -> FeatureCache:
     """Returns a network that computes as this one does, and in this process always the same, so that it remembers."""
-    return OneLook(network)
+    return FeatureCache(network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class TrackerSettings:
     size: int = 480
     device: str | None = None
     engine: str = "eager"
-    kernel: int | float | None = None
+    kmn_sigma: int | float | None = None
 
     def tracker(self, policy: str) -> Tracker:
         """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
@@ -222,7 +222,9 @@ class TrackerSettings:
                 raise InputError(f"write_every is {self.write_every}; give a whole number from 1, such as 5")
             chosen = replace(chosen, write_every=self.write_every)
         budget = None if self.frames is None else Budget(frames=self.frames)
-        return Tracker(self._network(), chosen, budget, top_k=self.top_k, kernel=self.kernel, short_side=self.size)
+        return Tracker(
+            self._network(), chosen, budget, top_k=self.top_k, kmn_sigma=self.kmn_sigma, short_side=self.size
+        )
 
     def settings(self) -> dict[str, Any]:
         """Returns what distinguishes these trackers from others, as JSON holds it; weights go by their content."""
@@ -234,7 +236,7 @@ class TrackerSettings:
             "frames": self.frames,
             "write_every": self.write_every,
             "top_k": self.top_k,
-            "kernel": self.used_kernel(),
+            "kmn_sigma": self.used_kernel(),
             "size": self.size,
             "device": network.device.type,
             "precision": str(network.dtype).removeprefix("torch."),
@@ -243,7 +245,7 @@ class TrackerSettings:
 
     def used_kernel(self) -> int | float:
         """Returns the kernel that the trackers have; raises InputError for an impossible one."""
-        return chosen_kernel(self.kernel, self._network().kernel)
+        return resolve_kmn_sigma(self.kmn_sigma, self._network().kmn_sigma)
 
     def _network(self) -> STCN:
         path = packaged_weights(self.model) or Path(self.model)
@@ -255,7 +257,7 @@ class TrackerSettings:
 class Job:
     """One policy on one sequence."""
 
-    challenge: Challenge
+    challenge: BenchmarkSequence
     policy: str
     trackers: TrackerSettings
     folder: ResultFolder
@@ -268,7 +270,7 @@ class Job:
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
         tracker, partial = self.trackers.tracker(self.policy), self.folder.begin(*self.key)
-        tracker.model = network = one_look(tracker.model)
+        tracker.model = network = cached_features(tracker.model)
         network.begin(self.challenge.name)
         seconds, held, most_tokens, most_bytes = [], [], 0, 0
         with self._named(), MaskWriter(partial) as writer:
@@ -305,7 +307,7 @@ class Job:
             raise type(error)(f"{self.policy} on {self.challenge.name}: {error}") from error
 
 
-def score_masks(challenge: Challenge, folder: Path) -> Report | None:
+def score_masks(challenge: BenchmarkSequence, folder: Path) -> Report | None:
     """Returns the scores of the masks in a folder, or None where the true ones are secret.
 
     Only here are true masks read, after the last predicted one is written.

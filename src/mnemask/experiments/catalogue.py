@@ -37,7 +37,10 @@ TOP_K = Line(
 KERNELS = tuple(
     Line(
         f"{name}, 2 frames",
-        tuple((f"{kernel:g}", replace(run, label=f"{name}, {kernel:g}", kernel=kernel)) for kernel in SHARES),
+        tuple(
+            (f"{kmn_sigma:g}", replace(run, label=f"{name}, {kmn_sigma:g}", kmn_sigma=kmn_sigma))
+            for kmn_sigma in SHARES
+        ),
     )
     for name, run in (("LFU (thesis)", LFU), (DEFAULT_POLICY, DEFAULT))
 )
@@ -47,7 +50,7 @@ INTERVALS = Line(
 )
 PROTECTION = tuple(
     Run(f"{name}, first frame {'protected' if pin else 'not protected'}", policy, frames=frames, pin=pin)
-    for name, policy in (("LFU", "least-used"), ("softmax mass", "softmax-index"), ("FIFO", "fifo"))
+    for name, policy in (("LFU", "lfu-pinned"), ("softmax mass", "attention-mass"), ("FIFO", "fifo"))
     for frames in (2, 4)
     for pin in (False, True)
 )
@@ -142,11 +145,11 @@ _ALL = (
         picture=Curves("k, memories read per query", (TOP_K,)),
     ),
     Experiment(
-        "kernel",
+        "kmn_sigma",
         "How far from where it fits best a memory is read",
         tuple(run for line in KERNELS for _, run in line.points),
         run_rows,
-        baseline=replace(LFU, label="LFU (thesis), 0", kernel=0.0),
+        baseline=replace(LFU, label="LFU (thesis), 0", kmn_sigma=0.0),
         picture=Curves("σ of the kernel, as a share of the short side; 0 for none", KERNELS),
     ),
     Experiment(
@@ -169,7 +172,7 @@ _ALL = (
         "Every policy at 1, 2, 4 and 8 frames",
         (EVERY_5, *(Run(name, name, frames=frames) for name in POLICIES for frames in BUDGETS)),
         run_rows,
-        baseline=Run("thesis", "thesis", frames=2),
+        baseline=Run("lfu", "lfu", frames=2),
     ),
 )
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}

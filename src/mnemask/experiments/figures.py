@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from mnemask.comparison.charts import OKABE_ITO
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import OutputError
-from mnemask.evaluation.benchmark import Challenge, frame_names
+from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names
 from mnemask.evaluation.tables import Row, overall_rows
 from mnemask.experiments.plan import Run, Study, memory_text
 from mnemask.experiments.rows import gain
@@ -245,7 +245,7 @@ class Strips:
         return pictures
 
 
-def _draw_strip(challenge: Challenge, masks: Mapping[Run, Path], columns: int, target: Path) -> Path:
+def _draw_strip(challenge: BenchmarkSequence, masks: Mapping[Run, Path], columns: int, target: Path) -> Path:
     """Returns the picture of one sequence."""
     names = frame_names(challenge.given)
     asked = sorted(challenge.asked)

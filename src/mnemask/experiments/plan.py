@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mnemask.evaluation.benchmark import SUBSETS, Benchmark, Challenge
+from mnemask.evaluation.benchmark import SUBSETS, Benchmark, BenchmarkSequence
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.tables import Row
 from mnemask.memory.policies import policy_named
@@ -40,7 +40,7 @@ class Run:
     pin: bool | None = None
     top_k: int | None = 20
     metric: Metric = "l2"
-    kernel: int | float | None = None
+    kmn_sigma: int | float | None = None
 
     @property
     def budget(self) -> float | None:
@@ -102,12 +102,12 @@ class Study:
 
     experiment: "Experiment"
     benchmark: Benchmark
-    challenges: tuple[Challenge, ...]
+    challenges: tuple[BenchmarkSequence, ...]
     outcomes: tuple[Outcome, ...]
     model: str
     key_depth: int
     size: int
-    kernel: int | float
+    kmn_sigma: int | float
     device: str
 
     def of(self, run: Run) -> Outcome:
@@ -118,7 +118,7 @@ class Study:
     def is_the_thesis_set(self) -> bool:
         """Whether the videos come from a set and subset that the thesis measured, played once."""
         usual = self.benchmark.chosen_subset == SUBSETS.get(self.benchmark.dataset)
-        return usual and self.benchmark.palindrome is None
+        return usual and self.benchmark.ping_pong is None
 
     @property
     def reference(self) -> Mapping[Run, Row]:

@@ -100,7 +100,7 @@ def _thesis_rows(study: Study, run: Run) -> list[tuple[str, Row]]:
         return []
     whole, names = WHOLE_SETS[study.benchmark.dataset], [challenge.name for challenge in study.challenges]
     if len(names) == whole:
-        return [("thesis", values)]
+        return [("lfu", values)]
     rows = [(f"thesis, all {whole}", values)]
     same = lfu_over(study.benchmark.dataset, names) if run == LFU else None
     return rows if same is None else [(f"thesis, these {len(names)}", same), *rows]
@@ -120,8 +120,8 @@ def _on_data(study: Study) -> list[str]:
     benchmark, count = study.benchmark, len(study.challenges)
     whole = WHOLE_SETS.get(benchmark.dataset)
     notes = []
-    if benchmark.palindrome is not None:
-        notes.append(f"Each video was played forwards and backwards {benchmark.palindrome} times.")
+    if benchmark.ping_pong is not None:
+        notes.append(f"Each video was played forwards and backwards {benchmark.ping_pong} times.")
     if study.is_the_thesis_set and whole is not None and count != whole:
         notes.append(
             f"PART OF THE DATA: {count} of the {whole} sequences of {benchmark.dataset} {benchmark.chosen_subset}; "
@@ -143,10 +143,10 @@ def _on_network(study: Study) -> list[str]:
         )
     if study.size != SIZE:
         notes.append(f"ANOTHER SIZE: frames were processed at a short side of {study.size} and not of {SIZE}.")
-    if study.kernel:
+    if study.kmn_sigma:
         notes.append(
-            f"ANOTHER READ: memories are read near where they fit best (kernel {study.kernel:g}), unless a row says "
-            "otherwise; the thesis reads them anywhere (--kernel 0)."
+            f"ANOTHER READ: memories are read near where they fit best (kernel {study.kmn_sigma:g}), unless a row says "
+            "otherwise; the thesis reads them anywhere (--kmn-sigma 0)."
         )
     return notes
 

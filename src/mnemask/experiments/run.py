@@ -47,7 +47,7 @@ def run_experiment(
     *,
     model: str = "compact",
     size: int = 480,
-    kernel: int | float | None = None,
+    kmn_sigma: int | float | None = None,
     device: str | None = None,
     sequences: Iterable[str] = (),
     processes: int = 1,
@@ -82,7 +82,7 @@ def run_experiment(
     if experiment.picture is not None:
         require_matplotlib()  # rather now than after hours of computing
     challenges = tuple(benchmark.open(sequences))
-    common = TrackerSettings(model, size=size, device=device, kernel=kernel)
+    common = TrackerSettings(model, size=size, device=device, kmn_sigma=kmn_sigma)
     network = common.tracker(experiment.runs[0].policy).model
     folder = make_folder(Path(out) / experiment.name)
     Written(folder).refuse_foreign(*(folder / f"{experiment.name}.{suffix}" for suffix in FORMATS))

@@ -18,7 +18,7 @@ import torch
 
 from mnemask.errors import BudgetError
 from mnemask.evaluation import suite
-from mnemask.evaluation.benchmark import Benchmark, Challenge
+from mnemask.evaluation.benchmark import Benchmark, BenchmarkSequence
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.runner import Job, TrackerSettings
 from mnemask.evaluation.suite import SuiteProgress
@@ -54,7 +54,7 @@ class RunTrackers(TrackerSettings):
             plain.memory.budget,
             top_k=self.top_k,
             metric=self.metric,
-            kernel=self.kernel,
+            kmn_sigma=self.kmn_sigma,
             short_side=self.size,
         )
 
@@ -115,7 +115,7 @@ def trackers_of(run: Run, common: TrackerSettings) -> RunTrackers:
         size=common.size,
         device=common.device,
         engine=common.engine,
-        kernel=common.kernel if run.kernel is None else run.kernel,
+        kmn_sigma=common.kmn_sigma if run.kmn_sigma is None else run.kmn_sigma,
         metric=run.metric,
         pin=policy.pin if run.pin is None else run.pin,
     )
@@ -131,7 +131,7 @@ def open_folder(out: Path, benchmark: Benchmark, trackers: RunTrackers, common: 
         common: what `TrackerSettings.settings` says of all runs; its weights' digest takes a while.
     """
     own = {name: getattr(trackers, name) for name in ("frames", "write_every", "top_k", "metric", "pin")}
-    own["kernel"] = trackers.used_kernel()
+    own["kmn_sigma"] = trackers.used_kernel()
     settings = {"mnemask": __version__, **benchmark.settings(), **common, **own}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
     memory = "unlimited" if trackers.frames is None else f"{trackers.frames:g}-frames"
@@ -143,7 +143,7 @@ def open_folder(out: Path, benchmark: Benchmark, trackers: RunTrackers, common: 
 def carry_out(
     runs: Sequence[Run],
     benchmark: Benchmark,
-    challenges: Sequence[Challenge],
+    challenges: Sequence[BenchmarkSequence],
     out: Path,
     common: TrackerSettings,
     *,

@@ -7,8 +7,8 @@ from mnemask.experiments.plan import Reference, Run
 
 EVERY_5 = Run("every-5", "keep-all")
 FIRST_AND_LATEST = Run("first-and-latest", "first-and-latest")
-LFU = Run("LFU (thesis)", "thesis", frames=2)
-SOFTMAX = Run("softmax mass", "softmax-index", frames=2)
+LFU = Run("LFU (thesis)", "lfu", frames=2)
+SOFTMAX = Run("softmax mass", "attention-mass", frames=2)
 
 WHOLE_SETS = {"davis2016": 20, "davis2017": 30, "youtube-vos": 507}
 """Sequences of the sets that the thesis measured."""

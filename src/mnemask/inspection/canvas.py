@@ -113,18 +113,18 @@ def draw_remembered(
     """
     tile = ground(image, memory.grid, width)
     here = memory.frame == frame
-    most = int(memory.hits.max(initial=1)) if most_hits is None else most_hits
+    most = int(memory.topk_count.max(initial=1)) if most_hits is None else most_hits
     heat = np.full(memory.grid.num_cells, -1.0)
-    heat[memory.cell[here]] = heat_of(memory.hits[here], most)
+    heat[memory.cell[here]] = heat_of(memory.topk_count[here], most)
     tile = tinted(tile, memory.grid, heat)
     pinned = np.zeros(memory.grid.num_cells, bool)
     pinned[memory.cell[here & memory.pinned]] = True
     return outlined(tile, memory.grid, pinned, INK)
 
 
-def heat_of(hits: Int64[np.ndarray, " N"], most: int) -> Float[np.ndarray, " N"]:
+def heat_of(topk_count: Int64[np.ndarray, " N"], most: int) -> Float[np.ndarray, " N"]:
     """Returns the heat of hits, 0 to 1, on a logarithmic scale: few cells have most of them."""
-    heat: Float[np.ndarray, " N"] = np.log1p(hits) / np.log1p(max(most, 1))
+    heat: Float[np.ndarray, " N"] = np.log1p(topk_count) / np.log1p(max(most, 1))
     return heat
 
 

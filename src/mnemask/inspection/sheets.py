@@ -247,7 +247,7 @@ def _caption(memory: Provenance, frame: int) -> str:
     here = memory.frame == frame
     pinned = ", pinned" if memory.pinned[here].all() else f", {memory.pinned[here].sum()} pinned"
     return (
-        f"frame {frame}: {here.sum():,} of {memory.grid.num_cells:,} cells, {memory.hits[here].sum():,} hits"
+        f"frame {frame}: {here.sum():,} of {memory.grid.num_cells:,} cells, {memory.topk_count[here].sum():,} hits"
         f"{pinned if memory.pinned[here].any() else ''}"
     )
 
@@ -258,9 +258,9 @@ def _time_line(canvas: Canvas, memory: Provenance, last_frame: int, left: int, t
     canvas.fill(left, top, width, height, PANEL)
     frames, cells = np.unique(memory.frame, return_counts=True)
     step = width / (last_frame + 1)
-    most = int(memory.hits.max(initial=1))
+    most = int(memory.topk_count.max(initial=1))
     for frame, count in zip(frames.tolist(), cells.tolist(), strict=True):
-        mean: Int64[np.ndarray, " 1"] = np.array([memory.hits[memory.frame == frame].mean()], np.int64)
+        mean: Int64[np.ndarray, " 1"] = np.array([memory.topk_count[memory.frame == frame].mean()], np.int64)
         bar = height * min(count / memory.grid.num_cells, 1)
         color = heat_color(float(heat_of(mean, most)[0]))
         canvas.fill(left + frame * step, top + height - bar, max(step - 1, 3), bar, color)
@@ -272,10 +272,10 @@ def _time_line(canvas: Canvas, memory: Provenance, last_frame: int, left: int, t
 
 def _legend(canvas: Canvas, memory: Provenance, left: int, top: int) -> None:
     ramp = np.repeat(heat_colors(np.linspace(0, 1, 220))[None], 16, 0)
-    canvas.text(left, top - 2, "hits", 15)
+    canvas.text(left, top - 2, "topk_count", 15)
     canvas.paste(left + 42, top, ramp)
     canvas.text(left + 42, top + 20, "0", 14, FAINT)
-    most = f"{int(memory.hits.max(initial=0)):,}"
+    most = f"{int(memory.topk_count.max(initial=0)):,}"
     canvas.text(left + 262 - 8 * len(most), top + 20, most, 14, FAINT)
     canvas.text(left + 130, top + 20, "log", 14, FAINT)
     canvas.fill(left + 300, top, 16, 16, INK)

@@ -54,8 +54,8 @@ class Progress:
         rate = stream.average_rate or stream.guessed_rate
         self.num_frames = 0
         self.cut = False
-        self._promised = promised_seconds(container, stream)
-        self._num_promised = stream.frames or (self._promised and rate and round(self._promised * rate)) or None
+        self._estimated = promised_seconds(container, stream)
+        self._num_promised = stream.frames or (self._estimated and rate and round(self._estimated * rate)) or None
         self._slack = _SLACK_SECONDS if len(container.streams) == 1 else _SLACK_SECONDS_WITH_SOUND
         # Matroska does not say how long the last frame is shown; in an uneven video that may be long.
         self._last_frame_unknown = "matroska" in container.format.name
@@ -98,9 +98,9 @@ class Progress:
 
     def broke_off(self) -> bool:
         """Returns whether frames are missing at the end."""
-        if self.cut or self._promised is None:
+        if self.cut or self._estimated is None:
             return self.cut
-        missing = self._promised - (self._reached - self._start)
+        missing = self._estimated - (self._reached - self._start)
         return missing > self._slack + (2 * self._longest_gap if self._last_frame_unknown else 0.0)
 
     def __str__(self) -> str:

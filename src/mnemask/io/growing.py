@@ -16,7 +16,7 @@ from pathlib import Path
 from mnemask.io.frame_files import frames_among, image_files
 from mnemask.io.images import levels_of, read_picture
 from mnemask.io.levels import Levels
-from mnemask.io.live import Patience
+from mnemask.io.live import Backoff
 from mnemask.io.pictures import Damaged, Pictures, Readable, SourceFacts
 
 _LOOK_MILLISECONDS = 100
@@ -28,7 +28,7 @@ class GrowingFile:
     It cannot seek, so that a decoder takes it for a pipe and never looks for what is not written yet.
     """
 
-    def __init__(self, path: Path, patience: Patience) -> None:
+    def __init__(self, path: Path, patience: Backoff) -> None:
         self._file = path.open("rb", buffering=0)
         self._patience = patience
 
@@ -104,7 +104,7 @@ class GrowingFolder:
     repeatable = True
     facts = SourceFacts(timed=False)
 
-    def __init__(self, folder: Path, name: str, patience: Patience, masks: Collection[Path] = ()) -> None:
+    def __init__(self, folder: Path, name: str, patience: Backoff, masks: Collection[Path] = ()) -> None:
         self.name = name
         self._folder, self._masks = folder, masks
         self._patience = patience

@@ -20,7 +20,7 @@ from PIL import Image
 from mnemask.errors import FrameError
 from mnemask.extras import missing_extra
 from mnemask.io.atomic import Unsynced, make_folder, partial_file, safe_name, target_file, temporary_file
-from mnemask.io.journal import Mark, TextJournal, Writing
+from mnemask.io.journal import ResumeState, TextJournal, Writing
 from mnemask.io.visualize import davis_palette
 from mnemask.types import Frame, Masks, frame_name
 from mnemask.version import __version__
@@ -48,7 +48,7 @@ class _Images:
             raise
         self._unsynced.add(path)
 
-    def mark(self) -> Mark:
+    def resume_state(self) -> ResumeState:
         """Returns nothing to remember."""
         return {}
 
@@ -156,7 +156,7 @@ class CocoRle:
         self._rle, self._how = mask, how
         self._target = target_file(out, "masks.json")
         how.files.refuse_foreign(self._target, partial_file(self._target))
-        begun = how.mark or {"annotations": 0, "images": 0, "count": 0}
+        begun = how.resume_state or {"annotations": 0, "images": 0, "count": 0}
         beside = partial_file((how.journal or self._target.parent) / self._target.name)
         paths = beside.with_suffix(".annotations"), beside.with_suffix(".images")
         for path in paths:
@@ -207,7 +207,7 @@ class CocoRle:
         }
         self._annotations.add(f"{', ' if self._num_annotations > 1 else ''}{json.dumps(annotation)}\n")
 
-    def mark(self) -> Mark:
+    def resume_state(self) -> ResumeState:
         """Returns how long the journals are, and what cannot be read off them at once."""
         return {
             "annotations": self._annotations.length,

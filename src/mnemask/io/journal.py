@@ -10,7 +10,7 @@ from mnemask.errors import OutputError
 from mnemask.io.atomic import partial_file
 from mnemask.io.written import Files
 
-Mark = Mapping[str, Any]
+ResumeState = Mapping[str, Any]
 """What a format must know to go on after the frames so far, as JSON holds it."""
 
 
@@ -30,7 +30,7 @@ class Writing:
     files: Files
     frames_per_second: float = 25.0
     journal: Path | None = None
-    mark: Mark | None = None
+    resume_state: ResumeState | None = None
     largest_id: int = 0
     file_names: Sequence[str] | None = None
 

@@ -126,7 +126,7 @@ class _LabelFile:
         return labels
 
     @classmethod
-    def of(cls, path: Path, maps: Iterator[tuple[str, Labels]]) -> "_LabelFile":
+    def from_file(cls, path: Path, maps: Iterator[tuple[str, Labels]]) -> "_LabelFile":
         packed: dict[str, bytes] = {}
         shapes: dict[str, tuple[tuple[int, int], str]] = {}
         for name, labels in maps:
@@ -155,7 +155,7 @@ def _opened(path: Path) -> _LabelFile:
 @lru_cache(maxsize=64)
 def _read_file(path: Path, modified: int, size: int) -> _LabelFile:
     """Returns what is in a file in this state: one that was written anew is read anew."""
-    return _LabelFile.of(path, _of_video(path) if path.suffix.lower() == VIDEO else _of_run_lengths(path))
+    return _LabelFile.from_file(path, _of_video(path) if path.suffix.lower() == VIDEO else _of_run_lengths(path))
 
 
 def _of_video(path: Path) -> Iterator[tuple[str, Labels]]:

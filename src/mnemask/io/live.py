@@ -25,7 +25,7 @@ from mnemask.io.events import EventLog
 from mnemask.io.pictures import Damaged, Picture, Pictures, SourceFacts
 
 
-class Patience:
+class Backoff:
     """Waits in doubling steps, for no longer than `seconds` since the last success, and not at all once interrupted.
 
     Args:
@@ -60,7 +60,7 @@ class Patience:
         self._step, self._deadline = self._first, None
 
 
-def newest(pictures: Pictures, log: EventLog, interrupt: Callable[[], None]) -> Pictures:
+def latest_frame(pictures: Pictures, log: EventLog, interrupt: Callable[[], None]) -> Pictures:
     """Yields the first picture and then, each time, the newest; one that came and went meanwhile is noted as dropped.
 
     The first is never dropped, since masks are given for it. One background thread takes what the source gives, and
@@ -137,7 +137,7 @@ class Camera:
     repeatable = False
     facts = SourceFacts()
 
-    def __init__(self, number: int, *, patience: Patience | None = None, log: EventLog | None = None) -> None:
+    def __init__(self, number: int, *, patience: Backoff | None = None, log: EventLog | None = None) -> None:
         self.name = f"camera{number}"
         self._number = number
         self._patience = patience

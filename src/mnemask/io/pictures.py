@@ -46,7 +46,7 @@ def check_size(width: int, height: int, what: str) -> None:
 Matrix = tuple[tuple[float, float], tuple[float, float]]
 
 
-def upright(rgb: UInt8[np.ndarray, "h w 3"], matrix: Matrix) -> UInt8[np.ndarray, "H W 3"]:
+def apply_rotation(rgb: UInt8[np.ndarray, "h w 3"], matrix: Matrix) -> UInt8[np.ndarray, "H W 3"]:
     """Returns the picture as it is meant to be shown."""
     (a, b), (c, d) = matrix
     x_sign, y_sign = a, d

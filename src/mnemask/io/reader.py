@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from mnemask.errors import FrameError
 from mnemask.io.events import EventLog, ReaderEvents
-from mnemask.io.live import newest
+from mnemask.io.live import latest_frame
 from mnemask.io.pictures import Damaged, Picture, Readable
 from mnemask.io.positions import Position, check_range
 from mnemask.io.sources import Opening, is_broadcast, open_source
@@ -168,7 +168,7 @@ class VideoReader:
         self._log.clear()
         pictures = self._source.pictures(self._first_needed())
         if self.live:
-            pictures = newest(pictures, self._log, self.interrupt)
+            pictures = latest_frame(pictures, self._log, self.interrupt)
         last: Picture | None = None
         frame = None
         began: float | None = None

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mnemask.io.decoder import AnyPacket
-from mnemask.io.journal import Mark, require
+from mnemask.io.journal import ResumeState, require
 
 # Two seconds of most videos: keyframes are as dense as streaming services have them.
 STRETCH = 48
@@ -91,8 +91,10 @@ class StretchedVideo:
         OutputError: if the file of the earlier run is shorter than the mark says.
     """
 
-    def __init__(self, folder: Path, name: str, codec: Codec, pictures: Pictures, mark: Mark | None = None) -> None:
-        number = 0 if mark is None else int(mark["number"]) + 1
+    def __init__(
+        self, folder: Path, name: str, codec: Codec, pictures: Pictures, resume_state: ResumeState | None = None
+    ) -> None:
+        number = 0 if resume_state is None else int(resume_state["number"]) + 1
         self.pictures, self._codec, self._number, self._num_frames = pictures, codec, number, 0
         self.path = folder / f"{name}.{number}.nut"
         self._file = self.path.open("wb")
@@ -100,13 +102,13 @@ class StretchedVideo:
         self._stream = codec.stream(self._container, pictures)
         self._encoder: VideoCodecContext | None = None
         self._widen = None if pictures.pixel_aspect == "1" else _with_pixel_aspect(pictures)
-        if mark is not None:
+        if resume_state is not None:
             # The checkpoint before it, and its file, must survive until the next one.
             for older in range(number - 1):
                 (folder / f"{name}.{older}.nut").unlink(missing_ok=True)
             with ExitStack() as on_failure:
                 on_failure.callback(self.close)
-                self._copy(folder / f"{name}.{number - 1}.nut", int(mark["frames"]))
+                self._copy(folder / f"{name}.{number - 1}.nut", int(resume_state["frames"]))
                 on_failure.pop_all()
 
     def add(self, frame: VideoFrame, ticks: int) -> None:
@@ -121,7 +123,7 @@ class StretchedVideo:
         if self._num_frames % STRETCH == 0:
             self._end_stretch()
 
-    def mark(self) -> Mark:
+    def resume_state(self) -> ResumeState:
         """Returns what a later run needs to go on; only where a stretch has ended."""
         assert self._encoder is None, f"frame {self._num_frames} is within a stretch"
         return {"number": self._number, "frames": self._num_frames, **asdict(self.pictures)}

@@ -14,7 +14,7 @@ from mnemask.io.events import EventLog
 from mnemask.io.frame_files import FrameFiles, find_frames
 from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
 from mnemask.io.images import ImageSequence
-from mnemask.io.live import Camera, Patience
+from mnemask.io.live import Backoff, Camera
 from mnemask.io.pictures import Readable, Source
 from mnemask.io.raster import IMAGE_SUFFIXES
 from mnemask.io.stacks import ImageStack, page_count
@@ -45,9 +45,9 @@ class Opening:
     log: EventLog = field(default_factory=EventLog)
     masks: Collection[Path] = ()
 
-    def patience(self) -> Patience | None:
+    def patience(self) -> Backoff | None:
         """Returns how long to try to connect again; None for not at all."""
-        return Patience(self.reconnect, self.interrupted) if self.reconnect else None
+        return Backoff(self.reconnect, self.interrupted) if self.reconnect else None
 
     def refuse(self, what: str, *, live: bool = False, follow: bool = False, reconnect: bool = False) -> None:
         """Raises FrameError for what was asked of a source that cannot have it."""
@@ -111,7 +111,7 @@ def _open_path(text: str, how: Opening) -> Source:
         how.refuse(repr(text), follow=True)
         name = path.resolve().name
         if how.follow is not None:
-            patience = Patience(how.follow, how.interrupted, first=0.05, longest=0.5)
+            patience = Backoff(how.follow, how.interrupted, first=0.05, longest=0.5)
             return GrowingFolder(path, name, patience, how.masks)
         return _open_images(path, name, how)
     if text and os.path.exists(text):  # noqa: PTH110
@@ -144,6 +144,6 @@ def _open_file(path: Path, how: Opening) -> Source:
     how.refuse(repr(str(path)), follow=True)
     origin: Origin = f"file:{path}"
     if how.follow is not None:
-        patience = Patience(how.follow, how.interrupted, first=0.05, longest=0.5)
+        patience = Backoff(how.follow, how.interrupted, first=0.05, longest=0.5)
         origin = lambda: GrowingFile(path, patience)  # noqa: E731
     return EncodedVideo(origin, path.name, goes_on=how.goes_on, log=how.log)

@@ -20,7 +20,7 @@ from mnemask.io.containers import open_container
 from mnemask.io.decoder import Decoding, is_recording, promised_seconds
 from mnemask.io.events import Clock, EventLog
 from mnemask.io.growing import GrowingFile
-from mnemask.io.live import Patience
+from mnemask.io.live import Backoff
 from mnemask.io.pictures import (
     MAX_PIXELS,
     Damaged,
@@ -30,10 +30,10 @@ from mnemask.io.pictures import (
     Readable,
     ReadableFile,
     SourceFacts,
+    apply_rotation,
     check_size,
     display_matrix,
     swaps_sides,
-    upright,
 )
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class EncodedVideo:
         *,
         goes_on: bool = False,
         broadcast: bool = False,
-        patience: Patience | None = None,
+        patience: Backoff | None = None,
         log: EventLog | None = None,
     ) -> None:
         self.name = Path(shown).stem
@@ -221,7 +221,7 @@ def _picture(
     if frame.rotation not in matrices:
         matrices[frame.rotation] = display_matrix(frame)
     matrix = matrices[frame.rotation]
-    rgb = upright(frame.to_ndarray(format="rgb24"), matrix)
+    rgb = apply_rotation(frame.to_ndarray(format="rgb24"), matrix)
     return Picture(
         torch.from_numpy(rgb).permute(2, 0, 1), index, seconds, "", 1 / aspect if swaps_sides(matrix) else aspect
     )

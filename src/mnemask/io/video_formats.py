@@ -12,7 +12,7 @@ from jaxtyping import UInt8, UInt16
 from mnemask.errors import FrameError, ObjectIdError
 from mnemask.io.atomic import partial_file, target_file, temporary_file
 from mnemask.io.image_formats import picture_of
-from mnemask.io.journal import Mark, Writing
+from mnemask.io.journal import ResumeState, Writing
 from mnemask.io.resumable_video import STRETCH, TICKS_PER_SECOND, Codec, Pictures, StretchedVideo
 from mnemask.io.visualize import draw_overlay
 from mnemask.types import Frame, Masks
@@ -25,19 +25,19 @@ class _VideoFile:
 
     def __init__(self, target: Path, codec: Codec, how: Writing) -> None:
         self._target, self._codec, self._how = target, codec, how
-        self._folder, mark = how.journal or target.parent, how.mark
+        self._folder, resume_state = how.journal or target.parent, how.resume_state
         how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None
         self._next_ticks = 0
-        if mark is not None and mark["frames"]:
-            self._next_ticks = int(mark["next_ticks"])
-            size = int(mark["width"]), int(mark["height"])
-            pictures = Pictures(*size, str(mark["pixel_format"]), str(mark.get("pixel_aspect", "1")))
-            self._video = self._begin(pictures, mark)
+        if resume_state is not None and resume_state["frames"]:
+            self._next_ticks = int(resume_state["next_ticks"])
+            size = int(resume_state["width"]), int(resume_state["height"])
+            pictures = Pictures(*size, str(resume_state["pixel_format"]), str(resume_state.get("pixel_aspect", "1")))
+            self._video = self._begin(pictures, resume_state)
 
-    def mark(self) -> Mark:
+    def resume_state(self) -> ResumeState:
         """Returns what a later run needs to go on."""
-        return {"frames": 0} if self._video is None else {**self._video.mark(), "next_ticks": self._next_ticks}
+        return {"frames": 0} if self._video is None else {**self._video.resume_state(), "next_ticks": self._next_ticks}
 
     def sync(self) -> None:
         """Makes the stretches so far durable."""
@@ -58,10 +58,10 @@ class _VideoFile:
         if self._how.journal is None:
             self._video.path.unlink()
 
-    def _begin(self, pictures: Pictures, mark: Mark | None = None) -> StretchedVideo:
+    def _begin(self, pictures: Pictures, resume_state: ResumeState | None = None) -> StretchedVideo:
         name = f"{self._target.stem}.partial"
         self._how.begin(self._folder / f"{name}.0.nut")
-        return StretchedVideo(self._folder, name, self._codec, pictures, mark)
+        return StretchedVideo(self._folder, name, self._codec, pictures, resume_state)
 
     def _seconds_of(self, masks: Masks, frame: Frame | None) -> float:
         """Returns when the frame is shown."""
@@ -143,7 +143,7 @@ class OverlayVideo(_VideoFile):
         options = {"crf": "20", "preset": "veryfast", "bf": "0", "mbtree": "0"}
         codec = Codec("libx264", options, _rate(how.frames_per_second))
         super().__init__(target_file(out, "overlay.mp4"), codec, how)
-        self._began: float | None = None if how.mark is None else how.mark["began"]
+        self._began: float | None = None if how.resume_state is None else how.resume_state["began"]
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Draws and adds one frame."""
@@ -154,6 +154,6 @@ class OverlayVideo(_VideoFile):
             self._began = seconds
         self._add(rgb, "yuv420p", seconds - self._began, frame)
 
-    def mark(self) -> Mark:
+    def resume_state(self) -> ResumeState:
         """Returns what a later run needs to go on."""
-        return {**super().mark(), "began": self._began}
+        return {**super().resume_state(), "began": self._began}

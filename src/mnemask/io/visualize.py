@@ -112,7 +112,9 @@ def contact_sheet(
     Raises:
         FrameError: there is no frame.
     """
-    tiles = [_tile(Frame.of(frame, number), labels, tile_width) for number, (frame, labels) in enumerate(frames)]
+    tiles = [
+        _tile(Frame.from_picture(frame, number), labels, tile_width) for number, (frame, labels) in enumerate(frames)
+    ]
     if not tiles:
         raise FrameError("a contact sheet of 0 frames cannot be drawn; give one frame or more")
     height = tiles[0].shape[0]

@@ -12,7 +12,7 @@ from av.error import FFmpegError
 
 from mnemask.errors import InputError, OutputError
 from mnemask.io.image_formats import CocoRle, PngMasks, RgbaCutouts
-from mnemask.io.journal import Mark, Writing
+from mnemask.io.journal import ResumeState, Writing
 from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
 from mnemask.io.written import Unlisted, Written
 from mnemask.types import Frame, Masks
@@ -37,7 +37,7 @@ class MaskFormat(Protocol):
         """Writes one frame."""
         ...
 
-    def mark(self) -> Mark:
+    def resume_state(self) -> ResumeState:
         """Returns what a later run needs to go on after the frames so far, which are whole stretches."""
         ...
 
@@ -113,7 +113,7 @@ class MaskWriter:
         *,
         frames_per_second: float = 25.0,
         journal: Path | None = None,
-        mark: Mark | None = None,
+        resume_state: ResumeState | None = None,
         overwrite: bool = False,
         written: Written | None = None,
         largest_id: int = 0,
@@ -126,8 +126,8 @@ class MaskWriter:
                 f"{frames_per_second} frames per second cannot be written; expected up to 1000, such as 25"
             )
         self._out = Path(out)
-        files = written or Unlisted(overwrite or mark is not None)
-        how = Writing(files, frames_per_second, journal, mark, largest_id, file_names)
+        files = written or Unlisted(overwrite or resume_state is not None)
+        how = Writing(files, frames_per_second, journal, resume_state, largest_id, file_names)
         with self._as_output_error():
             self._format = MASK_FORMATS[format](self._out, how)
         self.stretch = self._format.stretch
@@ -149,7 +149,7 @@ class MaskWriter:
             self._waiting.popleft().result()
         self._waiting.append(self._executor.submit(self._write, masks, frame))
 
-    def mark(self) -> Future[Mark]:
+    def resume_state(self) -> Future[ResumeState]:
         """Returns what a later writer needs to go on after the frames so far, when they are written.
 
         Raises:
@@ -206,9 +206,9 @@ class MaskWriter:
             self._failed = True
             raise
 
-    def _mark(self) -> Mark:
+    def _mark(self) -> ResumeState:
         self._refuse_after_failure()
-        return self._format.mark()
+        return self._format.resume_state()
 
     def _sync(self) -> None:
         self._refuse_after_failure()

@@ -12,8 +12,8 @@ from mnemask.errors import BudgetError, InputError
 from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
 from mnemask.memory.introspection import LastRead, Provenance
 from mnemask.memory.policies import Policy
-from mnemask.memory.read import PLACE_BYTES, Kernel, Metric, Reading, key_energy, read_top_k
-from mnemask.memory.stride8 import bytes_of_detail, detail_of, refined
+from mnemask.memory.read import PLACE_BYTES, KMNKernel, Metric, Reading, key_energy, read_top_k
+from mnemask.memory.stride8 import rerank, stride8_bytes, stride8_windows
 from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, readers_of
 from mnemask.memory.trace import WriteRecord
 
@@ -53,8 +53,8 @@ class MemoryBank:
         budget: how much may be kept.
         top_k: memories read per query.
         metric: how alike a query and a memory are.
-        refine: weight of the comparison at stride 8; 0 does without, and tokens then carry no detail.
-        kernel: σ within which a memory is read around the query that it fits best, as a share of the frame's shorter
+        stride8_weight: weight of the comparison at stride 8; 0 does without, and tokens then carry no detail.
+        kmn_sigma: σ within which a memory is read around the query that it fits best, as a share of the frame's shorter
             side; 0 lets it be read anywhere. With one, `grid` must be known before a read.
 
     Attributes:
@@ -74,11 +74,11 @@ class MemoryBank:
         budget: Budget,
         top_k: int = 20,
         metric: Metric = "l2",
-        refine: float = 0.0,
-        kernel: int | float = 0.0,
+        stride8_weight: float = 0.0,
+        kmn_sigma: int | float = 0.0,
     ) -> None:
         self.policy, self.budget, self.top_k, self.metric = policy, budget, top_k, metric
-        self.refine, self.kernel = refine, kernel
+        self.stride8_weight, self.kmn_sigma = stride8_weight, kmn_sigma
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
         self.grid: CellGrid | None = None
@@ -93,7 +93,7 @@ class MemoryBank:
         self,
         key: Float[Tensor, "P Ck"],
         value: Float[Tensor, "K P Cv"],
-        share: Float[Tensor, "K P"],
+        mask_fraction: Float[Tensor, "K P"],
         *,
         frame: int,
         step: int,
@@ -105,7 +105,7 @@ class MemoryBank:
         Args:
             key: of each cell.
             value: of each object and cell.
-            share: how much of each cell each object fills, 0 to 1.
+            mask_fraction: how much of each cell each object fills, 0 to 1.
             frame: index of the frame in the video.
             step: the tracker's count of frames.
             pins: which cells must never be evicted for the sake of which object.
@@ -116,7 +116,9 @@ class MemoryBank:
                 stays as it was.
         """
         self.tokens_per_frame = len(key)
-        new = Tokens.of_frame(key, value, share, frame=frame, step=step, pins=pins, detail=self._detail(stride8))
+        new = Tokens.from_frame(
+            key, value, mask_fraction, frame=frame, step=step, pins=pins, detail=self._detail(stride8)
+        )
         capacity = self.capacity(new)
         memory = new[:0] if self.tokens is None else self.tokens
         kept = self.policy.update(memory, new, capacity)
@@ -128,7 +130,9 @@ class MemoryBank:
         if self.trace is not None:
             limit = None if capacity == UNLIMITED else capacity
             self.trace(
-                WriteRecord.of(memory, new, kept, grid=self._known_grid(), policy=str(self.policy), capacity=limit)
+                WriteRecord.from_write(
+                    memory, new, kept, grid=self._known_grid(), policy=str(self.policy), capacity=limit
+                )
             )
 
     def capacity(self, like: Tokens) -> int:
@@ -140,14 +144,14 @@ class MemoryBank:
 
     def bytes_per_token(self, num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
         """Returns the bytes that a token takes in this bank, and for its place while it is read."""
-        more = bytes_of_detail(self.refine) + (PLACE_BYTES if self.kernel else 0)
+        more = stride8_bytes(self.stride8_weight) + (PLACE_BYTES if self.kmn_sigma else 0)
         return bytes_per_token(num_objects, key_channels, value_channels, value_bytes) + more
 
     def _detail(self, stride8: Float[Tensor, "C8 h8 w8"] | None) -> Float16[Tensor, "P 4 D"] | None:
-        if not self.refine:
+        if not self.stride8_weight:
             return None
         assert stride8 is not None, "a refined memory needs the features at stride 8"
-        return detail_of(stride8)
+        return stride8_windows(stride8)
 
     def read(
         self, query_key: Float[Tensor, "P Ck"], step: int, stride8: Float[Tensor, "C8 h8 w8"] | None = None
@@ -168,17 +172,17 @@ class MemoryBank:
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
-        kernel = self._kernel()
+        kmn_sigma = self._kernel()
         readings: list[tuple[tuple[int, ...], Reading]] = []
         for number, readers in enumerate(self._groups(tokens)):
             rows = readers.rows
             if not readers.count:
                 readout[list(rows)] = 0
                 continue
-            seen = readers.places or torch.nonzero(tokens.covers[rows[0]])[:, 0]
-            reading = read_top_k(query_key, tokens.key[seen], self._energy[seen], self.top_k, self.metric, kernel)
+            seen = readers.places or torch.nonzero(tokens.valid[rows[0]])[:, 0]
+            reading = read_top_k(query_key, tokens.key[seen], self._energy[seen], self.top_k, self.metric, kmn_sigma)
             if detail is not None:
-                reading = refined(reading, detail, tokens.detail[seen], self.refine)
+                reading = rerank(reading, detail, tokens.detail[seen], self.stride8_weight)
             if readers.count < len(tokens):
                 chosen = reading.index + seen.start if isinstance(seen, slice) else seen[reading.index]
                 reading = replace(reading, index=chosen)
@@ -186,18 +190,18 @@ class MemoryBank:
             for row in rows:
                 readout[row] = reading.gather(tokens.value[row])
             if number == 0 and not self.frozen:
-                self.tokens = counted(tokens, reading, step)
+                self.tokens = update_usage(tokens, reading, step)
         self.reads += 1
-        self.last_read = LastRead.of(tokens, readings)
+        self.last_read = LastRead.from_readings(tokens, readings)
         return readout
 
-    def _kernel(self) -> Kernel | None:
-        return Kernel.of_share(self.kernel, self._known_grid().shape) if self.kernel else None
+    def _kernel(self) -> KMNKernel | None:
+        return KMNKernel.from_sigma(self.kmn_sigma, self._known_grid().shape) if self.kmn_sigma else None
 
     def _groups(self, tokens: Tokens) -> list[Readers]:
         """Returns who reads what; that is worked out when it has changed, not in each frame."""
-        if self._grouped is None or self._grouped[0] is not tokens.covers:
-            self._grouped = tokens.covers, readers_of(tokens.covers)
+        if self._grouped is None or self._grouped[0] is not tokens.valid:
+            self._grouped = tokens.valid, readers_of(tokens.valid)
         return self._grouped[1]
 
     @contextmanager
@@ -246,7 +250,7 @@ class MemoryBank:
     def provenance(self) -> Provenance:
         """Returns which past pixels are remembered, as arrays of its own; raises InputError before the first frame."""
         grid = self._known_grid()
-        return Provenance.empty(grid) if self.tokens is None else Provenance.of(self.tokens, grid)
+        return Provenance.empty(grid) if self.tokens is None else Provenance.from_tokens(self.tokens, grid)
 
     def _known_grid(self) -> CellGrid:
         if self.grid is None:
@@ -270,12 +274,12 @@ class MemoryBank:
         )
 
 
-def counted(tokens: Tokens, reading: Reading, step: int) -> Tokens:
+def update_usage(tokens: Tokens, reading: Reading, step: int) -> Tokens:
     """Returns the tokens with a read added to what is known of their use."""
     index = reading.index.flatten()
     return replace(
         tokens,
-        hits=tokens.hits + torch.bincount(index, minlength=len(tokens)),
-        mass=tokens.mass.index_add(0, index, reading.weight.flatten()),
-        last_hit=tokens.last_hit.index_fill(0, index, step),
+        topk_count=tokens.topk_count + torch.bincount(index, minlength=len(tokens)),
+        attention_mass=tokens.attention_mass.index_add(0, index, reading.weight.flatten()),
+        last_used=tokens.last_used.index_fill(0, index, step),
     )

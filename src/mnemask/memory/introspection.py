@@ -28,24 +28,24 @@ class Provenance:
         grid: how cells lie in a frame.
         frame: index of the source frame in the video.
         cell: position in the source frame's grid, row by row.
-        hits: how often a query chose it among its top k.
-        mass: sum of the softmax weights it was read with.
+        topk_count: how often a query chose it among its top k.
+        attention_mass: sum of the softmax weights it was read with.
         age: frames processed since it was written.
-        share: how much of the cell each object fills, 0 to 1; objects in the order of `Tracker.object_ids`.
+        mask_fraction: how much of the cell each object fills, 0 to 1; objects in the order of `Tracker.object_ids`.
         pinned: whether it may never be evicted.
     """
 
     grid: CellGrid
     frame: Int64[np.ndarray, " N"]
     cell: Int64[np.ndarray, " N"]
-    hits: Int64[np.ndarray, " N"]
-    mass: Float32[np.ndarray, " N"]
+    topk_count: Int64[np.ndarray, " N"]
+    attention_mass: Float32[np.ndarray, " N"]
     age: Int64[np.ndarray, " N"]
-    share: Float32[np.ndarray, "K N"]
+    mask_fraction: Float32[np.ndarray, "K N"]
     pinned: Bool[np.ndarray, " N"]
 
     @classmethod
-    def of(cls, tokens: Tokens, grid: CellGrid, step: int | None = None) -> "Provenance":
+    def from_tokens(cls, tokens: Tokens, grid: CellGrid, step: int | None = None) -> "Provenance":
         """Returns the provenance of tokens.
 
         Args:
@@ -55,15 +55,15 @@ class Provenance:
         """
         tokens = of_this_video(tokens)
         if step is None:  # each read hits some token, and each write makes one
-            step = int(torch.maximum(tokens.last_hit, tokens.born).max()) if len(tokens) else 0
+            step = int(torch.maximum(tokens.last_used, tokens.written_at).max()) if len(tokens) else 0
         return cls(
             grid=grid,
             frame=array(tokens.frame),
             cell=array(tokens.cell),
-            hits=array(tokens.hits),
-            mass=array(tokens.mass),
-            age=array(step - tokens.born),
-            share=array(tokens.share.float()),
+            topk_count=array(tokens.topk_count),
+            attention_mass=array(tokens.attention_mass),
+            age=array(step - tokens.written_at),
+            mask_fraction=array(tokens.mask_fraction.float()),
             pinned=array(tokens.pinned),
         )
 
@@ -71,8 +71,8 @@ class Provenance:
     def empty(cls, grid: CellGrid, num_objects: int = 0) -> "Provenance":
         """Returns the provenance of nothing."""
         none = np.zeros(0, np.int64)
-        share = np.zeros((num_objects, 0), np.float32)
-        return cls(grid, none, none, none, none.astype(np.float32), none, share, none.astype(bool))
+        mask_fraction = np.zeros((num_objects, 0), np.float32)
+        return cls(grid, none, none, none, none.astype(np.float32), none, mask_fraction, none.astype(bool))
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -95,7 +95,7 @@ class Provenance:
     @property
     def use(self) -> Float64[np.ndarray, " N"]:
         """Hits / age, the age at least 1: the thesis's index, by which the least used go first."""
-        use: Float64[np.ndarray, " N"] = self.hits / np.maximum(self.age, 1)
+        use: Float64[np.ndarray, " N"] = self.topk_count / np.maximum(self.age, 1)
         return use
 
     def columns(self) -> dict[str, Any]:
@@ -103,26 +103,26 @@ class Provenance:
         return {
             "frame": self.frame.tolist(),
             "cell": self.cell.tolist(),
-            "hits": self.hits.tolist(),
-            "mass": self.mass.astype(float).round(3).tolist(),
+            "topk_count": self.topk_count.tolist(),
+            "attention_mass": self.attention_mass.astype(float).round(3).tolist(),
             "age": self.age.tolist(),
-            "share": self.share.astype(float).round(3).tolist(),
+            "mask_fraction": self.mask_fraction.astype(float).round(3).tolist(),
             "pinned": self.pinned.tolist(),
         }
 
     @classmethod
-    def of_columns(cls, grid: CellGrid, columns: dict[str, Any]) -> "Provenance":
+    def from_columns(cls, grid: CellGrid, columns: dict[str, Any]) -> "Provenance":
         """Returns what `columns` gave; raises KeyError, TypeError or ValueError where they are something else."""
-        whole = {name: np.array(columns[name], np.int64) for name in ("frame", "cell", "hits", "age")}
+        whole = {name: np.array(columns[name], np.int64) for name in ("frame", "cell", "topk_count", "age")}
         count = len(whole["frame"])
-        share = np.array(columns["share"], np.float32).reshape(len(columns["share"]), count)
-        mass, pinned = np.array(columns["mass"], np.float32), np.array(columns["pinned"], bool)
-        columns_of_one: list[np.ndarray] = [*whole.values(), mass, pinned]
+        mask_fraction = np.array(columns["mask_fraction"], np.float32).reshape(len(columns["mask_fraction"]), count)
+        attention_mass, pinned = np.array(columns["attention_mass"], np.float32), np.array(columns["pinned"], bool)
+        columns_of_one: list[np.ndarray] = [*whole.values(), attention_mass, pinned]
         if {each.shape for each in columns_of_one} != {(count,)}:
             raise ValueError("its columns differ in length")
         if count and not 0 <= whole["cell"].min() <= whole["cell"].max() < grid.num_cells:
             raise ValueError(f"its cells are not from 0 to {grid.num_cells - 1}")
-        return cls(grid=grid, mass=mass, share=share, pinned=pinned, **whole)
+        return cls(grid=grid, attention_mass=attention_mass, mask_fraction=mask_fraction, pinned=pinned, **whole)
 
 
 def array(tensor: Shaped[Tensor, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
@@ -166,7 +166,7 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
             f"memory bank {str(path)!r} has cells from {int(tokens.cell.min())} to {int(tokens.cell.max())}, expected "
             f"0 to {num_cells - 1}; write it again"
         )
-    return Provenance.of(tokens, grid)
+    return Provenance.from_tokens(tokens, grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +179,19 @@ class LastRead:
     Attributes:
         frame: source frame of each token there was.
         cell: its cell there.
-        share: how much of it each object filled.
+        mask_fraction: how much of it each object filled.
         readings: the objects' rows that shared a read, and what was read.
     """
 
     frame: Int64[Tensor, " N"]
     cell: Int64[Tensor, " N"]
-    share: Float[Tensor, "K N"]
+    mask_fraction: Float[Tensor, "K N"]
     readings: tuple[tuple[tuple[int, ...], Reading], ...]
 
     @classmethod
-    def of(cls, tokens: Tokens, readings: list[tuple[tuple[int, ...], Reading]]) -> "LastRead":
+    def from_readings(cls, tokens: Tokens, readings: list[tuple[tuple[int, ...], Reading]]) -> "LastRead":
         """Returns it; keys and values are let go."""
-        return cls(tokens.frame, tokens.cell, tokens.share, tuple(readings))
+        return cls(tokens.frame, tokens.cell, tokens.mask_fraction, tuple(readings))
 
     @property
     def num_bytes(self) -> int:
@@ -200,7 +200,7 @@ class LastRead:
 
     def votes(self, query: int) -> tuple[Int64[np.ndarray, " M"], Float32[np.ndarray, "K M"]]:
         """Returns the tokens that any object read for one query, heaviest first, and their weight for each object."""
-        weight = torch.zeros(self.share.shape, dtype=torch.float32, device=self.share.device)
+        weight = torch.zeros(self.mask_fraction.shape, dtype=torch.float32, device=self.mask_fraction.device)
         for rows, reading in self.readings:
             for row in rows:
                 weight[row, reading.index[query]] = reading.weight[query].to(weight.dtype)
@@ -223,7 +223,7 @@ class Explanation:
         frame: source frame of each memory.
         cell: its cell there.
         weight: with which each object read it; sums to 1 over M, or to 0 for an object without memories.
-        share: how much of the memory's cell each object filled, 0 to 1.
+        mask_fraction: how much of the memory's cell each object filled, 0 to 1.
     """
 
     y: int
@@ -235,7 +235,7 @@ class Explanation:
     frame: Int64[np.ndarray, " M"]
     cell: Int64[np.ndarray, " M"]
     weight: Float32[np.ndarray, "K M"]
-    share: Float32[np.ndarray, "K M"]
+    mask_fraction: Float32[np.ndarray, "K M"]
 
     @property
     def query_box(self) -> Float64[np.ndarray, " 4"]:
@@ -251,7 +251,7 @@ class Explanation:
     @property
     def votes(self) -> Float32[np.ndarray, " K"]:
         """How much of what was read is each object, 0 to 1: the mean of its share, weighted."""
-        votes: Float32[np.ndarray, " K"] = (self.weight * self.share).sum(1)
+        votes: Float32[np.ndarray, " K"] = (self.weight * self.mask_fraction).sum(1)
         return votes
 
     def to_dict(self) -> dict[str, Any]:
@@ -267,6 +267,6 @@ class Explanation:
                 "cell": self.cell.tolist(),
                 "box": self.box.round(2).tolist(),
                 "weight": self.weight.astype(float).round(4).tolist(),
-                "share": self.share.astype(float).round(3).tolist(),
+                "mask_fraction": self.mask_fraction.astype(float).round(3).tolist(),
             },
         }

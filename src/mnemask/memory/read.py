@@ -20,7 +20,7 @@ Metric = Literal["l2", "dot", "cosine"]
 AFFINITY_BYTES = 8 * 2**20  # of one tile of queries and memories; fits the caches of a CPU
 TILE_COLUMNS = 2**15  # memories in a tile; with fewer, finding the k best takes longer, with more, the product does
 FOLDS = 16
-MIN_KERNEL = 0.01  # of the shorter side: less than a third of a cell at 480 pixels
+MIN_KMN_SIGMA = 0.01  # of the shorter side: less than a third of a cell at 480 pixels
 PLACE_BYTES = 2 * 3 * 4  # of the places of memories: three float32, in parts and joined
 
 
@@ -56,7 +56,7 @@ def read_dense(
     memory_value: Float[Tensor, "*B N Cv"],
     metric: Metric = "l2",
     weigh: Callable[[Tensor], Tensor] | None = None,
-    kernel: "Kernel | None" = None,
+    kmn_sigma: "KMNKernel | None" = None,
 ) -> Float[Tensor, "*B P Cv"]:
     """Returns the weighted mean of all values at each query; differentiable.
 
@@ -70,13 +70,13 @@ def read_dense(
         metric: how alike a query and a memory are.
         weigh: turns affinities [*B P N] into weights; the softmax over memories by default. Its l2 affinities are
             complete: the term that the softmax drops, −|q|² / √Ck, is in them.
-        kernel: how far from where it fits best a memory is read; None for anywhere. The place is a choice, through
+        kmn_sigma: how far from where it fits best a memory is read; None for anywhere. The place is a choice, through
             which no gradient flows. Queries are then all cells of a frame, row by row.
     """
     with torch.autocast(query_key.device.type, enabled=False):
         alike = affinity(query_key, memory_key, key_energy(memory_key), metric)
-        if kernel is not None:
-            alike = alike + kernel.on_affinities(query_key, memory_key, metric)
+        if kmn_sigma is not None:
+            alike = alike + kmn_sigma.on_affinities(query_key, memory_key, metric)
         if weigh is None:
             weights = alike.softmax(-1)
         else:
@@ -103,25 +103,29 @@ class Reading:
         return F.embedding_bag(self.index, value, per_sample_weights=self.weight.to(value.dtype), mode="sum")
 
 
-def check_kernel(share: object) -> None:
+def check_kmn_sigma(share: object) -> None:
     """Raises InputError unless a kernel can be this share of a frame's shorter side."""
-    if isinstance(share, bool) or not isinstance(share, int | float) or not (share == 0 or MIN_KERNEL <= share < inf):
+    if (
+        isinstance(share, bool)
+        or not isinstance(share, int | float)
+        or not (share == 0 or MIN_KMN_SIGMA <= share < inf)
+    ):
         raise InputError(
             f"kernel is {share!r}; give 0, which reads memories anywhere, or a share of the frame's shorter side from "
-            f"{MIN_KERNEL}, such as 0.2"
+            f"{MIN_KMN_SIGMA}, such as 0.2"
         )
 
 
-def chosen_kernel(share: int | float | None, own: int | float) -> int | float:
+def resolve_kmn_sigma(share: int | float | None, own: int | float) -> int | float:
     """Returns the kernel that was asked for, or the network's own for None; raises InputError for an impossible one."""
     if share is None:
         return own
-    check_kernel(share)
+    check_kmn_sigma(share)
     return share
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class KMNKernel:
     """Keeps each memory near the query that it fits best, so that what looks like it elsewhere does not read it.
 
     A memory's weight falls with the distance d of a query from the one most like it, by exp(−d² / 2σ²): the kernelized
@@ -137,7 +141,7 @@ class Kernel:
     columns: int
 
     @classmethod
-    def of_share(cls, share: int | float, grid: tuple[int, int]) -> "Kernel | None":
+    def from_sigma(cls, share: int | float, grid: tuple[int, int]) -> "KMNKernel | None":
         """Returns the kernel with this share of the shorter side of a grid (rows, columns) as σ, None for 0."""
         return cls(share * min(grid), grid[1]) if share else None
 
@@ -186,7 +190,7 @@ def read_top_k(
     energy: Float[Tensor, " N"],
     k: int,
     metric: Metric = "l2",
-    kernel: Kernel | None = None,
+    kmn_sigma: KMNKernel | None = None,
 ) -> Reading:
     """Returns the k most alike memories of each query and their softmax weights.
 
@@ -198,16 +202,16 @@ def read_top_k(
         energy: |m|² of each memory.
         k: memories that each query reads; all if there are fewer.
         metric: how alike a query and a memory are.
-        kernel: how far from where it fits best a memory is read; None for anywhere.
+        kmn_sigma: how far from where it fits best a memory is read; None for anywhere.
     """
     k = min(k, len(memory_key))
-    if kernel is not None:
-        query_place = kernel.of_queries(query_key)
-        memory_place = kernel.of_memories(query_key, memory_key, metric)
+    if kmn_sigma is not None:
+        query_place = kmn_sigma.of_queries(query_key)
+        memory_place = kmn_sigma.of_memories(query_key, memory_key, metric)
 
     def tile(rows: slice, columns: slice) -> Float[Tensor, "rows columns"]:
         alike = affinity(query_key[rows], memory_key[columns], energy[columns], metric)
-        return alike if kernel is None else alike.addmm_(query_place[rows], memory_place[columns].T)
+        return alike if kmn_sigma is None else alike.addmm_(query_place[rows], memory_place[columns].T)
 
     # Tiles of one width: a narrow last one would cost as much as the others.
     width = ceil(len(memory_key) / ceil(len(memory_key) / TILE_COLUMNS))

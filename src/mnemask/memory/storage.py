@@ -62,11 +62,11 @@ def unsound(
         "cell": (tokens.cell, 0, MOST_CELLS - 1),
         "cell of this video": (tokens.cell[tokens.frame >= 0], 0, (num_cells or MOST_CELLS) - 1),
         "frame": (tokens.frame, -LARGEST_FRAME, LARGEST_FRAME),
-        "born": (tokens.born, -LARGEST_FRAME, steps),
-        "last_hit": (tokens.last_hit, -LARGEST_FRAME, steps),
-        "hits": (tokens.hits, 0, LARGEST_FRAME),
-        "mass": (tokens.mass, 0, LARGEST_FRAME),
-        "share": (tokens.share, 0, 1 + 1e-3),
+        "written_at": (tokens.written_at, -LARGEST_FRAME, steps),
+        "last_used": (tokens.last_used, -LARGEST_FRAME, steps),
+        "topk_count": (tokens.topk_count, 0, LARGEST_FRAME),
+        "attention_mass": (tokens.attention_mass, 0, LARGEST_FRAME),
+        "mask_fraction": (tokens.mask_fraction, 0, 1 + 1e-3),
     }
     for name, (values, least, most) in ranges.items():
         if not values.numel():
@@ -74,7 +74,7 @@ def unsound(
         low, high = values.min().item(), values.max().item()
         if not least <= low <= high <= most:
             return f"{name} from {low:g} to {high:g}, where {least:g} to {most:g} are possible"
-    if bool((tokens.born[1:] < tokens.born[:-1]).any()):
+    if bool((tokens.written_at[1:] < tokens.written_at[:-1]).any()):
         return "tokens that are not in the order of writing"
     if not bool(torch.isfinite(tokens.key.square().sum(-1)).all()):
         return "keys too large to compare"
@@ -86,14 +86,14 @@ def unsound(
 FORMAT = "mnemask-bank-4"
 DTYPES = {
     "key": torch.float32,
-    "covers": torch.bool,
-    "share": torch.float32,
+    "valid": torch.bool,
+    "mask_fraction": torch.float32,
     "frame": torch.int64,
     "cell": torch.int64,
-    "born": torch.int64,
-    "hits": torch.int64,
-    "mass": torch.float32,
-    "last_hit": torch.int64,
+    "written_at": torch.int64,
+    "topk_count": torch.int64,
+    "attention_mass": torch.float32,
+    "last_used": torch.int64,
     "pins": torch.bool,
     "detail": torch.float16,
 }
@@ -176,7 +176,7 @@ def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:
         raise CheckpointError(
             f"memory bank {str(path)!r} holds {sorted(tensors)}, expected {sorted(names)}; write it again"
         )
-    num_tokens, num_objects = (len(tensors[name]) if tensors[name].ndim else 0 for name in ("key", "covers"))
+    num_tokens, num_objects = (len(tensors[name]) if tensors[name].ndim else 0 for name in ("key", "valid"))
     for name, tensor in tensors.items():
         lead = (num_objects, num_tokens) if name in PER_OBJECT else (num_tokens,)
         rank = len(lead) + {"key": 1, "value": 1, "detail": 2}.get(name, 0)

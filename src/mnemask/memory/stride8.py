@@ -19,12 +19,12 @@ DETAIL_BYTES = WINDOWS * CHANNELS * 2  # of a token
 SEED = 0
 
 
-def bytes_of_detail(refine: int | float) -> int:
+def stride8_bytes(stride8_weight: int | float) -> int:
     """Returns the bytes that each token takes for the comparison at stride 8; none where reads are not refined."""
-    return DETAIL_BYTES if refine else 0
+    return DETAIL_BYTES if stride8_weight else 0
 
 
-def detail_of(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 D"]:
+def stride8_windows(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 D"]:
     """Returns what each cell's four windows look like; two windows of one frame are at squared distance 1 on average.
 
     A random projection keeps distances approximately (Johnson and Lindenstrauss), for any network and without a file.
@@ -45,7 +45,7 @@ def random_signs(channels: int) -> Float[Tensor, "C8 D"]:
     return torch.randint(2, (channels, CHANNELS), generator=generator, device="cpu").float() * 2 - 1
 
 
-def refined(reading: Reading, query: Float[Tensor, "P 4 D"], memory: Float[Tensor, "N 4 D"], weight: float) -> Reading:
+def rerank(reading: Reading, query: Float[Tensor, "P 4 D"], memory: Float[Tensor, "N 4 D"], weight: float) -> Reading:
     """Returns the reading with `weight` × distance at stride 8 taken from each affinity; the memories stay the same.
 
     Args:

@@ -103,38 +103,38 @@ class Tokens:
 
     Attributes:
         key: float32.
-        value: per object, in the network's precision; zero where `covers` is False.
-        covers: whether the object existed when the token was written; it reads no other tokens.
-        share: how much of the cell each object filled, 0 to 1.
+        value: per object, in the network's precision; zero where `valid` is False.
+        valid: whether the object existed when the token was written; it reads no other tokens.
+        mask_fraction: how much of the cell each object filled, 0 to 1.
         frame: index of the source frame in the video.
         cell: position in the source frame's h × w grid, row by row.
-        born: the tracker's step at which the token was written.
-        hits: (query, top-k slot) pairs that chose this token since it was written.
-        mass: sum of the softmax weights it was read with.
-        last_hit: step at which a query last chose it; `born` before the first hit.
+        written_at: the tracker's step at which the token was written.
+        topk_count: (query, top-k slot) pairs that chose this token since it was written.
+        attention_mass: sum of the softmax weights it was read with.
+        last_used: step at which a query last chose it; `written_at` before the first hit.
         pins: which objects' annotations keep it from being evicted.
         detail: what the cell's 2 × 2 windows look like at stride 8; of no channels where reads are not refined.
     """
 
     key: Float[Tensor, "N Ck"]
     value: Float[Tensor, "K N Cv"]
-    covers: Bool[Tensor, "K N"]
-    share: Float[Tensor, "K N"]
+    valid: Bool[Tensor, "K N"]
+    mask_fraction: Float[Tensor, "K N"]
     frame: Int64[Tensor, " N"]
     cell: Int64[Tensor, " N"]
-    born: Int64[Tensor, " N"]
-    hits: Int64[Tensor, " N"]
-    mass: Float[Tensor, " N"]
-    last_hit: Int64[Tensor, " N"]
+    written_at: Int64[Tensor, " N"]
+    topk_count: Int64[Tensor, " N"]
+    attention_mass: Float[Tensor, " N"]
+    last_used: Int64[Tensor, " N"]
     pins: Bool[Tensor, "K N"]
     detail: Float16[Tensor, "N 4 D"]
 
     @classmethod
-    def of_frame(
+    def from_frame(
         cls,
         key: Float[Tensor, "P Ck"],
         value: Float[Tensor, "K P Cv"],
-        share: Float[Tensor, "K P"],
+        mask_fraction: Float[Tensor, "K P"],
         *,
         frame: int,
         step: int,
@@ -146,14 +146,14 @@ class Tokens:
         return cls(
             key=key,
             value=value,
-            covers=torch.ones(share.shape, dtype=torch.bool, device=key.device),
-            share=share,
+            valid=torch.ones(mask_fraction.shape, dtype=torch.bool, device=key.device),
+            mask_fraction=mask_fraction,
             frame=torch.full_like(cells, frame),
             cell=cells,
-            born=torch.full_like(cells, step),
-            hits=torch.zeros_like(cells),
-            mass=torch.zeros(len(cells), dtype=torch.float32, device=key.device),
-            last_hit=torch.full_like(cells, step),
+            written_at=torch.full_like(cells, step),
+            topk_count=torch.zeros_like(cells),
+            attention_mass=torch.zeros(len(cells), dtype=torch.float32, device=key.device),
+            last_used=torch.full_like(cells, step),
             pins=pins,
             detail=key.new_empty((len(key), 4, 0), dtype=torch.float16) if detail is None else detail,
         )
@@ -201,7 +201,7 @@ class Tokens:
     @property
     def num_objects(self) -> int:
         """K."""
-        return self.covers.shape[0]
+        return self.valid.shape[0]
 
     @property
     def pinned(self) -> Bool[Tensor, " N"]:
@@ -223,18 +223,18 @@ class Tokens:
         """Returns the tokens without one object's row, and without those that no other object reads."""
         others = [other for other in range(self.num_objects) if other != row]
         rest = replace(self, **{name: getattr(self, name)[others] for name in PER_OBJECT})
-        return rest[rest.covers.any(0)]
+        return rest[rest.valid.any(0)]
 
     def without_corrections(self, rows: Sequence[int]) -> "Tokens":
         """Returns the tokens with only the first annotation of these objects pinned: a new correction is on its way."""
         pins = self.pins.clone()
         for row in rows:
             if bool(pins[row].any()):
-                pins[row] &= self.born == self.born[pins[row]].min()
+                pins[row] &= self.written_at == self.written_at[pins[row]].min()
         return replace(self, pins=pins)
 
 
-PER_OBJECT = ("value", "covers", "share", "pins")
+PER_OBJECT = ("value", "valid", "mask_fraction", "pins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +253,9 @@ class Readers:
     places: slice | None
 
 
-def readers_of(covers: Bool[Tensor, "K N"]) -> list[Readers]:
+def readers_of(valid: Bool[Tensor, "K N"]) -> list[Readers]:
     """Returns the objects in groups that read the same tokens; the group that reads most comes first."""
-    table = covers.cpu().numpy()
+    table = valid.cpu().numpy()
     rows_by_pattern: dict[bytes, list[int]] = {}
     for row, covered in enumerate(table):
         rows_by_pattern.setdefault(covered.tobytes(), []).append(row)

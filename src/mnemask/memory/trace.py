@@ -37,22 +37,24 @@ class WriteRecord:
     left_out: Provenance
 
     @classmethod
-    def of(
+    def from_write(
         cls, memory: Tokens, new: Tokens, kept: Tokens, *, grid: CellGrid, policy: str, capacity: int | None
     ) -> "WriteRecord":
         """Returns the record of a write, from what was remembered, what was new and what was kept of both."""
-        step = int(new.born[0])
+        step = int(new.written_at[0])
         # A step writes a cell at most once, and policies that merge or replace values leave both as they are.
-        kept_ids = kept.born * grid.num_cells + kept.cell
-        gone, out = (part[~torch.isin(part.born * grid.num_cells + part.cell, kept_ids)] for part in (memory, new))
+        kept_ids = kept.written_at * grid.num_cells + kept.cell
+        gone, out = (
+            part[~torch.isin(part.written_at * grid.num_cells + part.cell, kept_ids)] for part in (memory, new)
+        )
         return cls(
             frame=int(new.frame[0]),
             step=step,
             policy=policy,
             capacity=capacity,
             held=len(kept),
-            evicted=Provenance.of(gone, grid, step),
-            left_out=Provenance.of(out, grid, step),
+            evicted=Provenance.from_tokens(gone, grid, step),
+            left_out=Provenance.from_tokens(out, grid, step),
         )
 
     def to_json(self) -> str:
@@ -84,8 +86,8 @@ class WriteRecord:
             policy=str(record["policy"]),
             capacity=None if capacity is None else int(capacity),
             held=int(record["held"]),
-            evicted=Provenance.of_columns(grid, record["evicted"]),
-            left_out=Provenance.of_columns(grid, record["left_out"]),
+            evicted=Provenance.from_columns(grid, record["evicted"]),
+            left_out=Provenance.from_columns(grid, record["left_out"]),
         )
 
 

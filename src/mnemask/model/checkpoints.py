@@ -72,7 +72,7 @@ def plain(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-SIZES = {"compact": COMPACT, "paper": PAPER}
+SIZES = {"compact": COMPACT, "stcn": PAPER}
 FORMAT = "mnemask-stcn-1"
 # int64: BatchNorm's count of batches.
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)

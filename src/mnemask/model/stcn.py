@@ -272,7 +272,7 @@ class STCN(nn.Module):
         return self.key_compression.weight.dtype
 
     @property
-    def kernel(self) -> float:
+    def kmn_sigma(self) -> float:
         """How far from where it fits best a memory is read unless a tracker says otherwise; 0 for anywhere."""
         return KERNELS.get(self.config, 0.0)
 

@@ -1,12 +1,12 @@
 """A whole video from its first masks to files, and a report of what happened; it survives being cut off."""
 
 from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
-from mnemask.pipeline.report import MemoryPromise, Progress, peak_memory_bytes, promise, write_report
+from mnemask.pipeline.report import MemoryEstimate, Progress, estimate_memory, peak_memory_bytes, write_report
 from mnemask.pipeline.run import PromptSource, segment
 
 __all__ = [
     "Checkpoint",
-    "MemoryPromise",
+    "MemoryEstimate",
     "Progress",
     "PromptSource",
     "find_checkpoint",

@@ -14,12 +14,12 @@ import torch
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.io import ReaderEvents
 from mnemask.io.atomic import make_folder
-from mnemask.io.journal import Mark
+from mnemask.io.journal import ResumeState
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.pipeline.report import Progress
-from mnemask.state import Session
+from mnemask.state import TrackerState
 from mnemask.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ class Checkpoint:
         events: what happened to the video so far.
     """
 
-    session: Session
+    state: TrackerState
     position: int
     settings: Mapping[str, Any]
-    marks: Mapping[str, Mark]
+    resume_states: Mapping[str, ResumeState]
     progress: Mapping[str, Any]
     events: ReaderEvents
 
@@ -94,7 +94,7 @@ def find_checkpoint(out: str | Path, device: torch.device, settings: Mapping[str
 
 
 def _read(path: Path, device: torch.device) -> Checkpoint:
-    session, facts = Session.load(path, device)
+    state, facts = TrackerState.load(path, device)
     try:
         run = facts["run"]
         if run["mnemask"] != __version__:
@@ -103,7 +103,7 @@ def _read(path: Path, device: torch.device) -> Checkpoint:
                 "differ; finish the run with that version, or begin again (--overwrite)"
             )
         events = ReaderEvents.from_dict(run["progress"]["video"])
-        return Checkpoint(session, int(run["position"]), run["settings"], run["marks"], run["progress"], events)
+        return Checkpoint(state, int(run["position"]), run["settings"], run["marks"], run["progress"], events)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -137,16 +137,18 @@ class CheckpointFolder:
         elif not self._written.claims(self.path):
             raise foreign(self.path)
 
-    def save(self, position: int, session: Session, marks: Mapping[str, Mark], progress: Mapping[str, Any]) -> None:
+    def save(
+        self, position: int, state: TrackerState, resume_states: Mapping[str, ResumeState], progress: Mapping[str, Any]
+    ) -> None:
         """Writes a checkpoint, and drops those before the last; raises OutputError where that is impossible."""
         run = {
             "mnemask": __version__,
             "position": position,
             "settings": self._settings,
-            "marks": marks,
+            "marks": resume_states,
             "progress": progress,
         }
-        session.save(self.path / f"{position:012d}{_SUFFIX}", run=run)
+        state.save(self.path / f"{position:012d}{_SUFFIX}", run=run)
         for older in _paths(self.path)[_KEPT:]:
             older.unlink()
 
@@ -176,22 +178,24 @@ class CheckpointFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class PendingCheckpoint:
     """A run between two frames, before it is known whether all frames before are written."""
 
     position: int
-    session: Session
-    marks: Mapping[str, Future[Mark]]
+    state: TrackerState
+    resume_states: Mapping[str, Future[ResumeState]]
     progress: Mapping[str, Any]
 
     @classmethod
-    def of(cls, position: int, session: Session, marks: Mapping[str, Future[Mark]], progress: Progress) -> "Moment":
+    def from_tracker(
+        cls, position: int, state: TrackerState, resume_states: Mapping[str, Future[ResumeState]], progress: Progress
+    ) -> "PendingCheckpoint":
         """Returns the moment; the progress may go on."""
-        return cls(position, session, marks, progress.saved())
+        return cls(position, state, resume_states, progress.saved())
 
-    def written(self) -> dict[str, Mark]:
+    def written(self) -> dict[str, ResumeState]:
         """Returns what the writers need to go on; raises OutputError if a frame could not be written."""
-        return {name: mark.result() for name, mark in self.marks.items()}
+        return {name: resume_state.result() for name, resume_state in self.resume_states.items()}
 
 
 def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:

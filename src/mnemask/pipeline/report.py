@@ -148,7 +148,7 @@ _ONCE, _PER_OBJECT = 80, 110
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryPromise:
+class MemoryEstimate:
     """The most bytes that a run takes, part by part.
 
     Attributes:
@@ -185,7 +185,9 @@ class MemoryPromise:
             )
 
 
-def promise(tracker: Tracker, size: tuple[int, int], num_objects: int, *, num_writers: int = 1) -> MemoryPromise:
+def estimate_memory(
+    tracker: Tracker, size: tuple[int, int], num_objects: int, *, num_writers: int = 1
+) -> MemoryEstimate:
     """Returns how much memory it may take to follow so many objects through frames of this size.
 
     Raises:
@@ -204,7 +206,7 @@ def promise(tracker: Tracker, size: tuple[int, int], num_objects: int, *, num_wr
     pixels = size[0] * size[1]
     queued = _QUEUED * pixels * (3 + num_writers * (3 + 4 + 4 * (num_objects + 1)))
     read = 2 * num_objects * grid.num_cells * value_channels * value_bytes
-    return MemoryPromise(
+    return MemoryEstimate(
         size=size,
         num_objects=num_objects,
         process=peak_memory_bytes() or 0,

@@ -17,15 +17,15 @@ from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
 from mnemask.io import MaskWriter, ReaderEvents, prefetch
-from mnemask.io.journal import Mark
+from mnemask.io.journal import ResumeState
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written
 from mnemask.objects import Prompt
-from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, Moment
+from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
 from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, remove_left_overs
-from mnemask.pipeline.report import Progress, computed_on, promise
+from mnemask.pipeline.report import Progress, computed_on, estimate_memory
 from mnemask.pipeline.room import refuse_without_room
-from mnemask.state import Session
+from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
@@ -42,7 +42,12 @@ class Outputs:
     """
 
     def __init__(
-        self, places: Places, written: Written, journal: Path | None, marks: Mapping[str, Mark], largest_id: int
+        self,
+        places: Places,
+        written: Written,
+        journal: Path | None,
+        resume_states: Mapping[str, ResumeState],
+        largest_id: int,
     ) -> None:
         targets = {"masks": (places.masks, places.mask_format)}
         if places.overlay:
@@ -55,7 +60,7 @@ class Outputs:
                     target,
                     kind,
                     journal=journal,
-                    mark=marks.get(name),
+                    resume_state=resume_states.get(name),
                     written=written,
                     largest_id=largest_id,
                     file_names=places.expected.file_names,
@@ -69,9 +74,9 @@ class Outputs:
         for writer in self._writers.values():
             writer.write(masks, frame)
 
-    def marks(self) -> dict[str, Future[Mark]]:
+    def resume_states(self) -> dict[str, Future[ResumeState]]:
         """Returns what later writers need to go on after the frames so far."""
-        return {name: writer.mark() for name, writer in self._writers.items()}
+        return {name: writer.resume_state() for name, writer in self._writers.items()}
 
     def sync(self) -> None:
         """Returns when all frames so far would survive a loss of power."""
@@ -119,7 +124,7 @@ def segment(
     While it runs there is `OUT/checkpoint/`; what is left there when it is cut off, `find_checkpoint` reads:
 
         checkpoint = find_checkpoint(out, model.device, settings)
-        tracker = Tracker.of_session(checkpoint.session, model)
+        tracker = Tracker.from_state(checkpoint.session, model)
         video = VideoReader(video, start=checkpoint.last_frame)
         segment(video, tracker, out, prompts, settings=settings, resume=checkpoint)
 
@@ -223,8 +228,8 @@ class _Run:
         self._folder = None if every is None else CheckpointFolder(written, progress.settings)
         self._stack = ExitStack()
         self._outputs: Outputs | None = None
-        self._latest: Moment | None = None
-        self._promised: tuple[object, ...] = ()
+        self._latest: PendingCheckpoint | None = None
+        self._estimated: tuple[object, ...] = ()
         if resume is None:
             progress.computed_on = computed_on(tracker, 0)
         else:
@@ -257,8 +262,8 @@ class _Run:
                         if self._resume is not None and frame.index < self._resume.position:
                             continue
                         given = prompts(frame)
-                        self._check_promise(frame, given, max_memory)
-                        before = self._tracker.session()
+                        self._check_estimate(frame, given, max_memory)
+                        before = self._tracker.state()
                         self._lock.check()
                         if self._outputs is None:
                             self._check_first(frame, {**(given or {})}, prompts)
@@ -305,8 +310,8 @@ class _Run:
             journal = self._folder.path
             if self._resume is not None:
                 self._folder.only(self._resume.position)
-        marks = {} if self._resume is None else self._resume.marks
-        return self._stack.enter_context(Outputs(self._places, self._written, journal, marks, largest_id))
+        resume_states = {} if self._resume is None else self._resume.resume_states
+        return self._stack.enter_context(Outputs(self._places, self._written, journal, resume_states, largest_id))
 
     def _check_first(self, frame: Frame, given: Mapping[int, Prompt | None], prompts: PromptSource) -> None:
         """Raises what can be known of the run when its first frame is, before anything is computed or removed."""
@@ -322,7 +327,7 @@ class _Run:
     def _begin_at(
         self,
         frame: Frame,
-        before: Session,
+        before: TrackerState,
         given: Mapping[int, Prompt | None],
         prompts: PromptSource,
         preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
@@ -340,7 +345,7 @@ class _Run:
         ids = {*given, *(object_id for ids in _ids_to_come(prompts).values() for object_id in ids)}
         self._outputs = outputs = self._open(max(ids, default=0))
         if self._folder is not None:
-            self._latest = self._moment(frame.index, before, outputs)
+            self._latest = self._pending(frame.index, before, outputs)
             self._save()
         return outputs
 
@@ -348,14 +353,14 @@ class _Run:
         """Notes that the run can go on here, if it can, and writes it down if it is time."""
         if self._folder is None or self.progress.frames % outputs.stretch:
             return
-        self._latest = self._moment(position, self._tracker.session(), outputs)
+        self._latest = self._pending(position, self._tracker.state(), outputs)
         if self._every is not None and time.perf_counter() - self._saved >= self._every:
             self._save()
 
-    def _moment(self, position: int, session: Session, outputs: Outputs) -> Moment:
+    def _pending(self, position: int, state: TrackerState, outputs: Outputs) -> PendingCheckpoint:
         # Frames are read ahead: what happened to those will be noted again by the run that goes on.
         self.progress.video = self._happened().within(end=position).to_dict()
-        return Moment.of(position, session, outputs.marks(), self.progress)
+        return PendingCheckpoint.from_tracker(position, state, outputs.resume_states(), self.progress)
 
     def _happened(self) -> ReaderEvents:
         """Returns what happened to the video, before the run was resumed too."""
@@ -366,20 +371,20 @@ class _Run:
     def _save(self) -> None:
         moment, self._latest = self._latest, None
         if moment is not None and self._folder is not None and self._outputs is not None:
-            marks = moment.written()
+            resume_states = moment.written()
             self._outputs.sync()
             self._written.sync()
-            self._folder.save(moment.position, moment.session, marks, moment.progress)
+            self._folder.save(moment.position, moment.state, resume_states, moment.progress)
             self._saved = time.perf_counter()
 
-    def _check_promise(self, frame: Frame, given: Mapping[int, Prompt | None] | None, max_memory: int | None) -> None:
+    def _check_estimate(self, frame: Frame, given: Mapping[int, Prompt | None] | None, max_memory: int | None) -> None:
         if max_memory is None:
             return
         ids = {*self._tracker.object_ids, *(given or {})}
-        if self._promised != (frame.size, len(ids)):
+        if self._estimated != (frame.size, len(ids)):
             writers = 1 + self._places.overlay
-            promise(self._tracker, frame.size, len(ids), num_writers=writers).keep_within(max_memory)
-            self._promised = (frame.size, len(ids))
+            estimate_memory(self._tracker, frame.size, len(ids), num_writers=writers).keep_within(max_memory)
+            self._estimated = (frame.size, len(ids))
 
 
 def _ids_to_come(prompts: PromptSource) -> Mapping[int, Collection[int]]:

@@ -10,7 +10,7 @@ import torch
 
 from mnemask.errors import CheckpointError
 from mnemask.io.atomic import make_folder
-from mnemask.state import Session
+from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 
 EVERY = 10  # frames: what a correction has to run through again
@@ -31,7 +31,7 @@ class KnownState:
         keys: which masks of keys it has been given, by "frame:id".
     """
 
-    session: Session
+    state: TrackerState
     frame: int
     keys: Known
 
@@ -45,7 +45,7 @@ class States:
     def save(self, tracker: Tracker, frame: int, step: int, keys: Known, settings: Mapping[str, Any]) -> None:
         """Keeps the state after a frame."""
         facts = {"frame": frame, "keys": dict(keys), "settings": dict(settings)}
-        tracker.session().save(self._folder / f"{_direction(step)}-{frame:07d}.bank", project=facts)
+        tracker.state().save(self._folder / f"{_direction(step)}-{frame:07d}.bank", project=facts)
         self._thin(frame, step)
 
     def best(
@@ -60,7 +60,7 @@ class States:
                 continue
             path = self._path(frame, step)
             try:
-                session, facts = Session.load(path, device)
+                state, facts = TrackerState.load(path, device)
             except CheckpointError:  # of another version or damaged: it only saves time
                 path.unlink(missing_ok=True)
                 continue
@@ -68,7 +68,7 @@ class States:
             passed = {place for place in keys if step * int(place.split(":")[0]) <= step * frame}
             same = all(keys.get(place) == mask for place, mask in about["keys"].items())
             if same and passed <= about["keys"].keys() and about["settings"] == dict(settings):
-                return KnownState(session, frame, about["keys"])
+                return KnownState(state, frame, about["keys"])
         return None
 
     def _frames(self, step: int) -> list[int]:

@@ -22,7 +22,7 @@ from mnemask.types import Frame, Masks
 
 SETTINGS: Mapping[str, Any] = {
     "model": "compact",
-    "policy": "distinct",
+    "policy": "diverse",
     "frames": 2.0,
     "size": 480,
     "write_every": None,
@@ -146,7 +146,7 @@ class Pass:
             found = self.states.best(start, step, self._keys(), self.state.settings, self.model.device)
         if found is not None:
             budget = tracker.memory.budget
-            tracker = Tracker.of_session(replace(found.session, budget=budget), self.model)
+            tracker = Tracker.from_state(replace(found.state, budget=budget), self.model)
             tracker.memory.keep_corrections = True
         learnt = {} if found is None else dict(found.keys)
         # The nearest last: it is then the newest memory.

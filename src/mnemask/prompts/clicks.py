@@ -65,7 +65,7 @@ class ClickSegmenter:
         Raises:
             FrameError: it is no such picture.
         """
-        picture = Frame.of(frame, 0)
+        picture = Frame.from_picture(frame, 0)
         working = working_size(picture.size, self.short_side)
         image = pad(resize(normalize(picture.image.to(self.model.device).float()), working))[None]
         image = image.to(self.model.dtype, memory_format=torch.channels_last)

@@ -153,7 +153,7 @@ def _read_grey(raw: RawMask, void: Void) -> MaskReading:
     top = 65_535 if values.max() > 255 else 255
     left_out = values == void if isinstance(void, int) else np.zeros(values.shape, bool)
     values = np.where(left_out, 0, values).astype(values.dtype)
-    edges = _Edges.of(raw.pixels)
+    edges = _Edges.from_values(raw.pixels)
     if _is_black_and_white(values, top, edges, lossy):
         soft = int(((values > 0) & (values < top)).sum())
         bright = (values > top // 2).astype(np.int32)
@@ -238,7 +238,7 @@ def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: "_Edges") -> bool:
 
 
 def _read_colours(raw: RawMask, void: Void) -> MaskReading:
-    edges = _Edges.of(raw.pixels)
+    edges = _Edges.from_values(raw.pixels)
     packed = _pack(raw.pixels)
     colours, first, inverse = _distinct(packed)
     plain = np.bincount(inverse[edges.solid], minlength=len(colours)) > 0
@@ -306,7 +306,7 @@ def _on_plain_ground(raw: RawMask) -> RawMask:
 
     Where black was painted too it is an object, since the background is what is transparent.
     """
-    if raw.pixels.ndim == 2 or not (_Edges.of(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
+    if raw.pixels.ndim == 2 or not (_Edges.from_values(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
         return raw
     used = set(np.unique(_pack(raw.pixels)).tolist())
     free = next(colour for colour in range(0xFFFFFF, 0, -1) if colour not in used)
@@ -350,7 +350,7 @@ def _distinct(
 
 def _is_painted(raw: RawMask) -> bool:
     """Returns whether what is opaque is mostly plain colours, which then tell the objects apart."""
-    edges = _Edges.of(raw.pixels)
+    edges = _Edges.from_values(raw.pixels)
     coloured = raw.pixels.any(axis=2) if raw.pixels.ndim == 3 else raw.pixels > 0
     return bool((edges.solid & coloured).sum() > 0.5 * raw.opaque.sum())
 
@@ -372,7 +372,7 @@ class _Edges:
     sharp: int
 
     @classmethod
-    def of(cls, values: Grey | Colour) -> "_Edges":
+    def from_values(cls, values: Grey | Colour) -> "_Edges":
         lowest, highest = np.asarray(cv2.erode(values, _SQUARE)), np.asarray(cv2.dilate(values, _SQUARE))
         # Plane by plane, since numpy is slow at reducing an axis of three.
         same, between = (

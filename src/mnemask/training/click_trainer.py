@@ -19,7 +19,7 @@ from mnemask.model.preprocess import normalize
 from mnemask.model.stcn import STCN
 from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
 from mnemask.training.click_data import ClickCrop, ClickPictures
-from mnemask.training.losses import Average, normalized_focal, soft_dice
+from mnemask.training.losses import EMA, normalized_focal, soft_dice
 from mnemask.training.recipes import Cosine
 from mnemask.training.simulated_clicks import Click, drawn_box, first_clicks, iou, next_click, spoilt
 
@@ -181,7 +181,7 @@ class ClickTraining:
         )
         self.rounds, self.optimizer = fabric.setup(ClickRounds(self.head, recipe.rounds), optimizer)
         self.trained = dict(self.head.named_parameters())
-        self.average = Average(self.trained, recipe.ema)
+        self.average = EMA(self.trained, recipe.ema)
         self.schedule = Cosine(warm_up=50)
         self.step, self.seconds = 0, 0.0
         if (out / "latest.safetensors").exists():

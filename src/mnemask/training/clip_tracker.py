@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mnemask.errors import InputError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
-from mnemask.memory.read import Kernel, read_dense
+from mnemask.memory.read import KMNKernel, read_dense
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.preprocess import cells
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, soft_aggregate
@@ -29,27 +29,31 @@ class ClipMemory:
     """
 
     def __init__(
-        self, banks: list[MemoryBank], regularizer: Regularizer | None = None, kernel: Kernel | None = None
+        self, banks: list[MemoryBank], regularizer: Regularizer | None = None, kmn_sigma: KMNKernel | None = None
     ) -> None:
-        self.banks, self.regularizer, self.kernel = banks, regularizer, kernel
+        self.banks, self.regularizer, self.kmn_sigma = banks, regularizer, kmn_sigma
         self.keys: dict[int, Tensor] = {}  # by frame, each [B P Ck]
         self.values: dict[int, Tensor] = {}  # each [B K P Cv]
         self.inside: dict[int, Tensor] = {}  # each [B K P]
 
-    def _make_room(self, frame: int, key: Float[Tensor, "B P Ck"], share: Float[Tensor, "B K P"]) -> None:
+    def _make_room(self, frame: int, key: Float[Tensor, "B P Ck"], mask_fraction: Float[Tensor, "B K P"]) -> None:
         """Counts what the frame that is about to be written has read, then lets the banks make room for it."""
         for clip, bank in enumerate(self.banks):
-            pins = torch.zeros_like(share[clip], dtype=torch.bool)
+            pins = torch.zeros_like(mask_fraction[clip], dtype=torch.bool)
             if frame > 0:
                 bank.read(key[clip], frame)
             elif bank.policy.pin and bank.grid is not None:
-                pins[:] = bank.policy.pinned_part(share[clip].unflatten(1, bank.grid.shape)).flatten()
+                pins[:] = bank.policy.pinned_part(mask_fraction[clip].unflatten(1, bank.grid.shape)).flatten()
             # A bank chooses without looking at values; here they would be a second copy.
-            values = share.new_zeros((*pins.shape, 1))
-            bank.write(key[clip], values, share[clip], frame=frame, step=frame, pins=pins)
+            values = mask_fraction.new_zeros((*pins.shape, 1))
+            bank.write(key[clip], values, mask_fraction[clip], frame=frame, step=frame, pins=pins)
 
     def write(
-        self, frame: int, key: Float[Tensor, "B P Ck"], value: Float[Tensor, "B K P Cv"], share: Float[Tensor, "B K P"]
+        self,
+        frame: int,
+        key: Float[Tensor, "B P Ck"],
+        value: Float[Tensor, "B K P Cv"],
+        mask_fraction: Float[Tensor, "B K P"],
     ) -> None:
         """Remembers a frame of each clip.
 
@@ -61,10 +65,10 @@ class ClipMemory:
         """
         with torch.no_grad(), torch.autocast(key.device.type, enabled=False):
             # Under autocast masks come in several precisions; a bank holds one.
-            self._make_room(frame, key.detach().float(), share.detach().float())
+            self._make_room(frame, key.detach().float(), mask_fraction.detach().float())
         self.keys[frame] = key
         self.values[frame] = value
-        self.inside[frame] = share.detach() > 0.5
+        self.inside[frame] = mask_fraction.detach() > 0.5
 
     def kept(self) -> Int64[Tensor, "B N"] | None:
         """Returns the places of the tokens that are left, counted through all cells that were ever written."""
@@ -87,16 +91,18 @@ class ClipMemory:
         if self.regularizer is None or isinstance(self.regularizer, Dropout):
             # Objects share keys and weights; their values lie side by side, so that one product reads them all.
             weigh = None if self.regularizer is None else self.regularizer.weights
-            readout = read_dense(query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kernel=self.kernel)
+            readout = read_dense(
+                query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kmn_sigma=self.kmn_sigma
+            )
             return torch.unflatten(readout, 2, value.shape[1::2]).transpose(1, 2)
         # Reallocation weighs the same memories differently for each object.
         num_objects = value.shape[1]
         query_key, key = (each[:, None].expand(-1, num_objects, -1, -1) for each in (query_key, key))
         weigh = partial(self.regularizer.weights, inside=inside)
-        return read_dense(query_key, key, value, weigh=weigh, kernel=self.kernel)
+        return read_dense(query_key, key, value, weigh=weigh, kmn_sigma=self.kmn_sigma)
 
 
-class Unroll(nn.Module):
+class ClipTracker(nn.Module):
     """A network followed through whole clips, for training: what a tracker does, differentiably.
 
     Each frame reads the memory of earlier ones, all of it and not only the k most alike; what is written after the
@@ -148,7 +154,7 @@ class Unroll(nn.Module):
         memory = ClipMemory(
             self._banks(plan, grid, batch, num_frames),
             self.regularizer if self.training else None,
-            Kernel.of_share(plan.kernel, grid.shape),
+            KMNKernel.from_sigma(plan.kmn_sigma, grid.shape),
         )
         masks = first_masks * valid[:, :, None, None]
         outputs = []
@@ -165,7 +171,7 @@ class Unroll(nn.Module):
         if plan.capacity is None or num_frames - 1 <= plan.capacity:
             return []
         budget = Budget(frames=plan.capacity)
-        banks = [MemoryBank(plan.policy, budget, self.top_k, kernel=plan.kernel) for _ in range(batch)]
+        banks = [MemoryBank(plan.policy, budget, self.top_k, kmn_sigma=plan.kmn_sigma) for _ in range(batch)]
         for bank in banks:
             bank.grid = grid
         return banks

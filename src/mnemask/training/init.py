@@ -32,7 +32,7 @@ from mnemask.model.stcn import STCN
 NUM_CHANNELS = 5  # RGB, mask, other objects' masks
 
 
-def for_several_objects(state: Mapping[str, Tensor], gain: float = 0.0) -> dict[str, Tensor]:
+def expand_input_channels(state: Mapping[str, Tensor], gain: float = 0.0) -> dict[str, Tensor]:
     """Returns the same weights, ready to be trained on several objects; the input stays as it is.
 
     Args:
@@ -70,7 +70,7 @@ def for_several_objects(state: Mapping[str, Tensor], gain: float = 0.0) -> dict[
 KEY_GAIN = 5.0
 
 
-def start_from_network(weights: str | Path, size: str | None = None) -> STCN:
+def init_from_weights(weights: str | Path, size: str | None = None) -> STCN:
     """Returns a trained network to train further.
 
     Args:
@@ -90,7 +90,7 @@ def start_from_network(weights: str | Path, size: str | None = None) -> STCN:
 
 
 @torch.no_grad()
-def start_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
+def init_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
     """Returns a new network with ImageNet's ResNets in its encoders; all else is random.
 
     The value encoder's first convolution also sees the mask and the other objects' masks. Its weights for the mask
@@ -121,7 +121,7 @@ def start_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
         if not fits:
             raise CheckpointError(
                 f"{str(path)!r} fits no encoder of {size}; give torchvision's ResNet-18"
-                + (" or ResNet-50" if size == "paper" else "")
+                + (" or ResNet-50" if size == "stcn" else "")
             )
     return model
 

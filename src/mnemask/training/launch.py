@@ -23,7 +23,7 @@ from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.training.recipes import Recipe
-from mnemask.training.trainer import Sitting, StepReport, Training
+from mnemask.training.trainer import RunOptions, StepReport, Training
 
 RUN_FILES = ("latest.safetensors", "model.safetensors", "log.jsonl", "validation.jsonl")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -77,7 +77,7 @@ def launch(
     out: Path,
     *,
     hardware: Hardware = Hardware(),
-    sitting: Sitting = Sitting(),
+    options: RunOptions = RunOptions(),
     resume: bool = False,
     branch_from: Path | None = None,
     validate: Callable[[STCN], dict[str, float]] | None = None,
@@ -112,7 +112,7 @@ def launch(
     source = open_source()
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
-    training = Training(fabric, recipe, source, make_model(), out, sitting, validate, branch_from)
+    training = Training(fabric, recipe, source, make_model(), out, options, validate, branch_from)
     with stopping(training):
         training.run(on_step if fabric.is_global_zero else lambda report: None)
     return training

@@ -112,7 +112,7 @@ def make_optimizer(recipe: Recipe, trained: Mapping[str, nn.Parameter]) -> torch
     )
 
 
-class Average:
+class EMA:
     """The exponential moving average of weights: smoother than the last ones, and mostly better.
 
     Args:

@@ -6,8 +6,8 @@ from math import inf
 import numpy as np
 
 from mnemask.errors import InputError
-from mnemask.memory.policies import Distinct, LeastUsed, Policy
-from mnemask.memory.read import check_kernel
+from mnemask.memory.policies import LFU, Diverse, Policy
+from mnemask.memory.read import check_kmn_sigma
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class MemoryPlan:
 
     reads: tuple[tuple[int, ...], ...] | None = None
     capacity: float | None = None
-    policy: Policy = LeastUsed()
-    kernel: float = 0.0
+    policy: Policy = LFU()
+    kmn_sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        check_kernel(self.kernel)
+        check_kmn_sigma(self.kmn_sigma)
         if self.reads is not None and self.capacity is not None:
             raise InputError(f"frames {self.reads} to read, out of {self.capacity} frames' worth; give one of the two")
 
@@ -69,12 +69,12 @@ class MemoryInUse:
     latest: float = 1.0
     bounded: float = 0.0
     capacities: tuple[float, ...] = (1.5, 2.0, 3.0)
-    policies: tuple[Policy, ...] = (LeastUsed(pin=False), LeastUsed(), Distinct())
-    kernel: float = 0.0
+    policies: tuple[Policy, ...] = (LFU(pin=False), LFU(), Diverse())
+    kmn_sigma: float = 0.0
     kernelled: float = 0.5
 
     def __post_init__(self) -> None:
-        check_kernel(self.kernel)
+        check_kmn_sigma(self.kmn_sigma)
         parts = self.keep, self.latest, self.bounded, self.kernelled
         if not all(0 <= part <= 1 for part in parts):
             raise InputError(f"a memory with the parts {parts}; expected each from 0 to 1")
@@ -85,19 +85,19 @@ class MemoryInUse:
 
     def within(self, capacity: float) -> "MemoryInUse":
         """Returns the memory that always has this budget, the annotated frame pinned."""
-        return replace(self, bounded=1.0, capacities=(capacity,), policies=(LeastUsed(),))
+        return replace(self, bounded=1.0, capacities=(capacity,), policies=(LFU(),))
 
     def plan(self, rng: np.random.Generator, num_frames: int) -> MemoryPlan:
         """Returns a draw for clips of so many frames."""
-        kernel = self.kernel if rng.random() < self.kernelled else 0.0
+        kmn_sigma = self.kmn_sigma if rng.random() < self.kernelled else 0.0
         if rng.random() < self.bounded:
             capacity = self.capacities[int(rng.integers(len(self.capacities)))]
             policy = self.policies[int(rng.integers(len(self.policies)))]
-            return MemoryPlan(None, capacity, policy, kernel)
+            return MemoryPlan(None, capacity, policy, kmn_sigma)
         latest = rng.random() < self.latest
         between = rng.random((num_frames, num_frames)) < self.keep
         reads = tuple(
             (0, *(t for t in range(1, frame) if (latest if t == frame - 1 else between[frame, t])))
             for frame in range(1, num_frames)
         )
-        return MemoryPlan(reads, kernel=kernel)
+        return MemoryPlan(reads, kmn_sigma=kmn_sigma)

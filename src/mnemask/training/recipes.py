@@ -326,7 +326,7 @@ def real_video(steps: int = 1_000_000) -> Recipe:
         bootstrap=Bootstrap(0, 1, hardest=0.25),
         dice=0.5,
         ema=0.998,
-        memory=MemoryInUse(keep=0.5, latest=0.5, bounded=0.15, kernel=0.2),
+        memory=MemoryInUse(keep=0.5, latest=0.5, bounded=0.15, kmn_sigma=0.2),
     )
 
 
@@ -346,7 +346,7 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
     )
 
 
-INGREDIENTS = ("real", "zoom", "pasted", "memory", "kernel", "length")
+INGREDIENTS = ("real", "zoom", "pasted", "memory", "kmn_sigma", "length")
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:
@@ -366,7 +366,7 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
         "zoom": replace(recipe, mixture=replace(recipe.mixture, zoom=1.0)),
         "pasted": replace(recipe, mixture=replace(recipe.mixture, pasted=0.0)),
         "memory": replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0)),
-        "kernel": replace(recipe, memory=replace(recipe.memory, kernel=0.0)),
+        "kmn_sigma": replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0)),
         "length": replace(recipe, phases=tuple(replace(phase, num_frames=3) for phase in recipe.phases)),
     }
     return changes[ingredient]

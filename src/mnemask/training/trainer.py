@@ -16,9 +16,9 @@ from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
 from mnemask.training.board import Board
 from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
-from mnemask.training.clip_tracker import Unroll
+from mnemask.training.clip_tracker import ClipTracker
 from mnemask.training.data import Batch, Batches, load
-from mnemask.training.losses import Average, bootstrapped_cross_entropy, make_optimizer, mean_iou, soft_dice
+from mnemask.training.losses import EMA, bootstrapped_cross_entropy, make_optimizer, mean_iou, soft_dice
 from mnemask.training.recipes import Recipe
 
 CHECKPOINT_SECONDS = 180
@@ -50,7 +50,7 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class RunOptions:
     """What may differ from one sitting of a run to the next, without changing its result.
 
     Attributes:
@@ -92,25 +92,25 @@ class Training:
         source: ClipSource,
         model: STCN,
         out: Path,
-        sitting: Sitting = Sitting(),
+        options: RunOptions = RunOptions(),
         validate: Callable[[STCN], dict[str, float]] | None = None,
         branch_from: Path | None = None,
     ) -> None:
-        if recipe.batch % (fabric.world_size * sitting.parts):
+        if recipe.batch % (fabric.world_size * options.parts):
             raise InputError(
                 f"a batch of {recipe.batch} clips cannot be shared out to {fabric.world_size} processes in "
-                f"{sitting.parts} parts each; choose numbers that divide it"
+                f"{options.parts} parts each; choose numbers that divide it"
             )
-        self.fabric, self.recipe, self.out, self.sitting = fabric, recipe, out, sitting
+        self.fabric, self.recipe, self.out, self.options = fabric, recipe, out, options
         self.validate = validate
         self.model = model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.trained = {n: p for n, p in model.named_parameters() if not n.startswith(recipe.frozen or ("\0",))}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.trained)
-        self.clips = Unroll(model, recipe.regularizer)
-        self.unroll, self.optimizer = fabric.setup(self.clips, make_optimizer(recipe, self.trained))
-        self.average = Average(self.trained, recipe.ema)
-        self.batches = Batches(source, recipe, sitting.parts, fabric.global_rank, fabric.world_size)
+        self.clips = ClipTracker(model, recipe.regularizer)
+        self.clip_tracker, self.optimizer = fabric.setup(self.clips, make_optimizer(recipe, self.trained))
+        self.average = EMA(self.trained, recipe.ema)
+        self.batches = Batches(source, recipe, options.parts, fabric.global_rank, fabric.world_size)
         self.step, self.seconds = 0, 0.0
         self.stop_asked = False
         if (out / "latest.safetensors").exists():
@@ -132,7 +132,7 @@ class Training:
         begin = last = saved = time.monotonic()
         first_step = self.step
         pin = self.fabric.device.type == "cuda"
-        batches = load(self.batches, self.step, self.sitting.workers, pin)
+        batches = load(self.batches, self.step, self.options.workers, pin)
         with Board(self.out / "board", self.step, self.fabric.is_global_zero) as board:
             while not self.finished:
                 logged = self.step == 0 or (self.step + 1) % LOG_EVERY == 0 or self.step + 1 == self.recipe.steps
@@ -147,7 +147,7 @@ class Training:
                     on_step(report)
                 if self.step == 1 or self.step % PICTURES_EVERY == 0:
                     board.pictures(self.step, batch, probs)
-                if self.validate and (self.step % self.sitting.validate_every == 0 or self.finished):
+                if self.validate and (self.step % self.options.validate_every == 0 or self.finished):
                     self._validate(board)
                     last = time.monotonic()
                 if logged or self.fabric.world_size == 1:
@@ -165,22 +165,22 @@ class Training:
 
     def train_step(self, batches: Iterator[Batch]) -> tuple[Tensor, Tensor | None, Batch, Tensor]:
         """Does one update of the weights; returns its loss and gradient norm, and the last batch and probabilities."""
-        recipe, parts = self.recipe, self.sitting.parts
+        recipe, parts = self.recipe, self.options.parts
         # What is random in a step (dropout) depends on the step alone, so that a run taken up again repeats itself.
         torch.manual_seed(hash((recipe.seed, self.step, self.fabric.global_rank)))
         total = torch.zeros((), device=self.fabric.device)
         for part in range(parts):
             batch = next(batches).to(self.fabric.device)
-            with self.fabric.no_backward_sync(self.unroll, enabled=part + 1 < parts):
+            with self.fabric.no_backward_sync(self.clip_tracker, enabled=part + 1 < parts):
                 self.clips.plan = recipe.plan(self.step, batch.frames.shape[1])
-                probs = self.unroll(batch.images(), batch.first_masks(), batch.valid)
+                probs = self.clip_tracker(batch.images(), batch.first_masks(), batch.valid)
                 loss = self._loss(probs, batch) / parts
                 self.fabric.backward(loss)
             total += loss.detach()
         norm = None
         if recipe.clip_norm is not None:
             norm = self.fabric.clip_gradients(
-                self.unroll, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
+                self.clip_tracker, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
             )
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * group["factor"] * recipe.schedule.rate(self.step, recipe.steps)
@@ -257,7 +257,7 @@ class Training:
 
     def _decide(self, since_saved: float, since_begin: float) -> tuple[bool, bool]:
         """Whether to save and whether to stop, as the first process sees it: all must do the same."""
-        over = self.sitting.minutes is not None and since_begin > 60 * self.sitting.minutes
+        over = self.options.minutes is not None and since_begin > 60 * self.options.minutes
         mine = (since_saved > CHECKPOINT_SECONDS, self.stop_asked or over)
         decision: tuple[bool, bool] = self.fabric.broadcast(mine)
         return decision

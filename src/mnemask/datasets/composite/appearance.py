@@ -129,7 +129,7 @@ def motion_blur(image: UInt8[np.ndarray, "h w c"], dx: float, dy: float) -> UInt
     return image
 
 
-def film(rng: np.random.Generator, frames: list[UInt8[np.ndarray, "S S 3"]]) -> UInt8[np.ndarray, "T S S 3"]:
+def sensor_effects(rng: np.random.Generator, frames: list[UInt8[np.ndarray, "S S 3"]]) -> UInt8[np.ndarray, "T S S 3"]:
     """Returns the clip as a camera would give it: tones that drift, shade, blur, noise and compression."""
     num_frames = len(frames)
     tone = rng.uniform(-1, 1, 5) * rng.choice([0.1, 0.5]) + smooth_path(rng, num_frames, 5) * log_uniform(
@@ -195,7 +195,9 @@ def _compress(frame: UInt8[np.ndarray, "S S 3"], quality: int) -> UInt8[np.ndarr
     return decoded
 
 
-def dress(rng: np.random.Generator, cut_out: CutOut, scene: UInt8[np.ndarray, "H W 3"], static: StaticImages) -> CutOut:
+def augment_appearance(
+    rng: np.random.Generator, cut_out: CutOut, scene: UInt8[np.ndarray, "H W 3"], static: StaticImages
+) -> CutOut:
     """Returns the cut-out as it is, recoloured, in the scene's colours, in another's texture or trailing lines."""
     colours = cut_out.pixels[..., :3]
     opacity = cut_out.pixels[..., 3]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
-from mnemask.datasets.composite.appearance import dress, film, log_uniform
+from mnemask.datasets.composite.appearance import augment_appearance, log_uniform, sensor_effects
 from mnemask.datasets.composite.layers import Layer, Scene
 from mnemask.datasets.composite.motion import film_scene, move, pass_in_front
 from mnemask.datasets.composite.moving_foreground import RealClips
@@ -80,7 +80,7 @@ class CompositeClips:
                 frames, labels = _draw(rng, self.static, self.recipe, shape, warped=kind == 1)
             labels, num_objects = keep_visible(labels, shape.max_objects)
             if num_objects:
-                return TrainingClip(film(rng, frames), labels, num_objects)
+                return TrainingClip(sensor_effects(rng, frames), labels, num_objects)
         raise InputError(f"{MAX_TRIES} clips drawn had no object in the first frame; expected larger objects")
 
 
@@ -105,12 +105,12 @@ def _draw(
     )
     cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks), like)
     layers = [
-        move(rng, dress(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave, most)
+        move(rng, augment_appearance(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave, most)
         for n, cut_out in enumerate(cast, 1)
     ]
     rng.shuffle(layers)
     if rng.random() < recipe.distractor * (0.4 if warped else 1):
-        extra = move(rng, dress(rng, _distractor(rng, static, cast), image, static), 0, *shape, step)
+        extra = move(rng, augment_appearance(rng, _distractor(rng, static, cast), image, static), 0, *shape, step)
         layers.insert(int(rng.integers(len(layers) + 1)), extra)
     if rng.random() < recipe.occluder:
         screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)

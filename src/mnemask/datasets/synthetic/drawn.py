@@ -59,7 +59,7 @@ class DrawnVideo(GeneratedVideo[Moment]):
         """Returns a frame and the id at each pixel."""
         picture, labels = self._camera.look(index), np.zeros(self.size, np.uint8)
         for object_id, body in enumerate(self._bodies, 1):
-            if (shape := Silhouette.of(body, index, self.size)) is not None:
+            if (shape := Silhouette.from_body(body, index, self.size)) is not None:
                 shape.mark(labels, object_id)
                 shape.paint(picture)
         image = torch.from_numpy(np.ascontiguousarray(self._camera.expose(index, picture).transpose(2, 0, 1)))
@@ -69,6 +69,6 @@ class DrawnVideo(GeneratedVideo[Moment]):
         """Returns the ids of the objects of which at least one pixel can be seen, without drawing the frame."""
         labels = np.zeros(self.size, np.uint8)
         for object_id, body in enumerate(self._bodies, 1):
-            if (shape := Silhouette.of(body, index, self.size)) is not None:
+            if (shape := Silhouette.from_body(body, index, self.size)) is not None:
                 shape.mark(labels, object_id)
         return tuple(int(i) for i in np.unique(labels) if i)

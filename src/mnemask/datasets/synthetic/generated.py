@@ -37,7 +37,7 @@ class Visibility:
     in_frame: bool
 
     @classmethod
-    def of(cls, seen: int, inside: int, whole: int) -> "Visibility":
+    def from_areas(cls, seen: int, inside: int, whole: int) -> "Visibility":
         """Returns it from the pixels that are seen, that lie within the frame, and that there are in all."""
         assert 0 <= seen <= inside <= whole
         return cls(seen / whole if whole else 0.0, seen < inside, inside > 0)

@@ -222,7 +222,7 @@ class Silhouette:
     pose: Float[np.ndarray, "2 3"]
 
     @classmethod
-    def of(cls, body: Body, index: int, size: tuple[int, int]) -> "Silhouette | None":
+    def from_body(cls, body: Body, index: int, size: tuple[int, int]) -> "Silhouette | None":
         """Returns the silhouette in a frame; None where neither the body nor its shadow is in it."""
         pose = body.pose(index)
         curves = [curve @ pose[:, :2].T + pose[:, 2] for curve in body.outline(index)]

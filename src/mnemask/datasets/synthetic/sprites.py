@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from mnemask.datasets.composite.appearance import dress
+from mnemask.datasets.composite.appearance import augment_appearance
 from mnemask.datasets.composite.layers import Layer
 from mnemask.datasets.composite.motion import fit
 from mnemask.datasets.composite.photographs import CutOut, StaticImages
@@ -33,7 +33,7 @@ class Animal:
         """
         coat = cv2.convertScaleAbs(self.body.coat, alpha=float(np.exp(self.light(index))))
         height, width = owners.shape
-        shape = Silhouette.of(replace(self.body, coat=coat), index, (height, width))
+        shape = Silhouette.from_body(replace(self.body, coat=coat), index, (height, width))
         if shape is None:
             return 0
         shape.mark(owners, number)
@@ -123,7 +123,8 @@ def draw_cast(
         )
     else:
         looks = [
-            dress(rng, photographs.draw_cut_out(rng), canvas, photographs) for _ in range(num_objects + num_occluders)
+            augment_appearance(rng, photographs.draw_cut_out(rng), canvas, photographs)
+            for _ in range(num_objects + num_occluders)
         ]
         wearers = [i // copies if i < num_actors else i - num_actors + num_objects for i in range(len(bodies))]
         things = (MovingCutOut.along(rng, body, looks[look]) for body, look in zip(bodies, wearers, strict=True))

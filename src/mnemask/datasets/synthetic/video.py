@@ -92,7 +92,7 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         ids = np.zeros(256, np.uint8)
         ids[1 : len(pixels) + 1] = [object_id for _, object_id in self._cast]
         truth = {
-            object_id: Visibility.of(int(seen[number]), *pixels[number - 1])
+            object_id: Visibility.from_areas(int(seen[number]), *pixels[number - 1])
             for number, (_, object_id) in enumerate(self._cast, 1)
             if object_id
         }

@@ -7,30 +7,30 @@ from mnemask.choices import DEFAULT_POLICY
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
-from mnemask.memory.policies.diverse import Distinct
+from mnemask.memory.policies.diverse import Diverse
 from mnemask.memory.policies.readmem import DiverseMemory
 from mnemask.memory.policies.rmem import RestrictedMemory
-from mnemask.memory.policies.scored import Fifo, LeastRecentlyUsed, LeastUsed, RandomEviction, SoftmaxIndex
+from mnemask.memory.policies.scored import LFU, AttentionMass, Fifo, LeastRecentlyUsed, RandomEviction
 from mnemask.memory.policies.whole_frames import FirstAndLatest, KeepAll
 from mnemask.memory.policies.wrappers import PerObject, Pinned, WithLatest
 from mnemask.memory.policies.xmem import Prototypes
 
 POLICIES: dict[str, Policy] = {
-    "distinct": Distinct(),
-    "least-used": LeastUsed(),
-    "thesis": LeastUsed(pin=False),
+    "diverse": Diverse(),
+    "lfu-pinned": LFU(),
+    "lfu": LFU(pin=False),
     "keep-all": KeepAll(),
     "first-and-latest": FirstAndLatest(),
     "fifo": Fifo(),
     "lru": LeastRecentlyUsed(),
     "random": RandomEviction(),
-    "softmax-index": SoftmaxIndex(pin=False),
+    "attention-mass": AttentionMass(pin=False),
     "afb": AdaptiveFeatureBank(),
     "prototypes": Prototypes(),
     "rmem": RestrictedMemory(),
     "readmem": DiverseMemory(),
-    "with-latest": WithLatest(LeastUsed()),
-    "per-object": PerObject(LeastUsed()),
+    "with-latest": WithLatest(LFU()),
+    "per-object": PerObject(LFU()),
 }
 
 
@@ -62,22 +62,22 @@ def restored_policy(saved: dict[str, Any]) -> Policy:
 
 __all__ = [
     "DEFAULT_POLICY",
+    "LFU",
     "POLICIES",
     "AdaptiveFeatureBank",
-    "Distinct",
+    "AttentionMass",
+    "Diverse",
     "DiverseMemory",
     "Fifo",
     "FirstAndLatest",
     "KeepAll",
     "LeastRecentlyUsed",
-    "LeastUsed",
     "PerObject",
     "Pinned",
     "Policy",
     "Prototypes",
     "RandomEviction",
     "RestrictedMemory",
-    "SoftmaxIndex",
     "WithLatest",
     "keep_best",
     "policy_named",

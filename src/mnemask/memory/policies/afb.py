@@ -44,14 +44,14 @@ class AdaptiveFeatureBank(Policy):
         """Returns the most used of memory, refreshed, and what new has that memory has not."""
         alike, nearest = self._nearest(memory, new)
         merging = (alike > self.threshold) & ~new.pinned
-        memory = merged(memory, new[merging], nearest[merging], self.rate)
-        return make_room(memory, memory.hits / ages(memory, new), new[~merging], budget)
+        memory = merge(memory, new[merging], nearest[merging], self.rate)
+        return make_room(memory, memory.topk_count / ages(memory, new), new[~merging], budget)
 
     def _nearest(self, memory: Tokens, new: Tokens) -> tuple[Float[Tensor, " P"], Int64[Tensor, " P"]]:
         # All tokens of a new frame cover the same objects: those that exist now.
-        mates = torch.nonzero((memory.covers == new.covers[:, :1]).all(0) & ~memory.pinned)[:, 0]
+        mates = torch.nonzero((memory.valid == new.valid[:, :1]).all(0) & ~memory.pinned)[:, 0]
         if not len(mates):
-            return torch.full_like(new.mass, -torch.inf), torch.zeros_like(new.born)
+            return torch.full_like(new.attention_mass, -torch.inf), torch.zeros_like(new.written_at)
         key = memory.key[mates]
         nearest = read_top_k(new.key, key, key_energy(key), 1, self.metric).index[:, 0]
         return similarity(new.key, key[nearest], self.metric), mates[nearest]
@@ -64,7 +64,7 @@ def similarity(q: Float[Tensor, "P Ck"], m: Float[Tensor, "P Ck"], metric: Liter
     return 1 - key_energy(m - q) / (key_energy(m) + key_energy(q)).clamp_min(torch.finfo(q.dtype).tiny)
 
 
-def merged(memory: Tokens, new: Tokens, into: Int64[Tensor, " P"], rate: float) -> Tokens:
+def merge(memory: Tokens, new: Tokens, into: Int64[Tensor, " P"], rate: float) -> Tokens:
     """Returns memory with new tokens blended into those at these places."""
     place, row, count = torch.unique(into, return_inverse=True, return_counts=True)
     weight_of_old = ((1 - rate) ** count.float())[:, None]
@@ -75,4 +75,9 @@ def merged(memory: Tokens, new: Tokens, into: Int64[Tensor, " P"], rate: float) 
         return old.index_copy(-2, place, mean.lerp_(here, weight_of_old).to(old.dtype))
 
     key, value = blended(memory.key, new.key), blended(memory.value, new.value)
-    return replace(memory, key=key, value=value, share=blended(memory.share[..., None], new.share[..., None])[..., 0])
+    return replace(
+        memory,
+        key=key,
+        value=value,
+        mask_fraction=blended(memory.mask_fraction[..., None], new.mask_fraction[..., None])[..., 0],
+    )

@@ -68,13 +68,13 @@ class Policy(ABC):
             BudgetError: if what must be kept exceeds the budget.
         """
 
-    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+    def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns which cells of the first annotated frame are pinned, where `pin` is set; all of them by default.
 
         Args:
-            share: how much of each cell each object fills, 0 to 1.
+            mask_fraction: how much of each cell each object fills, 0 to 1.
         """
-        return torch.ones_like(share[0], dtype=torch.bool)
+        return torch.ones_like(mask_fraction[0], dtype=torch.bool)
 
 
 def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
@@ -127,7 +127,7 @@ def admit(memory: Tokens, new: Tokens, budget: int) -> Tokens:
     Raises:
         BudgetError: if the pinned tokens of both do not fit.
     """
-    return keep_best(new, new.share.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
+    return keep_best(new, new.mask_fraction.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
 
 
 def make_room(memory: Tokens, score: Real[Tensor, " N"], new: Tokens, budget: int) -> Tokens:
@@ -143,4 +143,4 @@ def make_room(memory: Tokens, score: Real[Tensor, " N"], new: Tokens, budget: in
 
 def ages(memory: Tokens, new: Tokens) -> Float[Tensor, " N"]:
     """Returns how many frames were processed since each token of memory was written, at least 1, as float32."""
-    return (new.born[0] - memory.born).clamp_min(1).float()
+    return (new.written_at[0] - memory.written_at).clamp_min(1).float()

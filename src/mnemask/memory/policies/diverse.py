@@ -17,7 +17,7 @@ GRID = 2
 
 
 @dataclass(frozen=True)
-class Distinct(Policy):
+class Diverse(Policy):
     """Evicts the tokens that are most like a newer or a pinned one; a new frame's tokens compete like all others.
 
     Every fifth frame says much the same as the one before, and a read that finds ten memories of one sky is none the
@@ -34,27 +34,27 @@ class Distinct(Policy):
         both = memory.without_values() + new.without_values()
         if len(both) <= budget:
             return memory + new
-        places = best_places(both, distances_to_seniors(both), budget)
+        places = best_places(both, distances_to_newer(both), budget)
         of_new = places >= len(memory)
         return memory.joined(places[~of_new], new[places[of_new] - len(memory)])
 
-    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+    def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns the cells in and around objects, and a grid of the others."""
-        shown = (share > HALF_A_PIXEL).any(0)
+        shown = (mask_fraction > HALF_A_PIXEL).any(0)
         part = F.max_pool2d(shown.float()[None], 3, stride=1, padding=1)[0] > 0
         part[::GRID, ::GRID] = True
         return part
 
 
-def distances_to_seniors(tokens: Tokens) -> Float[Tensor, " N"]:
+def distances_to_newer(tokens: Tokens) -> Float[Tensor, " N"]:
     """Returns the affinity lost where each token's nearest senior is read in its stead; infinity where there is none.
 
     A senior that does not cover all of its objects, such as a pinned one from before an object appeared, is none.
     """
     place = torch.arange(len(tokens), device=tokens.key.device)
     order = torch.cat((place[tokens.pinned], place[~tokens.pinned].flip(0)))  # seniors first
-    key, known = tokens.key[order], tokens.covers[:, order].sum(0)  # all tokens since an object appeared cover it
-    energy, nearest = key_energy(key), torch.empty_like(tokens.mass)
+    key, known = tokens.key[order], tokens.valid[:, order].sum(0)  # all tokens since an object appeared cover it
+    energy, nearest = key_energy(key), torch.empty_like(tokens.attention_mass)
     rows = max(1, AFFINITY_BYTES // (4 * len(tokens)))
     for start in range(0, len(tokens), rows):
         end = min(start + rows, len(tokens))

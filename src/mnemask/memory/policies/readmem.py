@@ -37,7 +37,7 @@ class DiverseMemory(Policy):
             return memory + admit(memory, new, budget)
         added, free = admit(memory, new, budget), ~memory.pinned
         room = budget - len(added) - int(memory.pinned.sum())
-        steps, frame = torch.unique(memory.born, return_inverse=True)  # frame indices may repeat, steps do not
+        steps, frame = torch.unique(memory.written_at, return_inverse=True)  # frame indices may repeat, steps do not
         gram = similarities(memory.key, frame, len(steps))
         annotated = torch.zeros_like(steps, dtype=torch.bool).index_fill(0, frame[memory.pinned], True)
         size = torch.bincount(frame[free], minlength=len(steps))

@@ -42,9 +42,9 @@ class RestrictedMemory(Policy):
         if len(memory) + len(new) <= budget:
             return memory + new
         added, free = admit(memory, new, budget), ~memory.pinned
-        steps, frame = torch.unique(memory.born, return_inverse=True)  # frame indices may repeat, steps do not
-        age = (new.born[0] - steps).clamp_min(1).float()
-        object_mass = memory.mass * memory.share.sum(0).clamp_max(1)
+        steps, frame = torch.unique(memory.written_at, return_inverse=True)  # frame indices may repeat, steps do not
+        age = (new.written_at[0] - steps).clamp_min(1).float()
+        object_mass = memory.attention_mass * memory.mask_fraction.sum(0).clamp_max(1)
         attention = torch.zeros_like(steps, dtype=object_mass.dtype).index_add(0, frame, object_mass) / age
         relevance = attention / attention.sum().clamp_min(torch.finfo(attention.dtype).tiny)
         lived = 1 + age / self.write_every

@@ -26,7 +26,7 @@ from mnemask.memory.tokens import Tokens
 
 
 @dataclass(frozen=True)
-class LeastUsed(Policy):
+class LFU(Policy):
     """Evicts the least frequently used tokens, LFU = index / age, to make room for a frame.
 
     index: how many (query, top-k slot) pairs chose the token since it was written; one counter for all objects.
@@ -37,22 +37,22 @@ class LeastUsed(Policy):
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most used of memory, and new."""
-        return make_room(memory, memory.hits / ages(memory, new), new, budget)
+        return make_room(memory, memory.topk_count / ages(memory, new), new, budget)
 
 
 @dataclass(frozen=True)
-class SoftmaxIndex(Policy):
+class AttentionMass(Policy):
     """Evicts the tokens of the lowest index / age, to make room for a frame.
 
     index: sum of the softmax weights that the token was read with since it was written; one sum for all objects.
     age: frames processed since it was written, at least 1.
-    All else is as in `LeastUsed`. The weights favour the closest few of the k memories, so that a token that once
+    All else is as in `LFU`. The weights favour the closest few of the k memories, so that a token that once
     dominated outlives its use; the thesis finds it worse. `pin=False` is the thesis.
     """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the tokens of memory that were read with the most weight, and new."""
-        return make_room(memory, memory.mass / ages(memory, new), new, budget)
+        return make_room(memory, memory.attention_mass / ages(memory, new), new, budget)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class LeastRecentlyUsed(Policy):
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most recently read of memory, and new."""
-        return make_room(memory, memory.last_hit, new, budget)
+        return make_room(memory, memory.last_used, new, budget)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A policy around another one: what the three wrappers share. Wrap a policy rather than branch inside it.
 
-Annotated frames stay, whatever the policy inside does (as in SAM 2, Cutie, RMem and the project's `least-used`).
+Annotated frames stay, whatever the policy inside does (as in SAM 2, Cutie, RMem and the project's `lfu-pinned`).
 
 The latest frame always in memory, for a while only (the temporary frame of STM, Oh et al. 2019, and of STCN).
 
@@ -41,7 +41,7 @@ class Wrapper(Policy):
     def __post_init__(self) -> None:
         if not isinstance(self.inner, Policy):
             raise InputError(
-                f"the inner policy of {type(self).__name__} is {self.inner!r}; give a Policy such as LeastUsed()"
+                f"the inner policy of {type(self).__name__} is {self.inner!r}; give a Policy such as LFU()"
             )
         for name in ("write_every", "pin", "default_frames"):
             if getattr(self, name) is None:
@@ -67,7 +67,7 @@ def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens
 
 def last_write_apart(memory: Tokens) -> tuple[Tokens, Tokens]:
     """Returns what was written before the last write, and what was written then; without a copy."""
-    count = int((memory.born != memory.born[-1:]).sum())
+    count = int((memory.written_at != memory.written_at[-1:]).sum())
     return memory[:count], memory[count:]
 
 
@@ -83,7 +83,7 @@ def in_order(parts: Sequence[Tokens]) -> Tokens:
         tokens = Tokens(**joined)
     if not len(tokens):
         return tokens
-    place = tokens.born * (tokens.cell.max() + 1) + tokens.cell
+    place = tokens.written_at * (tokens.cell.max() + 1) + tokens.cell
     if bool((place[1:] >= place[:-1]).all()):
         return tokens
     return tokens[torch.argsort(place, stable=True)]
@@ -115,7 +115,7 @@ class WithLatest(Wrapper):
     inner policy's `write_every` frames older, when it is pinned, and when no older token covers one of its objects.
 
     Attributes:
-        share: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
+        mask_fraction: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
             it does not suffice for the whole frame, the cells that objects fill most go in first.
         write_every: 1 by default. A larger number N keeps each N-th frame as the latest.
     """
@@ -135,12 +135,12 @@ class WithLatest(Wrapper):
         new = admit(memory, new, budget)
         free = budget - len(older) - len(latest)
         slot = max(int(self.share * budget), free, int(new.pinned.sum()))
-        new = keep_best(new, new.share.sum(0), slot)
+        new = keep_best(new, new.mask_fraction.sum(0), slot)
         return hand_over(self.inner, older, latest, budget - len(new)) + new
 
     def _asked_for(self, older: Tokens, latest: Tokens) -> bool:
-        due = (latest.born[:1] - older.born[-1:] >= self.inner.write_every).any()
-        unknown = latest.covers.any(1) & ~older.covers.any(1)
+        due = (latest.written_at[:1] - older.written_at[-1:] >= self.inner.write_every).any()
+        unknown = latest.valid.any(1) & ~older.valid.any(1)
         return bool(due | latest.pins.any() | unknown.any())
 
 
@@ -173,11 +173,11 @@ class PerObject(Wrapper):
         """Returns what the inner policy keeps of each object's tokens."""
         room_beside_pins(memory, new, budget)
         old, arrived = owners(memory), owners(new)
-        owner, born = torch.cat((old, arrived)), torch.cat((memory.born, new.born))
+        owner, written_at = torch.cat((old, arrived)), torch.cat((memory.written_at, new.written_at))
         pinned = torch.cat((memory.pinned, new.pinned))
         present, most = (each.tolist() for each in owner.unique(return_counts=True))
         least = torch.bincount(owner[pinned], minlength=present[-1] + 1)[present].tolist()
-        weight = [float(extent) ** self.exponent for extent in extents(owner, born)[present].tolist()]
+        weight = [float(extent) ** self.exponent for extent in extents(owner, written_at)[present].tolist()]
         quotas = shared_out(budget, weight, least, most)
         parts = [
             hand_over(self.inner, memory[of(old, one)], new[of(arrived, one)], quota)
@@ -193,12 +193,12 @@ def of(owner: Int64[Tensor, " N"], one: int) -> Int64[Tensor, " M"]:
 
 def owners(tokens: Tokens) -> Int64[Tensor, " N"]:
     """Returns whom each token belongs to: 0 outside all objects, else the object's row + 1."""
-    share, row = tokens.share.max(0)
+    share, row = tokens.mask_fraction.max(0)
     return torch.where(share >= LEAST_SHARE, row + 1, 0)
 
 
-def extents(owner: Int64[Tensor, " N"], born: Int64[Tensor, " N"]) -> Int64[Tensor, " K1"]:
+def extents(owner: Int64[Tensor, " N"], written_at: Int64[Tensor, " N"]) -> Int64[Tensor, " K1"]:
     """Returns the most tokens of one frame that belong to each owner."""
-    frames, frame = born.unique(return_inverse=True)
+    frames, frame = written_at.unique(return_inverse=True)
     counts = torch.bincount(owner * len(frames) + frame, minlength=(int(owner.max()) + 1) * len(frames))
     return counts.view(-1, len(frames)).amax(1)

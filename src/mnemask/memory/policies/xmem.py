@@ -46,7 +46,7 @@ class Prototypes(Policy):
             return memory + new
         added = admit(memory, new, budget)
         free, first = ~memory.pinned, int(memory.pinned.sum()) + len(added)
-        _, frame, size = torch.unique(memory.born, return_inverse=True, return_counts=True)
+        _, frame, size = torch.unique(memory.written_at, return_inverse=True, return_counts=True)
         size_free = torch.bincount(frame[free], minlength=len(size))
         whole = 2 * size > len(new)
         newest = (size_free * whole).flip(0).cumsum(0).flip(0)  # tokens of each whole frame and of all after it
@@ -54,7 +54,7 @@ class Prototypes(Policy):
         candidate = free & (whole & ~recent)[frame]
 
         room = min(int(self.long_term * budget), budget - first)
-        use = memory.mass / ages(memory, new)
+        use = memory.attention_mass / ages(memory, new)
         chosen = most_used(use, candidate, min(room, int(self.prototypes * int(candidate.sum()) + 1)))
         older = most_used(use, free & ~whole[frame], room - int(chosen.sum()))
         kept = memory.pinned | recent[frame] | chosen | older
@@ -71,8 +71,8 @@ def potentiated(memory: Tokens, chosen: Bool[Tensor, " N"], candidate: Bool[Tens
     """Returns memory in which the chosen have the values that they read from the candidates."""
     value = memory.value.clone()
     chunk = max(1, AFFINITY_BYTES // (4 * len(memory) + 1))
-    for row, covers in enumerate(memory.covers):
-        source = candidate & covers
-        for places in torch.nonzero(chosen & covers)[:, 0].split(chunk):
+    for row, valid in enumerate(memory.valid):
+        source = candidate & valid
+        for places in torch.nonzero(chosen & valid)[:, 0].split(chunk):
             value[row, places] = read_dense(memory.key[places], memory.key[source], memory.value[row, source])
     return replace(memory, value=value)
