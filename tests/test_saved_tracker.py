@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -70,7 +71,7 @@ def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
             return mm.keep_best(both, both.written_at.float(), budget)
 
     mm.Tracker(tiny_model, Newest()).save(tmp_path / "own.bank")
-    with pytest.raises(CheckpointError, match=r"'Newest'.*give policy="):
+    with refusal(CheckpointError, r"'Newest'"):
         mm.Tracker.load(tmp_path / "own.bank", tiny_model)
     assert mm.Tracker.load(tmp_path / "own.bank", tiny_model, policy=Newest()).policy == Newest()
 
@@ -78,7 +79,7 @@ def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
 def test_a_file_that_is_cut_off_is_refused(half_way, tiny_model):
     _, path, _ = half_way
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with refusal(CheckpointError, "damaged"):
         mm.Tracker.load(path, tiny_model)
 
 
@@ -88,25 +89,25 @@ def test_a_single_bit_that_changed_is_noticed(half_way, tiny_model, place):
     content = bytearray(path.read_bytes())
     content[int(len(content) * place)] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="does not match its checksum"):
+    with refusal(CheckpointError, "checksum"):
         mm.Tracker.load(path, tiny_model)
 
 
 def test_a_file_of_another_version_is_refused(half_way, tiny_model):
     _, path, _ = half_way
     path.write_bytes(path.read_bytes().replace(FORMAT.encode(), b"mnemask-bank-1"))
-    with pytest.raises(CheckpointError, match=r"'mnemask-bank-1', expected 'mnemask-bank-\d'.*another version"):
+    with refusal(CheckpointError, r"'mnemask-bank-1'", r"'mnemask-bank-\d'"):
         mm.Tracker.load(path, tiny_model)
 
 
 def test_a_place_that_cannot_be_written_to_is_said_and_the_file_before_stays(half_way, tmp_path):
     tracker, path, _ = half_way
-    with pytest.raises(OutputError, match=r"nowhere.*cannot be written"):
+    with refusal(OutputError, "nowhere"):
         tracker.save(tmp_path / "nowhere/tracker.bank")
     before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OutputError, match="cannot be written"):
+        with refusal(OutputError, "written"):
             tracker.save(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -124,12 +125,12 @@ def test_a_file_of_something_else_is_refused(content, tiny_model, tmp_path):
 @pytest.mark.parametrize("facts", ["", "{", "[1]", "[" * 100_000])
 def test_garbled_facts_are_refused(facts, tiny_model, tmp_path):
     save_file({}, tmp_path / "odd.bank", {"format": FORMAT, "facts": facts, "sha256": digest_of(facts, {})})
-    with pytest.raises(CheckpointError, match="facts"):
+    with refusal(CheckpointError, "facts"):
         mm.Tracker.load(tmp_path / "odd.bank", tiny_model)
 
 
 def test_a_missing_file_is_named(tiny_model, tmp_path):
-    with pytest.raises(CheckpointError, match=r"nowhere\.bank"):
+    with refusal(CheckpointError, r"nowhere\.bank"):
         mm.Tracker.load(tmp_path / "nowhere.bank", tiny_model)
 
 
@@ -157,7 +158,7 @@ def rewrite(path, change_tensors=lambda tensors: None, change_facts=lambda facts
 def test_tensors_that_do_not_fit_together_are_refused(half_way, tiny_model, change, sentence):
     _, path, _ = half_way
     rewrite(path, change_tensors=change)
-    with pytest.raises(CheckpointError, match=sentence):
+    with refusal(CheckpointError, sentence):
         mm.Tracker.load(path, tiny_model)
 
 
@@ -185,5 +186,5 @@ def test_facts_that_make_no_sense_are_refused(half_way, tiny_model, change):
 def test_another_model_is_refused(half_way, tiny_model):
     other = mm.STCN(tiny_model.config).eval()
     _, path, _ = half_way
-    with pytest.raises(CheckpointError, match="another model"):
+    with refusal(CheckpointError, "another"):
         mm.Tracker.load(path, other)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from drawn_clip import drawn_clip
 from PIL import Image
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import FrameError, OutputError
@@ -51,7 +52,7 @@ def test_the_masks_on_disk_are_those_of_the_tracker(tiny_model, tmp_path):
 def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(tiny_model, tmp_path):
     frames, first = clip(3)
     run(tiny_model, tmp_path, frames, first)
-    with pytest.raises(OutputError, match="already holds a run"):
+    with refusal(OutputError, "already"):
         run(tiny_model, tmp_path, frames, first)
     run(tiny_model, tmp_path, frames, first, overwrite=True)
 
@@ -63,7 +64,7 @@ def test_a_video_that_breaks_leaves_all_masks_before_and_says_why(tiny_model, tm
         yield from frames[:5]
         raise FrameError("frame 5 is damaged; mend it")
 
-    with pytest.raises(FrameError, match="frame 5"):
+    with refusal(FrameError, "frame"):
         run(tiny_model, tmp_path, broken(), first, overlay=True)
     assert len(list((tmp_path / "masks").glob("*.png"))) == 5
     report = json.loads((tmp_path / "report.json").read_text())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
@@ -72,9 +73,9 @@ def test_a_frozen_memory_refuses_what_would_change_it(half_way):
     tracker, rest = half_way
     tracker.memory.frozen = True
     before = tokens(tracker)
-    with pytest.raises(InputError, match=r"frozen and the masks of objects \[9\]"):
+    with refusal(InputError, r"\[9\]"):
         tracker.step(rest[0], {9: torch.ones(64, 96, dtype=torch.bool)})
-    with pytest.raises(InputError, match="frozen and the removal of object 7"):
+    with refusal(InputError, "removal"):
         tracker.remove(7)
     assert tracker.object_ids == (7, 3)
     assert same(tokens(tracker), before)
@@ -134,17 +135,17 @@ def test_a_warm_started_tracker_can_be_saved_and_looked_into(half_way, tiny_mode
 
 def test_a_warm_start_is_refused_where_it_makes_no_sense(half_way, tiny_model):
     tracker, _ = half_way
-    with pytest.raises(InputError, match="has seen 8 frames and 2 objects; warm-start a new one"):
+    with refusal(InputError, "warm-start"):
         tracker.warm_start(tracker.fork())
-    with pytest.raises(InputError, match=r"metric 'l2'.*'dot'"):
+    with refusal(InputError, r"'l2'"):
         mm.Tracker(tiny_model, metric="dot").warm_start(tracker)
-    with pytest.raises(CheckpointError, match="another model"):
+    with refusal(CheckpointError, "another"):
         mm.Tracker(mm.STCN(tiny_model.config).eval()).warm_start(tracker)
 
 
 def test_more_objects_than_can_be_tracked_are_refused_before_anything_is_computed():
     objects = Objects(range(1, MAX_OBJECTS + 1))
-    with pytest.raises(mm.errors.ObjectIdError, match=f"{MAX_OBJECTS} can be tracked at once"):
+    with refusal(mm.errors.ObjectIdError, rf"{MAX_OBJECTS}"):
         objects.add(MAX_OBJECTS + 1)
     objects.remove(1)
     assert objects.add(1000) == MAX_OBJECTS - 1

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.batch import TrackerBatch
@@ -154,11 +155,11 @@ def test_there_is_a_frame_and_an_entry_of_prompts_for_each_tracker(clips, runnin
 def test_a_tracker_joins_once_and_with_the_network_of_the_others(make, tiny_model):
     tracker = make()
     batch = TrackerBatch([tracker])
-    with pytest.raises(InputError, match="in the batch already"):
+    with refusal(InputError, "already"):
         batch.add(tracker)
     other = mm.STCN(tiny_model.config).eval().requires_grad_(False)
-    with pytest.raises(InputError, match="another network"):
+    with refusal(InputError, "another"):
         batch.add(mm.Tracker(other))
-    with pytest.raises(InputError, match="not in the batch"):
+    with refusal(InputError, "batch"):
         batch.remove(make())
     assert batch.trackers == (tracker,)

@@ -61,10 +61,10 @@ class TrackerBatch:
             InputError: if the tracker is in the batch already, or has another network than those in it.
         """
         if tracker in self._trackers:
-            raise InputError("this tracker is in the batch already; give each video a tracker of its own")
+            raise InputError("this tracker is in the batch already", "give each video a tracker of its own")
         if self._trackers and tracker.model is not self._trackers[0].model:
             raise InputError(
-                "this tracker has another network than the batch; load one model and give it to all of them"
+                "this tracker has another network than the batch", "load one model and give it to all of them"
             )
         self._trackers.append(tracker)
 
@@ -75,7 +75,7 @@ class TrackerBatch:
             InputError: if the tracker is not in the batch.
         """
         if tracker not in self._trackers:
-            raise InputError("this tracker is not in the batch; its trackers are in `batch.trackers`")
+            raise InputError("this tracker is not in the batch", "its trackers are in `batch.trackers`")
         self._trackers.remove(tracker)
 
     @own_modes()
@@ -97,7 +97,8 @@ class TrackerBatch:
         if not len(frames) == len(prompts) == len(self._trackers):
             raise InputError(
                 f"there are {len(frames)} frames and {len(prompts)} entries of prompts for {len(self._trackers)} "
-                "trackers; give one of each for each tracker"
+                "trackers",
+                "give one of each for each tracker",
             )
         if not self._trackers:
             return []
@@ -147,7 +148,8 @@ def joined(images: Sequence[tuple[Frame, Float[Tensor, "1 3 _ _"]]]) -> Float[Te
         if image.shape != expected.shape:
             raise FrameError(
                 f"frame {frame.index} of video {number} has {describe(frame.size)} and that of video 0 has "
-                f"{describe(first.size)}: they are not processed at one size; step them in two batches, or resize one"
+                f"{describe(first.size)}: they are not processed at one size",
+                "step them in two batches, or resize one",
             )
     return torch.cat([image for _, image in images])
 

@@ -18,7 +18,19 @@ exits with 2. A failed ``assert`` is a bug in mnemask, never the caller's doing.
 
 
 class MnemaskError(Exception):
-    """Base of every error that a caller can cause."""
+    """Base of every error that a caller can cause.
+
+    Attributes:
+        problem: the value that cannot be used, and what was expected.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
 
 class InputError(MnemaskError, ValueError):

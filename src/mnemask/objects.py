@@ -42,8 +42,8 @@ class Objects:
         """Returns the row of a new id; raises ObjectIdError for one object too many."""
         if len(self._ids) == MAX_OBJECTS:
             raise ObjectIdError(
-                f"object id {object_id} would be the {MAX_OBJECTS + 1}th object; {MAX_OBJECTS} can be tracked at once, "
-                "so remove others first, or track them in a run of their own"
+                f"object id {object_id} would be the {MAX_OBJECTS + 1}th object",
+                f"{MAX_OBJECTS} can be tracked at once, so remove others first, or track them in a run of their own",
             )
         self._ids.append(check_object_id(object_id))
         return len(self._ids) - 1
@@ -51,7 +51,7 @@ class Objects:
     def row(self, object_id: int) -> int:
         """Returns the row of an id; raises ObjectIdError if it is not tracked."""
         if object_id not in self._ids:
-            raise ObjectIdError(f"object id {object_id!r} is not tracked; tracked are {self._ids or 'none'}")
+            raise ObjectIdError(f"object id {object_id!r} is not tracked", f"tracked are {self._ids or 'none'}")
         return self._ids.index(object_id)
 
     def remove(self, object_id: int) -> int:
@@ -85,7 +85,7 @@ def validate_prompts(prompts: Prompts, frame: Frame, device: torch.device) -> tu
         prompts = _by_id(prompts, frame)
     if not isinstance(prompts, Mapping):
         raise MaskError(
-            f"prompts are a {type(prompts).__name__}; expected the masks by object id, {{id: mask}}, or a label map"
+            f"prompts are a {type(prompts).__name__}", "expected the masks by object id, {id: mask}, or a label map"
         )
     given: ValidPrompts = {}
     gone = []
@@ -98,8 +98,8 @@ def validate_prompts(prompts: Prompts, frame: Frame, device: torch.device) -> tu
         free = _mask(object_id, prompt, frame.size).to(device) & ~taken
         if not bool(free.any()):
             raise MaskError(
-                f"the mask of object {object_id} in frame {frame.index} is empty, or covered by those given before "
-                "it; mark its pixels, leave it out, or give None for an object that is gone"
+                f"the mask of object {object_id} in frame {frame.index} is empty, or covered by those given before it",
+                "mark its pixels, leave it out, or give None for an object that is gone",
             )
         given[int(object_id)] = free
         taken |= free
@@ -110,23 +110,24 @@ def _by_id(labels: LabelMap, frame: Frame) -> dict[int, Prompt]:
     """Returns the mask of each object in a label map."""
     shape, kind = tuple(labels.shape), str(labels.dtype).removeprefix("torch.")
     if kind == "bool":
-        raise MaskError("the prompt is one bool mask and does not say which object it shows; give {id: mask}")
+        raise MaskError("the prompt is one bool mask and does not say which object it shows", "give {id: mask}")
     if shape != frame.size or "int" not in kind:
         raise MaskError(
-            f"the label map is {kind} of shape {shape}; expected whole numbers of the frame's {frame.size}, 0 for the "
-            "background and each object's id at its pixels"
+            f"the label map is {kind} of shape {shape}",
+            f"expected whole numbers of the frame's {frame.size}, 0 for the background and each object's id at its "
+            "pixels",
         )
     plain = labels.cpu().numpy() if isinstance(labels, Tensor) else labels
     ids = [check_object_id(int(value)) for value in np.unique(plain) if value != 0]
     if not ids:
         raise MaskError(
-            f"the label map of frame {frame.index} marks no object; leave it out, or give {{id: None}} for each object "
-            "that is gone"
+            f"the label map of frame {frame.index} marks no object",
+            "leave it out, or give {id: None} for each object that is gone",
         )
     if len(ids) > MAX_OBJECTS:
         raise MaskError(
-            f"the label map of frame {frame.index} marks {len(ids)} objects, more than {MAX_OBJECTS}; keep those that "
-            "you want to follow, and check that it is a map of ids, not of depth or heat"
+            f"the label map of frame {frame.index} marks {len(ids)} objects, more than {MAX_OBJECTS}",
+            "keep those that you want to follow, and check that it is a map of ids, not of depth or heat",
         )
     return {object_id: plain == object_id for object_id in ids}
 
@@ -134,14 +135,14 @@ def _by_id(labels: LabelMap, frame: Frame) -> dict[int, Prompt]:
 def _mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     if not isinstance(prompt, Tensor | np.ndarray):
         raise MaskError(
-            f"the mask of object {object_id} is a {type(prompt).__name__}; expected a bool tensor or array of the "
-            f"frame's {size}"
+            f"the mask of object {object_id} is a {type(prompt).__name__}",
+            f"expected a bool tensor or array of the frame's {size}",
         )
     # A tensor shares only memory that is in order and may be written to.
     mask = prompt if isinstance(prompt, Tensor) else torch.from_numpy(np.require(prompt, requirements=("C", "W")))
     if tuple(mask.shape) != size or mask.dtype != torch.bool:
         raise MaskError(
-            f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool of the "
-            f"frame's {size}"
+            f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}",
+            f"expected torch.bool of the frame's {size}",
         )
     return mask

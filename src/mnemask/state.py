@@ -121,12 +121,12 @@ class TrackerState:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
             reason = plain(f"{type(error).__name__} {error}", 120)
             raise CheckpointError(
-                f"memory bank {str(path)!r} lacks or garbles facts ({reason}); write it again"
+                f"memory bank {str(path)!r} lacks or garbles facts ({reason})", "write it again"
             ) from error
         if tokens is not None and tokens.num_objects != len(state.object_ids):
             raise CheckpointError(
-                f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names "
-                f"{len(state.object_ids)}; write it again"
+                f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names {len(state.object_ids)}",
+                "write it again",
             )
         return state, facts
 
@@ -152,19 +152,20 @@ class TrackerState:
         """Raises CheckpointError unless what is remembered was written with the network of this fingerprint."""
         if self.model != model:
             raise CheckpointError(
-                f"the memories are of another model ({self.model}, this is {model}); load the model they were written "
-                "with"
+                f"the memories are of another model ({self.model}, this is {model})",
+                "load the model they were written with",
             )
 
     def refuse_other_comparison(self, metric: str, stride8_weight: int | float) -> None:
         """Raises InputError unless memories are compared as another tracker compares them."""
         if self.metric != metric:
             raise InputError(
-                f"the memories were made for metric {self.metric!r}, this tracker has {metric!r}; give both the same"
+                f"the memories were made for metric {self.metric!r}, this tracker has {metric!r}", "give both the same"
             )
         if self.stride8_weight != stride8_weight:
             raise InputError(
-                f"the memories were made for refine {self.stride8_weight:g}, this tracker has {stride8_weight:g}; give both the same"
+                f"the memories were made for refine {self.stride8_weight:g}, this tracker has {stride8_weight:g}",
+                "give both the same",
             )
 
     def refuse_unsound(self, model: STCN) -> None:
@@ -180,7 +181,7 @@ class TrackerState:
             detail_bytes=stride8_bytes(self.stride8_weight),
         )
         if reason:
-            raise CheckpointError(f"the memory bank cannot be followed: it has {reason}; write it again")
+            raise CheckpointError(f"the memory bank cannot be followed: it has {reason}", "write it again")
 
     def in_precision(self, dtype: torch.dtype) -> "TrackerState":
         """Returns the session for a network that computes in this precision; values are converted to it."""

@@ -40,8 +40,8 @@ def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[Non
     except torch.OutOfMemoryError as error:
         reason = str(error).split(". ")[0]
         raise BudgetError(
-            f"the device ran out of memory on a frame of {describe(size)} with {num_objects} objects ({reason}); "
-            "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects"
+            f"the device ran out of memory on a frame of {describe(size)} with {num_objects} objects ({reason})",
+            "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects",
         ) from error
 
 
@@ -49,8 +49,8 @@ def check_finite(numbers: Float[Tensor, "..."], what: str, frame: int) -> None:
     """Raises FrameError if the network gave something that is not a number, before it is remembered or written."""
     if not bool(torch.isfinite(numbers).all()):
         raise FrameError(
-            f"the network's {what} for frame {frame} are not finite, so no masks can be made of them; use the weights "
-            "as they were published, and float32 where the precision was lowered (--dtype float32)"
+            f"the network's {what} for frame {frame} are not finite, so no masks can be made of them",
+            "use the weights as they were published, and float32 where the precision was lowered (--dtype float32)",
         )
 
 
@@ -100,22 +100,22 @@ class Tracker:
         kmn_sigma: int | float | None = None,
     ) -> None:
         if metric not in get_args(Metric):
-            raise InputError(f"metric {metric!r} is unknown; choose one of {', '.join(get_args(Metric))}")
+            raise InputError(f"metric {metric!r} is unknown", f"choose one of {', '.join(get_args(Metric))}")
         if not isinstance(top_k, int) or top_k < 1:
-            raise InputError(f"top_k is {top_k!r}; give a whole number from 1, such as 20")
+            raise InputError(f"top_k is {top_k!r}", "give a whole number from 1, such as 20")
         if short_side is not None and (not isinstance(short_side, int) or short_side < STRIDE):
-            raise InputError(f"short_side is {short_side!r}; give None or a whole number from {STRIDE}, such as 480")
+            raise InputError(f"short_side is {short_side!r}", f"give None or a whole number from {STRIDE}, such as 480")
         if (
             isinstance(stride8_weight, bool)
             or not isinstance(stride8_weight, int | float)
             or not 0 <= stride8_weight < inf
         ):
-            raise InputError(f"refine is {stride8_weight!r}; give a number from 0, which does not refine, to about 8")
+            raise InputError(f"refine is {stride8_weight!r}", "give a number from 0, which does not refine, to about 8")
         kmn_sigma = resolve_kmn_sigma(kmn_sigma, model.kmn_sigma)
         if not isinstance(policy, Policy | str):
-            raise InputError(f"policy is {policy!r}; give one of {', '.join(POLICIES)} or a Policy such as LFU()")
+            raise InputError(f"policy is {policy!r}", f"give one of {', '.join(POLICIES)} or a Policy such as LFU()")
         if not isinstance(budget, Budget | None):
-            raise InputError(f"budget is {budget!r}; give a Budget such as Budget(frames=2)")
+            raise InputError(f"budget is {budget!r}", "give a Budget such as Budget(frames=2)")
         self.model = model
         self._fingerprint = fingerprint(model)
         self.precisions: tuple[str, ...] = (str(model.dtype).removeprefix("torch."),)
@@ -213,8 +213,9 @@ class Tracker:
         read, grid, index = self.memory.last_read, self.memory.grid, self.last_index
         if read is None or grid is None or index is None:
             raise InputError(
-                "there is no read to explain: the last frame was the first one with objects, or an object was removed "
-                "since, or the step failed, or the tracker was loaded; step a frame first"
+                "there is no read to explain: the last frame was the first one with objects, or an object was "
+                "removed since, or the step failed, or the tracker was loaded",
+                "step a frame first",
             )
         query = grid.cell_at(y, x)
         token, weight = read.votes(query)
@@ -235,7 +236,7 @@ class Tracker:
 
     def _refuse_if_frozen(self, what: str) -> None:
         if self.memory.frozen:
-            raise InputError(f"the memory is frozen and {what} would change it; set memory.frozen = False, or fork")
+            raise InputError(f"the memory is frozen and {what} would change it", "set memory.frozen = False, or fork")
 
     def state(self) -> TrackerState:
         """Returns what the tracker knows now, besides its network; it stays the same while the tracker goes on."""
@@ -318,7 +319,7 @@ class Tracker:
         """
         if self.steps or len(self.objects):
             raise InputError(
-                f"this tracker has seen {self.steps} frames and {len(self.objects)} objects; warm-start a new one"
+                f"this tracker has seen {self.steps} frames and {len(self.objects)} objects", "warm-start a new one"
             )
         theirs = other.state()
         theirs.refuse_other_comparison(self.memory.metric, self.memory.stride8_weight)
@@ -355,13 +356,14 @@ class Tracker:
         """Refuses a frame that cannot follow the ones before, or is too long and thin to be processed."""
         if self.size not in (None, frame.size):
             raise FrameError(
-                f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(self.size)}; "
-                "resize it, or start a new tracker"
+                f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(self.size)}",
+                "resize it, or start a new tracker",
             )
         if max(preprocess.working_size(frame.size, self.short_side)) > MAX_WORKING_SIDE:
             raise FrameError(
-                f"frame {frame.index} has {describe(frame.size)}; with a short side of {self.short_side} the long one "
-                f"would exceed {MAX_WORKING_SIDE}; give a smaller short_side (--size)"
+                f"frame {frame.index} has {describe(frame.size)}; with a short side of {self.short_side} the long "
+                f"one would exceed {MAX_WORKING_SIDE}",
+                "give a smaller short_side (--size)",
             )
 
     def _image(self, frame: Frame) -> Float[Tensor, "1 3 Hp Wp"]:

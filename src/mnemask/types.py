@@ -21,7 +21,7 @@ def check_object_id(object_id: object) -> int:
         or not 1 <= object_id <= MAX_OBJECT_ID
     ):
         raise ObjectIdError(
-            f"object id {object_id!r} is not a whole number from 1 to {MAX_OBJECT_ID}; 0 is the background"
+            f"object id {object_id!r} is not a whole number from 1 to {MAX_OBJECT_ID}", "0 is the background"
         )
     return int(object_id)
 
@@ -59,8 +59,8 @@ class Frame:
         shape = self.image.shape
         if self.image.ndim != 3 or shape[0] != 3 or 0 in shape or self.image.dtype != torch.uint8:
             raise FrameError(
-                f"frame {self.index} is {self.image.dtype} of shape {tuple(self.image.shape)}; "
-                "expected torch.uint8 RGB of shape (3, height, width)"
+                f"frame {self.index} is {self.image.dtype} of shape {tuple(self.image.shape)}",
+                "expected torch.uint8 RGB of shape (3, height, width)",
             )
         if not self.name:
             object.__setattr__(self, "name", frame_name(self.index))
@@ -96,7 +96,7 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
     if isinstance(picture, Frame):
         return picture.image
     if not isinstance(picture, Tensor | np.ndarray):
-        raise FrameError(f"{what} is a {type(picture).__name__}; expected a Frame, a tensor or an array")
+        raise FrameError(f"{what} is a {type(picture).__name__}", "expected a Frame, a tensor or an array")
     is_array = isinstance(picture, np.ndarray)
     channels = 2 if is_array else 0
     fits = picture.ndim == 3 and picture.shape[channels] == 3 and 0 not in picture.shape
@@ -161,5 +161,5 @@ class Masks:
     def mask(self, object_id: int) -> Tensor:
         """Returns the bool mask [H W] of one object; raises ObjectIdError for an id that is not tracked."""
         if object_id not in self.object_ids:
-            raise ObjectIdError(f"object id {object_id} is not tracked; tracked are {list(self.object_ids)}")
+            raise ObjectIdError(f"object id {object_id} is not tracked", f"tracked are {list(self.object_ids)}")
         return self.labels == object_id

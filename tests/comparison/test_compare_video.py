@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from compared_clip import first_masks, tiny_trackers, write_clip
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.comparison.track import read_labels
@@ -155,7 +156,7 @@ def test_other_settings_are_refused_unless_it_is_to_begin_anew(files, compared, 
     mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, consistency=False)
     mine.write_text("kept")
     other = {"consistency": False, "settings": {"mask": "another"}}
-    with pytest.raises(mm.InputError, match="mask = None, and now it is 'another'"):
+    with refusal(mm.InputError, "another"):
         mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, **other)
     mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, overwrite=True, **other)
     assert mine.read_text() == "kept"
@@ -166,7 +167,7 @@ def test_another_video_of_the_same_name_is_not_taken_for_the_one_before(files, t
     trackers, out = tiny_trackers(tiny_model, tmp_path), tmp_path / "out"
     mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
     (video / "00007.png").unlink()
-    with pytest.raises(mm.InputError, match=r"fifo holds 8 frames, and the video has 7; .*--overwrite"):
+    with refusal(mm.InputError, r"--overwrite"):
         mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
     mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False, overwrite=True)
 
@@ -203,16 +204,16 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_tracked(files, tm
         arguments = {"source": video, "policies": ["fifo"], "gt": None} | changed
         mm.compare_video(new_prompts=first_masks(truth), out=tmp_path, trackers=trackers, **arguments)
 
-    with pytest.raises(mm.InputError, match="no policy to compare"):
+    with refusal(mm.InputError, "compare"):
         compare(policies=[])
-    with pytest.raises(mm.InputError, match="'nonsense' is unknown"):
+    with refusal(mm.InputError, "nonsense"):
         compare(policies=["nonsense"])
-    with pytest.raises(mm.InputError, match="1 frame has nothing to compare"):
+    with refusal(mm.InputError, "nothing"):
         compare(source=video / "00000.png")
-    with pytest.raises(mm.InputError, match="no folder"):
+    with refusal(mm.InputError, "folder"):
         compare(gt=tmp_path / "nothing")
     (tmp_path / "few").mkdir()
-    with pytest.raises(mm.InputError, match=r"true masks of 0 frames .* 00000.png to 00007.png"):
+    with refusal(mm.InputError, r"00000.png", r"00007.png"):
         compare(gt=tmp_path / "few")
     assert not (tmp_path / "policies/fifo").exists()
 
@@ -222,5 +223,5 @@ def test_a_damaged_result_is_named(files, tmp_path):
     broken = tmp_path / "policies/fifo/result.json"
     broken.parent.mkdir(parents=True)
     broken.write_text("{}")
-    with pytest.raises(mm.InputError, match=r"result.json cannot be used .* delete it"):
+    with refusal(mm.InputError, "result"):
         mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers)

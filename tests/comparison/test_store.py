@@ -1,6 +1,6 @@
 import numpy as np
-import pytest
 from drawn_clip import drawn_clip
+from refusals import refusal
 
 from mnemask import Frame
 from mnemask.comparison.frames import FrameStore
@@ -25,9 +25,9 @@ def test_frames_come_back_in_any_order_while_the_block_lasts(tmp_path):
 
 
 def test_what_cannot_be_kept_leaves_nothing_behind(tmp_path):
-    with pytest.raises(InputError, match="1 frame has nothing"):
+    with refusal(InputError, "nothing"):
         FrameStore(frames(1), tmp_path / "store")
     twice = [Frame(frame.image, index, name="same") for index, frame in enumerate(frames(2))]
-    with pytest.raises(InputError, match=r"both write same\.png"):
+    with refusal(InputError, r"same\.png"):
         FrameStore(twice, tmp_path / "store")
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo, read_annotation
 from mnemask.errors import InputError, MaskError
@@ -36,7 +37,7 @@ def test_labels_of_a_frame_are_ids_with_void_or_one_object(tmp_path):
 
 
 def test_a_frame_without_mask_is_refused_with_those_that_have_one(tmp_path):
-    with pytest.raises(InputError, match=r"frame 2 of clip has no mask; 1 of its 5 frames have one, first frame 3"):
+    with refusal(InputError, "frames"):
         video({3: tmp_path / "3.png"}).read_labels(2)
 
 
@@ -55,7 +56,7 @@ def test_soft_edges_of_a_photographs_mask_are_cut_in_the_middle(tmp_path):
 
 def test_a_mask_of_small_values_is_told_how_to_be_read_and_an_empty_one_is_empty(tmp_path):
     ones = save(tmp_path / "ones.png", (LABELS == 1).astype(np.uint8), palette=False)
-    with pytest.raises(MaskError, match=r"ones\.png is nowhere brighter than 1; .* lower object_above"):
+    with refusal(MaskError, r"ones\.png", r"object_above"):
         photograph(ones).read_mask()
     np.testing.assert_array_equal(photograph(ones, object_above=0).read_mask(), LABELS == 1)
     assert not photograph(save(tmp_path / "empty.png", np.zeros_like(LABELS), False)).read_mask().any()
@@ -84,7 +85,7 @@ def test_two_valued_and_16_bit_masks_are_read(tmp_path):
 def test_colours_are_refused_because_they_name_no_object(tmp_path):
     image = Image.open(save(tmp_path / "mask.png", LABELS)).convert("RGB")
     image.save(tmp_path / "mask.png")
-    with pytest.raises(MaskError, match=r"mask\.png is an image of mode RGB"):
+    with refusal(MaskError, r"mask\.png", r"RGB"):
         read_annotation(tmp_path / "mask.png")
 
 
@@ -94,9 +95,9 @@ def test_files_that_are_no_masks_are_refused_by_name(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.png").touch()
     for name in ("text.png", "cut.png", "empty.png"):
-        with pytest.raises(MaskError, match=rf"{name} cannot be read as a mask"):
+        with refusal(MaskError, rf"{name}"):
             read_annotation(tmp_path / name)
-    with pytest.raises(MaskError, match=r"no mask .*absent\.png"):
+    with refusal(MaskError, r"absent\.png"):
         read_annotation(tmp_path / "absent.png")
-    with pytest.raises(MaskError, match="cannot be read"):
+    with refusal(MaskError, "cannot"):
         read_annotation(tmp_path)

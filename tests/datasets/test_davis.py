@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
 from mnemask.datasets.davis import DavisSequences
 from mnemask.errors import InputError
@@ -67,39 +68,37 @@ def test_test_subsets_need_only_the_first_mask(root):
     assert len(sequence.frames) == 4
     assert list(sequence.masks) == [0]
     (root / "Annotations/480p/dogs/00000.png").rename(root / "Annotations/480p/dogs/00002.png")
-    with pytest.raises(InputError, match=r"dogs has no mask of its first frame 00000"):
+    with refusal(InputError, r"00000"):
         DavisSequences(root, subset="test-dev")
 
 
 def test_a_folder_that_is_not_davis_is_told_what_was_expected_where(tmp_path):
-    with pytest.raises(InputError, match=r"no folder .*JPEGImages.480p; .* davischallenge\.org"):
+    with refusal(InputError, r"JPEGImages.480p", r"davischallenge\.org"):
         DavisSequences(tmp_path)
 
 
 def test_a_missing_list_names_both_places(root):
-    with pytest.raises(InputError, match=r"'trian'.*2017.trian\.txt.*480p.trian\.txt.*davischallenge\.org"):
+    with refusal(InputError, r"2017.trian\.txt", r"480p.trian\.txt", r"davischallenge\.org"):
         DavisSequences(root, subset="trian")
     (root / "ImageSets/2017/val.txt").write_text("\n")
-    with pytest.raises(InputError, match=r"val\.txt is empty"):
+    with refusal(InputError, r"val\.txt"):
         DavisSequences(root)
 
 
 def test_half_a_download_names_the_first_file_that_lacks_its_partner(root):
     (root / "Annotations/480p/dogs/00002.png").unlink()
-    with pytest.raises(
-        InputError, match=r"dogs is incomplete: 1 of 8 is missing, first .*dogs.00002\.png; .*davischallenge"
-    ):
+    with refusal(InputError, r"dogs.00002\.png"):
         DavisSequences(root)
     for path in (root / "JPEGImages/480p/dogs").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"dogs has no \.jpg files in .*JPEGImages.480p.dogs; .*davischallenge"):
+    with refusal(InputError, r"\.jpg", r"JPEGImages.480p.dogs"):
         DavisSequences(root)
 
 
 def test_an_unknown_sequence_or_year_is_refused(root):
-    with pytest.raises(InputError, match=r"'cat' .* dogs, bear"):
+    with refusal(InputError, "dogs"):
         DavisSequences(root)["cat"]
-    with pytest.raises(InputError, match=r"DAVIS of 2018 .* use 2016 or 2017"):
+    with refusal(InputError, r"DAVIS", r"2018", r"2016", r"2017"):
         DavisSequences(root, year=2018)
 
 
@@ -118,7 +117,7 @@ def test_the_real_davis_2016_opens():
 def test_a_folder_of_2016_that_is_opened_as_2017_is_named_before_the_first_frame(root):
     for path in root.glob("Annotations/480p/*/*.png"):
         save(path, np.where(LABELS == 1, 255, 0).astype(np.uint8), palette=False)
-    with pytest.raises(InputError, match=r"is DAVIS 2016.*--dataset davis2016"):
+    with refusal(InputError, r"DAVIS", r"2016", r"--dataset", r"davis2016"):
         DavisSequences(root, year=2017)
     assert len(DavisSequences(root, year=2016)) == 2
 
@@ -126,7 +125,7 @@ def test_a_folder_of_2016_that_is_opened_as_2017_is_named_before_the_first_frame
 @pytest.mark.parametrize(("there", "asked"), [(2016, 2017), (2017, 2016)])
 def test_a_folder_with_the_list_of_the_other_year_only_is_named(root, there, asked):
     (root / f"ImageSets/{asked}/val.txt").unlink()
-    with pytest.raises(InputError, match=f"is DAVIS {there}.*--dataset davis{there}"):
+    with refusal(InputError, r"DAVIS", rf"{there}", r"--dataset", rf"davis{there}"):
         DavisSequences(root, year=asked)
 
 

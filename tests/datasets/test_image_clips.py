@@ -3,6 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedImage
 from mnemask.datasets.clips import ClipShape
@@ -64,25 +65,25 @@ def test_photographs_without_an_object_are_passed_over_until_none_is_left(tmp_pa
     empty, disc = draw_image(tmp_path, "empty", value=0), draw_image(tmp_path, "disc")
     for seed in range(5):
         assert ImageClips([empty, disc]).draw(np.random.default_rng(seed), SHAPE).num_objects == 1
-    with pytest.raises(InputError, match=r"no object to follow, the last one .*empty\.jpg"):
+    with refusal(InputError, r"empty\.jpg"):
         ImageClips([empty]).draw(np.random.default_rng(0), SHAPE)
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     turned = draw_image(tmp_path, "turned", mask_size=(140, 100))
-    with pytest.raises(MaskError, match=r"turned\.png has .* \(140, 100\) but .*turned\.jpg has \(100, 140\)"):
+    with refusal(MaskError, r"turned\.png", r"\(140", r"100", r"turned\.jpg", r"\(100", r"140"):
         ImageClips([turned]).draw(np.random.default_rng(0), SHAPE)
     damaged = draw_image(tmp_path, "damaged")
     damaged.image.write_bytes(b"no picture")
-    with pytest.raises(FrameError, match=r"damaged\.jpg is not a readable picture"):
+    with refusal(FrameError, r"damaged\.jpg"):
         ImageClips([damaged]).draw(np.random.default_rng(0), SHAPE)
     damaged.mask.write_bytes(b"no mask")
-    with pytest.raises(MaskError, match=r"damaged\.png"):
+    with refusal(MaskError, r"damaged\.png"):
         ImageClips([damaged]).draw(np.random.default_rng(0), SHAPE)
 
 
 def test_no_images_are_refused() -> None:
-    with pytest.raises(InputError, match="no images"):
+    with refusal(InputError, "images"):
         ImageClips([])
 
 

@@ -1,5 +1,5 @@
-import pytest
 from drawn_benchmark import draw_video
+from refusals import refusal
 
 from mnemask.datasets.youtube_vos import open_long_video
 from mnemask.errors import InputError
@@ -17,8 +17,8 @@ def test_videos_have_masks_of_some_frames(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no long videos in .* expected .*Annotations/VIDEO"):
+    with refusal(InputError, r"Annotations/VIDEO"):
         open_long_video(tmp_path)
     draw_video(tmp_path / "elsewhere", tmp_path / "Annotations" / "rat", 3)
-    with pytest.raises(InputError, match=r"incomplete: 1 of 1 is missing, first .*JPEGImages/rat"):
+    with refusal(InputError, r"JPEGImages/rat"):
         open_long_video(tmp_path)

@@ -1,7 +1,7 @@
 import pickle
 from pathlib import Path
 
-import pytest
+from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.ping_pong import ping_pong
@@ -43,7 +43,7 @@ def test_a_long_one_makes_no_list_and_travels_to_other_processes():
 
 
 def test_a_way_back_takes_two_frames_and_one_time():
-    with pytest.raises(InputError, match="0 times; give 1"):
+    with refusal(InputError, "times"):
         ping_pong(video(), 0)
-    with pytest.raises(InputError, match="no way back"):
+    with refusal(InputError, "back"):
         ping_pong(video(1, (0,)), 3)

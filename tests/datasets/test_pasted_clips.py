@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, TrainingClip
@@ -111,5 +112,5 @@ def test_a_clip_depends_on_the_generator_alone(clips):
 
 def test_what_its_video_cuts_off_is_not_pasted(tmp_path):
     cut = PastedClips(Host(), [(VideoClips([guest_video(tmp_path, border=True)]), 1.0)])
-    with pytest.raises(InputError, match="50 clips drawn had no object to paste"):
+    with refusal(InputError, r"50"):
         cut.draw(np.random.default_rng(0), ClipShape(128, 3, 2))

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 from drawn_data import draw_video
+from refusals import refusal
 
 from mnemask.datasets.clips import ClipShape
 from mnemask.datasets.composite.moving_foreground import RealClips
@@ -51,14 +51,14 @@ def test_unknown_pixels_stay_unknown(tmp_path: Path) -> None:
 
 def test_clips_longer_than_any_video_are_refused(tmp_path: Path) -> None:
     draw_video(tmp_path, count=3)
-    with pytest.raises(InputError, match="clips of 5 frames from videos of at most 3"):
+    with refusal(InputError, "frames"):
         RealClips(tmp_path / "video").draw(np.random.default_rng(0), ClipShape(64, 5, max_objects=1, max_gap=2))
 
 
 def test_a_frame_without_a_mask_is_named(tmp_path: Path) -> None:
     draw_video(tmp_path, count=3)
     (tmp_path / "video" / "square" / "masks" / "00001.png").unlink()
-    with pytest.raises(InputError, match=r"00001\.jpg has no mask"):
+    with refusal(InputError, r"00001\.jpg"):
         RealClips(tmp_path / "video")
 
 
@@ -71,5 +71,5 @@ def test_masks_filed_under_a_neighbouring_frame_are_put_right(tmp_path: Path) ->
 
 def test_videos_that_cannot_be_followed_are_left_out(tmp_path: Path) -> None:
     draw_video(tmp_path, name="cdnet__highway")
-    with pytest.raises(InputError, match="no video in"):
+    with refusal(InputError, "video"):
         RealClips(tmp_path / "video")

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from drawn_data import draw_photographs, draw_video, write
+from refusals import refusal
 
 from mnemask.datasets.clips import ClipShape
 from mnemask.datasets.real_video import SELECTION, RealVideoMixture, open_real_video
@@ -57,9 +58,9 @@ def test_each_kind_can_be_had_alone(root: Path, kind: str) -> None:
 def test_what_a_kind_without_a_share_is_drawn_from_need_not_be_there(tmp_path: Path) -> None:
     draw_set(tmp_path, "davis2016_train", ("bear",), 255)
     open_real_video(tmp_path, RealVideoMixture(**NONE | {"real": 1.0})).draw(np.random.default_rng(0), ClipShape(64))
-    with pytest.raises(InputError, match="no photographs"):
+    with refusal(InputError, "photographs"):
         open_real_video(tmp_path)
-    with pytest.raises(InputError, match="there is no video in"):
+    with refusal(InputError, "there"):
         open_real_video(tmp_path / "nothing")
 
 
@@ -67,7 +68,7 @@ def test_the_videos_to_choose_by_are_left_out(root: Path) -> None:
     assert "bus" in SELECTION
     davis = open_real_video(root).sources[0].sources[0]
     assert [video.name for video in davis.videos] == ["bear", "hike"]
-    with pytest.raises(InputError, match=r"all videos of .*davis2016_train are left out"):
+    with refusal(InputError, r"davis2016_train"):
         open_real_video(root, RealVideoMixture(left_out=("bear", "hike", "bus")))
 
 

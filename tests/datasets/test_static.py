@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from drawn_data import draw_photographs
 from PIL import Image
+from refusals import refusal
 
 from mnemask.datasets.composite.photographs import SetRule, StaticImages, choose_objects
 from mnemask.errors import FrameError, InputError, MaskError
@@ -56,13 +56,13 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     draw_photographs(tmp_path, ("discs",), 1)
     folder = tmp_path / "static" / "discs"
     (folder / "images" / "0000.jpg").write_bytes(b"not a picture")
-    with pytest.raises(FrameError, match=r"0000\.jpg is not a readable picture"):
+    with refusal(FrameError, r"0000\.jpg"):
         StaticImages(tmp_path / "static").draw_image(np.random.default_rng(0))
     (folder / "masks" / "0000.png").write_bytes(b"not a mask")
-    with pytest.raises(MaskError, match=r"0000\.png cannot be read as a mask"):
+    with refusal(MaskError, r"0000\.png"):
         StaticImages(tmp_path / "static").draw_cut_out(np.random.default_rng(0))
     (folder / "masks" / "0000.png").unlink()
-    with pytest.raises(InputError, match=r"has no mask; expected .*0000\.png"):
+    with refusal(InputError, r"0000\.png"):
         StaticImages(tmp_path / "static")
 
 

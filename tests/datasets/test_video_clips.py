@@ -2,7 +2,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
+from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape
@@ -93,7 +93,7 @@ def test_videos_too_short_for_a_clip_are_passed_over(tmp_path: Path) -> None:
     videos = [draw_video(tmp_path, "short", 2), draw_video(tmp_path, "sparse", 12, every=5), draw_video(tmp_path)]
     clips = VideoClips(videos, PLAIN)
     assert max(max(times(clip)) for clip in draws(clips, ClipShape(64, 3, 2, max_gap=2))) > 12
-    with pytest.raises(InputError, match=r"none of 2 videos has 3 masks, one at most 4 frames after the other"):
+    with refusal(InputError, "videos"):
         VideoClips(videos[:2], PLAIN).draw(np.random.default_rng(0), ClipShape(64, 3, 2, max_gap=4))
 
 
@@ -168,7 +168,7 @@ def test_a_clip_depends_on_the_generator_alone(tmp_path: Path) -> None:
 def test_videos_without_objects_are_passed_over_until_none_is_left(tmp_path: Path) -> None:
     empty, boxes = draw_video(tmp_path, "empty", ids=()), draw_video(tmp_path)
     assert all(clip.num_objects == 2 for clip in draws(VideoClips([empty, boxes], PLAIN), ClipShape(64), 5))
-    with pytest.raises(InputError, match="no object in their first frame, the last one of empty"):
+    with refusal(InputError, "object"):
         VideoClips([empty], PLAIN).draw(np.random.default_rng(0), ClipShape(64))
 
 
@@ -176,15 +176,15 @@ def test_files_of_another_size_are_named(tmp_path: Path) -> None:
     video = draw_video(tmp_path, count=3)
     shape, rng = ClipShape(64, 3, 2, max_gap=1), np.random.default_rng(0)
     assert cv2.imwrite(str(video.frames[1]), np.zeros((32, 64, 3), np.uint8))
-    with pytest.raises(FrameError, match=r"1\.bmp has .* \(32, 64\) but .*png has \(64, 64\)"):
+    with refusal(FrameError, r"1\.bmp", r"\(32", r"64", r"\(64"):
         VideoClips([video], PLAIN).draw(rng, shape)
     assert cv2.imwrite(str(video.masks[1]), np.zeros((64, 32), np.uint8))
-    with pytest.raises(MaskError, match=r"1\.png has .* \(64, 32\)"):
+    with refusal(MaskError, r"1\.png", r"\(64", r"32"):
         VideoClips([video], PLAIN).draw(rng, shape)
 
 
 def test_no_videos_and_no_steps_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="0 videos"):
+    with refusal(InputError, "videos"):
         VideoClips([])
-    with pytest.raises(InputError, match="frame step of 0"):
+    with refusal(InputError, "frame"):
         VideoClips([draw_video(tmp_path, count=3)], frame_step=0)

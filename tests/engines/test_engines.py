@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.bench.machine import num_threads
@@ -128,18 +129,18 @@ def test_weights_that_are_laid_out_for_speed_have_a_name_too():
 
 
 def test_an_unknown_engine_is_named_with_those_there_are():
-    with pytest.raises(mm.InputError, match="'steam' is unknown; choose one of eager, compile, int8, int8-all"):
+    with refusal(mm.InputError, r"int8", r"int8-all"):
         load_model(engine="steam")
 
 
 def test_eight_bits_are_made_of_float32_only(cache):
-    with pytest.raises(mm.InputError, match="give dtype float32"):
+    with refusal(mm.InputError, r"float32"):
         load_model(engine="int8", dtype=torch.bfloat16)
 
 
 def test_what_an_engine_needs_is_said_where_it_is_missing(tiny_model, monkeypatch, cache):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(mm.MissingExtraError, match=r"pip install .*\[openvino\]"):
+    with refusal(mm.MissingExtraError, "openvino"):
         ENGINES["int8"](tiny_model)
 
 
@@ -182,5 +183,5 @@ def test_code_for_so_many_threads_is_not_taken_for_another_number(tiny_model, ca
 
 def test_without_a_compiler_the_engine_says_what_to_install(tiny_model, monkeypatch, cache):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    with pytest.raises(mm.InputError, match=r"install g\+\+"):
+    with refusal(mm.InputError, "install"):
         ENGINES["compile"](tiny_model)

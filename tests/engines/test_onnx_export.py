@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import OutputError
@@ -126,19 +127,19 @@ def test_network_json_says_what_one_must_know_to_run_it(network, tiny_model):
     ],
 )
 def test_what_cannot_be_exported_is_said_before_anything_is_written(wrong, named, tiny_model, tmp_path):
-    with pytest.raises(mm.InputError, match=named):
+    with refusal(mm.InputError, named):
         export_onnx(tiny_model, tmp_path / "network", **wrong)
     assert not (tmp_path / "network").exists()
 
 
 def test_a_folder_that_holds_a_network_is_not_written_over(network, tiny_model):
-    with pytest.raises(mm.InputError, match="already"):
+    with refusal(mm.InputError, "already"):
         export_onnx(tiny_model, network, size=SIZE)
 
 
 def test_a_network_that_could_not_be_replaced_whole_is_none(tiny_model, tmp_path):
     (tmp_path / "network.json").write_text("of another network")
     (tmp_path / "key.onnx").mkdir()
-    with pytest.raises(OutputError, match="cannot write"):
+    with refusal(OutputError, "cannot"):
         export_onnx(tiny_model, tmp_path, size=SIZE, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["key.onnx"]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos, picture_and_labels, write_png
 from PIL import Image
+from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import Benchmark, frame_names
@@ -22,7 +23,7 @@ def test_davis_gives_the_first_mask_and_asks_for_every_frame(tmp_path):
 
 def test_a_mask_after_the_first_one_is_out_of_the_trackers_reach(tmp_path):
     given = Benchmark(draw_davis(tmp_path), "davis2016").open(["dog"])[0].given
-    with pytest.raises(InputError, match="frame 1 of dog has no mask"):
+    with refusal(InputError, "frame"):
         given.read_labels(1)
     assert [path.stem for path in given.masks.values()] == ["00000"]
 
@@ -83,7 +84,7 @@ def test_a_folder_gives_the_first_mask_that_shows_an_object(tmp_path):
     assert list(clip.given.masks) == [2]
     for path in (tmp_path / "masks").iterdir():
         write_png(path, picture_and_labels(1)[1] * 255)
-    with pytest.raises(InputError, match=r"no mask of .* shows an object"):
+    with refusal(InputError, "object"):
         Benchmark(tmp_path, "folder").open()
     assert list(Benchmark(tmp_path, "folder", single_object=True).open()[0].given.masks) == [1]
 
@@ -116,13 +117,13 @@ def test_secret_masks_of_davis_are_no_truth(tmp_path):
 )
 def test_what_a_data_set_does_not_have_is_named(tmp_path, wrong, named):
     draw_davis(tmp_path)
-    with pytest.raises(InputError, match=named):
+    with refusal(InputError, named):
         Benchmark(tmp_path, **wrong).open()
 
 
 def test_unknown_sequences_and_videos_with_too_few_masks_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"no sequence 'cow' in .*; it has bear, dog"):
+    with refusal(InputError, "sequence"):
         Benchmark(draw_davis(tmp_path / "davis"), "davis2016").open(["dog", "cow"])
     draw_video(tmp_path / "own/frames", tmp_path / "own/masks", 6, masked=(0, 3))
-    with pytest.raises(InputError, match="masks of 2 frames, and scores take three"):
+    with refusal(InputError, "frames"):
         Benchmark(tmp_path / "own", "folder").open()

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
 from mnemask.errors import InputError, MaskError
 from mnemask.evaluation.score import format_table, score_folder, score_sequence
@@ -93,19 +94,19 @@ def test_frames_follow_in_the_order_of_their_numbers(tmp_path):
 
 def test_a_missing_prediction_is_named(folders):
     (folders[1] / "dogs" / "00003.png").unlink()
-    with pytest.raises(InputError, match=r"dogs in .* lack 1 of 6 annotated frames, first 00003\.png"):
+    with refusal(InputError, r"00003\.png"):
         score_folder(*folders)
 
 
 def test_predictions_of_another_size_are_named_with_both_sizes(folders):
     write(folders[1] / "dogs", [labels[::2, ::2] for labels in clip()])
-    with pytest.raises(MaskError, match=r"dogs, frame 00000\.png: the prediction is 30x40 .* 60x80"):
+    with refusal(MaskError, r"00000\.png", r"30x40", r"60x80"):
         score_folder(*folders)
 
 
 def test_a_file_that_is_no_mask_is_named(folders):
     Image.new("RGB", (80, 60), (9, 99, 0)).save(folders[1] / "cars" / "00002.png")
-    with pytest.raises(MaskError, match=r"00002\.png is an image of mode RGB"):
+    with refusal(MaskError, r"00002\.png", r"RGB"):
         score_folder(*folders)
 
 
@@ -113,28 +114,28 @@ def test_folders_without_a_common_sequence_are_refused(folders):
     truth, predicted = folders
     (predicted / "cars").rename(predicted / "car")
     shutil.rmtree(predicted / "dogs")
-    with pytest.raises(InputError, match=r"no sequence is in both folders: .* has cars, dogs, .* has car"):
+    with refusal(InputError, "sequence"):
         score_folder(truth, predicted)
-    with pytest.raises(InputError, match="predicted has no sequence 'dogs'; it has car"):
+    with refusal(InputError, "predicted"):
         score_folder(truth, predicted, sequences=["dogs"])
 
 
 def test_one_sequence_against_many_is_refused(folders):
     truth, predicted = folders
-    with pytest.raises(InputError, match="dogs holds the masks of one sequence"):
+    with refusal(InputError, "sequence"):
         score_folder(truth, predicted / "dogs")
-    with pytest.raises(InputError, match="no names of sequences"):
+    with refusal(InputError, "sequences"):
         score_folder(truth / "dogs", predicted / "dogs", sequences=["dogs"])
 
 
 def test_folders_without_masks_are_refused_with_the_reason(tmp_path, folders):
-    with pytest.raises(InputError, match=r"no folder .*absent"):
+    with refusal(InputError, "folder"):
         score_folder(folders[0], tmp_path / "absent")
     (tmp_path / "photos").mkdir()
-    with pytest.raises(InputError, match=r"no masks in .*photos, neither \*\.png nor SEQUENCE/\*\.png$"):
+    with refusal(InputError, r"\*\.png", r"SEQUENCE/\*\.png"):
         score_folder(folders[0], tmp_path / "photos")
     Image.new("L", (80, 60)).save(tmp_path / "photos" / "00000.jpg")
-    with pytest.raises(InputError, match=r"00000\.jpg cannot be one, since masks are PNG"):
+    with refusal(InputError, r"00000\.jpg", r"PNG"):
         score_folder(folders[0], tmp_path / "photos")
 
 

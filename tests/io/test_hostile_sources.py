@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from refusals import refusal
 
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader, list_images
@@ -53,7 +54,7 @@ def jpeg_of(picture):
 def test_a_huge_image_is_refused_from_its_header_in_one_sentence(tmp_path, side):
     (tmp_path / "bomb.png").write_bytes(png_header(side))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(FrameError, match=r"bomb\.png' claims .* 16384 a side and .*67 megapixels, so shrink it first"):
+    with refusal(FrameError, r"bomb\.png'", r"16384", r"67"):
         list(VideoReader(tmp_path / "bomb.png"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024, "kilobytes"
 
@@ -63,7 +64,7 @@ def test_one_huge_image_among_others_is_refused_after_those_before(tmp_path, cli
         Image.fromarray(clip[number]).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(png_header(HUGE))
     frames = []
-    with pytest.raises(FrameError, match=r"2\.png"):
+    with refusal(FrameError, r"2\.png"):
         frames.extend(VideoReader(tmp_path))
     assert len(frames) == 2
     reader = VideoReader(tmp_path, on_corrupt="skip")
@@ -81,7 +82,7 @@ def test_a_video_that_declares_huge_frames_is_refused_before_decoding(tmp_path, 
         packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
         container.mux(packet)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(FrameError, match=r"bomb"):
+    with refusal(FrameError, "bomb"):
         list(VideoReader(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
@@ -131,7 +132,7 @@ def test_a_deep_chain_of_links_is_followed_or_refused_but_ends(tmp_path, clip):
 
 @pytest.mark.parametrize("source", ["/dev/zero", "/dev/null"])
 def test_a_device_is_no_video(source):
-    with pytest.raises(FrameError, match="is a device; for a camera give its number"):
+    with refusal(FrameError, "device"):
         VideoReader(source)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from refusals import refusal
 
 from mnemask.errors import FrameError
 from mnemask.io import read_image
@@ -53,7 +54,7 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
 
 def test_floating_point_images_are_refused(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "image.tif")
-    with pytest.raises(FrameError, match="floating-point"):
+    with refusal(FrameError, "floating-point"):
         read_image(tmp_path / "image.tif")
 
 
@@ -83,7 +84,7 @@ def test_an_absurd_size_is_refused_from_the_header(tmp_path, width, height):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
-    with pytest.raises(FrameError, match=r"bomb\.png"):
+    with refusal(FrameError, r"bomb\.png"):
         read_image(path)
 
 
@@ -103,7 +104,7 @@ def test_a_damaged_file_gives_an_image_or_one_kind_of_error(tmp_path, picture, s
 
 def test_postscript_called_jpg_is_not_run(tmp_path):
     (tmp_path / "image.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
-    with pytest.raises(FrameError, match="cannot identify"):
+    with refusal(FrameError, "identify"):
         read_image(tmp_path / "image.jpg")
 
 

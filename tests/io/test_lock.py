@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from refusals import refusal
 
 from mnemask.errors import OutputError
 from mnemask.io import lock
@@ -37,7 +38,7 @@ def other(tmp_path):
 
 
 def test_a_second_process_is_refused_with_who_and_since_when(tmp_path, other):
-    with pytest.raises(OutputError, match=rf"in use by process {other.pid} on {socket.gethostname()} since 20"):
+    with refusal(OutputError, rf"{other.pid}", rf"{socket.gethostname()}", r"20"):
         OutputLock(tmp_path).__enter__()
     other.communicate("")
     with OutputLock(tmp_path):
@@ -89,7 +90,7 @@ def test_a_lock_that_was_copied_with_its_folder_holds_nothing(tmp_path, other):
 
 def test_a_process_of_another_machine_is_dead_when_it_is_silent(tmp_path):
     path = forged(tmp_path, host="elsewhere", boot="another")
-    with pytest.raises(OutputError, match="on elsewhere since"):
+    with refusal(OutputError, "elsewhere"):
         OutputLock(tmp_path).__enter__()
     long_ago = time.time() - lock.STALE - 9
     os.utime(path, (long_ago, long_ago))
@@ -99,7 +100,7 @@ def test_a_process_of_another_machine_is_dead_when_it_is_silent(tmp_path):
 
 def test_a_garbled_lock_is_somebodys_until_it_is_old(tmp_path):
     (tmp_path / LOCK).write_text("{")
-    with pytest.raises(OutputError, match="in use"):
+    with refusal(OutputError, "use"):
         OutputLock(tmp_path).__enter__()
     os.utime(tmp_path / LOCK, (0, 0))
     with OutputLock(tmp_path):
@@ -139,7 +140,7 @@ def test_the_thread_that_has_it_may_enter_again_and_another_may_not(tmp_path):
 def test_a_run_that_lost_its_lock_learns_of_it(tmp_path):
     with OutputLock(tmp_path) as held:
         (tmp_path / LOCK).unlink()
-        with pytest.raises(OutputError, match="no longer locked"):
+        with refusal(OutputError, "longer"):
             held.check()
 
 

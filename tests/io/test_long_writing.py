@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 
 from mnemask.errors import OutputError
 from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader
@@ -96,10 +97,10 @@ def test_a_journal_that_lost_frames_is_refused(tmp_path):
         resume_state = writer.resume_state().result()
     path = next(tmp_path.glob("*.nut"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(OutputError, match="the checkpoint counts on 48"):
+    with refusal(OutputError, r"48"):
         MaskWriter(tmp_path / "out", "ffv1", journal=tmp_path, resume_state=resume_state)
     path.unlink()
-    with pytest.raises(OutputError, match="holds 0 frames"):
+    with refusal(OutputError, "frames"):
         MaskWriter(tmp_path / "out", "ffv1", journal=tmp_path, resume_state=resume_state)
 
 
@@ -120,11 +121,11 @@ def test_after_a_frame_that_could_not_be_written_no_later_one_is(tmp_path, small
         return Masks(labels, torch.stack((labels == 0, labels == 1)).float(), (1,), index), None
 
     writer = MaskWriter(tmp_path)
-    with pytest.raises(OutputError, match="cannot write to"):
+    with refusal(OutputError, "cannot"):
         write(writer, 0, 50, fails_at_5)
-    with pytest.raises(OutputError, match="could not be written"):
+    with refusal(OutputError, "written"):
         writer.resume_state().result()
-    with pytest.raises(OutputError, match="could not be written"):
+    with refusal(OutputError, "written"):
         writer.sync()
     writer._executor.shutdown()
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{index:05d}.png" for index in range(5)]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 
 from mnemask.errors import FrameError, MaskError
 from mnemask.io import contact_sheet, draw_overlay
@@ -58,10 +59,10 @@ def test_every_id_and_size_can_be_drawn(object_id, size):
 
 
 def test_labels_that_do_not_fit_are_refused():
-    with pytest.raises(MaskError, match=r"labels are \(48, 64\) on an image of \(47, 64\)"):
+    with refusal(MaskError, r"\(48", r"64", r"\(47"):
         draw_overlay(GREY[1:], square(1))
     for object_id in (-1, 65_536):
-        with pytest.raises(MaskError, match="65535"):
+        with refusal(MaskError, r"65535"):
             draw_overlay(GREY, square(object_id))
 
 
@@ -76,5 +77,5 @@ def test_a_contact_sheet_has_a_tile_for_each_frame():
 
 
 def test_a_contact_sheet_of_nothing_is_refused():
-    with pytest.raises(FrameError, match="0 frames"):
+    with refusal(FrameError, "frames"):
         contact_sheet([])

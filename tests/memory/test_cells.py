@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refusal
 
 from mnemask import InputError
 from mnemask.memory.tokens import CellGrid
@@ -51,5 +52,5 @@ def test_a_frame_that_is_processed_smaller_has_larger_cells():
 
 @pytest.mark.parametrize(("y", "x"), [(-1, 0), (64, 0), (0, -1), (0, 96)])
 def test_a_pixel_outside_is_refused(y, x):
-    with pytest.raises(InputError, match="outside the frame; give y from 0 to 63, x from 0 to 95"):
+    with refusal(InputError, r"63", r"95"):
         CellGrid((64, 96), None).cell_at(y, x)

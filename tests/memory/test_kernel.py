@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.memory import read as reading
@@ -90,7 +91,7 @@ def test_what_looks_like_the_object_elsewhere_reads_the_background():
 
 @pytest.mark.parametrize("share", [-0.1, 0.005, float("nan"), float("inf"), True, "0.15", None])
 def test_an_impossible_kernel_is_refused(share):
-    with pytest.raises(InputError, match="kernel is"):
+    with refusal(InputError, "kernel"):
         check_kmn_sigma(share)
 
 
@@ -125,7 +126,7 @@ def test_a_bank_reads_with_the_kernel_of_its_grid():
 
 def test_a_bank_that_knows_no_grid_says_so():
     bank, query = bank_of(0.3)
-    with pytest.raises(InputError, match=r"memory\.grid"):
+    with refusal(InputError, r"memory\.grid"):
         bank.read(query, 1)
     plain, query = bank_of(0)
     assert plain.read(query, 1).shape == (1, len(query), 1)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -92,7 +93,7 @@ def test_before_the_first_prompt_nothing_is_remembered_and_before_the_first_fram
     tracker = Tracker(tiny_model, short_side=None)
     tracker.save(tmp_path / "new.bank")
     for call in (tracker.memory.provenance, lambda: read_provenance(tmp_path / "new.bank")):
-        with pytest.raises(InputError, match="frame"):
+        with refusal(InputError, "frame"):
             call()
     tracker.step(drawn_clip(1)[0][0])
     tracker.save(tmp_path / "one.bank")
@@ -101,7 +102,7 @@ def test_before_the_first_prompt_nothing_is_remembered_and_before_the_first_fram
 
 
 def test_a_bank_by_itself_must_be_told_the_size_of_frames():
-    with pytest.raises(InputError, match=r"set memory\.grid"):
+    with refusal(InputError, r"memory\.grid"):
         MemoryBank(LFU(), Budget()).provenance()
 
 
@@ -113,5 +114,5 @@ def test_a_file_with_cells_outside_of_all_frames_is_refused(tracker, tmp_path, c
     tensors["cell"] = torch.full_like(tensors["cell"], cell)
     metadata["sha256"] = digest_of(metadata["facts"], tensors)
     save_file(tensors, tmp_path / "b.bank", metadata)
-    with pytest.raises(CheckpointError, match=f"cells from {cell}"):
+    with refusal(CheckpointError, rf"{cell}"):
         read_provenance(tmp_path / "b.bank")

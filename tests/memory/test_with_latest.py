@@ -3,6 +3,7 @@
 import pytest
 import torch
 from random_tokens import random_tokens, same
+from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.memory.policies import LFU, Fifo, KeepAll, WithLatest
@@ -71,5 +72,5 @@ def test_at_a_budget_of_one_frame_each_half_goes_to_one_of_both():
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan"), "half"])
 def test_a_share_that_is_none_is_refused(share, as_users_call_it):
-    with pytest.raises(InputError, match=r"share of the latest frame is .*above 0, at most 1"):
+    with refusal(InputError, "latest"):
         WithLatest(Fifo(), share=share)

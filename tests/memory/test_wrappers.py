@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from policy_cases import cases, places, pure, updated
 from random_tokens import random_tokens, same
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
@@ -82,7 +83,7 @@ def test_a_saved_tracker_goes_on_with_its_composition_and_one_of_ones_own_is_ask
     mm.Tracker(tiny_model, policy).save(tmp_path / "composed.bank")
     assert mm.Tracker.load(tmp_path / "composed.bank", tiny_model).policy == policy
     mm.Tracker(tiny_model, Pinned(Newest())).save(tmp_path / "own.bank")
-    with pytest.raises(CheckpointError, match=r"'Newest'.*give policy="):
+    with refusal(CheckpointError, r"'Newest'"):
         mm.Tracker.load(tmp_path / "own.bank", tiny_model)
 
 
@@ -100,5 +101,5 @@ def test_a_wrapper_writes_pins_and_asks_for_room_as_the_policy_inside_unless_tol
 @pytest.mark.parametrize("kind", WRAPPERS)
 @pytest.mark.parametrize("inner", ["lfu-pinned", LFU, None])
 def test_what_is_no_policy_cannot_be_wrapped(kind, inner, as_users_call_it):
-    with pytest.raises(InputError, match=rf"inner policy of {kind.__name__} is .*such as LFU\(\)"):
+    with refusal(InputError, rf"{kind.__name__}", r"LFU\(\)"):
         kind(inner)

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
+from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.metrics import boundary_f, boundary_map, tolerance_pixels
@@ -129,7 +130,7 @@ def test_the_tolerance_is_rounded_up_and_from_1_on_counts_pixels():
 @pytest.mark.parametrize("bound_ratio", [0, -0.1, 1.5, math.nan, math.inf])
 def test_a_tolerance_that_makes_no_sense_is_refused(bound_ratio):
     mask = np.zeros((4, 4), bool)
-    with pytest.raises(InputError, match=r"bound_ratio .* 0\.008"):
+    with refusal(InputError, r"bound_ratio", r"0\.008"):
         boundary_f(mask, mask, bound_ratio=float(bound_ratio))
 
 

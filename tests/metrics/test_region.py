@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from refusals import refusal
 
 from mnemask.errors import MaskError
 from mnemask.metrics import region_similarity
@@ -44,14 +45,14 @@ def test_j_does_not_change_the_masks(data):
 
 
 def test_masks_of_two_sizes_are_refused_with_both_sizes():
-    with pytest.raises(MaskError, match=r"prediction is 4x5 .* truth is 5x4"):
+    with refusal(MaskError, r"4x5", r"5x4"):
         check_pair(np.zeros((4, 5), bool), np.zeros((5, 4), bool))
-    with pytest.raises(MaskError, match="void is 2x2"):
+    with refusal(MaskError, r"2x2"):
         check_pair(np.zeros((4, 5), bool), np.zeros((4, 5), bool), np.zeros((2, 2), bool))
 
 
 def test_labels_are_refused_where_a_mask_is_expected():
-    with pytest.raises(MaskError, match=r"prediction is uint8 .* bool"):
+    with refusal(MaskError, r"uint8"):
         check_pair(np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool))
-    with pytest.raises(MaskError, match="truth is bool of shape"):
+    with refusal(MaskError, "truth"):
         check_pair(np.zeros((4, 5), bool), np.zeros((1, 4, 5), bool))

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.metrics import ObjectScore, Report, bootstrap_interval, statistics
@@ -36,7 +37,7 @@ def test_nan_is_left_out_of_the_mean_and_counts_as_a_miss():
 
 
 def test_no_frame_has_no_statistics():
-    with pytest.raises(InputError, match="at least one scored frame"):
+    with refusal(InputError, "scored"):
         statistics(np.array([]))
 
 
@@ -78,9 +79,9 @@ def test_overall_numbers_are_means_over_objects_and_not_over_sequences():
 
 
 def test_reports_of_different_protocols_are_not_averaged():
-    with pytest.raises(InputError, match="davis2016, davis2017"):
+    with refusal(InputError, r"davis2016", r"davis2017"):
         Report.merged([report(0.5), report(0.5, protocol="davis2016")])
-    with pytest.raises(InputError, match="at least one scored object"):
+    with refusal(InputError, "scored"):
         Report.merged([])
 
 

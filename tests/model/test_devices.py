@@ -1,5 +1,6 @@
 import pytest
 import torch
+from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.model.checkpoints import load_model
@@ -15,7 +16,7 @@ def test_a_device_that_is_there_is_taken_and_the_cpu_always_is():
 
 @pytest.mark.parametrize("name", ["abacus", "cuda:99", "cuda:-1", "cpu:0:0", ""])
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(name):
-    with pytest.raises(InputError, match=rf"there is no device '{name}' here that mnemask computes on; found cpu"):
+    with refusal(InputError, rf"'{name}'"):
         choose_device(name)
 
 
@@ -35,5 +36,5 @@ def test_a_variable_chooses_the_precision_on_any_processor(monkeypatch, name):
 
 def test_a_variable_that_names_no_precision_is_refused(monkeypatch):
     monkeypatch.setenv("MNEMASK_PRECISION", "double")
-    with pytest.raises(InputError, match="MNEMASK_PRECISION is 'double'"):
+    with refusal(InputError, r"MNEMASK_PRECISION"):
         load_model("compact", device="cpu")

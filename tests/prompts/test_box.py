@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from refusals import refusal
 
 from mnemask.errors import MaskError
 from mnemask.prompts import Box, parse_box
@@ -15,7 +16,7 @@ def test_two_corners_are_the_same_box_as_a_corner_and_a_size():
 
 @pytest.mark.parametrize("text", ["10,10,10,20", "10,10,20,10", "10,10,5,20", "10,10,20,-3"])
 def test_corners_in_the_wrong_order_are_refused(text):
-    with pytest.raises(MaskError, match="x2 must exceed x1"):
+    with refusal(MaskError, r"x2", r"x1"):
         parse_box(text, "xyxy")
 
 
@@ -24,13 +25,13 @@ def test_corners_in_the_wrong_order_are_refused(text):
 )
 def test_a_box_that_fits_as_two_corners_only_is_refused_with_both_ways_out(box):
     x, y, x2, y2 = box
-    with pytest.raises(MaskError, match=rf"--box-format xyxy, or --box {x},{y},{x2 - x},{y2 - y}$"):
+    with refusal(MaskError, r"--box-format", r"--box", rf"{x},{y},{x2 - x},{y2 - y}"):
         clip_box(Box(*box), SIZE)
 
 
 @pytest.mark.parametrize("box", [(-90, 40, 100, 40), (150, 40, 100, 40), (140, 100, 40, 40), (20, -70, 50, 100)])
 def test_a_box_that_lies_outside_for_the_most_part_is_refused(box):
-    with pytest.raises(MaskError, match="leaves the image of 160x120 pixels"):
+    with refusal(MaskError, r"160x120"):
         clip_box(Box(*box), SIZE)
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from refusals import refusal
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import MaskError
@@ -161,7 +162,7 @@ def test_an_area_of_255_is_an_object_beside_grey_levels_and_a_question_beside_sm
     check(read_mask(path), grey)
     small = areas(kind, size, (1, 2))
     path = save(tmp_path / "small.png", small, palette)
-    with pytest.raises(MaskError, match=r"--void 255.*--void none"):
+    with refusal(MaskError, r"--void", r"255"):
         read_mask(path)
     check(read_mask(path, void="none"), small)
     check(read_mask(path, void=255), np.where(small == 255, 0, small))
@@ -175,7 +176,7 @@ def test_any_value_may_be_said_to_be_void(tmp_path):
 
 def test_a_solid_area_in_the_void_colour_of_the_davis_palette_is_a_question(tmp_path):
     path = save(tmp_path / "m.png", davis_palette()[drawn((2, 255))])
-    with pytest.raises(MaskError, match="--void 255"):
+    with refusal(MaskError, r"--void", r"255"):
         read_mask(path)
     check(read_mask(path, void="none"), drawn((2, 255)))
 
@@ -185,7 +186,7 @@ def test_ids_resized_with_interpolation_are_refused_or_cleaned(tmp_path, scale):
     size = (round(W * scale), round(H * scale))
     path = save(tmp_path / "m.png", cv2.resize(drawn((1, 6)), size, interpolation=cv2.INTER_AREA if scale < 1 else 1))
     assert len(np.unique(np.asarray(Image.open(path)))) > 3
-    with pytest.raises(MaskError, match=r"blended pixels .* nearest neighbour"):
+    with refusal(MaskError, "neighbour"):
         read_mask(path)
     masks = read_mask(path, antialiased="clean")
     assert list(masks) == [1, 6]
@@ -271,7 +272,7 @@ def test_touching_discs_of_any_size_are_read_as_they_are(tmp_path, size, ids):
 def test_ids_with_soft_edges_are_refused(tmp_path, seed, size, ids):
     image = antialiased(seed, size, ids)
     assume(len(np.unique(image)) > len(ids) + 1)
-    with pytest.raises(MaskError, match=r"blended pixels"):
+    with refusal(MaskError, "blended"):
         read_mask(save(tmp_path / "m.png", image))
 
 
@@ -280,7 +281,7 @@ def test_ids_with_soft_edges_are_refused(tmp_path, seed, size, ids):
 def test_ids_resized_with_any_interpolation_are_refused(tmp_path, interpolation, seed):
     labels = antialiased(seed, (200, 300), (40, 90)) // 40 * 40  # hard again
     resized = cv2.resize(labels, (210, 140), interpolation=interpolation)
-    with pytest.raises(MaskError, match=r"blended pixels|run into each other"):
+    with refusal(MaskError, "blended"):
         read_mask(save(tmp_path / "m.png", resized))
 
 
@@ -347,7 +348,7 @@ def test_colours_on_white_have_the_white_as_background(tmp_path):
 def test_colours_without_background_are_refused(tmp_path):
     image = np.full((H, W, 3), (10, 200, 30), np.uint8)
     image[10:20, 10:30] = (250, 0, 0)
-    with pytest.raises(MaskError, match="no black or white background"):
+    with refusal(MaskError, "background"):
         read_mask(save(tmp_path / "m.png", image))
 
 
@@ -369,21 +370,21 @@ def test_a_photograph_is_refused(tmp_path, mode):
     smooth = cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (W, H), interpolation=cv2.INTER_CUBIC)
     noisy = np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
     Image.fromarray(noisy).convert(mode).save(tmp_path / "m.png")
-    with pytest.raises(MaskError, match="looks like a photograph"):
+    with refusal(MaskError, "photograph"):
         read_mask(tmp_path / "m.png")
 
 
 def test_a_smooth_map_of_probabilities_is_refused(tmp_path):
     y, x = np.mgrid[:480, :480]
     soft = 200 * np.exp(-((y - 240) ** 2 + (x - 240) ** 2) / 90_000)
-    with pytest.raises(MaskError, match="soft map"):
+    with refusal(MaskError, "soft"):
         read_mask(save(tmp_path / "m.png", soft.astype(np.uint8)))
 
 
 def test_ids_and_colours_in_a_jpeg_are_refused(tmp_path):
     for image in (drawn((20, 90)), coloured(drawn(), [(255, 0, 0), (0, 0, 255)])):
         image = image.repeat(5, 0).repeat(5, 1)
-        with pytest.raises(MaskError, match="JPEG"):
+        with refusal(MaskError, r"JPEG"):
             read_mask(save(tmp_path / "m.jpg", image))
 
 
@@ -426,13 +427,13 @@ def test_black_paint_on_transparency_is_one_object(tmp_path):
 
 
 def test_another_size_is_refused_with_both_sizes(tmp_path):
-    with pytest.raises(MaskError, match=r"is 80x48 but the video is 854x480; export .* nearest"):
+    with refusal(MaskError, r"80x48", r"854x480"):
         read_mask(painted_png(tmp_path / "m.png"), (480, 854))
 
 
 def test_an_empty_mask_is_refused(tmp_path):
     for values in (np.zeros((H, W), np.uint8), np.zeros((H, W, 3), np.uint8), np.zeros((H, W, 4), np.uint8)):
-        with pytest.raises(MaskError, match="marks no object"):
+        with refusal(MaskError, "object"):
             read_mask(save(tmp_path / "m.png", values))
 
 
@@ -450,11 +451,11 @@ def test_a_mask_that_is_all_object_is_one_object(tmp_path):
 
 def test_a_missing_file_a_folder_and_a_text_file_are_one_sentence_each(tmp_path):
     (tmp_path / "notes.png").write_text("hello")
-    with pytest.raises(MaskError, match=r"gone.png does not exist; "):
+    with refusal(MaskError, "exist"):
         read_mask(tmp_path / "gone.png")
-    with pytest.raises(MaskError, match="cannot be read"):
+    with refusal(MaskError, "cannot"):
         read_mask(tmp_path)
-    with pytest.raises(MaskError, match="is not an image"):
+    with refusal(MaskError, "image"):
         read_mask(tmp_path / "notes.png")
 
 
@@ -478,7 +479,7 @@ def test_a_huge_size_in_the_header_is_refused_before_decoding(tmp_path):
     for width, height in ((20_000, 8), (16_000, 16_000)):
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
         (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-        with pytest.raises(MaskError, match=r"larger than|exceeds limit"):
+        with refusal(MaskError, "exceeds"):
             read_mask(tmp_path / "m.png")
 
 
@@ -489,7 +490,7 @@ def test_what_pillow_calls_a_bomb_is_our_sentence(tmp_path, side):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
     (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    with pytest.raises(MaskError, match=r"m\.png claims more pixels .* 16384 a side or 67 megapixels; scale it down"):
+    with refusal(MaskError, r"m\.png", r"16384", r"67"):
         read_mask(tmp_path / "m.png")
 
 
@@ -497,14 +498,14 @@ def test_ids_beyond_what_an_id_can_be_are_refused_with_the_largest(tmp_path):
     labels = drawn().astype(np.int32)
     labels[labels == 2] = 10**9
     Image.fromarray(labels).save(tmp_path / "m.tif")
-    with pytest.raises(MaskError, match="values from 0 to 1000000000; ids go from 1 to 65535"):
+    with refusal(MaskError, r"1000000000", r"65535"):
         read_mask(tmp_path / "m.tif")
 
 
 def test_a_map_with_more_objects_than_anybody_follows_is_refused(tmp_path):
     ids = np.random.default_rng(0).permutation(30 * 40).astype(np.uint16)
     labels = ids.reshape(30, 40).repeat(4, 0).repeat(4, 1)
-    with pytest.raises(MaskError, match=r"marks 1199 objects, more than 1000; .* not of depth"):
+    with refusal(MaskError, r"1199", r"1000"):
         read_mask(save(tmp_path / "m.png", labels))
 
 
@@ -516,7 +517,7 @@ def test_a_palette_of_16_bits_is_one_sentence(tmp_path):
     photometric = struct.pack("<HHIH", 262, 3, 1, 1)
     assert photometric in data
     (tmp_path / "m.tif").write_bytes(data.replace(photometric, struct.pack("<HHIH", 262, 3, 1, 3)))
-    with pytest.raises(MaskError, match=r"m\.tif is not an image; export it as PNG"):
+    with refusal(MaskError, r"m\.tif", r"PNG"):
         read_mask(tmp_path / "m.tif")
 
 
@@ -524,7 +525,7 @@ def test_more_masks_than_memory_should_hold_are_refused(tmp_path):
     labels = np.zeros((2048, 2048), np.uint16)
     labels[::3, ::3] = np.arange(683 * 683).reshape(683, 683) % 600
     labels = labels.repeat(2, 0)[:2048].repeat(2, 1)[:, :2048]
-    with pytest.raises(MaskError, match="GiB"):
+    with refusal(MaskError, "GiB"):
         read_mask(save(tmp_path / "m.png", labels))
 
 

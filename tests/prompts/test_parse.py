@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from refusals import refusal
 
 from mnemask.errors import MaskError, ObjectIdError
 from mnemask.prompts import parse_at, parse_box, parse_click
@@ -14,13 +15,13 @@ def test_a_box_is_four_whole_numbers():
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "1.5,2,3,4", "a,b,c,d", "1 2 3 4", "1,2,3,"])
 def test_other_text_is_not_a_box(text):
-    with pytest.raises(MaskError, match=r"is not x,y,width,height .* such as"):
+    with refusal(MaskError, "height"):
         parse_box(text)
 
 
 @pytest.mark.parametrize("text", ["1,2,0,4", "1,2,3,-4"])
 def test_a_box_has_an_inside(text):
-    with pytest.raises(MaskError, match="at least 1"):
+    with refusal(MaskError, "least"):
         parse_box(text)
 
 
@@ -33,7 +34,7 @@ def test_a_mask_at_a_frame_may_say_whose_it_is():
     assert parse_at("240:2=dog.png") == (240, 2, Path("dog.png"))
     assert parse_at("7=C:3=d.png") == (7, None, Path("C:3=d.png"))
     for id_ in (0, 65536):
-        with pytest.raises(ObjectIdError, match=f"object id {id_} "):
+        with refusal(ObjectIdError, rf"{id_}"):
             parse_at(f"240:{id_}=dog.png")
 
 
@@ -42,7 +43,7 @@ def test_a_mask_at_a_frame_may_say_whose_it_is():
     ["", "240", "dog.png", "=dog.png", "240=", "-1=dog.png", "2.5=dog.png", "x=dog.png", "4:=a.png", "4:x=a.png"],
 )
 def test_other_text_is_not_a_mask_at_a_frame(text):
-    with pytest.raises(MaskError, match="is not FRAME=MASK"):
+    with refusal(MaskError, r"FRAME=MASK"):
         parse_at(text)
 
 

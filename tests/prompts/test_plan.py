@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import InputError, MaskError
@@ -116,21 +117,21 @@ def test_white_is_the_object_that_it_is_elsewhere(tmp_path, form):
 def test_palettes_that_contradict_each_other_are_refused(tmp_path):
     save(tmp_path / "first.png", discs(1, 2), [(0, 0, 0), RED, GREEN])
     save(tmp_path / "later.png", discs(1, 2), [(0, 0, 0), GREEN, RED])
-    with pytest.raises(MaskError, match=r"#00ff00 as index 1.*first\.png.* 2.*RGB"):
+    with refusal(MaskError, r"#00ff00", r"first\.png", r"RGB"):
         PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
 
 
 def test_a_palette_turned_to_grey_is_refused(tmp_path):
     save(tmp_path / "first.png", discs(1, 2), davis_palette())
     Image.open(tmp_path / "first.png").convert("L").save(tmp_path / "later.png")
-    with pytest.raises(MaskError, match="grey levels 38, 75"):
+    with refusal(MaskError, r"38", r"75"):
         PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
 
 
 def test_the_davis_colour_of_an_object_that_has_another_colour_is_asked_about(tmp_path):
     save(tmp_path / "first.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
     save(tmp_path / "later.png", painted(discs(1), {1: DAVIS[1]}))
-    with pytest.raises(MaskError, match=r"#800000.*object 1.*#ff0000.*--at 6:ID"):
+    with refusal(MaskError, r"#800000", r"#ff0000", r"--at", r"6:ID"):
         PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
     plan = PromptPlan(tmp_path / "first.png", [], [f"6:4={tmp_path / 'later.png'}"], False)
     assert ids_at(plan, 6, discs(1)) == {1: [4]}
@@ -213,13 +214,13 @@ def test_one_object_is_gone_where_its_own_mask_is_empty_or_it_is_removed_and_com
 def test_what_cannot_be_done_later_is_refused_before_the_first_frame(tmp_path, monkeypatch, later, removed, message):
     monkeypatch.chdir(tmp_path)
     first = save(tmp_path / "first.png", discs(1, 2), davis_palette())
-    with pytest.raises(InputError, match=message):
+    with refusal(InputError, message):
         PromptPlan(first, [], later, False, removed=removed, num_frames=8)
 
 
 def test_a_later_mask_of_another_size_is_refused_at_the_first_frame(tmp_path):
     first, later = save(tmp_path / "f.png", discs(1, 2)), save(tmp_path / "l.png", discs(1, 2)[:40])
-    with pytest.raises(MaskError, match=r"l\.png is 80x40"):
+    with refusal(MaskError, r"l\.png", r"80x40"):
         given(PromptPlan(first, [], [f"6={later}"], False), 0)
 
 
@@ -245,5 +246,5 @@ def test_a_mask_of_the_size_at_which_wide_pixels_are_shown_is_refused_with_the_r
     shown = cv2.resize(discs(1), (round(W * 16 / 11), H), interpolation=cv2.INTER_NEAREST)
     plan = PromptPlan(save(tmp_path / "shown.png", shown), [], [], False)
     frame = mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), 0, pixel_aspect=Fraction(16, 11))
-    with pytest.raises(MaskError, match="16:11"):
+    with refusal(MaskError, r"16:11"):
         plan(frame)

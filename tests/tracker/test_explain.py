@@ -1,5 +1,6 @@
 import pytest
 import torch
+from refusals import refusal
 
 from mnemask import Budget, Frame, InputError
 from mnemask.memory.read import affinity, key_energy
@@ -81,7 +82,7 @@ def test_without_a_read_there_is_nothing_to_explain(make, clip, tmp_path):
     tracker = make()
 
     def refused():
-        with pytest.raises(InputError, match="no read to explain"):
+        with refusal(InputError, "explain"):
             tracker.explain(0, 0)
 
     refused()
@@ -90,7 +91,7 @@ def test_without_a_read_there_is_nothing_to_explain(make, clip, tmp_path):
     tracker.step(frames[1], {1: masks[1, 0], 2: masks[1, 1]})
     refused()
     tracker.step(frames[2])
-    with pytest.raises(InputError, match="outside the frame"):
+    with refusal(InputError, "outside"):
         tracker.explain(64, 0)
     tracker.save(tmp_path / "a.bank")
     tracker.remove(1)

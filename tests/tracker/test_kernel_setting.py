@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from refusals import refusal
 from tracking import followed
 
 import mnemask as mm
@@ -37,11 +38,11 @@ def test_a_saved_memory_with_an_impossible_kernel_is_refused(kmn_sigma, tiny_mod
     followed(tiny_model, 6)[0].save(path)
     tokens, facts = load_bank(path, torch.device("cpu"))
     save_bank(path, tokens, {**facts, "kmn_sigma": kmn_sigma})
-    with pytest.raises(mm.MnemaskError, match=r"kernel is|lacks or garbles facts"):
+    with refusal(mm.MnemaskError, "garbles"):
         mm.Tracker.load(path, tiny_model)
 
 
 @pytest.mark.parametrize("kmn_sigma", [-0.1, 0.001, float("nan"), True])
 def test_an_impossible_kernel_is_refused_before_a_frame(kmn_sigma, tiny_model):
-    with pytest.raises(mm.InputError, match=r"kernel is .*0\.2"):
+    with refusal(mm.InputError, r"0\.2"):
         mm.Tracker(tiny_model, kmn_sigma=kmn_sigma)

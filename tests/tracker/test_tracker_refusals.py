@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 from tracking import CELLS, assert_same_state, equal
 
 from mnemask import LFU, STCN, Budget, FirstAndLatest, KeepAll, MemoryBank
@@ -95,7 +96,7 @@ def test_a_frame_that_does_not_fit_the_budget_leaves_no_trace(make, clip, policy
         tracker.step(frames[t], prompts.get(t))
         twin.step(frames[t], prompts.get(t))
     for _ in range(2):
-        with pytest.raises(BudgetError, match="budget is") as caught:
+        with refusal(BudgetError, "budget") as caught:
             tracker.step(frames[frame], prompts.get(frame))
         assert "\n" not in str(caught.value)
         assert_same_state(tracker, twin)
@@ -109,7 +110,7 @@ def test_a_budget_below_one_frame_is_refused_at_the_first_prompt(make, clip, bud
     tracker = make(budget=budget)
     tracker.step(frames[0])
     for _ in range(2):
-        with pytest.raises(BudgetError, match="one frame has 24"):
+        with refusal(BudgetError, r"24"):
             tracker.step(frames[1], {1: masks[1, 0]})
         assert tracker.object_ids == ()
         assert tracker.memory.tokens is None
@@ -146,7 +147,7 @@ def test_a_call_that_is_interrupted_anywhere_leaves_no_trace(make, clip, monkeyp
 
 def test_a_frame_that_would_be_enlarged_beyond_all_bounds_is_refused(make):
     sliver = torch.zeros(3, 1, 1000, dtype=torch.uint8)
-    with pytest.raises(FrameError, match=r"1000×1 pixels.*--size"):
+    with refusal(FrameError, r"1000×1", r"--size"):
         make(short_side=480).step(sliver)
 
 
@@ -156,7 +157,7 @@ def test_removing_what_is_not_tracked_is_refused(make, clip, object_id, as_users
     tracker, twin = make(), make()
     for each in (tracker, twin):
         each.step(frames[0], {1: masks[0, 0]})
-    with pytest.raises(ObjectIdError, match=r"not tracked; tracked are \[1\]"):
+    with refusal(ObjectIdError, r"\[1\]"):
         tracker.remove(object_id)
     assert_same_state(tracker, twin)
 
@@ -176,5 +177,5 @@ def test_removing_what_is_not_tracked_is_refused(make, clip, object_id, as_users
     ],
 )
 def test_impossible_settings_are_refused(make, settings, message, as_users_call_it):
-    with pytest.raises(InputError, match=message):
+    with refusal(InputError, message):
         make(**settings)

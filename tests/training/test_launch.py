@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 
-import pytest
 import torch
+from refusals import refusal
 from test_data import draw_own_video
 from training_run import TINY, Squares, recipe
 
@@ -26,14 +26,14 @@ def start(out, steps=3, **options):
 
 def test_a_run_is_not_overwritten_but_taken_up_if_asked(tmp_path):
     start(tmp_path / "run")
-    with pytest.raises(InputError, match=r"run holds a run already; go on with it by --resume"):
+    with refusal(InputError, r"--resume"):
         start(tmp_path / "run")
     assert start(tmp_path / "run", resume=True).finished
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be made"):
+    with refusal(OutputError, "cannot"):
         start(tmp_path / "file" / "run")
 
 

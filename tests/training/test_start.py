@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from refusals import refusal
 from safetensors.torch import save_file
 
 import mnemask as mm
@@ -38,15 +39,15 @@ def test_paper_takes_a_deep_one_for_keys_and_a_shallow_one_for_values(resnets):
 
 
 def test_a_resnet_that_fits_nowhere_is_refused(resnets, tmp_path):
-    with pytest.raises(CheckpointError, match=r"50.pth' fits no encoder of compact; give torchvision's ResNet-18"):
+    with refusal(CheckpointError, r"50.pth'", r"ResNet-18"):
         init_from_imagenet("compact", [resnets / "50.pth"])
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"holds no conv1.weight; give a ResNet"):
+    with refusal(CheckpointError, r"conv1.weight"):
         init_from_imagenet("compact", [tmp_path / "other.safetensors"])
 
 
 def test_the_weights_in_the_package_can_be_trained_further():
     model, loaded = init_from_weights("compact", "compact"), mm.load_model("compact", dtype=torch.float32)
     assert torch.equal(model.key_projection.weight, loaded.key_projection.weight)
-    with pytest.raises(CheckpointError, match="choose its size"):
+    with refusal(CheckpointError, "choose"):
         init_from_weights("compact", "stcn")

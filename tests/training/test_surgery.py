@@ -3,6 +3,7 @@
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
@@ -91,14 +92,14 @@ def test_a_channel_padded_with_zeros_can_still_be_filled_but_a_trained_one_is_ke
     assert expand_input_channels(padded, 0.5)[FIRST_CONVOLUTION][:, 4].abs().max() > 0
     trained = tiny_model.state_dict()
     assert torch.equal(expand_input_channels(trained)[FIRST_CONVOLUTION], trained[FIRST_CONVOLUTION])
-    with pytest.raises(InputError, match=r"gain 1\.0 would overwrite weights"):
+    with refusal(InputError, r"1\.0"):
         expand_input_channels(trained, 1.0)
 
 
 def test_weights_of_another_shape_and_an_impossible_gain_are_refused(stage0):
-    with pytest.raises(CheckpointError, match=r"conv1\.weight is missing"):
+    with refusal(CheckpointError, r"conv1\.weight"):
         expand_input_channels({"key_projection.bias": torch.zeros(8)})
-    with pytest.raises(CheckpointError, match=r"conv1\.weight is \(64, 3, 7, 7\); expected 4"):
+    with refusal(CheckpointError, r"conv1\.weight", r"\(64"):
         expand_input_channels({**stage0, FIRST_CONVOLUTION: stage0[FIRST_CONVOLUTION][:, :3]})
-    with pytest.raises(InputError, match=r"gain -1\.0 is no size"):
+    with refusal(InputError, r"-1\.0"):
         expand_input_channels(stage0, -1.0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from refusals import refusal
 from torch.nn import functional as F
 
 import mnemask as mm
@@ -220,10 +221,10 @@ def test_under_autocast_a_memory_that_evicts_holds_annotated_and_predicted_masks
 
 
 def test_clips_that_cannot_be_unrolled_and_memories_too_small_are_refused(tiny_model):
-    with pytest.raises(InputError, match="clips of 1 frames of 96×64 pixels cannot be unrolled"):
+    with refusal(InputError, r"96×64"):
         ClipTracker(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
-    with pytest.raises(InputError, match="multiples of 16"):
+    with refusal(InputError, r"16"):
         ClipTracker(tiny_model)(torch.zeros(1, 2, 3, 64, 90), torch.zeros(1, 1, 64, 90), everyone(1, 1))
     clip_tracker = ClipTracker(tiny_model, plan=MemoryPlan(capacity=0.5))
-    with pytest.raises(BudgetError, match="one frame has 24"):
+    with refusal(BudgetError, r"24"):
         clip_tracker(torch.zeros(1, 2, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))

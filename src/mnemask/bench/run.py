@@ -116,9 +116,9 @@ def measure_speed(
         InputError: there is nothing to measure, or the model cannot be loaded.
     """
     if not num_objects or not all(1 <= number <= 8 for number in num_objects):
-        raise InputError(f"objects are {list(num_objects)}; give one or more numbers from 1 to 8, such as 1,3")
+        raise InputError(f"objects are {list(num_objects)}", "give one or more numbers from 1 to 8, such as 1,3")
     if size < 48 or rounds < 1:
-        raise InputError(f"size is {size} and rounds are {rounds}; give a size from 48 and rounds from 1")
+        raise InputError(f"size is {size} and rounds are {rounds}", "give a size from 48 and rounds from 1")
     rounds = min(rounds, 3) if quick else rounds
     with TemporaryDirectory(prefix="mnemask-bench-") as folder:
         weights, trained = weights_of(model, Path(folder))

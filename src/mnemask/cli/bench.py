@@ -51,7 +51,7 @@ def bench(
         try:
             json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise mm.InputError(f"cannot write {str(json_file)!r} ({error.strerror}); give another place") from error
+            raise mm.InputError(f"cannot write {str(json_file)!r} ({error.strerror})", "give another place") from error
         console.print(str(json_file), markup=False, soft_wrap=True)
 
 

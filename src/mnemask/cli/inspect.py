@@ -89,8 +89,8 @@ def inspect(
     if bank is not None:
         if mask or box or click or not_ or at or remove or at_frame or pixel:
             raise mm.InputError(
-                "a saved memory is looked into as it is; leave out --mask, --box, --click, --not, --at, --remove, "
-                "--at-frame and --pixel"
+                "a saved memory is looked into as it is",
+                "leave out --mask, --box, --click, --not, --at, --remove, --at-frame and --pixel",
             )
         written = look_into_bank(bank, video, out, overwrite)
     else:
@@ -153,7 +153,7 @@ def repeatable(video: str | None) -> str:
     scheme = video.partition("://")[0].lower() if "://" in video else "file"
     if video == "-" or video.startswith("camera:") or scheme not in ("file", "http", "https", "ftp"):
         raise mm.InputError(
-            f"{identity.shown(video)} gives its frames only once, and the pictures need them again; save it to a file"
+            f"{identity.shown(video)} gives its frames only once, and the pictures need them again", "save it to a file"
         )
     return video
 

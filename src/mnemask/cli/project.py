@@ -51,7 +51,7 @@ def project(
 
     if stored:
         if video or keep:
-            raise mm.InputError("--stored computes nothing; leave out --video and --keep")
+            raise mm.InputError("--stored computes nothing", "leave out --video and --keep")
         export(mm.Project(folder))
         return
     with tempfile.TemporaryDirectory(prefix="mnemask-") as scratch, errors.status("repeating …") as status:

@@ -41,7 +41,7 @@ def score(
     The first and the last frame are not scored, as in the official semi-supervised protocol.
     """
     if per not in ("sequence", "object"):
-        raise mm.InputError(f"--per {per!r} is unknown; use sequence or object")
+        raise mm.InputError(f"--per {per!r} is unknown", "use sequence or object")
     report = mm.score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)
     emit("result", command="score", **report.to_dict(frames=True))
     rows = mm.format_table(report, "object" if per == "object" else "sequence")

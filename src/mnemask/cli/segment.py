@@ -255,7 +255,7 @@ def _refuse_beyond(plan: PromptPlan, stop: str | None) -> None:
 
     end = None if stop is None else Position.of(stop).frame
     if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):
-        raise mm.InputError(f"masks are given for frame {min(beyond)}, and --stop {stop} is before it; correct one")
+        raise mm.InputError(f"masks are given for frame {min(beyond)}, and --stop {stop} is before it", "correct one")
 
 
 def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | None, overwrite: bool) -> None:
@@ -263,13 +263,13 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         return
     if not repeatable:
         raise mm.InputError(
-            f"{identity.shown(video)} does not give the same frames again, so a run on it cannot be resumed; "
-            "save it to a file, or leave out --resume"
+            f"{identity.shown(video)} does not give the same frames again, so a run on it cannot be resumed",
+            "save it to a file, or leave out --resume",
         )
     if trace is not None:
-        raise mm.InputError("a trace cannot be gone on with; leave out --trace, or begin again without --resume")
+        raise mm.InputError("a trace cannot be gone on with", "leave out --trace, or begin again without --resume")
     if overwrite:
-        raise mm.InputError("--resume goes on with a run and --overwrite begins again; give one of them")
+        raise mm.InputError("--resume goes on with a run and --overwrite begins again", "give one of them")
 
 
 def _summarise(progress: mm.Progress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:

@@ -60,7 +60,7 @@ def studio(
     given = videos or [Path()]
     for path in given:
         if not path.exists():
-            raise mm.InputError(f"there is no {str(path)!r}; give a video or a folder")
+            raise mm.InputError(f"there is no {str(path)!r}", "give a video or a folder")
     settings = {"model": model, "policy": policy.value, "frames": frames, "size": size}
     roots = [path if path.is_dir() else path.parent for path in given]
     network = mm.load_model(model)
@@ -84,7 +84,7 @@ def studio(
             serve(workspace, host=host, port=port, ready=ready)
     except OSError as error:
         raise mm.InputError(
-            f"cannot listen on {host}:{port} ({error.strerror}); give another --port or --host"
+            f"cannot listen on {host}:{port} ({error.strerror})", "give another --port or --host"
         ) from error
 
 

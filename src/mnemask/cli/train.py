@@ -140,7 +140,7 @@ def train(
         chosen = recipes.without(chosen, ingredient)
     if decay:
         if steps is None:
-            raise mm.InputError("--decay needs to know how long; give --steps, 20 to 25 % of the trunk's")
+            raise mm.InputError("--decay needs to know how long", "give --steps, 20 to 25 % of the trunk's")
         chosen = recipes.decayed(chosen, steps)
     changes: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate, "seed": seed}
     if capacity is not None:
@@ -151,9 +151,9 @@ def train(
     if dropout is not None or reallocation is not None:
         chosen = replace(chosen, regularizer=parse_regularizer(dropout, reallocation))
     if weights and imagenet:
-        raise mm.InputError("--weights and --imagenet both say where to start; give one of them")
+        raise mm.InputError("--weights and --imagenet both say where to start", "give one of them")
     if branch and (weights or imagenet):
-        raise mm.InputError("--branch and --weights or --imagenet both say where to start; give one of them")
+        raise mm.InputError("--branch and --weights or --imagenet both say where to start", "give one of them")
     open_data = training_data(chosen, data or [])
     with progress() as show:
         training = launch(
@@ -237,7 +237,7 @@ def parse_regularizer(dropout: float | None, reallocation: str | None) -> Regula
     from mnemask.training.regularizers import Dropout, Reallocation
 
     if dropout is not None and reallocation is not None:
-        raise mm.InputError("--dropout and --reallocation cannot be combined; give one of them")
+        raise mm.InputError("--dropout and --reallocation cannot be combined", "give one of them")
     return Dropout(dropout) if dropout is not None else Reallocation(reallocation)  # type: ignore[arg-type]
 
 

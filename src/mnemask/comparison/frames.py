@@ -118,17 +118,17 @@ class FrameStore:
                 self._path(len(names)).write_bytes(data.tobytes())
             except OSError as error:
                 raise OutputError(
-                    f"cannot write to {str(self._folder)!r} ({error.strerror}); make room or give another place"
+                    f"cannot write to {str(self._folder)!r} ({error.strerror})", "make room or give another place"
                 ) from error
             names.append(safe_name(frame.name))
             seconds.append(frame.seconds)
             size = frame.size
             on_frame()
         if len(names) < 2:
-            raise InputError(f"a video of {len(names)} frame has nothing to compare; give one of 2 frames or more")
+            raise InputError(f"a video of {len(names)} frame has nothing to compare", "give one of 2 frames or more")
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"two frames would both write {twice}.png; rename one of them")
+            raise InputError(f"two frames would both write {twice}.png", "rename one of them")
         return Clip(tuple(names), tuple(seconds), size)
 
     def image(self, index: int) -> UInt8[np.ndarray, "H W 3"]:

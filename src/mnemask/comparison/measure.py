@@ -83,7 +83,7 @@ class Truth:
             InputError: there is no such folder, it has too few masks of these frames, or one of another size.
         """
         if not folder.exists():
-            raise InputError(f"there is no folder {folder} of true masks; give one with a PNG for each frame (--gt)")
+            raise InputError(f"there is no folder {folder} of true masks", "give one with a PNG for each frame (--gt)")
         by_name = {
             safe_name(name): path for name, path in labels_by_name(label_paths(folder), list(clip.names)).items()
         }
@@ -91,18 +91,19 @@ class Truth:
         if len(files) < 3:
             raise InputError(
                 f"{folder} has true masks of {len(files)} frames of this video, whose frames are {clip.names[0]}.png "
-                f"to {clip.names[-1]}.png; name 3 or more so, since the first and the last are not scored"
+                f"to {clip.names[-1]}.png",
+                "name 3 or more so, since the first and the last are not scored",
             )
         for path in files.values():
             labels = read_annotation(path)
             if labels.shape != clip.size:
                 raise InputError(
-                    f"{path} is {labels.shape} and the video {clip.size} (height, width); give masks of the video's "
-                    "size"
+                    f"{path} is {labels.shape} and the video {clip.size} (height, width)",
+                    "give masks of the video's size",
                 )
             if shown := set(np.unique(labels).tolist()) - {0}:
                 return cls(files, "davis2016" if shown == {VOID} else "davis2017")
-        raise InputError(f"the true masks in {folder} show no object; give the masks of this video's objects")
+        raise InputError(f"the true masks in {folder} show no object", "give the masks of this video's objects")
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:
         """Returns the true object id at each pixel (1 where all is one); what nobody tracks is background."""

@@ -112,7 +112,7 @@ def compare_video(
     """
     policies = list(dict.fromkeys(policies))
     if not policies:
-        raise InputError("there is no policy to compare; name one or more, such as least-used and keep-all")
+        raise InputError("there is no policy to compare", "name one or more, such as least-used and keep-all")
     trackers = trackers or TrackerSettings()
     for policy in policies:
         trackers_for(policy, trackers).tracker(policy)  # what is wrong with it is said before the video is read
@@ -205,8 +205,8 @@ class _Tracking:
         if found is not None:
             if len(found.seconds) != num_frames:
                 raise InputError(
-                    f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}; "
-                    "give another folder, or begin anew (--overwrite)"
+                    f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}",
+                    "give another folder, or begin anew (--overwrite)",
                 )
             self.steps.reuse(policy)
             return found

@@ -149,7 +149,7 @@ class PolicyFolder:
             return of(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
-                f"{path} cannot be used ({type(error).__name__}: {error}); delete it, and it is made again"
+                f"{path} cannot be used ({type(error).__name__}: {error})", "delete it, and it is made again"
             ) from error
 
 
@@ -158,7 +158,7 @@ def read_labels(path: Path) -> Labels:
     try:
         return label_files.read_labels(path).astype(np.int32)
     except MaskError as error:
-        raise InputError(f"{str(error).rpartition('; ')[0]}; compare again with --overwrite") from error
+        raise InputError(f"{str(error).rpartition('; ')[0]}", "compare again with --overwrite") from error
 
 
 def track(
@@ -196,7 +196,7 @@ def track(
             on_frame()
     grid = tracker.memory.grid
     if not given or grid is None:
-        raise InputError("no mask was given in any frame; give the objects' masks, such as with --mask FIRST.png")
+        raise InputError("no mask was given in any frame", "give the objects' masks, such as with --mask FIRST.png")
     run = Run(
         policy,
         str(tracker.policy),
@@ -215,7 +215,7 @@ def track(
     try:
         partial.replace(folder.path)
     except OSError as error:
-        raise OutputError(f"{partial} cannot be renamed ({error.strerror}); make the folder writable") from error
+        raise OutputError(f"{partial} cannot be renamed ({error.strerror})", "make the folder writable") from error
     return run
 
 

@@ -47,8 +47,9 @@ class AnnotatedImage:
         mask: Bool[np.ndarray, "H W"] = brightness > above
         if not mask.any() and brightness.any():
             raise MaskError(
-                f"{self.mask} is nowhere brighter than {brightness.max()}; expected an object brighter than {above}, "
-                "so write it white, or open the images with a lower object_above"
+                f"{self.mask} is nowhere brighter than {brightness.max()}",
+                f"expected an object brighter than {above}, so write it white, or open the images with a lower "
+                "object_above",
             )
         return mask
 
@@ -83,8 +84,8 @@ class AnnotatedVideo:
         """
         if index not in self.masks:
             raise InputError(
-                f"frame {index} of {self.name} has no mask; {len(self.masks)} of its {len(self.frames)} frames have "
-                f"one, first frame {self.first_annotated}"
+                f"frame {index} of {self.name} has no mask",
+                f"{len(self.masks)} of its {len(self.frames)} frames have one, first frame {self.first_annotated}",
             )
         labels = read_annotation(self.masks[index])
         return (labels > 0).astype(np.uint8) if self.single_object else labels
@@ -176,10 +177,10 @@ def open_video(
         return _with_label_file(name, frames, frame_names, inside, single_object)
     for folder, names, suffixes in (frames, frame_names, frame_suffixes), (masks, mask_names, (".png",)):
         if not names:
-            raise InputError(f"{name} has no {', '.join(suffixes)} files in {folder}; {_way_out(published)}")
+            raise InputError(f"{name} has no {', '.join(suffixes)} files in {folder}", f"{_way_out(published)}")
     pairs = _pair(frame_names, mask_names)
     if pairs.twin:
-        raise InputError(f"{name} has two frames called {pairs.twin} in {frames}; keep one of them")
+        raise InputError(f"{name} has two frames called {pairs.twin} in {frames}", "keep one of them")
     missing = [frames / f"{stem}{frame_suffixes[0]}" for stem in pairs.unframed]
     if every_frame:
         missing += [masks / f"{stem}.png" for stem in pairs.unmasked]
@@ -196,7 +197,7 @@ def _with_label_file(
     by_name = labels_by_name(inside, [Path(file).stem for file in files])
     masks = {at: by_name[stem].name for at, file in enumerate(files) if (stem := Path(file).stem) in by_name}
     if not masks:
-        raise InputError(f"{inside[0].parent} holds no mask of a frame in {frames}; name masks as their frames are")
+        raise InputError(f"{inside[0].parent} holds no mask of a frame in {frames}", "name masks as their frames are")
     return AnnotatedVideo(name, FolderFiles(frames, files), FolderMasks(inside[0].parent, masks), single_object)
 
 
@@ -207,7 +208,7 @@ def names_in(folder: Path, endings: tuple[str, ...] = ("",)) -> tuple[str, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        raise InputError(f"{folder} cannot be listed ({error.strerror}); make it readable") from error
+        raise InputError(f"{folder} cannot be listed ({error.strerror})", "make it readable") from error
     return tuple(sorted(name for name in names if name[0] != "." and name.lower().endswith(endings)))
 
 
@@ -215,8 +216,8 @@ def incomplete(what: str, missing: Sequence[Path], num_expected: int, published:
     """Returns the error that names the first of the missing files or folders and says how many there are."""
     are = "is" if len(missing) == 1 else "are"
     return InputError(
-        f"{what} is incomplete: {len(missing)} of {num_expected} {are} missing, first {missing[0]}; "
-        f"{_way_out(published)}"
+        f"{what} is incomplete: {len(missing)} of {num_expected} {are} missing, first {missing[0]}",
+        f"{_way_out(published)}",
     )
 
 

@@ -41,9 +41,9 @@ class ClipShape:
     def __post_init__(self) -> None:
         if self.size < 32 or self.num_frames < 2 or not 1 <= self.max_objects < IGNORE or self.max_gap < 1:
             raise InputError(
-                f"clips of {self.num_frames} frames of {self.size} pixels with up to {self.max_objects} objects and "
-                f"gaps up to {self.max_gap} cannot be made; expected at least 2 frames, 32 pixels, a gap of 1 and 1 to "
-                "254 objects"
+                f"clips of {self.num_frames} frames of {self.size} pixels with up to {self.max_objects} objects "
+                f"and gaps up to {self.max_gap} cannot be made",
+                "expected at least 2 frames, 32 pixels, a gap of 1 and 1 to 254 objects",
             )
 
 
@@ -102,8 +102,8 @@ class Mixture:
         weights = np.array([weight for _, weight in sources], float)
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
             raise InputError(
-                f"sources of clips with the weights {weights.tolist()}; expected at least one source, all weights at "
-                "least 0 and one above"
+                f"sources of clips with the weights {weights.tolist()}",
+                "expected at least one source, all weights at least 0 and one above",
             )
         self.sources = tuple(source for source, _ in sources)
         self.shares = weights / weights.sum()

@@ -71,7 +71,7 @@ class Course:
                 row[:] = left + width / 2, top + height / 2, width, height, area
         shown = np.flatnonzero(~np.isnan(rows[:, 0]))
         if not len(shown) or shown[0]:
-            raise MaskError(f"{sequence.masks[0]} shows no object; give a video that begins with its object")
+            raise MaskError(f"{sequence.masks[0]} shows no object", "give a video that begins with its object")
         filled = np.stack([np.interp(np.arange(len(rows)), shown, column[shown]) for column in rows.T], 1)
         played = filled[[to_and_fro(index, len(rows)) for index in range(num_frames)]]
         return cls(played[:, :2], played[:, 2:4], played[:, 4])
@@ -100,13 +100,13 @@ class CopyPasteVideo:
 
     def __init__(self, host: AnnotatedVideo, guest: AnnotatedVideo, seed: int = 0) -> None:
         if seed < 0:
-            raise InputError(f"seed {seed} is negative; give 0 or more")
+            raise InputError(f"seed {seed} is negative", "give 0 or more")
         for sequence in (host, guest):
             if not sequence.single_object or len(sequence.masks) != len(sequence.frames):
                 raise InputError(
                     f"{sequence.name} has {len(sequence.masks)} masks for {len(sequence.frames)} frames and "
-                    f"{'one object' if sequence.single_object else 'maybe several objects'}; give a video of one "
-                    "object with a mask of each frame"
+                    f"{'one object' if sequence.single_object else 'maybe several objects'}",
+                    "give a video of one object with a mask of each frame",
                 )
         self.host, self.guest, self.name = host, guest, f"{host.name}+{guest.name}"
         self.num_frames = max(len(host.frames), len(guest.frames))
@@ -125,8 +125,8 @@ class CopyPasteVideo:
         before, host = _read(self.host, index)
         if host.shape != self.size:
             raise MaskError(
-                f"{self.host.name} has a mask of {describe(host.shape)} after one of {describe(self.size)}; "
-                "give a video of one size"
+                f"{self.host.name} has a mask of {describe(host.shape)} after one of {describe(self.size)}",
+                "give a video of one size",
             )
         picture, labels = before.copy(), host.copy()
         layer = self._guest(index)
@@ -166,7 +166,7 @@ def copy_paste_videos(sequences: DavisSequences) -> list[CopyPasteVideo]:
     """
     pairs = [pair for pair in DAVIS_PAIRS if {pair[0], pair[1]} <= set(sequences.names)]
     if not pairs:
-        raise InputError(f"no pair among the sequences {', '.join(sequences.names)}; give those of DAVIS 2016 val")
+        raise InputError(f"no pair among the sequences {', '.join(sequences.names)}", "give those of DAVIS 2016 val")
     return [CopyPasteVideo(sequences[host], sequences[guest], seed) for host, guest, seed in pairs]
 
 
@@ -234,8 +234,8 @@ def _read(sequence: AnnotatedVideo, index: int) -> tuple[UInt8[np.ndarray, "H W 
     picture, mask = read_rgb(sequence.frames[at]), _read_mask(sequence, at)
     if picture.shape[:2] != mask.shape:
         raise FrameError(
-            f"{sequence.frames[at]} has {describe(picture.shape[:2])}, its mask {describe(mask.shape)}; "
-            "give frames and masks of one size"
+            f"{sequence.frames[at]} has {describe(picture.shape[:2])}, its mask {describe(mask.shape)}",
+            "give frames and masks of one size",
         )
     return picture, mask
 

@@ -43,10 +43,10 @@ class DavisSequences:
     def __init__(self, root: Path | str, year: int = 2017, subset: str = "val", resolution: str = "480p") -> None:
         root = Path(root)
         if year not in (2016, 2017):
-            raise InputError(f"there is no DAVIS of {year} with given masks; use 2016 or 2017")
+            raise InputError(f"there is no DAVIS of {year} with given masks", "use 2016 or 2017")
         for folder in (root / "JPEGImages" / resolution, root / "Annotations" / resolution):
             if not folder.is_dir():
-                raise InputError(f"{root} is not DAVIS at {resolution}: there is no folder {folder}; {_WHERE}")
+                raise InputError(f"{root} is not DAVIS at {resolution}: there is no folder {folder}", f"{_WHERE}")
         self._sequences = {
             name: _open_sequence(root, resolution, name, year == 2016, every_frame=not subset.startswith("test"))
             for name in _sequence_names(root, year, subset, resolution)
@@ -66,7 +66,7 @@ class DavisSequences:
 
     def __getitem__(self, name: str) -> AnnotatedVideo:
         if name not in self._sequences:
-            raise InputError(f"there is no sequence {name!r} in this subset; it has {', '.join(self._sequences)}")
+            raise InputError(f"there is no sequence {name!r} in this subset", f"it has {', '.join(self._sequences)}")
         return self._sequences[name]
 
 
@@ -77,17 +77,17 @@ def _sequence_names(root: Path, year: int, subset: str, resolution: str) -> list
         other = 4033 - year
         if (root / "ImageSets" / str(other) / f"{subset}.txt").is_file():
             raise InputError(
-                f"{root} is DAVIS {other}, without a list of the sequences of {year} in {subset!r} ({lists[0]}); give "
-                f"year {other} (--dataset davis{other}), or that list"
+                f"{root} is DAVIS {other}, without a list of the sequences of {year} in {subset!r} ({lists[0]})",
+                f"give year {other} (--dataset davis{other}), or that list",
             )
         raise InputError(
-            f"{root} has no list of the sequences in {subset!r}: neither {lists[0]} nor {lists[1]}; {_WHERE}"
+            f"{root} has no list of the sequences in {subset!r}: neither {lists[0]} nor {lists[1]}", f"{_WHERE}"
         )
     # A line is a sequence's name or, in DAVIS 2016, the paths of a frame and its annotation.
     lines = [line.split()[0] for line in found.read_text(encoding="utf-8").splitlines() if line.strip()]
     names = list(dict.fromkeys(Path(line).parent.name if "/" in line else line for line in lines))
     if not names:
-        raise InputError(f"{found} is empty; it must name a sequence on each line; {_WHERE}")
+        raise InputError(f"{found} is empty; it must name a sequence on each line", f"{_WHERE}")
     return names
 
 
@@ -95,7 +95,7 @@ def _open_sequence(root: Path, resolution: str, name: str, single_object: bool, 
     frames, masks = (root / kind / resolution / name for kind in ("JPEGImages", "Annotations"))
     sequence = open_video(name, frames, masks, single_object, every_frame=every_frame, published=PUBLISHED)
     if 0 not in sequence.masks:
-        raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}; {_WHERE}")
+        raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}", f"{_WHERE}")
     return sequence
 
 
@@ -112,8 +112,9 @@ def _check_year(root: Path, year: int, sequences: Mapping[str, AnnotatedVideo]) 
             values[name] = set(np.unique(labels).tolist()) - {0}
     if year == 2017 and values and all(found <= {255} for found in values.values()):
         raise InputError(
-            f"{root} is DAVIS 2016: the first masks of all {len(values)} sequences hold 0 and 255 only, where 255 is "
-            f"void in 2017; give year 2016 (--dataset davis2016), or DAVIS 2017, published at {PUBLISHED}"
+            f"{root} is DAVIS 2016: the first masks of all {len(values)} sequences hold 0 and 255 only, where 255 "
+            "is void in 2017",
+            f"give year 2016 (--dataset davis2016), or DAVIS 2017, published at {PUBLISHED}",
         )
     several = [name for name, found in values.items() if len(found - {255}) > 1]
     if year == 2016 and several:

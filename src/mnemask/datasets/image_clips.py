@@ -33,7 +33,7 @@ class ImageClips:
 
     def __init__(self, images: Sequence[AnnotatedImage], augmentation: StillAugmentation | None = None) -> None:
         if not images:
-            raise InputError("no images to draw clips from; expected at least one photograph with its mask")
+            raise InputError("no images to draw clips from", "expected at least one photograph with its mask")
         self.images = images
         self.augmentation = augmentation or StillAugmentation()
 
@@ -59,13 +59,13 @@ class ImageClips:
             picture = read_rgb(image.image)
             if picture.shape[:2] != whole.shape:
                 raise MaskError(
-                    f"{image.mask} has (height, width) {whole.shape} but {image.image} has {picture.shape[:2]}; "
-                    "export the mask at its picture's size"
+                    f"{image.mask} has (height, width) {whole.shape} but {image.image} has {picture.shape[:2]}",
+                    "export the mask at its picture's size",
                 )
             pictures = [picture] * shape.num_frames
             frames = render(rng, self.augmentation.look, pictures, views, shape.size)
             return TrainingClip(frames, labels, num_objects)
         raise InputError(
-            f"{MAX_TRIES} photographs drawn had no object to follow, the last one {image.image}; expected objects that "
-            "cover at least 0.2 % of a sample"
+            f"{MAX_TRIES} photographs drawn had no object to follow, the last one {image.image}",
+            "expected objects that cover at least 0.2 % of a sample",
         )

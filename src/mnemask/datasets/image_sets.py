@@ -75,7 +75,9 @@ class ImageSet:
         """
         found = [pairs for layout in self.layouts if (pairs := _Pairs.in_layout(layout, Path(root))).any]
         if not found:
-            raise InputError(f"there is no {self.name} in {root}; expected {self.expected}, as from {self.published}")
+            raise InputError(
+                f"there is no {self.name} in {root}", f"expected {self.expected}, as from {self.published}"
+            )
         pairs = next((pairs for pairs in found if pairs.images), found[0])
         images = pairs.whole(self.name, self.published)
         if len(images) < self.num_images:
@@ -97,7 +99,7 @@ def open_image_folders(images: Path | str, masks: Path | str, object_above: int 
     pairs = _Pairs()
     pairs.add(Path(images), Path(masks), IMAGE_SUFFIXES, object_above=object_above)
     if not pairs.any:
-        raise InputError(f"there are no images in {images} and no masks in {masks}; expected NAME.jpg and NAME.png")
+        raise InputError(f"there are no images in {images} and no masks in {masks}", "expected NAME.jpg and NAME.png")
     return pairs.whole(str(images))
 
 
@@ -157,7 +159,7 @@ def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
     for file in map(str, natural_order(map(Path, names_in(folder, endings)))):
         name = file[: -len(next(ending for ending in endings if file.lower().endswith(ending)))]
         if name in found:
-            raise InputError(f"{found[name]} and {file} in {folder} have one name; keep one of them")
+            raise InputError(f"{found[name]} and {file} in {folder} have one name", "keep one of them")
         found[name] = file
     return found
 

@@ -24,9 +24,9 @@ def ping_pong(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
         InputError: less than once, or a video of one frame.
     """
     if times < 1:
-        raise InputError(f"{video.name} cannot be played forwards and backwards {times} times; give 1 or more")
+        raise InputError(f"{video.name} cannot be played forwards and backwards {times} times", "give 1 or more")
     if len(video.frames) < 2:
-        raise InputError(f"{video.name} has {len(video.frames)} frame, so there is no way back; give two or more")
+        raise InputError(f"{video.name} has {len(video.frames)} frame, so there is no way back", "give two or more")
     length = 2 * times * (len(video.frames) - 1) + 1
     return replace(
         video,

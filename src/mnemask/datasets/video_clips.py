@@ -46,7 +46,7 @@ class VideoClips:
         zoomed: float = 0.5,
     ) -> None:
         if not videos or frame_step < 1:
-            raise InputError(f"{len(videos)} videos with a frame step of {frame_step}; expected at least 1 of each")
+            raise InputError(f"{len(videos)} videos with a frame step of {frame_step}", "expected at least 1 of each")
         self.videos = videos
         self.augmentation = augmentation or VideoAugmentation()
         self.frame_step = frame_step
@@ -81,8 +81,8 @@ class VideoClips:
                 frames = render(rng, self.augmentation.look, pictures, views, shape.size)
                 return TrainingClip(frames, labels, num_objects)
         raise InputError(
-            f"{MAX_TRIES} clips drawn had no object in their first frame, the last one of {video.name}; expected "
-            "objects that cover at least 0.2 % of it"
+            f"{MAX_TRIES} clips drawn had no object in their first frame, the last one of {video.name}",
+            "expected objects that cover at least 0.2 % of it",
         )
 
     def draw_frames(self, rng: np.random.Generator, shape: ClipShape) -> tuple[AnnotatedVideo, list[int]]:
@@ -110,8 +110,9 @@ class VideoClips:
             ]
         if not self._long_enough[key]:
             raise InputError(
-                f"none of {len(self.videos)} videos has {shape.num_frames} masks, one at most "
-                f"{shape.max_gap} frames after the other; ask for fewer frames or a larger gap"
+                f"none of {len(self.videos)} videos has {shape.num_frames} masks, one at most {shape.max_gap} "
+                "frames after the other",
+                "ask for fewer frames or a larger gap",
             )
         return self._long_enough[key]
 

@@ -54,8 +54,8 @@ def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
     frame_folders, mask_folders = names_in(frames), names_in(masks)
     if not frame_folders and not mask_folders:
         raise InputError(
-            f"there is no BL30K in {root}; expected BL30K/JPEGImages/VIDEO/*.jpg with BL30K/Annotations/VIDEO/*.png, "
-            f"as from {BL30K_PUBLISHED}"
+            f"there is no BL30K in {root}",
+            f"expected BL30K/JPEGImages/VIDEO/*.jpg with BL30K/Annotations/VIDEO/*.png, as from {BL30K_PUBLISHED}",
         )
     names, present = sorted({*frame_folders, *mask_folders}), (frozenset(frame_folders), frozenset(mask_folders))
     missing = [
@@ -90,8 +90,8 @@ def open_video_folders(root: Path | str, single_object: bool = False) -> list[An
         folders = [root / name for name in names_in(root) if parts & set(names_in(root / name))]
     if not folders:
         raise InputError(
-            f"there is no video in {root}; expected {root / 'frames'} with {root / 'masks'}, or NAME/frames with "
-            "NAME/masks for each video"
+            f"there is no video in {root}",
+            f"expected {root / 'frames'} with {root / 'masks'}, or NAME/frames with NAME/masks for each video",
         )
     return [
         open_video(folder.resolve().name, folder / "frames", folder / "masks", single_object, IMAGE_SUFFIXES)

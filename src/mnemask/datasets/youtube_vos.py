@@ -80,16 +80,16 @@ def _read_meta(path: Path) -> dict[str, list[list[str]]]:
         }
     except FileNotFoundError:
         raise InputError(
-            f"there is no {path}, which lists the videos of YouTube-VOS; it is published at {PUBLISHED}, and a resized "
-            "copy needs that of the original"
+            f"there is no {path}, which lists the videos of YouTube-VOS",
+            f"it is published at {PUBLISHED}, and a resized copy needs that of the original",
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error}); "
-            f"get it again from {PUBLISHED}"
+            f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error})",
+            f"get it again from {PUBLISHED}",
         ) from error
     if not objects:
-        raise InputError(f"{path} lists no video; get it again from {PUBLISHED}")
+        raise InputError(f"{path} lists no video", f"get it again from {PUBLISHED}")
     return objects
 
 
@@ -106,8 +106,8 @@ def open_long_video(root: Path | str) -> list[AnnotatedVideo]:
     names, with_frames = names_in(masks), frozenset(names_in(frames))
     if not names:
         raise InputError(
-            f"there are no long videos in {root}; expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as from "
-            f"{PUBLISHED}"
+            f"there are no long videos in {root}",
+            f"expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as from {PUBLISHED}",
         )
     if missing := [frames / name for name in names if name not in with_frames]:
         raise incomplete("the set of long videos", missing, len(names), LONG_VIDEO_PUBLISHED)

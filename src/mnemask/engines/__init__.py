@@ -61,7 +61,7 @@ def load_model(
         MissingExtraError: if what the engine needs is not installed.
     """
     if engine not in ENGINES:
-        raise InputError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
+        raise InputError(f"engine {engine!r} is unknown", f"choose one of {', '.join(ENGINES)}")
     if engine in ON_CPU:
         device, dtype = device or "cpu", dtype or torch.float32
     return ENGINES[engine](checkpoints.load_model(name, device=device, dtype=dtype))

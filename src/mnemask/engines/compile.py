@@ -28,8 +28,8 @@ class Compiled(FixedShapes):
             compiler = get_cpp_compiler()
         except InvalidCxxCompiler as error:
             raise InputError(
-                "the engine 'compile' needs a C++ compiler, and found none; install g++, name one in the environment "
-                "variable CXX, or use the engine 'eager'"
+                "the engine 'compile' needs a C++ compiler, and found none",
+                "install g++, name one in the environment variable CXX, or use the engine 'eager'",
             ) from error
         # Inductor writes the number of threads into the code.
         machine = torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads", str(model.device)

@@ -118,8 +118,9 @@ def _for_this_process(target: Path, build: Callable[[Path], None], why: OSError)
         build(folder)
     except OSError as error:
         raise OutputError(
-            f"neither the cache {str(target.parent)!r} ({why.strerror}) nor a temporary folder ({error.strerror}) can "
-            "be written to; name another folder in the environment variable MNEMASK_CACHE"
+            f"neither the cache {str(target.parent)!r} ({why.strerror}) nor a temporary folder ({error.strerror}) "
+            "can be written to",
+            "name another folder in the environment variable MNEMASK_CACHE",
         ) from error
     return folder
 

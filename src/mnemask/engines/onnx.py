@@ -150,7 +150,7 @@ def export_onnx(
     check_installed()
     if not overwrite and (folder / "network.json").exists():
         raise OutputError(
-            f"{str(folder)!r} already holds an exported network; choose another folder, or overwrite it (--overwrite)"
+            f"{str(folder)!r} already holds an exported network", "choose another folder, or overwrite it (--overwrite)"
         )
     facts = describe_export(model, size, num_objects, frames, top_k, kmn_sigma)
     try:
@@ -160,7 +160,7 @@ def export_onnx(
         written = [write_graph(folder / f"{name}.onnx", *of) for name, of in example_calls(model, facts).items()]
         write_whole(folder / "network.json", (json.dumps(facts, indent=2) + "\n").encode())
     except OSError as error:
-        raise OutputError(f"cannot write to {str(folder)!r} ({error.strerror}); give another folder") from error
+        raise OutputError(f"cannot write to {str(folder)!r} ({error.strerror})", "give another folder") from error
     return [*written, folder / "network.json"]
 
 
@@ -168,17 +168,17 @@ def check_request(model: STCN, size: tuple[int, int], num_objects: int, frames: 
     """Raises InputError for what cannot be exported."""
     if model.device.type != "cpu" or model.dtype != torch.float32 or type(model) is not STCN:
         raise InputError(
-            f"a {type(model).__name__} in {model.dtype} on {model.device} cannot be exported; load it with "
-            "device='cpu', dtype=torch.float32 and engine='eager'"
+            f"a {type(model).__name__} in {model.dtype} on {model.device} cannot be exported",
+            "load it with device='cpu', dtype=torch.float32 and engine='eager'",
         )
     if not STRIDE <= min(size) <= max(size) <= MAX_SIDE:
-        raise InputError(f"frames of {describe(size)} cannot be exported; give sides from {STRIDE} to {MAX_SIDE}")
+        raise InputError(f"frames of {describe(size)} cannot be exported", f"give sides from {STRIDE} to {MAX_SIDE}")
     if not 1 <= num_objects <= MAX_OBJECTS:
-        raise InputError(f"{num_objects} objects cannot be exported; give 1 to {MAX_OBJECTS}")
+        raise InputError(f"{num_objects} objects cannot be exported", f"give 1 to {MAX_OBJECTS}")
     if not 1 <= frames <= MAX_FRAMES:
-        raise InputError(f"a memory of {frames} frames cannot be exported; give 1 to {MAX_FRAMES}")
+        raise InputError(f"a memory of {frames} frames cannot be exported", f"give 1 to {MAX_FRAMES}")
     if top_k < 1:
-        raise InputError(f"top_k is {top_k}; give a whole number from 1, such as 20")
+        raise InputError(f"top_k is {top_k}", "give a whole number from 1, such as 20")
 
 
 def check_installed() -> None:

@@ -212,8 +212,8 @@ class Int8All(FixedShapes):
             raise missing_extra("8-bit engines need OpenVINO", "openvino") from error
         if model.device.type != "cpu" or model.dtype != torch.float32:
             raise InputError(
-                f"8-bit engines take a float32 network on the cpu, and this one is {model.dtype} on {model.device}; "
-                "give dtype float32 and device cpu, or use the engine 'eager'"
+                f"8-bit engines take a float32 network on the cpu, and this one is {model.dtype} on {model.device}",
+                "give dtype float32 and device cpu, or use the engine 'eager'",
             )
         self._openvino = openvino
         self._precise = precise_convolutions(model)

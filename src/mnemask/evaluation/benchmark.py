@@ -84,17 +84,17 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
-            raise InputError(f"there is no data set {self.dataset!r}; choose one of {', '.join(DATASETS)}")
+            raise InputError(f"there is no data set {self.dataset!r}", f"choose one of {', '.join(DATASETS)}")
         if self.subset is not None and self.dataset not in SUBSETS:
-            raise InputError(f"{self.dataset} has no subsets, and {self.subset!r} was given; leave it out")
+            raise InputError(f"{self.dataset} has no subsets, and {self.subset!r} was given", "leave it out")
         if self.all_frames and self.dataset != "youtube-vos":
-            raise InputError(f"all frames of {self.dataset} are tracked anyway; leave all_frames (--all-frames) out")
+            raise InputError(f"all frames of {self.dataset} are tracked anyway", "leave all_frames (--all-frames) out")
         if self.single_object and self.dataset != "folder":
-            raise InputError(f"{self.dataset} says itself how many objects there are; leave --single-object out")
+            raise InputError(f"{self.dataset} says itself how many objects there are", "leave --single-object out")
         if self.ping_pong is not None and self.secret:
             raise InputError(
-                f"the masks of {self.dataset} {self.chosen_subset} are secret, so a palindrome of it cannot be scored; "
-                "take another subset"
+                f"the masks of {self.dataset} {self.chosen_subset} are secret, so a palindrome of it cannot be scored",
+                "take another subset",
             )
         object.__setattr__(self, "root", Path(self.root))
 
@@ -123,7 +123,7 @@ class Benchmark:
         videos = {video.name: video for video in self._videos()}
         if unknown := [name for name in wanted if name not in videos]:
             shown = ", ".join(list(videos)[:5]) + (f" and {len(videos) - 5} more" if len(videos) > 5 else "")
-            raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}; it has {shown}")
+            raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}", f"it has {shown}")
         meta = self._meta() if self.dataset == "youtube-vos" else {}
         return [self._pose(videos[name], meta.get(name, {})) for name in wanted or videos]
 
@@ -144,8 +144,9 @@ class Benchmark:
     def _pose(self, video: AnnotatedVideo, objects: Mapping[int, "_ObjectMeta"]) -> BenchmarkSequence:
         if not self.secret and len(video.masks) < 3:
             raise InputError(
-                f"{video.name} has masks of {len(video.masks)} frames, and scores take three or more, since neither "
-                "the first nor the last is scored; add masks, or name the other videos (--sequence)"
+                f"{video.name} has masks of {len(video.masks)} frames, and scores take three or more, since "
+                "neither the first nor the last is scored",
+                "add masks, or name the other videos (--sequence)",
             )
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
@@ -199,7 +200,7 @@ def _read_meta(path: Path) -> dict[str, dict[str, Any]]:
         return {name: dict(video["objects"]) for name, video in videos.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error}); get it again"
+            f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error})", "get it again"
         ) from error
 
 
@@ -217,8 +218,8 @@ def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = Non
         first = next((index for index in sorted(video.masks) if objects_in(video, index)), None)
         if first is None:
             raise InputError(
-                f"no mask of {video.name} shows an object ({VOID} is void unless all that a mask shows is one object); "
-                "mark one, or leave this video out"
+                f"no mask of {video.name} shows an object ({VOID} is void unless all that a mask shows is one object)",
+                "mark one, or leave this video out",
             )
         arrivals = [first]
     return replace(video, masks={index: video.masks[index] for index in sorted(arrivals)})

@@ -168,8 +168,8 @@ class ResultFolder:
         for name in {**wanted, **found}:
             if found.get(name) != wanted.get(name):
                 raise OutputError(
-                    f"{str(out)!r} holds results with {name} = {found.get(name)!r}, and now it is "
-                    f"{wanted.get(name)!r}; give another folder, or the same settings"
+                    f"{str(out)!r} holds results with {name} = {found.get(name)!r}, and now it is {wanted.get(name)!r}",
+                    "give another folder, or the same settings",
                 )
         return folder
 
@@ -210,7 +210,7 @@ class ResultFolder:
             written.remove_folder(finished)
             written.remove(result)
         except OSError as error:
-            raise OutputError(f"{finished} cannot be removed ({error.strerror}); delete it, and go on") from error
+            raise OutputError(f"{finished} cannot be removed ({error.strerror})", "delete it, and go on") from error
         return make_folder(folder)
 
     def keep(self, result: Result, masks: Path) -> None:
@@ -222,7 +222,7 @@ class ResultFolder:
         try:
             masks.replace(self.masks(result.policy, result.sequence))
         except OSError as error:
-            raise OutputError(f"{masks} cannot be renamed ({error.strerror}); make the folder writable") from error
+            raise OutputError(f"{masks} cannot be renamed ({error.strerror})", "make the folder writable") from error
         written.write(path, _as_json(result.to_dict()))
 
     def _result(self, policy: str, sequence: str) -> Path:
@@ -245,4 +245,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = "".join(char if char.isprintable() else "?" for char in f"{type(error).__name__}: {error}"[:200])
-    return InputError(f"{path} cannot be used ({reason}); delete it, and what belongs to it is made again")
+    return InputError(f"{path} cannot be used ({reason})", "delete it, and what belongs to it is made again")

@@ -219,7 +219,7 @@ class TrackerSettings:
         chosen = policy_named(policy)
         if self.write_every is not None:
             if self.write_every < 1:
-                raise InputError(f"write_every is {self.write_every}; give a whole number from 1, such as 5")
+                raise InputError(f"write_every is {self.write_every}", "give a whole number from 1, such as 5")
             chosen = replace(chosen, write_every=self.write_every)
         budget = None if self.frames is None else Budget(frames=self.frames)
         return Tracker(

@@ -71,8 +71,8 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
     if isinstance(truths, list) or isinstance(predictions, list):
         single = gt_dir if isinstance(truths, list) else pred_dir
         raise InputError(
-            f"{single} holds the masks of one sequence; give two such folders and no names of sequences, or two "
-            "that hold a folder for each sequence"
+            f"{single} holds the masks of one sequence",
+            "give two such folders and no names of sequences, or two that hold a folder for each sequence",
         )
     names = [name for name in truths if name in predictions] if wanted is None else list(dict.fromkeys(wanted))
     if not names:
@@ -82,7 +82,7 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
     notes = []
     for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
         if absent := [name for name in names if name not in found]:
-            raise InputError(f"{folder} has no sequence {absent[0]!r}; it has {_some(found)}")
+            raise InputError(f"{folder} has no sequence {absent[0]!r}", f"it has {_some(found)}")
         if wanted is None and (alone := [name for name in other if name not in found]):
             notes.append(f"{len(alone)} sequences are not in {folder} and not in these numbers: {_some(alone)}")
     return {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}, notes
@@ -91,7 +91,7 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
 def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
     """Returns the folder's masks or, if it has none, those of each folder in it by that folder's name."""
     if not folder.exists():
-        raise InputError(f"there is no folder {folder}; expected one with *.png or SEQUENCE/*.png in it")
+        raise InputError(f"there is no folder {folder}", "expected one with *.png or SEQUENCE/*.png in it")
     if masks := label_paths(folder):
         return masks
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -111,7 +111,8 @@ def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir
     if missing:
         raise InputError(
             f"the predictions of {name} in {pred_dir} lack {len(missing)} of {len(truths)} annotated frames, first "
-            f"{missing[0].name}; they have {_some([path.name for path in predictions])}"
+            f"{missing[0].name}",
+            f"they have {_some([path.name for path in predictions])}",
         )
     return [(truth, by_stem[name]) for name, truth in truth_of.items()]
 

@@ -90,8 +90,8 @@ def _elsewhere(
                 on_frames(frames.value)
         except BrokenProcessPool as error:
             raise InputError(
-                f"one of {processes} processes was killed, mostly for want of memory; what is done is kept, so run it "
-                "again with fewer processes"
+                f"one of {processes} processes was killed, mostly for want of memory",
+                "what is done is kept, so run it again with fewer processes",
             ) from error
         finally:
             # Whatever ended this, also Ctrl-C: each process stops at its next frame, or has nothing left to do.
@@ -183,7 +183,7 @@ def run_benchmark(
         MnemaskError: whatever else was given is of no use. What was done before is kept.
     """
     if processes < 1:
-        raise InputError(f"{processes} processes do nothing; give 1 or more")
+        raise InputError(f"{processes} processes do nothing", "give 1 or more")
     trackers = trackers or TrackerSettings()
     challenges, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
     for policy in policies:

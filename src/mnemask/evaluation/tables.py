@@ -176,7 +176,7 @@ def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str
         OutputError: the folder cannot be written to, or has a file of such a name that is no earlier table.
     """
     if not results:
-        raise InputError("there are no results to make tables of; evaluate a policy on a sequence first")
+        raise InputError("there are no results to make tables of", "evaluate a policy on a sequence first")
     folder = make_folder(Path(folder))
     overall, written = overall_rows(results), Written(folder)
     for name, rows in zip(TABLES, (overall, sequence_rows(results)), strict=True):
@@ -205,11 +205,11 @@ def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: s
             for name in sequences:
                 files = sorted((masks / name).glob("*.png"))
                 if not files:
-                    raise InputError(f"there are no masks in {masks / name}; evaluate this sequence first")
+                    raise InputError(f"there are no masks in {masks / name}", "evaluate this sequence first")
                 for path in files:
                     archive.write(path, str(Path(top, name, path.name).as_posix()))
         Written(target.parent).publish(partial, target)
     except OSError as error:
-        raise OutputError(f"cannot write {str(target)!r} ({error.strerror}); make room there") from error
+        raise OutputError(f"cannot write {str(target)!r} ({error.strerror})", "make room there") from error
     finally:
         partial.unlink(missing_ok=True)

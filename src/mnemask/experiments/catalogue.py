@@ -184,4 +184,4 @@ def experiment_named(name: str) -> Experiment:
         if name in (experiment.name, *experiment.also):
             return experiment
     known = ", ".join("/".join((experiment.name, *experiment.also)) for experiment in _ALL)
-    raise InputError(f"there is no experiment {name!r}; choose one of {known}")
+    raise InputError(f"there is no experiment {name!r}", f"choose one of {known}")

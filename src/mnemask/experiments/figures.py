@@ -104,7 +104,7 @@ def save(drawn: "Figure", path: Path) -> Path:
         drawn.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None)
         Written(path.parent).publish(partial, path)
     except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room there") from error
+        raise OutputError(f"cannot write {str(path)!r} ({error.strerror})", "make room there") from error
     finally:
         partial.unlink(missing_ok=True)
     return path

@@ -78,7 +78,7 @@ def run_experiment(
     if isinstance(experiment, str):
         experiment = experiment_named(experiment)
     if processes < 1:
-        raise InputError(f"{processes} processes do nothing; give 1 or more")
+        raise InputError(f"{processes} processes do nothing", "give 1 or more")
     if experiment.picture is not None:
         require_matplotlib()  # rather now than after hours of computing
     challenges = tuple(benchmark.open(sequences))

@@ -71,7 +71,7 @@ def inspect_video(
         OutputError: if `out` holds an inspection already or cannot be written to.
     """
     if iter(video) is video:
-        raise InputError("the frames come only once, and the pictures need them again; give a VideoReader or a list")
+        raise InputError("the frames come only once, and the pictures need them again", "give a VideoReader or a list")
     written = _open(out := Path(out), overwrite)
     looks = _looks(video, tracker, prompts, set(at_frames), pixels, on_frame)
     wanted = {frame for look in looks for frame in frames_to_show(look.memory)}
@@ -126,8 +126,8 @@ def inspect_bank(
     sizes = {source.shape[:2] for source in sources.values()} - {memory.grid.size}
     if sizes:
         raise InputError(
-            f"{str(path)!r} remembers frames of {memory.grid.size} but the video's are {sizes.pop()} (height, width); "
-            "give the video it was saved from"
+            f"{str(path)!r} remembers frames of {memory.grid.size} but the video's are {sizes.pop()} (height, width)",
+            "give the video it was saved from",
         )
     saved = facts.get("policy")
     policy = str(saved["name"]) if isinstance(saved, dict) and "name" in saved else "unknown policy"
@@ -169,12 +169,13 @@ def _looks(
         if at_frames and frame.index >= max(at_frames):
             break
     if last is None:
-        raise InputError("there is no frame to look at; give a video that has one")
+        raise InputError("there is no frame to look at", "give a video that has one")
     missing = at_frames - {look.frame.index for look in looks}
     if missing:
         raise InputError(
-            f"frame {min(missing)} was to be looked at, but the video's last frame is {last[0].index} (they count from "
-            "0); give a frame that it has (--at-frame)"
+            f"frame {min(missing)} was to be looked at, but the video's last frame is {last[0].index} (they count "
+            "from 0)",
+            "give a frame that it has (--at-frame)",
         )
     return looks or [_look(tracker, *last, pixels)]
 
@@ -194,8 +195,8 @@ def _reread(video: Iterable[Frame], wanted: set[int]) -> dict[int, UInt8[np.ndar
             break
     if len(found) < len(wanted):
         raise InputError(
-            f"frame {min(wanted - set(found))} is remembered but could not be read again; give a video file or a "
-            "folder that stays as it is"
+            f"frame {min(wanted - set(found))} is remembered but could not be read again",
+            "give a video file or a folder that stays as it is",
         )
     return found
 
@@ -239,7 +240,7 @@ def _open(out: Path, overwrite: bool) -> Written:
     written = Written(out)
     if not overwrite and written.files():
         raise OutputError(
-            f"{str(out)!r} already holds an inspection; choose another folder, or overwrite it (--overwrite)"
+            f"{str(out)!r} already holds an inspection", "choose another folder, or overwrite it (--overwrite)"
         )
     written.refuse_foreign(*out.glob("memory*.png"), *out.glob("pixel-*.png"), out / "memory.json")
     return written

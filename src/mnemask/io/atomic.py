@@ -28,10 +28,10 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{str(folder)!r} cannot be made a folder ({error.strerror}); give a folder or a place for a new one"
+            f"{str(folder)!r} cannot be made a folder ({error.strerror})", "give a folder or a place for a new one"
         ) from error
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"{str(folder)!r} cannot be written to; give a folder that you own")
+        raise OutputError(f"{str(folder)!r} cannot be written to", "give a folder that you own")
     return folder
 
 
@@ -40,7 +40,7 @@ def target_file(out: Path, default: str) -> Path:
     target = out if out.suffix.lower() == Path(default).suffix else out / default
     make_folder(target.parent)
     if target.is_dir():
-        raise OutputError(f"{str(target)!r} is a folder; expected the name of a file to write")
+        raise OutputError(f"{str(target)!r} is a folder", "expected the name of a file to write")
     return target
 
 
@@ -108,4 +108,6 @@ def write_file(path: Path, content: str | bytes) -> None:
     try:
         write_whole(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise OutputError(f"cannot write {str(path)!r} ({error.strerror}); make room or give another place") from error
+        raise OutputError(
+            f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
+        ) from error

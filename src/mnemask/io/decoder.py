@@ -173,8 +173,8 @@ class Decoding:
         elif self._progress.broke_off() and not self.endless:
             yield from self._ended(
                 FrameError(
-                    f"{self._shown!r} is cut off or damaged: {self._progress} could be read; the frames before are "
-                    "good, for the others fetch the file again"
+                    f"{self._shown!r} is cut off or damaged: {self._progress} could be read",
+                    "the frames before are good, for the others fetch the file again",
                 )
             )
         elif self._resumes and self.endless:
@@ -259,9 +259,9 @@ class Decoding:
     def _corrupt(self) -> FrameError:
         progress = self._progress
         return FrameError(
-            f"frame {progress.num_frames} of {self._shown!r} is damaged; {progress} before it are good, for the "
-            "others fetch the file again or re-encode it with FFmpeg, which guesses what is missing, or go on without "
-            '(on_corrupt="skip" or "hold")'
+            f"frame {progress.num_frames} of {self._shown!r} is damaged",
+            f"{progress} before it are good, for the others fetch the file again or re-encode it with FFmpeg, "
+            'which guesses what is missing, or go on without (on_corrupt="skip" or "hold")',
         )
 
     def _broken(self, error: FFmpegError) -> FrameError:
@@ -269,14 +269,16 @@ class Decoding:
         seekable = container.size > 0 and not _is_http(container)
         if "mov" in container.format.name and not progress.num_frames and not seekable:
             why = FrameError(
-                f"{self._shown!r} gave no frame ({error.strerror}); an mp4 with its index at the end cannot be read "
-                "from a pipe, a file still being written or a server that cannot seek, so save it to a file or move "
-                "the index to the front (ffmpeg -i IN -c copy -movflags +faststart OUT)"
+                f"{self._shown!r} gave no frame ({error.strerror})",
+                "an mp4 with its index at the end cannot be read from a pipe, a file still being written or a "
+                "server that cannot seek, so save it to a file or move the index to the front (ffmpeg -i IN -c "
+                "copy -movflags +faststart OUT)",
             )
         else:
             why = FrameError(
-                f"{self._shown!r} is damaged: {progress} could be read ({error.strerror}); the frames before are good, "
-                "for the others fetch the file again or re-encode it with FFmpeg, which guesses what is missing"
+                f"{self._shown!r} is damaged: {progress} could be read ({error.strerror})",
+                "the frames before are good, for the others fetch the file again or re-encode it with FFmpeg, "
+                "which guesses what is missing",
             )
         why.__cause__ = error
         return why

@@ -62,7 +62,7 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
     if not found.paths:
         others = sorted({path.suffix.lower() for path in _files(source)} - set(IMAGE_SUFFIXES))
         kinds = f" (it holds {', '.join(others[:5])})" if others else ""
-        raise FrameError(f"{str(source)!r} holds no image{kinds}; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise FrameError(f"{str(source)!r} holds no image{kinds}", f"expected {', '.join(IMAGE_SUFFIXES)}")
     _refuse_equal_names(found.paths)
     return found
 
@@ -71,7 +71,7 @@ def image_files(source: Path) -> list[Path]:
     """Returns what is called an image in a folder or by a pattern, maybe nothing; raises FrameError past a million."""
     files = list(islice(_files(source), MAX_IMAGES + 1))
     if len(files) > MAX_IMAGES:
-        raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files; read it in parts, each a folder")
+        raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files", "read it in parts, each a folder")
     return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
@@ -110,7 +110,7 @@ def _files(source: Path) -> Iterator[Path]:
             found = root.glob(str(source.relative_to(root)))
         yield from (path for path in found if not path.name.startswith(".") and path.is_file())
     except (OSError, ValueError) as error:
-        raise FrameError(f"{str(source)!r} cannot be listed ({error}); expected a folder or a pattern") from error
+        raise FrameError(f"{str(source)!r} cannot be listed ({error})", "expected a folder or a pattern") from error
 
 
 def _refuse_equal_names(images: Iterable[Path]) -> None:
@@ -119,8 +119,9 @@ def _refuse_equal_names(images: Iterable[Path]) -> None:
         other = by_name.setdefault(path.stem.casefold(), path)
         if other is not path:
             raise FrameError(
-                f"{str(other)!r} and {str(path)!r} have the same name without suffix, so their masks would overwrite "
-                "each other; rename one or give a narrower pattern"
+                f"{str(other)!r} and {str(path)!r} have the same name without suffix, so their masks would "
+                "overwrite each other",
+                "rename one or give a narrower pattern",
             )
 
 

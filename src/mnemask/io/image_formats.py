@@ -107,11 +107,13 @@ def name_of(masks: Masks, frame: Frame | None) -> str:
 def picture_of(masks: Masks, frame: Frame | None) -> UInt8[np.ndarray, "H W 3"]:
     """Returns the frame as an RGB array; raises FrameError where it is missing or does not fit the masks."""
     if frame is None:
-        raise FrameError(f"frame {masks.index} came without its picture, which this format shows; write(masks, frame)")
+        raise FrameError(
+            f"frame {masks.index} came without its picture, which this format shows", "write(masks, frame)"
+        )
     if frame.size != tuple(masks.labels.shape):
         raise FrameError(
-            f"frame {frame.index} is {frame.size} and its masks are {tuple(masks.labels.shape)} (height, width); "
-            "write the frame that the masks were made from"
+            f"frame {frame.index} is {frame.size} and its masks are {tuple(masks.labels.shape)} (height, width)",
+            "write the frame that the masks were made from",
         )
     rgb: UInt8[np.ndarray, "H W 3"] = frame.image.permute(1, 2, 0).cpu().numpy()
     return rgb

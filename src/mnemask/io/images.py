@@ -56,13 +56,13 @@ def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, 
         raise
     except TOO_LARGE_ERRORS as error:
         raise FrameError(
-            f"image {str(path)!r} claims more pixels than any picture has; expected at most {MAX_SIDE} a side and "
-            f"{MAX_PIXELS // 10**6} megapixels, so shrink it first"
+            f"image {str(path)!r} claims more pixels than any picture has",
+            f"expected at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} megapixels, so shrink it first",
         ) from error
     except DAMAGED_IMAGE_ERRORS as error:
         raise FrameError(
-            f"image {str(path)!r} cannot be read ({error}); expected a whole {', '.join(IMAGE_SUFFIXES)} file, "
-            "so replace it or take it out"
+            f"image {str(path)!r} cannot be read ({error})",
+            f"expected a whole {', '.join(IMAGE_SUFFIXES)} file, so replace it or take it out",
         ) from error
     return torch.from_numpy(rgb).permute(2, 0, 1)
 
@@ -151,6 +151,6 @@ def _refuse_stacks(paths: Sequence[Path]) -> None:
         pages = page_count(path)
         if pages > 1:
             raise FrameError(
-                f"{path.name} holds {pages} pictures, as a video does, and is one of {len(paths)} files; give one such "
-                "file as the video, or write its pages to files of their own"
+                f"{path.name} holds {pages} pictures, as a video does, and is one of {len(paths)} files",
+                "give one such file as the video, or write its pages to files of their own",
             )

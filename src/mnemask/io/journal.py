@@ -95,6 +95,6 @@ def require(path: Path, found: int, needed: int, unit: str) -> None:
     """Raises OutputError if a journal has lost what a checkpoint counts on."""
     if found < needed:
         raise OutputError(
-            f"{str(path)!r} holds {found} {unit} but the checkpoint counts on {needed}, so it was changed since; begin "
-            "again in another folder, or overwrite this one (--overwrite)"
+            f"{str(path)!r} holds {found} {unit} but the checkpoint counts on {needed}, so it was changed since",
+            "begin again in another folder, or overwrite this one (--overwrite)",
         )

@@ -88,8 +88,9 @@ def read_labels(path: Path | str) -> Labels:
         pixels = pixels[..., 0]
     if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > _LARGEST_ID:
         raise MaskError(
-            f"{path} is an image of mode {mode}, whose colours do not say which object is where; save masks as palette "
-            f"or greyscale PNG with one value (0 to 255, in 16 bits to {_LARGEST_ID}) for each object"
+            f"{path} is an image of mode {mode}, whose colours do not say which object is where",
+            f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {_LARGEST_ID}) for "
+            "each object",
         )
     return _narrow(pixels)
 
@@ -102,7 +103,7 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
     except FileNotFoundError:
         raise MaskError(f"there is no mask {path}") from None
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
-        raise MaskError(f"{path} cannot be read as a mask ({error}); copy or write it again") from error
+        raise MaskError(f"{path} cannot be read as a mask ({error})", "copy or write it again") from error
 
 
 def holds_labels(path: Path) -> bool:
@@ -120,7 +121,9 @@ class _LabelFile:
 
     def read(self, name: str) -> Labels:
         if name not in self.maps:
-            raise MaskError(f"{self.path} has no mask {name}; it has {len(self.maps)}, such as {next(iter(self.maps))}")
+            raise MaskError(
+                f"{self.path} has no mask {name}", f"it has {len(self.maps)}, such as {next(iter(self.maps))}"
+            )
         shape, dtype = self.shapes[name]
         labels: Labels = np.frombuffer(zlib.decompress(self.maps[name]), dtype).reshape(shape)
         return labels
@@ -133,7 +136,7 @@ class _LabelFile:
             packed[name] = zlib.compress(labels.tobytes(), 1)
             shapes[name] = (labels.shape[0], labels.shape[1]), labels.dtype.str
         if not packed:
-            raise MaskError(f"{path} holds no mask; write it again")
+            raise MaskError(f"{path} holds no mask", "write it again")
         return cls(path, packed, shapes)
 
 
@@ -165,13 +168,13 @@ def _of_video(path: Path) -> Iterator[tuple[str, Labels]]:
         with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream) or stream.codec_context.pix_fmt not in _GREY_FORMATS:
-                raise MaskError(f"{path} is no label video; expected grey FFV1, as `segment --format ffv1` writes")
+                raise MaskError(f"{path} is no label video", "expected grey FFV1, as `segment --format ffv1` writes")
             check_size(stream.codec_context.width, stream.codec_context.height, str(path))
             for frame in container.decode(stream):
                 times.append(frame.time or 0.0)
                 maps.append(_narrow(np.asarray(frame.to_ndarray())))
     except (FFmpegError, OSError) as error:
-        raise MaskError(f"{path} cannot be read as a label video ({error.strerror}); write it again") from error
+        raise MaskError(f"{path} cannot be read as a label video ({error.strerror})", "write it again") from error
     yield from zip((f"{number:05d}" for number in _numbers(times)), maps, strict=True)
 
 
@@ -187,7 +190,7 @@ def _of_run_lengths(path: Path) -> Iterator[tuple[str, Labels]]:
     try:
         from pycocotools import mask as coco
     except ImportError as error:
-        raise MissingExtraError(f"{path} needs pycocotools to be read; pip install 'mnemask[rle]'") from error
+        raise MissingExtraError(f"{path} needs pycocotools to be read", "pip install 'mnemask[rle]'") from error
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         of_image: dict[int, list[Mapping[str, Any]]] = {}
@@ -206,7 +209,7 @@ def _of_run_lengths(path: Path) -> Iterator[tuple[str, Labels]]:
             yield (Path(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name), _narrow(labels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise MaskError(
-            f"{path} cannot be read as COCO run lengths ({type(error).__name__}: {error}); write it again"
+            f"{path} cannot be read as COCO run lengths ({type(error).__name__}: {error})", "write it again"
         ) from error
 
 

@@ -147,8 +147,8 @@ class Camera:
         # OpenCV takes a C int; a number that is none belongs to no camera.
         if abs(number) >= 2**31 or not (device := self._open()).isOpened():
             raise FrameError(
-                f"camera {number} cannot be opened; expected the number of a connected camera that no other program "
-                "uses, counted from 0"
+                f"camera {number} cannot be opened",
+                "expected the number of a connected camera that no other program uses, counted from 0",
             )
         self._device = device
         self.frames_per_second = self._device.get(cv2.CAP_PROP_FPS) or None
@@ -196,7 +196,7 @@ class Camera:
                         return
                     waited = f" within {self._patience.seconds:g} s" if self._patience is not None else ""
                     raise FrameError(
-                        f"{self.name} gave no picture after {index} frames{waited}; check that it is still connected"
+                        f"{self.name} gave no picture after {index} frames{waited}", "check that it is still connected"
                     )
                 self.close()
                 self._device = self._open()

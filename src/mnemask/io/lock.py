@@ -143,8 +143,8 @@ class OutputLock:
             self._outer.check()
         elif not self._is_mine():
             raise OutputError(
-                f"{str(self._folder)!r} is no longer locked by this run, which was silent for too long; another one "
-                "may write there, so look what it holds, and go on with --resume"
+                f"{str(self._folder)!r} is no longer locked by this run, which was silent for too long",
+                "another one may write there, so look what it holds, and go on with --resume",
             )
 
     def _acquire(self) -> None:
@@ -170,8 +170,8 @@ class OutputLock:
                 break
         except OSError as error:
             raise OutputError(
-                f"{str(self._folder)!r} cannot be written to ({error.strerror}); give a folder that you own, on a disk "
-                "with room"
+                f"{str(self._folder)!r} cannot be written to ({error.strerror})",
+                "give a folder that you own, on a disk with room",
             ) from error
         finally:
             with suppress(OSError):

@@ -38,8 +38,8 @@ def check_size(width: int, height: int, what: str) -> None:
     """Raises FrameError for a size that a header can claim but no video has."""
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise FrameError(
-            f"{what!r} claims {width}x{height} pixels; expected 1 to {MAX_SIDE} a side and at most "
-            f"{MAX_PIXELS // 10**6} megapixels, so shrink it first"
+            f"{what!r} claims {width}x{height} pixels",
+            f"expected 1 to {MAX_SIDE} a side and at most {MAX_PIXELS // 10**6} megapixels, so shrink it first",
         )
 
 

@@ -36,8 +36,8 @@ class Position:
         if clock := _CLOCK.fullmatch(written):
             return cls(seconds=3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3]))
         raise FrameError(
-            f"{text!r} is no position in a video; expected a frame from 0, such as 240, or a time, such as 12.5s or "
-            "00:01:30"
+            f"{text!r} is no position in a video",
+            "expected a frame from 0, such as 240, or a time, such as 12.5s or 00:01:30",
         )
 
     def is_reached(self, index: int, seconds: float | None) -> bool:
@@ -63,15 +63,15 @@ def check_range(start: Position, stop: Position | None, name: str, facts: Source
         (start.frame is not None and stop.frame is not None and stop.frame <= start.frame)
         or (start.seconds is not None and stop.seconds is not None and stop.seconds <= start.seconds)
     ):
-        raise FrameError(f"{start} to {stop} is no range; expected a start before the stop")
+        raise FrameError(f"{start} to {stop} is no range", "expected a start before the stop")
     for position, is_start in ((start, True), (stop, False)):
         if position is None:
             continue
         if position.seconds is not None and not facts.timed:
-            raise FrameError(f"{name!r} has no times, so {position} is not in it; give the number of a frame, from 0")
+            raise FrameError(f"{name!r} has no times, so {position} is not in it", "give the number of a frame, from 0")
         length = facts.num_frames if position.seconds is None else facts.duration
         at = position.frame if position.seconds is None else position.seconds - _ROUNDING
         if length is None or at is None or at < length or (at == length and not is_start):
             continue
         has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"{length:.6g} s"
-        raise FrameError(f"{name!r} has {has}, and {position} is not in it; give one that is")
+        raise FrameError(f"{name!r} has {has}, and {position} is not in it", "give one that is")

@@ -55,14 +55,14 @@ class FrameAccess:
         found = open_source(source, Opening())
         if not found.repeatable:
             found.close()
-            raise FrameError(f"{found.name!r} gives its frames only once; save it to a file")
+            raise FrameError(f"{found.name!r} gives its frames only once", "save it to a file")
         self.name, self.frames_per_second = found.name, found.frames_per_second
         files = getattr(found, "files", None)
         self.file_names = None if files is None else [path.name for path in files]
         self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
         self.num_frames = self._decoder.num_frames
         if self.num_frames < 1:
-            raise FrameError(f"{found.name!r} has no frame; check that it plays elsewhere")
+            raise FrameError(f"{found.name!r} has no frame", "check that it plays elsewhere")
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, Frame] = OrderedDict()
         self._cache_bytes = cache_bytes
@@ -75,7 +75,7 @@ class FrameAccess:
 
     def __getitem__(self, index: int) -> Frame:
         if not 0 <= index < self.num_frames:
-            raise FrameError(f"frame {index} does not exist; the video has frames 0 to {self.num_frames - 1}")
+            raise FrameError(f"frame {index} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
         with self._lock:
             if index not in self._cache:
                 self._decode_to(index)
@@ -119,7 +119,7 @@ class FrameAccess:
         if index not in self._cache:
             self._under_way = None
             raise FrameError(
-                f"frame {index} of {self.name!r} cannot be decoded; run `mnemask doctor` on it, or re-encode it"
+                f"frame {index} of {self.name!r} cannot be decoded", "run `mnemask doctor` on it, or re-encode it"
             )
 
     def _keep(self, frame: Frame) -> None:
@@ -177,8 +177,8 @@ class _Indexed:
                     )
             except FFmpegError as error:
                 raise FrameError(
-                    f"{self._video.name!r} is damaged after frame {start} ({error.strerror}); run `mnemask doctor` on "
-                    "it, or re-encode it"
+                    f"{self._video.name!r} is damaged after frame {start} ({error.strerror})",
+                    "run `mnemask doctor` on it, or re-encode it",
                 ) from error
 
     def close(self) -> None:
@@ -197,13 +197,14 @@ def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndar
                     if packet.pts is None:
                         raise FrameError(
                             f"{video.name!r} does not say when its frames are shown, so none can be found by its "
-                            "number; put it into another container first (ffmpeg -i IN -c copy OUT.mp4)"
+                            "number",
+                            "put it into another container first (ffmpeg -i IN -c copy OUT.mp4)",
                         )
                     times.append(packet.pts)
                     keys.append(packet.is_keyframe)
         except FFmpegError as error:
             raise FrameError(
-                f"{video.name!r} is damaged after {len(times)} frames ({error.strerror}); run `mnemask doctor` on it"
+                f"{video.name!r} is damaged after {len(times)} frames ({error.strerror})", "run `mnemask doctor` on it"
             ) from error
     return np.array(times, np.int64), np.array(keys, bool)
 

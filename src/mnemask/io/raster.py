@@ -57,15 +57,15 @@ def deep_values(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W
     """
     if image.mode == "F":
         raise FrameError(
-            f"image {str(path)!r} holds floating-point values, whose white is not known; "
-            "expected 8 or 16 bits a channel, so convert it first"
+            f"image {str(path)!r} holds floating-point values, whose white is not known",
+            "expected 8 or 16 bits a channel, so convert it first",
         )
     if image.mode == "I" or image.mode.startswith("I;16"):
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65_535:
             raise FrameError(
-                f"image {str(path)!r} holds values from {grey.min()} to {grey.max()}; expected 8 or 16 bits a channel, "
-                "so convert it first"
+                f"image {str(path)!r} holds values from {grey.min()} to {grey.max()}",
+                "expected 8 or 16 bits a channel, so convert it first",
             )
         return grey.astype(np.uint16)
     return _deep_colours(image, path) if _has_deep_colours(image) else None
@@ -90,7 +90,7 @@ def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H
     _, pages = cv2.imreadmulti(str(path), start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)
     values = np.asarray(pages[0]) if pages else None
     if values is None or values.dtype != np.uint16 or values.shape[:2] != (image.height, image.width):
-        raise FrameError(f"image {str(path)!r} of 16 bits a channel cannot be read; convert it to 8 bits, or to PNG")
+        raise FrameError(f"image {str(path)!r} of 16 bits a channel cannot be read", "convert it to 8 bits, or to PNG")
     if values.ndim == 2:
         values = values[:, :, None]
     return np.ascontiguousarray(values[:, :, 2::-1] if values.shape[2] >= 3 else np.repeat(values[:, :, :1], 3, 2))

@@ -194,8 +194,8 @@ class VideoReader:
                     break
         if frame is None and not self._interrupted.is_set():
             if not self._start.is_reached(reached, seconds):
-                raise FrameError(f"{self.name!r} ended before {self._start}; start where it has a frame")
-            raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read; fetch it again")
+                raise FrameError(f"{self.name!r} ended before {self._start}", "start where it has a frame")
+            raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read", "fetch it again")
 
     def _first_needed(self) -> int:
         """Returns the first frame to ask the source for."""
@@ -242,8 +242,9 @@ class VideoReader:
         if frame.size != self.size:
             height, width = self.size
             raise FrameError(
-                f"frame {frame.index} ({frame.name}) of {self.name!r} is {frame.size[1]}x{frame.size[0]} pixels, the "
-                f"frames before are {width}x{height}; expected one size, so scale it or read the parts separately"
+                f"frame {frame.index} ({frame.name}) of {self.name!r} is {frame.size[1]}x{frame.size[0]} pixels, "
+                f"the frames before are {width}x{height}",
+                "expected one size, so scale it or read the parts separately",
             )
 
     def interrupt(self) -> None:
@@ -268,8 +269,8 @@ class VideoReader:
 
 def _check_options(on_corrupt: str, reconnect: float, quiet_seconds: float) -> None:
     if on_corrupt not in ON_CORRUPT:
-        raise FrameError(f"on_corrupt is {on_corrupt!r}; expected one of {', '.join(ON_CORRUPT)}")
+        raise FrameError(f"on_corrupt is {on_corrupt!r}", f"expected one of {', '.join(ON_CORRUPT)}")
     if not 0 <= reconnect < float("inf"):
-        raise FrameError(f"reconnect is {reconnect}; expected a number of seconds, 0 for not at all")
+        raise FrameError(f"reconnect is {reconnect}", "expected a number of seconds, 0 for not at all")
     if not 0 < quiet_seconds < float("inf"):
-        raise FrameError(f"quiet_seconds is {quiet_seconds}; expected a number of seconds above 0")
+        raise FrameError(f"quiet_seconds is {quiet_seconds}", "expected a number of seconds above 0")

@@ -88,6 +88,6 @@ class CocoMasks:
 
     def _unreadable(self, error: Exception) -> MaskError:
         return MaskError(
-            f"{str(self._path)!r} cannot be read as COCO masks ({type(error).__name__}: {error}); expected a file of "
-            "segment --format rle"
+            f"{str(self._path)!r} cannot be read as COCO masks ({type(error).__name__}: {error})",
+            "expected a file of segment --format rle",
         )

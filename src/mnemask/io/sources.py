@@ -57,7 +57,7 @@ class Opening:
             (self.reconnect > 0, reconnect, "reconnect", "cameras and addresses"),
         ):
             if asked and not allowed:
-                raise FrameError(f"{what} cannot be read with {option}; that is for {where}")
+                raise FrameError(f"{what} cannot be read with {option}", f"that is for {where}")
 
 
 def is_broadcast(source: object) -> bool:
@@ -120,8 +120,9 @@ def _open_path(text: str, how: Opening) -> Source:
         how.refuse(repr(text))
         return _open_images(path, path.parent.name or "images", how)
     raise FrameError(
-        f"there is no {text[:200]!r}; expected a video file, a folder of images, a pattern such as 'frames/*.jpg', "
-        "camera:0, an address, or - for standard input"
+        f"there is no {text[:200]!r}",
+        "expected a video file, a folder of images, a pattern such as 'frames/*.jpg', camera:0, an address, or - "
+        "for standard input",
     )
 
 
@@ -134,7 +135,7 @@ def _open_images(source: Path, name: str, how: Opening) -> Source:
 
 def _open_file(path: Path, how: Opening) -> Source:
     if path.is_char_device() or path.is_block_device():
-        raise FrameError(f"{str(path)!r} is a device; for a camera give its number, such as camera:0")
+        raise FrameError(f"{str(path)!r} is a device", "for a camera give its number, such as camera:0")
     if path.is_fifo():
         how.refuse(f"the pipe {path.name!r}", live=True)
         return EncodedVideo(lambda: NamedPipe(path, how.interrupted), path.name, goes_on=how.goes_on, log=how.log)

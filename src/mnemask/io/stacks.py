@@ -88,8 +88,8 @@ class ImageStack:
         if len(sizes) > 1:
             (first, _), (other, at) = list(sizes.items())[:2]
             raise FrameError(
-                f"page {at} of {self._path.name!r} is {other[0]}x{other[1]} pixels and page 0 {first[0]}x{first[1]}; "
-                "expected one size, so write those that belong together to a file of their own"
+                f"page {at} of {self._path.name!r} is {other[0]}x{other[1]} pixels and page 0 {first[0]}x{first[1]}",
+                "expected one size, so write those that belong together to a file of their own",
             )
 
     def _notes(self, image: Image.Image) -> tuple[str, ...]:
@@ -100,8 +100,9 @@ class ImageStack:
         described = re.search(r"^images=(\d+)$", _description(image), re.MULTILINE)
         if described and int(described[1]) > len(self._pages):
             raise FrameError(
-                f"{self._path.name!r} says that it holds {described[1]} pictures, of which only {len(self._pages)} can "
-                "be read, as ImageJ writes files of more than 4 GB; save it as an image sequence"
+                f"{self._path.name!r} says that it holds {described[1]} pictures, of which only {len(self._pages)} "
+                "can be read, as ImageJ writes files of more than 4 GB",
+                "save it as an image sequence",
             )
         return tuple(notes)
 
@@ -128,8 +129,8 @@ class ImageStack:
 
     def _broken(self, index: int, error: BaseException) -> FrameError:
         return FrameError(
-            f"{self._path.name!r} cannot be read from page {index} on ({error}); the pages before are good, for the "
-            "others fetch the file again"
+            f"{self._path.name!r} cannot be read from page {index} on ({error})",
+            "the pages before are good, for the others fetch the file again",
         )
 
 

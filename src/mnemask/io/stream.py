@@ -161,8 +161,9 @@ class EncodedVideo:
         if patience.interrupted.is_set():
             return None
         raise FrameError(
-            f"{self._shown!r} broke off after {index} frames and did not come back within {patience.seconds:g} s; the "
-            "frames before are good; check the connection, or wait for longer (--reconnect)"
+            f"{self._shown!r} broke off after {index} frames and did not come back within {patience.seconds:g} s; "
+            "the frames before are good",
+            "check the connection, or wait for longer (--reconnect)",
         ) from why
 
     def _open(self) -> InputContainer:
@@ -180,8 +181,9 @@ class EncodedVideo:
             return open_container(source, options, timeout)
         except (FFmpegError, OSError) as error:
             raise FrameError(
-                f"{self._shown!r} cannot be opened as a video ({error.strerror}); expected a whole mp4, mov, mkv, "
-                "webm, avi or other file that FFmpeg reads, so check that it plays elsewhere"
+                f"{self._shown!r} cannot be opened as a video ({error.strerror})",
+                "expected a whole mp4, mov, mkv, webm, avi or other file that FFmpeg reads, so check that it "
+                "plays elsewhere",
             ) from error
 
     def _is_remote(self) -> bool:
@@ -189,18 +191,20 @@ class EncodedVideo:
 
     def _reopen(self) -> InputContainer:
         if not isinstance(self._source, str) and not callable(self._source):
-            raise FrameError(f"{self._shown!r} is a pipe and can be read only once; save it to a file to read it again")
+            raise FrameError(
+                f"{self._shown!r} is a pipe and can be read only once", "save it to a file to read it again"
+            )
         return self._open()
 
     def _stream(self, container: InputContainer) -> VideoStream:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             kinds = ", ".join(other.type for other in container.streams) or "nothing"
-            raise FrameError(f"{self._shown!r} has no video stream, only {kinds}; give a file with moving pictures")
+            raise FrameError(f"{self._shown!r} has no video stream, only {kinds}", "give a file with moving pictures")
         if not stream.codec_context.width:  # also where FFmpeg refused it for `max_pixels`
             raise FrameError(
-                f"{self._shown!r} says no size of its frames, or one of more than {MAX_PIXELS // 10**6} megapixels; "
-                "check that it plays elsewhere, or shrink it first"
+                f"{self._shown!r} says no size of its frames, or one of more than {MAX_PIXELS // 10**6} megapixels",
+                "check that it plays elsewhere, or shrink it first",
             )
         check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}

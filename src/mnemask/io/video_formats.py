@@ -82,7 +82,8 @@ class _VideoFile:
         if (width, height) != (size.width, size.height):
             raise FrameError(
                 f"a frame of {width}x{height} pixels cannot follow one of {size.width}x{size.height} in "
-                f"{self._target.name!r}; write each size to its own file"
+                f"{self._target.name!r}",
+                "write each size to its own file",
             )
         if picture.ndim == 3:
             video_frame = VideoFrame.from_ndarray(picture, format="rgb24")
@@ -123,8 +124,8 @@ class Ffv1Masks(_VideoFile):
         )
         if largest > 255 and not wide:
             raise ObjectIdError(
-                f"object id {largest} arrived at frame {masks.index}, but the label video began with 8 bits a pixel; "
-                "use ids up to 255, or the png format, which decides for each frame"
+                f"object id {largest} arrived at frame {masks.index}, but the label video began with 8 bits a pixel",
+                "use ids up to 255, or the png format, which decides for each frame",
             )
         labels = masks.labels.cpu().numpy()
         picture = labels.astype(np.uint16 if wide else np.uint8)

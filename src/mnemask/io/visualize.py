@@ -61,9 +61,11 @@ def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UI
     canvas = np.array(rgb_image(image).movedim(0, -1).cpu().numpy(), order="C")
     ids = labels.cpu().numpy() if isinstance(labels, Tensor) else labels
     if canvas.shape[:2] != ids.shape:
-        raise MaskError(f"labels are {ids.shape} on an image of {canvas.shape[:2]} (height, width); expected one size")
+        raise MaskError(
+            f"labels are {ids.shape} on an image of {canvas.shape[:2]} (height, width)", "expected one size"
+        )
     if ids.min() < 0 or ids.max() > MAX_OBJECT_ID:
-        raise MaskError(f"labels run from {ids.min()} to {ids.max()}; expected object ids from 0 to {MAX_OBJECT_ID}")
+        raise MaskError(f"labels run from {ids.min()} to {ids.max()}", f"expected object ids from 0 to {MAX_OBJECT_ID}")
     outlines = []
     for object_id, mask in _objects(ids.astype(np.uint16)):
         left, top, width, height = cv2.boundingRect(mask)
@@ -116,7 +118,7 @@ def contact_sheet(
         _tile(Frame.from_picture(frame, number), labels, tile_width) for number, (frame, labels) in enumerate(frames)
     ]
     if not tiles:
-        raise FrameError("a contact sheet of 0 frames cannot be drawn; give one frame or more")
+        raise FrameError("a contact sheet of 0 frames cannot be drawn", "give one frame or more")
     height = tiles[0].shape[0]
     columns = min(columns, len(tiles))
     sheet = np.full((math.ceil(len(tiles) / columns) * height, columns * tile_width, 3), 255, np.uint8)

@@ -120,10 +120,10 @@ class MaskWriter:
         file_names: Sequence[str] | None = None,
     ) -> None:
         if format not in MASK_FORMATS:
-            raise OutputError(f"there is no mask format {format!r}; choose one of {', '.join(MASK_FORMATS)}")
+            raise OutputError(f"there is no mask format {format!r}", f"choose one of {', '.join(MASK_FORMATS)}")
         if not 0 < frames_per_second <= 1000:
             raise OutputError(
-                f"{frames_per_second} frames per second cannot be written; expected up to 1000, such as 25"
+                f"{frames_per_second} frames per second cannot be written", "expected up to 1000, such as 25"
             )
         self._out = Path(out)
         files = written or Unlisted(overwrite or resume_state is not None)
@@ -144,7 +144,7 @@ class MaskWriter:
             FrameError: the format needs the frame, or it does not fit the masks (at a later call).
         """
         if not self._open:
-            raise OutputError(f"the writer of {str(self._out)!r} is closed; make a new one")
+            raise OutputError(f"the writer of {str(self._out)!r} is closed", "make a new one")
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= _MAX_WAITING):
             self._waiting.popleft().result()
         self._waiting.append(self._executor.submit(self._write, masks, frame))
@@ -217,7 +217,7 @@ class MaskWriter:
 
     def _refuse_after_failure(self) -> None:
         if self._failed:
-            raise OutputError(f"a frame could not be written to {str(self._out)!r}; make room and resume the run")
+            raise OutputError(f"a frame could not be written to {str(self._out)!r}", "make room and resume the run")
 
     @contextmanager
     def _as_output_error(self) -> Iterator[None]:
@@ -225,6 +225,6 @@ class MaskWriter:
             yield
         except (OSError, FFmpegError) as error:
             raise OutputError(
-                f"cannot write to {str(self._out)!r} ({error.strerror}); what was written before is kept, "
-                "so make room or give another place"
+                f"cannot write to {str(self._out)!r} ({error.strerror})",
+                "what was written before is kept, so make room or give another place",
             ) from error

@@ -140,7 +140,9 @@ class Written:
         """
         key = self._key(target)
         if key in self._now:
-            raise OutputError(f"{str(target)!r} would be written twice by this run; give its frames names that differ")
+            raise OutputError(
+                f"{str(target)!r} would be written twice by this run", "give its frames names that differ"
+            )
         may_replace = not os.path.lexists(target) or self.owns(target)
         state = partial.stat()
         self._note(key, (state.st_size, state.st_mtime_ns, _digest(partial)))
@@ -189,7 +191,7 @@ class Written:
                 partial.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
-                f"cannot write {str(path)!r} ({error.strerror}); make room or give another place"
+                f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
             ) from error
 
     def claim(self, path: Path) -> None:
@@ -223,8 +225,8 @@ class Written:
             self._index.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
-                f"the files of an earlier run cannot be removed from {str(self.folder)!r} ({error.strerror}); "
-                "remove them yourself, or give another folder"
+                f"the files of an earlier run cannot be removed from {str(self.folder)!r} ({error.strerror})",
+                "remove them yourself, or give another folder",
             ) from error
         self._begun = False
         self._states.clear()
@@ -261,7 +263,8 @@ def foreign(path: Path, *others: Path) -> OutputError:
     more = f" and {len(others)} more files are" if others else " is"
     return OutputError(
         f"{str(path)!r}{more} in the way: this program did not write it, or it was changed since, and it is never "
-        "replaced; move it, or give another folder"
+        "replaced",
+        "move it, or give another folder",
     )
 
 

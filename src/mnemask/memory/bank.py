@@ -123,7 +123,7 @@ class MemoryBank:
         memory = new[:0] if self.tokens is None else self.tokens
         kept = self.policy.update(memory, new, capacity)
         if len(kept) > capacity:
-            raise BudgetError(f"the policy {self.policy} kept {len(kept)} tokens of {capacity}; mend its `update`")
+            raise BudgetError(f"the policy {self.policy} kept {len(kept)} tokens of {capacity}", "mend its `update`")
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
         self.tokens, self._energy = kept, key_energy(kept.key)
@@ -254,7 +254,7 @@ class MemoryBank:
 
     def _known_grid(self) -> CellGrid:
         if self.grid is None:
-            raise InputError("the memory has not been told how large frames are; step a frame, or set memory.grid")
+            raise InputError("the memory has not been told how large frames are", "step a frame, or set memory.grid")
         return self.grid
 
     def stats(self) -> MemoryStats:

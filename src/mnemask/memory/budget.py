@@ -35,13 +35,15 @@ class Budget:
         given = {"frames": self.frames, "tokens": self.tokens, "bytes": self.bytes}
         given = {name: value for name, value in given.items() if value is not None}
         if len(given) > 1:
-            raise BudgetError(f"budget has {' and '.join(given)}; give only one of frames, tokens and bytes")
+            raise BudgetError(f"budget has {' and '.join(given)}", "give only one of frames, tokens and bytes")
         kinds = {"frames": (int, float), "tokens": (int,), "bytes": (int, str)}
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, kinds[name]):
-                raise BudgetError(f"budget of {name} is {value!r}; give a number, for bytes also a size such as 64MiB")
+                raise BudgetError(
+                    f"budget of {name} is {value!r}", "give a number, for bytes also a size such as 64MiB"
+                )
             if not isinstance(value, str) and not 0 < value < UNLIMITED:
-                raise BudgetError(f"budget of {value} {name} is not a positive number; give 1 or more")
+                raise BudgetError(f"budget of {value} {name} is not a positive number", "give 1 or more")
         if isinstance(self.bytes, str):
             parse_bytes(self.bytes)
 
@@ -74,7 +76,7 @@ class Budget:
             return UNLIMITED
         if capacity < tokens_per_frame:
             raise BudgetError(
-                f"a budget of {self} holds {capacity} tokens, but one frame has {tokens_per_frame}; {remedy}"
+                f"a budget of {self} holds {capacity} tokens, but one frame has {tokens_per_frame}", f"{remedy}"
             )
         return capacity
 
@@ -93,7 +95,7 @@ def parse_bytes(text: str) -> int:
     size = 0 if match is None or unit is None else int(float(match[1]) * unit)
     if not 0 < size < UNLIMITED:
         raise BudgetError(
-            f"budget {text[:40]!r} is not a size; write a number and a unit such as 64MiB, 1.5GB or 200000"
+            f"budget {text[:40]!r} is not a size", "write a number and a unit such as 64MiB, 1.5GB or 200000"
         )
     return size
 

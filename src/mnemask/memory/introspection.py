@@ -155,16 +155,17 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
         grid = None if size is None else CellGrid((int(size[0]), int(size[1])), short_side and int(short_side))
         num_cells = 0 if grid is None else grid.num_cells
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}; write it again") from error
+        raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}", "write it again") from error
     if grid is None:
-        raise InputError(f"memory bank {str(path)!r} was saved before the first frame; save it after one")
+        raise InputError(f"memory bank {str(path)!r} was saved before the first frame", "save it after one")
     if tokens is None:
         return Provenance.empty(grid)
     tokens = of_this_video(tokens)
     if len(tokens) and not 0 <= int(tokens.cell.min()) <= int(tokens.cell.max()) < num_cells:
         raise CheckpointError(
-            f"memory bank {str(path)!r} has cells from {int(tokens.cell.min())} to {int(tokens.cell.max())}, expected "
-            f"0 to {num_cells - 1}; write it again"
+            f"memory bank {str(path)!r} has cells from {int(tokens.cell.min())} to {int(tokens.cell.max())}, "
+            f"expected 0 to {num_cells - 1}",
+            "write it again",
         )
     return Provenance.from_tokens(tokens, grid)
 

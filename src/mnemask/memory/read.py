@@ -111,8 +111,9 @@ def check_kmn_sigma(share: object) -> None:
         or not (share == 0 or MIN_KMN_SIGMA <= share < inf)
     ):
         raise InputError(
-            f"kernel is {share!r}; give 0, which reads memories anywhere, or a share of the frame's shorter side from "
-            f"{MIN_KMN_SIGMA}, such as 0.2"
+            f"kernel is {share!r}",
+            f"give 0, which reads memories anywhere, or a share of the frame's shorter side from {MIN_KMN_SIGMA}, "
+            "such as 0.2",
         )
 
 

@@ -122,31 +122,31 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise OutputError(
-            f"memory bank {str(path)!r} cannot be written ({error}); make room or give another place"
+            f"memory bank {str(path)!r} cannot be written ({error})", "make room or give another place"
         ) from error
 
 
 def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str, Any]]:
     """Returns what `save_bank` wrote; raises CheckpointError if the file is foreign, damaged or inconsistent."""
     if not path.is_file():
-        raise CheckpointError(f"memory bank {str(path)!r} is not a file; give one written by Tracker.save")
+        raise CheckpointError(f"memory bank {str(path)!r} is not a file", "give one written by Tracker.save")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(
-            f"memory bank {str(path)!r} is damaged ({plain(str(error), 120)}); write it again"
+            f"memory bank {str(path)!r} is damaged ({plain(str(error), 120)})", "write it again"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}; "
-            "it is no memory bank, or one of another version: track the video again"
+            f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}",
+            "it is no memory bank, or one of another version: track the video again",
         )
     text = metadata.get("facts", "")
     if metadata.get("sha256") != digest_of(text, tensors):
         raise CheckpointError(
-            f"memory bank {str(path)!r} is damaged: its content does not match its checksum; write it again"
+            f"memory bank {str(path)!r} is damaged: its content does not match its checksum", "write it again"
         )
     return (_checked(tensors, path) if tensors else None), _facts(text, path)
 
@@ -164,9 +164,9 @@ def _facts(text: str, path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"memory bank {str(path)!r} has garbled facts ({error}); write it again") from error
+        raise CheckpointError(f"memory bank {str(path)!r} has garbled facts ({error})", "write it again") from error
     if not isinstance(facts, dict):
-        raise CheckpointError(f"memory bank {str(path)!r} has facts {text[:60]!r}, not named ones; write it again")
+        raise CheckpointError(f"memory bank {str(path)!r} has facts {text[:60]!r}, not named ones", "write it again")
     return facts
 
 
@@ -174,7 +174,7 @@ def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:
     names = {*DTYPES, "value"}
     if set(tensors) != names:
         raise CheckpointError(
-            f"memory bank {str(path)!r} holds {sorted(tensors)}, expected {sorted(names)}; write it again"
+            f"memory bank {str(path)!r} holds {sorted(tensors)}, expected {sorted(names)}", "write it again"
         )
     num_tokens, num_objects = (len(tensors[name]) if tensors[name].ndim else 0 for name in ("key", "valid"))
     for name, tensor in tensors.items():
@@ -184,7 +184,8 @@ def _checked(tensors: Mapping[str, Tensor], path: Path) -> Tokens:
         known = VALUE_DTYPES if name == "value" else (DTYPES[name],)
         if not fits or tensor.dtype not in known or not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
-                f"memory bank {str(path)!r} is inconsistent: {name} is {tensor.dtype} of shape {tuple(tensor.shape)} "
-                f"for {num_objects} objects and {num_tokens} tokens, or not finite; write it again"
+                f"memory bank {str(path)!r} is inconsistent: {name} is {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)} for {num_objects} objects and {num_tokens} tokens, or not finite",
+                "write it again",
             )
     return Tokens(**tensors)

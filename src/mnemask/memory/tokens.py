@@ -77,7 +77,8 @@ class CellGrid:
         height, width = self.size
         if not (0 <= y < height and 0 <= x < width):
             raise InputError(
-                f"pixel (y={y}, x={x}) lies outside the frame; give y from 0 to {height - 1}, x from 0 to {width - 1}"
+                f"pixel (y={y}, x={x}) lies outside the frame",
+                f"give y from 0 to {height - 1}, x from 0 to {width - 1}",
             )
         return int(self.cells_under(height, width, slice(y, y + 1), slice(x, x + 1))[0, 0])
 

@@ -117,10 +117,10 @@ class TraceFile:
         self._file: TextIO | None = None
         if not overwrite and self.path.exists():
             raise OutputError(
-                f"trace {str(path)!r} exists already; choose another, or overwrite it (overwrite=True or --overwrite)"
+                f"trace {str(path)!r} exists already", "choose another, or overwrite it (overwrite=True or --overwrite)"
             )
         if overwrite and self.path.exists() and not _is_trace(self.path):
-            raise OutputError(f"{str(path)!r} is no trace, so it is not overwritten; choose another file")
+            raise OutputError(f"{str(path)!r} is no trace, so it is not overwritten", "choose another file")
 
     def __call__(self, record: WriteRecord) -> None:
         """Writes a record."""
@@ -131,7 +131,7 @@ class TraceFile:
             self._file.flush()
         except OSError as error:
             raise OutputError(
-                f"cannot write trace {str(self.path)!r} ({error.strerror}); make room or give another place"
+                f"cannot write trace {str(self.path)!r} ({error.strerror})", "make room or give another place"
             ) from error
 
     def __enter__(self) -> "TraceFile":
@@ -162,14 +162,14 @@ def read_trace(path: str | Path) -> Iterator[WriteRecord]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"trace {str(path)!r} is not a file; give one written by TraceFile or segment --trace")
+        raise InputError(f"trace {str(path)!r} is not a file", "give one written by TraceFile or segment --trace")
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             try:
                 record = WriteRecord.from_json(line)
             except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise InputError(
-                    f"line {number} of trace {str(path)!r} is cut off or no record of a write ({error}); "
-                    "delete it, or trace the video again"
+                    f"line {number} of trace {str(path)!r} is cut off or no record of a write ({error})",
+                    "delete it, or trace the video again",
                 ) from error
             yield record

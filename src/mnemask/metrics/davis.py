@@ -39,14 +39,15 @@ def check_pair(prediction: npt.NDArray[Any], truth: npt.NDArray[Any], void: npt.
     for name, mask in named.items():
         if mask.dtype != np.bool_ or mask.ndim != 2:
             raise MaskError(
-                f"the {name} is {mask.dtype} of shape {mask.shape}; expected a bool mask (height, width), "
-                "such as labels == object_id"
+                f"the {name} is {mask.dtype} of shape {mask.shape}",
+                "expected a bool mask (height, width), such as labels == object_id",
             )
     for name, mask in named.items():
         if mask.shape != truth.shape:
             raise MaskError(
-                f"the {name} is {mask.shape[0]}x{mask.shape[1]} (height x width) but the truth is "
-                f"{truth.shape[0]}x{truth.shape[1]}; resize it to the truth's size with nearest neighbour first"
+                f"the {name} is {mask.shape[0]}x{mask.shape[1]} (height x width) but the truth is {truth.shape[0]}x"
+                f"{truth.shape[1]}",
+                "resize it to the truth's size with nearest neighbour first",
             )
 
 
@@ -128,8 +129,9 @@ def tolerance_pixels(height: int, width: int, bound_ratio: float = BOUND_RATIO) 
         return int(bound_ratio)
     if not 0 < bound_ratio < 1:
         raise InputError(
-            f"bound_ratio {bound_ratio} is neither a fraction of the diagonal between 0 and 1 nor a whole number of "
-            f"pixels; DAVIS uses {BOUND_RATIO}"
+            f"bound_ratio {bound_ratio} is neither a fraction of the diagonal between 0 and 1 nor a whole number "
+            "of pixels",
+            f"DAVIS uses {BOUND_RATIO}",
         )
     return math.ceil(bound_ratio * math.sqrt(height * height + width * width))
 
@@ -239,15 +241,15 @@ class SequenceScorer:
             raise InputError(f"the truth of {self.name} shows no object in its {self._num_frames} frames{hint}")
         if unknown := sorted(self._unknown.difference(known)):
             raise ObjectIdError(
-                f"the prediction of {self.name} has object ids {unknown} where the truth has only {known}; "
-                "write the truth's ids, or score single objects by davis2016"
+                f"the prediction of {self.name} has object ids {unknown} where the truth has only {known}",
+                "write the truth's ids, or score single objects by davis2016",
             )
         # The last frame is not scored.
         scored = {object_id: frames[:-1] for object_id, frames in sorted(self._scores.items()) if len(frames) > 1}
         if not scored:
             raise InputError(
-                f"{self.name} has too few annotated frames ({self._num_frames}); the first that shows an object and "
-                "the last are not scored, so there must be one between them"
+                f"{self.name} has too few annotated frames ({self._num_frames})",
+                "the first that shows an object and the last are not scored, so there must be one between them",
             )
         left_out = [object_id for object_id in known if object_id not in scored]
         notes = (f"{self.name}: objects {left_out} appear too late to be scored",) if left_out else ()
@@ -277,7 +279,7 @@ def score_sequence(
     for truth, prediction in zip_longest(truths, predictions):
         if truth is None or prediction is None:
             longer, shorter = ("predictions", "truths") if truth is None else ("truths", "predictions")
-            raise InputError(f"{name} has more {longer} than {shorter}; give one prediction for each annotated frame")
+            raise InputError(f"{name} has more {longer} than {shorter}", "give one prediction for each annotated frame")
         scorer.add(truth, prediction)
     return scorer.report()
 
@@ -285,7 +287,7 @@ def score_sequence(
 def check_protocol(protocol: str) -> None:
     """Raises InputError unless there is such a protocol."""
     if protocol not in get_args(Protocol):
-        raise InputError(f"there is no protocol {protocol!r}; use {' or '.join(get_args(Protocol))}")
+        raise InputError(f"there is no protocol {protocol!r}", f"use {' or '.join(get_args(Protocol))}")
 
 
 def check_labels(truth: npt.NDArray[Any], prediction: npt.NDArray[Any], where: str) -> None:
@@ -293,13 +295,14 @@ def check_labels(truth: npt.NDArray[Any], prediction: npt.NDArray[Any], where: s
     for name, labels in ("truth", truth), ("prediction", prediction):
         if labels.ndim != 2 or labels.dtype.kind not in "iu":
             raise MaskError(
-                f"{where}: the {name} is {labels.dtype} of shape {labels.shape}; "
-                "expected whole numbers of shape (height, width), the object id at each pixel"
+                f"{where}: the {name} is {labels.dtype} of shape {labels.shape}",
+                "expected whole numbers of shape (height, width), the object id at each pixel",
             )
     if truth.shape != prediction.shape:
         raise MaskError(
-            f"{where}: the prediction is {prediction.shape[0]}x{prediction.shape[1]} (height x width) but the truth is "
-            f"{truth.shape[0]}x{truth.shape[1]}; write predictions at the truth's size"
+            f"{where}: the prediction is {prediction.shape[0]}x{prediction.shape[1]} (height x width) but the "
+            f"truth is {truth.shape[0]}x{truth.shape[1]}",
+            "write predictions at the truth's size",
         )
 
 

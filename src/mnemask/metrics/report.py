@@ -44,7 +44,7 @@ def statistics(values: Float[np.ndarray, " T"], official_decay: bool = False) ->
         InputError: there is no frame.
     """
     if not len(values):
-        raise InputError("there are no scores to average; at least one scored frame is needed")
+        raise InputError("there are no scores to average", "at least one scored frame is needed")
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(np.int64) - 1
     if official_decay:
         edges %= 256
@@ -133,7 +133,7 @@ class Report:
         reports = list(reports)
         protocols = sorted({report.protocol for report in reports})
         if len(protocols) > 1:
-            raise InputError(f"scores by different protocols ({', '.join(protocols)}) cannot be averaged; use one")
+            raise InputError(f"scores by different protocols ({', '.join(protocols)}) cannot be averaged", "use one")
         objects = tuple(score for report in reports for score in report.objects)
         all_notes = (*notes, *(note for report in reports for note in report.notes))
         return cls(objects, protocols[0] if protocols else "", all_notes)
@@ -227,9 +227,9 @@ def bootstrap_interval(
         InputError: fewer than two values, or a level or number of samples that makes no sense.
     """
     if len(values) < 2:
-        raise InputError(f"{len(values)} sequence does not tell how much scores vary; an interval needs two or more")
+        raise InputError(f"{len(values)} sequence does not tell how much scores vary", "an interval needs two or more")
     if samples < 1 or not 0 < level < 1:
-        raise InputError(f"samples {samples} and level {level} make no interval; use samples >= 1 and 0 < level < 1")
+        raise InputError(f"samples {samples} and level {level} make no interval", "use samples >= 1 and 0 < level < 1")
     weights = np.ones(len(values)) if weights is None else weights
     drawn = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)))
     means = (values * weights)[drawn].sum(1) / weights[drawn].sum(1)

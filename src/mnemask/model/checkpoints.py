@@ -34,13 +34,13 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = plain(str(error) or type(error).__name__, 120)
         raise CheckpointError(
-            f"weights {str(path)!r} cannot be read without executing code, or are damaged ({reason}); "
-            "give a plain state dict or a safetensors file"
+            f"weights {str(path)!r} cannot be read without executing code, or are damaged ({reason})",
+            "give a plain state dict or a safetensors file",
         ) from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise CheckpointError(f"weights {str(path)!r} are not a state dict of named tensors; save model.state_dict()")
+        raise CheckpointError(f"weights {str(path)!r} are not a state dict of named tensors", "save model.state_dict()")
     return state
 
 
@@ -61,8 +61,9 @@ def _refuse_bombs(path: Path) -> None:
                 if content.find(b"bytearray") < 0:
                     return
     raise CheckpointError(
-        f"weights {str(path)!r} have {size} bytes and are empty, or would unpack to more, as those of no network do "
-        "(damaged, or a decompression bomb); fetch them again"
+        f"weights {str(path)!r} have {size} bytes and are empty, or would unpack to more, as those of no network "
+        "do (damaged, or a decompression bomb)",
+        "fetch them again",
     )
 
 
@@ -132,8 +133,8 @@ def packaged_weights(name: str) -> Path | None:
     path = Path(str(files("mnemask.model") / "weights" / f"{name}.safetensors"))
     if not path.exists():
         raise CheckpointError(
-            f"model {name!r} has no weights in this package; give the path of a checkpoint, for paper that of a "
-            "published STCN file (stcn.pth)"
+            f"model {name!r} has no weights in this package",
+            "give the path of a checkpoint, for paper that of a published STCN file (stcn.pth)",
         )
     return path
 
@@ -154,7 +155,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"weights {str(path)!r} are not a file; give one of {', '.join(SIZES)} or the path of a checkpoint"
+            f"weights {str(path)!r} are not a file", f"give one of {', '.join(SIZES)} or the path of a checkpoint"
         )
     with path.open("rb") as file:
         start = file.read(9)
@@ -168,7 +169,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
         except SafetensorError as error:
             reason = plain(str(error), 120)
-            raise CheckpointError(f"weights {str(path)!r} are damaged ({reason}); fetch them again") from error
+            raise CheckpointError(f"weights {str(path)!r} are damaged ({reason})", "fetch them again") from error
     _check_plain(state, path)
     return metadata, state
 
@@ -179,7 +180,7 @@ def _check_plain(state: Mapping[str, Tensor], path: Path) -> None:
         if value.layout != torch.strided or value.is_nested or value.dtype not in DTYPES or value.device.type != "cpu":
             kind = f"{value.dtype}, {value.layout}, on {value.device}{', nested' if value.is_nested else ''}"
             raise CheckpointError(
-                f"tensor {plain(name, 80)!r} of weights {str(path)!r} is {kind}; save plain tensors of floating point"
+                f"tensor {plain(name, 80)!r} of weights {str(path)!r} is {kind}", "save plain tensors of floating point"
             )
 
 
@@ -189,8 +190,8 @@ def _read_config(text: str, path: Path) -> STCNConfig:
         return STCNConfig(**{**values, "decoder_channels": tuple(values["decoder_channels"])})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
-            f"weights {str(path)!r} describe no network of mnemask ({plain(str(error), 200)}): {plain(text, 200)!r}; "
-            "use save_model"
+            f"weights {str(path)!r} describe no network of mnemask ({plain(str(error), 200)}): {plain(text, 200)!r}",
+            "use save_model",
         ) from error
 
 
@@ -201,9 +202,9 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """
     if "key_comp.weight" not in state:
         raise CheckpointError(
-            f"weights {str(path)!r} hold {len(state)} tensors such as {plain(next(iter(state), 'none'), 80)!r} but no "
-            f"key_comp.weight, so they are neither mnemask's (format {FORMAT}) nor STCN's; give a file written by "
-            "mnemask or a published STCN checkpoint"
+            f"weights {str(path)!r} hold {len(state)} tensors such as {plain(next(iter(state), 'none'), 80)!r} but "
+            f"no key_comp.weight, so they are neither mnemask's (format {FORMAT}) nor STCN's",
+            "give a file written by mnemask or a published STCN checkpoint",
         )
     try:
         folded = fold_batch_norm(state)
@@ -257,7 +258,9 @@ def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, n
         save_file(state, temporary, metadata)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"weights cannot be written to {str(path)!r} ({error}); give a folder that exists") from error
+        raise OutputError(
+            f"weights cannot be written to {str(path)!r} ({error})", "give a folder that exists"
+        ) from error
 
 
 def fingerprint(model: STCN) -> str:

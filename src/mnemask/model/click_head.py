@@ -47,9 +47,11 @@ class ClickHeadConfig:
     def __post_init__(self) -> None:
         widths = (*self.features, *self.channels)
         if len(self.features) != 3 or len(self.channels) != 4 or any(type(width) is not int for width in widths):
-            raise InputError(f"{self} is no click head; it has 3 feature widths and 4 of its own, in whole numbers")
+            raise InputError(f"{self} is no click head", "it has 3 feature widths and 4 of its own, in whole numbers")
         if not all(1 <= width <= 4096 for width in widths) or self.channels[3] % ATTENTION_HEADS:
-            raise InputError(f"{self} is no click head; widths are 1 to 4096, the last a multiple of {ATTENTION_HEADS}")
+            raise InputError(
+                f"{self} is no click head", f"widths are 1 to 4096, the last a multiple of {ATTENTION_HEADS}"
+            )
 
 
 class PreparedFrame(NamedTuple):
@@ -247,7 +249,7 @@ def save_click_head(head: ClickHead, key_encoder: str, path: Path, *, note: str 
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(
-            f"the click head cannot be written to {str(path)!r} ({error}); give a folder that exists"
+            f"the click head cannot be written to {str(path)!r} ({error})", "give a folder that exists"
         ) from error
 
 
@@ -264,12 +266,14 @@ def load_click_head(model: STCN, path: Path | None = None) -> ClickHead:
     place = path or Path(str(files("mnemask.model") / "weights" / PACKAGED))
     metadata, state = read_tensors(place)
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{str(place)!r} is no click head of mnemask ({FORMAT}); train one: mnemask train-clicks")
+        raise CheckpointError(
+            f"{str(place)!r} is no click head of mnemask ({FORMAT})", "train one: mnemask train-clicks"
+        )
     wanted, found = metadata.get("key_encoder", ""), key_encoder_id(model)
     if wanted != found:
         raise CheckpointError(
-            f"the click head {place.name} reads the key encoder {wanted[:12]} and this model has {found[:12]}; train "
-            "one for it with mnemask train-clicks, or give a mask"
+            f"the click head {place.name} reads the key encoder {wanted[:12]} and this model has {found[:12]}",
+            "train one for it with mnemask train-clicks, or give a mask",
         )
     head = ClickHead(_read_config(metadata.get("config", ""), place))
     check_state(head, state, str(place))
@@ -282,4 +286,4 @@ def _read_config(text: str, path: Path) -> ClickHeadConfig:
         values: Mapping[str, list[int]] = json.loads(text)
         return ClickHeadConfig(tuple(values["features"]), tuple(values["channels"]))  # type: ignore[arg-type]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{str(path)!r} describes no click head of mnemask; train one again") from error
+        raise CheckpointError(f"{str(path)!r} describes no click head of mnemask", "train one again") from error

@@ -33,7 +33,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
         present.append("mps")
-    raise InputError(f"there is no device {name!r} here that mnemask computes on; found {', '.join(present)}")
+    raise InputError(f"there is no device {name!r} here that mnemask computes on", f"found {', '.join(present)}")
 
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
@@ -47,7 +47,9 @@ def preferred_dtype(device: torch.device) -> torch.dtype:
     wanted = os.environ.get(VARIABLE)
     if wanted:
         if wanted not in PRECISIONS:
-            raise InputError(f"{VARIABLE} is {wanted[:40]!r}; set it to one of {', '.join(PRECISIONS)}, or to nothing")
+            raise InputError(
+                f"{VARIABLE} is {wanted[:40]!r}", f"set it to one of {', '.join(PRECISIONS)}, or to nothing"
+            )
         return PRECISIONS[wanted]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -119,10 +119,10 @@ def check_norm(state: Mapping[str, Tensor], norm: str) -> None:
     size = state[f"{norm}running_mean"].shape
     for name in (f"{norm}{part}" for part in ("weight", "bias", "running_mean", "running_var")):
         if name not in state:
-            raise CheckpointError(f"{name} is missing, so BatchNorm cannot be folded; give the whole state dict")
+            raise CheckpointError(f"{name} is missing, so BatchNorm cannot be folded", "give the whole state dict")
         if state[name].ndim != 1 or state[name].shape != size:
             raise CheckpointError(
-                f"{name} is {tuple(state[name].shape)} where the mean is {tuple(size)}; they must agree"
+                f"{name} is {tuple(state[name].shape)} where the mean is {tuple(size)}", "they must agree"
             )
         if not bool(torch.isfinite(state[name]).all()):
-            raise CheckpointError(f"{name} is not finite; the file is damaged or the training diverged")
+            raise CheckpointError(f"{name} is not finite", "the file is damaged or the training diverged")

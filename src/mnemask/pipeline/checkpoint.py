@@ -63,8 +63,8 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name in dict.fromkeys((*before, *now)):
         if before.get(name) != now.get(name):
             raise CheckpointError(
-                f"the run was begun with {name} {before.get(name)!r} and would go on with {now.get(name)!r}; give what "
-                "it was begun with, or begin another run: in another folder, or over this one (--overwrite)"
+                f"the run was begun with {name} {before.get(name)!r} and would go on with {now.get(name)!r}",
+                "give what it was begun with, or begin another run: in another folder, or over this one (--overwrite)",
             )
 
 
@@ -99,8 +99,9 @@ def _read(path: Path, device: torch.device) -> Checkpoint:
         run = facts["run"]
         if run["mnemask"] != __version__:
             raise CheckpointError(
-                f"checkpoint {str(path)!r} is of mnemask {run['mnemask']} and this is {__version__}, whose masks may "
-                "differ; finish the run with that version, or begin again (--overwrite)"
+                f"checkpoint {str(path)!r} is of mnemask {run['mnemask']} and this is {__version__}, whose masks "
+                "may differ",
+                "finish the run with that version, or begin again (--overwrite)",
             )
         events = ReaderEvents.from_dict(run["progress"]["video"])
         return Checkpoint(state, int(run["position"]), run["settings"], run["marks"], run["progress"], events)
@@ -108,8 +109,8 @@ def _read(path: Path, device: torch.device) -> Checkpoint:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"checkpoint {str(path)!r} lacks or garbles {error}, so it is no checkpoint of a run; begin again "
-            "(--overwrite)"
+            f"checkpoint {str(path)!r} lacks or garbles {error}, so it is no checkpoint of a run",
+            "begin again (--overwrite)",
         ) from error
 
 
@@ -172,7 +173,7 @@ class CheckpointFolder:
             self.path.rmdir()
         except OSError as error:
             raise OutputError(
-                f"cannot remove {str(self.path)!r} ({error.strerror}); the run is complete, so remove it yourself"
+                f"cannot remove {str(self.path)!r} ({error.strerror})", "the run is complete, so remove it yourself"
             ) from error
         self._written.forget(self.path)
 
@@ -212,7 +213,7 @@ def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
         return False
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{str(path)!r} is no report of a run ({error}); choose another folder, or begin again (--overwrite)"
+            f"{str(path)!r} is no report of a run ({error})", "choose another folder, or begin again (--overwrite)"
         ) from error
     refuse_other(made_with, settings)
     if not complete:

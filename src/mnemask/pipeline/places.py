@@ -66,8 +66,9 @@ class Expected:
         surely = self.num_frames if self.counted else self.num_frames + 2 + self.num_frames // 10
         if beyond := [frame for frame in frames if frame >= surely]:
             raise InputError(
-                f"masks are given for frame {min(beyond)} but the video has {self.num_frames} frames (they count from "
-                "0); correct --at"
+                f"masks are given for frame {min(beyond)} but the video has {self.num_frames} frames (they count "
+                "from 0)",
+                "correct --at",
             )
 
 
@@ -136,13 +137,13 @@ class Places:
         folders = {path.parent for path in frames}
         if self.mask_format in _IMAGE_FORMATS and any(_same(folder, self.masks) for folder in folders):
             raise OutputError(
-                f"the masks would be written among the frames in {str(self.masks)!r}; give another folder"
+                f"the masks would be written among the frames in {str(self.masks)!r}", "give another folder"
             )
         files = [*(path for path in self.inputs if path.is_file()), *frames]
         if found := first_same(files, [*self.single_files(), *written.files()]):
             raise OutputError(
-                f"{str(found[0])!r} is read by this run, which would replace or remove it; give another folder, or "
-                "copy the file elsewhere"
+                f"{str(found[0])!r} is read by this run, which would replace or remove it",
+                "give another folder, or copy the file elsewhere",
             )
 
     def _check_trace(self) -> None:
@@ -151,14 +152,16 @@ class Places:
         if trace is None:
             return
         if not trace.parent.is_dir():
-            raise OutputError(f"there is no folder {str(trace.parent)!r} for the trace; make it, or give another place")
+            raise OutputError(
+                f"there is no folder {str(trace.parent)!r} for the trace", "make it, or give another place"
+            )
         if found := first_same([trace], [path for path in self.inputs if path.is_file()]):
-            raise OutputError(f"trace {str(trace)!r} is read by this run ({found[1]}); give another file")
+            raise OutputError(f"trace {str(trace)!r} is read by this run ({found[1]})", "give another file")
         place = trace.parent.resolve() / trace.name
         out = self.out.resolve()
         taken = {out / path.relative_to(self.out) for path in self.single_files()} | {out / LOCK, out / INDEX}
         if place in taken or {out / "masks", out / CHECKPOINT} & set(place.parents):
-            raise OutputError(f"trace {str(trace)!r} has the place of another output of this run; give another file")
+            raise OutputError(f"trace {str(trace)!r} has the place of another output of this run", "give another file")
 
     def _images_in_the_way(self, names: Sequence[str] | None, start: int) -> Iterator[Path]:
         """Yields the files that are there and have a name that this run may give."""
@@ -191,11 +194,11 @@ class Places:
                 _touch(folder, one)
                 if one == other or (folder / f"{other}.png").exists():
                     raise OutputError(
-                        f"frames {one!r} and {other!r} would both write {other}.png here; rename one of them"
+                        f"frames {one!r} and {other!r} would both write {other}.png here", "rename one of them"
                     )
         except OSError as error:
             raise OutputError(
-                f"{str(self.masks)!r} cannot be written to ({error.strerror}); give a folder that can"
+                f"{str(self.masks)!r} cannot be written to ({error.strerror})", "give a folder that can"
             ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -217,8 +220,8 @@ def _touch(folder: Path, name: str) -> None:
     except OSError as error:
         shown = name if len(name) < 60 else f"{name[:40]}… ({len(name)} characters)"
         raise OutputError(
-            f"the file system refuses {shown!r} with .png as the name of a mask ({error.strerror}); rename the frame, "
-            "or write one file (--format ffv1 or rle)"
+            f"the file system refuses {shown!r} with .png as the name of a mask ({error.strerror})",
+            "rename the frame, or write one file (--format ffv1 or rle)",
         ) from error
 
 

@@ -179,9 +179,10 @@ class MemoryEstimate:
         if self.total > max_bytes:
             parts = ", ".join(f"{name} {_mib(getattr(self, name))}" for name in self.__slots__[2:])
             raise BudgetError(
-                f"{self.num_objects} objects in frames of {describe(self.size)} may take {_mib(self.total)} ({parts}), "
-                f"more than the {_mib(max_bytes)} allowed by --max-memory; process smaller frames (--size), remember "
-                "less (--budget, --frames), track fewer objects, or allow more"
+                f"{self.num_objects} objects in frames of {describe(self.size)} may take {_mib(self.total)} ("
+                f"{parts}), more than the {_mib(max_bytes)} allowed by --max-memory",
+                "process smaller frames (--size), remember less (--budget, --frames), track fewer objects, or "
+                "allow more",
             )
 
 
@@ -201,7 +202,8 @@ def estimate_memory(
     if capacity == UNLIMITED:
         raise BudgetError(
             f"a limit on memory cannot be kept with {type(tracker.policy).__name__} and no budget, which remembers "
-            "ever more; give one (--frames or --budget)"
+            "ever more",
+            "give one (--frames or --budget)",
         )
     pixels = size[0] * size[1]
     queued = _QUEUED * pixels * (3 + num_writers * (3 + 4 + 4 * (num_objects + 1)))

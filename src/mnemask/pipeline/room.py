@@ -37,15 +37,16 @@ def refuse_without_room(
         if disk.f_files and needed_files > disk.f_favail + freed // max(disk.f_frsize, 1):
             raise OutputError(
                 f"{needed_files} files of masks would be written to {str(out)!r}, whose disk takes {disk.f_favail} "
-                "more; make room, give another folder, or write one file (--format ffv1)"
+                "more",
+                "make room, give another folder, or write one file (--format ffv1)",
             )
     needed = int(num_frames * (masks * file_bytes + overlay * pixels * _PER_PIXEL["overlay"]))
     free = disk.f_frsize * disk.f_bavail + freed
     if needed > free:
         raise OutputError(
             f"{num_frames} frames of {describe(size)} with {num_objects} objects take {_mib(needed)} or more in "
-            f"{str(out)!r}, and its disk has {_mib(free)} free; make room, give another folder, or write less "
-            "(--format ffv1 or rle, no --overlay)"
+            f"{str(out)!r}, and its disk has {_mib(free)} free",
+            "make room, give another folder, or write less (--format ffv1 or rle, no --overlay)",
         )
 
 

@@ -167,8 +167,8 @@ def segment(
         written = Written(out)
         if resume is None and not overwrite and (written.files() or written.claims(places.out / CHECKPOINT)):
             raise OutputError(
-                f"{str(out)!r} already holds a run; go on with it (--resume), choose another folder, or overwrite it "
-                "(--overwrite)"
+                f"{str(out)!r} already holds a run",
+                "go on with it (--resume), choose another folder, or overwrite it (--overwrite)",
             )
         places.check(written, 0 if resume is None else resume.position)
         run = _Run(

@@ -45,7 +45,7 @@ def export_project(
     places = [out / "masks", *([out / "overlay.mp4"] if overlay else [])]
     taken = [place for place in places if place.exists()]
     if taken and not overwrite:
-        raise OutputError(f"{str(taken[0])!r} exists already; give another folder, or overwrite it")
+        raise OutputError(f"{str(taken[0])!r} exists already", "give another folder, or overwrite it")
     written = Written(make_folder(out))
     if overwrite:
         written.remove_all()

@@ -33,7 +33,7 @@ class Journal:
             self._file = path.open("ab")
             self._file.truncate(whole)
         except OSError as error:
-            raise OutputError(f"cannot write to {str(path)!r} ({error.strerror}); make room or free it") from error
+            raise OutputError(f"cannot write to {str(path)!r} ({error.strerror})", "make room or free it") from error
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Adds a line."""
@@ -43,7 +43,7 @@ class Journal:
             if self._durable:
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise OutputError(f"cannot write to {str(self.path)!r} ({error.strerror}); make room") from error
+            raise OutputError(f"cannot write to {str(self.path)!r} ({error.strerror})", "make room") from error
 
     def close(self) -> None:
         """Closes the file."""
@@ -66,7 +66,7 @@ def read_journal(path: Path) -> tuple[list[Line], int]:
             line = None
         if not isinstance(line, dict):
             raise InputError(
-                f"line {number} of {str(path)!r} is damaged; restore the file from a copy, or delete this line"
+                f"line {number} of {str(path)!r} is damaged", "restore the file from a copy, or delete this line"
             )
         lines.append(line)
     return lines, whole

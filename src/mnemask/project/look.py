@@ -16,7 +16,7 @@ def picture_memory(project: Project, frame: int) -> Picture:
     """Returns what is remembered when a frame is about to be tracked forwards: source frames and remembered cells."""
     tracker = project.tracker_before(frame)
     if not tracker.object_ids:
-        raise InputError(f"nothing is remembered before frame {frame}; mark an object in it or earlier")
+        raise InputError(f"nothing is remembered before frame {frame}", "mark an object in it or earlier")
     memory, stats = tracker.memory.provenance(), tracker.memory.stats()
     sources = {index: _pixels(project, index) for index in frames_to_show(memory)}
     facts = (
@@ -37,7 +37,7 @@ def picture_reason(project: Project, frame: int, x: int, y: int) -> Picture:
     """Returns which remembered pixels decide on one pixel of a frame when it is tracked forwards."""
     tracker = project.tracker_before(frame)
     if not tracker.object_ids:
-        raise InputError(f"nothing is remembered before frame {frame}; mark an object in it or earlier")
+        raise InputError(f"nothing is remembered before frame {frame}", "mark an object in it or earlier")
     shown = tracker.step(project.frames[frame])
     explanation = tracker.explain(y, x)
     sources = {index: _pixels(project, index) for index in sources_of(explanation)}

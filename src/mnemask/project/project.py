@@ -76,8 +76,9 @@ class Project:
             self.frames = opened.enter_context(FrameAccess(self.source))
             if [self.frames.num_frames, *self.frames.size] != [about["num_frames"], *about["size"]]:
                 raise InputError(
-                    f"{str(self.source)!r} has {self.frames.num_frames} frames of {self.frames.size}, but the project "
-                    f"was made with {about['num_frames']} of {tuple(about['size'])}; put the video back as it was"
+                    f"{str(self.source)!r} has {self.frames.num_frames} frames of {self.frames.size}, but the "
+                    f"project was made with {about['num_frames']} of {tuple(about['size'])}",
+                    "put the video back as it was",
                 )
             self._model = model
             self._journal = opened.enter_context(closing(Journal(self.folder / JOURNAL)))
@@ -108,7 +109,7 @@ class Project:
         """
         folder = Path(folder)
         if (folder / ABOUT).exists():
-            raise OutputError(f"{str(folder)!r} holds a project already; open it, or give another folder")
+            raise OutputError(f"{str(folder)!r} holds a project already", "open it, or give another folder")
         chosen = {**SETTINGS, **settings}
         _check_settings(chosen)
         source = Path(source).resolve()
@@ -175,7 +176,7 @@ class Project:
         """
         if tuple(mask.shape) != self.frames.size or mask.dtype != torch.bool:
             raise MaskError(
-                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}; expected torch.bool of {self.frames.size}"
+                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}", f"expected torch.bool of {self.frames.size}"
             )
         self._check_changeable(frame)
         data = cv2.imencode(".png", mask.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
@@ -223,7 +224,7 @@ class Project:
         """Returns the mask of a key; raises InputError where there is none, or its file is damaged."""
         key = self.state.keys.get((frame, object_id))
         if key is None:
-            raise InputError(f"object {object_id} has no key in frame {frame}; set one")
+            raise InputError(f"object {object_id} has no key in frame {frame}", "set one")
         return self._read_key(key)
 
     def labels(self, frame: int) -> Labels:
@@ -279,7 +280,7 @@ class Project:
             BudgetError: the permanent memories do not fit into the budget.
         """
         if not self._tracking.acquire(blocking=False):
-            raise InputError("a pass is under way already; wait for it, or stop it")
+            raise InputError("a pass is under way already", "wait for it, or stop it")
         try:
             report = self._report(start, direction, to, objects)
             way = self._pass(report, objects)
@@ -335,7 +336,7 @@ class Project:
         if mask is None:
             pixels = cv2.imread(str(self.folder / key.mask), cv2.IMREAD_GRAYSCALE)
             if pixels is None or pixels.shape != self.frames.size:
-                raise InputError(f"{str(self.folder / key.mask)!r} is missing or damaged; mark the object again")
+                raise InputError(f"{str(self.folder / key.mask)!r} is missing or damaged", "mark the object again")
             mask = torch.from_numpy(pixels > 127)
             while len(self._masks) >= _MASKS_HELD:
                 self._masks.pop(next(iter(self._masks)), None)
@@ -345,11 +346,11 @@ class Project:
     def _check_changeable(self, frame: int) -> None:
         self._check_run(frame, frame)
         if self.state.is_accepted(frame):
-            raise InputError(f"frame {frame} was accepted, so it does not change; take that back first")
+            raise InputError(f"frame {frame} was accepted, so it does not change", "take that back first")
 
     def _check_run(self, first: int, last: int) -> None:
         if not (type(first) is type(last) is int and 0 <= first <= last < self.num_frames):
-            raise InputError(f"frames {first} to {last} are none of the video's; it has 0 to {self.num_frames - 1}")
+            raise InputError(f"frames {first} to {last} are none of the video's", f"it has 0 to {self.num_frames - 1}")
 
     def _report(
         self, start: int, direction: Direction, to: int | Literal["end", "key"], objects: Sequence[int] | None
@@ -357,7 +358,7 @@ class Project:
         step = 1 if direction == "forward" else -1
         self._check_run(start, start)
         if not self.state.keys:
-            raise InputError("no object is marked yet; mark one in any frame first")
+            raise InputError("no object is marked yet", "mark one in any frame first")
         last = self.num_frames - 1 if step > 0 else 0
         if to == "key":
             keys = [(at, i) for at, i in self.state.keys if objects is None or i in objects]
@@ -370,7 +371,7 @@ class Project:
         while step * last >= step * start and self.state.is_accepted(last):
             last -= step
         if step * last < step * start:
-            raise InputError(f"no frame from {start} {direction}s is left to track; choose another frame or end")
+            raise InputError(f"no frame from {start} {direction}s is left to track", "choose another frame or end")
         number = 1 + max(self._results.last_pass(), *(line.get("pass", 0) for line in self.actions), 0)
         return PassReport(number, start, last, step)
 
@@ -453,7 +454,7 @@ def _repeat(
     elif kind == "set_key":
         pixels = cv2.imread(str(folder / line["mask"]), cv2.IMREAD_GRAYSCALE)
         if pixels is None:
-            raise InputError(f"{str(folder / line['mask'])!r} is missing or damaged; copy the whole project folder")
+            raise InputError(f"{str(folder / line['mask'])!r} is missing or damaged", "copy the whole project folder")
         project.set_key(line["frame"], line["object"], torch.from_numpy(pixels > 127), line.get("how"))
     elif kind == "track":
         end = ends.get(line["pass"])
@@ -482,23 +483,23 @@ def _about(folder: Path) -> dict[str, Any]:
         if not {"source", "num_frames", "size"} <= about.keys():
             raise ValueError("facts are missing")  # noqa: TRY301
     except FileNotFoundError:
-        raise InputError(f"{str(folder)!r} holds no project; make one (mnemask studio VIDEO)") from None
+        raise InputError(f"{str(folder)!r} holds no project", "make one (mnemask studio VIDEO)") from None
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{str(folder / ABOUT)!r} is damaged ({error}); restore it from a copy") from error
+        raise InputError(f"{str(folder / ABOUT)!r} is damaged ({error})", "restore it from a copy") from error
     return dict(about)
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
     unknown = settings.keys() - SETTINGS.keys()
     if unknown:
-        raise InputError(f"setting {min(unknown)!r} is unknown; there are {', '.join(SETTINGS)}")
+        raise InputError(f"setting {min(unknown)!r} is unknown", f"there are {', '.join(SETTINGS)}")
     frames, size, every = settings["frames"], settings["size"], settings["write_every"]
     if frames is not None and not (isinstance(frames, int | float) and 1 <= frames <= 1000):
-        raise InputError(f"frames is {frames!r}; give how many frames are remembered, 1 to 1000, or None")
+        raise InputError(f"frames is {frames!r}", "give how many frames are remembered, 1 to 1000, or None")
     if not (isinstance(size, int) and 32 <= size <= 4096):
-        raise InputError(f"size is {size!r}; give the short side in pixels, 32 to 4096")
+        raise InputError(f"size is {size!r}", "give the short side in pixels, 32 to 4096")
     if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):
-        raise InputError(f"write_every is {every!r}; give a number of frames, 1 to 1000, or None")
+        raise InputError(f"write_every is {every!r}", "give a number of frames, 1 to 1000, or None")
     policy_named(settings["policy"])
 
 

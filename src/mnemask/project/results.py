@@ -78,9 +78,9 @@ class Results:
             with Image.open(path, formats=("PNG",)) as image:
                 labels = np.array(image).astype(np.int32)
         except (OSError, ValueError, SyntaxError) as error:
-            raise InputError(f"{str(path)!r} is damaged ({error}); delete it and track the frame again") from error
+            raise InputError(f"{str(path)!r} is damaged ({error})", "delete it and track the frame again") from error
         if labels.shape != self._size:
-            raise InputError(f"{str(path)!r} is {labels.shape}, the video {self._size}; delete it and track again")
+            raise InputError(f"{str(path)!r} is {labels.shape}, the video {self._size}", "delete it and track again")
         return torch.from_numpy(labels)
 
     def write(self, index: int, labels: Labels, confidence: Mapping[int, Confidence], number: int) -> None:

@@ -122,7 +122,7 @@ def applied(state: State, action: Action) -> State:
         return replace(state, accepted=_with(state.accepted, run) if kind == "accept" else _less(state.accepted, run))
     if kind == "settings":
         return replace(state, settings={**state.settings, **action["settings"]})
-    raise InputError(f"action {kind!r} is unknown; the project was made by another version of mnemask")
+    raise InputError(f"action {kind!r} is unknown", "the project was made by another version of mnemask")
 
 
 def folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
@@ -149,7 +149,7 @@ def folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
 def _add_object(state: State, action: Action) -> State:
     number = check_object_id(action["id"])
     if number in state.objects:
-        raise ObjectIdError(f"object {number} exists; give another id")
+        raise ObjectIdError(f"object {number} exists", "give another id")
     color = action.get("color") or COLORS[(number - 1) % len(COLORS)]
     name = action.get("name") or f"Object {number}"
     new = _checked(ProjectObject(number, name, action.get("category") or "", color))
@@ -158,21 +158,21 @@ def _add_object(state: State, action: Action) -> State:
 
 def _object(state: State, number: object) -> ProjectObject:
     if not isinstance(number, int) or number not in state.objects:
-        raise ObjectIdError(f"object {number!r} does not exist; there are {sorted(state.objects) or 'none'}")
+        raise ObjectIdError(f"object {number!r} does not exist", f"there are {sorted(state.objects) or 'none'}")
     return state.objects[number]
 
 
 def _checked(new: ProjectObject) -> ProjectObject:
     for text in (new.name, new.category):
         if not isinstance(text, str) or len(text) > MAX_NAME or not text.isprintable():
-            raise InputError(f"name {str(text)[:40]!r} is not up to {MAX_NAME} printable characters; shorten it")
+            raise InputError(f"name {str(text)[:40]!r} is not up to {MAX_NAME} printable characters", "shorten it")
     color = new.color
     if not (isinstance(color, str) and len(color) == 7 and color[0] == "#" and color[1:].isalnum()):
-        raise InputError(f"colour {str(color)[:40]!r} is not #rrggbb; give one such as {COLORS[0]}")
+        raise InputError(f"colour {str(color)[:40]!r} is not #rrggbb", f"give one such as {COLORS[0]}")
     try:
         int(color[1:], 16)
     except ValueError:
-        raise InputError(f"colour {color!r} is not #rrggbb; give one such as {COLORS[0]}") from None
+        raise InputError(f"colour {color!r} is not #rrggbb", f"give one such as {COLORS[0]}") from None
     return new
 
 

@@ -108,7 +108,7 @@ class Pass:
             InputError: no object is marked.
         """
         if not any(self._is_shown(place) for place in self.state.keys):
-            raise InputError("no object is marked yet; mark one in any frame first")
+            raise InputError("no object is marked yet", "mark one in any frame first")
         report, step = self.report, self.report.step
         tracker, learnt, begin = self._begin()
         wanted = self._wanted()

@@ -60,7 +60,7 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
             if box_format == "xywh"
             else "x2 must exceed x1 and y2 exceed y1; if it is x,y,width,height, leave --box-format out"
         )
-        raise MaskError(f"box {text!r} ({expected}) is {width}x{height} pixels; {way_out}")
+        raise MaskError(f"box {text!r} ({expected}) is {width}x{height} pixels", f"{way_out}")
     return Box(x, y, width, height)
 
 
@@ -78,14 +78,14 @@ def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box, list[str]]:
     height, width = size
     image = f"the image of {width}x{height} pixels"
     if box.width < 1 or box.height < 1:
-        raise MaskError(f"box {box} is empty; width and height must be at least 1 pixel")
+        raise MaskError(f"box {box} is empty", "width and height must be at least 1 pixel")
     left, top = max(0, box.x), max(0, box.y)
     right, bottom = min(width, box.x + box.width), min(height, box.y + box.height)
     if right <= left or bottom <= top:
         raise MaskError(f"box {box} lies outside {image}{_or_corners(box, size)}")
     inside = Box(left, top, right - left, bottom - top)
     if inside.width * inside.height > LARGEST_SHARE * width * height:
-        raise MaskError(f"box {box} covers the whole image; leave some background around the object")
+        raise MaskError(f"box {box} covers the whole image", "leave some background around the object")
     share = inside.width * inside.height / (box.width * box.height)
     centred = 0 <= box.x + box.width / 2 <= width and 0 <= box.y + box.height / 2 <= height
     corners = _or_corners(box, size)

@@ -113,9 +113,9 @@ class ClickSession:
         earlier = None if previous is None else self._checked_mask(previous)
         on, beside = check_clicks(positive, negative, self.size)
         if inside is None and earlier is None and not on:
-            raise MaskError("no click is on the object; give at least one that is, or a box around it")
+            raise MaskError("no click is on the object", "give at least one that is, or a box around it")
         if inside is None and not on and not beside:
-            raise MaskError("an earlier mask alone says nothing new; click where it is wrong")
+            raise MaskError("an earlier mask alone says nothing new", "click where it is wrong")
         points = [*((x, y, 1) for x, y in on), *((x, y, -1) for x, y in beside)]
         clicks, planes = self._clicks(points), self._planes(earlier, inside)
         for count in passes(len(points), has_mask=earlier is not None):
@@ -135,7 +135,7 @@ class ClickSession:
         checked = torch.as_tensor(np.array(mask)) if isinstance(mask, np.ndarray) else mask
         if not isinstance(checked, Tensor) or checked.dtype != torch.bool or tuple(checked.shape) != self.size:
             what = f"{checked.dtype} {tuple(checked.shape)}" if isinstance(checked, Tensor) else type(mask).__name__
-            raise MaskError(f"the mask to correct is {what}; expected bool of the frame's {self.size}")
+            raise MaskError(f"the mask to correct is {what}", f"expected bool of the frame's {self.size}")
         return checked
 
     def _clicks(self, points: Sequence[tuple[float, float, int]]) -> Float[Tensor, "1 N 3"]:
@@ -182,7 +182,7 @@ def mask_from_clicks(
     session = ClickSegmenter(load_model() if model is None else model).open(frame)
     mask = session.mask(positive, negative, box, previous)
     if not bool(mask.any()):
-        raise MaskError("nothing was found where you clicked; click again on the middle of the object, or give a box")
+        raise MaskError("nothing was found where you clicked", "click again on the middle of the object, or give a box")
     return mask
 
 
@@ -213,12 +213,12 @@ def check_clicks(
     """
     on, beside = ([_checked_click(click, size) for click in clicks] for clicks in (positive, negative))
     if len(on) + len(beside) > MAX_CLICKS:
-        raise MaskError(f"{len(on) + len(beside)} clicks are more than {MAX_CLICKS}; give a mask instead")
+        raise MaskError(f"{len(on) + len(beside)} clicks are more than {MAX_CLICKS}", "give a mask instead")
     if both := sorted(
         {(math.floor(x), math.floor(y)) for x, y in on} & {(math.floor(x), math.floor(y)) for x, y in beside}
     ):
         x, y = both[0]
-        raise MaskError(f"{x},{y} was clicked on as the object and as background; take one of the two away")
+        raise MaskError(f"{x},{y} was clicked on as the object and as background", "take one of the two away")
     return on, beside
 
 
@@ -226,10 +226,10 @@ def _checked_click(click: Sequence[int | float], size: tuple[int, int] | None) -
     try:
         x, y = (float(number) for number in click)
     except (TypeError, ValueError):
-        raise MaskError(f"click {click!r:.60} is not a place in the frame; give x,y in pixels") from None
+        raise MaskError(f"click {click!r:.60} is not a place in the frame", "give x,y in pixels") from None
     if size is not None and not (0 <= x < size[1] and 0 <= y < size[0]):  # NaN is neither
         raise MaskError(
-            f"click {x:g},{y:g} lies outside the frame of {describe(size)}; x is 0 to {size[1] - 1} from the left, "
-            f"y 0 to {size[0] - 1} from the top"
+            f"click {x:g},{y:g} lies outside the frame of {describe(size)}",
+            f"x is 0 to {size[1] - 1} from the left, y 0 to {size[0] - 1} from the top",
         )
     return x, y

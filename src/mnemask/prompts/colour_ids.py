@@ -44,8 +44,8 @@ class MarkedFile:
         labels = tuple(reading.ids)
         if object_id is not None and len(labels) > 1:
             raise MaskError(
-                f"mask {path} marks objects {', '.join(map(str, labels))}, and --at names one id for it; leave the id "
-                "out, or give one object's mask"
+                f"mask {path} marks objects {', '.join(map(str, labels))}, and --at names one id for it",
+                "leave the id out, or give one object's mask",
             )
         height, width = reading.labels.shape
         return cls(path, frame, reading.kind, labels, dict(sorted(reading.colours.items())), (height, width), object_id)
@@ -92,8 +92,8 @@ class ColourIds:
         if self.by_colour.setdefault(colour, object_id) != object_id:
             raise MaskError(
                 f"mask {file.path} has {_hex(colour)} as index {object_id}, and in {self._said_by[colour]} it is "
-                f"{self.by_colour[colour]}, so one of the palettes was made for its file alone; save all masks with "
-                "one palette, or as RGB"
+                f"{self.by_colour[colour]}, so one of the palettes was made for its file alone",
+                "save all masks with one palette, or as RGB",
             )
         self._said_by.setdefault(colour, file.path)
 
@@ -140,8 +140,8 @@ class ColourIds:
             colour, object_id = turned_grey[new[0]]
             raise MaskError(
                 f"mask {file.path} has grey levels {', '.join(map(str, new[:5]))}, which is what colours of other "
-                f"masks become in grey ({_hex(colour)} of object {object_id} becomes {new[0]}); save it with its "
-                "colours, or give ids"
+                f"masks become in grey ({_hex(colour)} of object {object_id} becomes {new[0]})",
+                "save it with its colours, or give ids",
             )
         return {label: self.by_colour.get((label,) * 3, label) for label in file.labels}
 
@@ -163,9 +163,9 @@ class ColourIds:
         if is_davis and len(new) == len(file.colours) and (taken := sorted(others & new.keys())):
             painted = next(colour for colour, i in self.by_colour.items() if i == taken[0])
             raise MaskError(
-                f"mask {file.path} has {_hex(new[taken[0]])}, which stands for object {taken[0]} in the DAVIS palette, "
-                f"and object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}; paint it so if it is "
-                f"that object, or say which it is (--at {file.frame}:ID={file.path.name})"
+                f"mask {file.path} has {_hex(new[taken[0]])}, which stands for object {taken[0]} in the DAVIS "
+                f"palette, and object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}",
+                f"paint it so if it is that object, or say which it is (--at {file.frame}:ID={file.path.name})",
             )
         found = {label: self.by_colour[c] for label, c in file.colours.items() if c in self.by_colour}
         # An id that a later file gives to a new object is avoided; a first file's ids are corrected by later ones.

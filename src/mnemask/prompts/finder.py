@@ -84,8 +84,8 @@ class ObjectFinder:
             masks[object_id] = mask = session.mask(how.on, how.beside, how.box, marked.get(object_id))
             if not bool(mask.any()):
                 raise MaskError(
-                    f"nothing was found of object {object_id} in frame {frame.index} where its clicks or box are; "
-                    "click on the middle of it, or give a mask"
+                    f"nothing was found of object {object_id} in frame {frame.index} where its clicks or box are",
+                    "click on the middle of it, or give a mask",
                 )
             if how.box is not None and not how.clicks:
                 for doubt in doubts_of_mask(mask.numpy(), clip_box(how.box, frame.size)[0]):
@@ -95,5 +95,5 @@ class ObjectFinder:
 
 def _by_colour(frame: Frame, how: Pointed) -> Bool[Tensor, "H W"]:
     if how.box is None or how.clicks:
-        raise InputError("clicks need a model to look at the frame; call prepare(model) first")
+        raise InputError("clicks need a model to look at the frame", "call prepare(model) first")
     return mask_from_box(frame, how.box)

@@ -62,16 +62,17 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     except MaskError:
         raise
     except FileNotFoundError as error:
-        raise MaskError(f"mask {path} does not exist; give an image file, or a box") from error
+        raise MaskError(f"mask {path} does not exist", "give an image file, or a box") from error
     except UnidentifiedImageError as error:
-        raise MaskError(f"mask {path} is not an image; export it as PNG") from error
+        raise MaskError(f"mask {path} is not an image", "export it as PNG") from error
     except TOO_LARGE_ERRORS as error:
         raise MaskError(
             f"mask {path} claims more pixels than any picture has, larger than {MAX_SIDE} a side or "
-            f"{MAX_PIXELS // 10**6} megapixels; scale it down"
+            f"{MAX_PIXELS // 10**6} megapixels",
+            "scale it down",
         ) from error
     except DAMAGED_IMAGE_ERRORS as error:
-        raise MaskError(f"mask {path} cannot be read ({error}); export it again as PNG") from error
+        raise MaskError(f"mask {path} cannot be read ({error})", "export it again as PNG") from error
 
 
 def _upright(raw: RawMask, orientation: int) -> RawMask:
@@ -83,14 +84,14 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
     width, height = found
     if max(found) > MAX_SIDE or width * height > MAX_PIXELS:
         raise MaskError(
-            f"mask {path} is {width}x{height}, larger than {MAX_SIDE} a side or {MAX_PIXELS // 10**6} megapixels; "
-            "scale it down"
+            f"mask {path} is {width}x{height}, larger than {MAX_SIDE} a side or {MAX_PIXELS // 10**6} megapixels",
+            "scale it down",
         )
     if size is not None and (height, width) != size:
         turn = ", turned (frames are shown as their orientation tags say)" if (width, height) == size else ""
         raise MaskError(
-            f"mask {path} is {width}x{height} but the video is {size[1]}x{size[0]}{turn}; export it at the video's "
-            "size, or resize it with nearest neighbour"
+            f"mask {path} is {width}x{height} but the video is {size[1]}x{size[0]}{turn}",
+            "export it at the video's size, or resize it with nearest neighbour",
         )
 
 
@@ -106,10 +107,10 @@ def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
     elif image.mode.startswith("I"):
         wide = np.asarray(image)
         if wide.min() < 0 or wide.max() > 65_535:
-            raise MaskError(f"mask {path} has values from {wide.min()} to {wide.max()}; ids go from 1 to 65535")
+            raise MaskError(f"mask {path} has values from {wide.min()} to {wide.max()}", "ids go from 1 to 65535")
         pixels = wide.astype(np.uint16)
     elif image.mode == "F":
-        raise MaskError(f"mask {path} holds fractions; ids are whole numbers: export it as 8-bit PNG")
+        raise MaskError(f"mask {path} holds fractions", "ids are whole numbers: export it as 8-bit PNG")
     else:
         rgba = np.asarray(image.convert("RGBA"))
         opaque = rgba[..., 3] > 127

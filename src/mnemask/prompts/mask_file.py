@@ -104,7 +104,7 @@ def read_mask(
     for note in reading.notes:
         log.info("mask %s: %s", path, note)
     if not reading.ids:
-        raise MaskError(f"mask {path} marks no object; paint each object in its own value and leave the background 0")
+        raise MaskError(f"mask {path} marks no object", "paint each object in its own value and leave the background 0")
     labels = torch.from_numpy(reading.labels)
     return {i: labels == i for i in reading.ids}
 
@@ -115,21 +115,23 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
         what = f"mask {path} has {reading.blended} blended pixels along its edges, as antialiasing or resizing leaves"
         if reading.kind == "ids" and antialiased == "error":
             raise MaskError(
-                f"{what}, and they would count as objects; export it without antialiasing, resize it with "
-                'nearest neighbour, or let it be cleaned (--clean-masks, antialiased="clean")'
+                f"{what}, and they would count as objects",
+                "export it without antialiasing, resize it with nearest neighbour, or let it be cleaned "
+                '(--clean-masks, antialiased="clean")',
             )
         log.warning("%s; each was given to the nearest plain area", what)
     ids = reading.ids
     height, width = reading.labels.shape
     if len(ids) > MAX_OBJECTS:
         raise MaskError(
-            f"mask {path} marks {len(ids)} objects, more than {MAX_OBJECTS}; keep those that you want to follow, and "
-            "check that it is a map of ids, not of depth or heat"
+            f"mask {path} marks {len(ids)} objects, more than {MAX_OBJECTS}",
+            "keep those that you want to follow, and check that it is a map of ids, not of depth or heat",
         )
     if len(ids) * height * width > MAX_MASK_BYTES:
         raise MaskError(
-            f"mask {path} marks {len(ids)} objects at {width}x{height}, {len(ids) * height * width / 2**30:.0f} GiB "
-            "of masks; mark fewer objects"
+            f"mask {path} marks {len(ids)} objects at {width}x{height}, {len(ids) * height * width / 2**30:.0f} "
+            "GiB of masks",
+            "mark fewer objects",
         )
 
 
@@ -160,11 +162,11 @@ def _read_grey(raw: RawMask, void: Void) -> MaskReading:
         return MaskReading("black and white", bright, void=int(left_out.sum()), blended=soft)
     distinct = np.unique(values)
     if lossy and not edges.look_like_a_photograph(len(distinct)):
-        raise MaskError("is a JPEG or the like, whose compression makes up values between the ids; save it as PNG")
+        raise MaskError("is a JPEG or the like, whose compression makes up values between the ids", "save it as PNG")
     if (len(distinct) > MANY_VALUES and _is_smooth(values)) or edges.look_like_a_photograph(len(distinct)):
         raise MaskError(
-            f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other; "
-            "expected one value for each object"
+            f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other",
+            "expected one value for each object",
         )
     blended = edges.blended() & ~left_out
     notes: tuple[str, ...] = ()
@@ -204,8 +206,9 @@ def _void_area(
     if min(ids) < SMALL_ID:
         shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
         raise MaskError(
-            f"marks a solid area of {int(area.sum())} pixels with {top} beside ids {shown}, which may be an object or "
-            f"what belongs to none; say that it is void (--void {top}, void={top}) or an object (--void none)"
+            f"marks a solid area of {int(area.sum())} pixels with {top} beside ids {shown}, which may be an object "
+            "or what belongs to none",
+            f"say that it is void (--void {top}, void={top}) or an object (--void none)",
         )
     return np.zeros(area.shape, bool), (f"the solid area of {top} is an object; if it belongs to none, --void {top}",)
 
@@ -244,11 +247,11 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     plain = np.bincount(inverse[edges.solid], minlength=len(colours)) > 0
     if edges.look_like_a_photograph(len(colours)) or not plain.any():
         raise MaskError(
-            f"looks like a photograph: {len(colours)} colours run into each other; "
-            "expected each object in one plain colour of its own"
+            f"looks like a photograph: {len(colours)} colours run into each other",
+            "expected each object in one plain colour of its own",
         )
     if raw.lossy:
-        raise MaskError("is a JPEG or the like, whose compression makes up colours; save it as PNG")
+        raise MaskError("is a JPEG or the like, whose compression makes up colours", "save it as PNG")
     blended = edges.blended()
     own = plain
     if not blended.any():
@@ -294,7 +297,7 @@ def _ids_of_colours(
     black, white = 0x000000, 0xFFFFFF
     background = ground if ground is not None else black if black in colours else white
     if ground is None and background not in colours:
-        raise MaskError("has no black or white background; paint everything black that is not an object")
+        raise MaskError("has no black or white background", "paint everything black that is not an object")
     ids = np.zeros(len(colours), np.int32)
     objects = [i for i in np.argsort(first) if colours[i] != background]
     ids[objects] = np.arange(1, len(objects) + 1)

@@ -32,7 +32,7 @@ def list_masks(folder: Path) -> list[Path]:
     masks = [path for path in masks if not path.name.startswith(".")]
     if not masks:
         raise MaskError(
-            f"folder {folder} holds no image ({', '.join(_SUFFIXES)}); give the folder that the masks are in"
+            f"folder {folder} holds no image ({', '.join(_SUFFIXES)})", "give the folder that the masks are in"
         )
     return masks
 
@@ -73,8 +73,8 @@ def match_frames(
         assert index is not None
         if index in matched:
             raise MaskError(
-                f"masks {matched[index].name} and {path.name} are both of frame {index}; leave one of them, or put all "
-                "objects of a frame into one file"
+                f"masks {matched[index].name} and {path.name} are both of frame {index}",
+                "leave one of them, or put all objects of a frame into one file",
             )
         matched[index] = path
     return dict(sorted(matched.items())), guessed

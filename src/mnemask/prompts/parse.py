@@ -39,8 +39,8 @@ def parse_at(text: str) -> At:
     found = _AT.fullmatch(text)
     if found is None:
         raise MaskError(
-            f"{text[:60]!r} is not FRAME=MASK or FRAME:ID=MASK, such as 240=dog.png or 240:2=dog.png; frames count "
-            "from 0"
+            f"{text[:60]!r} is not FRAME=MASK or FRAME:ID=MASK, such as 240=dog.png or 240:2=dog.png",
+            "frames count from 0",
         )
     frame, object_id, path = found.groups()
     return At(int(frame), None if object_id is None else check_object_id(int(object_id)), Path(path))
@@ -98,6 +98,6 @@ def parse_void(text: str) -> Void:
         return "none"
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_OBJECT_ID:
         raise MaskError(
-            f"void {text[:60]!r} is neither a value from 1 to {MAX_OBJECT_ID}, nor none, nor auto; such as 255"
+            f"void {text[:60]!r} is neither a value from 1 to {MAX_OBJECT_ID}, nor none, nor auto", "such as 255"
         )
     return int(text[:9])

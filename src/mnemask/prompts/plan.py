@@ -171,7 +171,8 @@ class PromptPlan:
         if self._moments:
             raise InputError(
                 f"masks were given for frame {min(self._moments)} but the video ended after {num_frames} frames "
-                "(they count from 0); correct --at"
+                "(they count from 0)",
+                "correct --at",
             )
 
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
@@ -191,8 +192,8 @@ class PromptPlan:
         beyond += [frame for frame, _ in self._removed]
         if num_frames is not None and max(beyond, default=0) >= num_frames:
             raise InputError(
-                f"masks are given for frame {max(beyond)} but the video has {num_frames} frames (they count from 0); "
-                "correct --at"
+                f"masks are given for frame {max(beyond)} but the video has {num_frames} frames (they count from 0)",
+                "correct --at",
             )
         return sorted(places, key=lambda at: at.frame)
 
@@ -205,7 +206,7 @@ class PromptPlan:
             self.notes += [f"frame {at.frame}, {at.path.name}: {note}" for note in reading.notes]
             if at.path == self.mask and not reading.ids:
                 raise MaskError(
-                    f"mask {at.path} marks no object; paint each object in its own value and leave the background 0"
+                    f"mask {at.path} marks no object", "paint each object in its own value and leave the background 0"
                 )
             files.append(MarkedFile.of(at.path, at.frame, reading, at.object_id))
         self._ids = ColourIds.of(files)
@@ -227,9 +228,9 @@ class PromptPlan:
             ids = self._ids.ids_of(file)
             if both := sorted({*moment.given} & {*ids.values()}):
                 raise MaskError(
-                    f"mask {file.path} marks object {both[0]} in frame {frame}, and so does another mask given for it; "
-                    f"give each object an id of its own, such as --at {frame}:{both[0] + 1}={file.path.name} (black "
-                    "and white is id 1)"
+                    f"mask {file.path} marks object {both[0]} in frame {frame}, and so does another mask given for it",
+                    f"give each object an id of its own, such as --at {frame}:{both[0] + 1}={file.path.name} "
+                    "(black and white is id 1)",
                 )
             moment.files.append((file, ids))
         for box in self.boxes if frame == 0 else ():
@@ -256,8 +257,8 @@ class PromptPlan:
             )
             if not on and object_id not in shown:
                 raise MaskError(
-                    f"object {object_id} has clicks beside it but none on it, no box and no mask in frame {frame}; add "
-                    f"--click {object_id}=X,Y on it"
+                    f"object {object_id} has clicks beside it but none on it, no box and no mask in frame {frame}",
+                    f"add --click {object_id}=X,Y on it",
                 )
             moment.pointed[object_id] = replace(moment.pointed.get(object_id, Pointed()), on=on, beside=beside)
             self._ids.known.add(object_id)
@@ -274,11 +275,13 @@ class PromptPlan:
         if unknown := sorted(gone - alive):
             there = ", ".join(map(str, sorted(alive))) or "none"
             raise MaskError(
-                f"object {unknown[0]} is to be removed at frame {frame} but is not tracked there; tracked are {there}"
+                f"object {unknown[0]} is to be removed at frame {frame} but is not tracked there",
+                f"tracked are {there}",
             )
         if both := sorted(gone & {*given}):
             raise MaskError(
-                f"object {both[0]} is given and removed at frame {frame}; leave one out, or remove it one frame earlier"
+                f"object {both[0]} is given and removed at frame {frame}",
+                "leave one out, or remove it one frame earlier",
             )
         return gone
 
@@ -289,9 +292,9 @@ class PromptPlan:
         last, name = known[-1], file.path.name
         kind = "black and white" if file.kind == "black and white" else "a cut-out"
         raise InputError(
-            f"mask {file.path} for frame {file.frame} is {kind} and does not say which object it shows; before it "
-            f"there are {', '.join(map(str, known))}: write --at {file.frame}:{last}={name} to correct object {last}, "
-            f"--at {file.frame}:{last + 1}={name} for a new one"
+            f"mask {file.path} for frame {file.frame} is {kind} and does not say which object it shows",
+            f"before it there are {', '.join(map(str, known))}: write --at {file.frame}:{last}={name} to correct "
+            f"object {last}, --at {file.frame}:{last + 1}={name} for a new one",
         )
 
     def _begin(self, first: int) -> None:
@@ -304,10 +307,12 @@ class PromptPlan:
         begin = self._moments.pop(0, None)
         if begin is not None and first in self._moments:
             raise MaskError(
-                f"frame {first} is the first that is read: its masks are given by --mask and by --at; give one"
+                f"frame {first} is the first that is read: its masks are given by --mask and by --at", "give one"
             )
         if early := [frame for frame in self._moments if frame < first]:
-            raise MaskError(f"masks are given for frame {early[0]}, and the first that is read is {first}; correct one")
+            raise MaskError(
+                f"masks are given for frame {early[0]}, and the first that is read is {first}", "correct one"
+            )
         if begin is not None:
             self._moments[first] = begin
 
@@ -319,7 +324,8 @@ class PromptPlan:
                 raise MaskError(
                     f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels are "
                     f"{frame.pixel_aspect.numerator}:{frame.pixel_aspect.denominator} wide and there are "
-                    f"{frame.size[1]}x{frame.size[0]}; resize it to that with nearest neighbour"
+                    f"{frame.size[1]}x{frame.size[0]}",
+                    "resize it to that with nearest neighbour",
                 )
         for moment in self._moments.values():
             for file in (file for file, _ in moment.files if file.size != frame.size):

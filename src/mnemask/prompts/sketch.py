@@ -54,7 +54,7 @@ def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor
     hints[y - top : y - top + height, x - left : x - left + width] = cv2.ellipse(inner, core, cv2.GC_FGD, -1)
     found = _without_strays(_grab_cut(rgb[window], hints))
     if found.sum() < SMALLEST_SHARE * width * height:
-        raise MaskError(f"nothing stands out in box {inside}; draw it closer around the object, or give a mask")
+        raise MaskError(f"nothing stands out in box {inside}", "draw it closer around the object, or give a mask")
     mask = torch.zeros(rgb.shape[:2], dtype=torch.bool, device="cpu")
     mask[window] = torch.from_numpy(_fill_holes(found))
     for doubt in (*doubts, *doubts_of_mask(mask.numpy(), inside)):
@@ -73,7 +73,7 @@ def mask_from_polygon(points: Points, size: tuple[int, int]) -> Bool[Tensor, "H 
         MaskError: too few points, or none of the polygon is in the image.
     """
     if len(points) < 3:
-        raise MaskError(f"a polygon of {len(points)} points has no inside; give at least 3")
+        raise MaskError(f"a polygon of {len(points)} points has no inside", "give at least 3")
     mask = np.zeros(size, np.uint8)
     cv2.fillPoly(mask, [_pixels(points)], 1)
     if not mask.any():
@@ -99,7 +99,7 @@ def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) 
     drawn = {object_id: _draw(lines, object_id, rgb.shape[:2]) for object_id, lines in strokes.items()}
     objects = [check_object_id(object_id) for object_id in drawn if object_id != 0]
     if not objects:
-        raise MaskError("no stroke was given on an object; draw at least one on each")
+        raise MaskError("no stroke was given on an object", "draw at least one on each")
     nothing = np.zeros(rgb.shape[:2], bool)
     apart = {object_id: sum((drawn[o] for o in drawn if o != object_id), nothing) for object_id in objects}
     masks = {object_id: _around_strokes(rgb, drawn[object_id], apart[object_id]) for object_id in objects}
@@ -141,7 +141,7 @@ def _grab_cut(rgb: UInt8[np.ndarray, "H W 3"], hints: UInt8[np.ndarray, "H W"]) 
     small = cv2.bilateralFilter(small, 5, SMOOTHING, 3)  # texture would split the colour models
     state = cv2.resize(hints, small_size, interpolation=cv2.INTER_NEAREST)
     if len(np.unique(state % 2)) < 2:  # the hints for foreground are odd, those for background even
-        raise MaskError("there is too little of the object or of the background to tell them apart; give a mask")
+        raise MaskError("there is too little of the object or of the background to tell them apart", "give a mask")
     cv2.setRNGSeed(0)
     whole = (0, 0, *small_size)  # not looked at: the hints say what is where
     cv2.grabCut(small, state, whole, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
@@ -187,7 +187,7 @@ def _draw(lines: Sequence[Points], object_id: int, size: tuple[int, ...]) -> Boo
 def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
     for point in points:
         if len(point) != 2 or not all(abs(number) < 2**20 for number in point):  # NaN is not less than anything
-            raise MaskError(f"point {tuple(point)} is not a position in an image; expected x, y in pixels")
+            raise MaskError(f"point {tuple(point)} is not a position in an image", "expected x, y in pixels")
     array = np.array(points, np.float64).reshape(-1, 2)
     return np.round(array).astype(np.int32)
 

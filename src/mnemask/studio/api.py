@@ -146,9 +146,9 @@ class Api:
         asked = await _json(request)
         to, objects = asked.get("to"), asked.get("objects")
         if not (to is None or to in ("end", "key") or type(to) is int):
-            raise mm.InputError(f"to is {str(to)[:20]!r}; give a frame, end or key")
+            raise mm.InputError(f"to is {str(to)[:20]!r}", "give a frame, end or key")
         if not (objects is None or (isinstance(objects, list) and all(type(i) is int for i in objects))):
-            raise mm.InputError("objects is no list of ids; reload the page")
+            raise mm.InputError("objects is no list of ids", "reload the page")
         desk = self._desk(request)
         return await _answer(desk.track, _whole(asked, "start"), str(asked.get("direction", "forward")), to, objects)
 
@@ -204,7 +204,7 @@ async def _body(request: Request) -> bytes:
     try:
         return await request.body()
     except ClientDisconnect:  # the guard cuts off what is too long
-        raise mm.InputError("the request is too large, or was broken off; reload the page") from None
+        raise mm.InputError("the request is too large, or was broken off", "reload the page") from None
 
 
 async def _json(request: Request) -> dict[str, Any]:
@@ -214,19 +214,19 @@ async def _json(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict):
-        raise mm.InputError("the request is no JSON object; reload the page")
+        raise mm.InputError("the request is no JSON object", "reload the page")
     return asked
 
 
 def _whole(asked: dict[str, Any], name: str) -> int:
     value = asked.get(name)
     if type(value) is not int or not 0 <= value < 2**31:
-        raise mm.InputError(f"{name} is {str(value)[:20]!r}, no whole number; reload the page")
+        raise mm.InputError(f"{name} is {str(value)[:20]!r}, no whole number", "reload the page")
     return value
 
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.lstrip("-").isdecimal() or len(text) > 10:
-        raise mm.InputError(f"{name} is {text[:20]!r}, no whole number; reload the page")
+        raise mm.InputError(f"{name} is {text[:20]!r}, no whole number", "reload the page")
     return int(text)

@@ -76,16 +76,16 @@ class Desk:
         }
         if kind == "settings" and not values.keys() <= {"policy", "frames", "size", "write_every"}:
             raise mm.InputError(
-                "only policy, frames, size and write_every can be set here; start the studio with others"
+                "only policy, frames, size and write_every can be set here", "start the studio with others"
             )
         if kind not in simple:
-            raise mm.InputError(f"action {str(kind)[:40]!r} is unknown; reload the page")
+            raise mm.InputError(f"action {str(kind)[:40]!r} is unknown", "reload the page")
         if kind not in ("update_object", "accept", "unaccept"):
             self.stop()
         try:
             simple[kind](**values)
         except TypeError as error:
-            raise mm.InputError(f"action {kind} does not fit ({error}); reload the page") from error
+            raise mm.InputError(f"action {kind} does not fit ({error})", "reload the page") from error
         return self.changed()
 
     def picture(self, index: int, height: int) -> bytes:
@@ -129,7 +129,7 @@ class Desk:
             shown = project.labels(index) == object_id
             previous = shown if bool(shown.any()) else None
             if not positive and corners is None and previous is None:
-                raise mm.InputError("the first click must be on the object; negative ones take away from a mask")
+                raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
             mask = clicked(self._clicks(index), positive, negative, corners, previous)
             how = {"tool": "click", "points": points, "box": box}
             project.set_key(index, object_id, mask, how)
@@ -144,14 +144,16 @@ class Desk:
     def track(self, start: int, direction: str, to: Any, objects: list[int] | None) -> None:
         """Begins to track, forwards, backwards or both ways."""
         if direction not in ("forward", "backward", "both"):
-            raise mm.InputError(f"direction {direction[:20]!r} is unknown; choose forward, backward or both")
+            raise mm.InputError(f"direction {direction[:20]!r} is unknown", "choose forward, backward or both")
         self.stop()
         self._begin("track", lambda job: self._track(job, start, direction, to, objects))
 
     def export(self, mask_format: str, overlay: bool) -> None:
         """Begins to write the masks for other programs, into the project's folder."""
         if mask_format not in mm.MASK_FORMATS:
-            raise mm.InputError(f"there is no format {mask_format[:20]!r}; choose one of {', '.join(mm.MASK_FORMATS)}")
+            raise mm.InputError(
+                f"there is no format {mask_format[:20]!r}", f"choose one of {', '.join(mm.MASK_FORMATS)}"
+            )
         self.stop()
         self._begin("export", lambda job: self._export(job, mask_format, overlay))
 
@@ -190,7 +192,7 @@ class Desk:
         folder = self.project.folder / "exports"
         found = [path for path in folder.rglob("*") if path.is_file() and str(path.relative_to(folder)) == name]
         if not found:
-            raise mm.InputError(f"there is no export {name[:80]!r}; export again")
+            raise mm.InputError(f"there is no export {name[:80]!r}", "export again")
         return found[0]
 
     def _clicks(self, index: int) -> ClickSession:
@@ -203,7 +205,7 @@ class Desk:
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:
             if self._job is not None and self._job.running:
-                raise mm.InputError("something is running already; stop it first")
+                raise mm.InputError("something is running already", "stop it first")
             self._job = Job(kind, work, self.listeners).start()
 
     def _track(self, job: Job, start: int, direction: str, to: Any, objects: list[int] | None) -> Event:
@@ -265,21 +267,21 @@ def _progress(report: mm.PassReport) -> Event:
 
 def _spots(points: list[list[float]], width: int, height: int) -> list[tuple[int, int, bool]]:
     if not isinstance(points, list) or len(points) > MAX_POINTS:
-        raise mm.InputError(f"points are no list of up to {MAX_POINTS} clicks; reload the page")
+        raise mm.InputError(f"points are no list of up to {MAX_POINTS} clicks", "reload the page")
     spots = []
     for point in points:
         if not isinstance(point, list) or len(point) != 3 or not all(isinstance(v, int | float) for v in point):
-            raise mm.InputError("a click is not x, y and whether it is on the object; reload the page")
+            raise mm.InputError("a click is not x, y and whether it is on the object", "reload the page")
         x, y, on = point
         if not (0 <= x < width and 0 <= y < height):
-            raise mm.InputError(f"click {x:g},{y:g} lies outside the picture of {width}x{height}; click inside")
+            raise mm.InputError(f"click {x:g},{y:g} lies outside the picture of {width}x{height}", "click inside")
         spots.append((int(x), int(y), bool(on)))
     return spots
 
 
 def _box(box: list[float], width: int, height: int) -> tuple[int, int, int, int]:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in box):
-        raise mm.InputError("a box is not x, y, width and height; reload the page")
+        raise mm.InputError("a box is not x, y, width and height", "reload the page")
     x, y = max(0, int(box[0])), max(0, int(box[1]))
     return x, y, min(int(box[0] + box[2]), width) - x, min(int(box[1] + box[3]), height) - y
 

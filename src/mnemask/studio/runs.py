@@ -28,6 +28,6 @@ def mask_from_bytes(data: bytes, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     values = np.frombuffer(data[: len(data) // 4 * 4], "<u4").astype(np.int64)
     lengths = values[2:]
     if len(data) % 4 or values[:2].tolist() != [width, height] or lengths.sum() != height * width:
-        raise mm.InputError(f"the data is no mask of {width}x{height} pixels; reload the page")
+        raise mm.InputError(f"the data is no mask of {width}x{height} pixels", "reload the page")
     inside = np.arange(len(lengths)) % 2 == 1
     return torch.from_numpy(np.repeat(inside, lengths).reshape(height, width))

@@ -45,8 +45,8 @@ class Workspace:
         if path is None or not any(path == root or root in path.parents for root in self.roots):
             named = ", ".join(str(root) for root in self.roots)
             raise mm.InputError(
-                f"{text[:200]!r} is not in the folders that the studio was started with ({named}); name its folder "
-                "when you start it (mnemask studio FOLDER)"
+                f"{text[:200]!r} is not in the folders that the studio was started with ({named})",
+                "name its folder when you start it (mnemask studio FOLDER)",
             )
         return path
 
@@ -56,7 +56,7 @@ class Workspace:
             return {"path": "", "parent": None, "entries": [_entry(root) for root in self.roots]}
         folder = self.allowed(text)
         if not folder.is_dir():
-            raise mm.InputError(f"{text[:200]!r} is no folder; choose one")
+            raise mm.InputError(f"{text[:200]!r} is no folder", "choose one")
         parent = "" if folder in self.roots else str(folder.parent)
         entries: list[dict[str, Any]] = []
         images = 0
@@ -88,7 +88,7 @@ class Workspace:
         with self._lock:
             if name not in self._open:
                 if name not in self.names():
-                    raise mm.InputError(f"there is no project {name[:80]!r}; open a video first")
+                    raise mm.InputError(f"there is no project {name[:80]!r}", "open a video first")
                 self.allowed(str(mm.Project.source_of(self.folder / name)))
                 self._open[name] = mm.Project(self.folder / name, self._model)
             return self._open[name]

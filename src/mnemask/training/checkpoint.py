@@ -58,7 +58,7 @@ def save_run(
         partial.replace(path)
         make_durable(path)
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"the run cannot be saved to {str(path)!r} ({error}); make room there") from error
+        raise OutputError(f"the run cannot be saved to {str(path)!r} ({error})", "make room there") from error
 
 
 def is_finite(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
@@ -87,9 +87,9 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         reason = plain(str(error), 120)
-        raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason}); start it afresh") from error
+        raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start it afresh") from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT}); start the run afresh")
+        raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT})", "start the run afresh")
     weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
     check_state(model, weights, str(path))
     model.load_state_dict(weights)
@@ -97,7 +97,7 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
     if {name: value.shape for name, value in averaged.items()} != {
         f"average/{name}": value.shape for name, value in average.items()
     }:
-        raise CheckpointError(f"the run in {str(path)!r} trained other parts of the network; start it afresh")
+        raise CheckpointError(f"the run in {str(path)!r} trained other parts of the network", "start it afresh")
     _check_moments(path, model, tensors)
     done = _done(path, metadata)
     for name, value in average.items():
@@ -132,8 +132,8 @@ def _check_moments(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) 
         )
         if not (fits and value.is_floating_point() and bool(torch.isfinite(value).all())):
             raise CheckpointError(
-                f"the run in {str(path)!r} is damaged at {name[:120]!r} ({value.dtype}, {tuple(value.shape)}); "
-                "start it afresh"
+                f"the run in {str(path)!r} is damaged at {name[:120]!r} ({value.dtype}, {tuple(value.shape)})",
+                "start it afresh",
             )
 
 
@@ -144,10 +144,10 @@ def _done(path: Path, metadata: Mapping[str, str]) -> Done:
         settings, precision = json.loads(metadata["settings"]), json.loads(metadata["precision"])
     except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"the run in {str(path)!r} does not say how far it has come ({type(error).__name__}); start it afresh"
+            f"the run in {str(path)!r} does not say how far it has come ({type(error).__name__})", "start it afresh"
         ) from error
     if step < 0 or not 0 <= seconds < math.inf or not isinstance(settings, dict) or not isinstance(precision, dict):
-        raise CheckpointError(f"the run in {str(path)!r} has come {step} steps in {seconds} s; start it afresh")
+        raise CheckpointError(f"the run in {str(path)!r} has come {step} steps in {seconds} s", "start it afresh")
     return Done(step, seconds, settings, precision)
 
 

@@ -105,7 +105,9 @@ class ClickPictures:
             objects = self.pictures[index].objects(values)
             if objects and (crop := _crop(rng, image, objects, size)):
                 return crop
-        raise InputError(f"{MAX_TRIES} pictures in a row show no object to click on; look at {self.pictures[0].mask}")
+        raise InputError(
+            f"{MAX_TRIES} pictures in a row show no object to click on", f"look at {self.pictures[0].mask}"
+        )
 
 
 def list_pictures(root: Path) -> list[ClickPicture]:
@@ -127,15 +129,16 @@ def list_pictures(root: Path) -> list[ClickPicture]:
             found += [ClickPicture(image, mask, set_name, video=True) for image, mask in frames if mask.is_file()]
     if not found:
         raise InputError(
-            f"no pictures to click on in {root}; expected static/NAME/images/*.jpg with static/NAME/masks/*.png, or "
-            "video_train/SET/NAME/frames with masks beside it"
+            f"no pictures to click on in {root}",
+            "expected static/NAME/images/*.jpg with static/NAME/masks/*.png, or video_train/SET/NAME/frames with "
+            "masks beside it",
         )
     return found
 
 
 def _checked(picture: ClickPicture) -> ClickPicture:
     if not picture.mask.is_file():
-        raise InputError(f"{picture.image} has no mask; expected {picture.mask}")
+        raise InputError(f"{picture.image} has no mask", f"expected {picture.mask}")
     return picture
 
 

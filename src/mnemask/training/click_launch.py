@@ -38,12 +38,12 @@ def launch_clicks(
         OutputError: `out` cannot be made.
     """
     if not resume and (out / "latest.safetensors").exists():
-        raise InputError(f"{out} holds a run already; go on with it by --resume, or give another folder")
+        raise InputError(f"{out} holds a run already", "go on with it by --resume, or give another folder")
     pictures = ClickPictures(data)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out} cannot be made ({error.strerror}); give a folder that can be written to") from error
+        raise OutputError(f"{out} cannot be made ({error.strerror})", "give a folder that can be written to") from error
     training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes)
     with stopping(training):
         training.run(on_step)

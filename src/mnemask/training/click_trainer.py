@@ -267,8 +267,8 @@ class ClickTraining:
         """
         if not is_finite(self.head, self.average.weights, self.optimizer.optimizer):
             raise InputError(
-                f"the weights are no longer finite after step {self.step}; begin again with a lower learning rate "
-                f"than {self.recipe.learning_rate}"
+                f"the weights are no longer finite after step {self.step}",
+                f"begin again with a lower learning rate than {self.recipe.learning_rate}",
             )
         precision = self.fabric.strategy.precision.state_dict()
         done = Done(self.step, self.seconds, self._settings(), precision)
@@ -298,8 +298,8 @@ class ClickTraining:
         for name, value in self._settings().items():
             if done.settings.get(name) != value:
                 raise InputError(
-                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}; give the same settings "
-                    "or another folder"
+                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}",
+                    "give the same settings or another folder",
                 )
         self.step, self.seconds = done.step, done.seconds
         if done.precision:

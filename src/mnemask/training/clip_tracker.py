@@ -145,8 +145,8 @@ class ClipTracker(nn.Module):
         batch, num_frames, _, height, width = frames.shape
         if num_frames < 2 or height % STRIDE or width % STRIDE:
             raise InputError(
-                f"clips of {num_frames} frames of {width}×{height} pixels cannot be unrolled; give at least 2 frames "
-                f"with sides that are multiples of {STRIDE}"
+                f"clips of {num_frames} frames of {width}×{height} pixels cannot be unrolled",
+                f"give at least 2 frames with sides that are multiples of {STRIDE}",
             )
         images = frames.transpose(0, 1)
         features = split(self.model.encode_key(images.flatten(0, 1)), num_frames)

@@ -52,10 +52,11 @@ def parse_data(texts: Sequence[str]) -> dict[str, Path]:
         name, equals, folder = text.partition("=")
         if not equals or not folder or name.lower() not in names:
             raise InputError(
-                f"--data {text[:60]!r} names no training set; give NAME=FOLDER, NAME one of {', '.join(names.values())}"
+                f"--data {text[:60]!r} names no training set",
+                f"give NAME=FOLDER, NAME one of {', '.join(names.values())}",
             )
         if names[name.lower()] in folders:
-            raise InputError(f"--data names {names[name.lower()]} twice; give each set once")
+            raise InputError(f"--data names {names[name.lower()]} twice", "give each set once")
         folders[names[name.lower()]] = Path(folder)
     return folders
 
@@ -76,8 +77,8 @@ def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSour
     if len(texts) != 1 or not Path(texts[0]).is_dir():
         given = ", ".join(texts) or "no folder"
         raise InputError(
-            f"recipe {recipe.name} was given {given[:80]}; give --data FOLDER once, a folder with static/, video/ and "
-            "video_train/"
+            f"recipe {recipe.name} was given {given[:80]}",
+            "give --data FOLDER once, a folder with static/, video/ and video_train/",
         )
     root, mixture = Path(texts[0]), recipe.mixture
     return lambda: open_real_video(root, mixture)
@@ -96,7 +97,7 @@ def open_sources(recipe: Recipe, folders: dict[str, Path]) -> ClipSource:
     if not folders:
         meant = ", ".join(name for name, _ in recipe.sets)
         raise InputError(
-            f"recipe {recipe.name} has nothing to train on; give --data NAME=FOLDER, it is meant for {meant}"
+            f"recipe {recipe.name} has nothing to train on", f"give --data NAME=FOLDER, it is meant for {meant}"
         )
     repetitions = dict(recipe.sets)
     sources = [(open_source(name, folder), repetitions.get(name, 1)) for name, folder in folders.items()]

@@ -47,19 +47,20 @@ def expand_input_channels(state: Mapping[str, Tensor], gain: float = 0.0) -> dic
         InputError: if the gain is negative, or above 0 where the weights for the others are trained already.
     """
     if not 0 <= gain < float("inf"):
-        raise InputError(f"gain {gain!r} is no size of weights; give 0 for zeros, or 1 as STCN does for training")
+        raise InputError(f"gain {gain!r} is no size of weights", "give 0 for zeros, or 1 as STCN does for training")
     grown = with_others_channel(state)
     first = grown.get(FIRST_CONVOLUTION)
     if first is None or first.ndim != 4 or first.shape[1] != NUM_CHANNELS:
         raise CheckpointError(
-            f"{FIRST_CONVOLUTION} is {'missing' if first is None else tuple(first.shape)}; expected 4 input channels "
-            f"(RGB and mask) or {NUM_CHANNELS}; give the state dict of a mnemask network"
+            f"{FIRST_CONVOLUTION} is {'missing' if first is None else tuple(first.shape)}; expected 4 input "
+            f"channels (RGB and mask) or {NUM_CHANNELS}",
+            "give the state dict of a mnemask network",
         )
     if gain == 0:
         return grown
     if bool(first[:, 4].any()):
         raise InputError(
-            f"gain {gain} would overwrite weights for the other objects' masks that are not zero; leave it at 0"
+            f"gain {gain} would overwrite weights for the other objects' masks that are not zero", "leave it at 0"
         )
     others = nn.init.orthogonal_(torch.empty_like(first[:, 4:], memory_format=torch.contiguous_format), gain)
     return {**grown, FIRST_CONVOLUTION: torch.cat((first[:, :4], others), dim=1)}
@@ -82,7 +83,9 @@ def init_from_weights(weights: str | Path, size: str | None = None) -> STCN:
     """
     config, state = read_checkpoint(packaged_weights(str(weights)) or Path(weights))
     if size is not None and config != SIZES[size]:
-        raise CheckpointError(f"weights {str(weights)!r} are of {config}, but {size} is {SIZES[size]}; choose its size")
+        raise CheckpointError(
+            f"weights {str(weights)!r} are of {config}, but {size} is {SIZES[size]}", "choose its size"
+        )
     model = STCN(config)
     check_state(model, state, str(weights))
     model.load_state_dict({name: value.float() for name, value in state.items()})
@@ -130,6 +133,6 @@ def read_resnet(path: Path) -> dict[str, Tensor]:
     """Returns a ResNet's convolutions up to layer3 with BatchNorm folded in; layer4 and the classifier are left out."""
     _, state = read_tensors(path)
     if "conv1.weight" not in state:
-        raise CheckpointError(f"{str(path)!r} holds no conv1.weight; give a ResNet with torchvision's names")
+        raise CheckpointError(f"{str(path)!r} holds no conv1.weight", "give a ResNet with torchvision's names")
     folded = fold_batch_norm(state)
     return {name: v.float() for name, v in folded.items() if name.startswith(("conv1", "layer1", "layer2", "layer3"))}

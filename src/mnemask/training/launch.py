@@ -102,11 +102,11 @@ def launch(
         OutputError: `out` cannot be made.
     """
     if not resume and (out / "latest.safetensors").exists() and "LOCAL_RANK" not in os.environ:
-        raise InputError(f"{out} holds a run already; go on with it by --resume, or give another folder")
+        raise InputError(f"{out} holds a run already", "go on with it by --resume, or give another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out} cannot be made ({error.strerror}); give a folder that can be written to") from error
+        raise OutputError(f"{out} cannot be made ({error.strerror})", "give a folder that can be written to") from error
     if os.environ.get("LOCAL_RANK", "0") == "0":
         _own(out)
     source = open_source()

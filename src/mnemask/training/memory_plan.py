@@ -34,7 +34,9 @@ class MemoryPlan:
     def __post_init__(self) -> None:
         check_kmn_sigma(self.kmn_sigma)
         if self.reads is not None and self.capacity is not None:
-            raise InputError(f"frames {self.reads} to read, out of {self.capacity} frames' worth; give one of the two")
+            raise InputError(
+                f"frames {self.reads} to read, out of {self.capacity} frames' worth", "give one of the two"
+            )
 
     def read_by(self, frame: int) -> tuple[int, ...]:
         """Returns the frames that a frame, from 1, reads."""
@@ -77,11 +79,11 @@ class MemoryInUse:
         check_kmn_sigma(self.kmn_sigma)
         parts = self.keep, self.latest, self.bounded, self.kernelled
         if not all(0 <= part <= 1 for part in parts):
-            raise InputError(f"a memory with the parts {parts}; expected each from 0 to 1")
+            raise InputError(f"a memory with the parts {parts}", "expected each from 0 to 1")
         if wrong := [each for each in self.capacities if not 1 <= each < inf]:
-            raise InputError(f"a memory of {wrong[0]} frames cannot train; give a capacity of 1 or more")
+            raise InputError(f"a memory of {wrong[0]} frames cannot train", "give a capacity of 1 or more")
         if self.bounded and not (self.capacities and self.policies):
-            raise InputError("a bounded memory without capacities or policies; give at least one of each")
+            raise InputError("a bounded memory without capacities or policies", "give at least one of each")
 
     def within(self, capacity: float) -> "MemoryInUse":
         """Returns the memory that always has this budget, the annotated frame pinned."""

@@ -50,12 +50,12 @@ class GapCurriculum:
 
     def __post_init__(self) -> None:
         if self.start < 1 or self.step < 0:
-            raise InputError(f"gaps from {self.start} by steps of {self.step}; expected at least 1, and no step back")
+            raise InputError(f"gaps from {self.start} by steps of {self.step}", "expected at least 1, and no step back")
         points = (0.0, *self.raise_at, self.back_at, 1.0)
         if any(not before <= after for before, after in pairwise(points)):
             raise InputError(
-                f"gaps that rise at {self.raise_at} and fall at {self.back_at} of a run; expected rising shares of it, "
-                "from 0 to 1"
+                f"gaps that rise at {self.raise_at} and fall at {self.back_at} of a run",
+                "expected rising shares of it, from 0 to 1",
             )
 
     def max_gap(self, progress: int | float) -> int:
@@ -85,8 +85,8 @@ class Bootstrap:
     def __post_init__(self) -> None:
         if not (0 <= self.start <= self.end and 0 < self.hardest <= 1):
             raise InputError(
-                f"the hardest {self.hardest} of the pixels, from step {self.start} to {self.end}; expected a share "
-                "above 0 and at most 1, and steps in order from 0"
+                f"the hardest {self.hardest} of the pixels, from step {self.start} to {self.end}",
+                "expected a share above 0 and at most 1, and steps in order from 0",
             )
 
     def fraction(self, step: int) -> float:
@@ -225,13 +225,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
-            raise InputError(f"a run of {self.steps} steps of {self.batch} clips; expected at least one of each")
+            raise InputError(f"a run of {self.steps} steps of {self.batch} clips", "expected at least one of each")
         if not self.phases or self.phases[-1].until != 1:
-            raise InputError(f"phases {self.phases} do not last until 1; the last one must")
+            raise InputError(f"phases {self.phases} do not last until 1", "the last one must")
         if wrong := [phase.size for phase in self.phases if phase.size % STRIDE]:
-            raise InputError(f"crops of {wrong[0]} pixels do not suit the network; give a multiple of {STRIDE}")
+            raise InputError(f"crops of {wrong[0]} pixels do not suit the network", f"give a multiple of {STRIDE}")
         if not 0 < self.learning_rate < inf:
-            raise InputError(f"a learning rate of {self.learning_rate} cannot train; give a positive one such as 1e-5")
+            raise InputError(
+                f"a learning rate of {self.learning_rate} cannot train", "give a positive one such as 1e-5"
+            )
 
     def shape(self, step: int, num_objects: int) -> ClipShape:
         """Returns what clips of a step are like, with up to `num_objects` objects."""
@@ -359,7 +361,8 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
     """
     if recipe.mixture is None or ingredient not in INGREDIENTS:
         raise InputError(
-            f"recipe {recipe.name} cannot do without {ingredient!r}; real-video can do without {', '.join(INGREDIENTS)}"
+            f"recipe {recipe.name} cannot do without {ingredient!r}",
+            f"real-video can do without {', '.join(INGREDIENTS)}",
         )
     changes: dict[str, Recipe] = {
         "real": replace(recipe, mixture=replace(recipe.mixture, real=0.0)),

@@ -99,7 +99,8 @@ class Training:
         if recipe.batch % (fabric.world_size * options.parts):
             raise InputError(
                 f"a batch of {recipe.batch} clips cannot be shared out to {fabric.world_size} processes in "
-                f"{options.parts} parts each; choose numbers that divide it"
+                f"{options.parts} parts each",
+                "choose numbers that divide it",
             )
         self.fabric, self.recipe, self.out, self.options = fabric, recipe, out, options
         self.validate = validate
@@ -235,8 +236,8 @@ class Training:
         saved = self.out / "latest.safetensors"
         go_on = f"go on with more precision from {saved}" if saved.exists() else "begin with more precision"
         return InputError(
-            f"{what} after step {self.step}; {go_on}, or begin again with a lower learning rate than "
-            f"{self.recipe.learning_rate}"
+            f"{what} after step {self.step}",
+            f"{go_on}, or begin again with a lower learning rate than {self.recipe.learning_rate}",
         )
 
     def _log(self, report: StepReport, board: Board) -> None:
@@ -272,8 +273,8 @@ class Training:
         for name, value in self._settings().items():
             if done.settings.get(name) != value:
                 raise InputError(
-                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}; give the same settings "
-                    "or another folder"
+                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}",
+                    "give the same settings or another folder",
                 )
         self.step, self.seconds = done.step, done.seconds
         if done.precision:

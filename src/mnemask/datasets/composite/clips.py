@@ -47,7 +47,7 @@ class CompositeRecipe:
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
         if min(shares) < 0 or sum(shares) <= 0:
-            raise InputError(f"shares {shares} of composite, warped and real clips; expected none below 0, one above")
+            raise InputError(f"shares {shares} of composite, warped and real clips", "expected none below 0, one above")
 
 
 class CompositeClips:
@@ -81,7 +81,7 @@ class CompositeClips:
             labels, num_objects = keep_visible(labels, shape.max_objects)
             if num_objects:
                 return TrainingClip(sensor_effects(rng, frames), labels, num_objects)
-        raise InputError(f"{MAX_TRIES} clips drawn had no object in the first frame; expected larger objects")
+        raise InputError(f"{MAX_TRIES} clips drawn had no object in the first frame", "expected larger objects")
 
 
 def _draw(

@@ -53,7 +53,7 @@ class RealClips:
         fit = [sequence for sequence in self.sequences if len(sequence.frames) >= num_frames]
         if not fit:
             longest = max(len(sequence.frames) for sequence in self.sequences)
-            raise InputError(f"clips of {num_frames} frames from videos of at most {longest}; ask for shorter clips")
+            raise InputError(f"clips of {num_frames} frames from videos of at most {longest}", "ask for shorter clips")
         for _ in range(MAX_TRIES):
             sequence = fit[int(rng.integers(len(fit)))]
             span = _span(rng, len(sequence.frames), num_frames, shape.max_gap)
@@ -73,7 +73,8 @@ class RealClips:
             return frames, np.stack(seen)
         raise InputError(
             f"{MAX_TRIES} clips drawn from {self.sequences[0].frames[0].parent.parent.parent} had no foreground in "
-            "their first frame; expected masks with 1 where something moves"
+            "their first frame",
+            "expected masks with 1 where something moves",
         )
 
 
@@ -189,14 +190,15 @@ def _sequences(root: Path) -> list[Sequence]:
         masks = tuple(folder.parent / "masks" / f"{frame.stem}.png" for frame in frames)
         for frame, mask in zip(frames, masks, strict=True):
             if not mask.is_file():
-                raise InputError(f"{frame} has no mask; expected {mask}")
+                raise InputError(f"{frame} has no mask", f"expected {mask}")
         shift = MASK_SHIFT.get(folder.parent.name, 0)
         pairs = [(frame, masks[t + shift]) for t, frame in enumerate(frames) if 0 <= t + shift < len(masks)]
         if pairs:
             sequences.append(Sequence(folder.parent.name, tuple(f for f, _ in pairs), tuple(m for _, m in pairs)))
     if not sequences:
         raise InputError(
-            f"no video in {root}; expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png beside them, "
-            "or a recipe whose share of real clips is 0"
+            f"no video in {root}",
+            f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png beside them, or a recipe whose share "
+            "of real clips is 0",
         )
     return sequences

@@ -167,7 +167,7 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     """Returns a picture as RGB; raises FrameError where the file holds none."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise FrameError(f"{path} is not a readable picture; expected JPEG, WebP or PNG, restore or remove the file")
+        raise FrameError(f"{path} is not a readable picture", "expected JPEG, WebP or PNG, restore or remove the file")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -179,11 +179,11 @@ def _photographs(root: Path) -> list[Photograph]:
             photographs.append(Photograph(image, mask, folder.parent.name))
     if not photographs:
         raise InputError(
-            f"no photographs in {root}; expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png beside them"
+            f"no photographs in {root}", f"expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png beside them"
         )
     for photograph in photographs:
         if not photograph.mask.is_file():
-            raise InputError(f"{photograph.image} has no mask; expected {photograph.mask}")
+            raise InputError(f"{photograph.image} has no mask", f"expected {photograph.mask}")
     return photographs
 
 
@@ -229,6 +229,7 @@ def _cut(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], shrin
 
 def _no_objects(root: Path) -> InputError:
     return InputError(
-        f"{MAX_TRIES} photographs drawn from {root} had no object to follow; expected masks in which an object covers "
-        f"at least {MIN_OBJECT_PIXELS} pixels and 0.4 % of the picture, and at most 70 %"
+        f"{MAX_TRIES} photographs drawn from {root} had no object to follow",
+        f"expected masks in which an object covers at least {MIN_OBJECT_PIXELS} pixels and 0.4 % of the picture, "
+        "and at most 70 %",
     )

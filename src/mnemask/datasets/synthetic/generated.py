@@ -65,18 +65,20 @@ class GeneratedVideo(ABC, Generic[Moment]):
 
     def __init__(self, num_frames: int, size: tuple[int, int], num_objects: int, seed: int) -> None:
         if num_frames < 1:
-            raise InputError(f"a video of {num_frames} frames cannot be drawn; give at least 1")
+            raise InputError(f"a video of {num_frames} frames cannot be drawn", "give at least 1")
         if min(size) < 48:
-            raise InputError(f"a video of {size[1]}x{size[0]} pixels is too small for objects; give at least 48 a side")
+            raise InputError(
+                f"a video of {size[1]}x{size[0]} pixels is too small for objects", "give at least 48 a side"
+            )
         if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
             raise InputError(
-                f"a video of {size[1]}x{size[0]} pixels is too large to draw; give at most {MAX_SIDE} a side and "
-                f"{MAX_PIXELS // 10**6} megapixels"
+                f"a video of {size[1]}x{size[0]} pixels is too large to draw",
+                f"give at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} megapixels",
             )
         if not 1 <= num_objects <= self.max_objects:
-            raise InputError(f"{num_objects} objects cannot be drawn; give 1 to {self.max_objects}")
+            raise InputError(f"{num_objects} objects cannot be drawn", f"give 1 to {self.max_objects}")
         if seed < 0:
-            raise InputError(f"seed {seed} is negative; give 0 or more")
+            raise InputError(f"seed {seed} is negative", "give 0 or more")
         self.num_frames, self.size, self.num_objects = num_frames, size, num_objects
 
     def __len__(self) -> int:

@@ -71,9 +71,9 @@ class SyntheticVideo(GeneratedVideo[Moment]):
     ) -> None:
         super().__init__(num_frames, size, num_objects, seed)
         if not 0 <= num_occluders <= MAX_OCCLUDERS:
-            raise InputError(f"{num_occluders} occluders cannot be drawn; give 0 to {MAX_OCCLUDERS}")
+            raise InputError(f"{num_occluders} occluders cannot be drawn", f"give 0 to {MAX_OCCLUDERS}")
         if pace < 1:
-            raise InputError(f"a video at {pace} times the speed cannot be drawn; give a pace of at least 1")
+            raise InputError(f"a video at {pace} times the speed cannot be drawn", "give a pace of at least 1")
         self.pace = pace
         rng = np.random.default_rng(seed)
         canvas = _canvas(rng, size, photographs)

@@ -37,7 +37,7 @@ POLICIES: dict[str, Policy] = {
 def policy_named(name: str) -> Policy:
     """Returns a registered policy; raises InputError for an unknown name."""
     if name not in POLICIES:
-        raise InputError(f"policy {name!r} is unknown; choose one of {', '.join(POLICIES)}")
+        raise InputError(f"policy {name!r} is unknown", f"choose one of {', '.join(POLICIES)}")
     return POLICIES[name]
 
 
@@ -53,7 +53,7 @@ def restored_policy(saved: dict[str, Any]) -> Policy:
     known: dict[str, type[Policy]] = {kind.__name__: kind for kind in (Pinned, *map(type, POLICIES.values()))}
     name = saved["name"]
     if name not in known:
-        raise CheckpointError(f"policy {name!r} of the memory bank is not one of {sorted(known)}; give policy=")
+        raise CheckpointError(f"policy {name!r} of the memory bank is not one of {sorted(known)}", "give policy=")
     values: dict[str, Any] = {key: value for key, value in saved.items() if key != "name"}
     if "inner" in values:
         values["inner"] = restored_policy(values["inner"])

@@ -38,7 +38,9 @@ class AdaptiveFeatureBank(Policy):
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1 or self.metric not in ("l2", "cosine"):
-            raise InputError(f"{self} needs a rate above 0 and at most 1, and the metric l2 or cosine; give 0.1 and l2")
+            raise InputError(
+                f"{self} needs a rate above 0 and at most 1, and the metric l2 or cosine", "give 0.1 and l2"
+            )
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most used of memory, refreshed, and what new has that memory has not."""

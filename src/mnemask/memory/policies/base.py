@@ -97,8 +97,8 @@ def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[
     pinned = int(tokens.pinned.sum())
     if pinned > count:
         raise BudgetError(
-            f"{pinned} tokens of annotated frames may not be evicted but there is room for {count}; "
-            "give a larger budget or a policy that does not pin them (thesis)"
+            f"{pinned} tokens of annotated frames may not be evicted but there is room for {count}",
+            "give a larger budget or a policy that does not pin them (thesis)",
         )
     # Tokens are in order of writing and of position, and a stable sort keeps that order among equal scores.
     evictable = torch.nonzero(~tokens.pinned)[:, 0]
@@ -113,8 +113,8 @@ def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
     needed = int(memory.pinned.sum()) + int(new.pinned.sum())
     if needed > budget:
         raise BudgetError(
-            f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}; "
-            "give a larger budget, or a policy that may forget them (thesis)"
+            f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}",
+            "give a larger budget, or a policy that may forget them (thesis)",
         )
     return budget - needed
 

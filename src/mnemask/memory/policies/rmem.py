@@ -35,7 +35,7 @@ class RestrictedMemory(Policy):
 
     def __post_init__(self) -> None:
         if self.freshness < 0 or self.patience <= 0:
-            raise InputError(f"{self} has a negative freshness, or a patience that is not above 0; give 1.5 and 8")
+            raise InputError(f"{self} has a negative freshness, or a patience that is not above 0", "give 1.5 and 8")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the pinned tokens, the best frames that fit whole, and new."""

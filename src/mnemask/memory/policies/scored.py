@@ -96,7 +96,7 @@ class RandomEviction(Policy):
 
     def __post_init__(self) -> None:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= MASK:
-            raise InputError(f"seed is {self.seed!r}; give a whole number from 0 to {MASK}")
+            raise InputError(f"seed is {self.seed!r}", f"give a whole number from 0 to {MASK}")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the tokens of memory with the highest priority, and new."""

@@ -41,7 +41,7 @@ class Wrapper(Policy):
     def __post_init__(self) -> None:
         if not isinstance(self.inner, Policy):
             raise InputError(
-                f"the inner policy of {type(self).__name__} is {self.inner!r}; give a Policy such as LFU()"
+                f"the inner policy of {type(self).__name__} is {self.inner!r}", "give a Policy such as LFU()"
             )
         for name in ("write_every", "pin", "default_frames"):
             if getattr(self, name) is None:
@@ -126,7 +126,7 @@ class WithLatest(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.share, int | float) or not 0 < self.share <= 1:
-            raise InputError(f"share of the latest frame is {self.share!r}; give a number above 0, at most 1")
+            raise InputError(f"share of the latest frame is {self.share!r}", "give a number above 0, at most 1")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns what the inner policy keeps of memory, and new."""
@@ -166,7 +166,7 @@ class PerObject(Wrapper):
         super().__post_init__()
         if not isinstance(self.exponent, int | float) or not 0 <= self.exponent <= 1:
             raise InputError(
-                f"exponent of the quotas is {self.exponent!r}; give a number from 0 (equal) to 1 (by area)"
+                f"exponent of the quotas is {self.exponent!r}", "give a number from 0 (equal) to 1 (by area)"
             )
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:

@@ -38,7 +38,7 @@ class Prototypes(Policy):
 
     def __post_init__(self) -> None:
         if min(self.recent, self.long_term, self.prototypes) < 0 or self.recent + self.long_term > 1:
-            raise InputError(f"{self} has a negative share, or recent and long_term above 1 together; give less")
+            raise InputError(f"{self} has a negative share, or recent and long_term above 1 together", "give less")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns both where they fit; else the annotated and recent frames, new, and prototypes of the others."""
