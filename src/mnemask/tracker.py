@@ -68,12 +68,11 @@ class Tracker:
         metric: how alike a query and a memory are; the shipped weights are trained for "l2".
         short_side: frames are processed with their short side this long, and answered at their own size; None
             processes them as they are.
-        stride8_weight: how much the memories that were found at stride 16 are weighed anew by how alike they are at stride 8,
-            from 0 (not at all) to about 8. It may tell objects apart that look alike (docs/multi-scale.md); each token
-            takes 128 bytes more.
-        kmn_sigma: how far from the place where it fits best a memory is read: σ of a Gaussian, as a share of the frame's
-            shorter side. The smaller, the less is taken along that looks like the object elsewhere (docs/kmn-kernel.md). 0
-            reads memories anywhere, as STCN does; None, the default, is the model's own `kmn_sigma`.
+        stride8_weight: weight of a second affinity at stride 8 that re-ranks the tokens found at stride 16, from 0
+            (off) to about 8. It helps to separate objects that look alike (docs/multi-scale.md), at 128 bytes a token.
+        kmn_sigma: σ of the KMN kernel as a fraction of the frame's short side: the smaller, the less of what looks like
+            the object elsewhere is segmented (docs/kmn-kernel.md). 0 disables it, as in STCN; None, the default, is
+            the model's own `kmn_sigma`.
 
     Raises:
         InputError: if a setting is unknown or impossible.

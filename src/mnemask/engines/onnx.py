@@ -136,7 +136,7 @@ def export_onnx(
         num_objects: all of them are given in the first frame.
         frames: room of the memory, in frames' worth of tokens, 1 or more.
         top_k: memories read per query.
-        kernel: how far from where it fits best a memory is read, see `Tracker`; None for the model's own.
+        kmn_sigma: σ of the KMN kernel, see `Tracker`; None for the model's own.
         overwrite: whether a folder that holds a network may be written to.
 
     Raises:

@@ -64,8 +64,8 @@ def run_experiment(
         out: the folder for all experiments, made if missing.
         model: "compact" or the path of a checkpoint.
         size: short side in pixels at which frames are processed.
-        kernel: how far from where it fits best a memory is read, of runs that do not say it themselves; None for the
-            model's own. The thesis's runs had none: 0.
+        kmn_sigma: σ of the KMN kernel (see `Tracker`) for runs that do not set it themselves; None for the model's
+            own. The thesis's runs had none: 0.
         device: "cpu", "cuda", …; None for CUDA where there is one.
         sequences: names of the videos; all by default.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.

@@ -9,10 +9,10 @@ __all__ = [
     "MemoryEstimate",
     "Progress",
     "PromptSource",
+    "estimate_memory",
     "find_checkpoint",
     "is_complete",
     "peak_memory_bytes",
-    "promise",
     "segment",
     "write_report",
 ]

@@ -61,7 +61,7 @@ class ClipMemory:
             frame: its number in the clip; 0 is the annotated one. With banks, all frames are written in their order.
             key: of each cell.
             value: of each object and cell.
-            share: how much of each cell each object fills, 0 to 1.
+            mask_fraction: how much of each cell each object fills, 0 to 1.
         """
         with torch.no_grad(), torch.autocast(key.device.type, enabled=False):
             # Under autocast masks come in several precisions; a bank holds one.

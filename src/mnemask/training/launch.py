@@ -91,7 +91,7 @@ def launch(
         make_model: makes the network to start from; not called where a run is taken up again from its own weights.
         out: folder of the run.
         hardware: what to compute on.
-        sitting: how to go about it this time.
+        options: what may differ from one start of the run to the next.
         resume: take up the run in `out`, if there is one; otherwise a run there is an error.
         branch_from: a run's `latest.safetensors` to go on from in a new run, instead of the weights of `make_model`.
         validate: scores a model.

@@ -115,7 +115,7 @@ class WithLatest(Wrapper):
     inner policy's `write_every` frames older, when it is pinned, and when no older token covers one of its objects.
 
     Attributes:
-        mask_fraction: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
+        share: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
             it does not suffice for the whole frame, the cells that objects fill most go in first.
         write_every: 1 by default. A larger number N keeps each N-th frame as the latest.
     """
