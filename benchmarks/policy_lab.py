@@ -104,7 +104,7 @@ def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
     """Follows a clip with all trials in step, and keeps their scores."""
     torch.set_num_threads(1)
     network = FeatureCache(mm.load_model(args.model))
-    # The results are of reads as STCN has them; benchmarks/results/kernel.md says what a kernel changes.
+    # The results are of reads as STCN has them; benchmarks/results/kmn-kernel.md says what a kernel changes.
     trackers = {name: mm.Tracker(network, TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials}
     scorers = {name: SequenceScorer(clip.name) for name in trials}
     for index, moment in enumerate(moments(clip, args.davis)):

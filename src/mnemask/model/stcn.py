@@ -216,7 +216,7 @@ COMPACT = STCNConfig(
 )
 
 # STCN reads a memory anywhere, and weights of the paper's size were published for that. The compact weights take in
-# what looks like the object far less with a kernel: benchmarks/results/kernel.md, where 0.15 to 0.25 are alike.
+# what looks like the object far less with a kernel: benchmarks/results/kmn-kernel.md, where 0.15 to 0.25 are alike.
 KERNELS = {COMPACT: 0.2}
 
 
