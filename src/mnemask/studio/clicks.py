@@ -1,7 +1,7 @@
 """From clicks and a box to the mask of an object in one frame."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ Mask = Bool[Tensor, "H W"]
 NEAR = 0.03  # of the shorter side: what lies so close to a clicked piece may belong to it
 
 
+@runtime_checkable
 class ClickSession(Protocol):
     """What answers clicks in one frame; what it knows of the frame is computed once."""
 

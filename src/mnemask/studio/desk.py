@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from jaxtyping import Float, UInt8
 
 import mnemask as mm
 from mnemask.studio.clicks import ClickSession, Mask, clicked, open_clicks
@@ -249,7 +250,7 @@ class Desk:
         return {"folder": str(folder / name), "written": len(files), "files": links or overlays, "done": len(written)}
 
 
-def encoded(pixels: np.ndarray[Any, Any], suffix: str) -> bytes:
+def encoded(pixels: UInt8[np.ndarray, "H W 3"], suffix: str) -> bytes:
     """Returns an RGB picture as the bytes of a file."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix == ".jpg" else []
     return BytesIO(cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)[1].tobytes()).getvalue()
@@ -286,7 +287,7 @@ def _box(box: list[float], width: int, height: int) -> tuple[int, int, int, int]
     return x, y, min(int(box[0] + box[2]), width) - x, min(int(box[1] + box[3]), height) - y
 
 
-def _peaks(worst: np.ndarray[Any, Any]) -> list[int]:
+def _peaks(worst: Float[np.ndarray, " T"]) -> list[int]:
     """Returns the most doubtful frames, a few apart, in order of time."""
     chosen: list[int] = []
     for index in np.argsort(-worst, kind="stable")[:2000].tolist():
