@@ -312,3 +312,14 @@ def test_the_states_that_are_kept_stay_few(tracked, clip):
     states = list((tracked.folder / "states").iterdir())
     assert 1 <= len(states) <= 64
     assert all(path.stat().st_mtime >= begin - 1 for path in states)
+
+
+@pytest.mark.parametrize("file", ["actions.jsonl", "confidence.jsonl", "project.json"])
+@pytest.mark.parametrize(
+    "content", ["{}\n", "[]\n", '{"do":"undo"}\n', '{"f":0,"p":1,"o":{"1":[2]}}\n', "\0\0\n", "null\n"]
+)
+def test_a_project_whose_files_were_garbled_is_refused_in_a_sentence(tmp_path, template, compact, file, content):
+    shutil.copytree(template, tmp_path / "garbled")
+    (tmp_path / "garbled" / file).write_text(content + "\n")
+    with pytest.raises(mm.InputError):
+        mm.Project(tmp_path / "garbled", compact)

@@ -38,8 +38,13 @@ class Results:
         self._columns: dict[int, Float[np.ndarray, "C T"]] = {}
         path = folder / "confidence.jsonl"
         lines, _ = read_journal(path)
-        for line in lines:
-            self._take(line)
+        try:
+            for line in lines:
+                self._take(line)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(
+                f"{str(path)!r} is damaged ({type(error).__name__}: {error}); restore it, or delete it and track again"
+            ) from error
         if len(lines) > _LINES_PER_FRAME * num_frames:
             write_whole(path, b"")
             self._journal = Journal(path, durable=False)
@@ -120,7 +125,7 @@ class Results:
             columns = self._columns.get(int(object_id))
             if columns is None:
                 columns = self._columns[int(object_id)] = np.zeros((len(FIELDS), self._num_frames), np.float32)
-            columns[:, index] = values
+            columns[:, index] = np.array(values, np.float32).reshape(len(FIELDS))
 
     def _line(self, index: int) -> dict[str, Any]:
         objects = {str(number): columns[:, index].round(4).tolist() for number, columns in self._columns.items()}

@@ -126,7 +126,23 @@ def applied(state: State, action: Action) -> State:
 
 
 def folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
-    """Returns the state after the lines of a journal, the actions that count, and those that were undone."""
+    """Returns the state after the lines of a journal, the actions that count, and those that were undone.
+
+    Raises:
+        InputError: a line says what cannot have been.
+    """
+    try:
+        return _folded(lines)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"the project's actions do not fit together ({type(error).__name__}: {error}); restore actions.jsonl from "
+            "a copy"
+        ) from error
+
+
+def _folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
     done: list[Action] = []
     undone: list[Action] = []
     for line in lines:
