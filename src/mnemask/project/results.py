@@ -43,7 +43,8 @@ class Results:
                 self._take(line)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
-                f"{str(path)!r} is damaged ({type(error).__name__}: {error}); restore it, or delete it and track again"
+                f"{str(path)!r} is damaged ({type(error).__name__}: {error})",
+                "restore it, or delete it and track again",
             ) from error
         if len(lines) > _LINES_PER_FRAME * num_frames:
             write_whole(path, b"")

@@ -137,8 +137,8 @@ def folded(lines: Iterable[Action]) -> tuple[State, list[Action], list[Action]]:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise InputError(
-            f"the project's actions do not fit together ({type(error).__name__}: {error}); restore actions.jsonl from "
-            "a copy"
+            f"the project's actions do not fit together ({type(error).__name__}: {error})",
+            "restore actions.jsonl from a copy",
         ) from error
 
 
