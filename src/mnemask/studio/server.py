@@ -40,6 +40,7 @@ def serve(
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen()  # so that whoever is told the address may come at once
         port = listening.getsockname()[1]
         names = frozenset(LOOPBACK) if host in LOOPBACK else frozenset({*LOOPBACK, "*", host, socket.gethostname()})
         with closing(Api(workspace)) as api:
