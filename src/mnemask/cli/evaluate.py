@@ -84,7 +84,7 @@ def evaluate(
 
     `mnemask evaluate DAVIS --dataset davis2017 --policy diverse --policy lfu -o davis`
 
-    `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/distinct.zip for the server.
+    `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/diverse.zip for the server.
 
     `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --ping-pong 20 -o long` shows drift over 3,561 frames.
 

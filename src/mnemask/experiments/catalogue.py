@@ -145,7 +145,7 @@ _ALL = (
         picture=Curves("k, memories read per query", (TOP_K,)),
     ),
     Experiment(
-        "kmn_sigma",
+        "kmn-sigma",
         "How far from where it fits best a memory is read",
         tuple(run for line in KERNELS for _, run in line.points),
         run_rows,

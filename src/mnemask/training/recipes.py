@@ -348,7 +348,7 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
     )
 
 
-INGREDIENTS = ("real", "zoom", "pasted", "memory", "kmn_sigma", "length")
+INGREDIENTS = ("real", "zoom", "pasted", "memory", "kmn-sigma", "length")
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:
@@ -369,7 +369,7 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
         "zoom": replace(recipe, mixture=replace(recipe.mixture, zoom=1.0)),
         "pasted": replace(recipe, mixture=replace(recipe.mixture, pasted=0.0)),
         "memory": replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0)),
-        "kmn_sigma": replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0)),
+        "kmn-sigma": replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0)),
         "length": replace(recipe, phases=tuple(replace(phase, num_frames=3) for phase in recipe.phases)),
     }
     return changes[ingredient]
