@@ -23,7 +23,8 @@ class KeepAll(Policy):
         needed = len(memory) + len(new)
         if needed > budget:
             raise BudgetError(
-                f"keep-all needs {needed} tokens but the budget is {budget}", "choose a policy that evicts, such as diverse"
+                f"keep-all needs {needed} tokens but the budget is {budget}",
+                "choose a policy that evicts, such as diverse",
             )
         return memory + new
 
