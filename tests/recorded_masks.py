@@ -25,21 +25,21 @@ from mnemask.model.stcn import COMPACT, PAPER, STCN
 RECORD = Path(__file__).parent / "recorded" / "masks.xz"
 # Both shapes with few channels, for speed, and the kernel that each reads with.
 NARROW = {"key_channels": 16, "value_channels": 64, "compressed_channels": 32, "decoder_channels": (64, 32, 32)}
-NETWORKS = {"compact": (replace(COMPACT, **NARROW), 0.2), "stcn": (replace(PAPER, **NARROW), 0.0)}
+NETWORKS = {"compact": (replace(COMPACT, **NARROW), 0.2), "paper": (replace(PAPER, **NARROW), 0.0)}
 IDS = (3, 1, 700)
 NUM_FRAMES = 10
 
 # Names in the record stay as they are; where a policy is renamed, its new name goes to the right.
 POLICIES = {
-    "diverse": "diverse",
-    "lfu-pinned": "lfu-pinned",
-    "lfu": "lfu",
+    "distinct": "diverse",
+    "least-used": "lfu-pinned",
+    "thesis": "lfu",
     "keep-all": "keep-all",
     "first-and-latest": "first-and-latest",
     "fifo": "fifo",
     "lru": "lru",
     "random": "random",
-    "attention-mass": "attention-mass",
+    "softmax-index": "attention-mass",
     "afb": "afb",
     "prototypes": "prototypes",
     "rmem": "rmem",

@@ -20,7 +20,7 @@ def test_every_policy_is_recorded():
     assert set(recorded()) == set(names())
 
 
-@pytest.mark.parametrize("size", ["compact", "stcn"])
+@pytest.mark.parametrize("size", ["compact", "paper"])
 def test_the_record_tells_policies_apart(size):
     clips = [[recorded()[f"{size}, {policy}; {clip}"] for clip in CLIPS] for policy in POLICIES]
     differ = [
