@@ -38,8 +38,8 @@ class Running:
     def __init__(self, *videos, projects, more=()):
         line = [sys.executable, "-m", "mnemask", "studio", *map(str, videos), "--project", str(projects)]
         line += ["--size", str(min(SIZE)), "--no-browser", *more]
-        source = str(Path(mm.__file__).parents[1])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": source, "COLUMNS": "300"}
+        path = os.pathsep.join([str(Path(mm.__file__).parents[1]), *sys.path])
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "COLUMNS": "300"}
         self.process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment)
         self.address = next(text.split()[-1] for text in self.process.stdout if text.startswith("studio at"))
         parts = urlsplit(self.address)

@@ -62,3 +62,4 @@ def demo(
         "-o OUT --overlay",
         soft_wrap=True,
     )
+    console.print(f"or click on them in the browser: mnemask studio {literal(files['clip.mp4'])}", soft_wrap=True)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from drawn_clip import drawn_clip
+from PIL import Image
+from typer.testing import CliRunner
+
+import mnemask as mm
+from mnemask.cli import app
+
+NUM_FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory, tiny_model):
+    """A project in which an object was marked in the middle and tracked both ways."""
+    folder = tmp_path_factory.mktemp("session")
+    frames, masks = drawn_clip(NUM_FRAMES, 32, 48)
+    (folder / "frames").mkdir()
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame.permute(1, 2, 0).numpy()).save(folder / f"frames/{index:03d}.png")
+    weights = folder / "tiny.safetensors"
+    mm.save_model(tiny_model, weights, dtype=torch.float32)
+    with mm.Project.create(folder / "project", folder / "frames", model=str(weights), size=32) as project:
+        project.add_object("disc")
+        project.set_key(4, 1, masks[4, 0])
+        project.track(4)
+        project.track(4, "backward")
+        labels = [project.labels(index) for index in range(NUM_FRAMES)]
+    return folder / "project", labels
+
+
+def mnemask(*line):
+    result = CliRunner().invoke(app, [str(part) for part in line])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code
+
+
+@pytest.mark.parametrize("more", [(), ("--stored",)])
+def test_a_session_is_written_as_it_was_repeated_or_as_it_is_stored(tmp_path, session, more):
+    folder, labels = session
+    assert mnemask("project", folder, "-o", tmp_path / "out", "--overlay", *more) == 0
+    assert (tmp_path / "out/overlay.mp4").exists()
+    files = sorted((tmp_path / "out/masks").glob("*.png"))
+    assert [file.stem for file in files] == [f"{index:03d}" for index in range(NUM_FRAMES)]
+    for file, expected in zip(files, labels, strict=True):
+        with Image.open(file) as image:
+            assert torch.equal(torch.tensor(list(image.tobytes())).reshape(32, 48), expected.long())
+
+
+def test_the_repeated_project_can_be_kept(tmp_path, session):
+    folder, labels = session
+    assert mnemask("project", folder, "-o", tmp_path / "out", "--keep", tmp_path / "kept", "--format", "ffv1") == 0
+    with mm.Project(tmp_path / "kept") as kept:
+        assert all(torch.equal(kept.labels(index), expected) for index, expected in enumerate(labels))
+
+
+def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, session):
+    folder, _ = session
+    assert mnemask("project", tmp_path / "nothing", "-o", tmp_path / "out") == 2
+    assert mnemask("project", folder, "-o", tmp_path / "out", "--stored", "--keep", tmp_path / "kept") == 2
+    (tmp_path / "taken/masks").mkdir(parents=True)
+    (tmp_path / "taken/masks/000.png").write_bytes(b"mine")
+    assert mnemask("project", folder, "-o", tmp_path / "taken", "--stored") == 2
+    assert (tmp_path / "taken/masks/000.png").read_bytes() == b"mine"
+
+
+def test_a_studio_of_nothing_is_refused(tmp_path):
+    assert mnemask("studio", tmp_path / "nothing.mp4", "--no-browser") == 2
