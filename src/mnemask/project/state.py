@@ -10,7 +10,7 @@ from mnemask.types import check_object_id
 Action = Mapping[str, Any]
 Run = tuple[int, int]  # first and last frame
 
-COLORS = ("#f2545b", "#3fa7ff", "#ffc145", "#4fd08b", "#b388ff", "#ff8b3d", "#2ed3d3", "#ff7ac6", "#a6d94a", "#8aa4c8")
+COLORS = ("#4aa3ff", "#ff9f43", "#b388ff", "#2ed3a2", "#ff6b9d", "#ffd166", "#26c6da", "#f2545b", "#a6d94a", "#8aa4c8")
 UNDOABLE = ("add_object", "update_object", "remove_object", "set_key", "clear_key", "accept", "unaccept")
 MAX_NAME = 80
 

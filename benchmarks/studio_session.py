@@ -1,0 +1,71 @@
+"""A session of the studio, recorded in the browser and repeated: how good are its masks? A Markdown table.
+
+    python benchmarks/studio_session.py DAVIS [--session benchmarks/sessions/camel]
+
+DAVIS is a folder as it is published. The video is made of the sequence that is named as the session, H.264 at CRF 16
+and 24 frames/s. Whoever recorded the session looked at the picture alone, and clicked where it was wrong.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+import mnemask as mm
+
+
+def write_video(frames: Path, target: Path) -> None:
+    """Makes an mp4 of a folder of pictures."""
+    with av.open(str(target), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "16"})
+        for path in sorted(frames.glob("*.jpg")):
+            picture = np.array(Image.open(path))
+            stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def overlaps(project: mm.Project, masks: Path) -> list[float]:
+    """Returns J of each frame: the intersection of the mask and the true one over their union."""
+    values = []
+    for index, path in enumerate(sorted(masks.glob("*.png"))):
+        mask, truth = project.labels(index).numpy() == 1, np.array(Image.open(path)) > 0
+        values.append(float((mask & truth).sum() / (mask | truth).sum()))
+    return values
+
+
+def clicks_of(project: mm.Project) -> tuple[int, int]:
+    """Returns how many clicks there were, and in how many frames."""
+    marks = [line for line in project.actions if line["do"] == "set_key"]
+    return len(marks), len({line["frame"] for line in marks})
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("davis", type=Path)
+    parser.add_argument("--session", type=Path, default=Path(__file__).parent / "sessions/camel")
+    asked = parser.parse_args()
+    name = asked.session.name
+    print("| after | clicks | frames with a mark | J | lowest | without first and last frame |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        video, masks = Path(scratch) / f"{name}.mp4", asked.davis / "Annotations/480p" / name
+        write_video(asked.davis / "JPEGImages/480p" / name, video)
+        passes: list[int] = []
+
+        def note(report: mm.PassReport, frame: mm.Frame) -> None:
+            passes[:] = [report.number]
+
+        with mm.replay(asked.session, Path(scratch) / "project", source=video, on_frame=note) as project:
+            values = overlaps(project, masks)
+            clicks, frames = clicks_of(project)
+            mean, inner = float(np.mean(values)), float(np.mean(values[1:-1]))
+            print(f"| {passes[0]} passes | {clicks} | {frames} | {mean:.3f} | {min(values):.3f} | {inner:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
