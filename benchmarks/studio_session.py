@@ -21,9 +21,10 @@ def write_video(frames: Path, target: Path) -> None:
     """Makes an mp4 of a folder of pictures."""
     with av.open(str(target), "w") as container:
         stream = container.add_stream("libx264", rate=24, options={"crf": "16"})
-        for path in sorted(frames.glob("*.jpg")):
+        paths = sorted(frames.glob("*.jpg"))
+        (stream.width, stream.height), stream.pix_fmt = Image.open(paths[0]).size, "yuv420p"
+        for path in paths:
             picture = np.array(Image.open(path))
-            stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 

@@ -194,6 +194,7 @@ def memory_sheet(
     facts: str,
     last_frame: int,
     now: UInt8[np.ndarray, "H W 3"] | None = None,
+    now_frame: int | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Returns a picture of a memory, 1280 pixels wide.
 
@@ -204,6 +205,7 @@ def memory_sheet(
         facts: a line below the title.
         last_frame: where the time line ends.
         now: the frame at hand, such as with its masks drawn; shown beside the time line.
+        now_frame: its number, where that is not `last_frame`.
     """
     columns, tile_width, tile_height = _layout(memory.grid.size)
     rows = -(-len(frames_to_show(memory)) // columns)
@@ -214,7 +216,8 @@ def memory_sheet(
     left = MARGIN
     if now is not None:
         canvas.paste(MARGIN, TOP, fitted(now, tile_width))
-        canvas.text(MARGIN, TOP + tile_height + 5, f"frame {last_frame} and its masks", 15, FAINT)
+        shown = last_frame if now_frame is None else now_frame
+        canvas.text(MARGIN, TOP + tile_height + 5, f"frame {shown} and its masks", 15, FAINT)
         left += tile_width + MARGIN
     _time_line(canvas, memory, last_frame, left, TOP)
     _legend(canvas, memory, left, TOP + 148)
@@ -272,7 +275,7 @@ def _time_line(canvas: Canvas, memory: Provenance, last_frame: int, left: int, t
 
 def _legend(canvas: Canvas, memory: Provenance, left: int, top: int) -> None:
     ramp = np.repeat(heat_colors(np.linspace(0, 1, 220))[None], 16, 0)
-    canvas.text(left, top - 2, "topk_count", 15)
+    canvas.text(left, top - 2, "hits", 15)
     canvas.paste(left + 42, top, ramp)
     canvas.text(left + 42, top + 20, "0", 14, FAINT)
     most = f"{int(memory.topk_count.max(initial=0)):,}"

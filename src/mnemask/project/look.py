@@ -30,6 +30,7 @@ def picture_memory(project: Project, frame: int) -> Picture:
         facts=facts,
         last_frame=max(frame, int(memory.frame.max(initial=0))),
         now=draw_overlay(_pixels(project, frame), project.labels(frame)),
+        now_frame=frame,
     )
 
 

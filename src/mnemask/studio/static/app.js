@@ -35,6 +35,7 @@ class Studio {
     /** @type {Job | null} */
     this.job = null;
     this.wanted = -1; // the frame to show when the one that is loading is shown
+    this.coming = 0; // the one that is loading
     this.loading = false;
     this.busy = 0;
     /** @type {Promise<unknown>} */
@@ -142,7 +143,7 @@ class Studio {
     this.loading = true;
     try {
       while (this.wanted >= 0) {
-        const next = this.wanted;
+        const next = this.coming = this.wanted;
         /** @type {Api} */
         const api = this.api;
         this.wanted = -1;
@@ -157,6 +158,9 @@ class Studio {
     try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
     this.prepare();
   }
+
+  /** The frame that is shown, or about to be. */
+  get at() { return this.wanted >= 0 ? this.wanted : this.loading ? this.coming : this.frame; }
 
   /** Loads the masks of the shown frame again. */
   refresh() { if (this.api && this.wanted < 0) this.go(this.frame); }
@@ -326,7 +330,7 @@ class Studio {
 
   /** @param {number[]} frames @param {number} way */
   jump(frames, way) {
-    const next = way > 0 ? frames.find((frame) => frame > this.frame) : frames.filter((frame) => frame < this.frame).at(-1);
+    const next = way > 0 ? frames.find((frame) => frame > this.at) : frames.filter((frame) => frame < this.at).at(-1);
     if (next !== undefined) this.go(next);
   }
 
@@ -433,7 +437,7 @@ class Studio {
     this.renderBusy();
     $("hint").textContent = this.hint(state);
     this.time.selected = this.selected;
-    this.time.frame = this.wanted >= 0 ? this.wanted : this.frame;
+    this.time.frame = this.at;
     this.time.draw();
   }
 
@@ -663,8 +667,8 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   add: () => studio.newObject(), accept: () => studio.accept(), "accept-to": () => studio.acceptTo(),
   clear: () => studio.clear(), absent: () => studio.absent(),
   memory: () => studio.sheet(`What is remembered before frame ${studio.frame}`), why: () => studio.setWhy(!studio.why),
-  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.go(studio.frame - 1), next: () => studio.go(studio.frame + 1),
-  "prev-10": () => studio.go(studio.frame - 10), "next-10": () => studio.go(studio.frame + 10),
+  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.go(studio.at - 1), next: () => studio.go(studio.at + 1),
+  "prev-10": () => studio.go(studio.at - 10), "next-10": () => studio.go(studio.at + 10),
   first: () => studio.go(0), last: () => studio.go(Infinity), play: () => studio.play(),
   "next-doubt": () => studio.jumpDoubt(1), "prev-doubt": () => studio.jumpDoubt(-1),
   track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
@@ -683,7 +687,7 @@ for (const button of document.querySelectorAll("[data-close]")) button.addEventL
 $("size").addEventListener("input", () => studio.setBrush(Number(/** @type {HTMLInputElement} */ ($("size")).value)));
 $("keys").replaceChildren(...KEYS.map(([keys, , about]) => {
   const row = document.createElement("div"), names = document.createElement("span");
-  names.append(...keys.split(" ").slice(0, 2).map((key) => element("kbd", keyName(key))));
+  names.append(...keys.split(" ").map(keyName).filter(Boolean).map((name) => element("kbd", name)));
   row.append(element("span", about), names);
   return row;
 }));

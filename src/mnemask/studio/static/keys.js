@@ -7,7 +7,7 @@ export const KEYS = [
   ["w", "track-both", "Track both ways"],
   ["j", "track-here", "Track from the mark before up to here"],
   ["space", "play", "Play; pause tracking"],
-  ["escape Escape", "escape", "Pause, cancel"],
+  ["Escape", "escape", "Pause, cancel"],
   ["ArrowLeft", "prev", "Previous frame"],
   ["ArrowRight", "next", "Next frame"],
   ["shift+ArrowLeft", "prev-10", "10 frames back"],
@@ -48,10 +48,12 @@ export const KEYS = [
 ];
 
 const NAMES = /** @type {Record<string, string>} */ ({
-  ArrowLeft: "←", ArrowRight: "→", "shift+ArrowLeft": "Shift ←", "shift+ArrowRight": "Shift →", escape: "Esc", Escape: "", space: "Space", enter: "Enter",
+  ArrowLeft: "←", ArrowRight: "→", "shift+ArrowLeft": "Shift ←", "shift+ArrowRight": "Shift →", Escape: "Esc", space: "Space", enter: "Enter",
 });
 
 /** @param {string} key */
 export function keyName(key) {
-  return NAMES[key] ?? key.split("+").filter(Boolean).map((part) => part[0].toUpperCase() + part.slice(1)).join(" ") ?? key;
+  if (key in NAMES) return NAMES[key];
+  if (key === "+") return key;
+  return key.split("+").filter(Boolean).map((part) => part[0].toUpperCase() + part.slice(1)).join(" ");
 }
