@@ -54,6 +54,26 @@ def test_the_repeated_project_can_be_kept(tmp_path, session):
         assert all(torch.equal(kept.labels(index), expected) for index, expected in enumerate(labels))
 
 
+def test_a_mask_in_the_middle_is_tracked_both_ways_and_a_later_one_corrects(tmp_path, session):
+    folder, labels = session
+    Image.fromarray((labels[4] > 0).byte().numpy() * 255).save(tmp_path / "middle.png")
+    Image.fromarray((labels[4] == 0).byte().numpy() * 255).save(tmp_path / "other.png")
+    weights = folder.parent / "tiny.safetensors"
+    line = ["project", tmp_path / "made", "-o", tmp_path / "out"]
+    made = ["--video", folder.parent / "frames", "--size", 32, "--model", weights]
+    assert mnemask(*line, *made, "--at", f"4:1={tmp_path / 'middle.png'}") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert all(torch.equal(project.labels(index), expected) for index, expected in enumerate(labels))
+    assert mnemask(*line, "--at", f"6={tmp_path / 'other.png'}") == 2, "an export is not replaced unasked"
+    with mm.Project(tmp_path / "made") as project:
+        assert project.state.key_frames() == [4]
+    assert mnemask(*line, "--at", f"6={tmp_path / 'other.png'}", "--overwrite") == 0
+    with mm.Project(tmp_path / "made") as project:
+        assert project.state.key_frames() == [4, 6]
+        assert torch.equal(project.labels(6) == 1, labels[4] == 0)
+        assert all(torch.equal(project.labels(index), labels[index]) for index in range(5))
+
+
 def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, session):
     folder, _ = session
     assert mnemask("project", tmp_path / "nothing", "-o", tmp_path / "out") == 2

@@ -1,28 +1,49 @@
-"""`mnemask project`: a session of the studio repeated without a window, or its masks written as other programs want."""
+"""`mnemask project`: what the studio does without a window: prompts at any frame, both ways, corrections, replay."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import mnemask as mm
 from mnemask import choices
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import command
+from mnemask.cli.console import console, errors
+from mnemask.cli.options import DEFAULT_POLICY, ModelOption, PolicyName, SizeOption
 
 ProjectFormat = Enum("ProjectFormat", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
 
 
 @command
 def project(
-    folder: Annotated[Path, typer.Argument(help="Folder of one project, as the studio or mm.Project leaves it.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of one project, as the studio leaves it; made by --video with --at.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/ and overlay.mp4.")],
     video: Annotated[
-        Path | None, typer.Option("--video", help="Another video of the same size and length. [default: the same]")
+        Path | None,
+        typer.Option(
+            "--video", help="Video of a new project, or another one of the same size and length to repeat on."
+        ),
     ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at",
+            metavar="FRAME[:ID]=MASK",
+            help="Mark objects in a frame and track from there both ways; in a project that exists, correct it and go "
+            "on. Repeatable.",
+        ),
+    ] = None,
+    policy: Annotated[PolicyName, typer.Option("--policy", help="What a new project remembers.")] = DEFAULT_POLICY,
+    frames: Annotated[float, typer.Option("--frames", min=1, help="Memory budget of a new project, in frames.")] = 2.0,
+    size: SizeOption = 480,
+    model: ModelOption = "compact",
     stored: Annotated[
         bool, typer.Option("--stored", help="Write the masks that are stored, without computing them again.")
     ] = False,
@@ -35,9 +56,13 @@ def project(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in OUT.")] = False,
 ) -> None:
-    """Repeat a session: every key, pass of tracking and correction, in the order in which they were made.
+    """Repeat a session of the studio, or make one: masks in any frames, tracked both ways, corrected, exported.
 
     **Examples**
+
+    `mnemask project cut --video camel.mp4 --at 40:1=camel.png -o out` tracks forwards and backwards from frame 40.
+
+    `mnemask project cut --at 70:1=better.png -o out --overwrite` corrects frame 70 and goes on; the mask is remembered.
 
     `mnemask project mnemask-projects/camel -o out --format rle` computes all masks again.
 
@@ -49,6 +74,23 @@ def project(
             for path in mm.export_project(which, out, mask_format=format.value, overlay=overlay, overwrite=overwrite):
                 console.print(str(path), markup=False, soft_wrap=True)
 
+    if (out / "masks").exists() and not overwrite:  # before anything is computed
+        raise mm.InputError(
+            f"{str(out / 'masks')!r} exists already", "give another folder, or overwrite it (--overwrite)"
+        )
+    if at:
+        if stored or keep:
+            raise mm.InputError("--at computes new masks", "leave out --stored and --keep")
+        settings = {"policy": policy.value, "frames": frames, "size": size, "model": model}
+        with errors.status("tracking …") as status:
+            marked = _opened(folder, video, settings)
+            try:
+                _mark_and_track(marked, at, lambda frame: status.update(f"frame {frame.index}"))
+            except BaseException:
+                marked.close()
+                raise
+        export(marked)
+        return
     if stored:
         if video or keep:
             raise mm.InputError("--stored computes nothing", "leave out --video and --keep")
@@ -63,3 +105,29 @@ def project(
                 on_frame=lambda report, frame: status.update(f"pass {report.number}, frame {frame.index}"),
             )
         )
+
+
+def _opened(folder: Path, video: Path | None, settings: dict[str, Any]) -> mm.Project:
+    """Returns the project in a folder, made of a video where there is none."""
+    if (folder / "project.json").exists() or video is None:
+        return mm.Project(folder)
+    return mm.Project.create(folder, video, **settings)
+
+
+def _mark_and_track(project: mm.Project, at: Sequence[str], on_frame: Callable[[mm.Frame], None]) -> None:
+    """Sets the masks of frames, and tracks from the first of them forwards, then backwards to the mark before it."""
+    marks = [mm.parse_at(text) for text in at]
+    found = [(mark, mm.read_mask(mark.path, project.frames.size)) for mark in marks]
+    for mark, masks in found:
+        if mark.object_id is not None and len(masks) > 1:
+            raise mm.InputError(f"mask {mark.path} marks {len(masks)} objects, and one id is given", "leave the id out")
+        for object_id, mask in masks.items():
+            number = mark.object_id or object_id
+            if number not in project.state.objects:
+                project.add_object(object_id=number)
+            project.set_key(mark.frame, number, mask)
+    first = min(mark.frame for mark in marks)
+    project.track(first, on_frame=lambda report, frame: on_frame(frame))
+    before = first - 1
+    if first and before not in project.state.key_frames() and not project.state.is_accepted(before):
+        project.track(first, "backward", to="key", on_frame=lambda report, frame: on_frame(frame))
