@@ -83,9 +83,9 @@ SETS = {"photographs": photographs, "choosing": frames_to_choose_on, "davis": da
 
 def measure(case: Case, segmenter: ClickSegmenter, with_grabcut: bool) -> list[Bool[np.ndarray, "H W"]]:
     """Fills in a case's scores; returns the masks after each number of clicks that is shown."""
-    state = segmenter.open(case.image)
+    session = segmenter.open(case.image)
     shown: list[Bool[np.ndarray, "H W"]] = []
-    masks = click_through(case, state, "clicks", None)
+    masks = click_through(case, session, "clicks", None)
     for number, (mask, clicks) in enumerate(masks, 1):
         if number in SHOWN:
             shown.append(mask)
@@ -94,19 +94,22 @@ def measure(case: Case, segmenter: ClickSegmenter, with_grabcut: bool) -> list[B
     if with_grabcut:
         case.scores["GrabCut, box"] = iou(case.truth, grabcut_box(case))
     box = drawn_box(case.truth)
-    mask = state.mask(box=box).numpy()
+    try:
+        mask = session.mask(box=box).numpy()
+    except MaskError:  # the object covers the picture
+        box, mask = None, np.zeros(case.truth.shape, bool)
     case.scores["box"] = iou(case.truth, mask)
-    clicks: list[Click] = []
+    clicks = []
     for number in (1, 2):
         click = next_click(case.truth, mask)
         clicks += [] if click is None else [click]
-        mask = apply(state, clicks, box, mask) if clicks else mask
+        mask = apply(session, clicks, box, mask if mask.any() else None) if clicks else mask
         case.scores[f"box, {number} clicks"] = iou(case.truth, mask)
     return shown
 
 
 def click_through(
-    case: Case, state: ClickSession, name: str, box: tuple[int, int, int, int] | None
+    case: Case, session: ClickSession, name: str, box: tuple[int, int, int, int] | None
 ) -> Iterator[tuple[Bool[np.ndarray, "H W"], list[Click]]]:
     """Yields the mask after each click: the shown ones at least, and until the goal is reached."""
     mask = np.zeros(case.truth.shape, bool)
@@ -116,7 +119,7 @@ def click_through(
         click = next_click(case.truth, mask)
         if click is not None:
             clicks.append(click)
-            mask = apply(state, clicks, box, mask if mask.any() else None)
+            mask = apply(session, clicks, box, mask if mask.any() else None)
         score = iou(case.truth, mask)
         if not reached and score >= GOAL:
             case.needed, reached = number, True
@@ -128,13 +131,13 @@ def click_through(
 
 
 def apply(
-    state: ClickSession,
+    session: ClickSession,
     clicks: Sequence[Click],
     box: tuple[int, int, int, int] | None,
     previous: Bool[np.ndarray, "H W"] | None,
 ) -> Bool[np.ndarray, "H W"]:
     places = {sign: [(c.x, c.y) for c in clicks if c.sign == sign] for sign in (1, -1)}
-    found: Bool[np.ndarray, "H W"] = state.mask(places[1], places[-1], box, previous).numpy()
+    found: Bool[np.ndarray, "H W"] = session.mask(places[1], places[-1], box, previous).numpy()
     return found
 
 
@@ -188,12 +191,12 @@ def speed(root: Path, segmenter: ClickSegmenter) -> None:
     opening, clicking = [], []
     for _ in range(5):
         begin = time.perf_counter()
-        state = segmenter.open(case.image)
+        session = segmenter.open(case.image)
         opening.append(time.perf_counter() - begin)
         places = [(427, 240)]
         for number in range(8):
             begin = time.perf_counter()
-            state.mask(places, [(10, 10 + number)])
+            session.mask(places, [(10, 10 + number)])
             clicking.append(time.perf_counter() - begin)
     print(
         f"{processor_name()}, {torch.get_num_threads()} threads, {segmenter.model.dtype}: a frame of 854×480 "

@@ -6,7 +6,7 @@ import torch
 from mnemask.errors import CheckpointError, MaskError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.stcn import STCN
-from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks, passes
+from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks, passes, pointed_at
 from mnemask.types import Frame
 
 HEIGHT, WIDTH = 180, 260
@@ -39,72 +39,72 @@ def segmenter(model: STCN) -> ClickSegmenter:
 
 
 @pytest.fixture(scope="module")
-def state(segmenter: ClickSegmenter) -> ClickSession:
+def session(segmenter: ClickSegmenter) -> ClickSession:
     return segmenter.open(drawn()[0])
 
 
-def test_a_click_gives_the_mask_of_the_object_under_it_and_not_of_the_other(state: ClickSession) -> None:
+def test_a_click_gives_the_mask_of_the_object_under_it_and_not_of_the_other(session: ClickSession) -> None:
     _, disk, square = drawn()
     for place, truth in (((70, 90), disk), ((195, 85), square)):
-        mask = state.mask([place])
+        mask = session.mask([place])
         assert mask.dtype == torch.bool
         assert overlap(mask, truth) > 0.4
-    assert state.probs is not None
-    assert torch.equal(state.probs > 0.5, mask)
+    assert session.probs is not None
+    assert torch.equal(session.probs > 0.5, mask)
 
 
-def test_a_click_beside_the_object_takes_away_what_was_taken_along(state: ClickSession) -> None:
+def test_a_click_beside_the_object_takes_away_what_was_taken_along(session: ClickSession) -> None:
     _, disk, square = drawn()
     both = torch.from_numpy(disk | square)
-    mask = state.mask([(70, 90)], [(195, 85)], previous=both)
+    mask = session.mask([(70, 90)], [(195, 85)], previous=both)
     assert overlap(mask, disk) > overlap(both, disk)
 
 
-def test_a_box_alone_and_a_click_beside_the_object_alone_need_something_to_go_by(state: ClickSession) -> None:
+def test_a_box_alone_and_a_click_beside_the_object_alone_need_something_to_go_by(session: ClickSession) -> None:
     _, disk, square = drawn()
-    assert overlap(state.mask(box=(25, 45, 91, 91)), disk) > 0.6
-    assert state.mask((), [(195, 85)], previous=torch.from_numpy(disk | square)).shape == disk.shape
+    assert overlap(session.mask(box=(25, 45, 91, 91)), disk) > 0.6
+    assert session.mask((), [(195, 85)], previous=torch.from_numpy(disk | square)).shape == disk.shape
     with pytest.raises(MaskError):
-        state.mask()
+        session.mask()
     with pytest.raises(MaskError):
-        state.mask((), [(5, 5)])
+        session.mask((), [(5, 5)])
     with pytest.raises(MaskError):
-        state.mask(previous=torch.from_numpy(disk))
+        session.mask(previous=torch.from_numpy(disk))
 
 
 @pytest.mark.parametrize(
     "click", [(260, 10), (-1, 10), (10, 180), (float("nan"), 3), (3,), (1, 2, 3), (1e300, 0), (float("inf"), 0)]
 )
-def test_a_click_outside_the_frame_is_refused_on_either_side(state: ClickSession, click: tuple[float, ...]) -> None:
+def test_a_click_outside_the_frame_is_refused_on_either_side(session: ClickSession, click: tuple[float, ...]) -> None:
     with pytest.raises(MaskError):
-        state.mask([click])
+        session.mask([click])
     with pytest.raises(MaskError):
-        state.mask([(70, 90)], [click])
+        session.mask([(70, 90)], [click])
 
 
-def test_a_click_on_the_last_pixel_is_inside(state: ClickSession) -> None:
-    assert state.mask([(259, 179)]).shape == (HEIGHT, WIDTH)
+def test_a_click_on_the_last_pixel_is_inside(session: ClickSession) -> None:
+    assert session.mask([(259, 179)]).shape == (HEIGHT, WIDTH)
 
 
-def test_one_place_cannot_be_object_and_background(state: ClickSession) -> None:
+def test_one_place_cannot_be_object_and_background(session: ClickSession) -> None:
     with pytest.raises(MaskError):
-        state.mask([(70, 90)], [(70.4, 90.2)])
-    twice = state.mask([(70, 90), (70, 90)])
+        session.mask([(70, 90)], [(70.4, 90.2)])
+    twice = session.mask([(70, 90), (70, 90)])
     assert twice.any()
 
 
 @pytest.mark.parametrize(
     "wrong", [np.zeros((10, 10), bool), np.zeros((HEIGHT, WIDTH)), torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)]
 )
-def test_a_mask_to_correct_of_another_kind_is_refused(state: ClickSession, wrong: torch.Tensor | np.ndarray) -> None:
+def test_a_mask_to_correct_of_another_kind_is_refused(session: ClickSession, wrong: torch.Tensor | np.ndarray) -> None:
     with pytest.raises(MaskError):
-        state.mask([(70, 90)], previous=wrong)
+        session.mask([(70, 90)], previous=wrong)
 
 
 @pytest.mark.parametrize("box", [(300, 20, 30, 30), (10, 10, 0, 5)])
-def test_a_box_that_holds_nothing_is_refused(state: ClickSession, box: tuple[int, int, int, int]) -> None:
+def test_a_box_that_holds_nothing_is_refused(session: ClickSession, box: tuple[int, int, int, int]) -> None:
     with pytest.raises(MaskError):
-        state.mask(box=box)
+        session.mask(box=box)
 
 
 def test_arrays_tensors_and_frames_of_one_picture_give_one_mask(segmenter: ClickSegmenter) -> None:
@@ -117,10 +117,10 @@ def test_arrays_tensors_and_frames_of_one_picture_give_one_mask(segmenter: Click
 
 def test_a_mask_depends_on_what_is_given_alone_and_not_on_what_was_asked_before(segmenter: ClickSegmenter) -> None:
     image, disk, _ = drawn()
-    state = segmenter.open(image)
-    first = state.mask([(70, 90)], [(195, 85)])
-    state.mask([(195, 85)], previous=torch.from_numpy(disk))
-    assert torch.equal(state.mask([(70, 90)], [(195, 85)]), first)
+    session = segmenter.open(image)
+    first = session.mask([(70, 90)], [(195, 85)])
+    session.mask([(195, 85)], previous=torch.from_numpy(disk))
+    assert torch.equal(session.mask([(70, 90)], [(195, 85)]), first)
     assert torch.equal(segmenter.open(image).mask([(70, 90)], [(195, 85)]), first)
 
 
@@ -160,7 +160,26 @@ def test_clicks_that_come_at_once_are_added_little_by_little_and_all_are_seen_tw
     assert len(seen) <= 9
 
 
-def test_a_session_keeps_no_more_than_the_frame_needs(state: ClickSession) -> None:
-    before = [part.clone() for part in state._prepared]
-    state.mask([(70, 90)], box=(25, 45, 91, 91))
-    assert all(torch.equal(part, old) for part, old in zip(state._prepared, before, strict=True))
+def pieces(*boxes: tuple[int, int, int, int]) -> torch.Tensor:
+    mask = torch.zeros(64, 96, dtype=torch.bool)
+    for x, y, width, height in boxes:
+        mask[y : y + height, x : x + width] = True
+    return mask
+
+
+def test_of_a_mask_those_pieces_are_meant_that_are_clicked_on_or_lie_mostly_in_the_earlier_mask_or_the_box() -> None:
+    first, second, third = (8, 8, 16, 16), (40, 8, 16, 16), (72, 8, 16, 16)
+    found, nothing = pieces(first, second, third), torch.zeros(2, 16, 24)
+    clicks = torch.tensor([[12.0, 12.0, 1], [45.0, 12.0, -1], [0.0, 0.0, 0]])
+    assert torch.equal(pointed_at(found, clicks, nothing), pieces(first))
+    earlier = nothing.clone()
+    earlier[0, 2:6, 18:22], earlier[1, 2:6, 10:11] = 1, 1  # all of the third, a quarter of the second
+    assert torch.equal(pointed_at(found, clicks, earlier), pieces(first, third))
+    assert torch.equal(pointed_at(found, clicks[1:], earlier), pieces(third))
+    assert not pointed_at(found, clicks[1:], nothing).any()
+
+
+def test_a_session_keeps_no_more_than_the_frame_needs(session: ClickSession) -> None:
+    before = [part.clone() for part in session._prepared]
+    session.mask([(70, 90)], box=(25, 45, 91, 91))
+    assert all(torch.equal(part, old) for part, old in zip(session._prepared, before, strict=True))

@@ -34,9 +34,9 @@ def test_each_object_is_found_from_its_own_clicks(model, frame):
     plan = planned(model, clicks=["3" + ON_DISK, "1" + ON_SQUARE], not_clicks=["3" + ON_SQUARE])
     found = plan(frame)
     assert list(found) == [3, 1]
-    state = mm.ClickSegmenter(model).open(frame)
-    assert torch.equal(found[3], state.mask([(70, 90)], [(195, 85)]))
-    assert torch.equal(found[1], state.mask([(195, 85)]))
+    session = mm.ClickSegmenter(model).open(frame)
+    assert torch.equal(found[3], session.mask([(70, 90)], [(195, 85)]))
+    assert torch.equal(found[1], session.mask([(195, 85)]))
 
 
 def test_clicks_correct_a_box_or_a_mask_of_the_same_object(model, frame, tmp_path):
@@ -46,8 +46,8 @@ def test_clicks_correct_a_box_or_a_mask_of_the_same_object(model, frame, tmp_pat
     assert list(corrected) == [1]
     assert overlap(corrected[1], disk) > overlap(torch.from_numpy(disk | square), disk)
     boxed = planned(model, ["25,45,91,91"], not_clicks=["1" + ON_SQUARE])(frame)
-    state = mm.ClickSegmenter(model).open(frame)
-    assert torch.equal(boxed[1], state.mask((), [(195, 85)], (25, 45, 91, 91)))
+    session = mm.ClickSegmenter(model).open(frame)
+    assert torch.equal(boxed[1], session.mask((), [(195, 85)], (25, 45, 91, 91)))
 
 
 def test_a_box_gets_an_id_that_clicks_do_not_take_only_if_they_come_later(model, frame):
