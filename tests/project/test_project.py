@@ -151,8 +151,14 @@ def test_an_empty_key_says_that_the_object_is_gone_until_it_is_marked_again(proj
     project.set_key(6, cat, torch.zeros(SIZE, dtype=torch.bool))
     project.set_key(14, cat, masks[14, 0])
     project.track(0)
-    shown = [bool((project.labels(index) == cat).any()) for index in range(NUM_FRAMES)]
-    assert shown == [True] * 6 + [False] * 8 + [True] * (NUM_FRAMES - 14)
+    expected = [True] * 6 + [False] * 8 + [True] * (NUM_FRAMES - 14)
+    assert [bool((project.labels(index) == cat).any()) for index in range(NUM_FRAMES)] == expected
+    project.track(9)  # from within, where what comes later is known already
+    assert [bool((project.labels(index) == cat).any()) for index in range(NUM_FRAMES)] == expected
+    shutil.rmtree(project.folder / "states")
+    (project.folder / "states").mkdir()
+    project.track(9)
+    assert [bool((project.labels(index) == cat).any()) for index in range(NUM_FRAMES)] == expected
 
 
 def test_undo_and_redo_bring_back_what_was_said(project, clip):

@@ -154,7 +154,16 @@ class Pass:
             comes = frame == start if found is None else step * frame <= step * start
             if not comes and not self._is_learnt(frame, learnt):
                 self._advance(tracker, self.frames[frame], learnt)
+        for object_id in tracker.object_ids:
+            if self._is_absent(object_id, start):
+                tracker.remove(object_id)
         return tracker, learnt, start if found is None else found.frame + step
+
+    def _is_absent(self, object_id: int, frame: int) -> bool:
+        """Returns whether the last key of an object before a frame says that it is gone."""
+        step = self.report.step
+        behind = [at for at, i in self.state.keys if i == object_id and step * at < step * frame]
+        return bool(behind) and not self._is_shown((max(behind, key=lambda at: step * at), object_id))
 
     def _corrects(self, frame: int) -> bool:
         """Returns whether a frame has a key of an object that was followed up to it.
