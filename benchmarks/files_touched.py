@@ -1,0 +1,139 @@
+"""How many files of the package take part in one frame, in one training clip and in an import, as Markdown.
+
+    python benchmarks/files_touched.py [--files]
+
+A file counts when one of its functions runs, on any thread (`sys.setprofile`). "The whole command" is
+`mnemask segment` on a clip of six frames, from the arguments to the last PNG; "a frame in the middle" leaves out what
+runs once. A training clip counts from its draw to the step of the optimizer. --files lists the files.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+import numpy as np
+from lightning_fabric import Fabric
+from PIL import Image
+
+import mnemask as mm
+from mnemask.cli import main as mnemask
+from mnemask.training.data import load, training_data
+from mnemask.training.recipes import Phase, compact, static
+from mnemask.training.trainer import Training
+
+PACKAGE = Path(mm.__file__).resolve().parent
+ON_IMPORT = "import json, sys, mnemask as mm; mm.Tracker(mm.load_model()); print(json.dumps(sorted(sys.modules)))"
+
+
+class CalledFiles:
+    """The files of the package in which functions are called, in threads that begin after this was made."""
+
+    def __init__(self) -> None:
+        self.on = True
+        self._seen: set[str] = set()
+        threading.setprofile(self._note)
+        sys.setprofile(self._note)
+
+    def _note(self, frame: FrameType, event: str, argument: object) -> None:
+        if self.on and event == "call" and frame.f_code.co_name != "<module>":
+            self._seen.add(frame.f_code.co_filename)
+
+    def names(self) -> list[str]:
+        """Ends the count and returns the files, without the package's folder."""
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]  # the documented way to end it
+        paths = map(Path, self._seen)
+        return sorted(path.relative_to(PACKAGE).as_posix() for path in paths if PACKAGE in path.parents)
+
+
+def draw_clip(folder: Path, count: int = 6) -> None:
+    """Writes a moving square as images with its first mask, and the same as a training set."""
+    for name in ("frames", "static/squares/images", "static/squares/masks"):
+        (folder / name).mkdir(parents=True)
+    for index in range(count):
+        image, mask = np.full((96, 128, 3), 60, np.uint8), np.zeros((96, 128), np.uint8)
+        box = np.s_[16:48, 10 + 2 * index : 40 + 2 * index]
+        image[box], mask[box] = (220, 90, 40), 1
+        Image.fromarray(image).save(folder / "frames" / f"{index:05d}.png")
+        Image.fromarray(image).save(folder / "static/squares/images" / f"{index:05d}.jpg")
+        Image.fromarray(mask).save(folder / "static/squares/masks" / f"{index:05d}.png")
+
+
+def files_of_a_command(folder: Path) -> list[str]:
+    """Returns what runs in `mnemask segment`, from the command to the last PNG."""
+    mask = folder / "static/squares/masks/00000.png"
+    arguments = ["segment", folder / "frames", "--mask", mask, "-o", folder / "out", "--size", 64, "--quiet"]
+    sys.argv = ["mnemask", *map(str, arguments)]
+    called = CalledFiles()
+    with suppress(SystemExit):
+        mnemask()
+    assert (folder / "out/masks/00005.png").is_file(), "the command failed"
+    return called.names()
+
+
+def files_of_a_frame(folder: Path) -> list[str]:
+    """Returns what runs from the third frame of a video to the fifth: reading, tracking and writing."""
+    first = mm.read_mask(folder / "static/squares/masks/00000.png")
+    tracker = mm.Tracker(mm.load_model(), short_side=64)
+    called = CalledFiles()
+
+    def look(progress: mm.Progress, masks: mm.Masks) -> None:
+        called.on = 2 < progress.frames < 5
+
+    called.on = False
+    with mm.VideoReader(folder / "frames") as video:
+        mm.segment(video, tracker, folder / "frame", lambda f: None if f.index else first, on_frame=look)
+    return called.names()
+
+
+def files_of_a_clip(folder: Path, composites: bool) -> list[str]:
+    """Returns what runs in the second step of a training, from the draw of its clip to the step of the optimizer."""
+    recipe = compact(4) if composites else static(4)
+    recipe = replace(recipe, phases=(Phase(1.0, 64),), batch=1)
+    data = f"composites={folder}" if composites else f"images={folder / 'static/squares'}"
+    source = training_data(recipe, [data])()
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training = Training(fabric, recipe, source, mm.load_model(), folder / f"training-{composites}")
+    batches = load(training.batches, 0, workers=0, pin=False)
+    training.train_step(batches)
+    called = CalledFiles()
+    training.train_step(batches)
+    return called.names()
+
+
+def files_of_an_import() -> list[str]:
+    """Returns the modules that are loaded once a tracker with its weights was made."""
+    done = subprocess.run([sys.executable, "-c", ON_IMPORT], capture_output=True, text=True, check=True)
+    return [name for name in json.loads(done.stdout) if name.split(".")[0] == "mnemask"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", action="store_true", help="also list them")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        draw_clip(folder)
+        rows = [
+            ("`mnemask segment`, the whole command", files_of_a_command(folder), 25, 47),
+            ("a frame in the middle, read, tracked and written", files_of_a_frame(folder), 25, None),
+            ("a training clip of a photograph, to the optimizer", files_of_a_clip(folder, composites=False), 20, 38),
+            ("a training clip of composites, to the optimizer", files_of_a_clip(folder, composites=True), 20, None),
+            ("modules after `mm.Tracker(mm.load_model())`", files_of_an_import(), 80, 174),
+        ]
+    print("| what | files | goal | before the redesign |\n|---|---|---|---|")
+    for what, files, goal, before in rows:
+        print(f"| {what} | {len(files)} | {goal} | {before or '-'} |")
+    for what, files, _, _ in rows if arguments.files else ():
+        print(f"\n{what}: {', '.join(files)}")
+
+
+if __name__ == "__main__":
+    main()
