@@ -3,8 +3,8 @@
     python benchmarks/files_touched.py [--files]
 
 A file counts when one of its functions runs, on any thread (`sys.setprofile`). "The whole command" is
-`mnemask segment` on a clip of sixteen frames, from the arguments to the last PNG; "a frame in the middle" leaves out what
-runs once. A training clip counts from its draw to the step of the optimizer. --files lists the files.
+`mnemask segment` on sixteen frames, from the arguments to the last PNG; "a frame in the middle" leaves out what runs
+once. A training clip counts from its draw to the step of the optimizer. --files lists the files.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def draw_clip(folder: Path, count: int = 16) -> None:
 
 
 def files_of_a_command(folder: Path) -> list[str]:
-    """Returns what runs in `mnemask segment`, from the command to the last PNG; its second run, which imports nothing."""
+    """Returns what runs in `mnemask segment`, from the command to the last PNG, once everything is imported."""
     for out in (folder / "warm", folder / "out"):
         arguments = ["segment", folder / "frames", "--mask", folder / "masks/00000.png", "-o", out]
         sys.argv = ["mnemask", *map(str, arguments), "--size", "64", "--quiet"]

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.table import Table
 
 import mnemask as mm
-from mnemask.cli.console import PipeConsole
+from mnemask.cli.output import PipeConsole
 from mnemask.cli.progress import Pace, duration, every
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mnemask.io import VideoReader
-from mnemask.io.levels import Levels
+from mnemask.io.pictures import Levels
 
 cv2 = pytest.importorskip("cv2")
 GREY = np.random.default_rng(0).integers(40, 250, (6, 24, 32), np.uint8)

@@ -14,7 +14,7 @@ from refusals import refusal
 from mnemask.errors import FrameError, MaskError, MissingExtraError, ObjectIdError, OutputError
 from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader, davis_palette
 from mnemask.io.atomic import safe_name
-from mnemask.io.rle_reader import CocoMasks
+from mnemask.io.coco import CocoMasks
 from mnemask.types import Frame, Masks, frame_name
 
 FILES = {"ffv1": "masks.mkv", "rle": "masks.json", "overlay": "overlay.mp4"}

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 import mnemask as mm
 from mnemask.errors import BudgetError, FrameError, OutputError
-from mnemask.pipeline.report import estimate_memory, network_bytes
+from mnemask.pipeline.estimates import estimate_memory, network_bytes
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from refusals import refusal
 import mnemask as mm
 from mnemask.errors import InputError, OutputError
 from mnemask.io.written import INDEX, Written
-from mnemask.pipeline.room import refuse_without_room
+from mnemask.pipeline.estimates import refuse_without_room
 
 NUM_FRAMES = 5
 # Every kind of output, and how to have it.

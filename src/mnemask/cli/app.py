@@ -1,8 +1,6 @@
 """What the commands share: one application, one way to report errors, one progress bar, and stop signals.
 
 The first SIGINT or SIGTERM asks a run to end well, the second ends it at once; and none is lost.
-
-The commands' common ground: one application, one way to say what cannot be done, one way to be interrupted.
 """
 
 from __future__ import annotations
@@ -21,8 +19,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 import mnemask as mm
-from mnemask.cli.console import accept_any_text, console, errors, literal
-from mnemask.cli.output import emit, hear_the_package, say_error, speaking
+from mnemask.cli.output import accept_any_text, console, emit, errors, hear_the_package, literal, say_error, speaking
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -167,6 +164,26 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     guarded.__annotations__ = {name: parameter.annotation for name, parameter in own.items()}
     app.command()(guarded)
     return guarded
+
+
+def locks_out(function: Callable[P, None]) -> Callable[P, None]:
+    """Makes a command keep all others out of its folder `out`, from its first moment on.
+
+    The further processes of a training on several devices, which are started with the same command line, write for the
+    first one and leave the lock to it.
+    """
+
+    @functools.wraps(function)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> None:
+        from mnemask.io.lock import OutputLock
+
+        if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
+            function(*args, **kwargs)
+            return
+        with OutputLock(str(kwargs["out"])):
+            function(*args, **kwargs)
+
+    return locked
 
 
 def _run(do: Callable[[], Any]) -> None:

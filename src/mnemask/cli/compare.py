@@ -10,10 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import mnemask as mm
-from mnemask.cli.app import command, console
-from mnemask.cli.identity import of_video
+from mnemask.cli.app import command, console, locks_out
+from mnemask.cli.inputs import PromptOptions, of_video
 from mnemask.cli.inspect import repeatable
-from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
     AtOption,
@@ -34,7 +33,6 @@ from mnemask.cli.options import (
     WriteEveryOption,
 )
 from mnemask.cli.output import emit
-from mnemask.cli.plan import PromptOptions
 from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:

@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 import mnemask as mm
-from mnemask.cli.app import command
-from mnemask.cli.console import console, literal
-from mnemask.cli.lock import locks_out
-from mnemask.cli.output import emit
+from mnemask.cli.app import command, locks_out
+from mnemask.cli.output import console, emit, literal
 from mnemask.cli.progress import progress, show_frames
 
 

@@ -11,8 +11,7 @@ import typer
 
 import mnemask as mm
 from mnemask.cli.app import command
-from mnemask.cli.console import console, literal
-from mnemask.cli.output import emit
+from mnemask.cli.output import console, emit, literal
 
 SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
 

@@ -12,8 +12,7 @@ from rich.table import Table
 
 import mnemask as mm
 from mnemask import choices
-from mnemask.cli.app import command, console
-from mnemask.cli.lock import locks_out
+from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.options import (
     DEFAULT_ENGINE,
     DEFAULT_POLICY,

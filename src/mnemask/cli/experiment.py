@@ -10,9 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import mnemask as mm
-from mnemask.cli.app import command, console
+from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.evaluate import Dataset, show_suite
-from mnemask.cli.lock import locks_out
 from mnemask.cli.options import (
     DeviceOption,
     KmnSigmaOption,

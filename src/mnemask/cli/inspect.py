@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 import mnemask as mm
-from mnemask.cli import identity
-from mnemask.cli.app import command, console
-from mnemask.cli.lock import locks_out
+from mnemask.cli import inputs
+from mnemask.cli.app import command, console, locks_out
+from mnemask.cli.inputs import PromptOptions
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
     DEFAULT_POLICY,
@@ -35,7 +35,6 @@ from mnemask.cli.options import (
     new_tracker,
 )
 from mnemask.cli.output import emit
-from mnemask.cli.plan import PromptOptions
 from mnemask.cli.progress import progress
 
 
@@ -114,7 +113,7 @@ def inspect(
         plan.prepare(tracker.model)
         plan.say_notes()
         settings = {
-            "video": identity.of_video(video, growing=False),
+            "video": inputs.of_video(video, growing=False),
             "model": model,
             "policy": policy.value,
             "size": size,
@@ -153,7 +152,7 @@ def repeatable(video: str | None) -> str:
     scheme = video.partition("://")[0].lower() if "://" in video else "file"
     if video == "-" or video.startswith("camera:") or scheme not in ("file", "http", "https", "ftp"):
         raise mm.InputError(
-            f"{identity.shown(video)} gives its frames only once, and the pictures need them again", "save it to a file"
+            f"{inputs.shown(video)} gives its frames only once, and the pictures need them again", "save it to a file"
         )
     return video
 

@@ -11,8 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 import mnemask as mm
-from mnemask.cli.console import errors, literal
-from mnemask.cli.output import emit, mode
+from mnemask.cli.output import emit, errors, literal, mode
 
 LOG_SECONDS = 10.0
 JSON_SECONDS = 1.0

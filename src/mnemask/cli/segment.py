@@ -11,9 +11,9 @@ import typer
 
 import mnemask as mm
 from mnemask import choices
-from mnemask.cli import identity
-from mnemask.cli.app import StopSignals, command, console, errors
-from mnemask.cli.lock import locks_out
+from mnemask.cli import inputs
+from mnemask.cli.app import StopSignals, command, console, errors, locks_out
+from mnemask.cli.inputs import PromptOptions
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
     DEFAULT_ENGINE,
@@ -40,7 +40,6 @@ from mnemask.cli.options import (
     new_tracker,
 )
 from mnemask.cli.output import emit
-from mnemask.cli.plan import PromptOptions
 from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames
 
@@ -145,7 +144,7 @@ def segment(
     )
     plan = prompts.plan(video, growing=follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
-    _refuse_resume(resume, identity.is_repeatable(video) and not live, video, trace, overwrite)
+    _refuse_resume(resume, inputs.is_repeatable(video) and not live, video, trace, overwrite)
     tracker = new_tracker(
         model,
         policy,
@@ -163,11 +162,11 @@ def segment(
         tracker.warm_start(mm.Tracker.load(bank, tracker.model))
         plan = prompts.plan(video, growing=follow, known=tracker.object_ids) if prompts.any else None
     settings = {
-        "video": identity.of_video(video, growing=follow),
+        "video": inputs.of_video(video, growing=follow),
         **prompts.settings(),
         "colours": {} if plan is None else plan.colours,
-        "bank": identity.of_files(bank),
-        "model": identity.of_model(model),
+        "bank": inputs.of_files(bank),
+        "model": inputs.of_model(model),
         "policy": policy.value,
         "write_every": tracker.policy.write_every,
         "budget": str(tracker.memory.budget),
@@ -263,7 +262,7 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         return
     if not repeatable:
         raise mm.InputError(
-            f"{identity.shown(video)} does not give the same frames again, so a run on it cannot be resumed",
+            f"{inputs.shown(video)} does not give the same frames again, so a run on it cannot be resumed",
             "save it to a file, or leave out --resume",
         )
     if trace is not None:

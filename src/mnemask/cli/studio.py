@@ -90,6 +90,6 @@ def studio(
 
 def _is_clip(folder: Path) -> bool:
     """Returns whether a folder holds the images of one video."""
-    from mnemask.io.raster import IMAGE_SUFFIXES
+    from mnemask.io.images import IMAGE_SUFFIXES
 
     return sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()) > 1

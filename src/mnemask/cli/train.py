@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import mnemask as mm
-from mnemask.cli.app import command, console
-from mnemask.cli.lock import locks_out
+from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mnemask.datasets.annotated import AnnotatedImage, incomplete, names_in
 from mnemask.errors import InputError
+from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
-from mnemask.io.raster import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 

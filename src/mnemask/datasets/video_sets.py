@@ -16,8 +16,8 @@ from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, ope
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.youtube_vos import open_youtube_vos
 from mnemask.errors import InputError
+from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
-from mnemask.io.raster import IMAGE_SUFFIXES
 
 BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
 

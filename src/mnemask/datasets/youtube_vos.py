@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
 from mnemask.errors import InputError
-from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.images import IMAGE_SUFFIXES
 
 PUBLISHED = "https://youtube-vos.org/dataset/vos"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from mnemask.doctor.installation import diagnose_installation
 from mnemask.doctor.mask import diagnose_mask, diagnose_masks
 from mnemask.doctor.video import Finding, diagnose_folder, diagnose_video
-from mnemask.io.raster import IMAGE_SUFFIXES
-from mnemask.io.stacks import page_count
+from mnemask.io.image_sequences import page_count
+from mnemask.io.images import IMAGE_SUFFIXES
 
 __all__ = [
     "Finding",

@@ -22,13 +22,12 @@ from PIL import Image
 
 from mnemask.errors import FrameError, InputError
 from mnemask.io import VideoReader
-from mnemask.io.containers import open_container
+from mnemask.io.decoder import open_container
 from mnemask.io.events import ReaderEvents
 from mnemask.io.frame_files import find_frames
-from mnemask.io.images import ImageSequence, number_gaps, read_image
+from mnemask.io.image_sequences import ImageSequence, number_gaps, page_count
+from mnemask.io.images import IMAGE_SUFFIXES, read_image
 from mnemask.io.pictures import SourceFacts
-from mnemask.io.raster import IMAGE_SUFFIXES
-from mnemask.io.stacks import page_count
 
 GO_ON = "go on behind the damage with --on-corrupt skip or hold"
 

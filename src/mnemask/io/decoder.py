@@ -1,6 +1,6 @@
 """The frames of one opened container, and where it is damaged or breaks off.
 
-Whether a video ended or broke off: what its header promises against what came.
+Whether a video ended or broke off is decided by what its header promises against what came.
 """
 
 import errno
@@ -20,10 +20,34 @@ from mnemask.errors import FrameError
 from mnemask.io.events import LONG_GAP_SECONDS
 from mnemask.io.pictures import Damaged
 
+logger = logging.getLogger(__name__)
+
+
 if TYPE_CHECKING:
     AnyPacket = Packet[Any]  # generic for the type checker only
 else:
     AnyPacket = Packet
+
+# Up to 18, text in a header that is not UTF-8 is an error unless told otherwise; from 19 on it never is, and the
+# option is gone.
+_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+def open_container(
+    source: Any,
+    options: dict[str, str],
+    timeout: tuple[float, float] | None = None,
+) -> InputContainer:
+    """Returns the opened container; raises FFmpegError or OSError where it cannot be opened.
+
+    Args:
+        source: `file:PATH`, an address, or a binary file object.
+        options: of FFmpeg.
+        timeout: seconds to wait for opening and for each read; None for as long as it takes.
+    """
+    container: InputContainer = av.open(source, "r", options=options, timeout=timeout, **_LENIENT)
+    return container
+
 
 # A step that is no longer than so many usual ones lacks no frame.
 _EVEN = 1.5
@@ -107,8 +131,6 @@ class Progress:
         of = f" of {self._num_promised}" if self._num_promised else ""
         return f"{self.num_frames}{of} frames"
 
-
-logger = logging.getLogger(__name__)
 
 # A demuxer that finds no packet in so many tries will find none.
 _MOST_FAILURES = 10

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from mnemask.errors import FrameError
+from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
-from mnemask.io.raster import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
 
 # A drawn picture may have few colours too, so names or numbers must also pair them with frames.
 _MOST_LABELS = 64

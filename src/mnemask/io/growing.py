@@ -15,9 +15,11 @@ from pathlib import Path
 
 from mnemask.io.frame_files import frames_among, image_files
 from mnemask.io.images import levels_of, read_picture
-from mnemask.io.levels import Levels
 from mnemask.io.live import Backoff
-from mnemask.io.pictures import Damaged, Pictures, Readable, SourceFacts
+from mnemask.io.pictures import Damaged, Levels, Pictures, Readable, SourceFacts
+
+logger = logging.getLogger(__name__)
+
 
 _LOOK_MILLISECONDS = 100
 
@@ -87,9 +89,6 @@ def interruptible(source: Readable, interrupted: threading.Event) -> Readable:
         return source
     mode = os.fstat(number).st_mode
     return Pipe(source, number, interrupted) if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else source
-
-
-logger = logging.getLogger(__name__)
 
 
 class GrowingFolder:

@@ -1,70 +1,34 @@
-"""Still images: one decoded as every other tool would, and a sequence of them as a video."""
+"""Several pictures as a video: the images of a folder, pages of a TIFF, an animated WebP, PNG or GIF."""
 
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from mnemask.errors import FrameError
 from mnemask.io.events import EventLog
 from mnemask.io.frame_files import FrameFiles
-from mnemask.io.levels import Levels
-from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Picture, Pictures, SourceFacts, check_size
-from mnemask.io.raster import (
+from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     FORMATS,
-    IMAGE_SUFFIXES,
     TOO_LARGE_ERRORS,
     decode,
     deep_values,
     is_deep,
+    levels_of,
+    read_picture,
 )
-from mnemask.io.stacks import page_count
+from mnemask.io.pictures import Damaged, Levels, Picture, Pictures, SourceFacts, check_size
 
 logger = logging.getLogger(__name__)
 
 # Pictures that are looked at before the first is given: for the range of their values, and for further pages.
 _SAMPLES = 32
-
-
-def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:
-    """Returns the image as upright RGB, equal to what Pillow gives.
-
-    Orientation tags are applied, 16-bit values are scaled to 8 bits, alpha is dropped. Of several pages the first is
-    read.
-
-    Args:
-        path: the file.
-        levels: what is black and what is white of more than 8 bits; by default 0 and 65535.
-
-    Raises:
-        FrameError: the file is missing, damaged, larger than 16384 pixels a side or 67 megapixels (which is checked
-            before anything is decoded), or of a kind without a fixed range, such as floating point.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            check_size(image.width, image.height, str(path))
-            rgb = decode(image, path, levels)
-    except FrameError:
-        raise
-    except TOO_LARGE_ERRORS as error:
-        raise FrameError(
-            f"image {str(path)!r} claims more pixels than any picture has",
-            f"expected at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} megapixels, so shrink it first",
-        ) from error
-    except DAMAGED_IMAGE_ERRORS as error:
-        raise FrameError(
-            f"image {str(path)!r} cannot be read ({error})",
-            f"expected a whole {', '.join(IMAGE_SUFFIXES)} file, so replace it or take it out",
-        ) from error
-    return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
@@ -116,28 +80,6 @@ class ImageSequence:
         """Does nothing: no file stays open between two images."""
 
 
-def read_picture(path: Path, index: int, levels: Levels | None = None) -> Picture | Damaged:
-    """Returns the image as the frame of this number, or why it cannot be read."""
-    try:
-        return Picture(read_image(path, levels), index, seconds=None, name=path.stem)
-    except FrameError as error:
-        return Damaged(error, index, name=path.stem)
-
-
-def levels_of(paths: Sequence[Path]) -> Levels | None:
-    """Returns what is black and white in images of more than 8 bits; None where there are none."""
-    extremes = []
-    for path in paths:
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                if is_deep(image) and image.width * image.height <= MAX_PIXELS:
-                    extremes.append(deep_values(image, path))
-        except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
-            continue  # what is wrong with it is said when it is its turn
-    values = [deep for deep in extremes if deep is not None]
-    return Levels.of(values) if values else None
-
-
 def _sample(paths: Sequence[Path]) -> list[Path]:
     """Returns some of the files, the first and the last among them."""
     last = len(paths) - 1
@@ -154,3 +96,159 @@ def _refuse_stacks(paths: Sequence[Path]) -> None:
                 f"{path.name} holds {pages} pictures, as a video does, and is one of {len(paths)} files",
                 "give one such file as the video, or write its pages to files of their own",
             )
+
+
+_STACKS = ("TIFF", "WEBP", "PNG", "GIF")
+_SUBFILE_TYPE, _DESCRIPTION = 254, 270
+_REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
+
+
+def page_count(path: Path) -> int:
+    """Returns how many pictures of full size an image file holds; 1 for what cannot be read, or is no stack."""
+    try:
+        with Image.open(path, formats=(*FORMATS, "GIF")) as image:
+            return len(_pages(image)) if image.format in _STACKS else 1
+    except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+        return 1
+
+
+class ImageStack:
+    """The pictures of one file, in order, at the times that it says.
+
+    Raises:
+        FrameError: it is damaged, or its pages have different sizes and do not say that they are thumbnails.
+    """
+
+    repeatable = True
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self._path = path
+        try:
+            with Image.open(path, formats=(*FORMATS, "GIF")) as image:
+                self._pages = _pages(image)
+                self._check(image)
+                self._levels = self._levels_of(image)
+                notes = self._notes(image)
+                self.frames_per_second = self._rate(image)
+        except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
+            raise self._broken(0, error) from error
+        self.num_frames = len(self._pages)
+        self.facts = SourceFacts(
+            notes, self._levels, num_frames=self.num_frames, timed=self.frames_per_second is not None
+        )
+
+    def pictures(self, start: int) -> Pictures:
+        """Yields the pages from number `start` on, and the first that cannot be read, with which it ends."""
+        seconds = 0.0
+        index = 0
+        try:
+            with Image.open(self._path, formats=(*FORMATS, "GIF")) as image:
+                timed = image.format != "TIFF"
+                for index, page in enumerate(self._pages):
+                    if not timed and index < start:
+                        continue
+                    image.seek(page)
+                    check_size(image.width, image.height, str(self._path))
+                    rgb = decode(image, self._path, self._levels)
+                    if index >= start:
+                        picture = torch.from_numpy(rgb).permute(2, 0, 1)
+                        yield Picture(picture, index, seconds if timed else None, name="")
+                    seconds += _milliseconds(image) / 1000
+        except FrameError as error:
+            yield Damaged(error, index, ends=True)
+        except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
+            yield Damaged(self._broken(index, error), index, ends=True)
+
+    def close(self) -> None:
+        """Does nothing: the file is open only while pictures are read."""
+
+    def _check(self, image: Image.Image) -> None:
+        if image.format != "TIFF":
+            return  # the others have one canvas
+        sizes: dict[tuple[int, int], int] = {}
+        for index, page in enumerate(self._pages):
+            image.seek(page)
+            sizes.setdefault(image.size, index)
+        if len(sizes) > 1:
+            (first, _), (other, at) = list(sizes.items())[:2]
+            raise FrameError(
+                f"page {at} of {self._path.name!r} is {other[0]}x{other[1]} pixels and page 0 {first[0]}x{first[1]}",
+                "expected one size, so write those that belong together to a file of their own",
+            )
+
+    def _notes(self, image: Image.Image) -> tuple[str, ...]:
+        notes = []
+        others = getattr(image, "n_frames", 1) - len(self._pages)
+        if others:
+            notes.append(f"{others} pages are thumbnails of others: left out")
+        described = re.search(r"^images=(\d+)$", _description(image), re.MULTILINE)
+        if described and int(described[1]) > len(self._pages):
+            raise FrameError(
+                f"{self._path.name!r} says that it holds {described[1]} pictures, of which only {len(self._pages)} "
+                "can be read, as ImageJ writes files of more than 4 GB",
+                "save it as an image sequence",
+            )
+        return tuple(notes)
+
+    def _levels_of(self, image: Image.Image) -> Levels | None:
+        last = len(self._pages) - 1
+        most = min(len(self._pages), _SAMPLES)
+        image.seek(self._pages[0])
+        if image.format != "TIFF" or not is_deep(image):
+            return None
+        deep = []
+        for at in range(most):
+            image.seek(self._pages[round(at * last / max(most - 1, 1))])
+            values = deep_values(image, self._path)
+            if values is not None:
+                deep.append(values)
+        return Levels.of(deep)
+
+    def _rate(self, image: Image.Image) -> float | None:
+        """Returns the pictures a second, from how long the first are shown: for all, all had to be decoded."""
+        if image.format == "TIFF":
+            return None
+        shown = [_milliseconds(image) for _ in _played(image, self._pages[:_SAMPLES])]
+        return 1000 * len(shown) / sum(shown)
+
+    def _broken(self, index: int, error: BaseException) -> FrameError:
+        return FrameError(
+            f"{self._path.name!r} cannot be read from page {index} on ({error})",
+            "the pages before are good, for the others fetch the file again",
+        )
+
+
+def _pages(image: Image.Image) -> list[int]:
+    """Returns the numbers of the pages that are no thumbnails."""
+    count = getattr(image, "n_frames", 1)
+    if image.format != "TIFF":
+        # A PNG may show another picture to programs that know no animation.
+        return list(range(1 if getattr(image, "default_image", False) else 0, count))
+    pages = []
+    for page in range(count):
+        image.seek(page)
+        if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & _REDUCED:
+            pages.append(page)
+    image.seek(0)
+    return pages or [0]
+
+
+def _description(image: Image.Image) -> str:
+    if image.format != "TIFF":
+        return ""
+    image.seek(0)
+    text = str(getattr(image, "tag_v2", {}).get(_DESCRIPTION, ""))
+    return text if text.startswith("ImageJ=") else ""
+
+
+def _played(image: Image.Image, pages: Sequence[int]) -> Iterator[int]:
+    for page in pages:
+        image.seek(page)
+        image.load()  # only then some formats say how long it is shown
+        yield page
+
+
+def _milliseconds(image: Image.Image) -> float:
+    """Returns how long the current picture is shown; 100 ms where it says 0, as browsers do."""
+    return float(image.info.get("duration", 0) or 100)

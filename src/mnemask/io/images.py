@@ -1,18 +1,21 @@
-"""One picture of an opened image file as upright 8-bit RGB."""
+"""One image file as upright 8-bit RGB, decoded as every other tool would."""
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from jaxtyping import UInt8, UInt16
 from PIL import ExifTags, Image
+from torch import Tensor
 
 from mnemask.errors import FrameError
-from mnemask.io.levels import Levels
+from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, check_size
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
@@ -32,6 +35,61 @@ DAMAGED_IMAGE_ERRORS = (
 # Pillow refuses by itself what is far too large, before anybody can look at the header.
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BITS_PER_SAMPLE = 258
+
+
+def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:
+    """Returns the image as upright RGB, equal to what Pillow gives.
+
+    Orientation tags are applied, 16-bit values are scaled to 8 bits, alpha is dropped. Of several pages the first is
+    read.
+
+    Args:
+        path: the file.
+        levels: what is black and what is white of more than 8 bits; by default 0 and 65535.
+
+    Raises:
+        FrameError: the file is missing, damaged, larger than 16384 pixels a side or 67 megapixels (which is checked
+            before anything is decoded), or of a kind without a fixed range, such as floating point.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            check_size(image.width, image.height, str(path))
+            rgb = decode(image, path, levels)
+    except FrameError:
+        raise
+    except TOO_LARGE_ERRORS as error:
+        raise FrameError(
+            f"image {str(path)!r} claims more pixels than any picture has",
+            f"expected at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} megapixels, so shrink it first",
+        ) from error
+    except DAMAGED_IMAGE_ERRORS as error:
+        raise FrameError(
+            f"image {str(path)!r} cannot be read ({error})",
+            f"expected a whole {', '.join(IMAGE_SUFFIXES)} file, so replace it or take it out",
+        ) from error
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def read_picture(path: Path, index: int, levels: Levels | None = None) -> Picture | Damaged:
+    """Returns the image as the frame of this number, or why it cannot be read."""
+    try:
+        return Picture(read_image(path, levels), index, seconds=None, name=path.stem)
+    except FrameError as error:
+        return Damaged(error, index, name=path.stem)
+
+
+def levels_of(paths: Sequence[Path]) -> Levels | None:
+    """Returns what is black and white in images of more than 8 bits; None where there are none."""
+    extremes = []
+    for path in paths:
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                if is_deep(image) and image.width * image.height <= MAX_PIXELS:
+                    extremes.append(deep_values(image, path))
+        except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+            continue  # what is wrong with it is said when it is its turn
+    values = [deep for deep in extremes if deep is not None]
+    return Levels.of(values) if values else None
 
 
 def decode(image: Image.Image, path: str | Path, levels: Levels | None = None) -> UInt8[np.ndarray, "H W 3"]:

@@ -20,10 +20,10 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image
 
 from mnemask.errors import MaskError, MissingExtraError
-from mnemask.io.containers import open_container
+from mnemask.io.decoder import open_container
+from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS, orientation_of, turned
 from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import check_size
-from mnemask.io.raster import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS, orientation_of, turned
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 

@@ -24,6 +24,8 @@ from mnemask.errors import FrameError
 from mnemask.io.events import EventLog
 from mnemask.io.pictures import Damaged, Picture, Pictures, SourceFacts
 
+logger = logging.getLogger(__name__)
+
 
 class Backoff:
     """Waits in doubling steps, for no longer than `seconds` since the last success, and not at all once interrupted.
@@ -119,9 +121,6 @@ class _Slot:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-
-
-logger = logging.getLogger(__name__)
 
 
 class Camera:

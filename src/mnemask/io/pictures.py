@@ -1,14 +1,7 @@
-"""What every source of a video gives: pictures, upright and within limits.
-
-How large what is given may be: checked in headers, before anything is decoded or allocated.
-
-Pictures turned and mirrored as their display matrix says, which PyAV reports but does not do.
-
-What every source of a video gives: pictures, one at a time, and what it says where there is none.
-"""
+"""What every source of a video gives: pictures, one at a time, upright and within limits, and what it says before."""
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, cast, runtime_checkable
@@ -16,11 +9,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from av.buffer import Buffer
 from av.video.frame import VideoFrame
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import FrameError
-from mnemask.io.levels import Levels
 
 MAX_SIDE = 16_384
 # 8192 x 8192, twice 8K video; below the size at which Pillow starts to warn.
@@ -41,6 +33,47 @@ def check_size(width: int, height: int, what: str) -> None:
             f"{what!r} claims {width}x{height} pixels",
             f"expected 1 to {MAX_SIDE} a side and at most {MAX_PIXELS // 10**6} megapixels, so shrink it first",
         )
+
+
+# A camera of 10, 12 or 14 bits writes 16-bit files in which most of the range is never used; scaled by 65535, they
+# would come out nearly black. The file formats do not say it reliably (the sBIT of PNG describes data that fills the
+# range anyway), so it is read off the pictures, once for the whole video.
+_WHITES = (2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1)
+# Of a range that is used to less than this, as by cameras of temperature, the part that is used is spread out.
+_NARROW = 1 / 8
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The values that become 0 and 255."""
+
+    black: int = 0
+    white: int = 2**16 - 1
+
+    @classmethod
+    def of(cls, samples: Iterable[UInt16[np.ndarray, "..."]]) -> "Levels":
+        """Returns the levels of a video from some of its pictures: 8 to 16 bits, or the narrow part that is used."""
+        extremes = [(int(sample.min()), int(sample.max())) for sample in samples]
+        lowest, highest = min((low for low, _ in extremes), default=0), max((high for _, high in extremes), default=0)
+        if not highest:  # black, which says nothing of what is to come
+            return cls()
+        white = next(white for white in _WHITES if white >= highest)
+        used = highest - lowest
+        if not 0 < used < _NARROW * white or white == _WHITES[0]:
+            return cls(0, white)
+        margin = used // 4 + 1  # other pictures may use a little more
+        return cls(max(lowest - margin, 0), min(highest + margin, _WHITES[-1]))
+
+    def to_8_bits(self, values: UInt16[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+        """Returns the values from 0 to 255, those outside the levels cut off."""
+        span = self.white - self.black
+        above = values.astype(np.int64).clip(self.black, self.white) - self.black
+        return ((above * 255 + span // 2) // span).astype(np.uint8)
+
+    def __str__(self) -> str:
+        if self.black:
+            return f"values from {self.black} to {self.white} are spread from black to white"
+        return f"{self.white} is white ({self.white.bit_length()} bits)"
 
 
 Matrix = tuple[tuple[float, float], tuple[float, float]]

@@ -22,6 +22,9 @@ from mnemask.io.positions import Position, check_range
 from mnemask.io.sources import Opening, is_broadcast, open_source
 from mnemask.types import Frame, frame_name
 
+logger = logging.getLogger(__name__)
+
+
 T = TypeVar("T")
 
 
@@ -57,8 +60,6 @@ def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
         if close is not None:
             close()
 
-
-logger = logging.getLogger(__name__)
 
 _LEAD = 100
 ON_CORRUPT = ("stop", "skip", "hold")

@@ -23,8 +23,8 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from mnemask.io.atomic import ResumeState, require
 from mnemask.io.decoder import AnyPacket
-from mnemask.io.journal import ResumeState, require
 
 # Two seconds of most videos: keyframes are as dense as streaming services have them.
 STRETCH = 48

@@ -16,8 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mnemask.errors import FrameError
-from mnemask.io.containers import open_container
-from mnemask.io.decoder import Decoding, is_recording, promised_seconds
+from mnemask.io.decoder import Decoding, is_recording, open_container, promised_seconds
 from mnemask.io.events import Clock, EventLog
 from mnemask.io.growing import GrowingFile
 from mnemask.io.live import Backoff

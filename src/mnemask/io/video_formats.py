@@ -10,9 +10,8 @@ from av.video.reformatter import Colorspace
 from jaxtyping import UInt8, UInt16
 
 from mnemask.errors import FrameError, ObjectIdError
-from mnemask.io.atomic import partial_file, target_file, temporary_file
+from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, temporary_file
 from mnemask.io.image_formats import picture_of
-from mnemask.io.journal import ResumeState, Writing
 from mnemask.io.resumable_video import STRETCH, TICKS_PER_SECOND, Codec, Pictures, StretchedVideo
 from mnemask.io.visualize import draw_overlay
 from mnemask.types import Frame, Masks

@@ -11,8 +11,9 @@ from typing import Protocol, runtime_checkable
 from av.error import FFmpegError
 
 from mnemask.errors import InputError, OutputError
-from mnemask.io.image_formats import CocoRle, PngMasks, RgbaCutouts
-from mnemask.io.journal import ResumeState, Writing
+from mnemask.io.atomic import ResumeState, Writing
+from mnemask.io.coco import CocoRle
+from mnemask.io.image_formats import PngMasks, RgbaCutouts
 from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
 from mnemask.io.written import Unlisted, Written
 from mnemask.types import Frame, Masks

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Protocol, runtime_checkable
 
 from mnemask.errors import OutputError
 from mnemask.io.atomic import make_durable, temporary_file
@@ -23,27 +22,6 @@ State = tuple[int, int, str]
 
 _ANY: State = (-1, 0, "")
 """Of a file that changes while it is written."""
-
-
-@runtime_checkable
-class Files(Protocol):
-    """Who decides whether a finished file may have its name."""
-
-    def publish(self, partial: Path, target: Path) -> None:
-        """Gives a finished file its name; raises OutputError where something has it that may not be replaced."""
-        ...
-
-    def refuse_foreign(self, *paths: Path) -> None:
-        """Raises OutputError if something has one of these names that may not be replaced."""
-        ...
-
-    def claim(self, path: Path) -> None:
-        """Notes that a file that was just made is going to change."""
-        ...
-
-    def remove(self, *paths: Path) -> None:
-        """Removes files, if they are the writer's own."""
-        ...
 
 
 class Unlisted:

@@ -1,7 +1,8 @@
 """A whole video from its first masks to files, and a report of what happened; it survives being cut off."""
 
 from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
-from mnemask.pipeline.report import MemoryEstimate, Progress, estimate_memory, peak_memory_bytes, write_report
+from mnemask.pipeline.estimates import MemoryEstimate, estimate_memory
+from mnemask.pipeline.report import Progress, peak_memory_bytes, write_report
 from mnemask.pipeline.run import PromptSource, segment
 
 __all__ = [

@@ -13,8 +13,7 @@ import torch
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.io import ReaderEvents
-from mnemask.io.atomic import make_folder
-from mnemask.io.journal import ResumeState
+from mnemask.io.atomic import ResumeState, make_folder
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
 from mnemask.pipeline.places import CHECKPOINT, REPORT

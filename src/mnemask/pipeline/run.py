@@ -17,14 +17,14 @@ from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
 from mnemask.io import MaskWriter, ReaderEvents, prefetch
-from mnemask.io.journal import ResumeState
+from mnemask.io.atomic import ResumeState
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written
 from mnemask.objects import Prompt
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
+from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
 from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, remove_left_overs
-from mnemask.pipeline.report import Progress, computed_on, estimate_memory
-from mnemask.pipeline.room import refuse_without_room
+from mnemask.pipeline.report import Progress, computed_on
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks

@@ -9,9 +9,9 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
+from mnemask.io.images import DAMAGED_IMAGE_ERRORS, TOO_LARGE_ERRORS, orientation_of, turned
 from mnemask.io.label_files import holds_labels, read_labels
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
-from mnemask.io.raster import DAMAGED_IMAGE_ERRORS, TOO_LARGE_ERRORS, orientation_of, turned
 
 log = logging.getLogger(__name__)
 

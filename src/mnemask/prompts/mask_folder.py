@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mnemask.errors import MaskError
-from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.types import check_object_id
 
 SHOWN = 5

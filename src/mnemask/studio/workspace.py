@@ -7,7 +7,7 @@ from typing import Any
 
 import mnemask as mm
 from mnemask.io.atomic import make_folder, safe_name
-from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.images import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".wmv")
 MOST_ENTRIES = 2000  # of a folder that are listed

@@ -13,7 +13,7 @@ from PIL import Image
 from mnemask.datasets.clips import IGNORE
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import InputError
-from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.images import IMAGE_SUFFIXES
 
 # 300 of the 6,395 photographs are never trained on: those with the smallest SHA-256 of "SET/NAME".
 HELD_OUT_BELOW = 0x0BC63355

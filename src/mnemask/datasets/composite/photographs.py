@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import FrameError, InputError
-from mnemask.io.raster import IMAGE_SUFFIXES
+from mnemask.io.images import IMAGE_SUFFIXES
 
 MIN_OBJECT_PIXELS = 200
 MAX_TRIES = 50
