@@ -102,12 +102,12 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
     fits = picture.ndim == 3 and picture.shape[channels] == 3 and 0 not in picture.shape
     if not fits or picture.dtype not in (np.uint8, torch.uint8):
         kind, layout = ("array", "(height, width, 3)") if is_array else ("tensor", "(3, height, width)")
-        way_out = _conversion(tuple(picture.shape), is_array) if not fits else ""
-        if not way_out and "float" in str(picture.dtype):
-            way_out = "; turn values from 0 to 1 into bytes, (255 * x).round() as uint8"
+        remedy = _conversion(tuple(picture.shape), is_array) if not fits else ""
+        if not remedy and "float" in str(picture.dtype):
+            remedy = "turn values from 0 to 1 into bytes, (255 * x).round() as uint8"
         raise FrameError(
-            f"{what} is a {picture.dtype} {kind} of shape {tuple(picture.shape)}; expected uint8 RGB of shape {layout}"
-            + way_out
+            f"{what} is a {picture.dtype} {kind} of shape {tuple(picture.shape)}",
+            f"expected uint8 RGB of shape {layout}" + (remedy and f": {remedy}"),
         )
     if isinstance(picture, Tensor):
         return picture
@@ -116,22 +116,22 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
 
 
 def _conversion(shape: tuple[int, ...], is_array: bool) -> str:
-    """Returns how to make a picture of such a shape fit, as the end of a sentence; empty where that is not clear."""
+    """Returns how to make a picture of such a shape fit, empty where that is not clear."""
     if len(shape) == 2:
-        return "; repeat a grey picture three times, " + (
+        return "repeat a grey picture three times, " + (
             "np.stack([x] * 3, axis=-1)" if is_array else "x.expand(3, -1, -1)"
         )
     if len(shape) == 4 and shape[0] == 1:
-        return "; give one picture, x[0]"
+        return "give one picture, x[0]"
     if len(shape) != 3 or 0 in shape:
         return ""
     if shape[0 if is_array else 2] == 3:
-        return "; swap the axes, " + ("x.transpose(1, 2, 0)" if is_array else "x.permute(2, 0, 1)")
+        return "swap the axes, " + ("x.transpose(1, 2, 0)" if is_array else "x.permute(2, 0, 1)")
     channels = shape[2 if is_array else 0]
     if channels == 1:
-        return "; repeat a grey picture three times, " + ("x.repeat(3, axis=2)" if is_array else "x.expand(3, -1, -1)")
+        return "repeat a grey picture three times, " + ("x.repeat(3, axis=2)" if is_array else "x.expand(3, -1, -1)")
     if channels == 4:
-        return "; leave the alpha channel out, " + ("x[..., :3]" if is_array else "x[:3]")
+        return "leave the alpha channel out, " + ("x[..., :3]" if is_array else "x[:3]")
     return ""
 
 

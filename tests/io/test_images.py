@@ -88,6 +88,7 @@ def test_an_absurd_size_is_refused_from_the_header(tmp_path, width, height):
         read_image(path)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow says so, and reads on or raises
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
 @given(where=st.floats(0, 1), damage=st.binary(min_size=1, max_size=30), keep=st.floats(0, 1))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

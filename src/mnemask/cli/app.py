@@ -196,7 +196,7 @@ def _run(do: Callable[[], Any]) -> None:
     except mm.MnemaskError as error:
         if INTERRUPTS.heard:
             raise _interrupted() from None
-        say_error(str(error), 2)
+        say_error(error, 2)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         raise _interrupted() from None

@@ -148,7 +148,7 @@ def look_into_bank(bank: Path, video: str | None, out: Path, overwrite: bool) ->
 def repeatable(video: str | None) -> str:
     """Returns the source of a video that gives the same frames twice; raises InputError for any other."""
     if video is None:
-        raise mm.InputError("nothing to look into: give a VIDEO with --mask FIRST.png, or --bank FILE")
+        raise mm.InputError("there is nothing to look into", "give a VIDEO with --mask FIRST.png, or --bank FILE")
     scheme = video.partition("://")[0].lower() if "://" in video else "file"
     if video == "-" or video.startswith("camera:") or scheme not in ("file", "http", "https", "ftp"):
         raise mm.InputError(
@@ -161,5 +161,7 @@ def parse_pixel(text: str) -> tuple[int, int]:
     """Returns x and y of "x,y"; raises InputError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise mm.InputError(f"pixel {text[:40]!r} is not x,y in whole pixels from the top left, such as 300,200")
+        raise mm.InputError(
+            f"pixel {text[:40]!r} is not x,y in whole pixels", "write such as 300,200 (from the top left)"
+        )
     return int(parts[0]), int(parts[1])

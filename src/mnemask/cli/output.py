@@ -18,6 +18,8 @@ from typing import Any
 from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
 
+import mnemask as mm
+
 # A pipe or a file has as much room as a line takes.
 UNLIMITED = 10_000
 PLAIN = str.maketrans({"…": "...", "·": "-", "×": "x", "–": "-", "−": "-", "→": "->", "é": "e"})
@@ -111,11 +113,10 @@ def emit(kind: str, **fields: Any) -> None:
         discard(sys.stdout.fileno())
 
 
-def say_error(message: str, exit_code: int) -> None:
+def say_error(error: mm.MnemaskError, exit_code: int) -> None:
     """Says what cannot be done, and the way out."""
-    problem, _, remedy = message.rpartition("; ")
-    emit("error", problem=problem or remedy, remedy=remedy if problem else "", exit_code=exit_code)
-    errors.print(f"[bold red]error:[/] {literal(message)}", soft_wrap=True)
+    emit("error", problem=error.problem, remedy=error.remedy, exit_code=exit_code)
+    errors.print(f"[bold red]error:[/] {literal(str(error))}", soft_wrap=True)
 
 
 class Notices(logging.Handler):

@@ -48,9 +48,8 @@ class Finding:
 
     @classmethod
     def from_error(cls, error: InputError) -> "Finding":
-        """Returns the problem that an error is about; what comes after its last semicolon is the way out."""
-        what, _, remedy = str(error).rpartition("; ")
-        return cls("problem", what or remedy, remedy if what else "")
+        """Returns the problem that an error is about, and what to do about it."""
+        return cls("problem", error.problem, error.remedy)
 
     @classmethod
     def of_facts(cls, facts: SourceFacts) -> "list[Finding]":

@@ -77,7 +77,8 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
     names = [name for name in truths if name in predictions] if wanted is None else list(dict.fromkeys(wanted))
     if not names:
         raise InputError(
-            f"no sequence is in both folders: {gt_dir} has {_some(truths)}, {pred_dir} has {_some(predictions)}"
+            f"no sequence is in both folders: {gt_dir} has {_some(truths)}, {pred_dir} has {_some(predictions)}",
+            "name the folders of predictions as those of the ground truth",
         )
     notes = []
     for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
@@ -98,8 +99,10 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
     found = {path.name: masks for path in inside if (masks := label_paths(path))}
     if not found:
         image = next((path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".bmp"}), None)
-        hint = f"; {image} cannot be one, since masks are PNG files, which keep labels exactly" if image else ""
-        raise InputError(f"there are no masks in {folder}, neither *.png nor SEQUENCE/*.png{hint}")
+        remedy = (
+            f"save masks as PNG, which keeps labels exactly, unlike {image}" if image else "give the folder above them"
+        )
+        raise InputError(f"there are no masks in {folder}, neither *.png nor SEQUENCE/*.png", remedy)
     return found
 
 

@@ -200,7 +200,7 @@ class Decoding:
                 )
             )
         elif self._resumes and self.endless:
-            self.lost = FrameError(f"{self._shown!r} ended")
+            self.lost = FrameError(f"{self._shown!r} ended", "check the connection, or wait for longer (--reconnect)")
 
     def _ended(self, why: FrameError) -> Iterator[Damaged]:
         if self._resumes:

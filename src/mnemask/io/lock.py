@@ -165,7 +165,7 @@ class OutputLock:
                     is_copy = owner.is_local and owner.inode != inode
                     alive = not is_copy and owner.is_alive(silent)
                 if alive:
-                    raise OutputError(_in_use(self._folder, owner))
+                    raise _in_use(self._folder, owner)
                 self._take_over(temporary, owner)
                 break
         except OSError as error:
@@ -186,11 +186,11 @@ class OutputLock:
         except FileExistsError:
             if time.time() - guard.stat().st_mtime > STALE:
                 guard.unlink(missing_ok=True)
-            raise OutputError(_in_use(self._folder, None)) from None
+            raise _in_use(self._folder, None) from None
         try:
             found = _read(self._path)
             if found is not None and found[0] != dead:
-                raise OutputError(_in_use(self._folder, found[0]))
+                raise _in_use(self._folder, found[0])
             temporary.replace(self._path)
         finally:
             guard.unlink(missing_ok=True)
@@ -207,13 +207,16 @@ class OutputLock:
                 os.utime(self._path)
 
 
-def _in_use(folder: Path, owner: Owner | None) -> str:
+def _in_use(folder: Path, owner: Owner | None) -> OutputError:
     if owner is None:
-        return f"{str(folder)!r} is in use by another process, which is just starting; give another folder, or wait"
+        return OutputError(
+            f"{str(folder)!r} is in use by another process, which is just starting", "give another folder, or wait"
+        )
     remedy = "wait for it to end, or give another folder"
     if not owner.is_local:
         remedy += f" (a process that is gone is noticed after {STALE:.0f} s)"
-    return f"{str(folder)!r} is in use by process {owner.pid} on {owner.host} since {owner.since}; {remedy}"
+    problem = f"{str(folder)!r} is in use by process {owner.pid} on {owner.host} since {owner.since}"
+    return OutputError(problem, remedy)
 
 
 def _place(temporary: Path, lock: Path) -> bool:

@@ -209,7 +209,9 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     try:
         folded = fold_batch_norm(state)
     except CheckpointError as error:
-        raise CheckpointError(f"weights {str(path)!r} cannot be used: {plain(str(error), 400)}") from error
+        raise CheckpointError(
+            f"weights {str(path)!r} cannot be used: {plain(error.problem, 400)}", error.remedy
+        ) from error
     renamed = {}
     for name, value in folded.items():
         if not name.endswith("num_batches_tracked"):
@@ -242,7 +244,10 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
     faults += [f"{key} is not finite" for key in fitting if not bool(torch.isfinite(state[key]).all())]
     if faults:
         more = f"; and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
-        raise CheckpointError(f"weights {name!r} do not fit the network: {'; '.join(faults[:NAMED_FAULTS])}{more}")
+        raise CheckpointError(
+            f"weights {name!r} do not fit the network: {'; '.join(faults[:NAMED_FAULTS])}{more}",
+            "give a checkpoint of this network, or fetch it again",
+        )
 
 
 def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, note: str = "") -> None:

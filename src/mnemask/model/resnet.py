@@ -16,6 +16,7 @@ from mnemask.errors import CheckpointError
 
 STAGE_CHANNELS = (64, 128, 256)
 BATCH_NORM_EPSILON = 1e-5
+REFETCH = "fetch the file again, or give another checkpoint"
 
 
 class BasicBlock(nn.Module):
@@ -103,11 +104,12 @@ def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weight = state.get(f"{conv}weight")
         if weight is None or weight.ndim != 4 or len(weight) != len(gain):
             raise CheckpointError(
-                f"{conv}weight is missing or does not fit {norm}weight, so BatchNorm cannot be folded"
+                f"{conv}weight is missing or does not fit {norm}weight, so BatchNorm cannot be folded",
+                REFETCH,
             )
         bias = state[f"{conv}bias"].double() if f"{conv}bias" in state else torch.zeros_like(gain)
         if bias.shape != gain.shape:
-            raise CheckpointError(f"{conv}bias is {tuple(bias.shape)}, expected {tuple(gain.shape)}")
+            raise CheckpointError(f"{conv}bias is {tuple(bias.shape)}, expected {tuple(gain.shape)}", REFETCH)
         shift = state[f"{norm}bias"].double() - state[f"{norm}running_mean"].double() * gain
         folded[f"{conv}weight"] = (weight.double() * gain[:, None, None, None]).to(weight.dtype)
         folded[f"{conv}bias"] = (bias * gain + shift).to(weight.dtype)

@@ -50,7 +50,7 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
     )
     parts = text.split(",")
     if len(parts) != 4 or not all(_WHOLE.fullmatch(part) for part in parts):
-        raise MaskError(f"box {text[:60]!r} is not {expected} in whole pixels, such as {example}")
+        raise MaskError(f"box {text[:60]!r} is not {expected}", f"give whole pixels, such as {example}")
     x, y, width, height = map(int, parts)
     if box_format == "xyxy":
         width, height = width - x, height - y
@@ -82,7 +82,7 @@ def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box, list[str]]:
     left, top = max(0, box.x), max(0, box.y)
     right, bottom = min(width, box.x + box.width), min(height, box.y + box.height)
     if right <= left or bottom <= top:
-        raise MaskError(f"box {box} lies outside {image}{_or_corners(box, size)}")
+        raise MaskError(f"box {box} lies outside {image}", _or_corners(box, size) or "give one that is inside")
     inside = Box(left, top, right - left, bottom - top)
     if inside.width * inside.height > LARGEST_SHARE * width * height:
         raise MaskError(f"box {box} covers the whole image", "leave some background around the object")
@@ -92,18 +92,21 @@ def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box, list[str]]:
     if share < INSIDE_SHARE or not centred or (corners and share < PROBABLY_XYXY):
         raise MaskError(
             f"box {box} (x,y,width,height) runs from {box.in_words} and leaves {image}, with {100 * share:.0f} % of it "
-            "inside" + (corners or f"; give the part that is inside, {inside}, if you mean that")
+            "inside",
+            corners or f"give the part that is inside, {inside}, if you mean that",
         )
-    doubts = [] if inside == box else [f"box {box} leaves {image} and is cut to {inside} (x,y,width,height){corners}"]
-    return inside, doubts
+    if inside == box:
+        return inside, []
+    also = f"; {corners}" if corners else ""
+    return inside, [f"box {box} leaves {image} and is cut to {inside} (x,y,width,height){also}"]
 
 
 def _or_corners(box: Box, size: tuple[int, int]) -> str:
-    """Returns the way out where the numbers fit the image as two corners only, as the end of a sentence."""
+    """Returns the way out where the numbers fit the image as two corners; empty where they do not."""
     x1, y1, x2, y2 = box
     if not (0 <= x1 < x2 <= size[1] and 0 <= y1 < y2 <= size[0]):
         return ""
-    return f"; if {x2},{y2} is its right bottom corner, give --box-format xyxy, or --box {x1},{y1},{x2 - x1},{y2 - y1}"
+    return f"if {x2},{y2} is its right bottom corner, give --box-format xyxy, or --box {x1},{y1},{x2 - x1},{y2 - y1}"
 
 
 def doubts_of_mask(mask: Bool[np.ndarray, "H W"], box: Box) -> list[str]:

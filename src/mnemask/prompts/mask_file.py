@@ -147,7 +147,7 @@ def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void:
             return _read_colours(raw, void)
         return _read_grey(raw, void)
     except MaskError as error:
-        raise MaskError(f"mask {path} {error}") from None
+        raise MaskError(f"mask {path} {error.problem}", error.remedy) from None
 
 
 def _read_grey(raw: RawMask, void: Void) -> MaskReading:

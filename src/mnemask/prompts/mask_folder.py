@@ -67,7 +67,7 @@ def match_frames(
             if index is not None:
                 guessed = f"masks go to frames by their numbers: {path.name} to {names[index]}"
     if lost := [path.name for path, index in found.items() if index is None]:
-        raise MaskError(_lost(lost, len(masks), masks[0].parent, names, num_frames))
+        raise _lost(lost, len(masks), masks[0].parent, names, num_frames)
     matched: dict[int, Path] = {}
     for path, index in found.items():
         assert index is not None
@@ -80,14 +80,19 @@ def match_frames(
     return dict(sorted(matched.items())), guessed
 
 
-def _lost(lost: Sequence[str], total: int, folder: Path, names: Sequence[str] | None, num_frames: int | None) -> str:
+def _lost(
+    lost: Sequence[str], total: int, folder: Path, names: Sequence[str] | None, num_frames: int | None
+) -> MaskError:
     which = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
     if names is not None:
-        expected = f"expected the names of frames, from {names[0]} to {names[-1]}"
+        expected = f"the names of frames, from {names[0]} to {names[-1]}"
     else:
         until = "" if num_frames is None else f" to {num_frames - 1}"
-        expected = f"expected the number of a frame, from 0{until}"
-    return f"{len(lost)} of {total} masks in {folder} are of no frame: {which}; {expected}, so rename or remove them"
+        expected = f"the number of a frame, from 0{until}"
+    return MaskError(
+        f"{len(lost)} of {total} masks in {folder} are of no frame: {which}",
+        f"expected {expected}, so rename or remove them",
+    )
 
 
 def _by_name(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | None]:

@@ -70,8 +70,8 @@ def parse_click(text: str, positive: bool = True) -> ClickAt:
     found = _CLICK.fullmatch(text)
     if found is None:
         raise MaskError(
-            f"click {text[:60]!r} is not ID=X,Y or FRAME:ID=X,Y, such as 1=320,200 for object 1 at 320 pixels from the "
-            "left and 200 from the top"
+            f"click {text[:60]!r} is not ID=X,Y or FRAME:ID=X,Y",
+            "write 1=320,200 for object 1 at 320 pixels from the left and 200 from the top",
         )
     frame, object_id, x, y = found.groups()
     return ClickAt(int(frame or 0), check_object_id(int(object_id)), float(x), float(y), positive)
@@ -86,7 +86,7 @@ def parse_remove(text: str) -> tuple[int, int]:
     """
     found = _REMOVE.fullmatch(text)
     if found is None:
-        raise MaskError(f"{text[:60]!r} is not FRAME:ID, such as 240:2 to forget object 2 from frame 240 on")
+        raise MaskError(f"{text[:60]!r} is not FRAME:ID", "write 240:2 to remove object 2 from frame 240 on")
     return int(found[1]), check_object_id(int(found[2]))
 
 

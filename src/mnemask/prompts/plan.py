@@ -95,8 +95,8 @@ class PromptPlan:
         self._removed = [parse_remove(text) for text in removed]
         if mask is None and not boxes and not later and not removed and not self.clicks:
             raise InputError(
-                "nothing to track: give the objects' masks with --mask FIRST.png, a --box x,y,w,h around each, or a "
-                "--click ID=x,y on each"
+                "there is nothing to track",
+                "give --mask FIRST.png with the objects, a --box x,y,w,h around each, or a --click ID=x,y on each",
             )
         self._moments: dict[int, _Moment] = {}
         self._boxes: dict[int, Box] = {}

@@ -77,7 +77,9 @@ def mask_from_polygon(points: Points, size: tuple[int, int]) -> Bool[Tensor, "H 
     mask = np.zeros(size, np.uint8)
     cv2.fillPoly(mask, [_pixels(points)], 1)
     if not mask.any():
-        raise MaskError(f"the polygon lies outside the image of {size[1]}x{size[0]} pixels")
+        raise MaskError(
+            f"the polygon lies outside the image of {size[1]}x{size[0]} pixels", "give x, y from its top left"
+        )
     return torch.from_numpy(mask.astype(bool))
 
 
@@ -180,7 +182,9 @@ def _draw(lines: Sequence[Points], object_id: int, size: tuple[int, ...]) -> Boo
         points = np.repeat(_pixels(line), 2 if len(line) == 1 else 1, axis=0)  # one point alone would draw nothing
         cv2.polylines(drawn, [points], isClosed=False, color=1, thickness=thickness)
     if not drawn.any():
-        raise MaskError(f"no stroke of object {object_id} lies in the image of {size[1]}x{size[0]} pixels")
+        raise MaskError(
+            f"no stroke of object {object_id} lies in the image of {size[1]}x{size[0]} pixels", "draw one inside"
+        )
     return drawn.astype(bool)
 
 

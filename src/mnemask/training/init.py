@@ -123,8 +123,8 @@ def init_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
                 fits = True
         if not fits:
             raise CheckpointError(
-                f"{str(path)!r} fits no encoder of {size}; give torchvision's ResNet-18"
-                + (" or ResNet-50" if size == "stcn" else "")
+                f"{str(path)!r} fits no encoder of {size}",
+                "give torchvision's ResNet-18" + (" or ResNet-50" if size == "stcn" else ""),
             )
     return model
 
