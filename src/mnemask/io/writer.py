@@ -132,7 +132,7 @@ class MaskWriter:
         with self._as_output_error():
             self._format = MASK_FORMATS[format](self._out, how)
         self.stretch = self._format.stretch
-        self._failed = False
+        self._failure: BaseException | None = None
         self._waiting: deque[Future[None]] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-writer")
         self._open = True
@@ -198,13 +198,13 @@ class MaskWriter:
             raise failed[0]
 
     def _write(self, masks: Masks, frame: Frame | None) -> None:
-        if self._failed:
+        if self._failure is not None:
             return  # what is on disk ends with the last good frame, and has no hole
         try:
             with self._as_output_error():
                 self._format.write(masks, frame)
-        except BaseException:
-            self._failed = True
+        except BaseException as error:
+            self._failure = error
             raise
 
     def _mark(self) -> ResumeState:
@@ -217,8 +217,8 @@ class MaskWriter:
             self._format.sync()
 
     def _refuse_after_failure(self) -> None:
-        if self._failed:
-            raise OutputError(f"a frame could not be written to {str(self._out)!r}", "make room and resume the run")
+        if self._failure is not None:
+            raise self._failure
 
     @contextmanager
     def _as_output_error(self) -> Iterator[None]:
