@@ -1,4 +1,5 @@
-# The two commands of the README: `make demo` and `make test`. Both set everything up first, and are cheap to repeat.
+# The commands of the README, `make demo` and `make test`, and a developer's own: `make fast` while working on the core,
+# `make check` before a commit. Each sets up what it needs first, and is cheap to repeat.
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup-done
@@ -6,7 +7,7 @@ SETUP := .venv/.setup-done
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 CAN_REACH := import urllib.request; urllib.request.urlopen('$(TORCH_CPU)/', timeout=10)
 
-.PHONY: setup demo test lint types clean
+.PHONY: setup demo test fast check lint types layers clean
 
 setup: $(SETUP)
 
@@ -27,12 +28,23 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
+# The core alone, in under a minute on one core: memory, tracker, network, and masks recorded from earlier versions.
+fast: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 --durations=5 --durations-min=1 \
+	  tests/memory tests/tracker tests/model tests/test_recorded_masks.py $(PYTEST_ARGS)
+
+check: lint types layers
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: setup
 	$(BIN)/mypy
+
+# Imports that run against the direction of the boxes, errors without a way out, documents that name what is gone.
+layers: setup
+	$(BIN)/python -m pytest -n 0 tests/test_import_layers.py tests/test_errors.py tests/test_where_is_what.py
 
 clean:
 	rm -rf .venv demo build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

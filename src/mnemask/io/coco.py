@@ -55,6 +55,9 @@ class CocoRle:
     """
 
     stretch = 1
+    single_file = "masks.json"
+    per_object = True
+    bytes_per_pixel = 1 / 4000
 
     def __init__(self, out: Path, how: Writing) -> None:
         try:
@@ -62,7 +65,7 @@ class CocoRle:
         except ImportError as error:
             raise missing_extra("the rle format needs pycocotools", "rle") from error
         self._rle, self._how = mask, how
-        self._target = target_file(out, "masks.json")
+        self._target = target_file(out, self.single_file)
         how.files.refuse_foreign(self._target, partial_file(self._target))
         begun = how.resume_state or {"annotations": 0, "images": 0, "count": 0}
         beside = partial_file((how.journal or self._target.parent) / self._target.name)

@@ -28,6 +28,8 @@ class _Images:
     """A folder of whole files: a later run goes on by writing the next ones."""
 
     stretch = 1
+    single_file = None
+    per_object = False
 
     def __init__(self, out: Path, how: Writing) -> None:
         self._folder, self._files = make_folder(out), how.files
@@ -62,6 +64,7 @@ class PngMasks(_Images):
     since a palette has no more than 256 entries.
     """
 
+    bytes_per_pixel = 1 / 400
     _palette = davis_palette().tobytes()
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
@@ -79,6 +82,9 @@ class PngMasks(_Images):
 
 class RgbaCutouts(_Images):
     """OUT/ID/NAME.png, one a frame and object: the frame's colours, with the object's probability as alpha."""
+
+    per_object = True
+    bytes_per_pixel = 1 / 60
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes one file for each object."""

@@ -1,12 +1,12 @@
 """One writer for every mask format: writes in the background and never leaves half a file under its final name."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from av.error import FFmpegError
 
@@ -26,13 +26,21 @@ _MAX_WAITING = 4
 class MaskFormat(Protocol):
     """How masks of one format get to disk.
 
-    It is made of the output place and of how to write there.
-
     Attributes:
         stretch: after each so many frames a later run can go on.
+        single_file: what the one file is called that all masks go into; None for a PNG a frame.
+        per_object: whether a frame takes as much again for each further object.
+        bytes_per_pixel: fewer than masks of real objects take; a disk with less room than that is refused.
     """
 
     stretch: int
+    single_file: ClassVar[str | None]
+    per_object: ClassVar[bool]
+    bytes_per_pixel: ClassVar[float]
+
+    def __init__(self, out: Path, how: Writing) -> None:
+        """Takes the folder, or the single file, and how to write there."""
+        ...
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes one frame."""
@@ -51,7 +59,7 @@ class MaskFormat(Protocol):
         ...
 
 
-MASK_FORMATS: Mapping[str, Callable[[Path, Writing], MaskFormat]] = {
+MASK_FORMATS: Mapping[str, type[MaskFormat]] = {
     "png": PngMasks,
     "ffv1": Ffv1Masks,
     "rgba": RgbaCutouts,

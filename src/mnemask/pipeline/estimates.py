@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnemask.errors import BudgetError, OutputError
+from mnemask.io.writer import MASK_FORMATS
 from mnemask.memory.budget import UNLIMITED, read_buffer_bytes
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.preprocess import working_size
@@ -106,11 +107,6 @@ def network_bytes(model: STCN, size: tuple[int, int], num_objects: int) -> int:
     return height * width * (_ONCE + _PER_OBJECT * num_objects) * max(model.dtype.itemsize, 4)
 
 
-# Fewer bytes a pixel than masks of real objects and overlays of real video take: what is refused is surely too much.
-_PER_PIXEL = {"png": 1 / 400, "ffv1": 1 / 800, "rle": 1 / 4000, "rgba": 1 / 60, "overlay": 1 / 100}
-_FILES_A_FRAME = ("png", "rgba")
-
-
 def refuse_without_room(
     out: Path, mask_format: str, overlay: bool, size: tuple[int, int], num_frames: int, num_objects: int, freed: int
 ) -> None:
@@ -128,10 +124,11 @@ def refuse_without_room(
     if not hasattr(os, "statvfs"):
         return
     disk = os.statvfs(out)
-    masks = max(num_objects, 1) if mask_format in ("rgba", "rle") else 1
+    format = MASK_FORMATS[mask_format]
+    masks = max(num_objects, 1) if format.per_object else 1
     pixels = size[0] * size[1]
-    file_bytes = pixels * _PER_PIXEL[mask_format]
-    if mask_format in _FILES_A_FRAME:
+    file_bytes = pixels * format.bytes_per_pixel
+    if format.single_file is None:
         file_bytes = max(file_bytes, disk.f_frsize)
         needed_files = num_frames * masks
         if disk.f_files and needed_files > disk.f_favail + freed // max(disk.f_frsize, 1):
@@ -140,7 +137,7 @@ def refuse_without_room(
                 "more",
                 "make room, give another folder, or write one file (--format ffv1)",
             )
-    needed = int(num_frames * (masks * file_bytes + overlay * pixels * _PER_PIXEL["overlay"]))
+    needed = int(num_frames * (masks * file_bytes + overlay * pixels * MASK_FORMATS["overlay"].bytes_per_pixel))
     free = disk.f_frsize * disk.f_bavail + freed
     if needed > free:
         raise OutputError(

@@ -13,12 +13,11 @@ from mnemask.errors import InputError, OutputError
 from mnemask.io.atomic import make_folder, partial_file, safe_name
 from mnemask.io.lock import LOCK
 from mnemask.io.reader import VideoReader
+from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, Written, first_same, foreign
 from mnemask.types import Frame, frame_name
 
 CHECKPOINT, REPORT, PREVIEW = "checkpoint", "report.json", "preview.png"
-SINGLE_FILES = {"ffv1": "masks.mkv", "rle": "masks.json"}
-_IMAGE_FORMATS = ("png", "rgba")
 _LEFT_OVER = re.compile(r"\.mnemask-\d+-\d+\.partial(\.\w+)?")
 _INDEX_NAME = re.compile(r"[a-z]?\d{5,}")
 _PLAIN_NAME = re.compile(r"[\w.\-]{1,100}", re.ASCII)
@@ -101,11 +100,12 @@ class Places:
 
     def single_files(self) -> list[Path]:
         """Returns the files that are not one of many."""
-        videos = [self.masks / name for format, name in SINGLE_FILES.items() if format == self.mask_format]
+        single = MASK_FORMATS[self.mask_format].single_file
+        videos = [] if single is None else [self.masks / single]
         videos += [self.out / "overlay.mp4"] * self.overlay
         unfinished = [partial_file(path) for path in videos]
         unfinished += [partial_file(path).with_suffix(".0.nut") for path in videos if path.suffix != ".json"]
-        if self.mask_format == "rle":
+        if single is not None and single.endswith(".json"):
             unfinished += [partial_file(videos[0]).with_suffix(f".{part}") for part in ("annotations", "images")]
         return [*videos, *unfinished, self.out / REPORT, *[self.out / PREVIEW] * self.preview]
 
@@ -122,11 +122,12 @@ class Places:
         checkpoint = self.out / CHECKPOINT
         if os.path.lexists(checkpoint) and not written.claims(checkpoint):
             raise foreign(checkpoint)
-        names = self.expected.names(start) if self.mask_format in _IMAGE_FORMATS else []
+        is_images = MASK_FORMATS[self.mask_format].single_file is None
+        names = self.expected.names(start) if is_images else []
         self._refuse_inputs(written)
         self._check_trace()
         written.refuse_foreign(*self.single_files())
-        if self.mask_format in _IMAGE_FORMATS:
+        if is_images:
             written.refuse_foreign(*self._images_in_the_way(names, start))
         if names:
             self._probe(names)
@@ -135,7 +136,8 @@ class Places:
         """Raises OutputError if an input lies where this run writes, or an earlier one wrote it and this removes it."""
         frames = self.expected.files or ()
         folders = {path.parent for path in frames}
-        if self.mask_format in _IMAGE_FORMATS and any(_same(folder, self.masks) for folder in folders):
+        is_images = MASK_FORMATS[self.mask_format].single_file is None
+        if is_images and any(_same(folder, self.masks) for folder in folders):
             raise OutputError(
                 f"the masks would be written among the frames in {str(self.masks)!r}", "give another folder"
             )
@@ -166,10 +168,11 @@ class Places:
     def _images_in_the_way(self, names: Sequence[str] | None, start: int) -> Iterator[Path]:
         """Yields the files that are there and have a name that this run may give."""
         wanted = None if names is None else {_folded(name) for name in names}
-        pattern = "*.png" if self.mask_format == "png" else "*/*.png"
+        per_object = MASK_FORMATS[self.mask_format].per_object
+        pattern = "*/*.png" if per_object else "*.png"
         for path in self.masks.glob(pattern):
             stem = path.name[: -len(".png")]
-            if self.mask_format == "rgba" and not path.parent.name.isdecimal():
+            if per_object and not path.parent.name.isdecimal():
                 continue
             if _folded(stem) in wanted if wanted is not None else _is_index(stem, start):
                 yield path
