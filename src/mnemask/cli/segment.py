@@ -12,7 +12,7 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli import inputs
-from mnemask.cli.app import StopSignals, command, console, errors, locks_out
+from mnemask.cli.app import command, console, errors, locks_out
 from mnemask.cli.inputs import PromptOptions
 from mnemask.cli.options import (
     DEFAULT_BOX_FORMAT,
@@ -138,6 +138,8 @@ def segment(
     Something wrong with a file? `mnemask doctor FILE` says what.
     """
     import torch
+
+    from mnemask.io.stop_signals import StopSignals
 
     prompts = PromptOptions(
         mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()

@@ -19,7 +19,6 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 import mnemask.model
 from mnemask.engines.parts import DecodePart, KeyPart, SharedWeights, ValuePart
 from mnemask.errors import OutputError
+from mnemask.model.checkpoints import content_of
 from mnemask.model.stcn import STCN, KeyFeatures
 
 TALKATIVE = ("torch.onnx", "torch.export", "onnxscript")
@@ -67,13 +67,10 @@ def cache_folder() -> Path:
 
 def digest(model: STCN, *compilers: str) -> str:
     """Returns a name for these weights, the code that runs them and what compiles it; others have other names."""
-    found = hashlib.sha256(repr((asdict(model.config), str(model.dtype), torch.__version__, *compilers)).encode())
+    found = hashlib.sha256(repr((content_of(model), str(model.dtype), torch.__version__, *compilers)).encode())
     for folder in (Path(mnemask.model.__path__[0]), Path(__file__).parent):
         for source in sorted(folder.glob("*.py")):
             found.update(source.read_bytes())
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return found.hexdigest()[:24]
 
 

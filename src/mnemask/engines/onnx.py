@@ -19,7 +19,7 @@ from mnemask.engines.fixed_shapes import quiet_compilers
 from mnemask.engines.parts import DecodePart, KeyPart, ValuePart
 from mnemask.errors import InputError, OutputError
 from mnemask.extras import missing_extra
-from mnemask.io.atomic import partial_file, write_whole
+from mnemask.io.atomic import replacing, write_file
 from mnemask.memory.read import KMNKernel, affinity, key_energy, resolve_kmn_sigma
 from mnemask.model import preprocess
 from mnemask.model.checkpoints import fingerprint
@@ -158,7 +158,7 @@ def export_onnx(
         # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
         (folder / "network.json").unlink(missing_ok=True)
         written = [write_graph(folder / f"{name}.onnx", *of) for name, of in example_calls(model, facts).items()]
-        write_whole(folder / "network.json", (json.dumps(facts, indent=2) + "\n").encode())
+        write_file(folder / "network.json", json.dumps(facts, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write to {str(folder)!r} ({error.strerror})", "give another folder") from error
     return [*written, folder / "network.json"]
@@ -250,10 +250,6 @@ def write_graph(path: Path, graph: nn.Module, inputs: tuple[Tensor, ...], output
             graph, inputs, output_names=outputs, opset_version=OPSET, dynamo=True, verbose=False
         )
     assert program is not None, "without a file name the exporter returns the program"
-    partial = partial_file(path)
-    try:
+    with replacing(path) as partial:
         program.save(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

@@ -6,7 +6,8 @@ A run that was cut off goes on with the unfinished ones.
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -98,21 +99,33 @@ class Unsynced:
         self._paths.clear()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes the file at once: whoever looks sees the old one or all of the new one."""
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yields a name to write to; that file takes the place of `path` in one step when the block ends well.
+
+    Whoever looks meanwhile, or after a crash, sees the old file or all of the new one.
+
+    Args:
+        path: of the file; its folder exists.
+        durable: whether the new file would also survive a loss of power from then on.
+    """
     partial = temporary_file(path)
     try:
-        partial.write_bytes(data)
+        yield partial
+        if durable:
+            make_durable(partial)
         partial.replace(path)
-    except OSError:
+        if durable:
+            make_durable(path)
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 def write_file(path: Path, content: str | bytes) -> None:
     """Writes the file, whole or not at all; raises OutputError where that is impossible."""
     try:
-        write_whole(path, content.encode() if isinstance(content, str) else content)
+        with replacing(path) as partial:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OutputError(
             f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import UInt16
@@ -55,9 +55,9 @@ class CocoRle:
     """
 
     stretch = 1
-    single_file = "masks.json"
-    per_object = True
-    bytes_per_pixel = 1 / 4000
+    single_file: ClassVar[str | None] = "masks.json"
+    per_object: ClassVar[bool] = True
+    bytes_per_pixel: ClassVar[float] = 1 / 4000
 
     def __init__(self, out: Path, how: Writing) -> None:
         try:
@@ -65,7 +65,7 @@ class CocoRle:
         except ImportError as error:
             raise missing_extra("the rle format needs pycocotools", "rle") from error
         self._rle, self._how = mask, how
-        self._target = target_file(out, self.single_file)
+        self._target = target_file(out, "masks.json")
         how.files.refuse_foreign(self._target, partial_file(self._target))
         begun = how.resume_state or {"annotations": 0, "images": 0, "count": 0}
         beside = partial_file((how.journal or self._target.parent) / self._target.name)

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -28,8 +29,8 @@ class _Images:
     """A folder of whole files: a later run goes on by writing the next ones."""
 
     stretch = 1
-    single_file = None
-    per_object = False
+    single_file: ClassVar[str | None] = None
+    per_object: ClassVar[bool] = False
 
     def __init__(self, out: Path, how: Writing) -> None:
         self._folder, self._files = make_folder(out), how.files
@@ -64,7 +65,7 @@ class PngMasks(_Images):
     since a palette has no more than 256 entries.
     """
 
-    bytes_per_pixel = 1 / 400
+    bytes_per_pixel: ClassVar[float] = 1 / 400
     _palette = davis_palette().tobytes()
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
@@ -83,8 +84,8 @@ class PngMasks(_Images):
 class RgbaCutouts(_Images):
     """OUT/ID/NAME.png, one a frame and object: the frame's colours, with the object's probability as alpha."""
 
-    per_object = True
-    bytes_per_pixel = 1 / 60
+    per_object: ClassVar[bool] = True
+    bytes_per_pixel: ClassVar[float] = 1 / 60
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes one file for each object."""

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ class _VideoFile:
     """A video that has its name only when it is complete, begun when the first frame tells its size."""
 
     stretch = STRETCH
-    per_object = False
+    per_object: ClassVar[bool] = False
 
     def __init__(self, target: Path, codec: Codec, how: Writing) -> None:
         self._target, self._codec, self._how = target, codec, how
@@ -110,12 +111,12 @@ class Ffv1Masks(_VideoFile):
         ObjectIdError: an id beyond 255 arrives after the file began with 8 bits.
     """
 
-    single_file = "masks.mkv"
-    bytes_per_pixel = 1 / 800
+    single_file: ClassVar[str | None] = "masks.mkv"
+    bytes_per_pixel: ClassVar[float] = 1 / 800
 
     def __init__(self, out: Path, how: Writing) -> None:
         codec = Codec("ffv1", {"level": "3", "slicecrc": "1"}, _rate(how.frames_per_second))
-        super().__init__(target_file(out, self.single_file), codec, how)
+        super().__init__(target_file(out, "masks.mkv"), codec, how)
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Adds one frame."""
@@ -141,15 +142,15 @@ class OverlayVideo(_VideoFile):
     The first frame is at 0 seconds. Odd sizes are padded by one row or column, since yuv420p has only even ones.
     """
 
-    single_file = "overlay.mp4"
-    bytes_per_pixel = 1 / 100
+    single_file: ClassVar[str | None] = "overlay.mp4"
+    bytes_per_pixel: ClassVar[float] = 1 / 100
 
     def __init__(self, out: Path, how: Writing) -> None:
         # Without B-frames packets are in the order of frames, and one stretch can follow another. With mbtree a
         # video comes out in other bits now and then, from the same pictures.
         options = {"crf": "20", "preset": "veryfast", "bf": "0", "mbtree": "0"}
         codec = Codec("libx264", options, _rate(how.frames_per_second))
-        super().__init__(target_file(out, self.single_file), codec, how)
+        super().__init__(target_file(out, "overlay.mp4"), codec, how)
         self._began: float | None = None if how.resume_state is None else how.resume_state["began"]
 
     def write(self, masks: Masks, frame: Frame | None) -> None:

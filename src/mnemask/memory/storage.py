@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError
-from mnemask.io.atomic import make_durable
+from mnemask.io.atomic import replacing
 from mnemask.memory.stride8 import WINDOWS
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 from mnemask.model.checkpoints import plain
@@ -113,14 +113,10 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
     """
     tensors = {} if tokens is None else {name: tensor.cpu().contiguous() for name, tensor in tokens.tensors().items()}
     text = json.dumps(facts)
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        save_file(tensors, temporary, {"format": FORMAT, "facts": text, "sha256": digest_of(text, tensors)})
-        make_durable(temporary)
-        temporary.replace(path)
-        make_durable(path)
+        with replacing(path, durable=True) as partial:
+            save_file(tensors, partial, {"format": FORMAT, "facts": text, "sha256": digest_of(text, tensors)})
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"memory bank {str(path)!r} cannot be written ({error})", "make room or give another place"
         ) from error

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, OutputError
+from mnemask.io.atomic import replacing
 from mnemask.model.devices import choose_device, own_modes, preferred_dtype
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
@@ -257,11 +258,10 @@ def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, n
         OutputError: if the place cannot be written to.
     """
     metadata = {"format": FORMAT, "config": json.dumps(asdict(model.config)), "note": note}
-    temporary = path.with_suffix(path.suffix + ".tmp")
     state = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
     try:
-        save_file(state, temporary, metadata)
-        temporary.replace(path)
+        with replacing(path) as partial:
+            save_file(state, partial, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"weights cannot be written to {str(path)!r} ({error})", "give a folder that exists"

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnemask.errors import CheckpointError, InputError, OutputError
+from mnemask.io.atomic import replacing
 from mnemask.model.checkpoints import check_state, read_tensors
 from mnemask.model.stcn import STCN
 
@@ -242,11 +243,10 @@ def save_click_head(head: ClickHead, key_encoder: str, path: Path, *, note: str 
         "key_encoder": key_encoder,
         "note": note,
     }
-    temporary = path.with_suffix(path.suffix + ".tmp")
     state = {name: value.detach().to(torch.float16).contiguous() for name, value in head.state_dict().items()}
     try:
-        save_file(state, temporary, metadata)
-        temporary.replace(path)
+        with replacing(path) as partial:
+            save_file(state, partial, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"the click head cannot be written to {str(path)!r} ({error})", "give a folder that exists"

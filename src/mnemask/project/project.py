@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mnemask.engines import load_model
 from mnemask.errors import InputError, MaskError, OutputError
-from mnemask.io.atomic import make_folder, write_whole
+from mnemask.io.atomic import make_folder, write_file
 from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.memory.policies import policy_named
@@ -125,7 +125,7 @@ class Project:
         with closing(Journal(folder / JOURNAL)) as journal:
             if not journal.lines:
                 journal.add({"do": "settings", "settings": chosen, "at": _now()})
-        write_whole(folder / ABOUT, json.dumps(facts, indent=1).encode())
+        write_file(folder / ABOUT, json.dumps(facts, indent=1).encode())
         return cls(folder, network)
 
     @staticmethod
@@ -182,7 +182,7 @@ class Project:
         data = cv2.imencode(".png", mask.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
         name = f"keys/{frame:07d}-{object_id}-{hashlib.sha256(data).hexdigest()[:16]}.png"
         if not (self.folder / name).exists():
-            write_whole(self.folder / name, data)
+            write_file(self.folder / name, data)
         self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
 
     def clear_key(self, frame: int, object_id: int) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mnemask.errors import InputError
-from mnemask.io.atomic import Unsynced, make_folder, write_whole
+from mnemask.io.atomic import Unsynced, make_folder, write_file
 from mnemask.project.doubt import Confidence
 from mnemask.project.journal import Journal, read_journal
 
@@ -47,7 +47,7 @@ class Results:
                 "restore it, or delete it and track again",
             ) from error
         if len(lines) > _LINES_PER_FRAME * num_frames:
-            write_whole(path, b"")
+            write_file(path, b"")
             self._journal = Journal(path, durable=False)
             for index in np.flatnonzero(self._pass).tolist():
                 self._journal.add(self._line(index))
@@ -94,7 +94,7 @@ class Results:
         pixels = labels.cpu().numpy()
         pixels = pixels.astype(np.uint8 if pixels.max(initial=0) < 256 else np.uint16)
         path = self._path(index)
-        write_whole(path, cv2.imencode(".png", pixels)[1].tobytes())
+        write_file(path, cv2.imencode(".png", pixels)[1].tobytes())
         self._unsynced.add(path)
         line = {"f": index, "p": number, "o": {str(object_id): list(each) for object_id, each in confidence.items()}}
         self._journal.add(line)

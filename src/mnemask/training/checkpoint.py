@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, OutputError
-from mnemask.io.atomic import make_durable, partial_file
+from mnemask.io.atomic import replacing, write_file
 from mnemask.model.checkpoints import check_state, plain
 
 FORMAT = "mnemask-run-1"
@@ -51,12 +51,9 @@ def save_run(
         "settings": json.dumps(dict(done.settings)),
         "precision": json.dumps(dict(done.precision)),
     }
-    partial = partial_file(path)
     try:
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial, metadata)
-        make_durable(partial)
-        partial.replace(path)
-        make_durable(path)
+        with replacing(path, durable=True) as partial:
+            save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"the run cannot be saved to {str(path)!r} ({error})", "make room there") from error
 
@@ -156,4 +153,4 @@ def forget_after(log: Path, step: int) -> None:
     if not log.exists():
         return
     lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-    log.write_text("".join(f"{line}\n" for line in lines))
+    write_file(log, "".join(f"{line}\n" for line in lines))

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mnemask.errors import InputError, OutputError
+from mnemask.io.stop_signals import StopSignals
 from mnemask.model.stcn import STCN
 from mnemask.training.click_data import ClickPictures
 from mnemask.training.click_trainer import ClickRecipe, ClickReport, ClickTraining
-from mnemask.training.launch import Hardware, stopping
+from mnemask.training.launch import Hardware
 
 
 def launch_clicks(
@@ -45,6 +46,6 @@ def launch_clicks(
     except OSError as error:
         raise OutputError(f"{out} cannot be made ({error.strerror})", "give a folder that can be written to") from error
     training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes)
-    with stopping(training):
+    with StopSignals(training.stop):
         training.run(on_step)
     return training

@@ -193,6 +193,10 @@ class ClickTraining:
         """Whether all steps are done."""
         return self.step >= self.recipe.steps
 
+    def stop(self) -> None:
+        """Asks the run to save and end after the step it is in."""
+        self.stop_asked = True
+
     def run(self, on_step: Callable[[ClickReport], None] = lambda report: None) -> None:
         """Trains to the end, or until `stop_asked` or the minutes are over; saves either way."""
         begin = last = saved = time.monotonic()

@@ -2,12 +2,9 @@
 
 import logging
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -18,6 +15,7 @@ from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError, OutputError
 from mnemask.evaluation.runner import evaluate
+from mnemask.io.stop_signals import StopSignals
 from mnemask.io.written import Written
 from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.model.stcn import STCN
@@ -113,7 +111,7 @@ def launch(
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
     training = Training(fabric, recipe, source, make_model(), out, options, validate, branch_from)
-    with stopping(training):
+    with StopSignals(training.stop):
         training.run(on_step if fabric.is_global_zero else lambda report: None)
     return training
 
@@ -125,30 +123,6 @@ def _own(out: Path) -> None:
         written.refuse_foreign(*files)
     for path in files:
         written.claim(path)
-
-
-@runtime_checkable
-class Stoppable(Protocol):
-    """A run that ends after the step it is in when asked to."""
-
-    stop_asked: bool
-
-
-@contextmanager
-def stopping(training: Stoppable) -> Iterator[None]:
-    """Makes SIGINT and SIGTERM end the run after the step it is in; a second SIGINT ends it at once."""
-
-    def stop(number: int, frame: object) -> None:
-        if training.stop_asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        training.stop_asked = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Validation:
