@@ -13,8 +13,8 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command
-from mnemask.cli.console import console, errors
 from mnemask.cli.options import DEFAULT_POLICY, ModelOption, PolicyName, SizeOption
+from mnemask.cli.output import console, errors
 
 ProjectFormat = Enum("ProjectFormat", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
 
