@@ -1,4 +1,4 @@
-"""The main job on a video that needs no download: drawn with exact masks, written, read, segmented, scored, shown."""
+"""The whole pipeline on a video that is drawn with exact masks: written, read, segmented, scored and shown."""
 
 import io
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def run_demo(
     *,
     on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
 ) -> tuple[Progress, Report]:
-    """Returns what happened and the score.
+    """Runs the demo; returns its progress and the score.
 
     Leaves `clip.mp4` and `first.png`, as a user would have them, `masks/`, `overlay.mp4`, `contact-sheet.png` and
     `score.json` in `out`.
@@ -86,7 +86,7 @@ def write_clip(video: DrawnVideo, clip: Path, first: Path, written: Written) -> 
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """Returns what a PNG file of the image holds."""
+    """Returns the image as the bytes of a PNG file."""
     content = io.BytesIO()
     image.save(content, "PNG")
     return content.getvalue()

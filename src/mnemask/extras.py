@@ -1,4 +1,4 @@
-"""How to install what is optional, said in the same way by whatever needs it."""
+"""How to install optional dependencies."""
 
 import json
 from importlib.metadata import PackageNotFoundError, distribution

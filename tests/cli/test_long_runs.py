@@ -94,7 +94,7 @@ def test_a_run_that_was_signalled_resumes_to_the_same_bytes(files, tmp_path, num
     assert mnemask(*arguments(files, cut, *more))[0] == 2  # not overwritten unasked
     exit_code, output = mnemask(*arguments(files, cut, "--resume", *more))
     assert exit_code == 0, output
-    assert "going on at frame" in output
+    assert "resuming at frame" in output
     assert content(cut) == content(whole)
     assert json.loads((cut / "report.json").read_text())["frames"] == NUM_FRAMES
     exit_code, output = mnemask(*arguments(files, cut, "--resume", *more))
@@ -148,7 +148,7 @@ def test_nor_with_another_video_mask_or_model(unfinished, files, tmp_path):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (["--trace", "trace.jsonl"], "a trace cannot be gone on with"),
+        (["--trace", "trace.jsonl"], "a trace cannot be resumed"),
         (["--overwrite"], "give one of them"),
         (["--live"], "does not give the same frames again"),
     ],

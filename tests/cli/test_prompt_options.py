@@ -125,7 +125,7 @@ def test_a_run_that_goes_on_keeps_colours_removals_and_later_masks(files, tmp_pa
         assert segment(files, tmp_path / "cut", *arguments, "--checkpoint-every", 0)[0] == 2
     code, output = segment(files, tmp_path / "cut", *arguments, "--resume")
     assert code == 0, output
-    assert "going on at frame 3" in output
+    assert "resuming at frame 3" in output
     for index in range(NUM_FRAMES):
         whole, cut = (tmp_path / name / f"masks/{index:05d}.png" for name in ("whole", "cut"))
         assert whole.read_bytes() == cut.read_bytes()

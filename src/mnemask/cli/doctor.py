@@ -1,4 +1,4 @@
-"""`mnemask doctor`: what is wrong with a video, a mask or the installation, and how to put it right."""
+"""`mnemask doctor`: what is wrong with a video, a mask or the installation, and how to fix it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def doctor(
         typer.Argument(help="Videos, folders of frames, or mask images; none: the installation.", metavar="[FILE…]"),
     ] = None,
 ) -> None:
-    """Say in plain words what is wrong with a video, a mask or the installation, and how to put it right.
+    """Say what is wrong with a video, a mask or the installation, and how to fix it.
 
     Without a file it lists versions, and decodes and segments a tiny video that the package carries.
     Exits with 1 if a problem was found.

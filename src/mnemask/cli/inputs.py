@@ -1,4 +1,4 @@
-"""What a run is given: its video and its prompts, read, checked, and known again by their content."""
+"""The video and the prompts of a run: read, checked, and identified by their content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_repeatable(video: str) -> bool:
 
 
 def shown(video: str) -> str:
-    """Returns what a message calls a video: an address may hold a password."""
+    """Returns the name of a video for messages: an address may hold a password."""
     return "the address" if "://" in video else repr(video)
 
 
@@ -137,7 +137,7 @@ class PromptOptions:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Returns what must be the same when the run goes on."""
+        """Returns the settings that must be the same when the run is resumed."""
         return {
             "mask": of_masks(self.mask),
             "boxes": list(self.boxes),

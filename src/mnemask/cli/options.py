@@ -45,7 +45,7 @@ ClickOption = Annotated[
 ]
 NotOption = Annotated[
     list[str] | None,
-    typer.Option("--not", metavar="[FRAME:]ID=X,Y", help="A place beside object ID. Repeatable."),
+    typer.Option("--not", metavar="[FRAME:]ID=X,Y", help="A place outside object ID. Repeatable."),
 ]
 BoxFormat = Enum("BoxFormat", {"xywh": "xywh", "xyxy": "xyxy"})
 BoxFormatOption = Annotated[
@@ -64,7 +64,7 @@ AtOption = Annotated[
 ]
 RemoveOption = Annotated[
     list[str] | None,
-    typer.Option("--remove", metavar="FRAME:ID", help="Forget an object from that frame on. Repeatable."),
+    typer.Option("--remove", metavar="FRAME:ID", help="Stop tracking an object from that frame on. Repeatable."),
 ]
 VoidOption = Annotated[
     str,
@@ -82,19 +82,19 @@ ModelOption = Annotated[str, typer.Option("--model", help="`compact`, or a check
 PolicyOption = Annotated[PolicyName, typer.Option("--policy", help="What to keep in memory.")]
 FramesOption = Annotated[float | None, typer.Option("--frames", help="Memory budget in frames' worth of features.")]
 BudgetOption = Annotated[
-    str | None, typer.Option("--budget", help="Memory budget in bytes, such as 64MiB; buffers are counted.")
+    str | None, typer.Option("--budget", help="Memory budget in bytes, such as 64MiB, buffers included.")
 ]
 WriteEveryOption = Annotated[
     int | None,
-    typer.Option("--write-every", min=1, help="Remember each N-th frame. [default: the policy's, 5]"),
+    typer.Option("--write-every", min=1, help="Write every N-th frame to memory. [default: the policy's, 5]"),
 ]
-TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Memories that each cell reads.")]
+TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Tokens that each cell reads (top k).")]
 KmnSigmaOption = Annotated[
     float | None,
     typer.Option(
         "--kmn-sigma",
         min=0,
-        help="How far from where it fits best a memory is read, as a share of the short side; 0 for anywhere, as STCN. "
+        help="σ of the KMN kernel as a fraction of the short side; 0 disables it, as in STCN. "
         "[default: the model's, 0.2 of compact]",
     ),
 ]
@@ -104,22 +104,22 @@ SizeOption = Annotated[
 EngineName = Enum("EngineName", {name: name for name in choices.ENGINE_NAMES})  # type: ignore[misc]
 EngineOption = Annotated[
     EngineName,
-    typer.Option("--engine", help="What computes: torch, or something built once for the size of the frames."),
+    typer.Option(
+        "--engine", help="What runs the network: PyTorch, or a version compiled once for the size of the frames."
+    ),
 ]
 DEFAULT_ENGINE = EngineName["eager"]
 SubsetOption = Annotated[
-    str | None, typer.Option(help="Such as val of DAVIS or train of YouTube-VOS. [default: val, valid]")
+    str | None, typer.Option(help="Subset, such as val (DAVIS) or train (YouTube-VOS). [default: val, valid]")
 ]
 SequenceOption = Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")]
 PalindromeOption = Annotated[
     int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
 ]
 SingleObjectOption = Annotated[
-    bool, typer.Option("--single-object", help="folder: all that a mask shows is one object.")
+    bool, typer.Option("--single-object", help="For a folder: everything in a mask is one object.")
 ]
-ProcessesOption = Annotated[
-    int, typer.Option(min=1, help="1: this one with all its threads; more: as many of one thread each.")
-]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes; 1 uses all threads, more use one thread each.")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, mps. [default: cuda where there is one]")
 ]

@@ -53,7 +53,7 @@ def discard(descriptor: int) -> None:
 
 
 def literal(text: str) -> str:
-    """Returns what rich prints as the text: its brackets are no markup, and unprintable characters are written out.
+    """Returns the text escaped for rich: brackets are not markup, and unprintable characters are written out.
 
     A file's name may hold commands to a terminal.
     """

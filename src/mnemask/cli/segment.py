@@ -85,24 +85,25 @@ def segment(
         Format, typer.Option(help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON.")
     ] = Format["png"],
     trace: Annotated[
-        Path | None, typer.Option(help="File for a line of JSON per write: what was forgotten, and how it had served.")
+        Path | None,
+        typer.Option(help="File for one line of JSON per write: what was evicted, and how it had been used."),
     ] = None,
     device: DeviceOption = None,
     dtype: Annotated[Precision, typer.Option(help="Precision of the convolutions.")] = Precision["auto"],
     engine: EngineOption = DEFAULT_ENGINE,
     bank: Annotated[
-        Path | None, typer.Option(help="Start with what a tracker remembered of the same objects (Tracker.save).")
+        Path | None, typer.Option(help="Start from a memory bank of the same objects (Tracker.save).")
     ] = None,
     max_memory: Annotated[
-        str | None, typer.Option(help="Refuse before the first frame what may need more than this, such as 2GiB.")
+        str | None, typer.Option(help="Refuse to start if the run may need more memory than this, such as 2GiB.")
     ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Drop frames so as never to fall behind a camera.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Drop frames to keep up with a camera.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="The file or folder is still being written.")] = False,
     on_corrupt: Annotated[
         OnCorrupt, typer.Option(help="A damaged frame: stop, skip it, or hold the one before.")
     ] = OnCorrupt["stop"],
     reconnect: Annotated[
-        float, typer.Option(min=0, help="Seconds to try again when a camera or an address breaks off.")
+        float, typer.Option(min=0, help="Seconds to keep reconnecting when a camera or an address breaks off.")
     ] = 0.0,
     start: Annotated[
         str,
@@ -110,16 +111,16 @@ def segment(
     ] = "0",
     stop: Annotated[str | None, typer.Option(help="Frame or time to stop before. Frames keep their numbers.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run was cut off; begin where there is none.")
+        bool, typer.Option("--resume", help="Resume a run that was cut off; start one if there is none.")
     ] = False,
     checkpoint_every: Annotated[
-        float, typer.Option(min=0, help="Seconds from one checkpoint in OUT/checkpoint to the next.")
+        float, typer.Option(min=0, help="Seconds between checkpoints in OUT/checkpoint.")
     ] = 30.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write into a folder that holds a run, and over the trace.")
+        bool, typer.Option("--overwrite", help="Replace an earlier run in the folder, and the trace.")
     ] = False,
 ) -> None:
-    """Track objects through a video: give their masks where they first appear, get their masks in every frame.
+    """Track objects through a video: give each object's mask where it first appears, get its mask in every frame.
 
     **Examples**
 
@@ -127,13 +128,13 @@ def segment(
 
     `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box: x, y, width, height.
 
-    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out` from places on object 1 and beside it.
+    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out` from a place on object 1 and one outside it.
 
-    `mnemask segment frames/ --mask masks/ -o out` takes the masks that an annotation tool left for some frames.
+    `mnemask segment frames/ --mask masks/ -o out` uses the masks that an annotation tool left for some frames.
 
     `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out` adds object 2 at frame 240.
 
-    `mnemask segment street.mp4 --mask first.png -o out --resume` goes on after a crash, or Ctrl-C, with the same masks.
+    `mnemask segment street.mp4 --mask first.png -o out --resume` resumes after a crash or Ctrl-C, with the same masks.
 
     Something wrong with a file? `mnemask doctor FILE` says what.
     """
@@ -193,7 +194,7 @@ def segment(
         tracker = mm.Tracker.from_state(checkpoint.state, tracker.model)
         if plan is not None and checkpoint.progress["frames"]:
             plan.skip(checkpoint.position)
-        console.print(f"going on at frame {checkpoint.position}")
+        console.print(f"resuming at frame {checkpoint.position}")
     if plan is not None:
         _refuse_beyond(plan, stop)
         if start != "0" and (checkpoint is None or not checkpoint.progress["frames"]):
@@ -242,7 +243,7 @@ def segment(
         )
     emit("result", command="segment", out=str(out), **progress.to_dict())
     if not progress.complete:
-        go_on = "; --resume goes on" if reader.repeatable else ""
+        go_on = "; resume with --resume" if reader.repeatable else ""
         console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
         raise typer.Exit(asked.exit_code)
     if plan is not None:
@@ -268,9 +269,9 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
             "save it to a file, or leave out --resume",
         )
     if trace is not None:
-        raise mm.InputError("a trace cannot be gone on with", "leave out --trace, or begin again without --resume")
+        raise mm.InputError("a trace cannot be resumed", "leave out --trace, or start again without --resume")
     if overwrite:
-        raise mm.InputError("--resume goes on with a run and --overwrite begins again", "give one of them")
+        raise mm.InputError("--resume continues a run and --overwrite starts again", "give one of them")
 
 
 def _summarise(progress: mm.Progress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:

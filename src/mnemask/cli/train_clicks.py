@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import mnemask as mm
-from mnemask.cli.app import command, console, errors
+from mnemask.cli.app import command, console, locks_out
+from mnemask.cli.output import emit
+from mnemask.cli.progress import progress
 from mnemask.cli.train import Accelerator, Minutes, Out, Resume, need_training
 
 
 @command
+@locks_out
 def train_clicks(
     data: Annotated[
         Path,
@@ -19,7 +21,7 @@ def train_clicks(
     ],
     out: Out,
     model: Annotated[
-        str, typer.Option("--model", help="Whose key encoder it is for: `compact`, or a checkpoint.")
+        str, typer.Option("--model", help="The model to train it for: `compact`, or a checkpoint.")
     ] = "compact",
     steps: Annotated[int | None, typer.Option(min=1, help="Updates. [default: the recipe's]")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -39,23 +41,27 @@ def train_clicks(
 
     recipe = ClickRecipe(seed=seed) if steps is None else ClickRecipe(steps=steps, seed=seed)
     network = mm.load_model(model, device=None if accelerator == "auto" else accelerator)
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("starting …", total=recipe.steps)
+    with progress() as show:
 
-        def show(report: ClickReport) -> None:
+        def show_step(report: ClickReport) -> None:
             ious = " ".join(f"{iou:.3f}" for iou in report.ious)
             text = f"step {report.step}/{recipe.steps} · loss {report.loss:.3f} · IoU by round {ious}"
-            bar.update(task, completed=report.step, description=text)
+            show(report.step, recipe.steps, text, unit="steps", loss=report.loss, ious=list(report.ious))
 
         training = launch_clicks(
-            recipe, data, network, out, accelerator=accelerator, minutes=minutes, resume=resume, on_step=show
+            recipe, data, network, out, accelerator=accelerator, minutes=minutes, resume=resume, on_step=show_step
         )
+    head = out / "clicks.safetensors"
+    emit(
+        "result",
+        command="train-clicks",
+        complete=training.finished,
+        steps=training.step,
+        seconds=round(training.seconds, 3),
+        head=str(head) if training.finished else None,
+    )
     if training.finished:
-        minutes_taken = training.seconds / 60
-        console.print(
-            f"{training.step} steps in {minutes_taken:.1f} min; head {out / 'clicks.safetensors'}", markup=False
-        )
+        console.print(f"{training.step} steps in {training.seconds / 60:.1f} min; head {head}", markup=False)
     else:
         console.print(f"stopped after step {training.step} of {recipe.steps}; go on with the same command and --resume")
     if training.stop_asked:

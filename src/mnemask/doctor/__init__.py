@@ -1,4 +1,4 @@
-"""What is wrong with a video, a mask or the installation, in plain words, and how to put it right."""
+"""What is wrong with a video, a mask or the installation, and how to fix it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def diagnose(path: str | Path) -> list[Finding]:
-    """Returns what there is to say of a mask image, a video file, or a folder of frames or masks; raises nothing.
+    """Returns the findings about a mask image, a video file, or a folder of frames or masks; raises nothing.
 
     Everything is read to its end, so a long video takes a while.
     """

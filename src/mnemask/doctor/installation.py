@@ -27,7 +27,7 @@ REINSTALL = "install mnemask again into a fresh environment, and report it if th
 
 
 def diagnose_installation() -> list[Finding]:
-    """Returns what is installed, and whether a video can be decoded and segmented with it; raises nothing."""
+    """Returns findings on the versions, and on decoding and segmenting a video with them; raises nothing."""
     with as_file(files("mnemask.doctor") / "sample") as sample:
         frames: list[Frame] = []
         return [
@@ -40,7 +40,7 @@ def diagnose_installation() -> list[Finding]:
 
 
 def _checked(part: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yields what a part says of itself; whatever a broken library raises is a problem of that part."""
+    """Yields the findings of a part; whatever a broken library raises is a problem of that part."""
     try:
         yield from look()
     except MnemaskError as error:

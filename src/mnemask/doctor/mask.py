@@ -1,4 +1,4 @@
-"""What there is to say of a mask file, or of a folder of them."""
+"""Findings about a mask file, or a folder of them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ MARKED_AS = {
 
 
 def diagnose_mask(path: Path) -> list[Finding]:
-    """Returns what read_mask would make of the file, and what looks unintended."""
+    """Returns how read_mask reads the file, and what looks unintended."""
     try:
         reading = inspect_mask(path)
     except MaskError as error:
@@ -44,7 +44,7 @@ def diagnose_mask(path: Path) -> list[Finding]:
 
 
 def diagnose_masks(folder: Path) -> list[Finding] | None:
-    """Returns what a run would make of a folder of masks, frame by frame; None if its images are no masks."""
+    """Returns how a run reads a folder of masks, frame by frame; None if its images are not masks."""
     try:
         masks = list_masks(folder)
     except MaskError:
@@ -76,7 +76,7 @@ def _are_masks(samples: Sequence[Path]) -> bool:
 
 
 def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
-    """Yields what the masks of a folder say together: sizes, ids, and whether one colour is one object in all."""
+    """Yields findings across the masks of a folder: sizes, ids, and whether a colour is one object in all."""
     sizes = Counter(file.size for file in files)
     if len(sizes) > 1:
         (common, _), (odd, _) = sizes.most_common()[:2]

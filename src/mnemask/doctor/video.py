@@ -1,11 +1,4 @@
-"""What is worth saying about a video file or a folder of frames.
-
-One thing that was found out about a file.
-
-What there is to say of a video file.
-
-What there is to say of a folder of frames.
-"""
+"""Findings about a video file or a folder of frames."""
 
 import math
 from collections import Counter
@@ -29,12 +22,12 @@ from mnemask.io.image_sequences import ImageSequence, number_gaps, page_count
 from mnemask.io.images import IMAGE_SUFFIXES, read_image
 from mnemask.io.pictures import SourceFacts
 
-GO_ON = "go on behind the damage with --on-corrupt skip or hold"
+GO_ON = "continue after the damage with --on-corrupt skip or hold"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found out about a file.
+    """One fact or problem of a file.
 
     Attributes:
         severity: "ok" is a fact, a "warning" may spoil the result, with a "problem" the file cannot be used.
@@ -53,7 +46,7 @@ class Finding:
 
     @classmethod
     def of_facts(cls, facts: SourceFacts) -> "list[Finding]":
-        """Returns what a reader says before the first frame: what it left out or doubts is a warning."""
+        """Returns what the reader knows before the first frame; what it left out or doubts is a warning."""
         return [*(cls("ok", what) for what in facts.about), *(cls("warning", note) for note in facts.notes)]
 
 
@@ -64,7 +57,7 @@ HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # as numbered by ITU-T H.273
 
 
 def diagnose_video(path: Path) -> list[Finding]:
-    """Returns what the file says it is, and whether all of it can be read."""
+    """Returns the facts in the header, and whether all of the file can be read."""
     try:
         with VideoReader(path, on_corrupt="skip") as reader:
             header = _stack(path, reader) if path.suffix.lower() in IMAGE_SUFFIXES else list(_header(path))
@@ -191,7 +184,7 @@ def diagnose_folder(path: Path) -> list[Finding]:
     if len(broken) > SHOWN_FILES:
         broken[SHOWN_FILES:] = [Finding("problem", f"{len(broken) - SHOWN} more images cannot be read")]
     if broken and sizes:
-        found.append(Finding("ok", f"{len(sizes)} of them can be read", f"mend the others, or {GO_ON}"))
+        found.append(Finding("ok", f"{len(sizes)} of them can be read", f"replace the others, or {GO_ON}"))
     return [*found, *broken, *_sizes(sizes), *Finding.of_facts(facts), *_gaps(images), *_kind(next(iter(sizes), None))]
 
 

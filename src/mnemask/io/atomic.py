@@ -52,7 +52,7 @@ def target_file(out: Path, default: str) -> Path:
 
 
 def partial_file(target: Path) -> Path:
-    """Returns what the file is called until it is complete: masks.mkv is masks.partial.mkv."""
+    """Returns the name of the file until it is complete: masks.partial.mkv for masks.mkv."""
     return target.with_name(f"{target.stem}.partial{target.suffix}")
 
 

@@ -97,7 +97,7 @@ class CocoRle:
                 self._write_annotation(masks.index, object_id, rle, area)
 
     def _file_name(self, masks: Masks, frame: Frame | None) -> str:
-        """Returns what a tool that looks for the frame's picture will find it under."""
+        """Returns the file name under which a tool finds the frame's picture."""
         name, names = name_of(masks, frame), self._how.file_names
         if names is not None and masks.index < len(names) and Path(names[masks.index]).stem == name:
             return names[masks.index]

@@ -163,7 +163,7 @@ class Decoding:
         shown: what messages call the source.
         goes_on: whether to look for more frames behind a damage.
         resumes: whether a connection that breaks off will be made again; `lost` then says why it must be.
-        endless: a broadcast, whose end is always a lost connection.
+        endless: a broadcast; if it ends, the connection was lost.
     """
 
     def __init__(

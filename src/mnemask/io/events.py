@@ -25,7 +25,7 @@ class Noted:
     frames: tuple[int, ...] = ()
 
     def within(self, begin: int, end: int) -> "Noted":
-        """Returns what happened from frame `begin` to before `end`; frames that are not named are taken for such."""
+        """Returns the events from frame `begin` to before `end`; frames that are not named count as within."""
         frames = tuple(frame for frame in self.frames if begin <= frame < end)
         return Noted(self.count - len(self.frames) + len(frames), frames)
 
@@ -39,14 +39,14 @@ class ReaderEvents:
 
     Attributes:
         dropped: frames that a live source gave while the one before was still in use.
-        corrupt: frames that could not be decoded, or only with errors; each is held or skipped besides.
-        held: corrupt frames in whose place the last good one was given again.
+        corrupt: frames that could not be decoded, or only with errors; each is also held or skipped.
+        held: corrupt frames that were replaced by the last good one.
         skipped: corrupt frames that were left out.
         doubtful: frames after a corrupt one, up to the next key frame: they are built on it, and may show it.
         missing: gaps in the numbers of a folder's files, each at the frame after it.
         cut_off: the frame at which a video ended before its header says that it does.
         reconnects: the first frame after each lost connection.
-        clock_jumps: frames whose time is before that of the frame before, or more than 10 seconds after it.
+        clock_jumps: frames with a time before that of the frame before, or more than 10 seconds after it.
     """
 
     dropped: Noted = Noted()
@@ -61,15 +61,15 @@ class ReaderEvents:
 
     @classmethod
     def from_dict(cls, noted: Mapping[str, Any]) -> "ReaderEvents":
-        """Returns what `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        """Returns the events from `to_dict`; raises KeyError, TypeError or ValueError for anything else."""
         return cls(**{name: Noted(int(n["count"]), tuple(map(int, n["frames"]))) for name, n in noted.items()})
 
     def to_dict(self) -> dict[str, dict[str, int | list[int]]]:
-        """Returns what happened at all, as JSON can hold it: `{"dropped": {"count": 2, "frames": [7, 8]}}`."""
+        """Returns the events that occurred, as JSON can hold them: `{"dropped": {"count": 2, "frames": [7, 8]}}`."""
         return {name: {"count": n.count, "frames": list(n.frames)} for name, n in self._all().items() if n.count}
 
     def within(self, begin: int = 0, end: int = sys.maxsize) -> "ReaderEvents":
-        """Returns what happened from frame `begin` to before `end`; beyond 100 of a kind all count as within."""
+        """Returns the events from frame `begin` to before `end`; beyond 100 of a kind all count as within."""
         return ReaderEvents(**{name: noted.within(begin, end) for name, noted in self._all().items()})
 
     def __add__(self, later: "ReaderEvents") -> "ReaderEvents":
@@ -105,7 +105,7 @@ class EventLog:
             self._frames.clear()
 
     def events(self) -> ReaderEvents:
-        """Returns what was noted so far."""
+        """Returns the events so far."""
         with self._lock:
             return ReaderEvents(**{event: Noted(n, tuple(self._frames[event])) for event, n in self._counts.items()})
 

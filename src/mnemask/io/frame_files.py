@@ -68,7 +68,7 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
 
 
 def image_files(source: Path) -> list[Path]:
-    """Returns what is called an image in a folder or by a pattern, maybe nothing; raises FrameError past a million."""
+    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million."""
     files = list(islice(_files(source), MAX_IMAGES + 1))
     if len(files) > MAX_IMAGES:
         raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files", "read it in parts, each a folder")
@@ -161,7 +161,7 @@ def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
 
 
 def _keys(path: Path) -> set[tuple[int, ...] | str]:
-    """Returns what a mask may have in common with its frame: the numbers, or the name but for a word such as mask."""
+    """Returns the keys that a mask may share with its frame: the numbers, or the name without a word such as mask."""
     stem = path.stem.casefold()
     plain = _MASK_WORDS.sub("", re.sub(r"(?<=[a-z])\d+$", "", stem)).strip("_-. ")
     numbers = numbers_of(stem)

@@ -102,7 +102,7 @@ class RgbaCutouts(_Images):
 
 
 def name_of(masks: Masks, frame: Frame | None) -> str:
-    """Returns what this frame's files are called, without a suffix; it never leads out of a folder."""
+    """Returns the name of this frame's files, without a suffix; it never leads out of a folder."""
     return safe_name(masks.name or (frame.name if frame else frame_name(masks.index)))
 
 

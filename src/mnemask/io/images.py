@@ -1,4 +1,4 @@
-"""One image file as upright 8-bit RGB, decoded as every other tool would."""
+"""One image file as upright 8-bit RGB, decoded as Pillow does."""
 
 import struct
 import zlib
@@ -79,7 +79,7 @@ def read_picture(path: Path, index: int, levels: Levels | None = None) -> Pictur
 
 
 def levels_of(paths: Sequence[Path]) -> Levels | None:
-    """Returns what is black and white in images of more than 8 bits; None where there are none."""
+    """Returns the black and white levels of images of more than 8 bits; None if none has more."""
     extremes = []
     for path in paths:
         try:
@@ -115,7 +115,7 @@ def deep_values(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W
     """
     if image.mode == "F":
         raise FrameError(
-            f"image {str(path)!r} holds floating-point values, whose white is not known",
+            f"image {str(path)!r} holds floating-point values, and which value is white is unknown",
             "expected 8 or 16 bits a channel, so convert it first",
         )
     if image.mode == "I" or image.mode.startswith("I;16"):

@@ -88,7 +88,7 @@ def read_labels(path: Path | str) -> Labels:
         pixels = pixels[..., 0]
     if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > _LARGEST_ID:
         raise MaskError(
-            f"{path} is an image of mode {mode}, whose colours do not say which object is where",
+            f"{path} is an image of mode {mode}, which does not say which object is where",
             f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {_LARGEST_ID}) for "
             "each object",
         )
@@ -157,7 +157,7 @@ def _opened(path: Path) -> _LabelFile:
 
 @lru_cache(maxsize=64)
 def _read_file(path: Path, modified: int, size: int) -> _LabelFile:
-    """Returns what is in a file in this state: one that was written anew is read anew."""
+    """Returns the content of a file in this state; a file that was rewritten is read again."""
     return _LabelFile.from_file(path, _of_video(path) if path.suffix.lower() == VIDEO else _of_run_lengths(path))
 
 

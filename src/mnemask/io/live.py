@@ -153,7 +153,7 @@ class Camera:
         self.frames_per_second = self._device.get(cv2.CAP_PROP_FPS) or None
 
     def pictures(self, start: int) -> Pictures:
-        """Yields what the camera sees, times counted from the first picture; the first `start` are thrown away."""
+        """Yields the camera's pictures, with times counted from the first; the first `start` are thrown away."""
         began = None
         for index, picture in enumerate(self._arriving()):
             now = time.monotonic()

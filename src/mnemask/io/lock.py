@@ -2,7 +2,7 @@
 
 The lock is a file in the folder, so that it also works where several machines share a disk. It names the process by its
 number, host, boot and start, so that a number that the system gave away again is not taken for the owner; for a process
-of another machine, whose life cannot be looked up, the owner touches the file every `BEAT` seconds.
+of another machine, which cannot be looked up, the owner touches the file every `BEAT` seconds.
 """
 
 import json
@@ -251,7 +251,7 @@ def _read(lock: Path) -> tuple[Owner | None, float, int] | None:
 
 
 def _boot() -> str:
-    """Returns what tells one boot, and one space of process numbers, from another."""
+    """Returns an id of this boot and this space of process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

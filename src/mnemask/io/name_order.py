@@ -67,7 +67,7 @@ class NameOrder:
         return cls(decimals, signed, (*sign_doubts, *dot_doubts))
 
     def key(self, path: Path) -> Key:
-        """Returns what to sort by; where two are equal but for zeros, the name decides."""
+        """Returns the sort key; names that are equal but for zeros are ordered by the name."""
         return [self._parts(part) for part in (*path.parts[:-1], path.stem)], path.name
 
     def _parts(self, stem: str) -> list[str | Decimal]:

@@ -173,7 +173,7 @@ class SourceFacts:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what differs from an ordinary video, as JSON can hold it."""
+        """Returns the facts that differ from an ordinary video, as JSON can hold them."""
         aspect = f"{self.pixel_aspect.numerator}:{self.pixel_aspect.denominator}"
         return {
             **({"about": list(self.about)} if self.about else {}),

@@ -21,7 +21,7 @@ class Position:
 
     @classmethod
     def of(cls, text: str | int) -> "Position":
-        """Returns what a number, "240", "12.5s", "500ms", "1:30" or "00:01:30.5" says.
+        """Returns the position of a number, "240", "12.5s", "500ms", "1:30" or "00:01:30.5".
 
         Raises:
             FrameError: for anything else.

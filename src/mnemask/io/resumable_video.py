@@ -85,7 +85,7 @@ class StretchedVideo:
         name: of the file, to which a number and the suffix are added.
         codec: how to encode.
         pictures: what is encoded.
-        mark: of an earlier run, whose file this one goes on from.
+        resume_state: of an earlier run; this one continues its file.
 
     Raises:
         OutputError: if the file of the earlier run is shorter than the mark says.
@@ -124,7 +124,7 @@ class StretchedVideo:
             self._end_stretch()
 
     def resume_state(self) -> ResumeState:
-        """Returns what a later run needs to go on; only where a stretch has ended."""
+        """Returns the state from which a later run can resume; only at the end of a stretch."""
         assert self._encoder is None, f"frame {self._num_frames} is within a stretch"
         return {"number": self._number, "frames": self._num_frames, **asdict(self.pictures)}
 
@@ -180,7 +180,7 @@ def _describe(context: VideoCodecContext, pictures: Pictures) -> None:
 
 
 def _with_pixel_aspect(pictures: Pictures) -> Graph:
-    """Returns what writes the aspect of its pixels into a frame, the only place from which FFV1 takes it."""
+    """Returns a filter that writes the pixel aspect into a frame, the only place from which FFV1 takes it."""
     graph = Graph()
     source = graph.add_buffer(
         width=pictures.width, height=pictures.height, format=VideoFormat(pictures.pixel_format), time_base=_TIME_BASE

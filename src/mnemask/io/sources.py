@@ -66,7 +66,7 @@ def is_broadcast(source: object) -> bool:
 
 
 def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -> Source:
-    """Returns what gives the pictures of the source; raises FrameError where there is none."""
+    """Returns the opened source; raises FrameError if it cannot be opened."""
     if isinstance(source, int):
         return _open_camera(source, how)
     if isinstance(source, Readable):

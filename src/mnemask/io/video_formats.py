@@ -37,7 +37,7 @@ class _VideoFile:
             self._video = self._begin(pictures, resume_state)
 
     def resume_state(self) -> ResumeState:
-        """Returns what a later run needs to go on."""
+        """Returns the state from which a later run can resume."""
         return {"frames": 0} if self._video is None else {**self._video.resume_state(), "next_ticks": self._next_ticks}
 
     def sync(self) -> None:
@@ -102,7 +102,7 @@ def _rate(frames_per_second: float) -> Fraction:
 
 
 class Ffv1Masks(_VideoFile):
-    """OUT/masks.mkv: lossless grey video whose pixel value is the object id, at the times of the source.
+    """OUT/masks.mkv: lossless grey video; the pixel value is the object id, at the times of the source.
 
     8 bits a pixel if the ids of the first frame, and those known to come, are up to 255, else 16. Where frames come
     without times, they are 1 / frames_per_second apart.
@@ -163,5 +163,5 @@ class OverlayVideo(_VideoFile):
         self._add(rgb, "yuv420p", seconds - self._began, frame)
 
     def resume_state(self) -> ResumeState:
-        """Returns what a later run needs to go on."""
+        """Returns the state from which a later run can resume."""
         return {**super().resume_state(), "began": self._began}

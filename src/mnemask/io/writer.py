@@ -47,7 +47,7 @@ class MaskFormat(Protocol):
         ...
 
     def resume_state(self) -> ResumeState:
-        """Returns what a later run needs to go on after the frames so far, which are whole stretches."""
+        """Returns the state from which a later run can resume after the frames so far, which are whole stretches."""
         ...
 
     def sync(self) -> None:
@@ -159,7 +159,7 @@ class MaskWriter:
         self._waiting.append(self._executor.submit(self._write, masks, frame))
 
     def resume_state(self) -> Future[ResumeState]:
-        """Returns what a later writer needs to go on after the frames so far, when they are written.
+        """Returns the state from which a later writer can resume, once the frames so far are written.
 
         Raises:
             OutputError: an earlier frame could not be written (here or from the result).

@@ -73,7 +73,7 @@ class Written:
         self._writing = threading.Lock()
 
     def _read(self) -> Iterator[tuple[str, State | None]]:
-        """Yields what each line says; one that was cut off, or that leads out of the folder, says nothing."""
+        """Yields the file and state of each line; skips lines that were cut off or lead out of the folder."""
         try:
             lines = self._index.read_bytes().splitlines()
         except OSError:

@@ -98,7 +98,7 @@ def _read(path: Path, device: torch.device) -> Checkpoint:
         run = facts["run"]
         if run["mnemask"] != __version__:
             raise CheckpointError(
-                f"checkpoint {str(path)!r} is of mnemask {run['mnemask']} and this is {__version__}, whose masks "
+                f"checkpoint {str(path)!r} was made by mnemask {run['mnemask']} and this is {__version__}: the masks "
                 "may differ",
                 "finish the run with that version, or begin again (--overwrite)",
             )
@@ -194,7 +194,7 @@ class PendingCheckpoint:
         return cls(position, state, resume_states, progress.saved())
 
     def written(self) -> dict[str, ResumeState]:
-        """Returns what the writers need to go on; raises OutputError if a frame could not be written."""
+        """Returns the states from which the writers can resume; raises OutputError if a frame could not be written."""
         return {name: resume_state.result() for name, resume_state in self.resume_states.items()}
 
 

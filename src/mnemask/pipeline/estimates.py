@@ -1,4 +1,4 @@
-"""The memory and the disk that a run may take, estimated before any of it is."""
+"""Estimates of the memory and the disk that a run takes, made before its first frame."""
 
 import os
 from dataclasses import dataclass
@@ -99,9 +99,9 @@ def network_bytes(model: STCN, size: tuple[int, int], num_objects: int) -> int:
     """Returns an estimate of the most bytes of activations, for frames as the network sees them.
 
     Args:
-        model: whose widths and precision count.
+        model: its widths and precision count.
         size: height and width, not yet padded.
-        num_objects: whose masks are encoded and decoded together.
+        num_objects: encoded and decoded together.
     """
     height, width = (-(-side // 16) * 16 for side in size)
     return height * width * (_ONCE + _PER_OBJECT * num_objects) * max(model.dtype.itemsize, 4)
@@ -133,7 +133,7 @@ def refuse_without_room(
         needed_files = num_frames * masks
         if disk.f_files and needed_files > disk.f_favail + freed // max(disk.f_frsize, 1):
             raise OutputError(
-                f"{needed_files} files of masks would be written to {str(out)!r}, whose disk takes {disk.f_favail} "
+                f"{needed_files} files of masks would be written to {str(out)!r}, and its disk takes {disk.f_favail} "
                 "more",
                 "make room, give another folder, or write one file (--format ffv1)",
             )

@@ -39,7 +39,7 @@ class Expected:
 
     @classmethod
     def of(cls, frames: Iterable[Frame]) -> "Expected":
-        """Returns what is known of these frames."""
+        """Returns the facts about these frames that are known before reading."""
         if not isinstance(frames, VideoReader):
             return cls()
         return cls(frames.last, frames.counted, frames.files)
@@ -50,7 +50,7 @@ class Expected:
         return None if self.files is None else [path.name for path in self.files]
 
     def names(self, start: int) -> list[str] | None:
-        """Returns what the output files of the frames from this one on are called; None where that is not known."""
+        """Returns the names of the output files from this frame on; None if they are unknown."""
         if self.files is not None:
             return [safe_name(path.stem) for path in self.files[start : self.num_frames]]
         if self.num_frames is None:
@@ -243,7 +243,7 @@ def _telling(names: Sequence[str]) -> Iterator[str]:
 
 
 def _folded(name: str) -> str:
-    """Returns what is the same for names that some file system takes for one."""
+    """Returns a key that is equal for names that some file system takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

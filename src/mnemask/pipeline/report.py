@@ -63,7 +63,7 @@ class Progress:
         self.most_bytes = max(self.most_bytes, memory.bank_bytes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what is written to report.json."""
+        """Returns the content of report.json."""
         return {
             "mnemask": __version__,
             "complete": self.complete,
@@ -83,13 +83,15 @@ class Progress:
         }
 
     def saved(self) -> dict[str, Any]:
-        """Returns what a checkpoint keeps of it."""
+        """Returns the part that a checkpoint keeps."""
         kept = ("frames", "seconds", "most_tokens", "most_bytes", "resumed_at", "computed_on", "video")
         return {name: getattr(self, name) for name in kept}
 
 
 def computed_on(tracker: Tracker, since: int, before: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Returns what the last bits of masks depend on besides the input, by the frames from which on it was so.
+    """Returns the machine, precision and versions that a run computed on, with the frame from which each applies.
+
+    The last bits of masks depend on them.
 
     Args:
         tracker: that goes on.

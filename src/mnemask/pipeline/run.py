@@ -75,7 +75,7 @@ class Outputs:
             writer.write(masks, frame)
 
     def resume_states(self) -> dict[str, Future[ResumeState]]:
-        """Returns what later writers need to go on after the frames so far."""
+        """Returns the states from which later writers can resume after the frames so far."""
         return {name: writer.resume_state() for name, writer in self._writers.items()}
 
     def sync(self) -> None:
@@ -363,7 +363,7 @@ class _Run:
         return PendingCheckpoint.from_tracker(position, state, outputs.resume_states(), self.progress)
 
     def _happened(self) -> ReaderEvents:
-        """Returns what happened to the video, before the run was resumed too."""
+        """Returns the events of the video, including those before the run was resumed."""
         if self._resume is None:
             return self._events()
         return self._resume.events + self._events().within(self._resume.position)

@@ -110,7 +110,7 @@ def _or_corners(box: Box, size: tuple[int, int]) -> str:
 
 
 def doubts_of_mask(mask: Bool[np.ndarray, "H W"], box: Box) -> list[str]:
-    """Returns what looks wrong about the mask that was found in a box, in sentences; empty where nothing does."""
+    """Returns sentences about doubts in the mask that was found in a box; empty if there are none."""
     window = np.s_[box.y : box.y + box.height, box.x : box.x + box.width]
     area, inside = int(mask.sum()), int(mask[window].sum())
     share = inside / (box.width * box.height)

@@ -40,7 +40,7 @@ class MarkedFile:
 
     @classmethod
     def of(cls, path: Path, frame: int, reading: MaskReading, object_id: int | None = None) -> "MarkedFile":
-        """Returns what a file marks; raises MaskError if it has one id for several objects."""
+        """Returns the labels and colours of a file; raises MaskError if it has one id for several objects."""
         labels = tuple(reading.ids)
         if object_id is not None and len(labels) > 1:
             raise MaskError(
@@ -76,7 +76,7 @@ class ColourIds:
 
     @classmethod
     def of(cls, files: Sequence[MarkedFile]) -> "ColourIds":
-        """Returns what the palettes and ids of all files of a run say; raises MaskError where two contradict."""
+        """Returns the ids from the palettes of all files of a run; raises MaskError if two contradict."""
         ids = cls()
         for file in files:
             if file.object_id is not None:

@@ -43,7 +43,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     Of a label video or a file of COCO run lengths it is the first map; `masks.mkv/00012` names another.
 
     Where an orientation tag would make it another size than the video's, and without it the mask fits, the tag is left
-    aside with a warning: it was painted on frames whose own tag was lost.
+    aside with a warning: it was painted on frames that had lost their tag.
     """
     if holds_labels(Path(path)):
         labels = read_labels(path)

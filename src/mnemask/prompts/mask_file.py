@@ -136,7 +136,7 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
 
 
 def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void: Void = "auto") -> MaskReading:
-    """Returns what a mask file holds, blended edges cleaned; raises MaskError where that cannot be told."""
+    """Returns the labels of a mask file, blended edges cleaned; raises MaskError if they are ambiguous."""
     raw = load_mask_image(path, size)
     try:
         if not raw.opaque.all():
@@ -162,7 +162,9 @@ def _read_grey(raw: RawMask, void: Void) -> MaskReading:
         return MaskReading("black and white", bright, void=int(left_out.sum()), blended=soft)
     distinct = np.unique(values)
     if lossy and not edges.look_like_a_photograph(len(distinct)):
-        raise MaskError("is a JPEG or the like, whose compression makes up values between the ids", "save it as PNG")
+        raise MaskError(
+            "is compressed with loss (JPEG or the like), which makes up values between the ids", "save it as PNG"
+        )
     if (len(distinct) > MANY_VALUES and _is_smooth(values)) or edges.look_like_a_photograph(len(distinct)):
         raise MaskError(
             f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other",
@@ -251,7 +253,7 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
             "expected each object in one plain colour of its own",
         )
     if raw.lossy:
-        raise MaskError("is a JPEG or the like, whose compression makes up colours", "save it as PNG")
+        raise MaskError("is compressed with loss (JPEG or the like), which makes up colours", "save it as PNG")
     blended = edges.blended()
     own = plain
     if not blended.any():

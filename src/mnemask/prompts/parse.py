@@ -1,4 +1,4 @@
-"""What is typed on the command line, as values."""
+"""Parsers of what is typed on the command line."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ class At(NamedTuple):
 
 
 def parse_at(text: str) -> At:
-    """Returns what "FRAME=MASK" or "FRAME:ID=MASK" says.
+    """Returns the frame, id and file of "FRAME=MASK" or "FRAME:ID=MASK".
 
     Raises:
         MaskError: for anything else.
@@ -91,7 +91,7 @@ def parse_remove(text: str) -> tuple[int, int]:
 
 
 def parse_void(text: str) -> Void:
-    """Returns what "auto", "none" or the value that is void says; raises MaskError for anything else."""
+    """Returns the void value of "auto", "none" or a number; raises MaskError for anything else."""
     if text == "auto":
         return "auto"
     if text == "none":

@@ -183,8 +183,8 @@ class PromptPlan:
                 matched, guessed = match_frames(list_masks(folder), names, num_frames)
                 self.notes += [guessed] if guessed else []
                 frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
-                whose = "" if object_id is None else f" of object {object_id}"
-                self.notes.append(f"{len(matched)} masks{whose} in {folder}, of frames {frames}")
+                of_object = "" if object_id is None else f" of object {object_id}"
+                self.notes.append(f"{len(matched)} masks{of_object} in {folder}, of frames {frames}")
                 places += [At(frame, object_id, path) for frame, path in matched.items()]
         elif self.mask is not None:
             places.insert(0, At(0, None, self.mask))
@@ -219,7 +219,7 @@ class PromptPlan:
         self.notes += self._ids.notes
 
     def _moment(self, frame: int, files: Sequence[MarkedFile], alive: set[int]) -> _Moment:
-        """Returns what is given for a frame; `alive`, the objects tracked before it, becomes those after it."""
+        """Returns the prompts of a frame; `alive`, the objects tracked before it, becomes those after it."""
         moment = _Moment()
         marked = [file for file in files if file.labels]
         for file in sorted(marked, key=lambda file: not file.names_its_ids):  # before colours get the ids that are left
