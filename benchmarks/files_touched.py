@@ -36,8 +36,8 @@ ON_IMPORT = "import json, sys, mnemask as mm; mm.Tracker(mm.load_model()); print
 class CalledFiles:
     """The files of the package in which functions are called, in threads that begin after this was made."""
 
-    def __init__(self) -> None:
-        self.on = True
+    def __init__(self, on: bool = True) -> None:
+        self.on = on
         self._seen: set[str] = set()
         threading.setprofile(self._note)
         sys.setprofile(self._note)
@@ -84,12 +84,11 @@ def files_of_a_frame(folder: Path) -> list[str]:
     """Returns what runs from the third frame of a video to the fifth: reading, tracking and writing."""
     first = mm.read_mask(folder / "masks/00000.png")
     tracker = mm.Tracker(mm.load_model(), short_side=64)
-    called = CalledFiles()
+    called = CalledFiles(on=False)
 
     def look(progress: mm.Progress, masks: mm.Masks) -> None:
         called.on = 2 < progress.frames < 5
 
-    called.on = False
     with mm.VideoReader(folder / "frames") as video:
         mm.segment(video, tracker, folder / "frame", lambda f: None if f.index else first, on_frame=look)
     return called.names()

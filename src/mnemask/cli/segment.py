@@ -253,7 +253,7 @@ def segment(
 
 def _refuse_beyond(plan: PromptPlan, stop: str | None) -> None:
     """Raises InputError if masks are given for frames that are not read; where --stop is a time, the end tells."""
-    from mnemask.io.positions import Position
+    from mnemask.io.reader import Position
 
     end = None if stop is None else Position.of(stop).frame
     if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):

@@ -18,7 +18,7 @@ from jaxtyping import Integer, UInt8
 
 from mnemask.errors import InputError, OutputError
 from mnemask.io.atomic import make_folder, safe_name
-from mnemask.io.reader import prefetch
+from mnemask.io.live import prefetch
 from mnemask.types import Frame
 
 LONG_SIDE = 480

@@ -3,7 +3,8 @@
 from mnemask.io.events import ReaderEvents
 from mnemask.io.frame_files import list_images
 from mnemask.io.images import read_image
-from mnemask.io.reader import VideoReader, prefetch
+from mnemask.io.live import prefetch
+from mnemask.io.reader import VideoReader
 from mnemask.io.visualize import colors_of, contact_sheet, davis_palette, draw_overlay
 from mnemask.io.writer import MASK_FORMATS, MaskFormat, MaskWriter
 

@@ -1,64 +1,94 @@
-"""One lazy reader for everything that a video can come from.
-
-Decoding ahead while the network computes.
-"""
+"""One lazy reader for everything that a video can come from, and positions in it: the number of a frame, or a time."""
 
 import logging
 import os
+import re
 import threading
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
 from mnemask.errors import FrameError
 from mnemask.io.events import EventLog, ReaderEvents
 from mnemask.io.live import latest_frame
-from mnemask.io.pictures import Damaged, Picture, Readable
-from mnemask.io.positions import Position, check_range
+from mnemask.io.pictures import Damaged, Picture, Readable, SourceFacts
 from mnemask.io.sources import Opening, is_broadcast, open_source
 from mnemask.types import Frame, frame_name
 
 logger = logging.getLogger(__name__)
 
 
-T = TypeVar("T")
+_SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?(ms|s)")
+_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
+# Containers count in ticks: a frame at 12.5 s may say 12.4999.
+_ROUNDING = 0.001
 
 
-def prefetch(iterable: Iterable[T], depth: int = 4) -> Iterator[T]:
-    """Yields the same items in the same order, up to `depth` of them made ahead of time in one background thread.
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A frame by its number, from 0, or by its time in seconds after the first frame; one of the two."""
 
-    What the iterable raises is raised here, in its place. When the caller stops early, the thread ends and the iterable
-    is closed before control returns; one that has a method `interrupt` is told by it first. Nothing runs before the
-    first item is asked for.
+    frame: int | None = None
+    seconds: float | None = None
 
-    Example:
-        >>> list(prefetch(range(3)))
-        [0, 1, 2]
-    """
-    if depth < 1:
-        raise ValueError(f"depth is {depth}; expected 1 or more items to make ahead")
-    iterator = iter(iterable)
-    end = object()
-    ahead: deque[Future[T | object]] = deque()
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-prefetch")
-    try:
-        ahead.extend(executor.submit(next, iterator, end) for _ in range(depth))
-        while (item := ahead.popleft().result()) is not end:
-            ahead.append(executor.submit(next, iterator, end))
-            yield item  # type: ignore[misc]  # T, since it is not the end
-    finally:
-        # What waits for a camera or a growing file would keep us waiting too.
-        interrupt = getattr(iterable, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
-        executor.shutdown(wait=True, cancel_futures=True)
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+    @classmethod
+    def of(cls, text: str | int) -> "Position":
+        """Returns the position of a number, "240", "12.5s", "500ms", "1:30" or "00:01:30.5".
+
+        Raises:
+            FrameError: for anything else.
+        """
+        if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+            return cls(frame=text)
+        written = str(text).strip()
+        if re.fullmatch(r"\d{1,9}", written):
+            return cls(frame=int(written))
+        if seconds := _SECONDS.fullmatch(written):
+            return cls(seconds=float(seconds[1]) / (1000 if seconds[2] == "ms" else 1))
+        if clock := _CLOCK.fullmatch(written):
+            return cls(seconds=3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3]))
+        raise FrameError(
+            f"{text!r} is no position in a video",
+            "expected a frame from 0, such as 240, or a time, such as 12.5s or 00:01:30",
+        )
+
+    def is_reached(self, index: int, seconds: float | None) -> bool:
+        """Returns whether the frame of this number, so many seconds after the first, is here or later."""
+        if self.frame is not None:
+            return index >= self.frame
+        assert self.seconds is not None, "one of the two is given"
+        return seconds is not None and seconds >= self.seconds - _ROUNDING
+
+    def frame_at(self, frames_per_second: float | None) -> int | None:
+        """Returns the number of the frame, of an even video for a time; None where the rate is not known."""
+        if self.frame is not None or self.seconds is None:
+            return self.frame
+        return None if frames_per_second is None else round(self.seconds * frames_per_second)
+
+    def __str__(self) -> str:
+        return f"frame {self.frame}" if self.seconds is None else f"{self.seconds:g} s"
+
+
+def check_range(start: Position, stop: Position | None, name: str, facts: SourceFacts) -> None:
+    """Raises FrameError for a range that is empty, or that the video is known not to have."""
+    if stop is not None and (
+        (start.frame is not None and stop.frame is not None and stop.frame <= start.frame)
+        or (start.seconds is not None and stop.seconds is not None and stop.seconds <= start.seconds)
+    ):
+        raise FrameError(f"{start} to {stop} is no range", "expected a start before the stop")
+    for position, is_start in ((start, True), (stop, False)):
+        if position is None:
+            continue
+        if position.seconds is not None and not facts.timed:
+            raise FrameError(f"{name!r} has no times, so {position} is not in it", "give the number of a frame, from 0")
+        length = facts.num_frames if position.seconds is None else facts.duration
+        at = position.frame if position.seconds is None else position.seconds - _ROUNDING
+        if length is None or at is None or at < length or (at == length and not is_start):
+            continue
+        has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"{length:.6g} s"
+        raise FrameError(f"{name!r} has {has}, and {position} is not in it", "give one that is")
 
 
 _LEAD = 100
