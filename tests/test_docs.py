@@ -9,6 +9,9 @@ import typer
 
 import mnemask as mm
 from mnemask.cli import app
+from mnemask.datasets.synthetic.drawn import DrawnVideo
+from mnemask.demo import write_clip
+from mnemask.io.written import Written
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = ROOT / "docs/api.md"
@@ -97,3 +100,15 @@ def test_every_public_name_that_is_used_is_public(page):
 def test_python_in_the_documents_compiles(page):
     for block in blocks(page, "python"):
         compile(block, str(page), "exec")
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    video = DrawnVideo(3, size=(64, 96), num_objects=2)
+    write_clip(video, tmp_path / "street.mp4", tmp_path / "first.png", Written(tmp_path, ".drawn"))
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks(ROOT / "README.md", "python")
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["tracker"].object_ids == (1,)
+    assert len(list(tmp_path.glob("out/**/*.png"))) == 3
+    assert mm.Tracker.load("street.bank", names["tracker"].model).object_ids == (1,)
