@@ -105,7 +105,9 @@ def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     network = FeatureCache(mm.load_model(args.model))
     # The results are of reads as STCN has them; benchmarks/results/kmn-kernel.md says what a kernel changes.
-    trackers = {name: mm.Tracker(network, TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials}
+    trackers = {
+        name: mm.Tracker(network, policy=TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials
+    }
     scorers = {name: SequenceScorer(clip.name) for name in trials}
     for index, moment in enumerate(moments(clip, args.davis)):
         picture, labels = resized(moment, args.size)

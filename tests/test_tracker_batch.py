@@ -21,7 +21,9 @@ def clips():
 @pytest.fixture
 def make(tiny_model):
     """Makes a tracker of the tiny network; frames are processed as they are."""
-    return lambda policy="diverse", **settings: mm.Tracker(tiny_model, policy, **{"short_side": None, **settings})
+    return lambda policy="diverse", **settings: mm.Tracker(
+        tiny_model, policy=policy, **{"short_side": None, **settings}
+    )
 
 
 def first_masks(clip):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mnemask.bench.run import BenchReport, Measured, measure_speed
     from mnemask.choices import DATASETS
     from mnemask.comparison import CompareProgress, compare_video
+    from mnemask.config import TrackerConfig
     from mnemask.datasets.davis import DavisSequences
     from mnemask.datasets.synthetic.drawn import DrawnVideo
     from mnemask.demo import run_demo
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mnemask.errors import InputError, MissingExtraError, MnemaskError
     from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.results import Result
-    from mnemask.evaluation.runner import TrackerSettings, evaluate
+    from mnemask.evaluation.runner import TrackerFactory, evaluate
     from mnemask.evaluation.score import format_table, score_folder
     from mnemask.evaluation.suite import SuiteProgress, run_benchmark
     from mnemask.evaluation.tables import write_submission, write_tables
@@ -104,7 +105,8 @@ __all__ = [
     "TraceFile",
     "Tracker",
     "TrackerBatch",
-    "TrackerSettings",
+    "TrackerConfig",
+    "TrackerFactory",
     "VideoReader",
     "WriteRecord",
     "__version__",
@@ -160,7 +162,8 @@ _NAMES_OF_MODULES = {
     "errors": ("InputError", "MissingExtraError", "MnemaskError"),
     "evaluation.benchmark": ("Benchmark",),
     "evaluation.results": ("Result",),
-    "evaluation.runner": ("TrackerSettings", "evaluate"),
+    "config": ("TrackerConfig",),
+    "evaluation.runner": ("TrackerFactory", "evaluate"),
     "evaluation.score": ("format_table", "score_folder"),
     "evaluation.suite": ("SuiteProgress", "run_benchmark"),
     "evaluation.tables": ("write_submission", "write_tables"),

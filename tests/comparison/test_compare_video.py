@@ -9,6 +9,8 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.comparison.track import read_labels
+from mnemask.config import TrackerConfig
+from mnemask.evaluation.runner import TrackerFactory
 from mnemask.metrics import region_similarity
 
 POLICIES = ["lfu", "keep-all"]
@@ -180,7 +182,9 @@ def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_
         given = {0: {1: torch.from_numpy(early == 1)}, 2: {2: torch.from_numpy(late == 2)}}
         return lambda frame: given.get(frame.index)
 
-    trackers = mm.TrackerSettings(size=64, device="cpu")  # the shipped weights, which follow object 2 back to frame 0
+    trackers = TrackerFactory(
+        TrackerConfig(short_side=64), device="cpu"
+    )  # the shipped weights, which follow object 2 back to frame 0
     comparison = mm.compare_video(video, prompts, ["keep-all"], tmp_path / "out", trackers)
     back = comparison.ways_back["keep-all"]
     assert comparison.runs["keep-all"].given == {0: [1], 2: [2]}
@@ -190,7 +194,7 @@ def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_
 
 def test_a_budget_limits_only_policies_that_forget(files, tmp_path, tiny_model):
     video, truth, _ = files
-    trackers = tiny_trackers(tiny_model, tmp_path, frames=2.0)
+    trackers = tiny_trackers(tiny_model, tmp_path, budget=mm.Budget(frames=2.0))
     comparison = mm.compare_video(video, first_masks(truth), POLICIES, tmp_path, trackers, consistency=False)
     thesis, keep_all = comparison.rows()
     assert (thesis["budget"], keep_all["budget"]) == ("2 frames", "no limit")

@@ -12,13 +12,15 @@ from drawn_benchmark import draw_davis, draw_youtube_vos
 from PIL import Image
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.results import Result, ResultFolder
-from mnemask.evaluation.runner import Job, TrackerSettings, score_masks
+from mnemask.evaluation.runner import Job, TrackerFactory, score_masks
 from mnemask.evaluation.suite import run_benchmark
 from mnemask.evaluation.tables import write_submission
 from mnemask.io.written import INDEX
+from mnemask.memory.budget import Budget
 from mnemask.model.checkpoints import save_model
 
 
@@ -27,7 +29,7 @@ def tiny(tiny_model, tmp_path_factory):
     """Settings of a tracker that is quick."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(tiny_model, path, dtype=torch.float32)
-    return TrackerSettings(str(path), size=48, device="cpu")
+    return TrackerFactory(TrackerConfig(short_side=48), str(path), device="cpu")
 
 
 @pytest.fixture
@@ -109,16 +111,17 @@ def test_masks_that_were_deleted_are_made_again(davis, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"size": 32}, "size = 48, and now it is 32"),
-        ({"frames": 3.0}, "frames = None, and now it is 3.0"),
+        ({"short_side": 32}, "short_side = 48, and now it is 32"),
+        ({"budget": Budget(frames=3.0)}, "budget = None, and now it is"),
         ({"write_every": 1}, "write_every = None, and now it is 1"),
         ({"top_k": 9}, "top_k = 20, and now it is 9"),
     ],
 )
 def test_a_folder_is_for_one_kind_of_tracker(davis, tiny, tmp_path, changed, named):
     run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
+    other = dataclasses.replace(tiny, config=dataclasses.replace(tiny.config, **changed))
     with refusal(OutputError, named):
-        run_benchmark(davis, ["lfu"], tmp_path, dataclasses.replace(tiny, **changed), sequences=["dog"])
+        run_benchmark(davis, ["lfu"], tmp_path, other, sequences=["dog"])
 
 
 def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_model, tmp_path):
@@ -242,8 +245,7 @@ def test_what_went_wrong_says_where_and_what_is_done_stays(davis, tiny, tmp_path
     [
         ({"processes": 0}, "0 processes"),
         ({"policies": ["oracle"]}, "policy 'oracle' is unknown"),
-        ({"trackers": TrackerSettings("nowhere.pth")}, "nowhere.pth"),
-        ({"trackers": TrackerSettings(write_every=0)}, "write_every is 0"),
+        ({"trackers": TrackerFactory(model="nowhere.pth")}, "nowhere.pth"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_written(davis, tmp_path, wrong, named):

@@ -83,7 +83,7 @@ def trace_line(tiny_model, tmp_path_factory):
 
     frames, masks = drawn_clip(4)
     path = tmp_path_factory.mktemp("trace") / "t.jsonl"
-    tracker = mm.Tracker(tiny_model, mm.LFU(write_every=1), mm.Budget(frames=2), short_side=None)
+    tracker = mm.Tracker(tiny_model, policy=mm.LFU(write_every=1), budget=mm.Budget(frames=2), short_side=None)
     with mm.TraceFile(path) as trace:
         tracker.memory.trace = trace
         for t in range(4):

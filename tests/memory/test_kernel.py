@@ -4,6 +4,7 @@ import pytest
 import torch
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError
 from mnemask.memory import read as reading
 from mnemask.memory.bank import MemoryBank
@@ -107,7 +108,7 @@ def test_sigma_is_a_share_of_the_shorter_side():
 
 
 def bank_of(kmn_sigma, budget=None):
-    bank = MemoryBank(KeepAll(), budget or Budget(), top_k=4, kmn_sigma=kmn_sigma)
+    bank = MemoryBank(TrackerConfig(KeepAll(), budget or Budget(), top_k=4, kmn_sigma=kmn_sigma))
     query, memory = keys(ROWS * COLUMNS)
     pins = torch.zeros(1, len(memory), dtype=torch.bool)
     value = torch.arange(len(memory), dtype=torch.float32)[None, :, None]

@@ -106,7 +106,7 @@ class Study:
     outcomes: tuple[Outcome, ...]
     model: str
     key_depth: int
-    size: int
+    size: int | None
     kmn_sigma: int | float
     device: str
 

@@ -129,8 +129,8 @@ def inspect_bank(
             f"{str(path)!r} remembers frames of {memory.grid.size} but the video's are {sizes.pop()} (height, width)",
             "give the video it was saved from",
         )
-    saved = facts.get("policy")
-    policy = str(saved["name"]) if isinstance(saved, dict) and "name" in saved else "unknown policy"
+    saved = facts["config"].get("policy", "unknown policy")  # `saved_provenance` has seen that there is a config
+    policy = str(saved.get("name") if isinstance(saved, dict) else saved)
     sheet = memory_sheet(
         memory,
         sources,

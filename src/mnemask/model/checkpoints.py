@@ -242,7 +242,10 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
     faults += [f"{key} is not finite" for key in fitting if not bool(torch.isfinite(state[key]).all())]
     if faults:
         more = f"; and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
-        raise CheckpointError(f"weights {name!r} do not fit the network: {'; '.join(faults[:NAMED_FAULTS])}{more}")
+        raise CheckpointError(
+            f"weights {name!r} do not fit the network: {'; '.join(faults[:NAMED_FAULTS])}{more}",
+            "fetch them again, or give those of an STCN",
+        )
 
 
 def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, note: str = "") -> None:

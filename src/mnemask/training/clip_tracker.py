@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
@@ -171,7 +172,8 @@ class ClipTracker(nn.Module):
         if plan.capacity is None or num_frames - 1 <= plan.capacity:
             return []
         budget = Budget(frames=plan.capacity)
-        banks = [MemoryBank(plan.policy, budget, self.top_k, kmn_sigma=plan.kmn_sigma) for _ in range(batch)]
+        config = TrackerConfig(plan.policy, budget, top_k=self.top_k, kmn_sigma=plan.kmn_sigma, short_side=None)
+        banks = [MemoryBank(config) for _ in range(batch)]
         for bank in banks:
             bank.grid = grid
         return banks
@@ -200,5 +202,4 @@ class ClipTracker(nn.Module):
 
 def split(features: KeyFeatures, num_frames: int) -> list[KeyFeatures]:
     """Returns the features of each frame from those of all, frame by frame."""
-    parts = (features.key, features.compressed, features.stride16, features.stride8, features.stride4)
-    return [KeyFeatures(*frame) for frame in zip(*(part.chunk(num_frames) for part in parts), strict=True)]
+    return [KeyFeatures(*frame) for frame in zip(*(part.chunk(num_frames) for part in features), strict=True)]
