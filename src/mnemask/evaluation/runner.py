@@ -291,7 +291,7 @@ class Job:
         try:
             yield
         except MnemaskError as error:
-            raise type(error)(f"{self.policy} on {self.challenge.name}: {error}") from error
+            raise type(error)(f"{self.policy} on {self.challenge.name}: {error.problem}", error.remedy) from error
 
 
 def score_masks(challenge: BenchmarkSequence, folder: Path) -> Report | None:
