@@ -6,7 +6,7 @@ SETUP := .venv/.setup-done
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 CAN_REACH := import urllib.request; urllib.request.urlopen('$(TORCH_CPU)/', timeout=10)
 
-.PHONY: setup demo test lint types clean
+.PHONY: setup demo test results lint types clean
 
 setup: $(SETUP)
 
@@ -33,6 +33,11 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+# Rebuilds the tables that documents show from the weights in the package: hours on a CPU, resumable.
+# In minutes, to see that it runs: make results RESULTS_ARGS=--quick
+results: setup
+	$(BIN)/python benchmarks/results.py $(RESULTS_ARGS)
 
 clean:
 	rm -rf .venv demo build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
