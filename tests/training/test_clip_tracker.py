@@ -52,7 +52,7 @@ def followed(model, frames, masks, policy, budget=None, top_k=10**6, kmn_sigma=0
 
 @pytest.mark.parametrize("num_objects", [1, 3])
 @torch.no_grad()
-def test_an_unrolled_clip_equals_the_tracker_that_reads_everything(tiny_model, num_objects):
+def test_a_training_clip_equals_the_tracker_that_reads_everything(tiny_model, num_objects):
     frames, masks = drawn_clip(4, num_objects=num_objects)
     expected, start, _ = followed(tiny_model, frames, masks, mm.KeepAll(write_every=1))
     found = ClipTracker(tiny_model)(normalize(frames)[None], start[None], everyone(1, len(start)))[0]
@@ -222,7 +222,7 @@ def test_under_autocast_a_memory_that_evicts_holds_annotated_and_predicted_masks
     assert torch.isfinite(probs).all()
 
 
-def test_clips_that_cannot_be_unrolled_and_memories_too_small_are_refused(tiny_model):
+def test_clips_that_cannot_be_tracked_and_memories_too_small_are_refused(tiny_model):
     with refusal(InputError, r"96×64"):
         ClipTracker(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
     with refusal(InputError, r"16"):

@@ -158,7 +158,7 @@ def read_labels(path: Path) -> Labels:
     try:
         return label_files.read_labels(path).astype(np.int32)
     except MaskError as error:
-        raise InputError(f"{str(error).rpartition('; ')[0]}", "compare again with --overwrite") from error
+        raise InputError(error.problem, "compare again with --overwrite") from error
 
 
 def track(

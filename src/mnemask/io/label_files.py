@@ -101,7 +101,7 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
         with Image.open(path) as image:
             return image.mode, turned(np.asarray(image.convert(mode) if mode else image), orientation_of(image))
     except FileNotFoundError:
-        raise MaskError(f"there is no mask {path}") from None
+        raise MaskError(f"there is no mask {path}", "add it, or give another path") from None
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
         raise MaskError(f"{path} cannot be read as a mask ({error})", "copy or write it again") from error
 

@@ -26,7 +26,7 @@ class ClipMemory:
     Args:
         banks: one per clip, which decide what is forgotten as they do in a tracker; none where nothing is.
         regularizer: what is done to the affinity.
-        kernel: how far from where it fits best a memory is read; None for anywhere.
+        kmn_sigma: the KMN kernel of the read; None to read anywhere.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class ClipTracker(nn.Module):
         batch, num_frames, _, height, width = frames.shape
         if num_frames < 2 or height % STRIDE or width % STRIDE:
             raise InputError(
-                f"clips of {num_frames} frames of {width}×{height} pixels cannot be unrolled",
+                f"clips of {num_frames} frames of {width}×{height} pixels cannot be trained on",
                 f"give at least 2 frames with sides that are multiples of {STRIDE}",
             )
         images = frames.transpose(0, 1)
