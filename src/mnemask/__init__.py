@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from mnemask.project import PassReport, Project, export_project, picture_memory, picture_reason, replay
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
     from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks
-    from mnemask.tracker import Tracker
+    from mnemask.tracker import Tracker, track
     from mnemask.types import Frame, Masks
     from mnemask.version import __version__
 
@@ -144,6 +144,7 @@ __all__ = [
     "save_model",
     "score_folder",
     "segment",
+    "track",
     "write_report",
     "write_submission",
     "write_tables",
@@ -193,7 +194,7 @@ _NAMES_OF_MODULES = {
     "project": ("PassReport", "Project", "export_project", "picture_memory", "picture_reason", "replay"),
     "prompts": ("mask_from_box", "mask_from_polygon", "mask_from_scribble", "parse_at", "parse_box", "read_mask"),
     "prompts.clicks": ("ClickSegmenter", "ClickSession", "mask_from_clicks"),
-    "tracker": ("Tracker",),
+    "tracker": ("Tracker", "track"),
     "types": ("Frame", "Masks"),
     "version": ("__version__",),
 }

@@ -1,11 +1,14 @@
 """The tracker: a frame in, masks out, and the memory of one video kept."""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mnemask.config import TrackerConfig
 from mnemask.errors import FrameError, InputError
+from mnemask.io.reader import VideoReader
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.introspection import Explanation, array
 from mnemask.memory.policies import Policy
@@ -16,7 +19,9 @@ from mnemask.model.stcn import STCN
 from mnemask.objects import Objects, Prompts
 from mnemask.state import TrackerState
 from mnemask.step import FiniteCheck, step_together
-from mnemask.types import Masks, Picture
+from mnemask.types import Frame, Masks, Picture
+
+PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 
 
 class Tracker:
@@ -100,6 +105,21 @@ class Tracker:
             InputError: if there are prompts but the memory is frozen.
         """
         return step_together([self], [frame], [prompts])[0]
+
+    def follow(self, frames: Iterable[Picture], prompts: PromptSource) -> Iterator[tuple[Frame, Masks]]:
+        """Yields each frame with its masks; `track` says what the arguments are, and what is raised."""
+        given = prompts if isinstance(prompts, Mapping) else None
+        last = None
+        for picture in frames:
+            frame = Frame.from_picture(picture, self.steps)
+            last = frame.index
+            yield frame, self.step(frame, prompts(frame) if callable(prompts) else prompts.get(last))
+        left = [] if given is None else [index for index in given if last is None or index > last]
+        if left:
+            raise InputError(
+                f"masks are given for frame {min(left)}, and the video's last frame is {last}",
+                "give those of a frame that it has; frames count from 0",
+            )
 
     def settle(self) -> None:
         """Raises FrameError if the numbers of the last frame turn out not to be finite, and undoes its step.
@@ -268,3 +288,38 @@ class Tracker:
         """
         state, _ = TrackerState.load(Path(path), model.device, policy)
         return cls.from_state(state, model)
+
+
+def track(
+    video: str | Path | Iterable[Picture], model: STCN, prompts: PromptSource, config: TrackerConfig | None = None
+) -> Iterator[Masks]:
+    """Returns an iterator over the masks of each frame of a video, computed as they are asked for.
+
+    Args:
+        video: what `VideoReader` opens (a file, a folder or glob of images, a camera, an address), or the frames:
+            `Frame`s, uint8 RGB tensors [3 H W] or arrays [H W 3], all of one size.
+        model: from `load_model`.
+        prompts: what `Tracker.step` takes ({id: bool mask [H W]} or a label map) by frame index, counted from 0; or a
+            function from a `Frame` to that, or to None.
+        config: settings of the tracker.
+
+    Raises:
+        InputError: for what cannot be used: the config at once; a frame, a mask or an id when its frame comes; a
+            prompt for a frame that the video does not have, after the last one.
+        BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
+
+    Example:
+        >>> import mnemask as mm
+        >>> video = mm.DrawnVideo(3, size=(96, 160), num_objects=1)
+        >>> frames, first = [frame for frame, _ in video], {0: {7: video[0][1] == 1}}
+        >>> [masks.object_ids for masks in mm.track(frames, mm.load_model("compact"), first)]
+        [(7,), (7,), (7,)]
+    """
+    return _masks_of(video, Tracker(model, config), prompts)
+
+
+def _masks_of(video: str | Path | Iterable[Picture], tracker: Tracker, prompts: PromptSource) -> Iterator[Masks]:
+    with ExitStack() as stack:
+        frames = stack.enter_context(VideoReader(video)) if isinstance(video, str | Path) else video
+        for _, masks in tracker.follow(frames, prompts):
+            yield masks

@@ -9,7 +9,7 @@ One policy on one sequence: tracked to the end, written, and only then scored.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -135,8 +135,26 @@ class Evaluation:
         return self.num_frames / self.seconds
 
 
+def timed(
+    tracker: Tracker, frames: Iterable[Frame], prompts: Callable[[Frame], Mapping[int, Prompt | None] | None]
+) -> Iterator[tuple[Frame, Masks, float]]:
+    """Yields each frame with its masks and the seconds that the tracker took for them.
+
+    Args:
+        tracker: a new one.
+        frames: of the video; to read them is not counted.
+        prompts: returns the known masks of a frame by object id, or None.
+    """
+    for frame in frames:
+        known = prompts(frame)
+        begin = time.perf_counter()
+        masks = tracker.step(frame, known)
+        masks.labels.cpu()  # waits for an accelerator to be done
+        yield frame, masks, time.perf_counter() - begin
+
+
 def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, float]]:
-    """Yields the masks of each frame and the seconds that the tracker took for them.
+    """Returns the masks of each frame and the seconds that the tracker took for them, as they are asked for.
 
     Args:
         tracker: a new one.
@@ -144,17 +162,18 @@ def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, flo
             in the first of them that shows it.
     """
     known: set[int] = set()
-    for index, (path, name) in enumerate(zip(given.frames, frame_names(given), strict=True)):
-        frame = Frame(read_image(path), index, name=name)
-        prompts: dict[int, Prompt] = {}
-        if index in given.masks:
-            labels = torch.from_numpy(given.read_labels(index).astype(np.int32))
-            prompts = {label: labels == label for label in objects_in(given, index) if label not in known}
-            known |= prompts.keys()
-        begin = time.perf_counter()
-        masks = tracker.step(frame, prompts or None)
-        masks.labels.cpu()  # waits for an accelerator to be done
-        yield masks, time.perf_counter() - begin
+
+    def prompts(frame: Frame) -> dict[int, Prompt | None] | None:
+        if frame.index not in given.masks:
+            return None
+        labels = torch.from_numpy(given.read_labels(frame.index).astype(np.int32))
+        new = [label for label in objects_in(given, frame.index) if label not in known]
+        known.update(new)
+        return {label: labels == label for label in new}
+
+    named = enumerate(zip(given.frames, frame_names(given), strict=True))
+    frames = (Frame(read_image(path), index, name=name) for index, (path, name) in named)
+    return ((masks, seconds) for _, masks, seconds in timed(tracker, frames, prompts))
 
 
 def track_sequence(tracker: Tracker, sequence: AnnotatedVideo) -> Iterator[Masks]:

@@ -157,8 +157,7 @@ def _looks(
 ) -> list[_Look]:
     """Returns what the memory was after each of these frames, or after the last frame of all."""
     looks, last = [], None
-    for frame in video:
-        masks = tracker.step(frame, prompts(frame))
+    for frame, masks in tracker.follow(video, prompts):
         if last is None and tracker.memory.grid is not None:
             for x, y in pixels:
                 tracker.memory.grid.cell_at(y, x)  # before a long run for nothing
