@@ -7,7 +7,7 @@ SETUP := .venv/.setup-done
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 CAN_REACH := import urllib.request; urllib.request.urlopen('$(TORCH_CPU)/', timeout=10)
 
-.PHONY: setup demo test fast check lint types layers clean
+.PHONY: setup demo test fast check results lint types layers clean
 
 setup: $(SETUP)
 
@@ -45,6 +45,11 @@ types: setup
 # Imports that run against the direction of the boxes, errors without a way out, documents that name what is gone.
 layers: setup
 	$(BIN)/python -m pytest -n 0 tests/test_import_layers.py tests/test_errors.py tests/test_where_is_what.py
+
+# Rebuilds the tables that documents show from the weights in the package: hours on a CPU, resumable.
+# In minutes, to see that it runs: make results RESULTS_ARGS=--quick
+results: setup
+	$(BIN)/python benchmarks/results.py $(RESULTS_ARGS)
 
 clean:
 	rm -rf .venv demo build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,7 +23,7 @@ def run(root: Path, year: int, name: str, policy: str, model: str, frames: float
     torch.set_num_threads(1)
     network = mm.load_model(model)
     budget = None if frames is None else mm.Budget(frames=frames)
-    return evaluate(lambda: mm.Tracker(network, policy, budget), [DavisSequences(root, year)[name]])
+    return evaluate(lambda: mm.Tracker(network, policy=policy, budget=budget), [DavisSequences(root, year)[name]])
 
 
 def main() -> None:

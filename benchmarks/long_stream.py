@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     photographs = StaticImages(args.photographs) if args.photographs else None
     video = SyntheticVideo(args.frames, tuple(args.size), args.objects, photographs=photographs)
-    tracker = mm.Tracker(mm.load_model(args.model), args.policy, short_side=min(args.size))
+    tracker = mm.Tracker(mm.load_model(args.model), policy=args.policy, short_side=min(args.size))
     first = video[0][1]
     prompts = {k: first == k for k in range(1, args.objects + 1)}
     rows, times, busy, scores = [], [], [], []

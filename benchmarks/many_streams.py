@@ -48,7 +48,7 @@ def rate(timing: Timing, num_frames: int) -> str:
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="compact", help="compact, a checkpoint, or paper with random weights")
+    parser.add_argument("--model", default="compact", help="compact, a checkpoint, or stcn with random weights")
     parser.add_argument("--streams", type=int, nargs="+", default=(1, 2, 4))
     parser.add_argument("--objects", type=int, default=1, help="in each video")
     parser.add_argument("--device")

@@ -73,7 +73,7 @@ def start(args: argparse.Namespace, size: tuple[int, int]) -> None:
 
 def full_bank(model: mm.STCN, video: mm.DrawnVideo, num_frames: int, short_side: int) -> mm.Tracker:
     """A tracker that remembers its first frame and, in place of others, that one's keys with noise."""
-    tracker = mm.Tracker(model, POLICY, mm.Budget(frames=num_frames), short_side=short_side)
+    tracker = mm.Tracker(model, policy=POLICY, budget=mm.Budget(frames=num_frames), short_side=short_side)
     frame, labels = video[0]
     tracker.step(frame, {1: labels == 1})
     seen = tracker.memory.tokens

@@ -3,7 +3,7 @@
     python benchmarks/policy_lab.py OUT [--davis ROOT] [--set SET ...] [--trial NAME ...] [--size 240] [--model PATH]
 
 The policies are those of `policy_trials.py`. Sets: "davis" (DAVIS 2016 val), "pasted" (pairs of its objects that
-cross), "palindrome" (its sequences to and fro), "drawn" (generated clips to choose by) and "held-out" (generated clips
+cross), "ping-pong" (its sequences to and fro), "drawn" (generated clips to choose by) and "held-out" (generated clips
 to confirm with). Policies that follow one clip share its key features. Scores are kept in OUT, a file each, and are not
 computed again; `--table` computes none. Frames are made `--size` high and scored there.
 """
@@ -42,7 +42,7 @@ DRAWN = (
     HeldOutClip("drawn-four", 4, 304, num_occluders=1),
     HeldOutClip("drawn-crowd", 4, 305, num_occluders=2),
 )
-SETS = ("davis", "pasted", "palindrome", "drawn", "held-out")
+SETS = ("davis", "pasted", "ping-pong", "drawn", "held-out")
 REFERENCES = ("keep-all", "lfu")
 Moment = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 
@@ -57,7 +57,7 @@ class Clip:
 
 def clips(kind: str, davis: Path | None) -> list[Clip]:
     names: Sequence[str]
-    if kind in ("davis", "palindrome"):
+    if kind in ("davis", "ping-pong"):
         names = mm.DavisSequences(needed(davis), 2016).names
     elif kind == "pasted":
         names = [f"{host}+{guest}" for host, guest, _ in DAVIS_PAIRS]
@@ -68,9 +68,9 @@ def clips(kind: str, davis: Path | None) -> list[Clip]:
 
 def moments(clip: Clip, davis: Path | None) -> Iterator[Moment]:
     """Yields the frames and labels of a clip, at full size."""
-    if clip.kind in ("davis", "palindrome"):
+    if clip.kind in ("davis", "ping-pong"):
         video = mm.DavisSequences(needed(davis), 2016)[clip.name]
-        video = ping_pong(video, 2) if clip.kind == "palindrome" else video
+        video = ping_pong(video, 2) if clip.kind == "ping-pong" else video
         yield from ((read_rgb(path), video.read_labels(index)) for index, path in enumerate(video.frames))
         return
     if clip.kind == "pasted":
@@ -105,7 +105,9 @@ def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     network = FeatureCache(mm.load_model(args.model))
     # The results are of reads as STCN has them; benchmarks/results/kmn-kernel.md says what a kernel changes.
-    trackers = {name: mm.Tracker(network, TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials}
+    trackers = {
+        name: mm.Tracker(network, policy=TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials
+    }
     scorers = {name: SequenceScorer(clip.name) for name in trials}
     for index, moment in enumerate(moments(clip, args.davis)):
         picture, labels = resized(moment, args.size)

@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mnemask.bench.machine import heading, interleaved
 from mnemask.bench.plain import plain_read
+from mnemask.config import TrackerConfig
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import KeepAll
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def random_bank(num_frames: int, num_objects: int, value_channels: int) -> MemoryBank:
-    bank = MemoryBank(KeepAll(), Budget(), TOP_K)
+    bank = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=TOP_K))
     count = num_frames * CELLS
     bank.write(
         1.5 * torch.randn(count, KEY_CHANNELS),
@@ -42,7 +43,7 @@ def random_bank(num_frames: int, num_objects: int, value_channels: int) -> Memor
 
 def reading_near(bank: MemoryBank) -> MemoryBank:
     """A bank of the same memories, each read near the place where it fits best."""
-    near = MemoryBank(KeepAll(), Budget(), TOP_K, kmn_sigma=0.2)
+    near = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=TOP_K, kmn_sigma=0.2))
     near.restore(bank.tokens, **bank.counts())
     near.grid = CellGrid((480, 854), 480)
     return near

@@ -92,7 +92,8 @@ def score(network: mm.STCN, reader: ClipReader, clip: Clip, trials: Sequence[str
     """Returns the scores of each trial on a clip, as JSON holds them; all trials follow it in step."""
     shared = FeatureCache(network)
     trackers = {
-        name: mm.Tracker(shared, TRIALS[name][0], kmn_sigma=TRIALS[name][1], short_side=args.size) for name in trials
+        name: mm.Tracker(shared, policy=TRIALS[name][0], kmn_sigma=TRIALS[name][1], short_side=args.size)
+        for name in trials
     }
     protocol = "davis2016" if clip.kind in ("real", "dev") else "davis2017"
     scorers = {name: SequenceScorer(clip.name, protocol) for name in trials}

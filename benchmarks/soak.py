@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> list[dict[str, float]]:
     model = mm.load_model(args.model, device="cpu")
     stream = Stream(args.frames, tuple(args.size), args.objects, args.seed)
     fresh = not bank.exists()
-    tracker = mm.Tracker(model, args.policy, short_side=min(args.size)) if fresh else mm.Tracker.load(bank, model)
+    tracker = (
+        mm.Tracker(model, policy=args.policy, short_side=min(args.size)) if fresh else mm.Tracker.load(bank, model)
+    )
     rows = [row for row in read_rows(log) if row["frame"] <= tracker.steps]
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = 1 + max((int(row["sitting"]) for row in rows), default=0)

@@ -93,14 +93,14 @@ def main() -> None:
 
 def score_davis(model: mm.STCN, videos: Sequence[AnnotatedVideo], num_frames: int | None) -> Report:
     videos = [beginning(video, num_frames) for video in videos]
-    return mm.evaluate(lambda: mm.Tracker(model, "keep-all", kmn_sigma=0.0), videos).report
+    return mm.evaluate(lambda: mm.Tracker(model, policy="keep-all", kmn_sigma=0.0), videos).report
 
 
 def score_pasted(model: mm.STCN, root: Path, num_frames: int | None) -> Report:
     """The object of one sequence pasted into another: two objects that cross, with exact masks."""
     reports = []
     for number, video in enumerate(copy_paste_videos(DavisSequences(root, 2016, "val"))):
-        tracker, scorer = mm.Tracker(model, "keep-all", kmn_sigma=0.0), SequenceScorer(f"pair {number}")
+        tracker, scorer = mm.Tracker(model, policy="keep-all", kmn_sigma=0.0), SequenceScorer(f"pair {number}")
         for index in range(min(len(video), num_frames or len(video))):
             frame, labels, _ = video[index]
             prompts = {i: labels == i for i in (1, 2)} if index == 0 else None

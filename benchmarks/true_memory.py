@@ -26,7 +26,7 @@ EVERY = 5
 
 def follow(model: mm.STCN, sequence: AnnotatedVideo, true_memory: bool, kmn_sigma: float | None) -> Report:
     """Returns the score of all frames but the first and the last, as DAVIS 2016 has it."""
-    tracker = mm.Tracker(model, "keep-all", kmn_sigma=kmn_sigma)
+    tracker = mm.Tracker(model, policy="keep-all", kmn_sigma=kmn_sigma)
     scorer = SequenceScorer(sequence.name, "davis2016")
     for index, path in enumerate(sequence.frames):
         frame, truth = Frame(read_image(path), index), sequence.read_labels(index)

@@ -24,7 +24,7 @@ def main(num_frames: int = 30) -> dict[str, float]:
     model = mm.load_model("compact")
     scores = {}
     for name, policy in {"newest": Newest(), "lfu-pinned": mm.LFU(), "keep-all": mm.KeepAll()}.items():
-        tracker = mm.Tracker(model, policy, short_side=None)
+        tracker = mm.Tracker(model, policy=policy, short_side=None)
         found = []
         for frame, truth in video:
             masks = tracker.step(frame, {1: truth == 1, 2: truth == 2} if frame.index == 0 else None)

@@ -119,7 +119,9 @@ def labels_of(run, clip):
         "short_side": clip.short_side,
         "budget": None if policy.default_frames is None else mm.Budget(frames=clip.budget),
     } | settings
-    tracker = mm.Tracker(seeded_network(size), replace(policy, write_every=min(2, policy.write_every)), **settings)
+    tracker = mm.Tracker(
+        seeded_network(size), policy=replace(policy, write_every=min(2, policy.write_every)), **settings
+    )
     frames, masks = clip.frames_and_masks()
     labels = []
     for t, frame in enumerate(frames):

@@ -20,6 +20,8 @@ def without_a_remedy(path):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name not in KINDS:
             continue
+        if any(isinstance(argument, ast.Starred) for argument in node.args):
+            continue  # a pair of both
         arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
         remedy = arguments[1] if len(arguments) > 1 else None
         if remedy is None or (isinstance(remedy, ast.Constant) and not remedy.value):

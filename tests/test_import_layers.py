@@ -1,45 +1,37 @@
-"""Imports run one way only, from the parts to the whole."""
+"""Imports run one way only, from the parts to the whole: six boxes, and an order within each."""
 
 import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "mnemask"
 
-# A module imports from its own part and from those before it. "mnemask" is the package itself, which gathers the public
-# names of all before it; what comes after it builds on public names and is imported by nothing else.
-ORDER = (
-    "version",
-    "errors",
-    "extras",
-    "choices",
-    "types",
-    "io",
-    "model",
-    "prompts",
-    "memory",
-    "objects",
-    "state",
-    "tracker",
-    "batch",
-    "metrics",
-    "datasets",
-    "engines",
-    "export",
-    "evaluation",
-    "training",
-    "pipeline",
-    "inspection",
-    "project",
-    "bench",
-    "comparison",
-    "experiments",
-    "demo",
-    "doctor",
-    "mnemask",
-    "studio",
-    "cli",
-    "__main__",
+# Six boxes. A module imports from its own box and from those before it, and, within a box, from what stands before it
+# in a line of its own. "mnemask" is the package itself, whose public names only the last box may use.
+BOXES = (
+    # What there is to work with: values, files, prompts.
+    (("version",), ("errors",), ("extras", "choices"), ("types",), ("io",)),
+    # The network, and the prompts that it helps to make.
+    (("model",), ("prompts",)),
+    # What is remembered.
+    (("memory", "config"),),
+    # A frame in, masks out.
+    (("objects",), ("state",), ("tracker", "step"), ("batch",)),
+    # What is done with a tracker.
+    (
+        ("metrics",),
+        ("datasets",),
+        ("engines",),
+        ("evaluation",),
+        ("training",),
+        ("pipeline",),
+        ("project", "inspection", "comparison", "experiments", "bench"),
+        ("demo", "doctor", "export"),
+    ),
+    # Who asks for it.
+    (("mnemask",), ("studio",), ("cli",), ("__main__",)),
 )
+ORDER = [parts for box in BOXES for parts in box]
+PLACE = {part: place for place, parts in enumerate(ORDER) for part in parts}
 
 
 def part_of(module):
@@ -78,15 +70,15 @@ def faults(package=PACKAGE):
     """A sentence for every import that runs against the order, or takes what is another part's own."""
     found, trees = [], list(modules(package))
     known = {name for name, _, _ in trees}
-    unknown = sorted({part_of(name) for name in known} - set(ORDER))
-    found += [f"mnemask.{name} has no place in ORDER of {Path(__file__).name}; give it one" for name in unknown]
+    unknown = sorted({part_of(name) for name in known} - set(PLACE))
+    found += [f"mnemask.{name} has no place in BOXES of {Path(__file__).name}; give it one" for name in unknown]
     for importer, is_package, tree in trees:
         mine = part_of(importer)
         for imported, taken in imports(importer, is_package, tree, known):
             theirs = part_of(imported)
-            if mine == theirs or not {mine, theirs} <= set(ORDER):
+            if mine == theirs or not {mine, theirs} <= set(PLACE):
                 continue
-            if ORDER.index(theirs) > ORDER.index(mine):
+            if PLACE[theirs] > PLACE[mine]:
                 found.append(f"{importer} imports {imported}, but {theirs} comes after {mine}")
             private = [
                 word for word in (*imported.split("."), taken or "") if word.startswith("_") and word[:2] != "__"
@@ -116,7 +108,7 @@ def test_an_import_against_the_order_is_found_wherever_it_hides(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert faults(tmp_path) == [
-        "mnemask.utils has no place in ORDER of test_import_layers.py; give it one",
+        "mnemask.utils has no place in BOXES of test_import_layers.py; give it one",
         "mnemask.errors imports mnemask.memory.bank, but memory comes after errors",
         "mnemask.memory.bank imports mnemask.tracker, but tracker comes after memory",
         "mnemask.memory.tokens imports mnemask.cli.app, but cli comes after memory",

@@ -35,7 +35,7 @@ def test_probabilities_are_those_of_stcn_in_every_frame(networks, num_objects, p
     expected = evaluate(reference, frames, masks[0], every)
     assert smallest_spread(expected) > 0.03
 
-    tracker = Tracker(model, policy, short_side=None)
+    tracker = Tracker(model, policy=policy, short_side=None)
     prompts = {k + 1: masks[0, k] for k in range(num_objects)}
     for t, frame in enumerate(frames):
         found = tracker.step(frame, prompts if t == 0 else None)

@@ -50,8 +50,8 @@ def test_a_tracker_that_has_seen_nothing_can_be_saved(tiny_model, tmp_path):
 def test_settings_come_back(tiny_model, tmp_path):
     tracker = mm.Tracker(
         tiny_model,
-        mm.LFU(pin=False, write_every=3),
-        mm.Budget(bytes="20MiB"),
+        policy=mm.LFU(pin=False, write_every=3),
+        budget=mm.Budget(bytes="20MiB"),
         top_k=7,
         metric="dot",
         short_side=96,
@@ -60,7 +60,7 @@ def test_settings_come_back(tiny_model, tmp_path):
     loaded = mm.Tracker.load(tmp_path / "set.bank", tiny_model)
     assert loaded.policy == tracker.policy
     assert loaded.memory.budget == tracker.memory.budget
-    assert (loaded.memory.top_k, loaded.memory.metric, loaded.short_side) == (7, "dot", 96)
+    assert loaded.config == tracker.config
 
 
 def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
@@ -70,7 +70,7 @@ def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
             both = memory + new
             return mm.keep_best(both, both.written_at.float(), budget)
 
-    mm.Tracker(tiny_model, Newest()).save(tmp_path / "own.bank")
+    mm.Tracker(tiny_model, policy=Newest()).save(tmp_path / "own.bank")
     with refusal(CheckpointError, r"'Newest'"):
         mm.Tracker.load(tmp_path / "own.bank", tiny_model)
     assert mm.Tracker.load(tmp_path / "own.bank", tiny_model, policy=Newest()).policy == Newest()
@@ -169,11 +169,14 @@ def test_tensors_that_do_not_fit_together_are_refused(half_way, tiny_model, chan
         lambda facts: facts.update(object_ids=[7]),
         lambda facts: facts.update(object_ids=["x", 3]),
         lambda facts: facts.update(size="large"),
-        lambda facts: facts.update(budget={"frames": -1}),
-        lambda facts: facts.update(policy={"name": "LFU", "nonsense": 1}),
+        lambda facts: facts["config"].update(budget={"frames": -1}),
+        lambda facts: facts["config"].update(policy={"name": "LFU", "nonsense": 1}),
+        lambda facts: facts["config"].update(nonsense=1),
+        lambda facts: facts["config"].pop("policy"),
+        lambda facts: facts.update(config=[]),
         lambda facts: facts.update(model="another"),
-        lambda facts: facts.update(top_k="many"),
-        lambda facts: facts.update(metric="manhattan"),
+        lambda facts: facts["config"].update(top_k="many"),
+        lambda facts: facts["config"].update(metric="manhattan"),
     ],
 )
 def test_facts_that_make_no_sense_are_refused(half_way, tiny_model, change):

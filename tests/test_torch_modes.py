@@ -60,7 +60,7 @@ def mode(request):
 def followed(model, policy, **settings):
     """All masks of two objects, of which one comes late, is corrected, and goes."""
     frames, masks = drawn_clip(9, num_objects=2)
-    tracker = mm.Tracker(model, policy, short_side=48, **settings)
+    tracker = mm.Tracker(model, policy=policy, short_side=48, **settings)
     prompts = {0: {7: masks[0, 0]}, 3: {3: masks[3, 1].numpy()}, 5: {3: masks[5, 1]}}
     answers = []
     for t, frame in enumerate(frames):

@@ -21,7 +21,9 @@ def clips():
 @pytest.fixture
 def make(tiny_model):
     """Makes a tracker of the tiny network; frames are processed as they are."""
-    return lambda policy="diverse", **settings: mm.Tracker(tiny_model, policy, **{"short_side": None, **settings})
+    return lambda policy="diverse", **settings: mm.Tracker(
+        tiny_model, policy=policy, **{"short_side": None, **settings}
+    )
 
 
 def first_masks(clip):
@@ -98,17 +100,17 @@ def running(clips, make):
     return batch
 
 
-def sessions(batch):
+def states(batch):
     return [tracker.state() for tracker in batch.trackers]
 
 
 def refused(batch, frames, prompts, error, sentence):
     """Whether the step is refused and every tracker is as it was."""
-    before = sessions(batch)
+    before = states(batch)
     ids = [tracker.object_ids for tracker in batch.trackers]
     with pytest.raises(error, match=sentence):
         batch.step(frames, prompts)
-    assert sessions(batch) == before
+    assert states(batch) == before
     assert [tracker.object_ids for tracker in batch.trackers] == ids
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mnemask.bench.run import BenchReport, Measured, measure_speed
     from mnemask.choices import DATASETS
     from mnemask.comparison import CompareProgress, compare_video
+    from mnemask.config import TrackerConfig
     from mnemask.datasets.davis import DavisSequences
     from mnemask.datasets.synthetic.drawn import DrawnVideo
     from mnemask.demo import run_demo
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mnemask.errors import InputError, MissingExtraError, MnemaskError
     from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.results import Result
-    from mnemask.evaluation.runner import TrackerSettings, evaluate
+    from mnemask.evaluation.runner import TrackerFactory, evaluate
     from mnemask.evaluation.score import format_table, score_folder
     from mnemask.evaluation.suite import SuiteProgress, run_benchmark
     from mnemask.evaluation.tables import write_submission, write_tables
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from mnemask.project import PassReport, Project, export_project, picture_memory, picture_reason, replay
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, parse_at, parse_box, read_mask
     from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks
-    from mnemask.tracker import Tracker
+    from mnemask.tracker import Tracker, track
     from mnemask.types import Frame, Masks
     from mnemask.version import __version__
 
@@ -104,7 +105,8 @@ __all__ = [
     "TraceFile",
     "Tracker",
     "TrackerBatch",
-    "TrackerSettings",
+    "TrackerConfig",
+    "TrackerFactory",
     "VideoReader",
     "WriteRecord",
     "__version__",
@@ -142,6 +144,7 @@ __all__ = [
     "save_model",
     "score_folder",
     "segment",
+    "track",
     "write_report",
     "write_submission",
     "write_tables",
@@ -160,7 +163,8 @@ _NAMES_OF_MODULES = {
     "errors": ("InputError", "MissingExtraError", "MnemaskError"),
     "evaluation.benchmark": ("Benchmark",),
     "evaluation.results": ("Result",),
-    "evaluation.runner": ("TrackerSettings", "evaluate"),
+    "config": ("TrackerConfig",),
+    "evaluation.runner": ("TrackerFactory", "evaluate"),
     "evaluation.score": ("format_table", "score_folder"),
     "evaluation.suite": ("SuiteProgress", "run_benchmark"),
     "evaluation.tables": ("write_submission", "write_tables"),
@@ -190,7 +194,7 @@ _NAMES_OF_MODULES = {
     "project": ("PassReport", "Project", "export_project", "picture_memory", "picture_reason", "replay"),
     "prompts": ("mask_from_box", "mask_from_polygon", "mask_from_scribble", "parse_at", "parse_box", "read_mask"),
     "prompts.clicks": ("ClickSegmenter", "ClickSession", "mask_from_clicks"),
-    "tracker": ("Tracker",),
+    "tracker": ("Tracker", "track"),
     "types": ("Frame", "Masks"),
     "version": ("__version__",),
 }

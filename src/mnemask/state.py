@@ -1,19 +1,18 @@
-"""What a tracker knows besides its network: a value that can be kept, copied, and written to a file.
+"""What a tracker knows apart from its network: a value that can be kept, copied, and written to a file.
 
-Tokens are never changed in place, so that a session costs nothing to take and stays what it was.
+Tokens are never changed in place, so that a state costs nothing to take and stays what it was.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError, InputError, MnemaskError
-from mnemask.memory.budget import Budget
-from mnemask.memory.policies import Policy, restored_policy, saved_policy
-from mnemask.memory.read import Metric
+from mnemask.memory.policies import Policy
 from mnemask.memory.storage import VALUE_DTYPES, load_bank, save_bank, unsound
 from mnemask.memory.stride8 import stride8_bytes
 from mnemask.memory.tokens import CellGrid, Tokens
@@ -38,13 +37,7 @@ class TrackerState:
         model: the network's fingerprint: its weights' content, in whatever precision it computes.
         precisions: in which the network computed so far, first to last, such as ("float32", "bfloat16") for a tracker
             that was saved on one machine and went on on another.
-        policy: what is kept in memory.
-        budget: how much is kept.
-        top_k: memories read per query.
-        metric: how alike a query and a memory are.
-        stride8_weight: weight of the comparison at stride 8.
-        kmn_sigma: σ around the place where a memory fits best, as a share of the shorter side; 0 reads it anywhere.
-        short_side: of the frames as they are processed.
+        config: the settings, none of them left to the policy or the network.
         object_ids: the caller's, by row.
         steps: frames seen.
         last_write: the step of the last write.
@@ -56,13 +49,7 @@ class TrackerState:
 
     model: str
     precisions: tuple[str, ...]
-    policy: Policy
-    budget: Budget
-    top_k: int
-    metric: str
-    stride8_weight: float
-    kmn_sigma: int | float
-    short_side: int | None
+    config: TrackerConfig
     object_ids: tuple[int, ...]
     steps: int
     last_write: int
@@ -72,14 +59,13 @@ class TrackerState:
     tokens: Tokens | None
 
     def save(self, path: Path, **more: Any) -> None:
-        """Writes the session, and more facts that JSON holds, to one file: whole or not at all, and durably.
+        """Writes the state, and more facts that JSON holds, to one file: whole or not at all, and durably.
 
         Raises:
             OutputError: if the place cannot be written to.
         """
-        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("tokens", "policy", "budget")}
-        facts |= {"policy": saved_policy(self.policy), "budget": asdict(self.budget), **more}
-        save_bank(path, self.tokens, facts)
+        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("tokens", "config")}
+        save_bank(path, self.tokens, {**facts, "config": self.config.to_dict(), **more})
 
     @classmethod
     def load(
@@ -100,13 +86,7 @@ class TrackerState:
             state = cls(
                 model=str(facts["model"]),
                 precisions=tuple(map(_precision, facts["precisions"])),
-                policy=policy or restored_policy(facts["policy"]),
-                budget=Budget(**facts["budget"]),
-                top_k=facts["top_k"],
-                metric=facts["metric"],
-                stride8_weight=facts["stride8_weight"],
-                kmn_sigma=facts.get("kmn_sigma", 0.0),  # files from before there was one
-                short_side=facts["short_side"],
+                config=TrackerConfig.from_dict(facts["config"], policy),
                 object_ids=tuple(map(check_object_id, facts["object_ids"])),
                 steps=_count(facts["steps"]),
                 last_write=_count(facts["last_write"]),
@@ -139,14 +119,13 @@ class TrackerState:
             raise ValueError(
                 f"write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells a frame"
             )
-        if self.metric not in get_args(Metric):
-            raise ValueError(f"metric {self.metric!r}")
-        for field in fields(self.policy):
-            value, wanted = getattr(self.policy, field.name), KINDS.get(field.type, object)
+        policy = self.config.used_policy()
+        for field in fields(policy):
+            value, wanted = getattr(policy, field.name), KINDS.get(field.type, object)
             if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
                 raise TypeError(f"{field.name} of the policy is {value!r}")
-        if self.policy.write_every < 1:
-            raise ValueError(f"write_every is {self.policy.write_every}")
+        if policy.write_every < 1:
+            raise ValueError(f"write_every is {policy.write_every}")
 
     def refuse_other_model(self, model: str) -> None:
         """Raises CheckpointError unless what is remembered was written with the network of this fingerprint."""
@@ -156,17 +135,14 @@ class TrackerState:
                 "load the model they were written with",
             )
 
-    def refuse_other_comparison(self, metric: str, stride8_weight: int | float) -> None:
-        """Raises InputError unless memories are compared as another tracker compares them."""
-        if self.metric != metric:
-            raise InputError(
-                f"the memories were made for metric {self.metric!r}, this tracker has {metric!r}", "give both the same"
-            )
-        if self.stride8_weight != stride8_weight:
-            raise InputError(
-                f"the memories were made for refine {self.stride8_weight:g}, this tracker has {stride8_weight:g}",
-                "give both the same",
-            )
+    def refuse_other_affinity(self, config: TrackerConfig) -> None:
+        """Raises InputError unless queries and memories are compared as another tracker compares them."""
+        for name in ("metric", "stride8_weight"):
+            theirs, ours = getattr(self.config, name), getattr(config, name)
+            if theirs != ours:
+                raise InputError(
+                    f"the memories were made for {name} {theirs!r}, this tracker has {ours!r}", "give both the same"
+                )
 
     def refuse_unsound(self, model: STCN) -> None:
         """Raises CheckpointError for tokens that this network cannot have written in frames of this size."""
@@ -175,22 +151,22 @@ class TrackerState:
         reason = unsound(
             self.tokens,
             steps=self.steps,
-            num_cells=None if self.size is None else CellGrid(self.size, self.short_side).num_cells,
+            num_cells=None if self.size is None else CellGrid(self.size, self.config.short_side).num_cells,
             key_channels=model.config.key_channels,
             value_channels=model.config.value_channels,
-            detail_bytes=stride8_bytes(self.stride8_weight),
+            detail_bytes=stride8_bytes(self.config.stride8_weight),
         )
         if reason:
             raise CheckpointError(f"the memory bank cannot be followed: it has {reason}", "write it again")
 
     def in_precision(self, dtype: torch.dtype) -> "TrackerState":
-        """Returns the session for a network that computes in this precision; values are converted to it."""
+        """Returns the state for a network that computes in this precision; values are converted to it."""
         if self.tokens is None or self.tokens.value.dtype == dtype:
             return self
         return replace(self, tokens=replace(self.tokens, value=self.tokens.value.to(dtype)))
 
     def in_another_video(self) -> "TrackerState":
-        """Returns the session before the first frame of another video.
+        """Returns the state before the first frame of another video.
 
         Frames and steps of the past become negative: −1 is the last frame of the video that is over.
         """

@@ -31,7 +31,7 @@ def test_they_are_the_same_where_frames_are_resized(compact):
 
 def test_a_growing_memory_is_the_same_as_keep_all(tiny_model):
     video = mm.DrawnVideo(12, SIZE, 1)
-    fast = mm.Tracker(tiny_model, "keep-all", short_side=None)
+    fast = mm.Tracker(tiny_model, policy="keep-all", short_side=None)
     slow = PlainTracker(PlainSTCN(tiny_model), growing=True, short_side=None)
     for frame, truth in video:
         given = (truth == 1)[None] if frame.index == 0 else None

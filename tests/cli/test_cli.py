@@ -86,13 +86,13 @@ def test_budget_top_k_and_write_interval_reach_the_tracker(files, tmp_path):
 @pytest.mark.parametrize(
     ("options", "kmn_sigma"), [((), 0), (("--model", "compact"), 0.2), (("--kmn-sigma", 0.3), 0.3)]
 )
-def test_the_kernel_reaches_the_tracker_and_the_report(files, tmp_path, options, kmn_sigma):
+def test_the_kmn_sigma_reaches_the_tracker_and_the_report(files, tmp_path, options, kmn_sigma):
     code, output = segment(files, tmp_path, "--mask", files / "first.png", "--size", 64, *options)
     assert code == 0, output
     assert json.loads((tmp_path / "report.json").read_text())["settings"]["kmn_sigma"] == kmn_sigma
 
 
-def test_an_impossible_kernel_is_refused(files, tmp_path):
+def test_an_impossible_kmn_sigma_is_refused(files, tmp_path):
     code, output = segment(files, tmp_path, "--mask", files / "first.png", "--kmn-sigma", 0.001)
     assert code == 2
     assert "kernel is 0.001" in output

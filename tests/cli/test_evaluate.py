@@ -58,11 +58,11 @@ def test_a_secret_set_gives_a_zip_for_its_server(place, tmp_path):
     assert (tmp_path / f"submission/{mm.DEFAULT_POLICY}.zip").stat().st_size > 500
 
 
-def test_a_palindrome_of_ones_own_video(place, tmp_path):
+def test_a_video_of_ones_own_played_to_and_fro(place, tmp_path):
     arguments = ["--dataset", "folder", "--single-object", "--ping-pong", 2, "--write-every", 2, "--frames", 1.5]
     code, output = evaluate(place, place / "own", *arguments, "--policy", "lfu", "-o", tmp_path)
     assert code == 0, output
-    assert "thesis,own,21," in (tmp_path / "tables/sequences.csv").read_text()
+    assert "lfu,own,21," in (tmp_path / "tables/sequences.csv").read_text()
 
 
 def test_ctrl_c_leaves_what_is_done_and_says_so(place, tmp_path):
@@ -79,8 +79,8 @@ def test_ctrl_c_leaves_what_is_done_and_says_so(place, tmp_path):
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 130, output
     assert "stopped; what was written before is complete" in output
-    assert (tmp_path / "results/thesis/bear.json").exists()
-    assert len(list(tmp_path.glob("masks/thesis/bear/*.png"))) == 321
+    assert (tmp_path / "results/lfu/bear.json").exists()
+    assert len(list(tmp_path.glob("masks/lfu/bear/*.png"))) == 321
     assert not (tmp_path / "tables").exists()
 
 
@@ -99,7 +99,7 @@ BAD = {
     "no budget": (["davis", "--dataset", "davis2016", "--frames", "0"], "budget of 0.0 frames"),
     "no processes": (["davis", "--dataset", "davis2016", "--processes", "0"], "processes"),
     "black and white as ids": (["own", "--dataset", "folder"], "no mask of own shows an object"),
-    "a secret palindrome": (["yv", "--dataset", "youtube-vos", "--ping-pong", "2"], "secret"),
+    "a secret set played to and fro": (["yv", "--dataset", "youtube-vos", "--ping-pong", "2"], "secret"),
     "the output is a file": (["davis", "--dataset", "davis2016", "OUT=file"], "file"),
     "no such weights": (["davis", "--dataset", "davis2016", "--model", "none.pth"], "none.pth"),
     "no such device": (["davis", "--dataset", "davis2016", "--device", "abacus"], "device 'abacus'"),

@@ -125,7 +125,7 @@ def unfinished(files, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (["--policy", "lfu"], "policy 'distinct' .* 'thesis'"),
+        (["--policy", "lfu"], "policy 'diverse' .* 'lfu'"),
         (["--top-k", "7"], "top_k 20 .* 7"),
         (["--format", "rle"], "format 'png' .* 'rle'"),
         (["--box", "1,2,9,9"], "boxes"),

@@ -6,7 +6,9 @@ from drawn_clip import drawn_clip
 from PIL import Image
 
 import mnemask as mm
+from mnemask.config import TrackerConfig
 from mnemask.datasets.annotated import read_annotation
+from mnemask.evaluation.runner import TrackerFactory
 
 
 def write_clip(folder, name="frames", num_frames=8, num_objects=2):
@@ -33,4 +35,4 @@ def tiny_trackers(tiny_model, folder, **settings):
     path = folder / "tiny.safetensors"
     if not path.exists():
         mm.save_model(tiny_model, path, dtype=torch.float32)
-    return mm.TrackerSettings(model=str(path), write_every=2, size=64, **settings)
+    return TrackerFactory(TrackerConfig(write_every=2, short_side=64, **settings), str(path))

@@ -75,7 +75,7 @@ def test_nothing_is_fetched_from_anywhere(page):
         "compare.json",
         "compare.csv",
         "frames.csv",
-        "policies/thesis/overlay.mp4",
+        "policies/lfu/overlay.mp4",
         "policies/keep-all/overlay.mp4",
     }
     assert not any("http://" in script or "https://" in script for script in page.scripts)

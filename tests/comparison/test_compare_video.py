@@ -9,6 +9,8 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.comparison.track import read_labels
+from mnemask.config import TrackerConfig
+from mnemask.evaluation.runner import TrackerFactory
 from mnemask.metrics import region_similarity
 
 POLICIES = ["lfu", "keep-all"]
@@ -37,7 +39,7 @@ def test_the_masks_are_those_that_segment_writes(files, compared, tmp_path):
     video, truth, trackers = files
     with mm.VideoReader(video) as reader:
         mm.segment(reader, trackers.tracker("lfu"), tmp_path, first_masks(truth)())
-    mine = compared[1] / "policies/thesis/masks"
+    mine = compared[1] / "policies/lfu/masks"
     names = sorted(path.name for path in mine.iterdir())
     assert names == [f"{index:05d}.png" for index in range(8)]
     assert all((mine / name).read_bytes() == (tmp_path / "masks" / name).read_bytes() for name in names)
@@ -53,7 +55,7 @@ def test_it_leaves_a_page_numbers_and_overlays_and_nothing_else(compared):
         "policies",
     }
     assert {path.name for path in (out / "policies").glob("[!.]*")} == {*POLICIES, "settings.json"}
-    assert (out / "policies/thesis/overlay.mp4").stat().st_size > 0
+    assert (out / "policies/lfu/overlay.mp4").stat().st_size > 0
     told = json.loads((out / "compare.json").read_text())
     assert [each["policy"] for each in told["policies"]] == POLICIES
     assert told["ranked_by"] == "consistency"
@@ -61,13 +63,13 @@ def test_it_leaves_a_page_numbers_and_overlays_and_nothing_else(compared):
     with (out / "frames.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["frame"]) for row in rows] == list(range(8))
-    assert [int(row["thesis bytes"]) for row in rows] == comparison.runs["lfu"].bank_bytes
+    assert [int(row["lfu bytes"]) for row in rows] == comparison.runs["lfu"].bank_bytes
 
 
 def test_consistency_is_j_of_the_given_masks_found_again_from_the_last_mask(files, compared):
     video, truth, trackers = files
     comparison, out = compared
-    masks = out / "policies/thesis/masks"
+    masks = out / "policies/lfu/masks"
     last = read_labels(masks / "00007.png")
     tracker = trackers.tracker("lfu")
     with mm.VideoReader(video) as reader:
@@ -89,7 +91,7 @@ def test_consistency_is_j_of_the_given_masks_found_again_from_the_last_mask(file
 def test_what_is_finished_is_not_tracked_again_and_policies_can_be_added(files, compared):
     video, truth, trackers = files
     out = compared[1]
-    written = (out / "policies/thesis/result.json").stat().st_mtime_ns
+    written = (out / "policies/lfu/result.json").stat().st_mtime_ns
     seen, reused = [], []
 
     def listen(progress):
@@ -99,7 +101,7 @@ def test_what_is_finished_is_not_tracked_again_and_policies_can_be_added(files, 
     comparison = mm.compare_video(video, first_masks(truth), [*POLICIES, "fifo"], out, trackers, on_progress=listen)
     assert stages(seen) == ["reading", "fifo", "fifo, back", "comparing"]
     assert reused == POLICIES
-    assert (out / "policies/thesis/result.json").stat().st_mtime_ns == written
+    assert (out / "policies/lfu/result.json").stat().st_mtime_ns == written
     assert len(comparison.agreement) == 3
     assert [row["policy"] for row in comparison.rows()] == [*POLICIES, "fifo"]
 
@@ -133,7 +135,7 @@ def test_an_interrupted_run_keeps_the_finished_policies_and_leaves_no_frames(fil
 
     with pytest.raises(KeyboardInterrupt):
         mm.compare_video(video, prompts, POLICIES, tmp_path, trackers, consistency=False)
-    assert (tmp_path / "policies/thesis/result.json").exists()
+    assert (tmp_path / "policies/lfu/result.json").exists()
     assert not (tmp_path / "policies/keep-all").exists()
     assert not (tmp_path / ".frames.partial").exists()
     seen = []
@@ -180,7 +182,9 @@ def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_
         given = {0: {1: torch.from_numpy(early == 1)}, 2: {2: torch.from_numpy(late == 2)}}
         return lambda frame: given.get(frame.index)
 
-    trackers = mm.TrackerSettings(size=64, device="cpu")  # the shipped weights, which follow object 2 back to frame 0
+    trackers = TrackerFactory(
+        TrackerConfig(short_side=64), device="cpu"
+    )  # the shipped weights, which follow object 2 back to frame 0
     comparison = mm.compare_video(video, prompts, ["keep-all"], tmp_path / "out", trackers)
     back = comparison.ways_back["keep-all"]
     assert comparison.runs["keep-all"].given == {0: [1], 2: [2]}
@@ -190,10 +194,10 @@ def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_
 
 def test_a_budget_limits_only_policies_that_forget(files, tmp_path, tiny_model):
     video, truth, _ = files
-    trackers = tiny_trackers(tiny_model, tmp_path, frames=2.0)
+    trackers = tiny_trackers(tiny_model, tmp_path, budget=mm.Budget(frames=2.0))
     comparison = mm.compare_video(video, first_masks(truth), POLICIES, tmp_path, trackers, consistency=False)
-    thesis, keep_all = comparison.rows()
-    assert (thesis["budget"], keep_all["budget"]) == ("2 frames", "no limit")
+    lfu, keep_all = comparison.rows()
+    assert (lfu["budget"], keep_all["budget"]) == ("2 frames", "no limit")
     assert max(comparison.runs["lfu"].frames_held) <= 2 < max(comparison.runs["keep-all"].frames_held)
 
 

@@ -8,7 +8,7 @@ from mnemask.memory.tokens import CellGrid
 
 def looked(tiny_model, num_frames=5):
     frames, masks = drawn_clip(num_frames, num_objects=2)
-    tracker = Tracker(tiny_model, LFU(write_every=2), Budget(frames=2), short_side=None)
+    tracker = Tracker(tiny_model, policy=LFU(write_every=2), budget=Budget(frames=2), short_side=None)
     for t, frame in enumerate(frames):
         tracker.step(frame, {1: masks[0, 0], 2: masks[0, 1]} if t == 0 else None)
     return tracker, look_into(tracker, num_frames - 1)

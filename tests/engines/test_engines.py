@@ -50,7 +50,7 @@ class Plain(fixed_shapes.FixedShapes):
 
 def masks_of(network, num_objects=1):
     frames, masks = drawn_clip(7, num_objects=num_objects)
-    tracker = mm.Tracker(network, "lfu", short_side=None)
+    tracker = mm.Tracker(network, policy="lfu", short_side=None)
     first = {k + 1: mask for k, mask in enumerate(masks[0])}
     return [tracker.step(frame, first if t == 0 else None) for t, frame in enumerate(frames)]
 

@@ -41,7 +41,7 @@ numpy.save(out, numpy.stack(list(segment(pathlib.Path(folder), given["frames"], 
 def network(tiny_model, tmp_path_factory):
     """The tiny network for two objects, exported."""
     folder = tmp_path_factory.mktemp("network")
-    written = export_onnx(tiny_model, folder, size=SIZE, num_objects=2, kmn_sigma=KERNEL)
+    written = export_onnx(tiny_model, folder, mm.TrackerConfig(kmn_sigma=KERNEL), size=SIZE, num_objects=2)
     assert [path.name for path in written] == ["key.onnx", "read.onnx", "decode.onnx", "value.onnx", "network.json"]
     assert sorted(folder.iterdir()) == sorted(written)
     return folder
@@ -91,7 +91,7 @@ def test_the_read_sees_only_what_is_written(network, length):
 def test_a_clip_without_pytorch_has_the_masks_of_the_tracker(network, tiny_model, tmp_path):
     frames, masks = drawn_clip(17, *SIZE, num_objects=2)  # writes at 0, 5, 10 and 15 into room for two frames
     first = masks[0, 0].int() + 2 * masks[0, 1].int()
-    tracker = mm.Tracker(tiny_model, "lfu", mm.Budget(frames=2), kmn_sigma=KERNEL, short_side=None)
+    tracker = mm.Tracker(tiny_model, policy="lfu", budget=mm.Budget(frames=2), kmn_sigma=KERNEL, short_side=None)
     expected = [
         tracker.step(frame, {1: first == 1, 2: first == 2} if t == 0 else None).labels for t, frame in enumerate(frames)
     ]
@@ -122,8 +122,9 @@ def test_network_json_says_what_one_must_know_to_run_it(network, tiny_model):
     [
         ({"size": (8, 90)}, "8 pixels"),
         ({"num_objects": 0}, "0 objects"),
-        ({"frames": 0.5}, "0.5 frames"),
-        ({"top_k": 0}, "top_k is 0"),
+        ({"config": mm.TrackerConfig(budget=mm.Budget(frames=0.5))}, "0.5 frames"),
+        ({"config": mm.TrackerConfig(budget=mm.Budget(tokens=99))}, "99 tokens"),
+        ({"config": mm.TrackerConfig(metric="dot")}, "metric dot"),
     ],
 )
 def test_what_cannot_be_exported_is_said_before_anything_is_written(wrong, named, tiny_model, tmp_path):

@@ -12,13 +12,15 @@ from drawn_benchmark import draw_davis, draw_youtube_vos
 from PIL import Image
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.results import Result, ResultFolder
-from mnemask.evaluation.runner import Job, TrackerSettings, score_masks
+from mnemask.evaluation.runner import Job, TrackerFactory, score_masks
 from mnemask.evaluation.suite import run_benchmark
 from mnemask.evaluation.tables import write_submission
 from mnemask.io.written import INDEX
+from mnemask.memory.budget import Budget
 from mnemask.model.checkpoints import save_model
 
 
@@ -27,7 +29,7 @@ def tiny(tiny_model, tmp_path_factory):
     """Settings of a tracker that is quick."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(tiny_model, path, dtype=torch.float32)
-    return TrackerSettings(str(path), size=48, device="cpu")
+    return TrackerFactory(TrackerConfig(short_side=48), str(path), device="cpu")
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_each_policy_and_sequence_has_masks_and_scores(davis, tiny, tmp_path):
         ("lfu", "bear"), ("lfu", "dog"), ("fifo", "bear"), ("fifo", "dog"),
     ]  # fmt: skip
     assert len(files_of(tmp_path / "out")) == 20
-    mask = Image.open(tmp_path / "out/masks/thesis/dog/00000.png")
+    mask = Image.open(tmp_path / "out/masks/lfu/dog/00000.png")
     assert mask.mode == "P"
     assert set(np.unique(mask)) == {0, 1}
     first = results[0]
@@ -75,33 +77,33 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(davis, tiny, tmp_pa
     whole = run_benchmark(davis, ["lfu"], tmp_path / "whole", tiny)
     with pytest.raises(KeyboardInterrupt):
         run_benchmark(davis, ["lfu"], tmp_path / "out", tiny, on_progress=Interrupting(at=8))
-    assert [path.name for path in (tmp_path / "out/results/thesis").iterdir()] == ["bear.json"]
-    assert (tmp_path / "out/masks/thesis/.dog.partial").is_dir()
-    assert not (tmp_path / "out/masks/thesis/dog").exists()
+    assert [path.name for path in (tmp_path / "out/results/lfu").iterdir()] == ["bear.json"]
+    assert (tmp_path / "out/masks/lfu/.dog.partial").is_dir()
+    assert not (tmp_path / "out/masks/lfu/dog").exists()
     told = Interrupting()
     resumed = run_benchmark(davis, ["lfu"], tmp_path / "out", tiny, on_progress=told)
     assert (told.reports[0].found, told.reports[0].total_frames, told.frames) == (1, 5, 5)
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
-    assert not (tmp_path / "out/masks/thesis/.dog.partial").exists()
+    assert not (tmp_path / "out/masks/lfu/.dog.partial").exists()
     assert [result.report for result in resumed] == [result.report for result in whole]
 
 
 def test_what_is_there_is_not_made_again_and_more_policies_may_be_added(davis, tiny, tmp_path):
     run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
-    before = (tmp_path / "results/thesis/dog.json").stat().st_mtime_ns
+    before = (tmp_path / "results/lfu/dog.json").stat().st_mtime_ns
     told = Interrupting()
     results = run_benchmark(davis, ["lfu", "lru", "lfu"], tmp_path, tiny, sequences=["dog"], on_progress=told)
     assert [result.policy for result in results] == ["lfu", "lru"]
     assert told.frames == 5
-    assert (tmp_path / "results/thesis/dog.json").stat().st_mtime_ns == before
+    assert (tmp_path / "results/lfu/dog.json").stat().st_mtime_ns == before
 
 
 def test_masks_that_were_deleted_are_made_again(davis, tiny, tmp_path):
     run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
     before = files_of(tmp_path)
-    for path in (tmp_path / "masks/thesis/dog").iterdir():
+    for path in (tmp_path / "masks/lfu/dog").iterdir():
         path.unlink()
-    (tmp_path / "masks/thesis/dog").rmdir()
+    (tmp_path / "masks/lfu/dog").rmdir()
     run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
     assert files_of(tmp_path) == before
 
@@ -109,16 +111,17 @@ def test_masks_that_were_deleted_are_made_again(davis, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"size": 32}, "size = 48, and now it is 32"),
-        ({"frames": 3.0}, "frames = None, and now it is 3.0"),
+        ({"short_side": 32}, "short_side = 48, and now it is 32"),
+        ({"budget": Budget(frames=3.0)}, "budget = None, and now it is"),
         ({"write_every": 1}, "write_every = None, and now it is 1"),
         ({"top_k": 9}, "top_k = 20, and now it is 9"),
     ],
 )
 def test_a_folder_is_for_one_kind_of_tracker(davis, tiny, tmp_path, changed, named):
     run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
+    other = dataclasses.replace(tiny, config=dataclasses.replace(tiny.config, **changed))
     with refusal(OutputError, named):
-        run_benchmark(davis, ["lfu"], tmp_path, dataclasses.replace(tiny, **changed), sequences=["dog"])
+        run_benchmark(davis, ["lfu"], tmp_path, other, sequences=["dog"])
 
 
 def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_model, tmp_path):
@@ -149,9 +152,9 @@ def test_weights_that_were_replaced_are_loaded_anew(tiny, tiny_model, tmp_path):
 
 
 def test_a_place_that_cannot_be_cleared_is_named(davis, tiny, tmp_path):
-    (tmp_path / "masks/thesis").mkdir(parents=True)
-    (tmp_path / "masks/thesis/dog").write_text("a file where a folder is to be")
-    with refusal(OutputError, r"masks/thesis/dog"):
+    (tmp_path / "masks/lfu").mkdir(parents=True)
+    (tmp_path / "masks/lfu/dog").write_text("a file where a folder is to be")
+    with refusal(OutputError, r"masks/lfu/dog"):
         run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
 
 
@@ -184,8 +187,8 @@ def test_a_secret_benchmark_has_no_scores_but_a_submission(tiny, tmp_path):
     benchmark = Benchmark(draw_youtube_vos(tmp_path / "yv"), "youtube-vos")
     (result,) = run_benchmark(benchmark, ["lfu"], tmp_path / "out", tiny)
     assert result.report is None
-    target = tmp_path / "out/submission/thesis.zip"
-    write_submission(tmp_path / "out/masks/thesis", ["apes"], target, benchmark.submission_top)
+    target = tmp_path / "out/submission/lfu.zip"
+    write_submission(tmp_path / "out/masks/lfu", ["apes"], target, benchmark.submission_top)
     with zipfile.ZipFile(target) as archive:
         assert archive.namelist() == [f"Annotations/apes/{5 * index:05d}.png" for index in range(5)]
         with archive.open("Annotations/apes/00010.png") as file:
@@ -193,8 +196,8 @@ def test_a_secret_benchmark_has_no_scores_but_a_submission(tiny, tmp_path):
             assert mask.mode == "P"
             assert 2 in np.unique(mask)
     with refusal(InputError, "masks"):
-        write_submission(tmp_path / "out/masks/thesis", ["bees"], target)
-    assert {path.name for path in target.parent.iterdir()} == {"thesis.zip", INDEX}
+        write_submission(tmp_path / "out/masks/lfu", ["bees"], target)
+    assert {path.name for path in target.parent.iterdir()} == {"lfu.zip", INDEX}
 
 
 def test_objects_that_come_late_are_scored_where_masks_are_known(tiny, tmp_path):
@@ -202,14 +205,14 @@ def test_objects_that_come_late_are_scored_where_masks_are_known(tiny, tmp_path)
     (result,) = run_benchmark(benchmark, ["lfu"], tmp_path / "out", tiny)
     assert [(score.object_id, len(score.region_frames)) for score in result.report.objects] == [(1, 3), (2, 1)]
     assert result.groups == {1: "seen", 2: "seen"}
-    saved = json.loads((tmp_path / "out/results/thesis/frogs.json").read_text())
+    saved = json.loads((tmp_path / "out/results/lfu/frogs.json").read_text())
     again = Result.from_dict(saved)
     assert again.report == result.report
     assert again.groups == result.groups
     assert again.to_dict() == saved
 
 
-def test_a_palindrome_is_scored_all_along(davis, tiny, tmp_path):
+def test_a_video_played_to_and_fro_is_scored_all_along(davis, tiny, tmp_path):
     benchmark = dataclasses.replace(davis, ping_pong=2)
     (result,) = run_benchmark(benchmark, ["first-and-latest"], tmp_path, tiny, sequences=["dog"])
     assert result.num_frames == 17
@@ -224,8 +227,8 @@ def test_perfect_masks_score_one(davis, tmp_path):
 
 def test_a_damaged_result_is_named_with_the_way_out(davis, tiny, tmp_path):
     run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
-    for text in ("{", '{"policy": "thesis"}', "[3]"):
-        (tmp_path / "results/thesis/dog.json").write_text(text)
+    for text in ("{", '{"policy": "lfu"}', "[3]"):
+        (tmp_path / "results/lfu/dog.json").write_text(text)
         with refusal(InputError, r"dog\.json"):
             run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["dog"])
 
@@ -234,7 +237,7 @@ def test_what_went_wrong_says_where_and_what_is_done_stays(davis, tiny, tmp_path
     (davis.root / "JPEGImages/480p/dog/00003.jpg").write_bytes(b"no picture")
     with refusal(InputError, r"00003\.jpg"):
         run_benchmark(davis, ["lfu"], tmp_path, tiny)
-    assert [path.name for path in (tmp_path / "results/thesis").iterdir()] == ["bear.json"]
+    assert [path.name for path in (tmp_path / "results/lfu").iterdir()] == ["bear.json"]
 
 
 @pytest.mark.parametrize(
@@ -242,8 +245,7 @@ def test_what_went_wrong_says_where_and_what_is_done_stays(davis, tiny, tmp_path
     [
         ({"processes": 0}, "0 processes"),
         ({"policies": ["oracle"]}, "policy 'oracle' is unknown"),
-        ({"trackers": TrackerSettings("nowhere.pth")}, "nowhere.pth"),
-        ({"trackers": TrackerSettings(write_every=0)}, "write_every is 0"),
+        ({"trackers": TrackerFactory(model="nowhere.pth")}, "nowhere.pth"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_written(davis, tmp_path, wrong, named):

@@ -3,8 +3,9 @@
 import pytest
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError
-from mnemask.evaluation.runner import TrackerSettings
+from mnemask.evaluation.runner import TrackerFactory
 from mnemask.experiments import thesis
 from mnemask.experiments.catalogue import EXPERIMENTS, experiment_named
 from mnemask.experiments.plan import Run
@@ -39,18 +40,18 @@ def test_what_an_experiment_shows_is_among_what_it_runs(experiment):
 
 @pytest.mark.parametrize("name", list(POLICIES))
 def test_a_run_that_sets_nothing_is_the_registered_policy(name):
-    tracker = trackers_of(Run("any", name), TrackerSettings(size=64, device="cpu")).tracker(name)
+    tracker = trackers_of(Run("any", name), TrackerFactory(TrackerConfig(short_side=64), device="cpu")).tracker()
     assert tracker.policy == POLICIES[name]
     assert tracker.memory.budget.frames == POLICIES[name].default_frames
-    assert (tracker.memory.top_k, tracker.memory.metric, tracker.short_side) == (20, "l2", 64)
+    assert (tracker.config.top_k, tracker.config.metric, tracker.config.short_side) == (20, "l2", 64)
 
 
 def test_a_run_sets_what_it_says():
     run = Run("any", "fifo", frames=3, write_every=2, pin=False, top_k=None, metric="cosine")
-    tracker = trackers_of(run, TrackerSettings(device="cpu")).tracker("fifo")
+    tracker = trackers_of(run, TrackerFactory(device="cpu")).tracker()
     assert (tracker.policy.write_every, tracker.policy.pin, tracker.memory.budget.frames) == (2, False, 3)
-    assert tracker.memory.metric == "cosine"
-    assert tracker.memory.top_k > 100_000
+    assert tracker.config.metric == "cosine"
+    assert tracker.config.top_k > 100_000
 
 
 @pytest.mark.parametrize(("dataset", "count"), [("davis2016", 20), ("davis2017", 61)])

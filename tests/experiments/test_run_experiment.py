@@ -13,17 +13,18 @@ from drawn_benchmark import draw_youtube_vos
 from drawn_davis import draw_davis_2016
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.engines.parts import SharedWeights
 from mnemask.errors import BudgetError, InputError, MissingExtraError
 from mnemask.evaluation.benchmark import Benchmark
-from mnemask.evaluation.runner import Job, TrackerSettings
+from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.experiments import Experiment, Run, run_experiment
 from mnemask.experiments.figures import Curves, Line
 from mnemask.experiments.plan import COSTS
 from mnemask.experiments.rows import run_rows
-from mnemask.experiments.runs import Attempt, RunTrackers, open_folder, refusal_of, trackers_of
+from mnemask.experiments.runs import Attempt, open_folder, refusal_of, trackers_of
 
-SMALL = {"size": 64, "device": "cpu"}
+SMALL = TrackerFactory(TrackerConfig(short_side=64), device="cpu")
 ALL_MEMORY, ONE_FRAME = Run("all", "keep-all"), Run("all", "keep-all", frames=1)
 OLDEST_FIRST = Run("oldest first", "fifo", frames=2)
 
@@ -52,7 +53,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def strategies(davis, lab):
-    return run_experiment("table1", davis, lab, **SMALL)
+    return run_experiment("table1", davis, lab, SMALL)
 
 
 def test_the_thesis_figures_are_beside_ours(strategies):
@@ -83,7 +84,7 @@ def test_notes_say_what_sets_the_figures_apart(strategies):
 
 
 def test_runs_without_a_kernel_are_others_and_read_as_the_thesis_did(strategies, davis, lab, tmp_path):
-    findings = run_experiment("table1", davis, tmp_path, kmn_sigma=0, **SMALL)
+    findings = run_experiment("table1", davis, tmp_path, replace(SMALL, config=replace(SMALL.config, kmn_sigma=0)))
     names = [{path.name for path in (folder / "runs").iterdir()} for folder in (lab, tmp_path)]
     assert len(names[1]) == 3
     assert not names[0] & names[1]
@@ -91,11 +92,11 @@ def test_runs_without_a_kernel_are_others_and_read_as_the_thesis_did(strategies,
 
 
 def test_a_run_that_says_its_kernel_has_it():
-    common = TrackerSettings(size=64, device="cpu", kmn_sigma=0.3)
+    common = replace(SMALL, config=replace(SMALL.config, kmn_sigma=0.3))
     own, given = trackers_of(OLDEST_FIRST, common), trackers_of(replace(OLDEST_FIRST, kmn_sigma=0), common)
-    assert (own.used_kernel(), given.used_kernel()) == (0.3, 0)
-    assert own.tracker("fifo").memory.kmn_sigma == 0.3
-    assert given.tracker("fifo").memory.kmn_sigma == 0
+    assert (own.used_kmn_sigma(), given.used_kmn_sigma()) == (0.3, 0)
+    assert own.tracker().memory.kmn_sigma == 0.3
+    assert given.tracker().memory.kmn_sigma == 0
 
 
 def test_the_table_is_written_in_four_formats(strategies, lab):
@@ -116,7 +117,7 @@ def test_runs_that_another_experiment_made_are_not_made_again(strategies, davis,
     before = {path: path.stat().st_mtime_ns for path in lab.glob("runs/*/results/*/*")}
     assert len(before) == 6
     watching = Watching()
-    findings = run_experiment("speed", davis, lab, on_progress=watching, **SMALL)
+    findings = run_experiment("speed", davis, lab, SMALL, on_progress=watching)
     assert (watching.found, watching.total) == (6, 6)
     assert {path: path.stat().st_mtime_ns for path in lab.glob("runs/*/results/*/*")} == before
     assert [set(COSTS) <= set(row) for row in findings.rows] == [True] * 3
@@ -124,7 +125,7 @@ def test_runs_that_another_experiment_made_are_not_made_again(strategies, davis,
 
 
 def test_objects_stand_one_by_one_beside_the_thesis(strategies, davis, lab):
-    *objects, overall = run_experiment("table8", davis, lab, **SMALL).rows
+    *objects, overall = run_experiment("table8", davis, lab, SMALL).rows
     assert [(row["object"], row["thesis J"], row["thesis F"]) for row in objects] == [
         ("camel_1", 0.968, 0.994), ("dog_1", 0.958, 0.986),
     ]  # fmt: skip
@@ -134,9 +135,9 @@ def test_objects_stand_one_by_one_beside_the_thesis(strategies, davis, lab):
 
 def test_an_interrupted_experiment_goes_on_where_it_stopped(strategies, davis, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run_experiment("table1", davis, tmp_path, on_progress=Watching(interrupt_at=14), **SMALL)
+        run_experiment("table1", davis, tmp_path, SMALL, on_progress=Watching(interrupt_at=14))
     watching = Watching()
-    findings = run_experiment("table1", davis, tmp_path, on_progress=watching, **SMALL)
+    findings = run_experiment("table1", davis, tmp_path, SMALL, on_progress=watching)
     assert (watching.found, watching.total) == (2, 6)
     assert findings.rows == strategies.rows
 
@@ -145,7 +146,7 @@ def test_a_policy_that_cannot_work_with_a_budget_is_told_and_tried_once(davis, l
     experiment = Experiment("own", "All memory in one frame", (ONE_FRAME, OLDEST_FIRST), run_rows)
     for found in (0, 4):
         watching = Watching()
-        findings = run_experiment(experiment, davis, lab, on_progress=watching, **SMALL)
+        findings = run_experiment(experiment, davis, lab, SMALL, on_progress=watching)
         assert (watching.found, watching.total) == (found, 4)
         impossible, possible = findings.rows
         assert impossible == {"run": "all", "budget": "1 frame", "note": "impossible, see below"}
@@ -162,19 +163,19 @@ class NoMemoryLeft(SharedWeights):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-class TrackersWithoutMemory(RunTrackers):
-    def tracker(self, policy):
-        tracker = super().tracker(policy)
+class TrackersWithoutMemory(TrackerFactory):
+    def tracker(self):
+        tracker = super().tracker()
         tracker.model = NoMemoryLeft(tracker.model)
         return tracker
 
 
 def test_a_device_without_memory_is_an_error_and_not_a_policy_that_cannot_work(davis, tmp_path):
-    common = TrackerSettings(**SMALL)
-    folder = open_folder(tmp_path, davis, trackers_of(OLDEST_FIRST, common), common.settings())
+    trackers = trackers_of(OLDEST_FIRST, SMALL)
+    folder = open_folder(tmp_path, davis, trackers, SMALL.settings())
     challenge = davis.open()[0]
     with refusal(BudgetError, "device"):
-        Attempt(Job(challenge, "fifo", TrackersWithoutMemory(**SMALL, frames=2.0), folder)).run(lambda: None)
+        Attempt(Job(challenge, "fifo", TrackersWithoutMemory(trackers.config, device="cpu"), folder)).run(lambda: None)
     assert refusal_of(folder, "fifo") is None
 
 
@@ -184,28 +185,28 @@ def test_a_line_is_drawn_over_a_setting(davis, lab):
         "line", "How much is enough", (ALL_MEMORY, ONE_FRAME, OLDEST_FIRST), run_rows, baseline=ALL_MEMORY,
         picture=Curves("frames", (Line("some", points),), (ALL_MEMORY,)),
     )  # fmt: skip
-    findings = run_experiment(experiment, davis, lab, **SMALL)
+    findings = run_experiment(experiment, davis, lab, SMALL)
     png, svg = findings.files[-2:]
     assert png.stat().st_size > 10_000
     text = svg.read_text()
     for part in ("How much is enough", "some", "all", "J&amp;F above all", "frames"):
         assert f">{part}<" in text
     assert f"![line]({png.name})" in (lab / "line/line.md").read_text()
-    run_experiment(experiment, davis, lab, **SMALL)
+    run_experiment(experiment, davis, lab, SMALL)
     assert svg.read_text() == text
 
 
 def test_without_matplotlib_an_experiment_with_pictures_says_so_before_it_computes(davis, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with refusal(MissingExtraError, "install"):
-        run_experiment("fig11", davis, tmp_path, **SMALL)
+        run_experiment("fig11", davis, tmp_path, SMALL)
     assert not list(tmp_path.iterdir())
 
 
 def test_secret_masks_give_a_zip_for_each_run(tmp_path):
     secret = Benchmark(draw_youtube_vos(tmp_path / "yv"), "youtube-vos")
     experiment = Experiment("own", "Two runs", (OLDEST_FIRST, ALL_MEMORY), run_rows)
-    findings = run_experiment(experiment, secret, tmp_path / "lab", size=48, device="cpu")
+    findings = run_experiment(experiment, secret, tmp_path / "lab", replace(SMALL, config=TrackerConfig(short_side=48)))
     zips = [path for path in findings.files if path.suffix == ".zip"]
     assert [path.name for path in zips] == ["oldest first_ 2 frames.zip", "all_ no limit.zip"]
     assert len(zipfile.ZipFile(zips[0]).namelist()) == 5
@@ -214,7 +215,7 @@ def test_secret_masks_give_a_zip_for_each_run(tmp_path):
 
 
 def test_an_attempt_reaches_another_process_whole(davis, tmp_path):
-    common = TrackerSettings(device="cpu")
+    common = TrackerFactory(device="cpu")
     trackers = trackers_of(Run("any", "lfu", metric="dot"), common)
     folder = open_folder(tmp_path, davis, trackers, common.settings())
     attempt = Attempt(Job(davis.open()[0], "lfu", trackers, folder))
@@ -223,4 +224,4 @@ def test_an_attempt_reaches_another_process_whole(davis, tmp_path):
 
 def test_no_processes_are_refused(davis, tmp_path):
     with refusal(InputError, "processes"):
-        run_experiment("table1", davis, tmp_path, processes=0, **SMALL)
+        run_experiment("table1", davis, tmp_path, SMALL, processes=0)

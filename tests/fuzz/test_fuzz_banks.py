@@ -21,7 +21,7 @@ FRAMES, MASKS = drawn_clip(14, num_objects=2)
 def saved(tiny_model, tmp_path_factory):
     """A saved tracker as tensors, facts and bytes."""
     path = tmp_path_factory.mktemp("saved") / "a.bank"
-    tracker = mm.Tracker(tiny_model, mm.LFU(write_every=1), short_side=None)
+    tracker = mm.Tracker(tiny_model, policy=mm.LFU(write_every=1), short_side=None)
     for t in range(4):
         tracker.step(FRAMES[t], {0: {7: MASKS[0, 0]}, 2: {3: MASKS[2, 1]}}.get(t))
     tracker.save(path)
@@ -96,7 +96,7 @@ def test_a_policy_within_a_thousand_others_is_refused(place, saved, tiny_model, 
     tensors, metadata, _ = saved
     facts = json.loads(metadata["facts"])
     for _ in range(900):
-        facts["policy"] = {"name": policy, "inner": facts["policy"]}
+        facts["config"]["policy"] = {"name": policy, "inner": facts["config"]["policy"]}
     write(place, tensors, facts, metadata)
     follow(place, tiny_model)
 

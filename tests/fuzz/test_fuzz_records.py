@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 def look(folder, text):
     """Reads a result of this text and uses it as tables do."""
-    (folder.out / "results/least-used/camel.json").write_text(text, errors="replace")
+    (folder.out / "results/lfu-pinned/camel.json").write_text(text, errors="replace")
     result = outcome(lambda: folder.load("lfu-pinned", "camel"))
     if result is not None:
         assert (result.policy, result.sequence) == ("lfu-pinned", "camel")
@@ -50,7 +50,7 @@ def look(folder, text):
 
 
 def test_a_result_is_read_as_it_was_written(folder):
-    (folder.out / "results/least-used/camel.json").write_text(json.dumps(RESULT.to_dict()))
+    (folder.out / "results/lfu-pinned/camel.json").write_text(json.dumps(RESULT.to_dict()))
     assert folder.load("lfu-pinned", "camel") == RESULT
 
 
@@ -83,7 +83,7 @@ def trace_line(tiny_model, tmp_path_factory):
 
     frames, masks = drawn_clip(4)
     path = tmp_path_factory.mktemp("trace") / "t.jsonl"
-    tracker = mm.Tracker(tiny_model, mm.LFU(write_every=1), mm.Budget(frames=2), short_side=None)
+    tracker = mm.Tracker(tiny_model, policy=mm.LFU(write_every=1), budget=mm.Budget(frames=2), short_side=None)
     with mm.TraceFile(path) as trace:
         tracker.memory.trace = trace
         for t in range(4):

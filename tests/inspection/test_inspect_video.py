@@ -20,7 +20,7 @@ def clip():
 
 @pytest.fixture
 def tracker(tiny_model):
-    return Tracker(tiny_model, LFU(write_every=2), Budget(frames=3), short_side=None)
+    return Tracker(tiny_model, policy=LFU(write_every=2), budget=Budget(frames=3), short_side=None)
 
 
 def given(prompts):
@@ -61,7 +61,7 @@ def test_the_last_frame_is_looked_at_by_default_and_looking_changes_no_mask(clip
     frames, prompts = clip
     written = inspect_video(frames, tracker, given(prompts), tmp_path)
     assert [path.name for path in written] == ["memory-000007.png", "memory.json"]
-    twin = Tracker(tiny_model, LFU(write_every=2), Budget(frames=3), short_side=None)
+    twin = Tracker(tiny_model, policy=LFU(write_every=2), budget=Budget(frames=3), short_side=None)
     for frame in frames:
         twin.step(frame, prompts.get(frame.index))
     assert twin.memory.provenance().columns() == tracker.memory.provenance().columns()
@@ -129,7 +129,7 @@ def test_a_saved_tracker_that_garbles_its_policy_is_looked_into_all_the_same(cli
     tracker.step(frames[0], prompts[0])
     tracker.save(tmp_path / "a.bank")
     tokens, facts = load_bank(tmp_path / "a.bank", torch.device("cpu"))
-    save_bank(tmp_path / "b.bank", tokens, facts | {"policy": "garbled"})
+    save_bank(tmp_path / "b.bank", tokens, facts | {"config": facts["config"] | {"policy": ["garbled"]}})
     assert len(inspect_bank(tmp_path / "b.bank", tmp_path / "out")) == 2
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from frame_tokens import frame_tokens
 
+from mnemask.config import TrackerConfig
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 
@@ -14,7 +15,7 @@ def fill_bank():
     """
 
     def fill(policy, frames, num_steps, newcomer_at, newcomer_pins=0):
-        bank = MemoryBank(policy, Budget(frames=frames), top_k=3)
+        bank = MemoryBank(TrackerConfig(policy, Budget(frames=frames), top_k=3))
         for step in range(num_steps):
             if step == newcomer_at:
                 bank.add_object()

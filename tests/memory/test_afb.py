@@ -8,6 +8,7 @@ from frame_tokens import frame_tokens, joined, steps
 from random_tokens import CK, same
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
@@ -122,7 +123,7 @@ def test_a_merged_token_keeps_its_place_its_age_and_the_precision_of_its_value()
 
 
 def test_a_still_picture_takes_the_room_of_two_frames():
-    bank = MemoryBank(AdaptiveFeatureBank(), Budget(frames=8), top_k=3)
+    bank = MemoryBank(TrackerConfig(AdaptiveFeatureBank(), Budget(frames=8), top_k=3))
     frame = frame_tokens(0, 6)
     for step in range(6):
         pins = torch.full((1, 6), step == 0)

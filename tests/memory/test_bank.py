@@ -6,6 +6,7 @@ from random_tokens import CK, CV, random_frame, same, write
 from refusals import refusal
 from torch.profiler import ProfilerActivity, profile
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError
 from mnemask.memory import budget as budgets
 from mnemask.memory import read as reading
@@ -33,7 +34,7 @@ def mixture(query, key, value):
 
 @pytest.fixture
 def bank():
-    return MemoryBank(KeepAll(), Budget(), top_k=K_READ)
+    return MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=K_READ))
 
 
 def test_a_read_mixes_the_values_of_each_object(bank):
@@ -48,7 +49,7 @@ def test_a_read_mixes_the_values_of_each_object(bank):
 
 @pytest.mark.parametrize("metric", ["l2", "dot", "cosine"])
 def test_hits_mass_and_last_hit_are_those_of_a_count_by_hand(metric):
-    bank = MemoryBank(KeepAll(), Budget(), top_k=K_READ, metric=metric)
+    bank = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=K_READ, metric=metric))
     write(bank, 0)
     write(bank, 1)
     topk_count, attention_mass, last = [0] * 12, [0.0] * 12, [0] * 6 + [1] * 6
@@ -83,7 +84,7 @@ def test_a_late_object_reads_only_what_was_written_since_it_exists(bank):
 
 
 def test_each_query_is_counted_once_however_many_objects_there_are(bank):
-    alone = MemoryBank(KeepAll(), Budget(), top_k=K_READ)
+    alone = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=K_READ))
     for step, num_objects in enumerate((1, 3)):
         write(bank, step, num_objects=num_objects)
         write(alone, step, num_objects=1)
@@ -111,7 +112,7 @@ def test_removing_an_object_leaves_what_the_others_read_to_the_last_bit(bank, re
 
 
 def test_removing_an_object_frees_what_only_it_could_read():
-    bank = MemoryBank(LFU(), Budget(tokens=12), top_k=K_READ)
+    bank = MemoryBank(TrackerConfig(LFU(), Budget(tokens=12), top_k=K_READ))
     write(bank, 0, pinned=True)
     bank.add_object()
     write(bank, 1, num_objects=2, pinned=True)
@@ -131,7 +132,7 @@ def test_a_memory_of_which_nothing_was_kept_reads_as_nothing():
         def update(self, memory, new, budget):
             return new[:0]
 
-    bank = MemoryBank(Forgetful(), Budget(), top_k=K_READ)
+    bank = MemoryBank(TrackerConfig(Forgetful(), Budget(), top_k=K_READ))
     write(bank, 0, num_objects=2)
     assert torch.equal(bank.read(queries(), 1), torch.zeros(2, 6, CV))
     assert bank.stats().tokens == 0
@@ -147,7 +148,7 @@ def test_a_read_changes_no_tokens_that_were_taken_before(bank):
 
 
 def test_a_write_that_does_not_fit_leaves_the_memory_as_it_was():
-    bank = MemoryBank(KeepAll(), Budget(tokens=7), top_k=K_READ)
+    bank = MemoryBank(TrackerConfig(KeepAll(), Budget(tokens=7), top_k=K_READ))
     write(bank, 0)
     bank.read(queries(), 1)
     twin = copy.deepcopy(bank)
@@ -164,7 +165,7 @@ class Greedy(LFU):
 
 
 def test_a_policy_that_keeps_too_much_is_named():
-    bank = MemoryBank(Greedy(), Budget(tokens=7), top_k=K_READ)
+    bank = MemoryBank(TrackerConfig(Greedy(), Budget(tokens=7), top_k=K_READ))
     write(bank, 0)
     twin = copy.deepcopy(bank)
     with refusal(BudgetError, r"12"):
@@ -173,14 +174,14 @@ def test_a_policy_that_keeps_too_much_is_named():
 
 
 def test_stats_count_what_happened():
-    bank = MemoryBank(LFU(), Budget(frames=2), top_k=K_READ)
+    bank = MemoryBank(TrackerConfig(LFU(), Budget(frames=2), top_k=K_READ))
     for step in range(4):
         write(bank, step, pinned=step == 0)
     bank.read(queries(), 4)
     stats = bank.stats()
     assert (stats.tokens, stats.frames, stats.pinned, stats.capacity) == (12, 2.0, 6, 12)
     assert (stats.writes, stats.reads, stats.evictions) == (4, 1, 12)
-    assert MemoryBank(KeepAll(), Budget()).stats().capacity is None
+    assert MemoryBank(TrackerConfig(KeepAll(), Budget())).stats().capacity is None
 
 
 def held_bytes(bank):
@@ -208,7 +209,7 @@ def test_a_budget_in_bytes_is_never_exceeded(name, dtype, monkeypatch):
     for module in (budgets, reading):
         monkeypatch.setattr(module, "AFFINITY_BYTES", 2048)
     budget = Budget(bytes=20_000)
-    bank = MemoryBank(POLICIES[name], budget, top_k=K_READ)
+    bank = MemoryBank(TrackerConfig(POLICIES[name], budget, top_k=K_READ))
     num_objects, full = 1, False
     for step in range(60):
         if step in (10, 20):
@@ -250,7 +251,7 @@ def test_a_read_of_a_memory_of_any_size_needs_the_same_buffers():
 
 
 def test_a_write_to_a_full_memory_needs_no_more_than_the_memory_that_comes_of_it():
-    bank, num_cells = MemoryBank(LFU(), Budget(frames=4), top_k=K_READ), 200
+    bank, num_cells = MemoryBank(TrackerConfig(LFU(), Budget(frames=4), top_k=K_READ)), 200
     pins = torch.zeros(2, num_cells, dtype=torch.bool)
 
     def write_large(step):
@@ -264,6 +265,6 @@ def test_memory_that_a_write_leaves_behind_is_only_the_tokens():
     key, value, mask_fraction = random_frame(6, 1, 0)
     backing = torch.zeros(CK, 1000)  # keys as the network gives them: a view of something larger
     backing[:, :6] = key.T
-    bank = MemoryBank(LFU(), Budget(frames=2), top_k=K_READ)
+    bank = MemoryBank(TrackerConfig(LFU(), Budget(frames=2), top_k=K_READ))
     bank.write(backing.T[:6], value, mask_fraction, frame=0, step=0, pins=torch.zeros(1, 6, dtype=torch.bool))
     assert held_bytes(bank) == bank.stats().bank_bytes

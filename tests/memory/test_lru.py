@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from policy_cases import cases, evicting_lowest, without_pins
 from random_tokens import random_tokens, same, write
 
+from mnemask.config import TrackerConfig
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import LeastRecentlyUsed
@@ -31,7 +32,7 @@ def test_one_late_hit_outweighs_many_early_ones():
 
 @pytest.mark.parametrize("old", [0, 1])
 def test_the_reads_of_a_bank_decide(old):
-    bank = MemoryBank(LeastRecentlyUsed(write_every=1), Budget(tokens=2), top_k=1)
+    bank = MemoryBank(TrackerConfig(LeastRecentlyUsed(write_every=1), Budget(tokens=2), top_k=1))
     write(bank, 0, num_cells=1)
     write(bank, 1, num_cells=1)
     bank.read(bank.tokens.key[old : old + 1], 2)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from random_tokens import CK, write
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
@@ -18,7 +19,7 @@ COMPOSED = {"pinned, latest, per object": Pinned(WithLatest(PerObject(POLICIES["
 @pytest.mark.parametrize("name", [*POLICIES, *COMPOSED])
 def test_a_bank_stays_within_its_budget_and_can_be_read(name, frames):
     policy = (POLICIES | COMPOSED)[name]
-    bank = MemoryBank(policy, Budget(frames=frames), top_k=4)
+    bank = MemoryBank(TrackerConfig(policy, Budget(frames=frames), top_k=4))
     for step in range(0, 12 * policy.write_every, policy.write_every):
         if step:
             query = torch.randn(CELLS, CK, generator=torch.Generator().manual_seed(step))

@@ -7,6 +7,7 @@ from random_tokens import random_frame, write
 from refusals import refusal
 
 from mnemask import Budget, InputError, MemoryBank, TraceFile, Tracker, read_trace
+from mnemask.config import TrackerConfig
 from mnemask.errors import OutputError
 from mnemask.memory.policies import POLICIES
 from mnemask.memory.tokens import CellGrid
@@ -16,7 +17,9 @@ from mnemask.memory.trace import WriteRecord
 def run(model, policy="lfu-pinned", trace=None):
     """The masks of a clip with a late object, and the tracker."""
     frames, masks = drawn_clip(8, num_objects=2)
-    tracker = Tracker(model, replace(POLICIES[policy], write_every=2), Budget(frames=2.5), short_side=None)
+    tracker = Tracker(
+        model, policy=replace(POLICIES[policy], write_every=2), budget=Budget(frames=2.5), short_side=None
+    )
     tracker.memory.trace = trace
     prompts = {0: {1: masks[0, 0]}, 4: {2: masks[4, 1]}}
     return [tracker.step(frame, prompts.get(t)) for t, frame in enumerate(frames)], tracker
@@ -35,7 +38,9 @@ def test_masks_are_the_same_to_the_last_bit_with_and_without_a_trace(tiny_model)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_what_the_trace_says_was_written_and_not_evicted_is_what_is_remembered(policy):
     records, remembered = [], set()
-    bank = MemoryBank(POLICIES[policy], Budget() if policy == "keep-all" else Budget(frames=3.5), top_k=3)
+    bank = MemoryBank(
+        TrackerConfig(POLICIES[policy], Budget() if policy == "keep-all" else Budget(frames=3.5), top_k=3)
+    )
     bank.grid, bank.trace = CellGrid((32, 48), None), records.append
     for step in range(12):
         write(bank, step, num_objects=2, pinned=step == 0)

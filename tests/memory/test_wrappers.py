@@ -80,9 +80,9 @@ def test_a_composition_comes_back_from_json(name):
 
 def test_a_saved_tracker_goes_on_with_its_composition_and_one_of_ones_own_is_asked_for(tiny_model, tmp_path):
     policy = PerObject(Pinned(LFU(pin=False, write_every=2)), exponent=0.25)
-    mm.Tracker(tiny_model, policy).save(tmp_path / "composed.bank")
+    mm.Tracker(tiny_model, policy=policy).save(tmp_path / "composed.bank")
     assert mm.Tracker.load(tmp_path / "composed.bank", tiny_model).policy == policy
-    mm.Tracker(tiny_model, Pinned(Newest())).save(tmp_path / "own.bank")
+    mm.Tracker(tiny_model, policy=Pinned(Newest())).save(tmp_path / "own.bank")
     with refusal(CheckpointError, r"'Newest'"):
         mm.Tracker.load(tmp_path / "own.bank", tiny_model)
 

@@ -13,4 +13,4 @@ def clip():
 @pytest.fixture
 def make(tiny_model):
     """Makes a tracker of the tiny network; frames are processed as they are."""
-    return lambda policy="lfu", **settings: Tracker(tiny_model, policy, **{"short_side": None, **settings})
+    return lambda policy="lfu", **settings: Tracker(tiny_model, policy=policy, **{"short_side": None, **settings})

@@ -5,12 +5,13 @@ from refusals import refusal
 from mnemask import Budget, Frame, InputError
 from mnemask.memory.read import affinity, key_energy
 from mnemask.model import preprocess
+from mnemask.step import Step
 
 
 def query_keys(tracker, frame):
     """The keys of a frame's cells."""
     with torch.no_grad():
-        return preprocess.cells(tracker.model.encode_key(tracker._image(frame)).key[0])
+        return preprocess.cells(tracker.model.encode_key(Step.accept(tracker, frame, None).image()).key[0])
 
 
 @pytest.mark.parametrize("policy", ["lfu", "keep-all"])

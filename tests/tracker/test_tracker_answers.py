@@ -70,7 +70,7 @@ def test_a_network_of_lower_precision_remembers_keys_in_float32_and_answers_much
     frames, masks = clip
     model = copy.deepcopy(tiny_model).bfloat16()
     model.key_projection.float()
-    tracker, exact = (Tracker(each, "keep-all", short_side=None) for each in (model, tiny_model))
+    tracker, exact = (Tracker(each, policy="keep-all", short_side=None) for each in (model, tiny_model))
     for t in range(7):
         prompts = {1: masks[0, 0], 2: masks[0, 1]} if t == 0 else None
         found, expected = tracker.step(frames[t], prompts), exact.step(frames[t], prompts)

@@ -43,7 +43,7 @@ def test_other_objects_give_way_to_a_given_mask_however_sure_they_are(clip, tiny
     frames, masks = clip
     sure = copy.deepcopy(tiny_model)
     sure.decoder.pred.bias.fill_(60)  # every prediction is certain
-    tracker = Tracker(sure, "keep-all", short_side=None)
+    tracker = Tracker(sure, policy="keep-all", short_side=None)
     tracker.step(frames[0], {1: masks[0, 0]})
     assert float(tracker.step(frames[1]).probs[1].min()) > 0.99
     found = tracker.step(frames[2], {2: masks[2, 1]})

@@ -36,7 +36,7 @@ def test_without_others_a_frame_reads_the_first_and_the_one_before_it():
     assert {plan.reads for plan in plans(MemoryInUse(keep=0.0), 20, 4)} == {((0,), (0, 1), (0, 2))}
 
 
-def test_budgets_policies_and_kernels_come_in_their_parts():
+def test_budgets_policies_and_kmn_sigmas_come_in_their_parts():
     memory = MemoryInUse(bounded=0.5, capacities=(1.5, 2.0), policies=(LFU(), LFU(pin=False)), kmn_sigma=0.2)
     drawn = plans(memory)
     bounded = [plan for plan in drawn if plan.capacity is not None]

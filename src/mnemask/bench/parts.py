@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.bench.plain import PlainSTCN, plain_answer, plain_read
+from mnemask.config import TrackerConfig
 from mnemask.memory.bank import MemoryBank
-from mnemask.memory.budget import Budget
-from mnemask.memory.policies import KeepAll
 from mnemask.model import preprocess
 from mnemask.model.stcn import STCN, most_probable, soft_aggregate
 from mnemask.types import Frame
@@ -57,7 +56,7 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
         inside = preprocess.resize(preprocess.unpad(soft_aggregate(masks), working), frame.size)
         return most_probable(inside, range(num_objects + 1))
 
-    seen = tensors_of(features)
+    seen = list(features)
     encoder = [model.key_encoder, model.key_projection, model.key_compression]
     return [
         part(
@@ -94,7 +93,7 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
 @torch.no_grad()
 def read_part(model: STCN, query: Float[Tensor, "P Ck"], num_objects: int, num_frames: int) -> Part:
     """Returns a memory read from a bank of so many frames, of random content."""
-    bank = MemoryBank(KeepAll(), Budget(), TOP_K)
+    bank = MemoryBank(TrackerConfig(policy="keep-all", top_k=TOP_K))
     count, channels = num_frames * len(query), model.config.value_channels
     key = torch.randn(count, query.shape[1], device=query.device) * query.std()
     value = torch.randn(num_objects, count, channels, device=query.device)
@@ -127,8 +126,3 @@ def part(
 def parameters_of(modules: Sequence[torch.nn.Module]) -> list[Tensor]:
     """Returns the parameters of several modules."""
     return [parameter for module in modules for parameter in module.parameters()]
-
-
-def tensors_of(features: object) -> list[Tensor]:
-    """Returns the tensors of a KeyFeatures."""
-    return [getattr(features, name) for name in ("key", "compressed", "stride16", "stride8", "stride4")]

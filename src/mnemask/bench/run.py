@@ -103,7 +103,7 @@ def measure_speed(
     """Returns how fast mnemask is on this machine, part by part and as a whole.
 
     Args:
-        model: "compact", "paper", or a checkpoint. "paper" has no weights in the package: random ones take the same
+        model: "compact", "stcn", or a checkpoint. "stcn" has no weights in the package: random ones take the same
             time, but their masks say nothing.
         num_objects: how many to follow, one measurement for each number; 1 to 8.
         size: short side of the frames, which are 16:9; at least 48.

@@ -52,7 +52,7 @@ class Agreement:
 
 def agreement(model: STCN, plain: PlainSTCN, video: DrawnVideo, short_side: int) -> Agreement:
     """Returns how alike the masks of both paths are."""
-    fast = Tracker(model, POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
+    fast = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
     slow = PlainTracker(plain, short_side=short_side)
     overlaps, largest = [], 0.0
     for frame, truth in video:
@@ -77,7 +77,7 @@ def cycles(
     """
     frames, (_, truth) = [video[t][0] for t in range(CYCLE + 1)], video[0]
     given = torch.stack([truth == k for k in range(1, video.num_objects + 1)])
-    fast = Tracker(model, POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
+    fast = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
     slow = PlainTracker(plain, short_side=short_side)
     pictures = [frame.image.to(model.device) for frame in frames]
     fast.step(frames[0], dict(enumerate(given, 1)))

@@ -14,6 +14,7 @@ from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.inputs import PromptOptions, of_video
 from mnemask.cli.inspect import repeatable
 from mnemask.cli.options import (
+    CONFIG,
     DEFAULT_BOX_FORMAT,
     AtOption,
     BoxFormatOption,
@@ -21,16 +22,13 @@ from mnemask.cli.options import (
     CleanOption,
     ClickOption,
     DeviceOption,
-    KmnSigmaOption,
     MaskOption,
     ModelOption,
     NotOption,
     PolicyName,
     RemoveOption,
-    SizeOption,
-    TopKOption,
     VoidOption,
-    WriteEveryOption,
+    configured,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
 @command
 @locks_out
+@configured("policy", "budget")
 def compare(
     video: Annotated[
         str, typer.Argument(help="A video file, or a folder or quoted glob of images; it is read several times.")
@@ -63,13 +62,7 @@ def compare(
         bool, typer.Option("--no-consistency", help="Do not track back where there are no true masks: half the time.")
     ] = False,
     model: ModelOption = "compact",
-    frames: Annotated[
-        float | None, typer.Option("--frames", help="Memory budget in frames of each policy that forgets.")
-    ] = None,
-    write_every: WriteEveryOption = None,
-    top_k: TopKOption = 20,
-    kmn_sigma: KmnSigmaOption = None,
-    size: SizeOption = 480,
+    config: mm.TrackerConfig = CONFIG,
     device: DeviceOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a comparison.")
@@ -86,6 +79,8 @@ def compare(
     Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
     The same command goes on where it was stopped, and more policies may be added.
     """
+    from mnemask.evaluation.runner import TrackerFactory
+
     prompts = PromptOptions(
         mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
     )
@@ -105,7 +100,7 @@ def compare(
             new_plan,
             [chosen.value for chosen in policy],
             out,
-            mm.TrackerSettings(model, frames, write_every, top_k, size, device, kmn_sigma=kmn_sigma),
+            TrackerFactory(config, model, device),
             gt=gt,
             consistency=not no_consistency,
             overwrite=overwrite,

@@ -14,22 +14,19 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.options import (
+    CONFIG,
     DEFAULT_ENGINE,
     DEFAULT_POLICY,
     DeviceOption,
     EngineOption,
-    FramesOption,
-    KmnSigmaOption,
     ModelOption,
     PalindromeOption,
     PolicyName,
     ProcessesOption,
     SequenceOption,
     SingleObjectOption,
-    SizeOption,
     SubsetOption,
-    TopKOption,
-    WriteEveryOption,
+    configured,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
@@ -52,6 +49,7 @@ SHOWN = {
 
 @command
 @locks_out
+@configured("policy", "budget")
 def evaluate(
     root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
     dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
@@ -60,11 +58,7 @@ def evaluate(
         list[PolicyName] | None,
         typer.Option(help=f"What to keep in memory. Repeatable. [default: {choices.DEFAULT_POLICY}]"),
     ] = None,
-    frames: FramesOption = None,
-    write_every: WriteEveryOption = None,
-    top_k: TopKOption = 20,
-    kmn_sigma: KmnSigmaOption = None,
-    size: SizeOption = 480,
+    config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
@@ -89,6 +83,7 @@ def evaluate(
 
     Each result is in OUT/masks and OUT/results as soon as it is there; OUT/tables has CSV, JSON, Markdown and LaTeX.
     """
+    from mnemask.evaluation.runner import TrackerFactory
     from mnemask.evaluation.tables import check_tables
 
     benchmark = mm.Benchmark(root, dataset.value, subset, ping_pong, all_frames, single_object)
@@ -99,7 +94,7 @@ def evaluate(
             benchmark,
             policies,
             out,
-            mm.TrackerSettings(model, frames, write_every, top_k, size, device, engine.value, kmn_sigma),
+            TrackerFactory(config, model, device, engine.value),
             sequences=sequence or (),
             processes=processes,
             on_progress=lambda progress: show_suite(show, progress),

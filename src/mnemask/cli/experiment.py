@@ -13,15 +13,15 @@ import mnemask as mm
 from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.evaluate import Dataset, show_suite
 from mnemask.cli.options import (
+    CONFIG,
     DeviceOption,
-    KmnSigmaOption,
     ModelOption,
     PalindromeOption,
     ProcessesOption,
     SequenceOption,
     SingleObjectOption,
-    SizeOption,
     SubsetOption,
+    configured,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
@@ -43,13 +43,13 @@ def show_experiments(wanted: bool | None) -> None:
 
 @command
 @locks_out
+@configured("policy", "frames", "budget", "write_every", "top_k")
 def experiment(
     name: Annotated[str, typer.Argument(help="Such as strategies, table1 or fig11; see --list.")],
     root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
     dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
-    size: SizeOption = 480,
-    kmn_sigma: KmnSigmaOption = None,
+    config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
@@ -74,16 +74,15 @@ def experiment(
 
     OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
     """
+    from mnemask.evaluation.runner import TrackerFactory
+
     benchmark = mm.Benchmark(root, dataset.value, subset, ping_pong, single_object=single_object)
     with progress() as show:
         findings = mm.run_experiment(
             name,
             benchmark,
             out,
-            model=model,
-            size=size,
-            kmn_sigma=kmn_sigma,
-            device=device,
+            TrackerFactory(config, model, device),
             sequences=sequence or (),
             processes=processes,
             on_progress=lambda progress: show_suite(show, progress),

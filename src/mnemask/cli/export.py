@@ -10,20 +10,19 @@ import typer
 
 import mnemask as mm
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.options import KmnSigmaOption, ModelOption, TopKOption
+from mnemask.cli.options import CONFIG, ModelOption, configured
 from mnemask.cli.output import emit
 
 
 @command
+@configured("policy", "budget", "write_every", "size")
 def export(
     onnx: Annotated[Path, typer.Option("--onnx", help="Folder for the ONNX files and network.json.")],
     size: Annotated[
         str, typer.Option(help="Height and width of the frames, in pixels.", metavar="HEIGHTxWIDTH")
     ] = "480x854",
     objects: Annotated[int, typer.Option(min=1, help="Objects, all given in the first frame.")] = 1,
-    frames: Annotated[float, typer.Option(min=1, help="Room of the memory, in frames' worth of features.")] = 2,
-    top_k: TopKOption = 20,
-    kmn_sigma: KmnSigmaOption = None,
+    config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a network.")] = False,
 ) -> None:
@@ -41,11 +40,9 @@ def export(
         written = mm.export_onnx(
             network,
             onnx,
+            config,
             size=(int(match[1]), int(match[2])),
             num_objects=objects,
-            frames=frames,
-            top_k=top_k,
-            kmn_sigma=kmn_sigma,
             overwrite=overwrite,
         )
     emit("result", command="export", files=[str(path) for path in written])

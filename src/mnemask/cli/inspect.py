@@ -12,27 +12,20 @@ from mnemask.cli import inputs
 from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.inputs import PromptOptions
 from mnemask.cli.options import (
+    CONFIG,
     DEFAULT_BOX_FORMAT,
-    DEFAULT_POLICY,
     AtOption,
     BoxFormatOption,
     BoxOption,
-    BudgetOption,
     CleanOption,
     ClickOption,
     DeviceOption,
-    FramesOption,
-    KmnSigmaOption,
     MaskOption,
     ModelOption,
     NotOption,
-    PolicyOption,
     RemoveOption,
-    SizeOption,
-    TopKOption,
     VoidOption,
-    WriteEveryOption,
-    new_tracker,
+    configured,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
@@ -40,6 +33,7 @@ from mnemask.cli.progress import progress
 
 @command
 @locks_out
+@configured()
 def inspect(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and memory.json.")],
     video: Annotated[
@@ -65,13 +59,7 @@ def inspect(
         list[str] | None, typer.Option(help="x,y of a pixel in that frame: what was it read from? May be repeated.")
     ] = None,
     model: ModelOption = "compact",
-    policy: PolicyOption = DEFAULT_POLICY,
-    frames: FramesOption = None,
-    budget: BudgetOption = None,
-    write_every: WriteEveryOption = None,
-    top_k: TopKOption = 20,
-    kmn_sigma: KmnSigmaOption = None,
-    size: SizeOption = 480,
+    config: mm.TrackerConfig = CONFIG,
     device: DeviceOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a folder that holds an inspection.")
@@ -99,24 +87,13 @@ def inspect(
             mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
         )
         plan = prompts.plan(video)
-        tracker = new_tracker(
-            model,
-            policy,
-            frames=frames,
-            budget=budget,
-            write_every=write_every,
-            top_k=top_k,
-            kmn_sigma=kmn_sigma,
-            size=size,
-            device=device,
-        )
+        tracker = mm.Tracker(mm.load_model(model, device=device), config)
         plan.prepare(tracker.model)
         plan.say_notes()
         settings = {
             "video": inputs.of_video(video, growing=False),
             "model": model,
-            "policy": policy.value,
-            "size": size,
+            **tracker.config.to_dict(),
         }
         with mm.VideoReader(video) as reader, progress() as show:
             written = mm.inspect_video(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+import inspect
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
 import mnemask as mm
 from mnemask import choices
-
-if TYPE_CHECKING:
-    import torch
 
 PolicyName = Enum("PolicyName", {name: name for name in choices.POLICY_NAMES})  # type: ignore[misc]
 DEFAULT_POLICY = PolicyName[choices.DEFAULT_POLICY]
@@ -125,24 +124,60 @@ DeviceOption = Annotated[
 ]
 
 
-def new_tracker(
-    model: str,
-    policy: PolicyName,
-    *,
-    frames: float | None,
-    budget: str | None,
-    write_every: int | None,
-    top_k: int,
-    kmn_sigma: float | None,
-    size: int,
-    device: str | None,
-    dtype: torch.dtype | None = None,
-    engine: EngineName = DEFAULT_ENGINE,
-) -> mm.Tracker:
-    """Returns a tracker of what these options say."""
-    chosen = mm.POLICIES[policy.value]
-    if write_every is not None:
-        chosen = replace(chosen, write_every=write_every)
-    limit = None if frames is None and budget is None else mm.Budget(frames=frames, bytes=budget)
-    network = mm.load_model(model, device=device, dtype=dtype, engine=engine.value)
-    return mm.Tracker(network, chosen, limit, top_k=top_k, kmn_sigma=kmn_sigma, short_side=size)
+# The options of the tracker, by the name of the command's parameter; `tracker_config` makes a TrackerConfig of them.
+TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "policy": (PolicyOption, DEFAULT_POLICY),
+    "frames": (FramesOption, None),
+    "budget": (BudgetOption, None),
+    "write_every": (WriteEveryOption, None),
+    "top_k": (TopKOption, 20),
+    "kmn_sigma": (KmnSigmaOption, None),
+    "size": (SizeOption, 480),
+}
+CONFIG: Any = None  # what a command has for a default until the options are read
+
+P = ParamSpec("P")
+
+
+def tracker_config(options: dict[str, Any]) -> mm.TrackerConfig:
+    """Returns what these options say; the others stay as they are by default."""
+    values = dict(options)
+    if "policy" in values:
+        values["policy"] = values["policy"].value
+    if "size" in values:
+        values["short_side"] = values.pop("size")
+    frames, num_bytes = values.pop("frames", None), values.pop("budget", None)
+    budget = None if frames is None and num_bytes is None else mm.Budget(frames=frames, bytes=num_bytes)
+    return mm.TrackerConfig(budget=budget, **values)
+
+
+def configured(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Gives a command the options of the tracker in place of its parameter `config`, and makes that of them.
+
+    Args:
+        *left_out: options that it does not have.
+    """
+
+    def decorate(function: Callable[P, None]) -> Callable[P, None]:
+        function.__annotations__.pop("config")  # which nobody need evaluate, and PyTorch with it
+        signature = inspect.signature(function, eval_str=True)
+        added = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+            for name, (annotation, default) in TRACKER_OPTIONS.items()
+            if name not in left_out
+        ]
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            options = {each.name: kwargs.pop(each.name) for each in added}
+            kwargs["config"] = tracker_config(options)
+            function(*args, **kwargs)
+
+        parameters = list(signature.parameters.values())
+        place = list(signature.parameters).index("config")
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*parameters[:place], *added, *parameters[place + 1 :]]
+        )
+        return run
+
+    return decorate

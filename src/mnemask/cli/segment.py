@@ -15,29 +15,22 @@ from mnemask.cli import inputs
 from mnemask.cli.app import command, console, errors, locks_out
 from mnemask.cli.inputs import PromptOptions
 from mnemask.cli.options import (
+    CONFIG,
     DEFAULT_BOX_FORMAT,
     DEFAULT_ENGINE,
-    DEFAULT_POLICY,
     AtOption,
     BoxFormatOption,
     BoxOption,
-    BudgetOption,
     CleanOption,
     ClickOption,
     DeviceOption,
     EngineOption,
-    FramesOption,
-    KmnSigmaOption,
     MaskOption,
     ModelOption,
     NotOption,
-    PolicyOption,
     RemoveOption,
-    SizeOption,
-    TopKOption,
     VoidOption,
-    WriteEveryOption,
-    new_tracker,
+    configured,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress as shown_progress
@@ -53,6 +46,7 @@ OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 @command
 @locks_out
+@configured()
 def segment(
     video: Annotated[
         str,
@@ -73,13 +67,7 @@ def segment(
     void: VoidOption = "auto",
     clean_masks: CleanOption = False,
     model: ModelOption = "compact",
-    policy: PolicyOption = DEFAULT_POLICY,
-    frames: FramesOption = None,
-    budget: BudgetOption = None,
-    write_every: WriteEveryOption = None,
-    top_k: TopKOption = 20,
-    kmn_sigma: KmnSigmaOption = None,
-    size: SizeOption = 480,
+    config: mm.TrackerConfig = CONFIG,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
     format: Annotated[
         Format, typer.Option(help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON.")
@@ -148,19 +136,9 @@ def segment(
     plan = prompts.plan(video, growing=follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     _refuse_resume(resume, inputs.is_repeatable(video) and not live, video, trace, overwrite)
-    tracker = new_tracker(
-        model,
-        policy,
-        frames=frames,
-        budget=budget,
-        write_every=write_every,
-        top_k=top_k,
-        kmn_sigma=kmn_sigma,
-        size=size,
-        device=device,
-        dtype=None if dtype is Precision["auto"] else getattr(torch, dtype.value),
-        engine=engine,
-    )
+    precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
+    network = mm.load_model(model, device=device, dtype=precision, engine=engine.value)
+    tracker = mm.Tracker(network, config)
     if bank is not None:
         tracker.warm_start(mm.Tracker.load(bank, tracker.model))
         plan = prompts.plan(video, growing=follow, known=tracker.object_ids) if prompts.any else None
@@ -170,12 +148,7 @@ def segment(
         "colours": {} if plan is None else plan.colours,
         "bank": inputs.of_files(bank),
         "model": inputs.of_model(model),
-        "policy": policy.value,
-        "write_every": tracker.policy.write_every,
-        "budget": str(tracker.memory.budget),
-        "top_k": top_k,
-        "kmn_sigma": tracker.memory.kmn_sigma,
-        "size": size,
+        **tracker.config.to_dict(),
         "format": format.value,
         "overlay": overlay,
         "on_corrupt": on_corrupt.value,

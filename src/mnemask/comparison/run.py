@@ -14,7 +14,7 @@ from mnemask.comparison.page import page_of
 from mnemask.comparison.track import PolicyFolder, Run, WayBack, track, track_back
 from mnemask.errors import InputError
 from mnemask.evaluation.results import ResultFolder
-from mnemask.evaluation.runner import TrackerSettings
+from mnemask.evaluation.runner import TrackerFactory
 from mnemask.evaluation.tables import to_csv
 from mnemask.io import VideoReader
 from mnemask.io.written import Written
@@ -78,7 +78,7 @@ def compare_video(
     new_prompts: Callable[[], PromptSource],
     policies: Sequence[str],
     out: str | Path,
-    trackers: TrackerSettings | None = None,
+    trackers: TrackerFactory | None = None,
     *,
     gt: str | Path | None = None,
     consistency: bool = True,
@@ -95,10 +95,10 @@ def compare_video(
         source: a video file or a folder or glob of images, which can be read again and again.
         new_prompts: returns a function that gives the known masks of a frame by object id, or None; called for each
             policy.
-        policies: names in `POLICIES`. `trackers.frames` limits those that have a limit by themselves; keep-all and
+        policies: names in `POLICIES`. The budget limits those that have a limit by themselves; keep-all and
             first-and-latest keep none.
         out: the folder, made if missing.
-        trackers: what all trackers have in common.
+        trackers: the network, and the settings that all of them have in common.
         gt: folder of true masks, named as the frames are; the masks are then scored by J and F.
         consistency: whether, without true masks, each policy is also sent back from its last mask, which doubles the
             time.
@@ -113,9 +113,9 @@ def compare_video(
     policies = list(dict.fromkeys(policies))
     if not policies:
         raise InputError("there is no policy to compare", "name one or more, such as least-used and keep-all")
-    trackers = trackers or TrackerSettings()
+    trackers = trackers or TrackerFactory()
     for policy in policies:
-        trackers_for(policy, trackers).tracker(policy)  # what is wrong with it is said before the video is read
+        trackers_for(policy, trackers).tracker()  # what is wrong with it is said before the video is read
     out, steps = Path(out), _Steps(on_progress)
     common = {"mnemask": __version__, "video": str(source), **(settings or {}), **trackers.settings()}
     written = Written(out)
@@ -173,9 +173,10 @@ def _compared(
     return Comparison(video, clip, common, runs, agreement, parted, reports, curves, ways_back)
 
 
-def trackers_for(policy: str, trackers: TrackerSettings) -> TrackerSettings:
-    """Returns the settings without a budget where the policy has none: keep-all cannot keep all in two frames."""
-    return replace(trackers, frames=None) if policy_named(policy).default_frames is None else trackers
+def trackers_for(policy: str, trackers: TrackerFactory) -> TrackerFactory:
+    """Returns what makes the trackers of a policy; without a budget where it has none: keep-all keeps all."""
+    budget = None if policy_named(policy).default_frames is None else trackers.config.budget
+    return replace(trackers, config=replace(trackers.config, policy=policy, budget=budget))
 
 
 def look_frames(num_frames: int) -> list[int]:
@@ -190,7 +191,7 @@ class _Tracking:
     video: Iterable[Frame]
     store: FrameStore
     new_prompts: Callable[[], PromptSource]
-    trackers: TrackerSettings
+    trackers: TrackerFactory
     out: Path
     steps: _Steps
 
@@ -198,7 +199,7 @@ class _Tracking:
         return PolicyFolder(self.out / policy)
 
     def tracker(self, policy: str) -> Tracker:
-        return trackers_for(policy, self.trackers).tracker(policy)
+        return trackers_for(policy, self.trackers).tracker()
 
     def there(self, policy: str) -> Run:
         found, num_frames = self.folder(policy).run(), len(self.store.clip)

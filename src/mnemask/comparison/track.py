@@ -10,7 +10,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from jaxtyping import Integer
 from mnemask.comparison.frames import FrameStore
 from mnemask.comparison.look import cell_edges, look_into
 from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.evaluation.runner import timed
 from mnemask.io import MaskWriter, label_files, prefetch
 from mnemask.io.atomic import make_folder
 from mnemask.io.written import Written
@@ -179,15 +179,16 @@ def track(
     given: dict[int, list[int]] = {}
     seconds: list[float] = []
     stats, looks = [], []
+
+    def noted(frame: Frame) -> Mapping[int, Prompt | None] | None:
+        known = prompts(frame)
+        if masked := [object_id for object_id, mask in (known or {}).items() if mask is not None]:
+            given[frame.index] = sorted(masked)
+        return known
+
     with MaskWriter(partial / "masks") as masks_out, MaskWriter(partial / "overlay.mp4", "overlay") as overlay:
-        for frame in prefetch(video):
-            known = prompts(frame)
-            if masked := [object_id for object_id, mask in (known or {}).items() if mask is not None]:
-                given[frame.index] = sorted(masked)
-            begin = time.perf_counter()
-            masks = tracker.step(frame, known)
-            masks.labels.cpu()  # waits for an accelerator to be done
-            seconds.append(time.perf_counter() - begin)
+        for frame, masks, spent in timed(tracker, prefetch(video), noted):
+            seconds.append(spent)
             masks_out.write(masks, frame)
             overlay.write(masks, frame)
             stats.append(tracker.memory.stats())

@@ -201,15 +201,11 @@ def _check_sizes(
     expected = masks[0].shape
     for index, picture, mask in zip(indices, pictures, masks, strict=True):
         if mask.shape != expected:
-            raise MaskError(_sized(video.masks[index], mask.shape, video.masks[indices[0]], expected), _ONE_SIZE)
+            raise MaskError(*_sized(video.masks[index], mask.shape, video.masks[indices[0]], expected))
         if picture.shape[:2] != expected:
-            raise FrameError(
-                _sized(video.frames[index], picture.shape[:2], video.masks[indices[0]], expected), _ONE_SIZE
-            )
+            raise FrameError(*_sized(video.frames[index], picture.shape[:2], video.masks[indices[0]], expected))
 
 
-def _sized(path: Path, size: tuple[int, ...], other: Path, expected: tuple[int, ...]) -> str:
-    return f"{path} has (height, width) {size} but {other} has {expected}"
-
-
-_ONE_SIZE = "export a video's files at one size"
+def _sized(path: Path, size: tuple[int, ...], other: Path, expected: tuple[int, ...]) -> tuple[str, str]:
+    """Returns problem and remedy."""
+    return f"{path} has (height, width) {size} but {other} has {expected}", "export a video's files at one size"

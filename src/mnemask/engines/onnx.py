@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from mnemask.config import TrackerConfig
 from mnemask.engines.fixed_shapes import quiet_compilers
 from mnemask.engines.parts import DecodePart, KeyPart, ValuePart
 from mnemask.errors import InputError, OutputError
 from mnemask.extras import missing_extra
 from mnemask.io.atomic import replacing, write_file
-from mnemask.memory.read import KMNKernel, affinity, key_energy, resolve_kmn_sigma
+from mnemask.memory.read import KMNKernel, affinity, key_energy
 from mnemask.model import preprocess
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.stcn import STCN, STRIDE, soft_aggregate
@@ -119,12 +120,10 @@ MAX_SIDE, MAX_OBJECTS, MAX_FRAMES = 16_384, 64, 1_000
 def export_onnx(
     model: STCN,
     folder: Path | str,
+    config: TrackerConfig | None = None,
     *,
     size: tuple[int, int] = (480, 854),
     num_objects: int = 1,
-    frames: int | float = 2,
-    top_k: int = 20,
-    kmn_sigma: int | float | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Writes key.onnx, read.onnx, decode.onnx, value.onnx and network.json, and returns their paths.
@@ -132,11 +131,10 @@ def export_onnx(
     Args:
         model: in float32 on the CPU, of the engine "eager".
         folder: made if missing.
+        config: how the memory is read, and its room: a budget in frames, 1 or more. What is kept is for whoever runs
+            the graphs to say.
         size: height and width of the frames, which are processed as they are.
         num_objects: all of them are given in the first frame.
-        frames: room of the memory, in frames' worth of tokens, 1 or more.
-        top_k: memories read per query.
-        kmn_sigma: σ of the KMN kernel, see `Tracker`; None for the model's own.
         overwrite: whether a folder that holds a network may be written to.
 
     Raises:
@@ -145,14 +143,14 @@ def export_onnx(
         MissingExtraError: onnx or onnxscript are not installed.
     """
     folder = Path(folder)
-    kmn_sigma = resolve_kmn_sigma(kmn_sigma, model.kmn_sigma)
-    check_request(model, size, num_objects, frames, top_k)
+    config = (config or TrackerConfig()).filled(model.kmn_sigma)
+    check_request(model, size, num_objects, config)
     check_installed()
     if not overwrite and (folder / "network.json").exists():
         raise OutputError(
             f"{str(folder)!r} already holds an exported network", "choose another folder, or overwrite it (--overwrite)"
         )
-    facts = describe_export(model, size, num_objects, frames, top_k, kmn_sigma)
+    facts = describe_export(model, size, num_objects, config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
@@ -164,7 +162,7 @@ def export_onnx(
     return [*written, folder / "network.json"]
 
 
-def check_request(model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int) -> None:
+def check_request(model: STCN, size: tuple[int, int], num_objects: int, config: TrackerConfig) -> None:
     """Raises InputError for what cannot be exported."""
     if model.device.type != "cpu" or model.dtype != torch.float32 or type(model) is not STCN:
         raise InputError(
@@ -175,10 +173,14 @@ def check_request(model: STCN, size: tuple[int, int], num_objects: int, frames: 
         raise InputError(f"frames of {describe(size)} cannot be exported", f"give sides from {STRIDE} to {MAX_SIDE}")
     if not 1 <= num_objects <= MAX_OBJECTS:
         raise InputError(f"{num_objects} objects cannot be exported", f"give 1 to {MAX_OBJECTS}")
-    if not 1 <= frames <= MAX_FRAMES:
-        raise InputError(f"a memory of {frames} frames cannot be exported", f"give 1 to {MAX_FRAMES}")
-    if top_k < 1:
-        raise InputError(f"top_k is {top_k}", "give a whole number from 1, such as 20")
+    budget = config.used_budget()
+    if budget.frames is None or not 1 <= budget.frames <= MAX_FRAMES:
+        raise InputError(f"a memory of {budget} cannot be exported", f"give 1 to {MAX_FRAMES} frames")
+    if config.metric != "l2" or config.stride8_weight:
+        raise InputError(
+            f"the metric {config.metric} and stride8_weight {config.stride8_weight:g} cannot be exported",
+            "give the metric l2, and stride8_weight 0",
+        )
 
 
 def check_installed() -> None:
@@ -190,13 +192,11 @@ def check_installed() -> None:
             raise missing_extra(f"the export needs {name}", "export") from error
 
 
-def describe_export(
-    model: STCN, size: tuple[int, int], num_objects: int, frames: int | float, top_k: int, kmn_sigma: int | float
-) -> dict[str, Any]:
+def describe_export(model: STCN, size: tuple[int, int], num_objects: int, config: TrackerConfig) -> dict[str, Any]:
     """Returns what network.json says: all that whoever runs the graphs must know."""
     left, right, top, bottom = preprocess.padding(size)
     rows, columns = (size[0] + top + bottom) // STRIDE, (size[1] + left + right) // STRIDE
-    capacity = int(frames * rows * columns)
+    capacity = int((config.used_budget().frames or 0) * rows * columns)
     return {
         "format": FORMAT,
         "mnemask": __version__,
@@ -208,8 +208,8 @@ def describe_export(
         "grid": [rows, columns],
         "cells": rows * columns,
         "capacity": capacity,
-        "top_k": min(top_k, capacity),
-        "kmn_sigma": kmn_sigma,
+        "top_k": min(config.top_k, capacity),
+        "kmn_sigma": config.kmn_sigma,
         "key_channels": model.config.key_channels,
         "value_channels": model.config.value_channels,
     }

@@ -170,7 +170,7 @@ def calibrate(model: STCN, size: tuple[int, int] = SIZE) -> Ranges:
     ranges: Ranges = {}
     watched = Watched(model, ranges)
     for seed in range(NUM_CLIPS):
-        tracker = Tracker(watched, LFU(write_every=1), short_side=None)
+        tracker = Tracker(watched, policy=LFU(write_every=1), short_side=None)
         video = SyntheticVideo(NUM_FRAMES, size, num_objects=2, seed=1000 + seed, pace=PACE)
         for frame, labels, truth in video:
             given = {object_id: labels == object_id for object_id in truth} if frame.index == 0 else None

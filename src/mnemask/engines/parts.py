@@ -25,8 +25,8 @@ class KeyPart(nn.Module):
         self.network = network
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        found = self.network.encode_key(image)
-        return found.key, found.compressed, found.stride16, found.stride8, found.stride4
+        key, compressed, stride16, stride8, stride4 = self.network.encode_key(image)
+        return key, compressed, stride16, stride8, stride4
 
 
 class ValuePart(nn.Module):

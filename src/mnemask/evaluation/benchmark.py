@@ -63,7 +63,7 @@ class Benchmark:
         root: the data set's folder.
         dataset: one of the above.
         subset: of DAVIS ("val") or YouTube-VOS ("valid").
-        palindrome: play each video forwards and backwards so many times.
+        ping_pong: play each video forwards and backwards so many times.
         all_frames: of YouTube-VOS, track through all frames, 30 a second, and not only each fifth.
         single_object: of a folder, whether all that a mask shows is one object.
 
@@ -93,7 +93,7 @@ class Benchmark:
             raise InputError(f"{self.dataset} says itself how many objects there are", "leave --single-object out")
         if self.ping_pong is not None and self.secret:
             raise InputError(
-                f"the masks of {self.dataset} {self.chosen_subset} are secret, so a palindrome of it cannot be scored",
+                f"the masks of {self.dataset} {self.chosen_subset} are secret: ping-pong cannot be scored",
                 "take another subset",
             )
         object.__setattr__(self, "root", Path(self.root))

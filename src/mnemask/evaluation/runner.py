@@ -9,9 +9,9 @@ One policy on one sequence: tracked to the end, written, and only then scored.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mnemask.config import TrackerConfig
 from mnemask.datasets.annotated import AnnotatedVideo, read_annotation
 from mnemask.engines import load_model
 from mnemask.engines.parts import SharedWeights
-from mnemask.errors import InputError, MnemaskError
+from mnemask.errors import MnemaskError
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.io.images import read_image
 from mnemask.io.writer import MaskWriter
-from mnemask.memory.budget import Budget
-from mnemask.memory.policies import policy_named
+from mnemask.memory.policies import Policy
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
@@ -88,7 +88,7 @@ class FeatureCache(SharedWeights):
         begin = time.perf_counter()
         features = self.network[0].encode_key(image)
         seconds = time.perf_counter() - begin
-        num_bytes = sum(getattr(features, name).nbytes for name in KeyFeatures.__slots__)
+        num_bytes = sum(each.nbytes for each in features)
         if self.num_bytes + num_bytes <= self.most_bytes:
             self.seen[look] = features, seconds
             self.num_bytes += num_bytes
@@ -135,8 +135,26 @@ class Evaluation:
         return self.num_frames / self.seconds
 
 
+def timed(
+    tracker: Tracker, frames: Iterable[Frame], prompts: Callable[[Frame], Mapping[int, Prompt | None] | None]
+) -> Iterator[tuple[Frame, Masks, float]]:
+    """Yields each frame with its masks and the seconds that the tracker took for them.
+
+    Args:
+        tracker: a new one.
+        frames: of the video; to read them is not counted.
+        prompts: returns the known masks of a frame by object id, or None.
+    """
+    for frame in frames:
+        known = prompts(frame)
+        begin = time.perf_counter()
+        masks = tracker.step(frame, known)
+        masks.labels.cpu()  # waits for an accelerator to be done
+        yield frame, masks, time.perf_counter() - begin
+
+
 def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, float]]:
-    """Yields the masks of each frame and the seconds that the tracker took for them.
+    """Returns the masks of each frame and the seconds that the tracker took for them, as they are asked for.
 
     Args:
         tracker: a new one.
@@ -144,17 +162,18 @@ def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, flo
             in the first of them that shows it.
     """
     known: set[int] = set()
-    for index, (path, name) in enumerate(zip(given.frames, frame_names(given), strict=True)):
-        frame = Frame(read_image(path), index, name=name)
-        prompts: dict[int, Prompt] = {}
-        if index in given.masks:
-            labels = torch.from_numpy(given.read_labels(index).astype(np.int32))
-            prompts = {label: labels == label for label in objects_in(given, index) if label not in known}
-            known |= prompts.keys()
-        begin = time.perf_counter()
-        masks = tracker.step(frame, prompts or None)
-        masks.labels.cpu()  # waits for an accelerator to be done
-        yield masks, time.perf_counter() - begin
+
+    def prompts(frame: Frame) -> dict[int, Prompt | None] | None:
+        if frame.index not in given.masks:
+            return None
+        labels = torch.from_numpy(given.read_labels(frame.index).astype(np.int32))
+        new = [label for label in objects_in(given, frame.index) if label not in known]
+        known.update(new)
+        return {label: labels == label for label in new}
+
+    named = enumerate(zip(given.frames, frame_names(given), strict=True))
+    frames = (Frame(read_image(path), index, name=name) for index, (path, name) in named)
+    return ((masks, seconds) for _, masks, seconds in timed(tracker, frames, prompts))
 
 
 def track_sequence(tracker: Tracker, sequence: AnnotatedVideo) -> Iterator[Masks]:
@@ -191,61 +210,48 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class TrackerSettings:
-    """What all trackers of a comparison have in common.
+class TrackerFactory:
+    """Makes the trackers of an evaluation or a comparison, in this process or another one.
 
     Attributes:
+        config: the settings of the trackers.
         model: "compact" or the path of a checkpoint.
-        frames: the memory budget in frames; None for what each policy asks for.
-        write_every: remember each so many frames; None for what each policy asks for.
-        top_k: memories read per query.
-        size: short side in pixels at which frames are processed.
         device: "cpu", "cuda", …; None for CUDA where there is one.
         engine: what computes, see `load_model`.
-        kernel: how far from where it fits best a memory is read, see `Tracker`; None for the model's own.
     """
 
+    config: TrackerConfig = field(default_factory=TrackerConfig)
     model: str = "compact"
-    frames: float | None = None
-    write_every: int | None = None
-    top_k: int = 20
-    size: int = 480
     device: str | None = None
     engine: str = "eager"
-    kmn_sigma: int | float | None = None
 
-    def tracker(self, policy: str) -> Tracker:
+    def with_policy(self, policy: Policy | str) -> "TrackerFactory":
+        """Returns the factory of trackers that differ in the policy."""
+        return replace(self, config=replace(self.config, policy=policy))
+
+    def tracker(self) -> Tracker:
         """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
-        chosen = policy_named(policy)
-        if self.write_every is not None:
-            if self.write_every < 1:
-                raise InputError(f"write_every is {self.write_every}", "give a whole number from 1, such as 5")
-            chosen = replace(chosen, write_every=self.write_every)
-        budget = None if self.frames is None else Budget(frames=self.frames)
-        return Tracker(
-            self._network(), chosen, budget, top_k=self.top_k, kmn_sigma=self.kmn_sigma, short_side=self.size
-        )
+        return Tracker(self._network(), self.config)
 
     def settings(self) -> dict[str, Any]:
-        """Returns what distinguishes these trackers from others, as JSON holds it; weights go by their content."""
+        """Returns what all these trackers have in common, as JSON holds it; weights go by their content."""
         network = self._network()
         with (packaged_weights(self.model) or Path(self.model)).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        config = self.config.to_dict()
+        del config["policy"]
         return {
             "model": f"{Path(self.model).name}, sha256 {digest[:16]}",
-            "frames": self.frames,
-            "write_every": self.write_every,
-            "top_k": self.top_k,
-            "kmn_sigma": self.used_kernel(),
-            "size": self.size,
+            **config,
+            "kmn_sigma": self.used_kmn_sigma(),
             "device": network.device.type,
             "precision": str(network.dtype).removeprefix("torch."),
             "engine": self.engine,
         }
 
-    def used_kernel(self) -> int | float:
-        """Returns the kernel that the trackers have; raises InputError for an impossible one."""
-        return resolve_kmn_sigma(self.kmn_sigma, self._network().kmn_sigma)
+    def used_kmn_sigma(self) -> int | float:
+        """Returns the σ of the KMN kernel that the trackers have."""
+        return resolve_kmn_sigma(self.config.kmn_sigma, self._network().kmn_sigma)
 
     def _network(self) -> STCN:
         path = packaged_weights(self.model) or Path(self.model)
@@ -259,7 +265,7 @@ class Job:
 
     challenge: BenchmarkSequence
     policy: str
-    trackers: TrackerSettings
+    trackers: TrackerFactory
     folder: ResultFolder
 
     @property
@@ -269,7 +275,7 @@ class Job:
 
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
-        tracker, partial = self.trackers.tracker(self.policy), self.folder.begin(*self.key)
+        tracker, partial = self.trackers.tracker(), self.folder.begin(*self.key)
         tracker.model = network = cached_features(tracker.model)
         network.begin(self.challenge.name)
         seconds, held, most_tokens, most_bytes = [], [], 0, 0
@@ -304,7 +310,7 @@ class Job:
         try:
             yield
         except MnemaskError as error:
-            raise type(error)(f"{self.policy} on {self.challenge.name}: {error}") from error
+            raise type(error)(f"{self.policy} on {self.challenge.name}: {error.problem}", error.remedy) from error
 
 
 def score_masks(challenge: BenchmarkSequence, folder: Path) -> Report | None:

@@ -78,7 +78,7 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
     if not names:
         raise InputError(
             f"no sequence is in both folders: {gt_dir} has {_some(truths)}, {pred_dir} has {_some(predictions)}",
-            "name the folders of predictions as those of the ground truth",
+            "name the folders of predictions as those of the truth",
         )
     notes = []
     for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
@@ -99,10 +99,8 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
     found = {path.name: masks for path in inside if (masks := label_paths(path))}
     if not found:
         image = next((path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".bmp"}), None)
-        remedy = (
-            f"save masks as PNG, which keeps labels exactly, unlike {image}" if image else "give the folder above them"
-        )
-        raise InputError(f"there are no masks in {folder}, neither *.png nor SEQUENCE/*.png", remedy)
+        hint = f" ({image.name} cannot be one: only PNG keeps labels exactly)" if image else ""
+        raise InputError(f"there are no masks in {folder}{hint}", "give a folder with *.png or SEQUENCE/*.png in it")
     return found
 
 

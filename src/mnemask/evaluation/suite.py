@@ -23,7 +23,7 @@ import torch
 from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.results import Result, ResultFolder
-from mnemask.evaluation.runner import Job, TrackerSettings
+from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.version import __version__
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -159,7 +159,7 @@ def run_benchmark(
     benchmark: Benchmark,
     policies: Sequence[str],
     out: Path | str,
-    trackers: TrackerSettings | None = None,
+    trackers: TrackerFactory | None = None,
     *,
     sequences: Iterable[str] = (),
     processes: int = 1,
@@ -173,7 +173,7 @@ def run_benchmark(
         benchmark: the videos and their rules.
         policies: names in `POLICIES`.
         out: the folder for masks and results, made if missing; see `mnemask.evaluation.results`.
-        trackers: what all of them have in common.
+        trackers: the network, and the settings that all of them have in common.
         sequences: names of the videos; all by default.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.
         on_progress: is told how far it has come, at least at the beginning, with each result and at the end.
@@ -184,13 +184,15 @@ def run_benchmark(
     """
     if processes < 1:
         raise InputError(f"{processes} processes do nothing", "give 1 or more")
-    trackers = trackers or TrackerSettings()
+    trackers = trackers or TrackerFactory()
     challenges, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
     for policy in policies:
-        trackers.tracker(policy)
+        trackers.with_policy(policy).tracker()
     folder = ResultFolder.open(out, {"mnemask": __version__, **benchmark.settings(), **trackers.settings()})
     # Policy by policy on one sequence, whose key features they share.
-    jobs = [Job(challenge, policy, trackers, folder) for challenge in challenges for policy in policies]
+    jobs = [
+        Job(challenge, policy, trackers.with_policy(policy), folder) for challenge in challenges for policy in policies
+    ]
     results = {job.key: folder.load(*job.key) for job in jobs}
     missing = [job for job in jobs if results[job.key] is None]
     num_frames = sum(len(job.challenge.given.frames) for job in missing)

@@ -30,7 +30,7 @@ class Run:
         pin: whether annotated frames may never be evicted.
         top_k: memories read per query; None for all of them.
         metric: how alike a query and a memory are.
-        kernel: how far from where it fits best a memory is read, see `Tracker`; None is what the model has by itself.
+        kmn_sigma: σ of the KMN kernel, see `Tracker`; None is what the model has by itself.
     """
 
     label: str
@@ -96,7 +96,7 @@ class Study:
         model: name of the weights.
         key_depth: depth of the network's key encoder; the thesis's is 50.
         size: short side in pixels at which frames were processed.
-        kernel: of the runs that do not say it themselves.
+        kmn_sigma: of the runs that do not set it themselves.
         device: that computed it.
     """
 
@@ -106,7 +106,7 @@ class Study:
     outcomes: tuple[Outcome, ...]
     model: str
     key_depth: int
-    size: int
+    size: int | None
     kmn_sigma: int | float
     device: str
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import Benchmark
-from mnemask.evaluation.runner import TrackerSettings
+from mnemask.evaluation.runner import TrackerFactory
 from mnemask.evaluation.suite import SuiteProgress
 from mnemask.evaluation.tables import FORMATS, Row, cells, write_submission
 from mnemask.experiments.catalogue import experiment_named
@@ -44,11 +44,8 @@ def run_experiment(
     experiment: Experiment | str,
     benchmark: Benchmark,
     out: Path | str,
+    trackers: TrackerFactory | None = None,
     *,
-    model: str = "compact",
-    size: int = 480,
-    kmn_sigma: int | float | None = None,
-    device: str | None = None,
     sequences: Iterable[str] = (),
     processes: int = 1,
     on_progress: Callable[[SuiteProgress], None] = lambda progress: None,
@@ -62,11 +59,8 @@ def run_experiment(
         experiment: its name, the thesis's number such as "table1" or "fig11", or a description of one's own.
         benchmark: the videos and their rules.
         out: the folder for all experiments, made if missing.
-        model: "compact" or the path of a checkpoint.
-        size: short side in pixels at which frames are processed.
-        kmn_sigma: σ of the KMN kernel (see `Tracker`) for runs that do not set it themselves; None for the model's
-            own. The thesis's runs had none: 0.
-        device: "cpu", "cuda", …; None for CUDA where there is one.
+        trackers: the network, and the settings that all runs have in common; a run has its own policy, budget, write
+            interval, top k and metric, and its σ of the KMN kernel where it says one. The thesis's runs had none: 0.
         sequences: names of the videos; all by default.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.
         on_progress: is told how far it has come, at least at the beginning, with each result and at the end.
@@ -82,8 +76,8 @@ def run_experiment(
     if experiment.picture is not None:
         require_matplotlib()  # rather now than after hours of computing
     challenges = tuple(benchmark.open(sequences))
-    common = TrackerSettings(model, size=size, device=device, kmn_sigma=kmn_sigma)
-    network = common.tracker(experiment.runs[0].policy).model
+    common = trackers or TrackerFactory()
+    network = common.tracker().model
     folder = make_folder(Path(out) / experiment.name)
     Written(folder).refuse_foreign(*(folder / f"{experiment.name}.{suffix}" for suffix in FORMATS))
     outcomes = carry_out(
@@ -94,10 +88,10 @@ def run_experiment(
         benchmark,
         challenges,
         outcomes,
-        Path(model).name,
+        Path(common.model).name,
         network.config.key_depth,
-        size,
-        common.used_kernel(),
+        common.config.short_side,
+        common.used_kmn_sigma(),
         network.device.type,
     )
     return _written(study, folder)

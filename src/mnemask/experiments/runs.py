@@ -20,43 +20,16 @@ from mnemask.errors import BudgetError
 from mnemask.evaluation import suite
 from mnemask.evaluation.benchmark import Benchmark, BenchmarkSequence
 from mnemask.evaluation.results import Result, ResultFolder
-from mnemask.evaluation.runner import Job, TrackerSettings
+from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.evaluation.suite import SuiteProgress
 from mnemask.experiments.plan import Outcome, Run
 from mnemask.io.atomic import make_folder, write_file
+from mnemask.memory.budget import Budget
 from mnemask.memory.policies import policy_named
-from mnemask.memory.read import Metric
-from mnemask.tracker import Tracker
 from mnemask.version import __version__
 
 ALL_MEMORIES = 1_000_000
 """More than any memory here holds; a read takes no more than there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunTrackers(TrackerSettings):
-    """Trackers that also differ in what `evaluate` does not vary.
-
-    Attributes:
-        metric: how alike a query and a memory are.
-        pin: whether annotated frames may never be evicted.
-    """
-
-    metric: Metric = "l2"
-    pin: bool = True
-
-    def tracker(self, policy: str) -> Tracker:
-        """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
-        plain = TrackerSettings.tracker(self, policy)
-        return Tracker(
-            plain.model,
-            replace(plain.policy, pin=self.pin),
-            plain.memory.budget,
-            top_k=self.top_k,
-            metric=self.metric,
-            kmn_sigma=self.kmn_sigma,
-            short_side=self.size,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,39 +77,39 @@ def _refusal_path(folder: ResultFolder, policy: str) -> Path:
     return folder.out / "impossible" / f"{policy}.txt"
 
 
-def trackers_of(run: Run, common: TrackerSettings) -> RunTrackers:
+def trackers_of(run: Run, common: TrackerFactory) -> TrackerFactory:
     """Returns the trackers of a run, with everything said that a policy would say: equal runs get equal trackers."""
     policy = policy_named(run.policy)
-    return RunTrackers(
-        model=common.model,
-        frames=run.budget,
+    config = replace(
+        common.config,
+        policy=policy if run.pin is None else replace(policy, pin=run.pin),
+        budget=Budget(frames=run.budget),
         write_every=policy.write_every if run.write_every is None else run.write_every,
         top_k=ALL_MEMORIES if run.top_k is None else run.top_k,
-        size=common.size,
-        device=common.device,
-        engine=common.engine,
-        kmn_sigma=common.kmn_sigma if run.kmn_sigma is None else run.kmn_sigma,
         metric=run.metric,
-        pin=policy.pin if run.pin is None else run.pin,
+        kmn_sigma=common.config.kmn_sigma if run.kmn_sigma is None else run.kmn_sigma,
     )
+    return replace(common, config=config)
 
 
-def open_folder(out: Path, benchmark: Benchmark, trackers: RunTrackers, common: Mapping[str, Any]) -> ResultFolder:
+def open_folder(out: Path, benchmark: Benchmark, trackers: TrackerFactory, common: Mapping[str, Any]) -> ResultFolder:
     """Returns the folder for all results of these settings, which it is named after; made if missing.
 
     Args:
         out: of all experiments.
         benchmark: the data set.
         trackers: of a run.
-        common: what `TrackerSettings.settings` says of all runs; its weights' digest takes a while.
+        common: what `TrackerFactory.settings` says of all runs; its weights' digest takes a while.
     """
-    own = {name: getattr(trackers, name) for name in ("frames", "write_every", "top_k", "metric", "pin")}
-    own["kmn_sigma"] = trackers.used_kernel()
+    config, pin = trackers.config, trackers.config.used_policy().pin
+    own = config.to_dict() | {"kmn_sigma": trackers.used_kmn_sigma(), "pin": pin}
+    del own["policy"]  # each has a folder of its own within
     settings = {"mnemask": __version__, **benchmark.settings(), **common, **own}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-    memory = "unlimited" if trackers.frames is None else f"{trackers.frames:g}-frames"
-    pinned = "pinned" if trackers.pin else "unpinned"
-    name = f"{memory}_every-{trackers.write_every}_top-{trackers.top_k}_{trackers.metric}_{pinned}_{digest}"
+    frames = config.used_budget().frames
+    memory = "unlimited" if frames is None else f"{frames:g}-frames"
+    pinned = "pinned" if pin else "unpinned"
+    name = f"{memory}_every-{config.write_every}_top-{config.top_k}_{config.metric}_{pinned}_{digest}"
     return ResultFolder.open(out / "runs" / name, settings)
 
 
@@ -145,7 +118,7 @@ def carry_out(
     benchmark: Benchmark,
     challenges: Sequence[BenchmarkSequence],
     out: Path,
-    common: TrackerSettings,
+    common: TrackerFactory,
     *,
     processes: int,
     on_progress: Callable[[SuiteProgress], None],

@@ -129,8 +129,8 @@ def inspect_bank(
             f"{str(path)!r} remembers frames of {memory.grid.size} but the video's are {sizes.pop()} (height, width)",
             "give the video it was saved from",
         )
-    saved = facts.get("policy")
-    policy = str(saved["name"]) if isinstance(saved, dict) and "name" in saved else "unknown policy"
+    saved = facts["config"].get("policy", "unknown policy")  # `saved_provenance` has seen that there is a config
+    policy = str(saved.get("name") if isinstance(saved, dict) else saved)
     sheet = memory_sheet(
         memory,
         sources,
@@ -157,8 +157,7 @@ def _looks(
 ) -> list[_Look]:
     """Returns what the memory was after each of these frames, or after the last frame of all."""
     looks, last = [], None
-    for frame in video:
-        masks = tracker.step(frame, prompts(frame))
+    for frame, masks in tracker.follow(video, prompts):
         if last is None and tracker.memory.grid is not None:
             for x, y in pixels:
                 tracker.memory.grid.cell_at(y, x)  # before a long run for nothing

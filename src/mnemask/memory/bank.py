@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Float16
 from torch import Tensor
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError, InputError
-from mnemask.memory.budget import UNLIMITED, Budget, read_buffer_bytes
+from mnemask.memory.budget import CPU, read_buffer_bytes
 from mnemask.memory.introspection import LastRead, Provenance
-from mnemask.memory.policies import Policy
-from mnemask.memory.read import PLACE_BYTES, KMNKernel, Metric, Reading, key_energy, read_top_k
+from mnemask.memory.read import PLACE_BYTES, UNLIMITED, KMNKernel, Reading, key_energy, read_top_k, tile_bytes
 from mnemask.memory.stride8 import rerank, stride8_bytes, stride8_windows
 from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, readers_of
 from mnemask.memory.trace import WriteRecord
@@ -49,13 +49,8 @@ class MemoryBank:
     """What one video has left behind.
 
     Args:
-        policy: decides what is kept.
-        budget: how much may be kept.
-        top_k: memories read per query.
-        metric: how alike a query and a memory are.
-        stride8_weight: weight of the comparison at stride 8; 0 does without, and tokens then carry no detail.
-        kmn_sigma: σ within which a memory is read around the query that it fits best, as a share of the frame's shorter
-            side; 0 lets it be read anywhere. With one, `grid` must be known before a read.
+        config: what is kept and how it is read; its `short_side` is the tracker's. With a `kmn_sigma`, `grid` must be
+            known before a read; None is 0 here, where no network is known.
 
     Attributes:
         tokens: what is remembered, None before the first write.
@@ -68,17 +63,10 @@ class MemoryBank:
             of an object takes the place of the one before.
     """
 
-    def __init__(
-        self,
-        policy: Policy,
-        budget: Budget,
-        top_k: int = 20,
-        metric: Metric = "l2",
-        stride8_weight: float = 0.0,
-        kmn_sigma: int | float = 0.0,
-    ) -> None:
-        self.policy, self.budget, self.top_k, self.metric = policy, budget, top_k, metric
-        self.stride8_weight, self.kmn_sigma = stride8_weight, kmn_sigma
+    def __init__(self, config: TrackerConfig) -> None:
+        self.config = config = config.filled(kmn_sigma=0.0)
+        self.policy, self.budget = config.used_policy(), config.used_budget()
+        self.kmn_sigma = config.kmn_sigma or 0.0
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
         self.grid: CellGrid | None = None
@@ -87,7 +75,8 @@ class MemoryBank:
         self.frozen = False
         self.keep_corrections = False
         self._energy = torch.empty(0)
-        self._grouped: tuple[Tensor, list[Readers]] | None = None
+        self._grouped: tuple[Tensor, list[tuple[Readers, slice | Tensor]]] | None = None
+        self._counted: tuple[Tensor, int] | None = None
 
     def write(
         self,
@@ -123,7 +112,10 @@ class MemoryBank:
         memory = new[:0] if self.tokens is None else self.tokens
         kept = self.policy.update(memory, new, capacity)
         if len(kept) > capacity:
-            raise BudgetError(f"the policy {self.policy} kept {len(kept)} tokens of {capacity}", "mend its `update`")
+            raise BudgetError(
+                f"the policy {self.policy} kept {len(kept)} tokens of {capacity}",
+                "its `update` must keep to the budget",
+            )
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
         self.tokens, self._energy = kept, key_energy(kept.key)
@@ -140,15 +132,20 @@ class MemoryBank:
         num_bytes = self.bytes_per_token(
             like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size()
         )
-        return self.budget.capacity(self.tokens_per_frame, num_bytes, self.top_k)
+        return self.budget.capacity(self.tokens_per_frame, num_bytes, self.config.top_k, like.key.device)
 
     def bytes_per_token(self, num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
         """Returns the bytes that a token takes in this bank, and for its place while it is read."""
-        more = stride8_bytes(self.stride8_weight) + (PLACE_BYTES if self.kmn_sigma else 0)
+        more = stride8_bytes(self.config.stride8_weight) + (PLACE_BYTES if self.kmn_sigma else 0)
         return bytes_per_token(num_objects, key_channels, value_channels, value_bytes) + more
 
+    def read_buffer_bytes(self, device: torch.device, num_queries: int | None = None) -> int:
+        """Returns the most bytes that a read needs on a device, by default for frames as large as those so far."""
+        num_queries = self.tokens_per_frame if num_queries is None else num_queries
+        return read_buffer_bytes(num_queries, self.config.top_k, tile_bytes(device, self.budget.max_bytes))
+
     def _detail(self, stride8: Float[Tensor, "C8 h8 w8"] | None) -> Float16[Tensor, "P 4 D"] | None:
-        if not self.stride8_weight:
+        if not self.config.stride8_weight:
             return None
         assert stride8 is not None, "a refined memory needs the features at stride 8"
         return stride8_windows(stride8)
@@ -174,15 +171,16 @@ class MemoryBank:
             return readout.zero_()
         kmn_sigma = self._kernel()
         readings: list[tuple[tuple[int, ...], Reading]] = []
-        for number, readers in enumerate(self._groups(tokens)):
+        for number, (readers, seen) in enumerate(self._groups(tokens)):
             rows = readers.rows
             if not readers.count:
                 readout[list(rows)] = 0
                 continue
-            seen = readers.places or torch.nonzero(tokens.valid[rows[0]])[:, 0]
-            reading = read_top_k(query_key, tokens.key[seen], self._energy[seen], self.top_k, self.metric, kmn_sigma)
+            key, energy = tokens.key[seen], self._energy[seen]
+            top_k, metric, max_bytes = self.config.top_k, self.config.metric, self.budget.max_bytes
+            reading = read_top_k(query_key, key, energy, top_k, metric, kmn_sigma, max_bytes)
             if detail is not None:
-                reading = rerank(reading, detail, tokens.detail[seen], self.stride8_weight)
+                reading = rerank(reading, detail, tokens.detail[seen], self.config.stride8_weight)
             if readers.count < len(tokens):
                 chosen = reading.index + seen.start if isinstance(seen, slice) else seen[reading.index]
                 reading = replace(reading, index=chosen)
@@ -198,10 +196,12 @@ class MemoryBank:
     def _kernel(self) -> KMNKernel | None:
         return KMNKernel.from_sigma(self.kmn_sigma, self._known_grid().shape) if self.kmn_sigma else None
 
-    def _groups(self, tokens: Tokens) -> list[Readers]:
-        """Returns who reads what; that is worked out when it has changed, not in each frame."""
+    def _groups(self, tokens: Tokens) -> list[tuple[Readers, slice | Tensor]]:
+        """Returns who reads which tokens; that is worked out when it has changed, since it waits for the device."""
         if self._grouped is None or self._grouped[0] is not tokens.valid:
-            self._grouped = tokens.valid, readers_of(tokens.valid)
+            groups = readers_of(tokens.valid)
+            places = [each.places or torch.nonzero(tokens.valid[each.rows[0]])[:, 0] for each in groups]
+            self._grouped = tokens.valid, list(zip(groups, places, strict=True))
         return self._grouped[1]
 
     @contextmanager
@@ -257,6 +257,12 @@ class MemoryBank:
             raise InputError("the memory has not been told how large frames are", "step a frame, or set memory.grid")
         return self.grid
 
+    def _num_pinned(self, tokens: Tokens) -> int:
+        """Returns how many tokens are pinned; counted when that has changed, since it waits for the device."""
+        if self._counted is None or self._counted[0] is not tokens.pins:
+            self._counted = tokens.pins, int(tokens.pinned.sum())
+        return self._counted[1]
+
     def stats(self) -> MemoryStats:
         """Returns numbers about the bank."""
         tokens = self.tokens
@@ -264,10 +270,10 @@ class MemoryBank:
         return MemoryStats(
             tokens=0 if tokens is None else len(tokens),
             frames=0.0 if tokens is None else len(tokens) / self.tokens_per_frame,
-            pinned=0 if tokens is None else int(tokens.pinned.sum()),
+            pinned=0 if tokens is None else self._num_pinned(tokens),
             capacity=None if capacity == UNLIMITED else capacity,
             bank_bytes=0 if tokens is None else tokens.num_bytes + self._energy.nbytes,
-            buffer_bytes=read_buffer_bytes(self.tokens_per_frame, self.top_k),
+            buffer_bytes=self.read_buffer_bytes(CPU if tokens is None else tokens.key.device),
             writes=self.writes,
             reads=self.reads,
             evictions=self.evictions,
@@ -279,7 +285,8 @@ def update_usage(tokens: Tokens, reading: Reading, step: int) -> Tokens:
     index = reading.index.flatten()
     return replace(
         tokens,
-        topk_count=tokens.topk_count + torch.bincount(index, minlength=len(tokens)),
+        # Not bincount, which makes the host wait for a GPU.
+        topk_count=tokens.topk_count.scatter_add(0, index, torch.ones_like(index)),
         attention_mass=tokens.attention_mass.index_add(0, index, reading.weight.flatten()),
         last_used=tokens.last_used.index_fill(0, index, step),
     )

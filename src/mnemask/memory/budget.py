@@ -3,10 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from mnemask.errors import BudgetError
-from mnemask.memory.read import AFFINITY_BYTES
+import torch
 
-UNLIMITED = 2**62
+from mnemask.errors import BudgetError
+from mnemask.memory.read import AFFINITY_BYTES, UNLIMITED, tile_bytes
+
+CPU = torch.device("cpu")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -52,19 +54,20 @@ class Budget:
         """The limit in bytes, None where it is not given in bytes."""
         return parse_bytes(self.bytes) if isinstance(self.bytes, str) else self.bytes
 
-    def capacity(self, tokens_per_frame: int, bytes_per_token: int, top_k: int) -> int:
+    def capacity(self, tokens_per_frame: int, bytes_per_token: int, top_k: int, device: torch.device = CPU) -> int:
         """Returns how many tokens may be held.
 
         Args:
             tokens_per_frame: cells of one frame.
             bytes_per_token: with the objects there are now.
             top_k: memories read per query; their indices and weights are buffers too.
+            device: where the memory is, on which the size of a read's buffers depends.
 
         Raises:
             BudgetError: if that is less than one frame, which no policy can work with.
         """
         if self.max_bytes is not None:
-            held = self.max_bytes - read_buffer_bytes(tokens_per_frame, top_k)
+            held = self.max_bytes - read_buffer_bytes(tokens_per_frame, top_k, tile_bytes(device, self.max_bytes))
             capacity = max(held, 0) // bytes_per_token
             least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k)
             remedy = f"give at least {-(-least // 2**20)}MiB, process smaller frames, or track fewer objects"
@@ -100,9 +103,9 @@ def parse_bytes(text: str) -> int:
     return size
 
 
-def read_buffer_bytes(num_queries: int, top_k: int) -> int:
+def read_buffer_bytes(num_queries: int, top_k: int, tile: int = AFFINITY_BYTES) -> int:
     """Returns the bytes of a read's buffers: two copies of one chunk of affinities, and the chosen memories.
 
     Chosen: int64 index, float32 affinity, float32 weight, per query and slot, once in chunks and once joined.
     """
-    return 2 * AFFINITY_BYTES + 2 * num_queries * top_k * (8 + 4 + 4)
+    return 2 * tile + 2 * num_queries * top_k * (8 + 4 + 4)

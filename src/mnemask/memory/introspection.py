@@ -151,7 +151,7 @@ def read_provenance(path: str | Path) -> Provenance:
 def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -> Provenance:
     """Returns the provenance of what `load_bank` read from a file; raises as `read_provenance` does."""
     try:
-        size, short_side = facts["size"], facts["short_side"]
+        size, short_side = facts["size"], facts["config"]["short_side"]
         grid = None if size is None else CellGrid((int(size[0]), int(size[1])), short_side and int(short_side))
         num_cells = 0 if grid is None else grid.num_cells
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:

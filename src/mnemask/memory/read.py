@@ -18,10 +18,24 @@ from mnemask.errors import InputError
 
 Metric = Literal["l2", "dot", "cosine"]
 AFFINITY_BYTES = 8 * 2**20  # of one tile of queries and memories; fits the caches of a CPU
+GPU_AFFINITY_BYTES = 256 * 2**20  # 2 frames at 480 pixels take 21 MiB, and 32 take 336 MiB; each tile is some launches
 TILE_COLUMNS = 2**15  # memories in a tile; with fewer, finding the k best takes longer, with more, the product does
 FOLDS = 16
+UNLIMITED = 2**62
 MIN_KMN_SIGMA = 0.01  # of the shorter side: less than a third of a cell at 480 pixels
 PLACE_BYTES = 2 * 3 * 4  # of the places of memories: three float32, in parts and joined
+
+
+def tile_bytes(device: torch.device, max_bytes: int | None = None) -> int:
+    """Returns how many bytes of affinities a read holds at a time on a device: a GPU is fed with one tile, if it fits.
+
+    Args:
+        device: of the keys.
+        max_bytes: of the whole memory, of which tiles take no more than a sixteenth on a GPU; None for no limit.
+    """
+    if device.type != "cuda":
+        return AFFINITY_BYTES
+    return max(AFFINITY_BYTES, min(GPU_AFFINITY_BYTES, (max_bytes or UNLIMITED) // 16))
 
 
 def key_energy(key: Float[Tensor, "*B N Ck"]) -> Float[Tensor, "*B N"]:
@@ -161,11 +175,15 @@ class KMNKernel:
         return F.pad(places, (0, 1), value=1)
 
     def of_memories(
-        self, query_key: Float[Tensor, "P Ck"], memory_key: Float[Tensor, "N Ck"], metric: Metric
+        self,
+        query_key: Float[Tensor, "P Ck"],
+        memory_key: Float[Tensor, "N Ck"],
+        metric: Metric,
+        held: int = AFFINITY_BYTES,
     ) -> Float[Tensor, "N 3"]:
-        """Returns the other factor, of the place where each memory fits best."""
+        """Returns the other factor, of the place where each memory fits best; `held` bytes are compared at a time."""
         energy = key_energy(query_key)
-        rows = max(1, AFFINITY_BYTES // (4 * len(query_key)))
+        rows = max(1, held // (4 * len(query_key)))
         near = []
         for part in memory_key.split(rows):
             _, fits_best = largest(affinity(part, query_key, energy, metric), 1)
@@ -192,10 +210,11 @@ def read_top_k(
     k: int,
     metric: Metric = "l2",
     kmn_sigma: KMNKernel | None = None,
+    max_bytes: int | None = None,
 ) -> Reading:
     """Returns the k most alike memories of each query and their softmax weights.
 
-    Queries and memories go through in tiles, so that no more than AFFINITY_BYTES are held, however many there are.
+    Queries and memories go through in tiles, so that no more than `tile_bytes` are held, however many there are.
 
     Args:
         query_key: of all cells of a frame, row by row where there is a kernel.
@@ -204,19 +223,22 @@ def read_top_k(
         k: memories that each query reads; all if there are fewer.
         metric: how alike a query and a memory are.
         kmn_sigma: how far from where it fits best a memory is read; None for anywhere.
+        max_bytes: of the whole memory, see `tile_bytes`.
     """
     k = min(k, len(memory_key))
+    held = tile_bytes(query_key.device, max_bytes)
     if kmn_sigma is not None:
         query_place = kmn_sigma.of_queries(query_key)
-        memory_place = kmn_sigma.of_memories(query_key, memory_key, metric)
+        memory_place = kmn_sigma.of_memories(query_key, memory_key, metric, held)
 
     def tile(rows: slice, columns: slice) -> Float[Tensor, "rows columns"]:
         alike = affinity(query_key[rows], memory_key[columns], energy[columns], metric)
         return alike if kmn_sigma is None else alike.addmm_(query_place[rows], memory_place[columns].T)
 
     # Tiles of one width: a narrow last one would cost as much as the others.
-    width = ceil(len(memory_key) / ceil(len(memory_key) / TILE_COLUMNS))
-    height = max(1, AFFINITY_BYTES // (4 * width))
+    widest = max(1, held // (4 * len(query_key))) if query_key.is_cuda else TILE_COLUMNS
+    width = ceil(len(memory_key) / ceil(len(memory_key) / widest))
+    height = max(1, held // (4 * width))
     values, indices = [], []
     for top in range(0, len(query_key), height):
         rows = slice(top, top + height)
@@ -239,7 +261,7 @@ def largest(rows: Float[Tensor, "P N"], k: int) -> tuple[Float[Tensor, "P k"], I
     """
     num_columns = rows.shape[1]
     groups = num_columns // FOLDS
-    if groups < 8 * k:
+    if groups < 8 * k or rows.is_cuda:  # whose topk needs no help
         best, index = rows.topk(min(k, num_columns), dim=1)
         return best, index
     folded = groups * FOLDS

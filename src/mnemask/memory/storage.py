@@ -83,7 +83,7 @@ def unsound(
     return None
 
 
-FORMAT = "mnemask-bank-4"
+FORMAT = "mnemask-bank-5"
 DTYPES = {
     "key": torch.float32,
     "valid": torch.bool,

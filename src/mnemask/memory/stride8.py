@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
-from mnemask.memory.read import AFFINITY_BYTES, Reading
+from mnemask.memory.read import Reading, tile_bytes
 
 WINDOWS = 4  # of a cell: 2 × 2
 CHANNELS = 16  # what is kept of each window's 128 (ResNet-18) or 512 (ResNet-50)
@@ -56,7 +56,7 @@ def rerank(reading: Reading, query: Float[Tensor, "P 4 D"], memory: Float[Tensor
             a memory counts.
     """
     num_numbers = reading.index.shape[1] * WINDOWS * (2 * CHANNELS + 2 * WINDOWS)
-    rows = max(1, AFFINITY_BYTES // (4 * num_numbers))
+    rows = max(1, tile_bytes(query.device) // (4 * num_numbers))
     distance = [
         window_distance(windows.float(), memory[index].float())
         for windows, index in zip(query.split(rows), reading.index.split(rows), strict=True)

@@ -237,10 +237,10 @@ class SequenceScorer:
         """
         known = sorted(self._scores.keys() | self._late)
         if not known:
-            remedy = (
-                "check its masks" if self._single_object else f"{VOID} is void here: score 0/255 masks by davis2016"
+            raise InputError(
+                f"the truth of {self.name} shows no object in its {self._num_frames} frames",
+                "leave it out" if self._single_object else f"score 0/255 masks by davis2016 ({VOID} is void here)",
             )
-            raise InputError(f"the truth of {self.name} shows no object in its {self._num_frames} frames", remedy)
         if unknown := sorted(self._unknown.difference(known)):
             raise ObjectIdError(
                 f"the prediction of {self.name} has object ids {unknown} where the truth has only {known}",

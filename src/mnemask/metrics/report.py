@@ -125,7 +125,9 @@ class Report:
 
     def __post_init__(self) -> None:
         if not self.objects:
-            raise InputError("a report of no scored object has no mean", "score one sequence or more")
+            raise InputError(
+                "a report needs at least one scored object, and there is none", "score a sequence that shows one"
+            )
 
     @classmethod
     def merged(cls, reports: Iterable["Report"], notes: Sequence[str] = ()) -> "Report":

@@ -247,7 +247,7 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
         more = f"; and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
         raise CheckpointError(
             f"weights {name!r} do not fit the network: {'; '.join(faults[:NAMED_FAULTS])}{more}",
-            "give a checkpoint of this network, or fetch it again",
+            "fetch them again, or give those of an STCN",
         )
 
 

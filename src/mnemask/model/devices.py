@@ -73,3 +73,16 @@ def own_modes() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+@contextmanager
+def without_tf32(on_gpu: bool) -> Iterator[None]:
+    """Within it, a GPU's convolutions in float32 keep all 24 bits of the significand, where TF32 keeps 11."""
+    allowed = on_gpu and torch.backends.cudnn.allow_tf32
+    if allowed:
+        torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        if allowed:
+            torch.backends.cudnn.allow_tf32 = True

@@ -1,5 +1,7 @@
 """Between a frame of any size and what the network sees: resize, normalise, pad, and back."""
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float, Real
 from torch import Tensor
@@ -27,9 +29,19 @@ def padding(size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def normalize(image: Real[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
     """Returns RGB of 0 to 255 with ImageNet's mean and standard deviation taken out."""
-    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float32, device=image.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, dtype=torch.float32, device=image.device)[:, None, None]
+    mean, std = _statistics(image.device) if image.is_cuda else _statistics.__wrapped__(image.device)
     return (image.float() / 255).sub_(mean).div_(std)
+
+
+@lru_cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns mean and standard deviation on a device; kept on a GPU, which an upload in each frame would hold up."""
+    with torch.inference_mode(mode=False):
+        mean, std = (
+            torch.tensor(numbers, dtype=torch.float32, device=device)[:, None, None]
+            for numbers in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+    return mean, std
 
 
 def resize(planes: Float[Tensor, "C H W"], size: tuple[int, int]) -> Float[Tensor, "C h w"]:

@@ -11,7 +11,8 @@ From what was read for each object to its logit at each pixel.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int32
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnemask.errors import InputError
+from mnemask.model.devices import without_tf32
 from mnemask.model.resnet import ResNet
 
 ATTENTION_REDUCTION = 16
@@ -220,8 +222,7 @@ COMPACT = STCNConfig(
 KERNELS = {COMPACT: 0.2}
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFeatures:
+class KeyFeatures(NamedTuple):
     """What the key encoder says of a batch of images.
 
     Attributes:
@@ -279,8 +280,9 @@ class STCN(nn.Module):
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
         """Returns keys and features of images."""
         stride4, stride8, stride16 = self.key_encoder(image)
-        # Distances amplify the rounding of keys (bf16 keys change the affinity by 4 to 36 %), so they stay float32.
-        with torch.autocast(image.device.type, enabled=False):
+        # Distances amplify the rounding of keys (bf16 keys change the affinity by 4 to 36 %), so they stay float32,
+        # and not TF32, in which a GPU would compute this convolution by default.
+        with torch.autocast(image.device.type, enabled=False), without_tf32(image.is_cuda):
             key = self.key_projection(stride16.to(self.key_projection.weight.dtype))
         return KeyFeatures(key.float(), self.key_compression(stride16), stride16, stride8, stride4)
 
@@ -317,12 +319,21 @@ def most_probable(probs: Float[Tensor, "K1 *pixels"], ids: Sequence[int]) -> Int
     """Returns the id of the class with the highest probability, of the first among equals.
 
     Where classes are the leading axis, comparing them one by one in a narrow type takes a CPU a third of the time of
-    `max` with indices, and a fiftieth of `argmax`.
+    `max` with indices, and a fiftieth of `argmax`, which a GPU is best at.
     """
+    names = _names(tuple(ids), probs.device)
+    if probs.is_cuda:
+        return names.index_select(0, probs.argmax(0).flatten()).view(probs.shape[1:])
     narrow = torch.uint8 if len(ids) <= 256 else torch.int32
     highest, winner = probs[0], torch.zeros_like(probs[0], dtype=narrow)
     for number, plane in enumerate(probs[1:], 1):
         winner = torch.maximum(winner, (plane > highest).to(narrow).mul_(number))
         highest = torch.maximum(highest, plane)
-    names = torch.tensor(ids, dtype=torch.int32, device=probs.device)
     return names.index_select(0, winner.flatten().int()).view(winner.shape)
+
+
+@lru_cache(maxsize=64)
+def _names(ids: tuple[int, ...], device: torch.device) -> Int32[Tensor, " K1"]:
+    """Returns the ids as a tensor; kept, so that it is not uploaded in each frame."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(ids, dtype=torch.int32, device=device)

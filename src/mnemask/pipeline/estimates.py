@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mnemask.errors import BudgetError, OutputError
 from mnemask.io.writer import MASK_FORMATS
-from mnemask.memory.budget import UNLIMITED, read_buffer_bytes
+from mnemask.memory.read import UNLIMITED
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.preprocess import working_size
 from mnemask.model.stcn import STCN
@@ -74,7 +74,7 @@ def estimate_memory(
     grid = CellGrid(size, tracker.short_side)
     value_channels, value_bytes = model.config.value_channels, model.dtype.itemsize
     token = memory.bytes_per_token(num_objects, model.config.key_channels, value_channels, value_bytes)
-    capacity = memory.budget.capacity(grid.num_cells, token, memory.top_k)
+    capacity = memory.budget.capacity(grid.num_cells, token, memory.config.top_k, model.device)
     if capacity == UNLIMITED:
         raise BudgetError(
             f"a limit on memory cannot be kept with {type(tracker.policy).__name__} and no budget, which remembers "
@@ -89,7 +89,7 @@ def estimate_memory(
         num_objects=num_objects,
         process=peak_memory_bytes() or 0,
         bank=_GENERATIONS * capacity * token,
-        reading=read_buffer_bytes(grid.num_cells, memory.top_k) + read,
+        reading=memory.read_buffer_bytes(model.device, grid.num_cells) + read,
         network=network_bytes(model, working_size(size, tracker.short_side), num_objects) + 4 * 6 * pixels,
         queues=queued,
     )

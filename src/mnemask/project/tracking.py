@@ -11,7 +11,6 @@ from torch import Tensor
 from mnemask.errors import InputError
 from mnemask.io.random_access import FrameAccess
 from mnemask.memory.budget import Budget
-from mnemask.memory.policies import policy_named
 from mnemask.model.stcn import STCN
 from mnemask.project.doubt import Confidence, certainty_now
 from mnemask.project.results import Labels, Results
@@ -64,10 +63,13 @@ class PassReport:
 
 def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -> Tracker:
     """Returns a tracker of a project's settings; each key frame after the first adds a frame's worth to its budget."""
-    policy = policy_named(settings["policy"])
-    if settings["write_every"] is not None:
-        policy = replace(policy, write_every=settings["write_every"])
-    tracker = Tracker(model, policy, _budget(settings, num_key_frames), short_side=settings["size"])
+    tracker = Tracker(
+        model,
+        policy=settings["policy"],
+        budget=_budget(settings, num_key_frames),
+        write_every=settings["write_every"],
+        short_side=settings["size"],
+    )
     tracker.memory.keep_corrections = True
     return tracker
 
@@ -145,8 +147,8 @@ class Pass:
         if not self._corrects(start):
             found = self.states.best(start, step, self._keys(), self.state.settings, self.model.device)
         if found is not None:
-            budget = tracker.memory.budget
-            tracker = Tracker.from_state(replace(found.state, budget=budget), self.model)
+            config = replace(found.state.config, budget=tracker.memory.budget)
+            tracker = Tracker.from_state(replace(found.state, config=config), self.model)
             tracker.memory.keep_corrections = True
         learnt = {} if found is None else dict(found.keys)
         # The nearest last: it is then the newest memory.

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
@@ -25,7 +26,7 @@ class ClipMemory:
     Args:
         banks: one per clip, which decide what is forgotten as they do in a tracker; none where nothing is.
         regularizer: what is done to the affinity.
-        kernel: how far from where it fits best a memory is read; None for anywhere.
+        kmn_sigma: the KMN kernel of the read; None to read anywhere.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class ClipTracker(nn.Module):
         batch, num_frames, _, height, width = frames.shape
         if num_frames < 2 or height % STRIDE or width % STRIDE:
             raise InputError(
-                f"clips of {num_frames} frames of {width}×{height} pixels cannot be unrolled",
+                f"clips of {num_frames} frames of {width}×{height} pixels cannot be trained on",
                 f"give at least 2 frames with sides that are multiples of {STRIDE}",
             )
         images = frames.transpose(0, 1)
@@ -171,7 +172,8 @@ class ClipTracker(nn.Module):
         if plan.capacity is None or num_frames - 1 <= plan.capacity:
             return []
         budget = Budget(frames=plan.capacity)
-        banks = [MemoryBank(plan.policy, budget, self.top_k, kmn_sigma=plan.kmn_sigma) for _ in range(batch)]
+        config = TrackerConfig(plan.policy, budget, top_k=self.top_k, kmn_sigma=plan.kmn_sigma, short_side=None)
+        banks = [MemoryBank(config) for _ in range(batch)]
         for bank in banks:
             bank.grid = grid
         return banks
@@ -200,5 +202,4 @@ class ClipTracker(nn.Module):
 
 def split(features: KeyFeatures, num_frames: int) -> list[KeyFeatures]:
     """Returns the features of each frame from those of all, frame by frame."""
-    parts = (features.key, features.compressed, features.stride16, features.stride8, features.stride4)
-    return [KeyFeatures(*frame) for frame in zip(*(part.chunk(num_frames) for part in parts), strict=True)]
+    return [KeyFeatures(*frame) for frame in zip(*(part.chunk(num_frames) for part in features), strict=True)]

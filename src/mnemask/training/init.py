@@ -76,7 +76,7 @@ def init_from_weights(weights: str | Path, size: str | None = None) -> STCN:
 
     Args:
         weights: "compact", or a file of mnemask's or STCN's (stage-0 files too: `mnemask.training.init`).
-        size: "compact" or "paper", where it must be that one.
+        size: "compact" or "stcn", where it must be that one.
 
     Raises:
         CheckpointError: the weights are damaged, foreign, or of another size.
@@ -101,8 +101,8 @@ def init_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
     masks their negative half.
 
     Args:
-        size: "compact" or "paper".
-        resnets: files with torchvision's names, BatchNorm folded or not: ResNet-18, and for paper ResNet-50 too. An
+        size: "compact" or "stcn".
+        resnets: files with torchvision's names, BatchNorm folded or not: ResNet-18, and for stcn ResNet-50 too. An
             encoder that none of them fits stays random.
 
     Raises:

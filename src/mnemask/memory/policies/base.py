@@ -100,12 +100,11 @@ def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[
             f"{pinned} tokens of annotated frames may not be evicted but there is room for {count}",
             "give a larger budget or a policy that does not pin them (thesis)",
         )
-    # Tokens are in order of writing and of position, and a stable sort keeps that order among equal scores.
-    evictable = torch.nonzero(~tokens.pinned)[:, 0]
-    order = torch.argsort(score[evictable], stable=True)
-    kept = torch.ones(len(tokens), dtype=torch.bool, device=score.device)
-    kept[evictable[order[: len(tokens) - count]]] = False
-    return torch.nonzero(kept)[:, 0]
+    # Tokens are in order of writing and of position, and a stable sort keeps that order among equal scores. Pinned ones
+    # go last. Masks would say the same, but make the host wait for a GPU to count.
+    order = torch.argsort(score, stable=True)
+    order = order[torch.argsort(tokens.pinned[order].to(torch.uint8), stable=True)]
+    return order[len(tokens) - count :].sort().values
 
 
 def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:

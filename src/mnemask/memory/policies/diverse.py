@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnemask.memory.policies.base import Policy, best_places, room_beside_pins
-from mnemask.memory.read import AFFINITY_BYTES, key_energy
+from mnemask.memory.read import key_energy, tile_bytes
 from mnemask.memory.tokens import Tokens
 
 HALF_A_PIXEL = 0.5 / 16**2  # of a cell
@@ -55,13 +55,14 @@ def distances_to_newer(tokens: Tokens) -> Float[Tensor, " N"]:
     order = torch.cat((place[tokens.pinned], place[~tokens.pinned].flip(0)))  # seniors first
     key, known = tokens.key[order], tokens.valid[:, order].sum(0)  # all tokens since an object appeared cover it
     energy, nearest = key_energy(key), torch.empty_like(tokens.attention_mass)
-    rows = max(1, AFFINITY_BYTES // (4 * len(tokens)))
+    late = bool((known != known[:1]).any())  # some objects came late; asked once, since it waits for the device
+    rows = max(1, tile_bytes(key.device) // (4 * len(tokens)))
     for start in range(0, len(tokens), rows):
         end = min(start + rows, len(tokens))
         apart = torch.addmm(energy[:end], key[start:end], key[:end].T, alpha=-2)
         itself_or_later = torch.ones_like(apart[:, start:], dtype=torch.bool).triu()
         apart[:, start:].masked_fill_(itself_or_later, torch.inf)
-        if bool(known[:end].min() < known[start:end].max()):
+        if late:
             apart.masked_fill_(known[:end] < known[start:end, None], torch.inf)
         nearest[order[start:end]] = apart.amin(1) + energy[start:end]
     return nearest / sqrt(key.shape[1])

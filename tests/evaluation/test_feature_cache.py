@@ -29,7 +29,7 @@ def network(tiny_model):
 
 
 def masks_of(network, policy, num_frames=8):
-    tracker = Tracker(network, policy, short_side=48)
+    tracker = Tracker(network, policy=policy, short_side=48)
     clip = DrawnVideo(num_frames, size=(48, 64), seed=1)
     return [
         tracker.step(frame, {1: labels == 1} if frame.index == 0 else None).labels

@@ -40,7 +40,7 @@ def batch_of(num_clips, num_frames, num_objects):
 
 def followed(model, frames, masks, policy, budget=None, top_k=10**6, kmn_sigma=0.0):
     """A tracker's memory and probabilities at each frame, and the soft masks that it started from."""
-    tracker = mm.Tracker(model, policy, budget, top_k=top_k, short_side=None, kmn_sigma=kmn_sigma)
+    tracker = mm.Tracker(model, policy=policy, budget=budget, top_k=top_k, short_side=None, kmn_sigma=kmn_sigma)
     first = {k + 1: masks[0, k] for k in range(masks.shape[1]) if masks[0, k].any()}
     probs, tokens = [tracker.step(frames[0], first).probs], []
     for frame in frames[1:]:
@@ -52,7 +52,7 @@ def followed(model, frames, masks, policy, budget=None, top_k=10**6, kmn_sigma=0
 
 @pytest.mark.parametrize("num_objects", [1, 3])
 @torch.no_grad()
-def test_an_unrolled_clip_equals_the_tracker_that_reads_everything(tiny_model, num_objects):
+def test_a_training_clip_equals_the_tracker_that_reads_everything(tiny_model, num_objects):
     frames, masks = drawn_clip(4, num_objects=num_objects)
     expected, start, _ = followed(tiny_model, frames, masks, mm.KeepAll(write_every=1))
     found = ClipTracker(tiny_model)(normalize(frames)[None], start[None], everyone(1, len(start)))[0]
@@ -92,7 +92,9 @@ def test_a_frame_reads_the_frames_of_its_plan_alone_as_a_tracker_that_was_given_
     frames, masks = drawn_clip(5)
     plan = MemoryPlan(reads=((0,), (0,), (0, 2), (0, 2)), kmn_sigma=kmn_sigma)
     found = ClipTracker(tiny_model, plan=plan)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
-    tracker = mm.Tracker(tiny_model, mm.KeepAll(write_every=2), top_k=10**6, short_side=None, kmn_sigma=kmn_sigma)
+    tracker = mm.Tracker(
+        tiny_model, policy=mm.KeepAll(write_every=2), top_k=10**6, short_side=None, kmn_sigma=kmn_sigma
+    )
     expected = [tracker.step(frames[0], {1: masks[0, 0]}).probs, *(tracker.step(frame).probs for frame in frames[1:])]
     assert torch.allclose(found, torch.stack(expected[1:]), atol=2e-3)
     everything = ClipTracker(tiny_model)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
@@ -220,7 +222,7 @@ def test_under_autocast_a_memory_that_evicts_holds_annotated_and_predicted_masks
     assert torch.isfinite(probs).all()
 
 
-def test_clips_that_cannot_be_unrolled_and_memories_too_small_are_refused(tiny_model):
+def test_clips_that_cannot_be_tracked_and_memories_too_small_are_refused(tiny_model):
     with refusal(InputError, r"96×64"):
         ClipTracker(tiny_model)(torch.zeros(1, 1, 3, 64, 96), torch.zeros(1, 1, 64, 96), everyone(1, 1))
     with refusal(InputError, r"16"):

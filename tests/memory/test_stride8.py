@@ -3,6 +3,7 @@ import torch
 from random_tokens import CK, random_frame
 from torch.nn import functional as F
 
+from mnemask.config import TrackerConfig
 from mnemask.memory import stride8 as details
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
@@ -71,7 +72,7 @@ def test_refined_weights_are_those_of_a_count_by_hand(num_bytes, monkeypatch):
 
 
 def test_of_two_cells_with_one_key_a_query_reads_the_one_that_looks_like_it():
-    bank = MemoryBank(KeepAll(), Budget(), top_k=H * W, stride8_weight=8.0)
+    bank = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=H * W, stride8_weight=8.0))
     value = F.one_hot(torch.arange(H * W)).float()[None]
     nobody = torch.zeros(1, H * W, dtype=torch.bool)
     bank.write(torch.ones(H * W, CK), value, value[:, :, 0], frame=0, step=0, pins=nobody, stride8=stride8(7))
@@ -81,7 +82,7 @@ def test_of_two_cells_with_one_key_a_query_reads_the_one_that_looks_like_it():
 
 
 def test_objects_that_see_different_tokens_are_refined_by_their_own():
-    bank = MemoryBank(KeepAll(), Budget(), top_k=K_READ, stride8_weight=4.0)
+    bank = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=K_READ, stride8_weight=4.0))
     write(bank, 0)
     bank.add_object()
     write(bank, 1, num_objects=2)
@@ -94,7 +95,7 @@ def test_objects_that_see_different_tokens_are_refined_by_their_own():
 
 
 def test_without_refinement_features_at_stride_8_change_nothing():
-    plain, told = (MemoryBank(Fifo(), Budget(frames=2), top_k=K_READ) for _ in range(2))
+    plain, told = (MemoryBank(TrackerConfig(Fifo(), Budget(frames=2), top_k=K_READ)) for _ in range(2))
     for step in range(4):
         key, value, share = random_frame(H * W, 1, step)
         pins = torch.zeros(1, H * W, dtype=torch.bool)
@@ -109,7 +110,7 @@ def test_without_refinement_features_at_stride_8_change_nothing():
 def test_each_policy_keeps_the_detail_of_a_token_with_it(name):
     policy = policy_named(name)
     budget = Budget(frames=2 if policy.default_frames else None)
-    bank = MemoryBank(policy, budget, top_k=K_READ, stride8_weight=8.0)
+    bank = MemoryBank(TrackerConfig(policy, budget, top_k=K_READ, stride8_weight=8.0))
     for step in range(5):
         write(bank, step)
         bank.read(queries(step), step, stride8(step))
@@ -123,7 +124,8 @@ def test_each_policy_keeps_the_detail_of_a_token_with_it(name):
 def test_a_budget_of_bytes_counts_the_detail():
     budget = Budget(bytes=2**24 + 40_000)
     plain, fine = (
-        MemoryBank(Fifo(), budget, top_k=K_READ, stride8_weight=stride8_weight) for stride8_weight in (0.0, 8.0)
+        MemoryBank(TrackerConfig(Fifo(), budget, top_k=K_READ, stride8_weight=stride8_weight))
+        for stride8_weight in (0.0, 8.0)
     )
     for step in range(40):
         write(plain, step)

@@ -89,7 +89,7 @@ def test_a_folder_gives_the_first_mask_that_shows_an_object(tmp_path):
     assert list(Benchmark(tmp_path, "folder", single_object=True).open()[0].given.masks) == [1]
 
 
-def test_a_palindrome_gives_one_mask_and_its_frames_are_called_by_number(tmp_path):
+def test_a_video_played_to_and_fro_gives_one_mask_and_its_frames_are_called_by_number(tmp_path):
     (dog,) = Benchmark(draw_davis(tmp_path), "davis2016", ping_pong=3).open(["dog"])
     assert len(dog.given.frames) == 25
     assert list(dog.given.masks) == [0]
@@ -109,8 +109,8 @@ def test_secret_masks_of_davis_are_no_truth(tmp_path):
         ({"dataset": "folder", "subset": "val"}, "folder has no subsets"),
         ({"dataset": "davis2016", "all_frames": True}, "all frames of davis2016 are tracked anyway"),
         ({"dataset": "davis2017", "single_object": True}, "davis2017 says itself how many"),
-        ({"dataset": "youtube-vos", "palindrome": 2}, "secret"),
-        ({"dataset": "davis2016", "palindrome": 0}, "0 times"),
+        ({"dataset": "youtube-vos", "ping_pong": 2}, "secret"),
+        ({"dataset": "davis2016", "ping_pong": 0}, "0 times"),
         ({"dataset": "davis2016", "subset": "train"}, "no list of the sequences in 'train'"),
         ({"dataset": "youtube-vos"}, "meta.json"),
     ],

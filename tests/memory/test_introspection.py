@@ -7,6 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mnemask import LFU, Budget, InputError, MemoryBank, Tracker, read_provenance
+from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError
 from mnemask.memory.introspection import Provenance
 from mnemask.memory.storage import digest_of
@@ -30,7 +31,7 @@ ARRAYS = (
 def tracker(tiny_model):
     """A tracker that has written frames 0, 2, 4 and 6 of a clip, forgotten some of them, and read frame 7."""
     frames, masks = drawn_clip(8, 70, 100, num_objects=2)
-    tracker = Tracker(tiny_model, LFU(write_every=2), Budget(frames=2.5), short_side=48)
+    tracker = Tracker(tiny_model, policy=LFU(write_every=2), budget=Budget(frames=2.5), short_side=48)
     for t, frame in enumerate(frames):
         tracker.step(frame, {1: masks[0, 0], 5: masks[0, 1]} if t == 0 else None)
     return tracker
@@ -62,7 +63,7 @@ def test_a_box_encloses_what_its_share_tells_of(tracker):
 
 def test_provenance_stays_as_it_was_when_memory_goes_on(tiny_model):
     frames, masks = drawn_clip(4)
-    tracker = Tracker(tiny_model, "keep-all", short_side=None)
+    tracker = Tracker(tiny_model, policy="keep-all", short_side=None)
     tracker.step(frames[0], {1: masks[0, 0]})
     memory = tracker.memory.provenance()
     tracker.memory.tokens.mask_fraction.fill_(0.5)
@@ -103,7 +104,7 @@ def test_before_the_first_prompt_nothing_is_remembered_and_before_the_first_fram
 
 def test_a_bank_by_itself_must_be_told_the_size_of_frames():
     with refusal(InputError, r"memory\.grid"):
-        MemoryBank(LFU(), Budget()).provenance()
+        MemoryBank(TrackerConfig(LFU(), Budget())).provenance()
 
 
 @pytest.mark.parametrize("cell", [-1, 10_000])

@@ -27,7 +27,7 @@ def test_a_saved_memory_without_the_detail_that_its_settings_need_is_refused(tin
     path = tmp_path / "half.bank"
     followed(tiny_model, 6)[0].save(path)
     tokens, facts = load_bank(path, torch.device("cpu"))
-    save_bank(path, tokens, {**facts, "stride8_weight": 8.0})
+    save_bank(path, tokens, {**facts, "config": {**facts["config"], "stride8_weight": 8.0}})
     with refusal(CheckpointError, "stride"):
         mm.Tracker.load(path, tiny_model)
 

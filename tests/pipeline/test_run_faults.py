@@ -157,7 +157,7 @@ def test_objects_that_come_later_are_counted_when_they_come(tiny_model, tmp_path
 
 def test_a_memory_without_a_limit_cannot_be_promised(tiny_model):
     with refusal(BudgetError, "KeepAll"):
-        estimate_memory(mm.Tracker(tiny_model, "keep-all", short_side=None), (64, 96), 1)
+        estimate_memory(mm.Tracker(tiny_model, policy="keep-all", short_side=None), (64, 96), 1)
 
 
 class LiveBytes(TorchDispatchMode):
@@ -204,7 +204,7 @@ def test_the_network_takes_no_more_than_the_estimate(config, num_objects):
     strips = {number + 1: torch.zeros(160, 240, dtype=torch.bool) for number in range(num_objects)}
     for number, mask in enumerate(strips.values()):
         mask[:, 20 * number : 20 * number + 20] = True
-    tracker = mm.Tracker(model, mm.LFU(write_every=1), short_side=None)
+    tracker = mm.Tracker(model, policy=mm.LFU(write_every=1), short_side=None)
     with LiveBytes(model) as live:
         for index, frame in enumerate(frames):
             tracker.step(frame, strips if index == 0 else None)

@@ -7,6 +7,7 @@ from hypothesis import given
 from policy_cases import cases, evicting_lowest, without_pins
 from random_tokens import random_tokens, same, write
 
+from mnemask.config import TrackerConfig
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import LFU, POLICIES, AttentionMass
@@ -30,7 +31,7 @@ def test_it_differs_from_the_count_where_one_read_outweighs_many():
 
 
 def test_in_a_bank_the_index_is_the_sum_of_the_weights_of_all_queries():
-    bank = MemoryBank(AttentionMass(), Budget(frames=2), top_k=3)
+    bank = MemoryBank(TrackerConfig(AttentionMass(), Budget(frames=2), top_k=3))
     write(bank, 0, num_cells=8)
     queries = [torch.randn(5, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     expected = torch.zeros(8)

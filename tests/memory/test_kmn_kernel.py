@@ -4,6 +4,7 @@ import pytest
 import torch
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import InputError
 from mnemask.memory import read as reading
 from mnemask.memory.bank import MemoryBank
@@ -47,7 +48,7 @@ def test_a_read_is_the_formula(metric, sigma):
     torch.testing.assert_close(dense(found, len(memory)), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_k_best_are_chosen_with_the_kernel():
+def test_the_k_best_are_chosen_with_the_kmn_kernel():
     query, memory = keys()
     few = read_top_k(query, memory, key_energy(memory), 4, "l2", KMNKernel(1.5, COLUMNS))
     everything = read_top_k(query, memory, key_energy(memory), len(memory), "l2", KMNKernel(1.5, COLUMNS))
@@ -65,7 +66,7 @@ def test_tiles_do_not_change_what_is_read(size, monkeypatch):
     torch.testing.assert_close(whole.weight, tiled.weight)
 
 
-def test_a_very_wide_kernel_is_none():
+def test_a_very_wide_kmn_kernel_is_none():
     query, memory = keys()
     wide = read_top_k(query, memory, key_energy(memory), 5, "l2", KMNKernel(1e4, COLUMNS))
     none = read_top_k(query, memory, key_energy(memory), 5)
@@ -90,13 +91,13 @@ def test_what_looks_like_the_object_elsewhere_reads_the_background():
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.005, float("nan"), float("inf"), True, "0.15", None])
-def test_an_impossible_kernel_is_refused(share):
+def test_an_impossible_sigma_is_refused(share):
     with refusal(InputError, "kernel"):
         check_kmn_sigma(share)
 
 
 @pytest.mark.parametrize("share", [0, 0.0, 0.01, 1, 0.15])
-def test_a_possible_kernel_is_taken(share):
+def test_a_possible_sigma_is_taken(share):
     check_kmn_sigma(share)
 
 
@@ -107,7 +108,7 @@ def test_sigma_is_a_share_of_the_shorter_side():
 
 
 def bank_of(kmn_sigma, budget=None):
-    bank = MemoryBank(KeepAll(), budget or Budget(), top_k=4, kmn_sigma=kmn_sigma)
+    bank = MemoryBank(TrackerConfig(KeepAll(), budget or Budget(), top_k=4, kmn_sigma=kmn_sigma))
     query, memory = keys(ROWS * COLUMNS)
     pins = torch.zeros(1, len(memory), dtype=torch.bool)
     value = torch.arange(len(memory), dtype=torch.float32)[None, :, None]
@@ -115,7 +116,7 @@ def bank_of(kmn_sigma, budget=None):
     return bank, query
 
 
-def test_a_bank_reads_with_the_kernel_of_its_grid():
+def test_a_bank_reads_with_the_kmn_kernel_of_its_grid():
     bank, query = bank_of(0.3)
     bank.grid = CellGrid((16 * ROWS, 16 * COLUMNS), None)
     tokens = bank.tokens

@@ -72,7 +72,7 @@ def test_the_objects_what_is_around_them_and_a_grid_of_the_rest_are_pinned():
 
 
 def test_a_tracker_pins_that_part_of_the_first_frame_and_keeps_to_two_frames(tiny_model):
-    tracker = Tracker(tiny_model, PerObject(Diverse(write_every=1)), short_side=None)
+    tracker = Tracker(tiny_model, policy=PerObject(Diverse(write_every=1)), short_side=None)
     frames = torch.randint(0, 255, (6, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(64, 96, dtype=torch.bool)
     mask[:16, 80:] = True

@@ -1,0 +1,202 @@
+"""Rebuilds the numbers of README, model card, docs and benchmarks/results from the weights in the package.
+
+    make results                                  # all tables that documents show; hours on a CPU
+    python benchmarks/results.py --quick          # the same steps on a few frames: minutes, no document changes
+    python benchmarks/results.py --only quality   # some tables, or steps by name
+    python benchmarks/results.py --check          # computes nothing; exit code 1 and a list, where tables are stale
+    python benchmarks/results.py --list           # every step and table
+
+A document shows a table between `<!-- results:NAME -->` and `<!-- /results -->`; what lies between is replaced. Tables
+are defined in `results_tables.py`. Each table is kept in benchmarks/results/built.json with the SHA-256 of the weights
+and the commands that it comes from, and is stale when one of these has changed, or when it was edited by hand.
+
+A step is one command with a folder of its own under runs/results; a step that is done is not run again for the same
+weights, and one that was stopped goes on where its command can. A step that fails is reported, and the others go on.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from results_tables import STEPS, TABLES, Step, Table
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tables are and what they are made of.
+
+    Attributes:
+        root: of the repository, with the documents.
+        work: what steps write, kept from one call to the next.
+        data: the folder with davis2016-dev, static and video_train.
+        weights: files by name.
+        steps: by name.
+        tables: by name.
+        quick: whether steps run on a few frames only.
+    """
+
+    root: Path
+    work: Path
+    data: Path
+    weights: Mapping[str, Path]
+    steps: Mapping[str, Step]
+    tables: Mapping[str, Table]
+    quick: bool = False
+
+    @property
+    def record(self) -> Path:
+        return self.root / "benchmarks/results/built.json"
+
+    def documents(self) -> list[Path]:
+        """Every Markdown file that may show tables."""
+        found = [self.root / "README.md", *self.root.glob("docs/*.md"), *self.root.glob("benchmarks/results/*.md")]
+        return sorted(path for path in found if path.is_file())
+
+    def built(self) -> dict[str, dict]:
+        return json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else {}
+
+    def folder(self, step: Step) -> Path:
+        """The folder of a step, another one for other weights or another command."""
+        text = json.dumps([self.hashes(step.weights), step.command, self.quick and step.quick])
+        return self.work / f"{step.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def hashes(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: hashlib.sha256(self.weights[name].read_bytes()).hexdigest() for name in sorted(set(names))}
+
+    def origin(self, table: Table) -> dict:
+        """What a table depends on, as the record holds it."""
+        steps = [self.steps[name] for name in table.steps]
+        return {
+            "weights": self.hashes(name for step in steps for name in step.weights),
+            "commands": {step.name: " ".join(step.command) for step in steps},
+        }
+
+
+def shown(place: Place) -> dict[str, list[tuple[Path, str]]]:
+    """Returns the documents that show each table, with the text there; raises SystemExit for unknown names."""
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for path in place.documents():
+        for _, name, text, _ in MARKED.findall(path.read_text(encoding="utf-8")):
+            if name not in place.tables:
+                raise SystemExit(f"{path} shows results:{name}; expected one of {', '.join(place.tables)}")
+            found.setdefault(name, []).append((path, text.strip("\n")))
+    return found
+
+
+def stale(place: Place) -> list[str]:
+    """Returns a line for each table in a document that is not what the weights and commands of today give."""
+    built, lines = place.built(), []
+    for name, places in shown(place).items():
+        entry, origin = built.get(name), place.origin(place.tables[name])
+        for path, text in places:
+            if entry is None:
+                reason = "was never built"
+            elif entry["weights"] != origin["weights"]:
+                reason = "comes from other weights"
+            elif entry["commands"] != origin["commands"]:
+                reason = "comes from another command"
+            elif entry["markdown"] != text:
+                reason = "is not the table that was built"
+            else:
+                continue
+            lines.append(f"{path.relative_to(place.root)}: {name} {reason}")
+    return lines
+
+
+def run_step(place: Place, step: Step) -> Path | None:
+    """Returns the folder of a step that is done, or None where its command failed."""
+    folder = place.folder(step)
+    if (folder / "done").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [*step.command, *(step.quick if place.quick else ())]
+    command = [word.format(data=place.data, out=folder / "out") for word in words]
+    if command[0] in ("python", "mnemask"):
+        command = [sys.executable, *(["-m", "mnemask"] if command[0] == "mnemask" else []), *command[1:]]
+    print(f"{step.name}: {' '.join(command)}", flush=True)
+    environment = os.environ | ({"MNEMASK_PRECISION": "float32"} if step.float32 else {})
+    with (folder / "output.part").open("w", encoding="utf-8") as output:
+        code = subprocess.run(command, stdout=output, cwd=place.root, env=environment, check=False).returncode
+    if code:
+        print(f"{step.name}: exit code {code}; run this command again to go on", file=sys.stderr)
+        return None
+    (folder / "output.part").replace(folder / "output.md")
+    (folder / "done").touch()
+    return folder
+
+
+def fill(place: Place, name: str, markdown: str) -> None:
+    """Records a table, then writes it into each document that shows it."""
+    built = place.built() | {name: {**place.origin(place.tables[name]), "markdown": markdown}}
+    replace_text(place.record, json.dumps(built, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    for path, _ in shown(place).get(name, ()):
+        text = path.read_text(encoding="utf-8")
+        replace_text(path, MARKED.sub(lambda m: f"{m[1]}{markdown}\n{m[4]}" if m[2] == name else m[0], text))
+
+
+def replace_text(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def build(place: Place, only: Sequence[str]) -> bool:
+    """Builds the tables asked for, by default those that documents show; returns whether every step went well."""
+    wanted = [table for name, table in place.tables.items() if name in (only or shown(place))]
+    wanted += [table for table in place.tables.values() if table not in wanted and set(table.steps) & set(only)]
+    good = True
+    for table in wanted:
+        folders = [run_step(place, place.steps[name]) for name in table.steps]
+        if not all(folders):
+            good = False
+            continue
+        markdown = table.render([folder for folder in folders if folder]).strip("\n")
+        print(f"\n{table.name}{' (quick)' if place.quick else ''}\n\n{markdown}\n", flush=True)
+        if not place.quick:
+            fill(place, table.name, markdown)
+    return good
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data", help="davis2016-dev, static, video_train")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/results", help="where steps keep what they compute")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these tables or steps alone")
+    parser.add_argument("--quick", action="store_true", help="a few frames of each step; documents stay as they are")
+    parser.add_argument("--check", action="store_true", help="list stale tables; exit code 1 where there are any")
+    parser.add_argument("--list", action="store_true", help="print every step and table")
+    args = parser.parse_args()
+    if unknown := sorted(set(args.only) - STEPS.keys() - TABLES.keys()):
+        parser.error(f"there is no table or step {unknown[0]!r}; --list prints all")
+    return args
+
+
+def main() -> int:
+    args = arguments()
+    weights = {path.stem: path for path in (ROOT / "src/mnemask/model/weights").glob("*.safetensors")}
+    place = Place(ROOT, args.work.resolve(), args.data.resolve(), weights, STEPS, TABLES, args.quick)
+    if args.list:
+        for table in TABLES.values():
+            print(f"{table.name}: {', '.join(table.steps)}")
+        for step in STEPS.values():
+            print(f"\n{step.name} ({step.time}): {' '.join(step.command)}")
+        return 0
+    if args.check:
+        lines = stale(place)
+        print("\n".join(lines) or "every table is that of the weights in the package")
+        return int(bool(lines))
+    return int(not build(place, args.only))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""How a video is tracked: the one value that a tracker, its saved state, the command line and reports share."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from math import inf
+from typing import Any, get_args
+
+from mnemask.errors import CheckpointError, InputError
+from mnemask.memory.budget import Budget
+from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
+from mnemask.memory.read import Metric, resolve_kmn_sigma
+from mnemask.model.stcn import STRIDE
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """What a tracker remembers, how it reads that, and at which size frames are processed.
+
+    A value: it is validated when it is made, compares by content, and can be sent to other processes. None stands for
+    what the policy or the network prefers; `Tracker.config` has the values that are used.
+
+    Args:
+        policy: what is kept in memory: a `Policy`, or its name in `POLICIES`.
+        budget: how much is kept; None for the policy's own (2 frames' worth of tokens, for most).
+        write_every: the write interval in frames, 1 or more; None for the policy's own (5, for most).
+        top_k: tokens that each query cell reads, 1 or more (20 in STCN).
+        metric: the affinity of a query and a memory key: "l2" (negative squared distance, for which the shipped weights
+            are trained), "dot" or "cosine".
+        kmn_sigma: σ of the KMN kernel as a fraction of the frame's short side, 0.01 or more; 0 disables it, as in STCN;
+            None is the network's own (0.2 for `compact`). See docs/kmn-kernel.md.
+        stride8_weight: weight of a second affinity at stride 8 that re-ranks the tokens found at stride 16, from 0
+            (off) to about 8. It helps to separate objects that look alike, at 128 bytes a token (docs/multi-scale.md).
+        short_side: pixels of the short side at which frames are processed, 16 or more; masks have the size of the
+            frame all the same. None processes frames as they are.
+
+    Raises:
+        InputError: for an unknown or impossible value.
+
+    Example:
+        >>> config = TrackerConfig(policy="lfu", budget=Budget(frames=4))
+        >>> TrackerConfig.from_dict(config.to_dict()) == config
+        True
+    """
+
+    policy: Policy | str = DEFAULT_POLICY
+    budget: Budget | None = None
+    write_every: int | None = None
+    top_k: int = 20
+    metric: Metric = "l2"
+    kmn_sigma: int | float | None = None
+    stride8_weight: int | float = 0.0
+    short_side: int | None = 480
+
+    def __post_init__(self) -> None:
+        if isinstance(self.policy, str):
+            policy_named(self.policy)
+        elif not isinstance(self.policy, Policy):
+            raise InputError(
+                f"policy is {self.policy!r}", f"give one of {', '.join(POLICIES)} or a Policy such as LFU()"
+            )
+        if not isinstance(self.budget, Budget | None):
+            raise InputError(f"budget is {self.budget!r}", "give a Budget such as Budget(frames=2)")
+        if self.write_every is not None:
+            _check_whole("write_every", self.write_every, 1, "such as 5")
+        _check_whole("top_k", self.top_k, 1, "such as 20")
+        if self.metric not in get_args(Metric):
+            raise InputError(f"metric {self.metric!r} is unknown", f"choose one of {', '.join(get_args(Metric))}")
+        resolve_kmn_sigma(self.kmn_sigma, 0)
+        if not _is_number(self.stride8_weight) or not 0 <= self.stride8_weight < inf:
+            raise InputError(
+                f"stride8_weight is {self.stride8_weight!r}", "give a number from 0, which disables it, to about 8"
+            )
+        if self.short_side is not None:
+            _check_whole("short_side", self.short_side, STRIDE, "such as 480, or None")
+
+    def used_policy(self) -> Policy:
+        """Returns the policy itself, with this write interval."""
+        policy = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
+        return policy if self.write_every is None else replace(policy, write_every=self.write_every)
+
+    def used_budget(self) -> Budget:
+        """Returns the budget, or the policy's own where there is none."""
+        return self.budget or Budget(frames=self.used_policy().default_frames)
+
+    def filled(self, kmn_sigma: int | float) -> "TrackerConfig":
+        """Returns the config in which nothing is left to the policy or to the network.
+
+        Args:
+            kmn_sigma: the network's own (`STCN.kmn_sigma`).
+        """
+        return replace(
+            self,
+            budget=self.used_budget(),
+            write_every=self.used_policy().write_every,
+            kmn_sigma=resolve_kmn_sigma(self.kmn_sigma, kmn_sigma),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values that JSON holds; a registered policy goes by its name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        names = [name for name, policy in POLICIES.items() if self.policy in (name, policy)]
+        policy = names[0] if names else saved_policy(self.policy)  # type: ignore[arg-type]
+        return values | {"policy": policy, "budget": None if self.budget is None else asdict(self.budget)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], policy: Policy | None = None) -> "TrackerConfig":
+        """Returns the config that `to_dict` made these values of.
+
+        Args:
+            values: what `to_dict` returned, as JSON gives it back.
+            policy: takes the place of the saved one; needed where that is not among `POLICIES`.
+
+        Raises:
+            CheckpointError: if the policy is not among `POLICIES`, or the values are not those of a config.
+            InputError: if a value is unknown or impossible.
+        """
+        try:
+            saved = {**values}
+            saved["policy"] = policy or (
+                saved["policy"] if isinstance(saved["policy"], str) else restored_policy(saved["policy"])
+            )
+            saved["budget"] = None if saved["budget"] is None else Budget(**saved["budget"])
+            return cls(**saved)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"the settings of the tracker are garbled ({type(error).__name__} {error})"[:200], "write them again"
+            ) from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_whole(name: str, value: object, least: int, such_as: str) -> None:
+    """Raises InputError unless a setting is a whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}", f"give a whole number from {least}, {such_as}")

@@ -1,0 +1,315 @@
+"""One step of one or of several videos: what the network computes is computed for all of them at once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from mnemask.errors import BudgetError, FrameError
+from mnemask.memory.tokens import CellGrid
+from mnemask.model import preprocess
+from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
+from mnemask.objects import Prompts, ValidPrompts, validate_prompts
+from mnemask.types import Frame, Masks, Picture, describe
+
+if TYPE_CHECKING:
+    import mnemask.tracker
+
+MAX_WORKING_SIDE = 16_384
+DEFERRED = ("cuda",)  # devices on which a step does not wait to learn whether its numbers are finite
+
+
+def step_together(
+    trackers: Sequence["mnemask.tracker.Tracker"],
+    pictures: Sequence[Picture],
+    prompts: Sequence[Prompts | None],
+) -> list[Masks]:
+    """Returns the masks of one frame of each video, all of one network; raises as `Tracker.step` does.
+
+    The frames go through the key encoder in one forward; decoder and value encoder have one for each number of objects
+    that trackers follow. Whatever is raised leaves all trackers as they were.
+    """
+    for tracker in trackers:
+        tracker.settle()
+    steps = [Step.accept(*each) for each in zip(trackers, pictures, prompts, strict=True)]
+    num_objects = sum(len({*step.tracker.object_ids, *step.given}) for step in steps)
+    with out_of_memory_named(steps[0].frame.size, num_objects), ExitStack() as stack:
+        for tracker in trackers:
+            stack.enter_context(undone_on_failure(tracker))
+        for step in steps:
+            for object_id in step.gone:
+                step.tracker.remove(object_id)
+        return _follow(steps)
+
+
+def _follow(steps: Sequence["Step"]) -> list[Masks]:
+    model = steps[0].tracker.model
+    images = _joined([(step.frame, step.image()) for step in steps])
+    features = model.encode_key(images)
+    each = [_chosen(features, [number]) for number in range(len(steps))]
+    readouts = [step.read(seen) for step, seen in zip(steps, each, strict=True)]
+    logits = _by_number(readouts, lambda which, readout: model.decode(readout, _chosen(features, which)))
+    probs = [
+        step.compete(image, seen, alone)
+        for step, image, seen, alone in zip(steps, images.split(1), each, logits, strict=True)
+    ]
+    due = [prob[1:].to(images.dtype) if step.is_due() else None for step, prob in zip(steps, probs, strict=True)]
+    values = _by_number(
+        due, lambda which, masks: model.encode_value(_picked(images, which), _chosen(features, which), masks)
+    )
+    return [step.finish(seen, prob, value) for step, seen, prob, value in zip(steps, each, probs, values, strict=True)]
+
+
+@dataclass(slots=True)
+class Step:
+    """What one video brings to a step.
+
+    Attributes:
+        tracker: of the video.
+        frame: the next frame.
+        given: the masks that are known in it, by object id.
+        gone: the ids of objects that are to be forgotten first.
+        check: whether the network's numbers for the frame are finite, once they are computed.
+    """
+
+    tracker: "mnemask.tracker.Tracker"
+    frame: Frame
+    given: ValidPrompts
+    gone: list[int]
+    check: "FiniteCheck | None" = None
+
+    @classmethod
+    def accept(cls, tracker: "mnemask.tracker.Tracker", picture: Picture, prompts: Prompts | None) -> "Step":
+        """Returns the step for what a caller gives; raises what is wrong with it."""
+        frame = Frame.from_picture(picture, tracker.steps)
+        if tracker.size not in (None, frame.size):
+            raise FrameError(
+                f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(tracker.size)}",
+                "resize it, or start a new tracker",
+            )
+        if max(preprocess.working_size(frame.size, tracker.short_side)) > MAX_WORKING_SIDE:
+            raise FrameError(
+                f"frame {frame.index} has {describe(frame.size)}; with a short side of {tracker.short_side} the long "
+                f"one would exceed {MAX_WORKING_SIDE}",
+                "give a smaller short_side (--size)",
+            )
+        given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, tracker.model.device)
+        if given:
+            tracker.refuse_if_frozen(f"the masks of objects {sorted(given)}")
+        return cls(tracker, frame, given, gone)
+
+    def image(self) -> Float[Tensor, "1 3 Hp Wp"]:
+        """Returns what the network sees of the frame; bytes are what travels to its device."""
+        model = self.tracker.model
+        pixels = self.frame.image.to(model.device, non_blocking=True).float()
+        image = preprocess.normalize(preprocess.resize(pixels, self._working_size()))
+        return preprocess.pad(image)[None].to(model.dtype, memory_format=torch.channels_last)
+
+    def read(self, features: KeyFeatures) -> Float[Tensor, "K Cv h w"] | None:
+        """Returns what the memory says of each tracked object, None where there is none."""
+        memory = self.tracker.memory
+        memory.grid = CellGrid(self.frame.size, self.tracker.short_side)
+        if not len(self.tracker.objects):
+            return None
+        readout = memory.read(preprocess.cells(features.key[0]), self.tracker.steps, features.stride8[0])
+        planes: Tensor = readout.unflatten(1, features.key.shape[2:]).movedim(3, 1)
+        return planes
+
+    def compete(
+        self, image: Float[Tensor, "1 3 Hp Wp"], features: KeyFeatures, logits: Float[Tensor, "K Hp Wp"] | None
+    ) -> Float[Tensor, "K1 Hp Wp"]:
+        """Returns the probabilities of the background and of each object, the given masks in place."""
+        alone = image.new_zeros((0, *image.shape[2:]), dtype=torch.float32) if logits is None else logits.sigmoid()
+        self.check = FiniteCheck(features.key, alone, self.frame.index)
+        if not self.check.deferred:
+            self.check.require()
+        return soft_aggregate(self._merge(alone) if self.given else alone)
+
+    def is_due(self) -> bool:
+        """Whether the frame is to be written to memory: masks were given, or the write interval is over."""
+        tracker = self.tracker
+        is_time = len(tracker.objects) > 0 and tracker.steps - tracker.last_write >= tracker.policy.write_every
+        return not tracker.memory.frozen and (bool(self.given) or is_time)
+
+    def finish(
+        self, features: KeyFeatures, probs: Float[Tensor, "K1 Hp Wp"], value: Float[Tensor, "K Cv h w"] | None
+    ) -> Masks:
+        """Returns the masks, once the frame is written to memory where it has a value."""
+        tracker, check = self.tracker, self.check
+        assert check is not None, "probabilities come before the answer"
+        if value is not None:
+            check.require()
+            self._write(features, value, probs[1:])
+            tracker.last_write = tracker.steps
+        elif check.deferred:
+            tracker.unsettled = check
+        tracker.steps += 1
+        tracker.size, tracker.last_index = self.frame.size, self.frame.index
+        return self._answer(probs)
+
+    def _working_size(self) -> tuple[int, int]:
+        return preprocess.working_size(self.frame.size, self.tracker.short_side)
+
+    def _merge(self, probs: Float[Tensor, "K Hp Wp"]) -> Float[Tensor, "K2 Hp Wp"]:
+        """Returns the probabilities with the given masks in place; the other objects give way to them."""
+        objects = self.tracker.objects
+        for object_id in self.given:
+            if object_id not in objects:
+                objects.add(object_id)
+                self.tracker.memory.add_object()
+        merged = probs.new_zeros((len(objects), *probs.shape[1:]))
+        merged[: len(probs)] = probs
+        stacked = torch.stack(list(self.given.values())).float()
+        masks = preprocess.pad(preprocess.resize(stacked, self._working_size()))
+        merged *= 1 - masks.amax(0)
+        merged[[objects.row(object_id) for object_id in self.given]] = masks
+        return merged
+
+    def _write(self, features: KeyFeatures, value: Float[Tensor, "K Cv h w"], masks: Float[Tensor, "K Hp Wp"]) -> None:
+        mask_fraction = F.avg_pool2d(masks, STRIDE)
+        self.tracker.memory.write(
+            preprocess.cells(features.key[0]),
+            preprocess.cells(value),
+            mask_fraction.flatten(1),
+            frame=self.frame.index,
+            step=self.tracker.steps,
+            pins=self._pins(mask_fraction).flatten(1),
+            stride8=features.stride8[0],
+        )
+
+    def _pins(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "K h w"]:
+        """Returns the cells never to be evicted: the first annotated frame, later only the annotated objects and a rim.
+
+        The background around a late object is already known from the first frame, and room is scarce.
+        """
+        memory, policy = self.tracker.memory, self.tracker.policy
+        pins = torch.zeros_like(mask_fraction, dtype=torch.bool)
+        if not (policy.pin and self.given):
+            return pins
+        rows = [self.tracker.objects.row(object_id) for object_id in self.given]
+        memory.expect_correction(rows)
+        if memory.tokens is None or not bool(memory.tokens.pinned.any()):
+            pins[rows] = policy.pinned_part(mask_fraction)
+            return pins
+        at_least_a_pixel = mask_fraction[rows] > 0.5 / STRIDE**2
+        pins[rows] = F.max_pool2d(at_least_a_pixel.float(), 3, stride=1, padding=1) > 0
+        return pins
+
+    def _answer(self, aggregated: Float[Tensor, "K1 Hp Wp"]) -> Masks:
+        probs = preprocess.resize(preprocess.unpad(aggregated, self._working_size()), self.frame.size)
+        ids = self.tracker.object_ids
+        labels = most_probable(probs, (0, *ids))
+        for object_id, mask in self.given.items():
+            labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
+        return Masks(labels, probs, ids, self.frame.index, self.frame.name)
+
+
+class FiniteCheck:
+    """Whether what the network computed for a frame is finite.
+
+    To ask makes the host wait for the device. On a GPU the answer is therefore sent for at once and looked at when the
+    next frame comes, or before the frame is written to memory.
+
+    Args:
+        key: of the frame.
+        masks: probabilities of each object.
+        index: of the frame.
+    """
+
+    def __init__(self, key: Float[Tensor, "..."], masks: Float[Tensor, "..."], index: int) -> None:
+        self.index, self.deferred = index, key.device.type in DEFERRED
+        flags = torch.stack((torch.isfinite(key).all(), torch.isfinite(masks).all()))
+        self._flags = flags.to("cpu", non_blocking=self.deferred)
+        self._sent = torch.cuda.Event() if flags.is_cuda else None
+        if self._sent is not None:
+            self._sent.record()
+
+    def require(self) -> None:
+        """Raises FrameError unless all numbers are finite, before they are remembered or written."""
+        if self._sent is not None:
+            self._sent.synchronize()
+        for what, finite in zip(("keys", "masks"), self._flags.tolist(), strict=True):
+            if not finite:
+                raise FrameError(
+                    f"the network's {what} for frame {self.index} are not finite, so no masks can be made of them",
+                    "use the weights as they were published, and float32 where the precision was lowered "
+                    "(--dtype float32)",
+                )
+
+
+@contextmanager
+def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[None]:
+    """Within it, a device that is out of memory is a BudgetError that says which knobs there are."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).split(". ")[0]
+        raise BudgetError(
+            f"the device ran out of memory on a frame of {describe(size)} with {num_objects} objects ({reason})",
+            "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects",
+        ) from error
+
+
+@contextmanager
+def undone_on_failure(tracker: "mnemask.tracker.Tracker") -> Iterator[None]:
+    """Within it, whatever is raised leaves a tracker as it was before, apart from what it read last."""
+    tracker.memory.last_read = None  # so that two are not held at a time
+    before = tracker.snapshot()
+    try:
+        yield
+    except BaseException:
+        tracker.restore(before)
+        raise
+    tracker.before = None if tracker.unsettled is None else before
+
+
+def _joined(images: Sequence[tuple[Frame, Float[Tensor, "1 3 _ _"]]]) -> Float[Tensor, "B 3 H W"]:
+    """Returns the images of all frames as one tensor; raises FrameError where one is of another size."""
+    first, expected = images[0]
+    if len(images) == 1:
+        return expected
+    for number, (frame, image) in enumerate(images):
+        if image.shape != expected.shape:
+            raise FrameError(
+                f"frame {frame.index} of video {number} has {describe(frame.size)} and that of video 0 has "
+                f"{describe(first.size)}: they are not processed at one size",
+                "step them in two batches, or resize one",
+            )
+    return torch.cat([image for _, image in images])
+
+
+def _by_number(
+    planes: Sequence[Float[Tensor, "_ ..."] | None],
+    compute: Callable[[list[int], Float[Tensor, "B K ..."]], Float[Tensor, "B K ..."]],
+) -> list[Tensor | None]:
+    """Returns what is computed of each video's planes, [K ...], together for those with as many objects; None of None.
+
+    Args:
+        planes: of each video.
+        compute: takes the numbers of some videos and their planes.
+    """
+    found: list[Tensor | None] = [None] * len(planes)
+    there = {number: each for number, each in enumerate(planes) if each is not None}
+    for num_objects in sorted({len(each) for each in there.values()}):
+        which = [number for number, each in there.items() if len(each) == num_objects]
+        stacked = there[which[0]][None] if len(which) == 1 else torch.stack([there[number] for number in which])
+        for number, result in zip(which, compute(which, stacked), strict=True):
+            found[number] = result
+    return found
+
+
+def _chosen(features: KeyFeatures, which: list[int]) -> KeyFeatures:
+    """Returns the features of some images."""
+    return KeyFeatures(*(_picked(each, which) for each in features))
+
+
+def _picked(images: Float[Tensor, "B ..."], which: list[int]) -> Float[Tensor, "C ..."]:
+    """Returns some of a batch; one of it or all of it without a copy."""
+    if len(which) == len(images):
+        return images
+    return images[which[0] : which[0] + 1] if len(which) == 1 else images[which]

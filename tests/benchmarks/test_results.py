@@ -1,0 +1,99 @@
+"""Tables of documents rebuilt from weights: what is filled in, what is kept, and what is stale."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import results
+import results_tables
+from results_tables import Step, Table, as_table, printed
+
+DOCUMENT = "# Scores\n\n<!-- results:sizes -->\n| old |\n<!-- /results -->\n\nText.\n"
+COUNT = (
+    "import pathlib; n = pathlib.Path('weights').read_text(); open('runs.txt', 'a').write('.'); print('| a |\\n|', n)"
+)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A project with one document, one file of weights, and a step that prints a table of them."""
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    (tmp_path / "README.md").write_text(DOCUMENT)
+    (tmp_path / "weights").write_text("1 |")
+    step = Step("count", ("python", "-c", COUNT), quick=("fast",), weights=("compact",))
+    table = Table("sizes", ("count",), printed)
+    weights = {"compact": tmp_path / "weights"}
+    return results.Place(tmp_path, tmp_path / "work", tmp_path, weights, {"count": step}, {"sizes": table})
+
+
+def runs(place):
+    path = place.root / "runs.txt"
+    return len(path.read_text()) if path.exists() else 0
+
+
+def test_a_table_is_filled_in_between_its_markers_and_nowhere_else(place):
+    assert results.build(place, ())
+    assert (place.root / "README.md").read_text() == DOCUMENT.replace("| old |", "| a |\n| 1 |")
+    assert results.stale(place) == []
+
+
+def test_what_is_done_is_not_done_again_until_the_weights_change(place):
+    results.build(place, ())
+    results.build(place, ())
+    assert runs(place) == 1
+    (place.root / "weights").write_text("2 |")
+    assert results.stale(place) == ["README.md: sizes comes from other weights"]
+    results.build(place, ())
+    assert runs(place) == 2
+    assert "| 2 |" in (place.root / "README.md").read_text()
+    assert results.stale(place) == []
+
+
+def test_a_table_is_stale_when_it_was_never_built_was_edited_or_has_another_command(place):
+    assert results.stale(place) == ["README.md: sizes was never built"]
+    results.build(place, ())
+    readme = place.root / "README.md"
+    readme.write_text(readme.read_text().replace("| 1 |", "| 9 |"))
+    assert results.stale(place) == ["README.md: sizes is not the table that was built"]
+    other = replace(place.steps["count"], command=("python", "-c", "print('| b |')"))
+    assert results.stale(replace(place, steps={"count": other})) == ["README.md: sizes comes from another command"]
+
+
+def test_a_quick_run_changes_no_document(place):
+    assert results.build(replace(place, quick=True), ())
+    assert (place.root / "README.md").read_text() == DOCUMENT
+    assert not place.record.exists()
+    assert runs(place) == 1
+
+
+def test_a_step_that_fails_leaves_documents_as_they_are_and_is_run_again(place):
+    broken = replace(place, steps={"count": replace(place.steps["count"], command=("python", "-c", "exit(3)"))})
+    assert not results.build(broken, ())
+    assert not results.build(broken, ())
+    assert (place.root / "README.md").read_text() == DOCUMENT
+
+
+def test_a_marker_without_a_table_is_named(place):
+    (place.root / "README.md").write_text(DOCUMENT.replace("sizes", "colours"))
+    with pytest.raises(SystemExit, match="colours"):
+        results.stale(place)
+
+
+def test_the_project_s_documents_name_tables_that_there_are_and_every_table_has_its_steps():
+    weights = {path.stem: path for path in (results.ROOT / "src/mnemask/model/weights").glob("*.safetensors")}
+    place = results.Place(
+        results.ROOT, Path("work"), Path("data"), weights, results_tables.STEPS, results_tables.TABLES
+    )
+    assert {"quality", "davis2016-dev"} <= results.shown(place).keys()
+    for table in results_tables.TABLES.values():
+        assert place.origin(table)["commands"]
+    for step in results_tables.STEPS.values():
+        assert step.command[0] == "mnemask" or (results.ROOT / step.command[1]).is_file()
+
+
+def test_a_table_is_written_as_markdown():
+    assert as_table(("a", "b"), [("1", "2")]) == "| a | b |\n|---|---|\n| 1 | 2 |"

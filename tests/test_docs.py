@@ -1,0 +1,108 @@
+"""What the documents say exists: files, headings, commands, options, names; their Python compiles."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import typer
+
+import mnemask as mm
+from mnemask.cli import app
+from mnemask.datasets.synthetic.drawn import DrawnVideo
+from mnemask.demo import write_clip
+from mnemask.io.written import Written
+
+ROOT = Path(__file__).resolve().parents[1]
+GENERATED = ROOT / "docs/api.md"
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/results/*.md")} - {GENERATED})
+every_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+
+COMMANDS = typer.main.get_command(app).commands
+OPTIONS = {
+    name: {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for name, command in COMMANDS.items()
+}
+SCRIPTS = "\n".join(path.read_text() for path in (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tests/*.py")))
+
+
+def blocks(page, language):
+    """The fenced blocks of a language, "" for those without one."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for each, text in found if each == language]
+
+
+def spans(page):
+    """The code between single backticks, outside of blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL))
+
+
+def headings(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@every_page
+def test_every_relative_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{link}: no such file"
+            assert not anchor or anchor in headings(target), f"{link}: no such heading"
+
+
+@every_page
+def test_every_command_has_the_options_it_is_shown_with(page):
+    lines = [line for block in blocks(page, "") for line in block.replace("\\\n", " ").splitlines()]
+    for line in (*lines, *spans(page)):
+        for command, rest in re.findall(r"(?<!import )\bmnemask ([a-z][a-z-]*)([^#;|]*)", line.partition(" #")[0]):
+            assert command in OPTIONS, f"{line}: no command {command}"
+            for option in re.findall(r"(?<!\S)(-{1,2}[a-z][a-z-]*)", rest):
+                assert option in OPTIONS[command] | {"--help"}, f"{line}: {command} has no {option}"
+
+
+@every_page
+def test_every_option_that_is_named_belongs_to_a_command_or_script(page):
+    known = {"--version", "--help"}.union(*OPTIONS.values())
+    for span in spans(page):
+        if match := re.match(r"--[a-z][a-z-]*", span):
+            assert match[0] in known or f'"{match[0]}"' in SCRIPTS, f"{span}: no such option"
+
+
+@every_page
+def test_every_name_inside_the_package_can_be_imported(page):
+    for name in re.findall(r"`(mnemask(?:\.\w+)+)", page.read_text()):
+        module, found = name.split("."), None
+        while found is None:
+            try:
+                found = import_module(".".join(module))
+            except ModuleNotFoundError:
+                module.pop()
+        for attribute in name.split(".")[len(module) :]:
+            found = getattr(found, attribute)
+
+
+@every_page
+def test_every_public_name_that_is_used_is_public(page):
+    names = re.findall(r"\bmm\.(\w+)", page.read_text())
+    assert set(names) <= set(mm.__all__)
+
+
+@every_page
+def test_python_in_the_documents_compiles(page):
+    for block in blocks(page, "python"):
+        compile(block, str(page), "exec")
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    video = DrawnVideo(3, size=(64, 96), num_objects=2)
+    write_clip(video, tmp_path / "street.mp4", tmp_path / "first.png", Written(tmp_path, ".drawn"))
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks(ROOT / "README.md", "python")
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["tracker"].object_ids == (1,)
+    assert len(list(tmp_path.glob("out/**/*.png"))) == 3
+    assert mm.Tracker.load("street.bank", names["tracker"].model).object_ids == (1,)

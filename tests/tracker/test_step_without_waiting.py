@@ -1,0 +1,94 @@
+"""A step that does not write to memory never makes the host wait for the device."""
+
+from collections import Counter
+
+import pytest
+import torch
+from refusals import refusal
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import mnemask as mm
+from mnemask import step
+from mnemask.errors import FrameError
+
+WAITING = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "bincount", "unique", "masked_select", "equal")
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operators that are called within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = Counter()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.count[operator.overloadpacket.__name__.removesuffix(".default")] += 1
+        return operator(*args, **(kwargs or {}))
+
+    @property
+    def waiting(self):
+        return {name: number for name, number in self.count.items() if name in WAITING}
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings"),
+    [
+        ("diverse", {}),
+        ("lfu", {"kmn_sigma": 0.2}),
+        ("keep-all", {"stride8_weight": 4.0}),
+        ("fifo", {"metric": "cosine"}),
+    ],
+)
+def test_a_step_that_does_not_write_reads_nothing_back(make, clip, policy, settings):
+    frames, masks = clip
+    tracker = make(policy, **settings)
+    tracker.step(frames[0], {7: masks[0, 0]})
+    tracker.step(frames[1], {3: masks[1, 1]})  # a late object reads other tokens than the first one
+    tracker.step(frames[2])  # works out who reads what
+    with Calls() as calls:
+        tracker.step(frames[3])
+    assert calls.count["topk"] > 0
+    assert calls.waiting == {}
+
+
+def test_what_reads_back_is_counted():
+    with Calls() as calls:
+        torch.ones(3).nonzero()
+        bool(torch.ones(1))
+    assert set(calls.waiting) == {"nonzero", "_local_scalar_dense"}
+
+
+def test_on_a_gpu_numbers_that_are_not_finite_are_found_with_the_next_frame_and_undone(
+    make, clip, tiny_model, monkeypatch
+):
+    monkeypatch.setattr(step, "DEFERRED", ("cpu",))
+    frames, masks = clip
+    tracker, twin = make("lfu"), make("lfu")
+    for each in (tracker, twin):
+        each.step(frames[0], {7: masks[0, 0]})
+        each.step(frames[1])
+    weight = tiny_model.decoder.pred.weight
+    before = weight.clone()
+    weight.fill_(torch.nan)
+    tracker.step(frames[2])
+    weight.copy_(before)
+    with refusal(FrameError, "masks", "frame 2"):
+        tracker.step(frames[3])
+    assert tracker.steps == 2
+    assert torch.equal(tracker.step(frames[2]).probs, twin.step(frames[2]).probs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to wait for")
+def test_a_gpu_is_not_waited_for(tiny_model, clip):
+    frames, masks = clip
+    model = mm.STCN(tiny_model.config).requires_grad_(False).eval()
+    model.load_state_dict(tiny_model.state_dict())
+    tracker = mm.Tracker(model.cuda(), short_side=None)
+    tracker.step(frames[0], {7: masks[0, 0]})
+    tracker.step(frames[1])
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        tracker.step(frames[2])
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
