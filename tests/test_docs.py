@@ -72,6 +72,12 @@ def test_every_option_that_is_named_belongs_to_a_command_or_script(page):
 
 
 @every_page
+def test_every_file_of_the_project_that_is_named_is_there(page):
+    for path in re.findall(r"`(?:python )?((?:src|tests|docs|examples|benchmarks|\.ci)/[\w./-]+)", page.read_text()):
+        assert (ROOT / path.rstrip(".")).exists(), f"{path} is not there"
+
+
+@every_page
 def test_every_name_inside_the_package_can_be_imported(page):
     for name in re.findall(r"`(mnemask(?:\.\w+)+)", page.read_text()):
         module, found = name.split("."), None
