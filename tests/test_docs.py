@@ -111,4 +111,4 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     exec(compile(example, "README.md", "exec"), names)
     assert names["tracker"].object_ids == (1,)
     assert len(list(tmp_path.glob("out/**/*.png"))) == 3
-    assert mm.Tracker.load("street.bank", names["tracker"].model).object_ids == (1,)
+    assert mm.Tracker.load("street.bank", names["tracker"].model).object_ids == (1, 2)
