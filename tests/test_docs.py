@@ -1,5 +1,6 @@
 """What the documents say exists: files, headings, commands, options, names; their Python compiles."""
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -97,9 +98,11 @@ def test_every_public_name_that_is_used_is_public(page):
 
 
 @every_page
-def test_python_in_the_documents_compiles(page):
+def test_python_in_the_documents_compiles_and_imports_what_there_is(page):
     for block in blocks(page, "python"):
-        compile(block, str(page), "exec")
+        for node in ast.walk(ast.parse(block, str(page))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("mnemask"):
+                assert all(hasattr(import_module(node.module), alias.name) for alias in node.names), ast.unparse(node)
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
