@@ -11,7 +11,7 @@ from typing import Any
 from mnemask.comparison.frames import FrameStore
 from mnemask.comparison.measure import Comparison, Truth, agreements, moments
 from mnemask.comparison.page import page_of
-from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, track, track_back
+from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, track_back, track_policy
 from mnemask.errors import InputError
 from mnemask.evaluation.results import ResultFolder
 from mnemask.evaluation.runner import TrackerFactory
@@ -213,7 +213,7 @@ class _Tracking:
             return found
         on_frame, looks = self.steps.stage(policy, num_frames), look_frames(num_frames)
         prompts = self.new_prompts()
-        return track(self.video, self.tracker(policy), policy, prompts, self.folder(policy), looks, on_frame)
+        return track_policy(self.video, self.tracker(policy), policy, prompts, self.folder(policy), looks, on_frame)
 
     def back(self, run: PolicyRun) -> WayBack:
         folder = self.folder(run.policy)

@@ -161,7 +161,7 @@ def read_labels(path: Path) -> Labels:
         raise InputError(error.problem, "compare again with --overwrite") from error
 
 
-def track(
+def track_policy(
     video: Iterable[Frame],
     tracker: Tracker,
     policy: str,
