@@ -1,5 +1,6 @@
 """What the documents say exists: files, headings, commands, options, names; their Python compiles."""
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -72,6 +73,12 @@ def test_every_option_that_is_named_belongs_to_a_command_or_script(page):
 
 
 @every_page
+def test_every_file_of_the_project_that_is_named_is_there(page):
+    for path in re.findall(r"`(?:python )?((?:src|tests|docs|examples|benchmarks|\.ci)/[\w./-]+)", page.read_text()):
+        assert (ROOT / path.rstrip(".")).exists(), f"{path} is not there"
+
+
+@every_page
 def test_every_name_inside_the_package_can_be_imported(page):
     for name in re.findall(r"`(mnemask(?:\.\w+)+)", page.read_text()):
         module, found = name.split("."), None
@@ -91,9 +98,11 @@ def test_every_public_name_that_is_used_is_public(page):
 
 
 @every_page
-def test_python_in_the_documents_compiles(page):
+def test_python_in_the_documents_compiles_and_imports_what_there_is(page):
     for block in blocks(page, "python"):
-        compile(block, str(page), "exec")
+        for node in ast.walk(ast.parse(block, str(page))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("mnemask"):
+                assert all(hasattr(import_module(node.module), alias.name) for alias in node.names), ast.unparse(node)
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
@@ -105,4 +114,4 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     exec(compile(example, "README.md", "exec"), names)
     assert names["tracker"].object_ids == (1,)
     assert len(list(tmp_path.glob("out/**/*.png"))) == 3
-    assert mm.Tracker.load("street.bank", names["tracker"].model).object_ids == (1,)
+    assert mm.Tracker.load("street.bank", names["tracker"].model).object_ids == (1, 2)

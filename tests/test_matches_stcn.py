@@ -1,9 +1,15 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from drawn_clip import drawn_clip
 from reference_stcn import ReferenceSTCN, evaluate, random_weights
 
 from mnemask import FirstAndLatest, KeepAll, Tracker, load_model
+
+# Mean of each class's probability in each frame, as the reference gave it when it was written.
+RECORDED = json.loads((Path(__file__).parent / "recorded/reference_stcn.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +40,9 @@ def test_probabilities_are_those_of_stcn_in_every_frame(networks, num_objects, p
     frames, masks = drawn_clip(12, 43, 57, num_objects)
     expected = evaluate(reference, frames, masks[0], every)
     assert smallest_spread(expected) > 0.03
+    means = torch.stack(expected).mean((2, 3))
+    recorded = torch.tensor(RECORDED[f"{num_objects} objects, every {every}"])
+    assert float((means - recorded).abs().max()) < 1e-4, "the reference itself has changed"
 
     tracker = Tracker(model, policy=policy, short_side=None)
     prompts = {k + 1: masks[0, k] for k in range(num_objects)}

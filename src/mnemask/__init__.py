@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mnemask.evaluation.score import format_table, score_folder
     from mnemask.evaluation.suite import SuiteProgress, run_benchmark
     from mnemask.evaluation.tables import write_submission, write_tables
-    from mnemask.experiments import EXPERIMENTS, Experiment, Findings, Run, run_experiment
+    from mnemask.experiments import EXPERIMENTS, Experiment, ExperimentResult, Run, run_experiment
     from mnemask.export import export_onnx
     from mnemask.inspection import inspect_bank, inspect_video
     from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader, contact_sheet, draw_overlay
@@ -77,9 +77,9 @@ __all__ = [
     "Diverse",
     "DrawnVideo",
     "Experiment",
+    "ExperimentResult",
     "Explanation",
     "Finding",
-    "Findings",
     "FirstAndLatest",
     "Frame",
     "FrameAccess",
@@ -168,7 +168,7 @@ _NAMES_OF_MODULES = {
     "evaluation.score": ("format_table", "score_folder"),
     "evaluation.suite": ("SuiteProgress", "run_benchmark"),
     "evaluation.tables": ("write_submission", "write_tables"),
-    "experiments": ("EXPERIMENTS", "Experiment", "Findings", "Run", "run_experiment"),
+    "experiments": ("EXPERIMENTS", "Experiment", "ExperimentResult", "Run", "run_experiment"),
     "export": ("export_onnx",),
     "inspection": ("inspect_bank", "inspect_video"),
     "io": ("MASK_FORMATS", "MaskWriter", "VideoReader", "contact_sheet", "draw_overlay"),

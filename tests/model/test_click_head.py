@@ -10,6 +10,7 @@ from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import (
     ClickHead,
     ClickHeadConfig,
+    GlobalMixing,
     disks,
     key_encoder_id,
     load_click_head,
@@ -101,3 +102,11 @@ def test_clicks_that_fill_a_batch_up_change_nothing(model: STCN) -> None:
 def test_sizes_that_make_no_head_are_refused(channels: tuple[int, ...]) -> None:
     with pytest.raises(InputError):
         ClickHeadConfig(channels=channels)  # type: ignore[arg-type]
+
+
+def test_attention_is_the_same_with_gradients_and_without() -> None:
+    mixing = GlobalMixing(16).eval()
+    x = torch.randn(2, 16, 5, 7, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        fused = mixing(x)
+    assert torch.allclose(mixing(x), fused, atol=1e-5)

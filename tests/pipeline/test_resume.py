@@ -143,12 +143,12 @@ def test_a_run_that_was_killed_before_its_second_frame_begins_again_with_the_sam
     assert files(tmp_path / "killed") == files(tmp_path / "alive")
 
 
-def test_a_broken_video_leaves_a_checkpoint_to_go_on_from_once_it_is_mended(tiny_model, tmp_path, clip):
+def test_a_broken_video_leaves_a_checkpoint_to_go_on_from_once_it_is_repaired(tiny_model, tmp_path, clip):
     frames, prompts = clip
 
     def broken():
         yield from frames[:7]
-        raise mm.InputError("frame 7 is damaged", "fetch it again")
+        raise mm.InputError("frame 7 is damaged", "repair it")
 
     with refusal(InputError, "frame"):
         run(tiny_model, tmp_path / "broken", (Sliced(broken()), prompts), checkpoint_every=1e9)
@@ -260,7 +260,7 @@ def test_a_complete_run_leaves_no_checkpoint_and_is_known_as_complete(tiny_model
         mm.is_complete(tmp_path, SETTINGS)
 
 
-def test_a_run_whose_first_mask_is_wrong_leaves_nothing_to_go_on_with(tiny_model, tmp_path, clip):
+def test_a_run_with_a_wrong_first_mask_leaves_nothing_to_go_on_with(tiny_model, tmp_path, clip):
     frames, _ = clip
     with refusal(InputError, "empty"):
         run(tiny_model, tmp_path, (frames, {0: {1: torch.zeros(32, 48, dtype=torch.bool)}}))

@@ -62,7 +62,7 @@ def test_a_video_that_breaks_leaves_all_masks_before_and_says_why(tiny_model, tm
 
     def broken():
         yield from frames[:5]
-        raise FrameError("frame 5 is damaged; mend it")
+        raise FrameError("frame 5 is damaged", "repair it")
 
     with refusal(FrameError, "frame"):
         run(tiny_model, tmp_path, broken(), first, overlay=True)

@@ -119,7 +119,7 @@ def test_a_file_that_may_not_grow_is_as_a_full_disk(tiny_model, tmp_path, clip):
     assert masks_in(tmp_path / "cut") == masks_in(tmp_path / "whole")
 
 
-def test_a_network_that_fails_half_way_is_named_and_the_run_goes_on_when_it_is_mended(tiny_model, tmp_path, clip):
+def test_a_network_that_fails_half_way_is_named_and_the_run_goes_on_when_it_is_repaired(tiny_model, tmp_path, clip):
     run(tiny_model, tmp_path / "whole", clip)
     model = copy.deepcopy(tiny_model)
 

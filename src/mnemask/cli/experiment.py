@@ -93,7 +93,7 @@ def experiment(
     show_findings(findings)
 
 
-def show_findings(findings: mm.Findings) -> None:
+def show_findings(findings: mm.ExperimentResult) -> None:
     """Prints the table, the notes, and where the files are."""
     header, *body = in_short(findings.cells)
     table = Table(*header, box=SIMPLE_HEAD, title=findings.title, title_justify="left")

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mnemask.comparison.frames import Clip
-from mnemask.comparison.track import PolicyFolder, Run, WayBack, overlap
+from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
@@ -112,7 +112,7 @@ class Truth:
             return (labels > 0).astype(np.uint8)
         return np.where(np.isin(labels, [*object_ids, VOID]), labels, 0).astype(labels.dtype)
 
-    def score(self, folder: PolicyFolder, run: Run, clip: Clip) -> Report:
+    def score(self, folder: PolicyFolder, run: PolicyRun, clip: Clip) -> Report:
         """Returns J and F of a policy's masks; the first and the last true mask are not scored.
 
         Raises:
@@ -164,7 +164,7 @@ class Comparison:
     video: str
     clip: Clip
     settings: Mapping[str, Any]
-    runs: Mapping[str, Run]
+    runs: Mapping[str, PolicyRun]
     agreement: Mapping[Pair, Sequence[float]]
     moments: Sequence[tuple[int, float]]
     scores: Mapping[str, Report] = field(default_factory=dict)
@@ -198,7 +198,7 @@ class Comparison:
         """Returns a row for each policy; scores are from 0 to 1."""
         return [self._row(run) for run in self.runs.values()]
 
-    def _row(self, run: Run) -> Row:
+    def _row(self, run: PolicyRun) -> Row:
         row: Row = {"policy": run.policy}
         if self.scores:
             report = self.scores[run.policy]

@@ -11,7 +11,7 @@ from typing import Any
 from mnemask.comparison.frames import FrameStore
 from mnemask.comparison.measure import Comparison, Truth, agreements, moments
 from mnemask.comparison.page import page_of
-from mnemask.comparison.track import PolicyFolder, Run, WayBack, track, track_back
+from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, track_back, track_policy
 from mnemask.errors import InputError
 from mnemask.evaluation.results import ResultFolder
 from mnemask.evaluation.runner import TrackerFactory
@@ -127,7 +127,7 @@ def compare_video(
         store = stack.enter_context(FrameStore(reader, out / ".frames.partial", on_read))
         truth = None if gt is None else Truth.from_folder(Path(gt), store.clip)
         tracking = _Tracking(reader, store, new_prompts, trackers, out / "policies", steps)
-        runs: dict[str, Run] = {}
+        runs: dict[str, PolicyRun] = {}
         ways_back: dict[str, WayBack] = {}
         for policy in policies:
             runs[policy] = tracking.there(policy)
@@ -157,7 +157,7 @@ def _compared(
     video: str,
     store: FrameStore,
     common: Mapping[str, Any],
-    runs: Mapping[str, Run],
+    runs: Mapping[str, PolicyRun],
     ways_back: Mapping[str, WayBack],
     folders: Mapping[str, PolicyFolder],
     truth: Truth | None,
@@ -201,7 +201,7 @@ class _Tracking:
     def tracker(self, policy: str) -> Tracker:
         return trackers_for(policy, self.trackers).tracker()
 
-    def there(self, policy: str) -> Run:
+    def there(self, policy: str) -> PolicyRun:
         found, num_frames = self.folder(policy).run(), len(self.store.clip)
         if found is not None:
             if len(found.seconds) != num_frames:
@@ -213,9 +213,9 @@ class _Tracking:
             return found
         on_frame, looks = self.steps.stage(policy, num_frames), look_frames(num_frames)
         prompts = self.new_prompts()
-        return track(self.video, self.tracker(policy), policy, prompts, self.folder(policy), looks, on_frame)
+        return track_policy(self.video, self.tracker(policy), policy, prompts, self.folder(policy), looks, on_frame)
 
-    def back(self, run: Run) -> WayBack:
+    def back(self, run: PolicyRun) -> WayBack:
         folder = self.folder(run.policy)
         found = folder.way_back()
         if found is not None:

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PolicyRun:
     """What came of one policy.
 
     Attributes:
@@ -86,7 +86,7 @@ class Run:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> "Run":
+    def from_dict(cls, saved: Mapping[str, Any]) -> "PolicyRun":
         """Returns the run that `to_dict` made these values of; JSON has made strings of the frames."""
         return cls(**{**saved, "given": {int(frame): ids for frame, ids in saved["given"].items()}})
 
@@ -133,9 +133,9 @@ class PolicyFolder:
         """Returns the object id at each pixel of a frame."""
         return read_labels(self.masks / f"{name}.png")
 
-    def run(self) -> Run | None:
+    def run(self) -> PolicyRun | None:
         """Returns the run that is there, or None; raises InputError where its file is damaged."""
-        return self._read("result.json", Run.from_dict)
+        return self._read("result.json", PolicyRun.from_dict)
 
     def way_back(self) -> WayBack | None:
         """Returns the way back that is there, or None; raises InputError where its file is damaged."""
@@ -161,7 +161,7 @@ def read_labels(path: Path) -> Labels:
         raise InputError(error.problem, "compare again with --overwrite") from error
 
 
-def track(
+def track_policy(
     video: Iterable[Frame],
     tracker: Tracker,
     policy: str,
@@ -169,7 +169,7 @@ def track(
     folder: PolicyFolder,
     look_at: Sequence[int],
     on_frame: Callable[[], None],
-) -> Run:
+) -> PolicyRun:
     """Returns the run of a new tracker over the video; its files are in the folder when all of them are whole."""
     partial = folder.path.with_name(f".{policy}.partial")
     written = Written(folder.path.parent)
@@ -198,7 +198,7 @@ def track(
     grid = tracker.memory.grid
     if not given or grid is None:
         raise InputError("no mask was given in any frame", "give the objects' masks, such as with --mask FIRST.png")
-    run = Run(
+    run = PolicyRun(
         policy,
         str(tracker.policy),
         str(tracker.memory.budget),
@@ -221,7 +221,7 @@ def track(
 
 
 def track_back(
-    store: FrameStore, tracker: Tracker, run: Run, folder: PolicyFolder, on_frame: Callable[[], None]
+    store: FrameStore, tracker: Tracker, run: PolicyRun, folder: PolicyFolder, on_frame: Callable[[], None]
 ) -> WayBack:
     """Returns how a new tracker that is given only the last mask of the way there finds back to the given masks.
 

@@ -2,6 +2,6 @@
 
 from mnemask.experiments.catalogue import EXPERIMENTS
 from mnemask.experiments.plan import Experiment, Run
-from mnemask.experiments.run import Findings, run_experiment
+from mnemask.experiments.run import ExperimentResult, run_experiment
 
-__all__ = ["EXPERIMENTS", "Experiment", "Findings", "Run", "run_experiment"]
+__all__ = ["EXPERIMENTS", "Experiment", "ExperimentResult", "Run", "run_experiment"]

@@ -19,7 +19,7 @@ from mnemask.io.written import Written
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ExperimentResult:
     """What an experiment found.
 
     Attributes:
@@ -49,7 +49,7 @@ def run_experiment(
     sequences: Iterable[str] = (),
     processes: int = 1,
     on_progress: Callable[[SuiteProgress], None] = lambda progress: None,
-) -> Findings:
+) -> ExperimentResult:
     """Returns what an experiment found, with tables and pictures in OUT/NAME; what was computed before is used again.
 
     Runs that several experiments share are in OUT/runs, so give all of them one folder, and use it with one at a time.
@@ -97,7 +97,7 @@ def run_experiment(
     return _written(study, folder)
 
 
-def _written(study: Study, folder: Path) -> Findings:
+def _written(study: Study, folder: Path) -> ExperimentResult:
     """Returns what was found, once it is in the folder."""
     rows, notes = study.experiment.table(study), notes_on(study)
     pictures = [] if study.experiment.picture is None else study.experiment.picture.draw(study, folder)
@@ -109,7 +109,7 @@ def _written(study: Study, folder: Path) -> Findings:
     for name, text in texts.items():
         Written(folder).write(folder / name, text)
     zips = _submissions(study, folder) if study.benchmark.secret else []
-    return Findings(study.experiment.title, rows, notes, [*(folder / name for name in texts), *pictures, *zips])
+    return ExperimentResult(study.experiment.title, rows, notes, [*(folder / name for name in texts), *pictures, *zips])
 
 
 def _submissions(study: Study, folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from mnemask.errors import OutputError
 
+_LEFT_OVER = re.compile(r"\.mnemask-\d+-\d+\.partial(\.\w+)?")
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _IMPOSSIBLE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$' if os.name == "nt" else r"[/\x00]")
 
@@ -99,6 +100,13 @@ class Unsynced:
         self._paths.clear()
 
 
+def remove_left_overs(folder: Path) -> None:
+    """Removes the unfinished files of killed runs in a folder and below; no other run may be at work there."""
+    for path in folder.glob("**/.mnemask-*"):
+        if _LEFT_OVER.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yields a name to write to; that file takes the place of `path` in one step when the block ends well.
@@ -109,7 +117,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         path: of the file; its folder exists.
         durable: whether the new file would also survive a loss of power from then on.
     """
-    partial = temporary_file(path)
+    partial = temporary_file(path.with_suffix(""))  # whoever lists files of this kind must not find it
     try:
         yield partial
         if durable:

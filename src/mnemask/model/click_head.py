@@ -105,11 +105,12 @@ class GlobalMixing(nn.Module):
     def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         tokens = x.flatten(2).transpose(1, 2)
         query, key, value = self.qkv(self.norm(tokens)).unflatten(-1, (3, ATTENTION_HEADS, -1)).permute(2, 0, 3, 1, 4)
-        # Written out: torch's fused attention takes a CPU four times as long to go backwards through.
-        weights = torch.softmax(query @ key.transpose(2, 3) * query.shape[-1] ** -0.5, dim=-1)
-        return x + self.out((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)).transpose(1, 2).unflatten(
-            2, x.shape[2:]
-        )
+        if torch.is_grad_enabled():  # going back through torch's fused attention takes a CPU four times as long
+            weights = torch.softmax(query * query.shape[-1] ** -0.5 @ key.transpose(2, 3), dim=-1)
+            mixed = weights.to(value.dtype) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        return x + self.out(mixed.transpose(1, 2).flatten(2)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class ClickHead(nn.Module):

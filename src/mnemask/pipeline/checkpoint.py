@@ -13,7 +13,7 @@ import torch
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.io import ReaderEvents
-from mnemask.io.atomic import ResumeState, make_folder
+from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
 from mnemask.pipeline.places import CHECKPOINT, REPORT
@@ -136,6 +136,7 @@ class CheckpointFolder:
             self._written.claim(self.path)
         elif not self._written.claims(self.path):
             raise foreign(self.path)
+        remove_left_overs(self.path)
 
     def save(
         self, position: int, state: TrackerState, resume_states: Mapping[str, ResumeState], progress: Mapping[str, Any]

@@ -18,7 +18,6 @@ from mnemask.io.written import INDEX, Written, first_same, foreign
 from mnemask.types import Frame, frame_name
 
 CHECKPOINT, REPORT, PREVIEW = "checkpoint", "report.json", "preview.png"
-_LEFT_OVER = re.compile(r"\.mnemask-\d+-\d+\.partial(\.\w+)?")
 _INDEX_NAME = re.compile(r"[a-z]?\d{5,}")
 _PLAIN_NAME = re.compile(r"[\w.\-]{1,100}", re.ASCII)
 
@@ -208,13 +207,6 @@ class Places:
             for empty in (self.masks, self.out):
                 if not any(empty.iterdir()):
                     empty.rmdir()
-
-
-def remove_left_overs(folder: Path) -> None:
-    """Removes unfinished files that a killed run left in a folder and those in it; another run cannot be at work."""
-    for path in folder.glob("**/.mnemask-*"):
-        if _LEFT_OVER.fullmatch(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
 
 
 def _touch(folder: Path, name: str) -> None:

@@ -17,13 +17,13 @@ from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
 from mnemask.io import MaskWriter, ReaderEvents, prefetch
-from mnemask.io.atomic import ResumeState
+from mnemask.io.atomic import ResumeState, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written
 from mnemask.objects import Prompt
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
-from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, remove_left_overs
+from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places
 from mnemask.pipeline.report import Progress, computed_on
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mnemask.errors import InputError, OutputError
+from mnemask.io.atomic import remove_left_overs
 from mnemask.io.stop_signals import StopSignals
 from mnemask.model.stcn import STCN
 from mnemask.training.click_data import ClickPictures
@@ -45,6 +46,7 @@ def launch_clicks(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be made ({error.strerror})", "give a folder that can be written to") from error
+    remove_left_overs(out)
     training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes)
     with StopSignals(training.stop):
         training.run(on_step)

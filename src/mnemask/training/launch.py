@@ -15,6 +15,7 @@ from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError, OutputError
 from mnemask.evaluation.runner import evaluate
+from mnemask.io.atomic import remove_left_overs
 from mnemask.io.stop_signals import StopSignals
 from mnemask.io.written import Written
 from mnemask.model.devices import choose_device, preferred_dtype
@@ -118,6 +119,7 @@ def launch(
 
 def _own(out: Path) -> None:
     """Notes that the files of a run belong to it; raises OutputError where others have their names and no run is."""
+    remove_left_overs(out)
     files, written = [out / name for name in RUN_FILES], Written(out)
     if not (out / "latest.safetensors").exists():
         written.refuse_foreign(*files)

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mnemask.datasets.synthetic.generated import CANVAS, FRAMES_PER_SECOND, Camera, GeneratedVideo
+from mnemask.datasets.synthetic.generated import CANVAS, Camera, GeneratedVideo
 from mnemask.datasets.synthetic.shapes import Silhouette, draw_bodies
 from mnemask.datasets.synthetic.texture import draw_ground
 from mnemask.types import Frame
@@ -52,18 +52,17 @@ class DrawnVideo(GeneratedVideo[Moment]):
         rng = np.random.default_rng(seed)
         height, width = size
         ground = draw_ground(rng, (round(CANVAS * height), round(CANVAS * width)), height)
-        self._camera = Camera.over(rng, ground, size, steady_light=True)
+        self.camera = Camera.over(rng, ground, size, steady_light=True)
         self._bodies = draw_bodies(rng, size, num_objects, ground, occlusion, lookalikes)
 
     def draw(self, index: int) -> Moment:
         """Returns a frame and the id at each pixel."""
-        picture, labels = self._camera.look(index), np.zeros(self.size, np.uint8)
+        picture, labels = self.camera.look(index), np.zeros(self.size, np.uint8)
         for object_id, body in enumerate(self._bodies, 1):
             if (shape := Silhouette.from_body(body, index, self.size)) is not None:
                 shape.mark(labels, object_id)
                 shape.paint(picture)
-        image = torch.from_numpy(np.ascontiguousarray(self._camera.expose(index, picture).transpose(2, 0, 1)))
-        return Frame(image, index, index / FRAMES_PER_SECOND), torch.from_numpy(labels)
+        return self.finish(picture, index, index), torch.from_numpy(labels)
 
     def visible(self, index: int) -> tuple[int, ...]:
         """Returns the ids of the objects of which at least one pixel can be seen, without drawing the frame."""

@@ -14,12 +14,14 @@ from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Int8, UInt8
 
 from mnemask.datasets.synthetic.shapes import Wave
 from mnemask.datasets.synthetic.texture import Rng
 from mnemask.errors import InputError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
+from mnemask.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class GeneratedVideo(ABC, Generic[Moment]):
     """
 
     max_objects: int
+    camera: "Camera"
 
     def __init__(self, num_frames: int, size: tuple[int, int], num_objects: int, seed: int) -> None:
         if num_frames < 1:
@@ -95,6 +98,12 @@ class GeneratedVideo(ABC, Generic[Moment]):
     @abstractmethod
     def draw(self, index: int) -> Moment:
         """Returns the moment of a frame that the video has."""
+
+    def finish(self, picture: UInt8[np.ndarray, "H W 3"], index: int, moment: int) -> Frame:
+        """Returns a painted picture as the frame with this index, exposed as the camera does at the moment."""
+        lit = self.camera.expose(moment, picture)
+        image = torch.from_numpy(np.ascontiguousarray(lit.transpose(2, 0, 1)))
+        return Frame(image, index, index / FRAMES_PER_SECOND)
 
 
 CANVAS = 1.35  # of the frame's size: all that the camera can look at

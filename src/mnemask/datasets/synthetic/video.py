@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mnemask.datasets.composite.photographs import StaticImages
-from mnemask.datasets.synthetic.generated import CANVAS, FRAMES_PER_SECOND, Camera, GeneratedVideo, Visibility
+from mnemask.datasets.synthetic.generated import CANVAS, Camera, GeneratedVideo, Visibility
 from mnemask.datasets.synthetic.sprites import draw_cast
 from mnemask.datasets.synthetic.texture import Rng, draw_ground
 from mnemask.errors import InputError
@@ -77,13 +77,13 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         self.pace = pace
         rng = np.random.default_rng(seed)
         canvas = _canvas(rng, size, photographs)
-        self._camera = Camera.over(rng, canvas, size)
+        self.camera = Camera.over(rng, canvas, size)
         self._cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
 
     def draw(self, index: int) -> Moment:
         """Returns the frame, the id at each pixel (0 for what is not to be followed) and each object's Visibility."""
         moment = index * self.pace
-        picture, owners = self._camera.look(moment), np.zeros(self.size, np.uint8)
+        picture, owners = self.camera.look(moment), np.zeros(self.size, np.uint8)
         pixels = []  # inside the frame, and in all
         for number, (thing, _) in enumerate(self._cast, 1):
             whole = thing.paint(moment, picture, owners, number)
@@ -96,8 +96,7 @@ class SyntheticVideo(GeneratedVideo[Moment]):
             for number, (_, object_id) in enumerate(self._cast, 1)
             if object_id
         }
-        image = torch.from_numpy(np.ascontiguousarray(self._camera.expose(moment, picture).transpose(2, 0, 1)))
-        return Frame(image, index, index / FRAMES_PER_SECOND), torch.from_numpy(cv2.LUT(owners, ids)), truth
+        return self.finish(picture, index, moment), torch.from_numpy(cv2.LUT(owners, ids)), truth
 
 
 def _canvas(rng: Rng, size: tuple[int, int], photographs: StaticImages | None) -> UInt8[np.ndarray, "Y X 3"]:
