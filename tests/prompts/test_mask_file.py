@@ -479,7 +479,7 @@ def test_a_huge_size_in_the_header_is_refused_before_decoding(tmp_path):
     for width, height in ((20_000, 8), (16_000, 16_000)):
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
         (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-        with refusal(MaskError, f"{width}x{height}", "16384"):
+        with refusal(MaskError, "larger than 16384"):
             read_mask(tmp_path / "m.png")
 
 
