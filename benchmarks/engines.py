@@ -108,7 +108,9 @@ def parse_size(text: str) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path, help="root of DAVIS 2016")
-    parser.add_argument("--engine", action="append", choices=list(mm.ENGINES), help="besides eager; by default all")
+    parser.add_argument(
+        "--engine", action="append", choices=list(mm.ENGINES), help="in addition to eager; by default all"
+    )
     parser.add_argument("--model", default="compact")
     parser.add_argument("--size", type=parse_size, default=(480, 854), metavar="HEIGHTxWIDTH")
     parser.add_argument("--objects", type=int, default=1, help="of the parts; clips have their own")

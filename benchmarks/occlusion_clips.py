@@ -5,7 +5,7 @@
     mnemask experiment policies OUT/pasted --dataset folder -o lab
 
 OUT/generated: the eight clips of `mnemask.datasets.synthetic.video`, drawn by the computer and never trained on.
-OUT/pasted, where DAVIS 2016 val is given: pairs of its objects whose paths cross (`mnemask.datasets.copy_paste`).
+OUT/pasted, where DAVIS 2016 val is given: pairs of its objects with crossing paths (`mnemask.datasets.copy_paste`).
 """
 
 import argparse

@@ -168,7 +168,7 @@ class Margin(PartPinned):
 
 @dataclass(frozen=True)
 class Trusting(Wrapper):
-    """Lets only those cells of a new frame in whose share agrees with what the pinned tokens say about their keys.
+    """Admits only those cells of a new frame with a mask fraction that agrees with the pinned tokens alike in key.
 
     A cell that resembles nothing pinned (farther than `known`) is believed.
     """

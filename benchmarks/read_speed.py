@@ -4,7 +4,7 @@
 
 The keys are random, of a length as in use; queries are one frame of 480×854. Both ways are timed in turns; times are
 medians and, in brackets, quartiles. The dense read makes the whole matrix of affinities, N × 1,620, and multiplies the
-values by it. "buffers" is the most that a read had allocated at a time besides the memory itself, "difference" the
+values by it. "buffers" is the most that a read had allocated at a time in addition to the memory, "difference" the
 largest between the two readouts, relative to their spread. "near" is the same read with a kernel.
 To try it out: --frames 2 --rounds 1.
 """

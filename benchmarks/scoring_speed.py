@@ -1,4 +1,4 @@
-"""How fast J and F are computed beside trackeval, whose code for them is that of the official DAVIS tool, as Markdown.
+"""How fast J and F are computed beside trackeval, which has the official DAVIS tool's code for them, as Markdown.
 
     python benchmarks/scoring_speed.py DAVIS2016 [--frames 20] [--rounds 7]
 

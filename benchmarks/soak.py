@@ -50,7 +50,7 @@ class Stream:
         return {k for k in self.ids if (index + (k - 1) * CYCLE // len(self.ids)) % CYCLE < FOLLOWED}
 
     def step(self, tracker: mm.Tracker, index: int) -> tuple[dict[str, float], list[float]]:
-        """Tracks one frame; returns its times, and J of the objects in view whose mask was not given."""
+        """Tracks one frame; returns its times, and J of the objects in view without a given mask."""
         frame, labels, truth = self.video[index]
         wanted = self.wanted(index)
         clear = {k for k in wanted if truth[k].visible > 0.3 and int((labels == k).sum()) >= 64}

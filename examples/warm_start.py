@@ -30,7 +30,7 @@ def main(num_frames: int = 12) -> float:
         if second.visible(frame.index)
     ]
     mean = sum(found) / len(found)
-    print(f"J {100 * mean:.1f} in a video whose masks nobody drew")
+    print(f"J {100 * mean:.1f} in a video without any given mask")
     return mean
 
 

@@ -25,7 +25,7 @@ def write_png(path, labels):
 
 
 def draw_video(frames, masks, count=6, late=None, masked=None, step=1, scale=1):
-    """Writes a video whose frames are numbered in steps; masks of those frames in `masked`, by position."""
+    """Writes a video with frames numbered in steps; masks of those frames in `masked`, by position."""
     frames.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         picture, labels = picture_and_labels(index, late)
@@ -44,7 +44,7 @@ def draw_davis(root, names=("bear", "dog"), year=2016, subset="val", count=5, ma
 
 
 def draw_youtube_vos(root, late=2, count=5):
-    """Writes a video of training, "frogs", and one whose masks are secret, "apes"; object 2 comes late in both."""
+    """Writes a video of training, "frogs", and one with secret masks, "apes"; object 2 comes late in both."""
     stems = [f"{5 * index:05d}" for index in range(count)]
     for subset, name, masked in (("train", "frogs", None), ("valid", "apes", (0, late))):
         folder = root / subset

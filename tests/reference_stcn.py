@@ -234,7 +234,7 @@ def evaluate(network, frames, masks, every=5, top_k=20):
 
 
 def random_weights(seed=0):
-    """Returns a state dict with a published checkpoint's names and shapes, whose activations stay of order one."""
+    """Returns a state dict with a published checkpoint's names and shapes; activations stay of order one."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, like in ReferenceSTCN().state_dict().items():

@@ -39,7 +39,7 @@ LAYOUTS = [*OFFICIAL.items(), *OTHER, *((name, (place, place, ".jpg", ".png")) f
 
 
 def draw(root, images, masks, image_ending=".jpg", mask_ending=".png", names=("9", "10", "frog_7")):
-    """Pictures whose mask is white in one column, the third."""
+    """Pictures with masks that are white in one column, the third."""
     for name in names:
         for folder, ending in ((images, image_ending), (masks, mask_ending)):
             (root / folder).mkdir(parents=True, exist_ok=True)

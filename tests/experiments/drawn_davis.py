@@ -1,4 +1,4 @@
-"""A small data set in the layout of DAVIS-2016, drawn, whose sequences bear the names of real ones."""
+"""A small data set in the layout of DAVIS-2016, drawn; its sequences have the names of real ones."""
 
 import numpy as np
 from PIL import Image

@@ -29,7 +29,7 @@ CONFIG = {
 
 
 def load(place, data=None):
-    """A network whose parameters are numbers, or a refusal."""
+    """A network with finite parameters, or a refusal."""
     if data is not None:
         place.write_bytes(data)
     model = outcome(lambda: mm.load_model(place, device="cpu"))

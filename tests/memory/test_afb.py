@@ -16,7 +16,7 @@ from mnemask.memory.policies.afb import AdaptiveFeatureBank, similarity
 
 
 def like(tokens, places, step, noise=0.02):
-    """Returns a new frame whose keys are close to those at these places of memory."""
+    """Returns a new frame with keys close to those at these places of memory."""
     generator = torch.Generator().manual_seed(step)
     key = tokens.key[places]
     new = frame_tokens(step, len(places), tokens.num_objects)

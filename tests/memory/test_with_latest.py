@@ -14,7 +14,7 @@ def frame(step, size=4, pinned=False, num_objects=1):
 
 
 def followed(policy, num_frames, budget, pinned=()):
-    """The steps whose frames are in memory after each write."""
+    """The steps of the frames that are in memory after each write."""
     memory, history = frame(0)[:0], []
     for step in range(num_frames):
         memory = policy.update(memory, frame(step, pinned=step in pinned), budget)

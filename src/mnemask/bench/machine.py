@@ -1,8 +1,6 @@
-"""What this machine can do at best, and times of several actions in turns, with their spread.
+"""The ceilings of this machine, and interleaved timings of several actions with their spread.
 
-Times of several actions on a machine that does other things too: in turns, with their spread.
-
-What this machine can do at best: products of matrices, convolutions and copies, as torch computes them.
+Ceilings are those of matrix products, convolutions and copies as torch computes them.
 """
 
 import platform
@@ -63,7 +61,7 @@ def interleaved(actions: Mapping[Name, Callable[[], object]], rounds: int, devic
     Args:
         actions: what to time.
         rounds: 1 or more.
-        device: whose queue must be empty before and after.
+        device: its queue is drained before and after.
     """
     seconds: dict[Name, list[float]] = {name: [] for name in actions}
     for number in range(rounds + 1):

@@ -114,7 +114,7 @@ def read_part(model: STCN, query: Float[Tensor, "P Ck"], num_objects: int, num_f
 def part(
     name: str, num_objects: int, fast: Callable[[], object], plain: Callable[[], object], touched: Iterable[Tensor]
 ) -> Part:
-    """Returns a part whose operations are counted by running it once."""
+    """Returns a part, with its operations counted by running it once."""
     from torch.utils.flop_counter import FlopCounterMode  # slow to import, and only needed here
 
     with FlopCounterMode(display=False) as counter:

@@ -1,7 +1,7 @@
 """The network and its memory computed plainly: what the fast path is compared with, in time and in masks.
 
 float32 and NCHW throughout, every object's input written out in full, the affinity of all memories and all queries as
-one dense matrix whose entries outside the top k are zero, the readout as a product with it: as STCN's original
+one dense matrix with zeros outside the top k, the readout as a product with it: as STCN's original
 evaluation does. It has the weights of a network of mnemask and none of its code. BatchNorm is folded in these weights,
 which alone makes it some 5 to 15 % faster than the original.
 """
@@ -34,7 +34,7 @@ class PlainSTCN:
     """The network of a model, as functions of its weights.
 
     Args:
-        model: whose weights are copied, as contiguous float32, to where they are.
+        model: its weights are copied, as contiguous float32, on its device.
     """
 
     def __init__(self, model: STCN) -> None:

@@ -39,7 +39,7 @@ class Agreement:
 
     Attributes:
         num_objects: followed.
-        num_frames: compared; the first, whose masks were given, is not.
+        num_frames: compared; the first, with the given masks, is not.
         iou: the mean overlap of their masks, over objects and frames.
         largest_difference: of any probability of any pixel.
     """

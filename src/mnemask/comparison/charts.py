@@ -1,9 +1,4 @@
-"""Line charts and scatter plots as HTML and SVG that fit any width.
-
-Lines over the frames of a video, as HTML and SVG that fit any width; their colours.
-
-Named points in a plane, as SVG that fits any width.
-"""
+"""Line charts and scatter plots of the offline page, as HTML and SVG that fit any width."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -94,7 +89,7 @@ def _path(values: Sequence[float | None], low: float, high: float) -> str:
 WIDTH, HEIGHT = 380, 270
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 30, 40
 TEXT_HEIGHT, LETTER = 14, 6.6
-MIN_Y = 0.02  # lest a difference of nothing look like one
+MIN_Y = 0.02  # at least: noise must not fill the chart
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,4 @@
-"""The frames of a video on disk in any order, and masks and frames as a page holds them.
-
-Masks and frames as a page holds them: outlines as SVG paths, pictures as WebP, both at a modest size.
-
-The frames of a video in any order: kept on disk while a comparison runs, for the way back and for the page.
-"""
+"""The frames of a video, kept on disk for random access; and frames and masks as a page holds them (WebP, SVG)."""
 
 import base64
 import shutil
@@ -92,7 +87,7 @@ class FrameStore:
         on_frame: is called after each frame.
 
     Raises:
-        InputError: the video has fewer than two frames, or two whose names differ in nothing that a file name can hold.
+        InputError: the video has fewer than two frames, or two frames with the same name once made safe for files.
         FrameError: the video is damaged, which is thus known before anything is computed.
         OutputError: the folder cannot be written to.
     """

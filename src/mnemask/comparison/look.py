@@ -24,7 +24,7 @@ def look_into(tracker: Tracker, index: int) -> dict[str, Any] | None:
     ::
 
         frame     the frame after which this was remembered
-        objects   the ids whose votes follow
+        objects   the ids that the votes are for
         cells     how many cells are remembered
         sources   [[frame, number of cells], …] for each source frame
         tiles     [{frame, heat, hits, pinned}, …] for those with the most cells; heat has a character for each cell

@@ -1,9 +1,4 @@
-"""What came of a comparison: agreement, scores, cost, and which policies nothing dominates.
-
-How far policies agree, when they part, how good they are against the truth, and which of them nothing dominates.
-
-What came of a comparison, as numbers.
-"""
+"""The numbers of a comparison: agreement, where policies diverge, scores, cost, and which policies are undominated."""
 
 import itertools
 import math
@@ -90,7 +85,7 @@ class Truth:
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
         if len(files) < 3:
             raise InputError(
-                f"{folder} has true masks of {len(files)} frames of this video, whose frames are {clip.names[0]}.png "
+                f"{folder} has true masks of {len(files)} frames of this video; its frames are {clip.names[0]}.png "
                 f"to {clip.names[-1]}.png",
                 "name 3 or more so, since the first and the last are not scored",
             )

@@ -74,9 +74,9 @@ def _security(script: str) -> str:
     )
 
 
-def shown_frames(num_frames: int, besides: Iterable[int]) -> list[int]:
+def shown_frames(num_frames: int, extra_frames: Iterable[int]) -> list[int]:
     """Returns the frames to show: these and others evenly spread, MOST_SHOWN in all, the first and last among them."""
-    extra = set(besides)
+    extra = set(extra_frames)
     evenly = np.linspace(0, num_frames - 1, min(num_frames, max(MOST_SHOWN - len(extra), 2)))
     return sorted({*evenly.round().astype(int).tolist(), *extra})
 

@@ -46,7 +46,7 @@ class PolicyRun:
         description: its class and settings.
         budget: what it was allowed, in words.
         write_every: it remembers each so many frames.
-        given: the objects whose masks were given, by frame.
+        given: ids of the objects with a mask as prompt, by frame.
         seconds: that the tracker took for each frame, without decoding and writing.
         bank_bytes: what the memory bank held after each frame.
         frames_held: the same in frames' worth of features.

@@ -1,8 +1,6 @@
 """Pictures and videos with true masks, as files: listed and checked when opened, read when asked for.
 
-Folders of frames and masks as lists of files.
-
-Folders are listed and no file is looked at, so that large sets open fast.
+Opening a folder lists it without reading a file, so that large sets open fast.
 """
 
 import os
@@ -158,7 +156,7 @@ def open_video(
     every_frame: bool = False,
     published: str = "",
 ) -> AnnotatedVideo:
-    """Returns a video whose frames and masks lie in two folders and belong together by their names without suffix.
+    """Returns a video from a folder of frames and a folder of masks, matched by their names without suffix.
 
     Args:
         name: what to call it.
@@ -192,7 +190,7 @@ def open_video(
 def _with_label_file(
     name: str, frames: Path, frame_names: tuple[str, ...], inside: list[Path], single_object: bool
 ) -> AnnotatedVideo:
-    """Returns a video whose masks are all in one file: a label video, or run lengths."""
+    """Returns a video with all masks in one file: a label video, or run lengths."""
     files = _pair(frame_names, ()).frames
     by_name = labels_by_name(inside, [Path(file).stem for file in files])
     masks = {at: by_name[stem].name for at, file in enumerate(files) if (stem := Path(file).stem) in by_name}

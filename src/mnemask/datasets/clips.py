@@ -1,9 +1,4 @@
-"""What training draws from: clips of a few frames, and mixtures of several sources of them.
-
-What training draws from: a clip of a few frames, whatever it was made of.
-
-Several sources of clips as one.
-"""
+"""What training draws from: clips of a few frames, and mixtures of several sources of clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +48,7 @@ class TrainingClip:
 
     Attributes:
         frames: RGB.
-        labels: 0 background, 1 to `num_objects`, 255 where nobody knows (void, newcomers and unclear rims in real
+        labels: 0 background, 1 to `num_objects`, 255 where unknown (void, newcomers and unclear rims in real
             clips, an object's mirror image beyond a photograph's border).
         num_objects: at least 1; each object covers at least 0.2 % of the first frame.
     """
@@ -65,14 +60,14 @@ class TrainingClip:
 
 @runtime_checkable
 class ClipSource(Protocol):
-    """Clips without end."""
+    """An endless source of clips."""
 
     def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
         """Returns a clip that depends on the state of `rng` and on `shape` alone."""
 
 
 def keep_visible(labels: UInt8[np.ndarray, "T S S"], max_objects: int) -> tuple[UInt8[np.ndarray, "T S S"], int]:
-    """Returns labels in which only objects that the first frame shows are left, numbered from 1, and their number.
+    """Returns labels with only the objects that the first frame shows, numbered from 1, and their number.
 
     Objects beyond `max_objects` become background.
     """
@@ -86,7 +81,7 @@ def keep_visible(labels: UInt8[np.ndarray, "T S S"], max_objects: int) -> tuple[
 
 
 class Mixture:
-    """Clips without end, each from one of several sources, as often as the source's weight beside the others' says.
+    """An endless source that draws each clip from one of several sources, in proportion to their weights.
 
     Args:
         sources: each with its weight, of any unit: for a set that an epoch is to hold five times, 5 × its length.

@@ -14,10 +14,10 @@ MAX_TRIES = 50
 
 
 class ImageClips:
-    """Clips without end whose frames are samples of one photograph; files are read when they are drawn.
+    """Endless clips; the frames of each are samples of one photograph; files are read when they are drawn.
 
     Masks are what saliency sets publish, grey levels above 127 where the object is; for masks of 0 and 1, or with a
-    number for each instance, give images whose `object_above` is 0.
+    number for each instance, give images with `object_above=0`.
 
     Args:
         images: photographs with a mask of the same size; of a mask, all is one object.

@@ -1,7 +1,6 @@
-"""A short video made as long as one likes, with its true masks: played to its end and back, over and over.
+"""A video of any length with true masks from a short one, played forwards and backwards.
 
-The scene comes back to where it was, so whatever a tracker has lost since is drift, and whatever a frame costs more
-than it did at first is growth.
+The scene returns to where it was: what a tracker has lost since is drift, and what a frame costs more is growth.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

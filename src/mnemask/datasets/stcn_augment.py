@@ -1,10 +1,10 @@
-"""The augmentation of the thesis (4.2): a draw that a clip's frames share, then small changes that each has to itself.
+"""The augmentation of the thesis (4.2): one random change for a whole clip, then small ones for each frame.
 
 The thesis names the steps; their magnitudes are those of STCN's published training code, which it follows
-(github.com/hkchengrex/STCN, dataset/static_dataset.py and dataset/vos_dataset.py). Two things differ from there. All
-steps are composed into one map of places and one of colours, so that a frame is interpolated once (bilinear) and what
-a crop cut off comes back where a turn makes room for it. And the thin-plate spline that STCN adds to a third of its
-stills is left out, as in the thesis.
+(github.com/hkchengrex/STCN, dataset/static_dataset.py and dataset/vos_dataset.py). Two things differ. All steps are
+composed into one spatial map and one colour map, so that a frame is interpolated once (bilinear) and what a crop cut
+off returns where a rotation makes room for it. The thin-plate spline that STCN adds to a third of its stills is left
+out, as in the thesis.
 """
 
 from dataclasses import dataclass

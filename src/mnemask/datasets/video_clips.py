@@ -17,7 +17,7 @@ MAX_TRIES = 50
 
 
 class VideoClips:
-    """Clips without end of frames that have masks, forwards or backwards; files are read when they are drawn.
+    """Endless clips of annotated frames, forwards or backwards; files are read when a clip is drawn.
 
     Each video is as likely as another; those with too few masks close enough together for a shape are passed over.
 

@@ -1,7 +1,5 @@
 """YouTube-VOS 2018 and 2019, and the Long-time Video set, as they are published.
 
-YouTube-VOS 2018 and 2019 as they are published.
-
 ::
 
     ROOT/train/JPEGImages/VIDEO/00000.jpg, 00005.jpg …

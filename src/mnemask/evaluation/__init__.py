@@ -1,1 +1,1 @@
-"""Numbers that can be compared."""
+"""Benchmarks: policies scored on annotated videos."""

@@ -1,4 +1,4 @@
-"""What a benchmark gives to a tracker, asks of it, and keeps for the scorer."""
+"""What a benchmark gives to a tracker, what it asks for, and what only the scorer sees."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,14 +23,14 @@ SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkSequence:
-    """A video as a benchmark poses it.
+    """One task of a benchmark: a video, its prompts, and the frames to answer for.
 
     Attributes:
         given: the video as the tracker may know it: of its masks, only those in which an object appears first.
-        asked: numbers of the frames whose masks are asked for.
+        asked: numbers of the frames with masks to deliver.
         truth: the video with all masks, for the scorer alone; None where they are secret.
         late_objects: whether objects that appear after the first ones are scored.
-        groups: "seen" or "unseen" in training, by object id; empty where nobody says.
+        groups: "seen" or "unseen" in training, by object id; empty where unknown.
     """
 
     given: AnnotatedVideo
@@ -47,7 +47,7 @@ class BenchmarkSequence:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Videos and the rules by which they are posed.
+    """Videos and the rules of a benchmark.
 
     =========== ========================================= ============================ ==============================
     dataset     given                                     asked for                    scored
@@ -114,7 +114,7 @@ class Benchmark:
         return "Annotations" if self.dataset == "youtube-vos" else ""
 
     def open(self, sequences: Iterable[str] = ()) -> list[BenchmarkSequence]:
-        """Returns the named videos, or all, as the benchmark poses them.
+        """Returns the tasks for the named videos, or for all.
 
         Raises:
             InputError: the data set is not there or incomplete, has no such video, or one has too few masks to score.
@@ -209,7 +209,7 @@ def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = Non
 
     Args:
         video: with masks.
-        arrivals: frames in which objects appear first; by default the first frame whose mask shows one.
+        arrivals: frames in which objects appear first; by default the first frame with an object in its mask.
 
     Raises:
         InputError: no mask shows an object.

@@ -25,7 +25,7 @@ from mnemask.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one policy on one sequence.
+    """The result of one policy on one sequence.
 
     Attributes:
         policy: its name.

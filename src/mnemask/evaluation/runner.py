@@ -1,10 +1,6 @@
-"""One policy on one sequence: tracked to the end, written, and scored.
+"""One policy on one sequence: tracked to the end, written, and only then scored.
 
-A network that looks at each frame of a sequence once, however many trackers follow it one after the other.
-
-A tracker over a benchmark's sequences: from a first mask to a score.
-
-One policy on one sequence: tracked to the end, written, and only then scored.
+`FeatureCache` lets several trackers that follow the same sequence encode each frame once.
 """
 
 import hashlib
@@ -43,10 +39,10 @@ MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
 
 
 class FeatureCache(SharedWeights):
-    """Another network, but for the key features of a sequence's frames: these are kept, as many as there is room for.
+    """A network that keeps the key features of a sequence's frames, up to `most_bytes`.
 
-    Key features say nothing of objects, so trackers with other policies, budgets or prompts get the same, bit for bit,
-    and a comparison takes half of the time. Features on an accelerator are not kept: its memory is not ours to fill.
+    Key features do not depend on objects, so trackers with other policies, budgets or prompts get the same, bit for
+    bit, and a comparison takes half the time. Features on an accelerator are not kept, to leave its memory free.
 
     Args:
         network: computes.
@@ -62,7 +58,7 @@ class FeatureCache(SharedWeights):
         self._seconds_spared = 0.0
 
     def begin(self, sequence: str) -> None:
-        """Says that a tracker is about to follow a sequence, by a name; features of others are forgotten."""
+        """Begins a sequence, named so; cached features of other sequences are dropped."""
         self._seconds_spared = 0.0
         if sequence != self.sequence:
             self.sequence, self.num_bytes = sequence, 0

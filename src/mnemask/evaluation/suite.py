@@ -1,8 +1,6 @@
-"""Policies times sequences of a benchmark, shared out to processes, resumable.
+"""Policies × sequences of a benchmark, distributed over processes; each result is kept at once, so runs can resume.
 
-Jobs shared out to processes that end with the one that started them, however that ends.
-
-Policies × sequences of a benchmark, kept as soon as they are there, taken up where a run stopped.
+Worker processes end with the process that started them, however it ends.
 """
 
 import os
@@ -34,10 +32,10 @@ Outcome = TypeVar("Outcome")
 
 @runtime_checkable
 class Task(Protocol[Outcome_co]):
-    """What a process is given to do: it can be pickled, and so can what comes of it."""
+    """A unit of work for a process; the task and its result can be pickled."""
 
     def run(self, on_frame: Callable[[], None]) -> Outcome_co:
-        """Returns what came of it; `on_frame` is called after each frame."""
+        """Returns the result; `on_frame` is called after each frame."""
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -94,7 +92,7 @@ def _elsewhere(
                 "what is done is kept, so run it again with fewer processes",
             ) from error
         finally:
-            # Whatever ended this, also Ctrl-C: each process stops at its next frame, or has nothing left to do.
+            # Whatever ended this, also Ctrl-C: each process stops at its next frame.
             stop.set()
             pool.shutdown(cancel_futures=True)
 
@@ -189,7 +187,7 @@ def run_benchmark(
     for policy in policies:
         trackers.with_policy(policy).tracker()
     folder = ResultFolder.open(out, {"mnemask": __version__, **benchmark.settings(), **trackers.settings()})
-    # Policy by policy on one sequence, whose key features they share.
+    # Policy by policy on one sequence, so that they share its key features.
     jobs = [
         Job(challenge, policy, trackers.with_policy(policy), folder) for challenge in challenges for policy in policies
     ]

@@ -1,9 +1,4 @@
-"""Results as tables (CSV, JSON, Markdown, LaTeX) and as submissions for servers.
-
-Results as tables: CSV and JSON with all digits, Markdown and LaTeX as papers print them.
-
-Masks packed as the servers that keep the true ones take them.
-"""
+"""Results as tables (CSV and JSON with all digits, Markdown and LaTeX as papers print them) and as submissions."""
 
 import csv
 import io

@@ -1,10 +1,6 @@
-"""The pictures of an experiment: curves over a setting and strips of frames.
+"""The pictures of an experiment: curves over a setting (Fig. 11) and strips of frames (Figs. 9 and 10).
 
-How every picture of an experiment looks: one sheet, one set of colours that all eyes tell apart.
-
-Scores over a setting: a line for each way to use it, level lines for what has no such setting (Fig. 11).
-
-Strips of frames: what each run made of them, below the frames themselves and the truth (Figs. 9 and 10).
+All use one style and colours that are distinct for every kind of colour vision.
 """
 
 import textwrap
@@ -94,7 +90,7 @@ def require_matplotlib() -> None:
 
 
 def save(drawn: "Figure", path: Path) -> Path:
-    """Returns the path of the picture, whose suffix says what it becomes, once it is written whole.
+    """Writes a figure in the format of the path's suffix and returns the path.
 
     Raises:
         OutputError: it cannot be written, or has the place of a file that is no earlier picture.

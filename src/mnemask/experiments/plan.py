@@ -147,7 +147,7 @@ class Experiment:
         baseline: the run that the others' gain is measured from, sequence by sequence.
         reference: the thesis's figures.
         remarks: sentences about these figures, by data set; "" for any.
-        picture: what is drawn besides.
+        picture: a figure to draw, if any.
         also: other names, the thesis's numbers.
     """
 

@@ -1,9 +1,4 @@
-"""The rows of an experiment's table, and the notes that a reader needs beside it.
-
-The rows of an experiment's table: ours, and the thesis's beside them.
-
-What a reader must know before comparing the figures: which data, which network, which machine, which misprints.
-"""
+"""The rows of an experiment's table, with the thesis's figures, and the notes that a reader needs to compare them."""
 
 from statistics import fmean
 

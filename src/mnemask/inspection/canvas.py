@@ -1,9 +1,4 @@
-"""Drawing: a dark sheet with text, tiles and bars, and the cells of a frame as heat.
-
-A dark sheet of paper: text, tiles, bars, and where they go.
-
-Cells on the frame they come from: what is forgotten is grey and dim, what is remembered is tinted.
-"""
+"""Drawing on a dark sheet: text, tiles, bars, and the cells of a frame (forgotten ones dim, remembered ones tinted)."""
 
 from functools import cache
 
@@ -91,7 +86,7 @@ def heat_color(heat: float) -> Color:
 
 DIM = 0.4
 TINT = 0.7
-NO_PICTURE = 150  # grey of a frame whose video is not at hand
+NO_PICTURE = 150  # grey in place of a frame where no video is given
 
 
 def draw_remembered(

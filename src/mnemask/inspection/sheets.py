@@ -1,9 +1,4 @@
-"""Two sheets: the whole memory, and one pixel with the tokens it was read from.
-
-One pixel and its memories on one sheet.
-
-The whole memory on one sheet: now, when it comes from, and its source frames.
-"""
+"""Two sheets: the whole memory with its source frames, and one pixel with the tokens that it was read from."""
 
 from collections.abc import Mapping
 

@@ -1,17 +1,12 @@
-"""J and F of one sequence by the rules of DAVIS (Perazzi et al. 2016; Pont-Tuset et al. 2017).
+"""J and F of one sequence by the rules of DAVIS (Perazzi et al. 2016; Pont-Tuset et al. 2017), frame by frame.
 
-Region similarity J: how much of two masks is common.
-
-Contour accuracy F: how well the outlines of two masks lie on each other (Perazzi et al. 2016).
-
-An outline pixel is right when the other outline passes within a tolerance, 0.8 % of the image's diagonal. Precision is
-the fraction of the predicted outline that is right, recall that of the true outline, and F their harmonic mean.
-
-Scores of one sequence by the rules of DAVIS, taken in frame by frame.
+Region similarity J is the intersection over union of two masks. Contour accuracy F: an outline pixel is right when the
+other outline passes within a tolerance, 0.8 % of the image's diagonal. Precision is the fraction of the predicted
+outline that is right, recall that of the true outline, and F their harmonic mean.
 
 Two protocols. ``davis2016``: everything that is not 0 is the one object. ``davis2017``: each label is an object and 255
-in the truth is void, which counts neither way. In both, an object is scored from the frame after the one that shows it
-first, because that one was given, to the last but one, as in the benchmark.
+in the truth is void, which is ignored. In both, an object is scored from the frame after the one that shows it first,
+because that one was given, to the last but one, as in the benchmark.
 
 The objects of a sequence are those of its first annotated frame, the first that shows any. In DAVIS that is all there
 are. Objects that the truth shows only later are left out and named in the report's notes; with ``late_objects`` the

@@ -88,7 +88,7 @@ class ObjectScore:
         boundary_frames: Sequence[float],
         official_decay: bool = False,
     ) -> "ObjectScore":
-        """Returns the score of an object whose J and F in each frame are given."""
+        """Returns the score of an object from its J and F in each frame."""
         return cls(
             sequence,
             object_id,

@@ -1,9 +1,4 @@
-"""From the name of a training set to batches: which clip comes when depends on the seed and the step alone.
-
-From what the user calls a training set to what clips are drawn from.
-
-From clips to batches: which clip comes when depends on the seed and the step alone.
-"""
+"""From the name of a training set to batches; seed and step alone decide which clip comes when."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,13 +1,9 @@
-"""Where training starts: a whole network, ImageNet weights, or a single-object stage.
+"""Where training starts: trained weights, ImageNet weights in the encoders, or a single-object stage.
 
-From the weights of a single-object stage to those that a multi-object stage starts from.
-
-The thesis and STCN train their first stage with a network that knows one object: its value encoder sees RGB and the
-mask, 4 channels. Here every network has the fifth, the sum of the other objects' masks. A single-object stage needs no
-network of its own: with one object the fifth channel is zero, so its weights neither change the output nor get a
-gradient, and what is trained is the 4-channel network exactly.
-
-Where training starts: a whole network, or ImageNet weights in the encoders and the rest random.
+The thesis and STCN train their first stage with a network for one object: its value encoder sees RGB and the mask, 4
+channels. Here every network has the fifth, the sum of the other objects' masks. A single-object stage needs no network
+of its own: with one object the fifth channel is zero, so its weights neither change the output nor get a gradient, and
+what is trained is the 4-channel network exactly.
 """
 
 from collections.abc import Mapping, Sequence

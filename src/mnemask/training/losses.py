@@ -1,11 +1,7 @@
-"""What training minimises, what moves the weights, and their moving average.
-
-What training minimises: bootstrapped cross-entropy (thesis 4.2) and a soft dice term.
+"""What training minimises: bootstrapped cross-entropy (thesis 4.2) and soft dice; its optimizer and the EMA of weights.
 
 Each picture weighs the same whatever it shows, so the mean over a batch is the mean of its parts' means, and a run on
 several processes minimises what a run on one does. A picture is a frame of a clip: B may be clips × frames.
-
-What moves the weights, and their moving average.
 """
 
 from collections.abc import Mapping

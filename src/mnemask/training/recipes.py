@@ -1,14 +1,8 @@
-"""Every hyper-parameter of every run: a recipe is a function of the number of steps.
-
-What grows harder over a run: the time between frames, and the share of pixels that the loss counts.
-
-How the learning rate changes over a run.
-
-Every hyper-parameter of every run: a recipe is a function of the number of steps, its docstring says what it gave.
+"""Every hyper-parameter of every run: a recipe is a function of the number of steps, its docstring states the result.
 
 `static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is what the weights in the package come
-from, `real_video` goes on from them, `finetune` adapts weights to one's own video. All that is counted in steps scales
-with the number of steps.
+from, `real_video` continues from them, `finetune` adapts weights to one's own video. Everything counted in steps
+scales with the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate.
 """
 
 import math
@@ -189,7 +183,7 @@ class Recipe:
         optimizer: Adam adds the weight decay to the gradient, AdamW takes it from the weight.
         learning_rate: before the schedule's factor.
         key_encoder_rate, value_encoder_rate: factor on it for the two encoders' ResNets.
-        frozen: parameters whose names begin so are not trained.
+        frozen: prefixes of the names of parameters that are not trained.
         clip_norm: largest norm of the gradient; None for any.
         bootstrap: share of the pixels that the loss counts.
         dice: weight of the soft dice term beside the cross-entropy.

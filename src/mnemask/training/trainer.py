@@ -207,7 +207,7 @@ class Training:
             InputError: the weights are no longer finite; what was written before stays.
             OutputError: the place cannot be written to.
         """
-        # In every process, whose weights and moments are the same: otherwise the others would wait for the first.
+        # In every process (weights and moments are the same in all): otherwise the others would wait for the first.
         if not is_finite(self.model, self.average.weights, self.optimizer.optimizer):
             raise self._diverged("the weights are no longer finite")
         if self.fabric.is_global_zero:

@@ -1,9 +1,4 @@
-"""Smooth random change over the frames of a clip, and other looks for a cut-out.
-
-Smooth random change over the frames of a clip: paths, and the look of film.
-
-Other looks for a cut-out, so that one photograph gives many objects.
-"""
+"""Random appearance: smooth change over the frames of a clip, sensor effects, and new looks for a cut-out."""
 
 from collections.abc import Sequence
 

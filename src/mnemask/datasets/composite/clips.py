@@ -51,7 +51,7 @@ class CompositeRecipe:
 
 
 class CompositeClips:
-    """Clips without end that photographs and short real videos are made into; a `ClipSource`.
+    """Endless clips made from photographs and short real videos; a `ClipSource`.
 
     Args:
         root: folder that holds `static/NAME/{images,masks}` and, for real clips, `video/NAME/{frames,masks}`.
@@ -87,7 +87,7 @@ class CompositeClips:
 def _draw(
     rng: np.random.Generator, static: StaticImages, recipe: CompositeRecipe, clip: ClipShape, warped: bool
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
-    """A scene, whose own objects are followed if `warped`, and what moves before it."""
+    """A scene and what moves in front of it; the scene's own objects are labelled if `warped`."""
     step = log_uniform(rng, min(0.006, recipe.max_step), recipe.max_step)
     masks: list[Bool[np.ndarray, "h w"]] = []
     like = None

@@ -198,7 +198,7 @@ def _sequences(root: Path) -> list[Sequence]:
     if not sequences:
         raise InputError(
             f"no video in {root}",
-            f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png beside them, or a recipe whose share "
+            f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png beside them, or a recipe with a share "
             "of real clips is 0",
         )
     return sequences

@@ -1,11 +1,4 @@
-"""What all generated video has in common: length, camera, and the truth about visibility.
-
-What a generated frame shows of each object, known to the pixel because it was painted.
-
-What all generated video has in common: it is as long as asked for, and each moment follows from its number alone.
-
-The camera of a generated video: what it looks at, and what its sensor makes of it.
-"""
+"""What all generated video has in common: any length, frames computed from their number alone, camera, visibility."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

@@ -1,9 +1,4 @@
-"""Soft bodies with a living shape, and how they look in the light.
-
-The objects of a drawn video: soft bodies with a shape that lives and a way of their own.
-
-A body in one frame: which pixels it covers, and how it looks there in the light.
-"""
+"""Soft bodies that bend and move, and how they look in one frame: covered pixels and shading."""
 
 import math
 from dataclasses import dataclass, replace
@@ -211,7 +206,7 @@ class Silhouette:
         cover: how much of each pixel it covers, 0 to 255.
         corner: where the window's left upper pixel is in the frame, as x, y.
         size: height and width of the frame.
-        body: whose it is.
+        body: the body that it outlines.
         pose: see Body.pose.
     """
 

@@ -1,11 +1,4 @@
-"""Procedural textures: noise, fur, and ground seen from above.
-
-Surfaces made of noise: what procedural pictures are drawn with.
-
-What the objects of a drawn video wear: fur in two colours, told apart from the ground and from each other.
-
-Ground seen from above, drawn from noise: what the objects of a drawn video move over.
-"""
+"""Procedural textures from noise: fur in two colours for objects, and ground seen from above."""
 
 from collections.abc import Sequence
 
@@ -18,7 +11,7 @@ Colour = tuple[int, int, int]
 
 
 def noise(rng: Rng, size: tuple[int, int], largest: float, octaves: int = 5) -> Float[np.ndarray, "H W"]:
-    """Returns smooth noise, mean 0 and deviation 1, whose largest forms are `largest` pixels wide."""
+    """Returns smooth noise, mean 0 and deviation 1, with forms up to `largest` pixels wide."""
     height, width = size
     total = np.zeros(size, np.float32)
     for octave in range(octaves):

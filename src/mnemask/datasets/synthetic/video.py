@@ -1,12 +1,8 @@
-"""Generated video with exact masks and the truth about who is hidden; and the held-out set made of it.
+"""Generated video of any length with exact masks and visibility; and the held-out set made of it.
 
-Generated video of any length with exact masks, and the truth about who is hidden and who has left.
-
-A generated set to compare trackers on: eight clips of two to four objects that hide each other, always the same.
-
-They are wholly drawn, from no file. Networks trained on photographs and real video, as the shipped ones are, have seen
-neither these objects nor this ground; one that was trained on SyntheticVideo without photographs must be measured
-elsewhere.
+The held-out set is eight clips of two to four objects that hide each other, always the same. They are drawn from no
+file. Networks trained on photographs and real video, as the shipped ones are, have seen neither these objects nor this
+ground; one that was trained on SyntheticVideo without photographs must be measured elsewhere.
 """
 
 from dataclasses import dataclass
