@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from glob import has_magic
 from pathlib import Path
 
-import mnemask as mm
-
 _MIB = 2**20
 
 
@@ -79,7 +77,9 @@ def of_model(name: str) -> str:
 
 def of_later(later: Sequence[str]) -> list[str]:
     """Returns frame, id where one is given, name and checksum of masks given for later frames."""
-    return [f"{at.where}={of_files(at.path)[0]}" for at in map(mm.parse_at, later)]
+    from mnemask.prompts import parse_at
+
+    return [f"{at.where}={of_files(at.path)[0]}" for at in map(parse_at, later)]
 
 
 def _short(data: bytes) -> str:

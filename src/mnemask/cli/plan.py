@@ -8,7 +8,6 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mnemask as mm
 from mnemask.cli import identity
 
 if TYPE_CHECKING:
@@ -76,7 +75,9 @@ class PromptOptions:
 
     def files(self) -> list[Path]:
         """Returns the mask files and folders."""
-        return [path for path in (self.mask, *(mm.parse_at(text).path for text in self.later)) if path]
+        from mnemask.prompts import parse_at
+
+        return [path for path in (self.mask, *(parse_at(text).path for text in self.later)) if path]
 
 
 def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:
