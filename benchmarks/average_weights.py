@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 
 import mnemask as mm
+from mnemask.model.checkpoints import save_model
+from mnemask.model.stcn import STCN
 
 
-def averaged(parts: list[tuple[float, str]]) -> mm.STCN:
+def averaged(parts: list[tuple[float, str]]) -> STCN:
     """Returns a network with the weighted mean of all tensors, in float64 and rounded once."""
     total = sum(weight for weight, _ in parts)
     models = [mm.load_model(file, device="cpu", dtype=torch.float32) for _, file in parts]
@@ -42,7 +44,7 @@ def main() -> None:
     if min(weight for weight, _ in parts) <= 0:
         parser.error("weights must be above 0")
     try:
-        mm.save_model(averaged(parts), args.out, note=f"average of {len(parts)} runs")
+        save_model(averaged(parts), args.out, note=f"average of {len(parts)} runs")
     except mm.MnemaskError as error:
         sys.exit(f"error: {error}")
 

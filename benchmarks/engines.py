@@ -21,7 +21,9 @@ import torch
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved, timing_of
+from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.synthetic.video import HELD_OUT
+from mnemask.engines import ENGINES
 from mnemask.model.preprocess import cells
 from mnemask.model.stcn import STCN, STRIDE
 
@@ -59,7 +61,7 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, list[mm.Frame], dict[
             _, labels, truth = moments[0]
             yield clip.name, [frame for frame, _, _ in moments], {k: labels == k for k in truth}
         return
-    for sequence in islice(mm.DavisSequences(args.davis, 2016), args.clips):
+    for sequence in islice(DavisSequences(args.davis, 2016), args.clips):
         with mm.VideoReader(sequence.frames[0].parent) as reader:
             frames = list(islice(reader, args.frames))
         yield sequence.name, frames, {1: torch.from_numpy(sequence.read_labels(0) == 1)}
@@ -108,9 +110,7 @@ def parse_size(text: str) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--davis", type=Path, help="root of DAVIS 2016")
-    parser.add_argument(
-        "--engine", action="append", choices=list(mm.ENGINES), help="in addition to eager; by default all"
-    )
+    parser.add_argument("--engine", action="append", choices=list(ENGINES), help="in addition to eager; by default all")
     parser.add_argument("--model", default="compact")
     parser.add_argument("--size", type=parse_size, default=(480, 854), metavar="HEIGHTxWIDTH")
     parser.add_argument("--objects", type=int, default=1, help="of the parts; clips have their own")
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    chosen = dict.fromkeys(("eager", *(args.engine or mm.ENGINES)))
+    chosen = dict.fromkeys(("eager", *(args.engine or ENGINES)))
     networks = {name: mm.load_model(args.model, device="cpu", dtype=torch.float32, engine=name) for name in chosen}
     with torch.no_grad():
         parts = time_parts(networks, args)

@@ -19,6 +19,7 @@ import torch
 import mnemask as mm
 from mnemask.datasets.composite.photographs import StaticImages
 from mnemask.datasets.synthetic.video import SyntheticVideo
+from mnemask.memory.policies import DEFAULT_POLICY
 from mnemask.metrics import region_similarity
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(240, 432))
     parser.add_argument("--objects", type=int, default=2)
     parser.add_argument("--photographs", type=Path, help="folder NAME/{images,masks} to make the scene of")
-    parser.add_argument("--policy", default=mm.DEFAULT_POLICY)
+    parser.add_argument("--policy", default=DEFAULT_POLICY)
     parser.add_argument("--model", default="compact")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)

@@ -18,12 +18,13 @@ import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved
 from mnemask.bench.run import weights_of
 from mnemask.bench.whole import CYCLE
+from mnemask.model.stcn import STCN
 
 
 class Streams:
     """Videos at their first frame, followed in both ways."""
 
-    def __init__(self, model: mm.STCN, videos: Sequence[mm.DrawnVideo], short_side: int) -> None:
+    def __init__(self, model: STCN, videos: Sequence[mm.DrawnVideo], short_side: int) -> None:
         self.batch = mm.TrackerBatch(mm.Tracker(model, short_side=short_side) for _ in videos)
         self.alone = [mm.Tracker(model, short_side=short_side) for _ in videos]
         first = [video[0] for video in videos]

@@ -25,6 +25,7 @@ from policy_lab import Clip, Moment, moments, resized
 from torch import Tensor
 
 import mnemask as mm
+from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.synthetic.video import HeldOutClip
 from mnemask.engines.parts import SharedWeights
 from mnemask.evaluation.runner import FeatureCache
@@ -150,7 +151,7 @@ def main() -> None:
     args = parser.parse_args()
     names = {kind: [clip.name for clip in clips] for kind, clips in DRAWN.items()}
     if args.davis:
-        names["davis"] = list(mm.DavisSequences(args.davis, 2016).names)
+        names["davis"] = list(DavisSequences(args.davis, 2016).names)
     trials = list(dict.fromkeys(["plain", *(args.trial or TRIALS)]))
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as pool:
         waiting = {

@@ -17,6 +17,7 @@ from PIL import Image
 
 import mnemask as mm
 from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
+from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.synthetic.video import HELD_OUT, SyntheticVideo
 from mnemask.io.visualize import davis_palette
 
@@ -25,7 +26,7 @@ def clips(davis: Path | None) -> Iterator[tuple[str, SyntheticVideo | CopyPasteV
     for clip in HELD_OUT:
         yield f"generated/{clip.name}", clip.open()
     if davis is not None:
-        sequences = mm.DavisSequences(davis, 2016)
+        sequences = DavisSequences(davis, 2016)
         for host, guest, seed in DAVIS_PAIRS:
             yield f"pasted/{host}+{guest}", CopyPasteVideo(sequences[host], sequences[guest], seed)
 

@@ -26,12 +26,14 @@ from mnemask.bench.machine import Timing, heading, interleaved
 from mnemask.bench.plain import PlainSTCN
 from mnemask.bench.run import weights_of
 from mnemask.bench.whole import CYCLE, POLICY, cycles, start_up, whole_run, write_clip
+from mnemask.engines import ENGINES
+from mnemask.model.stcn import STCN
 
 CPU = torch.device("cpu")
 BANKS, OBJECTS, PLAIN_OBJECTS, PLAIN_ROUNDS = (2, 4, 8, 16, 32), (1, 2, 3, 4, 5), (1, 3), 3
 
 
-def network(name: str = "compact", engine: str = "eager") -> mm.STCN:
+def network(name: str = "compact", engine: str = "eager") -> STCN:
     with TemporaryDirectory() as folder:
         return mm.load_model(weights_of(name, Path(folder))[0], device=CPU, engine=engine)
 
@@ -71,7 +73,7 @@ def start(args: argparse.Namespace, size: tuple[int, int]) -> None:
     show("Fresh process to first mask, `compact`", ("seconds", "best"), [row])
 
 
-def full_bank(model: mm.STCN, video: mm.DrawnVideo, num_frames: int, short_side: int) -> mm.Tracker:
+def full_bank(model: STCN, video: mm.DrawnVideo, num_frames: int, short_side: int) -> mm.Tracker:
     """A tracker that remembers its first frame and, in place of others, that one's keys with noise."""
     tracker = mm.Tracker(model, policy=POLICY, budget=mm.Budget(frames=num_frames), short_side=short_side)
     frame, labels = video[0]
@@ -136,7 +138,7 @@ PARTS = {"files": files, "start-up": start, "memory": memory, "objects": objects
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--engine", nargs="+", choices=list(mm.ENGINES), default=["eager", "int8", "int8-all"])
+    parser.add_argument("--engine", nargs="+", choices=list(ENGINES), default=["eager", "int8", "int8-all"])
     parser.add_argument("--size", type=int, default=480, help="short side; frames are 16:9")
     parser.add_argument("--frames", type=int, default=25, help="of the mp4")
     parser.add_argument("--rounds", type=int, default=5)

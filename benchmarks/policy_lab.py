@@ -28,6 +28,7 @@ from policy_trials import TRIALS
 import mnemask as mm
 from mnemask.datasets.composite.photographs import read_rgb
 from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
+from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.ping_pong import ping_pong
 from mnemask.datasets.synthetic.video import HELD_OUT, HeldOutClip
 from mnemask.evaluation.runner import FeatureCache
@@ -58,7 +59,7 @@ class Clip:
 def clips(kind: str, davis: Path | None) -> list[Clip]:
     names: Sequence[str]
     if kind in ("davis", "ping-pong"):
-        names = mm.DavisSequences(needed(davis), 2016).names
+        names = DavisSequences(needed(davis), 2016).names
     elif kind == "pasted":
         names = [f"{host}+{guest}" for host, guest, _ in DAVIS_PAIRS]
     else:
@@ -69,12 +70,12 @@ def clips(kind: str, davis: Path | None) -> list[Clip]:
 def moments(clip: Clip, davis: Path | None) -> Iterator[Moment]:
     """Yields the frames and labels of a clip, at full size."""
     if clip.kind in ("davis", "ping-pong"):
-        video = mm.DavisSequences(needed(davis), 2016)[clip.name]
+        video = DavisSequences(needed(davis), 2016)[clip.name]
         video = ping_pong(video, 2) if clip.kind == "ping-pong" else video
         yield from ((read_rgb(path), video.read_labels(index)) for index, path in enumerate(video.frames))
         return
     if clip.kind == "pasted":
-        sequences = mm.DavisSequences(needed(davis), 2016)
+        sequences = DavisSequences(needed(davis), 2016)
         seed = next(seed for host, guest, seed in DAVIS_PAIRS if f"{host}+{guest}" == clip.name)
         host, guest = clip.name.split("+")
         drawn = iter(CopyPasteVideo(sequences[host], sequences[guest], seed))

@@ -16,8 +16,8 @@ import torch
 from pycocotools import mask as rle
 from trackeval.metrics import JAndF
 
-import mnemask as mm
 from mnemask.bench.machine import interleaved
+from mnemask.datasets.davis import DavisSequences
 from mnemask.metrics import SequenceScorer
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools with NumPy 2
-    sequences = mm.DavisSequences(args.davis, 2016)
+    sequences = DavisSequences(args.davis, 2016)
     print("| sequence | mnemask, ms a frame | trackeval | ratio | largest difference |\n|---|---|---|---|---|")
     ratios = []
     for name in sequences.names:

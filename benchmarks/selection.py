@@ -37,6 +37,7 @@ from mnemask.io.images import read_image
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.metrics.report import ObjectScore
 from mnemask.model.checkpoints import packaged_weights
+from mnemask.model.stcn import STCN
 from mnemask.types import Frame
 
 POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
@@ -88,7 +89,7 @@ def _annotated(video: AnnotatedVideo) -> Iterator[tuple[Frame, np.ndarray]]:
         yield Frame(read_image(path), index), video.read_labels(index)
 
 
-def score(network: mm.STCN, reader: ClipReader, clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> dict:
+def score(network: STCN, reader: ClipReader, clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> dict:
     """Returns the scores of each trial on a clip, as JSON holds them; all trials follow it in step."""
     shared = FeatureCache(network)
     trackers = {

@@ -26,6 +26,7 @@ import torch
 import mnemask as mm
 from mnemask.bench.machine import processor_name
 from mnemask.datasets.synthetic.video import SyntheticVideo
+from mnemask.memory.policies import DEFAULT_POLICY
 from mnemask.metrics import region_similarity
 
 ROW = 100  # frames
@@ -209,7 +210,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--size", type=int, nargs=2, default=(160, 288), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--objects", type=int, default=3)
-    parser.add_argument("--policy", default=mm.DEFAULT_POLICY)
+    parser.add_argument("--policy", default=DEFAULT_POLICY)
     parser.add_argument("--model", default="compact")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cap-mib", type=int, default=3072, help="address space that the system allows (RLIMIT_AS)")

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 import mnemask as mm
+from mnemask.project import PassReport, replay
 
 
 def write_video(frames: Path, target: Path) -> None:
@@ -58,10 +59,10 @@ def main() -> None:
         write_video(asked.davis / "JPEGImages/480p" / name, video)
         passes: list[int] = []
 
-        def note(report: mm.PassReport, frame: mm.Frame) -> None:
+        def note(report: PassReport, frame: mm.Frame) -> None:
             passes[:] = [report.number]
 
-        with mm.replay(asked.session, Path(scratch) / "project", source=video, on_frame=note) as project:
+        with replay(asked.session, Path(scratch) / "project", source=video, on_frame=note) as project:
             values = overlaps(project, masks)
             clicks, frames = clicks_of(project)
             mean, inner = float(np.mean(values)), float(np.mean(values[1:-1]))

@@ -18,6 +18,7 @@ from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.copy_paste import copy_paste_videos
 from mnemask.datasets.davis import DavisSequences
 from mnemask.metrics import Report, SequenceScorer
+from mnemask.model.stcn import STCN
 from mnemask.training.data import open_sources, parse_data
 from mnemask.training.init import init_from_imagenet, init_from_weights
 from mnemask.training.launch import Hardware, beginning, launch
@@ -91,12 +92,12 @@ def main() -> None:
     (args.out / "table5.json").write_text(json.dumps(results, indent=2))
 
 
-def score_davis(model: mm.STCN, videos: Sequence[AnnotatedVideo], num_frames: int | None) -> Report:
+def score_davis(model: STCN, videos: Sequence[AnnotatedVideo], num_frames: int | None) -> Report:
     videos = [beginning(video, num_frames) for video in videos]
     return mm.evaluate(lambda: mm.Tracker(model, policy="keep-all", kmn_sigma=0.0), videos).report
 
 
-def score_pasted(model: mm.STCN, root: Path, num_frames: int | None) -> Report:
+def score_pasted(model: STCN, root: Path, num_frames: int | None) -> Report:
     """The object of one sequence pasted into another: two objects that cross, with exact masks."""
     reports = []
     for number, video in enumerate(copy_paste_videos(DavisSequences(root, 2016, "val"))):

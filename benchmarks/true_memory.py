@@ -19,12 +19,13 @@ from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.davis import DavisSequences
 from mnemask.io.images import read_image
 from mnemask.metrics import Report, SequenceScorer
+from mnemask.model.stcn import STCN
 from mnemask.types import Frame
 
 EVERY = 5
 
 
-def follow(model: mm.STCN, sequence: AnnotatedVideo, true_memory: bool, kmn_sigma: float | None) -> Report:
+def follow(model: STCN, sequence: AnnotatedVideo, true_memory: bool, kmn_sigma: float | None) -> Report:
     """Returns the score of all frames but the first and the last, as DAVIS 2016 has it."""
     tracker = mm.Tracker(model, policy="keep-all", kmn_sigma=kmn_sigma)
     scorer = SequenceScorer(sequence.name, "davis2016")

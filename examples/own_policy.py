@@ -6,6 +6,7 @@ python examples/own_policy.py
 from dataclasses import dataclass
 
 import mnemask as mm
+from mnemask.memory.policies import LFU, KeepAll
 from mnemask.metrics import region_similarity
 
 
@@ -23,7 +24,7 @@ def main(num_frames: int = 30) -> dict[str, float]:
     video = mm.DrawnVideo(num_frames, size=(144, 256), num_objects=2, seed=3)
     model = mm.load_model("compact")
     scores = {}
-    for name, policy in {"newest": Newest(), "lfu-pinned": mm.LFU(), "keep-all": mm.KeepAll()}.items():
+    for name, policy in {"newest": Newest(), "lfu-pinned": LFU(), "keep-all": KeepAll()}.items():
         tracker = mm.Tracker(model, policy=policy, short_side=None)
         found = []
         for frame, truth in video:

@@ -9,7 +9,8 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError
-from mnemask.model.checkpoints import fingerprint
+from mnemask.model.checkpoints import fingerprint, save_model
+from mnemask.pipeline import find_checkpoint
 
 pytestmark = pytest.mark.precision
 
@@ -19,7 +20,7 @@ PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 @pytest.fixture(scope="module")
 def models(tiny_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    mm.save_model(tiny_model, path, dtype=torch.float32)
+    save_model(tiny_model, path, dtype=torch.float32)
     return {dtype: mm.load_model(path, device="cpu", dtype=dtype) for dtype in PRECISIONS}
 
 
@@ -34,7 +35,7 @@ def test_weights_are_known_by_their_content_in_any_precision(models, tiny_model)
 
 def test_weights_that_were_changed_are_other_weights(models, tmp_path):
     path = tmp_path / "same.safetensors"
-    mm.save_model(models[torch.float32], path, dtype=torch.float32)
+    save_model(models[torch.float32], path, dtype=torch.float32)
     model = mm.load_model(path, device="cpu", dtype=torch.float32)
     before = fingerprint(model)
     assert before == fingerprint(models[torch.float32])
@@ -89,7 +90,7 @@ def test_a_run_that_goes_on_in_another_precision_says_so_in_its_report(models, t
 
     first = run(mm.Tracker(models[torch.float32], short_side=None), stop=lambda: next(stopped), checkpoint_every=0.0)
     assert [(each["from_frame"], each["precision"]) for each in first] == [(0, "float32")]
-    checkpoint = mm.find_checkpoint(tmp_path / "out", torch.device("cpu"), {})
+    checkpoint = find_checkpoint(tmp_path / "out", torch.device("cpu"), {})
     both = run(mm.Tracker.from_state(checkpoint.state, models[torch.bfloat16]), resume=checkpoint)
     assert [(each["from_frame"], each["precision"]) for each in both] == [(0, "float32"), (4, "bfloat16")]
     assert "precision 'float32' before and 'bfloat16' now" in caplog.text

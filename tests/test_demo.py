@@ -4,11 +4,12 @@ import pytest
 from refusals import refusal
 
 import mnemask as mm
+from mnemask.demo import run_demo
 
 
 def test_the_demo_leaves_a_video_and_its_first_mask_that_segment_takes(tiny_model, tmp_path):
     video = mm.DrawnVideo(12, size=(64, 96), num_objects=2)
-    progress, report = mm.run_demo(mm.Tracker(tiny_model, short_side=64), tmp_path, video)
+    progress, report = run_demo(mm.Tracker(tiny_model, short_side=64), tmp_path, video)
     assert (progress.complete, progress.frames) == (True, 12)
     assert 0 <= report.j_and_f <= 1
     with mm.VideoReader(tmp_path / "clip.mp4") as reader:
@@ -24,7 +25,7 @@ def test_the_demo_leaves_a_video_and_its_first_mask_that_segment_takes(tiny_mode
 def test_a_second_demo_takes_the_place_of_the_first(tiny_model, tmp_path):
     for num_frames in (14, 12):
         video = mm.DrawnVideo(num_frames, size=(64, 96))
-        mm.run_demo(mm.Tracker(tiny_model, short_side=64), tmp_path, video)
+        run_demo(mm.Tracker(tiny_model, short_side=64), tmp_path, video)
     assert len(list((tmp_path / "masks").glob("*.png"))) == 12
 
 
@@ -33,5 +34,5 @@ def test_a_demo_replaces_no_file_of_the_user(tiny_model, tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     with refusal(mm.InputError, name):
-        mm.run_demo(mm.Tracker(tiny_model, short_side=64), tmp_path, mm.DrawnVideo(12, size=(64, 96)))
+        run_demo(mm.Tracker(tiny_model, short_side=64), tmp_path, mm.DrawnVideo(12, size=(64, 96)))
     assert (tmp_path / name).read_text() == "mine"

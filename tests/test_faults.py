@@ -9,9 +9,11 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import BudgetError, FrameError
+from mnemask.model.checkpoints import save_model
+from mnemask.model.stcn import STCN
 
 
-class Exhausted(mm.STCN):
+class Exhausted(STCN):
     """A network on a device that has no memory left."""
 
     def encode_value(self, image, features, masks):
@@ -50,6 +52,6 @@ def test_numbers_that_are_none_are_an_error_that_names_the_frame(tiny_model, par
 def test_weights_that_are_no_numbers_are_refused_at_load(tiny_model, tmp_path, number):
     model = copy.deepcopy(tiny_model)
     model.decoder.pred.weight.view(-1)[0] = number
-    mm.save_model(model, tmp_path / "broken.safetensors", dtype=torch.float32)
+    save_model(model, tmp_path / "broken.safetensors", dtype=torch.float32)
     with refusal(mm.errors.CheckpointError, r"decoder\.pred\.weight"):
         mm.load_model(tmp_path / "broken.safetensors")

@@ -7,6 +7,7 @@ from drawn_clip import drawn_clip
 
 import mnemask as mm
 from mnemask.errors import FrameError
+from mnemask.io import contact_sheet
 
 BOX = (30, 10, 40, 40)
 STROKE = {1: [[(40, 30), (50, 30)]]}
@@ -26,7 +27,7 @@ def takers(tiny_model):
         "box": lambda picture: mm.mask_from_box(picture, BOX),
         "scribble": lambda picture: mm.mask_from_scribble(picture, STROKE)[1],
         "overlay": lambda picture: mm.draw_overlay(picture, labels),
-        "sheet": lambda picture: mm.contact_sheet([(picture, labels)]),
+        "sheet": lambda picture: contact_sheet([(picture, labels)]),
     }
 
 

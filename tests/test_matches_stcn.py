@@ -6,7 +6,8 @@ import torch
 from drawn_clip import drawn_clip
 from reference_stcn import ReferenceSTCN, evaluate, random_weights
 
-from mnemask import FirstAndLatest, KeepAll, Tracker, load_model
+from mnemask import Tracker, load_model
+from mnemask.memory.policies import FirstAndLatest, KeepAll
 
 # Mean of each class's probability in each frame, as the reference gave it when it was written.
 RECORDED = json.loads((Path(__file__).parent / "recorded/reference_stcn.json").read_text())

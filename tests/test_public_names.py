@@ -1,5 +1,6 @@
 import ast
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -105,3 +106,31 @@ def test_the_package_imports_without_optional_packages_and_says_nothing():
         [sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, check=False, cwd=ROOT / "src"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_public_names_are_those_that_a_user_needs():
+    assert len(mnemask.__all__) <= 28
+
+
+def test_a_program_of_somebody_else_passes_strict_type_checking(tmp_path):
+    program = ROOT / "tests/typed/consumer.py"
+    used = set(re.findall(r"\bmm\.(\w+)", program.read_text(encoding="utf-8")))
+    assert used == set(mnemask.__all__)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=", str(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_tracker_needs_few_modules():
+    code = (
+        "import sys, mnemask as mm\nmm.Tracker(mm.load_model('compact'))\n"
+        "print(sum(name.partition('.')[0] == 'mnemask' for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 80

@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, OutputError
+from mnemask.memory.policies import LFU
 from mnemask.memory.storage import FORMAT, digest_of
+from mnemask.model.stcn import STCN
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_a_tracker_that_has_seen_nothing_can_be_saved(tiny_model, tmp_path):
 def test_settings_come_back(tiny_model, tmp_path):
     tracker = mm.Tracker(
         tiny_model,
-        policy=mm.LFU(pin=False, write_every=3),
+        policy=LFU(pin=False, write_every=3),
         budget=mm.Budget(bytes="20MiB"),
         top_k=7,
         metric="dot",
@@ -187,7 +189,7 @@ def test_facts_that_make_no_sense_are_refused(half_way, tiny_model, change):
 
 
 def test_another_model_is_refused(half_way, tiny_model):
-    other = mm.STCN(tiny_model.config).eval()
+    other = STCN(tiny_model.config).eval()
     _, path, _ = half_way
     with refusal(CheckpointError, "another"):
         mm.Tracker.load(path, other)

@@ -7,6 +7,8 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
+from mnemask.memory.introspection import read_provenance
+from mnemask.model.stcn import STCN
 from mnemask.objects import MAX_OBJECTS, Objects
 
 
@@ -129,7 +131,7 @@ def test_a_warm_started_tracker_can_be_saved_and_looked_into(half_way, tiny_mode
     frames, _ = drawn_clip(6, 48, 64, seed=5)
     follow(second, frames)
     second.save(tmp_path / "second.bank")
-    assert set(mm.read_provenance(tmp_path / "second.bank").frame) == {5}
+    assert set(read_provenance(tmp_path / "second.bank").frame) == {5}
     assert torch.equal(follow(mm.Tracker.load(tmp_path / "second.bank", tiny_model), frames), follow(second, frames))
 
 
@@ -140,7 +142,7 @@ def test_a_warm_start_is_refused_where_it_makes_no_sense(half_way, tiny_model):
     with refusal(InputError, r"'l2'"):
         mm.Tracker(tiny_model, metric="dot").warm_start(tracker)
     with refusal(CheckpointError, "another"):
-        mm.Tracker(mm.STCN(tiny_model.config).eval()).warm_start(tracker)
+        mm.Tracker(STCN(tiny_model.config).eval()).warm_start(tracker)
 
 
 def test_more_objects_than_can_be_tracked_are_refused_before_anything_is_computed():

@@ -8,6 +8,7 @@ from refusals import refusal
 import mnemask as mm
 from mnemask.batch import TrackerBatch
 from mnemask.errors import BudgetError, FrameError, InputError, MaskError
+from mnemask.model.stcn import STCN
 
 NUM_FRAMES = 8
 
@@ -159,7 +160,7 @@ def test_a_tracker_joins_once_and_with_the_network_of_the_others(make, tiny_mode
     batch = TrackerBatch([tracker])
     with refusal(InputError, "already"):
         batch.add(tracker)
-    other = mm.STCN(tiny_model.config).eval().requires_grad_(False)
+    other = STCN(tiny_model.config).eval().requires_grad_(False)
     with refusal(InputError, "another"):
         batch.add(mm.Tracker(other))
     with refusal(InputError, "batch"):

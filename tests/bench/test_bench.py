@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import mnemask as mm
 from mnemask.bench.machine import Timing, ceilings, heading, interleaved
 from mnemask.cli import app
+from mnemask.model.checkpoints import save_model
 
 CPU = torch.device("cpu")
 
@@ -47,7 +48,7 @@ def test_ceilings_are_measured_for_each_precision_and_number_of_threads():
 def measured(tiny_model, tmp_path_factory):
     """The output and the numbers of the command."""
     folder = tmp_path_factory.mktemp("bench")
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     options = ["--model", folder / "tiny.safetensors", "--objects", "1,2", "--size", 48, "--quick", "--rounds", 1]
     result = CliRunner().invoke(app, [str(o) for o in ("bench", *options, "--json", folder / "bench.json")])
     assert result.exit_code == 0, result.output

@@ -7,7 +7,7 @@ import mnemask as mm
 from mnemask.bench.plain import PlainSTCN, PlainTracker, plain_answer, plain_read
 from mnemask.bench.whole import agreement
 from mnemask.memory.read import key_energy, read_top_k
-from mnemask.model.stcn import soft_aggregate
+from mnemask.model.stcn import STCN, STCNConfig, soft_aggregate
 
 SIZE = (96, 160)
 
@@ -44,8 +44,8 @@ def test_a_growing_memory_is_the_same_as_keep_all(tiny_model):
 def test_a_network_of_bottlenecks_is_the_same():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = mm.STCNConfig(key_depth=50, key_channels=8, value_channels=16, decoder_channels=(8, 8, 8))
-        model = mm.STCN(config).eval().requires_grad_(False)
+        config = STCNConfig(key_depth=50, key_channels=8, value_channels=16, decoder_channels=(8, 8, 8))
+        model = STCN(config).eval().requires_grad_(False)
         image = torch.randn(1, 3, 48, 64)
     fast, slow = model.encode_key(image), PlainSTCN(model).encode_key(image)
     for name in ("key", "compressed", "stride16", "stride8", "stride4"):

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.cli import app
+from mnemask.memory.policies import DEFAULT_POLICY
+from mnemask.model.checkpoints import save_model
 
 pytestmark = pytest.mark.precision
 
@@ -33,7 +35,7 @@ def files(tmp_path_factory, tiny_model):
     corner = np.zeros_like(labels)
     corner[:12, :12] = 255
     Image.fromarray(corner).save(folder / "bw.png")
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
 
@@ -59,7 +61,7 @@ def test_segment_in_a_process_of_its_own(files, tmp_path):
     assert len(list((tmp_path / "out/masks").glob("*.png"))) == 8
     assert (tmp_path / "out/overlay.mp4").stat().st_size > 500
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert report["settings"]["policy"] == mm.DEFAULT_POLICY
+    assert report["settings"]["policy"] == DEFAULT_POLICY
 
 
 @pytest.mark.parametrize("policy", list(mm.POLICIES))

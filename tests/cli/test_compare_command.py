@@ -11,8 +11,8 @@ from drawn_clip import drawn_clip
 from PIL import Image
 from typer.testing import CliRunner
 
-import mnemask as mm
 from mnemask.cli import app
+from mnemask.model.checkpoints import save_model
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def files(tmp_path_factory, tiny_model):
     for index, frame in enumerate(frames):
         cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
         Image.fromarray(masks[index, 0].byte().numpy() * 255).save(folder / f"truth/{index:05d}.png")
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
 

@@ -11,8 +11,9 @@ import torch
 from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos
 from typer.testing import CliRunner
 
-import mnemask as mm
 from mnemask.cli import app
+from mnemask.memory.policies import DEFAULT_POLICY
+from mnemask.model.checkpoints import save_model
 
 pytestmark = pytest.mark.precision
 
@@ -24,7 +25,7 @@ def place(tmp_path_factory, tiny_model):
     draw_davis(folder / "davis")
     draw_youtube_vos(folder / "yv")
     draw_video(folder / "own/frames", folder / "own/masks", 6, scale=255)
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     (folder / "file").write_text("")
     return folder
 
@@ -55,7 +56,7 @@ def test_a_secret_set_gives_a_zip_for_its_server(place, tmp_path):
     code, output = evaluate(place, place / "yv", "--dataset", "youtube-vos", "-o", tmp_path)
     assert code == 0, output
     assert "submit" in output
-    assert (tmp_path / f"submission/{mm.DEFAULT_POLICY}.zip").stat().st_size > 500
+    assert (tmp_path / f"submission/{DEFAULT_POLICY}.zip").stat().st_size > 500
 
 
 def test_a_video_of_ones_own_played_to_and_fro(place, tmp_path):

@@ -10,8 +10,8 @@ from drawn_clip import drawn_clip
 from PIL import Image
 from typer.testing import CliRunner
 
-import mnemask as mm
 from mnemask.cli import app
+from mnemask.model.checkpoints import save_model
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def clip(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("inputs")
     frames, masks = drawn_clip(8, num_objects=2, seed=2)
     labels = [(each[0] + 2 * each[1]).byte().numpy() for each in masks]
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     Image.fromarray(labels[0]).save(folder / "first.png")
     return [frame.permute(1, 2, 0).numpy() for frame in frames], labels, folder
 

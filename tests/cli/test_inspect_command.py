@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.cli import app
+from mnemask.memory.trace import read_trace
+from mnemask.model.checkpoints import save_model
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def files(tmp_path_factory, tiny_model):
     for index, frame in enumerate(frames):
         cv2.imwrite(str(folder / f"frames/{index:05d}.png"), frame.permute(1, 2, 0).numpy()[..., ::-1])
     Image.fromarray(masks[0, 0].byte().numpy()).save(folder / "first.png")
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
 
@@ -84,7 +86,7 @@ def test_segment_leaves_a_trace_and_the_same_masks(files, tmp_path):
     assert code == 0, output
     for mask in (tmp_path / "plain/masks").iterdir():
         assert mask.read_bytes() == (tmp_path / "traced/masks" / mask.name).read_bytes()
-    records = list(mm.read_trace(tmp_path / "a.jsonl"))
+    records = list(read_trace(tmp_path / "a.jsonl"))
     assert [record.frame for record in records] == [0, 2, 4]
     assert sum(len(record.evicted) for record in records) > 0
     code, output = mnemask("segment", *tracking(files), *trace, "-o", tmp_path / "again")

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.cli import app
+from mnemask.model.checkpoints import save_model
 
 pytestmark = pytest.mark.precision
 
@@ -39,7 +40,7 @@ def files(tmp_path_factory, tiny_model):
     late = np.zeros((32, 48), np.uint8)
     late[:12, :12] = 3
     Image.fromarray(late).save(folder / "late.png")
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
 

@@ -10,9 +10,9 @@ from drawn_clip import drawn_clip
 from PIL import Image
 from rich.table import Table
 
-import mnemask as mm
 from mnemask.cli.output import PipeConsole
 from mnemask.cli.progress import Pace, duration, every
+from mnemask.model.checkpoints import save_model
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def clip(tmp_path_factory, tiny_model):
     for index, frame in enumerate(frames):
         Image.fromarray(frame.permute(1, 2, 0).numpy()).save(folder / f"frames/{index:05d}.png")
     Image.fromarray(masks[0, 0].byte().numpy()).save(folder / "first.png")
-    mm.save_model(tiny_model, folder / "tiny.safetensors")
+    save_model(tiny_model, folder / "tiny.safetensors")
     return folder
 
 

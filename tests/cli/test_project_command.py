@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.cli import app
+from mnemask.model.checkpoints import save_model
 
 NUM_FRAMES = 8
 
@@ -19,7 +20,7 @@ def session(tmp_path_factory, tiny_model):
     for index, frame in enumerate(frames):
         Image.fromarray(frame.permute(1, 2, 0).numpy()).save(folder / f"frames/{index:03d}.png")
     weights = folder / "tiny.safetensors"
-    mm.save_model(tiny_model, weights, dtype=torch.float32)
+    save_model(tiny_model, weights, dtype=torch.float32)
     with mm.Project.create(folder / "project", folder / "frames", model=str(weights), size=32) as project:
         project.add_object("disc")
         project.set_key(4, 1, masks[4, 0])

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.cli import app
+from mnemask.model.checkpoints import save_model
 
 NUM_FRAMES = 8
 
@@ -36,7 +37,7 @@ def files(tmp_path_factory, tiny_model):
     Image.fromarray(paint[labels[4]]).save(folder / "later.png")
     upside_down = Image.fromarray(paint[labels[4]]).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     upside_down.save(folder / "flipped.png")
-    mm.save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
+    save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
 
 

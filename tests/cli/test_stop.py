@@ -42,12 +42,13 @@ def test_other_ignored_errors_are_still_shown():
 WHERE = {
     "before torch is imported": "class Stop:\n    def find_spec(self, name, path=None, target=None):\n"
     "        if name == 'torch': signal.raise_signal(signal.SIGINT)\nsys.meta_path.insert(0, Stop())\n",
-    "in the command": "import torch, mnemask\nmnemask.diagnose = lambda path: signal.raise_signal(signal.SIGINT)\n",
-    "in a library that makes another error of it": "import torch, mnemask\ndef fail(path):\n    try:\n"
+    "in the command": "import torch, mnemask.doctor\n"
+    "mnemask.doctor.diagnose = lambda path: signal.raise_signal(signal.SIGINT)\n",
+    "in a library that makes another error of it": "import torch, mnemask.doctor\ndef fail(path):\n    try:\n"
     "        signal.raise_signal(signal.SIGINT)\n    except KeyboardInterrupt:\n        raise ImportError('numpy')\n"
-    "mnemask.diagnose = fail\n",
-    "twice": "import torch, mnemask\ndef twice(path):\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
-    "    finally:\n        signal.raise_signal(signal.SIGINT)\nmnemask.diagnose = twice\n",
+    "mnemask.doctor.diagnose = fail\n",
+    "twice": "import torch, mnemask.doctor\ndef twice(path):\n    try:\n        signal.raise_signal(signal.SIGINT)\n"
+    "    finally:\n        signal.raise_signal(signal.SIGINT)\nmnemask.doctor.diagnose = twice\n",
 }
 
 
@@ -61,8 +62,8 @@ def test_a_ctrl_c_ends_a_command_without_a_traceback(where):
 
 def test_a_process_that_was_started_to_ignore_ctrl_c_goes_on_doing_so():
     code = (
-        "import signal, sys, mnemask\nfrom mnemask.__main__ import main\n"
-        "mnemask.diagnose = lambda path: signal.raise_signal(signal.SIGINT) or []\nmain()\n"
+        "import signal, sys, mnemask.doctor\nfrom mnemask.__main__ import main\n"
+        "mnemask.doctor.diagnose = lambda path: signal.raise_signal(signal.SIGINT) or []\nmain()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "doctor", "x.mp4"],

@@ -5,10 +5,10 @@ import torch
 from drawn_clip import drawn_clip
 from PIL import Image
 
-import mnemask as mm
 from mnemask.config import TrackerConfig
 from mnemask.datasets.annotated import read_annotation
 from mnemask.evaluation.runner import TrackerFactory
+from mnemask.model.checkpoints import save_model
 
 
 def write_clip(folder, name="frames", num_frames=8, num_objects=2):
@@ -34,5 +34,5 @@ def first_masks(truth):
 def tiny_trackers(tiny_model, folder, **settings):
     path = folder / "tiny.safetensors"
     if not path.exists():
-        mm.save_model(tiny_model, path, dtype=torch.float32)
+        save_model(tiny_model, path, dtype=torch.float32)
     return TrackerFactory(TrackerConfig(write_every=2, short_side=64, **settings), str(path))

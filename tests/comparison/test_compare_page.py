@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from compared_clip import first_masks, tiny_trackers, write_clip
 
-import mnemask as mm
+from mnemask.comparison import compare_video
 from mnemask.comparison.page import MOST_SHOWN, SCRIPTS, shown_frames
 
 HOSTILE = "<script>alert(1)<"
@@ -53,7 +53,7 @@ def page(tmp_path_factory, tiny_model):
     trackers = tiny_trackers(tiny_model, folder)
     settings = {"box": ["</script><b>"]}
     policies = ["lfu", "keep-all"]
-    mm.compare_video(video, first_masks(truth), policies, folder / "out", trackers, gt=truth, settings=settings)
+    compare_video(video, first_masks(truth), policies, folder / "out", trackers, gt=truth, settings=settings)
     return Page((folder / "out/compare.html").read_text(encoding="utf-8"))
 
 

@@ -8,9 +8,11 @@ from compared_clip import first_masks, tiny_trackers, write_clip
 from refusals import refusal
 
 import mnemask as mm
+from mnemask.comparison import compare_video
 from mnemask.comparison.track import read_labels
 from mnemask.config import TrackerConfig
 from mnemask.evaluation.runner import TrackerFactory
+from mnemask.evaluation.score import score_folder
 from mnemask.metrics import region_similarity
 
 POLICIES = ["lfu", "keep-all"]
@@ -28,7 +30,7 @@ def compared(files, tmp_path_factory):
     """A comparison without true masks, and its folder."""
     video, truth, trackers = files
     out = tmp_path_factory.mktemp("out")
-    return mm.compare_video(video, first_masks(truth), POLICIES, out, trackers), out
+    return compare_video(video, first_masks(truth), POLICIES, out, trackers), out
 
 
 def stages(seen):
@@ -98,7 +100,7 @@ def test_what_is_finished_is_not_tracked_again_and_policies_can_be_added(files, 
         seen.append(progress.stage)
         reused[:] = progress.reused
 
-    comparison = mm.compare_video(video, first_masks(truth), [*POLICIES, "fifo"], out, trackers, on_progress=listen)
+    comparison = compare_video(video, first_masks(truth), [*POLICIES, "fifo"], out, trackers, on_progress=listen)
     assert stages(seen) == ["reading", "fifo", "fifo, back", "comparing"]
     assert reused == POLICIES
     assert (out / "policies/lfu/result.json").stat().st_mtime_ns == written
@@ -109,9 +111,9 @@ def test_what_is_finished_is_not_tracked_again_and_policies_can_be_added(files, 
 def test_true_masks_are_scored_as_the_score_command_does(files, compared):
     video, truth, trackers = files
     out = compared[1]
-    comparison = mm.compare_video(video, first_masks(truth), POLICIES, out, trackers, gt=truth)
+    comparison = compare_video(video, first_masks(truth), POLICIES, out, trackers, gt=truth)
     for policy in POLICIES:
-        expected = mm.score_folder(truth, out / "policies" / policy / "masks")
+        expected = score_folder(truth, out / "policies" / policy / "masks")
         assert comparison.scores[policy].rows()[-1] == expected.rows()[-1]
         curve = comparison.curves[policy]
         assert (curve[0], curve[-1]) == (None, None)
@@ -134,12 +136,12 @@ def test_an_interrupted_run_keeps_the_finished_policies_and_leaves_no_frames(fil
         return first_masks(truth)()(frame)
 
     with pytest.raises(KeyboardInterrupt):
-        mm.compare_video(video, prompts, POLICIES, tmp_path, trackers, consistency=False)
+        compare_video(video, prompts, POLICIES, tmp_path, trackers, consistency=False)
     assert (tmp_path / "policies/lfu/result.json").exists()
     assert not (tmp_path / "policies/keep-all").exists()
     assert not (tmp_path / ".frames.partial").exists()
     seen = []
-    mm.compare_video(
+    compare_video(
         video,
         first_masks(truth),
         POLICIES,
@@ -155,23 +157,23 @@ def test_an_interrupted_run_keeps_the_finished_policies_and_leaves_no_frames(fil
 def test_other_settings_are_refused_unless_it_is_to_begin_anew(files, compared, tmp_path):
     video, truth, trackers = files
     mine = tmp_path / "policies/mine.txt"
-    mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, consistency=False)
+    compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, consistency=False)
     mine.write_text("kept")
     other = {"consistency": False, "settings": {"mask": "another"}}
     with refusal(mm.InputError, "another"):
-        mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, **other)
-    mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, overwrite=True, **other)
+        compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, **other)
+    compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, overwrite=True, **other)
     assert mine.read_text() == "kept"
 
 
 def test_another_video_of_the_same_name_is_not_taken_for_the_one_before(files, tmp_path, tiny_model):
     video, truth = write_clip(tmp_path)
     trackers, out = tiny_trackers(tiny_model, tmp_path), tmp_path / "out"
-    mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
+    compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
     (video / "00007.png").unlink()
     with refusal(mm.InputError, r"--overwrite"):
-        mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
-    mm.compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False, overwrite=True)
+        compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False)
+    compare_video(video, first_masks(truth), ["fifo"], out, trackers, consistency=False, overwrite=True)
 
 
 def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_came(tmp_path):
@@ -185,7 +187,7 @@ def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_
     trackers = TrackerFactory(
         TrackerConfig(short_side=64), device="cpu"
     )  # the shipped weights, which follow object 2 back to frame 0
-    comparison = mm.compare_video(video, prompts, ["keep-all"], tmp_path / "out", trackers)
+    comparison = compare_video(video, prompts, ["keep-all"], tmp_path / "out", trackers)
     back = comparison.ways_back["keep-all"]
     assert comparison.runs["keep-all"].given == {0: [1], 2: [2]}
     # In frame 0 only object 1 was there on the way there.
@@ -195,7 +197,7 @@ def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_
 def test_a_budget_limits_only_policies_that_forget(files, tmp_path, tiny_model):
     video, truth, _ = files
     trackers = tiny_trackers(tiny_model, tmp_path, budget=mm.Budget(frames=2.0))
-    comparison = mm.compare_video(video, first_masks(truth), POLICIES, tmp_path, trackers, consistency=False)
+    comparison = compare_video(video, first_masks(truth), POLICIES, tmp_path, trackers, consistency=False)
     lfu, keep_all = comparison.rows()
     assert (lfu["budget"], keep_all["budget"]) == ("2 frames", "no limit")
     assert max(comparison.runs["lfu"].frames_held) <= 2 < max(comparison.runs["keep-all"].frames_held)
@@ -206,7 +208,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_tracked(files, tm
 
     def compare(**changed):
         arguments = {"source": video, "policies": ["fifo"], "gt": None} | changed
-        mm.compare_video(new_prompts=first_masks(truth), out=tmp_path, trackers=trackers, **arguments)
+        compare_video(new_prompts=first_masks(truth), out=tmp_path, trackers=trackers, **arguments)
 
     with refusal(mm.InputError, "compare"):
         compare(policies=[])
@@ -228,4 +230,4 @@ def test_a_damaged_result_is_named(files, tmp_path):
     broken.parent.mkdir(parents=True)
     broken.write_text("{}")
     with refusal(mm.InputError, "result"):
-        mm.compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers)
+        compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers)

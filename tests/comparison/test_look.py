@@ -1,8 +1,9 @@
 import numpy as np
 from drawn_clip import drawn_clip
 
-from mnemask import LFU, Budget, Tracker
+from mnemask import Budget, Tracker
 from mnemask.comparison.look import HEAT, MOST_CLICKS, MOST_VOTERS, PINNED, cell_edges, look_into, pixels_to_explain
+from mnemask.memory.policies import LFU
 from mnemask.memory.tokens import CellGrid
 
 

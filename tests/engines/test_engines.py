@@ -12,6 +12,7 @@ import mnemask as mm
 from mnemask.bench.machine import num_threads
 from mnemask.engines import ENGINES, fixed_shapes, load_model
 from mnemask.engines.fixed_shapes import digest, kept
+from mnemask.errors import MissingExtraError
 from mnemask.model import preprocess
 from mnemask.model.stcn import STCN
 
@@ -140,7 +141,7 @@ def test_eight_bits_are_made_of_float32_only(cache):
 
 def test_what_an_engine_needs_is_said_where_it_is_missing(tiny_model, monkeypatch, cache):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with refusal(mm.MissingExtraError, "openvino"):
+    with refusal(MissingExtraError, "openvino"):
         ENGINES["int8"](tiny_model)
 
 

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import atheris
 
+from mnemask.memory.trace import TraceFile, read_trace
+from mnemask.model.stcn import STCN, STCNConfig
+from mnemask.prompts import parse_at, parse_box
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 with atheris.instrument_imports(include=["mnemask", "PIL"]):
@@ -37,7 +41,7 @@ def written(data: bytes) -> Path:
 def text(data: bytes) -> None:
     """Everything that is typed."""
     typed = data.decode(errors="replace")
-    for parse in (mm.parse_box, mm.parse_at, lambda size: mm.Budget(bytes=size)):
+    for parse in (parse_box, parse_at, lambda size: mm.Budget(bytes=size)):
         outcome(lambda: parse(typed))  # noqa: B023
 
 
@@ -49,7 +53,7 @@ def result(data: bytes) -> None:
         return  # what ResultFolder.load turns into a sentence
 
 
-def tracked(model: mm.STCN) -> mm.Tracker:
+def tracked(model: STCN) -> mm.Tracker:
     """A tracker of the smallest frames that is two frames into its video."""
     frames, masks = drawn_clip(2, 32, 32)
     tracker = mm.Tracker(model, short_side=None)
@@ -58,14 +62,14 @@ def tracked(model: mm.STCN) -> mm.Tracker:
     return tracker
 
 
-def bank(data: bytes, model: mm.STCN) -> None:
+def bank(data: bytes, model: STCN) -> None:
     """A saved tracker, which must follow its video once it has loaded."""
     tracker = outcome(lambda: mm.Tracker.load(written(data), model))
     if tracker is not None:
         outcome(lambda: tracker.step(drawn_clip(1, 32, 32)[0][0]))
 
 
-def write_valid(name: str, path: Path, model: mm.STCN) -> None:
+def write_valid(name: str, path: Path, model: STCN) -> None:
     """Writes a file that the target's parser takes, from which to go."""
     if name == "mask":
         Image.fromarray(drawn_clip(1, 32, 32)[1][0, 0].byte().numpy()).save(path, "PNG")
@@ -78,7 +82,7 @@ def write_valid(name: str, path: Path, model: mm.STCN) -> None:
         whole = Result("lru", "camel", Report((score,), "davis2017"), (0.1, 0.2), (1.0, 2.0), 9, 9, 1)
         path.write_text(json.dumps(whole.to_dict()))
     elif name == "trace":
-        with mm.TraceFile(path) as trace:
+        with TraceFile(path) as trace:
             tracker = tracked(model)
             tracker.memory.trace = trace
             tracker.step(drawn_clip(1, 32, 32)[0][0], {2: drawn_clip(1, 32, 32)[1][0, 0]})
@@ -89,14 +93,14 @@ def write_valid(name: str, path: Path, model: mm.STCN) -> None:
 def main() -> None:
     """Runs one target."""
     name, folder = sys.argv[1], Path(sys.argv[2])
-    config = mm.STCNConfig(18, 8, 16, 8, (8, 8, 8))
-    model = mm.STCN(config).eval().requires_grad_(False)
+    config = STCNConfig(18, 8, 16, 8, (8, 8, 8))
+    model = STCN(config).eval().requires_grad_(False)
     targets = {
         "mask": lambda data: outcome(lambda: mm.read_mask(written(data), antialiased="clean")),
         "weights": lambda data: outcome(lambda: mm.load_model(written(data), device="cpu")),
         "bank": lambda data: bank(data, model),
         "result": result,
-        "trace": lambda data: outcome(lambda: list(mm.read_trace(written(data)))),
+        "trace": lambda data: outcome(lambda: list(read_trace(written(data)))),
         "text": text,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import mnemask as mm
+from mnemask.memory.introspection import read_provenance
+from mnemask.memory.policies import LFU
 
 FRAMES, MASKS = drawn_clip(14, num_objects=2)
 
@@ -21,7 +23,7 @@ FRAMES, MASKS = drawn_clip(14, num_objects=2)
 def saved(tiny_model, tmp_path_factory):
     """A saved tracker as tensors, facts and bytes."""
     path = tmp_path_factory.mktemp("saved") / "a.bank"
-    tracker = mm.Tracker(tiny_model, policy=mm.LFU(write_every=1), short_side=None)
+    tracker = mm.Tracker(tiny_model, policy=LFU(write_every=1), short_side=None)
     for t in range(4):
         tracker.step(FRAMES[t], {0: {7: MASKS[0, 0]}, 2: {3: MASKS[2, 1]}}.get(t))
     tracker.save(path)
@@ -33,7 +35,7 @@ def saved(tiny_model, tmp_path_factory):
 
 def follow(place, model):
     """Loads a tracker and uses it in every way; each either works or is refused."""
-    outcome(lambda: mm.read_provenance(place))
+    outcome(lambda: read_provenance(place))
     tracker = outcome(lambda: mm.Tracker.load(place, model))
     if tracker is None:
         return

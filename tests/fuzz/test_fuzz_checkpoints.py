@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 
 import mnemask as mm
-from mnemask.model.checkpoints import FORMAT
+from mnemask.model.checkpoints import FORMAT, save_model
 from mnemask.training.init import read_resnet
 
 CONFIG = {
@@ -43,7 +43,7 @@ def load(place, data=None):
 def valid(tiny_model, tmp_path_factory):
     """The bytes of a safetensors file and of a zipped pickle: whole, but of another network."""
     path = tmp_path_factory.mktemp("valid") / "weights"
-    mm.save_model(tiny_model, path)
+    save_model(tiny_model, path)
     with safe_open(path, "pt") as file:
         small = {name: file.get_tensor(name) for name in list(file.keys())[:3]}
     zipped = io.BytesIO()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import mnemask as mm
-from mnemask.prompts import Box, inspect_mask
+from mnemask.prompts import Box, inspect_mask, parse_at, parse_box
 
 SIZE = (40, 56)
 
@@ -98,7 +98,7 @@ texts = st.one_of(
 @bounded
 @given(text=texts)
 def test_any_text_is_a_box_or_refused(text):
-    box = outcome(lambda: mm.parse_box(text))
+    box = outcome(lambda: parse_box(text))
     if box is not None:
         assert isinstance(box, Box)
         outcome(lambda: mm.mask_from_box(image, box))
@@ -107,7 +107,7 @@ def test_any_text_is_a_box_or_refused(text):
 @bounded
 @given(text=texts)
 def test_any_text_is_a_frame_and_a_file_or_refused(text):
-    at = outcome(lambda: mm.parse_at(text))
+    at = outcome(lambda: parse_at(text))
     if at is not None and str(at.path).isprintable():  # a sentence names the file as its owner does
         assert at.frame >= 0
         outcome(lambda: mm.read_mask(at.path))

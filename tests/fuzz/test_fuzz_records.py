@@ -13,8 +13,12 @@ from safetensors.torch import save_file
 
 import mnemask as mm
 from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.evaluation.tables import write_tables
 from mnemask.memory.budget import parse_bytes
+from mnemask.memory.policies import LFU
+from mnemask.memory.trace import TraceFile, read_trace
 from mnemask.metrics import ObjectScore, Report
+from mnemask.model.stcn import STCN
 from mnemask.training.checkpoint import Done, load_run, save_run
 from mnemask.training.data import parse_data
 
@@ -46,7 +50,7 @@ def look(folder, text):
     if result is not None:
         assert (result.policy, result.sequence) == ("lfu-pinned", "camel")
         json.dumps(result.to_dict(), allow_nan=False)
-        outcome(lambda: mm.write_tables([result], folder.out / "tables"))
+        outcome(lambda: write_tables([result], folder.out / "tables"))
 
 
 def test_a_result_is_read_as_it_was_written(folder):
@@ -83,8 +87,8 @@ def trace_line(tiny_model, tmp_path_factory):
 
     frames, masks = drawn_clip(4)
     path = tmp_path_factory.mktemp("trace") / "t.jsonl"
-    tracker = mm.Tracker(tiny_model, policy=mm.LFU(write_every=1), budget=mm.Budget(frames=2), short_side=None)
-    with mm.TraceFile(path) as trace:
+    tracker = mm.Tracker(tiny_model, policy=LFU(write_every=1), budget=mm.Budget(frames=2), short_side=None)
+    with TraceFile(path) as trace:
         tracker.memory.trace = trace
         for t in range(4):
             tracker.step(frames[t], {1: masks[0, 0]} if t == 0 else None)
@@ -101,7 +105,7 @@ def trace_line(tiny_model, tmp_path_factory):
 def test_any_trace_is_read_or_refused(place, trace_line, data):
     value = data.draw(st.one_of(anything, garbled(trace_line)))
     place.write_text(json.dumps(value) + "\n")
-    for record in outcome(lambda: list(mm.read_trace(place))) or ():
+    for record in outcome(lambda: list(read_trace(place))) or ():
         assert record.evicted.box.shape == (len(record.evicted), 4)
         record.to_json()
 
@@ -109,7 +113,7 @@ def test_any_trace_is_read_or_refused(place, trace_line, data):
 @pytest.mark.parametrize("line", ["", "[" * 100_000, '{"size":' * 50_000, "1" * 5_000, '{"frame": 1e999}'])
 def test_a_garbled_trace_is_refused(place, line):
     place.write_text(line + "\n")
-    assert outcome(lambda: list(mm.read_trace(place))) is None
+    assert outcome(lambda: list(read_trace(place))) is None
 
 
 sizes = st.one_of(
@@ -149,7 +153,7 @@ def run(tiny_model, tmp_path_factory):
     """A saved training run of one step: its bytes, tensors and metadata, and how to load one."""
     path = tmp_path_factory.mktemp("run") / "run.safetensors"
 
-    model = mm.STCN(tiny_model.config)
+    model = STCN(tiny_model.config)
 
     def fresh():
         model.load_state_dict(tiny_model.state_dict())

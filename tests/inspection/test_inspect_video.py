@@ -6,8 +6,10 @@ import torch
 from drawn_clip import drawn_clip
 from refusals import refusal
 
-from mnemask import LFU, Budget, Frame, InputError, Tracker, inspect_bank, inspect_video
+from mnemask import Budget, Frame, InputError, Tracker
 from mnemask.errors import CheckpointError, FrameError, OutputError
+from mnemask.inspection import inspect_bank, inspect_video
+from mnemask.memory.policies import LFU
 from mnemask.memory.storage import load_bank, save_bank
 
 

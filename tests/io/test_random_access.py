@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import mnemask as mm
+from mnemask.io.random_access import FrameAccess
 
 
 def write_video(path, codec="libx264", options=None, num_frames=70, size=(48, 64), rotation=None):
@@ -35,7 +36,7 @@ def test_frames_by_number_are_those_of_a_reader_in_any_order(tmp_path, name):
     path = write_video(tmp_path / name, *VIDEOS[name])
     with mm.VideoReader(path) as reader:
         expected = list(reader)
-    with mm.FrameAccess(path, cache_bytes=6 * 48 * 64 * 3) as frames:
+    with FrameAccess(path, cache_bytes=6 * 48 * 64 * 3) as frames:
         assert frames.num_frames == len(expected) == 70
         for index in [69, 0, 35, 34, 36, 12, 11, 13, 50, 69, 1]:
             assert frames[index].index == index
@@ -49,7 +50,7 @@ def test_running_backwards_gives_every_frame_once_whatever_is_cached(tmp_path, c
     path = write_video(tmp_path / "clip.mp4", options={"g": "20"})
     with mm.VideoReader(path) as reader:
         expected = [frame.image for frame in reader]
-    with mm.FrameAccess(path, cache_bytes=cached * 48 * 64 * 3) as frames:
+    with FrameAccess(path, cache_bytes=cached * 48 * 64 * 3) as frames:
         seen = list(frames.run(69, 3))
         assert [frame.index for frame in seen] == list(range(69, 2, -1))
         assert all(torch.equal(frame.image, expected[frame.index]) for frame in seen)
@@ -58,14 +59,14 @@ def test_running_backwards_gives_every_frame_once_whatever_is_cached(tmp_path, c
 
 def test_no_more_frames_are_held_than_the_cache_may(tmp_path):
     path = write_video(tmp_path / "clip.mp4", options={"g": "1000"})
-    with mm.FrameAccess(path, cache_bytes=5 * 48 * 64 * 3) as frames:
+    with FrameAccess(path, cache_bytes=5 * 48 * 64 * 3) as frames:
         for _ in frames.run(69, 0):
             assert len(frames._cache) <= 5
 
 
 def test_a_frame_that_there_is_not_is_refused(tmp_path):
     path = write_video(tmp_path / "clip.mp4")
-    with mm.FrameAccess(path) as frames:
+    with FrameAccess(path) as frames:
         for index in (-1, 70):
             with pytest.raises(mm.InputError):
                 frames[index]
@@ -73,7 +74,7 @@ def test_a_frame_that_there_is_not_is_refused(tmp_path):
 
 def test_what_cannot_be_read_twice_is_refused(tmp_path):
     with pytest.raises(mm.InputError):
-        mm.FrameAccess(tmp_path / "missing.mp4")
+        FrameAccess(tmp_path / "missing.mp4")
     (tmp_path / "not.mp4").write_bytes(b"no video at all" * 100)
     with pytest.raises(mm.InputError):
-        mm.FrameAccess(tmp_path / "not.mp4")
+        FrameAccess(tmp_path / "not.mp4")

@@ -6,10 +6,12 @@ from refusals import refusal
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mnemask import LFU, Budget, InputError, MemoryBank, Tracker, read_provenance
+from mnemask import Budget, InputError, Tracker
 from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError
-from mnemask.memory.introspection import Provenance
+from mnemask.memory.bank import MemoryBank
+from mnemask.memory.introspection import Provenance, read_provenance
+from mnemask.memory.policies import LFU
 from mnemask.memory.storage import digest_of
 
 ARRAYS = (

@@ -6,12 +6,13 @@ from drawn_clip import drawn_clip
 from random_tokens import random_frame, write
 from refusals import refusal
 
-from mnemask import Budget, InputError, MemoryBank, TraceFile, Tracker, read_trace
+from mnemask import Budget, InputError, Tracker
 from mnemask.config import TrackerConfig
 from mnemask.errors import OutputError
+from mnemask.memory.bank import MemoryBank
 from mnemask.memory.policies import POLICIES
 from mnemask.memory.tokens import CellGrid
-from mnemask.memory.trace import WriteRecord
+from mnemask.memory.trace import TraceFile, WriteRecord, read_trace
 
 
 def run(model, policy="lfu-pinned", trace=None):

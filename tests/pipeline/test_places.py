@@ -12,6 +12,7 @@ from refusals import refusal
 import mnemask as mm
 from mnemask.errors import InputError, OutputError
 from mnemask.io.written import INDEX, Written
+from mnemask.memory.trace import TraceFile
 from mnemask.pipeline.estimates import refuse_without_room
 
 NUM_FRAMES = 5
@@ -181,7 +182,7 @@ def test_a_trace_has_a_place_of_its_own(tiny_model, tmp_path, clip, place):
     (tmp_path / "out/masks").mkdir(parents=True)
     tracker = mm.Tracker(tiny_model, short_side=None)
     with contextlib.suppress(OutputError):
-        tracker.memory.trace = mm.TraceFile(tmp_path / place, overwrite=True)
+        tracker.memory.trace = TraceFile(tmp_path / place, overwrite=True)
         with mm.VideoReader(clip[0]) as video, refusal(OutputError, "trace"):
             mm.segment(video, tracker, tmp_path / "out", lambda frame: clip[1], inputs=[tmp_path / "first.png"])
     assert files(tmp_path) == {"first.png": MINE}
@@ -190,7 +191,7 @@ def test_a_trace_has_a_place_of_its_own(tiny_model, tmp_path, clip, place):
 def test_a_trace_replaces_a_trace_and_nothing_else(tmp_path):
     (tmp_path / "first.png").write_bytes(MINE)
     with refusal(OutputError, "trace"):
-        mm.TraceFile(tmp_path / "first.png", overwrite=True)
+        TraceFile(tmp_path / "first.png", overwrite=True)
 
 
 def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_model, tmp_path, clip):

@@ -14,6 +14,8 @@ from refusals import refusal
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.memory.storage import load_bank, save_bank
+from mnemask.model.stcn import STCN
+from mnemask.pipeline import find_checkpoint, is_complete
 
 NUM_FRAMES, DIES_AT = 56, 52  # a stretch of video is 48 frames
 SETTINGS = {"video": "drawn", "policy": "lfu-pinned"}
@@ -44,7 +46,7 @@ def run(tiny_model, out, clip, resume=None, **options):
 
 
 def go_on(tiny_model, out, clip, **options):
-    checkpoint = mm.find_checkpoint(out, torch.device("cpu"), SETTINGS)
+    checkpoint = find_checkpoint(out, torch.device("cpu"), SETTINGS)
     assert checkpoint is not None
     return checkpoint.position, run(tiny_model, out, clip, checkpoint, **options)
 
@@ -137,7 +139,7 @@ def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_readable_files_and_a_re
 def test_a_run_that_was_killed_before_its_second_frame_begins_again_with_the_same_settings(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip, at=0, mask_format="rle", checkpoint_every=1e9)
     with refusal(CheckpointError, "policy"):
-        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, "policy": "lfu"})
+        find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, "policy": "lfu"})
     position, _ = go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
     assert position == 0
     assert files(tmp_path / "killed") == files(tmp_path / "alive")
@@ -176,14 +178,14 @@ def test_a_run_does_not_go_on_with_other_settings(tiny_model, tmp_path, clip):
     for changed in ({"policy": "lfu"}, {"video": "another"}, {"size": 480}):
         name = next(iter(changed))
         with refusal(CheckpointError, rf"{name}"):
-            mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, **changed})
+            find_checkpoint(tmp_path / "killed", torch.device("cpu"), {**SETTINGS, **changed})
 
 
 def test_another_model_is_refused(tiny_model, tmp_path, clip):
     killed(tiny_model, tmp_path / "killed", clip, at=5)
-    checkpoint = mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+    checkpoint = find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
     with refusal(CheckpointError, "another"):
-        mm.Tracker.from_state(checkpoint.state, mm.STCN(tiny_model.config).eval())
+        mm.Tracker.from_state(checkpoint.state, STCN(tiny_model.config).eval())
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tiny_model, tmp_path, clip, caplog):
@@ -203,7 +205,7 @@ def test_where_every_checkpoint_is_damaged_that_is_said(tiny_model, tmp_path, cl
     for bank in (tmp_path / "killed/checkpoint").glob("*.bank"):
         flip(bank)
     with refusal(CheckpointError, "checksum"):
-        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+        find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
 
 
 def flip(path):
@@ -219,7 +221,7 @@ def test_a_checkpoint_of_another_version_is_refused(tiny_model, tmp_path, clip):
         tokens, facts = load_bank(path, torch.device("cpu"))
         save_bank(path, tokens, {**facts, "run": {**facts["run"], "mnemask": "0.0.9"}})
     with refusal(CheckpointError, r"0\.0\.9"):
-        mm.find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+        find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
 
 
 def test_a_journal_that_lost_what_the_checkpoint_counts_on_is_refused(tiny_model, tmp_path, clip):
@@ -234,7 +236,7 @@ def test_a_tracker_bank_is_no_checkpoint(tiny_model, tmp_path):
     (tmp_path / "checkpoint").mkdir()
     mm.Tracker(tiny_model).save(tmp_path / "checkpoint/000000000001.bank")
     with refusal(CheckpointError, "checkpoint"):
-        mm.find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS)
+        find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS)
 
 
 def test_an_unfinished_run_is_not_overwritten_unasked(tiny_model, tmp_path, clip):
@@ -251,13 +253,13 @@ def test_an_unfinished_run_is_not_overwritten_unasked(tiny_model, tmp_path, clip
 def test_a_complete_run_leaves_no_checkpoint_and_is_known_as_complete(tiny_model, tmp_path, clip):
     run(tiny_model, tmp_path, clip)
     assert not (tmp_path / "checkpoint").exists()
-    assert mm.find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS) is None
-    assert mm.is_complete(tmp_path, SETTINGS)
+    assert find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS) is None
+    assert is_complete(tmp_path, SETTINGS)
     with refusal(CheckpointError, "policy"):
-        mm.is_complete(tmp_path, {**SETTINGS, "policy": "lfu"})
+        is_complete(tmp_path, {**SETTINGS, "policy": "lfu"})
     (tmp_path / "report.json").write_text("{")
     with refusal(CheckpointError, "report"):
-        mm.is_complete(tmp_path, SETTINGS)
+        is_complete(tmp_path, SETTINGS)
 
 
 def test_a_run_with_a_wrong_first_mask_leaves_nothing_to_go_on_with(tiny_model, tmp_path, clip):

@@ -16,6 +16,9 @@ from torch.utils._pytree import tree_leaves
 
 import mnemask as mm
 from mnemask.errors import BudgetError, FrameError, OutputError
+from mnemask.memory.policies import LFU
+from mnemask.model.stcn import STCN
+from mnemask.pipeline import find_checkpoint
 from mnemask.pipeline.estimates import estimate_memory, network_bytes
 
 
@@ -35,7 +38,7 @@ def run(model, out, clip, resume=None, **options):
 
 
 def go_on(model, out, clip, **options):
-    checkpoint = mm.find_checkpoint(out, torch.device("cpu"), {})
+    checkpoint = find_checkpoint(out, torch.device("cpu"), {})
     assert checkpoint is not None
     run(model, out, clip, checkpoint, **options)
     return checkpoint.position
@@ -199,12 +202,12 @@ def test_the_network_takes_no_more_than_the_estimate(config, num_objects):
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = mm.STCN({"compact": COMPACT, "stcn": PAPER}[config]).requires_grad_(False).eval()
+        model = STCN({"compact": COMPACT, "stcn": PAPER}[config]).requires_grad_(False).eval()
     frames, _ = drawn_clip(3, 160, 240, num_objects=1)
     strips = {number + 1: torch.zeros(160, 240, dtype=torch.bool) for number in range(num_objects)}
     for number, mask in enumerate(strips.values()):
         mask[:, 20 * number : 20 * number + 20] = True
-    tracker = mm.Tracker(model, policy=mm.LFU(write_every=1), short_side=None)
+    tracker = mm.Tracker(model, policy=LFU(write_every=1), short_side=None)
     with LiveBytes(model) as live:
         for index, frame in enumerate(frames):
             tracker.step(frame, strips if index == 0 else None)

@@ -12,6 +12,7 @@ from refusals import refusal
 import mnemask as mm
 from mnemask.errors import CheckpointError
 from mnemask.memory.storage import load_bank, save_bank
+from mnemask.pipeline import find_checkpoint
 
 DAMAGED = (2, 7, 8)
 
@@ -63,7 +64,7 @@ def test_a_resumed_run_tells_all_that_happened_once(tiny_model, tmp_path, damage
         "held" if on_corrupt == "hold" else "skipped": {"count": 3, "frames": [2, 6, 7]},
         "missing": {"count": 1, "frames": [4]},
     }
-    checkpoint = mm.find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})
+    checkpoint = find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})
     resumed = run(tiny_model, tmp_path / "cut", damaged, checkpoint, on_corrupt=on_corrupt)
     assert resumed["resumed_at"] == [checkpoint.position]
     assert resumed["video"] == report["video"]
@@ -81,4 +82,4 @@ def test_a_checkpoint_that_garbles_what_happened_is_refused(tiny_model, tmp_path
         facts["run"]["progress"]["video"] = video
         save_bank(path, tokens, facts)
     with refusal(CheckpointError, "garbles"):
-        mm.find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})
+        find_checkpoint(tmp_path / "cut", torch.device("cpu"), {})

@@ -12,6 +12,7 @@ from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_ima
 
 import mnemask as mm
 from mnemask.errors import OutputError
+from mnemask.project import export_project, picture_memory, picture_reason, replay
 
 CAT = 1
 
@@ -200,7 +201,7 @@ def test_replaying_a_session_gives_the_same_masks(tmp_path, project, clip, compa
     project.accept(9, 11)
     project.set_key(8, cat, masks[8, 1])
     project.track(8)
-    with mm.replay(project.folder, tmp_path / "again", model=compact) as again:
+    with replay(project.folder, tmp_path / "again", model=compact) as again:
         assert torch.equal(all_labels(again), all_labels(project))
         assert again.state == project.state
 
@@ -250,14 +251,14 @@ def test_a_pass_that_is_killed_loses_no_whole_frame_and_goes_on_to_the_same_mask
 @pytest.mark.parametrize("mask_format", ["png", "ffv1", "rgba"])
 def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_format):
     cat = track_first(project, clip[2], 3)
-    written = mm.export_project(project, tmp_path / "out", mask_format=mask_format, overlay=True)
+    written = export_project(project, tmp_path / "out", mask_format=mask_format, overlay=True)
     assert all(path.exists() for path in written)
     if mask_format == "png":
         files = sorted((tmp_path / "out/masks").glob("*.png"))
         assert [path.stem for path in files] == [f"{index:05d}" for index in range(NUM_FRAMES)]
         assert torch.equal(mm.read_mask(files[10])[cat], project.labels(10) == cat)
     with pytest.raises(OutputError):
-        mm.export_project(project, tmp_path / "out", mask_format=mask_format)
+        export_project(project, tmp_path / "out", mask_format=mask_format)
 
 
 def test_doubt_rises_where_the_mask_leaps(tracked, clip):
@@ -306,8 +307,8 @@ def test_a_project_is_not_made_over_another_nor_opened_where_there_is_none(tmp_p
 
 
 def test_pictures_show_what_is_remembered_and_why(tracked, clip):
-    assert mm.picture_memory(tracked, 8).shape[1:] == (1280, 3)
-    assert mm.picture_reason(tracked, 8, 20, 30).shape[2] == 3
+    assert picture_memory(tracked, 8).shape[1:] == (1280, 3)
+    assert picture_reason(tracked, 8, 20, 30).shape[2] == 3
 
 
 def test_the_states_that_are_kept_stay_few(tracked, clip):

@@ -9,6 +9,7 @@ from test_clicks import HEIGHT, WIDTH, drawn, overlap
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError, MaskError
 from mnemask.prompts import PromptPlan
+from mnemask.prompts.clicks import ClickSegmenter
 
 ON_DISK, ON_SQUARE = "=70,90", "=195,85"
 
@@ -34,7 +35,7 @@ def test_each_object_is_found_from_its_own_clicks(model, frame):
     plan = planned(model, clicks=["3" + ON_DISK, "1" + ON_SQUARE], not_clicks=["3" + ON_SQUARE])
     found = plan(frame)
     assert list(found) == [3, 1]
-    session = mm.ClickSegmenter(model).open(frame)
+    session = ClickSegmenter(model).open(frame)
     assert torch.equal(found[3], session.mask([(70, 90)], [(195, 85)]))
     assert torch.equal(found[1], session.mask([(195, 85)]))
 
@@ -46,7 +47,7 @@ def test_clicks_correct_a_box_or_a_mask_of_the_same_object(model, frame, tmp_pat
     assert list(corrected) == [1]
     assert overlap(corrected[1], disk) > overlap(torch.from_numpy(disk | square), disk)
     boxed = planned(model, ["25,45,91,91"], not_clicks=["1" + ON_SQUARE])(frame)
-    session = mm.ClickSegmenter(model).open(frame)
+    session = ClickSegmenter(model).open(frame)
     assert torch.equal(boxed[1], session.mask((), [(195, 85)], (25, 45, 91, 91)))
 
 

@@ -10,6 +10,7 @@ import torch
 from studio_server import NUM_FRAMES, SIZE, drawn, running, write_clip
 
 import mnemask as mm
+from mnemask.project import replay
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, as .ci/run does")
@@ -141,7 +142,7 @@ def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp
         assert studio.end() == 0
     files = sorted((projects / studio.project / "exports/png/masks").glob("*.png"))
     assert len(files) == NUM_FRAMES
-    with mm.replay(projects / studio.project, tmp_path / "again") as again:
+    with replay(projects / studio.project, tmp_path / "again") as again:
         assert len(again.state.keys) == 2
         for index, file in enumerate(files):
             assert torch.equal(mm.read_mask(file)[1], again.labels(index) == 1), index

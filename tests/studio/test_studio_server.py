@@ -11,6 +11,7 @@ from studio_server import NUM_FRAMES, SIZE, drawn, running, write_clip
 from websockets.sync.client import connect
 
 import mnemask as mm
+from mnemask.project import export_project
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_a_session_over_the_wire_gives_the_masks_of_the_same_session_in_python(t
         project.set_key(14, cat, masks[14, 0])
         project.track(14)
         assert torch.equal(seen, torch.stack([project.labels(index) for index in range(NUM_FRAMES)]))
-        mm.export_project(project, tmp_path / "out")
+        export_project(project, tmp_path / "out")
     files = sorted((tmp_path / "out/masks").iterdir())
     assert len(files) == NUM_FRAMES
     for file in files:

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import mnemask as mm
 from mnemask import step
 from mnemask.errors import FrameError
+from mnemask.model.stcn import STCN
 
 WAITING = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "bincount", "unique", "masked_select", "equal")
 
@@ -81,7 +82,7 @@ def test_on_a_gpu_numbers_that_are_not_finite_are_found_with_the_next_frame_and_
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to wait for")
 def test_a_gpu_is_not_waited_for(tiny_model, clip):
     frames, masks = clip
-    model = mm.STCN(tiny_model.config).requires_grad_(False).eval()
+    model = STCN(tiny_model.config).requires_grad_(False).eval()
     model.load_state_dict(tiny_model.state_dict())
     tracker = mm.Tracker(model.cuda(), short_side=None)
     tracker.step(frames[0], {7: masks[0, 0]})

@@ -6,6 +6,7 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import InputError
+from mnemask.memory.policies import LFU
 
 CONFIG = mm.TrackerConfig("lfu", short_side=None)
 
@@ -64,7 +65,7 @@ def test_an_impossible_setting_is_refused_when_the_config_is_made(wrong):
     "config",
     [
         mm.TrackerConfig(),
-        mm.TrackerConfig(mm.LFU(pin=False, write_every=3), mm.Budget(bytes="20MiB"), top_k=7, metric="dot"),
+        mm.TrackerConfig(LFU(pin=False, write_every=3), mm.Budget(bytes="20MiB"), top_k=7, metric="dot"),
         mm.TrackerConfig("afb", write_every=2, kmn_sigma=0.15, stride8_weight=2.0, short_side=None),
     ],
 )

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tracking import CELLS, assert_same_state, equal, run
 
-from mnemask import LFU, Budget, KeepAll
-from mnemask.memory.policies import POLICIES
+from mnemask import Budget
+from mnemask.memory.policies import LFU, POLICIES, KeepAll
 
 
 @pytest.mark.parametrize(

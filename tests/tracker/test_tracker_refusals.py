@@ -4,9 +4,12 @@ import torch
 from refusals import refusal
 from tracking import CELLS, assert_same_state, equal
 
-from mnemask import LFU, STCN, Budget, FirstAndLatest, KeepAll, MemoryBank
+from mnemask import Budget
 from mnemask.errors import BudgetError, FrameError, InputError, MaskError, ObjectIdError
+from mnemask.memory.bank import MemoryBank
+from mnemask.memory.policies import LFU, FirstAndLatest, KeepAll
 from mnemask.model import preprocess
+from mnemask.model.stcn import STCN
 
 
 def bad_calls(frames, masks):

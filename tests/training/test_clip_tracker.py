@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 import mnemask as mm
 from mnemask.errors import BudgetError, InputError
-from mnemask.memory.policies import LFU, Diverse
+from mnemask.memory.policies import LFU, Diverse, KeepAll
 from mnemask.memory.read import read_dense
 from mnemask.model.preprocess import cells, normalize
-from mnemask.model.stcn import soft_aggregate
+from mnemask.model.stcn import STCN, soft_aggregate
 from mnemask.training.clip_tracker import ClipMemory, ClipTracker
 from mnemask.training.memory_plan import MemoryPlan
 from mnemask.training.regularizers import Dropout, Reallocation
@@ -20,7 +20,7 @@ SPARSE = MemoryPlan(reads=((0,), (0,), (0, 2)), kmn_sigma=0.3)  # of clips of 4 
 
 
 def trainable(tiny_model):
-    model = mm.STCN(tiny_model.config)
+    model = STCN(tiny_model.config)
     model.load_state_dict(tiny_model.state_dict())
     return model
 
@@ -54,7 +54,7 @@ def followed(model, frames, masks, policy, budget=None, top_k=10**6, kmn_sigma=0
 @torch.no_grad()
 def test_a_training_clip_equals_the_tracker_that_reads_everything(tiny_model, num_objects):
     frames, masks = drawn_clip(4, num_objects=num_objects)
-    expected, start, _ = followed(tiny_model, frames, masks, mm.KeepAll(write_every=1))
+    expected, start, _ = followed(tiny_model, frames, masks, KeepAll(write_every=1))
     found = ClipTracker(tiny_model)(normalize(frames)[None], start[None], everyone(1, len(start)))[0]
     assert expected.std() > 0.05
     # Where two objects are both certain of a pixel, float32 alone moves the soft aggregation by 4e-4.
@@ -92,9 +92,7 @@ def test_a_frame_reads_the_frames_of_its_plan_alone_as_a_tracker_that_was_given_
     frames, masks = drawn_clip(5)
     plan = MemoryPlan(reads=((0,), (0,), (0, 2), (0, 2)), kmn_sigma=kmn_sigma)
     found = ClipTracker(tiny_model, plan=plan)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]
-    tracker = mm.Tracker(
-        tiny_model, policy=mm.KeepAll(write_every=2), top_k=10**6, short_side=None, kmn_sigma=kmn_sigma
-    )
+    tracker = mm.Tracker(tiny_model, policy=KeepAll(write_every=2), top_k=10**6, short_side=None, kmn_sigma=kmn_sigma)
     expected = [tracker.step(frames[0], {1: masks[0, 0]}).probs, *(tracker.step(frame).probs for frame in frames[1:])]
     assert torch.allclose(found, torch.stack(expected[1:]), atol=2e-3)
     everything = ClipTracker(tiny_model)(normalize(frames)[None], masks[:1].float(), everyone(1, 1))[0]

@@ -5,11 +5,11 @@ import torch
 from drawn_clip import drawn_clip
 from refusals import refusal
 
-import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import FIRST_CONVOLUTION
 from mnemask.model.preprocess import normalize
 from mnemask.model.resnet import ResNet
+from mnemask.model.stcn import STCN
 from mnemask.training.clip_tracker import ClipTracker
 from mnemask.training.init import expand_input_channels
 
@@ -22,7 +22,7 @@ def stage0(tiny_model):
 
 
 def loaded(tiny_model, state):
-    model = mm.STCN(tiny_model.config)
+    model = STCN(tiny_model.config)
     model.load_state_dict(state)
     return model
 

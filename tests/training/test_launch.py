@@ -12,8 +12,8 @@ from refusals import refusal
 from test_data import draw_own_video
 from training_run import TINY, Squares, recipe
 
-import mnemask as mm
 from mnemask.errors import InputError, OutputError
+from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
 from mnemask.training.launch import Hardware, Validation, launch
 
@@ -52,7 +52,7 @@ def test_an_interrupted_command_saves_and_goes_on(tmp_path):
     draw_own_video(tmp_path / "videos" / "square", [1])
     model = STCN(TINY)
     torch.manual_seed(0)
-    mm.save_model(model, tmp_path / "tiny.safetensors")
+    save_model(model, tmp_path / "tiny.safetensors")
     options = ["--steps=2000", "--batch=1", "--workers=0", "--accelerator=cpu", "--weights=tiny.safetensors"]
     command = [sys.executable, "-m", "mnemask", "finetune", "videos", "-o", "run", *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -16,6 +16,9 @@ from mnemask.cli.app import command, console
 from mnemask.cli.options import DeviceOption, SizeOption
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
+
+if TYPE_CHECKING:
+    from mnemask.bench.run import BenchReport, Measured
 
 
 @command
@@ -35,8 +38,10 @@ def bench(
     Times are medians of interleaved rounds with their quartiles. The plain way computes in float32, with every object's
     input written out and the dense affinity matrix, as STCN's original evaluation does, with the same weights.
     """
+    from mnemask.bench.run import measure_speed
+
     with progress() as show_progress:
-        report = mm.measure_speed(
+        report = measure_speed(
             model,
             num_objects=parse_objects(objects),
             size=size,
@@ -63,7 +68,7 @@ def parse_objects(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def show(report: mm.BenchReport) -> None:
+def show(report: BenchReport) -> None:
     """Prints the tables."""
     facts, settings = report.machine, report.settings
     say(
@@ -110,7 +115,7 @@ def new_table(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def times_of(title: str, rows: Sequence[tuple[str, mm.Measured]]) -> Table:
+def times_of(title: str, rows: Sequence[tuple[str, Measured]]) -> Table:
     """Returns a table of times; the plain path's and the shares of the ceiling where there are any."""
     compared, counted = any(row.plain for _, row in rows), any(row.share for _, row in rows)
     columns = ["ms", "quartiles", *(["plain ms", "ratio"] if compared else [])]

@@ -34,6 +34,7 @@ from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
+    from mnemask.comparison import CompareProgress
     from mnemask.prompts import PromptPlan
 
 
@@ -79,6 +80,7 @@ def compare(
     Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
     The same command goes on where it was stopped, and more policies may be added.
     """
+    from mnemask.comparison import compare_video
     from mnemask.evaluation.runner import TrackerFactory
 
     prompts = PromptOptions(
@@ -95,7 +97,7 @@ def compare(
         return plans[-1]
 
     with progress() as show:
-        comparison = mm.compare_video(
+        comparison = compare_video(
             video,
             new_plan,
             [chosen.value for chosen in policy],
@@ -126,7 +128,7 @@ def show_table(rows: list[dict[str, str | int | float | None]]) -> None:
     console.print(table)
 
 
-def show_stage(show: Show, progress: mm.CompareProgress) -> None:
+def show_stage(show: Show, progress: CompareProgress) -> None:
     """Shows what is being done, how far it is, and how fast it goes."""
     before = f" ({', '.join(progress.reused)}: there already)" if progress.reused else ""
     of = "" if progress.total is None else f"/{progress.total}"

@@ -23,10 +23,12 @@ def demo(
     model: Annotated[str, typer.Option(help="`compact` or the path of a checkpoint.")] = "compact",
 ) -> None:
     """Draw a video with exact masks, segment it with the embedded model, score it, and leave pictures to look at."""
+    from mnemask.demo import run_demo
+
     video = mm.DrawnVideo(frames, num_objects=objects, seed=seed)
     tracker = mm.Tracker(mm.load_model(model))
     with progress() as show:
-        run, report = mm.run_demo(
+        run, report = run_demo(
             tracker, out, video, on_frame=lambda run, masks: show_frames(show, run, frames, "segmenting")
         )
     held = run.memory

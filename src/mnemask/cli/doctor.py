@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-import mnemask as mm
 from mnemask.cli.app import command
 from mnemask.cli.output import console, emit, literal
 
@@ -28,10 +27,12 @@ def doctor(
     Without a file it lists versions, and decodes and segments a tiny video that the package carries.
     Exits with 1 if a problem was found.
     """
+    from mnemask.doctor import diagnose, diagnose_installation
+
     counts: Counter[str] = Counter()
     for file in files or (None,):
         console.print(f"[bold]{literal('installation' if file is None else str(file))}[/]", soft_wrap=True)
-        for finding in mm.diagnose_installation() if file is None else mm.diagnose(file):
+        for finding in diagnose_installation() if file is None else diagnose(file):
             counts[finding.severity] += 1
             emit("finding", file=None if file is None else str(file), **asdict(finding))
             console.print(f"  {SIGNS[finding.severity]}: {literal(finding.what)}", soft_wrap=True)

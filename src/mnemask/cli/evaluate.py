@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -30,6 +30,9 @@ from mnemask.cli.options import (
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
+
+if TYPE_CHECKING:
+    from mnemask.evaluation.suite import SuiteProgress
 
 Dataset = Enum("Dataset", {name: name for name in choices.DATASETS})  # type: ignore[misc]
 
@@ -83,14 +86,16 @@ def evaluate(
 
     Each result is in OUT/masks and OUT/results as soon as it is there; OUT/tables has CSV, JSON, Markdown and LaTeX.
     """
+    from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.runner import TrackerFactory
-    from mnemask.evaluation.tables import check_tables
+    from mnemask.evaluation.suite import run_benchmark
+    from mnemask.evaluation.tables import check_tables, write_submission, write_tables
 
-    benchmark = mm.Benchmark(root, dataset.value, subset, ping_pong, all_frames, single_object)
+    benchmark = Benchmark(root, dataset.value, subset, ping_pong, all_frames, single_object)
     policies = [chosen.value for chosen in policy or [DEFAULT_POLICY]]
     check_tables(out / "tables")
     with progress() as show:
-        results = mm.run_benchmark(
+        results = run_benchmark(
             benchmark,
             policies,
             out,
@@ -99,7 +104,7 @@ def evaluate(
             processes=processes,
             on_progress=lambda progress: show_suite(show, progress),
         )
-    overall = mm.write_tables(results, out / "tables")
+    overall = write_tables(results, out / "tables")
     notes = list(dict.fromkeys(note for result in results if result.report for note in result.report.notes))
     rows = [dict(zip(overall[0], row, strict=True)) for row in overall[1:]]
     emit("result", command="evaluate", out=str(out), rows=rows, notes=notes, tables=str(out / "tables"))
@@ -112,7 +117,7 @@ def evaluate(
         names = list(dict.fromkeys(result.sequence for result in results))
         for name in dict.fromkeys(policies):
             target = out / "submission" / f"{name}.zip"
-            mm.write_submission(out / "masks" / name, names, target, benchmark.submission_top)
+            write_submission(out / "masks" / name, names, target, benchmark.submission_top)
             console.print(f"the true masks are secret; submit {target} ({len(names)} sequences)", markup=False)
 
 
@@ -126,7 +131,7 @@ def show_table(overall: list[list[str]]) -> None:
     console.print(table)
 
 
-def show_suite(show: Show, progress: mm.SuiteProgress) -> None:
+def show_suite(show: Show, progress: SuiteProgress) -> None:
     """Shows how many sequences are done, and how fast it goes."""
     before = f" ({progress.found} were there)" if progress.found else ""
     text = f"{progress.done}/{progress.total} sequences{before} · {progress.frames_per_second:.1f} frames/s"

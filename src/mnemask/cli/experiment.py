@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -26,16 +26,21 @@ from mnemask.cli.options import (
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
 
+if TYPE_CHECKING:
+    from mnemask.experiments import ExperimentResult
+
 # The files have them.
 LEFT_OUT = ("J&F-Low", "J&F-High", "gain-Low", "gain-High", "J-Recall", "F-Recall", "F-Decay", "most frames")
 
 
 def show_experiments(wanted: bool | None) -> None:
     """Prints the names of all experiments and leaves."""
+    from mnemask.experiments import EXPERIMENTS
+
     if not wanted:
         return
     table = Table("NAME", "in the thesis", "shows", box=SIMPLE_HEAD)
-    for name, one in mm.EXPERIMENTS.items():
+    for name, one in EXPERIMENTS.items():
         table.add_row(name, ", ".join(one.also), one.title)
     console.print(table)
     raise typer.Exit
@@ -74,11 +79,13 @@ def experiment(
 
     OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
     """
+    from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.runner import TrackerFactory
+    from mnemask.experiments import run_experiment
 
-    benchmark = mm.Benchmark(root, dataset.value, subset, ping_pong, single_object=single_object)
+    benchmark = Benchmark(root, dataset.value, subset, ping_pong, single_object=single_object)
     with progress() as show:
-        findings = mm.run_experiment(
+        findings = run_experiment(
             name,
             benchmark,
             out,
@@ -93,7 +100,7 @@ def experiment(
     show_findings(findings)
 
 
-def show_findings(findings: mm.ExperimentResult) -> None:
+def show_findings(findings: ExperimentResult) -> None:
     """Prints the table, the notes, and where the files are."""
     header, *body = in_short(findings.cells)
     table = Table(*header, box=SIMPLE_HEAD, title=findings.title, title_justify="left")

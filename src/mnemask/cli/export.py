@@ -30,6 +30,8 @@ def export(
 
     What each takes and gives back is in docs/speed.md; examples/onnx_clip.py runs a clip with them.
     """
+    from mnemask.export import export_onnx
+
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
     if match is None:
         raise mm.InputError(f"--size {size!r} is no size", "write the height, an x and the width, such as 480x854")
@@ -37,7 +39,7 @@ def export(
 
     network = mm.load_model(model, device="cpu", dtype=torch.float32)
     with errors.status("exporting …"):
-        written = mm.export_onnx(
+        written = export_onnx(
             network,
             onnx,
             config,

@@ -9,8 +9,6 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mnemask as mm
-
 if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan
 
@@ -84,7 +82,9 @@ def of_model(name: str) -> str:
 
 def of_later(later: Sequence[str]) -> list[str]:
     """Returns frame, id where one is given, name and checksum of masks given for later frames."""
-    return [f"{at.where}={of_files(at.path)[0]}" for at in map(mm.parse_at, later)]
+    from mnemask.prompts import parse_at
+
+    return [f"{at.where}={of_files(at.path)[0]}" for at in map(parse_at, later)]
 
 
 def _short(data: bytes) -> str:
@@ -152,7 +152,9 @@ class PromptOptions:
 
     def files(self) -> list[Path]:
         """Returns the mask files and folders."""
-        return [path for path in (self.mask, *(mm.parse_at(text).path for text in self.later)) if path]
+        from mnemask.prompts import parse_at
+
+        return [path for path in (self.mask, *(parse_at(text).path for text in self.later)) if path]
 
 
 def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:

@@ -73,6 +73,8 @@ def inspect(
 
     `mnemask inspect --bank street.bank -o look` needs no video; with one, the cells are drawn on its frames.
     """
+    from mnemask.inspection import inspect_video
+
     if bank is not None:
         if mask or box or click or not_ or at or remove or at_frame or pixel:
             raise mm.InputError(
@@ -96,7 +98,7 @@ def inspect(
             **tracker.config.to_dict(),
         }
         with mm.VideoReader(video) as reader, progress() as show:
-            written = mm.inspect_video(
+            written = inspect_video(
                 reader,
                 tracker,
                 plan,
@@ -116,10 +118,12 @@ def inspect(
 
 def look_into_bank(bank: Path, video: str | None, out: Path, overwrite: bool) -> list[Path]:
     """Returns the files that show a saved memory, on the frames of a video where one is given."""
+    from mnemask.inspection import inspect_bank
+
     if video is None:
-        return mm.inspect_bank(bank, out, overwrite=overwrite)
+        return inspect_bank(bank, out, overwrite=overwrite)
     with mm.VideoReader(video) as reader:
-        return mm.inspect_bank(bank, out, reader, overwrite=overwrite)
+        return inspect_bank(bank, out, reader, overwrite=overwrite)
 
 
 def repeatable(video: str | None) -> str:

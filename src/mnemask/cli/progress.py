@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-import mnemask as mm
 from mnemask.cli.output import emit, errors, literal, mode
+
+if TYPE_CHECKING:
+    from mnemask.pipeline import Progress as RunProgress
 
 LOG_SECONDS = 10.0
 JSON_SECONDS = 1.0
@@ -61,7 +63,7 @@ def progress() -> Iterator[Show]:
         yield every(LOG_SECONDS, _log)
 
 
-def show_frames(show: Show, run: mm.Progress, total: int | None, stage: str = "") -> None:
+def show_frames(show: Show, run: RunProgress, total: int | None, stage: str = "") -> None:
     """Shows how far a run over a video has come: frames, frames/s, tokens and bytes held."""
     held = "" if run.memory is None else f" · {run.memory.tokens} tokens, {run.memory.bank_bytes / 2**20:.1f} MiB held"
     of = "" if total is None else f"/{total}"

@@ -68,10 +68,11 @@ def project(
 
     `mnemask project mnemask-projects/camel -o out --stored` writes those that the session left.
     """
+    from mnemask.project import export_project, replay
 
     def export(which: mm.Project) -> None:
         with which:
-            for path in mm.export_project(which, out, mask_format=format.value, overlay=overlay, overwrite=overwrite):
+            for path in export_project(which, out, mask_format=format.value, overlay=overlay, overwrite=overwrite):
                 console.print(str(path), markup=False, soft_wrap=True)
 
     if (out / "masks").exists() and not overwrite:  # before anything is computed
@@ -98,7 +99,7 @@ def project(
         return
     with tempfile.TemporaryDirectory(prefix="mnemask-") as scratch, errors.status("repeating …") as status:
         export(
-            mm.replay(
+            replay(
                 folder,
                 keep or Path(scratch) / "project",
                 source=video,
@@ -116,7 +117,9 @@ def _opened(folder: Path, video: Path | None, settings: dict[str, Any]) -> mm.Pr
 
 def _mark_and_track(project: mm.Project, at: Sequence[str], on_frame: Callable[[mm.Frame], None]) -> None:
     """Sets the masks of frames, and tracks from the first of them forwards, then backwards to the mark before it."""
-    marks = [mm.parse_at(text) for text in at]
+    from mnemask.prompts import parse_at
+
+    marks = [parse_at(text) for text in at]
     found = [(mark, mm.read_mask(mark.path, project.frames.size)) for mark in marks]
     for mark, masks in found:
         if mark.object_id is not None and len(masks) > 1:

@@ -40,11 +40,14 @@ def score(
 
     The first and the last frame are not scored, as in the official semi-supervised protocol.
     """
+    from mnemask.evaluation.score import format_table, score_folder
+    from mnemask.pipeline import write_report
+
     if per not in ("sequence", "object"):
         raise mm.InputError(f"--per {per!r} is unknown", "use sequence or object")
-    report = mm.score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)
+    report = score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)
     emit("result", command="score", **report.to_dict(frames=True))
-    rows = mm.format_table(report, "object" if per == "object" else "sequence")
+    rows = format_table(report, "object" if per == "object" else "sequence")
     table = Table(*rows[0])
     for row in rows[1:]:
         table.add_row(*row, style="bold" if row is rows[-1] else None)
@@ -52,5 +55,5 @@ def score(
     for note in report.notes:
         console.print(f"note: {note}", markup=False)
     if json_file is not None and str(json_file) != "-":
-        mm.write_report(json_file, report.to_dict(frames=True))
+        write_report(json_file, report.to_dict(frames=True))
         console.print(f"scores in {json_file}", markup=False)

@@ -37,6 +37,7 @@ from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames
 
 if TYPE_CHECKING:
+    from mnemask.pipeline import Progress
     from mnemask.prompts import PromptPlan
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
@@ -129,6 +130,8 @@ def segment(
     import torch
 
     from mnemask.io.stop_signals import StopSignals
+    from mnemask.memory.trace import TraceFile
+    from mnemask.pipeline import find_checkpoint, is_complete
 
     prompts = PromptOptions(
         mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
@@ -158,11 +161,11 @@ def segment(
     }
     checkpoint = None
     if resume:
-        if mm.is_complete(out, settings):
+        if is_complete(out, settings):
             emit("result", command="segment", out=str(out), complete=True)
             console.print(f"{out} is complete", markup=False)
             return
-        checkpoint = mm.find_checkpoint(out, tracker.model.device, settings)
+        checkpoint = find_checkpoint(out, tracker.model.device, settings)
     if checkpoint is not None:
         tracker = mm.Tracker.from_state(checkpoint.state, tracker.model)
         if plan is not None and checkpoint.progress["frames"]:
@@ -190,7 +193,7 @@ def segment(
         # Of an address only the connection tells.
         _refuse_resume(resume, reader.repeatable, video, trace, overwrite)
         if trace is not None:
-            tracker.memory.trace = stack.enter_context(mm.TraceFile(trace, overwrite=overwrite))
+            tracker.memory.trace = stack.enter_context(TraceFile(trace, overwrite=overwrite))
         asked = stack.enter_context(StopSignals(reader.interrupt))
         show = stack.enter_context(shown_progress())
         before = 0 if checkpoint is None else max(checkpoint.progress["frames"] - 1, 0)
@@ -247,7 +250,7 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         raise mm.InputError("--resume continues a run and --overwrite starts again", "give one of them")
 
 
-def _summarise(progress: mm.Progress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:
+def _summarise(progress: Progress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:
     held = progress.memory or tracker.memory.stats()
     console.print(
         f"{progress.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {progress.seconds:.1f} s "

@@ -65,7 +65,7 @@ class Project:
         >>> project.track(0)
         >>> project.set_key(60, camel, better_mask)
         >>> project.track(60)
-        >>> mm.export_project(project, "out", mask_format="png")
+        >>> export_project(project, "out", mask_format="png")
     """
 
     def __init__(self, folder: str | Path, model: STCN | None = None) -> None:

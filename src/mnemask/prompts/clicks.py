@@ -50,7 +50,7 @@ class ClickSegmenter:
         >>> import mnemask as mm
         >>> picture = np.full((120, 160, 3), 40, np.uint8)
         >>> picture[30:90, 50:110] = (220, 60, 40)
-        >>> session = mm.ClickSegmenter(mm.load_model()).open(picture)
+        >>> session = ClickSegmenter(mm.load_model()).open(picture)
         >>> mask = session.mask(positive=[(80, 60)])
         >>> bool(mask[60, 80]), bool(mask[5, 5])
         (True, False)

@@ -16,6 +16,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import mnemask as mm
+from mnemask.io import MASK_FORMATS
+from mnemask.project import picture_memory, picture_reason
 from mnemask.studio.desk import Desk, encoded
 from mnemask.studio.runs import mask_from_bytes
 from mnemask.studio.workspace import Workspace
@@ -84,7 +86,7 @@ class Api:
                 "folder": str(self._workspace.folder),
                 "projects": self._workspace.names(),
                 "policies": list(mm.POLICIES),
-                "formats": [name for name in mm.MASK_FORMATS if name != "overlay"],
+                "formats": [name for name in MASK_FORMATS if name != "overlay"],
             }
         )
 
@@ -112,9 +114,9 @@ class Api:
     def memory(self, request: Request) -> Response:
         project, frame = self._desk(request).project, _number(request, "frame", 0)
         if "x" in request.query_params:
-            picture = mm.picture_reason(project, frame, _number(request, "x", 0), _number(request, "y", 0))
+            picture = picture_reason(project, frame, _number(request, "x", 0), _number(request, "y", 0))
         else:
-            picture = mm.picture_memory(project, frame)
+            picture = picture_memory(project, frame)
         return Response(encoded(picture, ".png"), media_type="image/png")
 
     def exported(self, request: Request) -> Response:

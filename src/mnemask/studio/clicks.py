@@ -11,6 +11,8 @@ from torch import Tensor
 
 import mnemask as mm
 from mnemask.errors import CheckpointError
+from mnemask.model.stcn import STCN
+from mnemask.prompts.clicks import ClickSegmenter
 
 Point = tuple[int, int]
 Mask = Bool[Tensor, "H W"]
@@ -32,10 +34,10 @@ class ClickSession(Protocol):
         ...
 
 
-def open_clicks(model: mm.STCN, frame: mm.Frame, short_side: int) -> ClickSession:
+def open_clicks(model: STCN, frame: mm.Frame, short_side: int) -> ClickSession:
     """Returns what answers clicks in a frame: a network where there is one for these weights, else colours."""
     try:
-        return mm.ClickSegmenter(model, short_side=short_side).open(frame)
+        return ClickSegmenter(model, short_side=short_side).open(frame)
     except CheckpointError:  # the head belongs to other weights
         return ColourClicks(frame)
 

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import mnemask as mm
+from mnemask.io import MASK_FORMATS
+from mnemask.project import PassReport, export_project
 from mnemask.studio.clicks import ClickSession, Mask, clicked, open_clicks
 from mnemask.studio.jobs import Event, Job, Listeners
 from mnemask.studio.runs import labels_to_bytes
@@ -151,10 +153,8 @@ class Desk:
 
     def export(self, mask_format: str, overlay: bool) -> None:
         """Begins to write the masks for other programs, into the project's folder."""
-        if mask_format not in mm.MASK_FORMATS:
-            raise mm.InputError(
-                f"there is no format {mask_format[:20]!r}", f"choose one of {', '.join(mm.MASK_FORMATS)}"
-            )
+        if mask_format not in MASK_FORMATS:
+            raise mm.InputError(f"there is no format {mask_format[:20]!r}", f"choose one of {', '.join(MASK_FORMATS)}")
         self.stop()
         self._begin("export", lambda job: self._export(job, mask_format, overlay))
 
@@ -218,7 +218,7 @@ class Desk:
                 break
             until: Any = to if to is not None else "end" if way == "forward" else "key"
 
-            def on_frame(report: mm.PassReport, frame: mm.Frame) -> None:
+            def on_frame(report: PassReport, frame: mm.Frame) -> None:
                 job.tell(_progress(report))
 
             try:
@@ -241,7 +241,7 @@ class Desk:
             job.tell({"frame": index, "done": index + 1, "total": total})
             return job.stop()
 
-        written = mm.export_project(
+        written = export_project(
             self.project, folder / name, mask_format=mask_format, overlay=overlay, on_frame=on_frame
         )
         files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
@@ -256,7 +256,7 @@ def encoded(pixels: UInt8[np.ndarray, "H W 3"], suffix: str) -> bytes:
     return BytesIO(cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)[1].tobytes()).getvalue()
 
 
-def _progress(report: mm.PassReport) -> Event:
+def _progress(report: PassReport) -> Event:
     speed = report.frames / report.seconds if report.seconds else 0.0
     return {
         **{name: value for name, value in asdict(report).items() if name != "confidence"},

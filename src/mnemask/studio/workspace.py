@@ -8,6 +8,7 @@ from typing import Any
 import mnemask as mm
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.model.stcn import STCN
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".wmv")
 MOST_ENTRIES = 2000  # of a folder that are listed
@@ -24,7 +25,7 @@ class Workspace:
     """
 
     def __init__(
-        self, folder: Path, roots: Sequence[Path], model: mm.STCN | None = None, settings: dict[str, Any] | None = None
+        self, folder: Path, roots: Sequence[Path], model: STCN | None = None, settings: dict[str, Any] | None = None
     ) -> None:
         self.folder = make_folder(folder).resolve()
         self.roots = list(dict.fromkeys(root.resolve() for root in roots))
