@@ -114,7 +114,7 @@ def decode(path: Path) -> int:
 
 
 def write_masks(masks: Masks, folder: Path, count: int) -> None:
-    """Writes masks as PNG, so many times."""
+    """Writes masks as PNG, this many times."""
     with MaskWriter(folder) as writer:
         for index in range(count):
             writer.write(Masks(masks.labels, masks.probs, masks.object_ids, index, f"{index:05d}"))
