@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 
@@ -103,6 +104,11 @@ def test_python_in_the_documents_compiles_and_imports_what_there_is(page):
         for node in ast.walk(ast.parse(block, str(page))):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("mnemask"):
                 assert all(hasattr(import_module(node.module), alias.name) for alias in node.names), ast.unparse(node)
+
+
+def test_the_page_of_public_names_is_what_the_docstrings_say():
+    page = runpy.run_path(str(ROOT / "docs/make_api.py"))["page"]()
+    assert page == GENERATED.read_text(), "run: python docs/make_api.py"
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):

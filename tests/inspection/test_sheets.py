@@ -19,7 +19,7 @@ def remembered(grid, frame, cell, topk_count=None, pinned=None):
         topk_count=np.ones_like(frame) if topk_count is None else np.array(topk_count, np.int64),
         attention_mass=np.ones(len(frame), np.float32),
         age=np.ones_like(frame),
-        share=np.ones((1, len(frame)), np.float32),
+        mask_fraction=np.ones((1, len(frame)), np.float32),
         pinned=np.zeros(len(frame), bool) if pinned is None else np.array(pinned),
     )
 
@@ -113,7 +113,7 @@ def test_the_heaviest_frames_come_first_and_weight_is_the_mean_over_objects_that
         told,
         object_ids=(1, 2),
         weight=np.concatenate([told.weight, 0 * told.weight]),
-        share=np.concatenate([told.mask_fraction, 0 * told.mask_fraction]),
+        mask_fraction=np.concatenate([told.mask_fraction, 0 * told.mask_fraction]),
     )
     assert mean_weight(silent) == pytest.approx(told.weight[0])
     assert mean_weight(replace(told, weight=0 * told.weight)) == pytest.approx([0, 0, 0, 0])

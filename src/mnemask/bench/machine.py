@@ -40,7 +40,7 @@ class Timing:
     rounds: int
 
     def per(self, count: int) -> "Timing":
-        """Returns the times of one of so many equal parts of the action."""
+        """Returns the times of one of this many equal parts of the action."""
         return Timing(self.median / count, self.low / count, self.high / count, self.best / count, self.rounds)
 
     @property
@@ -76,7 +76,7 @@ def interleaved(actions: Mapping[Name, Callable[[], object]], rounds: int, devic
 
 
 def timing_of(seconds: list[float]) -> Timing:
-    """Returns what is told of a list of times."""
+    """Returns the summary of a list of times."""
     low, median, high = (float(value) for value in np.quantile(seconds, (0.25, 0.5, 0.75)))
     return Timing(median, low, high, min(seconds), len(seconds))
 
@@ -147,7 +147,7 @@ def computations(
 
 @contextmanager
 def num_threads(count: int) -> Iterator[None]:
-    """Within it, torch computes with so many threads."""
+    """Within it, torch computes with this many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -92,7 +92,7 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
 
 @torch.no_grad()
 def read_part(model: STCN, query: Float[Tensor, "P Ck"], num_objects: int, num_frames: int) -> Part:
-    """Returns a memory read from a bank of so many frames, of random content."""
+    """Returns a memory read from a bank of this many frames with random content."""
     bank = MemoryBank(TrackerConfig(policy="keep-all", top_k=TOP_K))
     count, channels = num_frames * len(query), model.config.value_channels
     key = torch.randn(count, query.shape[1], device=query.device) * query.std()

@@ -2,7 +2,7 @@
 
 float32 and NCHW throughout, every object's input written out in full, the affinity of all memories and all queries as
 one dense matrix with zeros outside the top k, the readout as a product with it: as STCN's original
-evaluation does. It has the weights of a network of mnemask and none of its code. BatchNorm is folded in these weights,
+evaluation does. It shares the weights with mnemask's network, and no code. BatchNorm is folded in these weights,
 which alone makes it some 5 to 15 % faster than the original.
 """
 

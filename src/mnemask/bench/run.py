@@ -110,7 +110,7 @@ def measure_speed(
         rounds: how often each part is timed.
         quick: few rounds, and no bank of 100 frames, which takes gigabytes in the plain path.
         device: to compute on, as for `load_model`.
-        on_stage: is told what is measured now.
+        on_stage: called with the name of each stage as it begins.
 
     Raises:
         InputError: there is nothing to measure, or the model cannot be loaded.

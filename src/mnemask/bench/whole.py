@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import mkdtemp
 
 import av
 import torch
@@ -114,8 +115,9 @@ def decode(path: Path) -> int:
 
 
 def write_masks(masks: Masks, folder: Path, count: int) -> None:
-    """Writes masks as PNG, so many times."""
-    with MaskWriter(folder) as writer:
+    """Writes masks as PNG, this many times, into a new folder: a writer replaces no file of an earlier round."""
+    folder.mkdir(exist_ok=True)
+    with MaskWriter(mkdtemp(dir=folder)) as writer:
         for index in range(count):
             writer.write(Masks(masks.labels, masks.probs, masks.object_ids, index, f"{index:05d}"))
 

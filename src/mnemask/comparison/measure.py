@@ -101,7 +101,7 @@ class Truth:
         raise InputError(f"the true masks in {folder} show no object", "give the masks of this video's objects")
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:
-        """Returns the true object id at each pixel (1 where all is one); what nobody tracks is background."""
+        """Returns the true object id at each pixel (1 where all is one); untracked objects are background."""
         labels = read_annotation(self.files[index])
         if self.protocol == "davis2016":
             return (labels > 0).astype(np.uint8)
@@ -111,7 +111,7 @@ class Truth:
         """Returns J and F of a policy's masks; the first and the last true mask are not scored.
 
         Raises:
-            InputError: the true masks show none of the tracked objects, or too seldom.
+            InputError: the true masks show no tracked object, or too few frames of one.
             ObjectIdError: an object was tracked that they do not show.
         """
         scorer = SequenceScorer(run.policy, self.protocol, late_objects=True)
@@ -148,7 +148,7 @@ class Comparison:
         video: what it is called.
         clip: its frames.
         settings: that all policies have in common.
-        runs: what came of each policy, in the order asked for.
+        runs: the run of each policy, in the order asked for.
         agreement: of each pair of policies, in each frame.
         moments: frames where they part, and the mean agreement there.
         scores: J and F by policy; empty without true masks.

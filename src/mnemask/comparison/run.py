@@ -86,7 +86,7 @@ def compare_video(
     settings: Mapping[str, Any] | None = None,
     on_progress: Callable[[CompareProgress], None] = lambda progress: None,
 ) -> Comparison:
-    """Tracks with each policy, compares what came of it, and writes `OUT/compare.html`, `.json`, `.csv`, `frames.csv`.
+    """Tracks with each policy, compares the results, and writes `OUT/compare.html`, `.json`, `.csv`, `frames.csv`.
 
     The video is read once to its end and once for each policy; no more than a few frames are in memory. While it runs,
     the frames lie in OUT as JPEG. What a policy has finished is kept in `OUT/policies/NAME` and not computed again.

@@ -45,7 +45,7 @@ class PolicyRun:
         policy: its name.
         description: its class and settings.
         budget: what it was allowed, in words.
-        write_every: it remembers each so many frames.
+        write_every: its write interval in frames.
         given: ids of the objects with a mask as prompt, by frame.
         seconds: that the tracker took for each frame, without decoding and writing.
         bank_bytes: what the memory bank held after each frame.

@@ -32,7 +32,7 @@ class DavisSequences:
         resolution: name of the folders below JPEGImages and Annotations.
 
     Raises:
-        InputError: something of it is missing, or it is DAVIS of the other year; the message says what was expected
+        InputError: a part of it is missing, or it is DAVIS of the other year; the message says what was expected
             where. Several objects in the masks of 2016 are followed as one, which is logged as a warning.
 
     Example:

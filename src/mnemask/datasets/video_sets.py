@@ -1,4 +1,4 @@
-"""Videos with masks, as they are published or in folders of one's own.
+"""Videos with masks, as they are published or in your own folders.
 
 ::
 
@@ -46,7 +46,7 @@ def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
         root: the folder BL30K, which holds JPEGImages and Annotations, or the one around it.
 
     Raises:
-        InputError: something of it is missing; the message says what was expected where.
+        InputError: a part of it is missing; the message says what was expected where.
     """
     root = Path(root)
     base = root / "BL30K" if (root / "BL30K").is_dir() else root

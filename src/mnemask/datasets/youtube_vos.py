@@ -36,7 +36,7 @@ def open_youtube_vos(root: Path | str, subset: str = "train", all_frames: bool =
         all_frames: take the frames from the folder named `subset` and "_all_frames", 30 a second instead of 6.
 
     Raises:
-        InputError: something of it is missing; the message says what was expected where.
+        InputError: a part of it is missing; the message says what was expected where.
     """
     folder = Path(root) / subset
     masks = folder / "Annotations"
@@ -98,7 +98,7 @@ def open_long_video(root: Path | str) -> list[AnnotatedVideo]:
     """Returns the videos of the set, or of another one with its layout, by name.
 
     Raises:
-        InputError: something of it is missing; the message says what was expected where.
+        InputError: a part of it is missing; the message says what was expected where.
     """
     frames, masks = Path(root) / "JPEGImages", Path(root) / "Annotations"
     names, with_frames = names_in(masks), frozenset(names_in(frames))

@@ -63,7 +63,7 @@ class Benchmark:
         root: the data set's folder.
         dataset: one of the above.
         subset: of DAVIS ("val") or YouTube-VOS ("valid").
-        ping_pong: play each video forwards and backwards so many times.
+        ping_pong: play each video forwards and backwards this many times.
         all_frames: of YouTube-VOS, track through all frames, 30 a second, and not only each fifth.
         single_object: of a folder, whether all that a mask shows is one object.
 
@@ -182,7 +182,7 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class _ObjectMeta:
-    """Names of the frames that show an object, and whether training shows its kind ("" where nobody says)."""
+    """Names of the frames that show an object, and "seen" or "unseen" in training ("" where unknown)."""
 
     stems: tuple[str, ...]
     group: str

@@ -1,4 +1,4 @@
-"""The outcome of one policy on one sequence, and the folder that gathers them so that a run can be taken up again.
+"""The outcome of one policy on one sequence, and the folder of results that lets a run resume.
 
 ::
 

@@ -187,7 +187,7 @@ def evaluate(
     Args:
         make_tracker: returns a new tracker.
         sequences: with masks of all frames or some; frames without are tracked and not scored.
-        on_sequence: is told of each sequence that is done.
+        on_sequence: called with name and report of each finished sequence.
     """
     reports, seconds, num_frames, most_tokens, most_bytes = [], 0.0, 0, 0, 0
     for sequence in sequences:
@@ -226,7 +226,7 @@ class TrackerFactory:
         return replace(self, config=replace(self.config, policy=policy))
 
     def tracker(self) -> Tracker:
-        """Returns a new tracker; raises MnemaskError where a setting or the checkpoint is of no use."""
+        """Returns a new tracker; raises MnemaskError where a setting or the checkpoint cannot be used."""
         return Tracker(self._network(), self.config)
 
     def settings(self) -> dict[str, Any]:

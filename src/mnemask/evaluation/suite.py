@@ -50,7 +50,7 @@ def results_of(
     Args:
         jobs: in the order in which they are begun.
         processes: 1 works in this process, more in as many others of one thread each.
-        on_frames: is told now and then how many frames are tracked.
+        on_frames: called now and then with the number of frames tracked.
 
     Raises:
         InputError: a process was killed.
@@ -174,11 +174,11 @@ def run_benchmark(
         trackers: the network, and the settings that all of them have in common.
         sequences: names of the videos; all by default.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.
-        on_progress: is told how far it has come, at least at the beginning, with each result and at the end.
+        on_progress: called with the progress, at least at the beginning, with each result and at the end.
 
     Raises:
         OutputError: the folder cannot be written to, or holds results of other settings.
-        MnemaskError: whatever else was given is of no use. What was done before is kept.
+        MnemaskError: another argument cannot be used. Results so far are kept.
     """
     if processes < 1:
         raise InputError(f"{processes} processes do nothing", "give 1 or more")
@@ -207,14 +207,14 @@ def carry_out(
     processes: int,
     on_progress: Callable[[SuiteProgress], None],
 ) -> list[Outcome]:
-    """Returns what came of the tasks, in the order in which they ended, and tells how far they have come.
+    """Returns the results of the tasks in the order in which they ended, and reports progress.
 
     Args:
         tasks: what is still to do.
         num_frames: that they will track.
         found: how many others were done before.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.
-        on_progress: is told at least at the beginning, with each outcome and at the end.
+        on_progress: called at least at the beginning, with each result and at the end.
     """
     progress, begin = SuiteProgress(found, found, found + len(tasks), num_frames), time.perf_counter()
     outcomes: list[Outcome] = []

@@ -79,7 +79,7 @@ def figure(width: float, height: float) -> Iterator["Figure"]:
     except ImportError as error:
         raise missing_extra("figures need matplotlib", "figures") from error
     with context(STYLE):
-        # Not pyplot's: drawn by Agg, or as SVG, and forgotten when nobody holds it.
+        # Not pyplot's: drawn by Agg, or as SVG, and freed when it is no longer referenced.
         yield Figure(figsize=(width, height), layout="constrained")
 
 

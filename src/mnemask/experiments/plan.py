@@ -1,4 +1,4 @@
-"""An experiment as a description, and what came of it: runs, columns, the thesis's figures, a picture."""
+"""An experiment as a description, and its results: runs, columns, the thesis's figures, a picture."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Run:
         label: what tables and pictures call it; with the budget it tells the runs of an experiment apart.
         policy: a name in `POLICIES`.
         frames: the budget in frames.
-        write_every: remember each so many frames.
+        write_every: write interval in frames.
         pin: whether annotated frames may never be evicted.
         top_k: memories read per query; None for all of them.
         metric: how alike a query and a memory are.

@@ -56,18 +56,18 @@ def run_experiment(
     With several processes, call it from below `if __name__ == "__main__":`.
 
     Args:
-        experiment: its name, the thesis's number such as "table1" or "fig11", or a description of one's own.
+        experiment: its name, the thesis's number such as "table1" or "fig11", or your own description.
         benchmark: the videos and their rules.
         out: the folder for all experiments, made if missing.
         trackers: the network, and the settings that all runs have in common; a run has its own policy, budget, write
             interval, top k and metric, and its σ of the KMN kernel where it says one. The thesis's runs had none: 0.
         sequences: names of the videos; all by default.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.
-        on_progress: is told how far it has come, at least at the beginning, with each result and at the end.
+        on_progress: called with the progress, at least at the beginning, with each result and at the end.
 
     Raises:
         MissingExtraError: there are pictures to draw, and matplotlib is not installed.
-        MnemaskError: whatever is given is of no use. What was done before is kept.
+        MnemaskError: an argument cannot be used. Results so far are kept.
     """
     if isinstance(experiment, str):
         experiment = experiment_named(experiment)

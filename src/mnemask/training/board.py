@@ -17,7 +17,7 @@ class Board:
 
     Args:
         folder: where to.
-        from_step: what an earlier sitting wrote for later steps is hidden.
+        from_step: what an earlier start of the run wrote for later steps is hidden.
         active: whether this process writes.
 
     Raises:

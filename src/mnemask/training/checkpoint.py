@@ -1,4 +1,4 @@
-"""A run between two sittings: weights, their average, the optimizer's moments and what has been done, in one file."""
+"""The checkpoint of a run in one file: weights, their average, the optimizer's moments and the progress."""
 
 import json
 import math
@@ -24,7 +24,7 @@ class Done:
 
     Attributes:
         step: steps done.
-        seconds: spent on them, all sittings together.
+        seconds: spent on them, over all starts of the run.
         settings: each setting of the run, as text; a run goes on only with the same ones.
         precision: state of the gradient scaler, empty but for float16.
     """
@@ -59,7 +59,7 @@ def save_run(
 
 
 def is_finite(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
-    """Returns whether all numbers of a run are finite; one that is not could not be taken up again."""
+    """Returns whether all numbers of a run are finite; a run with others could not be resumed."""
     return all(bool(torch.isfinite(value).all()) for value in _tensors(model, average, optimizer).values())
 
 
@@ -149,7 +149,7 @@ def _done(path: Path, metadata: Mapping[str, str]) -> Done:
 
 
 def forget_after(log: Path, step: int) -> None:
-    """Removes the lines of a log that a run taken up again at `step` will write anew."""
+    """Removes the lines of a log that a run resumed at `step` will write again."""
     if not log.exists():
         return
     lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]

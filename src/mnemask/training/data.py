@@ -119,7 +119,7 @@ def own_videos(root: Path) -> list[AnnotatedVideo]:
 
 
 def open_own_videos(root: Path) -> ClipSource:
-    """Returns clips of one's own videos: frames that follow each other, and as often one frame moved about.
+    """Returns clips of your own videos: half of them successive frames, half one frame warped.
 
     Where fewer than three frames of a video have masks, there is nothing to follow and only the latter are drawn.
 
@@ -168,7 +168,7 @@ class Batch:
         return later.flatten(0, 1).long(), self.valid.repeat_interleave(later.shape[1], 0)
 
     def first_masks(self) -> Float[Tensor, "B K H W"]:
-        """Returns each object's mask in the first frame; what nobody knows is background there."""
+        """Returns each object's mask in the first frame; unknown pixels are background."""
         first = self.labels[:, 0].long()
         known = first.where(first != IGNORE, first.new_zeros(()))
         return one_hot(known, self.valid.shape[1] + 1).movedim(-1, 1)[:, 1:].float()
@@ -194,7 +194,7 @@ class Batches(Dataset[Batch]):
     Args:
         source: what clips are drawn from.
         recipe: how many, how large, in which order.
-        parts: gradients are added up over so many parts of a step.
+        parts: number of parts of a step over which gradients accumulate.
         rank: number of the process, from 0.
         world: number of processes.
     """

@@ -99,7 +99,7 @@ def init_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
     Args:
         size: "compact" or "stcn".
         resnets: files with torchvision's names, BatchNorm folded or not: ResNet-18, and for stcn ResNet-50 too. An
-            encoder that none of them fits stays random.
+            encoder that fits no file stays random.
 
     Raises:
         CheckpointError: a file is damaged, foreign, or fits neither encoder.

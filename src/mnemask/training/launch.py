@@ -87,14 +87,14 @@ def launch(
     Args:
         recipe: all hyper-parameters.
         open_source: opens the training data.
-        make_model: makes the network to start from; not called where a run is taken up again from its own weights.
+        make_model: makes the network to start from; not called where a run resumes from its own weights.
         out: folder of the run.
         hardware: what to compute on.
         options: what may differ from one start of the run to the next.
-        resume: take up the run in `out`, if there is one; otherwise a run there is an error.
+        resume: continue the run in `out`, if there is one; otherwise a run there is an error.
         branch_from: a run's `latest.safetensors` to go on from in a new run, instead of the weights of `make_model`.
         validate: scores a model.
-        on_step: is told how it goes, on the first process alone.
+        on_step: called with a report of each logged step, on the first process only.
 
     Raises:
         InputError: something of the data or the settings cannot be used, or `out` holds a run.
@@ -132,7 +132,7 @@ class Validation:
 
     Args:
         root: DAVIS (2017 if its lists are there, else 2016; validation), or a folder of videos, `NAME/{frames,masks}`.
-        num_frames: of each video, the first so many; None for all.
+        num_frames: number of frames of each video, from the first; None for all.
 
     Raises:
         InputError: there are no such videos.

@@ -90,7 +90,7 @@ class MemoryInUse:
         return replace(self, bounded=1.0, capacities=(capacity,), policies=(LFU(),))
 
     def plan(self, rng: np.random.Generator, num_frames: int) -> MemoryPlan:
-        """Returns a draw for clips of so many frames."""
+        """Returns a random plan for clips of `num_frames` frames."""
         kmn_sigma = self.kmn_sigma if rng.random() < self.kernelled else 0.0
         if rng.random() < self.bounded:
             capacity = self.capacities[int(rng.integers(len(self.capacities)))]

@@ -1,7 +1,7 @@
 """Every hyper-parameter of every run: a recipe is a function of the number of steps, its docstring states the result.
 
 `static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is what the weights in the package come
-from, `real_video` continues from them, `finetune` adapts weights to one's own video. Everything counted in steps
+from, `real_video` continues from them, `finetune` adapts weights to your own video. Everything counted in steps
 scales with the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate.
 """
 
@@ -152,7 +152,7 @@ LENGTHS, PLANS = 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of a run: until this share of its steps, crops of so many pixels a side in clips of so many frames.
+    """A part of a run: until this fraction of its steps, clips have this crop size and this number of frames.
 
     Several numbers of frames take turns at random, each as likely as another.
     """
@@ -238,7 +238,7 @@ class Recipe:
         return ClipShape(phase.size, num_frames, num_objects, self.gap.max_gap(progress))
 
     def plan(self, step: int, num_frames: int) -> MemoryPlan:
-        """Returns what the memory of a step's clips, of so many frames, holds."""
+        """Returns the memory plan of a step's clips of this many frames."""
         return self.memory.plan(np.random.default_rng((PLANS, self.seed, step)), num_frames)
 
 
@@ -370,7 +370,7 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
 
 
 def finetune(steps: int = 400) -> Recipe:
-    """Returns a short, gentle run on one's own frames and masks, from weights that are already good."""
+    """Returns a short, gentle run on your own frames and masks, from weights that are already good."""
     return Recipe(
         name="finetune",
         steps=steps,

@@ -1,4 +1,4 @@
-"""A training run on Lightning Fabric: one process or many, on CPU or GPU, in any number of sittings."""
+"""A training run on Lightning Fabric: one process or many, on CPU or GPU, resumable."""
 
 import json
 import time
@@ -37,7 +37,7 @@ class StepReport:
         iou: mean IoU of the predicted masks on the training clips.
         rate: the learning rate.
         norm: of the gradient, before it is clipped.
-        clips_per_second: in this sitting, all processes together.
+        clips_per_second: since this start of the run, all processes together.
     """
 
     step: int
@@ -51,11 +51,11 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What may differ from one sitting of a run to the next, without changing its result.
+    """What may differ from one start of a run to the next, without changing its result.
 
     Attributes:
         workers: processes beside each training process that draw clips ahead; 0 draws them in between.
-        parts: gradients of a step are added up over so many parts; more need less memory.
+        parts: gradient accumulation: number of parts of a step; more need less memory.
         minutes: stop and save after this time, to go on another day; None trains to the end.
         validate_every: steps between two validations.
     """
@@ -67,7 +67,7 @@ class RunOptions:
 
 
 class Training:
-    """A run, begun or taken up again from `out/latest.safetensors`.
+    """A run, new or resumed from `out/latest.safetensors`.
 
     Args:
         fabric: launched; says which devices, processes and precision.
@@ -75,7 +75,7 @@ class Training:
         source: what clips are drawn from.
         model: the weights to start from.
         out: folder of the run: `latest.safetensors`, `log.jsonl`, `board/` and, at the end, `model.safetensors`.
-        sitting: how this sitting goes about it.
+        options: what may differ from one start of the run to the next.
         validate: returns scores by name for a model, higher being better.
         branch_from: a run's file to go on from with its weights, their average and its moments where `out` holds no
             run; the steps are counted anew.
@@ -133,7 +133,7 @@ class Training:
         self.stop_asked = True
 
     def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
-        """Trains to the end, or until `stop_asked` or the sitting's minutes are over; saves either way."""
+        """Trains to the end, or until `stop_asked` or `options.minutes` are over; saves either way."""
         begin = last = saved = time.monotonic()
         first_step = self.step
         pin = self.fabric.device.type == "cuda"
@@ -171,7 +171,7 @@ class Training:
     def train_step(self, batches: Iterator[Batch]) -> tuple[Tensor, Tensor | None, Batch, Tensor]:
         """Does one update of the weights; returns its loss and gradient norm, and the last batch and probabilities."""
         recipe, parts = self.recipe, self.options.parts
-        # What is random in a step (dropout) depends on the step alone, so that a run taken up again repeats itself.
+        # What is random in a step (dropout) depends on the step alone, so that a resumed run repeats itself.
         torch.manual_seed(hash((recipe.seed, self.step, self.fabric.global_rank)))
         total = torch.zeros((), device=self.fabric.device)
         for part in range(parts):
@@ -201,7 +201,7 @@ class Training:
         return model.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
     def save(self) -> None:
-        """Writes the run as it stands, so that it can be taken up again.
+        """Writes the run as it stands, so that it can be resumed.
 
         Raises:
             InputError: the weights are no longer finite; what was written before stays.

@@ -33,7 +33,7 @@ class Sequence:
 
 
 class RealClips:
-    """Every video under `root` that can be followed; masks hold 0, 1 for all that moves, 255 for what nobody knows.
+    """Every video under `root` that can be followed; masks hold 0, 1 for all that moves, 255 for unknown.
 
     Raises:
         InputError: there are no videos there, or a frame has no mask.

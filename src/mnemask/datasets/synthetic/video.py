@@ -28,7 +28,7 @@ Moment = tuple[Frame, UInt8[Tensor, "H W"], dict[int, Visibility]]
 class SyntheticVideo(GeneratedVideo[Moment]):
     """Frames, exact masks and truth, `video[i]`, each computed from its number alone: nothing is stored.
 
-    Objects 1, 2, … bend, turn, grow, darken, cross each other's way, pass behind things that nobody asked for, leave
+    Objects 1, 2, … bend, turn, grow, darken, cross each other's way, pass behind unlabelled occluders, leave
     and come back, without ever repeating. In frame 0 every object is whole and none touches another.
 
     Example:
