@@ -30,7 +30,7 @@ test: setup
 
 # The core alone, in under a minute on one core: memory, tracker, network, and masks recorded from earlier versions.
 fast: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 --durations=5 --durations-min=1 \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 --durations=5 --durations-min=1 --ignore-glob='*/conftest.py' \
 	  tests/memory tests/tracker tests/model tests/test_recorded_masks.py $(PYTEST_ARGS)
 
 check: lint types layers
