@@ -83,7 +83,7 @@ def full_bank(model: STCN, video: mm.DrawnVideo, num_frames: int, short_side: in
     for number in range(1, num_frames):
         noisy = seen.key + 0.1 * seen.key.std() * torch.randn_like(seen.key)
         unpinned = torch.zeros_like(seen.pins)
-        tracker.memory.write(noisy, seen.value, seen.share, frame=number, step=0, pins=unpinned)
+        tracker.memory.write(noisy, seen.value, seen.mask_fraction, frame=number, step=0, pins=unpinned)
     return tracker
 
 

@@ -51,7 +51,7 @@ class Fading(PartPinned):
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         idle = (new.written_at[0] - memory.last_used).clamp_min(0)
         use = memory.topk_count / ages(memory, new) * 0.5 ** (idle / self.half_life)
-        new = keep_best(new, new.share.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
+        new = keep_best(new, new.mask_fraction.sum(0), room_beside_pins(memory, new, budget) + int(new.pinned.sum()))
         return keep_best(memory, use, budget - len(new)) + new
 
 
@@ -131,7 +131,7 @@ def distance_to_seniors(tokens: Tokens, copies: int, label: float) -> Float[Tens
         rows = slice(start, start + 512)
         before = slice(0, start + 512)
         far = energy[rows, None] / scale - affinity(tokens.key[rows], tokens.key[before], energy[before])
-        far += label * (tokens.share[:, rows, None] - tokens.share[:, None, before]).abs().amax(0)
+        far += label * (tokens.mask_fraction[:, rows, None] - tokens.mask_fraction[:, None, before]).abs().amax(0)
         later = torch.ones(far.shape, dtype=torch.bool).triu(start)
         far.masked_fill_(later, torch.inf)
         if far.shape[1] >= copies:
@@ -190,9 +190,9 @@ def disagreement(new: Tokens, trusted: Tokens, known: float) -> Float[Tensor, " 
     """Returns by how much the share of each new token differs from what trusted ones say, 0 where these are far."""
     energy = key_energy(trusted.key)
     reading = read_top_k(new.key, trusted.key, energy, 20)
-    said = (trusted.share[:, reading.index] * reading.weight).sum(-1)
+    said = (trusted.mask_fraction[:, reading.index] * reading.weight).sum(-1)
     nearest = (new.key - trusted.key[reading.index[:, 0]]).square().sum(1) / new.key.shape[1] ** 0.5
-    return (said - new.share).abs().amax(0) * (nearest < known)
+    return (said - new.mask_fraction).abs().amax(0) * (nearest < known)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class SureLatest(WithLatest):
     sure: float = 0.3
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        share = new.share.amax(0)
+        share = new.mask_fraction.amax(0)
         inside = (share > 0.1).sum().clamp_min(1)
         unsure = ((share > 0.2) & (share < 0.8)).sum() / inside.sqrt()  # a rim grows with the root of the area
         if bool(unsure > self.sure * 10) and not bool(new.pinned.any()):
@@ -265,7 +265,7 @@ TRIALS = {
     "distinct-per-object": Trial(PerObject(Diverse(senior="new")), "a, f: distinct within each object's part"),
     "distinct-used-per-object": Trial(PerObject(Diverse(senior="new", used=True)), "a, e, f: all of these"),
     "distinct-old-per-object": Trial(PerObject(Diverse()), "a, f: what is like something older goes, by object"),
-    "trusting-least-used": Trial(Trusting(LFU()), "c: doubtful cells of new frames stay out"),
+    "trusting-lfu-pinned": Trial(Trusting(LFU()), "c: doubtful cells of new frames stay out"),
     "trusting-sample": Trial(Trusting(PerObject(Sample(recency=25.0))), "c: the same with thinning"),
     "write-3": Trial(PerObject(Sample(recency=25.0), write_every=3), "c: a newer newest frame"),
     "sure-latest": Trial(SureLatest(PartLeastUsed(), share=0.25), "c: an eighth of the memory for a sure latest"),

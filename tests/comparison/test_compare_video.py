@@ -40,7 +40,7 @@ def stages(seen):
 def test_the_masks_are_those_that_segment_writes(files, compared, tmp_path):
     video, truth, trackers = files
     with mm.VideoReader(video) as reader:
-        mm.segment(reader, trackers.tracker("lfu"), tmp_path, first_masks(truth)())
+        mm.segment(reader, trackers.with_policy("lfu").tracker(), tmp_path, first_masks(truth)())
     mine = compared[1] / "policies/lfu/masks"
     names = sorted(path.name for path in mine.iterdir())
     assert names == [f"{index:05d}.png" for index in range(8)]
@@ -73,7 +73,7 @@ def test_consistency_is_j_of_the_given_masks_found_again_from_the_last_mask(file
     comparison, out = compared
     masks = out / "policies/lfu/masks"
     last = read_labels(masks / "00007.png")
-    tracker = trackers.tracker("lfu")
+    tracker = trackers.with_policy("lfu").tracker()
     with mm.VideoReader(video) as reader:
         frames = list(reader)[::-1]
     visible = [i for i in (1, 2) if (last == i).any()]

@@ -5,7 +5,9 @@ import pytest
 from drawn_davis import draw_davis_2016
 from PIL import Image
 
+from mnemask.config import TrackerConfig
 from mnemask.evaluation.benchmark import Benchmark
+from mnemask.evaluation.runner import TrackerFactory
 from mnemask.experiments import Experiment, Run, run_experiment
 from mnemask.experiments.figures import Strips, in_common, outlined, where_they_part
 from mnemask.experiments.rows import run_rows
@@ -54,11 +56,11 @@ def test_objects_are_filled_lightly_and_outlined_in_colours_of_their_own():
 
 def test_a_picture_of_each_sequence_has_the_frames_the_truth_and_the_runs_in_rows(tmp_path):
     davis = Benchmark(draw_davis_2016(tmp_path / "davis", names=("camel",)), "davis2016")
-    run = Run("oldest first", "fifo", frames=2)
+    run, trackers = Run("oldest first", "fifo", frames=2), TrackerFactory(TrackerConfig(short_side=64), device="cpu")
     pictures = {}
     for columns in (2, 3):
         experiment = Experiment("own", "Frames", (run,), run_rows, picture=Strips((run,), columns))
-        findings = run_experiment(experiment, davis, tmp_path / "lab", size=64, device="cpu")
+        findings = run_experiment(experiment, davis, tmp_path / "lab", trackers)
         (path,) = [path for path in findings.files if path.suffix == ".png"]
         assert path.name == "own-camel.png"
         pictures[columns] = np.asarray(Image.open(path).convert("RGB"))

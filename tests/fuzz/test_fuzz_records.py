@@ -94,7 +94,7 @@ def trace_line(tiny_model, tmp_path_factory):
             tracker.step(frames[t], {1: masks[0, 0]} if t == 0 else None)
     record = json.loads(path.read_text().splitlines()[-1])
     few = {
-        name: column[:2] if name != "share" else [row[:2] for row in column]
+        name: column[:2] if name != "mask_fraction" else [row[:2] for row in column]
         for name, column in record["evicted"].items()
     }
     return {**record, "evicted": few}

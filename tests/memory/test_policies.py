@@ -23,7 +23,10 @@ from mnemask.memory.policies import (
 )
 
 every_policy = pytest.mark.parametrize("name", POLICIES)
-BLENDED = {"afb": ("key", "value", "share"), "prototypes": ("value",)}  # what these policies mix; all else they keep
+BLENDED = {
+    "afb": ("key", "value", "mask_fraction"),
+    "prototypes": ("value",),
+}  # what these policies mix; all else they keep
 
 
 @every_policy
@@ -77,7 +80,7 @@ def test_a_policy_remembers_the_first_frame_whole(name):
 
 def test_the_default_policy_is_registered_and_an_unknown_one_is_named_with_the_choices():
     assert policy_named(DEFAULT_POLICY) == POLICIES[DEFAULT_POLICY]
-    with refusal(InputError, "least-used"):
+    with refusal(InputError, "lfu-pinned"):
         policy_named("newest")
 
 

@@ -145,7 +145,7 @@ def test_a_record_whose_columns_do_not_fit_together_is_refused(tiny_model):
     records = []
     run(tiny_model, "lfu", records.append)
     line = records[-1].to_json()
-    for old, new in (('"cell":[', '"cell":[99,'), ('"hits":[', '"hits":[1,'), ('"size":[64', '"size":[16')):
+    for old, new in (('"cell":[', '"cell":[99,'), ('"topk_count":[', '"topk_count":[1,'), ('"size":[64', '"size":[16')):
         with pytest.raises(ValueError, match="its c"):
             WriteRecord.from_json(line.replace(old, new, 1))
 

@@ -30,11 +30,11 @@ WRAPPERS = (Pinned, WithLatest, PerObject)
 COMPOSED = {
     f"{wrapper.__name__}({name})": wrapper(policy) for wrapper in WRAPPERS for name, policy in POLICIES.items()
 } | {
-    "Pinned(WithLatest(PerObject(least-used)))": Pinned(WithLatest(PerObject(LFU()))),
+    "Pinned(WithLatest(PerObject(lfu)))": Pinned(WithLatest(PerObject(LFU()))),
     "PerObject(Pinned(WithLatest(random)))": PerObject(Pinned(WithLatest(RandomEviction(), share=0.2)), exponent=1.0),
     "WithLatest(PerObject(Pinned(fifo)))": WithLatest(PerObject(Pinned(Fifo()), exponent=0.0), share=1.0),
 }
-BLENDED = {"afb": ("key", "value", "share"), "prototypes": ("value",)}
+BLENDED = {"afb": ("key", "value", "mask_fraction"), "prototypes": ("value",)}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def look_into(tracker: Tracker, index: int) -> dict[str, Any] | None:
         objects   the ids that the votes are for
         cells     how many cells are remembered
         sources   [[frame, number of cells], …] for each source frame
-        tiles     [{frame, heat, hits, pinned}, …] for those with the most cells; heat has a character for each cell
+        tiles     [{frame, heat, topk_count, pinned}, …] for those with the most cells; a character of heat per cell
         clicks    [{cell, votes, from}, …] for a coarse grid of cells; votes by object from 0 to 1,
                   from is [[source frame, cell, weight from 0 to 1], …], the heaviest first
 

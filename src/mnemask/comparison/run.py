@@ -112,7 +112,7 @@ def compare_video(
     """
     policies = list(dict.fromkeys(policies))
     if not policies:
-        raise InputError("there is no policy to compare", "name one or more, such as least-used and keep-all")
+        raise InputError("there is no policy to compare", "name one or more, such as diverse and keep-all")
     trackers = trackers or TrackerFactory()
     for policy in policies:
         trackers_for(policy, trackers).tracker()  # what is wrong with it is said before the video is read

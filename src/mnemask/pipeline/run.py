@@ -124,7 +124,7 @@ def segment(
     While it runs there is `OUT/checkpoint/`; what is left there when it is cut off, `find_checkpoint` reads:
 
         checkpoint = find_checkpoint(out, model.device, settings)
-        tracker = Tracker.from_state(checkpoint.session, model)
+        tracker = Tracker.from_state(checkpoint.state, model)
         video = VideoReader(video, start=checkpoint.last_frame)
         segment(video, tracker, out, prompts, settings=settings, resume=checkpoint)
 
@@ -144,7 +144,7 @@ def segment(
         settings: goes into the report, and into checkpoints: a run goes on only with what it was begun with.
         checkpoint_every: seconds from one checkpoint to the next (with video formats, to the end of the stretch of 48
             frames that is under way then); None for none.
-        resume: where to go on, with a tracker of its session. Frames before its position are passed over.
+        resume: where to go on, with a tracker of its state. Frames before its position are passed over.
         max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame and
             whenever objects come; None for no limit.
         events: returns what happened to the video so far, for the report; of a VideoReader its `events`.

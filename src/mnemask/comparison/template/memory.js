@@ -81,7 +81,7 @@ function addMemory(policy) {
     const kept = tile.heat.replaceAll(".", "").length;
     const voters = click ? click.from.filter(([frame]) => frame === tile.frame).map(([, cell]) => cell) : [];
     const canvas = newCanvas(figure, `what ${policy} remembers of frame ${tile.frame}`);
-    element("figcaption", figure, { textContent: `frame ${tile.frame}: ${kept} cells, ${tile.hits.toLocaleString("en")} hits${tile.pinned ? `, ${tile.pinned} pinned` : ""}` });
+    element("figcaption", figure, { textContent: `frame ${tile.frame}: ${kept} cells, ${tile.topk_count.toLocaleString("en")} hits${tile.pinned ? `, ${tile.pinned} pinned` : ""}` });
     paint(canvas, tile.frame, (pen) => drawTile(pen, tile, voters));
   }
   if (!click) return null;
