@@ -143,7 +143,7 @@ def test_weights_go_by_their_content_and_not_by_their_name(davis, tiny, tiny_mod
 def test_weights_that_were_replaced_are_loaded_anew(tiny, tiny_model, tmp_path):
     trackers = dataclasses.replace(tiny, model=str(shutil.copy(tiny.model, tmp_path / "last.safetensors")))
     before = trackers.tracker().model
-    assert trackers.tracker("fifo").model is before
+    assert trackers.tracker().model is before
     with torch.no_grad():
         tiny_model.decoder.pred.bias.add_(1)
         save_model(tiny_model, tmp_path / "last.safetensors", dtype=torch.float32)
