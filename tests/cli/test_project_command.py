@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from drawn_clip import drawn_clip
@@ -87,3 +90,12 @@ def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, se
 
 def test_a_studio_of_nothing_is_refused(tmp_path):
     assert mnemask("studio", tmp_path / "nothing.mp4", "--no-browser") == 2
+
+
+def test_a_program_is_told_which_files_were_written(tmp_path, session):
+    result = CliRunner().invoke(app, ["project", str(session[0]), "-o", str(tmp_path / "out"), "--stored", "--json"])
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["type"] for line in told][-1:] == ["result"]
+    assert told[-1]["command"] == "project"
+    assert all(Path(path).exists() for path in told[-1]["files"])
+    assert told[-1]["files"]

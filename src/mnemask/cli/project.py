@@ -14,7 +14,7 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command
 from mnemask.cli.options import DEFAULT_POLICY, ModelOption, PolicyName, SizeOption
-from mnemask.cli.output import console, errors
+from mnemask.cli.output import console, emit, errors
 
 ProjectFormat = Enum("ProjectFormat", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
 
@@ -72,8 +72,10 @@ def project(
 
     def export(which: mm.Project) -> None:
         with which:
-            for path in export_project(which, out, mask_format=format.value, overlay=overlay, overwrite=overwrite):
-                console.print(str(path), markup=False, soft_wrap=True)
+            paths = export_project(which, out, mask_format=format.value, overlay=overlay, overwrite=overwrite)
+        for path in paths:
+            console.print(str(path), markup=False, soft_wrap=True)
+        emit("result", command="project", out=str(out), files=[str(path) for path in paths])
 
     if (out / "masks").exists() and not overwrite:  # before anything is computed
         raise mm.InputError(

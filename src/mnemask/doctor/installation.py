@@ -51,7 +51,7 @@ def _checked(part: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 
 def _versions() -> Iterator[Finding]:
     yield Finding("ok", f"mnemask {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    found = ", ".join(f"{name} {_version(name)}" for name in _required(None))
+    found = ", ".join(f"{name} {_version(name)}" for name in dict.fromkeys(_required(None)))
     yield Finding("ok", f"{found}, FFmpeg {av.ffmpeg_version_info}")
 
 

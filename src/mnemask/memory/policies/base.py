@@ -98,7 +98,7 @@ def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[
     if pinned > count:
         raise BudgetError(
             f"{pinned} tokens of annotated frames may not be evicted but there is room for {count}",
-            "give a larger budget or a policy that does not pin them (thesis)",
+            "give a larger budget or a policy that does not pin them, such as lfu",
         )
     # Tokens are in order of writing and of position, and a stable sort keeps that order among equal scores. Pinned ones
     # go last. Masks would say the same, but make the host wait for a GPU to count.
@@ -113,7 +113,7 @@ def room_beside_pins(memory: Tokens, new: Tokens, budget: int) -> int:
     if needed > budget:
         raise BudgetError(
             f"the annotated frames need {needed} tokens, which may not be evicted, but the budget is {budget}",
-            "give a larger budget, or a policy that may forget them (thesis)",
+            "give a larger budget, or a policy that may evict them, such as lfu",
         )
     return budget - needed
 
