@@ -51,7 +51,7 @@ def test_compare_leaves_a_page_and_says_where(files, tmp_path):
     assert json.loads((tmp_path / "out/compare.json").read_text())["ranked_by"] == "J&F"
     code, output = compare(files, *given, "--frames", 3)
     assert code == 2
-    assert "with frames = 2.0, and now it is 3.0" in output
+    assert "holds results with budget" in output
     other_mask = ["--mask", files / "truth/00002.png", *policies, "-o", tmp_path / "out", "--frames", 2]
     code, output = compare(files, files / "frames", *other_mask)
     assert code == 2

@@ -83,7 +83,8 @@ def test_a_reader_that_goes_away_ends_neither_the_run_nor_with_a_traceback(clip,
     assert json.loads((tmp_path / "out/report.json").read_text())["complete"]
 
 
-def test_nothing_is_wrapped_or_cut_in_a_pipe(tmp_path):
+def test_nothing_is_wrapped_or_cut_in_a_pipe(tmp_path, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     with (tmp_path / "piped").open("w+") as file:
         console = PipeConsole(file=file)
         console.print("word " * 60)

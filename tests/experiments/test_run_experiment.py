@@ -208,7 +208,7 @@ def test_secret_masks_give_a_zip_for_each_run(tmp_path):
     experiment = Experiment("own", "Two runs", (OLDEST_FIRST, ALL_MEMORY), run_rows)
     findings = run_experiment(experiment, secret, tmp_path / "lab", replace(SMALL, config=TrackerConfig(short_side=48)))
     zips = [path for path in findings.files if path.suffix == ".zip"]
-    assert [path.name for path in zips] == ["oldest first_ 2 frames.zip", "all_ no limit.zip"]
+    assert [path.name for path in zips] == ["oldest first, 2 frames.zip", "all, no limit.zip"]
     assert len(zipfile.ZipFile(zips[0]).namelist()) == 5
     assert "J-Mean" not in findings.rows[0]
     assert any("secret" in note for note in findings.notes)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-from conftest import encode
+from encoding import encode
 from PIL import Image
 from refusals import refusal
 

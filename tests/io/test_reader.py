@@ -11,6 +11,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 import av
 import numpy as np
 import pytest
+from encoding import encode
 from PIL import Image
 from refusals import refusal
 
@@ -328,8 +329,6 @@ def test_an_mp4_without_its_index_cannot_be_opened(video_file, clip):
 
 
 def test_a_recording_without_a_stated_length_is_not_called_damaged(tmp_path, clip):
-    from conftest import encode
-
     stream = Unseekable()
     encode(stream, clip, format="matroska")
     path = tmp_path / "live.mkv"
@@ -369,8 +368,6 @@ def test_sound_that_outlasts_the_pictures_is_no_damage(tmp_path, clip, name):
 
 
 def test_a_stream_that_changes_its_size_is_refused_where_it_does(tmp_path, clip):
-    from conftest import encode
-
     path = tmp_path / "joined.h264"
     with path.open("wb") as joined:
         for part in (clip[:4], [np.tile(picture, (2, 2, 1)) for picture in clip[:4]]):

@@ -40,7 +40,7 @@ def test_distances_do_not_depend_on_how_many_fit_into_one_chunk(monkeypatch):
     tokens = replace(tokens, valid=torch.stack((torch.ones(23), torch.arange(23) > 9)).bool())
     evictable = ~tokens.pinned
     for num_bytes in (4, 4 * 23 * 4, 4 * 23 * 23):
-        monkeypatch.setattr(diverse, "AFFINITY_BYTES", num_bytes)
+        monkeypatch.setattr("mnemask.memory.read.AFFINITY_BYTES", num_bytes)
         found = diverse.distances_to_newer(tokens)
         torch.testing.assert_close(found[evictable], by_hand(tokens)[evictable], rtol=1e-5, atol=1e-5)
 

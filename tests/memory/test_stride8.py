@@ -4,7 +4,6 @@ from random_tokens import CK, random_frame
 from torch.nn import functional as F
 
 from mnemask.config import TrackerConfig
-from mnemask.memory import stride8 as details
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import POLICIES, Fifo, KeepAll, policy_named
@@ -56,7 +55,7 @@ def test_a_frame_of_one_colour_has_finite_detail():
 
 @pytest.mark.parametrize("num_bytes", [1, 9000, 2**23])
 def test_refined_weights_are_those_of_a_count_by_hand(num_bytes, monkeypatch):
-    monkeypatch.setattr(details, "AFFINITY_BYTES", num_bytes)
+    monkeypatch.setattr("mnemask.memory.read.AFFINITY_BYTES", num_bytes)
     key = torch.cat([random_frame(H * W, 1, seed)[0] for seed in (1, 2)])
     memory, query = torch.cat([stride8_windows(stride8(seed)) for seed in (1, 2)]), stride8_windows(stride8(3))
     found = read_top_k(queries(), key, key_energy(key), K_READ)

@@ -98,13 +98,24 @@ def test_a_file_gives_the_records_back(tiny_model, tmp_path):
 
 def test_a_trace_is_not_written_over_another_unless_asked(tiny_model, tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text("precious")
+    with TraceFile(path) as trace:
+        run(tiny_model, "lfu", trace)
+    before = path.read_bytes()
     with refusal(OutputError, "already"):
         TraceFile(path)
     with TraceFile(path, overwrite=True) as trace:
-        assert path.read_text() == "precious"  # until there is something to write
+        assert path.read_bytes() == before  # until there is something to write
         run(tiny_model, "lfu-pinned", trace)
     assert len(list(read_trace(path))) > 3
+    assert path.read_bytes() != before
+
+
+def test_a_file_that_is_no_trace_is_never_written_over(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("precious")
+    with refusal(OutputError, r"a\.jsonl"):
+        TraceFile(path, overwrite=True)
+    assert path.read_text() == "precious"
 
 
 def test_a_place_that_cannot_be_written_to_stops_the_step_and_leaves_no_trace(tiny_model, tmp_path):

@@ -59,13 +59,13 @@ class Project:
         OutputError: another process has it open.
 
     Example:
-        >>> project = mm.Project.create("cut", "camel.mp4", size=240)  # doctest: +SKIP
-        >>> camel = project.add_object("camel")
-        >>> project.set_key(0, camel, mm.mask_from_box(project.frames[0].image, (220, 95, 440, 315)))
-        >>> project.track(0)
-        >>> project.set_key(60, camel, better_mask)
-        >>> project.track(60)
-        >>> export_project(project, "out", mask_format="png")
+        project = mm.Project.create("cut", "camel.mp4", size=240)
+        camel = project.add_object("camel")
+        project.set_key(0, camel, mm.mask_from_box(project.frames[0].image, (220, 95, 440, 315)))
+        project.track(0)
+        project.set_key(60, camel, better_mask)
+        project.track(60)
+        export_project(project, "out", mask_format="png")
     """
 
     def __init__(self, folder: str | Path, model: STCN | None = None) -> None:
