@@ -61,9 +61,7 @@ def test_arrays_with_channels_last_and_tensors_with_channels_first_are_the_same_
 def test_any_other_layout_is_refused_with_what_converts_it(tiny_model, clip, name, spoil, way_out, as_users_call_it):
     with pytest.raises(FrameError) as caught:
         takers(tiny_model)[name](spoil(clip[0][0]))
-    assert str(caught.value).endswith(way_out) or f"; turn values from 0 to 1 into bytes, {way_out}" in str(
-        caught.value
-    )
+    assert way_out in caught.value.remedy
 
 
 def test_a_picture_of_3x3_pixels_is_read_by_its_type():
