@@ -11,6 +11,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from mnemask.datasets.clips import IGNORE
+from mnemask.datasets.composite.photographs import is_compact
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import InputError
 from mnemask.io.images import IMAGE_SUFFIXES
@@ -65,7 +66,7 @@ class ClickPicture:
             order = np.argsort(-counts, kind="stable")
             ids = [int(found[i]) for i in order if found[i] != 0 and not (self.video and found[i] == IGNORE)]
             candidates = [values == value for value in ids]
-        fit = _is_compact if self.set_name in SEGMENTS else _is_fit
+        fit = is_compact if self.set_name in SEGMENTS else _is_fit
         return [np.where(void, IGNORE, mask).astype(np.uint8) for mask in candidates if fit(mask)]
 
 
@@ -197,14 +198,3 @@ def _relight(rng: np.random.Generator, image: UInt8[np.ndarray, "S S 3"]) -> UIn
 
 def _is_fit(mask: Bool[np.ndarray, "H W"]) -> bool:
     return bool(MIN_SHARE * mask.size <= np.count_nonzero(mask) <= MAX_SHARE * mask.size)
-
-
-def _is_compact(mask: Bool[np.ndarray, "H W"]) -> bool:
-    """True for a segment in one piece that is neither a stretch of background nor a sliver."""
-    area = np.count_nonzero(mask)
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    touched = (left == 0) + (top == 0) + (left + width == mask.shape[1]) + (top + height == mask.shape[0])
-    if not 0.008 * mask.size <= area <= 0.4 * mask.size or touched > 1 or area < 0.35 * width * height:
-        return False
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    return bool(stats[1:, cv2.CC_STAT_AREA].max() > 0.85 * area)

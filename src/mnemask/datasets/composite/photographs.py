@@ -148,7 +148,7 @@ def choose_objects(
     for value in rng.permutation(values).tolist():
         candidate = mask == value
         if rule.kind == "segments":
-            if not _is_compact(candidate):
+            if not is_compact(candidate):
                 continue
         elif not _is_fit(candidate, rule.min_share):
             continue
@@ -203,7 +203,7 @@ def _is_fit(mask: Bool[np.ndarray, "H W"], min_share: float) -> bool:
     return bool(area >= max(MIN_OBJECT_PIXELS, min_share * mask.size) and not fills)
 
 
-def _is_compact(mask: Bool[np.ndarray, "H W"]) -> bool:
+def is_compact(mask: Bool[np.ndarray, "H W"]) -> bool:
     """True for a segment in one piece that is neither a stretch of background nor a sliver."""
     area = np.count_nonzero(mask)
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
