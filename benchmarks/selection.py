@@ -1,25 +1,37 @@
 """What weights and policies are chosen by: clips that nothing was trained on and that are not the test set.
 
     python benchmarks/selection.py WEIGHTS [WEIGHTS ...] --data DATA [--out runs/selection] [--quick] [--dev]
+    python benchmarks/selection.py WEIGHTS --data DATA --kind real --setting diverse --setting "lfu, every=3, kernel=0"
 
 Real: the six sequences of DAVIS 2016's training set that the recipe `real-video` leaves out (every second frame, 400
 pixels, so that a write interval of 5 is 10 frames of the video). Pasted: the object of one of them moves through
-another, two ids. Generated: drawn clips of 2 to 4 objects. Each of four policies is scored with the weights' own kernel
-and without one; all of them share what the key encoder says of a frame. The column "choose by" is the mean of the J&F
-of real clips and the mean of the other two; brackets are 95 % bootstrap intervals over clips.
+another, two ids. Generated: drawn clips of 2 to 4 objects. By default each of four policies is scored with the weights'
+own kernel and without one. A setting is a policy and, each after a comma:
 
-One thread, and a niceness of its own. Each clip's scores are kept in `--out` under the weights' content, so that a run
-that was stopped goes on, and the table is printed from what there is. `--dev` scores `davis2016-dev` too, for the
-record, in a table of its own: nothing is chosen by it.
+    own kernel, no kernel, kernel=0.15   σ of the KMN kernel
+    every=3                              the write interval
+    frames=4                             the budget
+    latest=0.3                           the part of the budget that the frame written last may take (`WithLatest`)
+
+All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
+the mean of the other two; "above the first" is how much J&F of all clips shown is above that of the table's first row,
+clip by clip. Brackets are 95 % bootstrap intervals over clips.
+
+One thread a process, and a niceness of its own. The scores of each clip and setting are kept in `--out` under the
+weights' content, so that a run that was stopped goes on, and the table is printed from what there is. `--dev` scores
+`davis2016-dev` too, for the record, in a table of its own: nothing is chosen by it.
 """
 
 import argparse
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +46,39 @@ from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.evaluation.runner import FeatureCache
 from mnemask.io.images import read_image
-from mnemask.metrics import Report, SequenceScorer
+from mnemask.memory.policies import WithLatest
+from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
 from mnemask.metrics.report import ObjectScore
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN
 from mnemask.types import Frame
 
 POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
-KERNELS = {"own kernel": None, "no kernel": 0.0}
-TRIALS = {f"{policy}, {name}": (policy, kmn_sigma) for name, kmn_sigma in KERNELS.items() for policy in POLICIES}
+DEFAULT_SETTINGS = [f"{policy}, {kernel}" for kernel in ("own kernel", "no kernel") for policy in POLICIES]
 KINDS = ("real", "pasted", "generated")
+
+
+Config = mm.TrackerConfig
+PARTS: dict[str, Callable[[Config, str], Config]] = {
+    "own kernel": lambda config, _: config,
+    "no kernel": lambda config, _: replace(config, kmn_sigma=0.0),
+    "kernel": lambda config, value: replace(config, kmn_sigma=float(value)),
+    "every": lambda config, value: replace(config, write_every=int(value)),
+    "frames": lambda config, value: replace(config, budget=mm.Budget(frames=float(value))),
+    "latest": lambda config, value: replace(config, policy=WithLatest(config.used_policy(), share=float(value))),
+}
+
+
+def config_of(setting: str, size: int) -> Config:
+    """Returns the config of a tracker by the text of a setting; raises ValueError where a part is not known."""
+    policy, *parts = (part.strip() for part in setting.split(","))
+    config = Config(policy, short_side=size)
+    for part in parts:
+        name, _, value = part.partition("=")
+        if name not in PARTS:
+            raise ValueError(f"{part!r} of the setting {setting!r} is unknown; there are {', '.join(PARTS)}")
+        config = PARTS[name](config, value)
+    return config
 
 
 @dataclass(frozen=True)
@@ -89,37 +124,61 @@ def _annotated(video: AnnotatedVideo) -> Iterator[tuple[Frame, np.ndarray]]:
         yield Frame(read_image(path), index), video.read_labels(index)
 
 
-def score(network: STCN, reader: ClipReader, clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> dict:
-    """Returns the scores of each trial on a clip, as JSON holds them; all trials follow it in step."""
-    shared = FeatureCache(network)
-    trackers = {
-        name: mm.Tracker(shared, policy=TRIALS[name][0], kmn_sigma=TRIALS[name][1], short_side=args.size)
-        for name in trials
-    }
-    protocol = "davis2016" if clip.kind in ("real", "dev") else "davis2017"
-    scorers = {name: SequenceScorer(clip.name, protocol) for name in trials}
-    for number, (frame, labels) in enumerate(islice(reader.frames(clip), args.frames)):
-        shared.begin(f"{clip.name} {number}")  # the frames before are not looked at again
-        prompts = {int(k): torch.from_numpy(labels == k) for k in np.unique(labels) if k} if number == 0 else None
-        for name, tracker in trackers.items():
-            scorers[name].add(labels, tracker.step(frame, prompts).labels.numpy().astype(np.uint8))
-    return {
-        name: [[each.object_id, each.region_frames, each.boundary_frames] for each in scorer.report().objects]
-        for name, scorer in scorers.items()
-    }
+@dataclass(frozen=True)
+class Task:
+    """A clip to score settings on, with weights, and where their scores are kept."""
+
+    weights: str
+    clip: Clip
+    settings: tuple[str, ...]
+    file: Path
+    data: Path
+    size: int
+    frames: int | None
+
+    def run(self) -> str:
+        """Scores what is missing, all settings in step, and writes the file; returns what it was."""
+        os.nice(max(0, 10 - os.nice(0)))
+        torch.set_num_threads(1)
+        scores = self._scores()
+        part = self.file.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(known(self.file) | scores))
+        part.replace(self.file)
+        return f"{self.weights}: {self.clip.kind} {self.clip.name}"
+
+    def _scores(self) -> dict:
+        """Returns the scores of each setting, as JSON holds them."""
+        shared, clip = FeatureCache(loaded(self.weights)), self.clip
+        trackers = {text: mm.Tracker(shared, config_of(text, self.size)) for text in self.settings}
+        protocol = "davis2016" if clip.kind in ("real", "dev") else "davis2017"
+        scorers = {text: SequenceScorer(clip.name, protocol) for text in trackers}
+        for number, (frame, labels) in enumerate(islice(ClipReader(self.data).frames(clip), self.frames)):
+            shared.begin(f"{clip.name} {number}")  # the frames before are not looked at again
+            prompts = {int(k): torch.from_numpy(labels == k) for k in np.unique(labels) if k} if number == 0 else None
+            for text, tracker in trackers.items():
+                scorers[text].add(labels, tracker.step(frame, prompts).labels.numpy().astype(np.uint8))
+        return {
+            text: [[each.object_id, each.region_frames, each.boundary_frames] for each in scorer.report().objects]
+            for text, scorer in scorers.items()
+        }
+
+
+@lru_cache(maxsize=1)
+def loaded(weights: str) -> STCN:
+    return mm.load_model(weights)
 
 
 def known(file: Path) -> dict:
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def report(found: dict[Clip, dict], kind: str, trial: str) -> Report | None:
-    """The scores of a trial over all clips of a kind; None where one is still missing."""
+def report(found: dict[Clip, dict], kind: str, setting: str) -> Report | None:
+    """The scores of a setting over all clips of a kind; None where one is still missing."""
     clips = {clip: scores for clip, scores in found.items() if clip.kind == kind}
-    if not clips or any(trial not in scores for scores in clips.values()):
+    if not clips or any(setting not in scores for scores in clips.values()):
         return None
-    objects = [ObjectScore.from_frames(clip.name, *entry) for clip, scores in clips.items() for entry in scores[trial]]
-    return Report(tuple(objects), kind)
+    entries = [(clip.name, entry) for clip, scores in clips.items() for entry in scores[setting]]
+    return Report(tuple(ObjectScore.from_frames(name, *entry) for name, entry in entries), kind)
 
 
 def cell(one: Report | None, decay: bool) -> str:
@@ -131,20 +190,32 @@ def cell(one: Report | None, decay: bool) -> str:
     return f"{j:.1f} / {f:.1f} / **{both:.1f}** [{100 * low:.1f}, {100 * high:.1f}]{after}"
 
 
-def table(found: dict[Clip, dict], kinds: Sequence[str]) -> str:
-    """A Markdown table, a row for each trial."""
+def above(found: dict[Clip, dict], setting: str, first: str) -> str:
+    """How much J&F is above that of the first setting, over the objects of all clips that both were scored on."""
+    both = [scores for scores in found.values() if setting in scores and first in scores]
+    gains = [[np.nanmean(a[1:]) - np.nanmean(b[1:]) for a, b in zip(s[setting], s[first], strict=True)] for s in both]
+    if setting == first or len(gains) < 2:
+        return "–"
+    means, counts = np.array([np.mean(each) for each in gains]), np.array([len(each) for each in gains], float)
+    low, high = bootstrap_interval(means, weights=counts)
+    return f"{100 * np.average(means, weights=counts):+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def table(found: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]) -> str:
+    """A Markdown table, a row for each setting."""
     choose = len(kinds) == len(KINDS)
-    columns = [f"{kind}: J / F / J&F" for kind in kinds] + ["choose by"] * choose
-    lines = ["| trial | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for trial in TRIALS:
-        reports = [report(found, kind, trial) for kind in kinds]
+    columns = [f"{kind}: J / F / J&F" for kind in kinds] + ["choose by"] * choose + ["above the first"]
+    lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for setting in settings:
+        reports = [report(found, kind, setting) for kind in kinds]
         if not any(reports):
             continue
         cells = [cell(one, kind in ("real", "dev")) for one, kind in zip(reports, kinds, strict=True)]
         if choose:
             scores = [one.j_and_f for one in reports if one is not None]
             cells.append(f"{50 * (scores[0] + (scores[1] + scores[2]) / 2):.1f}" if len(scores) == len(KINDS) else "–")
-        lines.append(f"| {trial} | " + " | ".join(cells) + " |")
+        shown = {clip: scores for clip, scores in found.items() if clip.kind in kinds}
+        lines.append(f"| {setting} | " + " | ".join([*cells, above(shown, setting, settings[0])]) + " |")
     return "\n".join(lines)
 
 
@@ -153,48 +224,72 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("weights", nargs="+", help="compact, or a file")
     parser.add_argument("--data", type=Path, required=True, help="a folder with video_train/davis2016_train")
     parser.add_argument("--out", type=Path, default=Path("runs/selection"), help="where scores are kept")
-    parser.add_argument("--trial", action="append", choices=TRIALS, help="these alone")
+    parser.add_argument("--setting", action="append", help='these alone, such as "lfu, every=3, no kernel"')
     parser.add_argument("--kind", action="append", choices=KINDS, help="these alone")
+    parser.add_argument("--clip", action="append", help="these alone, by name")
     parser.add_argument("--size", type=int, default=480, help="short side that the network sees")
     parser.add_argument("--frames", type=int, help="the first so many of each clip")
     parser.add_argument("--quick", action="store_true", help="--size 240 --frames 20: to see that it runs")
     parser.add_argument("--dev", action="store_true", help="davis2016-dev too, for the record")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="of one thread each")
     parser.add_argument("--table", action="store_true", help="print what there is and compute nothing")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the tables")
     args = parser.parse_args()
     if args.quick:
         args.size, args.frames = 240, 20
+    args.settings = args.setting or DEFAULT_SETTINGS
+    for setting in args.settings:
+        config_of(setting, args.size)  # what is wrong with one is said before anything is computed
     return args
 
 
 def main() -> None:
     args = arguments()
-    torch.set_num_threads(args.threads)
-    if hasattr(os, "nice"):
-        os.nice(max(0, 10 - os.nice(0)))
-    reader = ClipReader(args.data)
     clips = all_clips(args.data / "davis2016-dev" if args.dev else None)
     clips = [clip for clip in clips if clip.kind == "dev" or clip.kind in (args.kind or KINDS)]
-    for weights in args.weights:
-        content = (packaged_weights(weights) or Path(weights)).read_bytes()
-        folder = args.out / f"{hashlib.sha256(content).hexdigest()[:12]}-{args.size}-{args.frames or 'all'}"
-        files = {clip: folder / f"{clip.kind}-{clip.name}.json" for clip in clips}
-        network = None
-        for clip, file in files.items():
-            there = known(file)
-            missing = [trial for trial in args.trial or TRIALS if trial not in there]
-            if args.table or not missing:
-                continue
-            network = network or mm.load_model(weights)
-            folder.mkdir(parents=True, exist_ok=True)
-            there |= score(network, reader, clip, missing, args)
-            file.with_suffix(".part").write_text(json.dumps(there))
-            file.with_suffix(".part").replace(file)
-            print(f"{weights}: {clip.kind} {clip.name}", flush=True)
-        found = {clip: known(file) for clip, file in files.items()}
-        print(f"\n{weights} ({folder.name})\n\n{table(found, [k for k in KINDS if k in (args.kind or KINDS)])}\n")
+    clips = [clip for clip in clips if not args.clip or clip.name in args.clip]
+    kinds = [kind for kind in KINDS if any(clip.kind == kind for clip in clips)]
+    folders = {weights: folder_of(weights, args) for weights in args.weights}
+    tasks = [] if args.table else list(tasks_of(clips, folders, args))
+    if args.processes == 1:
+        for task in tasks:
+            print(task.run(), flush=True)
+    else:
+        with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
+            for done in as_completed([pool.submit(task.run) for task in tasks]):
+                print(done.result(), flush=True)
+    tables = []
+    for weights, folder in folders.items():
+        found = {clip: known(file_of(folder, clip)) for clip in clips}
+        names = "" if not args.clip else f" on {', '.join(clip.name for clip in clips)}"
+        tables.append(f"{weights} ({folder.name}){names}\n\n{table(found, kinds, args.settings)}\n")
         if args.dev:
-            print(f"davis2016-dev, for the record; nothing is chosen by it\n\n{table(found, ['dev'])}\n")
+            dev = table(found, ["dev"], args.settings)
+            tables.append(f"davis2016-dev, for the record; nothing is chosen by it\n\n{dev}\n")
+    print("\n" + "\n".join(tables))
+    if args.write is not None:
+        args.write.write_text("# Settings on the selection clips\n\n" + "\n".join(tables))
+
+
+def folder_of(weights: str, args: argparse.Namespace) -> Path:
+    """Where the scores of these weights are kept, under their content."""
+    content = (packaged_weights(weights) or Path(weights)).read_bytes()
+    return Path(args.out / f"{hashlib.sha256(content).hexdigest()[:12]}-{args.size}-{args.frames or 'all'}")
+
+
+def file_of(folder: Path, clip: Clip) -> Path:
+    return folder / f"{clip.kind}-{clip.name}.json"
+
+
+def tasks_of(clips: Sequence[Clip], folders: dict[str, Path], args: argparse.Namespace) -> Iterator[Task]:
+    """Yields what is still to be scored."""
+    for weights, folder in folders.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        for clip in clips:
+            file = file_of(folder, clip)
+            missing = tuple(setting for setting in args.settings if setting not in known(file))
+            if missing:
+                yield Task(weights, clip, missing, file, args.data, args.size, args.frames)
 
 
 if __name__ == "__main__":
