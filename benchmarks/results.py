@@ -12,6 +12,9 @@ and the commands that it comes from, and is stale when one of these has changed,
 
 A step is one command with a folder of its own under runs/results; a step that is done is not run again for the same
 weights, and one that was stopped goes on where its command can. A step that fails is reported, and the others go on.
+
+Before a step that clicks, the click head in the package is trained on where `compact` has another key encoder than the
+one that it reads, and put in its place. `--only click-head` does that alone.
 """
 
 import argparse
@@ -25,7 +28,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from results_tables import STEPS, TABLES, Step, Table
+from results_tables import CLICK_HEAD, STEPS, TABLES, Step, Table
+
+from mnemask.model.checkpoints import load_model
+from mnemask.model.click_head import key_encoder_id, read_click_head
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
@@ -135,6 +141,26 @@ def run_step(place: Place, step: Step) -> Path | None:
     return folder
 
 
+def is_click_head_old(place: Place) -> bool:
+    """Whether the click head of the package reads another key encoder than that of `compact`."""
+    _, wanted = read_click_head(place.weights["clicks"])
+    return wanted != key_encoder_id(load_model(str(place.weights["compact"]), device="cpu"))
+
+
+def renew_click_head(place: Place) -> bool:
+    """Trains the click head of the package on for today's key encoder; returns whether one that fits is there."""
+    print(f"{place.weights['clicks'].name} is for another key encoder than {place.weights['compact'].name}", flush=True)
+    if place.quick:
+        print("without --quick it is trained on first; steps that click will fail", file=sys.stderr)
+        return False
+    if (folder := run_step(place, place.steps[CLICK_HEAD])) is None:
+        return False
+    part = place.weights["clicks"].with_name(".clicks.part")
+    part.write_bytes((folder / "out/clicks.safetensors").read_bytes())
+    part.replace(place.weights["clicks"])
+    return True
+
+
 def fill(place: Place, name: str, markdown: str) -> None:
     """Records a table, then writes it into each document that shows it."""
     built = place.built() | {name: {**place.origin(place.tables[name]), "markdown": markdown}}
@@ -154,7 +180,10 @@ def build(place: Place, only: Sequence[str]) -> bool:
     """Builds the tables asked for, by default those that documents show; returns whether every step went well."""
     wanted = [table for name, table in place.tables.items() if name in (only or shown(place))]
     wanted += [table for table in place.tables.values() if table not in wanted and set(table.steps) & set(only)]
-    good = True
+    clicks = CLICK_HEAD in only or any(
+        "clicks" in place.steps[name].weights for table in wanted for name in table.steps
+    )
+    good = not (clicks and is_click_head_old(place)) or renew_click_head(place)
     for table in wanted:
         folders = [run_step(place, place.steps[name]) for name in table.steps]
         if not all(folders):

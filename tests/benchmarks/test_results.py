@@ -12,6 +12,9 @@ import results
 import results_tables
 from results_tables import Step, Table, as_table, printed
 
+from mnemask.model.checkpoints import save_model
+from mnemask.model.click_head import ClickHead, ClickHeadConfig, key_encoder_id, save_click_head
+
 DOCUMENT = "# Scores\n\n<!-- results:sizes -->\n| old |\n<!-- /results -->\n\nText.\n"
 COUNT = (
     "import pathlib; n = pathlib.Path('weights').read_text(); open('runs.txt', 'a').write('.'); print('| a |\\n|', n)"
@@ -75,6 +78,23 @@ def test_a_step_that_fails_leaves_documents_as_they_are_and_is_run_again(place):
     assert not results.build(broken, ())
     assert not results.build(broken, ())
     assert (place.root / "README.md").read_text() == DOCUMENT
+
+
+def test_a_click_head_of_another_key_encoder_is_trained_on_before_anything_clicks(place, tiny_model, tmp_path):
+    save_model(tiny_model, tmp_path / "compact")
+    head = ClickHead(ClickHeadConfig(tiny_model.key_encoder.out_channels, (4, 4, 4, 8)))
+    save_click_head(head, "of before", tmp_path / "old")
+    save_click_head(head, key_encoder_id(tiny_model), tmp_path / "new")
+    weights = {"compact": tmp_path / "compact", "clicks": tmp_path / "old"}
+    copy = "import pathlib, shutil; pathlib.Path('{out}').mkdir(); shutil.copy('new', '{out}/clicks.safetensors')"
+    step = replace(place.steps["count"], command=("python", "-c", "print('| a |')"), weights=("compact", "clicks"))
+    train = Step("click-head", ("python", "-c", copy))
+    place = replace(place, weights=weights, steps={"count": step, "click-head": train})
+    assert not results.build(replace(place, quick=True), ())
+    assert results.is_click_head_old(place)
+    assert results.build(place, ())
+    assert weights["clicks"].read_bytes() == (tmp_path / "new").read_bytes()
+    assert results.stale(place) == []
 
 
 def test_a_marker_without_a_table_is_named(place):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from test_click_data import write_picture
 
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import load_model
-from mnemask.model.click_head import load_click_head
+from mnemask.model.click_head import load_click_head, packaged_click_head, read_click_head
 from mnemask.model.stcn import STCN
 from mnemask.training.click_launch import launch_clicks
 from mnemask.training.click_trainer import ClickRecipe, ClickTraining
@@ -64,6 +65,25 @@ def test_a_run_goes_on_only_when_asked_to_and_only_with_the_same_settings(
     other = ClickRecipe(steps=5, batch=1, sizes=RECIPE.sizes)
     with pytest.raises(InputError):
         launch_clicks(other, data, model, tmp_path, accelerator="cpu", resume=True)
+
+
+def test_a_head_of_another_key_encoder_is_trained_on_and_said_to_be(
+    data: Path, model: STCN, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = load_model("compact", device="cpu")
+    changed.key_encoder.layer1[0].conv1.bias.data += 0.01
+    recipe = ClickRecipe.fine_tuning(steps=1)
+    recipe = replace(recipe, batch=1, sizes=((1.0, 32),), learning_rate=1e-6)
+    training = launch_clicks(recipe, data, changed, tmp_path / "run", accelerator="cpu", weights=packaged_click_head())
+    packaged, _ = read_click_head(packaged_click_head())
+    load_click_head(changed, tmp_path / "run" / "clicks.safetensors")  # which reads that key encoder
+    left = read_click_head(tmp_path / "run" / "clicks.safetensors")[0].state_dict()
+    assert all(torch.allclose(value, left[name], atol=1e-3) for name, value in packaged.state_dict().items())
+    assert [record.module for record in caplog.records if record.levelname == "WARNING"] == ["click_launch"]
+    # Taken up again with other first weights, it is another run.
+    with pytest.raises(InputError):
+        launch_clicks(recipe, data, changed, tmp_path / "run", accelerator="cpu", resume=True)
+    assert training.finished
 
 
 def test_a_damaged_run_is_refused(data: Path, model: STCN, tmp_path: Path) -> None:

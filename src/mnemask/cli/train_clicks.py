@@ -23,7 +23,14 @@ def train_clicks(
     model: Annotated[
         str, typer.Option("--model", help="The model to train it for: `compact`, or a checkpoint.")
     ] = "compact",
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates. [default: the recipe's]")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with this head, `compact` (the package's) or a file, even one of another key encoder: it "
+            "adapts in fewer steps than a new one takes. [default: random numbers]"
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates. [default: 2000, with --weights 800]")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
@@ -34,12 +41,18 @@ def train_clicks(
     A head fits one key encoder: after training a model, train its head too.
 
     `mnemask train-clicks DATA -o run --model model.safetensors` leaves `run/clicks.safetensors`.
+
+    `mnemask train-clicks DATA -o run --model model.safetensors --weights compact` does so in less than half the time,
+    where the key encoder was trained on since.
     """
     need_training()
+    from mnemask.model.click_head import packaged_click_head
     from mnemask.training.click_launch import launch_clicks
     from mnemask.training.click_trainer import ClickRecipe, ClickReport
 
-    recipe = ClickRecipe(seed=seed) if steps is None else ClickRecipe(steps=steps, seed=seed)
+    make_recipe = ClickRecipe.fine_tuning if weights else ClickRecipe
+    recipe = make_recipe(seed=seed) if steps is None else make_recipe(steps=steps, seed=seed)
+    begin = packaged_click_head() if weights == "compact" else Path(weights) if weights else None
     network = mm.load_model(model, device=None if accelerator == "auto" else accelerator)
     with progress() as show:
 
@@ -49,7 +62,15 @@ def train_clicks(
             show(report.step, recipe.steps, text, unit="steps", loss=report.loss, ious=list(report.ious))
 
         training = launch_clicks(
-            recipe, data, network, out, accelerator=accelerator, minutes=minutes, resume=resume, on_step=show_step
+            recipe,
+            data,
+            network,
+            out,
+            accelerator=accelerator,
+            minutes=minutes,
+            resume=resume,
+            weights=begin,
+            on_step=show_step,
         )
     head = out / "clicks.safetensors"
     emit(

@@ -282,10 +282,17 @@ def fingerprint(model: STCN) -> str:
 
 def content_of(model: STCN) -> str:
     """Returns the SHA-256 of the sizes of a network and of its weights, in float32."""
-    digest = hashlib.sha256(json.dumps(asdict(model.config)).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"\n{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().to("cpu", torch.float32).numpy().tobytes())
+    lines = {f"\n{name}": tensor for name, tensor in model.state_dict().items()}  # the first ends the line of the sizes
+    return sha256_of(lines, torch.float32, json.dumps(asdict(model.config)).encode())
+
+
+def sha256_of(tensors: Mapping[str, Tensor], dtype: torch.dtype, begin: bytes = b"") -> str:
+    """Returns the SHA-256 of tensors as numbers of this precision, in the order of their names, after `begin`."""
+    digest = hashlib.sha256(begin)
+    for name, tensor in sorted(tensors.items()):
+        rounded = tensor.detach().to("cpu", dtype).contiguous(memory_format=torch.contiguous_format)
+        digest.update(f"{name} {tuple(rounded.shape)}\n".encode())
+        digest.update(rounded.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

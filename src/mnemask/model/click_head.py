@@ -8,7 +8,6 @@ and each click costs `forward` only. A head reads the features of one key encode
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from torch.nn import functional as F
 
 from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.io.atomic import replacing
-from mnemask.model.checkpoints import check_state, read_tensors
+from mnemask.model.checkpoints import check_state, read_tensors, sha256_of
 from mnemask.model.stcn import STCN
 
 FORMAT = "mnemask-clicks-1"
@@ -224,12 +223,7 @@ def key_encoder_id(model: STCN) -> str:
 
     They are rounded to bfloat16 first, the coarsest precision that a network is loaded in.
     """
-    digest = sha256()
-    for name, value in sorted(model.key_encoder.state_dict().items()):
-        rounded = value.detach().cpu().to(torch.bfloat16).contiguous(memory_format=torch.contiguous_format)
-        digest.update(f"{name} {tuple(rounded.shape)}\n".encode())
-        digest.update(rounded.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()
+    return sha256_of(model.key_encoder.state_dict(), torch.bfloat16)
 
 
 def save_click_head(head: ClickHead, key_encoder: str, path: Path, *, note: str = "") -> None:
@@ -264,22 +258,37 @@ def load_click_head(model: STCN, path: Path | None = None) -> ClickHead:
     Raises:
         CheckpointError: the file is missing or damaged, or was trained for another key encoder.
     """
-    place = path or Path(str(files("mnemask.model") / "weights" / PACKAGED))
-    metadata, state = read_tensors(place)
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{str(place)!r} is no click head of mnemask ({FORMAT})", "train one: mnemask train-clicks"
-        )
-    wanted, found = metadata.get("key_encoder", ""), key_encoder_id(model)
+    place = path or packaged_click_head()
+    head, wanted = read_click_head(place)
+    found = key_encoder_id(model)
     if wanted != found:
         raise CheckpointError(
             f"the click head {place.name} reads the key encoder {wanted[:12]} and this model has {found[:12]}",
-            "train one for it with mnemask train-clicks, or give a mask",
+            "train one for it (mnemask train-clicks DATA --weights compact -o RUN), or give a mask",
         )
-    head = ClickHead(_read_config(metadata.get("config", ""), place))
-    check_state(head, state, str(place))
-    head.load_state_dict({name: value.float() for name, value in state.items()})
     return head.to(model.device, model.dtype, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+
+
+def packaged_click_head() -> Path:
+    """Returns the file of the head in the package, which is for `compact`."""
+    return Path(str(files("mnemask.model") / "weights" / PACKAGED))
+
+
+def read_click_head(path: Path) -> tuple[ClickHead, str]:
+    """Returns a head in float32 on the CPU, ready to be trained on, and the id of the key encoder that it reads.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    metadata, state = read_tensors(path)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{str(path)!r} is no click head of mnemask ({FORMAT})", "train one: mnemask train-clicks"
+        )
+    head = ClickHead(_read_config(metadata.get("config", ""), path))
+    check_state(head, state, str(path))
+    head.load_state_dict({name: value.float() for name, value in state.items()})
+    return head, metadata.get("key_encoder", "")
 
 
 def _read_config(text: str, path: Path) -> ClickHeadConfig:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnemask.errors import InputError
+from mnemask.model.checkpoints import sha256_of
 from mnemask.model.click_head import ClickHead, ClickHeadConfig, PreparedFrame, key_encoder_id, save_click_head
 from mnemask.model.preprocess import normalize
 from mnemask.model.stcn import STCN
@@ -51,6 +52,11 @@ class ClickRecipe:
     clip_norm: float = 3.0
     ema: float = 0.995
     seed: int = 0
+
+    @classmethod
+    def fine_tuning(cls, *, steps: int = 800, seed: int = 0) -> "ClickRecipe":
+        """Returns the recipe for a trained head that is to read a key encoder that was trained on since."""
+        return cls(steps=steps, learning_rate=5e-4, seed=seed)
 
     def size(self, step: int) -> int:
         """Returns the pixels a side of the crops of a step."""
@@ -156,9 +162,10 @@ class ClickTraining:
         model: the network whose key encoder the head is for; it stays as it is.
         out: folder of the run: `latest.safetensors`, `log.jsonl` and, at the end, `clicks.safetensors`.
         minutes: stop and save after this time; None trains to the end.
+        start: the head to begin with, which may have been trained for another key encoder; by default a new one.
 
     Raises:
-        InputError: `out` holds a run with other settings.
+        InputError: `out` holds a run with other settings, or `start` reads features of other widths.
         CheckpointError: `out` holds a damaged run.
     """
 
@@ -170,12 +177,14 @@ class ClickTraining:
         model: STCN,
         out: Path,
         minutes: float | None = None,
+        start: ClickHead | None = None,
     ) -> None:
         self.fabric, self.recipe, self.pictures, self.model, self.out = fabric, recipe, pictures, model, out
         self.minutes, self.stop_asked = minutes, False
         self.key_encoder = key_encoder_id(model)
+        self.begins_with = "random numbers" if start is None else sha256_of(start.state_dict(), torch.float32)[:16]
         torch.manual_seed(recipe.seed)
-        self.head = ClickHead(ClickHeadConfig(model.key_encoder.out_channels)).to(memory_format=torch.channels_last)  # type: ignore[call-overload, arg-type]
+        self.head = _new_head(model, start).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
             self.head.parameters(), recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
         )
@@ -294,7 +303,8 @@ class ClickTraining:
 
     def _settings(self) -> dict[str, str]:
         settings = {field.name: repr(getattr(self.recipe, field.name)) for field in fields(self.recipe)}
-        return settings | {"head": repr(self.head.config), "key encoder": self.key_encoder}
+        given = {"head": repr(self.head.config), "key encoder": self.key_encoder, "first weights": self.begins_with}
+        return settings | given
 
     def _take_up(self) -> None:
         path = self.out / "latest.safetensors"
@@ -308,3 +318,18 @@ class ClickTraining:
         self.step, self.seconds = done.step, done.seconds
         if done.precision:
             self.fabric.strategy.precision.load_state_dict(dict(done.precision))
+
+
+def _new_head(model: STCN, start: ClickHead | None) -> ClickHead:
+    """Returns a head for the features of a model's key encoder, with the weights of another one where there is one."""
+    widths = tuple(model.key_encoder.out_channels)
+    if start is None:
+        return ClickHead(ClickHeadConfig(widths))  # type: ignore[arg-type]
+    if start.config.features != widths:
+        raise InputError(
+            f"the head to begin with reads features of {start.config.features} channels, and the model has {widths}",
+            "begin without --weights",
+        )
+    head = ClickHead(start.config)
+    head.load_state_dict(start.state_dict())
+    return head
