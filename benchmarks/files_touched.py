@@ -25,7 +25,7 @@ from PIL import Image
 
 import mnemask as mm
 from mnemask.cli import main as mnemask
-from mnemask.pipeline import Progress
+from mnemask.pipeline import RunProgress
 from mnemask.training.data import load, training_data
 from mnemask.training.recipes import Phase, static
 from mnemask.training.trainer import Training
@@ -87,7 +87,7 @@ def files_of_a_frame(folder: Path) -> list[str]:
     tracker = mm.Tracker(mm.load_model(), short_side=64)
     called = CalledFiles(on=False)
 
-    def look(progress: Progress, masks: mm.Masks) -> None:
+    def look(progress: RunProgress, masks: mm.Masks) -> None:
         called.on = 2 < progress.frames < 5
 
     with mm.VideoReader(folder / "frames") as video:

@@ -29,7 +29,7 @@ from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.synthetic.video import HeldOutClip
 from mnemask.engines.parts import SharedWeights
 from mnemask.evaluation.runner import FeatureCache
-from mnemask.memory.stride8 import DETAIL_BYTES
+from mnemask.memory.read import DETAIL_BYTES
 from mnemask.memory.tokens import CellGrid, bytes_per_token
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
 from mnemask.model.stcn import KeyFeatures

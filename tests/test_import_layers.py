@@ -15,7 +15,7 @@ BOXES = (
     # What is remembered.
     (("memory", "config"),),
     # A frame in, masks out.
-    (("objects",), ("state",), ("tracker", "step"), ("batch",)),
+    (("state",), ("tracker", "step"), ("batch",)),
     # What is done with a tracker.
     (
         ("metrics",),

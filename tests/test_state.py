@@ -9,7 +9,7 @@ import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.introspection import read_provenance
 from mnemask.model.stcn import STCN
-from mnemask.objects import MAX_OBJECTS, Objects
+from mnemask.types import MAX_OBJECTS, Objects
 
 
 @pytest.fixture

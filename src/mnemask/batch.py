@@ -8,10 +8,9 @@ from torch import Tensor
 
 from mnemask.errors import InputError
 from mnemask.model.devices import own_modes
-from mnemask.objects import Prompts
 from mnemask.step import step_together
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, Masks
+from mnemask.types import Frame, Masks, Prompts
 
 Pictures = Sequence[Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]]  # which may be of different sizes
 

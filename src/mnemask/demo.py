@@ -14,7 +14,7 @@ from mnemask.io import MaskWriter, VideoReader, contact_sheet, davis_palette
 from mnemask.io.atomic import make_folder
 from mnemask.io.written import Written
 from mnemask.metrics import Report, SequenceScorer
-from mnemask.pipeline import Progress, segment
+from mnemask.pipeline import RunProgress, segment
 from mnemask.prompts import read_mask
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
@@ -28,8 +28,8 @@ def run_demo(
     out: Path,
     video: DrawnVideo,
     *,
-    on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
-) -> tuple[Progress, Report]:
+    on_frame: Callable[[RunProgress, Masks], None] = lambda progress, masks: None,
+) -> tuple[RunProgress, Report]:
     """Runs the demo; returns its progress and the score.
 
     Leaves `clip.mp4` and `first.png`, as a user would have them, `masks/`, `overlay.mp4`, `contact-sheet.png` and
@@ -49,7 +49,7 @@ def run_demo(
     tiles: list[tuple[Frame, Int32[Tensor, "H W"]]] = []
     chosen = {round(tile * (len(video) - 1) / (NUM_TILES - 1)) for tile in range(NUM_TILES)}
 
-    def look(progress: Progress, masks: Masks) -> None:
+    def look(progress: RunProgress, masks: Masks) -> None:
         frame, truth = video[masks.index]
         scorer.add(truth.numpy(), masks.labels.cpu().numpy())
         if masks.index in chosen:

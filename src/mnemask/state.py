@@ -13,8 +13,8 @@ import torch
 from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError, InputError, MnemaskError
 from mnemask.memory.policies import Policy
+from mnemask.memory.read import stride8_bytes
 from mnemask.memory.storage import VALUE_DTYPES, load_bank, save_bank, unsound
-from mnemask.memory.stride8 import stride8_bytes
 from mnemask.memory.tokens import CellGrid, Tokens
 from mnemask.model.checkpoints import plain
 from mnemask.model.stcn import STCN

@@ -14,8 +14,7 @@ from mnemask.errors import BudgetError, FrameError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
 from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
-from mnemask.objects import Prompts, ValidPrompts, validate_prompts
-from mnemask.types import Frame, Masks, Picture, describe
+from mnemask.types import Frame, Masks, Picture, Prompts, ValidPrompts, describe, validate_prompts
 
 if TYPE_CHECKING:
     import mnemask.tracker

@@ -16,10 +16,9 @@ from mnemask.memory.tokens import CellGrid
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.devices import own_modes
 from mnemask.model.stcn import STCN
-from mnemask.objects import Objects, Prompts
 from mnemask.state import TrackerState
 from mnemask.step import FiniteCheck, step_together
-from mnemask.types import Frame, Masks, Picture
+from mnemask.types import Frame, Masks, Objects, Picture, Prompts
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 

@@ -13,8 +13,9 @@ from refusals import refusal
 
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader
-from mnemask.io.decoder import Progress
-from mnemask.io.events import Clock, EventLog
+from mnemask.io.decoder import ReadSoFar
+from mnemask.io.pictures import EventLog
+from mnemask.io.stream import Clock
 
 DAMAGE = 3000
 
@@ -87,7 +88,7 @@ def test_missing_frames_are_counted_from_gaps_and_not_from_a_rate_that_is_nearly
     """100 frames at 24.5 frames/s in a file that says 25: counted from the start, two would seem to be missing."""
     path = video_file("v.mp4", noise, bf="0", g="5")
     with av.open(str(path)) as container:
-        progress = Progress(container, container.streams.video[0])
+        progress = ReadSoFar(container, container.streams.video[0])
     for number in range(100):
         assert progress.count_missing(number / 24.5) == 0
         progress.add_frame(number / 24.5)

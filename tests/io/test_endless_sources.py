@@ -19,9 +19,8 @@ from refusals import refusal
 
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader, prefetch
-from mnemask.io.events import EventLog
 from mnemask.io.live import Backoff, Camera, latest_frame
-from mnemask.io.pictures import Picture
+from mnemask.io.pictures import EventLog, Picture
 
 FRAGMENTED = {"movflags": "frag_every_frame+empty_moov"}
 

@@ -7,8 +7,7 @@ from mnemask.config import TrackerConfig
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import POLICIES, Fifo, KeepAll, policy_named
-from mnemask.memory.read import key_energy, read_top_k
-from mnemask.memory.stride8 import CHANNELS, random_signs, rerank, stride8_windows
+from mnemask.memory.read import CHANNELS, key_energy, random_signs, read_top_k, rerank, stride8_windows
 
 H, W, K_READ = 3, 4, 5
 

@@ -8,8 +8,8 @@ from tracking import followed
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
+from mnemask.memory.read import CHANNELS, DETAIL_BYTES
 from mnemask.memory.storage import load_bank, save_bank
-from mnemask.memory.stride8 import CHANNELS, DETAIL_BYTES
 from mnemask.pipeline.estimates import estimate_memory
 
 OFF_RANGE = (-1.0, float("nan"), float("inf"))

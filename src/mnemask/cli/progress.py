@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from mnemask.cli.output import emit, errors, literal, mode
 
 if TYPE_CHECKING:
-    from mnemask.pipeline import Progress as RunProgress
+    from mnemask.pipeline import RunProgress
 
 LOG_SECONDS = 10.0
 JSON_SECONDS = 1.0

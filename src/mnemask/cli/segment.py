@@ -37,7 +37,7 @@ from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames
 
 if TYPE_CHECKING:
-    from mnemask.pipeline import Progress
+    from mnemask.pipeline import RunProgress
     from mnemask.prompts import PromptPlan
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
@@ -250,7 +250,7 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         raise mm.InputError("--resume continues a run and --overwrite starts again", "give one of them")
 
 
-def _summarise(progress: Progress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:
+def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:
     held = progress.memory or tracker.memory.stats()
     console.print(
         f"{progress.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {progress.seconds:.1f} s "

@@ -28,10 +28,9 @@ from mnemask.io import MaskWriter, label_files, prefetch
 from mnemask.io.atomic import make_folder
 from mnemask.io.written import Written
 from mnemask.metrics import region_similarity
-from mnemask.objects import Prompt
 from mnemask.pipeline import PromptSource, write_report
 from mnemask.tracker import Tracker
-from mnemask.types import Frame
+from mnemask.types import Frame, Prompt
 
 Labels = Integer[np.ndarray, "H W"]
 T = TypeVar("T")

@@ -16,11 +16,10 @@ from PIL import Image
 from mnemask.errors import FrameError, InputError
 from mnemask.io import VideoReader
 from mnemask.io.decoder import open_container
-from mnemask.io.events import ReaderEvents
 from mnemask.io.frame_files import find_frames
 from mnemask.io.image_sequences import ImageSequence, number_gaps, page_count
 from mnemask.io.images import IMAGE_SUFFIXES, read_image
-from mnemask.io.pictures import SourceFacts
+from mnemask.io.pictures import ReaderEvents, SourceFacts
 
 GO_ON = "continue after the damage with --on-corrupt skip or hold"
 

@@ -31,9 +31,8 @@ from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN, KeyFeatures
-from mnemask.objects import Prompt
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, Masks
+from mnemask.types import Frame, Masks, Prompt
 
 MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
 

@@ -1,9 +1,9 @@
 """Video in, masks out: one lazy reader for every source, one background writer for every mask format."""
 
-from mnemask.io.events import ReaderEvents
 from mnemask.io.frame_files import list_images
 from mnemask.io.images import read_image
 from mnemask.io.live import prefetch
+from mnemask.io.pictures import ReaderEvents
 from mnemask.io.reader import VideoReader
 from mnemask.io.visualize import colors_of, contact_sheet, davis_palette, draw_overlay
 from mnemask.io.writer import MASK_FORMATS, MaskFormat, MaskWriter

@@ -17,8 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mnemask.errors import FrameError
-from mnemask.io.events import LONG_GAP_SECONDS
-from mnemask.io.pictures import Damaged
+from mnemask.io.pictures import LONG_GAP_SECONDS, Damaged
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> float | 
     return container.duration / av.time_base if "mov" in container.format.name else None
 
 
-class Progress:
+class ReadSoFar:
     """How far a video has been read.
 
     Time is compared, not the number of frames: edit lists hide frames that the header counts, and a Matroska header
@@ -180,7 +179,7 @@ class Decoding:
         self.lost: FrameError | None = None
         self._container, self._stream, self._shown = container, stream, shown
         self._goes_on, self._resumes, self.endless = goes_on, resumes, endless
-        self._progress = Progress(container, stream)
+        self._progress = ReadSoFar(container, stream)
         self._failed: FFmpegError | None = None
         self._corrupt_times: set[int] = set()
         # Whether gaps tell how many frames vanish, once some may have.

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from mnemask.errors import FrameError
-from mnemask.io.events import EventLog
 from mnemask.io.frame_files import FrameFiles
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
@@ -23,7 +22,7 @@ from mnemask.io.images import (
     levels_of,
     read_picture,
 )
-from mnemask.io.pictures import Damaged, Levels, Picture, Pictures, SourceFacts, check_size
+from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, SourceFacts, check_size
 
 logger = logging.getLogger(__name__)
 

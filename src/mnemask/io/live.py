@@ -16,8 +16,7 @@ import torch
 from jaxtyping import UInt8
 
 from mnemask.errors import FrameError
-from mnemask.io.events import EventLog
-from mnemask.io.pictures import Damaged, Picture, Pictures, SourceFacts
+from mnemask.io.pictures import Damaged, EventLog, Picture, Pictures, SourceFacts
 
 logger = logging.getLogger(__name__)
 

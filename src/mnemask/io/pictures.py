@@ -1,10 +1,13 @@
-"""What every source of a video gives: pictures, one at a time, upright and within limits, and what it says before."""
+"""What every source of a video gives: pictures, one at a time, upright and within limits, and what went wrong."""
 
 import math
+import sys
+import threading
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 from av.buffer import Buffer
@@ -24,6 +27,8 @@ MAX_OBJECTS = 1000
 MAX_MASK_BYTES = 2**31
 # Frames that a report names for each kind of event; the count goes on.
 MAX_NOTED = 100
+# Between two frames; more is noted, since a clock has leapt.
+LONG_GAP_SECONDS = 10.0
 
 
 def check_size(width: int, height: int, what: str) -> None:
@@ -231,3 +236,99 @@ class ReadableFile(Readable, Protocol):
     def close(self) -> None:
         """Closes it."""
         ...
+
+
+Event = Literal["dropped", "corrupt", "held", "skipped", "doubtful", "missing", "cut_off", "reconnects", "clock_jumps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """How often something happened, and to which frames; of more than 100, the first 100."""
+
+    count: int = 0
+    frames: tuple[int, ...] = ()
+
+    def within(self, begin: int, end: int) -> "Noted":
+        """Returns the events from frame `begin` to before `end`; frames that are not named count as within."""
+        frames = tuple(frame for frame in self.frames if begin <= frame < end)
+        return Noted(self.count - len(self.frames) + len(frames), frames)
+
+    def __add__(self, later: "Noted") -> "Noted":
+        return Noted(self.count + later.count, (self.frames + later.frames)[:MAX_NOTED])
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderEvents:
+    """What happened while a video was read, each with the numbers of the frames.
+
+    Attributes:
+        dropped: frames that a live source gave while the one before was still in use.
+        corrupt: frames that could not be decoded, or only with errors; each is also held or skipped.
+        held: corrupt frames that were replaced by the last good one.
+        skipped: corrupt frames that were left out.
+        doubtful: frames after a corrupt one, up to the next key frame: they are built on it, and may show it.
+        missing: gaps in the numbers of a folder's files, each at the frame after it.
+        cut_off: the frame at which a video ended before its header says that it does.
+        reconnects: the first frame after each lost connection.
+        clock_jumps: frames with a time before that of the frame before, or more than 10 seconds after it.
+    """
+
+    dropped: Noted = Noted()
+    corrupt: Noted = Noted()
+    held: Noted = Noted()
+    skipped: Noted = Noted()
+    doubtful: Noted = Noted()
+    missing: Noted = Noted()
+    cut_off: Noted = Noted()
+    reconnects: Noted = Noted()
+    clock_jumps: Noted = Noted()
+
+    @classmethod
+    def from_dict(cls, noted: Mapping[str, Any]) -> "ReaderEvents":
+        """Returns the events from `to_dict`; raises KeyError, TypeError or ValueError for anything else."""
+        return cls(**{name: Noted(int(n["count"]), tuple(map(int, n["frames"]))) for name, n in noted.items()})
+
+    def to_dict(self) -> dict[str, dict[str, int | list[int]]]:
+        """Returns the events that occurred, as JSON can hold them: `{"dropped": {"count": 2, "frames": [7, 8]}}`."""
+        return {name: {"count": n.count, "frames": list(n.frames)} for name, n in self._all().items() if n.count}
+
+    def within(self, begin: int = 0, end: int = sys.maxsize) -> "ReaderEvents":
+        """Returns the events from frame `begin` to before `end`; beyond 100 of a kind all count as within."""
+        return ReaderEvents(**{name: noted.within(begin, end) for name, noted in self._all().items()})
+
+    def __add__(self, later: "ReaderEvents") -> "ReaderEvents":
+        both = later._all()
+        return ReaderEvents(**{name: noted + both[name] for name, noted in self._all().items()})
+
+    def _all(self) -> dict[str, Noted]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+class EventLog:
+    """Collects events, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[Event] = Counter()
+        self._frames: dict[Event, list[int]] = {}
+
+    def note(self, event: Event, frame: int) -> bool:
+        """Notes that this happened to the frame of this number; returns whether it is still one of the first 100."""
+        with self._lock:
+            self._counts[event] += 1
+            frames = self._frames.setdefault(event, [])
+            first = len(frames) < MAX_NOTED
+            if first:
+                frames.append(frame)
+            return first
+
+    def clear(self) -> None:
+        """Forgets everything: the video is read anew."""
+        with self._lock:
+            self._counts.clear()
+            self._frames.clear()
+
+    def events(self) -> ReaderEvents:
+        """Returns the events so far."""
+        with self._lock:
+            return ReaderEvents(**{event: Noted(n, tuple(self._frames[event])) for event, n in self._counts.items()})

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from mnemask.errors import FrameError
-from mnemask.io.events import EventLog, ReaderEvents
 from mnemask.io.live import latest_frame
-from mnemask.io.pictures import Damaged, Picture, Readable, SourceFacts
+from mnemask.io.pictures import Damaged, EventLog, Picture, Readable, ReaderEvents, SourceFacts
 from mnemask.io.sources import Opening, is_broadcast, open_source
 from mnemask.types import Frame, frame_name
 

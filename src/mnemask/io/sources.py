@@ -10,13 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mnemask.errors import FrameError
-from mnemask.io.events import EventLog
 from mnemask.io.frame_files import FrameFiles, find_frames
 from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
 from mnemask.io.image_sequences import ImageSequence, ImageStack, page_count
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.live import Backoff, Camera
-from mnemask.io.pictures import Readable, Source
+from mnemask.io.pictures import EventLog, Readable, Source
 from mnemask.io.stream import EncodedVideo, Origin
 
 _RECORDED_SCHEMES = ("http", "https", "ftp", "file")

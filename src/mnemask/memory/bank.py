@@ -4,16 +4,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float16
+from jaxtyping import Bool, Float, Float16, Float32, Int64
 from torch import Tensor
 
 from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError, InputError
 from mnemask.memory.budget import CPU, read_buffer_bytes
-from mnemask.memory.introspection import LastRead, Provenance
-from mnemask.memory.read import PLACE_BYTES, UNLIMITED, KMNKernel, Reading, key_energy, read_top_k, tile_bytes
-from mnemask.memory.stride8 import rerank, stride8_bytes, stride8_windows
+from mnemask.memory.introspection import Provenance, array
+from mnemask.memory.read import (
+    PLACE_BYTES,
+    UNLIMITED,
+    KMNKernel,
+    Reading,
+    key_energy,
+    read_top_k,
+    rerank,
+    stride8_bytes,
+    stride8_windows,
+    tile_bytes,
+)
 from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, readers_of
 from mnemask.memory.trace import WriteRecord
 
@@ -43,6 +54,46 @@ class MemoryStats:
     writes: int
     reads: int
     evictions: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastRead:
+    """What each query of the last read chose, and where that came from; no key, no value, no picture.
+
+    It takes 12 bytes per query and slot for each group of objects that read the same tokens, which are the bytes that
+    the read itself had needed.
+
+    Attributes:
+        frame: source frame of each token there was.
+        cell: its cell there.
+        mask_fraction: how much of it each object filled.
+        readings: the objects' rows that shared a read, and what was read.
+    """
+
+    frame: Int64[Tensor, " N"]
+    cell: Int64[Tensor, " N"]
+    mask_fraction: Float[Tensor, "K N"]
+    readings: tuple[tuple[tuple[int, ...], Reading], ...]
+
+    @classmethod
+    def from_readings(cls, tokens: Tokens, readings: list[tuple[tuple[int, ...], Reading]]) -> "LastRead":
+        """Returns it; keys and values are let go."""
+        return cls(tokens.frame, tokens.cell, tokens.mask_fraction, tuple(readings))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the readings; the rest is the memory's own as long as nothing is written."""
+        return sum(reading.index.nbytes + reading.weight.nbytes for _, reading in self.readings)
+
+    def votes(self, query: int) -> tuple[Int64[np.ndarray, " M"], Float32[np.ndarray, "K M"]]:
+        """Returns the tokens that any object read for one query, heaviest first, and their weight for each object."""
+        weight = torch.zeros(self.mask_fraction.shape, dtype=torch.float32, device=self.mask_fraction.device)
+        for rows, reading in self.readings:
+            for row in rows:
+                weight[row, reading.index[query]] = reading.weight[query].to(weight.dtype)
+        chosen = torch.nonzero(weight.any(0))[:, 0]
+        order = torch.argsort(weight[:, chosen].mean(0), descending=True, stable=True)
+        return array(chosen[order]), array(weight[:, chosen[order]])
 
 
 class MemoryBank:

@@ -1,9 +1,4 @@
-"""Inspection of the memory: which past pixels are remembered, and which tokens a pixel was read from.
-
-Which past pixels are remembered, in arrays that outlive the memory they tell of.
-
-Which memories a pixel was read from.
-"""
+"""Which past pixels are remembered, and which tokens a pixel was read from: arrays that outlive the memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 from torch import Tensor
 
 from mnemask.errors import CheckpointError, InputError
-from mnemask.memory.read import Reading
 from mnemask.memory.storage import load_bank
 from mnemask.memory.tokens import CellGrid, Tokens
 
@@ -168,46 +162,6 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
             "write it again",
         )
     return Provenance.from_tokens(tokens, grid)
-
-
-@dataclass(frozen=True, slots=True)
-class LastRead:
-    """What each query of the last read chose, and where that came from; no key, no value, no picture.
-
-    It takes 12 bytes per query and slot for each group of objects that read the same tokens, which are the bytes that
-    the read itself had needed.
-
-    Attributes:
-        frame: source frame of each token there was.
-        cell: its cell there.
-        mask_fraction: how much of it each object filled.
-        readings: the objects' rows that shared a read, and what was read.
-    """
-
-    frame: Int64[Tensor, " N"]
-    cell: Int64[Tensor, " N"]
-    mask_fraction: Float[Tensor, "K N"]
-    readings: tuple[tuple[tuple[int, ...], Reading], ...]
-
-    @classmethod
-    def from_readings(cls, tokens: Tokens, readings: list[tuple[tuple[int, ...], Reading]]) -> "LastRead":
-        """Returns it; keys and values are let go."""
-        return cls(tokens.frame, tokens.cell, tokens.mask_fraction, tuple(readings))
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the readings; the rest is the memory's own as long as nothing is written."""
-        return sum(reading.index.nbytes + reading.weight.nbytes for _, reading in self.readings)
-
-    def votes(self, query: int) -> tuple[Int64[np.ndarray, " M"], Float32[np.ndarray, "K M"]]:
-        """Returns the tokens that any object read for one query, heaviest first, and their weight for each object."""
-        weight = torch.zeros(self.mask_fraction.shape, dtype=torch.float32, device=self.mask_fraction.device)
-        for rows, reading in self.readings:
-            for row in rows:
-                weight[row, reading.index[query]] = reading.weight[query].to(weight.dtype)
-        chosen = torch.nonzero(weight.any(0))[:, 0]
-        order = torch.argsort(weight[:, chosen].mean(0), descending=True, stable=True)
-        return array(chosen[order]), array(weight[:, chosen[order]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

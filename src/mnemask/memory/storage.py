@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.io.atomic import replacing
-from mnemask.memory.stride8 import WINDOWS
+from mnemask.memory.read import WINDOWS
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 from mnemask.model.checkpoints import plain
 

@@ -2,14 +2,14 @@
 
 from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
 from mnemask.pipeline.estimates import MemoryEstimate, estimate_memory
-from mnemask.pipeline.report import Progress, peak_memory_bytes, write_report
+from mnemask.pipeline.outputs import RunProgress, peak_memory_bytes, write_report
 from mnemask.pipeline.run import PromptSource, segment
 
 __all__ = [
     "Checkpoint",
     "MemoryEstimate",
-    "Progress",
     "PromptSource",
+    "RunProgress",
     "estimate_memory",
     "find_checkpoint",
     "is_complete",

@@ -16,8 +16,8 @@ from mnemask.io import ReaderEvents
 from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
+from mnemask.pipeline.outputs import RunProgress
 from mnemask.pipeline.places import CHECKPOINT, REPORT
-from mnemask.pipeline.report import Progress
 from mnemask.state import TrackerState
 from mnemask.version import __version__
 
@@ -189,7 +189,7 @@ class PendingCheckpoint:
 
     @classmethod
     def from_tracker(
-        cls, position: int, state: TrackerState, resume_states: Mapping[str, Future[ResumeState]], progress: Progress
+        cls, position: int, state: TrackerState, resume_states: Mapping[str, Future[ResumeState]], progress: RunProgress
     ) -> "PendingCheckpoint":
         """Returns the moment; the progress may go on."""
         return cls(position, state, resume_states, progress.saved())

@@ -10,7 +10,7 @@ from mnemask.memory.read import UNLIMITED
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.preprocess import working_size
 from mnemask.model.stcn import STCN
-from mnemask.pipeline.report import peak_memory_bytes
+from mnemask.pipeline.outputs import peak_memory_bytes
 from mnemask.tracker import Tracker
 from mnemask.types import describe
 

@@ -1,96 +1,27 @@
 """The loop from frames to files.
 
-All writers of one run, as one.
-
 Decoding, computing and writing overlap in bounded queues, so a long video needs no more memory than a short one.
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
-from mnemask.io import MaskWriter, ReaderEvents, prefetch
-from mnemask.io.atomic import ResumeState, remove_left_overs
+from mnemask.io import ReaderEvents, prefetch
+from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written
-from mnemask.objects import Prompt
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
+from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
 from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places
-from mnemask.pipeline.report import Progress, computed_on
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, Masks
-
-
-class Outputs:
-    """OUT/masks/ and, if wanted, OUT/overlay.mp4.
-
-    Args:
-        places: where they are.
-        written: what runs wrote there.
-        journal: the folder of unfinished files; None for beside the output.
-        marks: of an earlier run to go on with.
-        largest_id: the largest object id that is known to come.
-    """
-
-    def __init__(
-        self,
-        places: Places,
-        written: Written,
-        journal: Path | None,
-        resume_states: Mapping[str, ResumeState],
-        largest_id: int,
-    ) -> None:
-        targets = {"masks": (places.masks, places.mask_format)}
-        if places.overlay:
-            targets["overlay"] = (places.out / "overlay.mp4", "overlay")
-        self._writers: dict[str, MaskWriter] = {}
-        self._stack = ExitStack()
-        with ExitStack() as stack:
-            for name, (target, kind) in targets.items():
-                writer = MaskWriter(
-                    target,
-                    kind,
-                    journal=journal,
-                    resume_state=resume_states.get(name),
-                    written=written,
-                    largest_id=largest_id,
-                    file_names=places.expected.file_names,
-                )
-                self._writers[name] = stack.enter_context(writer)
-            self._stack = stack.pop_all()
-        self.stretch = math.lcm(*(writer.stretch for writer in self._writers.values()))
-
-    def write(self, masks: Masks, frame: Frame) -> None:
-        """Takes over one frame; raises what went wrong with an earlier one."""
-        for writer in self._writers.values():
-            writer.write(masks, frame)
-
-    def resume_states(self) -> dict[str, Future[ResumeState]]:
-        """Returns the states from which later writers can resume after the frames so far."""
-        return {name: writer.resume_state() for name, writer in self._writers.items()}
-
-    def sync(self) -> None:
-        """Returns when all frames so far would survive a loss of power."""
-        for writer in self._writers.values():
-            writer.sync()
-
-    def __enter__(self) -> "Outputs":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
+from mnemask.types import Frame, Masks, Prompt
 
 PromptSource = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
@@ -115,10 +46,10 @@ def segment(
     events: Callable[[], ReaderEvents] = ReaderEvents,
     source: Mapping[str, Any] | None = None,
     stop: Callable[[], str | None] = lambda: None,
-    on_frame: Callable[[Progress, Masks], None] = lambda progress, masks: None,
+    on_frame: Callable[[RunProgress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
     preview: Callable[[Frame, Mapping[int, Any]], bytes] | None = None,
-) -> Progress:
+) -> RunProgress:
     """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
 
     While it runs there is `OUT/checkpoint/`; what is left there when it is cut off, `find_checkpoint` reads:
@@ -176,7 +107,7 @@ def segment(
             places,
             written,
             lock,
-            Progress(settings=settings or {}, source=source or {}),
+            RunProgress(settings=settings or {}, source=source or {}),
             checkpoint_every,
             resume,
             events,
@@ -216,7 +147,7 @@ class _Run:
         places: Places,
         written: Written,
         lock: OutputLock,
-        progress: Progress,
+        progress: RunProgress,
         every: float | None,
         resume: Checkpoint | None,
         events: Callable[[], ReaderEvents],
@@ -248,7 +179,7 @@ class _Run:
         preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
         max_memory: int | None,
         stop: Callable[[], str | None],
-        on_frame: Callable[[Progress, Masks], None],
+        on_frame: Callable[[RunProgress, Masks], None],
     ) -> None:
         """Follows the objects to the end of the frames, or until something else ends it."""
         progress = self.progress

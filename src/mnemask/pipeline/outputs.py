@@ -1,25 +1,33 @@
-"""How far a run has come, and the file that says so."""
+"""What a run leaves behind: the files of its masks, and the report of how far it has come."""
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 
-from mnemask.io.atomic import write_file
+from mnemask.io import MaskWriter
+from mnemask.io.atomic import ResumeState, write_file
+from mnemask.io.written import Written
 from mnemask.memory.bank import MemoryStats
+from mnemask.pipeline.places import Places
 from mnemask.tracker import Tracker
+from mnemask.types import Frame, Masks
 from mnemask.version import __version__
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Progress:
+class RunProgress:
     """How far a run has come; `report.json` is made of it.
 
     Attributes:
@@ -127,3 +135,65 @@ def peak_memory_bytes() -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Outputs:
+    """OUT/masks/ and, if wanted, OUT/overlay.mp4.
+
+    Args:
+        places: where they are.
+        written: what runs wrote there.
+        journal: the folder of unfinished files; None for beside the output.
+        resume_states: of an earlier run to go on with.
+        largest_id: the largest object id that is known to come.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        written: Written,
+        journal: Path | None,
+        resume_states: Mapping[str, ResumeState],
+        largest_id: int,
+    ) -> None:
+        targets = {"masks": (places.masks, places.mask_format)}
+        if places.overlay:
+            targets["overlay"] = (places.out / "overlay.mp4", "overlay")
+        self._writers: dict[str, MaskWriter] = {}
+        self._stack = ExitStack()
+        with ExitStack() as stack:
+            for name, (target, kind) in targets.items():
+                writer = MaskWriter(
+                    target,
+                    kind,
+                    journal=journal,
+                    resume_state=resume_states.get(name),
+                    written=written,
+                    largest_id=largest_id,
+                    file_names=places.expected.file_names,
+                )
+                self._writers[name] = stack.enter_context(writer)
+            self._stack = stack.pop_all()
+        self.stretch = math.lcm(*(writer.stretch for writer in self._writers.values()))
+
+    def write(self, masks: Masks, frame: Frame) -> None:
+        """Takes over one frame; raises what went wrong with an earlier one."""
+        for writer in self._writers.values():
+            writer.write(masks, frame)
+
+    def resume_states(self) -> dict[str, Future[ResumeState]]:
+        """Returns the states from which later writers can resume after the frames so far."""
+        return {name: writer.resume_state() for name, writer in self._writers.items()}
+
+    def sync(self) -> None:
+        """Returns when all frames so far would survive a loss of power."""
+        for writer in self._writers.values():
+            writer.sync()
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
