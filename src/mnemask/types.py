@@ -1,19 +1,21 @@
-"""The values that travel between the parts: frames and prompts in, masks out, checked where they come in."""
+"""The values that travel between the parts, checked where they come in: frames, prompts, names; and masks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32, Integer, UInt8
 from torch import Tensor
 
-from mnemask.errors import FrameError, MaskError, ObjectIdError
+from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError
 
 MAX_OBJECT_ID = 65_535
 MAX_OBJECTS = 256
 """At once. Time and memory grow with each object, and what is wanted beyond is a video per group of them."""
+MAX_NAME: Final = 80  # characters
 
 
 def check_object_id(object_id: object) -> int:
@@ -27,6 +29,55 @@ def check_object_id(object_id: object) -> int:
             f"object id {object_id!r} is not a whole number from 1 to {MAX_OBJECT_ID}", "0 is the background"
         )
     return int(object_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What people call an object.
+
+    Attributes:
+        category: its class, such as "camel"; empty if nobody said.
+        name: which one of that class it is, such as "Bobby"; empty if nobody said.
+
+    Raises:
+        InputError: if one of them is not up to 80 printable characters.
+    """
+
+    category: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for text in (self.category, self.name):
+            check_name(text)
+
+    @classmethod
+    def parse(cls, text: str) -> "ObjectInfo":
+        """Returns the class and name of "CLASS" or "CLASS:NAME"."""
+        category, _, name = (part.strip() for part in text.partition(":"))
+        return cls(category, name)
+
+    def __str__(self) -> str:
+        """CLASS or CLASS:NAME, empty where nothing is known."""
+        return f"{self.category}:{self.name}" if self.name else self.category
+
+
+def check_name(text: object) -> str:
+    """Returns a name for people, or raises InputError unless it is up to 80 printable characters."""
+    if not isinstance(text, str) or len(text) > MAX_NAME or not text.isprintable():
+        raise InputError(f"name {str(text)[:40]!r} is not up to {MAX_NAME} printable characters", "shorten it")
+    return text
+
+
+def object_infos(objects: Mapping[int, ObjectInfo | str] | None) -> dict[int, ObjectInfo]:
+    """Returns what objects are called, by id in order; "camel" and "camel:Bobby" are read as an ObjectInfo.
+
+    Raises:
+        ObjectIdError: if an id is not from 1 to 65535.
+        InputError: if a name is too long or not printable.
+    """
+    found = {check_object_id(i): each if isinstance(each, ObjectInfo) else ObjectInfo.parse(each)
+             for i, each in (objects or {}).items()}  # fmt: skip
+    return dict(sorted(found.items()))
 
 
 def frame_name(index: int, num_frames: int | None = None) -> str:

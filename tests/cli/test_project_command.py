@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,13 @@ def test_a_program_is_told_which_files_were_written(tmp_path, session):
     assert told[-1]["command"] == "project"
     assert all(Path(path).exists() for path in told[-1]["files"])
     assert told[-1]["files"]
+
+
+def test_the_class_of_an_object_is_kept_in_the_project_and_written(tmp_path, session):
+    project = shutil.copytree(session[0], tmp_path / "project")
+    line = ("project", project, "--stored", "-o", tmp_path / "out", "--format", "rle")
+    assert mnemask(*line, "--object", "2=camel") == 2
+    assert mnemask(*line, "--object", "1=camel") == 0
+    content = json.loads((tmp_path / "out/masks/masks.json").read_text())
+    assert [each["name"] for each in content["categories"]] == ["camel"]
+    assert {each["attributes"]["name"] for each in content["annotations"]} == {"disc"}

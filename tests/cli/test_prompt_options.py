@@ -146,3 +146,28 @@ def test_a_run_goes_on_only_with_the_same_masks_in_the_folder(files, tmp_path):
     code, output = segment(files, tmp_path / "out", "--mask", masks, "--frames", 4, "--resume")
     assert code == 2
     assert "begun with mask" in output
+
+
+def test_classes_of_objects_go_to_the_report_and_the_coco_file_also_of_a_resumed_run(files, tmp_path):
+    asked = ("--mask", files / "first.png", "--object", "1=camel:Bobby", "--format", "rle", "--resume")
+    assert segment(files, tmp_path, *asked)[0] == 0
+    objects = json.loads((tmp_path / "report.json").read_text())["objects"]
+    assert [(each["id"], each["category"], each["name"]) for each in objects] == [(1, "camel", "Bobby"), (2, "", "")]
+    content = json.loads((tmp_path / "masks/masks.json").read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    assert {each["track_id"]: names[each["category_id"]] for each in content["annotations"]} == {
+        1: "camel",
+        2: "object",
+    }
+    assert segment(files, tmp_path, *asked)[0] == 0
+    code, output = segment(files, tmp_path, *asked[:3], "1=dog", *asked[4:])
+    assert code == 2
+    assert "dog" in output
+
+
+@pytest.mark.parametrize("named", [("1=",), ("camel",), ("1=a", "1=b"), ("0=a",), ("9=camel",), ("1=" + 81 * "a",)])
+def test_a_class_that_cannot_be_is_refused_before_the_first_frame(files, tmp_path, named):
+    options = [part for each in named for part in ("--object", each)]
+    code, _ = segment(files, tmp_path, "--mask", files / "first.png", *options)
+    assert code == 2
+    assert not (tmp_path / "masks").exists()

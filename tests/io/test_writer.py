@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from refusals import refusal
 
-from mnemask.errors import FrameError, MaskError, MissingExtraError, ObjectIdError, OutputError
+from mnemask.errors import FrameError, MissingExtraError, ObjectIdError, OutputError
 from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader, davis_palette
 from mnemask.io.atomic import safe_name
-from mnemask.io.coco import CocoMasks
+from mnemask.io.label_files import label_paths, read_labels
 from mnemask.types import Frame, Masks, frame_name
 
 FILES = {"ffv1": "masks.mkv", "rle": "masks.json", "overlay": "overlay.mp4"}
@@ -279,20 +279,25 @@ def test_coco_masks_are_read_again(tmp_path):
             writer.write(masks_of(index, (1, 300), name=name.removesuffix(".webp")))
     content = json.loads((tmp_path / "masks.json").read_text())
     assert [image["file_name"] for image in content["images"]] == names
-    masks = CocoMasks(tmp_path / "masks.json")
-    assert list(masks) == [name.removesuffix(".webp") for name in names]
-    for index, name in enumerate(masks):
-        assert np.array_equal(masks.labels(name), masks_of(index, (1, 300)).labels)
+    paths = label_paths(tmp_path)
+    assert [path.name for path in paths] == [name.removesuffix(".webp") for name in names]
+    for index, path in enumerate(paths):
+        assert np.array_equal(read_labels(path), masks_of(index, (1, 300)).labels)
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "[]", '{"images": []}', '{"images": [{"id": 1}], "annotations": []}',
-                '{"images": [], "annotations": [{"image_id": 3}]}']
-)  # fmt: skip
-def test_what_is_no_coco_file_is_refused(tmp_path, content):
-    (tmp_path / "masks.json").write_text(content)
-    with refusal(MaskError, r"COCO"):
-        CocoMasks(tmp_path / "masks.json")
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
+def test_coco_has_the_classes_of_the_objects_and_another_for_those_that_have_none(tmp_path):
+    from pycocotools.coco import COCO
+
+    with MaskWriter(tmp_path, "rle", objects={7: "camel", 2: "rider:Anna", 9: "camel:Bobby"}) as writer:
+        writer.write(masks_of(0, (7, 2)))
+        writer.write(masks_of(1, (5, 9)))
+    coco = COCO(tmp_path / "masks.json")
+    called = {each["track_id"]: coco.cats[each["category_id"]]["name"] for each in coco.anns.values()}
+    assert called == {7: "camel", 2: "rider", 5: "object", 9: "camel"}
+    assert sorted(coco.cats) == [1, 2, 3]
+    names = {each["track_id"]: each["attributes"].get("name") for each in coco.anns.values()}
+    assert names == {7: None, 2: "Anna", 5: None, 9: "Bobby"}
 
 
 # In the background

@@ -104,6 +104,7 @@ class PromptOptions:
     void: str = "auto"
     clicks: Sequence[str] = ()
     not_clicks: Sequence[str] = ()
+    objects: Sequence[str] = ()
 
     @property
     def any(self) -> bool:
@@ -134,6 +135,7 @@ class PromptOptions:
             names=names,
             num_frames=None if names is None or growing else len(names),
             known=known,
+            objects=self.objects,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -148,6 +150,7 @@ class PromptOptions:
             "not_clicks": list(self.not_clicks),
             "clean_masks": self.clean,
             "void": self.void,
+            **({"objects": sorted(self.objects)} if self.objects else {}),
         }
 
     def files(self) -> list[Path]:

@@ -65,6 +65,15 @@ RemoveOption = Annotated[
     list[str] | None,
     typer.Option("--remove", metavar="FRAME:ID", help="Stop tracking an object from that frame on. Repeatable."),
 ]
+ObjectOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--object",
+        metavar="ID=CLASS[:NAME]",
+        help="What an object is, such as `1=camel`, or `1=camel:Bobby` to say which one. Reports and exports use it. "
+        "Repeatable.",
+    ),
+]
 VoidOption = Annotated[
     str,
     typer.Option(

@@ -13,7 +13,7 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command
-from mnemask.cli.options import DEFAULT_POLICY, ModelOption, PolicyName, SizeOption
+from mnemask.cli.options import DEFAULT_POLICY, ModelOption, ObjectOption, PolicyName, SizeOption
 from mnemask.cli.output import console, emit, errors
 
 ProjectFormat = Enum("ProjectFormat", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
@@ -40,6 +40,7 @@ def project(
             "on. Repeatable.",
         ),
     ] = None,
+    object_: ObjectOption = None,
     policy: Annotated[PolicyName, typer.Option("--policy", help="What a new project remembers.")] = DEFAULT_POLICY,
     frames: Annotated[float, typer.Option("--frames", min=1, help="Memory budget of a new project, in frames.")] = 2.0,
     size: SizeOption = 480,
@@ -64,14 +65,20 @@ def project(
 
     `mnemask project cut --at 70:1=better.png -o out --overwrite` corrects frame 70 and goes on; the mask is remembered.
 
+    `mnemask project cut --stored --object 1=camel -o out --format rle` says what object 1 is, and writes COCO with it.
+
     `mnemask project mnemask-projects/camel -o out --format rle` computes all masks again.
 
     `mnemask project mnemask-projects/camel -o out --stored` writes those that the session left.
     """
     from mnemask.project import export_project, replay
+    from mnemask.prompts import parse_objects
+
+    infos = parse_objects(object_ or ())
 
     def export(which: mm.Project) -> None:
         with which:
+            which.name_objects(infos)
             paths = export_project(which, out, mask_format=format.value, overlay=overlay, overwrite=overwrite)
         for path in paths:
             console.print(str(path), markup=False, soft_wrap=True)

@@ -28,6 +28,7 @@ from mnemask.cli.options import (
     MaskOption,
     ModelOption,
     NotOption,
+    ObjectOption,
     RemoveOption,
     VoidOption,
     configured,
@@ -65,6 +66,7 @@ def segment(
     not_: NotOption = None,
     at: AtOption = None,
     remove: RemoveOption = None,
+    object_: ObjectOption = None,
     void: VoidOption = "auto",
     clean_masks: CleanOption = False,
     model: ModelOption = "compact",
@@ -119,6 +121,8 @@ def segment(
 
     `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out` from a place on object 1 and one outside it.
 
+    `mnemask segment street.mp4 --mask first.png --object 1=camel --object 2=rider:Anna -o out` says what objects are.
+
     `mnemask segment frames/ --mask masks/ -o out` uses the masks that an annotation tool left for some frames.
 
     `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out` adds object 2 at frame 240.
@@ -132,9 +136,19 @@ def segment(
     from mnemask.io.stop_signals import StopSignals
     from mnemask.memory.trace import TraceFile
     from mnemask.pipeline import find_checkpoint, is_complete
+    from mnemask.prompts import parse_objects, refuse_unknown
 
     prompts = PromptOptions(
-        mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
+        mask,
+        box or (),
+        at or (),
+        clean_masks,
+        remove or (),
+        box_format.value,
+        void,
+        click or (),
+        not_ or (),
+        object_ or (),
     )
     plan = prompts.plan(video, growing=follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
@@ -145,6 +159,8 @@ def segment(
     if bank is not None:
         tracker.warm_start(mm.Tracker.load(bank, tracker.model))
         plan = prompts.plan(video, growing=follow, known=tracker.object_ids) if prompts.any else None
+    objects = parse_objects(prompts.objects) if plan is None else plan.objects
+    refuse_unknown(objects, tracker.object_ids if plan is None else objects)
     settings = {
         "video": inputs.of_video(video, growing=follow),
         **prompts.settings(),
@@ -216,6 +232,7 @@ def segment(
             on_frame=lambda progress, masks: show_frames(show, progress, total),
             inputs=[video, model, *prompts.files(), *([bank] if bank else [])],
             preview=None if plan is None else plan.preview,
+            objects=objects,
         )
     emit("result", command="segment", out=str(out), **progress.to_dict())
     if not progress.complete:

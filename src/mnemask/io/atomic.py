@@ -8,11 +8,12 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mnemask.errors import OutputError
+from mnemask.types import ObjectInfo
 
 _LEFT_OVER = re.compile(r"\.mnemask-\d+-\d+\.partial(\.\w+)?")
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -176,6 +177,7 @@ class Writing:
         mark: of an earlier run to go on after; None to begin.
         largest_id: the largest object id that is known to come, 0 where none is.
         file_names: what the picture files of a folder are called, by frame; None where the frames are no files.
+        objects: what objects are called, by id.
     """
 
     files: Files
@@ -184,6 +186,7 @@ class Writing:
     resume_state: ResumeState | None = None
     largest_id: int = 0
     file_names: Sequence[str] | None = None
+    objects: Mapping[int, ObjectInfo] = field(default_factory=dict)
 
     def begin(self, unfinished: Path) -> None:
         """Makes an empty file for what is unfinished, unless there is a folder for such files.

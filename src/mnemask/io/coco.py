@@ -1,16 +1,14 @@
-"""Masks as COCO run-length JSON: the writer, and the reader that takes other programs' files too."""
+"""Masks as COCO run-length JSON; `label_files` reads them, and those of other programs."""
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import UInt16
 
-from mnemask.errors import MaskError
 from mnemask.extras import missing_extra
 from mnemask.io.atomic import (
     ResumeState,
@@ -21,12 +19,11 @@ from mnemask.io.atomic import (
     temporary_file,
 )
 from mnemask.io.image_formats import name_of
-from mnemask.io.pictures import check_size
-from mnemask.types import MAX_OBJECT_ID, Frame, Masks
+from mnemask.types import Frame, Masks, ObjectInfo
 from mnemask.version import __version__
 
-CATEGORY = {"id": 1, "name": "object", "supercategory": ""}
-"""What every tracked object is: nobody said more of it. Which object it is, `track_id` says."""
+OBJECT = "object"
+"""The class of objects of which nobody said more. Which object one is, `track_id` says."""
 
 _INFO = {
     "description": "Objects tracked through a video; annotations of one track_id are one object",
@@ -38,6 +35,37 @@ _LICENSE = {"id": 1, "name": "not stated", "url": ""}
 _NAME_OF_A_VIDEO_FRAME = ".jpg"
 
 
+class Categories:
+    """The classes of objects as numbers from 1, in the order of the objects' ids; "object" comes last, where needed.
+
+    Args:
+        objects: what objects are called, by id.
+        names: the classes that an earlier run used.
+    """
+
+    def __init__(self, objects: Mapping[int, ObjectInfo], names: Iterable[str] = ()) -> None:
+        self._objects = objects
+        known = (info.category for _, info in sorted(objects.items()) if info.category)
+        self.names = list(dict.fromkeys((*names, *known)))
+
+    def name_of(self, object_id: int) -> str:
+        """Returns the class of an object."""
+        return self._objects.get(object_id, ObjectInfo()).category or OBJECT
+
+    def id_of(self, object_id: int) -> int:
+        """Returns the number of an object's class."""
+        name = self.name_of(object_id)
+        if name not in self.names:
+            self.names.append(name)
+        return self.names.index(name) + 1
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Returns them as COCO lists them."""
+        return [
+            {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(self.names or [OBJECT], 1)
+        ]
+
+
 class CocoRle:
     """OUT/masks.json in COCO form: an image for each frame, an annotation for each object seen in it.
 
@@ -45,7 +73,8 @@ class CocoRle:
       a video, which have no files, are called as extracted ones would be, 00000.jpg.
     * `annotations`: `track_id` is the object's id (under `attributes` too, where CVAT looks for it), `segmentation` is
       compressed RLE.
-    * `categories`: one, "object".
+    * `categories`: the classes of `Writing.objects`, in the order of the ids; "object" for all others. Which one of its
+      class an object is, `attributes` says under `name`.
 
     Entries go to disk as they come, so a long video needs no more memory than a short one; an interrupted one is left
     readable as masks.partial.json.
@@ -67,7 +96,7 @@ class CocoRle:
         self._rle, self._how = mask, how
         self._target = target_file(out, "masks.json")
         how.files.refuse_foreign(self._target, partial_file(self._target))
-        begun = how.resume_state or {"annotations": 0, "images": 0, "count": 0}
+        begun = how.resume_state or {"annotations": 0, "images": 0, "count": 0, "categories": []}
         beside = partial_file((how.journal or self._target.parent) / self._target.name)
         paths = beside.with_suffix(".annotations"), beside.with_suffix(".images")
         for path in paths:
@@ -76,6 +105,7 @@ class CocoRle:
             TextJournal(path, int(begun[part])) for path, part in zip(paths, ("annotations", "images"), strict=True)
         )
         self._num_annotations = int(begun["count"])
+        self._categories = Categories(how.objects, begun["categories"])
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes the entries of one frame."""
@@ -105,16 +135,17 @@ class CocoRle:
 
     def _write_annotation(self, image_id: int, object_id: int, rle: dict[str, Any], area: int) -> None:
         self._num_annotations += 1
+        info = self._how.objects.get(object_id, ObjectInfo())
         annotation = {
             "id": self._num_annotations,
             "image_id": image_id,
-            "category_id": CATEGORY["id"],
+            "category_id": self._categories.id_of(object_id),
             "track_id": object_id,
             "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
             "area": area,
             "bbox": self._rle.toBbox(rle).tolist(),
             "iscrowd": 0,
-            "attributes": {"track_id": object_id},
+            "attributes": {"track_id": object_id, **({"name": info.name} if info.name else {})},
         }
         self._annotations.add(f"{', ' if self._num_annotations > 1 else ''}{json.dumps(annotation)}\n")
 
@@ -124,6 +155,7 @@ class CocoRle:
             "annotations": self._annotations.length,
             "images": self._images.length,
             "count": self._num_annotations,
+            "categories": self._categories.names,
         }
 
     def sync(self) -> None:
@@ -135,7 +167,7 @@ class CocoRle:
         """Joins the entries into one file and, if complete, gives it its name."""
         with closing(self._images), closing(self._annotations):
             pass  # a full disk may refuse what is left of one; the other is closed all the same
-        head = {"info": _INFO, "licenses": [_LICENSE], "categories": [CATEGORY]}
+        head = {"info": _INFO, "licenses": [_LICENSE], "categories": self._categories.entries()}
         partial = temporary_file(self._target)
         try:
             with partial.open("wb") as out:
@@ -152,82 +184,3 @@ class CocoRle:
         if self._how.journal is None:
             self._annotations.path.unlink()
             self._images.path.unlink()
-
-
-class CocoMasks:
-    """The masks in a COCO file: of one that `CocoRle` wrote, or of another whose annotations have track ids.
-
-    Example:
-        >>> masks = CocoMasks("out/masks/masks.json")  # doctest: +SKIP
-        >>> for name in masks:  # doctest: +SKIP
-        ...     labels = masks.labels(name)
-
-    Args:
-        path: of the file.
-
-    Raises:
-        MaskError: the file is missing, damaged or no such file, or two of its images share a name.
-        MissingExtraError: pycocotools is not installed.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        try:
-            from pycocotools import mask
-        except ImportError as error:
-            raise missing_extra("COCO masks need pycocotools", "rle") from error
-        self._rle, self._path = mask, Path(path)
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            images = {int(image["id"]): image for image in content["images"]}
-            self._images = {Path(str(image["file_name"])).stem: image for image in images.values()}
-            self._annotations: dict[int, list[dict[str, Any]]] = {}
-            for annotation in content["annotations"]:
-                self._annotations.setdefault(int(annotation["image_id"]), []).append(annotation)
-            unknown = self._annotations.keys() - images.keys()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise self._unreadable(error) from error
-        if unknown or len(self._images) < len(images):
-            raise self._unreadable(ValueError("images without names of their own, or none for an annotation"))
-
-    def __len__(self) -> int:
-        """How many frames it holds."""
-        return len(self._images)
-
-    def __iter__(self) -> Iterator[str]:
-        """Yields the frames' names, without suffix, in the order of the file."""
-        return iter(self._images)
-
-    def labels(self, name: str) -> UInt16[np.ndarray, "H W"]:
-        """Returns the object id at each pixel of a frame; raises MaskError where an entry is damaged."""
-        image = self._images[name]
-        try:
-            size = int(image["height"]), int(image["width"])
-            check_size(size[1], size[0], str(self._path))
-            labels = np.zeros(size, np.uint16)
-            for annotation in self._annotations.get(int(image["id"]), ()):
-                labels[self._mask(annotation, size)] = self._id(annotation)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._unreadable(error) from error
-        return labels
-
-    def _mask(self, annotation: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
-        counts = annotation["segmentation"]
-        if isinstance(counts, dict) and tuple(counts["size"]) != size:
-            raise ValueError(f"a mask of {counts['size']} in an image of {list(size)}")
-        if isinstance(counts, list):  # polygons
-            counts = self._rle.merge(self._rle.frPyObjects(counts, *size))
-        elif isinstance(counts["counts"], list):
-            counts = self._rle.frPyObjects(counts, *size)
-        return np.asarray(self._rle.decode(counts), bool)
-
-    def _id(self, annotation: dict[str, Any]) -> int:
-        object_id = annotation.get("track_id", annotation.get("attributes", {}).get("track_id"))
-        if not isinstance(object_id, int) or not 1 <= object_id <= MAX_OBJECT_ID:
-            raise ValueError(f"track_id {object_id!r}")
-        return object_id
-
-    def _unreadable(self, error: Exception) -> MaskError:
-        return MaskError(
-            f"{str(self._path)!r} cannot be read as COCO masks ({type(error).__name__}: {error})",
-            "expected a file of segment --format rle",
-        )

@@ -16,7 +16,7 @@ from mnemask.io.coco import CocoRle
 from mnemask.io.image_formats import PngMasks, RgbaCutouts
 from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
 from mnemask.io.written import Unlisted, Written
-from mnemask.types import Frame, Masks
+from mnemask.types import Frame, Masks, ObjectInfo, object_infos
 
 # Enough to ride out a slow write; each frame that waits holds its masks in memory.
 _MAX_WAITING = 4
@@ -106,6 +106,7 @@ class MaskWriter:
         written: the index of what a run wrote, which then decides what may be replaced.
         largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
         file_names: what the picture files of a folder are called, by frame, for formats that refer to them.
+        objects: what objects are called, by id, such as {1: "camel"}, for formats that have classes.
 
     Attributes:
         stretch: `mark` may be called after each so many frames: 1, or 48 where frames are encoded together.
@@ -127,6 +128,7 @@ class MaskWriter:
         written: Written | None = None,
         largest_id: int = 0,
         file_names: Sequence[str] | None = None,
+        objects: Mapping[int, ObjectInfo | str] | None = None,
     ) -> None:
         if format not in MASK_FORMATS:
             raise OutputError(f"there is no mask format {format!r}", f"choose one of {', '.join(MASK_FORMATS)}")
@@ -136,7 +138,7 @@ class MaskWriter:
             )
         self._out = Path(out)
         files = written or Unlisted(overwrite or resume_state is not None)
-        how = Writing(files, frames_per_second, journal, resume_state, largest_id, file_names)
+        how = Writing(files, frames_per_second, journal, resume_state, largest_id, file_names, object_infos(objects))
         with self._as_output_error():
             self._format = MASK_FORMATS[format](self._out, how)
         self.stretch = self._format.stretch

@@ -20,7 +20,7 @@ from mnemask.io.written import Written
 from mnemask.memory.bank import MemoryStats
 from mnemask.pipeline.places import Places
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, Masks
+from mnemask.types import Frame, Masks, ObjectInfo
 from mnemask.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ class RunProgress:
         computed_on: what it was computed on from which frame on, see `computed_on`; one entry unless that changed.
         video: what the report says happened to the video: frames dropped, damaged, held.
         source: what the report says of the video itself: levels, pixels that are not square, files left out.
+        objects: what objects are called, by id.
+        object_ids: all that were tracked so far, in the order in which they came.
     """
 
     frames: int = 0
@@ -57,14 +59,17 @@ class RunProgress:
     computed_on: list[dict[str, Any]] = field(default_factory=list)
     video: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    objects: Mapping[int, ObjectInfo] = field(default_factory=dict)
+    object_ids: list[int] = field(default_factory=list)
 
     @property
     def frames_per_second(self) -> float:
         """Frames written per second, decoding and writing included."""
         return self.frames / self.seconds if self.seconds else 0.0
 
-    def add(self, memory: MemoryStats) -> None:
-        """Counts a frame."""
+    def add(self, memory: MemoryStats, object_ids: Sequence[int]) -> None:
+        """Counts a frame, in which these objects were tracked."""
+        self.object_ids += [object_id for object_id in object_ids if object_id not in self.object_ids]
         self.frames += 1
         self.memory = memory
         self.most_tokens = max(self.most_tokens, memory.tokens)
@@ -84,6 +89,7 @@ class RunProgress:
             "most_tokens_held": self.most_tokens,
             "most_bank_bytes_held": self.most_bytes,
             "memory": None if self.memory is None else asdict(self.memory),
+            "objects": [{"id": i, **asdict(self.objects.get(i, ObjectInfo()))} for i in self.object_ids],
             "video": dict(self.video),
             "source": dict(self.source),
             "settings": dict(self.settings),
@@ -92,7 +98,7 @@ class RunProgress:
 
     def saved(self) -> dict[str, Any]:
         """Returns the part that a checkpoint keeps."""
-        kept = ("frames", "seconds", "most_tokens", "most_bytes", "resumed_at", "computed_on", "video")
+        kept = ("object_ids", "frames", "seconds", "most_tokens", "most_bytes", "resumed_at", "computed_on", "video")
         return {name: getattr(self, name) for name in kept}
 
 
@@ -146,6 +152,7 @@ class Outputs:
         journal: the folder of unfinished files; None for beside the output.
         resume_states: of an earlier run to go on with.
         largest_id: the largest object id that is known to come.
+        objects: what objects are called.
     """
 
     def __init__(
@@ -155,6 +162,7 @@ class Outputs:
         journal: Path | None,
         resume_states: Mapping[str, ResumeState],
         largest_id: int,
+        objects: Mapping[int, ObjectInfo],
     ) -> None:
         targets = {"masks": (places.masks, places.mask_format)}
         if places.overlay:
@@ -171,6 +179,7 @@ class Outputs:
                     written=written,
                     largest_id=largest_id,
                     file_names=places.expected.file_names,
+                    objects=objects,
                 )
                 self._writers[name] = stack.enter_context(writer)
             self._stack = stack.pop_all()

@@ -21,7 +21,7 @@ from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
 from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, Masks, Prompt
+from mnemask.types import Frame, Masks, ObjectInfo, Prompt, object_infos
 
 PromptSource = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
@@ -49,6 +49,7 @@ def segment(
     on_frame: Callable[[RunProgress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
     preview: Callable[[Frame, Mapping[int, Any]], bytes] | None = None,
+    objects: Mapping[int, ObjectInfo | str] | None = None,
 ) -> RunProgress:
     """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
 
@@ -84,6 +85,8 @@ def segment(
         on_frame: is called after each frame.
         inputs: files that the run reads, which it must not write to; those of a VideoReader of images are known.
         preview: returns a PNG of the first frame and its prompts, which becomes `OUT/preview.png`.
+        objects: what objects are called, by id, such as {1: "camel", 2: "rider:Anna"}; for the report and for formats
+            that have classes.
 
     Raises:
         OutputError: if `out` holds a run already, is in use by another one, holds files of others where this one will
@@ -107,7 +110,7 @@ def segment(
             places,
             written,
             lock,
-            RunProgress(settings=settings or {}, source=source or {}),
+            RunProgress(settings=settings or {}, source=source or {}, objects=object_infos(objects)),
             checkpoint_every,
             resume,
             events,
@@ -167,6 +170,7 @@ class _Run:
             progress.computed_on = computed_on(tracker, resume.position, resume.progress["computed_on"])
             progress.frames = int(resume.progress["frames"])
             progress.seconds = float(resume.progress["seconds"])
+            progress.object_ids = [int(i) for i in resume.progress.get("object_ids", ())]
             progress.most_tokens = int(resume.progress["most_tokens"])
             progress.most_bytes = int(resume.progress["most_bytes"])
             progress.resumed_at = [*resume.progress["resumed_at"], resume.position]
@@ -201,7 +205,7 @@ class _Run:
                         masks = self._tracker.step(frame, given)
                         outputs = self._outputs or self._begin_at(frame, before, given or {}, prompts, preview)
                         outputs.write(masks, frame)
-                        progress.add(self._tracker.memory.stats())
+                        progress.add(self._tracker.memory.stats(), masks.object_ids)
                         progress.seconds = time.perf_counter() - self._begin
                         self._checkpoint(frame.index + 1, outputs)
                         on_frame(progress, masks)
@@ -242,7 +246,9 @@ class _Run:
             if self._resume is not None:
                 self._folder.only(self._resume.position)
         resume_states = {} if self._resume is None else self._resume.resume_states
-        return self._stack.enter_context(Outputs(self._places, self._written, journal, resume_states, largest_id))
+        return self._stack.enter_context(
+            Outputs(self._places, self._written, journal, resume_states, largest_id, self.progress.objects)
+        )
 
     def _check_first(self, frame: Frame, given: Mapping[int, Prompt | None], prompts: PromptSource) -> None:
         """Raises what can be known of the run when its first frame is, before anything is computed or removed."""

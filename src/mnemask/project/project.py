@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mnemask.engines import load_model
-from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
 from mnemask.io.atomic import make_folder, write_file
 from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
@@ -28,7 +28,7 @@ from mnemask.project.results import Labels, Results
 from mnemask.project.state import Action, Key, applied, folded
 from mnemask.project.states import States
 from mnemask.project.tracking import SETTINGS, Pass, PassReport
-from mnemask.types import Frame
+from mnemask.types import Frame, ObjectInfo
 from mnemask.version import __version__
 
 Direction = Literal["forward", "backward"]
@@ -162,6 +162,16 @@ class Project:
     def update_object(self, object_id: int, **changes: str) -> None:
         """Changes the name, category or colour of an object."""
         self._do({"do": "update_object", "id": object_id, **changes})
+
+    def name_objects(self, infos: Mapping[int, ObjectInfo]) -> None:
+        """Says what objects are called; raises ObjectIdError, before any is changed, where there is none of that id."""
+        if unknown := sorted(infos.keys() - self.state.objects.keys()):
+            raise ObjectIdError(
+                f"object {unknown[0]} does not exist", f"there are {sorted(self.state.objects) or 'none'}"
+            )
+        for object_id, info in infos.items():
+            name = info.name or self.state.objects[object_id].name
+            self.update_object(object_id, category=info.category, name=name)
 
     def remove_object(self, object_id: int) -> None:
         """Takes an object out, with its keys; its id may come again."""

@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mnemask.errors import InputError, ObjectIdError
-from mnemask.types import check_object_id
+from mnemask.types import ObjectInfo, check_name, check_object_id
 
 Action = Mapping[str, Any]
 Run = tuple[int, int]  # first and last frame
 
 COLORS = ("#4aa3ff", "#ff9f43", "#b388ff", "#2ed3a2", "#ff6b9d", "#ffd166", "#26c6da", "#f2545b", "#a6d94a", "#8aa4c8")
 UNDOABLE = ("add_object", "update_object", "remove_object", "set_key", "clear_key", "accept", "unaccept")
-MAX_NAME = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,11 @@ class ProjectObject:
     name: str
     category: str
     color: str
+
+    @property
+    def info(self) -> ObjectInfo:
+        """What files call it: its class, and its name unless it is the one that it got without being asked."""
+        return ObjectInfo(self.category, "" if self.name == f"Object {self.id}" else self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +184,7 @@ def _object(state: State, number: object) -> ProjectObject:
 
 def _checked(new: ProjectObject) -> ProjectObject:
     for text in (new.name, new.category):
-        if not isinstance(text, str) or len(text) > MAX_NAME or not text.isprintable():
-            raise InputError(f"name {str(text)[:40]!r} is not up to {MAX_NAME} printable characters", "shorten it")
+        check_name(text)
     color = new.color
     if not (isinstance(color, str) and len(color) == 7 and color[0] == "#" and color[1:].isalnum()):
         raise InputError(f"colour {str(color)[:40]!r} is not #rrggbb", f"give one such as {COLORS[0]}")

@@ -2,7 +2,7 @@
 
 from mnemask.prompts.box import Box, parse_box
 from mnemask.prompts.mask_file import MaskReading, Void, inspect_mask, read_mask
-from mnemask.prompts.parse import parse_at, parse_click, parse_remove, parse_void
+from mnemask.prompts.parse import parse_at, parse_click, parse_objects, parse_remove, parse_void, refuse_unknown
 from mnemask.prompts.plan import PromptPlan
 from mnemask.prompts.sketch import mask_from_box, mask_from_polygon, mask_from_scribble
 
@@ -18,7 +18,9 @@ __all__ = [
     "parse_at",
     "parse_box",
     "parse_click",
+    "parse_objects",
     "parse_remove",
     "parse_void",
     "read_mask",
+    "refuse_unknown",
 ]

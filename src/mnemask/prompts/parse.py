@@ -1,15 +1,17 @@
 """Parsers of what is typed on the command line."""
 
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from mnemask.errors import MaskError
+from mnemask.errors import InputError, MaskError
 from mnemask.prompts.mask_file import Void
-from mnemask.types import MAX_OBJECT_ID, check_object_id
+from mnemask.types import MAX_OBJECT_ID, ObjectInfo, check_object_id
 
 # Python refuses to read numbers of thousands of digits, and no frame has ten.
 _REMOVE = re.compile(r" *(\d{1,9}) *: *(\d{1,9}) *")
+_OBJECT = re.compile(r" *(\d{1,9}) *= *(.*[^ :].*)")
 _AT = re.compile(r" *(\d{1,9}) *(?:: *(\d{1,9}) *)?=(.+)", re.DOTALL)
 _CLICK = re.compile(
     r" *(?:(\d{1,9}) *: *)?(\d{1,9}) *= *([+-]?\d{1,9}(?:\.\d{1,9})?) *, *([+-]?\d{1,9}(?:\.\d{1,9})?) *"
@@ -88,6 +90,36 @@ def parse_remove(text: str) -> tuple[int, int]:
     if found is None:
         raise MaskError(f"{text[:60]!r} is not FRAME:ID", "write 240:2 to remove object 2 from frame 240 on")
     return int(found[1]), check_object_id(int(found[2]))
+
+
+def parse_objects(texts: Iterable[str]) -> dict[int, ObjectInfo]:
+    """Returns what objects are called, by id, of "ID=CLASS" or "ID=CLASS:NAME" for each.
+
+    Raises:
+        InputError: for anything else, or an id that is named twice.
+        ObjectIdError: if an id is not from 1 to 65535.
+    """
+    infos: dict[int, ObjectInfo] = {}
+    for text in texts:
+        found = _OBJECT.fullmatch(text)
+        if found is None:
+            raise InputError(
+                f"object {text[:60]!r} is not ID=CLASS or ID=CLASS:NAME", "write 1=camel, or 1=camel:Bobby"
+            )
+        object_id = check_object_id(int(found[1]))
+        if object_id in infos:
+            raise InputError(
+                f"object {object_id} is called {str(infos[object_id])!r} and {found[2]!r}", "leave one of them out"
+            )
+        infos[object_id] = ObjectInfo.parse(found[2])
+    return infos
+
+
+def refuse_unknown(named: Iterable[int], known: Collection[int]) -> None:
+    """Raises InputError if an object is named that is never given."""
+    if unknown := sorted(set(named) - set(known)):
+        there = ", ".join(map(str, sorted(known))) or "none"
+        raise InputError(f"object {unknown[0]} has a class but no prompt", f"objects with prompts are {there}")
 
 
 def parse_void(text: str) -> Void:

@@ -18,7 +18,7 @@ from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.finder import ObjectFinder, Pointed
 from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
-from mnemask.prompts.parse import At, parse_at, parse_click, parse_remove
+from mnemask.prompts.parse import At, parse_at, parse_click, parse_objects, parse_remove, refuse_unknown
 from mnemask.prompts.preview import draw_preview
 from mnemask.types import Frame
 
@@ -62,12 +62,15 @@ class PromptPlan:
         names: of the frames, without endings, where the video is a folder of images: masks of a folder go by them.
         num_frames: of the video, where it is known.
         known: the objects that are tracked before the first frame.
+        objects: "ID=CLASS" or "ID=CLASS:NAME", what objects are called.
 
     Attributes:
         notes: what was understood and guessed, in words.
+        objects: what objects are called, by id.
 
     Raises:
         MaskError: for whatever cannot be read or done.
+        InputError: an object is named that nothing is given for.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class PromptPlan:
         names: Sequence[str] | None = None,
         num_frames: int | None = None,
         known: Collection[int] = (),
+        objects: Sequence[str] = (),
     ) -> None:
         self.mask, self.void = mask, void
         self.antialiased: Literal["clean", "error"] = "clean" if clean else "error"
@@ -105,7 +109,9 @@ class PromptPlan:
         self._first = 0
         self._finder = ObjectFinder()
         self._known = frozenset(known)
+        self.objects = parse_objects(objects)
         self._read(self._places(names, num_frames))
+        refuse_unknown(self.objects, self._ids.known)
 
     def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
         """Returns the masks that are known in a frame, None for the objects that are gone."""
