@@ -11,7 +11,10 @@ own kernel and without one. A setting is a policy and, each after a comma:
     own kernel, no kernel, kernel=0.15   σ of the KMN kernel
     every=3                              the write interval
     frames=4                             the budget
-    latest=0.3                           the part of the budget that the frame written last may take (`WithLatest`)
+    latest=0.3                           the part of the budget that the frame before may take (`WithLatest`); `every`
+                                         stands before it
+    below-iou=0.7                        write sooner once masks differ so much from those written last
+    certainty=0.9                        write only frames whose masks are so certain
 
 All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
 the mean of the other two; "above the first" is how much J&F of all clips shown is above that of the table's first row,
@@ -65,7 +68,11 @@ PARTS: dict[str, Callable[[Config, str], Config]] = {
     "kernel": lambda config, value: replace(config, kmn_sigma=float(value)),
     "every": lambda config, value: replace(config, write_every=int(value)),
     "frames": lambda config, value: replace(config, budget=mm.Budget(frames=float(value))),
-    "latest": lambda config, value: replace(config, policy=WithLatest(config.used_policy(), share=float(value))),
+    "below-iou": lambda config, value: replace(config, write_below_iou=float(value)),
+    "certainty": lambda config, value: replace(config, write_above_certainty=float(value)),
+    "latest": lambda config, value: replace(
+        config, policy=WithLatest(config.used_policy(), share=float(value)), write_every=None
+    ),
 }
 
 

@@ -15,7 +15,7 @@ BOXES = (
     # What is remembered.
     (("memory", "config"),),
     # A frame in, masks out.
-    (("state",), ("tracker", "step"), ("batch",)),
+    (("write_rule",), ("state",), ("tracker", "step"), ("batch",)),
     # What is done with a tracker.
     (
         ("metrics",),

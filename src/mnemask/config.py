@@ -23,6 +23,11 @@ class TrackerConfig:
         policy: what is kept in memory: a `Policy`, or its name in `POLICIES`.
         budget: how much is kept; None for the policy's own (2 frames' worth of tokens, for most).
         write_every: the write interval in frames, 1 or more; None for the policy's own (5, for most).
+        write_below_iou: a frame is written before the interval is over, from the second on, as soon as an object's mask
+            has an IoU below this with its mask in the frame written last, counted in cells of 16×16 pixels; above 0 and
+            below 1, such as 0.7. 0 disables it.
+        write_above_certainty: a frame without given masks is written only if the mean probability of the pixels in its
+            masks is at least this, such as 0.9; the write waits for one that is. Below 1; 0 disables it.
         top_k: tokens that each query cell reads, 1 or more (20 in STCN).
         metric: the affinity of a query and a memory key: "l2" (negative squared distance, for which the shipped weights
             are trained), "dot" or "cosine".
@@ -45,6 +50,8 @@ class TrackerConfig:
     policy: Policy | str = DEFAULT_POLICY
     budget: Budget | None = None
     write_every: int | None = None
+    write_below_iou: int | float = 0.0
+    write_above_certainty: int | float = 0.0
     top_k: int = 20
     metric: Metric = "l2"
     kmn_sigma: int | float | None = None
@@ -62,6 +69,10 @@ class TrackerConfig:
             raise InputError(f"budget is {self.budget!r}", "give a Budget such as Budget(frames=2)")
         if self.write_every is not None:
             _check_whole("write_every", self.write_every, 1, "such as 5")
+        for name in ("write_below_iou", "write_above_certainty"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value < 1:
+                raise InputError(f"{name} is {value!r}", "give a number above 0 and below 1, or 0 to disable it")
         _check_whole("top_k", self.top_k, 1, "such as 20")
         if self.metric not in get_args(Metric):
             raise InputError(f"metric {self.metric!r} is unknown", f"choose one of {', '.join(get_args(Metric))}")

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
+from mnemask import write_rule
 from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError, InputError, MnemaskError
 from mnemask.memory.policies import Policy
@@ -45,6 +48,7 @@ class TrackerState:
         frozen: whether the memory is read only.
         counts: the memory's numbers.
         tokens: what is remembered.
+        written: the masks of the frame written last, see `write_rule.rounded`, where writes depend on them.
     """
 
     model: str
@@ -57,6 +61,7 @@ class TrackerState:
     frozen: bool
     counts: Mapping[str, int]
     tokens: Tokens | None
+    written: UInt8[Tensor, "K h w"] | None = None
 
     def save(self, path: Path, **more: Any) -> None:
         """Writes the state, and more facts that JSON holds, to one file: whole or not at all, and durably.
@@ -64,8 +69,9 @@ class TrackerState:
         Raises:
             OutputError: if the place cannot be written to.
         """
-        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("tokens", "config")}
-        save_bank(path, self.tokens, {**facts, "config": self.config.to_dict(), **more})
+        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("tokens", "config", "written")}
+        facts |= {"config": self.config.to_dict(), "written": write_rule.to_json(self.written)}
+        save_bank(path, self.tokens, {**facts, **more})
 
     @classmethod
     def load(
@@ -94,6 +100,7 @@ class TrackerState:
                 frozen=bool(facts["frozen"]),
                 counts={name: _count(facts["counts"][name]) for name in COUNTS},
                 tokens=tokens,
+                written=write_rule.from_json(facts["written"], device),
             )
             state.check()
         except MnemaskError:
@@ -119,6 +126,9 @@ class TrackerState:
             raise ValueError(
                 f"write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells a frame"
             )
+        cells = None if self.size is None else CellGrid(self.size, self.config.short_side).shape
+        if self.written is not None and self.written.shape != (len(ids), *(cells or ())):
+            raise ValueError(f"masks of the shape {tuple(self.written.shape)} of {len(ids)} objects")
         policy = self.config.used_policy()
         for field in fields(policy):
             value, wanted = getattr(policy, field.name), KINDS.get(field.type, object)
@@ -179,7 +189,7 @@ class TrackerState:
                 written_at=tokens.written_at - self.steps,
                 last_used=tokens.last_used - self.steps,
             )
-        return replace(self, steps=0, last_write=0, size=None, tokens=tokens)
+        return replace(self, steps=0, last_write=0, size=None, tokens=tokens, written=None)
 
 
 def _count(value: object, least: int = 0) -> int:

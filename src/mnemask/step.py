@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnemask import write_rule
 from mnemask.errors import BudgetError, FrameError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
@@ -57,7 +58,7 @@ def _follow(steps: Sequence["Step"]) -> list[Masks]:
         step.compete(image, seen, alone)
         for step, image, seen, alone in zip(steps, images.split(1), each, logits, strict=True)
     ]
-    due = [prob[1:].to(images.dtype) if step.is_due() else None for step, prob in zip(steps, probs, strict=True)]
+    due = [prob[1:].to(images.dtype) if step.is_due(prob) else None for step, prob in zip(steps, probs, strict=True)]
     values = _by_number(
         due, lambda which, masks: model.encode_value(_picked(images, which), _chosen(features, which), masks)
     )
@@ -129,11 +130,13 @@ class Step:
             self.check.require()
         return soft_aggregate(self._merge(alone) if self.given else alone)
 
-    def is_due(self) -> bool:
-        """Whether the frame is to be written to memory: masks were given, or the write interval is over."""
+    def is_due(self, probs: Float[Tensor, "K1 Hp Wp"]) -> bool:
+        """Whether the frame is to be written to memory: masks were given, or `write_rule` says so."""
         tracker = self.tracker
-        is_time = len(tracker.objects) > 0 and tracker.steps - tracker.last_write >= tracker.policy.write_every
-        return not tracker.memory.frozen and (bool(self.given) or is_time)
+        if tracker.memory.frozen or not (self.given or len(tracker.objects)):
+            return False
+        since = tracker.steps - tracker.last_write
+        return bool(self.given) or write_rule.is_due(tracker.config, since, probs, tracker.written)
 
     def finish(
         self, features: KeyFeatures, probs: Float[Tensor, "K1 Hp Wp"], value: Float[Tensor, "K Cv h w"] | None
@@ -145,6 +148,7 @@ class Step:
             check.require()
             self._write(features, value, probs[1:])
             tracker.last_write = tracker.steps
+            tracker.written = write_rule.rounded(probs[1:]) if tracker.config.write_below_iou else None
         elif check.deferred:
             tracker.unsettled = check
         tracker.steps += 1

@@ -6,6 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
 from mnemask.config import TrackerConfig
 from mnemask.errors import FrameError, InputError
 from mnemask.io.reader import VideoReader
@@ -36,6 +40,8 @@ class Tracker:
         config: the settings as they are used, none of them left to the policy or the network.
         memory: the bank of what is remembered.
         steps: frames seen.
+        last_write: the step of the last write.
+        written: the masks of the frame written last, in 255ths of a cell, where writes depend on them.
         size: height and width of the frames in pixels, None before the first.
         precisions: in which the network computed so far, first to last.
 
@@ -62,6 +68,7 @@ class Tracker:
         self.objects = Objects()
         self.steps = 0
         self.last_write = 0
+        self.written: UInt8[Tensor, "K h w"] | None = None
         self.size: tuple[int, int] | None = None
         self.last_index: int | None = None
         self.precisions: tuple[str, ...] = (str(model.dtype).removeprefix("torch."),)
@@ -181,7 +188,11 @@ class Tracker:
             InputError: if the memory is frozen.
         """
         self.refuse_if_frozen(f"the removal of object {object_id}")
-        self.memory.remove_object(self.objects.remove(object_id))
+        row = self.objects.remove(object_id)
+        self.memory.remove_object(row)
+        if self.written is not None:
+            left = torch.cat((self.written[:row], self.written[row + 1 :]))
+            self.written = left if len(left) else None
 
     def refuse_if_frozen(self, what: str) -> None:
         """Raises InputError if the memory is read only."""
@@ -202,6 +213,7 @@ class Tracker:
             frozen=self.memory.frozen,
             counts=self.memory.counts(),
             tokens=self.memory.tokens,
+            written=self.written,
         )
 
     @classmethod
@@ -227,6 +239,7 @@ class Tracker:
             self.precisions = state.precisions
         self.objects = Objects(state.object_ids)
         self.steps, self.last_write, self.size = state.steps, state.last_write, state.size
+        self.written = state.written
         if self.size is not None:
             self.memory.grid = CellGrid(self.size, self.short_side)
         self.memory.restore(state.tokens, **{name: state.counts.get(name, 0) for name in self.memory.counts()})

@@ -96,6 +96,26 @@ WriteEveryOption = Annotated[
     int | None,
     typer.Option("--write-every", min=1, help="Write every N-th frame to memory. [default: the policy's, 5]"),
 ]
+WriteBelowIouOption = Annotated[
+    float,
+    typer.Option(
+        "--write-below-iou",
+        min=0,
+        max=0.99,
+        help="Write sooner, once an object's mask has an IoU below this with its mask in the frame written last, such "
+        "as 0.7; 0 never does.",
+    ),
+]
+WriteAboveCertaintyOption = Annotated[
+    float,
+    typer.Option(
+        "--write-above-certainty",
+        min=0,
+        max=0.99,
+        help="Write a frame only if the mean probability of the pixels in its masks is at least this, such as 0.9; 0 "
+        "writes any.",
+    ),
+]
 TopKOption = Annotated[int, typer.Option("--top-k", min=1, help="Tokens that each cell reads (top k).")]
 KmnSigmaOption = Annotated[
     float | None,
@@ -139,6 +159,8 @@ TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
     "frames": (FramesOption, None),
     "budget": (BudgetOption, None),
     "write_every": (WriteEveryOption, None),
+    "write_below_iou": (WriteBelowIouOption, 0.0),
+    "write_above_certainty": (WriteAboveCertaintyOption, 0.0),
     "top_k": (TopKOption, 20),
     "kmn_sigma": (KmnSigmaOption, None),
     "size": (SizeOption, 480),
