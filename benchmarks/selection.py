@@ -15,6 +15,7 @@ own kernel and without one. A setting is a policy and, each after a comma:
                                          stands before it
     below-iou=0.7                        write sooner once masks differ so much from those written last
     certainty=0.9                        write only frames whose masks are so certain
+    adapt=100, adapt=60s                 tune the network to the first frame, for so many steps or so long
 
 All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
 the mean of the other two; "above the first" is how much J&F of all clips shown is above that of the table's first row,
@@ -54,6 +55,7 @@ from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
 from mnemask.metrics.report import ObjectScore
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN
+from mnemask.training.adapt import adapt, parse_length
 from mnemask.types import Frame
 
 POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
@@ -76,16 +78,23 @@ PARTS: dict[str, Callable[[Config, str], Config]] = {
 }
 
 
-def config_of(setting: str, size: int) -> Config:
-    """Returns the config of a tracker by the text of a setting; raises ValueError where a part is not known."""
+def read_setting(setting: str, size: int) -> tuple[Config, str]:
+    """Returns the config of a tracker by the text of a setting, and how long its network is adapted, "" for not at all.
+
+    Raises:
+        ValueError: a part is not known, or has no such value.
+    """
     policy, *parts = (part.strip() for part in setting.split(","))
-    config = Config(policy, short_side=size)
+    config, adapted = Config(policy, short_side=size), ""
     for part in parts:
         name, _, value = part.partition("=")
+        if name == "adapt":
+            parse_length(adapted := value)
+            continue
         if name not in PARTS:
             raise ValueError(f"{part!r} of the setting {setting!r} is unknown; there are {', '.join(PARTS)}")
         config = PARTS[name](config, value)
-    return config
+    return config, adapted
 
 
 @dataclass(frozen=True)
@@ -155,19 +164,36 @@ class Task:
 
     def _scores(self) -> dict:
         """Returns the scores of each setting, as JSON holds them."""
-        shared, clip = FeatureCache(loaded(self.weights)), self.clip
-        trackers = {text: mm.Tracker(shared, config_of(text, self.size)) for text in self.settings}
+        clip, trackers = self.clip, self._trackers()
         protocol = "davis2016" if clip.kind in ("real", "dev") else "davis2017"
         scorers = {text: SequenceScorer(clip.name, protocol) for text in trackers}
+        networks = {tracker.model for tracker in trackers.values()}
         for number, (frame, labels) in enumerate(islice(ClipReader(self.data).frames(clip), self.frames)):
-            shared.begin(f"{clip.name} {number}")  # the frames before are not looked at again
-            prompts = {int(k): torch.from_numpy(labels == k) for k in np.unique(labels) if k} if number == 0 else None
+            for shared in networks:
+                shared.begin(f"{clip.name} {number}")  # the frames before are not looked at again
+            prompts = prompts_of(labels) if number == 0 else None
             for text, tracker in trackers.items():
                 scorers[text].add(labels, tracker.step(frame, prompts).labels.numpy().astype(np.uint8))
         return {
             text: [[each.object_id, each.region_frames, each.boundary_frames] for each in scorer.report().objects]
             for text, scorer in scorers.items()
         }
+
+    def _trackers(self) -> dict[str, mm.Tracker]:
+        """Returns a tracker for each setting; those with the same network share what its key encoder says."""
+        read = {text: read_setting(text, self.size) for text in self.settings}
+        network = loaded(self.weights)
+        networks = {"": FeatureCache(network)}
+        frame, labels = next(ClipReader(self.data).frames(self.clip))
+        for length in {adapted for _, adapted in read.values()} - {""}:
+            done = adapt(network, frame, prompts_of(labels), **parse_length(length), short_side=self.size)
+            print(f"{self.clip.name}, adapt={length}: {done.to_dict()}", flush=True)
+            networks[length] = FeatureCache(done.model)
+        return {text: mm.Tracker(networks[adapted], config) for text, (config, adapted) in read.items()}
+
+
+def prompts_of(labels: np.ndarray) -> dict[int, torch.Tensor]:
+    return {int(label): torch.from_numpy(labels == label) for label in np.unique(labels) if label}
 
 
 @lru_cache(maxsize=1)
@@ -246,7 +272,7 @@ def arguments() -> argparse.Namespace:
         args.size, args.frames = 240, 20
     args.settings = args.setting or DEFAULT_SETTINGS
     for setting in args.settings:
-        config_of(setting, args.size)  # what is wrong with one is said before anything is computed
+        read_setting(setting, args.size)  # what is wrong with one is said before anything is computed
     return args
 
 

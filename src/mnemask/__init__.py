@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, read_mask
     from mnemask.prompts.clicks import mask_from_clicks
     from mnemask.tracker import Tracker, track
+    from mnemask.training.adapt import adapt
     from mnemask.types import Frame, Masks
     from mnemask.version import __version__
 
@@ -41,6 +42,7 @@ __all__ = [
     "TrackerConfig",
     "VideoReader",
     "__version__",
+    "adapt",
     "draw_overlay",
     "evaluate",
     "keep_best",
@@ -88,6 +90,7 @@ _NAMES_OF_MODULES = {
         "Tracker",
         "track",
     ),
+    "training.adapt": ("adapt",),
     "types": (
         "Frame",
         "Masks",

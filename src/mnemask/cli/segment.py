@@ -38,6 +38,7 @@ from mnemask.cli.progress import progress as shown_progress
 from mnemask.cli.progress import show_frames
 
 if TYPE_CHECKING:
+    from mnemask.cli.progress import Show
     from mnemask.pipeline import RunProgress
     from mnemask.prompts import PromptPlan
 
@@ -82,6 +83,14 @@ def segment(
     device: DeviceOption = None,
     dtype: Annotated[Precision, typer.Option(help="Precision of the convolutions.")] = Precision["auto"],
     engine: EngineOption = DEFAULT_ENGINE,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="60s|STEPS",
+            help="Tune the network to the first objects before tracking, for so many seconds or steps; with steps the "
+            "masks are the same each time. It is kept only if it does better on held-out copies of their frame.",
+        ),
+    ] = None,
     bank: Annotated[
         Path | None, typer.Option(help="Start from a memory bank of the same objects (Tracker.save).")
     ] = None,
@@ -136,6 +145,7 @@ def segment(
     from mnemask.io.stop_signals import StopSignals
     from mnemask.memory.trace import TraceFile
     from mnemask.pipeline import find_checkpoint, is_complete
+    from mnemask.pipeline.checkpoint import network_of
     from mnemask.prompts import parse_objects, refuse_unknown
 
     prompts = PromptOptions(
@@ -153,6 +163,7 @@ def segment(
     plan = prompts.plan(video, growing=follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     _refuse_resume(resume, inputs.is_repeatable(video) and not live, video, trace, overwrite)
+    length = None if adapt is None else _adaptation(adapt, engine.value, bank, live, max_bytes)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
     network = mm.load_model(model, device=device, dtype=precision, engine=engine.value)
     tracker = mm.Tracker(network, config)
@@ -174,6 +185,7 @@ def segment(
         "start": start,
         "stop": stop,
         "engine": engine.value,
+        "adapt": length,
     }
     checkpoint = None
     if resume:
@@ -183,7 +195,8 @@ def segment(
             return
         checkpoint = find_checkpoint(out, tracker.model.device, settings)
     if checkpoint is not None:
-        tracker = mm.Tracker.from_state(checkpoint.state, tracker.model)
+        network = tracker.model if length is None else network_of(out, checkpoint, tracker.model)
+        tracker = mm.Tracker.from_state(checkpoint.state, network)
         if plan is not None and checkpoint.progress["frames"]:
             plan.skip(checkpoint.position)
         console.print(f"resuming at frame {checkpoint.position}")
@@ -233,6 +246,8 @@ def segment(
             inputs=[video, model, *prompts.files(), *([bank] if bank else [])],
             preview=None if plan is None else plan.preview,
             objects=objects,
+            adapt=length,
+            on_adapt=lambda steps, seconds: _show_adapting(show, length or {}, steps, seconds),
         )
     emit("result", command="segment", out=str(out), **progress.to_dict())
     if not progress.complete:
@@ -242,6 +257,26 @@ def segment(
     if plan is not None:
         plan.check_all_given(progress.frames)
     _summarise(progress, tracker, out, overlay)
+
+
+def _adaptation(text: str, engine: str, bank: Path | None, live: bool, max_bytes: int | None) -> dict[str, int | float]:
+    """Returns how long to adapt; raises InputError where that cannot be."""
+    from mnemask.training.adapt import parse_length
+
+    if engine != "eager":
+        raise mm.InputError(f"--adapt trains with PyTorch, and the engine is {engine}", "leave out one of them")
+    if bank is not None:
+        raise mm.InputError("--bank has memories of the network as it was before --adapt", "leave out one of them")
+    if live:
+        raise mm.InputError("--adapt takes long, and --live would drop what comes meanwhile", "leave out one of them")
+    if max_bytes is not None:
+        raise mm.InputError("what --adapt needs is not in the estimate of --max-memory", "leave out one of them")
+    return parse_length(text)
+
+
+def _show_adapting(show: Show, length: dict[str, int | float], steps: int, seconds: float) -> None:
+    done, total = (steps, length["steps"]) if "steps" in length else (seconds, length["seconds"])
+    show(round(done), round(total), f"adapting: {steps} steps in {seconds:.0f} s", "adapting", unit=next(iter(length)))
 
 
 def _refuse_beyond(plan: PromptPlan, stop: str | None) -> None:
@@ -279,4 +314,10 @@ def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, overlay: b
         errors.print(f"of the video: {'; '.join(about)}", markup=False)
     if happened:
         errors.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
+    if adapted := progress.adaptation:
+        how = "better than" if adapted["kept"] else "not better than, so not used instead of"
+        console.print(
+            f"adapted in {adapted['steps']} steps, {adapted['seconds']} s: on held-out copies of the first frame IoU "
+            f"{adapted['after']:.3f}, {how} {adapted['before']:.3f} before"
+        )
     console.print(f"masks in {out / 'masks'}" + (f", overlay {out / 'overlay.mp4'}" if overlay else ""), markup=False)

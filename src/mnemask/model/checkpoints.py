@@ -118,13 +118,17 @@ def load_model(
     check_state(model, state, str(name))
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     content = content_of(model)
-    precision = dtype or preferred_dtype(chosen)
-    for part_name, part in model.named_children():
-        part.to(chosen, torch.float32 if part_name == "key_projection" else precision)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.eval().requires_grad_(False)
+    in_precision(model, chosen, dtype or preferred_dtype(chosen))
     remember_content(model, content)
     return model
+
+
+def in_precision(model: STCN, device: torch.device, dtype: torch.dtype) -> STCN:
+    """Returns the model itself, now on this device and ready to track: all but its keys computes in `dtype`."""
+    for name, part in model.named_children():
+        part.to(device, torch.float32 if name == "key_projection" else dtype)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval().requires_grad_(False)
 
 
 def packaged_weights(name: str) -> Path | None:

@@ -16,6 +16,8 @@ from mnemask.io import ReaderEvents
 from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
+from mnemask.model.checkpoints import fingerprint, load_model, save_model
+from mnemask.model.stcn import STCN
 from mnemask.pipeline.outputs import RunProgress
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.state import TrackerState
@@ -24,8 +26,9 @@ from mnemask.version import __version__
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".bank"
+_ADAPTED = "adapted.safetensors"
 _KEPT_HERE = re.compile(
-    r"\d{12}\.bank(\.tmp)?|(masks|overlay)\.partial\.(\d+\.nut|annotations|images)|\.mnemask-\d+-\d+\.partial.*"
+    r"\d{12}\.bank(\.tmp)?|adapted\.safetensors|(masks|overlay)\.partial\.(\d+\.nut|annotations|images)|\.mnemask-\d+-\d+\.partial.*"
 )
 # The last one, and one before it should the last be damaged.
 _KEPT = 2
@@ -92,6 +95,24 @@ def find_checkpoint(out: str | Path, device: torch.device, settings: Mapping[str
     return None
 
 
+def network_of(out: str | Path, checkpoint: Checkpoint, model: STCN) -> STCN:
+    """Returns the network that an adapted run goes on with: the one that it kept, or the given one.
+
+    Raises:
+        CheckpointError: if the memory is of neither.
+    """
+    path = Path(out) / CHECKPOINT / _ADAPTED
+    if checkpoint.state.model == fingerprint(model):
+        return model
+    if path.is_file():
+        adapted = load_model(path, device=model.device, dtype=model.dtype)
+        if checkpoint.state.model == fingerprint(adapted):
+            return adapted
+    raise CheckpointError(
+        f"the run was adapted, and its weights are not in {str(path)!r} any more", "begin again (--overwrite)"
+    )
+
+
 def _read(path: Path, device: torch.device) -> Checkpoint:
     state, facts = TrackerState.load(path, device)
     try:
@@ -152,6 +173,10 @@ class CheckpointFolder:
         state.save(self.path / f"{position:012d}{_SUFFIX}", run=run)
         for older in _paths(self.path)[_KEPT:]:
             older.unlink()
+
+    def keep_model(self, model: STCN) -> None:
+        """Writes the weights that the run was adapted to; raises OutputError where that is impossible."""
+        save_model(model, self.path / _ADAPTED, dtype=torch.float32, note="adapted to one video")
 
     def only(self, position: int) -> None:
         """Drops all checkpoints but this one, since what the others count on is about to be written over."""

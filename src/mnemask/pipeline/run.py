@@ -15,6 +15,7 @@ from mnemask.io import ReaderEvents, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written
+from mnemask.model.stcn import STCN
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
@@ -50,6 +51,8 @@ def segment(
     inputs: Sequence[str | Path] = (),
     preview: Callable[[Frame, Mapping[int, Any]], bytes] | None = None,
     objects: Mapping[int, ObjectInfo | str] | None = None,
+    adapt: Mapping[str, int | float] | None = None,
+    on_adapt: Callable[[int, float], None] = lambda steps, seconds: None,
 ) -> RunProgress:
     """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
 
@@ -87,6 +90,9 @@ def segment(
         preview: returns a PNG of the first frame and its prompts, which becomes `OUT/preview.png`.
         objects: what objects are called, by id, such as {1: "camel", 2: "rider:Anna"}; for the report and for formats
             that have classes.
+        adapt: {"steps": 100} or {"seconds": 60} tunes the network to the first objects given, before their frame is
+            tracked (`mnemask.adapt`); what a resumed run needs of it is in `OUT/checkpoint/`. None for not at all.
+        on_adapt: is called after each step of that with their number and the seconds spent.
 
     Raises:
         OutputError: if `out` holds a run already, is in use by another one, holds files of others where this one will
@@ -94,6 +100,11 @@ def segment(
         BudgetError: if the memory needed exceeds `max_memory`.
         MnemaskError: whatever ends the run early. What was written before is kept, and the report says what happened.
     """
+    if adapt is not None and resume is None and len(tracker.objects):
+        raise InputError(
+            f"the tracker remembers objects {list(tracker.object_ids)[:9]} as the network saw them before adapting",
+            "give a new one, or leave out adapt",
+        )
     trace = getattr(tracker.memory.trace, "path", None)
     paths, expected = [Path(path) for path in inputs], Expected.of(frames)
     places = Places(Path(out), mask_format, overlay, preview is not None, trace, paths, expected)
@@ -114,6 +125,8 @@ def segment(
             checkpoint_every,
             resume,
             events,
+            adapt,
+            on_adapt,
         )
         # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
         with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
@@ -154,8 +167,10 @@ class _Run:
         every: float | None,
         resume: Checkpoint | None,
         events: Callable[[], ReaderEvents],
+        adapt: Mapping[str, int | float] | None,
+        on_adapt: Callable[[int, float], None],
     ) -> None:
-        self.progress = progress
+        self.progress, self._adapt, self._on_adapt = progress, adapt, on_adapt
         self._tracker, self._every, self._resume, self._events = tracker, every, resume, events
         self._places, self._written, self._lock = places, written, lock
         self._begin = self._saved = time.perf_counter()
@@ -164,6 +179,7 @@ class _Run:
         self._outputs: Outputs | None = None
         self._latest: PendingCheckpoint | None = None
         self._estimated: tuple[object, ...] = ()
+        self._adapted: STCN | None = None
         if resume is None:
             progress.computed_on = computed_on(tracker, 0)
         else:
@@ -173,6 +189,7 @@ class _Run:
             progress.object_ids = [int(i) for i in resume.progress.get("object_ids", ())]
             progress.most_tokens = int(resume.progress["most_tokens"])
             progress.most_bytes = int(resume.progress["most_bytes"])
+            progress.adaptation = resume.progress["adaptation"]
             progress.resumed_at = [*resume.progress["resumed_at"], resume.position]
             self._begin -= progress.seconds
 
@@ -198,10 +215,11 @@ class _Run:
                             continue
                         given = prompts(frame)
                         self._check_estimate(frame, given, max_memory)
-                        before = self._tracker.state()
                         self._lock.check()
                         if self._outputs is None:
                             self._check_first(frame, {**(given or {})}, prompts)
+                        self._adapt_to(frame, given or {}, stop)
+                        before = self._tracker.state()
                         masks = self._tracker.step(frame, given)
                         outputs = self._outputs or self._begin_at(frame, before, given or {}, prompts, preview)
                         outputs.write(masks, frame)
@@ -235,6 +253,31 @@ class _Run:
             and (self.progress.complete or not self.progress.frames)
         ):
             self._folder.remove()
+
+    def _adapt_to(self, frame: Frame, given: Mapping[int, Prompt | None], stop: Callable[[], str | None]) -> None:
+        """Tunes the network to the first objects that are given, if that is wanted and was not done before."""
+        masks = {object_id: mask for object_id, mask in given.items() if mask is not None}
+        if self._adapt is None or self.progress.adaptation is not None or not masks:
+            return
+        from mnemask.training.adapt import adapt  # half a second that few runs need
+
+        def on_step(steps: int, seconds: float) -> None:
+            _end_if_asked(stop)
+            self._on_adapt(steps, seconds)
+
+        tracker = self._tracker
+        size = tracker.short_side
+        done = adapt(tracker.model, frame, masks, **self._adapt, short_side=size, on_step=on_step)  # type: ignore[arg-type]
+        self.progress.adaptation = done.to_dict()
+        if done.kept:
+            tracker.replace_model(done.model)
+            self._adapted = done.model
+        self._keep_model()
+
+    def _keep_model(self) -> None:
+        """Keeps the adapted network for a run that goes on, once there is a place for it."""
+        if self._adapted is not None and self._folder is not None and self._outputs is not None:
+            self._folder.keep_model(self._adapted)
 
     def _open(self, largest_id: int) -> Outputs:
         """Opens what is written to; from here on the run may be gone on with."""
@@ -281,6 +324,7 @@ class _Run:
             self._written.claim(self._places.trace)
         ids = {*given, *(object_id for ids in _ids_to_come(prompts).values() for object_id in ids)}
         self._outputs = outputs = self._open(max(ids, default=0))
+        self._keep_model()
         if self._folder is not None:
             self._latest = self._pending(frame.index, before, outputs)
             self._save()
