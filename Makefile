@@ -7,7 +7,7 @@ SETUP := .venv/.setup-done
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 CAN_REACH := import urllib.request; urllib.request.urlopen('$(TORCH_CPU)/', timeout=10)
 
-.PHONY: setup demo test fast check results lint types layers clean
+.PHONY: setup demo test fast check docs results release-check lint types layers clean
 
 setup: $(SETUP)
 
@@ -46,10 +46,15 @@ types: setup
 layers: setup
 	$(BIN)/python -m pytest -n 0 tests/test_import_layers.py tests/test_errors.py tests/test_where_is_what.py
 
+# The site of docs/ in site/; a broken link or a page without a place in the navigation fails. What happened in the last
+# test run stands beside the promises if that left build/tests.xml.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Rebuilds the tables that documents show from the weights in the package: hours on a CPU, resumable.
 # In minutes, to see that it runs: make results RESULTS_ARGS=--quick
 results: setup
 	$(BIN)/python benchmarks/results.py $(RESULTS_ARGS)
 
 clean:
-	rm -rf .venv demo build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv demo build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

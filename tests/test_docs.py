@@ -3,11 +3,16 @@
 import ast
 import re
 import runpy
+import shlex
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.cli import app
@@ -30,8 +35,8 @@ SCRIPTS = "\n".join(path.read_text() for path in (*ROOT.glob("benchmarks/*.py"),
 
 def blocks(page, language):
     """The fenced blocks of a language, "" for those without one."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    return [text for each, text in found if each == language]
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, each, text in found if each == language]
 
 
 def spans(page):
@@ -121,3 +126,88 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["tracker"].object_ids == (1,)
     assert len(list(tmp_path.glob("out/**/*.png"))) == 3
     assert mm.Tracker.load("street.bank", names["tracker"].model).object_ids == (1, 2)
+
+
+def names_in(nav):
+    """The pages that an entry of the site's navigation leads to."""
+    if isinstance(nav, str):
+        return [nav]
+    return [name for entry in (nav.values() if isinstance(nav, dict) else nav) for name in names_in(entry)]
+
+
+def test_every_page_has_one_place_in_the_navigation_of_the_site():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    pages = [path.name for path in ROOT.glob("docs/*.md")] + ["changelog.md", "contributing.md", "security.md"]
+    pages += ["promises.md", *(f"benchmarks/results/{path.name}" for path in ROOT.glob("benchmarks/results/*.md"))]
+    assert sorted(names_in(site["nav"])) == sorted(pages), "add the page to `nav` in mkdocs.yml"
+
+
+DRAWN = ("clip.mp4", "street.mp4", "video.mp4", "old.avi", "frames", "masks", "first.png", "demo")
+LINES = {
+    line.partition(" #")[0].strip()
+    for page in PAGES
+    for block in blocks(page, "")
+    for line in block.replace("\\\n", " ").splitlines()
+}
+WAITS = re.compile(r"--follow|--live|--resume|--start|--bank|--at\b|--at-frame|--remove|--model|\|")
+RUNNABLE = sorted(
+    line
+    for line in LINES
+    if re.match(r"mnemask (segment|compare|doctor|experiment --list|inspect) ?", line)
+    and not WAITS.search(line)
+    and all(word.split("/")[0] in DRAWN for word in re.findall(r"(?<![=\w/-])[\w/]+(?:\.\w+|/)(?= |$)", line))
+)
+
+
+@pytest.fixture(scope="module")
+def drawn_folder(tmp_path_factory):
+    """The files that commands in the documents name: a short video in several shapes, its masks."""
+    folder = tmp_path_factory.mktemp("documents")
+    video = DrawnVideo(3, size=(320, 480), num_objects=1)
+    written = Written(folder, ".drawn")
+    for name in ("street.mp4", "demo/clip.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_clip(video, folder / name, (folder / name).parent / f"first-{Path(name).stem}.png", written)
+    for name, first in (("first.png", "first-street.png"), ("demo/first.png", "demo/first-clip.png")):
+        (folder / first).rename(folder / name)
+    for name in ("video.mp4", "old.avi"):  # what a file holds is found by its content
+        (folder / name).write_bytes((folder / "street.mp4").read_bytes())
+    for kind in ("frames", "masks"):
+        (folder / kind).mkdir()
+    for frame, truth in video:
+        Image.fromarray(frame.image.permute(1, 2, 0).numpy()).save(folder / f"frames/{frame.index:05d}.png")
+        Image.fromarray(truth.byte().numpy()).save(folder / f"masks/{frame.index:05d}.png")
+    return folder
+
+
+def test_enough_commands_of_the_documents_are_run():
+    assert len(RUNNABLE) >= 12
+
+
+@pytest.mark.parametrize("line", RUNNABLE)
+def test_a_command_of_the_documents_runs_on_a_drawn_video(line, drawn_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in drawn_folder.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    arguments = shlex.split(line)[1:]
+    small = ["--size", "48"] if arguments[0] in ("segment", "compare", "inspect") else []
+    done = CliRunner().invoke(app, [*arguments, *small])
+    assert done.exit_code == 0, done.output
+
+
+def test_the_policy_on_the_page_for_researchers_keeps_within_its_budget():
+    (block,) = blocks(ROOT / "docs/for-researchers.md", "python")
+    names = {"__name__": "mine"}
+    exec(compile(block, "for-researchers.md", "exec"), names)
+    tracker = mm.Tracker(mm.load_model("compact"), policy=names["Newest"](), budget=mm.Budget(frames=2), short_side=48)
+    for frame, truth in DrawnVideo(12, size=(64, 96), num_objects=1):
+        tracker.step(frame, {1: truth == 1} if frame.index == 0 else None)
+    assert 0 < tracker.memory.stats().tokens <= 2 * 3 * 5
+
+
+def test_the_page_of_licences_names_every_dependency_of_users():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = {name: group for name, group in project["optional-dependencies"].items() if name not in ("dev", "docs")}
+    wanted = {re.match(r"[\w-]+", line)[0] for line in sum(groups.values(), project["dependencies"])} - {"mnemask"}
+    listed = set(re.findall(r"^\| ([\w.-]+) \|", (ROOT / "docs/licences.md").read_text(), re.MULTILINE))
+    assert wanted <= listed, "run: python docs/make_sbom.py --licences"
