@@ -6,13 +6,13 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mnemask.errors import InputError
+from mnemask.errors import InputError, MnemaskError
 from mnemask.model.devices import own_modes
-from mnemask.step import step_together
+from mnemask.step import step_each, step_together
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, Prompts
 
-Pictures = Sequence[Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]]  # which may be of different sizes
+AnyPicture = Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]  # several may be of different sizes
 
 
 class TrackerBatch:
@@ -75,11 +75,11 @@ class TrackerBatch:
         self._trackers.remove(tracker)
 
     @own_modes()
-    def step(self, frames: Pictures, prompts: Sequence[Prompts | None] | None = None) -> list[Masks]:
+    def step(self, frames: Sequence[AnyPicture], prompts: Sequence[Prompts | None] | None = None) -> list[Masks]:
         """Returns the masks of one frame of each video, in the order of `trackers`.
 
-        Whatever is raised leaves all trackers as they were before; to go on without the video whose frame is at fault,
-        step the trackers one by one. Only a trace, which is written at once, may hold a write that was undone.
+        Whatever is raised leaves all trackers as they were before; `step_each` goes on without the video whose frame is
+        at fault. Only a trace, which is written at once, may hold a write that was undone.
 
         Args:
             frames: the next frame of each video. At the size they are processed at, all are equally large.
@@ -89,6 +89,48 @@ class TrackerBatch:
             InputError: if there is not one frame, and one entry of `prompts`, for each tracker.
             FrameError: if frames are of different sizes, or as for `Tracker.step`, like all others.
         """
+        given = self._one_for_each(frames, prompts)
+        return step_together(self._trackers, frames, given) if self._trackers else []
+
+    @own_modes()
+    def step_each(
+        self, frames: Sequence[AnyPicture | None], prompts: Sequence[Prompts | None] | None = None
+    ) -> list[Masks | MnemaskError | None]:
+        """Returns for each video its masks, the error that stopped it alone, or None where there was no frame.
+
+        For cameras, of which one skips a frame, sends a broken one or fails while the others go on. A video that has no
+        frame or fails stays as it was, and takes the next frame as if nothing had been; its prompts are not remembered,
+        so give them again. Frames may be of different sizes: those that are processed at one size go together.
+
+        Args:
+            frames: the next frame of each video, None for those that have none this time.
+            prompts: for each video what `Tracker.step` takes, None for those without.
+
+        Raises:
+            InputError: if there is not one entry of frames, and one of prompts, for each tracker.
+
+        Example:
+            >>> import mnemask as mm
+            >>> model, videos = mm.load_model("compact"), [mm.DrawnVideo(1, (96, 160), 1, seed) for seed in range(2)]
+            >>> batch = mm.TrackerBatch(mm.Tracker(model) for _ in videos)
+            >>> frame, truth = videos[0][0]
+            >>> masks, nothing = batch.step_each([frame, None], [{1: truth == 1}, None])
+            >>> masks.object_ids, nothing
+            ((1,), None)
+        """
+        given = self._one_for_each(frames, prompts)
+        there = [number for number, frame in enumerate(frames) if frame is not None]
+        pictures = [frame for frame in frames if frame is not None]
+        answers: list[Masks | MnemaskError | None] = [None] * len(frames)
+        found = step_each([self._trackers[number] for number in there], pictures, [given[number] for number in there])
+        for number, answer in zip(there, found, strict=True):
+            answers[number] = answer
+        return answers
+
+    def _one_for_each(
+        self, frames: Sequence[AnyPicture | None], prompts: Sequence[Prompts | None] | None
+    ) -> Sequence[Prompts | None]:
+        """Returns the prompts of each video; raises InputError unless there is one entry of each for each tracker."""
         prompts = [None] * len(frames) if prompts is None else prompts
         if not len(frames) == len(prompts) == len(self._trackers):
             raise InputError(
@@ -96,6 +138,4 @@ class TrackerBatch:
                 "trackers",
                 "give one of each for each tracker",
             )
-        if not self._trackers:
-            return []
-        return step_together(self._trackers, frames, prompts)
+        return prompts

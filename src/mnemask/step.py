@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnemask import write_rule
-from mnemask.errors import BudgetError, FrameError
+from mnemask.errors import BudgetError, FrameError, MnemaskError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
 from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
@@ -34,13 +34,58 @@ def step_together(
     The frames go through the key encoder in one forward; decoder and value encoder have one for each number of objects
     that trackers follow. Whatever is raised leaves all trackers as they were.
     """
-    for tracker in trackers:
-        tracker.settle()
-    steps = [Step.accept(*each) for each in zip(trackers, pictures, prompts, strict=True)]
+    with ExitStack() as turns:
+        for tracker in trackers:
+            turns.enter_context(tracker.turn)
+        for tracker in trackers:
+            tracker.settle()
+        return _taken([Step.accept(*each) for each in zip(trackers, pictures, prompts, strict=True)])
+
+
+def step_each(
+    trackers: Sequence["mnemask.tracker.Tracker"],
+    pictures: Sequence[Picture],
+    prompts: Sequence[Prompts | None],
+) -> list[Masks | MnemaskError]:
+    """Returns for each video the masks of its frame, or the error that `Tracker.step` would raise for it alone.
+
+    What is wrong with one frame or prompt is found before anything is computed; the others go together, those that are
+    processed at one size. Where they fail together, each is taken on its own.
+    """
+    found: dict[int, Masks | MnemaskError] = {}
+    sizes: dict[tuple[int, int], list[int]] = {}
+    steps: dict[int, Step] = {}
+    with ExitStack() as turns:
+        for number, (tracker, picture, given) in enumerate(zip(trackers, pictures, prompts, strict=True)):
+            try:
+                turns.enter_context(tracker.turn)
+                tracker.settle()
+                steps[number] = Step.accept(tracker, picture, given)
+            except MnemaskError as error:
+                found[number] = error
+            else:
+                sizes.setdefault(steps[number].working_size(), []).append(number)
+        for numbers in sizes.values():
+            try:
+                found |= zip(numbers, _taken([steps[number] for number in numbers]), strict=True)
+            except MnemaskError as error:
+                found |= {number: error if len(numbers) == 1 else _alone(steps[number]) for number in numbers}
+    return [found[number] for number in range(len(trackers))]
+
+
+def _alone(step: "Step") -> Masks | MnemaskError:
+    try:
+        return _taken([step])[0]
+    except MnemaskError as error:
+        return error
+
+
+def _taken(steps: Sequence["Step"]) -> list[Masks]:
+    """Returns the masks of steps that are taken together, or leaves all trackers as they were."""
     num_objects = sum(len({*step.tracker.object_ids, *step.given}) for step in steps)
     with out_of_memory_named(steps[0].frame.size, num_objects), ExitStack() as stack:
-        for tracker in trackers:
-            stack.enter_context(undone_on_failure(tracker))
+        for step in steps:
+            stack.enter_context(undone_on_failure(step.tracker))
         for step in steps:
             for object_id in step.gone:
                 step.tracker.remove(object_id)
@@ -107,7 +152,7 @@ class Step:
         """Returns what the network sees of the frame; bytes are what travels to its device."""
         model = self.tracker.model
         pixels = self.frame.image.to(model.device, non_blocking=True).float()
-        image = preprocess.normalize(preprocess.resize(pixels, self._working_size()))
+        image = preprocess.normalize(preprocess.resize(pixels, self.working_size()))
         return preprocess.pad(image)[None].to(model.dtype, memory_format=torch.channels_last)
 
     def read(self, features: KeyFeatures) -> Float[Tensor, "K Cv h w"] | None:
@@ -155,7 +200,8 @@ class Step:
         tracker.size, tracker.last_index = self.frame.size, self.frame.index
         return self._answer(probs)
 
-    def _working_size(self) -> tuple[int, int]:
+    def working_size(self) -> tuple[int, int]:
+        """Returns the height and width at which the network sees the frame, before padding."""
         return preprocess.working_size(self.frame.size, self.tracker.short_side)
 
     def _merge(self, probs: Float[Tensor, "K Hp Wp"]) -> Float[Tensor, "K2 Hp Wp"]:
@@ -168,7 +214,7 @@ class Step:
         merged = probs.new_zeros((len(objects), *probs.shape[1:]))
         merged[: len(probs)] = probs
         stacked = torch.stack(list(self.given.values())).float()
-        masks = preprocess.pad(preprocess.resize(stacked, self._working_size()))
+        masks = preprocess.pad(preprocess.resize(stacked, self.working_size()))
         merged *= 1 - masks.amax(0)
         merged[[objects.row(object_id) for object_id in self.given]] = masks
         return merged
@@ -204,7 +250,7 @@ class Step:
         return pins
 
     def _answer(self, aggregated: Float[Tensor, "K1 Hp Wp"]) -> Masks:
-        probs = preprocess.resize(preprocess.unpad(aggregated, self._working_size()), self.frame.size)
+        probs = preprocess.resize(preprocess.unpad(aggregated, self.working_size()), self.frame.size)
         ids = self.tracker.object_ids
         labels = most_probable(probs, (0, *ids))
         for object_id, mask in self.given.items():

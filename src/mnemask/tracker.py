@@ -1,5 +1,6 @@
 """The tracker: a frame in, masks out, and the memory of one video kept."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -27,8 +28,31 @@ from mnemask.types import Frame, Masks, Objects, Picture, Prompts
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 
 
+class Turn:
+    """Whose turn it is to use a tracker: that of one thread at a time. A copy of the tracker has a turn of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type["Turn"], tuple[()]]:
+        return Turn, ()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise InputError(
+                "this tracker is being used by another thread, and a video's frames come one after the other",
+                "give each thread a tracker of its own (they may share the model), or let the threads take turns",
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Tracker:
     """Follows objects through one video, frame by frame, in bounded memory.
+
+    It belongs to one thread at a time: whatever a second one asks for meanwhile is refused (InputError). The model keeps
+    no state, and any number of trackers in any number of threads may share it.
 
     Args:
         model: from `load_model`.
@@ -38,6 +62,7 @@ class Tracker:
     Attributes:
         model: the network.
         config: the settings as they are used, none of them left to the policy or the network.
+        turn: entered by the thread that uses the tracker.
         memory: the bank of what is remembered.
         steps: frames seen.
         last_write: the step of the last write.
@@ -64,6 +89,7 @@ class Tracker:
             )
         config = replace(config or TrackerConfig(), **changes)
         self.model, self.config = model, config.filled(model.kmn_sigma)
+        self.turn = Turn()
         self.memory = MemoryBank(self.config)
         self.objects = Objects()
         self.steps = 0
@@ -199,12 +225,13 @@ class Tracker:
             ObjectIdError: if the id is not tracked.
             InputError: if the memory is frozen.
         """
-        self.refuse_if_frozen(f"the removal of object {object_id}")
-        row = self.objects.remove(object_id)
-        self.memory.remove_object(row)
-        if self.written is not None:
-            left = torch.cat((self.written[:row], self.written[row + 1 :]))
-            self.written = left if len(left) else None
+        with self.turn:
+            self.refuse_if_frozen(f"the removal of object {object_id}")
+            row = self.objects.remove(object_id)
+            self.memory.remove_object(row)
+            if self.written is not None:
+                left = torch.cat((self.written[:row], self.written[row + 1 :]))
+                self.written = left if len(left) else None
 
     def refuse_if_frozen(self, what: str) -> None:
         """Raises InputError if the memory is read only."""
@@ -213,20 +240,21 @@ class Tracker:
 
     def state(self) -> TrackerState:
         """Returns what the tracker knows now, apart from its network; it stays the same while the tracker goes on."""
-        self.settle()
-        return TrackerState(
-            model=self._fingerprint,
-            precisions=self.precisions,
-            config=self.config,
-            object_ids=self.objects.ids,
-            steps=self.steps,
-            last_write=self.last_write,
-            size=self.size,
-            frozen=self.memory.frozen,
-            counts=self.memory.counts(),
-            tokens=self.memory.tokens,
-            written=self.written,
-        )
+        with self.turn:
+            self.settle()
+            return TrackerState(
+                model=self._fingerprint,
+                precisions=self.precisions,
+                config=self.config,
+                object_ids=self.objects.ids,
+                steps=self.steps,
+                last_write=self.last_write,
+                size=self.size,
+                frozen=self.memory.frozen,
+                counts=self.memory.counts(),
+                tokens=self.memory.tokens,
+                written=self.written,
+            )
 
     @classmethod
     @own_modes()
