@@ -71,7 +71,9 @@ def _prose(text: str, file: File) -> str:
         up = "../" * file.src_uri.count("/")
         return f"{found[1]}{up}{_address(path)}{found[3] or ''}"
 
-    return re.sub(r"^((?!\s*(?:[*|>-]|\d+\.) ).*\S.*)\n(?=(?:\*|-|1\.) )", r"\1\n\n", LINK.sub(relinked, text), flags=re.M)
+    return re.sub(
+        r"^((?!\s*(?:[*|>-]|\d+\.) ).*\S.*)\n(?=(?:\*|-|1\.) )", r"\1\n\n", LINK.sub(relinked, text), flags=re.M
+    )
 
 
 def _home(address: str) -> Path:

@@ -149,6 +149,54 @@ def test_frames_of_different_sizes_are_refused_and_those_processed_at_one_size_a
     ]
 
 
+def test_a_camera_skips_a_frame_and_another_fails_while_the_third_goes_on(clips, make):
+    batch, alone = TrackerBatch(make() for _ in clips), [make() for _ in clips]
+    given = [first_masks(clip) for clip in clips]
+    for t in range(NUM_FRAMES):
+        frames = [frames[t] for frames, _ in clips]
+        if t == 2:
+            frames[0] = None
+        if t in (3, 4):
+            frames[1] = frames[1][:, :32]  # of another size than before
+        answers = batch.step_each(frames, given if t == 0 else None)
+        for answer, tracker, frame, first in zip(answers, alone, frames, given, strict=True):
+            if isinstance(answer, mm.Masks):
+                assert_alike(answer, tracker.step(frame, first if t == 0 else None))
+        kinds = [type(answer) for answer in answers]
+        assert kinds == [type(None) if t == 2 else mm.Masks, FrameError if t in (3, 4) else mm.Masks, mm.Masks]
+    assert [tracker.steps for tracker in batch.trackers] == [NUM_FRAMES - 1, NUM_FRAMES - 2, NUM_FRAMES]
+
+
+def test_a_camera_that_fails_only_once_it_is_computed_leaves_the_others_their_masks(clips, make):
+    trackers, alone = [make(), make(budget=mm.Budget(tokens=24))], [make(), make()]
+    frames = [clips[0][0][0], clips[2][0][0]]
+    given = [first_masks(clips[0]), first_masks(clips[2])]
+    batch = TrackerBatch(trackers)
+    batch.step(frames, given)
+    everywhere = torch.ones(64, 96, dtype=torch.bool)
+    alone[0].step(frames[0], given[0])
+    masks, error = batch.step_each(frames, [{2: everywhere}, {2: everywhere}])
+    assert_alike(masks, alone[0].step(frames[0], {2: everywhere}))
+    assert isinstance(error, BudgetError)
+    assert [tracker.object_ids for tracker in trackers] == [(1, 2), (1,)]
+
+
+def test_cameras_of_different_sizes_are_stepped_in_one_call(clips, make):
+    batch, alone = TrackerBatch([make(), make(), make()]), [make(), make(), make()]
+    shapes = [(64, 96), (40, 60), (64, 96)]
+    for t in range(3):
+        frames = [frames[t][:, :h, :w] for (frames, _), (h, w) in zip(clips, shapes, strict=True)]
+        given = [{1: torch.ones(h, w, dtype=torch.bool)} if t == 0 else None for h, w in shapes]
+        for ours, tracker, frame, first in zip(batch.step_each(frames, given), alone, frames, given, strict=True):
+            assert_alike(ours, tracker.step(frame, first))
+
+
+def test_without_any_frame_nothing_happens(running):
+    before = states(running)
+    assert running.step_each([None] * 3) == [None] * 3
+    assert states(running) == before
+
+
 @pytest.mark.parametrize(("num_frames", "num_prompts"), [(2, None), (4, None), (3, 2), (0, None)])
 def test_there_is_a_frame_and_an_entry_of_prompts_for_each_tracker(clips, running, num_frames, num_prompts):
     prompts = None if num_prompts is None else [None] * num_prompts

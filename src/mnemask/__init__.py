@@ -4,7 +4,10 @@ These are the public names; everything else is imported from its module, and may
 Each is imported when it is first used, so that ``mnemask --help`` does not wait for PyTorch.
 """
 
+import logging
 from importlib import import_module
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a program that asks for no log sees none
 
 TYPE_CHECKING = False  # known to type checkers; to import typing takes longer than all the rest of this file
 if TYPE_CHECKING:

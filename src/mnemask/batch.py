@@ -2,17 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from jaxtyping import UInt8
-from torch import Tensor
-
 from mnemask.errors import InputError, MnemaskError
 from mnemask.model.devices import own_modes
 from mnemask.step import step_each, step_together
 from mnemask.tracker import Tracker
-from mnemask.types import Frame, Masks, Prompts
-
-AnyPicture = Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]  # several may be of different sizes
+from mnemask.types import AnyPicture, Masks, Prompts
 
 
 class TrackerBatch:

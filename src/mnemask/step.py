@@ -15,7 +15,7 @@ from mnemask.errors import BudgetError, FrameError, MnemaskError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
 from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
-from mnemask.types import Frame, Masks, Picture, Prompts, ValidPrompts, describe, validate_prompts
+from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPrompts, describe, validate_prompts
 
 if TYPE_CHECKING:
     import mnemask.tracker
@@ -26,7 +26,7 @@ DEFERRED = ("cuda",)  # devices on which a step does not wait to learn whether i
 
 def step_together(
     trackers: Sequence["mnemask.tracker.Tracker"],
-    pictures: Sequence[Picture],
+    pictures: Sequence[AnyPicture],
     prompts: Sequence[Prompts | None],
 ) -> list[Masks]:
     """Returns the masks of one frame of each video, all of one network; raises as `Tracker.step` does.
@@ -44,7 +44,7 @@ def step_together(
 
 def step_each(
     trackers: Sequence["mnemask.tracker.Tracker"],
-    pictures: Sequence[Picture],
+    pictures: Sequence[AnyPicture],
     prompts: Sequence[Prompts | None],
 ) -> list[Masks | MnemaskError]:
     """Returns for each video the masks of its frame, or the error that `Tracker.step` would raise for it alone.

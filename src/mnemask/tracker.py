@@ -51,8 +51,8 @@ class Turn:
 class Tracker:
     """Follows objects through one video, frame by frame, in bounded memory.
 
-    It belongs to one thread at a time: whatever a second one asks for meanwhile is refused (InputError). The model keeps
-    no state, and any number of trackers in any number of threads may share it.
+    It belongs to one thread at a time: what a second one asks for meanwhile is refused (InputError). The model keeps no
+    state, and any number of trackers in any number of threads may share it.
 
     Args:
         model: from `load_model`.

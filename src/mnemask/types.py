@@ -131,6 +131,7 @@ class Frame:
 
 
 Picture = Frame | UInt8[Tensor, "3 H W"] | UInt8[np.ndarray, "H W 3"]
+AnyPicture = Frame | UInt8[Tensor, "3 _ _"] | UInt8[np.ndarray, "_ _ 3"]  # of several, whose sizes may differ
 
 
 def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W"]:
@@ -261,8 +262,9 @@ class Objects:
         return row
 
 
-Prompt = Bool[Tensor, "H W"] | Bool[np.ndarray, "H W"]
-LabelMap = Integer[Tensor, "H W"] | Integer[np.ndarray, "H W"]
+# Of any size, for several videos may be given at once; `validate_prompts` compares it with the frame's.
+Prompt = Bool[Tensor, "_ _"] | Bool[np.ndarray, "_ _"]
+LabelMap = Integer[Tensor, "_ _"] | Integer[np.ndarray, "_ _"]
 Prompts = Mapping[int, Prompt | None] | LabelMap
 ValidPrompts = dict[int, Bool[Tensor, "H W"]]  # prompts that were checked, on the network's device, without overlap
 

@@ -1,0 +1,137 @@
+"""The example of an HTTP service: what it answers, and what it refuses."""
+
+import io
+import runpy
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from drawn_clip import drawn_clip
+from PIL import Image
+
+import mnemask as mm
+
+app = runpy.run_path(str(Path(__file__).resolve().parents[1] / "examples/service/app.py"))
+FRAMES, MASKS = drawn_clip(4, num_objects=1)
+AS_THEY_ARE = mm.TrackerConfig(short_side=None)
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def picture(t):
+    return png(FRAMES[t].permute(1, 2, 0))
+
+
+@pytest.fixture
+def serve(tiny_model):
+    """Starts a service with limits of one's own on a free port; returns a client of it."""
+    running = []
+
+    def start(**limits):
+        service = app["Service"](tiny_model, app["Limits"](**limits), AS_THEY_ARE)
+        server = uvicorn.Server(uvicorn.Config(service.app(), port=0, log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        (port,) = {socket.getsockname()[1] for each in server.servers for socket in each.sockets}
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+        running.append((client, server, thread))
+        return client
+
+    yield start
+    for client, server, thread in running:
+        client.close()
+        server.should_exit = True
+        thread.join()
+
+
+def opened(client):
+    return "/sessions/" + client.post("/sessions").json()["session"]
+
+
+def first(client, session):
+    assert client.put(f"{session}/masks", content=png(MASKS[0, 0].byte())).status_code == 204
+    return client.post(f"{session}/frames", content=picture(0))
+
+
+def refused(answer, status, *facts):
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"problem", "remedy"}
+    assert all(answer.json().values())
+    assert all(fact in str(answer.json()) for fact in facts), answer.text
+
+
+def test_two_videos_that_take_turns_get_the_masks_that_a_tracker_gives(serve, tiny_model):
+    client, tracker = serve(), mm.Tracker(tiny_model, AS_THEY_ARE)
+    sessions = [opened(client), opened(client)]
+    for t, frame in enumerate(FRAMES):
+        labels = tracker.step(frame, {1: MASKS[0, 0]} if t == 0 else None).labels
+        for session in sessions:
+            answer = first(client, session) if t == 0 else client.post(f"{session}/frames", content=picture(t))
+            assert answer.headers["x-frame"] == str(t)
+            assert np.array_equal(Image.open(io.BytesIO(answer.content)), labels)
+    assert client.get(sessions[0]).json() == {"frames": 4, "objects": [1], "size": [64, 96]}
+    assert client.get("/health").json()["sessions"] == 2
+    assert "mnemask_frames_total 8" in client.get("/metrics").text
+    assert client.delete(f"{sessions[0]}/objects/1").status_code == 204
+    assert client.get(sessions[0]).json()["objects"] == []
+    assert client.delete(sessions[0]).status_code == 204
+    refused(client.get(sessions[0]), 404, "POST /sessions")
+
+
+def test_what_is_no_frame_is_refused_and_the_video_goes_on(serve):
+    client = serve(upload=20_000, pixels=64 * 96, objects=1)
+    session = opened(client)
+    first(client, session)
+    frames = f"{session}/frames"
+    refused(client.post(frames, content=b"rubbish"), 413)
+    refused(client.post(frames, content=picture(1)[:3000]), 422, "JPEG or PNG")
+    refused(client.post(frames, content=b"0" * 20_001), 413, "20000 bytes")
+    refused(client.post(frames, content=png(np.zeros((65, 96, 3), np.uint8))), 413, "96×65")
+    refused(client.post(frames, content=png(np.zeros((32, 96, 3), np.uint8))), 422, "96×32")
+    refused(client.put(f"{session}/masks", content=picture(1)), 422, "grey levels")
+    for wrong, fact in ((np.full((64, 96), 2, np.uint8), "1 objects"), (np.ones((20, 30), np.uint8), "20, 30")):
+        assert client.put(f"{session}/masks", content=png(wrong)).status_code == 204
+        refused(client.post(frames, content=picture(1)), 422, fact)
+    client.put(f"{session}/masks", content=png(MASKS[1, 0].byte()))
+    refused(client.delete(f"{session}/objects/9"), 422, "9")
+    refused(client.get("/nothing"), 404, "docs/deployment.md")
+    assert client.post(frames, content=picture(1)).headers["x-frame"] == "1"
+
+
+def test_more_sessions_than_there_is_room_for_are_refused_until_one_is_idle(serve):
+    client = serve(sessions=1, idle=0.2)
+    session = opened(client)
+    refused(client.post("/sessions"), 429, "1 sessions")
+    time.sleep(0.3)
+    assert client.post("/sessions").status_code == 201
+    refused(client.get(session), 404)
+    assert "mnemask_dropped_idle_total 1" in client.get("/metrics").text
+
+
+def test_a_second_frame_of_a_session_that_is_busy_is_refused(serve, tiny_model, monkeypatch):
+    client = serve()
+    session, encode = opened(client), tiny_model.encode_key
+    first(client, session)
+
+    def slowly(image):
+        time.sleep(0.5)
+        return encode(image)
+
+    monkeypatch.setattr(tiny_model, "encode_key", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda t: client.post(f"{session}/frames", content=picture(t)), (1, 2)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    refused(next(answer for answer in answers if answer.status_code == 409), 409, "another frame")
+    assert client.get(session).json()["frames"] == 2
