@@ -30,7 +30,10 @@ OPTIONS = {
     name: {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for name, command in COMMANDS.items()
 }
-SCRIPTS = "\n".join(path.read_text() for path in (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tests/*.py")))
+SCRIPTS = "\n".join(
+    path.read_text()
+    for path in (*ROOT.glob("benchmarks/*.py"), *ROOT.glob("examples/**/*.py"), *ROOT.glob("tests/*.py"))
+)
 
 
 def blocks(page, language):
@@ -149,7 +152,7 @@ LINES = {
     for block in blocks(page, "")
     for line in block.replace("\\\n", " ").splitlines()
 }
-WAITS = re.compile(r"--follow|--live|--resume|--start|--bank|--at\b|--at-frame|--remove|--model|\|")
+WAITS = re.compile(r"--adapt|--object|--follow|--live|--resume|--start|--bank|--at\b|--at-frame|--remove|--model|\|")
 RUNNABLE = sorted(
     line
     for line in LINES
