@@ -25,7 +25,7 @@ BOXES = (
         ("training",),
         ("pipeline",),
         ("project", "inspection", "comparison", "experiments", "bench"),
-        ("demo", "doctor", "export"),
+        ("manifest", "demo", "doctor", "export"),
     ),
     # Who asks for it.
     (("mnemask",), ("studio",), ("cli",), ("__main__",)),

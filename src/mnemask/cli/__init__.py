@@ -2,13 +2,14 @@
 
 # In the order in which `mnemask --help` lists them.
 # isort: off
-from mnemask.cli import segment, studio, project, doctor, inspect, compare, score, evaluate, experiment
+from mnemask.cli import segment, batch, studio, project, doctor, inspect, compare, score, evaluate, experiment
 from mnemask.cli import train, train_clicks, bench, export, demo
 from mnemask.cli.app import app, main
 # isort: on
 
 __all__ = [
     "app",
+    "batch",
     "bench",
     "compare",
     "demo",

@@ -94,12 +94,14 @@ mode = Mode()
 @contextmanager
 def speaking(quiet: bool, as_json: bool) -> Iterator[None]:
     """Within it a command speaks as the user asked for."""
+    before = mode.quiet, mode.json
     mode.quiet, mode.json = quiet, as_json
     console.quiet = quiet or as_json
     try:
         yield
     finally:
-        mode.quiet = mode.json = console.quiet = False
+        mode.quiet, mode.json = before
+        console.quiet = any(before)
 
 
 def emit(kind: str, **fields: Any) -> None:

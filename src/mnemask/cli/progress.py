@@ -13,10 +13,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from mnemask.cli.output import emit, errors, literal, mode
 
 if TYPE_CHECKING:
+    from mnemask.manifest.run import Event
+    from mnemask.manifest.schedule import Outcome
     from mnemask.pipeline import RunProgress
 
 LOG_SECONDS = 10.0
 JSON_SECONDS = 1.0
+_MOST_NAMED = 4  # clips that a line has room for
 
 
 @runtime_checkable
@@ -75,6 +78,60 @@ def show_frames(show: Show, run: RunProgress, total: int | None, stage: str = ""
         unit="frames",
         per_second=round(run.frames_per_second, 3),
     )
+
+
+class BatchShown:
+    """Shows how far a batch of clips has come, and says how each of them ended.
+
+    Args:
+        show: where to show it.
+        total: the number of clips.
+    """
+
+    def __init__(self, show: Show, total: int) -> None:
+        self._show, self._total = show, total
+        self._now: dict[str, tuple[int, int | None]] = {}
+        self._done = self._failed = self._frames = 0
+        self._begin = time.monotonic()
+
+    def hear(self, event: Event) -> None:
+        """Shows what a worker said."""
+        from mnemask.manifest.run import Advanced, Begun, Ended, Lost, Said
+
+        match event:
+            case Begun(clip, _):
+                self._now[clip] = (0, None)
+            case Advanced(clip, frames, total):
+                self._now[clip] = (frames, total)
+            case Ended(clip, _) | Lost(clip, _, _):
+                self._now.pop(clip, None)
+            case Said(text):
+                emit("notice", level="warning", text=text)
+                errors.print(f"[yellow]warning:[/] {literal(text)}", soft_wrap=True)
+        self._tell()
+
+    def end(self, name: str, outcome: Outcome) -> None:
+        """Says how a clip ended."""
+        facts = {key: value for key, value in outcome.facts.items() if key != "moments"}
+        problem = "; ".join(filter(None, (outcome.problem, outcome.remedy)))
+        emit("clip", name=name, state=outcome.state, problem=problem or None, attempts=outcome.attempts, **facts)
+        for said in outcome.facts.get("warnings", ()):
+            errors.print(f"[yellow]warning:[/] {literal(f'{name}: {said}')}", soft_wrap=True)
+        if outcome.state == "failed":
+            errors.print(f"[red]failed:[/] {literal(f'{name}: {problem}')}", soft_wrap=True)
+        if outcome.state != "stopped":
+            self._done += 1
+            self._failed += outcome.state == "failed"
+            self._frames += int(outcome.facts.get("frames") or 0) * (outcome.state == "done")
+            self._tell()
+
+    def _tell(self) -> None:
+        frames = self._frames + sum(frames for frames, _ in self._now.values())
+        rate = frames / max(time.monotonic() - self._begin, 1e-3)
+        running = [f"{name} {at}" + ("" if of is None else f"/{of}") for name, (at, of) in self._now.items()]
+        failed = f" · {self._failed} failed" if self._failed else ""
+        text = f"{self._done}/{self._total} clips{failed} · {rate:.1f} frames/s · {', '.join(running[:_MOST_NAMED])}"
+        self._show(self._done, self._total, text, unit="clips", failed=self._failed, per_second=round(rate, 3))
 
 
 Say = Callable[[int, int | None, str, str, float | None, dict[str, Any]], None]

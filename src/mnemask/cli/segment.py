@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from contextvars import ContextVar
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,6 +47,27 @@ if TYPE_CHECKING:
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
 Precision = Enum("Precision", {name: name for name in ("auto", "float32", "bfloat16", "float16")})  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a process that segments clip after clip lends to each (`cli/batch_worker.py`); nothing for a single one.
+
+    Attributes:
+        load: in place of `load_model`, so that weights stay loaded.
+        signals: in place of StopSignals.
+        on_frame: is called with progress, masks and the number of frames after each.
+        checks_only: whether to end where the network would be loaded, with all that is known by then checked.
+    """
+
+    load: Callable[..., Any] | None = None
+    signals: Callable[[Callable[[], None]], AbstractContextManager[Any]] | None = None
+    on_frame: Callable[[Any, mm.Masks, int | None], None] = lambda progress, masks, total: None
+    checks_only: bool = False
+
+
+_NOTHING_LENT = Lent()
+LENT: ContextVar[Lent] = ContextVar("LENT", default=_NOTHING_LENT)
 OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 
@@ -165,7 +189,10 @@ def segment(
     _refuse_resume(resume, inputs.is_repeatable(video) and not live, video, trace, overwrite)
     length = None if adapt is None else _adaptation(adapt, engine.value, bank, live, max_bytes)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
-    network = mm.load_model(model, device=device, dtype=precision, engine=engine.value)
+    lent = LENT.get()
+    if lent.checks_only:
+        return
+    network = (lent.load or mm.load_model)(model, device=device, dtype=precision, engine=engine.value)
     tracker = mm.Tracker(network, config)
     if bank is not None:
         tracker.warm_start(mm.Tracker.load(bank, tracker.model))
@@ -223,10 +250,15 @@ def segment(
         _refuse_resume(resume, reader.repeatable, video, trace, overwrite)
         if trace is not None:
             tracker.memory.trace = stack.enter_context(TraceFile(trace, overwrite=overwrite))
-        asked = stack.enter_context(StopSignals(reader.interrupt))
+        asked = stack.enter_context((lent.signals or StopSignals)(reader.interrupt))
         show = stack.enter_context(shown_progress())
         before = 0 if checkpoint is None else max(checkpoint.progress["frames"] - 1, 0)
         total = None if reader.num_frames is None else before + reader.num_frames
+
+        def on_frame(progress: RunProgress, masks: mm.Masks) -> None:
+            show_frames(show, progress, total)
+            lent.on_frame(progress, masks, total)
+
         progress = mm.segment(
             reader,
             tracker,
@@ -242,7 +274,7 @@ def segment(
             events=lambda: reader.events,
             source=reader.facts.to_dict(),
             stop=asked,
-            on_frame=lambda progress, masks: show_frames(show, progress, total),
+            on_frame=on_frame,
             inputs=[video, model, *prompts.files(), *([bank] if bank else [])],
             preview=None if plan is None else plan.preview,
             objects=objects,

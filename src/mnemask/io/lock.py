@@ -83,6 +83,10 @@ class Owner:
         return silent < STALE
 
 
+class FolderInUseError(OutputError):
+    """Another run writes to the folder, which is free again when that ends or is found to be dead."""
+
+
 class OutputLock:
     """Keeps all other writers out of a folder while it is entered; the thread that holds it may enter it again.
 
@@ -90,7 +94,8 @@ class OutputLock:
         folder: made if missing, and removed again if it is still empty at the end.
 
     Raises:
-        OutputError: when entered: another run uses the folder, or it cannot be written to.
+        FolderInUseError: when entered: another run uses the folder.
+        OutputError: when entered: it cannot be written to.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -207,16 +212,16 @@ class OutputLock:
                 os.utime(self._path)
 
 
-def _in_use(folder: Path, owner: Owner | None) -> OutputError:
+def _in_use(folder: Path, owner: Owner | None) -> FolderInUseError:
     if owner is None:
-        return OutputError(
+        return FolderInUseError(
             f"{str(folder)!r} is in use by another process, which is just starting", "give another folder, or wait"
         )
     remedy = "wait for it to end, or give another folder"
     if not owner.is_local:
         remedy += f" (a process that is gone is noticed after {STALE:.0f} s)"
     problem = f"{str(folder)!r} is in use by process {owner.pid} on {owner.host} since {owner.since}"
-    return OutputError(problem, remedy)
+    return FolderInUseError(problem, remedy)
 
 
 def _place(temporary: Path, lock: Path) -> bool:

@@ -103,8 +103,13 @@ def network_bytes(model: STCN, size: tuple[int, int], num_objects: int) -> int:
         size: height and width, not yet padded.
         num_objects: encoded and decoded together.
     """
+    return activation_bytes(size, num_objects, model.dtype.itemsize)
+
+
+def activation_bytes(size: tuple[int, int], num_objects: int, itemsize: int = 4) -> int:
+    """Returns what `network_bytes` does, of a network that is not loaded, with numbers of this many bytes."""
     height, width = (-(-side // 16) * 16 for side in size)
-    return height * width * (_ONCE + _PER_OBJECT * num_objects) * max(model.dtype.itemsize, 4)
+    return height * width * (_ONCE + _PER_OBJECT * num_objects) * max(itemsize, 4)
 
 
 def refuse_without_room(

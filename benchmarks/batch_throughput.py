@@ -1,0 +1,88 @@
+"""`mnemask batch` beside the same clips one after the other with `mnemask segment`; as Markdown.
+
+    python benchmarks/batch_throughput.py [--clips 4] [--frames 48] [--size 240] [--rounds 3] [--workers 2]
+
+Each round does both, so that what else the machine does meets both alike; times are of whole commands, start-up and
+weights included. "Tracking alone" is what the reports of the clips say, added up: what runs one after the other would
+take without any start-up.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+import mnemask as mm
+from mnemask.bench.whole import write_clip
+
+
+def draw(folder: Path, clips: int, frames: int) -> Path:
+    """Writes videos, first masks and a manifest; returns that."""
+    lines = ["video,mask"]
+    for number in range(clips):
+        video = mm.DrawnVideo(frames, (480, 854), 2, number)
+        write_clip(video, folder / f"clip{number}.mp4")
+        Image.fromarray(np.asarray(video[0][1]).astype(np.uint8)).save(folder / f"clip{number}.png")
+        lines.append(f"clip{number}.mp4,clip{number}.png")
+    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
+    return folder / "clips.csv"
+
+
+def timed(*arguments: str) -> float:
+    """Returns the seconds that a command takes."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "mnemask", *arguments, "--quiet"], check=True)
+    return time.perf_counter() - begin
+
+
+def tracking(folder: Path) -> float:
+    """Returns the seconds that the reports of all clips in a folder say, added up."""
+    return sum(json.loads(path.read_text())["seconds"] for path in folder.glob("*/report.json"))
+
+
+def in_words(times: Sequence[float], frames: int) -> str:
+    middle = statistics.median(times)
+    return f"{middle:.1f} ({min(times):.1f}–{max(times):.1f}) | {frames / middle:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("clips", 4), ("frames", 48), ("size", 240), ("rounds", 3), ("workers", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    singles, batches, alone = [], [], []
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        manifest = draw(folder, args.clips, args.frames)
+        for number in range(args.rounds):
+            one, many = folder / f"one{number}", folder / f"many{number}"
+            commands = [
+                ("segment", f"{folder}/clip{clip}.mp4", "--mask", f"{folder}/clip{clip}.png", "-o", f"{one}/clip{clip}")
+                for clip in range(args.clips)
+            ]
+            singles.append(sum(timed(*command, "--size", str(args.size)) for command in commands))
+            alone.append(tracking(one))
+            workers = ("--workers", str(args.workers), "--size", str(args.size))
+            batches.append(timed("batch", str(manifest), "-o", str(many), *workers))
+    frames = args.clips * args.frames
+    print(f"{args.clips} clips of {args.frames} frames, short side {args.size}, {args.workers} workers\n")
+    print("| | seconds (range) | frames/s |\n|---|---|---|")
+    print(f"| one `segment` after the other | {in_words(singles, frames)} |")
+    print(f"| tracking alone, one after the other | {in_words(alone, frames)} |")
+    print(f"| `batch` | {in_words(batches, frames)} |")
+    ratios = [many / one for many, one in zip(batches, singles, strict=True)]
+    print(
+        f"\n`batch` takes {100 * statistics.median(ratios):.0f} % of the sum of the single runs (median of the rounds)."
+    )
+
+
+if __name__ == "__main__":
+    main()

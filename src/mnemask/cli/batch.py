@@ -1,0 +1,271 @@
+"""`mnemask batch`: every clip of a manifest, on this machine or on a Ray cluster."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, cast, get_args
+
+import typer
+
+import mnemask as mm
+from mnemask.cli import segment
+from mnemask.cli.app import command, console, errors
+from mnemask.cli.output import emit, literal, say_error
+from mnemask.cli.progress import BatchShown
+from mnemask.cli.progress import progress as shown_progress
+
+if TYPE_CHECKING:
+    from mnemask.manifest.lines import Column, Manifest
+    from mnemask.manifest.run import Backend
+    from mnemask.manifest.schedule import Outcome
+
+EXAMPLE = """\
+video,name,mask,click,object,size
+street.mp4,street,street-first.png,,1=car; 2=rider,
+zoo/frames,zoo,,"1=320,200; 2=610,240",1=camel; 2=keeper,360
+dock.mp4,dock,dock-masks,,,
+"""
+EXAMPLE_JSONL = """\
+{"video": "street.mp4", "mask": "street-first.png", "objects": {"1": "car", "2": "rider"}}
+{"video": "zoo/frames", "name": "zoo", "clicks": {"1": [320, 200], "2": [[610, 240], [622, 300]]}, "size": 360}
+{"video": "dock.mp4", "box": [120, 80, 200, 160], "policy": "lfu", "_annotator": "AB"}
+"""
+_PROCESS_BYTES = 700 * 2**20
+"""Of Python, PyTorch, the weights and the memory bank of a worker; measured with the compact weights."""
+_OBJECTS = 3
+"""That are expected in a clip."""
+_PANEL = "For every clip, unless its line says otherwise"
+REPORTS = ("report.html", "report.json")
+P = ParamSpec("P")
+
+
+SEGMENT = cast(Any, segment.segment).__wrapped__  # without its own ways to report errors
+OWN = ("out", "resume", "overwrite", "live", "follow", "reconnect", "trace")
+"""Options of `segment` that are no columns: the batch gives them itself, or they are for one video at a time."""
+
+
+def options_of_a_clip() -> list[inspect.Parameter]:
+    """Returns the parameters of `segment` that are options of one clip among many."""
+    parameters = inspect.signature(SEGMENT).parameters
+    return [parameter for name, parameter in parameters.items() if name not in ("video", *OWN)]
+
+
+def show_example(wanted: bool) -> bool:
+    """Prints a manifest and leaves, if that is wanted."""
+    if wanted:
+        console.print(EXAMPLE, markup=False, end="")
+        errors.print(f"\nthe same as JSON lines (clips.jsonl):\n{EXAMPLE_JSONL}", markup=False, soft_wrap=True)
+        raise typer.Exit
+    return wanted
+
+
+def for_every_clip(function: Callable[P, None]) -> Callable[P, None]:
+    """Gives a command the options of `segment` for one clip, and passes those that were given as `options`."""
+    own = inspect.signature(function, eval_str=True).parameters
+    added = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_in_panel(parameter.annotation))
+        for parameter in options_of_a_clip()
+    ]
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        context: Any = kwargs.pop("context")
+        values = {each.name: kwargs.pop(each.name) for each in added}
+        given = (name for name in values if context.get_parameter_source(name).name == "COMMANDLINE")
+        columns = {each.name: max(each.opts, key=len).lstrip("-") for each in context.command.params}
+        kwargs["options"] = {columns[name]: _plain(values[name]) for name in given}
+        function(*args, **kwargs)
+
+    injected = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    kept = [parameter for name, parameter in own.items() if name != "options"]
+    run.__signature__ = inspect.Signature([injected, *kept, *added])  # type: ignore[attr-defined]
+    return run
+
+
+def _in_panel(annotation: Any) -> Any:
+    kind, info = get_args(annotation)[:2]
+    info = copy.copy(info)
+    info.rich_help_panel = _PANEL
+    return Annotated[kind, info]
+
+
+def _plain(value: Any) -> Any:
+    """Returns the value of an option as a manifest would hold it."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, Enum):
+        return str(value.value)
+    return value if isinstance(value, bool) else str(Path(value).resolve() if isinstance(value, Path) else value)
+
+
+@command
+@for_every_clip
+def batch(
+    manifest: Annotated[
+        Path, typer.Argument(help="A .csv or .jsonl file with a line for each clip, or a folder of clips.")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option("-o", "--out", help="Folder for a folder of each clip, or an address such as s3://bucket/run."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Clips at a time. [default: as cores, GPUs and memory allow]")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS", help="Run on a Ray cluster: `auto` for the one of this machine, or its address."
+        ),
+    ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Do clips again that were done with other settings; else they are refused.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only read and check the manifest.")] = False,
+    example: Annotated[
+        bool, typer.Option("--example", callback=show_example, is_eager=True, help="Print a manifest, and leave.")
+    ] = False,
+    options: Any = None,
+) -> None:
+    """Segment all clips of a manifest: several at a time, each as `mnemask segment --resume` would.
+
+    A manifest has a line for each clip: its `video`, its prompts and settings by the names of the options of
+    `mnemask segment`, and the `name` of its folder. Relative paths are relative to the manifest.
+
+    `video,mask,object,name`
+
+    `street.mp4,street-first.png,1=car; 2=rider,street`
+
+    `zoo/frames,zoo-masks,1=camel,zoo`
+
+    **Examples**
+
+    `mnemask batch --example > clips.csv` writes a manifest to begin with.
+
+    `mnemask batch clips.csv -o out` does all of it on this machine; after Ctrl-C or a crash the same command goes on.
+
+    `mnemask batch clips.csv -o out --size 360 --overlay` sets what no line sets.
+
+    `mnemask batch clips/ -o out` takes each video in a folder with the mask beside it (street.mp4, street.png).
+
+    `mnemask batch clips.jsonl -o s3://bucket/run --ray auto` runs on a Ray cluster, with results on shared storage.
+
+    A clip that fails stops no other: the reason is in `OUT/report.html`, and the exit code is 1.
+    """
+    from mnemask.cli import batch_worker
+    from mnemask.manifest.storage import batch_folder
+
+    columns = batch_worker.columns()
+    read = _read(manifest, columns, batch_worker.placed_here(options))
+    for note in read.notes:
+        errors.print(literal(note), soft_wrap=True)
+    if check:
+        emit("result", command="batch", clips=len(read.clips), checked=True)
+        console.print(f"{len(read.clips)} clips, all of them as expected")
+        return
+    if out is None:
+        raise mm.InputError("there is no place for the results", "give a folder (-o OUT), or --check to check only")
+    begin = time.monotonic()
+    with batch_folder(out, REPORTS) as write:
+        outcomes, why = _run(read, out, workers, ray, redo)
+        _finish(read, out, outcomes, time.monotonic() - begin, why, write)
+
+
+def _read(manifest: Path, columns: list[Column], defaults: Mapping[str, Any]) -> Manifest:
+    """Returns the manifest, with defaults where its lines say nothing; raises after saying what is wrong with which."""
+    from mnemask.cli import batch_worker
+    from mnemask.manifest.folder import read_folder
+    from mnemask.manifest.lines import read_manifest
+
+    with batch_worker.checking() as check:
+        read = (read_folder if manifest.is_dir() else read_manifest)(manifest, columns, check, defaults)
+    if read.faults:
+        for fault in read.faults:
+            say_error(fault, 2)
+        of = len(read.clips) + len(read.faults)
+        raise mm.InputError(
+            f"{len(read.faults)} of {of} clips in {manifest.name!r} cannot be used", "correct them; nothing was begun"
+        )
+    return read
+
+
+def _run(
+    read: Manifest, out: str, workers: int | None, ray: str | None, redo: bool
+) -> tuple[dict[str, Outcome], str | None]:
+    """Returns the outcomes of all clips, and the signal that ended the batch early."""
+    from mnemask.io.stop_signals import StopSignals
+    from mnemask.manifest.run import run_batch
+
+    backend = _backend(read, out, workers, ray, redo)
+    with shown_progress() as show, StopSignals(lambda: None) as asked:
+        state = BatchShown(show, len(read.clips))
+        outcomes = run_batch(read.clips, backend, stop=asked, on_event=state.hear, on_end=state.end)
+    return outcomes, asked()
+
+
+def _backend(read: Manifest, out: str, workers: int | None, ray: str | None, redo: bool) -> Backend:
+    from mnemask.io.lock import LOCK
+    from mnemask.manifest.lines import is_address
+    from mnemask.manifest.run import Setup
+    from mnemask.model.devices import choose_device
+
+    memory = _memory_each(read.clips)
+    place = out if is_address(out) else str(Path(out).resolve())
+    must_see = "" if is_address(out) else str(Path(place) / LOCK)
+    options = {"out": place, "redo": redo}
+    setup = Setup("mnemask.cli.batch_worker:open_worker", options, memory=memory, must_see=must_see)
+    if ray is not None:
+        from mnemask.manifest.on_ray import RayWorkers
+
+        devices = {str(clip.options.get("device", "cuda")) for clip in read.clips}
+        setup = replace(setup, gpus=float(any(device.startswith("cuda") for device in devices)))
+        return RayWorkers(setup, ray, workers or len(read.clips))
+    import torch
+
+    from mnemask.manifest.local import LocalWorkers
+    from mnemask.manifest.sizing import free_memory, num_workers, usable_cores
+
+    on_gpu = choose_device(None).type == "cuda" and not any("device" in clip.options for clip in read.clips)
+    gpus = torch.cuda.device_count() if on_gpu else 0
+    number, threads = num_workers(usable_cores(), free_memory(), memory, len(read.clips), gpus, workers)
+    setup = replace(setup, threads=threads, gpus=float(gpus > 0))
+    return LocalWorkers(setup, number, gpus)
+
+
+def _memory_each(clips: Any) -> int:
+    """Returns the bytes that a worker may take, for the largest frames that the clips are processed at."""
+    from mnemask.pipeline.estimates import activation_bytes
+
+    side = max(int(clip.options.get("size", 480)) for clip in clips)
+    return _PROCESS_BYTES + activation_bytes((side, side * 16 // 9), _OBJECTS)
+
+
+def _finish(
+    read: Manifest,
+    out: str,
+    outcomes: Mapping[str, Outcome],
+    seconds: float,
+    why: str | None,
+    write: Callable[[dict[str, str]], None],
+) -> None:
+    """Writes the reports, says what became of the batch, and leaves with its exit code."""
+    from mnemask.manifest.page import page_of, report_of
+
+    report = report_of(read, outcomes, seconds, why)
+    write(dict(zip(REPORTS, (page_of(report), report.to_json()), strict=True)))
+    emit("result", command="batch", out=out, **{key: each for key, each in report.facts.items() if key != "clips"})
+    counts = report.facts["counts"]
+    said = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    console.print(f"{len(read.clips)} clips in {seconds:.1f} s: {said}", markup=False)
+    console.print(f"report in {out}/report.html", markup=False)
+    if why is not None:
+        console.print("stopped; the same command goes on with it")
+        raise typer.Exit(130 if why == "SIGINT" else 143)
+    if counts["failed"]:
+        raise typer.Exit(1)

@@ -1,0 +1,266 @@
+"""What a worker of `mnemask batch` does with a clip: `mnemask segment --resume`, with weights that stay loaded."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+import typer
+
+import mnemask as mm
+from mnemask.cli import segment
+from mnemask.cli.batch import SEGMENT, options_of_a_clip
+from mnemask.cli.output import errors, speaking
+from mnemask.errors import CheckpointError, InputError
+from mnemask.io.lock import FolderInUseError, OutputLock
+from mnemask.io.written import Written
+from mnemask.manifest.lines import VIDEO, Column, placed
+from mnemask.manifest.schedule import Outcome
+from mnemask.manifest.storage import MOMENTS, clip_folder, fetched, is_fetched
+
+if TYPE_CHECKING:
+    from mnemask.manifest.moments import MomentWatch
+    from mnemask.manifest.run import Control, Work
+    from mnemask.manifest.schedule import Clip
+
+_ADVANCE_SECONDS = 0.5
+_NETWORKS = 2  # of different weights or devices that stay loaded
+
+
+_USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]  # click's, or that of the copy of click in typer
+
+
+@lru_cache
+def clip_command() -> Any:
+    """Returns the command `segment` as a click command that raises what it cannot do."""
+    app = typer.Typer()
+    app.command()(SEGMENT)
+    return typer.main.get_command(app)
+
+
+def columns() -> list[Column]:
+    """Returns the columns that a manifest may have: the options of `segment`."""
+    return [Column(VIDEO, is_path=True), *(_column(parameter) for parameter in options_of_a_clip())]
+
+
+def _column(parameter: inspect.Parameter) -> Column:
+    kind, info = get_args(parameter.annotation)[:2]
+    kinds = {kind, *get_args(kind)}
+    declared = (info.default, *(info.param_decls or ()))  # in an Annotated the first one is taken for the default
+    spelled = [each for each in declared if isinstance(each, str) and each.startswith("--")]
+    name = spelled[0].removeprefix("--").partition("/")[0] if spelled else parameter.name.replace("_", "-")
+    many = any(get_origin(each) is list for each in kinds)
+    return Column(name, many, bool in kinds, Path in kinds, _PLACES.get(name, lambda text, base: text))
+
+
+def _place_at(text: str, base: Path) -> str:
+    """Places the mask of FRAME=MASK."""
+    where, equals, path = text.partition("=")
+    return where + equals + placed(path, base) if path else text
+
+
+def _place_model(text: str, base: Path) -> str:
+    """Places a checkpoint; a name is none."""
+    return str(base / text) if (base / text).is_file() else text
+
+
+_PLACES: dict[str, Callable[[str, Path], str]] = {"at": _place_at, "model": _place_model}
+
+
+def placed_here(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options as they were given to the command, with their paths made absolute."""
+    by_name = {column.name: column for column in columns()}
+
+    def place(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [place(name, each) for each in value]
+        column = by_name[name]
+        return value if column.flag or column.is_path else column.place(value, Path.cwd())
+
+    return {name: place(name, value) for name, value in options.items()}
+
+
+def arguments(options: Mapping[str, Any]) -> list[str]:
+    """Returns the arguments that say to `segment` what a line of a manifest does."""
+    found = []
+    for name, value in options.items():
+        if name == VIDEO:
+            continue
+        if isinstance(value, bool):
+            found += [f"--{name}"] * value
+        else:
+            found += [f"--{name}={each}" for each in (value if isinstance(value, list) else [value])]
+    return [*found, "--", str(options[VIDEO])]
+
+
+def open_worker(options: Mapping[str, Any]) -> Work:
+    """Returns the function that does a clip.
+
+    Args:
+        options: `out`, the folder or address of the batch; `redo`, whether a clip that was done with other settings is
+            done again; `threads`.
+    """
+    import torch
+
+    torch.set_num_threads(int(options["threads"]))
+    load = lru_cache(_NETWORKS)(mm.load_model)
+
+    def work(clip: Clip, control: Control) -> Outcome:
+        with TemporaryDirectory(prefix="mnemask-") as scratch, clip_folder(options["out"], clip.name) as place:
+            folder, keep, forget = place
+            given = _at_hand(clip.options, Path(scratch))
+            try:
+                outcome = _segment(given, folder, control, load)
+            except CheckpointError as error:
+                if not options["redo"]:
+                    raise
+                forget()
+                outcome = _segment(given, folder, control, load, f"done again: {error.problem}")
+            if outcome.state == "done":
+                keep()
+            return outcome
+
+    return work
+
+
+def _at_hand(options: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+    """Returns the options with what lies on a storage replaced by copies on the disk."""
+    paths = {VIDEO, *(column.name for column in columns() if column.is_path)}
+    return {
+        name: fetched(value, scratch) if name in paths and isinstance(value, str) and is_fetched(value) else value
+        for name, value in options.items()
+    }
+
+
+def _segment(
+    options: Mapping[str, Any], folder: Path, control: Control, load: Callable[..., Any], again: str = ""
+) -> Outcome:
+    """Returns what became of a clip; raises MnemaskError for what it cannot do."""
+    from mnemask.manifest.moments import MomentWatch
+
+    watch, said = MomentWatch(), [again] if again else []
+    lent = segment.Lent(load, lambda interrupt: _Asked(control), _teller(watch, control))
+    token = segment.LENT.set(lent)
+    begin = time.monotonic()
+    try:
+        with speaking(quiet=True, as_json=False), _warnings(said):
+            code = _call(options, folder, "--overwrite" if again else "--resume")
+    except FolderInUseError as error:
+        return Outcome("busy", error.problem, error.remedy)
+    finally:
+        segment.LENT.reset(token)
+    if code:
+        return Outcome("stopped", "the batch was stopped", "running it again goes on with the clip")
+    was_complete = not watch.num_frames
+    if not was_complete:
+        moments = [moment.to_dict() for moment in watch.moments(str(options[VIDEO]))]
+        with OutputLock(folder):
+            Written(folder).write(folder / MOMENTS, json.dumps({"frames": watch.num_frames, "moments": moments}))
+    facts = {**_facts(folder), "worked_seconds": round(time.monotonic() - begin, 3), "warnings": said}
+    return Outcome("complete" if was_complete else "done", facts={**facts, "host": socket.gethostname()})
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """Returns what the report of a clip says of it, and its most doubtful moments."""
+    report = json.loads((folder / "report.json").read_text())
+    kept = ("frames", "seconds", "frames_per_second", "resumed_at", "peak_memory_bytes")
+    try:
+        moments = json.loads((folder / MOMENTS).read_text())["moments"]
+    except (OSError, ValueError, KeyError):
+        moments = []
+    return {**{name: report.get(name) for name in kept}, "events": report.get("video"), "moments": moments}
+
+
+def _teller(watch: MomentWatch, control: Control) -> Callable[[Any, mm.Masks, int | None], None]:
+    """Returns what is called after each frame: it looks at the masks, and says now and then how far the clip is."""
+    said = 0.0
+
+    def tell(progress: Any, masks: mm.Masks, total: int | None) -> None:
+        nonlocal said
+        watch.add(masks)
+        if time.monotonic() - said >= _ADVANCE_SECONDS:
+            said = time.monotonic()
+            control.advance(progress.frames, total)
+
+    return tell
+
+
+class _Asked:
+    """Stands for StopSignals where the batch hears the signals."""
+
+    exit_code = 130
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def __call__(self) -> str | None:
+        return self._control.stop()
+
+    def __enter__(self) -> _Asked:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+@contextmanager
+def _warnings(said: list[str]) -> Iterator[None]:
+    """Within it, warnings are noted, and nothing is printed."""
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    root, handler = logging.getLogger(), Noting(logging.WARNING)
+    root.addHandler(handler)
+    errors.quiet = True
+    try:
+        yield
+    finally:
+        errors.quiet = False
+        root.removeHandler(handler)
+
+
+@contextmanager
+def checking() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yields a function that raises MnemaskError for a line that `segment` would refuse before it loads the network."""
+    with TemporaryDirectory(prefix="mnemask-") as nowhere:
+
+        def check(options: Mapping[str, Any]) -> None:
+            if any(is_fetched(str(each)) for each in options.values()):
+                return  # what lies on a storage is looked at when its turn comes
+            token = segment.LENT.set(segment.Lent(checks_only=True))
+            try:
+                with speaking(quiet=True, as_json=False):
+                    _call(options, Path(nowhere), "--resume")
+            finally:
+                segment.LENT.reset(token)
+
+        yield check
+
+
+def _call(options: Mapping[str, Any], folder: Path, mode: str) -> int:
+    """Calls `segment`; returns its exit code, 0 if the clip is complete; raises MnemaskError."""
+    *given, end, video = arguments(options)
+    try:
+        code = clip_command().main([*given, mode, f"--out={folder}", end, video], "segment", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        name = max(getattr(getattr(error, "param", None), "opts", ["--"]), key=len).removeprefix("--")
+        said = f"{name} is {options[name]!r}: " if name in options else ""
+        raise InputError(
+            said + error.message.removeprefix("Value error, ").rstrip("."),
+            "correct it, or leave it out for the default",
+        ) from error
+    return int(code or 0)

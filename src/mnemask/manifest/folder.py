@@ -1,0 +1,92 @@
+"""A folder of clips as a manifest: each video with the prompts that lie beside it, or in a folder of masks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnemask.errors import InputError
+from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.name_order import natural_order
+from mnemask.manifest.lines import Column, Manifest, read_manifest
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".mxf", ".wmv", ".ogv"),
+)
+_FRAMES = ("videos", "clips", "frames", "JPEGImages", "JPEGImages/480p")
+_MASKS = ("masks", "prompts", "labels", "Annotations", "Annotations/480p")
+_MASK_SUFFIXES = (".png", ".json", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+
+
+def read_folder(
+    folder: Path,
+    columns: Sequence[Column],
+    check: Callable[[Mapping[str, Any]], object] = lambda options: None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Returns the clips of a folder.
+
+    Clips are its video files and folders of images, or those of its folder `videos`, `clips`, `frames` or `JPEGImages`.
+    The mask of `street.mp4` is `street.png`, a folder `street.masks` or, in a folder `masks`, `prompts`, `labels` or
+    `Annotations`, `street.png` or a folder `street`.
+
+    Raises:
+        InputError: there is no clip in it.
+    """
+    videos, masks = _two_folders(folder)
+    clips = [path for path in natural_order(videos.iterdir()) if _is_clip(path)]
+    if not clips:
+        raise InputError(
+            f"{str(folder)!r} holds no clip",
+            "expected videos or folders of images with masks beside them (street.mp4, street.png), or name a manifest",
+        )
+    rows, notes = [], []
+    for number, clip in enumerate(clips, 1):
+        row: dict[str, Any] = {"video": str(clip.resolve())}
+        mask = _mask_of(clip, masks)
+        if mask is not None:
+            first = _first_if_all(clip, mask)
+            if first is not None:
+                notes.append(
+                    f"{mask} holds a mask for each frame of {clip.name}: only the first, {first.name}, is given"
+                )
+            row["mask"] = str((first or mask).resolve())
+        rows.append((number, row))
+    read = read_manifest(folder, columns, check, defaults, rows)
+    return Manifest(read.path, read.clips, read.faults, notes)
+
+
+def _two_folders(folder: Path) -> tuple[Path, Path | None]:
+    """Returns where the clips are, and where their masks are if that is another folder."""
+    for frames in reversed(_FRAMES):
+        videos = folder / frames
+        if videos.is_dir() and any(map(_is_clip, videos.iterdir())):
+            return videos, next((folder / each for each in reversed(_MASKS) if (folder / each).is_dir()), None)
+    return folder, None
+
+
+def _is_clip(path: Path) -> bool:
+    if path.name.startswith(".") or path.name.endswith(".masks"):
+        return False
+    if path.is_file():
+        return path.suffix.lower() in VIDEO_SUFFIXES
+    return path.is_dir() and any(each.suffix.lower() in IMAGE_SUFFIXES for each in path.iterdir())
+
+
+def _mask_of(clip: Path, masks: Path | None) -> Path | None:
+    if masks is None:
+        beside = [
+            clip.with_name(f"{clip.stem}.masks"),
+            *(clip.with_name(f"{clip.stem}{end}") for end in _MASK_SUFFIXES),
+        ]
+    else:
+        beside = [masks / clip.stem, *(masks / f"{clip.stem}{end}" for end in _MASK_SUFFIXES)]
+    return next((path for path in beside if path.exists()), None)
+
+
+def _first_if_all(clip: Path, mask: Path) -> Path | None:
+    """Returns the first mask where there is one for each frame: the truth of a dataset, which is not to be given."""
+    if not (clip.is_dir() and mask.is_dir()):
+        return None
+    found = sorted(path for path in mask.iterdir() if path.suffix.lower() == ".png")
+    frames = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in clip.iterdir())
+    return found[0] if 1 < frames <= len(found) else None

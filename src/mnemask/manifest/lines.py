@@ -1,0 +1,239 @@
+"""Reading a manifest: CSV, JSON lines or a folder, checked as a whole before the first clip.
+
+It knows the columns that it is given and no others; what they mean is the worker's. Each line that cannot be used gets
+a sentence of its own, so that a manifest of a thousand lines is corrected once and not a thousand times.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mnemask.errors import InputError, MnemaskError
+from mnemask.io.atomic import safe_name
+from mnemask.manifest.rows import read_rows
+from mnemask.manifest.schedule import Clip
+
+NAME, VIDEO = "name", "video"
+_ALIASES = {"output": NAME, "out": NAME, "boxes": "box", "clicks": "click", "objects": "object", "masks": "mask"}
+_SEPARATOR = re.compile(r"\s*[;\n]\s*")
+_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a manifest.
+
+    Attributes:
+        name: as it is written there.
+        many: whether it may hold several values.
+        flag: whether it is true or false.
+        is_path: whether it names a file or folder that has to be there.
+        place: returns a value with the path in it, if there is one, made absolute from the manifest's folder.
+    """
+
+    name: str
+    many: bool = False
+    flag: bool = False
+    is_path: bool = False
+    place: Callable[[str, Path], str] = lambda text, base: text
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a manifest says.
+
+    Attributes:
+        path: of the file or folder.
+        clips: in its order; none of a line that cannot be used.
+        faults: one for each such line.
+        notes: what was guessed, in words.
+    """
+
+    path: Path
+    clips: Sequence[Clip] = ()
+    faults: Sequence[MnemaskError] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One reading of a manifest."""
+
+    path: Path
+    columns: Mapping[str, Column]
+    check: Callable[[Mapping[str, Any]], object]
+    defaults: Mapping[str, Any]
+    faults: list[MnemaskError] = field(default_factory=list)
+
+    @property
+    def base(self) -> Path:
+        return self.path.parent.resolve()
+
+
+def read_manifest(
+    path: Path,
+    columns: Sequence[Column],
+    check: Callable[[Mapping[str, Any]], object] = lambda options: None,
+    defaults: Mapping[str, Any] | None = None,
+    rows: Sequence[tuple[int, Mapping[str, Any]]] | None = None,
+) -> Manifest:
+    """Returns the clips and the faults of a manifest.
+
+    Args:
+        path: of a .csv, .tsv or .jsonl file. Relative paths in it are relative to its folder.
+        columns: that it may have, `video` among them; `name` is there always, and `_...` are the user's own.
+        check: is called with the options of each line that is right so far; raises MnemaskError.
+        defaults: options of every clip where its line does not say otherwise.
+        rows: number and values of each line where they are known already, as of a folder.
+
+    Raises:
+        InputError: the file cannot be read at all.
+    """
+    reader = _Reader(path, {column.name: column for column in columns}, check, defaults or {})
+    clips: list[Clip] = []
+    for number, row in read_rows(path) if rows is None else rows:
+        if isinstance(row, MnemaskError):
+            reader.faults.append(_at(path, number, row))
+            continue
+        try:
+            clips.append(_clip(reader, number, row))
+        except MnemaskError as error:
+            reader.faults.append(_at(path, number, error))
+    kept = list(_without_clashes(reader, clips))
+    if not clips and not reader.faults:
+        raise InputError(f"{str(path)!r} names no clip", "give each clip a line: mnemask batch --example shows some")
+    return Manifest(path, kept, sorted(reader.faults, key=_line_of))
+
+
+def _at(path: Path, number: int, error: MnemaskError) -> MnemaskError:
+    placed = InputError(f"{path.name}, line {number}: {error.problem}", error.remedy)
+    placed.line = number  # type: ignore[attr-defined]
+    return placed
+
+
+def _line_of(error: MnemaskError) -> int:
+    return int(getattr(error, "line", 0))
+
+
+def _clip(reader: _Reader, number: int, row: Mapping[str, Any]) -> Clip:
+    options: dict[str, Any] = {}
+    notes: dict[str, str] = {}
+    for given, value in row.items():
+        if str(given).startswith("_"):
+            notes[given] = str(value)
+            continue
+        name = given if given in reader.columns else _ALIASES.get(given, given)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if name in options:
+            raise InputError(f"{given!r} is another word for {name!r}, which is given too", "keep one of them")
+        options[name] = _value(reader, name, value)
+    if VIDEO not in options:
+        raise InputError("there is no video", "give its path in the column 'video'")
+    name = options.pop(NAME, None) or _default_name(options[VIDEO])
+    _check_name(name)
+    options = {**reader.defaults, **options}
+    reader.check(options)
+    return Clip(name, number, options, notes, size_of(options[VIDEO]))
+
+
+def _value(reader: _Reader, name: str, value: Any) -> Any:
+    """Returns the value of a cell as the worker takes it: a text, a list of texts, or whether a flag is set."""
+    if name == NAME:
+        return str(value).strip()
+    column = reader.columns.get(name)
+    if column is None:
+        close = difflib.get_close_matches(name, [NAME, *reader.columns], 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InputError(f"there is no column {name!r}", f"{hint}A column of your own begins with _: '_{name}'")
+    if column.flag:
+        said = str(value).strip().lower()
+        if said not in (*_TRUE, *_FALSE):
+            raise InputError(f"{name} is {value!r}", "write true or false")
+        return said in _TRUE
+    texts = _texts(value, split=column.many)
+    if not column.many and len(texts) != 1:
+        raise InputError(f"{name} has {len(texts)} values", "give one")
+    texts = [placed(text, reader.base) if column.is_path else column.place(text, reader.base) for text in texts]
+    return texts if column.many else texts[0]
+
+
+def _texts(value: Any, *, split: bool) -> list[str]:
+    """Returns the values of a cell: `a; b`, lists of values or of numbers, and {"1": "camel"} for 1=camel."""
+    if isinstance(value, Mapping):
+        return [f"{key}={text}" for key, inner in value.items() for text in _texts(inner, split=split)]
+    if isinstance(value, list):
+        if value and all(isinstance(each, int | float) and not isinstance(each, bool) for each in value):
+            return [",".join(map(_plain, value))]
+        return [text for each in value for text in _texts(each, split=split)]
+    if isinstance(value, str):
+        return [text for text in _SEPARATOR.split(value.strip()) if text] if split else [value.strip()]
+    return [_plain(value)]
+
+
+def _plain(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def is_address(text: str) -> bool:
+    """Returns whether this is an address and no path."""
+    return "://" in text
+
+
+def placed(text: str, base: Path) -> str:
+    """Returns a path that is relative to a folder as an absolute one; raises InputError if nothing is there."""
+    if is_address(text):
+        return text
+    path = base / Path(text).expanduser()
+    try:
+        there = path.exists() or any(mark in text for mark in "*?[")
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        raise InputError(f"there is no {str(path)[:300]!r}", "paths are relative to the folder of the manifest")
+    return str(path)
+
+
+def size_of(video: str) -> int:
+    """Returns the bytes of a video file or of a folder's files; 0 where nothing tells."""
+    path = Path(video)
+    try:
+        if is_address(video):
+            return 0
+        return path.stat().st_size if path.is_file() else sum(each.stat().st_size for each in path.iterdir())
+    except OSError:
+        return 0
+
+
+def _default_name(video: str) -> str:
+    if is_address(video):
+        return PurePosixPath(video.rstrip("/").split("?")[0]).stem
+    path = Path(video)
+    path = path.parent if any(mark in path.name for mark in "*?[") else path
+    return path.name if path.is_dir() else path.stem
+
+
+def _check_name(name: str) -> None:
+    parts = name.split("/")
+    if len(name) > 200 or any(part != safe_name(part) or part.startswith(".") or not part for part in parts):
+        raise InputError(f"name {name[:60]!r} is no name of a folder", "such as street, or day1/street")
+
+
+def _without_clashes(reader: _Reader, clips: Sequence[Clip]) -> Iterator[Clip]:
+    """Yields the clips that have a folder of their own; notes a fault for each of the others."""
+    first: dict[str, Clip] = {}
+    inner: dict[str, Clip] = {}
+    for clip in clips:
+        key = clip.name.casefold()
+        above = ["/".join(key.split("/")[:count]) for count in range(1, key.count("/") + 1)]
+        other = first.get(key) or inner.get(key) or next((first[each] for each in above if each in first), None)
+        if other is not None:
+            problem = f"{clip.name!r} would be written where line {other.line} writes {other.name!r}"
+            reader.faults.append(_at(reader.path, clip.line, InputError(problem, "give one of them another name")))
+            continue
+        first[key] = clip
+        inner.update(dict.fromkeys(above, clip))
+        yield clip

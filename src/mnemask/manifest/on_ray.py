@@ -1,0 +1,261 @@
+"""Actors on a Ray cluster as the workers of a batch: weights are loaded once in each, and a clip is a task.
+
+Each actor has one clip: the next one is there in milliseconds, while one that waited behind a long clip would be late
+and the other actors idle. Actors are started where the cluster has room, also when nodes come later, and those of lost
+nodes are started anew elsewhere. If the driver dies, Ray ends its actors, and the next batch finds complete what is.
+"""
+
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mnemask.errors import InputError, MnemaskError
+from mnemask.extras import missing_extra
+from mnemask.manifest.ray_actor import Board, RayWorker
+from mnemask.manifest.run import Begun, Ended, Event, Lost, Said, Setup
+from mnemask.manifest.schedule import Clip
+from mnemask.manifest.sizing import slots
+from mnemask.version import __version__
+
+_LOOK_SECONDS = 3.0
+"""Between two looks at which nodes there are."""
+_ALONE_SECONDS = 30.0
+"""After which people are told that no actor has started yet."""
+_CONNECT_SECONDS = 5.0
+_FAILED_STARTS = 3
+"""Actors that may die before any was ready."""
+
+
+@dataclass(slots=True)
+class _Actor:
+    """An actor, where it is once it says so, and the clip that it has."""
+
+    handle: Any
+    ready: Any
+    where: str = ""
+    is_ready: bool = False
+    clip: str = ""
+    task: Any = None
+
+
+class RayWorkers:
+    """The actors of a cluster as the backend of a batch.
+
+    Where a node has a GPU, actors take one each, and nodes without are left alone; else they take cores.
+
+    Args:
+        setup: what each actor is told and takes; with `gpus`, it may use those.
+        address: of the cluster, or "auto" for the one that runs on this machine.
+        most: actors at most.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        InputError: when entered: there is no such cluster.
+        MnemaskError: by `wait`: no actor can work.
+    """
+
+    def __init__(self, setup: Setup, address: str, most: int) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise missing_extra("--ray needs the package ray", "ray") from error
+        self._ray, self._setup, self._address, self._most = ray, setup, address, most
+        self._actors: list[_Actor] = []
+        self._useless: list[_Actor] = []
+        self._began: set[str] = set()
+        self._stopped = self._connected = self._told = False
+        self._failed_starts = 0
+        self._looked = self._since = 0.0
+
+    def __enter__(self) -> "RayWorkers":
+        ray = self._ray
+        if not ray.is_initialized():
+            _refuse_silent(self._address)
+            try:
+                ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
+            except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+                raise _no_cluster(self._address, str(error).splitlines()[0]) from error
+            self._connected = True
+        nodes = ray.nodes()
+        on_gpu = self._setup.gpus and any(node["Resources"].get("GPU") for node in nodes if node["Alive"])
+        self._setup = replace(self._setup, gpus=float(bool(on_gpu)))
+        # Where its node is lost after all, it is started elsewhere, and calls wait for that.
+        lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        self._board = ray.remote(Board).options(**lasting, **self._here()).remote()
+        self._since = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for actor in [*self._actors, *self._useless]:
+            with suppress(Exception):
+                self._ray.kill(actor.handle)
+        with suppress(Exception):
+            self._ray.kill(self._board)
+        if self._connected:
+            self._ray.shutdown()
+
+    @property
+    def room(self) -> int:
+        """How many actors are ready and have no clip."""
+        return 0 if self._stopped else sum(actor.is_ready and actor.task is None for actor in self._actors)
+
+    def submit(self, clip: Clip) -> None:
+        """Hands a clip to an actor that has none."""
+        actor = next(actor for actor in self._actors if actor.is_ready and actor.task is None)
+        actor.clip, actor.task = clip.name, actor.handle.work.remote(clip)
+
+    def wait(self, seconds: float) -> Sequence[Event]:
+        """Returns what actors said, and starts those that fit and are missing."""
+        events: list[Event] = []
+        if not self._stopped and time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._start_missing(events)
+        refs = [actor.task if actor.is_ready else actor.ready for actor in self._actors]
+        refs = [ref for ref in refs if ref is not None]
+        done: list[Any] = []
+        if refs:
+            done, _ = self._ray.wait(refs, num_returns=1, timeout=seconds)
+        else:
+            time.sleep(seconds)
+        answers = {ref: self._answer(ref) for ref in done}
+        # What the board has was said before: an actor does nothing until it has heard that its "begun" is there.
+        events += self._said()
+        for actor in list(self._actors):
+            if actor.ready in answers and not actor.is_ready:
+                self._hear_ready(actor, answers[actor.ready], events)
+            elif actor.task in answers:
+                self._hear(actor, answers[actor.task], events)
+        return events
+
+    def stop(self, why: str) -> None:
+        """Asks all actors to end their frame and save it."""
+        self._stopped = True
+        self._ray.get(self._board.ask_to_stop.remote(why))
+
+    def _here(self) -> dict[str, Any]:
+        """Returns what puts an actor on the node of the driver, where it is lost no sooner than the batch."""
+        if self._address.startswith("ray://"):
+            return {}  # the driver is on no node
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        node = self._ray.get_runtime_context().get_node_id()
+        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+
+    def _start_missing(self, events: list[Event]) -> None:
+        self._looked = time.monotonic()
+        wanted = min(slots(self._ray.nodes(), self._setup), self._most)
+        for _ in range(wanted - len(self._actors) - len(self._useless)):
+            taken = {"num_cpus": self._setup.threads, "num_gpus": self._setup.gpus}
+            if self._setup.memory:
+                taken["memory"] = self._setup.memory
+            kind = self._ray.remote(RayWorker).options(**taken, max_restarts=0, max_task_retries=0)
+            handle = kind.remote(self._setup, self._board)
+            self._actors.append(_Actor(handle, handle.ready.remote()))
+        waited = self._looked - self._since
+        if waited > _ALONE_SECONDS and not self._told and not any(actor.is_ready for actor in self._actors):
+            self._told = True
+            takes = f"{self._setup.gpus:.0f} GPUs" if self._setup.gpus else f"{self._setup.threads} CPUs"
+            events.append(
+                Said(
+                    f"no worker has started in {waited:.0f} s: each needs {takes} and "
+                    f"{self._setup.memory >> 20} MiB of one node; `ray status` shows what is free"
+                )
+            )
+
+    def _answer(self, ref: Any) -> Any:
+        """Returns what a task gave back, or the error that took it."""
+        try:
+            return self._ray.get(ref)
+        except self._ray.exceptions.RayError as error:
+            return error
+
+    def _said(self) -> list[Event]:
+        try:
+            found: list[Event] = self._ray.get(self._board.take.remote(), timeout=10)
+        except self._ray.exceptions.RayError:
+            return []
+        self._began |= {event.clip for event in found if isinstance(event, Begun)}
+        return found
+
+    def _hear_ready(self, actor: _Actor, said: Any, events: list[Event]) -> None:
+        if isinstance(said, Exception):
+            self._bury(actor, said, events)
+            self._failed_starts += 1
+            if self._failed_starts >= _FAILED_STARTS:
+                raise MnemaskError(
+                    f"no worker can start on the cluster ({_last_line(said)})",
+                    f"install mnemask {__version__} and Python as here on every node",
+                )
+            return
+        actor.where, problem = said
+        if not problem:
+            actor.is_ready, self._failed_starts = True, 0
+            return
+        # It stays where it is and does nothing, so that no other one is started on that node in its place.
+        self._actors.remove(actor)
+        self._useless.append(actor)
+        if not self._actors:
+            raise MnemaskError(f"no worker can do anything: {problem}", "correct it on the nodes")
+        events.append(Said(f"{actor.where} is not used: {problem}"))
+
+    def _hear(self, actor: _Actor, said: Any, events: list[Event]) -> None:
+        if isinstance(said, Exception):
+            self._bury(actor, said, events)
+            return
+        self._began.discard(actor.clip)
+        events.append(Ended(actor.clip, said))
+        actor.task = None
+
+    def _bury(self, actor: _Actor, error: Exception, events: list[Event]) -> None:
+        """Notes that an actor is gone, with the clip that it had."""
+        self._actors.remove(actor)
+        with suppress(Exception):  # one that only could not be reached must not go on
+            self._ray.kill(actor.handle)
+        why = f"{actor.where or 'an actor that was starting'}: {_last_line(error)}"
+        if actor.task is not None:
+            events.append(Lost(actor.clip, why, actor.clip in self._began))
+            self._began.discard(actor.clip)
+        self._looked = 0.0
+        if not self._stopped:
+            events.append(Said(f"a worker was lost ({why}); another one takes its place where there is room"))
+
+
+def _refuse_silent(address: str) -> None:
+    """Raises InputError if nothing listens there: Ray would wait for minutes, also for a cluster that has ended.
+
+    Args:
+        address: HOST:PORT, ray://HOST:PORT, or "auto": what the last `ray start` on this machine left.
+    """
+    if address == "auto":
+        noted = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address and noted.is_file():
+            address = noted.read_text().strip()
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # Ray says what it makes of it
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from error
+
+
+def _no_cluster(address: str, why: str) -> InputError:
+    return InputError(
+        f"there is no Ray cluster at {address!r} ({why})",
+        "start one (ray start --head), give the address of one, or leave out --ray",
+    )
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__

@@ -1,0 +1,78 @@
+"""How many workers a machine or a cluster holds."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mnemask.manifest.run import Setup
+
+_MEMORY_KEPT = 0.1
+"""Share of the free memory that is left to everything else."""
+
+
+def free_memory() -> int | None:
+    """Returns the bytes that this machine, or the control group of this process, can still give; None if unknown."""
+    found = []
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    if not found and hasattr(os, "sysconf"):
+        with suppress(OSError, ValueError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return min(found, default=None)
+
+
+def usable_cores() -> int:
+    """Returns the cores that this process may use, by its affinity and by the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def num_workers(
+    cores: int, memory: int | None, memory_each: int, num_clips: int, gpus: int = 0, asked: int | None = None
+) -> tuple[int, int]:
+    """Returns how many workers to start and how many threads each computes with.
+
+    On a CPU one thread a clip wastes nothing, while a second thread on the same clip waits a good part of its time; so
+    there are as many workers as cores unless memory or clips are fewer. On GPUs there is one worker for each.
+
+    Args:
+        cores: that may be used.
+        memory: bytes that are free; None where that is unknown.
+        memory_each: bytes that a worker may take.
+        num_clips: still to be done.
+        gpus: of this machine; 0 to compute on the CPU.
+        asked: by the user, who knows better.
+    """
+    fitting = cores if memory is None else int(memory * (1 - _MEMORY_KEPT)) // max(memory_each, 1)
+    workers = max(1, min(asked or min(gpus or cores, fitting), num_clips))
+    return workers, max(1, cores // workers)
+
+
+def slots(nodes: Sequence[Mapping[str, Any]], setup: Setup) -> int:
+    """Returns how many actors fit on the nodes that are alive.
+
+    Args:
+        nodes: as `ray.nodes()` gives them.
+        setup: with what an actor takes.
+    """
+    found = 0
+    for node in nodes:
+        has = node.get("Resources", {})
+        if not node.get("Alive"):
+            continue
+        fitting = [int(has.get("CPU", 0)) // setup.threads]
+        if setup.gpus:
+            fitting.append(int(has.get("GPU", 0) / setup.gpus))
+        if setup.memory:
+            fitting.append(int(has.get("memory", 0)) // setup.memory)
+        found += min(fitting)
+    return found

@@ -1,0 +1,170 @@
+"""Clips and results on shared storage, through fsspec: s3://, gs://, memory://, file:// and what else it knows.
+
+A run needs a folder that it can lock, rename in and go on in, which an object store is not. So a worker writes on its
+own disk and copies what is complete, the report last: a clip on the storage that has one is whole.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mnemask.errors import InputError, OutputError
+from mnemask.extras import missing_extra
+from mnemask.io.lock import OutputLock
+from mnemask.io.written import INDEX, Written
+from mnemask.manifest.lines import is_address
+from mnemask.pipeline.places import CHECKPOINT, REPORT
+
+MOMENTS = "moments.json"
+_READ_DIRECTLY = ("http", "https", "ftp", "rtsp", "rtmp", "rtp", "udp", "tcp", "srt")
+"""Schemes that the reader of videos opens by itself."""
+
+
+def open_storage(address: str) -> tuple[Any, str]:
+    """Returns the file system of an address and the path there.
+
+    Raises:
+        InputError: there is no such file system, or it cannot be reached.
+        MissingExtraError: the package for it is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        file_system, path = url_to_fs(address)
+    except ImportError as error:
+        raise missing_extra(f"{address.partition('://')[0]}:// needs a package of its own ({error})", "ray") from error
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{_shown(address)} cannot be opened ({error})", "give a folder or an address such as s3://…"
+        ) from error
+    return file_system, str(path)
+
+
+def is_fetched(text: str) -> bool:
+    """Returns whether a video or mask of this name has to be copied to the disk before it can be read."""
+    return is_address(text) and text.partition("://")[0].lower() not in _READ_DIRECTLY
+
+
+def fetched(text: str, folder: Path) -> str:
+    """Returns the path of a copy in the folder; raises InputError if there is none to be had."""
+    file_system, path = open_storage(text)
+    target = folder / Path(path).name
+    try:
+        file_system.get(path, str(target), recursive=bool(file_system.isdir(path)))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{_shown(text)} cannot be read ({error})", "look whether it is there and may be read"
+        ) from error
+    return str(target)
+
+
+@contextmanager
+def clip_folder(out: str, name: str) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
+    """Yields the folder to write a clip to, and two functions: one keeps what is there, one forgets an earlier run.
+
+    Args:
+        out: the batch's folder, or its address.
+        name: of the clip.
+    """
+    if not is_address(out):
+        yield Path(out) / name, lambda: None, lambda: None
+        return
+    file_system, root = open_storage(out)
+    there = f"{root.rstrip('/')}/{name}"
+    with TemporaryDirectory(prefix="mnemask-") as scratch:
+        folder = Path(scratch) / "clip"
+        folder.mkdir()
+        for known in (REPORT, INDEX, MOMENTS):
+            if file_system.exists(f"{there}/{known}"):
+                file_system.get_file(f"{there}/{known}", str(folder / known))
+        yield folder, lambda: _keep(file_system, folder, there), lambda: _forget(file_system, folder, there)
+
+
+def _keep(file_system: Any, folder: Path, there: str) -> None:
+    """Copies a folder to the storage, the report last, so that it is there only with all the rest."""
+    files = [
+        path for path in sorted(folder.rglob("*")) if path.is_file() and (path.name[0] != "." or path.name == INDEX)
+    ]
+    files.sort(key=lambda path: path == folder / REPORT)
+    try:
+        for path in files:
+            target = f"{there}/{path.relative_to(folder).as_posix()}"
+            file_system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            file_system.put_file(str(path), target)
+    except OSError as error:
+        raise OutputError(f"cannot write to {_shown(there)} ({error})", "look at its rights and its room") from error
+
+
+def _forget(file_system: Any, folder: Path, there: str) -> None:
+    """Removes what an earlier run wrote on the storage, the report first, and nothing else."""
+    listed = [line for line in (folder / INDEX).read_text().splitlines() if line] if (folder / INDEX).exists() else []
+    names = {str(json.loads(line)[0]) for line in listed}
+    for name in sorted(names, key=lambda name: name != REPORT):
+        if ".." not in name.split("/") and file_system.exists(f"{there}/{name}"):
+            file_system.rm_file(f"{there}/{name}")
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@contextmanager
+def batch_folder(out: str, names: Sequence[str]) -> Iterator[Callable[[dict[str, str]], None]]:
+    """Yields a function that writes the batch's own files; while it is entered, no other batch has the folder.
+
+    Of an address nobody can be kept out.
+
+    Args:
+        out: the batch's folder, or its address.
+        names: of the files that will be written.
+
+    Raises:
+        OutputError: another batch uses the folder, it is that of a single run, or files of others have these names.
+    """
+    if is_address(out):
+        yield _results_at(out)
+        return
+    folder = Path(out)
+    with OutputLock(folder):
+        written = Written(folder)
+        if (folder / "masks").exists() or (folder / CHECKPOINT).exists():
+            raise OutputError(f"{out!r} holds the run of one video", "give another folder")
+        written.refuse_foreign(*(folder / name for name in names))
+
+        def write(files: dict[str, str]) -> None:
+            for name, text in files.items():
+                written.write(folder / name, text)
+
+        yield write
+
+
+def _results_at(out: str) -> Callable[[dict[str, str]], None]:
+    file_system, root = open_storage(out)
+    root = root.rstrip("/")
+    try:
+        if file_system.exists(f"{root}/{REPORT}") and "manifest" not in json.loads(
+            file_system.cat_file(f"{root}/{REPORT}")
+        ):
+            raise OutputError(f"{_shown(out)} holds a report that is no batch's", "give another address")
+    except (ValueError, TypeError, OSError) as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{_shown(out)} cannot be used ({error})", "give another address") from error
+
+    def write(files: dict[str, str]) -> None:
+        try:
+            file_system.makedirs(root, exist_ok=True)
+            for name, text in files.items():
+                file_system.pipe_file(f"{root}/{name}", text.encode())
+        except OSError as error:
+            raise OutputError(f"cannot write to {_shown(out)} ({error})", "look at its rights and its room") from error
+
+    return write
+
+
+def _shown(address: str) -> str:
+    """Returns an address without what may be a password in it."""
+    scheme, _, rest = address.partition("://")
+    return repr(f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if rest else address)

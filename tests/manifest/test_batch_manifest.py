@@ -1,0 +1,179 @@
+"""Manifests as people and programs write them, and what is said of those that cannot be used."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from refusals import refusal
+
+from mnemask.errors import InputError
+from mnemask.manifest.folder import read_folder
+from mnemask.manifest.lines import Column, read_manifest
+
+COLUMNS = [
+    Column("video", is_path=True),
+    Column("mask", is_path=True),
+    Column("click", many=True),
+    Column("object", many=True),
+    Column("size"),
+    Column("overlay", flag=True),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("street.mp4", "zoo.mov", "first.png"):
+        (tmp_path / name).write_bytes(b"12345")
+    return tmp_path
+
+
+def read(folder, text, name="clips.csv", **how):
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_manifest(folder / name, COLUMNS, **how)
+
+
+def faults(found):
+    return [(fault.problem.partition(": ")[0], str(fault)) for fault in found.faults]
+
+
+CSV = 'video,mask,click,object,size,overlay,_by\nstreet.mp4,first.png,"1=3,4; 2=5,6",1=car,240,yes,AB\nzoo.mov,,,,,,\n'
+SEMICOLONS = (
+    "\ufeffvideo;mask;click;object;size;overlay;_by\r\n"
+    'street.mp4;first.png;"1=3,4;2=5,6";1=car;240;true;AB\r\nzoo.mov\r\n'
+)
+JSONL = (
+    '{"video": "street.mp4", "masks": "first.png", "clicks": {"1": [3, 4], "2": [[5.0, 6]]}, "objects": {"1": "car"}, '
+    '"size": 240, "overlay": true, "_by": "AB"}\n\n# a comment\n{"video": "zoo.mov", "size": null}\n'
+)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.csv", CSV), ("b.csv", SEMICOLONS), ("c.jsonl", JSONL)])
+def test_all_kinds_say_the_same(folder, name, text):
+    found = read(folder, text, name)
+    assert not found.faults, found.faults
+    street, zoo = found.clips
+    assert street.options == {
+        "video": str(folder / "street.mp4"),
+        "mask": str(folder / "first.png"),
+        "click": ["1=3,4", "2=5,6"],
+        "object": ["1=car"],
+        "size": "240",
+        "overlay": True,
+    }
+    assert (street.name, street.notes, street.size) == ("street", {"_by": "AB"}, 5)
+    assert (zoo.name, zoo.options) == ("zoo", {"video": str(folder / "zoo.mov")})
+
+
+def test_defaults_hold_where_a_line_says_nothing(folder):
+    found = read(folder, "video,size\nstreet.mp4,100\nzoo.mov,\n", defaults={"size": "240", "overlay": True})
+    assert [clip.options["size"] for clip in found.clips] == ["100", "240"]
+
+
+def test_each_wrong_line_gets_a_sentence_with_its_number_and_the_right_ones_stay(folder):
+    text = (
+        "video,size,overlay,name\n"
+        '"street.mp4,3\n",,,\n'  # 2 and 3, one line of the table
+        "lost.mp4,,,\n"  # 4
+        ",3,,\n"
+        "street.mp4,,maybe,\n"
+        "street.mp4,,,../up\n"
+        "street.mp4,,,,too,many\n"  # 8
+        "\n"
+        "# a comment\n"
+        "zoo.mov,,,\n"
+    )
+    found = read(folder, text)
+    assert [clip.line for clip in found.clips] == [11]
+    said = faults(found)
+    assert [where for where, _ in said] == [f"clips.csv, line {number}" for number in (2, 4, 5, 6, 7, 8)]
+    for (_, sentence), fact in zip(
+        said, ("street.mp4,3", "lost.mp4", "video", "'maybe'", "'../up'", "6 values"), strict=True
+    ):
+        assert fact in sentence
+    assert all(fault.remedy for fault in found.faults)
+
+
+def test_lines_that_are_no_json_are_told_apart(folder):
+    found = read(folder, '{"video": "zoo.mov"}\n{"video": \n[1]\n{"size": 1, "size": 2}\n', "clips.jsonl")
+    assert [clip.name for clip in found.clips] == ["zoo"]
+    assert [where for where, _ in faults(found)] == [f"clips.jsonl, line {number}" for number in (2, 3, 4)]
+
+
+def test_a_column_that_is_none_is_met_with_the_one_that_was_meant(folder):
+    (fault,) = read(folder, "video,sise\nstreet.mp4,3\n").faults
+    assert "'sise'" in fault.problem
+    assert "'size'" in fault.remedy
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "A"), ("a", "a/b"), ("a/b", "a")])
+def test_two_clips_have_two_folders(folder, names):
+    found = read(folder, "video,name\n" + "".join(f"street.mp4,{name}\n" for name in names))
+    assert [clip.name for clip in found.clips] == [names[0]]
+    (fault,) = found.faults
+    assert "line 3" in fault.problem
+    assert "line 2" in fault.problem
+
+
+def test_the_check_of_the_worker_is_part_of_it(folder):
+    def check(options):
+        if "size" in options:
+            raise InputError("no room", "make some")
+
+    found = read(folder, "video,size\nstreet.mp4,3\nzoo.mov,\n", check=check)
+    assert [clip.name for clip in found.clips] == ["zoo"]
+    assert "no room" in found.faults[0].problem
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fact"),
+    [
+        ("clips.xlsx", b"PK", "xlsx"),
+        ("clips.csv", b"video\n\xff\xfe", "UTF-8"),
+        ("clips.csv", "film,mask\na,b\n", "'film'"),
+        ("clips.csv", "video,video\na,b\n", "two columns"),
+        ("clips.csv", "video,mask\n", "no clip"),
+        ("clips.csv", "", "no clip"),
+    ],
+)
+def test_what_is_no_manifest_is_refused_whole(folder, name, text, fact):
+    with refusal(InputError, fact):
+        read(folder, text, name)
+
+
+def test_a_manifest_that_is_not_there_is_refused(tmp_path):
+    with refusal(InputError, "lost.csv"):
+        read_manifest(tmp_path / "lost.csv", COLUMNS)
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (4, 4)).save(path)
+
+
+def test_a_folder_gives_each_video_the_mask_beside_it(tmp_path):
+    for name in ("b10.mp4", "b9.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    picture(tmp_path / "b9.png")
+    picture(tmp_path / "b10.masks/00000.png")
+    picture(tmp_path / "frames7/00000.png")
+    found = read_folder(tmp_path, COLUMNS)
+    assert [(clip.name, Path(clip.options.get("mask", "")).name) for clip in found.clips] == [
+        ("b9", "b9.png"),
+        ("b10", "b10.masks"),
+        ("frames7", ""),
+    ]
+
+
+def test_of_a_dataset_only_the_first_mask_is_given_and_that_is_said(tmp_path):
+    for name in ("00000", "00001"):
+        picture(tmp_path / f"JPEGImages/480p/bear/{name}.jpg")
+        picture(tmp_path / f"Annotations/480p/bear/{name}.png")
+    found = read_folder(tmp_path, COLUMNS)
+    (clip,) = found.clips
+    assert (clip.name, Path(clip.options["mask"]).name) == ("bear", "00000.png")
+    assert "00000.png" in found.notes[0]
+
+
+def test_a_folder_without_clips_is_refused(tmp_path):
+    with refusal(InputError, "no clip"):
+        read_folder(tmp_path, COLUMNS)

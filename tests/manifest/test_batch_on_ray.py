@@ -1,0 +1,134 @@
+"""A real Ray cluster of two nodes: a worker killed in mid-clip, a node removed, a driver that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from refusals import refusal
+from stub_worker import begun, clips_of
+
+from mnemask.errors import InputError, MnemaskError
+from mnemask.manifest.on_ray import RayWorkers
+from mnemask.manifest.run import Advanced, Begun, Setup, run_batch
+
+ray = pytest.importorskip("ray")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+HERE = str(Path(__file__).parent)
+SOURCE = str(Path(__file__).resolve().parents[2] / "src")
+
+# Ray leaves sockets and processes to the interpreter's end.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    paths = os.pathsep.join([HERE, SOURCE, os.environ.get("PYTHONPATH", "")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", paths)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        node = {"num_cpus": 1, "object_store_memory": 80_000_000}
+        quickly = {
+            "health_check_initial_delay_ms": 0,
+            "health_check_period_ms": 500,
+            "health_check_failure_threshold": 4,
+        }
+        head = {
+            **node,
+            "include_dashboard": False,
+            "_system_config": quickly,
+        }  # notices in two seconds that one is gone
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")  # while it has one node, and so on that
+        cluster.second = cluster.add_node(**node)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def batch(folder, clips, most=2, on_event=lambda event: None, **how):
+    setup = Setup("stub_worker:open_stub", {"folder": str(folder)}, must_see=how.pop("must_see", ""))
+    return run_batch(clips, RayWorkers(setup, "auto", most), on_event=on_event, **how)
+
+
+def states(outcomes):
+    return {name: outcome.state for name, outcome in outcomes.items()}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "auto"])
+def test_a_cluster_that_is_not_there_is_refused(address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # as a cluster that has ended leaves it
+    with refusal(InputError, "127.0.0.1:9"):
+        RayWorkers(Setup("stub_worker:open_stub"), address, 1).__enter__()
+
+
+def test_clips_are_spread_over_the_nodes_and_a_failure_stops_no_other(cluster, tmp_path):
+    seen = []
+    outcomes = batch(tmp_path, clips_of(a="ok", b="fail", c="ok", d="ok", e="ok"), on_event=seen.append)
+    assert states(outcomes) == {"a": "done", "b": "failed", "c": "done", "d": "done", "e": "done"}
+    assert sorted(begun(tmp_path)) == ["a", "b", "c", "d", "e"]
+    assert {event.clip for event in seen if isinstance(event, Begun)} == {"a", "b", "c", "d", "e"}
+
+
+def test_a_worker_killed_in_mid_clip_is_replaced_and_nothing_else_is_done_twice(cluster, tmp_path):
+    said = []
+
+    def hear(event):
+        if isinstance(event, Advanced) and not said:  # from within the first clip
+            said.append(event)
+            os.kill(int((tmp_path / "begun").read_text().split()[1]), signal.SIGKILL)
+
+    outcomes = batch(tmp_path, clips_of(a="wait once", b="ok", c="ok"), most=1, on_event=hear)
+    assert states(outcomes) == {"a": "done", "b": "done", "c": "done"}
+    assert (outcomes["a"].attempts, outcomes["b"].attempts) == (2, 1)
+    assert sorted(begun(tmp_path)) == ["a", "a", "b", "c"]
+
+
+def test_a_stop_lets_actors_save_and_begins_nothing(cluster, tmp_path):
+    seen = []
+    outcomes = batch(
+        tmp_path,
+        clips_of(a="wait", b="ok"),
+        most=1,
+        stop=lambda: "SIGINT" if any(isinstance(event, Advanced) for event in seen) else None,
+        on_event=seen.append,
+    )
+    assert states(outcomes) == {"a": "stopped", "b": "stopped"}
+    assert outcomes["a"].problem == "saved"
+    assert begun(tmp_path) == ["a"]
+
+
+def test_nodes_that_do_not_see_the_results_are_told(cluster, tmp_path):
+    with refusal(MnemaskError, "lost"):
+        batch(tmp_path, clips_of(a="ok"), must_see=str(tmp_path / "lost/lock"))
+
+
+DRIVER = """
+import sys
+from stub_worker import clips_of
+from mnemask.manifest.on_ray import RayWorkers
+from mnemask.manifest.run import Setup, run_batch
+setup = Setup("stub_worker:open_stub", {"folder": sys.argv[2]})
+run_batch(clips_of(a="wait"), RayWorkers(setup, sys.argv[1], 2))
+"""
+
+
+def test_workers_end_when_the_driver_is_killed(cluster, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, SOURCE])}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, cluster.address, str(tmp_path)], env=environment)
+    until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").read_text().endswith("\n"))
+    worker = int((tmp_path / "begun").read_text().split()[1])
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -1,0 +1,109 @@
+"""Results at an address, and what is fetched from one."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import fsspec
+import pytest
+from refusals import refusal
+
+from mnemask.errors import InputError, OutputError
+from mnemask.io.lock import FolderInUseError
+from mnemask.manifest.storage import batch_folder, clip_folder, fetched, is_fetched
+
+
+@pytest.fixture
+def address(request):
+    yield f"memory://{request.node.name}"
+    fsspec.filesystem("memory").rm("/", recursive=True)
+
+
+def names(address):
+    system = fsspec.filesystem("memory")
+    root = "/" + address.partition("://")[2]
+    return sorted(path.removeprefix(f"{root}/") for path in system.find(root))
+
+
+def run(address, files):
+    """Writes a clip as a run would, and keeps it."""
+    with clip_folder(address, "a/b") as (folder, keep, _):
+        known = sorted(path.name for path in folder.iterdir())
+        (folder / "masks").mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        (folder / ".mnemask-written").write_text("".join(json.dumps([name, 1, 1, ""]) + "\n" for name in files))
+        (folder / ".mnemask-lock").write_text("{}")
+        keep()
+    return known
+
+
+def test_what_is_complete_is_kept_and_known_again(address):
+    assert run(address, {"masks/0.png": "0", "report.json": "{}"}) == []
+    assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/report.json"]
+    with clip_folder(address, "a/b") as (folder, _, _):
+        assert sorted(path.name for path in folder.iterdir()) == [".mnemask-written", "report.json"]
+
+
+def test_what_is_not_complete_is_not_kept(address):
+    with clip_folder(address, "a") as (folder, _, _):
+        (folder / "report.json").write_text("{}")
+    assert names(address) == []
+
+
+def test_doing_it_again_removes_what_the_run_wrote_and_nothing_else(address):
+    run(address, {"masks/0.png": "0", "report.json": "{}"})
+    fsspec.filesystem("memory").pipe(address + "/a/b/mine.txt", b"mine")
+    with clip_folder(address, "a/b") as (folder, _, forget):
+        forget()
+        assert list(folder.iterdir()) == []
+    assert names(address) == ["a/b/.mnemask-written", "a/b/mine.txt"]
+
+
+def test_a_folder_is_used_as_it_is(tmp_path):
+    with clip_folder(str(tmp_path), "a/b") as (folder, keep, _):
+        keep()
+    assert folder == tmp_path / "a/b"
+
+
+def test_videos_of_a_storage_are_fetched_and_those_of_the_web_are_not(address, tmp_path):
+    assert [is_fetched(each) for each in ("s3://a/b.mp4", "memory://b", "https://a/b.mp4", "a/b.mp4")] == [True] * 2 + [
+        False
+    ] * 2
+    fsspec.filesystem("memory").pipe(f"{address}/frames/0.png", b"0")
+    copy = fetched(f"{address}/frames", tmp_path)
+    assert [path.name for path in (tmp_path / "frames").iterdir()] == ["0.png"]
+    assert copy == str(tmp_path / "frames")
+    with refusal(InputError, "lost.mp4"):
+        fetched(f"{address}/lost.mp4", tmp_path)
+
+
+def test_an_address_of_no_file_system_is_refused(tmp_path):
+    with refusal(InputError, "nosuch"):
+        fetched("nosuch://a/b.mp4", tmp_path)
+
+
+def test_reports_are_written_to_folders_and_addresses(address, tmp_path):
+    for out in (address, str(tmp_path)):
+        for text in ('{"manifest": 1}', '{"manifest": 2}'):
+            with batch_folder(out, ["report.json"]) as write:
+                write({"report.json": text})
+    assert names(address) == ["report.json"]
+    assert (tmp_path / "report.json").read_text() == '{"manifest": 2}'
+
+
+def test_a_file_of_others_is_refused_before_the_batch_begins(address, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    fsspec.filesystem("memory").pipe(f"{address}/report.json", b"{}")
+    for out in (address, str(tmp_path)):
+        with refusal(OutputError), batch_folder(out, ["report.html", "report.json"]):
+            raise AssertionError("it began")
+    (tmp_path / "one/masks").mkdir(parents=True)
+    with refusal(OutputError, "one video"), batch_folder(str(tmp_path / "one"), ["report.html"]):
+        raise AssertionError("it began")
+
+
+def test_two_batches_do_not_share_a_folder(tmp_path):
+    with batch_folder(str(tmp_path), []), ThreadPoolExecutor(1) as pool:
+        second = pool.submit(batch_folder(str(tmp_path), []).__enter__)
+        with refusal(FolderInUseError):
+            second.result()
