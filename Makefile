@@ -56,5 +56,13 @@ docs: setup
 results: setup
 	$(BIN)/python benchmarks/results.py $(RESULTS_ARGS)
 
+# What a release uploads, in dist/: wheel and source, as PyPI will read them, and the bill of materials in build/.
+release-check: setup
+	rm -rf dist && mkdir -p build
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest -n 0 tests/test_release.py
+	$(BIN)/python docs/make_sbom.py build/sbom.json
+
 clean:
 	rm -rf .venv demo build dist site src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
