@@ -48,6 +48,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     parts = FENCE.split(markdown)
     text = "".join(part if number % 2 else _prose(part, page.file) for number, part in enumerate(parts))
     if page.file.src_uri.startswith("benchmarks/"):
+        page.meta["hide"] = ["toc"]  # tables need the room
         title, _, rest = text.partition("\n")
         text = f"{title}\n\n{_last_change(page.file.src_uri)}\n{rest}"
     return text
@@ -71,9 +72,9 @@ def _prose(text: str, file: File) -> str:
         up = "../" * file.src_uri.count("/")
         return f"{found[1]}{up}{_address(path)}{found[3] or ''}"
 
-    return re.sub(
-        r"^((?!\s*(?:[*|>-]|\d+\.) ).*\S.*)\n(?=(?:\*|-|1\.) )", r"\1\n\n", LINK.sub(relinked, text), flags=re.M
-    )
+    text = LINK.sub(relinked, text)
+    text = re.sub(r"(?<=\d) (/|to) (?=[-+−]?\d)", "\u00a0\\1\u00a0", text)  # an interval stays on one line
+    return re.sub(r"^((?!\s*(?:[*|>-]|\d+\.) ).*\S.*)\n(?=(?:\*|-|1\.) )", r"\1\n\n", text, flags=re.MULTILINE)
 
 
 def _home(address: str) -> Path:
