@@ -16,7 +16,8 @@ from PIL import Image
 
 import mnemask as mm
 
-app = runpy.run_path(str(Path(__file__).resolve().parents[1] / "examples/service/app.py"))
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples/service"
+app, load_test = (runpy.run_path(str(EXAMPLE / name)) for name in ("app.py", "load_test.py"))
 FRAMES, MASKS = drawn_clip(4, num_objects=1)
 AS_THEY_ARE = mm.TrackerConfig(short_side=None)
 
@@ -135,3 +136,12 @@ def test_a_second_frame_of_a_session_that_is_busy_is_refused(serve, tiny_model, 
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     refused(next(answer for answer in answers if answer.status_code == 409), 409, "another frame")
     assert client.get(session).json()["frames"] == 2
+
+
+def test_the_load_test_has_a_time_for_each_frame_and_leaves_no_session(serve):
+    client = serve()
+    seconds = load_test["client"](
+        str(client.base_url).rstrip("/"), [picture(t) for t in range(4)], png(MASKS[0, 0].byte())
+    )
+    assert len(seconds) == 4
+    assert client.get("/health").json()["sessions"] == 0
