@@ -179,6 +179,17 @@ def test_of_a_mask_those_pieces_are_meant_that_are_clicked_on_or_lie_mostly_in_t
     assert not pointed_at(found, clicks[1:], nothing).any()
 
 
+def test_a_click_beside_the_object_takes_a_whole_piece_of_the_earlier_mask_unless_it_is_the_largest() -> None:
+    large, small = (8, 8, 40, 40), (72, 8, 16, 16)
+    found = pieces(large, small)
+    earlier = found[None, 1::4, 1::4].float()
+    on_small, on_large = torch.tensor([[75.0, 12.0, -1]]), torch.tensor([[12.0, 12.0, -1]])
+    assert torch.equal(pointed_at(found, on_small, earlier), pieces(large))
+    assert torch.equal(pointed_at(found, on_large, earlier), found)
+    both = torch.cat((on_small, torch.tensor([[80.0, 20.0, 1]])))
+    assert torch.equal(pointed_at(found, both, earlier), found)
+
+
 def test_a_session_keeps_no_more_than_the_frame_needs(session: ClickSession) -> None:
     before = [part.clone() for part in session._prepared]
     session.mask([(70, 90)], box=(25, 45, 91, 91))

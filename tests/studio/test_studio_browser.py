@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from studio_server import NUM_FRAMES, SIZE, drawn, running, write_clip
 
 import mnemask as mm
 from mnemask.project import replay
+from mnemask.studio.exports import files_of
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium, as .ci/run does")
@@ -52,6 +54,19 @@ def place(page, x, y):
     return box["x"] + left + (x + 0.5) * scale, box["y"] + top + (y + 0.5) * scale
 
 
+def aim(page, x, y):
+    """Moves the cross-hair to a pixel of the video by the arrow keys."""
+    from playwright.sync_api import expect
+
+    def where():
+        return [int(part) for part in re.findall(r"\d+", page.locator("#hint").inner_text())[:2]]
+
+    for axis, (back, forth) in enumerate((("ArrowLeft", "ArrowRight"), ("ArrowUp", "ArrowDown"))):
+        while (away := (x, y)[axis] - where()[axis]) != 0:
+            page.keyboard.press(f"{'' if abs(away) > 12 else 'Shift+'}{forth if away > 0 else back}")
+    expect(page.locator("#hint")).to_contain_text(f"{x}, {y} ")
+
+
 def click(page, x, y, button="left"):
     with page.expect_response(re.compile("/clicks$")) as answer:
         page.mouse.click(*place(page, x, y), button=button)
@@ -68,6 +83,13 @@ def shows(page, selector, text):
     from playwright.sync_api import expect
 
     expect(page.locator(selector)).to_have_text(text, timeout=120_000)
+
+
+def at_frame(page, number):
+    """Waits until a frame is shown."""
+    from playwright.sync_api import expect
+
+    expect(page.locator("#goto")).to_have_value(str(number), timeout=120_000)
 
 
 def drag(page, x, y, to_x, to_y):
@@ -120,11 +142,11 @@ def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp
             page.keyboard.press("Control+z")
             saved(page)
             track(page, "t")
-            shows(page, "#clock b", str(NUM_FRAMES - 1))
+            at_frame(page, NUM_FRAMES - 1)
             page.keyboard.press("Home")
             for _ in range(12):
                 page.keyboard.press("ArrowRight")
-            shows(page, "#clock b", "12")
+            at_frame(page, 12)
             page.keyboard.press("p")
             x, y = middle(masks[12, 0])
             for corner in ((x - 8, y - 8), (x + 8, y - 8), (x + 8, y + 8)):
@@ -137,7 +159,7 @@ def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp
             page.locator("#export-start").click()
             page.wait_for_selector("#export-result a", timeout=120_000)
             with page.expect_download() as download:
-                page.locator("#export-result a").first.click()
+                page.locator("#export-result a", has_text="overlay").click()
             assert download.value.suggested_filename == "overlay.mp4"
         assert studio.end() == 0
     files = sorted((projects / studio.project / "exports/png/masks").glob("*.png"))
@@ -146,6 +168,54 @@ def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp
         assert len(again.state.keys) == 2
         for index, file in enumerate(files):
             assert torch.equal(mm.read_mask(file)[1], again.labels(index) == 1), index
+
+
+def test_with_the_keyboard_alone_an_object_is_clicked_boxed_tracked_and_exported_as_one_zip(tmp_path, masks):
+    clip, projects = write_clip(tmp_path / "clip"), tmp_path / "projects"
+    with running(clip, projects=projects) as studio:
+        with browsing(studio) as page:
+            page.keyboard.press("f")
+            aim(page, *middle(masks[0, 0]))
+            with page.expect_response(re.compile("/clicks$")):
+                page.keyboard.press("Enter")
+            saved(page)
+            page.keyboard.press("o")
+            saved(page)
+            page.keyboard.press("x")
+            top, left = masks[0, 1].nonzero().amin(0).tolist()
+            bottom, right = masks[0, 1].nonzero().amax(0).tolist()
+            aim(page, left - 2, top - 2)
+            page.keyboard.press("Space")
+            aim(page, right + 2, bottom + 2)
+            with page.expect_response(re.compile("/clicks$")):
+                page.keyboard.press("Space")
+            saved(page)
+            page.keyboard.press("Escape")
+            page.keyboard.press("ArrowRight")
+            at_frame(page, 1)
+            page.keyboard.press("Home")
+            at_frame(page, 0)
+            track(page, "t")
+            page.keyboard.press("Control+e")
+            page.locator("#export-start").press("Enter")
+            page.wait_for_selector("#export-result a", timeout=120_000)
+            with page.expect_download() as download:
+                page.locator("#export-result a").first.press("Enter")
+            path = tmp_path / "all.zip"
+            download.value.save_as(path)
+            assert download.value.suggested_filename == f"{studio.project}-png.zip"
+        assert studio.end() == 0
+    exported = projects / studio.project / "exports"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        files = {name: archive.read(name) for name in archive.namelist()}
+    on_disk = {path.relative_to(exported).as_posix(): path.read_bytes() for path in files_of(exported / "png")}
+    assert files == on_disk
+    assert len(files) > NUM_FRAMES
+    with mm.Project(projects / studio.project) as project:
+        for row in (0, 1):
+            found = project.labels(0) == row + 1
+            assert (found & masks[0, row]).sum() > 0.5 * (found | masks[0, row]).sum()
 
 
 def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from mnemask.studio.clicks import clicked
 from mnemask.studio.runs import labels_to_bytes, mask_from_bytes
 
 SIZE = (40, 60)
@@ -13,35 +12,7 @@ def area(top, left, bottom, right):
     return mask
 
 
-LARGE, SMALL, NEAR = area(5, 5, 30, 25), area(5, 45, 12, 55), area(10, 26, 20, 29)
-
-
-class Answering:
-    """A session that always finds the same mask."""
-
-    def __init__(self, found):
-        self.found = found
-
-    def mask(self, positive, negative, box, previous):
-        return self.found
-
-
-@pytest.mark.parametrize(
-    ("found", "positive", "negative", "previous", "expected"),
-    [
-        (LARGE | SMALL, [(10, 10)], [], None, LARGE),
-        (LARGE | SMALL, [(10, 10), (50, 8)], [], None, LARGE | SMALL),
-        (LARGE | NEAR | SMALL, [(10, 10)], [], None, LARGE | NEAR),
-        (LARGE | SMALL, [], [], None, LARGE | SMALL),  # of a box
-        (LARGE | SMALL, [], [(50, 8)], LARGE | SMALL, LARGE),
-        (LARGE | SMALL, [(10, 10)], [], LARGE | SMALL, LARGE | SMALL),
-        (LARGE, [], [(20, 20)], LARGE, LARGE),  # the network alone says what goes of the largest
-        (SMALL, [(10, 10)], [], None, SMALL),  # it knows better than to find nothing
-    ],
-)
-def test_a_mask_has_the_pieces_that_were_clicked_or_were_there(found, positive, negative, previous, expected):
-    answer = clicked(Answering(found), positive, negative, None, previous)
-    assert torch.equal(answer, expected)
+LARGE, SMALL = area(5, 5, 30, 25), area(5, 45, 12, 55)
 
 
 def test_masks_travel_as_runs():

@@ -3,7 +3,8 @@
 from mnemask.project.doubt import Confidence, doubts
 from mnemask.project.export import export_project
 from mnemask.project.look import picture_memory, picture_reason
-from mnemask.project.project import Project, replay
+from mnemask.project.project import Project
+from mnemask.project.replay import replay
 from mnemask.project.state import Key, ProjectObject, State
 from mnemask.project.tracking import PassReport
 

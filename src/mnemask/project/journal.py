@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mnemask.errors import InputError, OutputError
 
 Line = dict[str, Any]
+_BLOCK = 2**16  # bytes
 
 
 class Journal:
@@ -18,20 +19,15 @@ class Journal:
         path: of the file, made if missing. A last line that is not whole is cut off: its writer was killed.
         durable: whether each line is flushed to the disk (for what cannot be computed again).
 
-    Attributes:
-        lines: that were there when it was opened.
-
     Raises:
-        InputError: a line before the last is no JSON object, so that the file was damaged otherwise.
         OutputError: the file cannot be written to.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path, self._durable = path, durable
-        self.lines, whole = read_journal(path)
         try:
-            self._file = path.open("ab")
-            self._file.truncate(whole)
+            self._file = path.open("a+b")
+            self._file.truncate(_whole(self._file))
         except OSError as error:
             raise OutputError(f"cannot write to {str(path)!r} ({error.strerror})", "make room or free it") from error
 
@@ -50,23 +46,36 @@ class Journal:
         self._file.close()
 
 
-def read_journal(path: Path) -> tuple[list[Line], int]:
-    """Returns the whole lines of a journal, none where there is no file, and how many bytes they take.
+def read_journal(path: Path) -> Iterator[Line]:
+    """Yields the whole lines of a journal, none where there is no file.
 
     Raises:
         InputError: a line before the last is no JSON object.
     """
-    data = path.read_bytes() if path.exists() else b""
-    whole = data.rfind(b"\n") + 1
-    lines = []
-    for number, text in enumerate(data[:whole].splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            line = None
-        if not isinstance(line, dict):
-            raise InputError(
-                f"line {number} of {str(path)!r} is damaged", "restore the file from a copy, or delete this line"
-            )
-        lines.append(line)
-    return lines, whole
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, text in enumerate(file, 1):
+            if not text.endswith(b"\n"):  # it was being written when the process was killed
+                return
+            try:
+                line = json.loads(text)
+            except ValueError:
+                line = None
+            if not isinstance(line, dict):
+                raise InputError(
+                    f"line {number} of {str(path)!r} is damaged", "restore the file from a copy, or delete this line"
+                )
+            yield line
+
+
+def _whole(file: BinaryIO) -> int:
+    """Returns how many bytes of a file are whole lines."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        if (last := file.read(end - begin).rfind(b"\n")) >= 0:
+            return begin + last + 1
+        end = begin
+    return 0

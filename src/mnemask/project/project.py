@@ -1,7 +1,5 @@
 """A project: one video, what the user says of it at any frame, and the masks that follow from it, in one folder."""
 
-import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,31 +7,29 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mnemask.engines import load_model
-from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
-from mnemask.io.atomic import make_folder, write_file
+from mnemask.errors import InputError, ObjectIdError, OutputError
+from mnemask.io.atomic import make_folder
 from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
-from mnemask.memory.policies import policy_named
 from mnemask.model.stcn import STCN
+from mnemask.project.about import ABOUT, SETTINGS, check_settings, check_video, read_about, source_of, write_about
 from mnemask.project.doubt import doubts
 from mnemask.project.journal import Journal, Line, read_journal
+from mnemask.project.key_masks import KeyMasks
 from mnemask.project.results import Labels, Results
-from mnemask.project.state import Action, Key, applied, folded
+from mnemask.project.state import Action, applied, folded
 from mnemask.project.states import States
-from mnemask.project.tracking import SETTINGS, Pass, PassReport
+from mnemask.project.tracking import Direction, Pass, PassReport, Until, plan_pass
 from mnemask.types import Frame, ObjectInfo
-from mnemask.version import __version__
 
-Direction = Literal["forward", "backward"]
 Mask = Bool[Tensor, "H W"]
-ABOUT, JOURNAL = "project.json", "actions.jsonl"
+JOURNAL = "actions.jsonl"
 
 
 class Project:
@@ -70,25 +66,20 @@ class Project:
 
     def __init__(self, folder: str | Path, model: STCN | None = None) -> None:
         self.folder = Path(folder)
-        about, self.source = _about(self.folder), self.source_of(self.folder)
+        about, self.source = read_about(self.folder), source_of(self.folder)
         with ExitStack() as opened:
             opened.enter_context(OutputLock(self.folder))
             self.frames = opened.enter_context(FrameAccess(self.source))
-            if [self.frames.num_frames, *self.frames.size] != [about["num_frames"], *about["size"]]:
-                raise InputError(
-                    f"{str(self.source)!r} has {self.frames.num_frames} frames of {self.frames.size}, but the "
-                    f"project was made with {about['num_frames']} of {tuple(about['size'])}",
-                    "put the video back as it was",
-                )
+            check_video(about, self.frames, self.source)
             self._model = model
             self._journal = opened.enter_context(closing(Journal(self.folder / JOURNAL)))
-            self.state, self._done, self._undone = folded(self._journal.lines)
+            self.state, self._done, self._undone = folded(self.actions)
             self._results = opened.enter_context(
                 closing(Results(self.folder, self.frames.num_frames, self.frames.size))
             )
             self._states = States(self.folder / "states")
             self._changing, self._tracking = threading.RLock(), threading.Lock()
-            self._masks: dict[str, Mask] = {}
+            self._masks = KeyMasks(self.folder, self.frames.size)
             self._end_interrupted_pass()
             self._opened = opened.pop_all()
 
@@ -111,28 +102,19 @@ class Project:
         if (folder / ABOUT).exists():
             raise OutputError(f"{str(folder)!r} holds a project already", "open it, or give another folder")
         chosen = {**SETTINGS, **settings}
-        _check_settings(chosen)
-        source = Path(source).resolve()
-        with FrameAccess(source) as frames:
-            facts = {
-                "mnemask": __version__,
-                "source": str(source),
-                "num_frames": frames.num_frames,
-                "size": list(frames.size),
-                "frames_per_second": frames.frames_per_second,
-            }
-        make_folder(folder / "keys")
-        with closing(Journal(folder / JOURNAL)) as journal:
-            if not journal.lines:
-                journal.add({"do": "settings", "settings": chosen, "at": _now()})
-        write_file(folder / ABOUT, json.dumps(facts, indent=1).encode())
+        check_settings(chosen)
+        with FrameAccess(Path(source).resolve()) as frames:
+            make_folder(folder)
+            if not any(read_journal(folder / JOURNAL)):
+                with closing(Journal(folder / JOURNAL)) as journal:
+                    journal.add({"do": "settings", "settings": chosen, "at": _now()})
+            write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
         return cls(folder, network)
 
     @staticmethod
     def source_of(folder: str | Path) -> Path:
         """Returns the video of a project, without opening either; raises InputError where there is no project."""
-        source = Path(_about(Path(folder))["source"])
-        return source if source.is_absolute() else (Path(folder) / source).resolve()
+        return source_of(Path(folder))
 
     @property
     def model(self) -> STCN:
@@ -150,7 +132,7 @@ class Project:
     @property
     def actions(self) -> list[Line]:
         """Every action so far, with what was undone, oldest first."""
-        return read_journal(self.folder / JOURNAL)[0]
+        return list(read_journal(self.folder / JOURNAL))
 
     def add_object(self, name: str = "", *, object_id: int | None = None, category: str = "", color: str = "") -> int:
         """Returns the id of a new object, by default the lowest that is free."""
@@ -184,15 +166,8 @@ class Project:
             MaskError: the mask is not bool or of another size than the frame.
             InputError: the frame does not exist, or was accepted.
         """
-        if tuple(mask.shape) != self.frames.size or mask.dtype != torch.bool:
-            raise MaskError(
-                f"the mask is {mask.dtype} of shape {tuple(mask.shape)}", f"expected torch.bool of {self.frames.size}"
-            )
         self._check_changeable(frame)
-        data = cv2.imencode(".png", mask.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
-        name = f"keys/{frame:07d}-{object_id}-{hashlib.sha256(data).hexdigest()[:16]}.png"
-        if not (self.folder / name).exists():
-            write_file(self.folder / name, data)
+        name = self._masks.add(frame, object_id, mask)
         self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
 
     def clear_key(self, frame: int, object_id: int) -> None:
@@ -212,7 +187,7 @@ class Project:
 
     def change_settings(self, **settings: Any) -> None:
         """Changes policy, frames (the budget), size, write_every or model for what is tracked from now on."""
-        _check_settings({**self.state.settings, **settings})
+        check_settings({**self.state.settings, **settings})
         with self._changing:
             if settings.get("model", self.state.settings["model"]) != self.state.settings["model"]:
                 self._model = None
@@ -235,7 +210,7 @@ class Project:
         key = self.state.keys.get((frame, object_id))
         if key is None:
             raise InputError(f"object {object_id} has no key in frame {frame}", "set one")
-        return self._read_key(key)
+        return self._masks.read(key.mask)
 
     def labels(self, frame: int) -> Labels:
         """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place."""
@@ -245,7 +220,7 @@ class Project:
             shown = torch.tensor(sorted(state.objects), dtype=torch.int32)
             labels = labels * torch.isin(labels, shown)
         for object_id, key in state.keys_at(frame).items():
-            mask = self._read_key(key)
+            mask = self._masks.read(key.mask)
             labels[(labels == object_id) & ~mask] = 0
             labels[mask] = object_id
         return labels
@@ -254,12 +229,19 @@ class Project:
         """Returns whether tracking has reached a frame."""
         return self._results.has(frame)
 
-    def confidence(self, object_id: int) -> dict[str, Float[np.ndarray, " T"]]:
-        """Returns the fields of `Confidence` and "doubt" (0 to 1) of an object for each frame; 0 where unknown."""
-        columns, known = self._results.columns(object_id), self._results.known()
-        doubt = doubts(columns, known)
-        doubt[[frame for frame, i in self.state.keys if i == object_id]] = 0
-        return {**columns, "doubt": doubt}
+    def confidence(self, object_id: int, first: int = 0, last: int | None = None) -> dict[str, Float[np.ndarray, " T"]]:
+        """Returns the fields of `Confidence` and "doubt" (0 to 1) of an object for each frame; 0 where unknown.
+
+        Args:
+            object_id: of the object.
+            first: the first frame, by default that of the video.
+            last: the last one, included; by default that of the video.
+        """
+        end, before = self.num_frames if last is None else last + 1, max(0, first - 1)  # a leap is seen from before
+        columns = {name: values[before:end] for name, values in self._results.columns(object_id).items()}
+        doubt = doubts(columns, self._results.known()[before:end])
+        doubt[[frame - before for frame, i in self.state.keys if i == object_id and before <= frame < end]] = 0
+        return {name: values[first - before :] for name, values in {**columns, "doubt": doubt}.items()}
 
     def known(self) -> Bool[np.ndarray, " T"]:
         """Returns which frames have been tracked."""
@@ -270,7 +252,7 @@ class Project:
         start: int,
         direction: Direction = "forward",
         *,
-        to: int | Literal["end", "key"] = "end",
+        to: Until = "end",
         objects: Sequence[int] | None = None,
         stop: Callable[[], bool] = lambda: False,
         on_frame: Callable[[PassReport, Frame], None] = lambda report, frame: None,
@@ -292,7 +274,10 @@ class Project:
         if not self._tracking.acquire(blocking=False):
             raise InputError("a pass is under way already", "wait for it, or stop it")
         try:
-            report = self._report(start, direction, to, objects)
+            self._check_run(start, start)
+            if to != "end" and to != "key":
+                self._check_run(to, to)
+            report = plan_pass(self.state, self.num_frames, self._next_pass(), start, direction, to, objects)
             way = self._pass(report, objects)
             asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
             self._log({"do": "track", "pass": report.number, **asked})
@@ -341,18 +326,6 @@ class Project:
         with self._changing:
             self._journal.add({**action, "at": _now()})
 
-    def _read_key(self, key: Key) -> Mask:
-        mask = self._masks.get(key.mask)
-        if mask is None:
-            pixels = cv2.imread(str(self.folder / key.mask), cv2.IMREAD_GRAYSCALE)
-            if pixels is None or pixels.shape != self.frames.size:
-                raise InputError(f"{str(self.folder / key.mask)!r} is missing or damaged", "mark the object again")
-            mask = torch.from_numpy(pixels > 127)
-            while len(self._masks) >= _MASKS_HELD:
-                self._masks.pop(next(iter(self._masks)), None)
-            self._masks[key.mask] = mask
-        return mask
-
     def _check_changeable(self, frame: int) -> None:
         self._check_run(frame, frame)
         if self.state.is_accepted(frame):
@@ -362,28 +335,9 @@ class Project:
         if not (type(first) is type(last) is int and 0 <= first <= last < self.num_frames):
             raise InputError(f"frames {first} to {last} are none of the video's", f"it has 0 to {self.num_frames - 1}")
 
-    def _report(
-        self, start: int, direction: Direction, to: int | Literal["end", "key"], objects: Sequence[int] | None
-    ) -> PassReport:
-        step = 1 if direction == "forward" else -1
-        self._check_run(start, start)
-        if not self.state.keys:
-            raise InputError("no object is marked yet", "mark one in any frame first")
-        last = self.num_frames - 1 if step > 0 else 0
-        if to == "key":
-            keys = [(at, i) for at, i in self.state.keys if objects is None or i in objects]
-            met = {i for at, i in keys if step * at <= step * start}
-            ahead = {at for at, i in keys if step * at > step * start and (i in met or not met)}
-            last = min(ahead, key=lambda at: abs(at - start)) - step if ahead else last
-        elif to != "end":
-            self._check_run(to, to)
-            last = to
-        while step * last >= step * start and self.state.is_accepted(last):
-            last -= step
-        if step * last < step * start:
-            raise InputError(f"no frame from {start} {direction}s is left to track", "choose another frame or end")
-        number = 1 + max(self._results.last_pass(), *(line.get("pass", 0) for line in self.actions), 0)
-        return PassReport(number, start, last, step)
+    def _next_pass(self) -> int:
+        """Returns a number that no pass has had."""
+        return 1 + max([self._results.last_pass(), *(line.get("pass", 0) for line in self.actions)])
 
     def _pass(self, report: PassReport, objects: Sequence[int] | None) -> Pass:
         return Pass(
@@ -393,7 +347,7 @@ class Project:
     def key_mask_of(self) -> Callable[[int, int], Mask]:
         """Returns what gives the masks of the keys that there are now, whatever is changed later."""
         keys = self.state.keys
-        return lambda frame, object_id: self._read_key(keys[frame, object_id])
+        return lambda frame, object_id: self._masks.read(keys[frame, object_id].mask)
 
     def _follow(self, way: Pass, stop: Callable[[], bool], on_frame: Callable[[PassReport, Frame], None]) -> None:
         report, begin = way.report, time.perf_counter()
@@ -412,105 +366,12 @@ class Project:
 
     def _end_interrupted_pass(self) -> None:
         """Notes how far a pass came that was killed."""
-        passes = [line for line in self._journal.lines if line["do"] in ("track", "tracked")]
+        passes = [line for line in self.actions if line["do"] in ("track", "tracked")]
         if passes and passes[-1]["do"] == "track":
             last = passes[-1]
             done = self._results.of_pass(last["pass"])
             reached = None if not done else max(done) if last["direction"] == "forward" else min(done)
             self._log({"do": "tracked", "pass": last["pass"], "reached": reached})
-
-
-def replay(
-    folder: str | Path,
-    target: str | Path,
-    *,
-    source: str | Path | None = None,
-    model: STCN | None = None,
-    on_frame: Callable[[PassReport, Frame], None] = lambda report, frame: None,
-) -> Project:
-    """Returns a new project in which every action of another one was repeated, each pass of tracking computed again.
-
-    With the same video, weights and machine the masks are the same, bit for bit on a CPU.
-
-    Args:
-        folder: of the project to repeat.
-        target: of the new one.
-        source: another video of the same size and length; by default the same one.
-        model: the network; by default the one that the settings name.
-        on_frame: is called after each tracked frame.
-    """
-    lines, _ = read_journal(Path(folder) / JOURNAL)
-    about = _about(Path(folder))
-    ends = {line["pass"]: line["reached"] for line in lines if line["do"] == "tracked"}
-    project = Project.create(target, source or about["source"], model)
-    for line in lines:
-        _repeat(project, line, Path(folder), ends, on_frame)
-    return project
-
-
-def _repeat(
-    project: Project,
-    line: Line,
-    folder: Path,
-    ends: Mapping[int, int | None],
-    on_frame: Callable[[PassReport, Frame], None],
-) -> None:
-    """Does one action of another project again."""
-    kind = line["do"]
-    if kind == "undo":
-        project.undo()
-    elif kind == "redo":
-        project.redo()
-    elif kind == "set_key":
-        pixels = cv2.imread(str(folder / line["mask"]), cv2.IMREAD_GRAYSCALE)
-        if pixels is None:
-            raise InputError(f"{str(folder / line['mask'])!r} is missing or damaged", "copy the whole project folder")
-        project.set_key(line["frame"], line["object"], torch.from_numpy(pixels > 127), line.get("how"))
-    elif kind == "track":
-        end = ends.get(line["pass"])
-        if end is not None:
-            last = line["to"] if line["to"] in ("end", "key") else int(line["to"])
-            reached = lambda: report_of[0] == end  # noqa: E731
-            report_of: list[int | None] = [None]
-
-            def note(report: PassReport, frame: Frame) -> None:
-                report_of[0] = report.reached
-                on_frame(report, frame)
-
-            project.track(
-                line["start"], line["direction"], to=last, objects=line["objects"], stop=reached, on_frame=note
-            )
-    elif kind != "tracked":
-        project._do({name: value for name, value in line.items() if name != "at"})
-
-
-_MASKS_HELD = 64
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    try:
-        about = json.loads((folder / ABOUT).read_bytes())
-        if not {"source", "num_frames", "size"} <= about.keys():
-            raise ValueError("facts are missing")  # noqa: TRY301
-    except FileNotFoundError:
-        raise InputError(f"{str(folder)!r} holds no project", "make one (mnemask studio VIDEO)") from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{str(folder / ABOUT)!r} is damaged ({error})", "restore it from a copy") from error
-    return dict(about)
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    unknown = settings.keys() - SETTINGS.keys()
-    if unknown:
-        raise InputError(f"setting {min(unknown)!r} is unknown", f"there are {', '.join(SETTINGS)}")
-    frames, size, every = settings["frames"], settings["size"], settings["write_every"]
-    if frames is not None and not (isinstance(frames, int | float) and 1 <= frames <= 1000):
-        raise InputError(f"frames is {frames!r}", "give how many frames are remembered, 1 to 1000, or None")
-    if not (isinstance(size, int) and 32 <= size <= 4096):
-        raise InputError(f"size is {size!r}", "give the short side in pixels, 32 to 4096")
-    if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):
-        raise InputError(f"write_every is {every!r}", "give a number of frames, 1 to 1000, or None")
-    policy_named(settings["policy"])
 
 
 def _now() -> float:

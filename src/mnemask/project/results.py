@@ -1,6 +1,7 @@
 """The masks of a project on the disk, a lossless PNG a frame, and how far each can be trusted."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mnemask.errors import InputError
-from mnemask.io.atomic import Unsynced, make_folder, write_file
+from mnemask.io.atomic import Unsynced, make_folder, replacing, write_file
 from mnemask.project.doubt import Confidence
 from mnemask.project.journal import Journal, read_journal
 
@@ -37,22 +38,18 @@ class Results:
         self._pass: Int32[np.ndarray, " T"] = np.zeros(num_frames, np.int32)
         self._columns: dict[int, Float[np.ndarray, "C T"]] = {}
         path = folder / "confidence.jsonl"
-        lines, _ = read_journal(path)
+        count = 0
         try:
-            for line in lines:
+            for count, line in enumerate(read_journal(path), 1):  # noqa: B007
                 self._take(line)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{str(path)!r} is damaged ({type(error).__name__}: {error})",
                 "restore it, or delete it and track again",
             ) from error
-        if len(lines) > _LINES_PER_FRAME * num_frames:
-            write_file(path, b"")
-            self._journal = Journal(path, durable=False)
-            for index in np.flatnonzero(self._pass).tolist():
-                self._journal.add(self._line(index))
-        else:
-            self._journal = Journal(path, durable=False)
+        if count > _LINES_PER_FRAME * num_frames:
+            self._write_anew(path)
+        self._journal = Journal(path, durable=False)
 
     def has(self, index: int) -> bool:
         """Returns whether a frame has been tracked."""
@@ -127,6 +124,12 @@ class Results:
             if columns is None:
                 columns = self._columns[int(object_id)] = np.zeros((len(FIELDS), self._num_frames), np.float32)
             columns[:, index] = np.array(values, np.float32).reshape(len(FIELDS))
+
+    def _write_anew(self, path: Path) -> None:
+        """Writes one line a frame; a process that is killed meanwhile leaves the old file."""
+        with replacing(path) as partial, closing(Journal(partial, durable=False)) as journal:
+            for index in np.flatnonzero(self._pass).tolist():
+                journal.add(self._line(index))
 
     def _line(self, index: int) -> dict[str, Any]:
         objects = {str(number): columns[:, index].round(4).tolist() for number, columns in self._columns.items()}

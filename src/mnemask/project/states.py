@@ -16,6 +16,7 @@ from mnemask.tracker import Tracker
 EVERY = 10  # frames: what a correction has to run through again
 _NAME = re.compile(r"(forward|backward)-(\d+)\.bank")
 MOST = 64  # files of earlier passes included
+MOST_BYTES = 2**30  # of all files: each further marked frame makes a state larger
 _CLOSE = 8  # a state is kept if it is farther from its neighbour than its distance from the newest, divided by this
 
 Known = Mapping[str, str]  # masks of keys by "frame:id"
@@ -87,9 +88,12 @@ class States:
                 self._path(frame, step).unlink(missing_ok=True)
             else:
                 kept = frame
-        oldest_first = sorted(self._folder.glob("*.bank"), key=lambda path: path.stat().st_mtime_ns)
-        for path in oldest_first[:-MOST]:
-            path.unlink(missing_ok=True)
+        sizes = 0
+        newest_first = sorted(self._folder.glob("*.bank"), key=lambda path: -path.stat().st_mtime_ns)
+        for place, path in enumerate(newest_first):
+            sizes += path.stat().st_size
+            if place and (place >= MOST or sizes > MOST_BYTES):
+                path.unlink(missing_ok=True)
 
 
 def _direction(step: int) -> str:

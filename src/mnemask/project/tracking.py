@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool
@@ -19,14 +19,8 @@ from mnemask.project.states import EVERY, States
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
-SETTINGS: Mapping[str, Any] = {
-    "model": "compact",
-    "policy": "diverse",
-    "frames": 2.0,
-    "size": 480,
-    "write_every": None,
-}
-
+Direction = Literal["forward", "backward"]
+Until = int | Literal["end", "key"]
 KeyMask = Callable[[int, int], Bool[Tensor, "H W"]]
 
 
@@ -59,6 +53,47 @@ class PassReport:
     bank_bytes: int = 0
     complete: bool = False
     confidence: Mapping[int, Confidence] = field(default_factory=dict)
+
+
+def plan_pass(
+    state: State,
+    num_frames: int,
+    number: int,
+    start: int,
+    direction: Direction,
+    to: Until,
+    objects: Sequence[int] | None,
+) -> PassReport:
+    """Returns where a pass begins and ends: at the last frame before `to`, both included, that is not accepted.
+
+    Args:
+        state: what the user has said.
+        num_frames: of the video.
+        number: of the pass.
+        start: its first frame.
+        direction: "forward" or "backward".
+        to: a frame; "end" for the video's; "key" for the frame before the next one with a key.
+        objects: the ids that are written; None for all.
+
+    Raises:
+        InputError: no object is marked, or no frame is left.
+    """
+    if not state.keys:
+        raise InputError("no object is marked yet", "mark one in any frame first")
+    step = 1 if direction == "forward" else -1
+    last = num_frames - 1 if step > 0 else 0
+    if to == "key":
+        keys = [(at, i) for at, i in state.keys if objects is None or i in objects]
+        met = {i for at, i in keys if step * at <= step * start}
+        ahead = {at for at, i in keys if step * at > step * start and (i in met or not met)}
+        last = min(ahead, key=lambda at: abs(at - start)) - step if ahead else last
+    elif to != "end":
+        last = to
+    while step * last >= step * start and state.is_accepted(last):
+        last -= step
+    if step * last < step * start:
+        raise InputError(f"no frame from {start} {direction}s is left to track", "choose another frame or end")
+    return PassReport(number, start, last, step)
 
 
 def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -> Tracker:

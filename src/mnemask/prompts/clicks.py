@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -191,26 +191,45 @@ def mask_from_clicks(
 
 
 def pointed_at(
-    mask: Bool[Tensor, "H W"], clicks: Float[Tensor, "N 3"], planes: Float[Tensor, "2 h4 w4"]
+    mask: Bool[Tensor, "H W"], clicks: Float[Tensor, "N 3"], planes: Float[Tensor, "C h4 w4"]
 ) -> Bool[Tensor, "H W"]:
     """Returns the pieces of a mask that hold a click on the object, or lie mostly in the earlier mask or the box.
 
     What merely looks like the object, elsewhere in the frame, is not meant: IoU 0.78 for 0.66 after one click, 0.88 for
-    0.86 after five (as for `passes`).
+    0.86 after five (as for `passes`). A click beside the object means the whole piece of the earlier mask that it is
+    in, unless that is the largest one, of which only what the network took away goes.
 
     Args:
         mask: as found.
-        clicks: x, y in its pixels, and 1 for a click on the object.
-        planes: probabilities of the earlier mask and of the inside of the box at stride 4; zero where not given.
+        clicks: x, y in its pixels, and 1 for a click on the object, −1 for one beside it.
+        planes: probabilities at stride 4 of the earlier mask and, where there is one, of the inside of the box.
     """
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.cpu().numpy().astype(np.uint8), connectivity=8)
-    near = planes.amax(0).cpu().numpy()
-    inside = np.bincount(pieces[1::4, 1::4].ravel(), weights=near.ravel(), minlength=len(stats))
-    kept = 16 * inside > stats[:, cv2.CC_STAT_AREA] / 2
-    places = clicks[clicks[:, 2] == 1, :2].round().long().cpu().numpy()
-    kept[pieces[places[:, 1].clip(0, mask.shape[0] - 1), places[:, 0].clip(0, mask.shape[1] - 1)]] = True
+    on, beside = (clicks[clicks[:, 2] == sign, :2].round().long().cpu().numpy() for sign in (1, -1))
+    near = planes.cpu().numpy()
+    earlier, pieces_of_earlier = _pieces(near[0] > 0.5)
+    gone = set(_at(earlier, beside // 4)) - set(_at(earlier, on // 4)) - {0, int(np.argmax(pieces_of_earlier))}
+    near = np.where(np.isin(earlier, list(gone)), 0, near.max(0))
+    pieces, areas = _pieces(mask.cpu().numpy())
+    inside = np.bincount(pieces[1::4, 1::4].ravel(), weights=near.ravel(), minlength=len(areas))
+    kept = 16 * inside > areas / 2
+    kept[_at(pieces, on)] = True
     kept[0] = False  # the background
     return torch.from_numpy(kept[pieces]).to(mask.device)
+
+
+def _pieces(mask: Bool[np.ndarray, "h w"]) -> tuple[Int32[np.ndarray, "h w"], Int32[np.ndarray, " pieces"]]:
+    """Returns the number of the piece at each pixel, 0 outside, and the area of each piece, none for the outside."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    areas[0] = 0
+    return pieces, areas
+
+
+def _at(pieces: Int32[np.ndarray, "h w"], places: Int64[np.ndarray, "N 2"]) -> list[int]:
+    """Returns the numbers of the pieces at places x, y."""
+    height, width = pieces.shape
+    found: list[int] = pieces[places[:, 1].clip(0, height - 1), places[:, 0].clip(0, width - 1)].tolist()
+    return found
 
 
 def passes(num_clicks: int, *, has_mask: bool) -> list[int]:

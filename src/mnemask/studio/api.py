@@ -6,19 +6,22 @@ import json
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import mnemask as mm
 from mnemask.io import MASK_FORMATS
+from mnemask.io.atomic import safe_name
 from mnemask.project import picture_memory, picture_reason
 from mnemask.studio.desk import Desk, encoded
+from mnemask.studio.exports import exported, zipped
 from mnemask.studio.runs import mask_from_bytes
 from mnemask.studio.workspace import Workspace
 
@@ -53,6 +56,7 @@ class Api:
             Route(f"{one}/timeline", self.timeline, methods=get),
             Route(f"{one}/memory", self.memory, methods=get),
             Route(f"{one}/exports/{{path:path}}", self.exported, methods=get),
+            Route(f"{one}/zip/{{export}}", self.zipped, methods=get),
             Route(f"{one}/prepare", self.prepare, methods=post),
             Route(f"{one}/clicks", self.clicks, methods=post),
             Route(f"{one}/masks", self.masks, methods=post),
@@ -106,7 +110,7 @@ class Api:
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
 
     def labels(self, request: Request) -> Response:
-        return Response(self._desk(request).labels(request.path_params["index"]), media_type="application/octet-stream")
+        return _labels(self._desk(request), request.path_params["index"])
 
     def timeline(self, request: Request) -> Response:
         return JSONResponse(self._desk(request).timeline(_number(request, "bins", 1000)))
@@ -120,8 +124,20 @@ class Api:
         return Response(encoded(picture, ".png"), media_type="image/png")
 
     def exported(self, request: Request) -> Response:
-        path = self._desk(request).exported(request.path_params["path"])
+        path = exported(self._desk(request).exports, request.path_params["path"])
+        if not path.is_file():
+            raise mm.InputError(f"{path.name!r} is a folder", "download it as a zip")
         return FileResponse(path, filename=path.name)
+
+    def zipped(self, request: Request) -> Response:
+        """Returns an export as one file, made while it is sent."""
+        desk = self._desk(request)
+        folder = exported(desk.exports, request.path_params["export"])
+        if not folder.is_dir():
+            raise mm.InputError(f"{folder.name!r} is one file", "download it as it is")
+        name = quote(f"{safe_name(desk.name)}-{folder.name}.zip")
+        headers = {"content-disposition": f"attachment; filename*=utf-8''{name}"}
+        return StreamingResponse(zipped(folder), media_type="application/zip", headers=headers)
 
     async def prepare(self, request: Request) -> Response:
         asked = await _json(request)
@@ -132,7 +148,7 @@ class Api:
         asked, desk = await _json(request), self._desk(request)
         frame, object_id = _whole(asked, "frame"), _whole(asked, "object")
         await run_in_threadpool(desk.click, frame, object_id, asked.get("points", []), asked.get("box"))
-        return Response(await run_in_threadpool(desk.labels, frame), media_type="application/octet-stream")
+        return await run_in_threadpool(_labels, desk, frame)
 
     async def masks(self, request: Request) -> Response:
         desk = self._desk(request)
@@ -196,6 +212,12 @@ async def _until_closed(socket: WebSocket) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
             await socket.receive_text()
+
+
+def _labels(desk: Desk, index: int) -> Response:
+    """Returns the labels of a frame, what else is known of it as a header."""
+    data = desk.labels(index)
+    return Response(data, headers={"x-frame": json.dumps(desk.facts(index))}, media_type="application/octet-stream")
 
 
 async def _answer(function: Callable[..., Any], *values: Any) -> Response:

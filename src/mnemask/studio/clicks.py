@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import cv2
-import numpy as np
 import torch
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool
 from torch import Tensor
 
 import mnemask as mm
 from mnemask.errors import CheckpointError
 from mnemask.model.stcn import STCN
-from mnemask.prompts.clicks import ClickSegmenter
+from mnemask.prompts.clicks import ClickSegmenter, pointed_at
 
 Point = tuple[int, int]
 Mask = Bool[Tensor, "H W"]
-NEAR = 0.03  # of the shorter side: what lies so close to a clicked piece may belong to it
 
 
 @runtime_checkable
@@ -40,44 +37,6 @@ def open_clicks(model: STCN, frame: mm.Frame, short_side: int) -> ClickSession:
         return ClickSegmenter(model, short_side=short_side).open(frame)
     except CheckpointError:  # the head belongs to other weights
         return ColourClicks(frame)
-
-
-def clicked(
-    session: ClickSession,
-    positive: Sequence[Point],
-    negative: Sequence[Point],
-    box: tuple[int, int, int, int] | None,
-    previous: Mask | None,
-) -> Mask:
-    """Returns the mask of what was clicked, without pieces far from it that nobody clicked on.
-
-    A piece stays if it holds a click, lies close to one that does, or was there before; a negative click takes a whole
-    piece away, unless it is the largest, of which it takes what the network says.
-    """
-    found = np.asarray(session.mask(positive, negative, box, previous).cpu())
-    earlier = np.zeros_like(found) if previous is None else previous.cpu().numpy()
-    before = _pieces(earlier)
-    largest = int(np.bincount(before[before > 0], minlength=2).argmax())
-    gone = _under(before, negative) - _under(before, positive) - {largest}
-    found = found & ~np.isin(before, list(gone))
-    pieces = _pieces(found)
-    wanted = _under(pieces, positive) | {int(piece) for piece in np.unique(pieces[earlier])} - {0}
-    if not wanted:  # such as all that is in a box
-        return torch.from_numpy(found)
-    reach = 2 * max(2, round(NEAR * min(found.shape))) + 1
-    around = cv2.dilate(np.isin(pieces, list(wanted)).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
-    return torch.from_numpy(found & np.isin(pieces, np.unique(pieces[around])))
-
-
-def _pieces(mask: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:
-    """Returns the number of the piece that each pixel of a mask belongs to, from 1; 0 outside."""
-    pieces: Int32[np.ndarray, "H W"] = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
-    return pieces
-
-
-def _under(pieces: Int32[np.ndarray, "H W"], points: Sequence[Point]) -> set[int]:
-    """Returns the pieces in which points lie."""
-    return {int(pieces[y, x]) for x, y in points} - {0}
 
 
 class ColourClicks:
@@ -104,7 +63,11 @@ class ColourClicks:
         for x, y in negative:
             if found[y, x]:
                 found = found & ~mm.mask_from_scribble(image, {1: _dots([(x, y)]), 0: _dots(positive)})[1]
-        return found
+        if box is not None:
+            return found
+        clicks = torch.tensor([*((x, y, 1) for x, y in positive), *((x, y, -1) for x, y in negative)])
+        earlier = torch.zeros(image.shape[1:]) if previous is None else previous.float()
+        return found & pointed_at(found, clicks.float(), earlier[None, 1::4, 1::4])
 
 
 def _dots(points: Sequence[Point]) -> list[list[Point]]:

@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 import mnemask as mm
 from mnemask.io import MASK_FORMATS
 from mnemask.project import PassReport, export_project
-from mnemask.studio.clicks import ClickSession, Mask, clicked, open_clicks
+from mnemask.studio.clicks import ClickSession, Mask, open_clicks
+from mnemask.studio.exports import files_of
 from mnemask.studio.jobs import Event, Job, Listeners
 from mnemask.studio.runs import labels_to_bytes
 
@@ -23,6 +24,7 @@ DOUBTFUL = 0.5
 APART = 5  # frames between two that the keys lead to
 _PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
 MAX_POINTS = 100
+_LINKS = 4  # files of an export that the page links to by name
 
 
 class Desk:
@@ -113,6 +115,12 @@ class Desk:
         """Returns the runs of a frame's labels."""
         return labels_to_bytes(self.project.labels(index))
 
+    def facts(self, index: int) -> dict[str, Any]:
+        """Returns whether a frame is tracked, and how doubtful each object in it is."""
+        project = self.project
+        doubts = {i: float(project.confidence(i, index, index)["doubt"][0]) for i in project.state.objects}
+        return {"known": project.is_tracked(index), "doubt": {i: round(doubt, 3) for i, doubt in doubts.items()}}
+
     def prepare(self, index: int) -> None:
         """Looks at a frame before it is clicked, so that the first click is as fast as the others."""
         if not (self._job and self._job.running):
@@ -133,7 +141,7 @@ class Desk:
             previous = shown if bool(shown.any()) else None
             if not positive and corners is None and previous is None:
                 raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
-            mask = clicked(self._clicks(index), positive, negative, corners, previous)
+            mask = self._clicks(index).mask(positive, negative, corners, previous)
             how = {"tool": "click", "points": points, "box": box}
             project.set_key(index, object_id, mask, how)
         self.changed()
@@ -188,13 +196,10 @@ class Desk:
             "doubtful": _peaks(worst),
         }
 
-    def exported(self, name: str) -> Path:
-        """Returns a file that was exported; raises InputError where there is none of this name."""
-        folder = self.project.folder / "exports"
-        found = [path for path in folder.rglob("*") if path.is_file() and str(path.relative_to(folder)) == name]
-        if not found:
-            raise mm.InputError(f"there is no export {name[:80]!r}", "export again")
-        return found[0]
+    @property
+    def exports(self) -> Path:
+        """The folder that exports go into."""
+        return self.project.folder / "exports"
 
     def _clicks(self, index: int) -> ClickSession:
         if self._session is None or self._session[0] != index:
@@ -232,7 +237,7 @@ class Desk:
         return result
 
     def _export(self, job: Job, mask_format: str, overlay: bool) -> Event:
-        folder = self.project.folder / "exports"
+        folder = self.exports
         taken = {path.name for path in folder.iterdir()} if folder.exists() else set()
         name = next(n for n in (mask_format, *(f"{mask_format}-{k}" for k in range(2, 10_000))) if n not in taken)
         total = self.project.num_frames
@@ -241,13 +246,13 @@ class Desk:
             job.tell({"frame": index, "done": index + 1, "total": total})
             return job.stop()
 
-        written = export_project(
-            self.project, folder / name, mask_format=mask_format, overlay=overlay, on_frame=on_frame
-        )
-        files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
-        links = [str(path.relative_to(folder)) for path in files] if len(files) <= 4 else []
-        overlays = [str(path.relative_to(folder)) for path in files if path.suffix == ".mp4"]
-        return {"folder": str(folder / name), "written": len(files), "files": links or overlays, "done": len(written)}
+        export_project(self.project, folder / name, mask_format=mask_format, overlay=overlay, on_frame=on_frame)
+        count, size, single = 0, 0, list[str]()
+        for path in files_of(folder / name):
+            count, size = count + 1, size + path.stat().st_size
+            if path.suffix != ".png" and len(single) < _LINKS:
+                single.append(path.relative_to(folder).as_posix())
+        return {"export": name, "folder": str(folder / name), "written": count, "bytes": size, "files": single}
 
 
 def encoded(pixels: UInt8[np.ndarray, "H W 3"], suffix: str) -> bytes:

@@ -31,7 +31,7 @@ export class Api {
 
   /** @param {number} frame @returns {Promise<Labels>} */
   async labels(frame) {
-    return readLabels(await (await this.ask(`/labels/${frame}`)).arrayBuffer());
+    return await labelsOf(await this.ask(`/labels/${frame}`));
   }
 
   /** @param {object} action @returns {Promise<State>} */
@@ -46,7 +46,7 @@ export class Api {
 
   /** @param {object} body @returns {Promise<Labels>} */
   async click(body) {
-    return readLabels(await (await this.post("/clicks", body)).arrayBuffer());
+    return await labelsOf(await this.post("/clicks", body));
   }
 
   /** @param {number} frame @param {number} object @param {string} tool @param {Labels} labels @returns {Promise<State>} */
@@ -96,9 +96,9 @@ export async function ask(path, options) {
   throw new Refused(reason || `The studio answered ${answer.status}.`);
 }
 
-/** @param {ArrayBuffer} data @returns {Labels} */
-export function readLabels(data) {
-  const values = new Uint32Array(data);
+/** @param {Response} answer @returns {Promise<Labels>} */
+async function labelsOf(answer) {
+  const values = new Uint32Array(await answer.arrayBuffer());
   const [width, height] = values;
   const ids = new Uint16Array(width * height);
   for (let i = 2, at = 0; i < values.length; i += 2) {
@@ -106,7 +106,7 @@ export function readLabels(data) {
     if (values[i]) ids.fill(values[i], at, end);
     at = end;
   }
-  return { width, height, ids };
+  return { width, height, ids, ...JSON.parse(answer.headers.get("x-frame") ?? "{}") };
 }
 
 /** @param {Labels} labels @param {number} id @returns {Uint32Array} */

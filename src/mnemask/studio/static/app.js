@@ -13,7 +13,8 @@ const FORMATS = /** @type {Record<string, [string, string]>} */ ({
   rgba: ["Cut-outs", "the object on a transparent ground"], rle: ["COCO RLE", "one JSON for annotation tools"],
 });
 const HEIGHTS = [480, 720, 1080, 2160];
-const CACHED = 90; // frames
+const CACHED = 192 * 2 ** 20; // bytes of decoded frames
+const LEAST = 12; // frames that are kept, however large
 
 class Studio {
   constructor() {
@@ -30,8 +31,9 @@ class Studio {
     this.minus = false;
     this.playing = false;
     this.why = false;
-    /** @type {Map<number, Promise<ImageBitmap>>} */
+    /** @type {Map<string, Promise<ImageBitmap>>} by frame and height */
     this.pictures = new Map();
+    this.shownHeight = 0;
     /** @type {Job | null} */
     this.job = null;
     this.wanted = -1; // the frame to show when the one that is loading is shown
@@ -64,6 +66,7 @@ class Studio {
     this.leave();
     this.playing = false;
     this.pictures.clear();
+    this.shownHeight = Infinity; // until its first frame is shown
     const api = this.api = new Api(name);
     const state = await api.state();
     history.replaceState(null, "", `#${encodeURIComponent(name)}`);
@@ -119,17 +122,22 @@ class Studio {
 
   get height() {
     const need = this.view.height * this.view.scale * (devicePixelRatio || 1);
-    return HEIGHTS.find((height) => height >= Math.min(need, this.view.height)) ?? 2160;
+    return Math.min(this.view.height, HEIGHTS.find((height) => height >= need) ?? 2160);
   }
 
   /** @param {number} frame @returns {Promise<ImageBitmap>} */
   picture(frame) {
-    const api = /** @type {Api} */ (this.api);
-    let found = this.pictures.get(frame);
-    if (found) this.pictures.delete(frame);
-    else { found = api.picture(frame, this.height); found.catch(() => this.pictures.delete(frame)); }
-    this.pictures.set(frame, found);
-    for (const old of this.pictures.keys()) { if (this.pictures.size <= CACHED) break; this.pictures.delete(old); }
+    const api = /** @type {Api} */ (this.api), { height } = this, name = `${frame}:${height}`;
+    let found = this.pictures.get(name);
+    if (found) this.pictures.delete(name);
+    else { found = api.picture(frame, height); found.catch(() => this.pictures.delete(name)); }
+    this.pictures.set(name, found);
+    const most = Math.max(LEAST, CACHED / (4 * height ** 2 * this.view.width / this.view.height));
+    for (const [old, picture] of this.pictures) {
+      if (this.pictures.size <= most) break;
+      this.pictures.delete(old);
+      picture.then((bitmap) => { if (bitmap !== this.view.picture) bitmap.close(); }, () => {}); // memory that is not the script's own
+    }
     return found;
   }
 
@@ -145,11 +153,12 @@ class Studio {
       while (this.wanted >= 0) {
         const next = this.coming = this.wanted;
         /** @type {Api} */
-        const api = this.api;
+        const api = this.api, { height } = this;
         this.wanted = -1;
         const [picture, labels] = await Promise.all([this.picture(next), api.labels(next)]);
         if (api !== this.api) continue;
         this.frame = next;
+        this.shownHeight = height;
         this.showKey();
         this.view.show(picture, labels);
         this.render();
@@ -427,7 +436,10 @@ class Studio {
     /** @type {HTMLButtonElement} */ ($("redo")).disabled = !state.redo;
     $("frame-number").textContent = String(this.frame);
     const clock = $("clock"), seconds = state.fps ? ` · ${time(this.frame / state.fps)}` : "";
-    clock.replaceChildren(Object.assign(document.createElement("b"), { textContent: String(this.frame) }), ` / ${state.num_frames - 1}${seconds}`);
+    const field = /** @type {HTMLInputElement} */ ($("goto"));
+    if (document.activeElement !== field) field.value = String(this.frame);
+    field.max = String(state.num_frames - 1);
+    clock.textContent = `/ ${state.num_frames - 1}${seconds}`;
     const slider = $("timeline");
     slider.setAttribute("aria-valuemax", String(state.num_frames - 1));
     slider.setAttribute("aria-valuenow", String(this.frame));
@@ -443,6 +455,8 @@ class Studio {
 
   /** @param {State} state */
   hint(state) {
+    const { cross, aiming } = this.view;
+    if (cross && aiming) return `${Math.round(cross[0])}, ${Math.round(cross[1])} · arrows move, ${this.pressHint()}, Esc leaves`;
     if (this.why) return "Click the pixel that you wonder about";
     if (this.job?.running && this.job.kind === "track") return "Tracking: Space pauses";
     const { tool } = this.view;
@@ -451,6 +465,16 @@ class Studio {
     if (tool === "click" && state.keys.length && !state.tracked) return "Right-click takes away; when the mask fits, press T to track";
     if (tool === "click" && this.minus) return "Clicks take away";
     return "";
+  }
+
+  /** What Enter and Space do in the picture. */
+  pressHint() {
+    if (this.why) return "Enter asks why";
+    const { tool } = this.view;
+    if (tool === "polygon") return "Space sets a corner, Enter closes";
+    if (tool === "box") return "Enter sets a corner, then the other";
+    if (tool === "brush" || tool === "eraser") return `Enter ${tool === "brush" ? "paints" : "erases"}`;
+    return "Enter clicks on the object, Shift+Enter beside it";
   }
 
   renderObjects() {
@@ -486,9 +510,8 @@ class Studio {
 
   /** @param {State} state */
   renderFrame(state) {
-    const key = this.keyNow(), accepted = this.isAccepted(), values = this.time.data?.objects[this.selected];
-    const bin = this.time.data ? Math.floor(this.frame * this.time.data.bins / state.num_frames) : 0;
-    const known = !!this.time.data?.known[bin], doubt = values?.doubt[bin] ?? 0;
+    const key = this.keyNow(), accepted = this.isAccepted(), { known = false, doubt: doubts } = this.view.labels ?? {};
+    const doubt = doubts?.[this.selected] ?? 0;
     const live = this.job?.running && this.job.kind === "track" ? this.job.confidence?.[this.selected] : undefined;
     const [text, kind] = live ? ["tracking", "good"] : accepted ? ["accepted", "good"] : key ? ["marked", "key"] : !known ? ["not tracked", ""]
       : doubt >= 0.5 ? ["doubtful", "bad"] : ["tracked", ""];
@@ -554,14 +577,10 @@ class Studio {
     if (job.total) bar.value = (job.done ?? 0) / job.total;
     if (job.running) result.textContent = `frame ${job.frame ?? 0}`;
     else if (job.folder) {
-      result.replaceChildren(`${job.written} files in ${job.folder} `);
-      for (const file of job.files ?? []) {
-        const link = document.createElement("a");
-        link.href = `${this.api?.base}/exports/${file.split("/").map(encodeURIComponent).join("/")}`;
-        link.textContent = file.split("/").at(-1) ?? file;
-        link.download = "";
-        result.append(" · ", link);
-      }
+      const { written = 0, bytes = 0, folder, files = [] } = job, base = `${this.api?.base}`;
+      const links = files.map((file) => download(`${base}/exports/${file.split("/").map(encodeURIComponent).join("/")}`, file.split("/").at(-1) ?? file));
+      if (written > files.length) links.unshift(download(`${base}/zip/${encodeURIComponent(job.export ?? "")}`, `Download all ${written} files as a zip`));
+      result.replaceChildren(element("span", `${written} ${written === 1 ? "file" : "files"}, ${size(bytes)}, in `), element("code", folder), ...links);
     } else if (job.error) result.textContent = job.error;
   }
 
@@ -619,6 +638,15 @@ function iconButton(name, label, work) {
   return button;
 }
 
+/** @param {string} address @param {string} text */
+function download(address, text) { return Object.assign(element("a", text), { href: address, download: "" }); }
+
+/** @param {number} bytes */
+function size(bytes) {
+  const power = Math.min(3, Math.floor(Math.log2(Math.max(1, bytes)) / 10)), value = bytes / 2 ** (10 * power);
+  return `${value < 10 && power ? value.toFixed(1) : Math.round(value)} ${["B", "KiB", "MiB", "GiB"][power]}`;
+}
+
 /** @param {string} name @param {string} text @param {() => void} work */
 function fileRow(name, text, work) {
   const row = document.createElement("li"), button = document.createElement("button");
@@ -663,6 +691,7 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   export: () => { if (studio.state) dialog("export-dialog").showModal(); },
   "export-start": () => studio.export(), "welcome-open": () => commands.open(),
   plus: () => studio.setMinus(false), minus: () => studio.setMinus(true), sign: () => studio.setMinus(!studio.minus),
+  aim: () => $("view").focus(), number: () => $("goto").focus(),
   "zoom-in": () => studio.view.zoom(1.3), "zoom-out": () => studio.view.zoom(1 / 1.3), "zoom-fit": () => studio.view.fit(),
   add: () => studio.newObject(), accept: () => studio.accept(), "accept-to": () => studio.acceptTo(),
   clear: () => studio.clear(), absent: () => studio.absent(),
@@ -699,6 +728,11 @@ const settings = [
 for (const [id, name, read] of settings) $(id).addEventListener("change", () => { if (studio.api) studio.act({ do: "settings", [name]: read(/** @type {HTMLInputElement} */ ($(id)).value) }); });
 
 studio.view.addEventListener("click", (event) => studio.click(/** @type {CustomEvent} */ (event).detail));
+$("goto").addEventListener("focus", () => /** @type {HTMLInputElement} */ ($("goto")).select());
+$("goto").addEventListener("change", () => studio.go(Math.round(Number(/** @type {HTMLInputElement} */ ($("goto")).value)) || 0));
+$("goto").addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === "Escape") $("goto").blur(); });
+studio.view.addEventListener("zoomed", () => { if (studio.height > studio.shownHeight) studio.refresh(); });
+studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
 studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail.tool));
 studio.view.addEventListener("begin-paint", (event) => {
@@ -708,7 +742,7 @@ studio.view.addEventListener("begin-paint", (event) => {
 studio.time.addEventListener("seek", (event) => studio.go(/** @type {CustomEvent} */ (event).detail));
 studio.time.addEventListener("select", (event) => studio.select(/** @type {CustomEvent} */ (event).detail));
 
-const byKey = new Map(KEYS.flatMap(([keys, command]) => keys.split(" ").map((key) => [key, command])));
+const byKey = new Map(KEYS.filter(([, command]) => command).flatMap(([keys, command]) => keys.split(" ").map((key) => [key, command])));
 addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
   if (document.querySelector("dialog[open]") || target.matches("input:not([type=range]), select, textarea")) return;

@@ -6,7 +6,7 @@ interface Settings { model: string; policy: string; frames: number | null; size:
 interface Job {
   type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number;
   frames?: number; tokens?: number; bank_bytes?: number; complete?: boolean; total?: number; done?: number; folder?: string;
-  files?: string[]; written?: number; last?: number; confidence?: Record<string, number[]>;
+  files?: string[]; written?: number; bytes?: number; export?: string; last?: number; confidence?: Record<string, number[]>;
 }
 interface State {
   type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
@@ -19,5 +19,5 @@ interface Timeline {
 interface Workspace { version: string; folder: string; projects: string[]; policies: string[]; formats: string[]; }
 interface Entry { name: string; path: string; folder: boolean; }
 interface Browse { path: string; parent: string | null; entries: Entry[]; images?: number; }
-interface Labels { width: number; height: number; ids: Uint16Array; }
+interface Labels { width: number; height: number; ids: Uint16Array; known?: boolean; doubt?: Record<string, number>; }
 type Tool = "click" | "box" | "brush" | "eraser" | "polygon" | "pan";

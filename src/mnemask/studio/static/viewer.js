@@ -2,6 +2,8 @@
 
 const POINT = 7; // radius on the screen
 const TINT = 0.42;
+const STEP = 10; // pixels on the screen that an arrow key moves the cross-hair; one of the video with Shift
+const ARROWS = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] });
 
 /** @param {string} color @returns {[number, number, number]} */
 export function rgb(color) {
@@ -40,6 +42,9 @@ export class Viewer extends EventTarget {
     this.left = this.top = 0;
     /** @type {[number, number] | null} */
     this.cursor = null;
+    /** @type {[number, number] | null} where the keyboard points, in pixels of the video */
+    this.cross = null;
+    this.aiming = false;
     this.fitted = true;
     this.drawing = false;
     /** @type {Map<number, PointerEvent>} */
@@ -51,6 +56,10 @@ export class Viewer extends EventTarget {
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.up(/** @type {PointerEvent} */ (event)));
     canvas.addEventListener("pointerleave", () => { this.cursor = null; this.draw(); });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    canvas.addEventListener("mousedown", (event) => { event.preventDefault(); /** @type {HTMLElement | null} */ (document.activeElement)?.blur(); }); // the mouse needs no focus
+    canvas.addEventListener("focus", () => this.aim());
+    canvas.addEventListener("blur", () => { this.aiming = false; this.cursor = null; if (this.gesture === "corner") this.cancel(); this.emit("aim"); this.draw(); });
+    canvas.addEventListener("keydown", (event) => { if (this.key(event)) { event.preventDefault(); event.stopPropagation(); } });
     canvas.addEventListener("dblclick", () => { if (this.tool === "polygon") this.closePolygon(); });
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -61,7 +70,7 @@ export class Viewer extends EventTarget {
 
   /** @param {number} width @param {number} height */
   setVideo(width, height) {
-    Object.assign(this, { width, height, picture: null, labels: null, points: [], box: null, polygon: [] });
+    Object.assign(this, { width, height, picture: null, labels: null, points: [], box: null, polygon: [], cross: null, cursor: null });
     this.overlay.width = width;
     this.overlay.height = height;
     this.fit();
@@ -93,6 +102,7 @@ export class Viewer extends EventTarget {
     this.left = (width - this.width * this.scale) / 2;
     this.top = (height - this.height * this.scale) / 2;
     this.fitted = true;
+    this.emit("zoomed");
     this.draw();
   }
 
@@ -105,6 +115,7 @@ export class Viewer extends EventTarget {
     this.top = down - (down - this.top) * scale / this.scale;
     this.scale = scale;
     this.fitted = false;
+    this.emit("zoomed");
     this.draw();
   }
 
@@ -162,6 +173,7 @@ export class Viewer extends EventTarget {
       for (const [x, y] of this.polygon) this.dot(x, y, 4 * unit, "#ffffff", unit);
     }
     for (const [x, y, on] of this.points) this.mark(x, y, on > 0, unit);
+    if (this.cross && this.aiming) this.hair(...this.cross, unit);
     if (this.cursor && (this.tool === "brush" || this.tool === "eraser")) {
       this.strokeShape((path) => path.arc(.../** @type {[number, number]} */ (this.cursor), this.brush, 0, 2 * Math.PI), unit);
     }
@@ -202,6 +214,80 @@ export class Viewer extends EventTarget {
     if (on) { context.moveTo(x, y - arm); context.lineTo(x, y + arm); }
     context.stroke();
   }
+
+  /** @param {number} x @param {number} y @param {number} unit */
+  hair(x, y, unit) {
+    const gap = 9 * unit, arm = 26 * unit;
+    this.strokeShape((path) => {
+      for (const [dx, dy] of Object.values(ARROWS)) { path.moveTo(x + dx * gap, y + dy * gap); path.lineTo(x + dx * arm, y + dy * arm); }
+    }, unit);
+  }
+
+  /** Shows the cross-hair where it was last, in the middle of what is seen at first. */
+  aim() {
+    this.aiming = true;
+    if (this.cross) { this.pointTo(...this.cross); return; }
+    const box = this.canvas.getBoundingClientRect();
+    const middle = (/** @type {number} */ length, /** @type {number} */ from, /** @type {number} */ whole) => Math.min(whole - 1, Math.max(0, Math.floor((length / 2 - from) / this.scale)));
+    this.pointTo(middle(box.width, this.left, this.width), middle(box.height, this.top, this.height));
+  }
+
+  /** @param {number} x @param {number} y */
+  pointTo(x, y) {
+    const at = /** @type {[number, number]} */ ([Math.min(this.width - 1, Math.max(0, x)), Math.min(this.height - 1, Math.max(0, y))]);
+    this.cross = this.cursor = at;
+    if (this.gesture === "corner" && this.box) this.box = [this.box[0], this.box[1], at[0] - this.box[0], at[1] - this.box[1]];
+    const box = this.canvas.getBoundingClientRect(), margin = 40;
+    const inside = (/** @type {number} */ place, /** @type {number} */ length) => Math.min(length - margin, Math.max(margin, place)) - place;
+    const dx = inside(at[0] * this.scale + this.left, box.width), dy = inside(at[1] * this.scale + this.top, box.height);
+    if (!this.fitted && (dx || dy)) this.pan(dx, dy);
+    this.emit("aim");
+    this.draw();
+  }
+
+  /** What the keyboard does in the picture. @param {KeyboardEvent} event @returns {boolean} whether it did something */
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.cross) return false;
+    const arrow = ARROWS[event.key], [x, y] = this.cross;
+    if (arrow) {
+      const step = event.shiftKey ? 1 : Math.max(1, Math.round(STEP / this.scale));
+      this.pointTo(x + arrow[0] * step, y + arrow[1] * step);
+      return true;
+    }
+    if (event.key === "Escape") {
+      if (this.box || this.polygon.length) this.cancel(); else this.canvas.blur();
+      return true;
+    }
+    if (event.key === "Enter" && this.tool === "polygon") { this.closePolygon(); return true; }
+    if (event.key !== "Enter" && event.key !== " ") return false;
+    this.press(x, y, event.shiftKey);
+    return true;
+  }
+
+  /** Does what the tool does where the keyboard points. @param {number} x @param {number} y @param {boolean} minus */
+  press(x, y, minus) {
+    if (this.tool === "click" || this.tool === "pan") {
+      this.emit("click", { x, y, near: this.near(x, y), minus });
+    } else if (this.tool === "polygon") {
+      this.polygon.push([x, y]);
+    } else if (this.tool === "box") {
+      if (this.gesture === "corner") { this.gesture = ""; this.boxed(); } else { this.gesture = "corner"; this.box = [x, y, 0, 0]; }
+    } else if (this.emit("begin-paint")) {
+      this.stroke(x, y, x, y);
+      this.emit("painted", { tool: this.tool });
+    }
+    this.draw();
+  }
+
+  /** Ends a box. */
+  boxed() {
+    const box = this.box && this.rect(this.box).map(Math.round);
+    this.box = null;
+    if (box && box[2] > 3 && box[3] > 3) this.emit("box", { box });
+  }
+
+  /** The place of the click that is drawn at a place, −1 for none. @param {number} x @param {number} y */
+  near(x, y) { return this.points.findIndex(([px, py]) => Math.hypot(px - x, py - y) * this.scale <= POINT + 1); }
 
   /** @param {MouseEvent} event @returns {[number, number]} */
   onScreen(event) {
@@ -261,11 +347,7 @@ export class Viewer extends EventTarget {
     this.gesture = "";
     if (event.type === "pointercancel") { this.cancel(); return; }
     if (gesture === "paint") this.emit("painted", { tool: this.tool });
-    if (gesture === "box" && this.box) {
-      const box = this.rect(this.box).map(Math.round);
-      this.box = null;
-      if (box[2] > 3 && box[3] > 3) this.emit("box", { box });
-    }
+    if (gesture === "box") this.boxed();
     if (gesture === "tap" && this.isInside(x, y)) this.tap(event, x, y);
     this.draw();
   }
@@ -278,8 +360,7 @@ export class Viewer extends EventTarget {
       else this.polygon.push([x, y]);
       return;
     }
-    const near = this.points.findIndex(([px, py]) => Math.hypot(px - x, py - y) * this.scale <= POINT + 1);
-    this.emit("click", { x, y, near, minus: event.button === 2 || event.altKey || event.shiftKey });
+    this.emit("click", { x, y, near: this.near(x, y), minus: event.button === 2 || event.altKey || event.shiftKey });
   }
 
   closePolygon() {

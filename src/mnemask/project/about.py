@@ -1,0 +1,77 @@
+"""What a project is of: the video that it was made from, and the settings that it tracks with."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mnemask.errors import InputError
+from mnemask.io.atomic import write_file
+from mnemask.io.random_access import FrameAccess
+from mnemask.memory.policies import policy_named
+from mnemask.version import __version__
+
+ABOUT = "project.json"
+SETTINGS: Mapping[str, Any] = {
+    "model": "compact",
+    "policy": "diverse",
+    "frames": 2.0,
+    "size": 480,
+    "write_every": None,
+}
+
+
+def write_about(folder: Path, frames: FrameAccess, source: Path) -> None:
+    """Writes which video a project is of, and how long and large it is."""
+    facts = {
+        "mnemask": __version__,
+        "source": str(source),
+        "num_frames": frames.num_frames,
+        "size": list(frames.size),
+        "frames_per_second": frames.frames_per_second,
+    }
+    write_file(folder / ABOUT, json.dumps(facts, indent=1).encode())
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Returns what `write_about` wrote; raises InputError where there is no project, or its file is damaged."""
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+        if not {"source", "num_frames", "size"} <= about.keys():
+            raise ValueError("facts are missing")  # noqa: TRY301
+    except FileNotFoundError:
+        raise InputError(f"{str(folder)!r} holds no project", "make one (mnemask studio VIDEO)") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{str(folder / ABOUT)!r} is damaged ({error})", "restore it from a copy") from error
+    return dict(about)
+
+
+def source_of(folder: Path) -> Path:
+    """Returns the video of a project; raises InputError as `read_about` does."""
+    source = Path(read_about(folder)["source"])
+    return source if source.is_absolute() else (folder / source).resolve()
+
+
+def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> None:
+    """Raises InputError if the video is not the one that a project was made of."""
+    if [frames.num_frames, *frames.size] != [about["num_frames"], *about["size"]]:
+        raise InputError(
+            f"{str(source)!r} has {frames.num_frames} frames of {frames.size}, but the project was made with "
+            f"{about['num_frames']} of {tuple(about['size'])}",
+            "put the video back as it was",
+        )
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises InputError for a setting that is unknown or impossible."""
+    unknown = settings.keys() - SETTINGS.keys()
+    if unknown:
+        raise InputError(f"setting {min(unknown)!r} is unknown", f"there are {', '.join(SETTINGS)}")
+    frames, size, every = settings["frames"], settings["size"], settings["write_every"]
+    if frames is not None and not (isinstance(frames, int | float) and 1 <= frames <= 1000):
+        raise InputError(f"frames is {frames!r}", "give how many frames are remembered, 1 to 1000, or None")
+    if not (isinstance(size, int) and 32 <= size <= 4096):
+        raise InputError(f"size is {size!r}", "give the short side in pixels, 32 to 4096")
+    if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):
+        raise InputError(f"write_every is {every!r}", "give a number of frames, 1 to 1000, or None")
+    policy_named(settings["policy"])

@@ -1,0 +1,77 @@
+"""A session done again without a window: every mark, every pass."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mnemask.model.stcn import STCN
+from mnemask.project.about import read_about
+from mnemask.project.journal import Line, read_journal
+from mnemask.project.key_masks import read_key_mask
+from mnemask.project.project import JOURNAL, Project
+from mnemask.project.tracking import PassReport
+from mnemask.types import Frame
+
+OnFrame = Callable[[PassReport, Frame], None]
+
+
+def replay(
+    folder: str | Path,
+    target: str | Path,
+    *,
+    source: str | Path | None = None,
+    model: STCN | None = None,
+    on_frame: OnFrame = lambda report, frame: None,
+) -> Project:
+    """Returns a new project in which every action of another one was repeated, each pass of tracking computed again.
+
+    With the same video, weights and machine the masks are the same, bit for bit on a CPU.
+
+    Args:
+        folder: of the project to repeat.
+        target: of the new one.
+        source: another video of the same size and length; by default the same one.
+        model: the network; by default the one that the settings name.
+        on_frame: is called after each tracked frame.
+    """
+    lines = list(read_journal(Path(folder) / JOURNAL))
+    about = read_about(Path(folder))
+    ends = {line["pass"]: line["reached"] for line in lines if line["do"] == "tracked"}
+    project = Project.create(target, source or about["source"], model)
+    for line in lines:
+        _repeat(project, line, Path(folder), ends, on_frame)
+    return project
+
+
+def _repeat(project: Project, line: Line, folder: Path, ends: Mapping[int, int | None], on_frame: OnFrame) -> None:
+    """Does one action of another project again."""
+    kind = line["do"]
+    if kind == "undo":
+        project.undo()
+    elif kind == "redo":
+        project.redo()
+    elif kind == "set_key":
+        project.set_key(line["frame"], line["object"], read_key_mask(folder / line["mask"]), line.get("how"))
+    elif kind == "track":
+        if ends.get(line["pass"]) is not None:
+            _track_again(project, line, ends[line["pass"]], on_frame)
+    elif kind != "tracked":
+        project._do({name: value for name, value in line.items() if name != "at"})
+
+
+def _track_again(project: Project, line: Line, end: int | None, on_frame: OnFrame) -> None:
+    """Tracks as far as a pass of the other project came."""
+    reached: int | None = None
+
+    def note(report: PassReport, frame: Frame) -> None:
+        nonlocal reached
+        reached = report.reached
+        on_frame(report, frame)
+
+    project.track(
+        line["start"],
+        line["direction"],
+        to=line["to"],
+        objects=line["objects"],
+        stop=lambda: reached == end,
+        on_frame=note,
+    )
