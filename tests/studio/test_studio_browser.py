@@ -243,6 +243,7 @@ def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):
             assert page.locator("#objects input[type=text]").first.input_value() == "Nala"
             track(page, "t")
             shows(page, "#facts dd:last-child", f"{NUM_FRAMES} of {NUM_FRAMES} frames")
+            at_frame(page, NUM_FRAMES - 1)
             page.keyboard.press("a")
             saved(page)
             shows(page, "#badge", "accepted")

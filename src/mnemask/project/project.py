@@ -337,7 +337,7 @@ class Project:
 
     def _next_pass(self) -> int:
         """Returns a number that no pass has had."""
-        return 1 + max([self._results.last_pass(), *(line.get("pass", 0) for line in self.actions)])
+        return 1 + max([self._results.last_pass(), *(int(line.get("pass", 0)) for line in self.actions)])
 
     def _pass(self, report: PassReport, objects: Sequence[int] | None) -> Pass:
         return Pass(

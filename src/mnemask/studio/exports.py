@@ -59,13 +59,16 @@ class _Sent:
     def __init__(self) -> None:
         self._parts = bytearray()
 
-    def write(self, part: bytes) -> int:
+    def write(self, part: bytes, /) -> int:
         """Takes bytes in."""
         self._parts += part
         return len(part)
 
     def flush(self) -> None:
         """Does nothing: what was written is sent when it is taken."""
+
+    def close(self) -> None:
+        """Does nothing: there is nothing to let go of."""
 
     def taken(self, least: int = 1) -> Iterator[bytes]:
         """Yields what was written since as one part, if it is that many bytes."""

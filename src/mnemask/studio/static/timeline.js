@@ -1,6 +1,6 @@
 // Time: what is tracked, what is sure, what was marked and accepted, a row for each object.
 
-const RULER = 22, ROW = 26, LEFT = 132, RIGHT = 14, STATUS = 8;
+const RULER = 22, ROW = 26, RIGHT = 14, STATUS = 8;
 
 export class TimelineView extends EventTarget {
   /** @param {HTMLCanvasElement} canvas */
@@ -32,13 +32,15 @@ export class TimelineView extends EventTarget {
     canvas.addEventListener("pointerleave", () => { this.hover = null; this.draw(); });
   }
 
-  get bins() { return Math.max(50, Math.round(this.width - LEFT - RIGHT)); }
+  get bins() { return Math.max(50, Math.round(this.width - this.left - RIGHT)); }
+  /** Where time begins: names stand left of it. */
+  get left() { return this.width < 620 ? 76 : 132; }
   get width() { return /** @type {HTMLElement} */ (this.canvas.parentElement).clientWidth; }
 
   /** @param {MouseEvent} event */
   frameAt(event) {
     const box = this.canvas.getBoundingClientRect(), count = this.state?.num_frames ?? 1;
-    const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
+    const share = (event.clientX - box.left - this.left) / (box.width - this.left - RIGHT);
     return Math.min(count - 1, Math.max(0, Math.floor(share * count)));
   }
 
@@ -52,7 +54,7 @@ export class TimelineView extends EventTarget {
   seek(event) { this.dispatchEvent(new CustomEvent("seek", { detail: this.frameAt(event) })); }
 
   /** @param {number} frame */
-  x(frame) { return LEFT + (this.width - LEFT - RIGHT) * (frame + 0.5) / (this.state?.num_frames ?? 1); }
+  x(frame) { return this.left + (this.width - this.left - RIGHT) * (frame + 0.5) / (this.state?.num_frames ?? 1); }
 
   draw() {
     if (this.drawing) return;
@@ -74,11 +76,11 @@ export class TimelineView extends EventTarget {
     context.clearRect(0, 0, width, height);
     if (!state) return;
     this.ruler(ink, width);
-    const usable = width - LEFT - RIGHT;
+    const usable = width - this.left - RIGHT;
     state.objects.forEach((object, row) => this.row(object, RULER + row * ROW, usable, ink));
     const bottom = RULER + rows * ROW + 2;
     context.fillStyle = ink("--track");
-    context.fillRect(LEFT, bottom, usable, 4);
+    context.fillRect(this.left, bottom, usable, 4);
     context.font = "11px system-ui, sans-serif";
     context.textAlign = "left";
     context.fillStyle = ink("--good");
@@ -100,13 +102,13 @@ export class TimelineView extends EventTarget {
       context.globalAlpha = 1;
       context.fillStyle = ink("--muted");
       context.textAlign = "center";
-      context.fillText(String(this.hover), Math.max(LEFT + 12, Math.min(width - 20, this.x(this.hover))), 10);
+      context.fillText(String(this.hover), Math.max(this.left + 12, Math.min(width - 20, this.x(this.hover))), 10);
     }
   }
 
   /** @param {(name: string) => string} ink @param {number} width */
   ruler(ink, width) {
-    const { context } = this, state = /** @type {State} */ (this.state), usable = width - LEFT - RIGHT;
+    const { context } = this, state = /** @type {State} */ (this.state), usable = width - this.left - RIGHT;
     const least = state.num_frames * 64 / usable, power = 10 ** Math.floor(Math.log10(Math.max(1, least)));
     const every = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= least) ?? 1;
     context.font = "11px system-ui, sans-serif";
@@ -126,7 +128,7 @@ export class TimelineView extends EventTarget {
     if (object.id === this.selected) {
       context.fillStyle = ink("--hover");
       context.beginPath();
-      context.roundRect(4, y + 1, LEFT + usable + 4, ROW - 2, 6);
+      context.roundRect(4, y + 1, this.left + usable + 4, ROW - 2, 6);
       context.fill();
     }
     context.fillStyle = object.color;
@@ -138,20 +140,20 @@ export class TimelineView extends EventTarget {
     context.textAlign = "left";
     context.save();
     context.beginPath();
-    context.rect(30, y, LEFT - 40, ROW);
+    context.rect(30, y, this.left - 40, ROW);
     context.clip();
     context.fillText(object.name, 30, y + ROW / 2 + 4);
     context.restore();
     context.fillStyle = ink("--track");
     context.beginPath();
-    context.roundRect(LEFT, top, usable, strip, 4);
+    context.roundRect(this.left, top, usable, strip, 4);
     context.fill();
     const values = data?.objects[object.id];
     if (data && values) {
       const bin = usable / data.bins;
       for (let i = 0; i < data.bins; i++) {
         if (!data.known[i] || !values.area[i]) continue;
-        const doubt = values.doubt[i], x = Math.round(LEFT + i * bin), wide = Math.round(LEFT + (i + 1) * bin) - x;
+        const doubt = values.doubt[i], x = Math.round(this.left + i * bin), wide = Math.round(this.left + (i + 1) * bin) - x;
         context.globalAlpha = 0.55;
         context.fillStyle = object.color;
         const bar = 3 + (strip - 3) * 0.45 * Math.sqrt(values.area[i]);
@@ -177,7 +179,7 @@ export class TimelineView extends EventTarget {
     const bin = usable / data.bins;
     this.context.fillStyle = ink("--bad");
     for (let i = 0; i < data.bins; i++) {
-      if (data.known[i] && !values.area[i] && values.doubt[i] >= 0.5) this.context.fillRect(LEFT + i * bin, top, Math.max(bin, 2), strip * 0.6);
+      if (data.known[i] && !values.area[i] && values.doubt[i] >= 0.5) this.context.fillRect(this.left + i * bin, top, Math.max(bin, 2), strip * 0.6);
     }
   }
 
