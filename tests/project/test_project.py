@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_ima
 
 import mnemask as mm
 from mnemask.errors import OutputError
-from mnemask.project import export_project, picture_memory, picture_reason, replay
+from mnemask.project import export_project, journal, picture_memory, picture_reason, replay, states
 
 CAT = 1
 
@@ -319,6 +320,31 @@ def test_the_states_that_are_kept_stay_few(tracked, clip):
     states = list((tracked.folder / "states").iterdir())
     assert 1 <= len(states) <= 64
     assert all(path.stat().st_mtime >= begin - 1 for path in states)
+
+
+def test_states_take_no_more_of_the_disk_than_they_may_and_the_newest_stays(tracked, monkeypatch):
+    monkeypatch.setattr(states, "MOST_BYTES", 1)
+    tracked.track(0, to=12)
+    assert [path.name for path in (tracked.folder / "states").iterdir()] == ["forward-0000012.bank"]
+
+
+def test_the_confidence_in_some_frames_is_that_in_all_frames_there(tracked, clip):
+    tracked.set_key(9, CAT, clip[2][9, 0])
+    whole = tracked.confidence(CAT)
+    for first, last in ((0, 0), (5, 11), (9, 9), (10, NUM_FRAMES - 1)):
+        part = tracked.confidence(CAT, first, last)
+        assert all((part[name] == whole[name][first : last + 1]).all() for name in whole)
+
+
+@pytest.mark.parametrize("block", [1, 7, 2**16])
+@pytest.mark.parametrize("left", [b"", b'{"a', b'{"a":"' + b"x" * 50])
+def test_a_journal_goes_on_after_its_last_whole_line(tmp_path, monkeypatch, block, left):
+    monkeypatch.setattr(journal, "_BLOCK", block)
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"a":1}\n{"b":"' + b"y" * 20 + b'"}\n' + left)
+    with closing(journal.Journal(path)) as lines:
+        lines.add({"c": 3})
+    assert [list(line) for line in journal.read_journal(path)] == [["a"], ["b"], ["c"]]
 
 
 @pytest.mark.parametrize("file", ["actions.jsonl", "confidence.jsonl", "project.json"])

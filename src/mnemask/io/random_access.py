@@ -95,11 +95,16 @@ class FrameAccess:
             held = [self[index] for index in range(max(end - stretch + 1, last), end + 1)]
             yield from reversed(held)
 
-    def close(self) -> None:
-        """Lets go of the file."""
+    def forget(self) -> None:
+        """Lets go of the decoded frames; they are decoded again when they are asked for."""
         with self._lock:
             self._under_way = None
             self._cache.clear()
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self.forget()
+        with self._lock:
             self._decoder.close()
 
     def __enter__(self) -> "FrameAccess":

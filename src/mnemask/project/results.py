@@ -42,6 +42,8 @@ class Results:
         try:
             for count, line in enumerate(read_journal(path), 1):  # noqa: B007
                 self._take(line)
+        except InputError:  # of a line that is none
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"{str(path)!r} is damaged ({type(error).__name__}: {error})",

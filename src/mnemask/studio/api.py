@@ -198,6 +198,7 @@ class Api:
             closed.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await closed
+            await run_in_threadpool(desk.rest)
 
     def _desk(self, request: Request) -> Desk:
         return self.desk(request.path_params["name"])

@@ -171,6 +171,15 @@ class Desk:
         if self._job is not None:
             self._job.end()
 
+    def rest(self) -> None:
+        """Lets go of what only makes an open page faster, where there is none: many videos may be open in a day."""
+        if self.listeners.any or (self._job is not None and self._job.running):
+            return
+        with self._clicking, self._lock:
+            self._session = None
+            self._pictures.clear()
+        self.project.frames.forget()
+
     def timeline(self, bins: int) -> dict[str, Any]:
         """Returns, in so many bins of frames, what is tracked, how doubtful each object is, and frames to look at."""
         project = self.project

@@ -35,6 +35,11 @@ class Listeners:
         with self._lock:
             self._queues.pop(queue, None)
 
+    @property
+    def any(self) -> bool:
+        """Whether a page is open."""
+        return bool(self._queues)
+
     def tell(self, event: Event) -> None:
         """Tells all pages, from any thread; a page that does not listen misses it."""
         with self._lock:

@@ -485,6 +485,8 @@ class Studio {
     if (editing || this.shownObjects === shown) return;
     this.shownObjects = shown;
     list.replaceChildren(...state.objects.map((object) => this.objectRow(object)));
+    const classes = [...new Set(state.objects.map((object) => object.category).filter(Boolean))];
+    $("classes").replaceChildren(...classes.map((name) => new Option(name, name)));
   }
 
   /** @param {StudioObject} object */
@@ -498,6 +500,7 @@ class Studio {
     const name = input("text", object.name, `Name of object ${object.id}`, (value) => change({ name: value || `Object ${object.id}` }));
     const kind = input("text", object.category, `Class of ${object.name}`, (value) => change({ category: value }));
     kind.placeholder = "class";
+    kind.setAttribute("list", "classes");
     kind.classList.add("category");
     names.append(name, kind);
     names.addEventListener("focusin", () => { if (this.selected !== object.id) { this.selected = object.id; this.showKey(); this.view.paintOverlay(); this.render(); row.className = "on"; for (const other of $("objects").children) if (other !== row) other.className = ""; } });
@@ -517,6 +520,7 @@ class Studio {
       : doubt >= 0.5 ? ["doubtful", "bad"] : ["tracked", ""];
     $("badge").textContent = text;
     $("badge").className = `badge ${kind}`;
+    $("timeline").setAttribute("aria-valuetext", `${this.frame}, ${text}`);
     const facts = $("facts");
     /** @type {[string, string][]} */
     const rows = [];
