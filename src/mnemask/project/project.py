@@ -282,7 +282,7 @@ class Project:
             asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
             self._log({"do": "track", "pass": report.number, **asked})
             try:
-                self._follow(way, stop, on_frame)
+                way.follow(lambda frame: not self.state.is_accepted(frame), stop, on_frame)
             finally:
                 self._log({"do": "tracked", "pass": report.number, "reached": report.reached})
         finally:
@@ -348,21 +348,6 @@ class Project:
         """Returns what gives the masks of the keys that there are now, whatever is changed later."""
         keys = self.state.keys
         return lambda frame, object_id: self._masks.read(keys[frame, object_id].mask)
-
-    def _follow(self, way: Pass, stop: Callable[[], bool], on_frame: Callable[[PassReport, Frame], None]) -> None:
-        report, begin = way.report, time.perf_counter()
-        with closing(way.run()) as steps:
-            for frame, labels, confidence in steps:
-                if not self.state.is_accepted(frame.index):
-                    self._results.write(frame.index, labels, confidence, report.number)
-                report.reached, report.confidence = frame.index, confidence
-                report.frames += 1
-                report.seconds = time.perf_counter() - begin
-                on_frame(report, frame)
-                if stop():
-                    break
-            else:
-                report.complete = True
 
     def _end_interrupted_pass(self) -> None:
         """Notes how far a pass came that was killed."""

@@ -1,6 +1,8 @@
 """One pass of the tracker through a project, forwards or backwards, from a frame on."""
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -137,6 +139,32 @@ class Pass:
     states: States
     report: PassReport
     objects: Sequence[int] | None
+
+    def follow(
+        self,
+        may_change: Callable[[int], bool],
+        stop: Callable[[], bool],
+        on_frame: Callable[[PassReport, Frame], None],
+    ) -> None:
+        """Computes and writes frame after frame, to the end or until told to stop; the report says how far.
+
+        Args:
+            may_change: is asked before each frame is written.
+            stop: is asked after each frame.
+            on_frame: is called after each frame.
+        """
+        report, begin = self.report, time.perf_counter()
+        with closing(self.run()) as steps:
+            for frame, labels, confidence in steps:
+                if may_change(frame.index):
+                    self.results.write(frame.index, labels, confidence, report.number)
+                report.reached, report.confidence = frame.index, confidence
+                report.frames += 1
+                report.seconds = time.perf_counter() - begin
+                on_frame(report, frame)
+                if stop():
+                    return
+        report.complete = True
 
     def run(self) -> Generator[tuple[Frame, Labels, dict[int, Confidence]], None, None]:
         """Yields each frame with its labels and the confidence in the objects that are written.
