@@ -740,7 +740,7 @@ studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
 studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail.tool));
 studio.view.addEventListener("begin-paint", (event) => {
-  if (!studio.selected) { event.preventDefault(); studio.newObject(); studio.complain("A new object was made; paint it now.", true); }
+  if (!studio.selected) { event.preventDefault(); studio.newObject(); studio.complain(studio.view.tool === "polygon" ? "A new object was made; press Enter again." : "A new object was made; paint it now.", true); }
   else if (!studio.workable()) event.preventDefault();
 });
 studio.time.addEventListener("seek", (event) => studio.go(/** @type {CustomEvent} */ (event).detail));

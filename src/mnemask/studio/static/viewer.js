@@ -365,9 +365,9 @@ export class Viewer extends EventTarget {
 
   closePolygon() {
     if (this.polygon.length < 3 || !this.labels) { this.polygon = []; this.draw(); return; }
+    if (!this.emit("begin-paint")) return; // the corners stay: Enter again
     const corners = this.polygon;
     this.polygon = [];
-    if (!this.emit("begin-paint")) return;
     const canvas = document.createElement("canvas");
     canvas.width = this.width;
     canvas.height = this.height;
