@@ -25,7 +25,7 @@ from mnemask.project.key_masks import KeyMasks
 from mnemask.project.results import Labels, Results
 from mnemask.project.state import Action, applied, folded
 from mnemask.project.states import States
-from mnemask.project.tracking import Direction, Pass, PassReport, Until, plan_pass
+from mnemask.project.tracking import Direction, Pass, PassReport, plan_pass
 from mnemask.types import Frame, ObjectInfo
 
 Mask = Bool[Tensor, "H W"]
@@ -252,7 +252,7 @@ class Project:
         start: int,
         direction: Direction = "forward",
         *,
-        to: Until = "end",
+        to: int | Literal["end", "key"] = "end",
         objects: Sequence[int] | None = None,
         stop: Callable[[], bool] = lambda: False,
         on_frame: Callable[[PassReport, Frame], None] = lambda report, frame: None,
