@@ -1,5 +1,6 @@
 """The option, marks and fixtures that all tests share."""
 
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +22,15 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="takes more than a minute; run with --run-slow"))
+
+
+@pytest.fixture(autouse=True)
+def only_the_policies_of_the_package():
+    """Forgets, after each test, the policies that its command line brought."""
+    yield
+    if policies := sys.modules.get("mnemask.memory.policies"):
+        for name in set(policies.POLICIES) - set(policies.POLICY_NAMES):
+            del policies.POLICIES[name]
 
 
 @pytest.fixture(scope="session")

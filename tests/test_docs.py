@@ -175,6 +175,8 @@ def drawn_folder(tmp_path_factory):
         (folder / first).rename(folder / name)
     for name in ("video.mp4", "old.avi"):  # what a file holds is found by its content
         (folder / name).write_bytes((folder / "street.mp4").read_bytes())
+    policies = blocks(ROOT / "docs/policies.md", "python")
+    (folder / "newest.py").write_text(next(block for block in policies if "class Newest" in block))
     for kind in ("frames", "masks"):
         (folder / kind).mkdir()
     for frame, truth in video:

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "mnemask"
 # in a line of its own. "mnemask" is the package itself, whose public names only the last box may use.
 BOXES = (
     # What there is to work with: values, files, prompts.
-    (("version",), ("errors",), ("extras", "choices"), ("types",), ("io",)),
+    (("version",), ("errors",), ("extras", "choices", "plugins"), ("types",), ("io",)),
     # The network, and the prompts that it helps to make.
     (("model",), ("prompts",)),
     # What is remembered.
@@ -25,7 +25,7 @@ BOXES = (
         ("training",),
         ("pipeline",),
         ("project", "inspection", "comparison", "experiments", "bench"),
-        ("manifest", "demo", "doctor", "export"),
+        ("manifest", "demo", "doctor", "export", "testing"),
     ),
     # Who asks for it.
     (("mnemask",), ("studio",), ("cli",), ("__main__",)),

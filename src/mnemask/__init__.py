@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnemask.evaluation.runner import evaluate
     from mnemask.io import MaskWriter, VideoReader, draw_overlay
     from mnemask.memory.budget import Budget
-    from mnemask.memory.policies import POLICIES, Policy, keep_best
+    from mnemask.memory.policies import POLICIES, Policy, keep_best, register_policy
     from mnemask.pipeline import segment
     from mnemask.project import Project
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, read_mask
@@ -55,6 +55,7 @@ __all__ = [
     "mask_from_polygon",
     "mask_from_scribble",
     "read_mask",
+    "register_policy",
     "segment",
     "track",
 ]
@@ -79,6 +80,7 @@ _NAMES_OF_MODULES = {
         "POLICIES",
         "Policy",
         "keep_best",
+        "register_policy",
     ),
     "pipeline": ("segment",),
     "project": ("Project",),

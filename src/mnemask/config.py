@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from typing import Any, get_args
 
+from mnemask.choices import POLICY_NAMES
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
@@ -107,11 +108,15 @@ class TrackerConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values that JSON holds; a registered policy goes by its name."""
+        """Returns plain values that JSON holds; a policy of the package goes by its name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        names = [name for name, policy in POLICIES.items() if self.policy in (name, policy)]
-        policy = names[0] if names else saved_policy(self.policy)  # type: ignore[arg-type]
-        return values | {"policy": policy, "budget": None if self.budget is None else asdict(self.budget)}
+        policy = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
+        # By name only what that name always means.
+        names = [name for name in POLICY_NAMES if POLICIES[name] == policy]
+        return values | {
+            "policy": names[0] if names else saved_policy(policy),
+            "budget": None if self.budget is None else asdict(self.budget),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], policy: Policy | None = None) -> "TrackerConfig":

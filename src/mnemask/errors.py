@@ -7,6 +7,7 @@
     │   ├── FrameError                a frame or a video: unreadable, truncated, of another size
     │   ├── MaskError                 a mask, box or other prompt
     │   ├── ObjectIdError             an object id that is unknown or impossible
+    │   ├── PolicyError               a memory policy of one's own that fails or breaks its contract
     │   ├── CheckpointError           weights or a saved memory bank: foreign, damaged or hostile
     │   └── OutputError               a place that cannot be written to
     ├── BudgetError (ValueError)      a memory budget that cannot hold what it must
@@ -51,6 +52,10 @@ class ObjectIdError(InputError):
 
 class CheckpointError(InputError):
     """Weights or a saved memory bank are foreign, damaged or hostile."""
+
+
+class PolicyError(InputError):
+    """A memory policy of one's own fails, or breaks the contract of policies."""
 
 
 class OutputError(InputError):

@@ -4,7 +4,7 @@ Tokens are never changed in place, so that a state costs nothing to take and sta
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,6 @@ from mnemask.model.checkpoints import plain
 from mnemask.model.stcn import STCN
 from mnemask.types import check_object_id
 
-KINDS: dict[object, type | tuple[type, ...]] = {
-    int: int,
-    bool: bool,
-    float: (int, float),
-    float | None: (int, float, type(None)),
-}
 COUNTS = ("writes", "reads", "evictions", "tokens_per_frame")
 
 
@@ -129,13 +123,7 @@ class TrackerState:
         cells = None if self.size is None else CellGrid(self.size, self.config.short_side).shape
         if self.written is not None and self.written.shape != (len(ids), *(cells or ())):
             raise ValueError(f"masks of the shape {tuple(self.written.shape)} of {len(ids)} objects")
-        policy = self.config.used_policy()
-        for field in fields(policy):
-            value, wanted = getattr(policy, field.name), KINDS.get(field.type, object)
-            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-                raise TypeError(f"{field.name} of the policy is {value!r}")
-        if policy.write_every < 1:
-            raise ValueError(f"write_every is {policy.write_every}")
+        self.config.used_policy().check_fields()
 
     def refuse_other_model(self, model: str) -> None:
         """Raises CheckpointError unless what is remembered was written with the network of this fingerprint."""

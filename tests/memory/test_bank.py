@@ -7,7 +7,7 @@ from refusals import refusal
 from torch.profiler import ProfilerActivity, profile
 
 from mnemask.config import TrackerConfig
-from mnemask.errors import BudgetError
+from mnemask.errors import BudgetError, PolicyError
 from mnemask.memory import budget as budgets
 from mnemask.memory import read as reading
 from mnemask.memory.bank import MemoryBank
@@ -168,7 +168,7 @@ def test_a_policy_that_keeps_too_much_is_named():
     bank = MemoryBank(TrackerConfig(Greedy(), Budget(tokens=7), top_k=K_READ))
     write(bank, 0)
     twin = copy.deepcopy(bank)
-    with refusal(BudgetError, r"12"):
+    with refusal(PolicyError, r"12", "frame 50"):
         write(bank, 5)
     assert same(bank.tokens, twin.tokens)
 

@@ -75,4 +75,5 @@ def everything(out: Path) -> str:
         return error.remedy
     except mm.MnemaskError as error:
         return error.problem
+    mm.register_policy("newest", Newest)
     return f"{progress.frames} frames, J {report.region.mean}, {sorted(mm.POLICIES)}, {mm.__version__}"

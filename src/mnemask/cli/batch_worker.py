@@ -74,7 +74,17 @@ def _place_model(text: str, base: Path) -> str:
     return str(base / text) if (base / text).is_file() else text
 
 
-_PLACES: dict[str, Callable[[str, Path], str]] = {"at": _place_at, "model": _place_model}
+def _refuse_code(text: str, base: Path) -> str:
+    """Returns a policy by name; raises InputError for code of one's own, which no file may have imported."""
+    if ":" in text:
+        raise InputError(
+            f"policy {text!r} is code, which a manifest cannot have imported",
+            "give it to the command (--policy), or install it as a package that names it",
+        )
+    return text
+
+
+_PLACES: dict[str, Callable[[str, Path], str]] = {"at": _place_at, "model": _place_model, "policy": _refuse_code}
 
 
 def placed_here(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +95,9 @@ def placed_here(options: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, list):
             return [place(name, each) for each in value]
         column = by_name[name]
+        if name == "policy":  # the user's own code, in a file that workers find from anywhere
+            file, colon, rest = value.partition(".py:")
+            return f"{Path(file).resolve()}{colon}{rest}" if colon else value
         return value if column.flag or column.is_path else column.place(value, Path.cwd())
 
     return {name: place(name, value) for name, value in options.items()}

@@ -16,6 +16,7 @@ from mnemask.cli.inspect import repeatable
 from mnemask.cli.options import (
     CONFIG,
     DEFAULT_BOX_FORMAT,
+    POLICY_HELP,
     AtOption,
     BoxFormatOption,
     BoxOption,
@@ -25,9 +26,9 @@ from mnemask.cli.options import (
     MaskOption,
     ModelOption,
     NotOption,
-    PolicyName,
     RemoveOption,
     VoidOption,
+    chosen_policy,
     configured,
 )
 from mnemask.cli.output import emit
@@ -45,7 +46,7 @@ def compare(
     video: Annotated[
         str, typer.Argument(help="A video file, or a folder or quoted glob of images; it is read several times.")
     ],
-    policy: Annotated[list[PolicyName], typer.Option(help="What to keep in memory. Repeat it to compare.")],
+    policy: Annotated[list[str], typer.Option(metavar="POLICY", help=f"{POLICY_HELP} Repeat it to compare.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for compare.html and what belongs to it.")],
     mask: MaskOption = None,
     box: BoxOption = None,
@@ -100,7 +101,7 @@ def compare(
         comparison = compare_video(
             video,
             new_plan,
-            [chosen.value for chosen in policy],
+            [chosen_policy(text) for text in policy],
             out,
             TrackerFactory(config, model, device),
             gt=gt,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,16 +15,18 @@ from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.options import (
     CONFIG,
     DEFAULT_ENGINE,
-    DEFAULT_POLICY,
+    POLICY_HELP,
+    DatasetOption,
     DeviceOption,
     EngineOption,
     ModelOption,
     PalindromeOption,
-    PolicyName,
     ProcessesOption,
     SequenceOption,
     SingleObjectOption,
     SubsetOption,
+    chosen_dataset,
+    chosen_policy,
     configured,
 )
 from mnemask.cli.output import emit
@@ -33,8 +34,6 @@ from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
     from mnemask.evaluation.suite import SuiteProgress
-
-Dataset = Enum("Dataset", {name: name for name in choices.DATASETS})  # type: ignore[misc]
 
 SHOWN = {
     "policy": "policy",
@@ -55,11 +54,11 @@ SHOWN = {
 @configured("policy", "budget")
 def evaluate(
     root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
-    dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
+    dataset: DatasetOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/, results/ and tables/.")],
     policy: Annotated[
-        list[PolicyName] | None,
-        typer.Option(help=f"What to keep in memory. Repeatable. [default: {choices.DEFAULT_POLICY}]"),
+        list[str] | None,
+        typer.Option(metavar="POLICY", help=f"{POLICY_HELP} Repeatable. [default: {choices.DEFAULT_POLICY}]"),
     ] = None,
     config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
@@ -80,6 +79,8 @@ def evaluate(
 
     `mnemask evaluate DAVIS --dataset davis2017 --policy diverse --policy lfu -o davis`
 
+    `mnemask evaluate DAVIS --dataset davis2017 --policy diverse --policy newest.py:Newest -o davis` scores your own.
+
     `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/diverse.zip for the server.
 
     `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --ping-pong 20 -o long` shows drift over 3,561 frames.
@@ -90,9 +91,10 @@ def evaluate(
     from mnemask.evaluation.runner import TrackerFactory
     from mnemask.evaluation.suite import run_benchmark
     from mnemask.evaluation.tables import check_tables, write_submission, write_tables
+    from mnemask.io.atomic import safe_name
 
-    benchmark = Benchmark(root, dataset.value, subset, ping_pong, all_frames, single_object)
-    policies = [chosen.value for chosen in policy or [DEFAULT_POLICY]]
+    benchmark = Benchmark(root, chosen_dataset(dataset), subset, ping_pong, all_frames, single_object)
+    policies = [chosen_policy(text) for text in policy or [choices.DEFAULT_POLICY]]
     check_tables(out / "tables")
     with progress() as show:
         results = run_benchmark(
@@ -116,8 +118,8 @@ def evaluate(
     if benchmark.secret:
         names = list(dict.fromkeys(result.sequence for result in results))
         for name in dict.fromkeys(policies):
-            target = out / "submission" / f"{name}.zip"
-            write_submission(out / "masks" / name, names, target, benchmark.submission_top)
+            target = out / "submission" / f"{safe_name(name)}.zip"
+            write_submission(out / "masks" / safe_name(name), names, target, benchmark.submission_top)
             console.print(f"the true masks are secret; submit {target} ({len(names)} sequences)", markup=False)
 
 

@@ -11,9 +11,11 @@ from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console, locks_out
-from mnemask.cli.evaluate import Dataset, show_suite
+from mnemask.cli.evaluate import show_suite
 from mnemask.cli.options import (
     CONFIG,
+    POLICY_HELP,
+    DatasetOption,
     DeviceOption,
     ModelOption,
     PalindromeOption,
@@ -21,6 +23,8 @@ from mnemask.cli.options import (
     SequenceOption,
     SingleObjectOption,
     SubsetOption,
+    chosen_dataset,
+    chosen_policy,
     configured,
 )
 from mnemask.cli.output import emit
@@ -52,8 +56,12 @@ def show_experiments(wanted: bool | None) -> None:
 def experiment(
     name: Annotated[str, typer.Argument(help="Such as strategies, table1 or fig11; see --list.")],
     root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
-    dataset: Annotated[Dataset, typer.Option(help="Its layout and its rules.")],
+    dataset: DatasetOption,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="POLICY", help=f"One more beside the experiment's. {POLICY_HELP} Repeatable."),
+    ] = None,
     config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
     subset: SubsetOption = None,
@@ -75,6 +83,8 @@ def experiment(
 
     `mnemask experiment table1 DAVIS --dataset davis2017 --model stcn.pth -o lab` prints the thesis's figures beside.
 
+    `mnemask experiment table1 DAVIS --dataset davis2017 --policy newest.py:Newest -o lab` adds a row of your own.
+
     `mnemask experiment fig11 DAVIS --dataset davis2017 --model stcn.pth -o lab` uses what table1 left in lab.
 
     OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
@@ -83,13 +93,14 @@ def experiment(
     from mnemask.evaluation.runner import TrackerFactory
     from mnemask.experiments import run_experiment
 
-    benchmark = Benchmark(root, dataset.value, subset, ping_pong, single_object=single_object)
+    benchmark = Benchmark(root, chosen_dataset(dataset), subset, ping_pong, single_object=single_object)
     with progress() as show:
         findings = run_experiment(
             name,
             benchmark,
             out,
             TrackerFactory(config, model, device),
+            policies=[chosen_policy(text) for text in policy or ()],
             sequences=sequence or (),
             processes=processes,
             on_progress=lambda progress: show_suite(show, progress),

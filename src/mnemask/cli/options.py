@@ -14,9 +14,6 @@ import typer
 import mnemask as mm
 from mnemask import choices
 
-PolicyName = Enum("PolicyName", {name: name for name in choices.POLICY_NAMES})  # type: ignore[misc]
-DEFAULT_POLICY = PolicyName[choices.DEFAULT_POLICY]
-
 MaskOption = Annotated[
     Path | None,
     typer.Option(
@@ -87,7 +84,11 @@ CleanOption = Annotated[
     bool, typer.Option("--clean-masks", help="Give blended edge pixels of id masks to the nearest object.")
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="`compact`, or a checkpoint of mnemask or STCN.")]
-PolicyOption = Annotated[PolicyName, typer.Option("--policy", help="What to keep in memory.")]
+POLICY_HELP = (
+    f"What to keep in memory: {', '.join(choices.POLICY_NAMES)}; with arguments, as in `'lfu(write_every=3)'`; or your "
+    "own: `file.py:Class`, `package.module:Class`, or the name that an installed package gives it."
+)
+PolicyOption = Annotated[str, typer.Option("--policy", metavar="POLICY", help=POLICY_HELP)]
 FramesOption = Annotated[float | None, typer.Option("--frames", help="Memory budget in frames' worth of features.")]
 BudgetOption = Annotated[
     str | None, typer.Option("--budget", help="Memory budget in bytes, such as 64MiB, buffers included.")
@@ -137,6 +138,14 @@ EngineOption = Annotated[
     ),
 ]
 DEFAULT_ENGINE = EngineName["eager"]
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"Its layout and its rules: {', '.join(choices.DATASETS)}; or your own: `file.py:function`, which opens "
+        "the folder, or the name that an installed package gives it.",
+    ),
+]
 SubsetOption = Annotated[
     str | None, typer.Option(help="Subset, such as val (DAVIS) or train (YouTube-VOS). [default: val, valid]")
 ]
@@ -155,7 +164,7 @@ DeviceOption = Annotated[
 
 # The options of the tracker, by the name of the command's parameter; `tracker_config` makes a TrackerConfig of them.
 TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "policy": (PolicyOption, DEFAULT_POLICY),
+    "policy": (PolicyOption, choices.DEFAULT_POLICY),
     "frames": (FramesOption, None),
     "budget": (BudgetOption, None),
     "write_every": (WriteEveryOption, None),
@@ -170,11 +179,25 @@ CONFIG: Any = None  # what a command has for a default until the options are rea
 P = ParamSpec("P")
 
 
+def chosen_policy(text: str) -> str:
+    """Returns the name of the policy that the user wrote, whose own code may be imported for it."""
+    from mnemask.memory.policies import choose_policy
+
+    return choose_policy(text)
+
+
+def chosen_dataset(name: str) -> str:
+    """Returns the name of the data set that the user wrote, whose own code may be imported for it."""
+    from mnemask.datasets.video_sets import OWN_VIDEO_SETS
+
+    return OWN_VIDEO_SETS.choose(name) if ":" in name else name
+
+
 def tracker_config(options: dict[str, Any]) -> mm.TrackerConfig:
     """Returns what these options say; the others stay as they are by default."""
     values = dict(options)
     if "policy" in values:
-        values["policy"] = values["policy"].value
+        values["policy"] = chosen_policy(values["policy"])
     if "size" in values:
         values["short_side"] = values.pop("size")
     frames, num_bytes = values.pop("frames", None), values.pop("budget", None)

@@ -13,7 +13,7 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command
-from mnemask.cli.options import DEFAULT_POLICY, ModelOption, ObjectOption, PolicyName, SizeOption
+from mnemask.cli.options import ModelOption, ObjectOption, PolicyOption, SizeOption, chosen_policy
 from mnemask.cli.output import console, emit, errors
 
 ProjectFormat = Enum("ProjectFormat", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
@@ -41,7 +41,7 @@ def project(
         ),
     ] = None,
     object_: ObjectOption = None,
-    policy: Annotated[PolicyName, typer.Option("--policy", help="What a new project remembers.")] = DEFAULT_POLICY,
+    policy: PolicyOption = choices.DEFAULT_POLICY,
     frames: Annotated[float, typer.Option("--frames", min=1, help="Memory budget of a new project, in frames.")] = 2.0,
     size: SizeOption = 480,
     model: ModelOption = "compact",
@@ -91,7 +91,7 @@ def project(
     if at:
         if stored or keep:
             raise mm.InputError("--at computes new masks", "leave out --stored and --keep")
-        settings = {"policy": policy.value, "frames": frames, "size": size, "model": model}
+        settings = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
         with errors.status("tracking …") as status:
             marked = _opened(folder, video, settings)
             try:

@@ -167,6 +167,7 @@ def segment(
     import torch
 
     from mnemask.io.stop_signals import StopSignals
+    from mnemask.memory.policies import is_own
     from mnemask.memory.trace import TraceFile
     from mnemask.pipeline import find_checkpoint, is_complete
     from mnemask.pipeline.checkpoint import network_of
@@ -220,7 +221,9 @@ def segment(
             emit("result", command="segment", out=str(out), complete=True)
             console.print(f"{out} is complete", markup=False)
             return
-        checkpoint = find_checkpoint(out, tracker.model.device, settings)
+        checkpoint = find_checkpoint(
+            out, tracker.model.device, settings, tracker.policy if is_own(tracker.policy) else None
+        )
     if checkpoint is not None:
         network = tracker.model if length is None else network_of(out, checkpoint, tracker.model)
         tracker = mm.Tracker.from_state(checkpoint.state, network)

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 import mnemask as mm
+from mnemask import choices
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.options import DEFAULT_POLICY, ModelOption, PolicyName, SizeOption
+from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -26,7 +27,7 @@ def studio(
         Path, typer.Option("-p", "--project", help="Folder for the projects: a folder a video in it.")
     ] = Path("mnemask-projects"),
     model: ModelOption = "compact",
-    policy: Annotated[PolicyName, typer.Option("--policy", help="What new projects keep in memory.")] = DEFAULT_POLICY,
+    policy: PolicyOption = choices.DEFAULT_POLICY,
     frames: Annotated[float, typer.Option("--frames", min=1, help="Memory budget of new projects, in frames.")] = 2.0,
     size: SizeOption = 480,
     host: Annotated[
@@ -61,7 +62,7 @@ def studio(
     for path in given:
         if not path.exists():
             raise mm.InputError(f"there is no {str(path)!r}", "give a video or a folder")
-    settings = {"model": model, "policy": policy.value, "frames": frames, "size": size}
+    settings = {"model": model, "policy": chosen_policy(policy), "frames": frames, "size": size}
     roots = [path if path.is_dir() else path.parent for path in given]
     network = mm.load_model(model)
     workspace = Workspace(project, roots, network, settings)

@@ -15,6 +15,7 @@ from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
+    from mnemask.training.own import OwnRegularizer
     from mnemask.training.regularizers import Regularizer
     from mnemask.training.trainer import StepReport, Training
 
@@ -98,6 +99,17 @@ def train(
     reallocation: Annotated[
         str | None, typer.Option(help="The thesis's reallocation: literal, ascending or post-softmax.")
     ] = None,
+    regularizer: Annotated[
+        str | None,
+        typer.Option(
+            help="What weighs memories in place of the softmax: `'dropout(q=0.3, after_softmax=True)'`, "
+            "`'reallocation(literal)'`, or your own: `file.py:Class`, `package.module:Class`, an installed name."
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="What is minimised in place of cross-entropy and dice, your own: `file.py:function`."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="[default: the recipe's]")] = None,
     resume: Resume = False,
     accelerator: Accelerator = "auto",
@@ -132,6 +144,7 @@ def train(
     from mnemask.training.data import training_data
     from mnemask.training.init import init_from_imagenet, init_from_weights
     from mnemask.training.launch import Hardware, Validation, launch
+    from mnemask.training.own import LOSSES
     from mnemask.training.trainer import RunOptions
 
     chosen = recipes.RECIPES[recipe.value](steps) if steps else recipes.RECIPES[recipe.value]()
@@ -147,8 +160,10 @@ def train(
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
     if clip_frames is not None:
         chosen = replace(chosen, phases=tuple(replace(phase, num_frames=clip_frames) for phase in chosen.phases))
-    if dropout is not None or reallocation is not None:
-        chosen = replace(chosen, regularizer=parse_regularizer(dropout, reallocation))
+    if dropout is not None or reallocation is not None or regularizer is not None:
+        chosen = replace(chosen, regularizer=parse_regularizer(dropout, reallocation, regularizer))
+    if loss is not None:
+        chosen = replace(chosen, loss=LOSSES.named(loss, own_code=True))
     if weights and imagenet:
         raise mm.InputError("--weights and --imagenet both say where to start", "give one of them")
     if branch and (weights or imagenet):
@@ -231,12 +246,17 @@ def need_training() -> None:
         raise missing_extra("training needs Lightning Fabric", "train") from error
 
 
-def parse_regularizer(dropout: float | None, reallocation: str | None) -> Regularizer:
+def parse_regularizer(
+    dropout: float | None, reallocation: str | None, named: str | None
+) -> Regularizer | OwnRegularizer:
     """Returns the regularizer that the options name."""
+    from mnemask.training.own import REGULARIZERS
     from mnemask.training.regularizers import Dropout, Reallocation
 
-    if dropout is not None and reallocation is not None:
-        raise mm.InputError("--dropout and --reallocation cannot be combined", "give one of them")
+    if sum(each is not None for each in (dropout, reallocation, named)) > 1:
+        raise mm.InputError("--dropout, --reallocation and --regularizer cannot be combined", "give one of them")
+    if named is not None:
+        return REGULARIZERS.named(named, own_code=True)
     return Dropout(dropout) if dropout is not None else Reallocation(reallocation)  # type: ignore[arg-type]
 
 

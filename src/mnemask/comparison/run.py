@@ -17,8 +17,9 @@ from mnemask.evaluation.results import ResultFolder
 from mnemask.evaluation.runner import TrackerFactory
 from mnemask.evaluation.tables import to_csv
 from mnemask.io import VideoReader
+from mnemask.io.atomic import safe_name
 from mnemask.io.written import Written
-from mnemask.memory.policies import POLICIES, policy_named
+from mnemask.memory.policies import is_own, policy_named, saved_policy
 from mnemask.pipeline import PromptSource
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
@@ -146,9 +147,9 @@ def _open(out: Path, common: Mapping[str, Any], overwrite: bool) -> None:
     folder = out / "policies"
     written = Written(folder)
     if overwrite:
-        for name in POLICIES:
-            written.remove_folder(folder / name)
-    if not any((folder / name).exists() for name in POLICIES):
+        for path in folder.glob("[!.]*/"):
+            written.remove_folder(path)
+    if not any(folder.glob("[!.]*/")):
         written.remove(folder / "settings.json")
     ResultFolder.open(folder, common)
 
@@ -179,6 +180,12 @@ def trackers_for(policy: str, trackers: TrackerFactory) -> TrackerFactory:
     return replace(trackers, config=replace(trackers.config, policy=policy, budget=budget))
 
 
+def own_policy(name: str) -> dict[str, Any]:
+    """Returns class, parameters and digest of a policy that is not the package's, as files hold them; else nothing."""
+    policy = policy_named(name)
+    return saved_policy(policy) if is_own(policy) else {}
+
+
 def look_frames(num_frames: int) -> list[int]:
     """Returns the frames after which the memory is looked into: evenly spread, the last one among them."""
     return sorted({max(1, (num_frames - 1) * (number + 1) // LOOKS) for number in range(LOOKS)})
@@ -196,7 +203,7 @@ class _Tracking:
     steps: _Steps
 
     def folder(self, policy: str) -> PolicyFolder:
-        return PolicyFolder(self.out / policy)
+        return PolicyFolder(self.out / safe_name(policy))
 
     def tracker(self, policy: str) -> Tracker:
         return trackers_for(policy, self.trackers).tracker()
@@ -209,11 +216,17 @@ class _Tracking:
                     f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}",
                     "give another folder, or begin anew (--overwrite)",
                 )
+            if found.own_policy != own_policy(policy):
+                raise InputError(
+                    f"{self.folder(policy).path} was made with other parameters or an earlier version of {policy}",
+                    "give another folder, or begin anew (--overwrite)",
+                )
             self.steps.reuse(policy)
             return found
         on_frame, looks = self.steps.stage(policy, num_frames), look_frames(num_frames)
         prompts = self.new_prompts()
-        return track_policy(self.video, self.tracker(policy), policy, prompts, self.folder(policy), looks, on_frame)
+        tracker, folder = self.tracker(policy), self.folder(policy)
+        return track_policy(self.video, tracker, policy, prompts, folder, looks, on_frame, own_policy(policy))
 
     def back(self, run: PolicyRun) -> WayBack:
         folder = self.folder(run.policy)

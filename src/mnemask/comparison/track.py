@@ -11,7 +11,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -52,6 +52,7 @@ class PolicyRun:
         threads: that computed it.
         edges: where the cells of a frame lie, see `cell_edges`.
         looks: into the memory, see `look_into`.
+        own_policy: class, parameters and digest of a policy that is not the package's.
     """
 
     policy: str
@@ -65,6 +66,7 @@ class PolicyRun:
     threads: int
     edges: dict[str, list[float]]
     looks: list[dict[str, Any]]
+    own_policy: dict[str, Any] = field(default_factory=dict)
 
     @property
     def object_ids(self) -> list[int]:
@@ -168,9 +170,10 @@ def track_policy(
     folder: PolicyFolder,
     look_at: Sequence[int],
     on_frame: Callable[[], None],
+    own_policy: dict[str, Any],
 ) -> PolicyRun:
     """Returns the run of a new tracker over the video; its files are in the folder when all of them are whole."""
-    partial = folder.path.with_name(f".{policy}.partial")
+    partial = folder.path.with_name(f".{folder.path.name}.partial")
     written = Written(folder.path.parent)
     shutil.rmtree(partial, ignore_errors=True)
     written.remove_folder(folder.path)
@@ -209,6 +212,7 @@ def track_policy(
         torch.get_num_threads(),
         cell_edges(grid),
         looks,
+        own_policy,
     )
     write_report(partial / "result.json", run.to_dict())
     written.expect(partial, folder.path)

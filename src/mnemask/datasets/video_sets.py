@@ -15,9 +15,10 @@ from mnemask.datasets import davis, youtube_vos
 from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.youtube_vos import open_youtube_vos
-from mnemask.errors import InputError
+from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
+from mnemask.plugins import Registry, told
 
 BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
 
@@ -133,5 +134,33 @@ _SETS = (
     ),
 )
 
+
+def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]]:
+    """Returns an opener of one's own that says what is wrong with what it returns."""
+    opens = made.open if isinstance(made, VideoSet) else made
+    if not callable(opens):
+        raise InputError(f"data set {label} is a {type(made).__name__}", OPENER_IS)
+
+    def opened(root: Path) -> list[AnnotatedVideo]:
+        try:
+            videos = list(opens(root))
+        except MnemaskError:
+            raise
+        except Exception as error:
+            raise InputError(f"data set {label} cannot open {root}: {told(error)}", OPENER_IS) from error
+        names = [video.name for video in videos if isinstance(video, AnnotatedVideo)]
+        if not videos or len(set(names)) < len(videos):
+            raise InputError(f"data set {label} found {len(set(names))} videos of {len(videos)} names", OPENER_IS)
+        return videos
+
+    return opened
+
+
+OPENER_IS = (
+    "give a function of a folder that returns AnnotatedVideos, each of another name (mnemask.datasets.annotated)"
+)
+OWN_VIDEO_SETS: Registry[Callable[[Path], list[AnnotatedVideo]]] = Registry(
+    "data set", "mnemask.datasets", {}, _accepted
+)
 VIDEO_SETS = {video_set.name: video_set for video_set in _SETS}
 """The published sets, by name; those of YouTube-VOS are the same in 2018 and 2019."""

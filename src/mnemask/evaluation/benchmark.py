@@ -12,11 +12,12 @@ from mnemask.choices import DATASETS
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.davis import DavisSequences
 from mnemask.datasets.ping_pong import ping_pong
-from mnemask.datasets.video_sets import open_video_folders
+from mnemask.datasets.video_sets import OWN_VIDEO_SETS, open_video_folders
 from mnemask.datasets.youtube_vos import open_long_video, open_youtube_vos
 from mnemask.errors import InputError
 from mnemask.io.atomic import safe_name
 from mnemask.metrics import VOID
+from mnemask.plugins import NAME
 
 SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
@@ -57,11 +58,12 @@ class Benchmark:
     youtube-vos each object's mask where it appears first frames that meta.json names  those with masks; "valid": none
     long-video  the first mask                            frames with masks            those but the first and the last
     folder      the first mask that shows an object       every frame                  those with masks, likewise
+    your own    the first mask that shows an object       every frame                  those with masks, likewise
     =========== ========================================= ============================ ==============================
 
     Args:
         root: the data set's folder.
-        dataset: one of the above.
+        dataset: one of the above, or a name in `mnemask.datasets.video_sets.OWN_VIDEO_SETS`.
         subset: of DAVIS ("val") or YouTube-VOS ("valid").
         ping_pong: play each video forwards and backwards this many times.
         all_frames: of YouTube-VOS, track through all frames, 30 a second, and not only each fifth.
@@ -84,7 +86,10 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
-            raise InputError(f"there is no data set {self.dataset!r}", f"choose one of {', '.join(DATASETS)}")
+            known = (*DATASETS, *OWN_VIDEO_SETS.names())
+            if NAME.fullmatch(self.dataset) and self.dataset not in known:
+                raise InputError(f"there is no data set {self.dataset!r}", f"choose one of {', '.join(known)}")
+            OWN_VIDEO_SETS.named(self.dataset)
         if self.subset is not None and self.dataset not in SUBSETS:
             raise InputError(f"{self.dataset} has no subsets, and {self.subset!r} was given", "leave it out")
         if self.all_frames and self.dataset != "youtube-vos":
@@ -139,7 +144,9 @@ class Benchmark:
                 return open_youtube_vos(self.root, self.chosen_subset, self.all_frames)
             case "long-video":
                 return open_long_video(self.root)
-        return open_video_folders(self.root, self.single_object)
+        if self.dataset == "folder":
+            return open_video_folders(self.root, self.single_object)
+        return OWN_VIDEO_SETS.named(self.dataset)(Path(self.root))
 
     def _pose(self, video: AnnotatedVideo, objects: Mapping[int, "_ObjectMeta"]) -> BenchmarkSequence:
         if not self.secret and len(video.masks) < 3:

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from mnemask.errors import InputError, OutputError
-from mnemask.io.atomic import make_folder
+from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
 from mnemask.version import __version__
@@ -38,6 +38,7 @@ class Result:
         most_bytes: the most bytes that the bank took.
         threads: that computed it.
         groups: "seen" or "unseen" in training, by object id.
+        own_policy: class, parameters and digest of a policy that is not the package's, as files hold them.
     """
 
     policy: str
@@ -49,6 +50,7 @@ class Result:
     most_bytes: int
     threads: int
     groups: Mapping[int, str] = field(default_factory=dict)
+    own_policy: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_frames(self) -> int:
@@ -84,6 +86,7 @@ class Result:
             "most_bytes": self.most_bytes,
             "threads": self.threads,
             "groups": {str(object_id): group for object_id, group in self.groups.items()},
+            **({"own_policy": dict(self.own_policy)} if self.own_policy else {}),
             "scores": None if self.report is None else self.report.to_dict(frames=True),
             "frame_seconds": list(self.frame_seconds),
             "frame_memory": list(self.frame_memory),
@@ -110,6 +113,7 @@ class Result:
             int(held),
             int(threads),
             {int(object_id): _text(group) for object_id, group in saved["groups"].items()},
+            dict(saved.get("own_policy", {})),
         )
 
 
@@ -175,7 +179,7 @@ class ResultFolder:
 
     def masks(self, policy: str, sequence: str) -> Path:
         """Returns the folder of a sequence's masks."""
-        return self.out / "masks" / policy / sequence
+        return self.out / "masks" / safe_name(policy) / sequence
 
     def load(self, policy: str, sequence: str) -> Result | None:
         """Returns a result, or None where there is none yet.
@@ -226,7 +230,7 @@ class ResultFolder:
         written.write(path, _as_json(result.to_dict()))
 
     def _result(self, policy: str, sequence: str) -> Path:
-        return self.out / "results" / policy / f"{sequence}.json"
+        return self.out / "results" / safe_name(policy) / f"{sequence}.json"
 
 
 def _as_json(values: Mapping[str, Any]) -> str:

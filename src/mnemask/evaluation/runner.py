@@ -21,12 +21,12 @@ from mnemask.config import TrackerConfig
 from mnemask.datasets.annotated import AnnotatedVideo, read_annotation
 from mnemask.engines import load_model
 from mnemask.engines.parts import SharedWeights
-from mnemask.errors import MnemaskError
+from mnemask.errors import MnemaskError, OutputError
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.io.images import read_image
 from mnemask.io.writer import MaskWriter
-from mnemask.memory.policies import Policy
+from mnemask.memory.policies import Policy, is_own, policy_named, saved_policy
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
@@ -222,6 +222,8 @@ class TrackerFactory:
 
     def with_policy(self, policy: Policy | str) -> "TrackerFactory":
         """Returns the factory of trackers that differ in the policy."""
+        # The policy itself, which other processes can have, and not a name that only this one knows.
+        policy = policy_named(policy) if isinstance(policy, str) else policy
         return replace(self, config=replace(self.config, policy=policy))
 
     def tracker(self) -> Tracker:
@@ -295,9 +297,33 @@ class Job:
             most_bytes,
             torch.get_num_threads(),
             self.challenge.groups,
+            self._own_policy(),
         )
         self.folder.keep(result, partial)
         return result
+
+    def found(self) -> Result | None:
+        """Returns the result that the folder has, or None.
+
+        Raises:
+            OutputError: it was made with other parameters, or an earlier version, of somebody's own policy.
+        """
+        result, wanted = self.folder.load(*self.key), self._own_policy()
+        if result is not None and dict(result.own_policy) != wanted:
+            changed = [
+                f"{name} {result.own_policy.get(name)!r}, now {wanted.get(name)!r}"
+                for name in dict.fromkeys((*result.own_policy, *wanted))
+                if result.own_policy.get(name) != wanted.get(name)
+            ]
+            raise OutputError(
+                f"{str(self.folder.out)!r} holds results of {self.policy} as it was ({'; '.join(changed)})",
+                f"give another folder, or delete results/{self.policy} there",
+            )
+        return result
+
+    def _own_policy(self) -> dict[str, Any]:
+        policy = self.trackers.config.used_policy()
+        return saved_policy(policy) if is_own(policy) else {}
 
     @contextmanager
     def _named(self) -> Iterator[None]:

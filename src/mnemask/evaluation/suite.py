@@ -169,7 +169,7 @@ def run_benchmark(
 
     Args:
         benchmark: the videos and their rules.
-        policies: names in `POLICIES`.
+        policies: names in `POLICIES`; `register_policy` adds yours.
         out: the folder for masks and results, made if missing; see `mnemask.evaluation.results`.
         trackers: the network, and the settings that all of them have in common.
         sequences: names of the videos; all by default.
@@ -191,7 +191,7 @@ def run_benchmark(
     jobs = [
         Job(challenge, policy, trackers.with_policy(policy), folder) for challenge in challenges for policy in policies
     ]
-    results = {job.key: folder.load(*job.key) for job in jobs}
+    results = {job.key: job.found() for job in jobs}
     missing = [job for job in jobs if results[job.key] is None]
     num_frames = sum(len(job.challenge.given.frames) for job in missing)
     for result in carry_out(missing, num_frames, len(jobs) - len(missing), processes, on_progress):

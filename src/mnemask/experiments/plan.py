@@ -1,7 +1,7 @@
 """An experiment as a description, and its results: runs, columns, the thesis's figures, a picture."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -161,6 +161,12 @@ class Experiment:
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     picture: Picture | None = None
     also: tuple[str, ...] = ()
+
+    def with_policies(self, names: Sequence[str]) -> "Experiment":
+        """Returns the experiment with a run more for each of these policies, at the policy's own budget."""
+        there = {str(run) for run in self.runs}
+        more = [Run(name, name) for name in dict.fromkeys(names)]
+        return replace(self, runs=(*self.runs, *(run for run in more if str(run) not in there)))
 
     def __post_init__(self) -> None:
         assert len({str(run) for run in self.runs}) == len(self.runs), f"two runs of {self.name} look the same"

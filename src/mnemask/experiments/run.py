@@ -1,6 +1,6 @@
 """An experiment from its name to its tables and pictures."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def run_experiment(
     out: Path | str,
     trackers: TrackerFactory | None = None,
     *,
+    policies: Sequence[str] = (),
     sequences: Iterable[str] = (),
     processes: int = 1,
     on_progress: Callable[[SuiteProgress], None] = lambda progress: None,
@@ -61,6 +62,7 @@ def run_experiment(
         out: the folder for all experiments, made if missing.
         trackers: the network, and the settings that all runs have in common; a run has its own policy, budget, write
             interval, top k and metric, and its σ of the KMN kernel where it says one. The thesis's runs had none: 0.
+        policies: names of more policies, to be run beside those of the experiment.
         sequences: names of the videos; all by default.
         processes: 1 computes in this one with all its threads, more in as many of one thread each.
         on_progress: called with the progress, at least at the beginning, with each result and at the end.
@@ -71,6 +73,7 @@ def run_experiment(
     """
     if isinstance(experiment, str):
         experiment = experiment_named(experiment)
+    experiment = experiment.with_policies(policies)
     if processes < 1:
         raise InputError(f"{processes} processes do nothing", "give 1 or more")
     if experiment.picture is not None:
@@ -118,7 +121,7 @@ def _submissions(study: Study, folder: Path) -> list[Path]:
     for outcome in study.outcomes:
         if outcome.results:
             target = folder / "submission" / f"{safe_name(str(outcome.run))}.zip"
-            masks = outcome.folder.out / "masks" / outcome.run.policy
+            masks = outcome.folder.out / "masks" / safe_name(outcome.run.policy)
             write_submission(masks, names, target, study.benchmark.submission_top)
             written.append(target)
     return written

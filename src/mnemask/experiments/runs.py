@@ -23,7 +23,7 @@ from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.evaluation.suite import SuiteProgress
 from mnemask.experiments.plan import Outcome, Run
-from mnemask.io.atomic import make_folder, write_file
+from mnemask.io.atomic import make_folder, safe_name, write_file
 from mnemask.memory.budget import Budget
 from mnemask.memory.policies import policy_named
 from mnemask.version import __version__
@@ -74,7 +74,7 @@ def refusal_of(folder: ResultFolder, policy: str) -> Refusal | None:
 
 
 def _refusal_path(folder: ResultFolder, policy: str) -> Path:
-    return folder.out / "impossible" / f"{policy}.txt"
+    return folder.out / "impossible" / f"{safe_name(policy)}.txt"
 
 
 def trackers_of(run: Run, common: TrackerFactory) -> TrackerFactory:
@@ -136,7 +136,7 @@ def carry_out(
         for run in runs
     }
     distinct = {(job.folder.out, *job.key): job for job in jobs.values()}
-    there = [refusal_of(job.folder, job.policy) or job.folder.load(*job.key) for job in distinct.values()]
+    there = [refusal_of(job.folder, job.policy) or job.found() for job in distinct.values()]
     missing = [job for job, found in zip(distinct.values(), there, strict=True) if found is None]
     num_frames = sum(len(job.challenge.given.frames) for job in missing)
     attempts = [Attempt(job) for job in missing]

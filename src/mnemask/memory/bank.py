@@ -10,9 +10,11 @@ from jaxtyping import Bool, Float, Float16, Float32, Int64
 from torch import Tensor
 
 from mnemask.config import TrackerConfig
-from mnemask.errors import BudgetError, InputError
+from mnemask.errors import InputError
 from mnemask.memory.budget import CPU, read_buffer_bytes
 from mnemask.memory.introspection import Provenance, array
+from mnemask.memory.policies import is_own
+from mnemask.memory.policies.contract import checked_update
 from mnemask.memory.read import (
     PLACE_BYTES,
     UNLIMITED,
@@ -117,6 +119,7 @@ class MemoryBank:
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config = config.filled(kmn_sigma=0.0)
         self.policy, self.budget = config.used_policy(), config.used_budget()
+        self._policy_is_own = is_own(self.policy)
         self.kmn_sigma = config.kmn_sigma or 0.0
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
@@ -152,8 +155,8 @@ class MemoryBank:
             stride8: features of the frame, needed where reads are refined.
 
         Raises:
-            BudgetError: if the budget cannot hold what must be kept, or the policy keeps more than that; the memory
-                stays as it was.
+            BudgetError: if the budget cannot hold what must be kept; the memory stays as it was.
+            PolicyError: if the policy is not this package's, and fails or breaks its contract; likewise.
         """
         self.tokens_per_frame = len(key)
         new = Tokens.from_frame(
@@ -161,12 +164,10 @@ class MemoryBank:
         )
         capacity = self.capacity(new)
         memory = new[:0] if self.tokens is None else self.tokens
-        kept = self.policy.update(memory, new, capacity)
-        if len(kept) > capacity:
-            raise BudgetError(
-                f"the policy {self.policy} kept {len(kept)} tokens of {capacity}",
-                "its `update` must keep to the budget",
-            )
+        if self._policy_is_own:
+            kept = checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
+        else:
+            kept = self.policy.update(memory, new, capacity)
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
         self.tokens, self._energy = kept, key_energy(kept.key)

@@ -16,6 +16,7 @@ from mnemask.io import ReaderEvents
 from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
+from mnemask.memory.policies import Policy
 from mnemask.model.checkpoints import fingerprint, load_model, save_model
 from mnemask.model.stcn import STCN
 from mnemask.pipeline.outputs import RunProgress
@@ -70,13 +71,16 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             )
 
 
-def find_checkpoint(out: str | Path, device: torch.device, settings: Mapping[str, Any]) -> Checkpoint | None:
+def find_checkpoint(
+    out: str | Path, device: torch.device, settings: Mapping[str, Any], policy: Policy | None = None
+) -> Checkpoint | None:
     """Returns the last whole checkpoint of an unfinished run, or None where there is no run to go on with.
 
     Args:
         out: the folder that `segment` was to write to.
         device: where the memory goes.
         settings: those that the run must have been begun with.
+        policy: the one that these name, needed where it is not the package's.
 
     Raises:
         CheckpointError: if every checkpoint is damaged or of another version, or the settings are not the same.
@@ -84,7 +88,7 @@ def find_checkpoint(out: str | Path, device: torch.device, settings: Mapping[str
     paths = _paths(Path(out) / CHECKPOINT)
     for number, path in enumerate(paths):
         try:
-            checkpoint = _read(path, device)
+            checkpoint = _read(path, device, policy)
         except CheckpointError as error:
             if number == len(paths) - 1:
                 raise
@@ -113,8 +117,8 @@ def network_of(out: str | Path, checkpoint: Checkpoint, model: STCN) -> STCN:
     )
 
 
-def _read(path: Path, device: torch.device) -> Checkpoint:
-    state, facts = TrackerState.load(path, device)
+def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint:
+    state, facts = TrackerState.load(path, device, policy)
     try:
         run = facts["run"]
         if run["mnemask"] != __version__:

@@ -17,6 +17,7 @@ from mnemask.memory.tokens import CellGrid
 from mnemask.model.preprocess import cells
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, soft_aggregate
 from mnemask.training.memory_plan import MemoryPlan
+from mnemask.training.own import OwnRegularizer
 from mnemask.training.regularizers import Dropout, Regularizer
 
 
@@ -30,7 +31,10 @@ class ClipMemory:
     """
 
     def __init__(
-        self, banks: list[MemoryBank], regularizer: Regularizer | None = None, kmn_sigma: KMNKernel | None = None
+        self,
+        banks: list[MemoryBank],
+        regularizer: Regularizer | OwnRegularizer | None = None,
+        kmn_sigma: KMNKernel | None = None,
     ) -> None:
         self.banks, self.regularizer, self.kmn_sigma = banks, regularizer, kmn_sigma
         self.keys: dict[int, Tensor] = {}  # by frame, each [B P Ck]
@@ -96,7 +100,7 @@ class ClipMemory:
                 query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kmn_sigma=self.kmn_sigma
             )
             return torch.unflatten(readout, 2, value.shape[1::2]).transpose(1, 2)
-        # Reallocation weighs the same memories differently for each object.
+        # Reallocation, and one's own, weigh the same memories differently for each object.
         num_objects = value.shape[1]
         query_key, key = (each[:, None].expand(-1, num_objects, -1, -1) for each in (query_key, key))
         weigh = partial(self.regularizer.weights, inside=inside)
@@ -122,7 +126,7 @@ class ClipTracker(nn.Module):
     def __init__(
         self,
         model: STCN,
-        regularizer: Regularizer | None = None,
+        regularizer: Regularizer | OwnRegularizer | None = None,
         plan: MemoryPlan = MemoryPlan(),
         top_k: int = 20,
     ) -> None:

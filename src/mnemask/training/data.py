@@ -1,5 +1,6 @@
 """From the name of a training set to batches; seed and step alone decide which clip comes when."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from mnemask.datasets.image_clips import ImageClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
 from mnemask.datasets.real_video import open_real_video
 from mnemask.datasets.video_clips import VideoClips
-from mnemask.datasets.video_sets import VIDEO_SETS, open_video_folders
+from mnemask.datasets.video_sets import OWN_VIDEO_SETS, VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError
 from mnemask.model.preprocess import normalize
 from mnemask.training.recipes import Recipe
@@ -44,16 +45,23 @@ def parse_data(texts: Sequence[str]) -> dict[str, Path]:
     names = {name.lower(): name for name in (*IMAGE_SETS, *to_train_on, *OWN_SETS)}
     folders: dict[str, Path] = {}
     for text in texts:
-        name, equals, folder = text.partition("=")
-        if not equals or not folder or name.lower() not in names:
-            raise InputError(
-                f"--data {text[:60]!r} names no training set",
-                f"give NAME=FOLDER, NAME one of {', '.join(names.values())}",
-            )
-        if names[name.lower()] in folders:
-            raise InputError(f"--data names {names[name.lower()]} twice", "give each set once")
-        folders[names[name.lower()]] = Path(folder)
+        match = _NAMED_FOLDER.fullmatch(text)
+        name = "" if match is None else names.get(match[1].lower(), match[1])
+        if match is None or (name not in names.values() and not _is_own(name)):
+            known = ", ".join((*names.values(), *OWN_VIDEO_SETS.names()))
+            raise InputError(f"--data {text[:60]!r} names no training set", f"give NAME=FOLDER, NAME one of {known}")
+        if name in names.values() and name in folders:
+            raise InputError(f"--data names {name} twice", "give each set once")
+        folders[name if name in names.values() else OWN_VIDEO_SETS.choose(name)] = Path(match[2])
     return folders
+
+
+_NAMED_FOLDER = re.compile(r"([^=()]+(?:\(.*\))?)=(.+)", re.DOTALL)
+
+
+def _is_own(name: str) -> bool:
+    """Returns whether a name is code of one's own, or what an installed package calls a set."""
+    return ":" in name or name.partition("(")[0] in OWN_VIDEO_SETS.names()
 
 
 def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSource]:
@@ -105,7 +113,10 @@ def open_source(name: str, folder: Path) -> ImageClips | VideoClips | CompositeC
         return CompositeClips(folder)
     if name == "images" or name in IMAGE_SETS:
         return ImageClips(open_image_folder(folder) if name == "images" else IMAGE_SETS[name].open(folder))
-    videos = own_videos(folder) if name == "frames" else VIDEO_SETS[name].open(folder)
+    if name == "frames":
+        videos = own_videos(folder)
+    else:
+        videos = VIDEO_SETS[name].open(folder) if name in VIDEO_SETS else OWN_VIDEO_SETS.named(name)(folder)
     return VideoClips(videos, frame_step=FRAME_STEPS.get(name, 1))
 
 

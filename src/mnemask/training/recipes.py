@@ -20,6 +20,7 @@ from mnemask.datasets.real_video import RealVideoMixture
 from mnemask.errors import InputError
 from mnemask.model.stcn import STRIDE
 from mnemask.training.memory_plan import MemoryInUse, MemoryPlan
+from mnemask.training.own import OwnLoss, OwnRegularizer
 from mnemask.training.regularizers import Regularizer
 
 
@@ -189,6 +190,7 @@ class Recipe:
         dice: weight of the soft dice term beside the cross-entropy.
         ema: decay of the moving average of the weights, which is what a run leaves; None leaves the last weights.
         regularizer: of the affinity (thesis chapter 4), in training only.
+        loss: in place of bootstrapped cross-entropy and dice.
         memory: which earlier frames a frame reads, and how.
         seed: of the clips and the order they come in.
     """
@@ -213,7 +215,8 @@ class Recipe:
     bootstrap: Bootstrap = Bootstrap()
     dice: float = 0.0
     ema: float | None = None
-    regularizer: Regularizer | None = None
+    regularizer: Regularizer | OwnRegularizer | None = None
+    loss: OwnLoss | None = None
     memory: MemoryInUse = MemoryInUse()
     seed: int = 0
 

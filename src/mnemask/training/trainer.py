@@ -219,6 +219,8 @@ class Training:
     def _loss(self, probs: Tensor, batch: Batch) -> Tensor:
         flat = probs.flatten(0, 1)
         truth, valid = batch.targets()
+        if self.recipe.loss is not None:
+            return self.recipe.loss(flat, truth, valid)
         loss = bootstrapped_cross_entropy(flat, truth, self.recipe.bootstrap.fraction(self.step))
         if self.recipe.dice:
             loss = loss + self.recipe.dice * soft_dice(flat, truth, valid)
@@ -275,9 +277,10 @@ class Training:
         path = self.out / "latest.safetensors"
         done = load_run(path, self.model, self.average.weights, self.optimizer.optimizer)
         for name, value in self._settings().items():
-            if done.settings.get(name) != value:
+            before = done.settings.get(name, "None")  # a run that is older than the field did without
+            if before != value:
                 raise InputError(
-                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}",
+                    f"the run in {self.out} has {name} {before}, not {value}",
                     "give the same settings or another folder",
                 )
         self.step, self.seconds = done.step, done.seconds

@@ -1,12 +1,14 @@
 """Memory policies: what to keep when something new arrives. One file each; the registry knows them by name."""
 
+import json
 from dataclasses import fields
 from typing import Any
 
-from mnemask.choices import DEFAULT_POLICY
+from mnemask.choices import DEFAULT_POLICY, POLICY_NAMES
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
+from mnemask.memory.policies.contract import check_policy
 from mnemask.memory.policies.diverse import Diverse
 from mnemask.memory.policies.readmem import DiverseMemory
 from mnemask.memory.policies.rmem import RestrictedMemory
@@ -14,6 +16,7 @@ from mnemask.memory.policies.scored import LFU, AttentionMass, Fifo, LeastRecent
 from mnemask.memory.policies.whole_frames import FirstAndLatest, KeepAll
 from mnemask.memory.policies.wrappers import PerObject, Pinned, WithLatest
 from mnemask.memory.policies.xmem import Prototypes
+from mnemask.plugins import Registry, source_digest
 
 POLICIES: dict[str, Policy] = {
     "diverse": Diverse(),
@@ -34,27 +37,102 @@ POLICIES: dict[str, Policy] = {
 }
 
 
+def _accepted(made: object, label: str) -> Policy:
+    """Returns a policy that keeps the contract; raises InputError or PolicyError for anything else."""
+    if not isinstance(made, Policy):
+        raise InputError(f"{label} is a {type(made).__name__} and no policy", "derive its class from mnemask.Policy")
+    try:
+        made.check_fields()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"policy {label}: {error}", "give a value of that kind") from error
+    if is_own(made):
+        check_policy(made, label)
+    return made
+
+
+REGISTRY = Registry("policy", "mnemask.policies", POLICIES, _accepted)
+
+
 def policy_named(name: str) -> Policy:
-    """Returns a registered policy; raises InputError for an unknown name."""
-    if name not in POLICIES:
-        raise InputError(f"policy {name!r} is unknown", f"choose one of {', '.join(POLICIES)}")
-    return POLICIES[name]
+    """Returns the policy of a name: registered, or an entry point; with arguments, as in "lfu(write_every=3)".
+
+    Raises:
+        InputError: nothing has this name, or its arguments cannot be used. Code, as in "module:Class", is refused:
+            names also come from files. The command line imports it (`choose_policy`).
+    """
+    return REGISTRY.named(name)
+
+
+def choose_policy(text: str) -> str:
+    """Returns the name under which `POLICIES` has, from now on, the policy that the user of a command line wrote.
+
+    It may be code of theirs, "module:Class" or "file.py:Class(argument=1)", which is imported.
+
+    Raises:
+        InputError: there is no such policy, or its arguments cannot be used.
+        PolicyError: it breaks the contract.
+    """
+    return REGISTRY.choose(text)
+
+
+def register_policy(name: str, policy: Policy | type[Policy]) -> None:
+    """Makes a policy known by a name, to `TrackerConfig`, `evaluate`, `compare` and saved trackers in this process.
+
+    Args:
+        name: letters, digits, - and _.
+        policy: of your own; a class is called without arguments.
+
+    Raises:
+        InputError: the name is taken, or this is no policy.
+        PolicyError: it breaks the contract of policies (`mnemask.testing.check_policy`).
+
+    Example:
+        >>> register_policy("lfu-each-second", LFU(write_every=2))
+        >>> POLICIES.pop("lfu-each-second").write_every
+        2
+    """
+    REGISTRY.register(name, policy)
+
+
+def is_own(policy: Policy) -> bool:
+    """Returns whether code outside this package decides: the policy, or one inside it."""
+    values = (getattr(policy, field.name) for field in fields(policy))
+    inner = (is_own(value) for value in values if isinstance(value, Policy))
+    return not type(policy).__module__.startswith("mnemask.memory.policies.") or any(inner)
+
+
+def class_name(kind: type[Policy]) -> str:
+    """Returns what files call a class of policies: own ones by their module too."""
+    own = not kind.__module__.startswith("mnemask.memory.policies.")
+    return f"{kind.__module__}:{kind.__qualname__}" if own else kind.__name__
 
 
 def saved_policy(policy: Policy) -> dict[str, Any]:
-    """Returns the name and the hyper-parameters of a policy, and of those inside it, as JSON holds them."""
+    """Returns the name and the hyper-parameters of a policy, and of those inside it, as JSON holds them.
+
+    One's own also has a digest of its class's source, so that results of an earlier version are known as such.
+    """
     values = {field.name: getattr(policy, field.name) for field in fields(policy)}
     inner = {name: saved_policy(value) for name, value in values.items() if isinstance(value, Policy)}
-    return {"name": type(policy).__name__, **values, **inner}
+    name = class_name(type(policy))
+    if ":" in name:
+        plain = {key: value for key, value in values.items() if key not in inner}
+        values = json.loads(json.dumps(plain, default=repr))
+        values["source"] = source_digest(policy)
+    return {"name": name, **values, **inner}
 
 
 def restored_policy(saved: dict[str, Any]) -> Policy:
     """Returns the policy of a saved tracker; raises CheckpointError for one that is not registered."""
-    known: dict[str, type[Policy]] = {kind.__name__: kind for kind in (Pinned, *map(type, POLICIES.values()))}
+    kinds = (Pinned, *map(type, POLICIES.values()))
+    known: dict[str, type[Policy]] = {class_name(kind): kind for kind in kinds}
     name = saved["name"]
     if name not in known:
-        raise CheckpointError(f"policy {name!r} of the memory bank is not one of {sorted(known)}", "give policy=")
-    values: dict[str, Any] = {key: value for key, value in saved.items() if key != "name"}
+        raise CheckpointError(
+            f"policy {name!r} of the memory bank is not one of {sorted(known)}",
+            "name it (--policy, policy=), or register it before",
+        )
+    values: dict[str, Any] = {key: value for key, value in saved.items() if key not in ("name", "source")}
     if "inner" in values:
         values["inner"] = restored_policy(values["inner"])
     return known[name](**values)
@@ -64,6 +142,8 @@ __all__ = [
     "DEFAULT_POLICY",
     "LFU",
     "POLICIES",
+    "POLICY_NAMES",
+    "REGISTRY",
     "AdaptiveFeatureBank",
     "AttentionMass",
     "Diverse",
@@ -79,8 +159,11 @@ __all__ = [
     "RandomEviction",
     "RestrictedMemory",
     "WithLatest",
+    "choose_policy",
+    "is_own",
     "keep_best",
     "policy_named",
+    "register_policy",
     "restored_policy",
     "saved_policy",
 ]

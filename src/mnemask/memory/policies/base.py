@@ -5,7 +5,7 @@ What a policy is.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int64, Real
@@ -13,6 +13,13 @@ from torch import Tensor
 
 from mnemask.errors import BudgetError
 from mnemask.memory.tokens import Tokens
+
+KINDS: dict[object, type | tuple[type, ...]] = {
+    int: int,
+    bool: bool,
+    float: (int, float),
+    float | None: (int, float, type(None)),
+}
 
 
 def shared_out(total: int, weight: Sequence[float], least: Sequence[int], most: Sequence[int]) -> list[int]:
@@ -67,6 +74,15 @@ class Policy(ABC):
         Raises:
             BudgetError: if what must be kept exceeds the budget.
         """
+
+    def check_fields(self) -> None:
+        """Raises TypeError or ValueError where a hyper-parameter is of no kind that its class allows."""
+        for field in fields(self):
+            value, wanted = getattr(self, field.name), KINDS.get(field.type, object)
+            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted not in (bool, object)):
+                raise TypeError(f"{field.name} of the policy is {value!r}")
+        if self.write_every < 1:
+            raise ValueError(f"write_every is {self.write_every}")
 
     def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns which cells of the first annotated frame are pinned, where `pin` is set; all of them by default.

@@ -1,0 +1,286 @@
+"""Things of one's own by name: policies, losses, regularizers and data sets. One grammar and one way in for all.
+
+::
+
+    NAME                     built in, registered, or an entry point of an installed package
+    PACKAGE.MODULE:CLASS     code that Python finds, or that lies in the current folder
+    FILE.py:CLASS            code in a file
+    …(ARGUMENTS)             any of these with arguments: literals of Python, by position or by name
+
+Arguments are parsed and never evaluated. Code is imported only where the caller says that its user has asked for it
+(`own_code`): what a file, a project or a checkpoint says imports nothing.
+"""
+
+import ast
+import hashlib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, is_dataclass, replace
+from functools import partial
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Generic, TypeVar
+
+from mnemask.errors import InputError, MnemaskError
+
+T = TypeVar("T")
+LONGEST = 2000
+NAME = re.compile(r"[A-Za-z][\w.-]*")
+_CALL = re.compile(r"\s*([^()\s][^()]*?)\s*(\(.*\))?\s*", re.DOTALL)
+_WORDS = {"true": True, "false": False, "none": None}
+EXAMPLE = "write NAME, package.module:Class or file.py:Class, and arguments as in 'lfu(write_every=3)'"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A name with arguments, as a user writes it.
+
+    Attributes:
+        target: the name, or code as MODULE:CLASS.
+        args: values by position.
+        kwargs: values by name.
+    """
+
+    target: str
+    args: tuple[object, ...] = ()
+    kwargs: dict[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> "Call":
+        """Returns what a text says; raises InputError for one that is no name with literals in parentheses.
+
+        Example:
+            >>> Call.parse("lfu( write_every = 3 )")
+            Call(target='lfu', args=(), kwargs={'write_every': 3})
+            >>> str(Call.parse("with-latest(lfu, share=0.25)"))
+            "with-latest('lfu', share=0.25)"
+        """
+        match = _CALL.fullmatch(text) if len(text) <= LONGEST else None
+        if match is None:
+            raise InputError(f"{text[:80]!r} is no name with arguments", EXAMPLE)
+        try:
+            call = ast.parse(f"_{match[2] or '()'}", mode="eval").body
+            assert isinstance(call, ast.Call), "more than one pair of parentheses"
+            assert isinstance(call.func, ast.Name), "more than one pair of parentheses"
+            args = tuple(_value(node) for node in call.args)
+            kwargs = {str(each.arg or "**"): _value(each.value) for each in call.keywords}
+        except (AssertionError, SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+            reason = str(error).partition(" (<unknown>")[0]
+            raise InputError(f"the arguments of {text[:80]!r} are no literals ({reason})"[:300], EXAMPLE) from error
+        if "**" in kwargs:
+            raise InputError(f"the arguments of {text[:80]!r} are no literals (**)", EXAMPLE)
+        return cls(match[1], args, kwargs)
+
+    def __str__(self) -> str:
+        written = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"{self.target}({', '.join(written)})" if written else self.target
+
+
+def _value(node: ast.expr) -> object:
+    """Returns a literal; a bare word, or one with arguments, is text: true is True, lfu(pin=True) names a policy."""
+    if isinstance(node, ast.Name):
+        return _WORDS.get(node.id.lower(), node.id)
+    if isinstance(node, ast.Call):
+        return ast.unparse(node)
+    return ast.literal_eval(node)
+
+
+@dataclass(slots=True)
+class Registry(Generic[T]):
+    """Things of one kind by name.
+
+    Attributes:
+        kind: what they are called, such as "policy".
+        group: the entry points of installed packages that name more of them.
+        known: those that are built in or registered.
+        accepted: returns a thing of one's own once it is known to be of this kind; raises InputError otherwise.
+    """
+
+    kind: str
+    group: str
+    known: dict[str, T]
+    accepted: Callable[[object, str], T]
+    _found: dict[str, T] = field(default_factory=dict)
+
+    def named(self, text: str, own_code: bool = False) -> T:
+        """Returns the thing that a text names.
+
+        Args:
+            text: in the grammar above.
+            own_code: whether code that it names may be imported, since the user who wrote it is the one who runs it.
+
+        Raises:
+            InputError: nothing has that name, its arguments do not fit, or it cannot be imported or used.
+        """
+        if text in self.known:
+            return self.known[text]
+        call = Call.parse(text)
+        label = label_of(call)
+        if own_code and ":" in call.target:
+            code_at(call.target)  # says where two files have the same name
+        for those in (self.known, self._found):
+            if label in those:
+                return those[label]
+        thing = self.accepted(self._made(self._target(call, own_code), call, own_code), label)
+        if ":" not in label:  # code of one's own may be edited and imported anew
+            self._found[label] = thing
+        return thing
+
+    def choose(self, text: str) -> str:
+        """Returns the name under which a thing that the user asked for is known from now on, also to those after."""
+        if text not in self.known:
+            label = label_of(Call.parse(text))
+            self.known[label] = self.named(text, own_code=True)
+            return label
+        return text
+
+    def register(self, name: str, thing: object) -> None:
+        """Makes a thing known by a name; raises InputError where it cannot be used or the name is taken."""
+        if not NAME.fullmatch(name):
+            raise InputError(f"{name!r} cannot name a {self.kind}", "use letters, digits, - and _, such as newest")
+        made = self.accepted(self._made(thing, Call(name), False), name)
+        if name in self.known and self.known[name] != made:
+            raise InputError(f"there is a {self.kind} {name!r} already", "give yours another name")
+        self.known[name] = made
+
+    def names(self) -> list[str]:
+        """Returns all names, those of installed packages too, none of which is imported for it."""
+        known = (name for name in self.known if NAME.fullmatch(name))
+        return list(dict.fromkeys([*known, *(each.name for each in entry_points(group=self.group))]))
+
+    def _target(self, call: Call, own_code: bool) -> object:
+        if call.target in self.known:
+            return self.known[call.target]
+        if ":" in call.target:
+            if not own_code:
+                raise InputError(
+                    f"{self.kind} {call.target!r} is code, which is imported only from the command line",
+                    f"name it there, or import it and register it (mnemask.plugins, group {self.group})",
+                )
+            return code_at(call.target)
+        for each in entry_points(group=self.group):
+            if each.name == call.target:
+                try:
+                    return each.load()
+                except Exception as error:
+                    raise InputError(
+                        f"{self.kind} {each.name!r} of an installed package, {each.value}, cannot be imported: "
+                        f"{told(error)}",
+                        "reinstall that package, or remove it",
+                    ) from error
+        choices = ", ".join(self.names())
+        remedy = f"choose one of {choices}, or {EXAMPLE}" if choices else EXAMPLE
+        raise InputError(f"{self.kind} {call.target!r} is unknown", remedy)
+
+    def _made(self, thing: object, call: Call, own_code: bool) -> object:
+        """Returns the thing with the arguments of a call: an instance of a class, a copy, or a partial function."""
+        if not (inspect.isclass(thing) or call.args or call.kwargs):
+            return thing
+        maker = type(thing) if is_dataclass(thing) and not inspect.isclass(thing) else thing
+        if not callable(maker):
+            raise InputError(f"{call.target} is a {type(thing).__name__} and takes no arguments", "leave them out")
+        try:
+            signature = inspect.signature(maker)
+            bind = signature.bind if inspect.isclass(thing) else signature.bind_partial
+            arguments = bind(*call.args, **call.kwargs)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{call}: {error}", f"it is {call.target}{_shown(maker)}") from error
+        if isinstance(inner := arguments.arguments.get("inner"), str):
+            arguments.arguments["inner"] = self.named(inner, own_code)
+        try:
+            if inspect.isclass(thing):
+                return thing(*arguments.args, **arguments.kwargs)
+            if is_dataclass(thing):
+                return replace(thing, **arguments.arguments)  # type: ignore[type-var]
+            return partial(maker, *arguments.args, **arguments.kwargs)
+        except MnemaskError:
+            raise
+        except Exception as error:
+            raise InputError(f"{call} cannot be made: {told(error)}", f"it is {call.target}{_shown(maker)}") from error
+
+
+def label_of(call: Call) -> str:
+    """Returns what a call is named in tables and folders: a file goes by its module."""
+    where, colon, name = call.target.rpartition(":")
+    short = f"{Path(where).stem}:{name}" if where.endswith(".py") else f"{where}{colon}{name}"
+    return str(replace(call, target=short))
+
+
+def code_at(target: str) -> object:
+    """Returns the class, function or object at MODULE:NAME or FILE.py:NAME, imported.
+
+    The folder of the file, or the current one, is searched last, so that nothing in it hides another module.
+
+    Raises:
+        InputError: there is no such module or name, or the module cannot be imported.
+    """
+    where, _, path = target.rpartition(":")
+    found: object = _module(where)
+    for part in path.split("."):
+        if not hasattr(found, part):
+            classes = [name for name, value in vars(found).items() if inspect.isclass(value)] if path == part else []
+            has = f"it has {', '.join(classes[-9:])}" if classes else "look at its spelling"
+            raise InputError(f"{where} has no {part!r}", has)
+        found = getattr(found, part)
+    return found
+
+
+def _module(where: str) -> ModuleType:
+    file = Path(where) if where.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise InputError(f"there is no file {where!r}", EXAMPLE)
+    name, folder = (where, Path.cwd()) if file is None else (file.stem, file.resolve().parent)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(f"{name!r} cannot name a module of Python", EXAMPLE)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    try:
+        module = import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            raise InputError(
+                f"there is no module {error.name!r}",
+                "install it, change to the folder that holds it, or give its file, as in file.py:Class",
+            ) from error
+        raise InputError(f"{where} cannot be imported: {told(error)}", "correct it") from error
+    if file is not None and Path(module.__file__ or ".").resolve() != file.resolve():
+        raise InputError(f"another module is called {name!r} too ({module.__file__})", f"rename {where}")
+    return module
+
+
+def source_digest(thing: object) -> str:
+    """Returns a digest of the source of a function, or of an object's class; "" where it was typed in."""
+    while isinstance(thing, partial):
+        thing = thing.func
+    try:
+        text = inspect.getsource(thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing))
+    except (OSError, TypeError):
+        return ""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def told(error: BaseException) -> str:
+    """Returns what went wrong in code of somebody else, and where in it."""
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        package = str(Path(__file__).parent)
+        theirs = [each for each in frames if "site-packages" not in each.filename and package not in each.filename]
+        last = (theirs or frames)[-1]
+        place = f"{last.filename}, line {last.lineno}"
+    return f"{type(error).__name__}: {error} ({place})"
+
+
+def _shown(maker: object) -> str:
+    try:
+        signature = inspect.signature(maker)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return "(…)"
+    parameters = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))

@@ -1,0 +1,134 @@
+"""Losses and regularizers by name: the package's regularizers with arguments, and what somebody wrote themselves.
+
+A run's settings hold the name, the arguments and a digest of the source, so that a run goes on with what it began with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from mnemask.errors import InputError
+from mnemask.plugins import Registry, source_digest, told
+from mnemask.training.regularizers import Dropout, Reallocation
+
+LOSS_IS = "give a function of probs [B C H W], labels [B H W] and valid [B K] that returns one number to minimise"
+REGULARIZER_IS = "give a class with weights(affinity [B K P N], inside [B K N]) that returns the weights, of that shape"
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """A loss in place of the recipe's cross-entropy and dice.
+
+    Attributes:
+        name: as it was asked for, with its arguments.
+        source: a digest of its source.
+        compute: takes soft-aggregated probabilities, background first, labels (255 is ignored) and which of the C − 1
+            objects there are; returns the number that is minimised.
+    """
+
+    name: str
+    source: str
+    compute: Callable[..., object] = field(repr=False, compare=False)
+
+    def __call__(
+        self, probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], valid: Bool[Tensor, "B K"]
+    ) -> Float[Tensor, ""]:
+        """Returns the loss of pictures side by side; raises InputError where it fails or is no number."""
+        value = _called(f"loss {self.name}", LOSS_IS, self.compute, probs, labels, valid)
+        if not isinstance(value, Tensor) or value.shape != () or not value.is_floating_point():
+            raise InputError(f"loss {self.name} returned {_short(value)}", LOSS_IS)
+        return value
+
+
+@dataclass(frozen=True)
+class OwnRegularizer:
+    """Weighs memories in place of the softmax, in training only.
+
+    Attributes:
+        name: as it was asked for, with its arguments.
+        source: a digest of its source.
+        compute: its method `weights`.
+    """
+
+    name: str
+    source: str
+    compute: Callable[..., object] = field(repr=False, compare=False)
+
+    def weights(self, affinity: Float[Tensor, "*B P N"], inside: Bool[Tensor, "*B N"]) -> Float[Tensor, "*B P N"]:
+        """Returns the weight of each memory at each query; raises InputError where it fails or has another shape.
+
+        Args:
+            affinity: complete and never positive: −‖m − q‖² / √Ck.
+            inside: which memories belong to the object.
+        """
+        value = _called(f"regularizer {self.name}", REGULARIZER_IS, self.compute, affinity, inside)
+        if not isinstance(value, Tensor) or value.shape != affinity.shape:
+            raise InputError(f"regularizer {self.name} returned {_short(value)}", REGULARIZER_IS)
+        return value
+
+
+def _called(what: str, remedy: str, compute: Callable[..., object], *args: Tensor) -> object:
+    try:
+        return compute(*args)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} failed: {told(error)}", remedy) from error
+
+
+def _short(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:80]
+
+
+def _accepted_loss(made: object, label: str) -> OwnLoss:
+    """Returns a loss once it has given a finite number and gradient for drawn pictures, one of them all unknown."""
+    if not callable(made):
+        raise InputError(f"loss {label} is a {type(made).__name__}", LOSS_IS)
+    loss = OwnLoss(label, source_digest(made), made)
+    with torch.enable_grad(), torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        logits = torch.randn(3, 3, 8, 8, requires_grad=True)
+        labels = torch.randint(3, (3, 8, 8))
+        labels[0, :2], labels[1], labels[2] = 255, 255, labels[2].clamp_max(1)
+        valid = torch.tensor([[True, True], [True, True], [True, False]])
+        value = loss(logits.softmax(1), labels, valid)
+        _check_gradient(f"loss {label}", value, logits)
+    return loss
+
+
+def _accepted_regularizer(made: object, label: str) -> Dropout | Reallocation | OwnRegularizer:
+    """Returns a regularizer once it has given finite weights and gradients for drawn affinities."""
+    if isinstance(made, Dropout | Reallocation):
+        return made
+    weights = getattr(made, "weights", None)
+    if not callable(weights):
+        raise InputError(f"regularizer {label} is a {type(made).__name__} without `weights`", REGULARIZER_IS)
+    regularizer = OwnRegularizer(label, source_digest(made), weights)
+    with torch.enable_grad(), torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        affinity = (-torch.rand(2, 3, 4, 5)).requires_grad_()
+        value = regularizer.weights(affinity, torch.rand(2, 3, 5) < 0.5)
+        _check_gradient(f"regularizer {label}", (value * torch.rand_like(value)).sum(), affinity)
+    return regularizer
+
+
+def _check_gradient(what: str, value: Tensor, of: Tensor) -> None:
+    if not bool(value.isfinite()):
+        raise InputError(f"{what} is {value.detach().item()} for drawn values", "keep it finite for unknown pixels too")
+    if not value.requires_grad:
+        raise InputError(f"{what} has no gradient", "compute it with PyTorch, and detach nothing that it depends on")
+    (gradient,) = torch.autograd.grad(value, of, allow_unused=True)
+    if gradient is None or not bool(gradient.isfinite().all()):
+        raise InputError(f"{what} has no finite gradient for drawn values", "clamp before log, sqrt and division")
+
+
+LOSSES: Registry[OwnLoss] = Registry("loss", "mnemask.losses", {}, _accepted_loss)
+REGULARIZERS: Registry[Dropout | Reallocation | OwnRegularizer] = Registry(
+    "regularizer",
+    "mnemask.regularizers",
+    {"dropout": Dropout(), "reallocation": Reallocation()},
+    _accepted_regularizer,
+)
