@@ -9,4 +9,4 @@ from mnemask.memory.policies import POLICIES
 def test_each_registry_has_the_names_that_the_command_line_offers():
     assert tuple(POLICIES) == choices.POLICY_NAMES
     assert tuple(ENGINES) == choices.ENGINE_NAMES
-    assert tuple(name for name in MASK_FORMATS if name != "overlay") == choices.MASK_FORMAT_NAMES
+    assert tuple(MASK_FORMATS) == choices.MASK_FORMAT_NAMES + choices.VIDEO_FORMAT_NAMES

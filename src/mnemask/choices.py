@@ -2,7 +2,8 @@
 
 from typing import Final
 
-# The keys of mnemask.memory.policies.POLICIES, ENGINES and MASK_FORMATS; tests/test_choices.py compares them.
+# The keys of mnemask.memory.policies.POLICIES, ENGINES and MASK_FORMATS, which are masks, then videos;
+# tests/test_choices.py compares them.
 POLICY_NAMES: Final = (
     "diverse",
     "lfu-pinned",
@@ -23,4 +24,5 @@ POLICY_NAMES: Final = (
 DEFAULT_POLICY: Final = "diverse"
 ENGINE_NAMES: Final = ("eager", "compile", "int8", "int8-all")
 MASK_FORMAT_NAMES: Final = ("png", "ffv1", "rgba", "rle")
+VIDEO_FORMAT_NAMES: Final = ("overlay", "prores", "webm", "matte", "green")
 DATASETS: Final = ("davis2016", "davis2017", "youtube-vos", "long-video", "folder")

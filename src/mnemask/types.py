@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int32, Integer, UInt8
+from jaxtyping import Bool, Float, Int32, Integer, UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError
@@ -101,6 +101,8 @@ class Frame:
         seconds: presentation time, None where the source has none (a folder of images).
         name: what output files of this frame are called, without a suffix.
         pixel_aspect: how many times as wide as high a pixel is shown, as on DV and DVD; 1 for square ones.
+        ycbcr: the picture as the video stores it, at full chroma resolution, 8 bits or 10 in 16; where a reader is
+            asked for it (`originals`), and the video has it.
     """
 
     image: UInt8[Tensor, "3 H W"]
@@ -108,6 +110,7 @@ class Frame:
     seconds: float | None = None
     name: str = ""
     pixel_aspect: Fraction = Fraction(1)
+    ycbcr: UInt8[np.ndarray, "3 H W"] | UInt16[np.ndarray, "3 H W"] | None = None
 
     def __post_init__(self) -> None:
         shape = self.image.shape

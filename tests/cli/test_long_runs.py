@@ -80,7 +80,11 @@ def content(out):
 @pytest.mark.parametrize(
     ("number", "code", "more"),
     [
-        (signal.SIGKILL, -signal.SIGKILL, ["--format", "ffv1", "--overlay"]),
+        (
+            signal.SIGKILL,
+            -signal.SIGKILL,
+            ["--format", "ffv1", "--overlay", "--as", "prores", "--as", "webm", "--as", "matte", "--smooth", "5"],
+        ),
         (signal.SIGTERM, 143, ["--format", "rle"]),
         (signal.SIGINT, 130, []),
     ],

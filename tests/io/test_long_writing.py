@@ -10,6 +10,7 @@ from refusals import refusal
 
 from mnemask.errors import OutputError
 from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader
+from mnemask.io.edges import Cutout, Edges
 from mnemask.types import Frame, Masks
 
 NUM_FRAMES = 110
@@ -42,14 +43,19 @@ def narrow(index):
     return Masks(masks.labels.roll(index, 1), masks.probs.roll(index, 2), masks.object_ids, index), shown
 
 
-@pytest.mark.parametrize("format", MASK_FORMATS)
-def test_a_writer_goes_on_after_a_mark_to_the_same_bytes_however_often(tmp_path, format):
-    with MaskWriter(tmp_path / "whole", format) as writer:
+SMOOTH = Cutout(edges=Edges(smooth=5, grow=1))
+
+
+@pytest.mark.parametrize(
+    ("format", "cutout"), [*((format, None) for format in MASK_FORMATS), ("matte", SMOOTH), ("rgba", SMOOTH)]
+)
+def test_a_writer_goes_on_after_a_mark_to_the_same_bytes_however_often(tmp_path, format, cutout):
+    with MaskWriter(tmp_path / "whole", format, cutout=cutout) as writer:
         write(writer, 0, NUM_FRAMES, narrow)
     journal, resume_state, done = tmp_path / "journal", None, 0
     journal.mkdir()
     for _ in range(3):
-        writer = MaskWriter(tmp_path / "parts", format, journal=journal, resume_state=resume_state)
+        writer = MaskWriter(tmp_path / "parts", format, journal=journal, resume_state=resume_state, cutout=cutout)
         last = min(done + max(writer.stretch, 30), NUM_FRAMES)
         write(writer, done, last, narrow)
         resume_state, done = writer.resume_state().result(), last if last % writer.stretch == 0 else done
@@ -62,7 +68,7 @@ def test_a_writer_goes_on_after_a_mark_to_the_same_bytes_however_often(tmp_path,
         (tmp_path / "copy").rename(journal)
         if done + max(writer.stretch, 30) > NUM_FRAMES:
             break
-    with MaskWriter(tmp_path / "parts", format, journal=journal, resume_state=resume_state) as writer:
+    with MaskWriter(tmp_path / "parts", format, journal=journal, resume_state=resume_state, cutout=cutout) as writer:
         write(writer, done, NUM_FRAMES, narrow)
     assert content(tmp_path / "parts") == content(tmp_path / "whole")
     assert done >= 60

@@ -209,10 +209,10 @@ def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_mode
 
 @pytest.mark.parametrize("mask_format", ["png", "rgba", "ffv1", "rle"])
 def test_a_disk_that_is_clearly_too_small_is_refused_with_figures(tmp_path, mask_format):
-    refuse_without_room(tmp_path, mask_format, True, (480, 854), 10, 2, 0)
+    refuse_without_room(tmp_path, mask_format, ("overlay",), (480, 854), 10, 2, 0)
     with refusal(OutputError, r"854×480|\d+ files of masks"):
-        refuse_without_room(tmp_path, mask_format, True, (480, 854), 10**12, 2, 0)
-    refuse_without_room(tmp_path, mask_format, False, (480, 854), 10, 2, 10**18)
+        refuse_without_room(tmp_path, mask_format, ("overlay",), (480, 854), 10**12, 2, 0)
+    refuse_without_room(tmp_path, mask_format, (), (480, 854), 10, 2, 10**18)
 
 
 # Names

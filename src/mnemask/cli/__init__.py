@@ -2,7 +2,7 @@
 
 # In the order in which `mnemask --help` lists them.
 # isort: off
-from mnemask.cli import segment, batch, studio, project, doctor, inspect, compare, score, evaluate, experiment
+from mnemask.cli import segment, render, batch, studio, project, doctor, inspect, compare, score, evaluate, experiment
 from mnemask.cli import train, train_clicks, bench, export, demo
 from mnemask.cli.app import app, main
 # isort: on
@@ -20,6 +20,7 @@ __all__ = [
     "inspect",
     "main",
     "project",
+    "render",
     "score",
     "segment",
     "studio",

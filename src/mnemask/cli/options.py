@@ -211,24 +211,115 @@ def configured(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, None
     Args:
         *left_out: options that it does not have.
     """
+    options = {name: option for name, option in TRACKER_OPTIONS.items() if name not in left_out}
+    return _with_options("config", options, tracker_config)
+
+
+VideoFormat = Enum("VideoFormat", {name: name for name in choices.VIDEO_FORMAT_NAMES})  # type: ignore[misc]
+VIDEOS: Any = None  # as CONFIG
+_PANEL = "Videos for editors"
+
+
+def _video_option(kind: Any, *names: str, **more: Any) -> Any:
+    return Annotated[kind, typer.Option(*names, rich_help_panel=_PANEL, **more)]
+
+
+# By the name of the command's parameter; `video_outputs` makes VideoOutputs of them. They are said in docs/editors.md.
+VIDEO_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "as_": (
+        _video_option(
+            list[VideoFormat] | None,
+            "--as",
+            help="Also write a video, with the sound of the source: `prores` or `webm` cut-outs with alpha, `matte` in "
+            "black and white, `green` screen, `overlay`. Repeatable.",
+        ),
+        None,
+    ),
+    "only": (
+        _video_option(
+            list[int] | None, "--only", metavar="ID", help="Cut out this object alone. Repeatable. [default: all]"
+        ),
+        None,
+    ),
+    "background": (
+        _video_option(str, "--background", metavar="COLOUR", help="Of the green screen: a name, or #RRGGBB."),
+        "#00ff00",
+    ),
+    "smooth": (_video_option(int, "--smooth", metavar="N", help="Median of N frames: 3, 5, 7 or 9."), 1),
+    "largest": (_video_option(bool, "--largest", help="Keep the largest part of each object."), False),
+    "fill_holes": (
+        _video_option(str, "--fill-holes", metavar="PX|all", help="Fill holes of up to so many pixels."),
+        "0",
+    ),
+    "grow": (_video_option(int, "--grow", min=0, metavar="PX", help="Let objects grow."), 0),
+    "shrink": (_video_option(int, "--shrink", min=0, metavar="PX", help="Let objects shrink."), 0),
+    "feather": (
+        _video_option(float, "--feather", min=0, metavar="PX", help="Let edges fade over so many pixels."),
+        0.0,
+    ),
+    "fps": (
+        _video_option(
+            float | None, "--fps", min=0.01, max=1000, help="Frames per second of a folder of images. [default: 25]"
+        ),
+        None,
+    ),
+}
+
+
+def video_outputs(options: dict[str, Any]) -> Any:
+    """Returns the VideoOutputs that these options say; raises InputError for what cannot be."""
+    from PIL import ImageColor
+
+    from mnemask.io.edges import ALL, Cutout, Edges
+    from mnemask.pipeline import VideoOutputs
+
+    try:
+        background = ImageColor.getrgb(options["background"])[:3]
+    except ValueError:
+        raise mm.InputError(
+            f"--background {options['background']!r} is no colour", "expected a name, such as green, or #00ff00"
+        ) from None
+    holes = options["fill_holes"]
+    if not (holes == "all" or holes.isdecimal()):
+        raise mm.InputError(f"--fill-holes {holes!r} is no size", "expected pixels, such as 200, or all")
+    if options["grow"] and options["shrink"]:
+        raise mm.InputError("--grow and --shrink are opposites", "give one of them")
+    edges = Edges(
+        options["smooth"],
+        options["largest"],
+        ALL if holes == "all" else int(holes),
+        options["grow"] - options["shrink"],
+        options["feather"],
+    )
+    kinds = tuple(dict.fromkeys(kind.value for kind in options["as_"] or ()))
+    return VideoOutputs(kinds, Cutout(tuple(options["only"] or ()), background, edges), options["fps"])
+
+
+def with_videos(function: Callable[P, None]) -> Callable[P, None]:
+    """Gives a command the options of videos in place of its parameter `videos`, and makes that of them."""
+    return _with_options("videos", VIDEO_OPTIONS, video_outputs)(function)
+
+
+def _with_options(
+    replaced: str, options: dict[str, tuple[Any, Any]], make: Callable[[dict[str, Any]], Any]
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Gives a command options in place of one of its parameters, and makes that of them."""
 
     def decorate(function: Callable[P, None]) -> Callable[P, None]:
-        function.__annotations__.pop("config")  # which nobody need evaluate, and PyTorch with it
+        function.__annotations__.pop(replaced)  # which nobody need evaluate, and PyTorch with it
         signature = inspect.signature(function, eval_str=True)
         added = [
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
-            for name, (annotation, default) in TRACKER_OPTIONS.items()
-            if name not in left_out
+            for name, (annotation, default) in options.items()
         ]
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
-            options = {each.name: kwargs.pop(each.name) for each in added}
-            kwargs["config"] = tracker_config(options)
+            kwargs[replaced] = make({each.name: kwargs.pop(each.name) for each in added})
             function(*args, **kwargs)
 
         parameters = list(signature.parameters.values())
-        place = list(signature.parameters).index("config")
+        place = list(signature.parameters).index(replaced)
         run.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*parameters[:place], *added, *parameters[place + 1 :]]
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from mnemask.cli.options import (
     CONFIG,
     DEFAULT_BOX_FORMAT,
     DEFAULT_ENGINE,
+    VIDEOS,
     AtOption,
     BoxFormatOption,
     BoxOption,
@@ -35,6 +36,7 @@ from mnemask.cli.options import (
     RemoveOption,
     VoidOption,
     configured,
+    with_videos,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress as shown_progress
@@ -73,6 +75,7 @@ OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 @command
 @locks_out
+@with_videos
 @configured()
 def segment(
     video: Annotated[
@@ -97,6 +100,7 @@ def segment(
     model: ModelOption = "compact",
     config: mm.TrackerConfig = CONFIG,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
+    videos: Any = VIDEOS,
     format: Annotated[
         Format, typer.Option(help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON.")
     ] = Format["png"],
@@ -149,6 +153,8 @@ def segment(
     **Examples**
 
     `mnemask segment street.mp4 --mask first.png -o out --overlay`
+
+    `mnemask segment street.mp4 --mask first.png -o out --as prores` cuts the object out for an editing program.
 
     `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box: x, y, width, height.
 
@@ -209,6 +215,7 @@ def segment(
         **tracker.config.to_dict(),
         "format": format.value,
         "overlay": overlay,
+        **videos.to_dict(),
         "on_corrupt": on_corrupt.value,
         "start": start,
         "stop": stop,
@@ -247,8 +254,12 @@ def segment(
                 on_corrupt=on_corrupt.value,
                 reconnect=reconnect,
                 masks=prompts.files(),
+                originals=videos.originals,
             )
         )
+        videos.refuse_idle(format.value, reader.facts.timed)
+        if (overlay or videos.kinds) and reader.facts.timed and reader.facts.footage.path is None:
+            errors.print("sound is kept of files alone, so the videos have none", soft_wrap=True)
         # Of an address only the connection tells.
         _refuse_resume(resume, reader.repeatable, video, trace, overwrite)
         if trace is not None:
@@ -269,6 +280,7 @@ def segment(
             plan or (lambda frame: None),
             mask_format=format.value,
             overlay=overlay,
+            videos=videos,
             overwrite=overwrite or resume,
             settings=settings,
             checkpoint_every=checkpoint_every if reader.repeatable else None,
@@ -291,7 +303,8 @@ def segment(
         raise typer.Exit(asked.exit_code)
     if plan is not None:
         plan.check_all_given(progress.frames)
-    _summarise(progress, tracker, out, overlay)
+    written: dict[str, Path] = videos.places(out)
+    _summarise(progress, tracker, out, {"overlay": out / "overlay.mp4"} | written if overlay else written)
 
 
 def _adaptation(text: str, engine: str, bank: Path | None, live: bool, max_bytes: int | None) -> dict[str, int | float]:
@@ -337,7 +350,7 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         raise mm.InputError("--resume continues a run and --overwrite starts again", "give one of them")
 
 
-def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, overlay: bool) -> None:
+def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, videos: Mapping[str, Path]) -> None:
     held = progress.memory or tracker.memory.stats()
     console.print(
         f"{progress.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {progress.seconds:.1f} s "
@@ -355,4 +368,6 @@ def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, overlay: b
             f"adapted in {adapted['steps']} steps, {adapted['seconds']} s: on held-out copies of the first frame IoU "
             f"{adapted['after']:.3f}, {how} {adapted['before']:.3f} before"
         )
-    console.print(f"masks in {out / 'masks'}" + (f", overlay {out / 'overlay.mp4'}" if overlay else ""), markup=False)
+    console.print(
+        ", ".join([f"masks in {out / 'masks'}", *(f"{kind} {path}" for kind, path in videos.items())]), markup=False
+    )

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mnemask.errors import OutputError
+from mnemask.io.edges import Cutout
+from mnemask.io.footage import Footage
 from mnemask.types import ObjectInfo
 
 _LEFT_OVER = re.compile(r"\.mnemask-\d+-\d+\.partial(\.\w+)?")
@@ -178,6 +180,8 @@ class Writing:
         largest_id: the largest object id that is known to come, 0 where none is.
         file_names: what the picture files of a folder are called, by frame; None where the frames are no files.
         objects: what objects are called, by id.
+        footage: what a video keeps of its source.
+        cutout: how objects are cut out, in videos for editors.
     """
 
     files: Files
@@ -187,6 +191,8 @@ class Writing:
     largest_id: int = 0
     file_names: Sequence[str] | None = None
     objects: Mapping[int, ObjectInfo] = field(default_factory=dict)
+    footage: Footage = Footage()
+    cutout: Cutout = Cutout()
 
     def begin(self, unfinished: Path) -> None:
         """Makes an empty file for what is unfinished, unless there is a folder for such files.

@@ -16,6 +16,7 @@ from jaxtyping import UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import FrameError
+from mnemask.io.footage import Footage, YCbCr
 
 MAX_SIDE = 16_384
 # 8192 x 8192, twice 8K video; below the size at which Pillow starts to warn.
@@ -82,9 +83,10 @@ class Levels:
 
 
 Matrix = tuple[tuple[float, float], tuple[float, float]]
+Channels = UInt8[np.ndarray, "_ _ 3"] | UInt16[np.ndarray, "_ _ 3"]
 
 
-def apply_rotation(rgb: UInt8[np.ndarray, "h w 3"], matrix: Matrix) -> UInt8[np.ndarray, "H W 3"]:
+def apply_rotation(rgb: Channels, matrix: Matrix) -> Channels:
     """Returns the picture as it is meant to be shown."""
     (a, b), (c, d) = matrix
     x_sign, y_sign = a, d
@@ -125,6 +127,7 @@ class Picture:
         seconds: when it is shown; None where the source does not say.
         name: of its file; empty where it has none.
         pixel_aspect: how many times as wide as high a pixel is shown.
+        ycbcr: it as the video stores it, see `Frame`.
     """
 
     image: Tensor
@@ -132,6 +135,7 @@ class Picture:
     seconds: float | None
     name: str
     pixel_aspect: Fraction = Fraction(1)
+    ycbcr: YCbCr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,7 @@ class SourceFacts:
         num_frames: how many frames there are; None where that is not sure.
         duration: how long it lasts, in seconds; None where that is not sure.
         timed: whether frames may have times.
+        footage: what videos made of it keep.
     """
 
     notes: tuple[str, ...] = ()
@@ -167,6 +172,7 @@ class SourceFacts:
     num_frames: int | None = None
     duration: float | None = None
     timed: bool = True
+    footage: Footage = Footage()
 
     @property
     def about(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int64
 from mnemask.errors import FrameError
 from mnemask.io.pictures import Damaged, Matrix, Picture, Source
 from mnemask.io.sources import Opening, open_source
-from mnemask.io.stream import EncodedVideo, _picture
+from mnemask.io.stream import EncodedVideo
 from mnemask.types import Frame, frame_name
 
 CACHE_BYTES = 96 * 2**20
@@ -40,6 +40,7 @@ class FrameAccess:
         frames_per_second: the average; None for images.
         size: height and width in pixels.
         file_names: of images, by number; None where the frames are no files.
+        facts: what else is known of the video beforehand.
 
     Raises:
         FrameError: there is no such video, it cannot be read twice, or it has no frame.
@@ -56,7 +57,7 @@ class FrameAccess:
         if not found.repeatable:
             found.close()
             raise FrameError(f"{found.name!r} gives its frames only once", "save it to a file")
-        self.name, self.frames_per_second = found.name, found.frames_per_second
+        self.name, self.frames_per_second, self.facts = found.name, found.frames_per_second, found.facts
         files = getattr(found, "files", None)
         self.file_names = None if files is None else [path.name for path in files]
         self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
@@ -177,9 +178,7 @@ class _Indexed:
                     if index < max(key, start - AHEAD) or index >= self.num_frames:
                         continue
                     seconds = None if time_base is None else float(decoded.pts * time_base)
-                    yield _frame(
-                        _picture(decoded, seconds, index, matrices, self._video.facts.pixel_aspect), self.num_frames
-                    )
+                    yield _frame(self._video.picture(decoded, seconds, index, matrices), self.num_frames)
             except FFmpegError as error:
                 raise FrameError(
                     f"{self._video.name!r} is damaged after frame {start} ({error.strerror})",
@@ -218,4 +217,4 @@ def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:
     if isinstance(picture, Damaged):
         raise picture.why
     name = picture.name or frame_name(picture.index, num_frames)
-    return Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect)
+    return Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr)

@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -123,6 +123,7 @@ class VideoReader:
         reconnect: for how many seconds to try again, at growing intervals, when a camera or an address breaks off.
         quiet_seconds: a followed file or folder that has not grown for so long has ended.
         masks: files that are no frames, even where they lie among them.
+        originals: whether frames also come as the video stores them (`Frame.ycbcr`), which takes time and memory.
 
     Attributes:
         name: short, fit for a file name.
@@ -155,6 +156,7 @@ class VideoReader:
         reconnect: float = 0.0,
         quiet_seconds: float = 10.0,
         masks: Collection[Path] = (),
+        originals: bool = False,
     ) -> None:
         self._start, self._stop = Position.of(start), None if stop is None else Position.of(stop)
         _check_options(on_corrupt, reconnect, quiet_seconds)
@@ -166,7 +168,7 @@ class VideoReader:
         self._interrupted = threading.Event()
         goes_on = self._skips or on_corrupt == "hold"
         following = quiet_seconds if follow else None
-        how = Opening(live, following, goes_on, reconnect, self._interrupted, self._log, masks)
+        how = Opening(live, following, goes_on, reconnect, self._interrupted, self._log, masks, originals)
         self._source = open_source(source, how)
         self.facts = self._source.facts
         try:
@@ -217,7 +219,9 @@ class VideoReader:
                 last = picture or last
                 if picture is not None and given:
                     name = picture.name or frame_name(picture.index, self._total)
-                    frame = Frame(picture.image, picture.index, picture.seconds, name, picture.pixel_aspect)
+                    frame = Frame(
+                        picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr
+                    )
                     self._check_size(frame)
                     yield frame
                 if self._is_over(item.index + 1, None):
@@ -265,7 +269,7 @@ class VideoReader:
             self._log.note("skipped", damaged.index)
             return None
         self._log.note("held", damaged.index)
-        return Picture(last.image.clone(), damaged.index, damaged.seconds, damaged.name)
+        return replace(last, image=last.image.clone(), index=damaged.index, seconds=damaged.seconds, name=damaged.name)
 
     def _check_size(self, frame: Frame) -> None:
         self.size = self.size or frame.size

@@ -5,10 +5,13 @@ stretch encodes the very same bits as one that was never interrupted. Packets go
 however it is cut off, and are copied into the final container when the video ends.
 """
 
+import errno
+import heapq
+import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import cast
 import av
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -25,13 +29,13 @@ from av.video.stream import VideoStream
 
 from mnemask.io.atomic import ResumeState, require
 from mnemask.io.decoder import AnyPacket
+from mnemask.io.footage import BT709, TICKS_PER_SECOND, Colours
+from mnemask.io.sound import Excerpt, Sound
+
+logger = logging.getLogger(__name__)
 
 # Two seconds of most videos: keyframes are as dense as streaming services have them.
 STRETCH = 48
-# Fine enough for every frame rate in use, and what MPEG itself counts in.
-TICKS_PER_SECOND = 90_000
-_TIME_BASE = Fraction(1, TICKS_PER_SECOND)
-_BT709 = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +47,58 @@ class Pictures:
         height: in pixels.
         pixel_format: FFmpeg's name of how they are stored.
         pixel_aspect: how many times as wide as high a pixel is shown, such as "16/11".
+        colours: how their values are meant.
+        ticks_per_second: of their times.
+        period: ticks for which the last one is shown.
     """
 
     width: int
     height: int
     pixel_format: str
     pixel_aspect: str = "1"
+    colours: Colours = BT709
+    ticks_per_second: int = TICKS_PER_SECOND
+    period: int = TICKS_PER_SECOND // 25
+
+    @classmethod
+    def of_state(cls, state: ResumeState) -> "Pictures":
+        """Returns what a resume state says of them."""
+        values = {each.name: state[each.name] for each in fields(cls)}
+        return cls(**{**values, "colours": Colours(**values["colours"])})
+
+    @property
+    def time_base(self) -> Fraction:
+        """The length of a tick, in seconds."""
+        return Fraction(1, self.ticks_per_second)
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How pictures are encoded: FFmpeg's name of the encoder, its options, and frames per second."""
+    """How pictures are encoded.
+
+    Attributes:
+        name: FFmpeg's, of the encoder.
+        options: of it.
+        rate: frames per second.
+        journal: the container in which they grow, nut, mkv or webm: one that holds such packets and reads to where it
+            is cut off.
+        tag: what an mp4 or mov file calls the codec, where FFmpeg would take another name.
+
+    Matroska (mkv, webm) counts in milliseconds. Here it counts ticks in their place: it plays at another speed, and
+    loses no time. And it holds a packet back until the next one comes. So after each stretch the last packet comes once
+    more, a tick later, which no frame is.
+    """
 
     name: str
     options: Mapping[str, str]
     rate: Fraction
+    journal: str = "nut"
+    tag: str = ""
+
+    @property
+    def is_matroska(self) -> bool:
+        """Whether the journal counts ticks as milliseconds."""
+        return self.journal != "nut"
 
     def encoder(self, pictures: Pictures) -> VideoCodecContext:
         """Returns a new encoder."""
@@ -73,12 +114,22 @@ class Codec:
         stream = container.add_stream(self.name, rate=self.rate, options=dict(self.options))
         assert isinstance(stream, VideoStream)
         _describe(stream.codec_context, pictures)
+        if self.tag:
+            stream.codec_context.codec_tag = self.tag
         container.start_encoding()
         return stream
 
+    def path(self, folder: Path, name: str, number: int) -> Path:
+        """Returns the path of a journal."""
+        return folder / f"{name}.{number}.{self.journal}"
+
+
+_JOURNALS = {"nut": "nut", "mkv": "matroska", "webm": "webm"}
+_MILLISECOND = Fraction(1, 1000)
+
 
 class StretchedVideo:
-    """A NUT file that grows, and goes on where a checkpoint left it.
+    """A file that grows, and goes on where a checkpoint left it.
 
     Args:
         folder: of the file.
@@ -86,41 +137,53 @@ class StretchedVideo:
         codec: how to encode.
         pictures: what is encoded.
         resume_state: of an earlier run; this one continues its file.
+        begun: frames that count as before the first one, so that the first stretch is shorter by them.
 
     Raises:
         OutputError: if the file of the earlier run is shorter than the mark says.
     """
 
     def __init__(
-        self, folder: Path, name: str, codec: Codec, pictures: Pictures, resume_state: ResumeState | None = None
+        self,
+        folder: Path,
+        name: str,
+        codec: Codec,
+        pictures: Pictures,
+        resume_state: ResumeState | None = None,
+        begun: int = 0,
     ) -> None:
         number = 0 if resume_state is None else int(resume_state["number"]) + 1
         self.pictures, self._codec, self._number, self._num_frames = pictures, codec, number, 0
-        self.path = folder / f"{name}.{number}.nut"
+        self._begun = begun
+        self.path = codec.path(folder, name, number)
         self._file = self.path.open("wb")
-        self._container = av.open(self._file, "w", format="nut", options={"fflags": "+flush_packets+bitexact"})
+        options = {"fflags": "+flush_packets+bitexact"}
+        if codec.is_matroska:
+            options["cluster_time_limit"] = "0"  # each packet goes to the disk when the next one comes
+        self._container = av.open(self._file, "w", format=_JOURNALS[codec.journal], options=options)
         self._stream = codec.stream(self._container, pictures)
         self._encoder: VideoCodecContext | None = None
+        self._last: AnyPacket | None = None
         self._widen = None if pictures.pixel_aspect == "1" else _with_pixel_aspect(pictures)
         if resume_state is not None:
             # The checkpoint before it, and its file, must survive until the next one.
             for older in range(number - 1):
-                (folder / f"{name}.{older}.nut").unlink(missing_ok=True)
+                codec.path(folder, name, older).unlink(missing_ok=True)
             with ExitStack() as on_failure:
                 on_failure.callback(self.close)
-                self._copy(folder / f"{name}.{number - 1}.nut", int(resume_state["frames"]))
+                self._copy(codec.path(folder, name, number - 1), int(resume_state["frames"]))
                 on_failure.pop_all()
 
     def add(self, frame: VideoFrame, ticks: int) -> None:
         """Encodes one picture, to be shown at this time."""
-        frame.pts, frame.time_base = ticks, _TIME_BASE
+        frame.pts, frame.time_base = ticks, self.pictures.time_base
         if self._widen is not None:
             self._widen.push(frame)
             frame = cast(VideoFrame, self._widen.pull())
         self._encoder = self._encoder or self._codec.encoder(self.pictures)
-        self._mux(self._encoder.encode(frame))
+        self._encode(frame)
         self._num_frames += 1
-        if self._num_frames % STRETCH == 0:
+        if (self._num_frames + self._begun) % STRETCH == 0:
             self._end_stretch()
 
     def resume_state(self) -> ResumeState:
@@ -138,15 +201,42 @@ class StretchedVideo:
         with self._file, self._container:
             self._end_stretch()
 
-    def remux(self, target: Path) -> None:
-        """Copies the closed file into the container that the suffix of the target says."""
-        # faststart puts the index of an mp4 in front, so that a browser or a pipe can play it.
-        is_mp4 = target.suffix.lower() == ".mp4"
-        options = {"fflags": "+bitexact"} | ({"movflags": "faststart"} if is_mp4 else {})
-        with _packets(self.path) as source, av.open(f"file:{target}", "w", options=options) as container:
+    def remux(self, target: Path, excerpt: Excerpt | None = None) -> None:
+        """Copies the closed file into the container that the suffix of the target says, and sound beside it.
+
+        Sound that the container does not take is encoded anew; where that is impossible too, the video has none. Both
+        are said aloud.
+        """
+        ways = [] if excerpt is None else [(excerpt, True), (excerpt, False)]
+        for sound, copied in ways:
+            try:
+                return self._join(target, Sound(sound, copied))
+            except (FFmpegError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise
+                how = "copied" if copied else "encoded anew"
+                logger.warning("the sound of %s cannot be %s for %s (%s)", sound.path.name, how, target.suffix, error)
+        return self._join(target, None)
+
+    def _join(self, target: Path, sound: Sound | None) -> None:
+        suffix = target.suffix.lower()
+        options = {"fflags": "+bitexact"}
+        if suffix in (".mp4", ".mov"):
+            # faststart puts the index in front, so that a browser or a pipe can play it.
+            options |= {"movflags": "faststart", **_timescale(self.pictures)}
+        with ExitStack() as stack:
+            source = stack.enter_context(_packets(self.path))
+            container = stack.enter_context(av.open(f"file:{target}", "w", options=options))
             stream = container.add_stream_from_template(source.streams.video[0])
-            for packet in _whole(source):
-                packet.stream = stream
+            if self._codec.tag:
+                stream.codec_context.codec_tag = self._codec.tag
+            if self.pictures.pixel_aspect != "1":  # some journals do not keep it
+                stream.codec_context.sample_aspect_ratio = Fraction(self.pictures.pixel_aspect)
+            streams = [_retimed(_whole(source, self._codec), stream, self.pictures)]
+            if sound is not None:
+                streams.append(stack.enter_context(sound).packets(container))
+            # By their times: what a muxer waits for it holds in memory.
+            for packet in heapq.merge(*streams, key=lambda packet: (packet.dts or 0) * (packet.time_base or 0)):
                 container.mux(packet)
 
     def _copy(self, path: Path, num_frames: int) -> None:
@@ -154,36 +244,77 @@ class StretchedVideo:
         if not path.is_file():
             require(path, 0, num_frames, "frames")
         with _packets(path) as source:
-            for packet in islice(_whole(source), num_frames):
+            for packet in islice(_whole(source, self._codec), num_frames):
                 self._mux([packet])
                 self._num_frames += 1
+            self._push_out()
         require(path, self._num_frames, num_frames, "frames")
 
     def _mux(self, packets: Iterable[AnyPacket]) -> None:
         for packet in packets:
             packet.stream = self._stream
             self._container.mux(packet)
+            self._last = packet
 
     def _end_stretch(self) -> None:
         if self._encoder is not None:
-            self._mux(self._encoder.encode(None))
+            self._encode(None)
             self._encoder = None
+            self._push_out()
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        assert self._encoder is not None, "within a stretch there is one"
+        packets = self._encoder.encode(frame)
+        for packet in packets if self._codec.is_matroska else ():
+            packet.time_base = _MILLISECOND
+        self._mux(packets)
+
+    def _push_out(self) -> None:
+        """Has the last packet written too."""
+        if self._codec.is_matroska and self._last is not None:
+            self._last.pts = self._last.dts = (self._last.pts or 0) + 1
+            self._container.mux(self._last)
 
 
 def _describe(context: VideoCodecContext, pictures: Pictures) -> None:
     context.width, context.height, context.pix_fmt = pictures.width, pictures.height, pictures.pixel_format
-    context.time_base = _TIME_BASE
+    context.time_base = pictures.time_base
     if pictures.pixel_aspect != "1":
         context.sample_aspect_ratio = Fraction(pictures.pixel_aspect)
-    if pictures.pixel_format == "yuv420p":
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
+    if not pictures.pixel_format.startswith("gray"):
+        colours = pictures.colours
+        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+        context.colorspace, context.color_range = colours.matrix, colours.range
+
+
+def _timescale(pictures: Pictures) -> dict[str, str]:
+    return {"video_track_timescale": str(pictures.ticks_per_second)}
+
+
+def _retimed(packets: Iterable[AnyPacket], stream: VideoStream, pictures: Pictures) -> Iterator[AnyPacket]:
+    """Yields the packets for a stream; the last says how long it is shown, which no later one tells."""
+    last: AnyPacket | None = None
+    for packet in packets:
+        if packet.time_base == _MILLISECOND:  # of Matroska
+            packet.time_base, packet.duration = pictures.time_base, 0
+        if last is not None:
+            yield last
+        packet.stream = stream
+        last = packet
+    if last is not None:
+        if last.time_base:
+            last.duration = round(pictures.period * pictures.time_base / last.time_base)
+        yield last
 
 
 def _with_pixel_aspect(pictures: Pictures) -> Graph:
     """Returns a filter that writes the pixel aspect into a frame, the only place from which FFV1 takes it."""
     graph = Graph()
     source = graph.add_buffer(
-        width=pictures.width, height=pictures.height, format=VideoFormat(pictures.pixel_format), time_base=_TIME_BASE
+        width=pictures.width,
+        height=pictures.height,
+        format=VideoFormat(pictures.pixel_format),
+        time_base=pictures.time_base,
     )
     setting, sink = graph.add("setsar", pictures.pixel_aspect), graph.add("buffersink")
     source.link_to(setting)
@@ -196,5 +327,13 @@ def _packets(path: Path) -> InputContainer:
     return av.open(f"file:{path}", "r", options={"protocol_whitelist": "file"})
 
 
-def _whole(source: InputContainer) -> Iterable[AnyPacket]:
-    return (packet for packet in source.demux(source.streams.video[0]) if packet.size and not packet.is_corrupt)
+def _whole(source: InputContainer, codec: Codec) -> Iterator[AnyPacket]:
+    """Yields the packets of a journal, each once."""
+    before: int | None = None
+    for packet in source.demux(source.streams.video[0]):
+        if not packet.size or packet.is_corrupt:
+            continue
+        once_more = codec.is_matroska and before is not None and packet.pts == before + 1
+        before = packet.pts
+        if not once_more:
+            yield packet

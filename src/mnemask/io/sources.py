@@ -33,6 +33,7 @@ class Opening:
         interrupted: ends each wait.
         log: where events are noted.
         masks: files that are no frames, even where they lie among them.
+        originals: whether pictures of a video also come as they are stored.
     """
 
     live: bool = False
@@ -42,6 +43,7 @@ class Opening:
     interrupted: threading.Event = field(default_factory=threading.Event)
     log: EventLog = field(default_factory=EventLog)
     masks: Collection[Path] = ()
+    originals: bool = False
 
     def patience(self) -> Backoff | None:
         """Returns how long to try to connect again; None for not at all."""
@@ -88,6 +90,7 @@ def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -
             broadcast=is_broadcast(text),
             patience=how.patience(),
             log=how.log,
+            originals=how.originals,
         )
     return _open_path(text, how)
 
@@ -99,7 +102,9 @@ def _open_camera(number: int, how: Opening) -> Source:
 
 def _open_pipe(pipe: Readable, name: str, how: Opening) -> Source:
     how.refuse(f"the pipe {name!r}", live=True)
-    return EncodedVideo(interruptible(pipe, how.interrupted), name, goes_on=how.goes_on, log=how.log)
+    return EncodedVideo(
+        interruptible(pipe, how.interrupted), name, goes_on=how.goes_on, log=how.log, originals=how.originals
+    )
 
 
 def _open_path(text: str, how: Opening) -> Source:
@@ -136,7 +141,13 @@ def _open_file(path: Path, how: Opening) -> Source:
         raise FrameError(f"{str(path)!r} is a device", "for a camera give its number, such as camera:0")
     if path.is_fifo():
         how.refuse(f"the pipe {path.name!r}", live=True)
-        return EncodedVideo(lambda: NamedPipe(path, how.interrupted), path.name, goes_on=how.goes_on, log=how.log)
+        return EncodedVideo(
+            lambda: NamedPipe(path, how.interrupted),
+            path.name,
+            goes_on=how.goes_on,
+            log=how.log,
+            originals=how.originals,
+        )
     if path.suffix.lower() in IMAGE_SUFFIXES:
         how.refuse(repr(str(path)))
         return ImageStack(path) if page_count(path) > 1 else ImageSequence(FrameFiles([path]), path.stem, how.log)
@@ -145,4 +156,4 @@ def _open_file(path: Path, how: Opening) -> Source:
     if how.follow is not None:
         patience = Backoff(how.follow, how.interrupted, first=0.05, longest=0.5)
         origin = lambda: GrowingFile(path, patience)  # noqa: E731
-    return EncodedVideo(origin, path.name, goes_on=how.goes_on, log=how.log)
+    return EncodedVideo(origin, path.name, goes_on=how.goes_on, log=how.log, originals=how.originals)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -17,6 +18,7 @@ from av.video.stream import VideoStream
 
 from mnemask.errors import FrameError
 from mnemask.io.decoder import Decoding, is_recording, open_container, promised_seconds
+from mnemask.io.footage import Colours, Footage, read_planes
 from mnemask.io.growing import GrowingFile
 from mnemask.io.live import Backoff
 from mnemask.io.pictures import (
@@ -55,6 +57,7 @@ class EncodedVideo:
         broadcast: it has no end that could be missing.
         patience: for how long to try to connect again; None where there is no connection, or no wish to.
         log: where reconnects are noted.
+        originals: whether pictures also come as they are stored.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class EncodedVideo:
         broadcast: bool = False,
         patience: Backoff | None = None,
         log: EventLog | None = None,
+        originals: bool = False,
     ) -> None:
+        self.originals = originals
         self.name = Path(shown).stem
         self._shown = shown
         self._source = source
@@ -87,6 +92,7 @@ class EncodedVideo:
             pixel_aspect=_pixel_aspect(stream),
             num_frames=stream.frames or None,
             duration=promised,
+            footage=Footage.of_stream(stream, _file_of(source) if is_file else None),
         )
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
 
@@ -113,11 +119,32 @@ class EncodedVideo:
                         if index >= start:
                             if traces:
                                 self._log.note("doubtful", index)
-                            yield _picture(frame, seconds, index, matrices, self.facts.pixel_aspect)
+                            yield self.picture(frame, seconds, index, matrices)
                     index += 1
                     if self._patience is not None:
                         self._patience.succeeded()
             container = self._connect_again(decoding.lost, index) if decoding.lost else None
+
+    def picture(self, frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix]) -> Picture:
+        """Returns the upright picture of a decoded frame; `matrices` holds on to what was found before."""
+        # Looking at a frame's side data ties it into a cycle that only the garbage collector unties: hundreds of frames
+        # would wait for that. So look once, and again only if the rotation changes.
+        if frame.rotation not in matrices:
+            matrices[frame.rotation] = display_matrix(frame)
+        matrix, aspect = matrices[frame.rotation], self.facts.pixel_aspect
+        coefficients = Colours(matrix=int(frame.colorspace)).coefficients(frame.height)
+        rgb = apply_rotation(frame.to_ndarray(format="rgb24", src_colorspace=coefficients), matrix)
+        stored = read_planes(frame) if self.originals else None
+        if stored is not None:
+            stored = np.moveaxis(apply_rotation(np.moveaxis(stored, 0, -1), matrix), -1, 0)
+        return Picture(
+            torch.from_numpy(rgb).permute(2, 0, 1),
+            index,
+            seconds,
+            "",
+            1 / aspect if swaps_sides(matrix) else aspect,
+            stored,
+        )
 
     def close(self) -> None:
         """Closes the file or connection, unless pictures are being read, which closes it by itself."""
@@ -217,18 +244,9 @@ def _pixel_aspect(stream: VideoStream) -> Fraction:
     return Fraction(aspect) if aspect and _NARROWEST <= aspect <= 1 / _NARROWEST else Fraction(1)
 
 
-def _picture(
-    frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix], aspect: Fraction
-) -> Picture:
-    # Looking at a frame's side data ties it into a cycle that only the garbage collector unties: hundreds of frames
-    # would wait for that. So look once, and again only if the rotation changes.
-    if frame.rotation not in matrices:
-        matrices[frame.rotation] = display_matrix(frame)
-    matrix = matrices[frame.rotation]
-    rgb = apply_rotation(frame.to_ndarray(format="rgb24"), matrix)
-    return Picture(
-        torch.from_numpy(rgb).permute(2, 0, 1), index, seconds, "", 1 / aspect if swaps_sides(matrix) else aspect
-    )
+def _file_of(source: Origin) -> Path | None:
+    """Returns the file that an address of one names."""
+    return Path(source.removeprefix("file:")) if isinstance(source, str) and source.startswith("file:") else None
 
 
 class Clock:

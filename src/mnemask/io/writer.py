@@ -11,13 +11,19 @@ from typing import ClassVar, Protocol, runtime_checkable
 from av.error import FFmpegError
 
 from mnemask.errors import InputError, OutputError
-from mnemask.io.atomic import ResumeState, Writing
+from mnemask.io.atomic import ResumeState, Writing, make_durable, replacing, require
 from mnemask.io.coco import CocoRle
+from mnemask.io.cutouts import GreenScreen, Matte, ProRes, WebM
+from mnemask.io.edges import Cutout, Edges, Smoother
+from mnemask.io.footage import Footage
 from mnemask.io.image_formats import PngMasks, RgbaCutouts
+from mnemask.io.resumable_video import STRETCH
 from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
 from mnemask.io.written import Unlisted, Written
 from mnemask.types import Frame, Masks, ObjectInfo, object_infos
 
+# Two checkpoints are kept, and while the next one is written it is one more.
+_KEPT_WINDOWS = 3
 # Enough to ride out a slow write; each frame that waits holds its masks in memory.
 _MAX_WAITING = 4
 
@@ -65,7 +71,72 @@ MASK_FORMATS: Mapping[str, type[MaskFormat]] = {
     "rgba": RgbaCutouts,
     "rle": CocoRle,
     "overlay": OverlayVideo,
+    "prores": ProRes,
+    "webm": WebM,
+    "matte": Matte,
+    "green": GreenScreen,
 }
+
+
+class _Edited:
+    """A format that gets masks with other edges, and where they are smoothed in time, gets them later.
+
+    A later run goes on with the frames that wait, which are saved beside the unfinished files.
+    """
+
+    def __init__(self, format: MaskFormat, name: str, how: Writing) -> None:
+        self._format, self._edges, self._journal = format, how.cutout.edges, how.journal
+        # With a delay a run can go on only where the frames that wait have been saved, which takes time.
+        self.stretch = max(format.stretch, STRETCH) if self._edges.delay else format.stretch
+        self._name, self._number = f"{name}.partial", 0
+        self._synced: deque[int] = deque()
+        saved = None
+        if how.resume_state is not None and "window" in how.resume_state:
+            self._number = int(how.resume_state["window"])
+            self._synced.append(self._number)
+            path = self._path(self._number)
+            require(path, path.is_file(), 1, "files")
+            saved = path.read_bytes()
+        self._smoother = Smoother(self._edges.smooth, saved) if self._edges.delay else None
+
+    def write(self, masks: Masks, frame: Frame | None) -> None:
+        """Takes over one frame, and writes the one that is due."""
+        if self._smoother is None:
+            self._format.write(self._edges.apply(masks), frame)
+            return
+        for smooth, due in self._smoother.add(masks, frame):
+            self._format.write(self._edges.apply(smooth), due)
+
+    def resume_state(self) -> ResumeState:
+        """Returns the state from which a later run can resume."""
+        state = self._format.resume_state()
+        if self._smoother is None or self._journal is None:
+            return state
+        if self._number and self._number not in self._synced:
+            self._path(self._number).unlink(missing_ok=True)  # of a state that no checkpoint took
+        self._number += 1
+        with replacing(self._path(self._number)) as partial:
+            partial.write_bytes(self._smoother.save())
+        return {**state, "window": self._number}
+
+    def sync(self) -> None:
+        """Makes durable what was written before the last mark."""
+        if self._number and self._number not in self._synced:
+            make_durable(self._path(self._number))
+            self._synced.append(self._number)
+            if len(self._synced) > _KEPT_WINDOWS:
+                self._path(self._synced.popleft()).unlink(missing_ok=True)
+        self._format.sync()
+
+    def finish(self, *, complete: bool) -> None:
+        """Writes the frames that wait, unless one before them is missing or will still come, and ends the file."""
+        for smooth, due in self._smoother.flush() if complete and self._smoother else ():
+            self._format.write(self._edges.apply(smooth), due)
+        self._format.finish(complete=complete)
+
+    def _path(self, number: int) -> Path:
+        assert self._journal is not None, "there is a folder for what is unfinished"
+        return self._journal / f"{self._name}.{number}.npz"
 
 
 class MaskWriter:
@@ -79,11 +150,15 @@ class MaskWriter:
     rgba    OUT/ID/NAME.png     cut-outs with soft alpha; needs the frame
     rle     OUT/masks.json      COCO run-length encoding; needs `mnemask[rle]`
     overlay OUT/overlay.mp4     the video with its masks drawn in; needs the frame
+    prores  OUT/cutout.mov      ProRes 4444 with straight alpha; needs the frame
+    webm    OUT/cutout.webm     VP9 with straight alpha; needs the frame
+    matte   OUT/matte.mp4       white where the objects are; needs the frame
+    green   OUT/green.mp4       the objects before a plain colour; needs the frame
     ======= =================== =====================================================================
 
-    NAME is the frame's name, as it is. If `out` itself ends in .mkv, .json or .mp4, it is that file. Nothing that is
-    there is replaced, unless `overwrite` says so or an index of what a run wrote. If the `with` block fails, all frames
-    written before are kept, single files as NAME.partial.mkv and so on.
+    NAME is the frame's name, as it is. If `out` itself ends as the file of the format does, it is that file. Nothing
+    that is there is replaced, unless `overwrite` says so or an index of what a run wrote. If the `with` block fails,
+    all frames written before are kept, single files as NAME.partial.mkv and so on.
 
     Example:
         >>> import tempfile, torch
@@ -107,6 +182,8 @@ class MaskWriter:
         largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
         file_names: what the picture files of a folder are called, by frame, for formats that refer to them.
         objects: what objects are called, by id, such as {1: "camel"}, for formats that have classes.
+        footage: what videos keep of their source: rate, times, colours, sound; of a VideoReader `facts.footage`.
+        cutout: which objects are cut out how, by formats for editors; its edges change the masks of any format.
 
     Attributes:
         stretch: `mark` may be called after each so many frames: 1, or 48 where frames are encoded together.
@@ -129,6 +206,8 @@ class MaskWriter:
         largest_id: int = 0,
         file_names: Sequence[str] | None = None,
         objects: Mapping[int, ObjectInfo | str] | None = None,
+        footage: Footage | None = None,
+        cutout: Cutout | None = None,
     ) -> None:
         if format not in MASK_FORMATS:
             raise OutputError(f"there is no mask format {format!r}", f"choose one of {', '.join(MASK_FORMATS)}")
@@ -138,9 +217,21 @@ class MaskWriter:
             )
         self._out = Path(out)
         files = written or Unlisted(overwrite or resume_state is not None)
-        how = Writing(files, frames_per_second, journal, resume_state, largest_id, file_names, object_infos(objects))
+        how = Writing(
+            files,
+            frames_per_second,
+            journal,
+            resume_state,
+            largest_id,
+            file_names,
+            object_infos(objects),
+            footage or Footage(),
+            cutout or Cutout(),
+        )
         with self._as_output_error():
-            self._format = MASK_FORMATS[format](self._out, how)
+            plain = MASK_FORMATS[format](self._out, how)
+            edited = how.cutout.edges != Edges()
+            self._format: MaskFormat | _Edited = _Edited(plain, format, how) if edited else plain
         self.stretch = self._format.stretch
         self._failure: BaseException | None = None
         self._waiting: deque[Future[None]] = deque()

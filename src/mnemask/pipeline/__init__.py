@@ -3,6 +3,7 @@
 from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
 from mnemask.pipeline.estimates import MemoryEstimate, estimate_memory
 from mnemask.pipeline.outputs import RunProgress, peak_memory_bytes, write_report
+from mnemask.pipeline.places import VideoOutputs
 from mnemask.pipeline.run import PromptSource, segment
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "MemoryEstimate",
     "PromptSource",
     "RunProgress",
+    "VideoOutputs",
     "estimate_memory",
     "find_checkpoint",
     "is_complete",

@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 _SUFFIX = ".bank"
 _ADAPTED = "adapted.safetensors"
 _KEPT_HERE = re.compile(
-    r"\d{12}\.bank(\.tmp)?|adapted\.safetensors|(masks|overlay)\.partial\.(\d+\.nut|annotations|images)|\.mnemask-\d+-\d+\.partial.*"
+    r"\d{12}\.bank(\.tmp)?|adapted\.safetensors|"
+    r"\w+\.partial\.(\d+\.(nut|mkv|webm|npz)|annotations|images)|\.mnemask-\d+-\d+\.partial.*"
 )
 # The last one, and one before it should the last be damaged.
 _KEPT = 2

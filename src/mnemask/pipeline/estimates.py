@@ -1,6 +1,7 @@
 """Estimates of the memory and the disk that a run takes, made before its first frame."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,14 +114,20 @@ def activation_bytes(size: tuple[int, int], num_objects: int, itemsize: int = 4)
 
 
 def refuse_without_room(
-    out: Path, mask_format: str, overlay: bool, size: tuple[int, int], num_frames: int, num_objects: int, freed: int
+    out: Path,
+    mask_format: str,
+    videos: Sequence[str],
+    size: tuple[int, int],
+    num_frames: int,
+    num_objects: int,
+    freed: int,
 ) -> None:
     """Raises OutputError if the disk is clearly too small, with the figures.
 
     Args:
         out: a folder on the disk.
         mask_format: of the masks.
-        overlay: whether there is an overlay.
+        videos: the formats that are written beside them.
         size: height and width of the frames.
         num_frames: still to be written.
         num_objects: known to be tracked.
@@ -142,13 +149,14 @@ def refuse_without_room(
                 "more",
                 "make room, give another folder, or write one file (--format ffv1)",
             )
-    needed = int(num_frames * (masks * file_bytes + overlay * pixels * MASK_FORMATS["overlay"].bytes_per_pixel))
+    video_bytes = pixels * sum(MASK_FORMATS[kind].bytes_per_pixel for kind in videos)
+    needed = int(num_frames * (masks * file_bytes + video_bytes))
     free = disk.f_frsize * disk.f_bavail + freed
     if needed > free:
         raise OutputError(
             f"{num_frames} frames of {describe(size)} with {num_objects} objects take {mib(needed)} or more in "
             f"{str(out)!r}, and its disk has {mib(free)} free",
-            "make room, give another folder, or write less (--format ffv1 or rle, no --overlay)",
+            "make room, give another folder, or write less (--format ffv1 or rle, fewer videos)",
         )
 
 

@@ -148,7 +148,7 @@ def peak_memory_bytes() -> int | None:
 
 
 class Outputs:
-    """OUT/masks/ and, if wanted, OUT/overlay.mp4.
+    """OUT/masks/ and the videos that are wanted beside it.
 
     Args:
         places: where they are.
@@ -168,9 +168,9 @@ class Outputs:
         largest_id: int,
         objects: Mapping[int, ObjectInfo],
     ) -> None:
+        videos, expected = places.videos, places.expected
         targets = {"masks": (places.masks, places.mask_format)}
-        if places.overlay:
-            targets["overlay"] = (places.out / "overlay.mp4", "overlay")
+        targets |= {kind: (path, kind) for kind, path in videos.places(places.out).items()}
         self._writers: dict[str, MaskWriter] = {}
         self._stack = ExitStack()
         with ExitStack() as stack:
@@ -178,12 +178,16 @@ class Outputs:
                 writer = MaskWriter(
                     target,
                     kind,
+                    frames_per_second=videos.frames_per_second or 25.0,
                     journal=journal,
                     resume_state=resume_states.get(name),
                     written=written,
                     largest_id=largest_id,
-                    file_names=places.expected.file_names,
+                    file_names=expected.file_names,
                     objects=objects,
+                    footage=expected.footage,
+                    # Label masks stay as the network made them.
+                    cutout=videos.cutout if name != "masks" or kind == "rgba" else None,
                 )
                 self._writers[name] = stack.enter_context(writer)
             self._stack = stack.pop_all()

@@ -6,11 +6,15 @@ import shutil
 import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.errors import InputError, OutputError
 from mnemask.io.atomic import make_folder, partial_file, safe_name
+from mnemask.io.edges import Cutout
+from mnemask.io.footage import Footage
 from mnemask.io.lock import LOCK
 from mnemask.io.reader import VideoReader
 from mnemask.io.writer import MASK_FORMATS
@@ -30,18 +34,20 @@ class Expected:
         num_frames: in all, as its source promises; None where it does not.
         counted: whether that many there are, and not about as many.
         files: of the frames, where each is one.
+        footage: what videos made of it keep.
     """
 
     num_frames: int | None = None
     counted: bool = False
     files: Sequence[Path] | None = None
+    footage: Footage = Footage()
 
     @classmethod
     def of(cls, frames: Iterable[Frame]) -> "Expected":
         """Returns the facts about these frames that are known before reading."""
         if not isinstance(frames, VideoReader):
             return cls()
-        return cls(frames.last, frames.counted, frames.files)
+        return cls(frames.last, frames.counted, frames.files, frames.facts.footage)
 
     @property
     def file_names(self) -> list[str] | None:
@@ -71,13 +77,75 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoOutputs:
+    """The videos that a run writes beside its masks.
+
+    Attributes:
+        kinds: the formats: "overlay", "prores", "webm", "matte", "green"; see `MaskWriter`.
+        cutout: how objects are cut out. Its edges change these videos and RGBA cut-outs, never label masks.
+        frames_per_second: of frames that have no times, as in a folder of images; None for 25.
+    """
+
+    kinds: tuple[str, ...] = ()
+    cutout: Cutout = Cutout()
+    frames_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            if kind not in VIDEO_FORMAT_NAMES:
+                raise InputError(f"there is no video {kind!r}", f"choose one of {', '.join(VIDEO_FORMAT_NAMES)}")
+
+    @property
+    def originals(self) -> bool:
+        """Whether a reader should give frames as they are stored."""
+        return any(kind != "overlay" for kind in self.kinds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what differs from the defaults, as JSON can hold it."""
+        told, usual = (
+            {
+                "as": list(videos.kinds),
+                "only": list(videos.cutout.objects),
+                "background": list(videos.cutout.background),
+                "fps": videos.frames_per_second,
+                **asdict(videos.cutout.edges),
+            }
+            for videos in (self, VideoOutputs())
+        )
+        return {name: value for name, value in told.items() if value != usual[name]}
+
+    def refuse_idle(self, mask_format: str, timed: bool) -> None:
+        """Raises InputError for what would have no effect.
+
+        Args:
+            mask_format: of the masks.
+            timed: whether frames have times.
+        """
+        if (
+            self.cutout != Cutout()
+            and not self.kinds
+            and not (mask_format == "rgba" and self.cutout == Cutout(edges=self.cutout.edges))
+        ):
+            raise InputError(
+                "edges, --only and --background change videos for editors, and none is asked for",
+                "say which to write (--as prores), or leave them out",
+            )
+        if timed and self.frames_per_second is not None:
+            raise InputError("a video has its own times", "leave out --fps, which is for folders of images")
+
+    def places(self, out: Path) -> dict[str, Path]:
+        """Returns where each kind is written."""
+        return {kind: out / str(MASK_FORMATS[kind].single_file) for kind in self.kinds}
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """All places that a run writes to.
 
     Attributes:
         out: the run's folder.
         mask_format: of the masks.
-        overlay: whether there is an overlay.
+        videos: what is written beside the masks.
         preview: whether there is a preview.
         trace: a file outside the run's own, or None.
         inputs: files that it reads, other than the frames of a folder.
@@ -86,7 +154,7 @@ class Places:
 
     out: Path
     mask_format: str
-    overlay: bool = False
+    videos: VideoOutputs = VideoOutputs()
     preview: bool = False
     trace: Path | None = None
     inputs: Sequence[Path] = ()
@@ -101,9 +169,13 @@ class Places:
         """Returns the files that are not one of many."""
         single = MASK_FORMATS[self.mask_format].single_file
         videos = [] if single is None else [self.masks / single]
-        videos += [self.out / "overlay.mp4"] * self.overlay
+        kinds = [] if single is None else [self.mask_format]
+        videos += self.videos.places(self.out).values()
+        kinds += self.videos.kinds
         unfinished = [partial_file(path) for path in videos]
-        unfinished += [partial_file(path).with_suffix(".0.nut") for path in videos if path.suffix != ".json"]
+        for path, kind in zip(videos, kinds, strict=True):
+            if journal := getattr(MASK_FORMATS[kind], "journal", None):
+                unfinished.append(partial_file(path).with_suffix(f".0.{journal}"))
         if single is not None and single.endswith(".json"):
             unfinished += [partial_file(videos[0]).with_suffix(f".{part}") for part in ("annotations", "images")]
         return [*videos, *unfinished, self.out / REPORT, *[self.out / PREVIEW] * self.preview]

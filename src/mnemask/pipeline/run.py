@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from mnemask.model.stcn import STCN
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
-from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places
+from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, VideoOutputs
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, ObjectInfo, Prompt, object_infos
@@ -39,6 +40,7 @@ def segment(
     *,
     mask_format: str = "png",
     overlay: bool = False,
+    videos: VideoOutputs = VideoOutputs(),
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
     checkpoint_every: float | None = 30.0,
@@ -54,7 +56,7 @@ def segment(
     adapt: Mapping[str, int | float] | None = None,
     on_adapt: Callable[[int, float], None] = lambda steps, seconds: None,
 ) -> RunProgress:
-    """Tracks through a video and writes `OUT/masks/`, with `overlay` `OUT/overlay.mp4`, and `OUT/report.json`.
+    """Tracks through a video and writes `OUT/masks/`, videos of them if asked for, and `OUT/report.json`.
 
     While it runs there is `OUT/checkpoint/`; what is left there when it is cut off, `find_checkpoint` reads:
 
@@ -74,7 +76,9 @@ def segment(
         out: the folder, made if missing.
         prompts: returns the known masks of a frame by object id, None for an object that is gone; or None.
         mask_format: "png", "ffv1", "rgba" or "rle", see MaskWriter.
-        overlay: whether to draw the masks into a video.
+        overlay: whether to draw the masks into a video, `OUT/overlay.mp4`; as `videos` with "overlay".
+        videos: what else to write: objects cut out for editing programs. Frames should come from a reader with
+            `originals`, so that colours stay as they are.
         overwrite: whether a folder that holds a run may be written to; what that run wrote is removed, nothing else.
         settings: goes into the report, and into checkpoints: a run goes on only with what it was begun with.
         checkpoint_every: seconds from one checkpoint to the next (with video formats, to the end of the stretch of 48
@@ -107,7 +111,9 @@ def segment(
         )
     trace = getattr(tracker.memory.trace, "path", None)
     paths, expected = [Path(path) for path in inputs], Expected.of(frames)
-    places = Places(Path(out), mask_format, overlay, preview is not None, trace, paths, expected)
+    if overlay and "overlay" not in videos.kinds:
+        videos = replace(videos, kinds=(*videos.kinds, "overlay"))
+    places = Places(Path(out), mask_format, videos, preview is not None, trace, paths, expected)
     with OutputLock(out) as lock:
         written = Written(out)
         if resume is None and not overwrite and (written.files() or written.claims(places.out / CHECKPOINT)):
@@ -298,11 +304,12 @@ class _Run:
         expected, to_come = self._places.expected, _ids_to_come(prompts)
         expected.refuse_beyond(to_come)
         ids = {*given, *(object_id for ids in to_come.values() for object_id in ids)}
+        self._places.videos.cutout.refuse_unknown(tuple(sorted(ids | {*self._tracker.object_ids})))
         if expected.num_frames is not None:
             freed = sum(path.stat().st_size for path in self._written.files())
             left = expected.num_frames - frame.index
-            format, overlay = self._places.mask_format, self._places.overlay
-            refuse_without_room(self._places.out, format, overlay, frame.size, left, len(ids), freed)
+            format, kinds = self._places.mask_format, self._places.videos.kinds
+            refuse_without_room(self._places.out, format, kinds, frame.size, left, len(ids), freed)
 
     def _begin_at(
         self,
@@ -363,7 +370,8 @@ class _Run:
             return
         ids = {*self._tracker.object_ids, *(given or {})}
         if self._estimated != (frame.size, len(ids)):
-            writers = 1 + self._places.overlay
+            videos = self._places.videos
+            writers = 1 + len(videos.kinds) * videos.cutout.edges.smooth  # a median holds so many frames
             estimate_memory(self._tracker, frame.size, len(ids), num_writers=writers).keep_within(max_memory)
             self._estimated = (frame.size, len(ids))
 

@@ -62,6 +62,7 @@ def export_project(
                     written=written,
                     largest_id=max(ids, default=0),
                     file_names=project.frames.file_names,
+                    footage=project.frames.facts.footage,
                     objects={each.id: each.info for each in project.state.objects.values()},
                 )
             )

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import mnemask as mm
-from mnemask.io import MASK_FORMATS
+from mnemask.choices import MASK_FORMAT_NAMES
 from mnemask.io.atomic import safe_name
 from mnemask.project import picture_memory, picture_reason
 from mnemask.studio.desk import Desk, encoded
@@ -90,7 +90,7 @@ class Api:
                 "folder": str(self._workspace.folder),
                 "projects": self._workspace.names(),
                 "policies": list(mm.POLICIES),
-                "formats": [name for name in MASK_FORMATS if name != "overlay"],
+                "formats": list(MASK_FORMAT_NAMES),
             }
         )
 

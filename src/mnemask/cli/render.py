@@ -1,0 +1,71 @@
+"""`mnemask render`: videos for editors of the masks that a run left, without tracking again."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import mnemask as mm
+from mnemask.cli.app import command, console, locks_out
+from mnemask.cli.options import VIDEOS, with_videos
+from mnemask.cli.output import emit
+from mnemask.cli.progress import progress as shown_progress
+
+
+@command
+@locks_out
+@with_videos
+def render(
+    video: Annotated[str, typer.Argument(help="The video, or folder of images, that was segmented.")],
+    out: Annotated[Path, typer.Argument(help="The folder that `segment` wrote to: its masks are read from OUT/masks.")],
+    videos: Any = VIDEOS,
+    start: Annotated[
+        str | None, typer.Option(help="First frame, or time, to write. [default: as the run had it]")
+    ] = None,
+    stop: Annotated[str | None, typer.Option(help="Frame or time to stop before. [default: as the run had it]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace videos that are in OUT already.")] = False,
+) -> None:
+    """Write videos for editing programs of masks that are there already: cut-outs with alpha, mattes, green screens.
+
+    **Examples**
+
+    `mnemask render street.mp4 out --as prores` writes out/cutout.mov.
+
+    `mnemask render street.mp4 out --as webm --only 2 --grow 1 --feather 3` cuts object 2 out with a soft edge.
+
+    `mnemask render frames/ out --as matte --fps 24 --largest --fill-holes all` makes a matte of a folder of images.
+    """
+    from mnemask.io.stop_signals import StopSignals
+    from mnemask.pipeline.render import render as write_videos
+    from mnemask.pipeline.render import report_of
+    from mnemask.pipeline.run import StopError
+
+    settings = report_of(out).get("settings", {})
+    start = start or str(settings.get("start") or "0")
+    stop = stop or settings.get("stop")
+    with ExitStack() as stack:
+        reader = stack.enter_context(mm.VideoReader(video, start=start, stop=stop, originals=videos.originals))
+        videos.refuse_idle("", reader.facts.timed)
+        asked = stack.enter_context(StopSignals(reader.interrupt))
+        show = stack.enter_context(shown_progress())
+        total = reader.num_frames
+        of = "" if total is None else f"/{total}"
+        try:
+            written = write_videos(
+                reader,
+                out,
+                videos,
+                overwrite=overwrite,
+                inputs=(Path(video),) if Path(video).is_file() else (),
+                stop=asked,
+                on_frame=lambda number: show(number, total, f"{number}{of} frames", unit="frames"),
+            )
+        except StopError as stopped:
+            console.print(f"stopped by {stopped}; what there is plays as NAME.partial")
+            raise typer.Exit(asked.exit_code) from None
+    emit("result", command="render", out=str(out), files={kind: str(path) for kind, path in written.items()})
+    for path in written.values():
+        console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB", markup=False, soft_wrap=True)

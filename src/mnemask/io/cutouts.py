@@ -1,0 +1,211 @@
+"""Objects cut out of their video, for editing programs: videos with alpha, a matte, a green screen.
+
+Alpha is straight: colours are not multiplied by it. Around an object its own colours go on outwards, so that nothing
+of what was behind it shines through where it is laid over something else; farther away there is black.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar, cast
+
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from jaxtyping import UInt8, UInt16
+
+from mnemask.io.atomic import Writing, target_file
+from mnemask.io.edges import Alpha
+from mnemask.io.footage import Colours, Plane, YCbCr, read_planes, view_of, write_planes
+from mnemask.io.image_formats import picture_of
+from mnemask.io.video_formats import H264, VideoFile
+from mnemask.types import Frame, Masks
+
+# Probabilities that count as not the object, and as the object with nothing of what is behind it: networks hardly ever
+# say 0 and 1, and what shimmers would be seen.
+_NOTHING, _SOLID = 0.03, 0.97
+# Blocks of a codec that an edge passes through lie within it, and have colours of the object alone.
+_MARGIN = 20
+
+
+class _Cutout(VideoFile):
+    """A video made of the pictures as they are stored, in Y'CbCr, and of how far each pixel is kept."""
+
+    colours: Colours
+    aspect: Fraction
+
+    def write(self, masks: Masks, frame: Frame | None) -> None:
+        """Adds one frame."""
+        rgb = picture_of(masks, frame)
+        assert frame is not None, "its picture is there"
+        stored, self.colours, self.aspect = frame.ycbcr, self.footage.colours, frame.pixel_aspect
+        if stored is None:
+            stored = read_planes(self.colours.from_rgb(rgb, "yuv444p"))
+            assert stored is not None, "Y'CbCr was asked for"
+        alpha = np.clip((self._how.cutout.alpha(masks) - _NOTHING) / (_SOLID - _NOTHING), 0, 1)
+        self._add(self._picture(stored, alpha), self.colours, masks, frame)
+
+    def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
+        raise NotImplementedError
+
+    def _levels(self, bits: int) -> tuple[int, int, int]:
+        """Returns black and white of luma, and the middle of chroma."""
+        top = 2**bits
+        return (0, top - 1, top // 2) if self.colours.full_range else (top // 16, 235 * top // 256, top // 2)
+
+
+class ProRes(_Cutout):
+    """OUT/cutout.mov: ProRes 4444, 10 bits and straight alpha, for every editing program."""
+
+    single_file: ClassVar[str | None] = "cutout.mov"
+    bytes_per_pixel: ClassVar[float] = 1 / 20
+    journal: ClassVar[str] = "mkv"
+
+    def __init__(self, out: Path, how: Writing) -> None:
+        options = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "0"}
+        super().__init__(target_file(out, "cutout.mov"), "prores_ks", options, how, "ap4h")
+
+    def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
+        planes = to_10_bits(stored)
+        if self.colours.full_range:  # which ProRes has no way to say
+            planes = to_limited_range(planes)
+            self.colours = self.colours.limited()
+        black, _, grey = self._levels(10)
+        planes = own_colours(planes, alpha, (black, grey, grey))
+        return write_planes([*planes, np.round(alpha * 1023).astype(np.uint16)], "yuva444p10le", self.colours)
+
+
+class WebM(_Cutout):
+    """OUT/cutout.webm: VP9 with straight alpha, for web pages and OBS; its pixels are square."""
+
+    single_file: ClassVar[str | None] = "cutout.webm"
+    bytes_per_pixel: ClassVar[float] = 1 / 400
+    journal: ClassVar[str] = "webm"
+
+    def __init__(self, out: Path, how: Writing) -> None:
+        # libvpx can have no hidden reference frames beside an alpha channel.
+        options = {"crf": "20", "b": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+        super().__init__(target_file(out, "cutout.webm"), "libvpx-vp9", {**options, "threads": "0"}, how)
+
+    def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
+        black, _, grey = self._levels(8)
+        planes = own_colours(to_8_bits(stored), alpha, (black, grey, grey))
+        height, width = alpha.shape
+        size = round(width * self.aspect), height
+        whole = [*planes, np.round(alpha * 255).astype(np.uint8)]
+        return subsampled([cv2.resize(each, size) for each in whole] if size[0] != width else whole, self.colours)
+
+    def aspect_of(self, frame: Frame | None) -> str:
+        """Returns 1: FFmpeg's writer of WebM is not told another one through PyAV, and browsers go by the pixels."""
+        return "1"
+
+
+class Matte(_Cutout):
+    """OUT/matte.mp4: white where the objects are, black elsewhere, H.264."""
+
+    single_file: ClassVar[str | None] = "matte.mp4"
+    bytes_per_pixel: ClassVar[float] = 1 / 1000
+
+    def __init__(self, out: Path, how: Writing) -> None:
+        super().__init__(target_file(out, "matte.mp4"), "libx264", {"crf": "12", **H264}, how)
+
+    def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
+        black, white, grey = self._levels(8)
+        luma = np.round(black + alpha * (white - black)).astype(np.uint8)
+        return subsampled([luma, *np.full((2, *luma.shape), grey, np.uint8)], self.colours)
+
+
+class GreenScreen(_Cutout):
+    """OUT/green.mp4: the objects before a plain colour, H.264, for programs that take no alpha."""
+
+    single_file: ClassVar[str | None] = "green.mp4"
+    bytes_per_pixel: ClassVar[float] = 1 / 400
+
+    def __init__(self, out: Path, how: Writing) -> None:
+        super().__init__(target_file(out, "green.mp4"), "libx264", {"crf": "16", **H264}, how)
+
+    def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
+        height, width = alpha.shape
+        plain = np.full((height, width, 3), self._how.cutout.background, np.uint8)
+        behind = read_planes(self.colours.from_rgb(plain[:2, :2], "yuv444p"))
+        assert behind is not None, "Y'CbCr was asked for"
+        colour = behind[:, 0, 0]
+        planes = own_colours(to_8_bits(stored), alpha, (int(colour[0]), int(colour[1]), int(colour[2])))
+        mixed = alpha * planes + (1 - alpha) * colour[:, None, None]
+        return subsampled(list(np.round(mixed).astype(np.uint8)), self.colours)
+
+
+def own_colours(planes: YCbCr, alpha: Alpha, elsewhere: tuple[int, int, int]) -> YCbCr:
+    """Returns the picture with an object's colours alone: those at its soft edge come from where it is solid.
+
+    Args:
+        planes: of the picture.
+        alpha: how far each pixel belongs to the object.
+        elsewhere: what farther pixels get.
+    """
+    result = np.empty_like(planes)
+    result[:] = np.array(elsewhere, planes.dtype)[:, None, None]
+    left, top, width, height = cv2.boundingRect((alpha > 0).astype(np.uint8))
+    if not width:
+        return result
+    box = np.s_[max(top - _MARGIN, 0) : top + height + _MARGIN, max(left - _MARGIN, 0) : left + width + _MARGIN]
+    part, soft = planes[:, *box], alpha[box]
+    edge = max(4, min(alpha.shape) // 120)
+    solid = (soft >= _SOLID).astype(np.uint8)
+    # The outermost solid pixels often have something of what is behind.
+    core = cv2.erode(solid, np.ones((edge // 2 + 1, edge // 2 + 1), np.uint8))
+    core = core if core.any() else solid
+    if not core.any():
+        result[:, *box] = np.where(soft > 0, part, result[:, *box])
+        return result
+    distance, nearest = cv2.distanceTransformWithLabels(
+        1 - core, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    place = np.zeros(int(nearest.max()) + 1, np.intp)
+    place[nearest[core > 0]] = np.flatnonzero(core)
+    weight = cv2.GaussianBlur(core.astype(np.float32), (0, 0), edge / 2)
+    near = distance <= _MARGIN
+    # Far from what is solid a pixel that is likely the object's is one that the network was not sure of, and no edge.
+    unsure = np.clip(distance / edge - 1, 0, 1) * np.clip(4 * soft - 1, 0, 1)
+    own = np.where(near, np.maximum(np.clip((soft - 0.5) / (_SOLID - 0.5), 0, 1), unsure), 1)
+    for target, plane in zip(result, part, strict=True):
+        inner = cv2.GaussianBlur((core * plane).astype(np.float32), (0, 0), edge / 2) / np.maximum(weight, 1e-6)
+        mixed = own * plane + (1 - own) * inner.ravel()[place[nearest]]
+        target[box] = np.where(near | (soft > 0), np.round(mixed), target[box])
+    return result
+
+
+def to_10_bits(planes: YCbCr) -> UInt16[np.ndarray, "3 H W"]:
+    """Returns the values with 10 bits."""
+    return planes.astype(np.uint16) << 2 if planes.dtype == np.uint8 else planes
+
+
+def to_8_bits(planes: YCbCr) -> UInt8[np.ndarray, "3 H W"]:
+    """Returns the values with 8 bits, rounded."""
+    return planes if planes.dtype == np.uint8 else np.minimum((planes + 2) >> 2, 255).astype(np.uint8)
+
+
+def to_limited_range(planes: UInt16[np.ndarray, "3 H W"]) -> UInt16[np.ndarray, "3 H W"]:
+    """Returns values of 10 bits from 0 to 1023 as from 64 to 940, chroma to 960."""
+    luma = 64 + planes[:1] * (876 / 1023)
+    chroma = 512 + (planes[1:] - 512.0) * (896 / 1023)
+    return np.concatenate((luma, chroma)).round().astype(np.uint16)
+
+
+def subsampled(planes: Sequence[Plane], colours: Colours) -> VideoFrame:
+    """Returns a frame of 8 bits with half the chroma resolution: three planes of it, and perhaps alpha.
+
+    Odd sizes are padded by one row or column.
+    """
+    height, width = planes[0].shape
+    padded = [cv2.copyMakeBorder(each, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE) for each in planes]
+    full = write_planes(padded[:3], "yuv444p", colours)
+    levels = 2 if colours.full_range else 1
+    half = full.reformat(format="yuv420p", src_color_range=levels, dst_color_range=levels)
+    if len(planes) == 3:
+        return colours.tag(half)
+    both = VideoFrame(half.width, half.height, "yuva420p")
+    for target, source in zip(both.planes, half.planes, strict=False):
+        target.update(cast(bytes, source))
+    view_of(both.planes[3], np.uint8)[:, : half.width] = padded[3]
+    return colours.tag(both)

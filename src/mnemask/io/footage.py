@@ -1,0 +1,159 @@
+"""What a video file says of itself that the videos made of it keep: rate, times, colours, and where its sound is."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
+from jaxtyping import UInt8, UInt16
+
+TICKS_PER_SECOND = 90_000  # what MPEG itself counts in; where a video does not say
+_LEAST_TICKS, _MOST_TICKS = 10_000, 1_000_000
+# Of H.273: nothing is said; ITU-R BT.709; R'G'B' itself. And of FFmpeg: all 256 levels, and not only 16 to 235.
+_UNSAID, _BT709, _RGB, _FULL = 2, 1, 0, 2
+# Above it, a video that does not say its matrix has that of HD, as players take it.
+_SD_LINES = 576
+_MATRICES = {
+    1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020, 10: Colorspace.BT2020,
+}  # fmt: skip
+
+Plane = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+YCbCr = UInt8[np.ndarray, "3 H W"] | UInt16[np.ndarray, "3 H W"]
+"""Y'CbCr at full chroma resolution: 8 bits, or 10 bits in 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """How stored values are meant: the code points of ITU-T H.273, and FFmpeg's of the range (1 limited, 2 full)."""
+
+    primaries: int = _UNSAID
+    transfer: int = _UNSAID
+    matrix: int = _UNSAID
+    range: int = 0
+
+    @classmethod
+    def of_stream(cls, stream: VideoStream) -> "Colours":
+        """Returns what the stream says; of one that stores R'G'B', what its Y'CbCr is to be."""
+        context = stream.codec_context
+        matrix, levels = int(context.colorspace), int(context.color_range)
+        if matrix == _RGB or (context.format is not None and context.format.is_rgb):
+            matrix, levels = _BT709, 1
+        return cls(int(context.color_primaries), int(context.color_trc), matrix, levels)
+
+    @property
+    def full_range(self) -> bool:
+        """Whether black is 0 and white the largest value, and not 16 and 235 of 255."""
+        return self.range == _FULL
+
+    def limited(self) -> "Colours":
+        """Returns the same with black at 16 and white at 235."""
+        return Colours(self.primaries, self.transfer, self.matrix, 1 if self.full_range else self.range)
+
+    def coefficients(self, height: int) -> Colorspace:
+        """Returns the matrix for swscale; where none is said, that of HD above 576 lines, else that of SD."""
+        if self.matrix == _UNSAID:
+            return Colorspace.ITU709 if height > _SD_LINES else Colorspace.ITU601
+        return _MATRICES.get(self.matrix, Colorspace.ITU601)
+
+    def tag(self, frame: VideoFrame) -> VideoFrame:
+        """Returns the frame, which says so from now on."""
+        frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range = astuple(self)
+        return frame
+
+    def from_rgb(self, rgb: UInt8[np.ndarray, "H W 3"], pixel_format: str) -> VideoFrame:
+        """Returns a picture in Y'CbCr with these colours."""
+        frame = VideoFrame.from_ndarray(rgb, format="rgb24")
+        converted = frame.reformat(
+            format=pixel_format, dst_colorspace=self.coefficients(rgb.shape[0]), dst_color_range=self.range or 1
+        )
+        return self.tag(converted)
+
+
+BT709 = Colours(_BT709, _BT709, _BT709, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """What is kept of a video.
+
+    Attributes:
+        path: of the file, where its sound is; None where the pictures come from elsewhere.
+        rate: frames per second of an even video; None where frames come as they like.
+        ticks_per_second: in which its times are whole numbers, or nearly.
+        rounding: by how many seconds its times may be off, as in Matroska, which counts in milliseconds.
+        colours: of its pictures.
+    """
+
+    path: Path | None = None
+    rate: Fraction | None = None
+    ticks_per_second: int = TICKS_PER_SECOND
+    rounding: float = 0.0
+    colours: Colours = BT709
+
+    @classmethod
+    def of_stream(cls, stream: VideoStream, path: Path | None) -> "Footage":
+        """Returns what is kept of a stream."""
+        average, usual, unit = stream.average_rate, stream.guessed_rate, stream.time_base
+        even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= 1000
+        rate = Fraction(usual) if even and usual else None
+        ticks = TICKS_PER_SECOND if rate is None else ticks_for(rate)
+        if rate is None and unit and unit.numerator == 1 and _LEAST_TICKS <= unit.denominator <= _MOST_TICKS:
+            ticks = unit.denominator
+        return cls(path, rate, ticks, 0.6 * float(unit or 0), Colours.of_stream(stream))
+
+    def ticks(self, seconds: float) -> int:
+        """Returns a time in ticks: of an even video that of a frame, unless it is surely between two."""
+        if self.rate is not None:
+            number = round(seconds * self.rate)
+            if abs(seconds - number / self.rate) <= max(self.rounding, 1e-6):
+                return round(number * self.ticks_per_second / self.rate)
+        return round(seconds * self.ticks_per_second)
+
+    def period(self, frames_per_second: float) -> int:
+        """Returns the ticks from one frame to the next; of an uneven video, at this rate."""
+        return max(1, round(self.ticks_per_second / (self.rate or Fraction(frames_per_second))))
+
+
+def ticks_for(rate: Fraction) -> int:
+    """Returns ticks per second of which a frame of this rate takes a whole number."""
+    if (TICKS_PER_SECOND / rate).denominator == 1:
+        return TICKS_PER_SECOND
+    ticks = rate.numerator
+    while ticks < _LEAST_TICKS:
+        ticks *= 2
+    return ticks
+
+
+def read_planes(frame: VideoFrame) -> YCbCr | None:
+    """Returns the picture as it is stored, at full chroma resolution; None where it is not stored as Y'CbCr."""
+    stored = frame.format
+    if stored.is_rgb or len(stored.components) < 3 or stored.has_palette:
+        return None
+    bits = max(component.bits for component in stored.components)
+    levels = _FULL if stored.name.startswith("yuvj") else int(frame.color_range) or 1
+    name = "yuv444p" if bits <= 8 else "yuv444p10le"
+    # Both ranges given: otherwise the levels would be scaled on the way.
+    converted = frame.reformat(format=name, src_color_range=levels, dst_color_range=levels)
+    kind = np.uint8 if bits <= 8 else np.uint16
+    return np.stack([view_of(plane, kind)[:, : frame.width] for plane in converted.planes])
+
+
+def write_planes(planes: Sequence[Plane], pixel_format: str, colours: Colours) -> VideoFrame:
+    """Returns a frame of planes of one size, each [H W] of the type that the format stores."""
+    frame = VideoFrame(planes[0].shape[1], planes[0].shape[0], pixel_format)
+    for plane, values in zip(frame.planes, planes, strict=True):
+        view_of(plane, values.dtype)[:, : values.shape[1]] = values
+    return colours.tag(frame)
+
+
+def view_of(plane: VideoPlane, kind: type[np.generic] | np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Returns the values of a plane with what pads its rows."""
+    values: np.ndarray[Any, np.dtype[Any]] = np.frombuffer(cast(bytes, plane), kind).reshape(plane.height, -1)
+    return values

@@ -1,0 +1,198 @@
+"""Videos made afterwards of masks that a run left: other edges, another background, without tracking again."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.io import MaskWriter, VideoReader
+from mnemask.io.atomic import partial_file, remove_left_overs
+from mnemask.io.edges import masks_of
+from mnemask.io.label_files import label_paths, labels_by_name, read_labels
+from mnemask.io.lock import OutputLock
+from mnemask.io.writer import MASK_FORMATS
+from mnemask.io.written import Written, first_same
+from mnemask.pipeline.places import REPORT, VideoOutputs
+from mnemask.pipeline.run import StopError
+from mnemask.types import Frame, Masks
+
+# Of the blur that makes a soft edge, one pixel wide, of a hard one; in pixels.
+_SIGMA = 0.7
+
+
+class StoredMasks:
+    """The masks of a run's folder, frame by frame.
+
+    Label maps get a soft edge of one pixel; RGBA cut-outs have the soft edge that the network gave them.
+
+    Args:
+        out: the folder of the run; its masks are in `out/masks`.
+        names: of all frames, where they are known beforehand.
+
+    Raises:
+        MaskError: there are none.
+    """
+
+    def __init__(self, out: Path, names: list[str] | None) -> None:
+        self._folder = out / "masks"
+        folders = self._folder.iterdir() if self._folder.is_dir() else ()
+        self._cutouts = {int(path.name): path for path in sorted(folders) if path.name.isdecimal() and path.is_dir()}
+        paths = [] if self._cutouts else label_paths(self._folder)
+        if not paths and not self._cutouts:
+            raise MaskError(f"there are no masks in {str(self._folder)!r}", "give the folder that `segment` wrote to")
+        self._paths = labels_by_name(paths, names or [path.name for path in paths]) if paths else {}
+        self._ids: dict[int, None] = {}
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The ids so far."""
+        return tuple(self._ids)
+
+    def of(self, frame: Frame) -> Masks:
+        """Returns the masks of a frame; raises MaskError where there are none, or of another size."""
+        if self._cutouts:
+            return self._of_cutouts(frame)
+        path = self._paths.get(frame.name) or self._paths.get(f"{frame.index:05d}")
+        if path is None:
+            raise self._missing(frame)
+        labels = read_labels(path).astype(np.int32)
+        self._refuse_other_size(labels.shape, frame)
+        self._ids |= dict.fromkeys(int(object_id) for object_id in np.unique(labels) if object_id)
+        hard = [(labels == object_id).astype(np.float32) for object_id in self._ids]
+        soft = [cv2.GaussianBlur(mask, (0, 0), _SIGMA, borderType=cv2.BORDER_REPLICATE) for mask in hard]
+        found = self._masks(np.stack(soft) if soft else np.zeros((0, *labels.shape), np.float32), frame)
+        return Masks(torch.from_numpy(labels), found.probs, found.object_ids, frame.index, frame.name)
+
+    def _of_cutouts(self, frame: Frame) -> Masks:
+        alphas = []
+        for object_id, folder in self._cutouts.items():
+            path = folder / f"{frame.name}.png"
+            stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+            if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
+                continue
+            self._refuse_other_size(stored.shape[:2], frame)
+            self._ids[object_id] = None
+            alphas.append((object_id, np.float32(stored[:, :, 3]) / 255))
+        if not alphas:
+            raise self._missing(frame)
+        by_id = dict(alphas)
+        empty = np.zeros(frame.size, np.float32)
+        return self._masks(np.stack([by_id.get(object_id, empty) for object_id in self._ids]), frame)
+
+    def _masks(self, alphas: Float32[np.ndarray, "K H W"], frame: Frame) -> Masks:
+        height, width = frame.size
+        empty = torch.zeros((height, width), dtype=torch.int32)
+        ids = self.object_ids
+        return masks_of(alphas, Masks(empty, torch.ones((1, height, width)), ids, frame.index, frame.name))
+
+    def _missing(self, frame: Frame) -> MaskError:
+        return MaskError(
+            f"{str(self._folder)!r} has no mask of frame {frame.index} ({frame.name})",
+            "finish the run first (--resume), or give the frames that have one (--start, --stop)",
+        )
+
+    def _refuse_other_size(self, size: tuple[int, ...], frame: Frame) -> None:
+        if tuple(size) != frame.size:
+            raise MaskError(
+                f"the masks in {str(self._folder)!r} are {size[1]}x{size[0]} pixels and the video is "
+                f"{frame.size[1]}x{frame.size[0]}",
+                "give the video that they were made from",
+            )
+
+
+def report_of(out: Path) -> Mapping[str, Any]:
+    """Returns the report of the run that a folder holds; nothing where there is none."""
+    try:
+        return dict(json.loads((out / REPORT).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def render(
+    frames: VideoReader,
+    out: str | Path,
+    videos: VideoOutputs,
+    *,
+    overwrite: bool = False,
+    inputs: tuple[Path, ...] = (),
+    stop: Callable[[], str | None] = lambda: None,
+    on_frame: Callable[[int], None] = lambda frame: None,
+) -> dict[str, Path]:
+    """Returns the videos made of the masks in `out/masks` and of the frames that they belong to, by kind.
+
+    They are written beside the masks, each under its name when it is whole, with the same code as those of `segment`.
+    Where it is cut off, begin again: it gives the same bytes.
+
+    Args:
+        frames: from a reader with `originals`.
+        out: the folder of a run.
+        videos: what to write.
+        overwrite: whether videos of an earlier run or rendering may be replaced; files of others never are.
+        inputs: files that are read, and must not be written to.
+        stop: is asked after the last frame, which an interrupted reader gives early; what it returns is the reason, and
+            what there is becomes NAME.partial.
+        on_frame: is called with the number of frames so far.
+
+    Raises:
+        InputError: nothing is asked for, or a mask is missing or of another size.
+        OutputError: `out` is in use, or a video is there already.
+        StopError: `stop` ended it.
+    """
+    out = Path(out)
+    targets = videos.places(out)
+    if not targets:
+        raise InputError("no video is asked for", "say which to write, such as --as prores")
+    with OutputLock(out):
+        written = Written(out)
+        _free(written, targets, overwrite, inputs)
+        if known := tuple(int(each["id"]) for each in report_of(out).get("objects", ())):
+            videos.cutout.refuse_unknown(known)
+        remove_left_overs(out)
+        names = None if frames.files is None else [path.stem for path in frames.files]
+        stored = StoredMasks(out, names)
+        with ExitStack() as stack:
+            writers = [stack.enter_context(each) for each in _writers(frames, targets, videos, written)]
+            for number, frame in enumerate(frames, 1):
+                masks = stored.of(frame)
+                for writer in writers:
+                    writer.write(masks, frame)
+                on_frame(number)
+            if reason := stop():  # which ends the reading
+                raise StopError(reason)
+            videos.cutout.refuse_unknown(stored.object_ids)  # before anything gets its name
+    return targets
+
+
+def _free(written: Written, targets: Mapping[str, Path], overwrite: bool, inputs: tuple[Path, ...]) -> None:
+    """Raises OutputError unless the videos may be written; removes what a killed rendering left of them."""
+    if found := first_same(inputs, list(targets.values())):
+        raise OutputError(f"{str(found[0])!r} is read, and would be replaced", "copy it elsewhere, and give that")
+    written.refuse_foreign(*targets.values(), *map(partial_file, targets.values()))
+    there = [path for path in targets.values() if path.exists()]
+    if there and not overwrite:
+        raise OutputError(f"{str(there[0])!r} exists already", "move it, or replace it (--overwrite)")
+    for kind, path in targets.items():
+        journal = partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'journal', 'nut')}")
+        written.refuse_foreign(journal)
+        written.remove(journal)
+
+
+def _writers(
+    frames: VideoReader, targets: Mapping[str, Path], videos: VideoOutputs, written: Written
+) -> Iterator[MaskWriter]:
+    for kind, path in targets.items():
+        yield MaskWriter(
+            path,
+            kind,
+            frames_per_second=videos.frames_per_second or 25.0,
+            written=written,
+            footage=frames.facts.footage,
+            cutout=videos.cutout,
+        )

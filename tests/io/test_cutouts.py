@@ -1,0 +1,342 @@
+"""Videos for editing programs: what is decoded again is the mask, the source's colours, its times and its sound."""
+
+from contextlib import ExitStack
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from encoding import encode
+from refusals import refusal
+
+from mnemask.errors import InputError
+from mnemask.io import MaskWriter, VideoReader
+from mnemask.io.edges import ALL, Cutout, Edges, Smoother
+from mnemask.types import Masks
+
+FILES = {
+    "overlay": "overlay.mp4",
+    "prores": "cutout.mov",
+    "webm": "cutout.webm",
+    "matte": "matte.mp4",
+    "green": "green.mp4",
+}
+RATE = Fraction(24000, 1001)
+BT709, BT601, PQ = (1, 1, 1, 1), (6, 6, 6, 1), (9, 16, 9, 1)
+OBJECT, BEHIND = (200, 40, 40), (40, 60, 190)
+SIZE = (48, 64)
+
+
+def picture(index, size=SIZE):
+    """A red square that wanders over blue, and where it is."""
+    mask = np.zeros(size, bool)
+    mask[8:32, 10 + index % 20 : 34 + index % 20] = True
+    return np.where(mask[..., None], np.uint8(OBJECT), np.uint8(BEHIND)), mask
+
+
+def write_source(
+    path, num_frames=30, *, size=SIZE, colours=BT709, pixel_format="yuv420p", codec="libx264", ticks=None, sound="aac",
+    tone_from=0.0, aspect=None, **options,
+):  # fmt: skip
+    """Writes a clip of `picture`, and beside it a tone that begins after so many seconds."""
+    with av.open(str(path), "w", options={"video_track_timescale": "24000"} if path.suffix == ".mp4" else {}) as target:
+        video = target.add_stream(codec, rate=RATE, options={"bf": "0", "crf": "4", **options})
+        video.height, video.width, video.pix_fmt = *size, pixel_format
+        context = video.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = colours
+        context.time_base = Fraction(1, 24000)
+        if aspect:
+            context.sample_aspect_ratio = aspect
+        audio = target.add_stream(sound, rate=48000, layout="stereo") if sound else None
+        for index in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(picture(index, size)[0])
+            frame = frame.reformat(
+                format=pixel_format, dst_colorspace={6: 5}.get(colours[2], colours[2]), dst_color_range=colours[3]
+            )
+            frame.pts = 1001 * index if ticks is None else ticks[index]
+            frame.time_base = Fraction(1, 24000)
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+        if audio is not None:
+            resampler = av.AudioResampler(audio.codec_context.format.name, "stereo", 48000)
+            for start in range(0, round(num_frames / RATE * 48000), 2000):
+                at = np.arange(start, min(start + 2000, round(num_frames / RATE * 48000))) / 48000
+                tone = (0.5 * np.sin(2 * np.pi * 440 * at) * (at >= tone_from)).astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), "fltp", "stereo")
+                frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+                for each in resampler.resample(frame):
+                    target.mux(audio.encode(each))
+            target.mux(audio.encode(None))
+    return path
+
+
+def masks_of(frame, soft=False):
+    _, mask = picture(frame.index, frame.size)
+    alpha = torch.from_numpy(mask).float()
+    if soft:
+        alpha = torch.nn.functional.avg_pool2d(alpha[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
+    return Masks((alpha > 0.5).int(), torch.stack((1 - alpha, alpha)), (1,), frame.index, frame.name)
+
+
+def cut(source, out, kind, *, soft=False, cutout=None, **how):
+    """Writes one kind of video of a source; returns its path."""
+    with VideoReader(source, originals=True, **how) as video, ExitStack() as stack:
+        writer = stack.enter_context(MaskWriter(out, kind, footage=video.facts.footage, cutout=cutout))
+        for frame in video:
+            writer.write(masks_of(frame, soft), frame)
+    return out / FILES[kind]
+
+
+def decoded(path, bits=8):
+    """Returns the planes of all frames, at full resolution; alpha is that of libvpx where there is some."""
+    name = "yuva444p" if path.suffix == ".webm" else "yuva444p10le" if bits == 10 else "yuv444p"
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        if path.suffix == ".webm":
+            context = av.CodecContext.create("libvpx-vp9", "r")
+        frames = [frame for packet in container.demux(stream) if packet.size for frame in context.decode(packet)]
+        frames += context.decode(None)
+    kind = np.uint16 if bits == 10 else np.uint8
+    planes = []
+    for frame in frames:
+        levels = int(frame.color_range) or 1
+        full = frame.reformat(format=name, src_color_range=levels, dst_color_range=levels)
+        planes.append([np.frombuffer(each, kind).reshape(each.height, -1)[:, : frame.width] for each in full.planes])
+    return planes
+
+
+def packets(path, kind):
+    with av.open(str(path)) as container:
+        stream = container.streams.get({kind: 0})[0]
+        return [
+            (packet.pts * stream.time_base, bytes(packet)) for packet in container.demux(stream) if packet.size
+        ], stream.codec_context.name
+
+
+def heard(path):
+    """Returns the loudness of a file's sound in each millisecond from 0 on."""
+    with av.open(str(path)) as container:
+        samples = np.zeros(48 * 3000, np.float32)
+        for frame in container.decode(audio=0):
+            values = av.AudioResampler("fltp", "mono", 48000).resample(frame)[0].to_ndarray()[0]
+            start = round(frame.pts * frame.time_base * 48000)
+            values = values[max(-start, 0) :]
+            samples[max(start, 0) : max(start, 0) + len(values)] = values
+    return np.abs(samples.reshape(-1, 48)).max(1)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("prores", 10), ("webm", 8)])
+def test_alpha_is_the_probability_also_in_odd_sizes(tmp_path, kind, bits):
+    source = write_source(tmp_path / "s.mkv", 4, size=(47, 65), pixel_format="yuv444p", sound=None)
+    planes = decoded(cut(source, tmp_path / "out", kind, soft=True), bits)
+    top = 2**bits - 1
+    for index, (*_, alpha) in enumerate(planes):
+        with VideoReader(source) as video:
+            frame = list(video)[index]
+        found = alpha[:47, :65].astype(float) / top
+        assert np.abs(found - masks_of(frame, soft=True).probs[1].numpy()).max() < 0.05
+        assert np.abs(found - masks_of(frame, soft=True).probs[1].numpy()).mean() < 0.005
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("colours", [BT709, BT601, PQ])
+def test_times_colours_and_sound_are_those_of_the_source(tmp_path, kind, colours):
+    source = write_source(tmp_path / "s.mp4", 30, colours=colours, aspect=Fraction(16, 15))
+    path = cut(source, tmp_path / "out", kind)
+    tolerance = 0.001 if kind == "webm" else 0
+    times, expected = packets(path, "video")[0], packets(source, "video")[0]
+    assert [float(time) for time, _ in times] == pytest.approx([float(time) for time, _ in expected], abs=tolerance)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        found = (context.color_primaries, context.color_trc, context.colorspace, context.color_range)
+        assert tuple(map(int, found)) == colours
+        shown = Fraction(context.width * (stream.sample_aspect_ratio or 1), context.height)
+        assert float(shown) == pytest.approx(64 / 48 * 16 / 15, rel=0.01)
+        assert stream.average_rate == RATE
+    if kind != "webm":
+        assert packets(path, "audio") == packets(source, "audio")
+    else:
+        assert packets(path, "audio")[1] == "opus"
+
+
+def test_uneven_times_are_kept(tmp_path):
+    ticks = [0, 700, 2500, 2900, 6000, 6100, 9000, 9500]
+    source = write_source(tmp_path / "s.mp4", 8, ticks=ticks, sound=None)
+    for kind in ("prores", "green"):
+        times, _ = packets(cut(source, tmp_path / kind, kind), "video")
+        assert [time * 24000 for time, _ in times] == ticks
+
+
+@pytest.mark.parametrize("colours", [BT709, BT601])
+@pytest.mark.parametrize("kind", ["green", "overlay"])
+def test_a_known_colour_stays_it_with_either_matrix(tmp_path, kind, colours):
+    source = write_source(tmp_path / "s.mp4", 3, colours=colours, sound=None)
+    with VideoReader(cut(source, tmp_path / "out", kind)) as video:
+        image = next(iter(video)).image.permute(1, 2, 0).numpy().astype(int)
+    inside = {"green": OBJECT, "overlay": (0.55 * np.array(OBJECT) + 0.45 * np.array((128, 0, 0)))}[kind]
+    outside = {"green": (0, 255, 0), "overlay": BEHIND}[kind]
+    assert np.abs(image[20, 20] - inside).max() <= 5
+    assert np.abs(image[44, 60] - outside).max() <= 5
+
+
+def test_ten_bits_stay_ten_bits(tmp_path):
+    source = write_source(tmp_path / "s.mkv", 2, pixel_format="yuv444p10le", codec="ffv1", sound=None)
+    with VideoReader(source, originals=True) as video:
+        stored = next(iter(video)).ycbcr
+    assert stored.dtype == np.uint16
+    planes = decoded(cut(source, tmp_path / "out", "prores"), 10)
+    inside = np.s_[12:28, 14:30]
+    for found, expected in zip(planes[0], stored, strict=False):
+        assert np.abs(found[inside].astype(int) - expected[inside]).max() <= 3
+
+
+def test_a_turned_video_is_upright(tmp_path):
+    encode(str(tmp_path / "s.mp4"), [picture(0)[0]] * 2, matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), crf="4")
+    with VideoReader(tmp_path / "s.mp4", originals=True) as video:
+        frame = next(iter(video))
+    assert frame.size == frame.ycbcr.shape[1:] == (64, 48)
+    red = frame.image[0].numpy()
+    assert np.corrcoef(red.ravel(), frame.ycbcr[2].ravel())[0, 1] > 0.9
+    with av.open(str(cut(tmp_path / "s.mp4", tmp_path / "out", "prores"))) as container:
+        assert (container.streams.video[0].height, container.streams.video[0].width) == (64, 48)
+
+
+def test_full_range_becomes_limited_in_prores_which_cannot_say_it(tmp_path):
+    source = write_source(tmp_path / "s.mp4", 2, pixel_format="yuvj420p", colours=(1, 1, 1, 2), sound=None)
+    with VideoReader(cut(source, tmp_path / "out", "prores")) as video:
+        image = next(iter(video)).image.permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(image[20, 20] - OBJECT).max() <= 5
+
+
+def test_nothing_of_what_was_behind_shows_at_a_soft_edge(tmp_path):
+    source = write_source(tmp_path / "s.mp4", 2, pixel_format="yuv444p", sound=None)
+    luma, blue, red, alpha = (
+        plane.astype(float) for plane in decoded(cut(source, tmp_path / "out", "prores", soft=True), 10)[0]
+    )
+    edge = (alpha > 20) & (alpha < 1000)
+    assert edge.any()
+    inside = np.s_[16:24, 18:26]
+    for plane in (luma, blue, red):
+        assert np.abs(plane[edge] - plane[inside].mean()).max() < 60
+    far = np.s_[44:, 60:]
+    assert luma[far].max() < 80  # black, and not the picture
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_sound_is_cut_with_the_pictures(tmp_path, kind):
+    source = write_source(tmp_path / "s.mp4", 40, tone_from=float(25 / RATE))
+    path = cut(source, tmp_path / "out", kind, start=15, stop=35)
+    with av.open(str(path)) as container:
+        ends = {
+            stream.type: max(
+                float((p.pts + (p.duration or 0)) * p.time_base) for p in container.demux(stream) if p.size
+            )
+            for stream in (container.streams.audio[0],)
+        }
+    assert abs(ends["audio"] - 20 / RATE) <= 1 / RATE
+    loud = heard(path)
+    begins = np.flatnonzero(loud > 0.1)[0] / 1000
+    assert abs(begins - 10 / RATE) <= 0.5 / RATE
+
+
+def test_sound_that_a_container_does_not_hold_is_encoded_and_that_is_said(tmp_path, caplog):
+    source = write_source(tmp_path / "s.mkv", 24, sound="flac", tone_from=0.5)
+    path = cut(source, tmp_path / "out", "matte", start=6)
+    assert packets(path, "audio")[1] == "aac"
+    assert "flac" in caplog.text
+    begins = np.flatnonzero(heard(path) > 0.1)[0] / 1000
+    assert abs(begins - (0.5 - 6 / RATE)) <= 0.5 / RATE
+
+
+def test_pcm_stays_the_same_samples_in_mov(tmp_path):
+    source = write_source(tmp_path / "s.mkv", 12, sound="pcm_s16le")
+    path = cut(source, tmp_path / "out", "prores")
+    assert packets(path, "audio")[1] == "pcm_s16le"
+    expected = b"".join(data for _, data in packets(source, "audio")[0])
+    assert b"".join(data for _, data in packets(path, "audio")[0]) == expected[: round(12 / RATE * 48000) * 4]
+
+
+def test_a_video_without_sound_has_none(tmp_path):
+    source = write_source(tmp_path / "s.mp4", 3, sound=None)
+    with av.open(str(cut(source, tmp_path / "out", "overlay"))) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_a_matte_of_one_object_shows_it_alone(tmp_path):
+    source = write_source(tmp_path / "s.mp4", 2, sound=None)
+    assert decoded(cut(source, tmp_path / "all", "matte"))[0][0][20, 20] == 235
+    assert decoded(cut(source, tmp_path / "other", "matte", cutout=Cutout((2,))))[0][0].max() == 16
+
+
+def shaped(alpha, edges):
+    alpha = torch.from_numpy(np.float32(alpha))
+    masks = Masks((alpha > 0.5).int(), torch.stack((1 - alpha, alpha)), (1,))
+    return edges.apply(masks).probs[1].numpy()
+
+
+def test_parts_holes_and_edges_are_as_asked():
+    alpha = np.zeros((40, 60), np.float32)
+    alpha[5:30, 5:30] = 1
+    alpha[10:14, 10:14] = 0
+    alpha[20:22, 50:52] = 0.8
+    alpha[19, 50] = 0.3  # a soft edge of the small part goes with it
+    largest = shaped(alpha, Edges(largest=True))
+    assert largest[:, 45:].max() == 0
+    assert (largest[:, :45] == alpha[:, :45]).all()
+    assert (shaped(alpha, Edges(fill_holes=16))[5:30, 5:30] == 1).all()
+    assert (shaped(alpha, Edges(fill_holes=15)) == alpha).all()
+    assert (shaped(alpha, Edges(fill_holes=ALL))[5:30, 5:30] == 1).all()
+    assert shaped(alpha, Edges(grow=2))[17, 31] == 1
+    assert shaped(alpha, Edges(grow=-2))[17, 28] == 0
+    soft = shaped(alpha, Edges(feather=4))[17, 20:42]
+    assert (np.diff(soft) <= 1e-3).all()
+    assert ((soft > 0.05) & (soft < 0.95)).sum() >= 4
+    assert shaped(alpha, Edges(largest=True, fill_holes=ALL, grow=1, feather=2)).max() <= 1
+
+
+def test_shrinking_does_not_part_an_object_from_the_edge_of_the_picture():
+    alpha = np.zeros((20, 20), np.float32)
+    alpha[:, :10] = 1
+    assert (shaped(alpha, Edges(grow=-2))[:, :7] == 1).all()
+
+
+def smoothed(clip, frames, saved_at=None):
+    smoother, given = Smoother(frames), []
+    for index, alpha in enumerate(clip):
+        probs = torch.from_numpy(np.stack((1 - alpha, alpha)))
+        masks = Masks((probs[1] > 0.5).int(), probs, (1,), index)
+        given += smoother.add(masks, None)
+        if index == saved_at:
+            smoother = Smoother(frames, smoother.save())
+    return [masks for masks, _ in (*given, *smoother.flush())]
+
+
+def test_the_median_of_frames_takes_a_flicker_out_and_loses_no_frame():
+    clip = np.zeros((9, 4, 4), np.float32)
+    clip[:, 0] = 1
+    clip[4] = 1 - clip[4]
+    found = smoothed(clip, 3)
+    assert [masks.index for masks in found] == list(range(9))
+    assert all((masks.probs[1].numpy()[0] == 1).all() and masks.probs[1].numpy()[1:].max() == 0 for masks in found)
+
+
+@pytest.mark.parametrize("frames", [3, 5])
+def test_what_a_smoother_saves_goes_on_as_if_nothing_had_been(frames):
+    clip = np.random.default_rng(0).random((11, 3, 5), np.float32)
+    whole = smoothed(clip, frames)
+    for saved_at in (0, 1, 6, 10):
+        for one, other in zip(whole, smoothed(clip, frames, saved_at), strict=True):
+            assert torch.equal(one.probs, other.probs)
+    middle = np.median(np.round(clip[3 : 3 + frames] * 255), axis=0) / 255
+    assert np.abs(whole[3 + frames // 2].probs[1].numpy() - middle).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"smooth": 2}, {"smooth": 11}, {"grow": 1000}, {"feather": -1.0}, {"fill_holes": -2}]
+)
+def test_edges_out_of_range_are_refused(wrong):
+    with refusal(InputError):
+        Edges(**wrong)

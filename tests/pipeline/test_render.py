@@ -1,0 +1,159 @@
+"""Videos made of masks that are there already."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from refusals import refusal
+from typer.testing import CliRunner
+
+from mnemask.cli import app
+from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
+from mnemask.io import MaskWriter, VideoReader
+from mnemask.io.edges import Cutout, Edges
+from mnemask.io.written import Written
+from mnemask.pipeline import VideoOutputs
+from mnemask.pipeline.render import render
+from mnemask.types import Masks
+
+NUM_FRAMES, SIZE = 60, (48, 64)
+
+
+def masks_of(frame):
+    alpha = np.zeros(frame.size, np.float32)
+    alpha[8:32, 10 + frame.index % 20 : 34 + frame.index % 20] = 1
+    alpha = torch.from_numpy(cv2.GaussianBlur(alpha, (0, 0), 2))
+    return Masks((alpha > 0.5).int() * 3, torch.stack((1 - alpha, alpha)), (3,), frame.index, frame.name)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "street.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for index in range(NUM_FRAMES):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(noise, index, 1))))
+        target.mux(stream.encode(None))
+    return path
+
+
+def write_masks(video, out, format="png"):
+    with VideoReader(video) as frames, MaskWriter(out / "masks", format, written=Written(out)) as writer:
+        for frame in frames:
+            writer.write(masks_of(frame), frame)
+    return out
+
+
+@pytest.fixture
+def out(video, tmp_path):
+    (tmp_path / "out").mkdir()
+    return write_masks(video, tmp_path / "out")
+
+
+def rendered(video, out, *kinds, cutout=Cutout(), **how):
+    with VideoReader(video, originals=True) as frames:
+        return render(frames, out, VideoOutputs(kinds, cutout), **how)
+
+
+def luma(path):
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)]).astype(int)
+
+
+@pytest.mark.parametrize(("format", "difference"), [("png", 100), ("ffv1", 100), ("rgba", 4)])
+def test_a_matte_of_stored_masks_is_that_of_the_run(video, tmp_path, format, difference):
+    write_masks(video, tmp_path / "out", format)
+    with VideoReader(video) as frames, MaskWriter(tmp_path, "matte", footage=frames.facts.footage) as writer:
+        for frame in frames:
+            writer.write(masks_of(frame), frame)
+    found = luma(rendered(video, tmp_path / "out", "matte")["matte"])
+    expected = luma(tmp_path / "matte.mp4")
+    assert found.shape == expected.shape
+    # Label maps have lost how soft the edge was, cut-outs have not.
+    assert np.abs(found - expected).max() <= difference
+    assert (np.abs(found - expected) > 20).mean() < 0.2
+
+
+def test_it_is_written_again_only_if_that_is_asked_for_and_the_users_files_never(video, out):
+    first = rendered(video, out, "matte")["matte"].read_bytes()
+    with refusal(OutputError, "matte.mp4", "--overwrite"):
+        rendered(video, out, "matte")
+    grown = rendered(video, out, "matte", cutout=Cutout(edges=Edges(grow=3)), overwrite=True)["matte"]
+    assert grown.read_bytes() != first
+    assert rendered(video, out, "matte", overwrite=True)["matte"].read_bytes() == first
+    (out / "green.mp4").write_bytes(b"mine")
+    with refusal(OutputError, "green.mp4"):
+        rendered(video, out, "green", overwrite=True)
+    assert (out / "green.mp4").read_bytes() == b"mine"
+
+
+def test_the_video_that_is_read_is_not_written_over(video, out):
+    overlay = rendered(video, out, "overlay")["overlay"]
+    with refusal(OutputError, "overlay.mp4"):
+        rendered(overlay, out, "overlay", overwrite=True, inputs=(overlay,))
+
+
+def test_what_cannot_be_rendered_is_said(video, out, tmp_path):
+    with refusal(InputError, "--as"):
+        rendered(video, out)
+    with refusal(MaskError, "masks"):
+        rendered(video, tmp_path / "elsewhere", "matte")
+    with refusal(ObjectIdError, "7", "3"):
+        rendered(video, out, "matte", cutout=Cutout((7,)))
+    (out / "masks/00030.png").unlink()
+    with refusal(MaskError, "frame 30", "--stop"):
+        rendered(video, out, "webm")
+    assert not (out / "cutout.webm").exists()
+
+
+def test_a_rendering_that_was_killed_is_done_again_to_the_same_bytes(video, out, tmp_path):
+    whole = rendered(video, out, "prores")["prores"].read_bytes()
+    command = [sys.executable, "-m", "mnemask", "render", str(video), str(out), "--as", "prores", "--overwrite"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    journal = out / "cutout.partial.0.mkv"
+    while process.poll() is None and not (journal.is_file() and journal.stat().st_size):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert (out / "cutout.mov").read_bytes() == whole
+    assert rendered(video, out, "prores", overwrite=True)["prores"].read_bytes() == whole
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--as", "green", "--background", "nocolour"], "--background"),
+        (["--as", "matte", "--fps", "24"], "--fps"),
+        (["--as", "matte", "--grow", "1", "--shrink", "1"], "--shrink"),
+        (["--as", "matte", "--fill-holes", "many"], "--fill-holes"),
+        (["--feather", "2"], "--as"),
+    ],
+)
+def test_options_that_do_not_fit_end_the_command_in_a_sentence(video, out, options, named):
+    result = CliRunner().invoke(app, ["render", str(video), str(out), *options])
+    assert result.exit_code == 2
+    assert named in re.sub(r"\s+", " ", result.output)
+
+
+def test_frames_of_a_folder_come_at_the_rate_that_is_given(video, tmp_path):
+    frames, out = tmp_path / "frames", tmp_path / "out"
+    frames.mkdir()
+    with VideoReader(video, stop=12) as read:
+        for frame in read:
+            cv2.imwrite(str(frames / f"{frame.name}.png"), frame.image.permute(1, 2, 0).numpy()[..., ::-1])
+    write_masks(frames, out)
+    result = CliRunner().invoke(app, ["render", str(frames), str(out), "--as", "matte", "--fps", "24"])
+    assert result.exit_code == 0, result.output
+    with av.open(str(out / "matte.mp4")) as container:
+        assert container.streams.video[0].average_rate == 24
