@@ -15,6 +15,7 @@ own kernel and without one. A setting is a policy and, each after a comma:
                                          stands before it
     below-iou=0.7                        write sooner once masks differ so much from those written last
     certainty=0.9                        write only frames whose masks are so certain
+    tta=flip, tta=flip+scales            average over views of each frame, see `TrackerConfig.tta`
     adapt=100, adapt=60s                 tune the network to the first frame, for so many steps or so long
 
 All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
@@ -72,6 +73,7 @@ PARTS: dict[str, Callable[[Config, str], Config]] = {
     "frames": lambda config, value: replace(config, budget=mm.Budget(frames=float(value))),
     "below-iou": lambda config, value: replace(config, write_below_iou=float(value)),
     "certainty": lambda config, value: replace(config, write_above_certainty=float(value)),
+    "tta": lambda config, value: replace(config, tta=value.replace("+", ",")),
     "latest": lambda config, value: replace(
         config, policy=WithLatest(config.used_policy(), share=float(value)), write_every=None
     ),

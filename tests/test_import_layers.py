@@ -13,7 +13,7 @@ BOXES = (
     # The network, and the prompts that it helps to make.
     (("model",), ("prompts",)),
     # What is remembered.
-    (("memory", "config"),),
+    (("views",), ("memory", "config")),
     # A frame in, masks out.
     (("write_rule",), ("state",), ("tracker", "step"), ("batch",)),
     # What is done with a tracker.

@@ -52,6 +52,10 @@ class TrackerBatch:
         """
         if tracker in self._trackers:
             raise InputError("this tracker is in the batch already", "give each video a tracker of its own")
+        if tracker.others:
+            raise InputError(
+                f"this tracker averages the views of tta {tracker.config.tta!r}", "step it alone, or leave out tta"
+            )
         if self._trackers and tracker.model is not self._trackers[0].model:
             raise InputError(
                 "this tracker has another network than the batch", "load one model and give it to all of them"

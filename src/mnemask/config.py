@@ -11,6 +11,7 @@ from mnemask.memory.budget import Budget
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
 from mnemask.memory.read import Metric, resolve_kmn_sigma
 from mnemask.model.stcn import STRIDE
+from mnemask.views import View, views_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,9 @@ class TrackerConfig:
             None is the network's own (0.2 for `compact`). See docs/kmn-kernel.md.
         stride8_weight: weight of a second affinity at stride 8 that re-ranks the tokens found at stride 16, from 0
             (off) to about 8. It helps to separate objects that look alike, at 128 bytes a token (docs/multi-scale.md).
+        tta: views of each frame of which the probabilities are averaged: "flip" (mirrored too), "scales" (0.8 and 1.25
+            times as large too), factors such as "1.5", or several after commas. Each view has a memory of its own with
+            the whole budget, and takes the time of a tracker: "flip" 2 of them, "flip,scales" 6. "" for none.
         short_side: pixels of the short side at which frames are processed, 16 or more; masks have the size of the
             frame all the same. None processes frames as they are.
 
@@ -57,6 +61,7 @@ class TrackerConfig:
     metric: Metric = "l2"
     kmn_sigma: int | float | None = None
     stride8_weight: int | float = 0.0
+    tta: str = ""
     short_side: int | None = 480
 
     def __post_init__(self) -> None:
@@ -84,11 +89,18 @@ class TrackerConfig:
             )
         if self.short_side is not None:
             _check_whole("short_side", self.short_side, STRIDE, "such as 480, or None")
+        if not isinstance(self.tta, str):
+            raise InputError(f"tta is {self.tta!r}", 'give "flip", "scales", "flip,scales" or ""')
+        self.views()
 
     def used_policy(self) -> Policy:
         """Returns the policy itself, with this write interval."""
         policy = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
         return policy if self.write_every is None else replace(policy, write_every=self.write_every)
+
+    def views(self) -> tuple[View, ...]:
+        """Returns how frames are seen: as they are, and in what `tta` adds."""
+        return views_of(self.tta, self.short_side)
 
     def used_budget(self) -> Budget:
         """Returns the budget, or the policy's own where there is none."""

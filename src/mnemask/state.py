@@ -3,7 +3,7 @@
 Tokens are never changed in place, so that a state costs nothing to take and stays what it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class TrackerState:
         counts: the memory's numbers.
         tokens: what is remembered.
         written: the masks of the frame written last, see `write_rule.rounded`, where writes depend on them.
+        others: the trackers of the other views, with `TrackerConfig.tta`.
     """
 
     model: str
@@ -56,6 +57,7 @@ class TrackerState:
     counts: Mapping[str, int]
     tokens: Tokens | None
     written: UInt8[Tensor, "K h w"] | None = None
+    others: tuple["TrackerState", ...] = ()
 
     def save(self, path: Path, **more: Any) -> None:
         """Writes the state, and more facts that JSON holds, to one file: whole or not at all, and durably.
@@ -63,9 +65,20 @@ class TrackerState:
         Raises:
             OutputError: if the place cannot be written to.
         """
-        facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("tokens", "config", "written")}
-        facts |= {"config": self.config.to_dict(), "written": write_rule.to_json(self.written)}
-        save_bank(path, self.tokens, {**facts, **more})
+        tokens = [each.tokens for each in (self, *self.others) if each.tokens is not None]
+        together = None if not tokens else sum(tokens[1:], tokens[0])
+        save_bank(path, together, {**self._facts(), **more})
+
+    def _facts(self) -> dict[str, Any]:
+        """Returns what JSON holds of the state: all but the tokens, of which it says how many there are."""
+        left_out = ("tokens", "config", "written", "others")
+        facts = {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
+        return facts | {
+            "config": self.config.to_dict(),
+            "written": write_rule.to_json(self.written),
+            "num_tokens": None if self.tokens is None else len(self.tokens),
+            "others": [other._facts() for other in self.others],
+        }
 
     @classmethod
     def load(
@@ -81,22 +94,14 @@ class TrackerState:
         Raises:
             CheckpointError: if the file is foreign, damaged, inconsistent or of another version.
         """
-        tokens, facts = load_bank(path, device)
+        together, facts = load_bank(path, device)
         try:
-            state = cls(
-                model=str(facts["model"]),
-                precisions=tuple(map(_precision, facts["precisions"])),
-                config=TrackerConfig.from_dict(facts["config"], policy),
-                object_ids=tuple(map(check_object_id, facts["object_ids"])),
-                steps=_count(facts["steps"]),
-                last_write=_count(facts["last_write"]),
-                size=None if facts["size"] is None else (_count(facts["size"][0], 1), _count(facts["size"][1], 1)),
-                frozen=bool(facts["frozen"]),
-                counts={name: _count(facts["counts"][name]) for name in COUNTS},
-                tokens=tokens,
-                written=write_rule.from_json(facts["written"], device),
+            every = [facts, *facts["others"]]
+            state, *others = (
+                cls._of(each, tokens, device, policy)
+                for each, tokens in zip(every, _apart(together, every), strict=True)
             )
-            state.check()
+            state = replace(state, others=tuple(others))
         except MnemaskError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
@@ -104,12 +109,35 @@ class TrackerState:
             raise CheckpointError(
                 f"memory bank {str(path)!r} lacks or garbles facts ({reason})", "write it again"
             ) from error
-        if tokens is not None and tokens.num_objects != len(state.object_ids):
-            raise CheckpointError(
-                f"memory bank {str(path)!r} remembers {tokens.num_objects} objects but names {len(state.object_ids)}",
-                "write it again",
-            )
+        for each in (state, *state.others):
+            if each.tokens is not None and each.tokens.num_objects != len(each.object_ids):
+                raise CheckpointError(
+                    f"memory bank {str(path)!r} remembers {each.tokens.num_objects} objects but names "
+                    f"{len(each.object_ids)}",
+                    "write it again",
+                )
         return state, facts
+
+    @classmethod
+    def _of(
+        cls, facts: Mapping[str, Any], tokens: Tokens | None, device: torch.device, policy: Policy | None
+    ) -> "TrackerState":
+        """Returns the state of one view; raises whatever garbled facts lead to."""
+        state = cls(
+            model=str(facts["model"]),
+            precisions=tuple(map(_precision, facts["precisions"])),
+            config=TrackerConfig.from_dict(facts["config"], policy),
+            object_ids=tuple(map(check_object_id, facts["object_ids"])),
+            steps=_count(facts["steps"]),
+            last_write=_count(facts["last_write"]),
+            size=None if facts["size"] is None else (_count(facts["size"][0], 1), _count(facts["size"][1], 1)),
+            frozen=bool(facts["frozen"]),
+            counts={name: _count(facts["counts"][name]) for name in COUNTS},
+            tokens=tokens,
+            written=write_rule.from_json(facts["written"], device),
+        )
+        state.check()
+        return state
 
     def check(self) -> None:
         """Raises ValueError where what is told here cannot be true of any tracker."""
@@ -135,7 +163,7 @@ class TrackerState:
 
     def refuse_other_affinity(self, config: TrackerConfig) -> None:
         """Raises InputError unless queries and memories are compared as another tracker compares them."""
-        for name in ("metric", "stride8_weight"):
+        for name in ("metric", "stride8_weight", "tta"):
             theirs, ours = getattr(self.config, name), getattr(config, name)
             if theirs != ours:
                 raise InputError(
@@ -178,6 +206,20 @@ class TrackerState:
                 last_used=tokens.last_used - self.steps,
             )
         return replace(self, steps=0, last_write=0, size=None, tokens=tokens, written=None)
+
+
+def _apart(together: Tokens | None, every: Sequence[Mapping[str, Any]]) -> list[Tokens | None]:
+    """Returns the tokens of each view; raises ValueError where they are not as many as the facts say."""
+    counts = [None if facts["num_tokens"] is None else _count(facts["num_tokens"]) for facts in every]
+    total = sum(count or 0 for count in counts)
+    if total != (0 if together is None else len(together)):
+        raise ValueError(f"{counts} tokens"[:120])
+    found: list[Tokens | None] = []
+    begin = 0
+    for count in counts:
+        found.append(None if count is None or together is None else together[begin : begin + count])
+        begin += count or 0
+    return found
 
 
 def _count(value: object, least: int = 0) -> int:

@@ -14,8 +14,9 @@ from mnemask import write_rule
 from mnemask.errors import BudgetError, FrameError, MnemaskError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
-from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
+from mnemask.model.stcn import STRIDE, KeyFeatures, soft_aggregate
 from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPrompts, describe, validate_prompts
+from mnemask.views import labels_of
 
 if TYPE_CHECKING:
     import mnemask.tracker
@@ -252,10 +253,7 @@ class Step:
     def _answer(self, aggregated: Float[Tensor, "K1 Hp Wp"]) -> Masks:
         probs = preprocess.resize(preprocess.unpad(aggregated, self.working_size()), self.frame.size)
         ids = self.tracker.object_ids
-        labels = most_probable(probs, (0, *ids))
-        for object_id, mask in self.given.items():
-            labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
-        return Masks(labels, probs, ids, self.frame.index, self.frame.name)
+        return Masks(labels_of(probs, ids, self.given), probs, ids, self.frame.index, self.frame.name)
 
 
 class FiniteCheck:

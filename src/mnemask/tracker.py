@@ -12,9 +12,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mnemask.config import TrackerConfig
-from mnemask.errors import FrameError, InputError
+from mnemask.errors import CheckpointError, FrameError, InputError
 from mnemask.io.reader import VideoReader
-from mnemask.memory.bank import MemoryBank
+from mnemask.memory.bank import MemoryBank, MemoryStats
 from mnemask.memory.introspection import Explanation, array
 from mnemask.memory.policies import Policy
 from mnemask.memory.tokens import CellGrid
@@ -22,8 +22,9 @@ from mnemask.model.checkpoints import fingerprint
 from mnemask.model.devices import own_modes
 from mnemask.model.stcn import STCN
 from mnemask.state import TrackerState
-from mnemask.step import FiniteCheck, step_together
-from mnemask.types import Frame, Masks, Objects, Picture, Prompts
+from mnemask.step import FiniteCheck, step_together, undone_on_failure
+from mnemask.types import Frame, Masks, Objects, Picture, Prompts, validate_prompts
+from mnemask.views import averaged
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 
@@ -101,6 +102,11 @@ class Tracker:
         self.unsettled: FiniteCheck | None = None
         self.before: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._fingerprint = fingerprint(model)
+        self._views = self.config.views()
+        self.others = tuple(
+            Tracker(model, replace(self.config, tta="", short_side=view.short_side(self.short_side)))
+            for view in self._views[1:]
+        )
 
     @property
     def policy(self) -> Policy:
@@ -136,7 +142,25 @@ class Tracker:
             BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
             InputError: if there are prompts but the memory is frozen.
         """
-        return step_together([self], [frame], [prompts])[0]
+        if not self.others:
+            return step_together([self], [frame], [prompts])[0]
+        return self._step_in_views(Frame.from_picture(frame, self.steps), prompts)
+
+    def _step_in_views(self, frame: Frame, prompts: Prompts | None) -> Masks:
+        """Returns the mean of what all views say; whatever is raised leaves all of them as they were."""
+        given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, self.model.device)
+        answers = []
+        with self.turn, ExitStack() as stack:
+            for tracker in self.trackers:
+                stack.enter_context(undone_on_failure(tracker))
+            for object_id in gone:
+                self.remove(object_id)
+            for tracker, view in zip(self.trackers, self._views, strict=True):
+                tracker.model, tracker.memory.frozen = self.model, self.memory.frozen
+                tracker.memory.keep_corrections = self.memory.keep_corrections
+                answers += step_together([tracker], [view.frame(frame)], [view.prompts(given)])
+                tracker.settle()  # a GPU is waited for, so that no view is undone alone
+        return averaged(self._views, answers, given)
 
     def follow(self, frames: Iterable[Picture], prompts: PromptSource) -> Iterator[tuple[Frame, Masks]]:
         """Yields each frame with its masks; `track` says what the arguments are, and what is raised."""
@@ -152,6 +176,16 @@ class Tracker:
                 f"masks are given for frame {min(left)}, and the video's last frame is {last}",
                 "give those of a frame that it has; frames count from 0",
             )
+
+    @property
+    def trackers(self) -> "tuple[Tracker, ...]":
+        """This tracker, and those of the other views of the same video (`TrackerConfig.tta`)."""
+        return self, *self.others
+
+    def stats(self) -> MemoryStats:
+        """Returns numbers about the memory of all views together."""
+        first, *others = (tracker.memory.stats() for tracker in self.trackers)
+        return sum(others, first)
 
     def settle(self) -> None:
         """Raises FrameError if the numbers of the last frame turn out not to be finite, and undoes its step.
@@ -177,6 +211,8 @@ class Tracker:
                 f"this tracker remembers objects {list(self.object_ids)[:9]}", "replace the network before the first"
             )
         self.model, self._fingerprint = model, fingerprint(model)
+        for other in self.others:
+            other.replace_model(model)
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns what `restore` takes; tokens are never changed in place, so it costs nothing."""
@@ -229,6 +265,8 @@ class Tracker:
             self.refuse_if_frozen(f"the removal of object {object_id}")
             row = self.objects.remove(object_id)
             self.memory.remove_object(row)
+            for other in self.others:
+                other.remove(object_id)
             if self.written is not None:
                 left = torch.cat((self.written[:row], self.written[row + 1 :]))
                 self.written = left if len(left) else None
@@ -254,6 +292,7 @@ class Tracker:
                 counts=self.memory.counts(),
                 tokens=self.memory.tokens,
                 written=self.written,
+                others=tuple(other.state() for other in self.others),
             )
 
     @classmethod
@@ -266,10 +305,16 @@ class Tracker:
             InputError: if a setting in it is unknown or impossible.
         """
         tracker = cls(model, state.config)
-        state.refuse_other_model(tracker._fingerprint)
-        state = state.in_precision(model.dtype)
-        state.refuse_unsound(model)
-        tracker._take_over(state)
+        if [its.config for its in state.others] != [other.config for other in tracker.others]:
+            raise CheckpointError(
+                f"the session has {len(state.others)} other views, which are not those of tta {state.config.tta!r}",
+                "write it again",
+            )
+        for each, its in zip(tracker.trackers, (state, *state.others), strict=True):
+            its.refuse_other_model(tracker._fingerprint)
+            its = its.in_precision(model.dtype)
+            its.refuse_unsound(model)
+            each._take_over(its)
         return tracker
 
     def _take_over(self, state: TrackerState) -> None:
@@ -313,7 +358,8 @@ class Tracker:
         theirs = other.state()
         theirs.refuse_other_affinity(self.config)
         theirs.refuse_other_model(self._fingerprint)
-        self._take_over(theirs.in_precision(self.model.dtype).in_another_video())
+        for tracker, its in zip(self.trackers, (theirs, *theirs.others), strict=True):
+            tracker._take_over(its.in_precision(self.model.dtype).in_another_video())
 
     def save(self, path: str | Path) -> None:
         """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame.

@@ -15,7 +15,7 @@ from mnemask.cli.output import emit
 
 
 @command
-@configured("policy", "budget", "write_every", "write_below_iou", "write_above_certainty", "size")
+@configured("policy", "budget", "write_every", "write_below_iou", "write_above_certainty", "tta", "size")
 def export(
     onnx: Annotated[Path, typer.Option("--onnx", help="Folder for the ONNX files and network.json.")],
     size: Annotated[

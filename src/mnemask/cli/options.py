@@ -127,6 +127,16 @@ KmnSigmaOption = Annotated[
         "[default: the model's, 0.2 of compact]",
     ),
 ]
+TtaOption = Annotated[
+    str,
+    typer.Option(
+        "--tta",
+        metavar="VIEWS",
+        help="Average over views of each frame: `flip`, `scales` (0.8 and 1.25), factors such as 1.5; several after "
+        "commas. Each has a memory of the whole budget: `flip` takes twice the memory and time, `flip,scales` 6 times "
+        "the memory and about 6.4 times the time.",
+    ),
+]
 SizeOption = Annotated[
     int, typer.Option("--size", min=32, help="Short side, in pixels, at which frames are processed.")
 ]
@@ -172,6 +182,7 @@ TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
     "write_above_certainty": (WriteAboveCertaintyOption, 0.0),
     "top_k": (TopKOption, 20),
     "kmn_sigma": (KmnSigmaOption, None),
+    "tta": (TtaOption, ""),
     "size": (SizeOption, 480),
 }
 CONFIG: Any = None  # what a command has for a default until the options are read

@@ -351,7 +351,7 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
 
 
 def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, videos: Mapping[str, Path]) -> None:
-    held = progress.memory or tracker.memory.stats()
+    held = progress.memory or tracker.stats()
     console.print(
         f"{progress.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {progress.seconds:.1f} s "
         f"({progress.frames_per_second:.2f} frames/s); memory {held.tokens} tokens "

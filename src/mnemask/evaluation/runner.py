@@ -195,7 +195,7 @@ def evaluate(
         for masks, spent in follow(tracker, only_first_masks(sequence)):
             seconds += spent
             num_frames += 1
-            stats = tracker.memory.stats()
+            stats = tracker.stats()
             most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)
             if masks.index in sequence.masks:
                 scorer.add(sequence.read_labels(masks.index), masks.labels.cpu().numpy(), masks.name)
@@ -280,7 +280,7 @@ class Job:
             for masks, spent in follow(tracker, self.challenge.given):
                 if masks.index in self.challenge.asked:
                     writer.write(masks)
-                stats = tracker.memory.stats()
+                stats = tracker.stats()
                 seconds.append(spent + network.spared())
                 held.append(stats.frames)
                 most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)

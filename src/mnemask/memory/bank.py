@@ -57,6 +57,14 @@ class MemoryStats:
     reads: int
     evictions: int
 
+    def __add__(self, other: "MemoryStats") -> "MemoryStats":
+        """Returns the numbers of two banks together; one is read after the other, so the larger buffer counts."""
+        both = {name: getattr(self, name) + getattr(other, name) for name in self.__slots__ if name != "capacity"}
+        limits = self.capacity, other.capacity
+        capacity = None if None in limits else sum(each for each in limits if each is not None)
+        buffer = max(self.buffer_bytes, other.buffer_bytes)
+        return MemoryStats(**both | {"capacity": capacity, "buffer_bytes": buffer})
+
 
 @dataclass(frozen=True, slots=True)
 class LastRead:

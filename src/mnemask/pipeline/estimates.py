@@ -71,6 +71,21 @@ def estimate_memory(
     Raises:
         BudgetError: if the memory bank has no limit.
     """
+    pixels, views = size[0] * size[1], [_of_view(each, size, num_objects) for each in tracker.trackers]
+    averaging = 4 * (num_objects + 1) * pixels * (len(views) - 1)
+    return MemoryEstimate(
+        size=size,
+        num_objects=num_objects,
+        process=peak_memory_bytes() or 0,
+        bank=sum(bank for bank, _, _ in views),
+        reading=max(reading for _, reading, _ in views),
+        network=max(network for _, _, network in views) + 4 * 6 * pixels + averaging,
+        queues=_QUEUED * pixels * (3 + num_writers * (3 + 4 + 4 * (num_objects + 1))),
+    )
+
+
+def _of_view(tracker: Tracker, size: tuple[int, int], num_objects: int) -> tuple[int, int, int]:
+    """Returns the bytes of the bank, of a read and of the network of one view."""
     memory, model = tracker.memory, tracker.model
     grid = CellGrid(size, tracker.short_side)
     value_channels, value_bytes = model.config.value_channels, model.dtype.itemsize
@@ -82,18 +97,9 @@ def estimate_memory(
             "ever more",
             "give one (--frames or --budget)",
         )
-    pixels = size[0] * size[1]
-    queued = _QUEUED * pixels * (3 + num_writers * (3 + 4 + 4 * (num_objects + 1)))
     read = 2 * num_objects * grid.num_cells * value_channels * value_bytes
-    return MemoryEstimate(
-        size=size,
-        num_objects=num_objects,
-        process=peak_memory_bytes() or 0,
-        bank=_GENERATIONS * capacity * token,
-        reading=memory.read_buffer_bytes(model.device, grid.num_cells) + read,
-        network=network_bytes(model, working_size(size, tracker.short_side), num_objects) + 4 * 6 * pixels,
-        queues=queued,
-    )
+    network = network_bytes(model, working_size(size, tracker.short_side), num_objects)
+    return _GENERATIONS * capacity * token, memory.read_buffer_bytes(model.device, grid.num_cells) + read, network
 
 
 def network_bytes(model: STCN, size: tuple[int, int], num_objects: int) -> int:

@@ -229,7 +229,7 @@ class _Run:
                         masks = self._tracker.step(frame, given)
                         outputs = self._outputs or self._begin_at(frame, before, given or {}, prompts, preview)
                         outputs.write(masks, frame)
-                        progress.add(self._tracker.memory.stats(), masks.object_ids)
+                        progress.add(self._tracker.stats(), masks.object_ids)
                         progress.seconds = time.perf_counter() - self._begin
                         self._checkpoint(frame.index + 1, outputs)
                         on_frame(progress, masks)
