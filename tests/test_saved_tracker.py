@@ -73,7 +73,7 @@ def test_a_policy_of_ones_own_must_be_given_again(tiny_model, tmp_path):
             return mm.keep_best(both, both.written_at.float(), budget)
 
     mm.Tracker(tiny_model, policy=Newest()).save(tmp_path / "own.bank")
-    with refusal(CheckpointError, r"'Newest'"):
+    with refusal(CheckpointError, "Newest'"):
         mm.Tracker.load(tmp_path / "own.bank", tiny_model)
     assert mm.Tracker.load(tmp_path / "own.bank", tiny_model, policy=Newest()).policy == Newest()
 
