@@ -82,6 +82,19 @@ def test_every_option_that_is_named_belongs_to_a_command_or_script(page):
 
 
 @every_page
+def test_every_script_and_target_is_there_with_the_options_it_is_shown_with(page):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    lines = [line for block in blocks(page, "") for line in block.replace("\\\n", " ").splitlines()]
+    for line in (*lines, *spans(page)):
+        for script, rest in re.findall(r"\bpython ((?:examples|benchmarks|docs|tests)/[\w/]+\.py)([^#;|]*)", line):
+            text = (ROOT / script).read_text()
+            for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
+                assert option == "--help" or f'"{option}"' in text, f"{line}: {script} has no {option}"
+        for target in re.findall(r"^make ([a-z-]+)", line):
+            assert target in targets, f"{line}: no such target"
+
+
+@every_page
 def test_every_file_of_the_project_that_is_named_is_there(page):
     for path in re.findall(r"`(?:python )?((?:src|tests|docs|examples|benchmarks|\.ci)/[\w./-]+)", page.read_text()):
         assert (ROOT / path.rstrip(".")).exists(), f"{path} is not there"
