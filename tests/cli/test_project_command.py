@@ -6,10 +6,12 @@ import pytest
 import torch
 from drawn_clip import drawn_clip
 from PIL import Image
+from refusals import refusal
 from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.cli import app
+from mnemask.errors import FrameError
 from mnemask.model.checkpoints import save_model
 
 NUM_FRAMES = 8
@@ -87,6 +89,11 @@ def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, se
     (tmp_path / "taken/masks/000.png").write_bytes(b"mine")
     assert mnemask("project", folder, "-o", tmp_path / "taken", "--stored") == 2
     assert (tmp_path / "taken/masks/000.png").read_bytes() == b"mine"
+
+
+def test_a_project_that_is_given_for_a_video_is_refused_with_the_command_for_it(session):
+    with refusal(FrameError, "mnemask project"), mm.VideoReader(session[0]):
+        pass
 
 
 def test_a_studio_of_nothing_is_refused(tmp_path):

@@ -62,7 +62,8 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
     if not found.paths:
         others = sorted({path.suffix.lower() for path in _files(source)} - set(IMAGE_SUFFIXES))
         kinds = f" (it holds {', '.join(others[:5])})" if others else ""
-        raise FrameError(f"{str(source)!r} holds no image{kinds}", f"expected {', '.join(IMAGE_SUFFIXES)}")
+        project = "; a studio's project is repeated by `mnemask project`" * (source / "project.json").is_file()
+        raise FrameError(f"{str(source)!r} holds no image{kinds}", f"expected {', '.join(IMAGE_SUFFIXES)}{project}")
     _refuse_equal_names(found.paths)
     return found
 

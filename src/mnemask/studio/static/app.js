@@ -11,6 +11,9 @@ const $ = (id) => /** @type {T} */ (document.getElementById(id));
 const FORMATS = /** @type {Record<string, [string, string]>} */ ({
   png: ["PNG masks", "an indexed picture a frame, as DAVIS"], ffv1: ["FFV1 video", "one lossless video of ids"],
   rgba: ["Cut-outs", "the object on a transparent ground"], rle: ["COCO RLE", "one JSON for annotation tools"],
+  parquet: ["Parquet", "masks as a table, a file an hour"], prores: ["ProRes 4444", "a cut-out with alpha for editing programs"],
+  webm: ["WebM", "a cut-out with alpha for the web"], matte: ["Matte", "a video, white where the objects are"],
+  green: ["Green screen", "the objects before a plain colour"],
 });
 const HEIGHTS = [480, 720, 1080, 2160];
 const CACHED = 192 * 2 ** 20; // bytes of decoded frames
