@@ -138,6 +138,7 @@ def test_a_rendering_that_was_killed_is_done_again_to_the_same_bytes(video, out,
         (["--as", "matte", "--grow", "1", "--shrink", "1"], "--shrink"),
         (["--as", "matte", "--fill-holes", "many"], "--fill-holes"),
         (["--feather", "2"], "--as"),
+        (["--as", "matte", "--background", "blue"], "--background"),
     ],
 )
 def test_options_that_do_not_fit_end_the_command_in_a_sentence(video, out, options, named):

@@ -257,8 +257,9 @@ def segment(
                 originals=videos.originals,
             )
         )
+        videos = videos.with_overlay(overlay)
         videos.refuse_idle(format.value, reader.facts.timed)
-        if (overlay or videos.kinds) and reader.facts.timed and reader.facts.footage.path is None:
+        if videos.kinds and reader.facts.timed and reader.facts.footage.path is None:
             errors.print("sound is kept of files alone, so the videos have none", soft_wrap=True)
         # Of an address only the connection tells.
         _refuse_resume(resume, reader.repeatable, video, trace, overwrite)
@@ -279,7 +280,6 @@ def segment(
             out,
             plan or (lambda frame: None),
             mask_format=format.value,
-            overlay=overlay,
             videos=videos,
             overwrite=overwrite or resume,
             settings=settings,
@@ -303,8 +303,7 @@ def segment(
         raise typer.Exit(asked.exit_code)
     if plan is not None:
         plan.check_all_given(progress.frames)
-    written: dict[str, Path] = videos.places(out)
-    _summarise(progress, tracker, out, {"overlay": out / "overlay.mp4"} | written if overlay else written)
+    _summarise(progress, tracker, out, videos.places(out))
 
 
 def _adaptation(text: str, engine: str, bank: Path | None, live: bool, max_bytes: int | None) -> dict[str, int | float]:

@@ -222,8 +222,10 @@ class StretchedVideo:
         suffix = target.suffix.lower()
         options = {"fflags": "+bitexact"}
         if suffix in (".mp4", ".mov"):
-            # faststart puts the index in front, so that a browser or a pipe can play it.
-            options |= {"movflags": "faststart", **_timescale(self.pictures)}
+            options |= _timescale(self.pictures)
+        if suffix == ".mp4":
+            # Puts the index in front, so that a browser or a pipe can play it.
+            options["movflags"] = "faststart"
         with ExitStack() as stack:
             source = stack.enter_context(_packets(self.path))
             container = stack.enter_context(av.open(f"file:{target}", "w", options=options))

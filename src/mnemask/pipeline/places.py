@@ -6,7 +6,7 @@ import shutil
 import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,10 @@ class VideoOutputs:
             if kind not in VIDEO_FORMAT_NAMES:
                 raise InputError(f"there is no video {kind!r}", f"choose one of {', '.join(VIDEO_FORMAT_NAMES)}")
 
+    def with_overlay(self, wanted: bool) -> "VideoOutputs":
+        """Returns these and, if wanted, the overlay."""
+        return replace(self, kinds=tuple(dict.fromkeys((*self.kinds, *["overlay"] * wanted))))
+
     @property
     def originals(self) -> bool:
         """Whether a reader should give frames as they are stored."""
@@ -130,6 +134,8 @@ class VideoOutputs:
                 "edges, --only and --background change videos for editors, and none is asked for",
                 "say which to write (--as prores), or leave them out",
             )
+        if self.cutout.background != Cutout().background and "green" not in self.kinds:
+            raise InputError("--background is that of a green screen", "ask for one (--as green), or leave it out")
         if timed and self.frames_per_second is not None:
             raise InputError("a video has its own times", "leave out --fps, which is for folders of images")
 

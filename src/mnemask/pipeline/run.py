@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,9 +110,7 @@ def segment(
         )
     trace = getattr(tracker.memory.trace, "path", None)
     paths, expected = [Path(path) for path in inputs], Expected.of(frames)
-    if overlay and "overlay" not in videos.kinds:
-        videos = replace(videos, kinds=(*videos.kinds, "overlay"))
-    places = Places(Path(out), mask_format, videos, preview is not None, trace, paths, expected)
+    places = Places(Path(out), mask_format, videos.with_overlay(overlay), preview is not None, trace, paths, expected)
     with OutputLock(out) as lock:
         written = Written(out)
         if resume is None and not overwrite and (written.files() or written.claims(places.out / CHECKPOINT)):
