@@ -70,7 +70,7 @@ def luma(path):
         return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)]).astype(int)
 
 
-@pytest.mark.parametrize(("format", "difference"), [("png", 100), ("ffv1", 100), ("rgba", 4)])
+@pytest.mark.parametrize(("format", "difference"), [("png", 100), ("ffv1", 100), ("rgba", 12)])
 def test_a_matte_of_stored_masks_is_that_of_the_run(video, tmp_path, format, difference):
     write_masks(video, tmp_path / "out", format)
     with VideoReader(video) as frames, MaskWriter(tmp_path, "matte", footage=frames.facts.footage) as writer:
