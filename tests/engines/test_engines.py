@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -79,6 +81,31 @@ def test_each_size_is_built_once_and_only_so_many_are_held(tiny_model, tmp_path,
         engine.encode_key(torch.zeros(1, 3, 32, width))
     assert engine.built == ["key"] * 3
     assert [name.rpartition("x")[2] for name in engine.loaded] == ["32", "48", "64", "48"]
+
+
+def test_threads_take_turns_and_nothing_is_built_twice(tiny_model, tmp_path):
+    inside = []
+
+    class Watched(Plain):
+        def load(self, part, folder):
+            run = super().load(part, folder)
+
+            def alone(inputs):
+                inside.append(1)
+                time.sleep(0.002)  # another thread would come in here
+                assert len(inside) == 1
+                found = run(inputs)
+                inside.pop()
+                return found
+
+            return alone
+
+    engine = Watched(tiny_model, tmp_path / "built")
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda _: masks_of(engine), range(3)))
+    assert sorted(engine.built) == ["decode", "key", "value"]
+    for masks in together:
+        assert all(torch.equal(a.labels, b.labels) for a, b in zip(masks, together[0], strict=True))
 
 
 def test_inputs_are_laid_out_as_they_were_built_for(tiny_model, tmp_path):

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import time
 import warnings
 from abc import abstractmethod
@@ -122,6 +123,7 @@ def _for_this_process(target: Path, build: Callable[[Path], None], why: OSError)
     return folder
 
 
+_turn = threading.RLock()  # what is built has one set of buffers, and uses all cores: threads take turns
 MAX_BUILT = 12  # four sizes or numbers of objects, of three parts each; the one used longest ago is dropped
 Runner = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
@@ -179,13 +181,14 @@ class FixedShapes(SharedWeights):
             for tensor in inputs
         )
         name = "-".join((part, *("x".join(map(str, tensor.shape)) for tensor in laid_out)))
-        if name not in self._built:
-            folder = kept(self.folder / name, lambda partial: self._build(part, laid_out, partial))
-            self._built[name] = self.load(part, folder)
-            if len(self._built) > MAX_BUILT:
-                self._built.popitem(last=False)
-        self._built.move_to_end(name)
-        return self._built[name](laid_out)
+        with _turn:
+            if name not in self._built:
+                folder = kept(self.folder / name, lambda partial: self._build(part, laid_out, partial))
+                self._built[name] = self.load(part, folder)
+                if len(self._built) > MAX_BUILT:
+                    self._built.popitem(last=False)
+            self._built.move_to_end(name)
+            return self._built[name](laid_out)
 
     def _build(self, part: str, inputs: tuple[Tensor, ...], folder: Path) -> None:
         height, width = (inputs[-1].shape[2] * 4, inputs[-1].shape[3] * 4) if part == "decode" else inputs[0].shape[2:]
