@@ -140,6 +140,12 @@ def test_alpha_is_the_probability_also_in_odd_sizes(tmp_path, kind, bits):
         assert np.abs(found - masks_of(frame, soft=True).probs[1].numpy()).mean() < 0.005
 
 
+def test_a_browser_is_told_of_the_alpha(tmp_path):
+    path = cut(write_source(tmp_path / "s.mp4", 2, sound=None), tmp_path / "out", "webm")
+    alpha_mode = bytes.fromhex("53c081") + b"\x01"  # of Matroska's elements
+    assert alpha_mode in path.read_bytes()[:2000]
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("colours", [BT709, BT601, PQ])
 def test_times_colours_and_sound_are_those_of_the_source(tmp_path, kind, colours):

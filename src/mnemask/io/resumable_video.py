@@ -232,6 +232,8 @@ class StretchedVideo:
             stream = container.add_stream_from_template(source.streams.video[0])
             if self._codec.tag:
                 stream.codec_context.codec_tag = self._codec.tag
+            if self.pictures.pixel_format == "yuva420p":
+                stream.metadata["alpha_mode"] = "1"  # without which browsers show no alpha
             if self.pictures.pixel_aspect != "1":  # some journals do not keep it
                 stream.codec_context.sample_aspect_ratio = Fraction(self.pictures.pixel_aspect)
             streams = [_retimed(_whole(source, self._codec), stream, self.pictures)]
