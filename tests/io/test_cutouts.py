@@ -140,6 +140,13 @@ def test_alpha_is_the_probability_also_in_odd_sizes(tmp_path, kind, bits):
         assert np.abs(found - masks_of(frame, soft=True).probs[1].numpy()).mean() < 0.005
 
 
+def test_an_editing_program_is_told_of_the_alpha(tmp_path):
+    path = cut(write_source(tmp_path / "s.mp4", 2, sound=None), tmp_path / "out", "prores")
+    content = path.read_bytes()
+    entry = content.index(b"ap4h", content.index(b"stsd"))
+    assert content[entry + 78 : entry + 80] == (32).to_bytes(2, "big")  # bits a pixel, of QuickTime's description
+
+
 def test_a_browser_is_told_of_the_alpha(tmp_path):
     path = cut(write_source(tmp_path / "s.mp4", 2, sound=None), tmp_path / "out", "webm")
     alpha_mode = bytes.fromhex("53c081") + b"\x01"  # of Matroska's elements

@@ -116,7 +116,6 @@ class Codec:
         _describe(stream.codec_context, pictures)
         if self.tag:
             stream.codec_context.codec_tag = self.tag
-        container.start_encoding()
         return stream
 
     def path(self, folder: Path, name: str, number: int) -> Path:
@@ -162,6 +161,7 @@ class StretchedVideo:
             options["cluster_time_limit"] = "0"  # each packet goes to the disk when the next one comes
         self._container = av.open(self._file, "w", format=_JOURNALS[codec.journal], options=options)
         self._stream = codec.stream(self._container, pictures)
+        self._container.start_encoding()
         self._encoder: VideoCodecContext | None = None
         self._last: AnyPacket | None = None
         self._widen = None if pictures.pixel_aspect == "1" else _with_pixel_aspect(pictures)
@@ -229,9 +229,11 @@ class StretchedVideo:
         with ExitStack() as stack:
             source = stack.enter_context(_packets(self.path))
             container = stack.enter_context(av.open(f"file:{target}", "w", options=options))
-            stream = container.add_stream_from_template(source.streams.video[0])
             if self._codec.tag:
-                stream.codec_context.codec_tag = self._codec.tag
+                # What an encoder says of itself is more than a journal keeps: without 32 bits a pixel no alpha is read.
+                stream = self._codec.stream(container, self.pictures)
+            else:
+                stream = container.add_stream_from_template(source.streams.video[0])
             if self.pictures.pixel_format == "yuva420p":
                 stream.metadata["alpha_mode"] = "1"  # without which browsers show no alpha
             if self.pictures.pixel_aspect != "1":  # some journals do not keep it
