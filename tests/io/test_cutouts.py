@@ -13,6 +13,7 @@ from refusals import refusal
 from mnemask.errors import InputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.edges import ALL, Cutout, Edges, Smoother
+from mnemask.io.footage import Footage
 from mnemask.types import Masks
 
 FILES = {
@@ -37,12 +38,14 @@ def picture(index, size=SIZE):
 
 def write_source(
     path, num_frames=30, *, size=SIZE, colours=BT709, pixel_format="yuv420p", codec="libx264", ticks=None, sound="aac",
-    tone_from=0.0, aspect=None, **options,
+    tone_from=0.0, aspect=None, timecode=None, **options,
 ):  # fmt: skip
     """Writes a clip of `picture`, and beside it a tone that begins after so many seconds."""
     with av.open(str(path), "w", options={"video_track_timescale": "24000"} if path.suffix == ".mp4" else {}) as target:
         video = target.add_stream(codec, rate=RATE, options={"bf": "0", "crf": "4", **options})
         video.height, video.width, video.pix_fmt = *size, pixel_format
+        if timecode:
+            video.metadata["timecode"] = timecode
         context = video.codec_context
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = colours
         context.time_base = Fraction(1, 24000)
@@ -138,6 +141,31 @@ def test_alpha_is_the_probability_also_in_odd_sizes(tmp_path, kind, bits):
         found = alpha[:47, :65].astype(float) / top
         assert np.abs(found - masks_of(frame, soft=True).probs[1].numpy()).max() < 0.05
         assert np.abs(found - masks_of(frame, soft=True).probs[1].numpy()).mean() < 0.005
+
+
+def timecode(path):
+    with av.open(str(path)) as container:
+        return container.streams.video[0].metadata.get("timecode")
+
+
+def test_a_cut_out_has_the_timecode_of_its_first_frame(tmp_path):
+    source = write_source(tmp_path / "s.mov", 20, timecode="01:00:59:20")
+    assert timecode(cut(source, tmp_path / "whole", "prores")) == "01:00:59:20"
+    assert timecode(cut(source, tmp_path / "part", "prores", start=10)) == "01:01:00:06"
+
+
+@pytest.mark.parametrize(
+    ("before", "frames", "rate", "after"),
+    [
+        ("01:00:59;28", 2, Fraction(30000, 1001), "01:01:00;02"),
+        ("00:09:59;29", 1, Fraction(30000, 1001), "00:10:00;00"),
+        ("00:00:00;00", 107892, Fraction(30000, 1001), "01:00:00;00"),
+        ("23:59:59:24", 1, Fraction(25), "00:00:00:00"),
+        ("rubbish", 1, Fraction(25), ""),
+    ],
+)
+def test_timecode_is_counted_as_editors_count_it(before, frames, rate, after):
+    assert Footage(rate=rate, timecode=before).timecode_at(float(frames / rate)) == after
 
 
 def test_an_editing_program_is_told_of_the_alpha(tmp_path):

@@ -1,5 +1,6 @@
 """What a video file says of itself that the videos made of it keep: rate, times, colours, and where its sound is."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
@@ -89,6 +90,8 @@ class Footage:
         ticks_per_second: in which its times are whole numbers, or nearly.
         rounding: by how many seconds its times may be off, as in Matroska, which counts in milliseconds.
         colours: of its pictures.
+        timecode: of its first frame, as in "01:00:00:00"; empty where it has none.
+        begins: when the first frame is shown, in seconds.
     """
 
     path: Path | None = None
@@ -96,17 +99,21 @@ class Footage:
     ticks_per_second: int = TICKS_PER_SECOND
     rounding: float = 0.0
     colours: Colours = BT709
+    timecode: str = ""
+    begins: float = 0.0
 
     @classmethod
-    def of_stream(cls, stream: VideoStream, path: Path | None) -> "Footage":
-        """Returns what is kept of a stream."""
+    def of_stream(cls, stream: VideoStream, path: Path | None, timecode: str = "") -> "Footage":
+        """Returns what is kept of a stream; the timecode is its container's."""
         average, usual, unit = stream.average_rate, stream.guessed_rate, stream.time_base
         even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= 1000
         rate = Fraction(usual) if even and usual else None
         ticks = TICKS_PER_SECOND if rate is None else ticks_for(rate)
         if rate is None and unit and unit.numerator == 1 and _LEAST_TICKS <= unit.denominator <= _MOST_TICKS:
             ticks = unit.denominator
-        return cls(path, rate, ticks, 0.6 * float(unit or 0), Colours.of_stream(stream))
+        timecode = stream.metadata.get("timecode", timecode)
+        begins = float((stream.start_time or 0) * (unit or 0))
+        return cls(path, rate, ticks, 0.6 * float(unit or 0), Colours.of_stream(stream), timecode, begins)
 
     def ticks(self, seconds: float) -> int:
         """Returns a time in ticks: of an even video that of a frame, unless it is surely between two."""
@@ -116,9 +123,32 @@ class Footage:
                 return round(number * self.ticks_per_second / self.rate)
         return round(seconds * self.ticks_per_second)
 
+    def timecode_at(self, seconds: float) -> str:
+        """Returns the timecode of the frame that is shown then; empty where the video has none, or is uneven."""
+        if self.rate is None:
+            return ""
+        return _timecode_after(self.timecode, round((seconds - self.begins) * self.rate), round(self.rate))
+
     def period(self, frames_per_second: float) -> int:
         """Returns the ticks from one frame to the next; of an uneven video, at this rate."""
         return max(1, round(self.ticks_per_second / (self.rate or Fraction(frames_per_second))))
+
+
+def _timecode_after(timecode: str, frames: int, rate: int) -> str:
+    """Returns a timecode some frames later; with ";" the first of each minute but every tenth are not counted."""
+    found = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", timecode)
+    if found is None:
+        return ""
+    hours, minutes, seconds, number = (int(found[part]) for part in (1, 2, 3, 5))
+    minutes += 60 * hours
+    number += (60 * minutes + seconds) * rate + frames
+    left_out = rate // 15 if found[4] != ":" and rate % 30 == 0 else 0  # 2 of 30 frames/s
+    number -= left_out * (minutes - minutes // 10)
+    tens, rest = divmod(number, 600 * rate - 9 * left_out)
+    number += left_out * (9 * tens + max(rest - left_out, 0) // (60 * rate - left_out))
+    seconds, number = divmod(number, rate)
+    clock = f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{clock}{found[4]}{number:02d}"
 
 
 def ticks_for(rate: Fraction) -> int:

@@ -201,7 +201,7 @@ class StretchedVideo:
         with self._file, self._container:
             self._end_stretch()
 
-    def remux(self, target: Path, excerpt: Excerpt | None = None) -> None:
+    def remux(self, target: Path, excerpt: Excerpt | None = None, timecode: str = "") -> None:
         """Copies the closed file into the container that the suffix of the target says, and sound beside it.
 
         Sound that the container does not take is encoded anew; where that is impossible too, the video has none. Both
@@ -210,15 +210,15 @@ class StretchedVideo:
         ways = [] if excerpt is None else [(excerpt, True), (excerpt, False)]
         for sound, copied in ways:
             try:
-                return self._join(target, Sound(sound, copied))
+                return self._join(target, Sound(sound, copied), timecode)
             except (FFmpegError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise
                 how = "copied" if copied else "encoded anew"
                 logger.warning("the sound of %s cannot be %s for %s (%s)", sound.path.name, how, target.suffix, error)
-        return self._join(target, None)
+        return self._join(target, None, timecode)
 
-    def _join(self, target: Path, sound: Sound | None) -> None:
+    def _join(self, target: Path, sound: Sound | None, timecode: str) -> None:
         suffix = target.suffix.lower()
         options = {"fflags": "+bitexact"}
         if suffix in (".mp4", ".mov"):
@@ -232,6 +232,7 @@ class StretchedVideo:
             if self._codec.tag:
                 # What an encoder says of itself is more than a journal keeps: without 32 bits a pixel no alpha is read.
                 stream = self._codec.stream(container, self.pictures)
+                stream.metadata.update({"timecode": timecode} if timecode else {})
             else:
                 stream = container.add_stream_from_template(source.streams.video[0])
             if self.pictures.pixel_format == "yuva420p":

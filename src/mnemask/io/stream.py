@@ -92,7 +92,9 @@ class EncodedVideo:
             pixel_aspect=_pixel_aspect(stream),
             num_frames=stream.frames or None,
             duration=promised,
-            footage=Footage.of_stream(stream, _file_of(source) if is_file else None),
+            footage=Footage.of_stream(
+                stream, _file_of(source) if is_file else None, self._container.metadata.get("timecode", "")
+            ),
         )
         self.repeatable = is_file and (not self._is_remote() or is_recording(self._container))
 

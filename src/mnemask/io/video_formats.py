@@ -64,7 +64,8 @@ class VideoFile:
         self._video.close()
         partial = temporary_file(self._target)
         try:
-            self._video.remux(partial, self._excerpt(self._video.pictures))
+            timecode = self.footage.timecode_at(self._began)
+            self._video.remux(partial, self._excerpt(self._video.pictures), timecode)
             self._how.finish(partial, self._target, complete=complete)
         finally:
             partial.unlink(missing_ok=True)
