@@ -24,7 +24,7 @@ FILES = {
     "green": "green.mp4",
 }
 RATE = Fraction(24000, 1001)
-BT709, BT601, PQ = (1, 1, 1, 1), (6, 6, 6, 1), (9, 16, 9, 1)
+BT709, BT601, PQ, UNSAID = (1, 1, 1, 1), (6, 6, 6, 1), (9, 16, 9, 1), (2, 2, 2, 0)
 OBJECT, BEHIND = (200, 40, 40), (40, 60, 190)
 SIZE = (48, 64)
 
@@ -55,7 +55,9 @@ def write_source(
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(picture(index, size)[0])
             frame = frame.reformat(
-                format=pixel_format, dst_colorspace={6: 5}.get(colours[2], colours[2]), dst_color_range=colours[3]
+                format=pixel_format,
+                dst_colorspace={6: 5, 2: 5}.get(colours[2], colours[2]),
+                dst_color_range=colours[3] or 1,
             )
             frame.pts = 1001 * index if ticks is None else ticks[index]
             frame.time_base = Fraction(1, 24000)
@@ -211,7 +213,7 @@ def test_uneven_times_are_kept(tmp_path):
         assert [time * 24000 for time, _ in times] == ticks
 
 
-@pytest.mark.parametrize("colours", [BT709, BT601])
+@pytest.mark.parametrize("colours", [BT709, BT601, UNSAID])
 @pytest.mark.parametrize("kind", ["green", "overlay"])
 def test_a_known_colour_stays_it_with_either_matrix(tmp_path, kind, colours):
     source = write_source(tmp_path / "s.mp4", 3, colours=colours, sound=None)
@@ -221,6 +223,23 @@ def test_a_known_colour_stays_it_with_either_matrix(tmp_path, kind, colours):
     outside = {"green": (0, 255, 0), "overlay": BEHIND}[kind]
     assert np.abs(image[20, 20] - inside).max() <= 5
     assert np.abs(image[44, 60] - outside).max() <= 5
+
+
+def test_a_video_in_hd_that_does_not_say_its_colours_is_taken_as_players_take_it(tmp_path):
+    # As if it had been made with the matrix of HD, of which nothing is said in it.
+    source = write_source(tmp_path / "s.mp4", 1, size=(640, 64), colours=BT709, sound=None)
+    with av.open(str(source)) as said, av.open(str(tmp_path / "u.mp4"), "w") as unsaid:
+        stream = unsaid.add_stream("libx264", rate=24, options={"crf": "4"})
+        stream.height, stream.width, stream.pix_fmt = 640, 64, "yuv420p"
+        frame = next(said.decode(video=0))
+        frame.colorspace = frame.color_primaries = frame.color_trc = 2
+        unsaid.mux(stream.encode(frame))
+        unsaid.mux(stream.encode(None))
+    path = cut(tmp_path / "u.mp4", tmp_path / "out", "green")
+    for video, place, colour in ((tmp_path / "u.mp4", 600, BEHIND), (path, 600, (0, 255, 0)), (path, 20, OBJECT)):
+        with VideoReader(video) as frames:
+            image = next(iter(frames)).image.permute(1, 2, 0).numpy().astype(int)
+        assert np.abs(image[place, 20] - colour).max() <= 5
 
 
 def test_ten_bits_stay_ten_bits(tmp_path):

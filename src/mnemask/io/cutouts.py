@@ -125,9 +125,8 @@ class GreenScreen(_Cutout):
         super().__init__(target_file(out, "green.mp4"), "libx264", {"crf": "16", **H264}, how)
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
-        height, width = alpha.shape
-        plain = np.full((height, width, 3), self._how.cutout.background, np.uint8)
-        behind = read_planes(self.colours.from_rgb(plain[:2, :2], "yuv444p"))
+        plain = np.full((2, 2, 3), self._how.cutout.background, np.uint8)
+        behind = read_planes(self.colours.from_rgb(plain, "yuv444p"))
         assert behind is not None, "Y'CbCr was asked for"
         colour = behind[:, 0, 0]
         planes = own_colours(to_8_bits(stored), alpha, (int(colour[0]), int(colour[1]), int(colour[2])))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,6 @@ TICKS_PER_SECOND = 90_000  # what MPEG itself counts in; where a video does not 
 _LEAST_TICKS, _MOST_TICKS = 10_000, 1_000_000
 # Of H.273: nothing is said; ITU-R BT.709; R'G'B' itself. And of FFmpeg: all 256 levels, and not only 16 to 235.
 _UNSAID, _BT709, _RGB, _FULL = 2, 1, 0, 2
-# Above it, a video that does not say its matrix has that of HD, as players take it.
 _SD_LINES = 576
 _MATRICES = {
     1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M,
@@ -32,12 +31,21 @@ YCbCr = UInt8[np.ndarray, "3 H W"] | UInt16[np.ndarray, "3 H W"]
 
 @dataclass(frozen=True, slots=True)
 class Colours:
-    """How stored values are meant: the code points of ITU-T H.273, and FFmpeg's of the range (1 limited, 2 full)."""
+    """How stored values are meant: the code points of ITU-T H.273, and FFmpeg's of the range (1 limited, 2 full).
+
+    Attributes:
+        primaries: 1 is BT.709; 2 says nothing.
+        transfer: likewise.
+        matrix: likewise.
+        range: 0 says nothing, as good as limited.
+        lines: of a picture as it is stored: more than 576 suggest the matrix of HD where none is said.
+    """
 
     primaries: int = _UNSAID
     transfer: int = _UNSAID
     matrix: int = _UNSAID
     range: int = 0
+    lines: int = 0
 
     @classmethod
     def of_stream(cls, stream: VideoStream) -> "Colours":
@@ -46,7 +54,7 @@ class Colours:
         matrix, levels = int(context.colorspace), int(context.color_range)
         if matrix == _RGB or (context.format is not None and context.format.is_rgb):
             matrix, levels = _BT709, 1
-        return cls(int(context.color_primaries), int(context.color_trc), matrix, levels)
+        return cls(int(context.color_primaries), int(context.color_trc), matrix, levels, context.height)
 
     @property
     def full_range(self) -> bool:
@@ -55,24 +63,26 @@ class Colours:
 
     def limited(self) -> "Colours":
         """Returns the same with black at 16 and white at 235."""
-        return Colours(self.primaries, self.transfer, self.matrix, 1 if self.full_range else self.range)
+        return replace(self, range=1 if self.full_range else self.range)
 
-    def coefficients(self, height: int) -> Colorspace:
-        """Returns the matrix for swscale; where none is said, that of HD above 576 lines, else that of SD."""
+    @property
+    def coefficients(self) -> Colorspace:
+        """The matrix for swscale; where none is said, that of HD above 576 lines, else that of SD."""
         if self.matrix == _UNSAID:
-            return Colorspace.ITU709 if height > _SD_LINES else Colorspace.ITU601
+            return Colorspace.ITU709 if self.lines > _SD_LINES else Colorspace.ITU601
         return _MATRICES.get(self.matrix, Colorspace.ITU601)
 
     def tag(self, frame: VideoFrame) -> VideoFrame:
         """Returns the frame, which says so from now on."""
-        frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range = astuple(self)
+        frame.color_primaries, frame.color_trc = self.primaries, self.transfer
+        frame.colorspace, frame.color_range = self.matrix, self.range
         return frame
 
     def from_rgb(self, rgb: UInt8[np.ndarray, "H W 3"], pixel_format: str) -> VideoFrame:
         """Returns a picture in Y'CbCr with these colours."""
         frame = VideoFrame.from_ndarray(rgb, format="rgb24")
         converted = frame.reformat(
-            format=pixel_format, dst_colorspace=self.coefficients(rgb.shape[0]), dst_color_range=self.range or 1
+            format=pixel_format, dst_colorspace=self.coefficients, dst_color_range=self.range or 1
         )
         return self.tag(converted)
 

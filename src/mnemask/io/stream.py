@@ -134,7 +134,7 @@ class EncodedVideo:
         if frame.rotation not in matrices:
             matrices[frame.rotation] = display_matrix(frame)
         matrix, aspect = matrices[frame.rotation], self.facts.pixel_aspect
-        coefficients = Colours(matrix=int(frame.colorspace)).coefficients(frame.height)
+        coefficients = Colours(matrix=int(frame.colorspace), lines=frame.height).coefficients
         rgb = apply_rotation(frame.to_ndarray(format="rgb24", src_colorspace=coefficients), matrix)
         stored = read_planes(frame) if self.originals else None
         if stored is not None:
