@@ -116,6 +116,22 @@ def test_what_cannot_be_rendered_is_said(video, out, tmp_path):
     assert not (out / "cutout.webm").exists()
 
 
+def test_masks_of_a_proxy_are_scaled_to_the_original_and_those_of_another_shape_refused(video, out, tmp_path, caplog):
+    for name, width in (("large", 2 * SIZE[1]), ("wide", 3 * SIZE[1])):
+        (tmp_path / name).mkdir()
+        with VideoReader(video, stop=3) as frames:
+            for frame in frames:
+                image = cv2.resize(frame.image.permute(1, 2, 0).numpy(), (width, 2 * SIZE[0]))
+                cv2.imwrite(str(tmp_path / name / f"{frame.name}.png"), image)
+    matte = luma(rendered(tmp_path / "large", out, "matte")["matte"])
+    assert matte.shape == (3, 2 * SIZE[0], 2 * SIZE[1])
+    assert (matte[0, 30:50, 40:60] > 230).all()
+    assert matte[0, 80:].max() < 20
+    assert "scaled" in caplog.text
+    with refusal(MaskError, "192x96", "64x48"):
+        rendered(tmp_path / "wide", out, "matte", overwrite=True)
+
+
 def test_a_rendering_that_was_killed_is_done_again_to_the_same_bytes(video, out, tmp_path):
     whole = rendered(video, out, "prores")["prores"].read_bytes()
     command = [sys.executable, "-m", "mnemask", "render", str(video), str(out), "--as", "prores", "--overwrite"]

@@ -1,7 +1,8 @@
 """Videos made afterwards of masks that a run left: other edges, another background, without tracking again."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from mnemask.pipeline.places import REPORT, VideoOutputs
 from mnemask.pipeline.run import StopError
 from mnemask.types import Frame, Masks
 
+logger = logging.getLogger(__name__)
+
+# Between a video and a copy of it with rounded sides.
+_MOST_STRETCHED = 0.02
 # Of the blur that makes a soft edge, one pixel wide, of a hard one; in pixels.
 _SIGMA = 0.7
 
@@ -30,7 +35,8 @@ _SIGMA = 0.7
 class StoredMasks:
     """The masks of a run's folder, frame by frame.
 
-    Label maps get a soft edge of one pixel; RGBA cut-outs have the soft edge that the network gave them.
+    Label maps get a soft edge of one pixel; RGBA cut-outs have the soft edge that the network gave them. Masks of a
+    smaller copy of the video are scaled to its frames.
 
     Args:
         out: the folder of the run; its masks are in `out/masks`.
@@ -49,6 +55,7 @@ class StoredMasks:
             raise MaskError(f"there are no masks in {str(self._folder)!r}", "give the folder that `segment` wrote to")
         self._paths = labels_by_name(paths, names or [path.name for path in paths]) if paths else {}
         self._ids: dict[int, None] = {}
+        self._scaled = False
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -63,11 +70,13 @@ class StoredMasks:
         if path is None:
             raise self._missing(frame)
         labels = read_labels(path).astype(np.int32)
-        self._refuse_other_size(labels.shape, frame)
+        self._check_shape(labels.shape, frame)
         self._ids |= dict.fromkeys(int(object_id) for object_id in np.unique(labels) if object_id)
         hard = [(labels == object_id).astype(np.float32) for object_id in self._ids]
         soft = [cv2.GaussianBlur(mask, (0, 0), _SIGMA, borderType=cv2.BORDER_REPLICATE) for mask in hard]
-        found = self._masks(np.stack(soft) if soft else np.zeros((0, *labels.shape), np.float32), frame)
+        found = self._masks(soft, frame)
+        if labels.shape != frame.size:
+            return found
         return Masks(torch.from_numpy(labels), found.probs, found.object_ids, frame.index, frame.name)
 
     def _of_cutouts(self, frame: Frame) -> Masks:
@@ -77,20 +86,23 @@ class StoredMasks:
             stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
             if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
                 continue
-            self._refuse_other_size(stored.shape[:2], frame)
+            self._check_shape(stored.shape[:2], frame)
             self._ids[object_id] = None
             alphas.append((object_id, np.float32(stored[:, :, 3]) / 255))
         if not alphas:
             raise self._missing(frame)
         by_id = dict(alphas)
         empty = np.zeros(frame.size, np.float32)
-        return self._masks(np.stack([by_id.get(object_id, empty) for object_id in self._ids]), frame)
+        return self._masks([by_id.get(object_id, empty) for object_id in self._ids], frame)
 
-    def _masks(self, alphas: Float32[np.ndarray, "K H W"], frame: Frame) -> Masks:
+    def _masks(self, alphas: Sequence[Float32[np.ndarray, "_ _"]], frame: Frame) -> Masks:
         height, width = frame.size
+        fitted = np.zeros((len(alphas), height, width), np.float32)
+        for target, alpha in zip(fitted, alphas, strict=True):
+            target[:] = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
         empty = torch.zeros((height, width), dtype=torch.int32)
         ids = self.object_ids
-        return masks_of(alphas, Masks(empty, torch.ones((1, height, width)), ids, frame.index, frame.name))
+        return masks_of(fitted, Masks(empty, torch.ones((1, height, width)), ids, frame.index, frame.name))
 
     def _missing(self, frame: Frame) -> MaskError:
         return MaskError(
@@ -98,13 +110,17 @@ class StoredMasks:
             "finish the run first (--resume), or give the frames that have one (--start, --stop)",
         )
 
-    def _refuse_other_size(self, size: tuple[int, ...], frame: Frame) -> None:
-        if tuple(size) != frame.size:
-            raise MaskError(
-                f"the masks in {str(self._folder)!r} are {size[1]}x{size[0]} pixels and the video is "
-                f"{frame.size[1]}x{frame.size[0]}",
-                "give the video that they were made from",
-            )
+    def _check_shape(self, size: tuple[int, ...], frame: Frame) -> None:
+        """Raises MaskError where masks have another shape than a frame, and says once where they are scaled."""
+        (height, width), (rows, columns) = size, frame.size
+        if (height, width) == (rows, columns):
+            return
+        sizes = f"masks in {str(self._folder)!r} are {width}x{height} pixels and the video is {columns}x{rows}"
+        if abs(width * rows / (height * columns) - 1) > _MOST_STRETCHED:
+            raise MaskError(sizes, "give the video that they were made from, or one of its shape")
+        if not self._scaled:
+            logger.warning("%s: they are scaled", sizes)
+        self._scaled = True
 
 
 def report_of(out: Path) -> Mapping[str, Any]:
