@@ -88,7 +88,7 @@ class StoredMasks:
                 continue
             self._check_shape(stored.shape[:2], frame)
             self._ids[object_id] = None
-            alphas.append((object_id, np.float32(stored[:, :, 3]) / 255))
+            alphas.append((object_id, stored[:, :, 3].astype(np.float32) / 255))
         if not alphas:
             raise self._missing(frame)
         by_id = dict(alphas)
