@@ -72,7 +72,7 @@ def _prose(text: str, file: File) -> str:
         up = "../" * file.src_uri.count("/")
         return f"{found[1]}{up}{_address(path)}{found[3] or ''}"
 
-    text = LINK.sub(relinked, text)
+    text = re.sub(r"\[([\w-]+)\.md\]\(", r"[\1](", LINK.sub(relinked, text))  # a page of the site is no file
     text = re.sub(r"(?<=\d) (/|to) (?=[-+−]?\d)", "\u00a0\\1\u00a0", text)  # an interval stays on one line
     return re.sub(r"^((?!\s*(?:[*|>-]|\d+\.) ).*\S.*)\n(?=(?:\*|-|1\.) )", r"\1\n\n", text, flags=re.MULTILINE)
 
