@@ -30,6 +30,7 @@ _COPIED = {
 }
 # And what everything else becomes there.
 _ENCODER = {"mp4": "aac", "mov": "pcm_s16le", "webm": "libopus"}
+_SPOKEN = {"aac": "AAC", "libopus": "Opus", "pcm_s16le": "PCM of 16 bits", "pcm_s24le": "PCM of 24 bits"}
 _BITS_PER_CHANNEL = {"aac": 96_000, "libopus": 64_000}
 # Where nothing says it, as in raw PCM, packets of the encoder have so many samples.
 _CHUNK = 1024
@@ -87,7 +88,8 @@ class Sound:
         encoder = _ENCODER[kind]
         if encoder == "pcm_s16le" and stream.codec_context.format.bytes > 2:
             encoder = "pcm_s24le"
-        logger.warning("%s: sound in %s becomes %s for .%s", self._excerpt.path.name, name, encoder, kind)
+        said = "%s: sound in %s is encoded anew as %s, for a .%s with the former plays in few programs"
+        logger.warning(said, self._excerpt.path.name, name, _SPOKEN[encoder], kind)
         return _Encoded(stream, target, self._excerpt, encoder)
 
     def _read(self, tracks: "dict[int, _Copied | _Encoded]") -> Iterator[AnyPacket]:
