@@ -4,15 +4,22 @@ A file that says its ids (palette indices, grey levels) keeps them. Painted colo
 and mean the same object in every later file; a palette that was made for one file alone is found out by its colours.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jaxtyping import Bool
+from torch import Tensor
+
 from mnemask.errors import MaskError
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.mask_file import RGB, MaskReading
-from mnemask.types import MAX_OBJECT_ID
+from mnemask.types import MAX_OBJECT_ID, Frame
 
+log = logging.getLogger(__name__)
+
+WHOLE_SHARE = 0.98  # of the picture: an object that hides all of it is more often a mistake
 WHITE = (255, 255, 255)
 
 
@@ -54,6 +61,24 @@ class MarkedFile:
     def names_its_ids(self) -> bool:
         """Whether the labels in the file are ids."""
         return self.object_id is None and self.kind == "ids"
+
+    def is_as_shown(self, frame: Frame) -> bool:
+        """Returns whether it has a frame's size with square pixels, one of the frame's sides kept, to a pixel."""
+        (height, width), (rows, columns) = self.size, frame.size
+        wide, high = abs(width - columns * frame.pixel_aspect) <= 1, abs(height - rows / frame.pixel_aspect) <= 1
+        return self.size != frame.size and ((height == rows and wide) or (width == columns and high))
+
+    def warn_if_whole(self, mask: Bool[Tensor, "H W"], object_id: int) -> None:
+        """Says so where an object's mask covers nearly the whole picture."""
+        share = float(mask.float().mean())
+        if share > WHOLE_SHARE:
+            log.warning(
+                "mask %s marks %.0f %% of frame %d as object %d; if object and background are swapped, invert it",
+                self.path,
+                100 * share,
+                self.frame,
+                object_id,
+            )
 
 
 @dataclass(slots=True)

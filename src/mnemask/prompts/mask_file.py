@@ -8,30 +8,34 @@ resized with interpolation, has blended pixels along its edges; read as ids they
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
+from jaxtyping import Bool, Int32, Int64, UInt8
 from torch import Tensor
 
 from mnemask.errors import MaskError
 from mnemask.io.pictures import MAX_MASK_BYTES, MAX_OBJECTS
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.image_file import RawMask, load_mask_image
+from mnemask.prompts.image_file import (
+    MANY_VALUES,
+    SQUARE,
+    Edges,
+    Grey,
+    RawMask,
+    differences,
+    distinct_colours,
+    load_mask_image,
+    nearest_plain,
+    pack,
+    unpack,
+)
 
 log = logging.getLogger(__name__)
 
-MANY_VALUES = 50
-# Blended pixels as a share of all edge pixels: at most 0.03 in 700 label maps of photographs, 0.05 to 0.4 once resized.
-BLENDED_SHARE = 0.04
-# ... and as a share of the places where blending could show: at most 0.1 in large maps of drawn shapes, 0.3 to 1 once
-# antialiased. In small ones chance adds to it, by less than this many standard deviations.
-BLENDED_CROSSINGS = 0.15
-CHANCE = 2.0
 # A contour of void, as PASCAL VOC draws it 5 pixels wide around each object: little of it is left where a square of
 # this side must fit in, and it lies between the objects and the rest. An area of 255 is none. Of contours 2 to 6 pixels
 # wide around the shapes of 761 photographs of 85 to 350 pixels 750 are void by this, of 729 areas none.
@@ -40,12 +44,9 @@ CONTOUR_SHARE_OF_SIDE = 0.02
 SOLID_SHARE = 0.25
 HUGGED_SHARE = 0.4  # of the objects' outer rim
 SMALL_ID = 10  # ids from here on are grey levels that somebody painted, and so is 255 beside them
-_SQUARE = np.ones((3, 3), np.uint8)
 
 RGB = tuple[int, int, int]
 Void = int | Literal["auto", "none"]
-Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
-Colour = UInt8[np.ndarray, "H W 3"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _read_grey(raw: RawMask, void: Void) -> MaskReading:
     top = 65_535 if values.max() > 255 else 255
     left_out = values == void if isinstance(void, int) else np.zeros(values.shape, bool)
     values = np.where(left_out, 0, values).astype(values.dtype)
-    edges = _Edges.from_values(raw.pixels)
+    edges = Edges.from_values(raw.pixels)
     if _is_black_and_white(values, top, edges, lossy):
         soft = int(((values > 0) & (values < top)).sum())
         bright = (values > top // 2).astype(np.int32)
@@ -174,7 +175,7 @@ def _read_grey(raw: RawMask, void: Void) -> MaskReading:
     notes: tuple[str, ...] = ()
     if void == "auto":
         left_out, notes = _void_area(values, top, blended)
-    labels = _nearest(np.where(left_out, 0, values).astype(np.int32), blended)
+    labels = nearest_plain(np.where(left_out, 0, values).astype(np.int32), blended)
     colours = {} if raw.palette is None else _palette_colours(labels, raw.palette)
     return MaskReading("ids", labels, int((left_out & ~blended).sum()), int(blended.sum()), colours, notes)
 
@@ -201,7 +202,7 @@ def _void_area(
     # What is beyond the picture is not void: a contour along its edge is as thin as elsewhere.
     eroded = cv2.erode(area.astype(np.uint8), np.ones((side, side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     solid = cv2.dilate(eroded, np.ones((side, side)))
-    rim = (np.asarray(cv2.dilate(others, _SQUARE)) > 0) & (others == 0)
+    rim = (np.asarray(cv2.dilate(others, SQUARE)) > 0) & (others == 0)
     hugged = float(area[rim].mean()) if rim.any() else 0.0
     if float(solid.sum()) < SOLID_SHARE * float(area.sum()) and hugged >= HUGGED_SHARE:
         return area, (f"the contour of {top} around the objects belongs to none of them (void)",)
@@ -217,11 +218,11 @@ def _void_area(
 
 def _is_smooth(values: Grey) -> bool:
     """Returns whether most steps are small in either direction; areas numbered row by row differ much in one."""
-    steps = [_differences(values, axis) for axis in (0, 1)]
+    steps = [differences(values, axis) for axis in (0, 1)]
     return all(np.median(step[step > 0]) <= 2 for step in steps if step.any())
 
 
-def _is_black_and_white(values: Grey, top: int, edges: "_Edges", lossy: bool) -> bool:
+def _is_black_and_white(values: Grey, top: int, edges: Edges, lossy: bool) -> bool:
     """Returns whether nearly all pixels are near 0 or near `top`, and the rest are the soft edges between the two."""
     dark, bright = values <= top // 10, values >= top - top // 10
     middle, faint, pale = ~(dark | bright), dark & (values > 0), bright & (values < top)
@@ -238,14 +239,14 @@ def _is_black_and_white(values: Grey, top: int, edges: "_Edges", lossy: bool) ->
     return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
 
 
-def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: "_Edges") -> bool:
+def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: Edges) -> bool:
     return bool((where & edges.solid).sum() <= 0.05 * where.sum())
 
 
 def _read_colours(raw: RawMask, void: Void) -> MaskReading:
-    edges = _Edges.from_values(raw.pixels)
-    packed = _pack(raw.pixels)
-    colours, first, inverse = _distinct(packed)
+    edges = Edges.from_values(raw.pixels)
+    packed = pack(raw.pixels)
+    colours, first, inverse = distinct_colours(packed)
     plain = np.bincount(inverse[edges.solid], minlength=len(colours)) > 0
     if edges.look_like_a_photograph(len(colours)) or not plain.any():
         raise MaskError(
@@ -262,7 +263,7 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     ids = np.zeros(len(colours), np.int32)
     ids[own], is_davis = _ids_of_colours(colours[own], first[own], ground)
     blended |= ~own[inverse]
-    labels = _nearest(ids[inverse], blended)
+    labels = nearest_plain(ids[inverse], blended)
     left_out = np.zeros(labels.shape, bool)
     notes: tuple[str, ...] = ()
     if isinstance(void, int):
@@ -271,7 +272,7 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
         left_out, notes = _void_area(labels, 255, np.zeros(labels.shape, bool))
     labels = np.where(left_out, 0, labels).astype(np.int32)
     shown = {
-        i: _rgb_of(_unpack(colour)) for i, colour in zip(ids[own].tolist(), colours[own].tolist(), strict=True) if i
+        i: _rgb_of(unpack(colour)) for i, colour in zip(ids[own].tolist(), colours[own].tolist(), strict=True) if i
     }
     shown = {i: colour for i, colour in shown.items() if (labels == i).any()}
     return MaskReading("colours", labels, int(left_out.sum()), int(blended.sum()), shown, notes)
@@ -311,16 +312,12 @@ def _on_plain_ground(raw: RawMask) -> RawMask:
 
     Where black was painted too it is an object, since the background is what is transparent.
     """
-    if raw.pixels.ndim == 2 or not (_Edges.from_values(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
+    if raw.pixels.ndim == 2 or not (Edges.from_values(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
         return raw
-    used = set(np.unique(_pack(raw.pixels)).tolist())
+    used = set(np.unique(pack(raw.pixels)).tolist())
     free = next(colour for colour in range(0xFFFFFF, 0, -1) if colour not in used)
-    pixels = np.where(raw.opaque[..., None], raw.pixels, _unpack(free)).astype(np.uint8)
+    pixels = np.where(raw.opaque[..., None], raw.pixels, unpack(free)).astype(np.uint8)
     return replace(raw, pixels=pixels)
-
-
-def _unpack(colour: int) -> UInt8[np.ndarray, " 3"]:
-    return np.array([colour >> 16, colour >> 8 & 255, colour & 255], np.uint8)
 
 
 def _rgb_of(colour: UInt8[np.ndarray, " 3"]) -> RGB:
@@ -329,97 +326,12 @@ def _rgb_of(colour: UInt8[np.ndarray, " 3"]) -> RGB:
 
 
 def _davis_colours() -> Int64[np.ndarray, " 256"]:
-    packed: Int64[np.ndarray, " 256"] = _pack(davis_palette()[None])[0]
+    packed: Int64[np.ndarray, " 256"] = pack(davis_palette()[None])[0]
     return packed
-
-
-def _pack(pixels: Colour) -> Int64[np.ndarray, "H W"]:
-    red, green, blue = np.moveaxis(pixels.astype(np.int64), 2, 0)
-    packed: Int64[np.ndarray, "H W"] = red << 16 | green << 8 | blue
-    return packed
-
-
-def _distinct(
-    packed: Int64[np.ndarray, "H W"],
-) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"], Int64[np.ndarray, "H W"]]:
-    """Returns the colours, where each appears first, and the number of each pixel's; np.unique without its sorting."""
-    number = np.zeros(1 << 24, np.int64)
-    number[packed.ravel()] = 1
-    colours = np.flatnonzero(number)
-    number[colours] = np.arange(len(colours))
-    inverse = number[packed]
-    first = np.zeros(len(colours), np.int64)
-    first[inverse.ravel()[::-1]] = np.arange(packed.size)[::-1]  # the last to be written is the first in the picture
-    return colours, first, inverse
 
 
 def _is_painted(raw: RawMask) -> bool:
     """Returns whether what is opaque is mostly plain colours, which then tell the objects apart."""
-    edges = _Edges.from_values(raw.pixels)
+    edges = Edges.from_values(raw.pixels)
     coloured = raw.pixels.any(axis=2) if raw.pixels.ndim == 3 else raw.pixels > 0
     return bool((edges.solid & coloured).sum() > 0.5 * raw.opaque.sum())
-
-
-@dataclass(frozen=True, slots=True)
-class _Edges:
-    """Where the values change.
-
-    Attributes:
-        solid: all of the 3x3 pixels around have the same value.
-        thin: in no 3x3 square of one value.
-        mixed: thin, and some neighbour is lower and some is higher, in the same channel.
-        sharp: how many pairs of pixels side by side could have had a mixture between them and are not mixed.
-    """
-
-    solid: Bool[np.ndarray, "H W"]
-    thin: Bool[np.ndarray, "H W"]
-    mixed: Bool[np.ndarray, "H W"]
-    sharp: int
-
-    @classmethod
-    def from_values(cls, values: Grey | Colour) -> "_Edges":
-        lowest, highest = np.asarray(cv2.erode(values, _SQUARE)), np.asarray(cv2.dilate(values, _SQUARE))
-        # Plane by plane, since numpy is slow at reducing an axis of three.
-        same, between = (
-            np.moveaxis(np.atleast_3d(each), 2, 0)
-            for each in (lowest == highest, (lowest < values) & (values < highest))
-        )
-        solid = reduce(np.logical_and, same)
-        thin = np.asarray(cv2.dilate(solid.astype(np.uint8), _SQUARE)) == 0
-        mixed = thin & reduce(np.logical_or, between)
-        sharp = 0
-        for axis in (0, 1):
-            pairs = np.delete(mixed, 0, axis) | np.delete(mixed, -1, axis)
-            sharp += int(((_differences(values, axis) >= 2) & ~pairs).sum())
-        return cls(solid, thin, mixed, sharp)
-
-    def blended(self) -> Bool[np.ndarray, "H W"]:
-        """Returns the pixels that mix their neighbours' values, none where chance or thin objects explain them."""
-        found = int(self.mixed.sum())
-        crossings = found + self.sharp
-        chance = CHANCE * crossings**0.5
-        enough = found >= BLENDED_SHARE * (~self.solid).sum() and found >= BLENDED_CROSSINGS * crossings + chance
-        return self.mixed if enough else np.zeros_like(self.mixed)
-
-    def look_like_a_photograph(self, distinct: int) -> bool:
-        return distinct > MANY_VALUES and float(self.thin.mean()) > 0.25
-
-
-def _differences(values: Grey | Colour, axis: int) -> UInt8[np.ndarray, "y x"] | UInt16[np.ndarray, "y x"]:
-    """Returns how far each two neighbours along an axis are apart, in the channel where they are farthest."""
-    later, earlier = np.delete(values, 0, axis), np.delete(values, -1, axis)
-    if not later.size:  # one pixel wide, or high; OpenCV takes no empty pictures
-        return np.zeros(later.shape[:2], np.uint8)
-    apart = cv2.absdiff(later, earlier)
-    return np.asarray(apart if apart.ndim == 2 else reduce(np.maximum, np.moveaxis(apart, 2, 0)))
-
-
-def _nearest(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H W"]) -> Int32[np.ndarray, "H W"]:
-    """Returns the labels with each blended pixel's replaced by that of the nearest other pixel."""
-    if not blended.any():
-        return labels
-    holes = blended.astype(np.uint8)
-    _, nearest = cv2.distanceTransformWithLabels(holes, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    plain: Int32[np.ndarray, " N"] = labels[~blended]
-    cleaned: Int32[np.ndarray, "H W"] = plain[np.asarray(nearest) - 1]  # zero pixels are numbered from 1, row by row
-    return cleaned

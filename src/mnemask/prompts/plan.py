@@ -24,8 +24,6 @@ from mnemask.types import Frame
 
 log = logging.getLogger(__name__)
 
-WHOLE_SHARE = 0.98  # of the picture: an object that hides all of it is more often a mistake
-
 
 @dataclass(slots=True)
 class _Moment:
@@ -127,7 +125,7 @@ class PromptPlan:
             labels = torch.from_numpy(inspect_mask(file.path, frame.size, void=self.void).labels)
             for label, object_id in ids.items():
                 mask = labels == label
-                _warn_if_whole(mask, object_id, file)
+                file.warn_if_whole(mask, object_id)
                 found[object_id] = mask
         return found | self._finder.find(frame, moment.pointed, found)
 
@@ -326,7 +324,7 @@ class PromptPlan:
         """Raises MaskError if any mask has another size than the video, or any click lies outside."""
         self._size = frame.size
         for file in (file for moment in self._moments.values() for file, _ in moment.files):
-            if frame.pixel_aspect != 1 and _is_as_shown(file.size, frame):
+            if frame.pixel_aspect != 1 and file.is_as_shown(frame):
                 raise MaskError(
                     f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels are "
                     f"{frame.pixel_aspect.numerator}:{frame.pixel_aspect.denominator} wide and there are "
@@ -338,22 +336,3 @@ class PromptPlan:
                 inspect_mask(file.path, frame.size, void=self.void)
             for how in moment.pointed.values():
                 check_clicks(how.on, how.beside, frame.size)
-
-
-def _is_as_shown(size: tuple[int, int], frame: Frame) -> bool:
-    """Returns whether a (height, width) is the frame's with square pixels, one of its sides kept, to a pixel."""
-    (height, width), (rows, columns) = size, frame.size
-    wide, high = abs(width - columns * frame.pixel_aspect) <= 1, abs(height - rows / frame.pixel_aspect) <= 1
-    return size != frame.size and ((height == rows and wide) or (width == columns and high))
-
-
-def _warn_if_whole(mask: Bool[Tensor, "H W"], object_id: int, file: MarkedFile) -> None:
-    share = float(mask.float().mean())
-    if share > WHOLE_SHARE:
-        log.warning(
-            "mask %s marks %.0f %% of frame %d as object %d; if object and background are swapped, invert it",
-            file.path,
-            100 * share,
-            file.frame,
-            object_id,
-        )
