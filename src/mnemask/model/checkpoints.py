@@ -1,9 +1,4 @@
-"""Weights: where they are, what they are, and how they are loaded without executing anything.
-
-A state dict as torch saves it, read without executing code and without unpacking more than the file holds.
-
-Weights: where they are, whose they are, and how they get into the network without executing anything.
-"""
+"""Weights: where they are, which they are, and how they are loaded without executing anything."""
 
 import hashlib
 import json
@@ -294,7 +289,7 @@ def sha256_of(tensors: Mapping[str, Tensor], dtype: torch.dtype, begin: bytes = 
     """Returns the SHA-256 of tensors as numbers of this precision, in the order of their names, after `begin`."""
     digest = hashlib.sha256(begin)
     for name, tensor in sorted(tensors.items()):
-        rounded = tensor.detach().to("cpu", dtype).contiguous(memory_format=torch.contiguous_format)
+        rounded = tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
         digest.update(f"{name} {tuple(rounded.shape)}\n".encode())
         digest.update(rounded.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
