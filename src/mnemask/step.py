@@ -14,6 +14,7 @@ from mnemask import write_rule
 from mnemask.errors import BudgetError, FrameError, MnemaskError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
+from mnemask.model.devices import upload
 from mnemask.model.stcn import STRIDE, KeyFeatures, soft_aggregate
 from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPrompts, describe, validate_prompts
 from mnemask.views import labels_of
@@ -152,7 +153,7 @@ class Step:
     def image(self) -> Float[Tensor, "1 3 Hp Wp"]:
         """Returns what the network sees of the frame; bytes are what travels to its device."""
         model = self.tracker.model
-        pixels = self.frame.image.to(model.device, non_blocking=True).float()
+        pixels = upload(self.frame.image, model.device).float()
         image = preprocess.normalize(preprocess.resize(pixels, self.working_size()))
         return preprocess.pad(image)[None].to(model.dtype, memory_format=torch.channels_last)
 

@@ -59,7 +59,7 @@ def test_the_dense_read_is_the_read_of_the_k_best():
     dense = plain_read(query.T, key.T, value.movedim(2, 1).flatten(0, 1), 7)
     reading = read_top_k(query, key, key_energy(key), 7)
     for k in range(2):
-        assert torch.allclose(dense.unflatten(0, (2, 5))[k].T, reading.gather(value[k]), atol=1e-5)
+        assert torch.allclose(dense.unflatten(0, (2, 5))[k].T, reading.gather(value)[k], atol=1e-5)
 
 
 def test_the_plain_answer_is_the_soft_aggregation():

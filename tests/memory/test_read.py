@@ -76,7 +76,7 @@ def test_a_top_k_read_equals_a_dense_softmax_that_is_zero_elsewhere(metric, k):
     weight, mixture = dense_top_k(query, memory, value, k, metric)
     assert found.index.shape == found.weight.shape == (7, min(k, 11))
     torch.testing.assert_close(torch.zeros(7, 11).scatter(1, found.index, found.weight), weight, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.gather(value), mixture, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.gather(value[None])[0], mixture, atol=1e-5, rtol=1e-4)
     assert (found.weight[:, :-1] >= found.weight[:, 1:]).all()
 
 
@@ -84,7 +84,7 @@ def test_a_read_of_every_memory_equals_the_dense_read_of_training():
     torch.manual_seed(0)
     query, memory, value = torch.randn(7, 5), torch.randn(11, 5), torch.randn(11, 3)
     for metric in METRICS:
-        sparse = read_top_k(query, memory, key_energy(memory), 11, metric).gather(value)
+        sparse = read_top_k(query, memory, key_energy(memory), 11, metric).gather(value[None])[0]
         torch.testing.assert_close(sparse, read_dense(query, memory, value, metric), atol=1e-5, rtol=1e-5)
 
 
@@ -135,6 +135,6 @@ def test_values_keep_their_precision_and_are_mixed_by_weight():
     found = Reading(torch.tensor([[2, 0], [1, 1]]), torch.tensor([[0.75, 0.25], [0.5, 0.5]]))
     value = torch.tensor([[0.0, 4.0], [1.0, 1.0], [8.0, 0.0]])
     for dtype in (torch.float32, torch.bfloat16):
-        mixed = found.gather(value.to(dtype))
+        mixed = found.gather(value.to(dtype)[None])[0]
         assert mixed.dtype == dtype
         assert mixed.tolist() == [[6.0, 1.0], [1.0, 1.0]]

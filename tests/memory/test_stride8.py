@@ -89,7 +89,7 @@ def test_objects_that_see_different_tokens_are_refined_by_their_own():
     for row, seen in ((0, slice(0, 2 * H * W)), (1, slice(H * W, 2 * H * W))):
         key = tokens.key[seen]
         reading = rerank(read_top_k(queries(), key, key_energy(key), K_READ), query, tokens.detail[seen], 4.0)
-        torch.testing.assert_close(readout[row], reading.gather(tokens.value[row, seen]))
+        torch.testing.assert_close(readout[row], reading.gather(tokens.value[row, seen][None])[0])
 
 
 def test_without_refinement_features_at_stride_8_change_nothing():

@@ -4,7 +4,7 @@ from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.model.checkpoints import load_model
-from mnemask.model.devices import choose_device, preferred_dtype
+from mnemask.model.devices import choose_device, preferred_dtype, upload
 
 pytestmark = pytest.mark.precision
 
@@ -38,3 +38,13 @@ def test_a_variable_that_names_no_precision_is_refused(monkeypatch):
     monkeypatch.setenv("MNEMASK_PRECISION", "double")
     with refusal(InputError, r"MNEMASK_PRECISION"):
         load_model("compact", device="cpu")
+
+
+def test_what_a_gpu_is_sent_is_pinned_first_and_not_waited_for(monkeypatch):
+    sent, frame = [], torch.zeros((3, 4, 5), dtype=torch.uint8)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: sent.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: sent.append((*where, how)) or self)
+    upload(frame, torch.device("cuda"))
+    upload(frame, torch.device("cpu"))
+    to_gpu, to_cpu = ((torch.device(kind), {"non_blocking": True}) for kind in ("cuda", "cpu"))
+    assert sent == ["pinned", to_gpu, to_cpu]

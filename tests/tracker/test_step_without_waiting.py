@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import mnemask as mm
 from mnemask import step
 from mnemask.errors import FrameError
+from mnemask.memory import read
 from mnemask.model.stcn import STCN
 
 WAITING = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "bincount", "unique", "masked_select", "equal")
@@ -50,6 +51,20 @@ def test_a_step_that_does_not_write_reads_nothing_back(make, clip, policy, setti
         tracker.step(frames[3])
     assert calls.count["topk"] > 0
     assert calls.waiting == {}
+
+
+def test_one_gather_serves_all_objects_on_a_gpu_with_the_same_masks(make, clip, monkeypatch):
+    frames, masks = clip
+    given = {0: {7: masks[0, 0], 3: masks[0, 1]}, 1: {5: masks[1, 2]}}  # two groups, of two objects and of one
+    one_by_one, together = make("lfu"), make("lfu")
+    expected = [one_by_one.step(frame, given.get(index)).probs for index, frame in enumerate(frames[:4])]
+    monkeypatch.setattr(read.Reading, "objects_at_once", lambda reading, max_bytes=None: 8)
+    found = [together.step(frame, given.get(index)).probs for index, frame in enumerate(frames[:3])]
+    with Calls() as calls:
+        found.append(together.step(frames[3]).probs)
+    assert sum(number for name, number in calls.count.items() if "embedding_bag" in name) == 2
+    assert calls.waiting == {}
+    assert all(map(torch.equal, found, expected))
 
 
 def test_what_reads_back_is_counted():

@@ -27,7 +27,7 @@ from mnemask.memory.read import (
     stride8_windows,
     tile_bytes,
 )
-from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, readers_of
+from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, readers_of, runs_of
 from mnemask.memory.trace import WriteRecord
 
 
@@ -245,8 +245,8 @@ class MemoryBank:
                 chosen = reading.index + seen.start if isinstance(seen, slice) else seen[reading.index]
                 reading = replace(reading, index=chosen)
             readings.append((rows, reading))
-            for row in rows:
-                readout[row] = reading.gather(tokens.value[row])
+            for some in runs_of(rows, reading.objects_at_once(max_bytes)):
+                readout[some] = reading.gather(tokens.value[some])
             if number == 0 and not self.frozen:
                 self.tokens = update_usage(tokens, reading, step)
         self.reads += 1

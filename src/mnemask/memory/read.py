@@ -32,7 +32,6 @@ PLACE_BYTES = 2 * 3 * 4  # of the places of memories: three float32, in parts an
 WINDOWS = 4  # of a cell: 2 × 2
 CHANNELS = 16  # what is kept of each window's 128 (ResNet-18) or 512 (ResNet-50)
 DETAIL_BYTES = WINDOWS * CHANNELS * 2  # of a token
-SEED = 0
 
 
 def tile_bytes(device: torch.device, max_bytes: int | None = None) -> int:
@@ -121,9 +120,23 @@ class Reading:
     index: Int64[Tensor, "P k"]
     weight: Float[Tensor, "P k"]
 
-    def gather(self, value: Float[Tensor, "N Cv"]) -> Float[Tensor, "P Cv"]:
-        """Returns the weighted mean of the chosen values; its cost does not grow with N."""
-        return F.embedding_bag(self.index, value, per_sample_weights=self.weight.to(value.dtype), mode="sum")
+    def gather(self, value: Float[Tensor, "R N Cv"]) -> Float[Tensor, "R P Cv"]:
+        """Returns the weighted mean of the values of R objects; its cost does not grow with N."""
+        count, num_tokens = value.shape[:2]
+        index = self.index + num_tokens * torch.arange(count, device=value.device)[:, None, None]
+        weight = self.weight.to(value.dtype).repeat(count, 1)
+        found = F.embedding_bag(index.flatten(0, 1), value.flatten(0, 1), per_sample_weights=weight, mode="sum")
+        return found.view(count, -1, found.shape[1])
+
+    def objects_at_once(self, max_bytes: int | None = None) -> int:
+        """Returns for how many objects one call gathers: a GPU takes as many as a tile's bytes hold, a CPU one.
+
+        Args:
+            max_bytes: of the whole memory, see `tile_bytes`.
+        """
+        if not self.index.is_cuda:
+            return 1
+        return max(1, tile_bytes(self.index.device, max_bytes) // (self.index.nbytes + self.weight.nbytes))
 
 
 def check_kmn_sigma(share: object) -> None:
@@ -304,7 +317,7 @@ def stride8_windows(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 
 @lru_cache
 def random_signs(channels: int) -> Float[Tensor, "C8 D"]:
     """Returns the projection of so many channels, always the same."""
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(0)
     return torch.randint(2, (channels, CHANNELS), generator=generator, device="cpu").float() * 2 - 1
 
 

@@ -1,8 +1,4 @@
-"""Tokens: what is remembered, and the cells of a frame they come from.
-
-Where the cells of a frame lie among its pixels: what is remembered, said in the caller's own coordinates.
-
-What is remembered.
+"""Tokens: what is remembered, and where the cells of a frame that they come from lie among its pixels.
 
 The legend of every tensor shape in the project:
 
@@ -267,6 +263,17 @@ def readers_of(valid: Bool[Tensor, "K N"]) -> list[Readers]:
         together = last - first + 1 == len(places)
         groups.append(Readers(tuple(rows), len(places), slice(first, last + 1) if together else None))
     return sorted(groups, key=lambda group: -group.count)
+
+
+def runs_of(rows: Sequence[int], at_most: int) -> list[slice]:
+    """Returns rising rows as slices, each of up to so many that follow one another."""
+    runs: list[slice] = []
+    for row in rows:
+        if runs and runs[-1].stop == row and row - runs[-1].start < at_most:
+            runs[-1] = slice(runs[-1].start, row + 1)
+        else:
+            runs.append(slice(row, row + 1))
+    return runs
 
 
 def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
