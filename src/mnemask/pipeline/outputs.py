@@ -99,6 +99,14 @@ class RunProgress:
             "adaptation": self.adaptation,
         }
 
+    def take_up(self, saved: Mapping[str, Any], position: int) -> None:
+        """Goes on from what `saved` gave when the frames up to this one were done."""
+        self.frames, self.seconds = int(saved["frames"]), float(saved["seconds"])
+        self.object_ids = [int(i) for i in saved.get("object_ids", ())]
+        self.most_tokens, self.most_bytes = int(saved["most_tokens"]), int(saved["most_bytes"])
+        self.adaptation = saved["adaptation"]
+        self.resumed_at = [*saved["resumed_at"], position]
+
     def saved(self) -> dict[str, Any]:
         """Returns the part that a checkpoint keeps."""
         numbers = ("frames", "seconds", "most_tokens", "most_bytes")

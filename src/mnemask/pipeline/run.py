@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,18 +183,14 @@ class _Run:
         self._outputs: Outputs | None = None
         self._latest: PendingCheckpoint | None = None
         self._estimated: tuple[object, ...] = ()
+        self._given: Mapping[int, Prompt | None] = {}  # of the frame that is computed, and what was known before it
+        self._before: TrackerState | None = None
         self._adapted: STCN | None = None
         if resume is None:
             progress.computed_on = computed_on(tracker, 0)
         else:
             progress.computed_on = computed_on(tracker, resume.position, resume.progress["computed_on"])
-            progress.frames = int(resume.progress["frames"])
-            progress.seconds = float(resume.progress["seconds"])
-            progress.object_ids = [int(i) for i in resume.progress.get("object_ids", ())]
-            progress.most_tokens = int(resume.progress["most_tokens"])
-            progress.most_bytes = int(resume.progress["most_bytes"])
-            progress.adaptation = resume.progress["adaptation"]
-            progress.resumed_at = [*resume.progress["resumed_at"], resume.position]
+            progress.take_up(resume.progress, resume.position)
             self._begin -= progress.seconds
 
     def follow(
@@ -212,25 +209,14 @@ class _Run:
                 if self._resume is not None:
                     self._outputs = self._open(0)
                 try:
-                    for frame in frames:
-                        _end_if_asked(stop)
-                        if self._resume is not None and frame.index < self._resume.position:
-                            continue
-                        given = prompts(frame)
-                        self._check_estimate(frame, given, max_memory)
-                        self._lock.check()
-                        if self._outputs is None:
-                            self._check_first(frame, {**(given or {})}, prompts)
-                        self._adapt_to(frame, given or {}, stop)
-                        before = self._tracker.state()
-                        masks = self._tracker.step(frame, given)
-                        outputs = self._outputs or self._begin_at(frame, before, given or {}, prompts, preview)
+                    known = partial(self._known, prompts, max_memory, stop)
+                    for frame, masks in self._tracker.follow(self._due(frames, stop), known):
+                        outputs = self._outputs or self._begin_at(frame, prompts, preview)
                         outputs.write(masks, frame)
                         progress.add(self._tracker.stats(), masks.object_ids)
                         progress.seconds = time.perf_counter() - self._begin
                         self._checkpoint(frame.index + 1, outputs)
                         on_frame(progress, masks)
-                    _end_if_asked(stop)
                 except BaseException as error:
                     with _noting(error):
                         self._save()
@@ -242,6 +228,29 @@ class _Run:
             raise
         else:
             progress.complete = True
+
+    def _due(self, frames: Iterable[Frame], stop: Callable[[], str | None]) -> Iterator[Frame]:
+        """Yields the frames that are not done, for as long as nobody asks for an end."""
+        for frame in frames:
+            _end_if_asked(stop)
+            if self._resume is None or frame.index >= self._resume.position:
+                yield frame
+        _end_if_asked(stop)
+
+    def _known(
+        self, prompts: PromptSource, max_memory: int | None, stop: Callable[[], str | None], frame: Frame
+    ) -> Mapping[int, Prompt | None] | None:
+        """Returns the known masks of a frame, once it is seen to that the run can go on with it."""
+        given = prompts(frame)
+        self._given = {} if given is None else given
+        self._check_estimate(frame, given, max_memory)
+        self._lock.check()
+        if self._outputs is None:
+            self._check_first(frame, self._given, prompts)
+        self._adapt_to(frame, self._given, stop)
+        if self._outputs is None:
+            self._before = self._tracker.state()
+        return given
 
     def report(self) -> None:
         """Writes the report; if the run is complete, or never began, there is nothing to go on with."""
@@ -311,8 +320,6 @@ class _Run:
     def _begin_at(
         self,
         frame: Frame,
-        before: TrackerState,
-        given: Mapping[int, Prompt | None],
         prompts: PromptSource,
         preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
     ) -> Outputs:
@@ -323,13 +330,14 @@ class _Run:
         CheckpointFolder(self._written, {}).remove()
         self._written.remove_all()
         if preview is not None:
-            self._written.write(self._places.out / PREVIEW, preview(frame, given))
+            self._written.write(self._places.out / PREVIEW, preview(frame, self._given))
         if self._places.trace is not None and self._places.out in self._places.trace.parents:
             self._written.claim(self._places.trace)
-        ids = {*given, *(object_id for ids in _ids_to_come(prompts).values() for object_id in ids)}
+        ids = {*self._given, *(object_id for ids in _ids_to_come(prompts).values() for object_id in ids)}
         self._outputs = outputs = self._open(max(ids, default=0))
         self._keep_model()
-        if self._folder is not None:
+        before, self._before = self._before, None
+        if self._folder is not None and before is not None:
             self._latest = self._pending(frame.index, before, outputs)
             self._save()
         return outputs
