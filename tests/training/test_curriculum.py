@@ -2,7 +2,8 @@ import pytest
 from refusals import refusal
 
 from mnemask.errors import InputError
-from mnemask.training.recipes import Bootstrap, GapCurriculum
+from mnemask.training.losses import Bootstrap
+from mnemask.training.recipes import GapCurriculum
 
 
 @pytest.mark.parametrize(

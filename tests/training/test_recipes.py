@@ -8,7 +8,7 @@ from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.training import recipes
-from mnemask.training.recipes import LinearDecay, WarmUpStable
+from mnemask.training.losses import LinearDecay, WarmUpStable
 
 
 def test_lengths_take_turns_and_depend_on_the_step_alone():

@@ -8,7 +8,8 @@ from lightning_fabric import Fabric
 
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.model.stcn import STCN, STCNConfig
-from mnemask.training.recipes import Cosine, Phase, compact
+from mnemask.training.losses import Cosine
+from mnemask.training.recipes import Phase, compact
 from mnemask.training.trainer import RunOptions, Training
 
 TINY = STCNConfig(

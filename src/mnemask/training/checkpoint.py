@@ -103,9 +103,9 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
         prefix = f"optimizer/{name}/"
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if moments:
-            # Adam counts its steps on the CPU; the moments lie where the weights are.
+            # Adam counts its steps on the CPU; the moments lie as the weights do, which a fused Adam relies on.
             optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter, memory_format=torch.preserve_format)
+                key: value if key == "step" else torch.empty_like(parameter).copy_(value)
                 for key, value in moments.items()
             }
     return done

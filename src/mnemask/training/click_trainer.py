@@ -20,8 +20,7 @@ from mnemask.model.preprocess import normalize
 from mnemask.model.stcn import STCN
 from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
 from mnemask.training.click_data import ClickCrop, ClickPictures
-from mnemask.training.losses import EMA, normalized_focal, soft_dice
-from mnemask.training.recipes import Cosine
+from mnemask.training.losses import EMA, Cosine, can_fuse, normalized_focal, soft_dice
 from mnemask.training.simulated_clicks import Click, drawn_box, first_clicks, iou, next_click, spoilt
 
 CHECKPOINT_SECONDS = 180
@@ -186,7 +185,11 @@ class ClickTraining:
         torch.manual_seed(recipe.seed)
         self.head = _new_head(model, start).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
-            self.head.parameters(), recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
+            self.head.parameters(),
+            recipe.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=recipe.weight_decay,
+            fused=can_fuse(fabric),
         )
         self.rounds, self.optimizer = fabric.setup(ClickRounds(self.head, recipe.rounds), optimizer)
         self.trained = dict(self.head.named_parameters())

@@ -1,10 +1,13 @@
-"""What training minimises: bootstrapped cross-entropy (thesis 4.2) and soft dice; its optimizer and the EMA of weights.
+"""What training minimises, bootstrapped cross-entropy (thesis 4.2) and soft dice, and how: schedules, optimizer, EMA.
 
 Each picture weighs the same whatever it shows, so the mean over a batch is the mean of its parts' means, and a run on
 several processes minimises what a run on one does. A picture is a frame of a clip: B may be clips × frames.
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,7 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnemask.datasets.clips import IGNORE
-from mnemask.training.recipes import Recipe
+from mnemask.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from mnemask.training.recipes import Recipe
 
 
 def bootstrapped_cross_entropy(
@@ -92,8 +100,103 @@ def mean_over_objects(scores: Float[Tensor, "B K"], valid: Bool[Tensor, "B K"]) 
     return ((scores * valid).sum(1) / valid.sum(1).clamp_min(1)).mean()
 
 
-def make_optimizer(recipe: Recipe, trained: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """Returns the recipe's optimizer; each group's `factor` is its part of the learning rate."""
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Which share of the pixels, the hardest ones, the loss counts (thesis 4.2.3; the defaults are its values).
+
+    Attributes:
+        start: steps during which all pixels count.
+        end: step from which on only the share `hardest` counts; between the two the share falls linearly.
+        hardest: above 0, at most 1.
+
+    Raises:
+        InputError: there is no such schedule.
+    """
+
+    start: int = 20_000
+    end: int = 70_000
+    hardest: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.start <= self.end and 0 < self.hardest <= 1):
+            raise InputError(
+                f"the hardest {self.hardest} of the pixels, from step {self.start} to {self.end}",
+                "expected a share above 0 and at most 1, and steps in order from 0",
+            )
+
+    def fraction(self, step: int) -> float:
+        """Returns the share of pixels that counts at a step, counted from 0."""
+        if step <= self.start:
+            return 1.0
+        if step >= self.end:
+            return self.hardest
+        return 1 - (1 - self.hardest) * (step - self.start) / (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class StepDecay:
+    """The rate falls once, by `factor`, when `at` of the steps are done (thesis 3.4: a tenth in the middle)."""
+
+    at: float = 0.5
+    factor: float = 0.1
+
+    def rate(self, step: int, steps: int) -> float:
+        """Returns the factor on the learning rate at a step, counted from 0."""
+        return self.factor if step >= self.at * steps else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cosine:
+    """The rate rises linearly over `warm_up` steps, then falls along a half cosine to `final`."""
+
+    warm_up: int = 60
+    final: float = 0.02
+
+    def rate(self, step: int, steps: int) -> float:
+        """Returns the factor on the learning rate at a step, counted from 0."""
+        falling = self.final + (1 - self.final) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+        return min(1.0, (step + 1) / max(self.warm_up, 1)) * falling
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUpStable:
+    """The rate rises linearly over `warm_up` steps and stays: a trunk, from which decays branch off at any time.
+
+    Warm-up, stable, decay: Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond
+    Fixed Training Durations", NeurIPS 2024.
+    """
+
+    warm_up: int = 30
+
+    def rate(self, step: int, steps: int) -> float:
+        """Returns the factor on the learning rate at a step, counted from 0."""
+        return min(1.0, (step + 1) / max(self.warm_up, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class LinearDecay:
+    """The rate falls linearly to `final`: what makes weights to use of a trunk's."""
+
+    final: float = 0.02
+
+    def rate(self, step: int, steps: int) -> float:
+        """Returns the factor on the learning rate at a step, counted from 0."""
+        return max(self.final, 1 - step / steps)
+
+
+Schedule = StepDecay | Cosine | WarmUpStable | LinearDecay
+
+
+def make_optimizer(
+    recipe: "Recipe", trained: Mapping[str, nn.Parameter], *, fused: bool = False
+) -> torch.optim.Optimizer:
+    """Returns the recipe's optimizer; each group's `factor` is its part of the learning rate.
+
+    Args:
+        recipe: with the rates.
+        trained: the parameters by name.
+        fused: one kernel for a whole update, see `can_fuse`.
+    """
     rates = {"key_encoder.": recipe.key_encoder_rate, "value_encoder.resnet.": recipe.value_encoder_rate}
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in trained.items():
@@ -105,7 +208,16 @@ def make_optimizer(recipe: Recipe, trained: Mapping[str, nn.Parameter]) -> torch
         lr=recipe.learning_rate,
         betas=recipe.betas,
         weight_decay=recipe.weight_decay,
+        fused=fused,
     )
+
+
+def can_fuse(fabric: "Fabric") -> bool:
+    """Returns whether to update all weights in one kernel: on a CPU, where Adam takes a tenth of a step without it.
+
+    Not under float16, since Fabric refuses to clip scaled gradients of a fused optimizer.
+    """
+    return fabric.device.type == "cpu" and not fabric.strategy.precision.state_dict()
 
 
 class EMA:

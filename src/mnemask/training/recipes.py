@@ -5,7 +5,6 @@ from, `real_video` continues from them, `finetune` adapts weights to your own vi
 scales with the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate.
 """
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from mnemask.datasets.clips import ClipShape
 from mnemask.datasets.real_video import RealVideoMixture
 from mnemask.errors import InputError
 from mnemask.model.stcn import STRIDE
+from mnemask.training.losses import Bootstrap, Cosine, LinearDecay, Schedule, StepDecay, WarmUpStable
 from mnemask.training.memory_plan import MemoryInUse, MemoryPlan
 from mnemask.training.own import OwnLoss, OwnRegularizer
 from mnemask.training.regularizers import Regularizer
@@ -58,93 +58,6 @@ class GapCurriculum:
         if progress >= self.back_at:
             return self.start
         return self.start + self.step * bisect_right(self.raise_at, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """Which share of the pixels, the hardest ones, the loss counts (thesis 4.2.3; the defaults are its values).
-
-    Attributes:
-        start: steps during which all pixels count.
-        end: step from which on only the share `hardest` counts; between the two the share falls linearly.
-        hardest: above 0, at most 1.
-
-    Raises:
-        InputError: there is no such schedule.
-    """
-
-    start: int = 20_000
-    end: int = 70_000
-    hardest: float = 0.15
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.start <= self.end and 0 < self.hardest <= 1):
-            raise InputError(
-                f"the hardest {self.hardest} of the pixels, from step {self.start} to {self.end}",
-                "expected a share above 0 and at most 1, and steps in order from 0",
-            )
-
-    def fraction(self, step: int) -> float:
-        """Returns the share of pixels that counts at a step, counted from 0."""
-        if step <= self.start:
-            return 1.0
-        if step >= self.end:
-            return self.hardest
-        return 1 - (1 - self.hardest) * (step - self.start) / (self.end - self.start)
-
-
-@dataclass(frozen=True, slots=True)
-class StepDecay:
-    """The rate falls once, by `factor`, when `at` of the steps are done (thesis 3.4: a tenth in the middle)."""
-
-    at: float = 0.5
-    factor: float = 0.1
-
-    def rate(self, step: int, steps: int) -> float:
-        """Returns the factor on the learning rate at a step, counted from 0."""
-        return self.factor if step >= self.at * steps else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cosine:
-    """The rate rises linearly over `warm_up` steps, then falls along a half cosine to `final`."""
-
-    warm_up: int = 60
-    final: float = 0.02
-
-    def rate(self, step: int, steps: int) -> float:
-        """Returns the factor on the learning rate at a step, counted from 0."""
-        falling = self.final + (1 - self.final) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
-        return min(1.0, (step + 1) / max(self.warm_up, 1)) * falling
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUpStable:
-    """The rate rises linearly over `warm_up` steps and stays: a trunk, from which decays branch off at any time.
-
-    Warm-up, stable, decay: Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond
-    Fixed Training Durations", NeurIPS 2024.
-    """
-
-    warm_up: int = 30
-
-    def rate(self, step: int, steps: int) -> float:
-        """Returns the factor on the learning rate at a step, counted from 0."""
-        return min(1.0, (step + 1) / max(self.warm_up, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class LinearDecay:
-    """The rate falls linearly to `final`: what makes weights to use of a trunk's."""
-
-    final: float = 0.02
-
-    def rate(self, step: int, steps: int) -> float:
-        """Returns the factor on the learning rate at a step, counted from 0."""
-        return max(self.final, 1 - step / steps)
-
-
-Schedule = StepDecay | Cosine | WarmUpStable | LinearDecay
 
 
 # Seeds of different draws must differ in their first number; those of the clips themselves are the loader's.

@@ -18,7 +18,14 @@ from mnemask.training.board import Board
 from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
 from mnemask.training.clip_tracker import ClipTracker
 from mnemask.training.data import Batch, Batches, load
-from mnemask.training.losses import EMA, bootstrapped_cross_entropy, make_optimizer, mean_iou, soft_dice
+from mnemask.training.losses import (
+    EMA,
+    bootstrapped_cross_entropy,
+    can_fuse,
+    make_optimizer,
+    mean_iou,
+    soft_dice,
+)
 from mnemask.training.recipes import Recipe
 
 CHECKPOINT_SECONDS = 180
@@ -109,7 +116,8 @@ class Training:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.trained)
         self.clips = ClipTracker(model, recipe.regularizer)
-        self.clip_tracker, self.optimizer = fabric.setup(self.clips, make_optimizer(recipe, self.trained))
+        optimizer = make_optimizer(recipe, self.trained, fused=can_fuse(fabric))
+        self.clip_tracker, self.optimizer = fabric.setup(self.clips, optimizer)
         self.average = EMA(self.trained, recipe.ema)
         self.batches = Batches(source, recipe, options.parts, fabric.global_rank, fabric.world_size)
         self.step, self.seconds = 0, 0.0
