@@ -20,7 +20,7 @@ import numpy as np
 from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, ClipSource
 from mnemask.datasets.composite.photographs import pictures_in, read_rgb
-from mnemask.datasets.image_clips import ImageClips
+from mnemask.datasets.stcn_augment import ImageClips
 from mnemask.datasets.video_clips import VideoClips
 
 

@@ -10,8 +10,8 @@ from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import load_click_head, packaged_click_head, read_click_head
 from mnemask.model.stcn import STCN
-from mnemask.training.click_launch import launch_clicks
 from mnemask.training.click_trainer import ClickRecipe, ClickTraining
+from mnemask.training.launch import launch_clicks
 
 RECIPE = ClickRecipe(steps=4, batch=1, sizes=((0.5, 32), (1.0, 48)))
 
@@ -79,7 +79,7 @@ def test_a_head_of_another_key_encoder_is_trained_on_and_said_to_be(
     load_click_head(changed, tmp_path / "run" / "clicks.safetensors")  # which reads that key encoder
     left = read_click_head(tmp_path / "run" / "clicks.safetensors")[0].state_dict()
     assert all(torch.allclose(value, left[name], atol=1e-3) for name, value in packaged.state_dict().items())
-    assert [record.module for record in caplog.records if record.levelname == "WARNING"] == ["click_launch"]
+    assert [record.module for record in caplog.records if record.levelname == "WARNING"] == ["launch"]
     # Taken up again with other first weights, it is another run.
     with pytest.raises(InputError):
         launch_clicks(recipe, data, changed, tmp_path / "run", accelerator="cpu", resume=True)

@@ -1,9 +1,9 @@
-"""The command line. Each command is a file of its own, registered by being imported."""
+"""The command line. Commands are registered by being imported."""
 
 # In the order in which `mnemask --help` lists them.
 # isort: off
-from mnemask.cli import segment, render, batch, studio, project, doctor, inspect, compare, score, evaluate, experiment
-from mnemask.cli import train, train_clicks, bench, export, demo
+from mnemask.cli import segment, render, batch, studio, project, doctor, inspect, compare, evaluate, experiment
+from mnemask.cli import train, bench, export, demo
 from mnemask.cli.app import app, main
 # isort: on
 
@@ -21,9 +21,7 @@ __all__ = [
     "main",
     "project",
     "render",
-    "score",
     "segment",
     "studio",
     "train",
-    "train_clicks",
 ]

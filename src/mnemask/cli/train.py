@@ -1,4 +1,4 @@
-"""`mnemask train` and `mnemask finetune`: from frames and masks to weights."""
+"""`mnemask train`, `finetune` and `train-clicks`: from frames and masks to weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
+    from mnemask.training.click_trainer import ClickTraining
     from mnemask.training.own import OwnRegularizer
     from mnemask.training.regularizers import Regularizer
     from mnemask.training.trainer import StepReport, Training
@@ -182,7 +183,8 @@ def train(
             validate=None if validate is None else Validation(validate, validate_frames),
             on_step=lambda report: show_step(show, report),
         )
-    say_how_it_ended(training)
+    if training.fabric.is_global_zero:
+        say_how_it_ended("train", training, chosen.steps, weights=out / "model.safetensors")
 
 
 @command
@@ -233,7 +235,71 @@ def finetune(
             validate=None if validate is None else Validation(validate, validate_frames),
             on_step=lambda report: show_step(show, report),
         )
-    say_how_it_ended(training)
+    if training.fabric.is_global_zero:
+        say_how_it_ended("train", training, chosen.steps, weights=out / "model.safetensors")
+
+
+@command
+@locks_out
+def train_clicks(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder with static/NAME/{images,masks}, video_train/SET/NAME/{frames,masks}, or both."),
+    ],
+    out: Out,
+    model: Annotated[
+        str, typer.Option("--model", help="The model to train it for: `compact`, or a checkpoint.")
+    ] = "compact",
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with this head, `compact` (the package's) or a file, even one of another key encoder: it "
+            "adapts in fewer steps than a new one takes. [default: random numbers]"
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates. [default: 2000, with --weights 800]")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    minutes: Minutes = None,
+) -> None:
+    """Train the head that makes masks from clicks, by simulated clicks; the model itself stays as it is.
+
+    A head fits one key encoder: after training a model, train its head too.
+
+    `mnemask train-clicks DATA -o run --model model.safetensors` leaves `run/clicks.safetensors`.
+
+    `mnemask train-clicks DATA -o run --model model.safetensors --weights compact` does so in less than half the time,
+    where the key encoder was trained on since.
+    """
+    need_training()
+    from mnemask.model.click_head import packaged_click_head
+    from mnemask.training.click_trainer import ClickRecipe, ClickReport
+    from mnemask.training.launch import launch_clicks
+
+    make_recipe = ClickRecipe.fine_tuning if weights else ClickRecipe
+    recipe = make_recipe(seed=seed) if steps is None else make_recipe(steps=steps, seed=seed)
+    begin = packaged_click_head() if weights == "compact" else Path(weights) if weights else None
+    network = mm.load_model(model, device=None if accelerator == "auto" else accelerator)
+    with progress() as show:
+
+        def show_step(report: ClickReport) -> None:
+            ious = " ".join(f"{iou:.3f}" for iou in report.ious)
+            text = f"step {report.step}/{recipe.steps} · loss {report.loss:.3f} · IoU by round {ious}"
+            show(report.step, recipe.steps, text, unit="steps", loss=report.loss, ious=list(report.ious))
+
+        training = launch_clicks(
+            recipe,
+            data,
+            network,
+            out,
+            accelerator=accelerator,
+            minutes=minutes,
+            resume=resume,
+            weights=begin,
+            on_step=show_step,
+        )
+    say_how_it_ended("train-clicks", training, recipe.steps, head=out / "clicks.safetensors")
 
 
 def need_training() -> None:
@@ -270,27 +336,15 @@ def show_step(show: Show, report: StepReport) -> None:
     show(report.step, report.steps, text, unit="steps", loss=report.loss, iou=report.iou, clips_per_second=per_second)
 
 
-def say_how_it_ended(training: Training) -> None:
-    """Says where the weights are, or how to go on."""
-    if not training.fabric.is_global_zero:
-        return
-    weights = training.out / "model.safetensors"
-    emit(
-        "result",
-        command="train",
-        complete=training.finished,
-        steps=training.step,
-        seconds=round(training.seconds, 3),
-        weights=str(weights) if training.finished else None,
-    )
+def say_how_it_ended(name: str, training: Training | ClickTraining, steps: int, **files: Path) -> None:
+    """Says where what was trained is, or how to go on."""
+    done = {what: str(path) if training.finished else None for what, path in files.items()}
+    seconds = round(training.seconds, 3)
+    emit("result", command=name, complete=training.finished, steps=training.step, seconds=seconds, **done)
     if training.finished:
-        console.print(
-            f"{training.step} steps in {training.seconds / 60:.1f} min; weights {weights}",
-            markup=False,
-        )
+        where = ", ".join(f"{what} {path}" for what, path in done.items())
+        console.print(f"{training.step} steps in {training.seconds / 60:.1f} min; {where}", markup=False)
     else:
-        console.print(
-            f"stopped after step {training.step} of {training.recipe.steps}; go on with the same command and --resume"
-        )
+        console.print(f"stopped after step {training.step} of {steps}; go on with the same command and --resume")
     if training.stop_asked:
         raise typer.Exit(130)

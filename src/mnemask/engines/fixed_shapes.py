@@ -1,10 +1,7 @@
-"""Networks built for one size of frames and number of objects, and where they are kept.
+"""Networks that are built for one size of frames and number of objects at a time, and where they are kept.
 
-Silence while others compile: what they tell of their own inner workings, nobody here can mend.
-
-Where an engine keeps what it has built, so that the next run need not build it again.
-
-A network that is built for one size of frames and number of objects at a time.
+What an engine has built is kept on disk, so that the next run need not build it again. What other compilers say of
+their own inner workings meanwhile is silenced: nobody here can act on it.
 """
 
 import atexit

@@ -1,8 +1,7 @@
 """The network and a memory of fixed room as ONNX files, to be run without PyTorch.
 
-What is exported: the tracker's steps as modules of fixed shapes, whose inputs are plain arrays.
-
-The shapes are those of the legend in `mnemask.memory.tokens`; Hp and Wp are the frame's sides with the padding.
+What is exported are the tracker's steps as modules of fixed shapes with plain arrays as inputs. The shapes are those of
+the legend in `mnemask.memory.tokens`; Hp and Wp are the frame's sides with the padding.
 """
 
 import importlib

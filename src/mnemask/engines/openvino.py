@@ -1,14 +1,9 @@
-"""Convolutions in 8-bit integers, built by OpenVINO for a CPU: ranges, rounding, and the network.
-
-Convolutions in 8-bit integers: which range each one's input has, and the rounding that goes with it.
+"""The network with convolutions in 8-bit integers, built by OpenVINO for a CPU.
 
 A convolution is known by its place in the order of execution, so that it does not matter how the network is written.
 Its input becomes one of 256 steps of its range, zero among them; each of its filters one of 255 steps symmetric to
-zero. A compiler that finds this rounding before a convolution computes it in integers.
-
-The ranges of values in a network, seen while it follows generated clips.
-
-The network with convolutions in 8-bit integers, built by OpenVINO for a CPU.
+zero. A compiler that finds this rounding before a convolution computes it in integers. The ranges are those of the
+values in the network while it follows generated clips.
 """
 
 import json

@@ -1,9 +1,4 @@
-"""Sources that are still being written: files, pipes and folders.
-
-Files that wait for more bytes: one that is still being written, and a pipe; the wait can be interrupted.
-
-A folder into which images are still being written.
-"""
+"""Sources that are still being written: files, pipes and folders that are waited for, until somebody interrupts."""
 
 import logging
 import os

@@ -1,8 +1,6 @@
-"""Masks drawn over their frames, in the colours of DAVIS.
+"""Masks drawn over their frames, in the colours of DAVIS and PASCAL VOC.
 
-The colours of DAVIS and PASCAL VOC: an object has the same one in every tool that reads indexed masks.
-
-Masks drawn over their frames, for people to look at.
+An object has the same colour in every tool that reads indexed masks.
 """
 
 import math

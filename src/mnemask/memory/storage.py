@@ -1,10 +1,7 @@
-"""A tracker on disk: tensors and a few facts in one safetensors file, written atomically, checked when read.
+"""A tracker on disk: tensors and a few facts in one safetensors file, written whole or not at all, read warily.
 
-Whether saved tokens can be what a tracker remembered: their types and shapes fit, but anybody can write numbers.
-
-A tracker on disk: tensors and a few facts in one safetensors file, written whole or not at all, read warily.
-
-A SHA-256 of the content tells a file that was damaged since from one that is as it was written.
+A SHA-256 of the content tells a file that was damaged since from one that is as it was written. Types and shapes of
+saved tokens may fit and their numbers still be none that a tracker can have remembered: that is checked too.
 """
 
 import hashlib

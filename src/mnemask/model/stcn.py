@@ -1,12 +1,7 @@
 """The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It keeps no state.
 
-The two building blocks that the value encoder and the decoder share: a residual block and CBAM attention.
-
-What a convolution returns is nobody else's, and its gradient does not need it: rectified and added to in place.
-
-From an image, or an image and masks, to what the memory keeps.
-
-From what was read for each object to its logit at each pixel.
+The value encoder and the decoder share two building blocks, a residual block and CBAM attention. What a convolution
+returns is nobody else's, and its gradient does not need it: rectified and added to in place.
 """
 
 from collections.abc import Sequence

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo, read_annotation
 from mnemask.datasets.clips import IGNORE, ClipSource, Mixture, TrainingClip
 from mnemask.datasets.composite.clips import CompositeClips
-from mnemask.datasets.image_clips import ImageClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
 from mnemask.datasets.real_video import open_real_video
+from mnemask.datasets.stcn_augment import ImageClips
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.datasets.video_sets import OWN_VIDEO_SETS, VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError

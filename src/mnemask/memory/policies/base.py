@@ -1,7 +1,4 @@
-"""How a number of places is shared out among parts that want more than there are.
-
-What a policy is.
-"""
+"""What a policy is, and how a number of places is shared out among parts that want more than there are."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -1,17 +1,11 @@
 """Policies that give each token a score and keep the best ones.
 
-The thesis's own policy: forget what was used least often for its age (thesis 3.3.4).
-
-The thesis's alternative index: softmax weights instead of top-k counts (Table 4, Fig. 10).
-
-Least recently used (Mattson et al., *Evaluation techniques for storage hierarchies*, 1970).
-
-First in, first out (Belady, *A study of replacement algorithms*, 1966): what is oldest goes first.
-
-With annotated frames pinned it is the memory of SAM 2 (Ravi et al. 2024, section 4): the prompted frames and a queue of
-the most recent ones.
-
-Random eviction, the baseline that any rule has to beat (Belady 1966; in video RMem, Zhou et al. 2024).
+By use: `LFU` forgets what was used least often for its age (thesis 3.3.4), `AttentionMass` by softmax weights instead
+of top-k counts (thesis Table 4, Fig. 10), `LeastRecentlyUsed` what was not used for longest (Mattson et al.,
+*Evaluation techniques for storage hierarchies*, 1970). By age: `Fifo` (Belady, *A study of replacement algorithms*,
+1966), which with annotated frames pinned is the memory of SAM 2 (Ravi et al. 2024, section 4): the prompted frames
+and a queue of the most recent ones. By chance: `RandomEviction`, the baseline that any rule has to beat (in video
+RMem, Zhou et al. 2024).
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
-"""Policies that keep whole frames: every k-th one, or the annotated and the latest.
+"""Policies that keep whole frames.
 
-Every k-th frame, for ever (STM, STCN; thesis Fig. 8 top).
-
-Annotated frames and the latest one (thesis Fig. 8 middle).
+Every k-th one for ever (STM, STCN; thesis Fig. 8 top), or the annotated ones and the latest (thesis Fig. 8 middle).
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,9 @@
-"""Policies around another policy: pinned frames, the latest frame, a share for each object.
+"""Policies around another policy: wrap a policy rather than branch inside it.
 
-A policy around another one: what the three wrappers share. Wrap a policy rather than branch inside it.
-
-Annotated frames stay, whatever the policy inside does (as in SAM 2, Cutie, RMem and the project's `lfu-pinned`).
-
-The latest frame always in memory, for a while only (the temporary frame of STM, Oh et al. 2019, and of STCN).
-
-A part of the memory for each object, so that none is forgotten while others are looked at (thesis 4, occlusion).
-
-The thesis loses objects in occlusion: nobody reads their tokens, so these go first. Here objects do not compete.
+`Pinned`: annotated frames stay, whatever the policy inside does (as in SAM 2, Cutie, RMem and the project's
+`lfu-pinned`). `WithLatest`: the latest frame is in memory, for a while only (the temporary frame of STM, Oh et al.
+2019, and of STCN). `PerObject`: a part of the memory for each object, so that none is forgotten while others are
+looked at; the thesis (4, occlusion) loses objects there, since nobody reads their tokens and these go first.
 """
 
 from collections.abc import Sequence
