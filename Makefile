@@ -28,9 +28,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-# The core alone, three minutes on one core: memory, tracker, network, and masks recorded from earlier versions.
+# The core alone, in under a minute on one core: memory, tracker, network, and masks recorded from earlier versions.
+# Few drawn examples of each property, and the quick ones of the recorded masks; `make test` has them all.
 fast: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 --durations=5 --durations-min=1 --ignore-glob='*/conftest.py' \
+	  -m "not thorough" --hypothesis-profile=fast \
 	  tests/memory tests/tracker tests/model tests/test_recorded_masks.py $(PYTEST_ARGS)
 
 check: lint types layers

@@ -4,6 +4,7 @@ import pytest
 import torch
 from random_tokens import CK, CV, random_frame, same, write
 from refusals import refusal
+from thorough import thorough_but
 from torch.profiler import ProfilerActivity, profile
 
 from mnemask.config import TrackerConfig
@@ -203,8 +204,8 @@ def peak_bytes(call):
     return peak, result
 
 
-@pytest.mark.parametrize("name", POLICIES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", thorough_but(3, POLICIES))
+@pytest.mark.parametrize("dtype", thorough_but(1, [torch.float32, torch.bfloat16]))
 def test_a_budget_in_bytes_is_never_exceeded(name, dtype, monkeypatch):
     for module in (budgets, reading):
         monkeypatch.setattr(module, "AFFINITY_BYTES", 2048)

@@ -1,26 +1,33 @@
-"""The contract of every policy, and what each one alone does."""
+"""The contract of every policy, what some do alone, and their budgets."""
 
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_cases import cases, chooses, evicting_lowest, places, pure, updated, without_pins
-from random_tokens import random_tokens, same
+from random_tokens import CK, random_tokens, same, write
 from refusals import refusal
 
+from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError, InputError
+from mnemask.memory.bank import MemoryBank
+from mnemask.memory.budget import Budget
 from mnemask.memory.policies import (
     DEFAULT_POLICY,
     LFU,
     POLICIES,
     FirstAndLatest,
     KeepAll,
+    PerObject,
+    Pinned,
+    WithLatest,
     keep_best,
     policy_named,
 )
+from mnemask.memory.policies.base import shared_out
 
 every_policy = pytest.mark.parametrize("name", POLICIES)
 BLENDED = {
@@ -150,3 +157,65 @@ def test_keep_best_refuses_to_evict_pinned_tokens():
     tokens = random_tokens(range(5), [0] * 5, [True] * 3 + [False] * 2)
     with refusal(BudgetError, "tokens"):
         keep_best(tokens, torch.zeros(5), 2)
+
+
+parts = st.lists(
+    st.tuples(st.floats(1, 1000), st.integers(0, 30), st.integers(0, 60)).map(lambda p: (p[0], p[1], p[1] + p[2])),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=50)
+@given(parts, st.integers(0, 400))
+def test_quotas_use_up_the_total_or_fill_every_part_within_its_limits(parts, spare):
+    weight, least, most = (list(column) for column in zip(*parts, strict=True))
+    total = sum(least) + spare
+    quotas = shared_out(total, weight, least, most)
+    assert sum(quotas) == min(total, sum(most))
+    assert all(low <= quota <= high for quota, low, high in zip(quotas, least, most, strict=True))
+
+
+@settings(max_examples=50)
+@given(parts, st.integers(0, 400))
+def test_parts_within_their_limits_have_the_same_level_up_to_one_token(parts, spare):
+    weight, least, most = (list(column) for column in zip(*parts, strict=True))
+    quotas = shared_out(sum(least) + spare, weight, least, most)
+    has_more = [(quota - 1) / w for quota, w, low in zip(quotas, weight, least, strict=True) if quota > low]
+    wants_more = [(quota + 1) / w for quota, w, high in zip(quotas, weight, most, strict=True) if quota < high]
+    # Whoever could give has no more than whoever could take, but for the one token that rounding moves.
+    assert not has_more or not wants_more or max(has_more) <= min(wants_more) * (1 + 1e-9)
+
+
+def test_a_worked_example():
+    assert shared_out(100, [1.0, 1.0, 8.0], [0, 0, 0], [100, 100, 100]) == [10, 10, 80]
+    assert shared_out(100, [1.0, 1.0, 8.0], [0, 0, 0], [4, 100, 100]) == [4, 10, 86]
+    assert shared_out(100, [1.0, 1.0, 8.0], [40, 0, 0], [100, 100, 100]) == [40, 6, 54]
+
+
+CELLS = 12
+EVICTING = ("lfu-pinned", "lfu", "fifo", "lru", "random", "attention-mass", "per-object")  # never less than fits
+COMPOSED = {"pinned, latest, per object": Pinned(WithLatest(PerObject(POLICIES["lfu"])))}
+
+
+@pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
+@pytest.mark.parametrize("name", [*POLICIES, *COMPOSED])
+def test_a_bank_stays_within_its_budget_and_can_be_read(name, frames):
+    policy = (POLICIES | COMPOSED)[name]
+    bank = MemoryBank(TrackerConfig(policy, Budget(frames=frames), top_k=4))
+    for step in range(0, 12 * policy.write_every, policy.write_every):
+        if step:
+            query = torch.randn(CELLS, CK, generator=torch.Generator().manual_seed(step))
+            assert bool(torch.isfinite(bank.read(query, step)).all())
+        try:
+            write(bank, step, CELLS, num_objects=2, pinned=policy.pin and step == 0)
+        except BudgetError:
+            assert name == "keep-all"
+            assert len(bank.tokens) + CELLS > frames * CELLS
+            return
+        assert len(bank.tokens) <= int(frames * CELLS)
+        if policy.pin:
+            assert int((bank.tokens.written_at == 0).sum()) >= CELLS
+        if name in EVICTING:
+            assert len(bank.tokens) == min(bank.writes * CELLS, int(frames * CELLS))
+    assert bank.evictions == bank.writes * CELLS - len(bank.tokens)

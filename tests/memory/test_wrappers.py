@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from policy_cases import cases, places, pure, updated
 from random_tokens import random_tokens, same
 from refusals import refusal
+from thorough import thorough_but
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
@@ -46,7 +47,7 @@ class Newest(Policy):
         return both[max(0, len(both) - budget) :]
 
 
-@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("name", thorough_but(5, COMPOSED))
 @settings(max_examples=10)
 @given(cases())
 def test_a_composition_keeps_the_contract(name, case):

@@ -3,6 +3,7 @@ import weakref
 
 import pytest
 import torch
+from thorough import thorough_but
 from tracking import CELLS, assert_same_state, equal, run
 
 from mnemask import Budget
@@ -64,7 +65,7 @@ def test_the_first_annotated_frame_is_pinned_whole_and_a_later_one_around_its_ob
     assert not unpinned.memory.tokens.pinned.any()
 
 
-@pytest.mark.parametrize("policy", ["lfu-pinned", "lfu", "first-and-latest"])
+@pytest.mark.parametrize("policy", thorough_but(1, ["lfu-pinned", "lfu", "first-and-latest"]))
 def test_memory_never_grows_beyond_the_budget(make, clip, policy):
     frames, masks = clip
     tracker = make(policy, budget=Budget(frames=2.5))
@@ -117,7 +118,7 @@ def test_a_tracker_holds_on_to_nothing_but_its_memory_and_what_the_last_read_cho
     assert to_explain <= stats.buffer_bytes
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", thorough_but(2, POLICIES))
 def test_two_runs_are_equal_to_the_last_bit(make, clip, policy):
     frames, masks = clip
     prompts = {0: {1: masks[0, 0], 2: masks[0, 1]}, 7: {3: masks[7, 2]}}

@@ -2,13 +2,14 @@ import copy
 
 import pytest
 import torch
+from thorough import thorough_but
 from tracking import CELLS, equal
 
 from mnemask import Budget, Tracker
 from mnemask.memory.policies import POLICIES
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", thorough_but(3, POLICIES))
 def test_a_late_object_is_covered_only_by_what_was_written_since_it_came(make, clip, policy):
     frames, masks = clip
     tracker = make(policy, budget=Budget(frames=6))
