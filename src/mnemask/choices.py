@@ -2,7 +2,7 @@
 
 from typing import Final
 
-# The keys of mnemask.memory.policies.POLICIES, ENGINES and MASK_FORMATS, which are masks, then videos;
+# The keys of POLICIES, ENGINES, MASK_FORMATS (which are masks, then videos, then the table) and EXPORT_FORMATS;
 # tests/test_choices.py compares them.
 POLICY_NAMES: Final = (
     "diverse",
@@ -23,6 +23,23 @@ POLICY_NAMES: Final = (
 )
 DEFAULT_POLICY: Final = "diverse"
 ENGINE_NAMES: Final = ("eager", "compile", "int8", "int8-all")
-MASK_FORMAT_NAMES: Final = ("png", "ffv1", "rgba", "rle")
+MASK_FORMAT_NAMES: Final = ("png", "ffv1", "rgba", "rle", "parquet")
 VIDEO_FORMAT_NAMES: Final = ("overlay", "prores", "webm", "matte", "green")
+EXPORT_FORMAT_NAMES: Final = (
+    "coco",
+    "coco-polygons",
+    "cvat",
+    "cvat-masks",
+    "cvat-video",
+    "davis",
+    "label-studio",
+    "labelme",
+    "mot",
+    "mots",
+    "npz",
+    "table",
+    "yolo",
+    "youtube-vos",
+    "zarr",
+)
 DATASETS: Final = ("davis2016", "davis2017", "youtube-vos", "long-video", "folder")

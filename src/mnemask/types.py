@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int32, Integer, UInt8, UInt16
 from torch import Tensor
 
 from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError
+from mnemask.extras import missing_extra
 
 MAX_OBJECT_ID = 65_535
 MAX_OBJECTS = 256
@@ -215,6 +216,39 @@ class Masks:
     object_ids: tuple[int, ...]
     index: int = 0
     name: str = ""
+
+    def to_supervision(self, objects: Mapping[int, ObjectInfo | str] | None = None) -> Any:
+        """Returns `supervision.Detections` of the objects that are seen.
+
+        They have `mask`, `xyxy`, `confidence` (mean probability in the mask), `tracker_id` (the object's id),
+        `class_id` (from 0, in the order of `objects`) and `data["class_name"]`.
+
+        Args:
+            objects: what objects are called, by id, such as {1: "camel"}; others are of the class "object".
+
+        Raises:
+            MissingExtraError: supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise missing_extra("Detections need supervision", "supervision") from error
+        infos = object_infos(objects)
+        classes = list(dict.fromkeys([*(info.category for info in infos.values() if info.category), "object"]))
+        labels, probs = self.labels.cpu().numpy(), self.probs.float().cpu().numpy()
+        rows = [(row, i, labels == i) for row, i in enumerate(self.object_ids, 1) if (labels == i).any()]
+        if not rows:
+            return supervision.Detections.empty()
+        masks = np.stack([mask for _, _, mask in rows])
+        names = [infos.get(i, ObjectInfo()).category or "object" for _, i, _ in rows]
+        return supervision.Detections(
+            xyxy=supervision.mask_to_xyxy(masks).astype(np.float32),
+            mask=masks,
+            confidence=np.array([probs[row][mask].mean() for row, _, mask in rows]),
+            class_id=np.array([classes.index(name) for name in names]),
+            tracker_id=np.array([i for _, i, _ in rows]),
+            data={"class_name": np.array(names)},
+        )
 
     def mask(self, object_id: int) -> Tensor:
         """Returns the bool mask [H W] of one object; raises ObjectIdError for an id that is not tracked."""

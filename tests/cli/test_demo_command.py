@@ -27,6 +27,7 @@ def test_a_demo_leaves_a_clip_its_masks_and_a_score_and_may_be_repeated(tmp_path
         "overlay.mp4",
         "report.json",
         "score.json",
+        "table.csv",
     ]
     assert len(list((out / "masks").glob("*.png"))) == 12
     with Image.open(out / "contact-sheet.png") as sheet:

@@ -19,6 +19,8 @@ NUM_FRAMES = 5
 # Every kind of output, and how to have it.
 KINDS = {
     "report.json": {},
+    "table.csv": {},
+    "table.partial.csv": {},
     "preview.png": {"preview": lambda frame, given: b"a picture"},
     "overlay.mp4": {"overlay": True},
     "overlay.partial.mp4": {"overlay": True},
@@ -89,7 +91,7 @@ def test_what_a_run_wrote_is_replaced_and_removed_when_that_is_asked(tiny_model,
         run(tiny_model, tmp_path, clip, **KINDS[place])
     assert files(tmp_path) == before
     run(tiny_model, tmp_path, clip, mask_format="png", overwrite=True)
-    assert files(tmp_path).keys() == {f"masks/{index:05d}.png" for index in range(NUM_FRAMES)}
+    assert files(tmp_path).keys() == {"table.csv", *(f"masks/{index:05d}.png" for index in range(NUM_FRAMES))}
 
 
 @pytest.mark.parametrize("place", [place for place in KINDS if "partial" not in place and "." in place][:-1])
@@ -109,7 +111,7 @@ def test_overwriting_leaves_what_no_run_wrote(tiny_model, tmp_path, clip):
     (tmp_path / "overlay.partial.mov").write_bytes(MINE)
     (tmp_path / "mine").mkdir()
     run(tiny_model, tmp_path, clip, overwrite=True, mask_format="rle")
-    assert files(tmp_path).keys() == {"masks/notes.txt", "overlay.partial.mov", "masks/masks.json"}
+    assert files(tmp_path).keys() == {"masks/notes.txt", "overlay.partial.mov", "masks/masks.json", "table.csv"}
     assert (tmp_path / "mine").is_dir()
 
 

@@ -70,6 +70,7 @@ class Lent:
 
 _NOTHING_LENT = Lent()
 LENT: ContextVar[Lent] = ContextVar("LENT", default=_NOTHING_LENT)
+_TOLD = 5  # objects of which the end of a run tells where to look
 OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 
@@ -102,7 +103,10 @@ def segment(
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
     videos: Any = VIDEOS,
     format: Annotated[
-        Format, typer.Option(help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON.")
+        Format,
+        typer.Option(
+            help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON, `parquet` a file an hour."
+        ),
     ] = Format["png"],
     trace: Annotated[
         Path | None,
@@ -367,6 +371,14 @@ def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, videos: Ma
             f"adapted in {adapted['steps']} steps, {adapted['seconds']} s: on held-out copies of the first frame IoU "
             f"{adapted['after']:.3f}, {how} {adapted['before']:.3f} before"
         )
+    look = {object_id: str(each["look"]) for object_id, each in progress.looks.items() if each["look"]}
+    for object_id, where in list(look.items())[:_TOLD]:
+        info = progress.objects.get(object_id)
+        name = f"object {object_id} ({info})" if info else f"object {object_id}"
+        shown = where if len(where) <= 100 else f"{where[:100]} ..."
+        console.print(f"{name} is {shown}", markup=False)
+    if len(look) > _TOLD:
+        console.print(f"{len(look) - _TOLD} more objects are lost or doubtful somewhere; report.json tells where")
     console.print(
         ", ".join([f"masks in {out / 'masks'}", *(f"{kind} {path}" for kind, path in videos.items())]), markup=False
     )

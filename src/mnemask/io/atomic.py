@@ -238,8 +238,12 @@ class TextJournal:
         return self._file.tell()
 
     def add(self, text: str) -> None:
-        """Adds ASCII text."""
-        self._file.write(text.encode("ascii"))
+        """Adds text."""
+        self._file.write(text.encode())
+
+    def flush(self) -> None:
+        """Hands what was added to the system, so that it survives this process."""
+        self._file.flush()
 
     def sync(self) -> None:
         """Makes what was added durable."""

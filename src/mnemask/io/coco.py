@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Bool
 
 from mnemask.extras import missing_extra
 from mnemask.io.atomic import (
@@ -121,10 +122,15 @@ class CocoRle:
         }
         self._images.add(f"{', ' if self._images.length else ''}{json.dumps(image)}\n")
         for object_id in masks.object_ids:
-            rle = self._rle.encode(np.asfortranarray(labels == object_id, np.uint8))
-            area = int(self._rle.area(rle))
-            if area:
-                self._write_annotation(masks.index, object_id, rle, area)
+            mask = labels == object_id
+            rle = self._rle.encode(np.asfortranarray(mask, np.uint8))
+            if int(self._rle.area(rle)):
+                rle["counts"] = rle["counts"].decode("ascii")
+                self._write_annotation(masks.index, object_id, mask, rle)
+
+    def segmentation(self, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]) -> Any:
+        """Returns what an annotation has under that name: of a mask and its run lengths, those."""
+        return {"size": rle["size"], "counts": rle["counts"]}
 
     def _file_name(self, masks: Masks, frame: Frame | None) -> str:
         """Returns the file name under which a tool finds the frame's picture."""
@@ -133,7 +139,9 @@ class CocoRle:
             return names[masks.index]
         return f"{name}{_NAME_OF_A_VIDEO_FRAME}"
 
-    def _write_annotation(self, image_id: int, object_id: int, rle: dict[str, Any], area: int) -> None:
+    def _write_annotation(
+        self, image_id: int, object_id: int, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]
+    ) -> None:
         self._num_annotations += 1
         info = self._how.objects.get(object_id, ObjectInfo())
         annotation = {
@@ -141,8 +149,8 @@ class CocoRle:
             "image_id": image_id,
             "category_id": self._categories.id_of(object_id),
             "track_id": object_id,
-            "segmentation": {"size": rle["size"], "counts": rle["counts"].decode("ascii")},
-            "area": area,
+            "segmentation": self.segmentation(mask, rle),
+            "area": int(self._rle.area(rle)),
             "bbox": self._rle.toBbox(rle).tolist(),
             "iscrowd": 0,
             "attributes": {"track_id": object_id, **({"name": info.name} if info.name else {})},
@@ -163,10 +171,14 @@ class CocoRle:
         self._annotations.sync()
         self._images.sync()
 
+    def close(self) -> None:
+        """Closes the entries; a full disk may refuse what is left of one, and the other is closed all the same."""
+        with closing(self._images), closing(self._annotations):
+            pass
+
     def finish(self, *, complete: bool) -> None:
         """Joins the entries into one file and, if complete, gives it its name."""
-        with closing(self._images), closing(self._annotations):
-            pass  # a full disk may refuse what is left of one; the other is closed all the same
+        self.close()
         head = {"info": _INFO, "licenses": [_LICENSE], "categories": self._categories.entries()}
         partial = temporary_file(self._target)
         try:

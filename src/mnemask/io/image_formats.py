@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from mnemask.errors import FrameError
@@ -23,6 +23,7 @@ from mnemask.types import Frame, Masks, frame_name
 
 # Half the size of level 1 for two thirds more time: 1.7 ms and 5 kB at 854x480, in the background.
 _COMPRESS_LEVEL = 4
+_PALETTE = davis_palette().tobytes()
 
 
 class _Images:
@@ -66,19 +67,12 @@ class PngMasks(_Images):
     """
 
     bytes_per_pixel: ClassVar[float] = 1 / 400
-    _palette = davis_palette().tobytes()
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Writes one file, whole or not at all."""
-        labels = masks.labels.cpu().numpy()
-        if max(masks.object_ids, default=0) > 255:
-            image = Image.fromarray(labels.astype(np.uint16))
-        else:
-            image = Image.fromarray(labels.astype(np.uint8))
-            image.putpalette(self._palette)
-        encoded = io.BytesIO()
-        image.save(encoded, "PNG", compress_level=_COMPRESS_LEVEL)
-        self._add(self._folder / f"{name_of(masks, frame)}.png", encoded.getvalue())
+        kind = np.uint16 if max(masks.object_ids, default=0) > 255 else np.uint8
+        data = label_png(masks.labels.cpu().numpy().astype(kind))
+        self._add(self._folder / f"{name_of(masks, frame)}.png", data)
 
 
 class RgbaCutouts(_Images):
@@ -99,6 +93,16 @@ class RgbaCutouts(_Images):
             _, encoded = cv2.imencode(".png", bgra)
             folder = make_folder(self._folder / str(object_id))
             self._add(folder / f"{name_of(masks, frame)}.png", encoded.tobytes())
+
+
+def label_png(labels: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]) -> bytes:
+    """Returns a PNG of labels: those of 8 bits indexed with the DAVIS palette, those of 16 bits in grey."""
+    image = Image.fromarray(labels)
+    if labels.dtype == np.uint8:
+        image.putpalette(_PALETTE)
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=_COMPRESS_LEVEL)
+    return encoded.getvalue()
 
 
 def name_of(masks: Masks, frame: Frame | None) -> str:

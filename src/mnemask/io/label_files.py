@@ -1,12 +1,12 @@
-"""Label maps wherever they are kept: image files, an FFV1 video, COCO run lengths.
+"""Label maps wherever they are kept: image files, an FFV1 video, the files of annotation tools.
 
-A map inside a video or a JSON file has a path too, as if the file were a folder: `masks.mkv/00012`, `masks.json/00012`.
+A map inside such a file has a path too, as if the file were a folder: `masks.mkv/00012`, `masks.json/00012`.
 """
 
-import json
-import warnings
+import re
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -14,43 +14,73 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from mnemask.errors import MaskError, MissingExtraError
+from mnemask.errors import MaskError
+from mnemask.io.annotations import AT, Annotations
 from mnemask.io.decoder import open_container
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS, orientation_of, turned
 from mnemask.io.name_order import natural_order
+from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import check_size
+from mnemask.types import ObjectInfo
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
-VIDEO, RUN_LENGTHS = ".mkv", ".json"
+VIDEO = ".mkv"
+HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
+_NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
 _LARGEST_ID = 65_535
+_YOLO = re.compile(rb"\d{1,6}( [01]?\.?\d+){4,}")
 
 
 def label_paths(place: Path) -> list[Path]:
     """Returns the paths of the label maps in a folder, 9.png before 10.png, or inside the one file of labels there.
 
     Args:
-        place: a folder of PNG files, one that holds a label video or COCO run lengths (`masks.mkv`, `masks.json`), or
-            such a file itself.
+        place: a folder of PNG files; one that holds a label video (`masks.mkv`) or the masks of an annotation tool
+            (`masks.json`, `annotations.xml`, one file of labelme or YOLO for each frame); or such a file itself.
 
     Raises:
-        MaskError: such a file is damaged, or is no label video and no COCO file.
+        MaskError: such a file is damaged, or is no label video and of no known tool.
     """
     if place.is_file():
-        return _inside(place) if place.suffix.lower() in (VIDEO, RUN_LENGTHS) else []
+        return _inside(place) if place.suffix.lower() in HOLDERS else []
     if not place.is_dir():
         return []
+    if _holds_annotations(place):
+        return _inside(place)
     files = [path for path in place.iterdir() if path.is_file() and not path.name.startswith(".")]
     if images := [path for path in files if path.suffix.lower() == ".png"]:
         return natural_order(images)
-    holders = [path for path in files if path.name in (f"masks{VIDEO}", f"masks{RUN_LENGTHS}")]
+    if parts := sorted(path for path in files if path.suffix.lower() == PARQUET):
+        return [path for part in parts for path in _inside(part)]
+    holders = [path for path in files if path.name in _NAMES]
     return _inside(min(holders)) if holders else []
+
+
+def annotated_frames(place: Path) -> list[Path]:
+    """Returns the paths of the label maps in files of annotation tools: in one, or in a folder of no other masks.
+
+    Raises:
+        MaskError: such a file is damaged, or of no known tool.
+    """
+    if place.is_file():
+        return _inside(place) if place.suffix.lower() in HOLDERS[1:] else []
+    if _holds_annotations(place):
+        return _inside(place)
+    files = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else []
+    if any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
+        return []
+    if parts := sorted(path for path in files if path.suffix.lower() == PARQUET):
+        return [path for part in parts for path in _inside(part)]
+    holders = sorted(path for path in files if path.name in _NAMES and path.suffix != VIDEO)
+    return _inside(holders[0]) if holders else []
 
 
 def labels_by_name(paths: list[Path], names: list[str]) -> Mapping[str, Path]:
@@ -59,14 +89,32 @@ def labels_by_name(paths: list[Path], names: list[str]) -> Mapping[str, Path]:
     A video keeps no names. If it has as many maps as there are frames, they are taken in order; otherwise a map belongs
     to the frame of its number.
     """
-    by_name = {path.stem if _holder(path) is None else path.name: path for path in paths}
+    by_name = {map_name(path): path for path in paths}
     holder = _holder(paths[0]) if paths else None
+    if all(name.startswith(AT) for name in by_name) and not by_name.keys() & set(names):
+        numbered = {int(name[1:]): path for name, path in by_name.items()}
+        return {name: numbered[at] for at, name in enumerate(names) if at in numbered}
     if holder is None or holder.suffix.lower() != VIDEO or by_name.keys() & set(names):
         return by_name
     if len(paths) == len(names):
         return dict(zip(names, paths, strict=True))
     numbered = {int(path.name): path for path in paths}
     return {name: numbered[at] for at, name in enumerate(names) if at in numbered}
+
+
+def map_name(path: Path) -> str:
+    """Returns the name of the frame that a label map is of, without a suffix."""
+    return path.stem if _holder(path) is None else path.name
+
+
+def objects_of(holder: Path) -> Mapping[int, ObjectInfo]:
+    """Returns what objects are called, by id, where a file or folder of label maps says so."""
+    return _opened(holder).objects
+
+
+def file_names_of(holder: Path) -> Mapping[str, str]:
+    """Returns what the picture of each frame is called, by the frame's name, where a file of label maps says so."""
+    return _opened(holder).files
 
 
 def read_labels(path: Path | str) -> Labels:
@@ -80,7 +128,7 @@ def read_labels(path: Path | str) -> Labels:
     path = Path(path)
     if (holder := _holder(path)) is not None:
         return _opened(holder).read(path.name)
-    if path.suffix.lower() in (VIDEO, RUN_LENGTHS) and path.is_file():
+    if path.suffix.lower() in HOLDERS and path.is_file():
         opened = _opened(path)
         return opened.read(next(iter(opened.maps)))
     mode, pixels = load_stored(path)
@@ -108,7 +156,12 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
 
 def holds_labels(path: Path) -> bool:
     """Returns whether a path names a label map inside a file, or a file of several."""
-    return _holder(path) is not None or (path.suffix.lower() in (VIDEO, RUN_LENGTHS) and path.is_file())
+    return _holder(path) is not None or (path.suffix.lower() in HOLDERS and path.is_file())
+
+
+def states_ids(path: Path) -> bool:
+    """Returns whether the values of such a map are object ids for certain: in all files but a label video."""
+    return (_holder(path) or path).suffix.lower() != VIDEO
 
 
 @dataclass(frozen=True)
@@ -118,6 +171,8 @@ class _LabelFile:
     path: Path
     maps: Mapping[str, bytes]
     shapes: Mapping[str, tuple[tuple[int, int], str]]
+    files: Mapping[str, str]
+    objects: Mapping[int, ObjectInfo]
 
     def read(self, name: str) -> Labels:
         if name not in self.maps:
@@ -129,53 +184,85 @@ class _LabelFile:
         return labels
 
     @classmethod
-    def from_file(cls, path: Path, maps: Iterator[tuple[str, Labels]]) -> "_LabelFile":
+    def from_file(cls, path: Path) -> "_LabelFile":
+        annotations = None if path.suffix.lower() == VIDEO else Annotations(path)
         packed: dict[str, bytes] = {}
         shapes: dict[str, tuple[tuple[int, int], str]] = {}
-        for name, labels in maps:
+        for name, labels in _of_video(path) if annotations is None else annotations:
+            labels = _narrow(labels)
             packed[name] = zlib.compress(labels.tobytes(), 1)
             shapes[name] = (labels.shape[0], labels.shape[1]), labels.dtype.str
         if not packed:
             raise MaskError(f"{path} holds no mask", "write it again")
-        return cls(path, packed, shapes)
+        if annotations is None:
+            return cls(path, packed, shapes, {}, {})
+        return cls(path, packed, shapes, annotations.files, annotations.objects)
 
 
 def _holder(path: Path) -> Path | None:
     """Returns the file that a path leads into; None for one of its own."""
     parent = path.parent
-    return parent if parent.suffix.lower() in (VIDEO, RUN_LENGTHS) and parent.is_file() else None
+    if parent.suffix.lower() in HOLDERS and parent.is_file():
+        return parent
+    return parent if not path.exists() and parent.is_dir() and _holds_annotations(parent) else None
+
+
+def _holds_annotations(folder: Path) -> bool:
+    """Returns whether a folder has one file of labelme, or of YOLO's labels, for each frame."""
+    return _is_annotated(folder, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _is_annotated(folder: Path, modified: int) -> bool:
+    """Returns whether the first file that may be one is of labelme or YOLO; of a folder in this state."""
+    jsons = [path for path in sorted(folder.glob("*.json")) if path.name not in _NAMES]
+    if jsons:
+        with jsons[0].open("rb") as file:
+            return b'"shapes"' in file.read(4096)
+    labels = folder / "labels" if (folder / "labels").is_dir() else folder
+    texts = [path for path in labels.glob("*.txt") if _YOLO.match(path.read_bytes()[:200])]
+    return bool(texts)
 
 
 def _inside(holder: Path) -> list[Path]:
     return [holder / name for name in _opened(holder).maps]
 
 
-def _opened(path: Path) -> _LabelFile:
+def _opened(path: Path) -> _LabelFile | ParquetLabels:
     state = path.stat()
     return _read_file(path.resolve(), state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=64)
-def _read_file(path: Path, modified: int, size: int) -> _LabelFile:
+def _read_file(path: Path, modified: int, size: int) -> _LabelFile | ParquetLabels:
     """Returns the content of a file in this state; a file that was rewritten is read again."""
-    return _LabelFile.from_file(path, _of_video(path) if path.suffix.lower() == VIDEO else _of_run_lengths(path))
+    return ParquetLabels(path) if path.suffix.lower() == PARQUET else _LabelFile.from_file(path)
 
 
 def _of_video(path: Path) -> Iterator[tuple[str, Labels]]:
-    times: list[float] = []
-    maps: list[Labels] = []
+    """Yields name and labels of each frame; one is held at a time, and the times of all are read before."""
     try:
-        with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
-            stream = container.streams.best("video")
-            if not isinstance(stream, VideoStream) or stream.codec_context.pix_fmt not in _GREY_FORMATS:
-                raise MaskError(f"{path} is no label video", "expected grey FFV1, as `segment --format ffv1` writes")
-            check_size(stream.codec_context.width, stream.codec_context.height, str(path))
+        with _opened_video(path) as (container, stream):
+            shown = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+            times = [float(pts * (stream.time_base or 1)) for pts in shown]
+        numbers = dict(zip(shown, _numbers(times), strict=True))
+        with _opened_video(path) as (container, stream):
             for frame in container.decode(stream):
-                times.append(frame.time or 0.0)
-                maps.append(_narrow(np.asarray(frame.to_ndarray())))
+                if frame.pts not in numbers:
+                    raise MaskError(f"{path} has frames without a time", "write it again")
+                yield f"{numbers[frame.pts]:05d}", _narrow(np.asarray(frame.to_ndarray()))
     except (FFmpegError, OSError) as error:
         raise MaskError(f"{path} cannot be read as a label video ({error.strerror})", "write it again") from error
-    yield from zip((f"{number:05d}" for number in _numbers(times)), maps, strict=True)
+
+
+@contextmanager
+def _opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.codec_context.pix_fmt not in _GREY_FORMATS:
+            raise MaskError(f"{path} is no label video", "expected grey FFV1, as `segment --format ffv1` writes")
+        check_size(stream.codec_context.width, stream.codec_context.height, str(path))
+        yield container, stream
 
 
 def _numbers(times: list[float]) -> list[int]:
@@ -184,40 +271,6 @@ def _numbers(times: list[float]) -> list[int]:
     numbers = [round(time / step) for time in times] if step > 0 else []
     even = all(abs(time - number * step) <= 0.2 * step for time, number in zip(times, numbers, strict=False))
     return numbers if even and len(set(numbers)) == len(times) else list(range(len(times)))
-
-
-def _of_run_lengths(path: Path) -> Iterator[tuple[str, Labels]]:
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise MissingExtraError(f"{path} needs pycocotools to be read", "pip install 'mnemask[rle]'") from error
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        of_image: dict[int, list[Mapping[str, Any]]] = {}
-        for annotation in content["annotations"]:
-            of_image.setdefault(int(annotation["image_id"]), []).append(annotation)
-        for image in content["images"]:
-            height, width = int(image["height"]), int(image["width"])
-            check_size(width, height, str(path))
-            labels = np.zeros((height, width), np.uint16)
-            for annotation in of_image.get(int(image["id"]), ()):
-                encoded = annotation["segmentation"]
-                if not (isinstance(encoded, dict) and isinstance(encoded["counts"], str)):
-                    encoded = coco.frPyObjects(encoded, height, width)
-                labels[_decoded(coco, encoded)] = int(annotation.get("track_id", annotation["category_id"]))
-            name = str(image["file_name"])
-            yield (Path(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name), _narrow(labels)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise MaskError(
-            f"{path} cannot be read as COCO run lengths ({type(error).__name__}: {error})", "write it again"
-        ) from error
-
-
-def _decoded(coco: Any, encoded: Any) -> Bool[np.ndarray, "H W"]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools with NumPy 2
-        seen = coco.decode(encoded)
-    return np.asarray(seen.any(axis=2) if seen.ndim == 3 else seen > 0)
 
 
 def _narrow(pixels: np.ndarray[Any, np.dtype[Any]]) -> Labels:

@@ -17,7 +17,9 @@ from mnemask.io.cutouts import GreenScreen, Matte, ProRes, WebM
 from mnemask.io.edges import Cutout, Edges, Smoother
 from mnemask.io.footage import Footage
 from mnemask.io.image_formats import PngMasks, RgbaCutouts
+from mnemask.io.parquet import ParquetMasks
 from mnemask.io.resumable_video import STRETCH
+from mnemask.io.table import ObjectTable
 from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
 from mnemask.io.written import Unlisted, Written
 from mnemask.types import Frame, Masks, ObjectInfo, object_infos
@@ -70,11 +72,13 @@ MASK_FORMATS: Mapping[str, type[MaskFormat]] = {
     "ffv1": Ffv1Masks,
     "rgba": RgbaCutouts,
     "rle": CocoRle,
+    "parquet": ParquetMasks,
     "overlay": OverlayVideo,
     "prores": ProRes,
     "webm": WebM,
     "matte": Matte,
     "green": GreenScreen,
+    "table": ObjectTable,
 }
 
 
@@ -149,17 +153,14 @@ class MaskWriter:
     ffv1    OUT/masks.mkv       lossless label video at the times of the source
     rgba    OUT/ID/NAME.png     cut-outs with soft alpha; needs the frame
     rle     OUT/masks.json      COCO run-length encoding; needs `mnemask[rle]`
+    parquet OUT/masks-*.parquet a file for each hour of video; needs `mnemask[parquet]`
     overlay OUT/overlay.mp4     the video with its masks drawn in; needs the frame
     prores  OUT/cutout.mov      ProRes 4444 with straight alpha; needs the frame
     webm    OUT/cutout.webm     VP9 with straight alpha; needs the frame
     matte   OUT/matte.mp4       white where the objects are; needs the frame
     green   OUT/green.mp4       the objects before a plain colour; needs the frame
-    ======= =================== =====================================================================
-
-    NAME is the frame's name, as it is. If `out` itself ends as the file of the format does, it is that file. Nothing
-    that is there is replaced, unless `overwrite` says so or an index of what a run wrote. If the `with` block fails,
-    all frames written before are kept, single files as NAME.partial.mkv and so on.
-
+    table   OUT/table.csv       no masks: where each object is in each frame, and how sure that is
+    ======= =================== ==============================================================
     Example:
         >>> import tempfile, torch
         >>> labels = torch.tensor([[0, 1]], dtype=torch.int32)
@@ -186,6 +187,7 @@ class MaskWriter:
         cutout: which objects are cut out how, by formats for editors; its edges change the masks of any format.
 
     Attributes:
+        format: what the masks go through.
         stretch: `mark` may be called after each so many frames: 1, or 48 where frames are encoded together.
 
     Raises:
@@ -231,8 +233,8 @@ class MaskWriter:
         with self._as_output_error():
             plain = MASK_FORMATS[format](self._out, how)
             edited = how.cutout.edges != Edges()
-            self._format: MaskFormat | _Edited = _Edited(plain, format, how) if edited else plain
-        self.stretch = self._format.stretch
+            self.format: MaskFormat | _Edited = _Edited(plain, format, how) if edited else plain
+        self.stretch = self.format.stretch
         self._failure: BaseException | None = None
         self._waiting: deque[Future[None]] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-writer")
@@ -290,7 +292,7 @@ class MaskWriter:
         failed = [error for written in self._waiting if (error := written.exception())]
         try:
             with self._as_output_error():
-                self._format.finish(complete=complete and not failed)
+                self.format.finish(complete=complete and not failed)
         except OutputError:
             # The file of a failed write often cannot be ended either; the first failure is the cause.
             if not failed:
@@ -303,19 +305,19 @@ class MaskWriter:
             return  # what is on disk ends with the last good frame, and has no hole
         try:
             with self._as_output_error():
-                self._format.write(masks, frame)
+                self.format.write(masks, frame)
         except BaseException as error:
             self._failure = error
             raise
 
     def _mark(self) -> ResumeState:
         self._refuse_after_failure()
-        return self._format.resume_state()
+        return self.format.resume_state()
 
     def _sync(self) -> None:
         self._refuse_after_failure()
         with self._as_output_error():
-            self._format.sync()
+            self.format.sync()
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:

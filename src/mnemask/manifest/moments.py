@@ -11,7 +11,7 @@ from jaxtyping import UInt8, UInt16
 
 from mnemask.errors import MnemaskError
 from mnemask.io import VideoReader, draw_overlay
-from mnemask.project.doubt import Confidence, certainty_now, doubts
+from mnemask.io.doubt import Confidence, certainty_now, doubt_between
 from mnemask.types import Masks
 
 MOST = 3
@@ -31,7 +31,7 @@ class Moment:
     Attributes:
         frame: its number.
         object_id: the object that is doubtful there.
-        doubt: from 0 to 1, see `project/doubt.py`.
+        doubt: from 0 to 1, see `io/doubt.py`.
         certainty: mean probability of the mask's pixels.
         area: pixels of the mask.
         area_before: in the frame before.
@@ -73,7 +73,7 @@ class MomentWatch:
             before = self._before.get(object_id)
             if before is None:
                 continue  # its mask was given
-            doubt = _doubt(before, confidence)
+            doubt = doubt_between(before, confidence)
             if doubt >= WORTH:
                 certainty, area, specks, _ = confidence
                 found = Moment(masks.index, object_id, round(doubt, 4), round(certainty, 4), area, before.area, specks)
@@ -95,11 +95,6 @@ class MomentWatch:
         size = _shown_size((labels.shape[0], labels.shape[1]))
         small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
         self._kept = sorted([*rest, (found, small)], key=lambda kept: -kept[0].doubt)[:MOST]
-
-
-def _doubt(before: Confidence, now: Confidence) -> float:
-    columns = {name: np.array([getattr(before, name), getattr(now, name)], np.float32) for name in Confidence._fields}
-    return float(doubts(columns, np.ones(2, bool))[-1])
 
 
 def _shown_size(size: tuple[int, int]) -> tuple[int, int]:

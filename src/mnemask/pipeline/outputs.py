@@ -16,6 +16,7 @@ import torch
 
 from mnemask.io import MaskWriter
 from mnemask.io.atomic import ResumeState, write_file
+from mnemask.io.table import TABLE, ObjectTable
 from mnemask.io.written import Written
 from mnemask.memory.bank import MemoryStats
 from mnemask.pipeline.places import Places
@@ -46,6 +47,7 @@ class RunProgress:
         source: what the report says of the video itself: levels, pixels that are not square, files left out.
         objects: what objects are called, by id.
         object_ids: all that were tracked so far, in the order in which they came.
+        looks: in which frames each was seen, lost or doubtful, see `ObjectTable.looks`.
     """
 
     frames: int = 0
@@ -63,6 +65,7 @@ class RunProgress:
     source: Mapping[str, Any] = field(default_factory=dict)
     objects: Mapping[int, ObjectInfo] = field(default_factory=dict)
     object_ids: list[int] = field(default_factory=list)
+    looks: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def frames_per_second(self) -> float:
@@ -91,7 +94,9 @@ class RunProgress:
             "most_tokens_held": self.most_tokens,
             "most_bank_bytes_held": self.most_bytes,
             "memory": None if self.memory is None else asdict(self.memory),
-            "objects": [{"id": i, **asdict(self.objects.get(i, ObjectInfo()))} for i in self.object_ids],
+            "objects": [
+                {"id": i, **asdict(self.objects.get(i, ObjectInfo())), **self.looks.get(i, {})} for i in self.object_ids
+            ],
             "video": dict(self.video),
             "source": dict(self.source),
             "settings": dict(self.settings),
@@ -177,7 +182,7 @@ class Outputs:
         objects: Mapping[int, ObjectInfo],
     ) -> None:
         videos, expected = places.videos, places.expected
-        targets = {"masks": (places.masks, places.mask_format)}
+        targets = {"masks": (places.masks, places.mask_format), "table": (places.out / TABLE, "table")}
         targets |= {kind: (path, kind) for kind, path in videos.places(places.out).items()}
         self._writers: dict[str, MaskWriter] = {}
         self._stack = ExitStack()
@@ -194,8 +199,8 @@ class Outputs:
                     file_names=expected.file_names,
                     objects=objects,
                     footage=expected.footage,
-                    # Label masks stay as the network made them.
-                    cutout=videos.cutout if name != "masks" or kind == "rgba" else None,
+                    # Label masks and what is said of them stay as the network made them.
+                    cutout=videos.cutout if name not in ("masks", "table") or kind == "rgba" else None,
                 )
                 self._writers[name] = stack.enter_context(writer)
             self._stack = stack.pop_all()
@@ -209,6 +214,12 @@ class Outputs:
     def resume_states(self) -> dict[str, Future[ResumeState]]:
         """Returns the states from which later writers can resume after the frames so far."""
         return {name: writer.resume_state() for name, writer in self._writers.items()}
+
+    def looks(self) -> Mapping[int, Mapping[str, Any]]:
+        """Returns, when all is written, in which frames each object is lost or doubtful; by id."""
+        table = self._writers["table"].format
+        assert isinstance(table, ObjectTable)
+        return table.looks()
 
     def sync(self) -> None:
         """Returns when all frames so far would survive a loss of power."""

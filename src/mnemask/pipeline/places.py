@@ -17,6 +17,7 @@ from mnemask.io.edges import Cutout
 from mnemask.io.footage import Footage
 from mnemask.io.lock import LOCK
 from mnemask.io.reader import VideoReader
+from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, Written, first_same, foreign
 from mnemask.types import Frame, frame_name
@@ -178,13 +179,13 @@ class Places:
         kinds = [] if single is None else [self.mask_format]
         videos += self.videos.places(self.out).values()
         kinds += self.videos.kinds
-        unfinished = [partial_file(path) for path in videos]
+        unfinished = [partial_file(path) for path in (*videos, self.out / TABLE)]
         for path, kind in zip(videos, kinds, strict=True):
             if journal := getattr(MASK_FORMATS[kind], "journal", None):
                 unfinished.append(partial_file(path).with_suffix(f".0.{journal}"))
         if single is not None and single.endswith(".json"):
             unfinished += [partial_file(videos[0]).with_suffix(f".{part}") for part in ("annotations", "images")]
-        return [*videos, *unfinished, self.out / REPORT, *[self.out / PREVIEW] * self.preview]
+        return [*videos, *unfinished, self.out / TABLE, self.out / REPORT, *[self.out / PREVIEW] * self.preview]
 
     def check(self, written: Written, start: int = 0) -> None:
         """Raises OutputError unless each place is free or an earlier run's, and can be written to.

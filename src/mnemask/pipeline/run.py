@@ -56,7 +56,7 @@ def segment(
     adapt: Mapping[str, int | float] | None = None,
     on_adapt: Callable[[int, float], None] = lambda steps, seconds: None,
 ) -> RunProgress:
-    """Tracks through a video and writes `OUT/masks/`, videos of them if asked for, and `OUT/report.json`.
+    """Tracks through a video and writes `OUT/masks/`, `OUT/table.csv`, `OUT/report.json`, and videos if asked for.
 
     While it runs there is `OUT/checkpoint/`; what is left there when it is cut off, `find_checkpoint` reads:
 
@@ -256,6 +256,8 @@ class _Run:
         """Writes the report; if the run is complete, or never began, there is nothing to go on with."""
         self.progress.video = self._happened().to_dict()
         self.progress.seconds = time.perf_counter() - self._begin
+        if self._outputs is not None:
+            self.progress.looks = self._outputs.looks()
         if self.progress.frames:
             text = json.dumps(self.progress.to_dict(), indent=2) + "\n"
             self._written.write(self._places.out / REPORT, text)
@@ -376,7 +378,7 @@ class _Run:
         ids = {*self._tracker.object_ids, *(given or {})}
         if self._estimated != (frame.size, len(ids)):
             videos = self._places.videos
-            writers = 1 + len(videos.kinds) * videos.cutout.edges.smooth  # a median holds so many frames
+            writers = 2 + len(videos.kinds) * videos.cutout.edges.smooth  # a median holds so many frames
             estimate_memory(self._tracker, frame.size, len(ids), num_writers=writers).keep_within(max_memory)
             self._estimated = (frame.size, len(ids))
 

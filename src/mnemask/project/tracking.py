@@ -11,10 +11,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError
+from mnemask.io.doubt import Confidence, certainty_now
 from mnemask.io.random_access import FrameAccess
 from mnemask.memory.budget import Budget
 from mnemask.model.stcn import STCN
-from mnemask.project.doubt import Confidence, certainty_now
 from mnemask.project.results import Labels, Results
 from mnemask.project.state import State
 from mnemask.project.states import EVERY, States

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, TOO_LARGE_ERRORS, orientation_of, turned
-from mnemask.io.label_files import holds_labels, read_labels
+from mnemask.io.label_files import holds_labels, read_labels, states_ids
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
 
 log = logging.getLogger(__name__)
@@ -43,12 +43,14 @@ class RawMask:
         opaque: where it is not transparent.
         lossy: whether the format's compression may change values.
         palette: the RGB colour of each index, where the pixels are palette indices.
+        are_ids: whether the pixels are object ids for certain, as in the files of annotation tools.
     """
 
     pixels: Grey | Colour
     opaque: Bool[np.ndarray, "H W"]
     lossy: bool
     palette: UInt8[np.ndarray, "N 3"] | None = None
+    are_ids: bool = False
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
@@ -62,7 +64,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     if holds_labels(Path(path)):
         labels = read_labels(path)
         _check_size(path, (labels.shape[1], labels.shape[0]), size)
-        return RawMask(labels, np.ones(labels.shape, bool), lossy=False)
+        return RawMask(labels, np.ones(labels.shape, bool), lossy=False, are_ids=states_ids(Path(path)))
     try:
         with Image.open(path, formats=_FORMATS) as image:  # reads the header only
             _check_size(path, image.size, None)  # looking for a tag may decode a PNG

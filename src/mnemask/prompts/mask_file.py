@@ -139,6 +139,8 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
 def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void: Void = "auto") -> MaskReading:
     """Returns the labels of a mask file, blended edges cleaned; raises MaskError if they are ambiguous."""
     raw = load_mask_image(path, size)
+    if raw.are_ids:
+        return MaskReading("ids", raw.pixels.astype(np.int32))
     try:
         if not raw.opaque.all():
             if not _is_painted(raw):

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mnemask.errors import MaskError
+from mnemask.io.annotations import AT
 from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.label_files import annotated_frames, map_name
 from mnemask.types import check_object_id
 
 SHOWN = 5
@@ -27,7 +29,13 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
 
 
 def list_masks(folder: Path) -> list[Path]:
-    """Returns the images in a folder, by name; raises MaskError where there is none."""
+    """Returns the images in a folder, by name, or the label maps in files of annotation tools there, or in one file.
+
+    Raises:
+        MaskError: there is none, or a file is damaged.
+    """
+    if inside := annotated_frames(folder):
+        return inside
     masks = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
     masks = [path for path in masks if not path.name.startswith(".")]
     if not masks:
@@ -55,8 +63,13 @@ def match_frames(
         MaskError: if a mask has no frame, or a frame two masks.
     """
     guessed = ""
-    if names is None:
-        found = {path: _number(path) for path in masks}
+    places = [map_name(path) for path in masks]
+    if all(place.startswith(AT) for place in places):
+        last = num_frames if names is None else len(names)
+        numbers = {path: int(place[1:]) for path, place in zip(masks, places, strict=True)}
+        found = {path: None if last is not None and index >= last else index for path, index in numbers.items()}
+    elif names is None:
+        found = {path: _number(map_name(path)) for path in masks}
         if num_frames is not None:
             found = {path: None if i is None or i >= num_frames else i for path, i in found.items()}
     else:
@@ -99,7 +112,7 @@ def _by_name(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | No
     index_of = {name: index for index, name in enumerate(names)}
     found = {}
     for path in masks:
-        stem = path.stem
+        stem = map_name(path)
         while True:
             plain = _without_endings(stem)
             index = next((index_of[each] for each in (stem, plain) if each in index_of), None)
@@ -112,15 +125,16 @@ def _by_name(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | No
 
 
 def _by_number(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | None]:
-    numbers = [_number(Path(f"{name}.png")) for name in names]
+    numbers = [_number(name) for name in names]
     times = Counter(numbers)
     index_of = {number: index for index, number in enumerate(numbers) if times[number] == 1}
-    return {path: None if _number(path) is None else index_of.get(_number(path)) for path in masks}
+    found = {path: _number(map_name(path)) for path in masks}
+    return {path: None if number is None else index_of.get(number) for path, number in found.items()}
 
 
-def _number(path: Path) -> int | None:
+def _number(name: str) -> int | None:
     """Returns the last number in a mask's name; None where there is none, or one that no frame has."""
-    digits = _NUMBER.findall(_without_endings(path.stem))
+    digits = _NUMBER.findall(_without_endings(name))
     return int(digits[-1]) if digits and len(digits[-1]) < 10 else None
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
+from mnemask.io.label_files import annotated_frames, map_name, objects_of
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
@@ -20,7 +21,7 @@ from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
 from mnemask.prompts.parse import At, parse_at, parse_click, parse_objects, parse_remove, refuse_unknown
 from mnemask.prompts.preview import draw_preview
-from mnemask.types import Frame
+from mnemask.types import Frame, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +108,12 @@ class PromptPlan:
         self._first = 0
         self._finder = ObjectFinder()
         self._known = frozenset(known)
-        self.objects = parse_objects(objects)
+        named = parse_objects(objects)
+        self.objects: dict[int, ObjectInfo] = {}
         self._read(self._places(names, num_frames))
-        refuse_unknown(self.objects, self._ids.known)
+        refuse_unknown(named, self._ids.known)
+        said = {**self.objects, **named}
+        self.objects = {object_id: said[object_id] for object_id in said if object_id in self._ids.known}
 
     def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
         """Returns the masks that are known in a frame, None for the objects that are gone."""
@@ -182,14 +186,17 @@ class PromptPlan:
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
         """Returns all mask files with their frames, in the order of the frames."""
         places = list(self.later)
-        if self.mask is not None and self.mask.is_dir():
+        inside = [] if self.mask is None or not self.mask.exists() else annotated_frames(self.mask)
+        if self.mask is not None and inside:
+            self.objects = dict(objects_of(inside[0].parent))
+        if self.mask is not None and self.mask.is_file() and len(inside) == 1:
+            name = map_name(inside[0])  # one frame: the first, as it is with an image, unless it is named
+            places.insert(0, At(names.index(name) if names and name in names else 0, None, inside[0]))
+        elif self.mask is not None and inside:
+            places += self._matched(self.mask, None, names, num_frames)
+        elif self.mask is not None and self.mask.is_dir():
             for object_id, folder in folders_of_objects(self.mask).items():
-                matched, guessed = match_frames(list_masks(folder), names, num_frames)
-                self.notes += [guessed] if guessed else []
-                frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
-                of_object = "" if object_id is None else f" of object {object_id}"
-                self.notes.append(f"{len(matched)} masks{of_object} in {folder}, of frames {frames}")
-                places += [At(frame, object_id, path) for frame, path in matched.items()]
+                places += self._matched(folder, object_id, names, num_frames)
         elif self.mask is not None:
             places.insert(0, At(0, None, self.mask))
         beyond = [at.frame for at in places] + [click.frame for click in self.clicks]
@@ -200,6 +207,17 @@ class PromptPlan:
                 "correct --at",
             )
         return sorted(places, key=lambda at: at.frame)
+
+    def _matched(
+        self, folder: Path, object_id: int | None, names: Sequence[str] | None, num_frames: int | None
+    ) -> list[At]:
+        """Returns the masks in a folder, or in a file that is like one, with their frames."""
+        matched, guessed = match_frames(list_masks(folder), names, num_frames)
+        self.notes += [guessed] if guessed else []
+        frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
+        of_object = "" if object_id is None else f" of object {object_id}"
+        self.notes.append(f"{len(matched)} masks{of_object} in {folder}, of frames {frames}")
+        return [At(frame, object_id, path) for frame, path in matched.items()]
 
     def _read(self, places: Sequence[At]) -> None:
         """Reads all files once, and tells which objects come and go at which frame."""

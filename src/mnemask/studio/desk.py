@@ -14,13 +14,13 @@ from jaxtyping import Float, UInt8
 
 import mnemask as mm
 from mnemask.io import MASK_FORMATS
+from mnemask.io.doubt import DOUBTFUL
 from mnemask.project import PassReport, export_project
 from mnemask.studio.clicks import ClickSession, Mask, open_clicks
 from mnemask.studio.exports import files_of
 from mnemask.studio.jobs import Event, Job, Listeners
 from mnemask.studio.runs import labels_to_bytes
 
-DOUBTFUL = 0.5
 APART = 5  # frames between two that the keys lead to
 _PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
 MAX_POINTS = 100

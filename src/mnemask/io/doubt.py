@@ -6,10 +6,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64, Int32
 
 from mnemask.types import Masks
 
+DOUBTFUL = 0.5  # from here on a frame is worth a look
 SURE, UNSURE = 0.97, 0.80  # mean certainty within a mask at which there is no doubt, and nothing but doubt
 STEADY, LEAP = 0.15, 0.7  # log2 of the change of area from one frame to the next, likewise
 FEW, MANY = 2, 10  # specks, likewise
@@ -33,14 +34,32 @@ class Confidence(NamedTuple):
     apart: float
 
 
-def confidence_of(masks: Masks, object_id: int) -> Confidence:
-    """Returns the confidence in one object of a frame; no mask at all counts as certain if nothing came close to it."""
+class Appearance(NamedTuple):
+    """Where one object's mask is in one frame, in pixels; None where it is empty.
+
+    Attributes:
+        confidence: how it looks.
+        centre: x and y of its centre of mass; the first pixel's is 0, 0.
+        box: left, top, width and height of the box around it.
+    """
+
+    confidence: Confidence
+    centre: tuple[float, float] | None = None
+    box: tuple[int, int, int, int] | None = None
+
+
+def appearance_of(masks: Masks, object_id: int) -> Appearance:
+    """Returns where one object of a frame is; no mask at all counts as certain if nothing came close to it."""
     row = masks.object_ids.index(object_id) + 1
     probs, mask = masks.probs[row], masks.labels == object_id
     area = int(mask.sum())
     if not area:
-        return Confidence(1.0 - float(probs.max()), 0, 0, 0.0)
-    return Confidence(float(probs[mask].mean()), area, *_pieces(mask.cpu().numpy()))
+        return Appearance(Confidence(1.0 - float(probs.max()), 0, 0, 0.0))
+    certainty = float(probs[mask].mean())
+    box, areas, centres = _pieces(mask.cpu().numpy())
+    specks, apart = int((areas < SPECK * areas.max()).sum()), float(1 - areas.max() / areas.sum())
+    x, y = areas @ centres / areas.sum() + box[:2]
+    return Appearance(Confidence(certainty, area, specks, apart), (float(x), float(y)), box)
 
 
 def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
@@ -61,16 +80,25 @@ def doubts(columns: Mapping[str, Float[np.ndarray, " T"]], known: Bool[np.ndarra
     return np.where(known, worst, 0)
 
 
-def _pieces(mask: Bool[np.ndarray, "H W"]) -> tuple[int, float]:
-    """Returns how many specks there are, and which share is apart from the largest piece."""
+def doubt_between(before: Confidence | None, now: Confidence) -> float:
+    """Returns how doubtful a frame of an object is, from 0 to 1, after that before it; None where there is none."""
+    rows = [now] if before is None else [before, now]
+    columns = {name: np.array([getattr(row, name) for row in rows], np.float32) for name in Confidence._fields}
+    return float(doubts(columns, np.ones(len(rows), bool))[-1])
+
+
+def _pieces(
+    mask: Bool[np.ndarray, "H W"],
+) -> tuple[tuple[int, int, int, int], Int32[np.ndarray, " N"], Float64[np.ndarray, "N 2"]]:
+    """Returns the box around a mask, and area and centre (x, y in the box) of each piece that hangs together."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     cut = np.ascontiguousarray(mask[top : top + height, left : left + width].view(np.uint8))
-    count, _, stats, _ = cv2.connectedComponentsWithStats(cut, connectivity=8)
-    areas = stats[1:count, cv2.CC_STAT_AREA]
-    return int((areas < SPECK * areas.max()).sum()), float(1 - areas.max() / areas.sum())
+    count, _, stats, centres = cv2.connectedComponentsWithStats(cut, connectivity=8)
+    areas: Int32[np.ndarray, " N"] = np.asarray(stats[1:count, cv2.CC_STAT_AREA], np.int32)
+    return (left, top, width, height), areas, np.asarray(centres[1:count], np.float64)
 
 
 def certainty_now(masks: Masks) -> dict[int, Confidence]:
     """Returns the confidence in each object of a frame."""
     with torch.no_grad():
-        return {object_id: confidence_of(masks, object_id) for object_id in masks.object_ids}
+        return {object_id: appearance_of(masks, object_id).confidence for object_id in masks.object_ids}

@@ -1,0 +1,241 @@
+"""Masks of hours of video in a few files: Parquet, a row for each object in each frame."""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import UInt16
+
+from mnemask.errors import MaskError
+from mnemask.extras import missing_extra
+from mnemask.io.atomic import ResumeState, TextJournal, Writing, make_folder, temporary_file
+from mnemask.io.image_formats import name_of
+from mnemask.io.pictures import check_size
+from mnemask.io.shapes import box_of, mask_of_runs, runs_of
+from mnemask.types import Frame, Masks, ObjectInfo
+
+PARQUET = ".parquet"
+_SECONDS, _FRAMES = 3600.0, 90_000  # of video in one file, whichever comes first
+_GROUP = 512  # rows that are read or written together
+
+_COLUMNS = {
+    "frame": "int64",
+    "name": "string",
+    "seconds": "float64",
+    "object": "int32",
+    "class": "string",
+    "instance": "string",
+    "height": "int32",
+    "width": "int32",
+    "area": "int64",
+    "box": "list",
+    "rle": "list",
+}
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise missing_extra("Parquet needs pyarrow", "parquet") from error
+    return pyarrow
+
+
+class ParquetMasks:
+    """OUT/masks-00000.parquet and, after each hour of video, the next: a row for each object in each frame.
+
+    Columns are `frame`, `name`, `seconds`, `object`, `class`, `instance`, `height`, `width`, `area`, `box` (left, top,
+    width, height) and `rle` (COCO's uncompressed counts, column by column from the background on). A frame without
+    objects has one row, of object 0.
+
+    Rows go to a text file first, a line of JSON each, for a Parquet file is of no use before its end: a run that is
+    killed leaves the files of the hours before it and that text, with which it is resumed.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+
+    stretch = 1
+    single_file: ClassVar[str | None] = f"masks-00000{PARQUET}"
+    per_object: ClassVar[bool] = True
+    bytes_per_pixel: ClassVar[float] = 1 / 4000
+
+    def __init__(self, out: Path, how: Writing) -> None:
+        self._arrow, self._how = _pyarrow(), how
+        self._folder = make_folder(out)
+        how.files.refuse_foreign(*self._folder.glob(f"masks-*{PARQUET}"))
+        begun = how.resume_state or {"part": 0, "rows": 0, "length": 0, "frames": 0, "since": None}
+        self._part, self._rows = int(begun["part"]), int(begun["rows"])
+        self._frames, self._since = int(begun["frames"]), begun["since"]
+        later = (path for path in self._folder.glob(f"masks-*{PARQUET}") if path.name > self._path(self._part).name)
+        how.files.remove(*later)  # of what was written after this state
+        self._journal = self._open(int(begun["length"]))
+
+    def _open(self, length: int) -> TextJournal:
+        """Returns the text of the part that is under way; what is in its file already is taken out of that again."""
+        path = self._text(self._part)
+        whole = self._path(self._part)
+        if self._how.journal is None:
+            self._how.begin(path)
+        if length and not path.exists() and whole.exists():
+            with path.open("w", encoding="utf-8") as text:
+                text.writelines(_line(row) for row in islice(_rows_of(whole), self._rows))
+        return TextJournal(path, length)
+
+    def write(self, masks: Masks, frame: Frame | None) -> None:
+        """Writes the rows of one frame."""
+        seconds = None if frame is None else frame.seconds
+        self._since = seconds if self._since is None else self._since
+        late = seconds is not None and self._since is not None and seconds - self._since >= _SECONDS
+        if self._frames and (late or self._frames >= _FRAMES):
+            self._end_part()
+            self._part, self._rows, self._frames, self._since = self._part + 1, 0, 0, seconds
+            self._journal = self._open(0)
+        labels = masks.labels.cpu().numpy()
+        common = {"frame": masks.index, "name": name_of(masks, frame), "seconds": seconds}
+        sized = {"height": labels.shape[0], "width": labels.shape[1]}
+        rows = []
+        for object_id in masks.object_ids:
+            mask = labels == object_id
+            if area := int(mask.sum()):
+                info = self._how.objects.get(object_id, ObjectInfo())
+                about = {"object": object_id, "class": info.category, "instance": info.name}
+                shape = {"area": area, "box": list(box_of(mask)), "rle": runs_of(mask.T).tolist()}
+                rows.append({**common, **about, **sized, **shape})
+        nothing = {"object": 0, "class": "", "instance": "", **sized, "area": 0, "box": None, "rle": None}
+        for row in rows or [{**common, **nothing}]:
+            self._journal.add(_line(row))
+            self._rows += 1
+        self._frames += 1
+        self._journal.flush()
+
+    def resume_state(self) -> ResumeState:
+        """Returns which part is under way, and how far."""
+        return {
+            "part": self._part,
+            "rows": self._rows,
+            "length": self._journal.length,
+            "frames": self._frames,
+            "since": self._since,
+        }
+
+    def sync(self) -> None:
+        """Makes the rows so far durable."""
+        self._journal.sync()
+
+    def finish(self, *, complete: bool) -> None:
+        """Writes the last part; one that is not complete too, which a resumed run replaces."""
+        if self._frames:
+            self._end_part(keep=not complete)
+        else:
+            self._journal.close()
+
+    def _end_part(self, *, keep: bool = False) -> None:
+        self._journal.close()
+        whole = self._path(self._part)
+        partial = temporary_file(whole)
+        try:
+            with self._journal.path.open(encoding="utf-8") as text:
+                _write(self._arrow, partial, text)
+            self._how.files.publish(partial, whole)
+        finally:
+            partial.unlink(missing_ok=True)
+        if not keep or self._how.journal is None:
+            self._journal.path.unlink()
+
+    def _path(self, part: int) -> Path:
+        return self._folder / f"masks-{part:05d}{PARQUET}"
+
+    def _text(self, part: int) -> Path:
+        return (self._how.journal or self._folder) / f"masks.{part:05d}.rows"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _write(arrow: Any, path: Path, text: Iterator[str]) -> None:
+    """Writes a Parquet file of rows, a few hundred at a time."""
+    kinds = {name: arrow.list_(arrow.int32()) if kind == "list" else kind for name, kind in _COLUMNS.items()}
+    kinds = {name: getattr(arrow, kind)() if isinstance(kind, str) else kind for name, kind in kinds.items()}
+    schema = arrow.schema(list(kinds.items()))
+    with arrow.parquet.ParquetWriter(path, schema, compression="zstd") as file:
+        while rows := [json.loads(line) for line in islice(text, _GROUP)]:
+            file.write_table(arrow.Table.from_pylist(rows, schema))
+
+
+def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    with _pyarrow().parquet.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.read_row_group(group).to_pylist()
+
+
+class ParquetLabels:
+    """The label maps in a file of `ParquetMasks`; a few hundred rows are held at a time.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        maps: the names of its frames, in order.
+
+    Raises:
+        MaskError: it is damaged, or no such file.
+        MissingExtraError: pyarrow is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._arrow = path, _pyarrow()
+        self._latest: tuple[int, list[dict[str, Any]]] = (-1, [])
+        self.maps: dict[str, list[int]] = {}
+        self.objects: dict[int, ObjectInfo] = {}
+        try:
+            with self._arrow.parquet.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    columns = file.read_row_group(group, columns=["name", "object", "class", "instance"]).to_pylist()
+                    for row in columns:
+                        groups = self.maps.setdefault(row["name"], [])
+                        groups += [group] if group not in groups else []
+                        if row["object"]:
+                            self.objects[row["object"]] = ObjectInfo(row["class"], row["instance"])
+        except (OSError, ValueError, KeyError, self._arrow.ArrowException) as error:
+            raise self._unreadable(error) from error
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """No names of pictures: those are not kept."""
+        return {}
+
+    def read(self, name: str) -> UInt16[np.ndarray, "H W"]:
+        """Returns the object id at each pixel of a frame; raises MaskError where it is damaged, or not there."""
+        if name not in self.maps:
+            raise MaskError(f"{self._path} has no mask {name}", f"it has {len(self.maps)}")
+        try:
+            rows = [row for group in self.maps[name] for row in self._group(group) if row["name"] == name]
+            height, width = int(rows[0]["height"]), int(rows[0]["width"])
+            check_size(width, height, str(self._path))
+            labels = np.zeros((height, width), np.uint16)
+            for row in rows:
+                if row["object"]:
+                    labels[mask_of_runs(row["rle"], width, height).T] = row["object"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError, self._arrow.ArrowException) as error:
+            raise self._unreadable(error) from error
+        return labels
+
+    def _group(self, group: int) -> list[dict[str, Any]]:
+        if self._latest[0] != group:
+            with self._arrow.parquet.ParquetFile(self._path) as file:
+                columns = ["name", "object", "height", "width", "rle"]
+                self._latest = group, file.read_row_group(group, columns=columns).to_pylist()
+        return self._latest[1]
+
+    def _unreadable(self, error: Exception) -> MaskError:
+        return MaskError(
+            f"{self._path} cannot be read as masks ({type(error).__name__}: {error})",
+            "expected a file of segment --format parquet",
+        )
