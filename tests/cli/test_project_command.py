@@ -117,3 +117,21 @@ def test_the_class_of_an_object_is_kept_in_the_project_and_written(tmp_path, ses
     content = json.loads((tmp_path / "out/masks/masks.json").read_text())
     assert [each["name"] for each in content["categories"]] == ["camel"]
     assert {each["attributes"]["name"] for each in content["annotations"]} == {"disc"}
+
+
+def test_what_another_tool_corrected_comes_back_and_the_rest_stays(tmp_path, session):
+    project = shutil.copytree(session[0], tmp_path / "project")
+    assert mnemask("export", project, "--to", "labelme", "-o", tmp_path / "labels") == 0
+    path = tmp_path / "labels/006.json"
+    content = json.loads(path.read_text())
+    points = [[3, 4], [20, 4], [20, 18], [3, 18]]
+    content["shapes"] = [{"label": "disc", "group_id": 1, "shape_type": "polygon", "points": points}]
+    path.write_text(json.dumps(content))
+    assert mnemask("project", project, "--mask", tmp_path / "labels", "-o", tmp_path / "out") == 0
+    with mm.Project(project) as opened:
+        assert set(opened.state.keys) == {(4, 1), (6, 1)}
+        expected = torch.zeros(32, 48, dtype=torch.bool)
+        expected[4:18, 3:20] = True
+        assert torch.equal(opened.labels(6) == 1, expected)
+        assert torch.equal(opened.labels(2), session[1][2])
+    assert mnemask("project", project, "--mask", tmp_path / "labels", "--stored", "-o", tmp_path / "two") == 2

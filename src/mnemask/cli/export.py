@@ -1,35 +1,94 @@
-"""`mnemask export`: the network as files that run without PyTorch."""
+"""`mnemask export`: masks as the files of other tools, and the network as files that run without PyTorch."""
 
 from __future__ import annotations
 
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import mnemask as mm
+from mnemask import choices
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import CONFIG, ModelOption, configured
 from mnemask.cli.output import emit
+
+ExportTo = Enum("ExportTo", {name: name for name in choices.EXPORT_FORMAT_NAMES})  # type: ignore[misc]
+_ONNX = "With --onnx"
 
 
 @command
 @configured("policy", "budget", "write_every", "write_below_iou", "write_above_certainty", "tta", "size")
 def export(
-    onnx: Annotated[Path, typer.Option("--onnx", help="Folder for the ONNX files and network.json.")],
+    masks: Annotated[
+        Path | None, typer.Argument(help="Folder that `segment -o` wrote, in any format, or of a project.")
+    ] = None,
+    to: Annotated[ExportTo | None, typer.Option("--to", help="Tool or format to write (docs/formats.md).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder to write. [default: MASKS/export/FORMAT]")
+    ] = None,
+    video: Annotated[
+        str | None, typer.Option("--video", help="The video of the masks: its frames are put where the tool looks.")
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", min=0, help="Pixels that outlines may be off, for fewer corners. 0 is exact."),
+    ] = 0.0,
+    onnx: Annotated[
+        Path | None, typer.Option("--onnx", help="Folder for the ONNX files and network.json.", rich_help_panel=_ONNX)
+    ] = None,
     size: Annotated[
-        str, typer.Option(help="Height and width of the frames, in pixels.", metavar="HEIGHTxWIDTH")
+        str,
+        typer.Option(help="Height and width of the frames, in pixels.", metavar="HEIGHTxWIDTH", rich_help_panel=_ONNX),
     ] = "480x854",
-    objects: Annotated[int, typer.Option(min=1, help="Objects, all given in the first frame.")] = 1,
+    objects: Annotated[
+        int, typer.Option(min=1, help="Objects, all given in the first frame.", rich_help_panel=_ONNX)
+    ] = 1,
     config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a network.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in the folder.")] = False,
 ) -> None:
-    """Write the network and a memory of fixed room as ONNX files, to be run without PyTorch.
+    """Write masks as the files of another tool, or the network as ONNX files.
 
-    What each takes and gives back is in docs/speed.md; examples/onnx_clip.py runs a clip with them.
+    **Examples**
+
+    `mnemask export out --to coco` writes out/export/coco/annotations.json: classes, track ids, run lengths.
+
+    `mnemask export out --to yolo --video street.mp4 -o dataset` puts the frames beside the labels.
+
+    `mnemask export out --to cvat-video --tolerance 1` gives CVAT a track of outlines for each object.
+
+    `mnemask export --onnx network/ --size 480x854` writes the network; docs/speed.md says what each file takes.
     """
+    if onnx is not None:
+        if masks is not None or to is not None:
+            raise mm.InputError("--onnx exports the network, and --to exports masks", "give one of them")
+        _network(onnx, size, objects, config, model, overwrite)
+        return
+    if masks is None or to is None:
+        raise mm.InputError(
+            "there is nothing to export",
+            "give the folder of masks and --to FORMAT, such as: mnemask export out --to coco; or --onnx FOLDER",
+        )
+    from mnemask.export import export_masks
+
+    with errors.status("exporting …") as status:
+        done = export_masks(
+            masks,
+            to.value,
+            out or masks / "export" / to.value,
+            video=video,
+            tolerance=tolerance,
+            overwrite=overwrite,
+            on_frame=lambda index: status.update(f"frame {index}"),
+        )
+    emit("result", command="export", out=str(done.folder), frames=done.frames, files=[str(path) for path in done.files])
+    console.print(f"{done.frames} frames in {len(done.files)} files in {done.folder}", markup=False, soft_wrap=True)
+
+
+def _network(onnx: Path, size: str, objects: int, config: mm.TrackerConfig, model: str, overwrite: bool) -> None:
     from mnemask.export import export_onnx
 
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)

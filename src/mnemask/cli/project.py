@@ -40,6 +40,13 @@ def project(
             "on. Repeatable.",
         ),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask",
+            help="Folder of masks, or the file of CVAT, COCO, Label Studio or labelme: what it changes is corrected.",
+        ),
+    ] = None,
     object_: ObjectOption = None,
     policy: PolicyOption = choices.DEFAULT_POLICY,
     frames: Annotated[float, typer.Option("--frames", min=1, help="Memory budget of a new project, in frames.")] = 2.0,
@@ -49,7 +56,10 @@ def project(
         bool, typer.Option("--stored", help="Write the masks that are stored, without computing them again.")
     ] = False,
     format: Annotated[
-        ProjectFormat, typer.Option(help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON.")
+        ProjectFormat,
+        typer.Option(
+            help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON, `parquet` a file an hour."
+        ),
     ] = ProjectFormat["png"],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
     keep: Annotated[
@@ -65,13 +75,15 @@ def project(
 
     `mnemask project cut --at 70:1=better.png -o out --overwrite` corrects frame 70 and goes on; the mask is remembered.
 
+    `mnemask project cut --mask annotations.xml -o out --overwrite` takes back what was corrected in CVAT, and goes on.
+
     `mnemask project cut --stored --object 1=camel -o out --format rle` says what object 1 is, and writes COCO with it.
 
     `mnemask project mnemask-projects/camel -o out --format rle` computes all masks again.
 
     `mnemask project mnemask-projects/camel -o out --stored` writes those that the session left.
     """
-    from mnemask.project import export_project, replay
+    from mnemask.project import export_project, replay, set_corrections
     from mnemask.prompts import parse_objects
 
     infos = parse_objects(object_ or ())
@@ -88,14 +100,17 @@ def project(
         raise mm.InputError(
             f"{str(out / 'masks')!r} exists already", "give another folder, or overwrite it (--overwrite)"
         )
-    if at:
-        if stored or keep:
-            raise mm.InputError("--at computes new masks", "leave out --stored and --keep")
+    if at or mask:
+        if stored or keep or (at and mask):
+            raise mm.InputError("--at and --mask compute new masks", "give one of them, without --stored and --keep")
         settings = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
         with errors.status("tracking …") as status:
             marked = _opened(folder, video, settings)
             try:
-                _mark_and_track(marked, at, lambda frame: status.update(f"frame {frame.index}"))
+                if at:
+                    _mark_and_track(marked, at, lambda frame: status.update(f"frame {frame.index}"))
+                elif mask and (changed := set_corrections(marked, mask)):
+                    _track(marked, min(changed), lambda frame: status.update(f"frame {frame.index}"))
             except BaseException:
                 marked.close()
                 raise
@@ -138,7 +153,11 @@ def _mark_and_track(project: mm.Project, at: Sequence[str], on_frame: Callable[[
             if number not in project.state.objects:
                 project.add_object(object_id=number)
             project.set_key(mark.frame, number, mask)
-    first = min(mark.frame for mark in marks)
+    _track(project, min(mark.frame for mark in marks), on_frame)
+
+
+def _track(project: mm.Project, first: int, on_frame: Callable[[mm.Frame], None]) -> None:
+    """Tracks from a mark to the end, then backwards to the mark before it."""
     project.track(first, on_frame=lambda report, frame: on_frame(frame))
     before = first - 1
     if first and before not in project.state.key_frames() and not project.state.is_accepted(before):

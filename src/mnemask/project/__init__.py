@@ -1,6 +1,7 @@
 """A video that is cut out step by step: prompts at any frame, both ways, corrections, and nothing lost between."""
 
-from mnemask.project.doubt import Confidence, doubts
+from mnemask.io.doubt import Confidence, doubts
+from mnemask.project.corrections import set_corrections
 from mnemask.project.export import export_project
 from mnemask.project.look import picture_memory, picture_reason
 from mnemask.project.project import Project
@@ -20,4 +21,5 @@ __all__ = [
     "picture_memory",
     "picture_reason",
     "replay",
+    "set_corrections",
 ]

@@ -1,0 +1,184 @@
+"""Masks as arrays for programs, NPZ and Zarr, and the table of a run as Parquet."""
+
+import io
+import zipfile
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mnemask.errors import InputError, MaskError
+from mnemask.export.source import Exporting, Moment
+from mnemask.extras import missing_extra
+from mnemask.io.table import TABLE
+from mnemask.types import ObjectInfo
+
+
+class _Arrays:
+    """What arrays have in common: one size for all frames, ids, classes, names and numbers of frames."""
+
+    pictures: str | None = None
+
+    def __init__(self, how: Exporting) -> None:
+        self._how, self._source = how, how.source
+        self._ids = self._source.object_ids
+        self._kind = np.uint8 if max(self._ids, default=0) < 256 else np.uint16
+        self._size: tuple[int, int] | None = None
+        self._frames: list[int] = []
+        self._names: list[str] = []
+
+    def add(self, moment: Moment) -> None:
+        if self._size is None:
+            self._size = moment.size
+            self._begin(moment)
+        if moment.size != self._size:
+            raise MaskError(
+                f"frame {moment.index} is {moment.size} and the first {self._size} (height, width)",
+                "an array holds one size, so export to coco or labelme",
+            )
+        at = len(self._frames)
+        self._frames.append(moment.index)
+        self._names.append(moment.name)
+        self._put(at, moment)
+
+    def _begin(self, moment: Moment) -> None:
+        raise NotImplementedError
+
+    def _put(self, at: int, moment: Moment) -> None:
+        raise NotImplementedError
+
+    def _alphas(self, moment: Moment) -> UInt8[np.ndarray, "K H W"]:
+        empty = np.zeros(moment.size, np.uint8)
+        return np.stack([moment.alphas.get(object_id, empty) for object_id in self._ids])
+
+    def _about(self) -> dict[str, list[Any]]:
+        infos = [self._source.objects.get(object_id, ObjectInfo()) for object_id in self._ids]
+        return {
+            "frames": self._frames,
+            "names": self._names,
+            "object_ids": list(self._ids),
+            "classes": [info.category for info in infos],
+            "instances": [info.name for info in infos],
+        }
+
+
+class NpzArrays(_Arrays):
+    """masks.npz: `labels` [T H W], `frames`, `names`, `object_ids`, `classes`, `instances`.
+
+    Of cut-outs also `probabilities` [T K H W], from 0 to 255. Frames go to disk one by one, so that a long video needs
+    no more memory.
+    """
+
+    def __init__(self, how: Exporting) -> None:
+        super().__init__(how)
+        self._zip = how.stack.enter_context(
+            zipfile.ZipFile(how.out / "masks.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+        )
+        self._labels: IO[bytes] | None = None
+        self._beside: IO[bytes] | None = None  # an archive takes one member at a time
+
+    def _begin(self, moment: Moment) -> None:
+        shape = (len(self._source), *moment.size)
+        self._labels = self._how.stack.enter_context(self._zip.open("labels.npy", "w", force_zip64=True))
+        self._labels.write(_npy_head(shape, self._kind))
+        if self._source.has_alphas:
+            self._beside = self._how.stack.enter_context((self._how.out / "probabilities.npy").open("w+b"))
+            self._beside.write(_npy_head((shape[0], len(self._ids), *moment.size), np.uint8))
+
+    def _put(self, at: int, moment: Moment) -> None:
+        assert self._labels is not None
+        self._labels.write(moment.labels.astype(self._kind).tobytes())
+        if self._beside is not None:
+            self._beside.write(self._alphas(moment).tobytes())
+
+    def finish(self) -> None:
+        if self._labels is not None:
+            self._labels.close()
+        if self._beside is not None:
+            path = self._how.out / "probabilities.npy"
+            self._beside.close()
+            self._zip.write(path, path.name)
+            path.unlink()
+        for name, values in self._about().items():
+            with self._zip.open(f"{name}.npy", "w") as file:
+                kind = np.int64 if name in ("frames", "object_ids") else np.str_
+                np.lib.format.write_array(file, np.array(values, kind), allow_pickle=False)
+        self._zip.close()
+
+
+class ZarrArrays(_Arrays):
+    """masks.zarr: the same, in pieces of one frame; what is not of pixels is among the attributes.
+
+    Raises:
+        MissingExtraError: zarr is not installed.
+    """
+
+    def __init__(self, how: Exporting) -> None:
+        super().__init__(how)
+        try:
+            import zarr
+        except ImportError as error:
+            raise missing_extra("Zarr arrays need zarr", "arrays") from error
+        self._group = zarr.open_group(str(how.out / "masks.zarr"), mode="w")
+        self._alphas_array: Any = None
+
+    def _begin(self, moment: Moment) -> None:
+        height, width = moment.size
+        shape, chunk = (len(self._source), height, width), (1, height, width)
+        self._labels = self._group.create_array("labels", shape=shape, chunks=chunk, dtype=np.dtype(self._kind).name)
+        if self._source.has_alphas:
+            count = len(self._ids)
+            shapes = (shape[0], count, height, width), (1, count, height, width)
+            self._alphas_array = self._group.create_array(
+                "probabilities", shape=shapes[0], chunks=shapes[1], dtype="uint8"
+            )
+
+    def _put(self, at: int, moment: Moment) -> None:
+        self._labels[at] = moment.labels.astype(self._kind)
+        if self._alphas_array is not None:
+            self._alphas_array[at] = self._alphas(moment)
+
+    def finish(self) -> None:
+        self._group.attrs.update(self._about())
+
+
+class ParquetTable:
+    """table.parquet of the table.csv that a run wrote, see `ObjectTable`.
+
+    Raises:
+        InputError: there is no table.
+        MissingExtraError: pyarrow is not installed.
+    """
+
+    pictures: str | None = None
+
+    def __init__(self, how: Exporting) -> None:
+        try:
+            from pyarrow import csv, parquet
+        except ImportError as error:
+            raise missing_extra("Parquet needs pyarrow", "parquet") from error
+        path = how.source.folder / TABLE
+        if not path.is_file():
+            raise InputError(f"there is no {str(path)!r}", "give a folder that segment -o wrote")
+        text = dict.fromkeys(("name", "class", "instance"), "string")
+        how_read = csv.ConvertOptions(column_types=text, strings_can_be_null=False)
+        with (
+            csv.open_csv(path, convert_options=how_read) as rows,
+            parquet.ParquetWriter(how.out / "table.parquet", rows.schema) as writer,
+        ):
+            for batch in rows:
+                writer.write_batch(batch)
+
+    def add(self, moment: Moment) -> None:
+        """Does nothing: the table is written."""
+
+    def finish(self) -> None:
+        """Does nothing: the table is written."""
+
+
+def _npy_head(shape: tuple[int, ...], kind: type[np.generic]) -> bytes:
+    """Returns the head of a NumPy file, after which the values follow."""
+    head = io.BytesIO()
+    about = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(head, about)
+    return head.getvalue()

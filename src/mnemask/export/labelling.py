@@ -1,0 +1,272 @@
+"""Masks as the files of labelling tools: CVAT, Label Studio, labelme."""
+
+import base64
+import colorsys
+import json
+from pathlib import Path
+from typing import IO, Any
+from xml.sax.saxutils import escape, quoteattr
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mnemask.export.source import Exporting, Finished, Moment
+from mnemask.io.coco import Categories
+from mnemask.io.shapes import box_of, brush_of, joined, outlines_of, runs_of
+from mnemask.io.visualize import davis_palette
+from mnemask.types import MAX_OBJECT_ID, ObjectInfo
+
+
+class _Labels:
+    """What the formats of labelling tools share: the classes, and how an object is called."""
+
+    def __init__(self, how: Exporting) -> None:
+        self._how, self._out, self._source, self._classes = how, how.out, how.source, how.classes()
+
+    @property
+    def pictures(self) -> str | None:
+        return "images"
+
+    def _attributes(self, object_id: int) -> dict[str, str]:
+        name = self._source.objects.get(object_id, ObjectInfo()).name
+        return {"track_id": str(object_id), **({"name": name} if name else {})}
+
+
+class CvatImages(_Labels):
+    """annotations.xml, "CVAT for images 1.1": exact masks, with the object's id as `track_id` and as the group."""
+
+    def __init__(self, how: Exporting) -> None:
+        super().__init__(how)
+        self._file = how.open("annotations.xml")
+        self._begun = False
+
+    def add(self, moment: Moment) -> None:
+        height, width = moment.size
+        if not self._begun:
+            self._file.write(cvat_head(self._source, self._classes, moment.size, mode="annotation"))
+            self._begun = True
+        image = {"id": moment.index, "name": moment.file_name, "width": width, "height": height}
+        self._file.write(f"  <image {_attributes(image)}>\n")
+        for object_id, mask in moment.masks():
+            left, top, w, h = box_of(mask)
+            shape = {
+                "label": self._classes.name_of(object_id),
+                "source": "mnemask",
+                "occluded": 0,
+                "rle": ", ".join(map(str, runs_of(mask[top : top + h, left : left + w]).tolist())),
+                "left": left,
+                "top": top,
+                "width": w,
+                "height": h,
+                "z_order": 0,
+                "group_id": object_id,
+            }
+            said = "".join(_attribute(*each) for each in self._attributes(object_id).items())
+            self._file.write(f"    <mask {_attributes(shape)}>{said}</mask>\n")
+        self._file.write("  </image>\n")
+
+    def finish(self) -> None:
+        self._file.write("</annotations>\n")
+        self._file.close()
+
+
+class CvatTracks(_Labels):
+    """annotations.xml, "CVAT for video 1.1": a track of outlines for each object, pieces and holes joined by cuts.
+
+    CVAT takes only the first frame of a track of masks, so that a track must be one of outlines.
+    """
+
+    def __init__(self, how: Exporting) -> None:
+        super().__init__(how)
+        self._tracks: dict[int, IO[str]] = {}
+        self._last: dict[int, tuple[int, str]] = {}  # the frame in which an object was last seen, and its outline there
+        self._size, self._index = (0, 0), 0
+
+    def add(self, moment: Moment) -> None:
+        self._size, self._index = moment.size, moment.index
+        for object_id, mask in moment.masks():
+            if not (outlines := outlines_of(mask, self._how.tolerance)):
+                continue
+            if object_id not in self._tracks:
+                self._tracks[object_id] = self._how.open(f"track-{object_id}")
+            points = ";".join(f"{x:.2f},{y:.2f}" for x, y in joined(outlines).tolist())
+            self._tracks[object_id].write(self._polygon(object_id, moment.index, points, outside=False))
+            self._last[object_id] = moment.index, points
+        for object_id, (index, points) in list(self._last.items()):
+            if index < moment.index:
+                self._tracks[object_id].write(self._polygon(object_id, moment.index, points, outside=True))
+                del self._last[object_id]
+
+    def _polygon(self, object_id: int, index: int, points: str, *, outside: bool) -> str:
+        shape = {"frame": index, "keyframe": 1, "outside": int(outside), "occluded": 0, "points": points, "z_order": 0}
+        said = "".join(_attribute(*each) for each in self._attributes(object_id).items())
+        return f"    <polygon {_attributes(shape)}>{said}</polygon>\n"
+
+    def finish(self) -> None:
+        with (self._out / "annotations.xml").open("w", encoding="utf-8") as file:
+            file.write(cvat_head(self._source, self._classes, self._size, mode="interpolation"))
+            for object_id, track in sorted(self._tracks.items()):
+                about = {"id": object_id, "label": self._classes.name_of(object_id), "source": "mnemask"}
+                file.write(f"  <track {_attributes(about)}>\n")
+                track.close()
+                path = Path(track.name)
+                with path.open(encoding="utf-8") as shapes:
+                    file.writelines(shapes)
+                path.unlink()
+                file.write("  </track>\n")
+            file.write("</annotations>\n")
+
+
+class CvatMasks(_Labels):
+    """CVAT's "Segmentation mask 1.1", the layout of PASCAL VOC: a colour for each class, and one for each object."""
+
+    @property
+    def pictures(self) -> str | None:
+        return "JPEGImages"
+
+    def __init__(self, how: Exporting) -> None:
+        super().__init__(how)
+        for folder in ("SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
+            (how.out / folder).mkdir(parents=True)
+        self._names: list[str] = []
+        self._palette = davis_palette(MAX_OBJECT_ID + 1)
+
+    def add(self, moment: Moment) -> None:
+        classes = np.zeros(moment.size, np.uint8)
+        for object_id, mask in moment.masks():
+            classes[mask] = self._classes.id_of(object_id)
+        self._write("SegmentationClass", moment.name, self._palette[classes])
+        self._write("SegmentationObject", moment.name, self._palette[moment.labels])
+        self._names.append(moment.name)
+
+    def _write(self, folder: str, name: str, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
+        encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+        (self._out / folder / f"{name}.png").write_bytes(encoded.tobytes())
+
+    def finish(self) -> None:
+        rows = [("background", 0), *((name, place) for place, name in enumerate(self._classes.names, 1))]
+        lines = [f"{name}:{','.join(map(str, self._palette[place].tolist()))}::" for name, place in rows]
+        head = "# label:color_rgb:parts:actions\n"
+        (self._out / "labelmap.txt").write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+        listing = "".join(f"{name}\n" for name in self._names)
+        (self._out / "ImageSets/Segmentation/default.txt").write_text(listing, encoding="utf-8")
+
+
+class LabelStudioTasks(_Labels):
+    """tasks.json and config.xml of Label Studio: a task for each frame, a brush for each object, its id as text."""
+
+    def __init__(self, how: Exporting) -> None:
+        super().__init__(how)
+        self._file = how.open("tasks.json")
+        self._file.write("[")
+        self._begun = False
+
+    def add(self, moment: Moment) -> None:
+        result = [self._brush(moment, object_id, mask) for object_id, mask in moment.masks()]
+        task = {
+            "data": {
+                "image": f"/data/local-files/?d=images/{moment.file_name}",
+                "frame": moment.index,
+                "name": moment.name,
+                "width": moment.size[1],
+                "height": moment.size[0],
+            },
+            "annotations": [{"result": result, "ground_truth": False}],
+        }
+        self._file.write(("," if self._begun else "") + "\n" + json.dumps(task, ensure_ascii=False))
+        self._begun = True
+
+    def _brush(self, moment: Moment, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
+        said = " ".join(f"{name}={value}" for name, value in self._attributes(object_id).items())
+        return {
+            "id": f"{moment.index}-{object_id}",
+            "type": "brushlabels",
+            "from_name": "label",
+            "to_name": "image",
+            "original_width": moment.size[1],
+            "original_height": moment.size[0],
+            "image_rotation": 0,
+            "value": {"format": "rle", "rle": brush_of(mask), "brushlabels": [self._classes.name_of(object_id)]},
+            "meta": {"text": [said]},
+        }
+
+    def finish(self) -> None:
+        self._file.write("\n]\n")
+        self._file.close()
+        names = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in self._classes.names)
+        (self._out / "config.xml").write_text(
+            '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
+            f'  <BrushLabels name="label" toName="image">\n{names}  </BrushLabels>\n</View>\n',
+            encoding="utf-8",
+        )
+
+
+class LabelmeFiles(_Labels):
+    """NAME.json for each frame, as labelme keeps it beside the picture: a mask for each object, its id as the group."""
+
+    @property
+    def pictures(self) -> str | None:
+        return "."
+
+    def add(self, moment: Moment) -> None:
+        content: dict[str, Any] = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": [self._shape(object_id, mask) for object_id, mask in moment.masks()],
+            "imagePath": moment.file_name,
+            "imageData": None,
+            "imageHeight": moment.size[0],
+            "imageWidth": moment.size[1],
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        (self._out / f"{moment.name}.json").write_text(text + "\n", encoding="utf-8")
+
+    def _shape(self, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
+        left, top, width, height = box_of(mask)
+        cut = mask[top : top + height, left : left + width]
+        return {
+            "label": self._classes.name_of(object_id),
+            "points": [[left, top], [left + width - 1, top + height - 1]],
+            "group_id": object_id,
+            "description": self._source.objects.get(object_id, ObjectInfo()).name,
+            "shape_type": "mask",
+            "flags": {},
+            "mask": base64.b64encode(cv2.imencode(".png", cut.astype(np.uint8))[1].tobytes()).decode("ascii"),
+        }
+
+    def finish(self) -> None:
+        listing = "".join(f"{name}\n" for name in ("__ignore__", "_background_", *self._classes.names))
+        (self._out / "labels.txt").write_text(listing, encoding="utf-8")
+
+
+def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, mode: str) -> str:
+    """Returns the begin of a file of CVAT: the task, its labels with the attributes that objects have, the size."""
+    attributes = "".join(
+        f"<attribute><name>{name}</name><mutable>False</mutable><input_type>text</input_type>"
+        "<default_value></default_value><values></values></attribute>"
+        for name in ("track_id", "name")
+    )
+    labels = "".join(
+        f"<label><name>{escape(name)}</name><color>{_colour(place)}</color><attributes>{attributes}</attributes></label>"
+        for place, name in enumerate(classes.names)
+    )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta><task>'
+        f"<name>{escape(source.name)}</name><size>{len(source)}</size><mode>{mode}</mode><overlap>0</overlap>"
+        f"<labels>{labels}</labels><original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
+        "</task></meta>\n"
+    )
+
+
+def _colour(place: int) -> str:
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(place * 0.618 % 1, 0.7, 0.95))
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _attributes(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={quoteattr(str(value))}" for name, value in values.items())
+
+
+def _attribute(name: str, value: str) -> str:
+    return f'<attribute name="{name}">{escape(value)}</attribute>'

@@ -1,0 +1,261 @@
+"""Finished masks, whatever wrote them: the folder of a run in any of its formats, or a project."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8, UInt16
+
+from mnemask.errors import InputError, MaskError
+from mnemask.io.coco import Categories
+from mnemask.io.label_files import file_names_of, label_paths, map_name, read_labels
+from mnemask.io.name_order import natural_order
+from mnemask.io.table import TABLE
+from mnemask.pipeline.places import REPORT
+from mnemask.pipeline.render import report_of
+from mnemask.project import Project
+from mnemask.types import ObjectInfo
+
+Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+_NUMBERED = re.compile(r"[a-z]?\d{5,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The masks of one frame.
+
+    Attributes:
+        index: of the frame in its video, from 0.
+        name: what its files are called, without a suffix.
+        file_name: what its picture is called.
+        labels: the object id at each pixel, 0 for the background.
+        alphas: of each object, its probability from 0 to 255, where the run kept them; empty where it did not.
+    """
+
+    index: int
+    name: str
+    file_name: str
+    labels: Labels
+    alphas: Mapping[int, UInt8[np.ndarray, "H W"]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.labels.shape[0], self.labels.shape[1]
+
+    def masks(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
+        """Yields the id and the mask of each object that is seen, in the order of the ids."""
+        for object_id in np.unique(self.labels).tolist():
+            if object_id:
+                yield object_id, self.labels == object_id
+
+
+@runtime_checkable
+class Finished(Protocol):
+    """Masks of a whole video.
+
+    Attributes:
+        folder: that they are in.
+        name: of the video, for formats that keep several.
+        objects: what objects are called, by id.
+        object_ids: all ids, in order.
+        frames_per_second: of the video; None where nobody knows.
+    """
+
+    folder: Path
+    name: str
+    objects: Mapping[int, ObjectInfo]
+    object_ids: tuple[int, ...]
+    frames_per_second: float | None
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Moment]: ...
+
+    @property
+    def has_alphas(self) -> bool:
+        """Whether moments have the objects' probabilities."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """How one export is written.
+
+    Attributes:
+        out: an empty folder.
+        source: the masks.
+        tolerance: pixels by which outlines may differ from the masks.
+        stack: closes the files that were opened.
+    """
+
+    out: Path
+    source: Finished
+    tolerance: float
+    stack: ExitStack
+
+    def open(self, name: str) -> IO[str]:
+        """Returns a new text file."""
+        path = self.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self.stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+
+    def classes(self) -> Categories:
+        """Returns the classes of all objects."""
+        classes = Categories(self.source.objects)
+        for object_id in self.source.object_ids:
+            classes.id_of(object_id)
+        return classes
+
+
+def open_finished(place: str | Path, stack: ExitStack) -> Finished:
+    """Returns the masks in the folder of a run or of a project; the stack closes what was opened.
+
+    Raises:
+        InputError: there are none, or they are damaged.
+    """
+    place = Path(place)
+    if (place / "project.json").is_file():
+        return _OfProject(stack.enter_context(Project(place)))
+    return _OfRun(place)
+
+
+class _OfRun:
+    """What `segment` wrote: OUT/masks/, and what its report and its table say of the frames and the objects."""
+
+    def __init__(self, out: Path) -> None:
+        folder = out / "masks" if (out / "masks").is_dir() else out
+        self._paths: list[Path] = label_paths(folder) if folder.is_dir() or folder.is_file() else []
+        self._cut_outs: dict[str, dict[int, Path]] = {}
+        if not self._paths and folder.is_dir():
+            self._cut_outs = _cut_outs(folder)
+        names = [map_name(path) for path in self._paths] or list(self._cut_outs)
+        if not names:
+            raise InputError(
+                f"there are no masks in {str(out)!r}", "give the folder that segment -o wrote, or a project"
+            )
+        report = report_of(out)
+        self.folder, self.name = out, out.resolve().name
+        self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
+        rows = _frames_of_table(out)
+        self._frames = _numbered(names, rows)
+        self.frames_per_second = _rate(rows)
+        self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}
+        known = [int(each["id"]) for each in report.get("objects", [])]
+        self.object_ids = tuple(sorted({*known, *self.objects} or self._ids()))
+
+    @property
+    def has_alphas(self) -> bool:
+        return bool(self._cut_outs)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[Moment]:
+        for at, (index, name) in enumerate(self._frames):
+            if self._cut_outs:
+                alphas = {object_id: _alpha(path) for object_id, path in self._cut_outs[name].items()}
+                labels = _labels_of(alphas)
+            else:
+                alphas, labels = {}, read_labels(self._paths[at])
+            yield Moment(index, name, self._files.get(name, f"{name}.jpg"), labels, alphas)
+
+    def _ids(self) -> set[int]:
+        """Returns the ids in all masks, which a folder without a report does not say."""
+        if self._cut_outs:
+            return {object_id for files in self._cut_outs.values() for object_id in files}
+        return {int(i) for path in self._paths for i in np.unique(read_labels(path)) if i}
+
+
+class _OfProject:
+    """The masks that are stored in a project."""
+
+    has_alphas = False
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.folder, self.name = project.folder, project.folder.resolve().name
+        infos = {each.id: each.info for each in project.state.objects.values()}
+        self.objects: Mapping[int, ObjectInfo] = infos
+        self.object_ids = tuple(sorted(self.objects))
+        self.frames_per_second = project.frames.frames_per_second
+        self._names = project.frames.file_names
+
+    def __len__(self) -> int:
+        return self._project.num_frames
+
+    def __iter__(self) -> Iterator[Moment]:
+        for index in range(len(self)):
+            file_name = f"{index:05d}.jpg" if self._names is None else self._names[index]
+            labels = self._project.labels(index).numpy()
+            yield Moment(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {})
+
+
+def _infos(report: Mapping[str, Any], out: Path) -> dict[int, ObjectInfo]:
+    try:
+        told = {int(each["id"]): ObjectInfo(each["category"], each["name"]) for each in report.get("objects", [])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{str(out / REPORT)!r} garbles its objects ({error})", "restore it, or remove it") from error
+    return {object_id: info for object_id, info in told.items() if info != ObjectInfo()}
+
+
+def _frames_of_table(out: Path) -> dict[str, tuple[int, float | None]]:
+    """Returns number and time of each frame by its name, of the table of a run; empty where there is none."""
+    try:
+        with (out / TABLE).open(newline="", encoding="utf-8") as file:
+            return {
+                row["name"]: (int(row["frame"]), float(row["seconds"]) if row["seconds"] else None)
+                for row in csv.DictReader(file)
+            }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _numbered(names: list[str], rows: Mapping[str, tuple[int, float | None]]) -> list[tuple[int, str]]:
+    """Returns the number of each frame: the table's, else that in its name if all follow each other, else its place."""
+    if all(name in rows for name in names):
+        return [(rows[name][0], name) for name in names]
+    if all(_NUMBERED.fullmatch(name) for name in names):
+        numbers = [int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) for name in names]
+        if numbers == list(range(numbers[0], numbers[0] + len(names))):
+            return list(zip(numbers, names, strict=True))
+    return list(enumerate(names))
+
+
+def _rate(rows: Mapping[str, tuple[int, float | None]]) -> float | None:
+    """Returns frames per second by the first and the last time in a table."""
+    timed = [(index, seconds) for index, seconds in rows.values() if seconds is not None]
+    if len(timed) < 2 or timed[-1][1] <= timed[0][1]:
+        return None
+    return round((timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1]), 3)
+
+
+def _cut_outs(folder: Path) -> dict[str, dict[int, Path]]:
+    """Returns the RGBA files of each frame by id, of MASKS/ID/NAME.png."""
+    found: dict[str, dict[int, Path]] = {}
+    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()):
+        for path in inside.glob("*.png"):
+            found.setdefault(path.stem, {})[int(inside.name)] = path
+    return {path.stem: found[path.stem] for path in natural_order([Path(f"{name}.png") for name in found])}
+
+
+def _alpha(path: Path) -> UInt8[np.ndarray, "H W"]:
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+        raise MaskError(f"{path} is no cut-out with an alpha channel", "write it again")
+    alpha: UInt8[np.ndarray, "H W"] = pixels[..., 3]
+    return alpha
+
+
+def _labels_of(alphas: Mapping[int, UInt8[np.ndarray, "H W"]]) -> Labels:
+    """Returns the id of the largest probability at each pixel, the background having what the objects leave."""
+    ids = np.array([0, *alphas], np.uint16)
+    stacked = np.stack([each.astype(np.int32) for each in alphas.values()])
+    labels: Labels = ids[np.concatenate(((255 - stacked.sum(0))[None], stacked)).argmax(0)]
+    return labels

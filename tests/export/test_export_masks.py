@@ -1,0 +1,335 @@
+"""Masks go out to each tool and come back as they were, from a run in any of its formats."""
+
+import configparser
+import csv
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import torch
+from drawn_run import NAMES, OBJECTS, SIZE, drawn, write_run, write_video
+from refusals import refusal
+from typer.testing import CliRunner
+
+from mnemask.cli import app
+from mnemask.errors import FrameError, InputError, MaskError, OutputError
+from mnemask.export import export_masks
+from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
+from mnemask.prompts import PromptPlan
+from mnemask.types import Masks
+
+IMAGE = '<image id="0" name="a.jpg" width="9" height="9"'
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run, and that of its frames."""
+    folder = tmp_path_factory.mktemp("export")
+    write_run(folder / "camels")
+    return folder / "camels", write_video(folder / "frames")
+
+
+@pytest.mark.parametrize("format", ["png", "ffv1", "rgba", "rle", "parquet"])
+def test_a_run_is_exported_from_whatever_format_it_wrote(tmp_path, format):
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    frames = write_run(tmp_path / "run", format)
+    export_masks(tmp_path / "run", "npz", tmp_path / "out")
+    with np.load(tmp_path / "out/masks.npz") as arrays:
+        assert np.array_equal(arrays["labels"], np.stack(frames))
+        assert arrays["frames"].tolist() == list(range(5))
+        assert arrays["object_ids"].tolist() == list(OBJECTS)
+        assert arrays["classes"].tolist() == ["camel", "camel", ""]
+        assert ("probabilities" in arrays) == (format == "rgba")
+        if format == "rgba":
+            assert arrays["probabilities"][0, 0].max() == round(0.925 * 255)
+
+
+# Those that hold every pixel and say which object is which, and so come back as they went out.
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [
+        ("coco", "annotations.json"),
+        ("coco-polygons", "annotations.json"),
+        ("cvat", "annotations.xml"),
+        ("cvat-video", "annotations.xml"),
+        ("label-studio", "tasks.json"),
+        ("labelme", "."),
+        ("mots", "gt/gt.txt"),
+    ],
+)
+def test_what_goes_out_comes_back_as_prompts_with_its_classes(tmp_path, run, to, place):
+    done = export_masks(run[0], to, tmp_path)
+    assert done.frames == 5
+    paths = annotated_frames(tmp_path / place)
+    found = labels_by_name(paths, NAMES)
+    for name, expected in zip(NAMES, drawn(), strict=True):
+        if name in found or expected.any():
+            assert np.array_equal(read_labels(found[name]), expected), name
+    infos = {i: str(info) for i, info in objects_of(paths[0].parent).items()}
+    expected = {1: "camel", 2: "camel", 137: ""} if to == "mots" else OBJECTS
+    assert infos == expected
+    plan = PromptPlan(tmp_path / place, (), (), False, names=NAMES, num_frames=5)
+    assert {frame: sorted(ids) for frame, ids in plan.to_come.items() if ids} == {
+        0: [1, 2, 137],
+        1: [1, 2],
+        2: [1, 2, 137],
+        4: [1, 2, 137],
+    }
+    assert {i: str(info) for i, info in plan.objects.items()} == expected
+
+
+def test_yolo_comes_back_as_the_only_frame(tmp_path, run):
+    export_masks(run[0], "yolo", tmp_path, video=run[1])
+    with refusal(MaskError, "camel|class"):
+        annotated_frames(tmp_path)
+    for name in NAMES[1:]:
+        (tmp_path / f"labels/{name}.txt").write_text("")
+    found = {map_name(path): path for path in annotated_frames(tmp_path)}
+    assert np.array_equal(read_labels(found["00000"]) > 0, drawn()[0] > 0)
+    assert len(np.unique(read_labels(found["00000"]))) == 4
+
+
+@pytest.mark.parametrize("to", ["davis", "youtube-vos"])
+def test_folders_of_benchmarks_hold_frames_masks_and_lists(tmp_path, run, to):
+    export_masks(run[0], to, tmp_path, video=run[1])
+    resolution = "480p/" if to == "davis" else ""
+    for name, expected in zip(NAMES, drawn(), strict=True):
+        assert np.array_equal(read_labels(tmp_path / f"Annotations/{resolution}camels/{name}.png"), expected)
+        assert (tmp_path / f"JPEGImages/{resolution}camels/{name}.jpg").read_bytes() == (
+            run[1] / f"{name}.jpg"
+        ).read_bytes()
+    if to == "davis":
+        assert (tmp_path / "ImageSets/2017/val.txt").read_text() == "camels\n"
+    else:
+        objects = json.loads((tmp_path / "meta.json").read_text())["videos"]["camels"]["objects"]
+        assert objects["137"] == {"category": "object", "frames": ["00000", "00002", "00004"]}
+        assert objects["1"]["category"] == "camel"
+
+
+def test_mot_has_the_box_of_each_object_in_each_frame(tmp_path, run):
+    export_masks(run[0], "mot", tmp_path)
+    with (tmp_path / "gt/gt.txt").open(newline="") as file:
+        rows = [[int(cell) for cell in row] for row in csv.reader(file)]
+    assert rows[0] == [1, 1, 5, 4, 16, 16, 1, 1, 1]
+    assert rows[2] == [1, 137, 33, 22, 20, 14, 1, 2, 1]
+    assert {row[0] for row in rows} == {1, 2, 3, 5}
+    about = configparser.ConfigParser()
+    about.read(tmp_path / "seqinfo.ini")
+    assert {name: about["Sequence"][name] for name in ("imwidth", "seqlength", "framerate")} == {
+        "imwidth": "53", "seqlength": "5", "framerate": "10",
+    }  # fmt: skip
+
+
+def test_a_track_of_cvat_ends_where_its_object_leaves_and_begins_again(tmp_path, run):
+    export_masks(run[0], "cvat-video", tmp_path)
+    track = ET.parse(tmp_path / "annotations.xml").find("track[@id='137']")
+    assert [(each.get("frame"), each.get("outside")) for each in track] == [
+        ("0", "0"),
+        ("1", "1"),
+        ("2", "0"),
+        ("3", "1"),
+        ("4", "0"),
+    ]
+
+
+def test_a_tolerance_takes_corners_away_and_few_pixels(tmp_path, run):
+    export_masks(run[0], "coco-polygons", tmp_path, tolerance=1.5)
+    exact = export_masks(run[0], "coco-polygons", tmp_path / "exact")
+    assert (tmp_path / "annotations.json").stat().st_size <= exact.files[0].stat().st_size
+    found = read_labels(annotated_frames(tmp_path / "annotations.json")[0])
+    assert (found != drawn()[0]).mean() < 0.03
+
+
+def test_zarr_and_parquet_hold_what_arrays_and_the_table_hold(tmp_path, run):
+    zarr, parquet = pytest.importorskip("zarr"), pytest.importorskip("pyarrow.parquet")
+    export_masks(run[0], "zarr", tmp_path / "arrays")
+    group = zarr.open_group(str(tmp_path / "arrays/masks.zarr"), mode="r")
+    assert np.array_equal(group["labels"][:], np.stack(drawn()))
+    assert group.attrs["object_ids"] == list(OBJECTS)
+    export_masks(run[0], "table", tmp_path / "table")
+    table = parquet.read_table(tmp_path / "table/table.parquet").to_pydict()
+    assert table["frame"] == [index for index in range(5) for _ in OBJECTS]
+    assert table["area"][:3] == [226, 144, 51]
+
+
+def test_an_export_replaces_only_itself_and_only_if_asked(tmp_path, run):
+    export_masks(run[0], "coco", tmp_path)
+    with refusal(OutputError, "already"):
+        export_masks(run[0], "coco", tmp_path)
+    (tmp_path / "mine.txt").write_text("mine")
+    export_masks(run[0], "cvat", tmp_path, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mnemask-written", "annotations.xml", "mine.txt"]
+    (tmp_path / "annotations.xml").write_text("corrected by hand")
+    with refusal(OutputError, "annotations.xml"):
+        export_masks(run[0], "cvat", tmp_path, overwrite=True)
+    assert (tmp_path / "annotations.xml").read_text() == "corrected by hand"
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, run):
+    (tmp_path / "empty").mkdir()
+    with refusal(InputError, "no masks"):
+        export_masks(tmp_path / "empty", "coco", tmp_path / "out")
+    with refusal(InputError, "frame 0|frame 1"):
+        export_masks(run[0], "davis", tmp_path / "out", video=_small_video(tmp_path))
+    write_run(tmp_path / "large")
+    (tmp_path / "large/report.json").write_text('{"objects": [{"id": 300, "category": "", "name": ""}]}')
+    with refusal(InputError, "300"):
+        export_masks(tmp_path / "large", "davis", tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def _small_video(folder):
+    from PIL import Image
+
+    (folder / "video").mkdir()
+    Image.new("RGB", (20, 10)).save(folder / "video/00000.png")
+    return folder / "video"
+
+
+def test_the_command_says_what_it_wrote_and_what_it_needs(tmp_path, run):
+    def mnemask(*line):
+        return CliRunner().invoke(app, ["export", *map(str, line)])
+
+    assert mnemask(run[0], "--to", "mot", "-o", tmp_path / "mot").exit_code == 0
+    assert (tmp_path / "mot/gt/gt.txt").exists()
+    assert mnemask(run[0]).exit_code == 2
+    assert mnemask(run[0], "--to", "mot", "--onnx", tmp_path / "onnx").exit_code == 2
+    assert mnemask(tmp_path / "none", "--to", "mot").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", "[1]"),
+        ("a.json", '{"shapes": [{"label": "a", "points": [[0, 0]], "shape_type": "mask", "mask": "x"}]}'),
+        ("a.json", '[{"data": {"image": "a.jpg"}, "annotations": [{"result": [{"value": {}}]}]}]'),
+        ("a.xml", "<annotations"),
+        ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations/>'),
+        ("a.xml", f'<annotations>{IMAGE}><mask rle="99" left="0" top="0" width="2" height="2"/></image></annotations>'),
+        ("a.xml", f'<annotations>{IMAGE.replace("9", "9999999")}/></annotations>'),
+        ("a.txt", "1 2 3"),
+        ("a.txt", "1 2 1 9 9 abc"),
+    ],
+)  # fmt: skip
+def test_a_damaged_or_unknown_annotation_file_is_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with refusal((MaskError, FrameError), name):
+        label_paths(tmp_path / name)
+
+
+def test_objects_that_a_file_does_not_tell_apart_are_refused(tmp_path):
+    square = {"label": "a", "points": [[0, 0], [0, 4], [4, 4]], "shape_type": "polygon"}
+    for name in "01":
+        content = {"shapes": [square, square], "imagePath": f"{name}.jpg", "imageHeight": 9, "imageWidth": 9}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    with refusal(MaskError, "which object is which"):
+        annotated_frames(tmp_path)
+
+
+def test_boxes_are_no_masks(tmp_path):
+    box = '<box label="a" xtl="1" ytl="1" xbr="4" ybr="4" occluded="0"/>'
+    text = f'<annotations><image id="0" name="a.jpg" width="9" height="9">{box}</image></annotations>'
+    (tmp_path / "a.xml").write_text(text)
+    with refusal(MaskError, "boxes"):
+        annotated_frames(tmp_path / "a.xml")
+
+
+# The other tools' own readers; `pip install ".[formats-check]"` brings those that are not at hand.
+
+
+def test_pycocotools_reads_classes_and_masks(tmp_path, run):
+    from pycocotools.coco import COCO
+
+    for to in ("coco", "coco-polygons"):
+        export_masks(run[0], to, tmp_path / to)
+        coco = COCO(tmp_path / to / "annotations.json")
+        assert [coco.cats[each]["name"] for each in sorted(coco.cats)] == ["camel", "object"]
+        for index, expected in enumerate(drawn()):
+            labels = np.zeros(SIZE, np.int32)
+            for annotation in coco.imgToAnns[index]:
+                labels[coco.annToMask(annotation) > 0] = annotation["track_id"]
+            assert np.array_equal(labels, expected)
+
+
+def test_label_studio_reads_its_brushes(tmp_path, run):
+    brush = pytest.importorskip("label_studio_sdk.converter.brush")
+    export_masks(run[0], "label-studio", tmp_path)
+    for task, expected in zip(json.loads((tmp_path / "tasks.json").read_text()), drawn(), strict=True):
+        for result in task["annotations"][0]["result"]:
+            object_id = int(result["meta"]["text"][0].split()[0].split("=")[1])
+            pixels = brush.decode_rle(result["value"]["rle"]).reshape(*SIZE, 4)[..., 3]
+            assert np.array_equal(pixels > 0, expected == object_id)
+
+
+def test_labelme_reads_its_files(tmp_path, run):
+    label_file = pytest.importorskip("labelme._label_file", exc_type=ImportError)
+    export_masks(run[0], "labelme", tmp_path, video=run[1])
+    for name, expected in zip(NAMES, drawn(), strict=True):
+        labels = np.zeros(SIZE, np.int32)
+        for shape in label_file.LabelFile(str(tmp_path / f"{name}.json")).shapes:
+            (left, top), (right, bottom) = shape["points"]
+            labels[int(top) : int(bottom) + 1, int(left) : int(right) + 1][shape["mask"]] = shape["group_id"]
+        assert np.array_equal(labels, expected)
+
+
+def test_datumaro_reads_cvat_voc_and_mot(tmp_path, run):
+    datumaro = pytest.importorskip("datumaro")
+    for to in ("cvat", "cvat-masks", "mot"):
+        export_masks(run[0], to, tmp_path / to, video=run[1])
+    labels = {}
+    for item in datumaro.Dataset.import_from(str(tmp_path / "cvat"), "cvat"):
+        index = int(item.attributes["frame"])
+        labels[index] = np.zeros(SIZE, np.int32)
+        for mask in item.annotations:
+            labels[index][np.asarray(mask.image) > 0] = int(mask.attributes["track_id"])
+    assert all(np.array_equal(labels[index], expected) for index, expected in enumerate(drawn()))
+    for item in datumaro.Dataset.import_from(str(tmp_path / "cvat-masks"), "voc_instance_segmentation"):
+        expected = drawn()[int(item.id)]
+        assert sum(np.asarray(mask.image).sum() for mask in item.annotations) == (expected > 0).sum()
+    boxes = [box for item in datumaro.Dataset.import_from(str(tmp_path / "mot"), "mot_seq") for box in item.annotations]
+    assert len(boxes) == 11
+
+
+def test_supervision_reads_yolo(tmp_path, run):
+    supervision = pytest.importorskip("supervision")
+    export_masks(run[0], "yolo", tmp_path, video=run[1])
+    data = supervision.DetectionDataset.from_yolo(
+        str(tmp_path / "images"), str(tmp_path / "labels"), str(tmp_path / "data.yaml"), force_masks=True
+    )
+    assert data.classes == ["camel", "object"]
+    for path, _, detections in data:
+        expected = drawn()[int(path[-9:-4])]
+        if expected.any():
+            found = detections.mask.any(0)
+            # It fills outlines with their edge, which is half a pixel more on each side.
+            assert (found & (expected > 0)).sum() == (expected > 0).sum()
+            assert (found != (expected > 0)).mean() < 0.1
+
+
+def test_mots_has_run_lengths_that_pycocotools_reads(tmp_path, run):
+    from pycocotools import mask
+
+    export_masks(run[0], "mots", tmp_path)
+    rows = [line.split(" ") for line in (tmp_path / "gt/gt.txt").read_text().splitlines()]
+    frame, number, kind, height, width, counts = rows[-1]
+    decoded = mask.decode({"size": [int(height), int(width)], "counts": counts.encode()})
+    assert (int(frame), int(number), int(kind)) == (5, 137, 2)
+    assert np.array_equal(decoded > 0, drawn()[4] == 137)
+
+
+def test_masks_of_a_frame_are_detections_of_supervision(run):
+    pytest.importorskip("supervision")
+    labels = torch.from_numpy(drawn()[0])
+    probs = torch.stack([labels == each for each in (0, *OBJECTS)]).float()
+    found = Masks(labels, 0.8 * probs + 0.05, tuple(OBJECTS)).to_supervision({1: "camel:Bobby", 2: "rider"})
+    assert found.tracker_id.tolist() == [1, 2, 137]
+    assert found.data["class_name"].tolist() == ["camel", "rider", "object"]
+    assert found.class_id.tolist() == [0, 1, 2]
+    assert np.array_equal(found.mask[2], drawn()[0] == 137)
+    assert found.xyxy[2].tolist() == [33, 22, 52, 35]
+    assert found.confidence == pytest.approx([0.85] * 3)
+    nothing = torch.zeros(SIZE, dtype=torch.int32)
+    assert len(Masks(nothing, torch.ones(1, *SIZE), ()).to_supervision()) == 0
