@@ -249,7 +249,7 @@ def test_a_pass_that_is_killed_loses_no_whole_frame_and_goes_on_to_the_same_mask
         assert torch.equal(all_labels(again), all_labels(tracked))
 
 
-@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rgba"])
+@pytest.mark.parametrize("mask_format", ["png", "ffv1", "rgba", "matte"])
 def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_format):
     cat = track_first(project, clip[2], 3)
     written = export_project(project, tmp_path / "out", mask_format=mask_format, overlay=True)
@@ -258,6 +258,11 @@ def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_
         files = sorted((tmp_path / "out/masks").glob("*.png"))
         assert [path.stem for path in files] == [f"{index:05d}" for index in range(NUM_FRAMES)]
         assert torch.equal(mm.read_mask(files[10])[cat], project.labels(10) == cat)
+    if mask_format == "matte":
+        with mm.VideoReader(tmp_path / "out/masks/matte.mp4") as video:
+            matte = list(video)[10].image[0].numpy()
+        assert ((matte > 60) & (matte < 190)).any()  # a soft edge
+        assert matte[project.labels(10).numpy() == cat].mean() > 230
     with pytest.raises(OutputError):
         export_project(project, tmp_path / "out", mask_format=mask_format)
 

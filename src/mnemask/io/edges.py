@@ -3,20 +3,21 @@
 import io
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Integer, UInt8
 
 from mnemask.errors import InputError, ObjectIdError
 from mnemask.types import Frame, Masks, check_object_id
 
 MOST_PIXELS, MOST_FRAMES = 200, 9
 ALL = -1  # holes of any size
+_SIGMA = 0.7  # pixels of the blur that makes a hard edge a soft one
 
 Alpha = Float32[np.ndarray, "H W"]
 """How far a pixel belongs to an object, 0 to 1."""
@@ -204,6 +205,24 @@ class _Held:
         return (
             self.probs[self.ids.index(object_id)] if object_id in self.ids else np.zeros(self.probs.shape[1:], np.uint8)
         )
+
+
+def soft_masks(labels: Integer[np.ndarray, "H W"], object_ids: Sequence[int], index: int, name: str) -> Masks:
+    """Returns the masks of a label map with edges that are soft by one pixel, for a label map has none.
+
+    Args:
+        labels: the object at each pixel, 0 for none.
+        object_ids: of all objects, in their order.
+        index: the frame's number.
+        name: the frame's name.
+    """
+    alphas = np.zeros((len(object_ids), *labels.shape), np.float32)
+    for alpha, object_id in zip(alphas, object_ids, strict=True):
+        hard = (labels == object_id).astype(np.float32)
+        alpha[:] = cv2.GaussianBlur(hard, (0, 0), _SIGMA, borderType=cv2.BORDER_REPLICATE)
+    kept = torch.from_numpy(labels.astype(np.int32))
+    masks = Masks(kept, torch.ones((1, *labels.shape)), tuple(object_ids), index, name)
+    return replace(masks_of(alphas, masks), labels=kept)
 
 
 def masks_of(alphas: Float32[np.ndarray, "K H W"], masks: Masks) -> Masks:

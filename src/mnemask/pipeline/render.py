@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.atomic import partial_file, remove_left_overs
-from mnemask.io.edges import masks_of
+from mnemask.io.edges import masks_of, soft_masks
 from mnemask.io.label_files import label_paths, labels_by_name, read_labels
 from mnemask.io.lock import OutputLock
 from mnemask.io.writer import MASK_FORMATS
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 # Between a video and a copy of it with rounded sides.
 _MOST_STRETCHED = 0.02
-# Of the blur that makes a soft edge, one pixel wide, of a hard one; in pixels.
-_SIGMA = 0.7
 
 
 class StoredMasks:
@@ -72,12 +70,8 @@ class StoredMasks:
         labels = read_labels(path).astype(np.int32)
         self._check_shape(labels.shape, frame)
         self._ids |= dict.fromkeys(int(object_id) for object_id in np.unique(labels) if object_id)
-        hard = [(labels == object_id).astype(np.float32) for object_id in self._ids]
-        soft = [cv2.GaussianBlur(mask, (0, 0), _SIGMA, borderType=cv2.BORDER_REPLICATE) for mask in hard]
-        found = self._masks(soft, frame)
-        if labels.shape != frame.size:
-            return found
-        return Masks(torch.from_numpy(labels), found.probs, found.object_ids, frame.index, frame.name)
+        masks = soft_masks(labels, self.object_ids, frame.index, frame.name)
+        return masks if labels.shape == frame.size else self._masks(list(masks.probs[1:].numpy()), frame)
 
     def _of_cutouts(self, frame: Frame) -> Masks:
         alphas = []

@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.errors import OutputError
 from mnemask.io.atomic import make_folder
+from mnemask.io.edges import soft_masks
 from mnemask.io.writer import MaskWriter
 from mnemask.io.written import Written
 from mnemask.project.project import Project
@@ -33,7 +35,8 @@ def export_project(
     Args:
         project: to export.
         out: the folder, made if missing.
-        mask_format: as `MaskWriter` takes it. Cut-outs have hard edges, for a project keeps masks.
+        mask_format: as `MaskWriter` takes it. A project keeps masks: RGBA cut-outs have hard edges, and videos for
+            editors such that are soft by one pixel.
         overlay: whether to draw the masks into a video.
         overwrite: whether files of an earlier export may be replaced.
         on_frame: is called after each frame; True ends the export early.
@@ -70,7 +73,10 @@ def export_project(
         ]
         for frame in project.frames.run(0, project.num_frames - 1):
             labels = project.labels(frame.index)
-            masks = Masks(labels, _certain(labels, ids), ids, frame.index, frame.name)
+            if mask_format in VIDEO_FORMAT_NAMES:
+                masks = soft_masks(labels.cpu().numpy(), ids, frame.index, frame.name)
+            else:
+                masks = Masks(labels, _certain(labels, ids), ids, frame.index, frame.name)
             for writer in writers:
                 writer.write(masks, frame)
             if on_frame(frame.index):
