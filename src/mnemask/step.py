@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,9 +15,8 @@ from mnemask.errors import BudgetError, FrameError, MnemaskError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
 from mnemask.model.devices import upload
-from mnemask.model.stcn import STRIDE, KeyFeatures, soft_aggregate
+from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
 from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPrompts, describe, validate_prompts
-from mnemask.views import labels_of
 
 if TYPE_CHECKING:
     import mnemask.tracker
@@ -255,6 +254,14 @@ class Step:
         probs = preprocess.resize(preprocess.unpad(aggregated, self.working_size()), self.frame.size)
         ids = self.tracker.object_ids
         return Masks(labels_of(probs, ids, self.given), probs, ids, self.frame.index, self.frame.name)
+
+
+def labels_of(probs: Float[Tensor, "K1 H W"], object_ids: Sequence[int], given: ValidPrompts) -> Int32[Tensor, "H W"]:
+    """Returns the id of the most probable class at each pixel; given masks are as they were given."""
+    labels = most_probable(probs, (0, *object_ids))
+    for object_id, mask in given.items():
+        labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
+    return labels
 
 
 class FiniteCheck:

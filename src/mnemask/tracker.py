@@ -22,9 +22,9 @@ from mnemask.model.checkpoints import fingerprint
 from mnemask.model.devices import own_modes
 from mnemask.model.stcn import STCN
 from mnemask.state import TrackerState
-from mnemask.step import FiniteCheck, step_together, undone_on_failure
+from mnemask.step import FiniteCheck, labels_of, step_together, undone_on_failure
 from mnemask.types import Frame, Masks, Objects, Picture, Prompts, validate_prompts
-from mnemask.views import averaged
+from mnemask.views import mean_of
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 
@@ -160,7 +160,8 @@ class Tracker:
                 tracker.memory.keep_corrections = self.memory.keep_corrections
                 answers += step_together([tracker], [view.frame(frame)], [view.prompts(given)])
                 tracker.settle()  # a GPU is waited for, so that no view is undone alone
-        return averaged(self._views, answers, given)
+        mean = mean_of(self._views, answers)
+        return replace(answers[0], labels=labels_of(mean, self.object_ids, given), probs=mean)
 
     def follow(self, frames: Iterable[Picture], prompts: PromptSource) -> Iterator[tuple[Frame, Masks]]:
         """Yields each frame with its masks; `track` says what the arguments are, and what is raised."""

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mnemask.errors import InputError
-from mnemask.model.stcn import most_probable
 from mnemask.types import Frame, Masks
 
 SCALES = (0.8, 1.25)
@@ -78,19 +77,7 @@ def _factor(word: str, tta: str) -> float:
     return scale
 
 
-def averaged(views: Sequence[View], answers: Sequence[Masks], given: Mapping[int, Bool[Tensor, "H W"]]) -> Masks:
-    """Returns the masks of the mean of the views' probabilities; given masks are as they were given."""
-    first = answers[0]
+def mean_of(views: Sequence[View], answers: Sequence[Masks]) -> Float[Tensor, "K1 H W"]:
+    """Returns the mean of the probabilities that each view gives, for the frame as it is."""
     both = zip(views, answers, strict=True)
-    mean = torch.stack([answer.probs.flip(-1) if view.flipped else answer.probs for view, answer in both]).mean(0)
-    return replace(first, labels=labels_of(mean, first.object_ids, given), probs=mean)
-
-
-def labels_of(
-    probs: Float[Tensor, "K1 H W"], object_ids: Sequence[int], given: Mapping[int, Bool[Tensor, "H W"]]
-) -> Int32[Tensor, "H W"]:
-    """Returns the id of the most probable class at each pixel; given masks are as they were given."""
-    labels = most_probable(probs, (0, *object_ids))
-    for object_id, mask in given.items():
-        labels = labels.masked_fill(labels == object_id, 0).masked_fill(mask, object_id)
-    return labels
+    return torch.stack([answer.probs.flip(-1) if view.flipped else answer.probs for view, answer in both]).mean(0)
