@@ -16,7 +16,8 @@ from mnemask.cli.app import command
 from mnemask.cli.options import ModelOption, ObjectOption, PolicyOption, SizeOption, chosen_policy
 from mnemask.cli.output import console, emit, errors
 
-ProjectFormat = Enum("ProjectFormat", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
+EXPORTED = (*choices.MASK_FORMAT_NAMES, *(name for name in choices.VIDEO_FORMAT_NAMES if name != "overlay"))
+ProjectFormat = Enum("ProjectFormat", {name: name for name in EXPORTED})  # type: ignore[misc]
 
 
 @command
@@ -58,7 +59,8 @@ def project(
     format: Annotated[
         ProjectFormat,
         typer.Option(
-            help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON, `parquet` a file an hour."
+            help="`png` indexed, `ffv1` lossless video, `rgba` cut-outs, `rle` COCO JSON, `parquet` a file an hour; "
+            "`prores`, `webm`, `matte`, `green` videos for editors."
         ),
     ] = ProjectFormat["png"],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
