@@ -27,7 +27,7 @@ from mnemask.errors import InputError
 MAX_TRIES = 50
 MAX_ZOOM = 2.0  # between two frames of a clip
 HIDDEN = 0.35  # how often something passes in front of an object
-STILL = 0.25  # how often only the camera moves
+STILL = 0.6  # how often only the camera moves
 FILL_SIDE = 240  # pixels of the shorter side at which holes are filled
 
 
@@ -57,7 +57,7 @@ class Part:
 class FirstFrameClips:
     """Endless clips of one frame; a `ClipSource`.
 
-    The first frame of a clip is the frame itself, seen through a crop. In the others the camera has moved, and in most
+    The first frame of a clip is the frame itself, seen through a crop. In the others the camera has moved, and in some
     clips the objects have too, each on a way of its own, over the background that is filled in behind them; at times a
     piece of the background passes in front. Of more objects than are asked for some are drawn, and the others move
     along unlabelled.

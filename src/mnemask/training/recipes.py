@@ -309,7 +309,8 @@ def finetune(steps: int = 400) -> Recipe:
 def to_one_video(steps: int, size: int, max_objects: int) -> Recipe:
     """Returns how `adapt` tunes weights to one annotated frame: the matching stays, what masks are made of learns.
 
-    The rate does not fall, since the number of steps may depend on the time; the average of the weights stands in.
+    The rate does not fall, since the number of steps may depend on the time; the average of the weights stands in. All
+    pixels count: the hardest ones of a composite are where it is least like a video.
     """
     return Recipe(
         name="to-one-video",
@@ -323,9 +324,9 @@ def to_one_video(steps: int, size: int, max_objects: int) -> Recipe:
         schedule=WarmUpStable(warm_up=10),
         frozen=("key_encoder", "key_projection"),
         clip_norm=2.0,
-        bootstrap=Bootstrap(0, 1, hardest=0.3),
+        bootstrap=Bootstrap(0, 1, hardest=1.0),
         dice=0.5,
-        ema=0.95,
+        ema=0.9,
         memory=MemoryInUse(keep=0.7, latest=0.5, kmn_sigma=0.2),
     )
 
