@@ -14,10 +14,12 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "build/tests.xml"
 AREAS = {
-    "Damaged and endless video": ("io/test_reader", "io/test_damaged", "io/test_endless", "io/test_growing"),
+    "Damaged and endless video": ("io/test_reader", "io/test_damaged", "io/test_endless"),
     "Hostile files": ("fuzz/", "io/test_hostile", "model/test_checkpoints", "test_saved_tracker", "test_state"),
-    "Interrupted and failing runs": ("pipeline/", "cli/test_long", "io/test_lock", "io/test_written", "io/test_atomic"),
+    "Interrupted and failing runs": ("pipeline/", "cli/test_long", "cli/test_stop", "io/test_lock"),
+    "Many clips: workers and nodes that die": ("manifest/",),
     "A step that fails": ("test_faults", "test_tracker_batch", "test_threads", "tracker/"),
+    "Policies of your own": ("test_plugins",),
     "Prompts that are refused or doubted": ("prompts/",),
     "The studio, projects and the service": ("studio/", "project/", "test_service"),
     "The same masks": ("test_recorded", "test_matches", "test_another_precision", "test_torch_modes"),

@@ -158,6 +158,14 @@ def test_every_page_has_one_place_in_the_navigation_of_the_site():
     assert sorted(names_in(site["nav"])) == sorted(pages), "add the page to `nav` in mkdocs.yml"
 
 
+def test_every_area_of_the_page_of_promises_has_tests():
+    promises = runpy.run_path(str(ROOT / "docs/make_promises.py"))
+    names = [str(path.relative_to(ROOT / "tests")) for path in ROOT.glob("tests/**/test_*.py")]
+    for prefix in [prefix for prefixes in promises["AREAS"].values() for prefix in prefixes]:
+        assert any(name.startswith(prefix) for name in names), f"docs/make_promises.py: no tests are in {prefix}"
+    assert promises["page"]().count("\n* ") > 500
+
+
 DRAWN = ("clip.mp4", "street.mp4", "video.mp4", "old.avi", "frames", "masks", "first.png", "demo")
 LINES = {
     line.partition(" #")[0].strip()
