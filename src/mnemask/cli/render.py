@@ -44,10 +44,16 @@ def render(
     from mnemask.pipeline.run import StopError
 
     settings = report_of(out).get("settings", {})
-    start = start or str(settings.get("start") or "0")
-    stop = stop or settings.get("stop")
     with ExitStack() as stack:
-        reader = stack.enter_context(mm.VideoReader(video, start=start, stop=stop, originals=videos.originals))
+        reader = stack.enter_context(
+            mm.VideoReader(
+                video,
+                start=start or str(settings.get("start") or "0"),
+                stop=stop or settings.get("stop"),
+                on_corrupt=settings.get("on_corrupt", "stop"),
+                originals=videos.originals,
+            )
+        )
         videos.refuse_idle("", reader.facts.timed)
         asked = stack.enter_context(StopSignals(reader.interrupt))
         show = stack.enter_context(shown_progress())
