@@ -24,7 +24,7 @@ from mnemask.pipeline import VideoOutputs
 from mnemask.pipeline.render import render
 from mnemask.types import Masks
 
-NUM_FRAMES, SIZE = 60, (48, 64)
+SIZE = (48, 64)
 
 
 def masks_of(frame):
@@ -34,17 +34,20 @@ def masks_of(frame):
     return Masks((alpha > 0.5).int() * 3, torch.stack((1 - alpha, alpha)), (3,), frame.index, frame.name)
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    path = tmp_path_factory.mktemp("video") / "street.mp4"
+def write_video(path, num_frames):
     noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     with av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=24)
         stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
-        for index in range(NUM_FRAMES):
+        for index in range(num_frames):
             target.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(noise, index, 1))))
         target.mux(stream.encode(None))
     return path
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "street.mp4", 16)
 
 
 def write_masks(video, out, format="png"):
@@ -110,8 +113,8 @@ def test_what_cannot_be_rendered_is_said(video, out, tmp_path):
         rendered(video, tmp_path / "elsewhere", "matte")
     with refusal(ObjectIdError, "7", "3"):
         rendered(video, out, "matte", cutout=Cutout((7,)))
-    (out / "masks/00030.png").unlink()
-    with refusal(MaskError, "frame 30", "--stop"):
+    (out / "masks/00012.png").unlink()
+    with refusal(MaskError, "frame 12", "--stop"):
         rendered(video, out, "webm")
     assert not (out / "cutout.webm").exists()
 
@@ -132,7 +135,10 @@ def test_masks_of_a_proxy_are_scaled_to_the_original_and_those_of_another_shape_
         rendered(tmp_path / "wide", out, "matte", overwrite=True)
 
 
-def test_a_rendering_that_was_killed_is_done_again_to_the_same_bytes(video, out, tmp_path):
+def test_a_rendering_that_was_killed_is_done_again_to_the_same_bytes(tmp_path):
+    video, out = write_video(tmp_path / "long.mp4", 120), tmp_path / "out"
+    out.mkdir()
+    write_masks(video, out)
     whole = rendered(video, out, "prores")["prores"].read_bytes()
     command = [sys.executable, "-m", "mnemask", "render", str(video), str(out), "--as", "prores", "--overwrite"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
