@@ -13,7 +13,7 @@ from stub_worker import begun, clips_of
 
 from mnemask.errors import InputError, MnemaskError
 from mnemask.manifest.on_ray import RayWorkers
-from mnemask.manifest.run import Advanced, Begun, Setup, run_batch
+from mnemask.manifest.run import Advanced, Begun, Said, Setup, run_batch
 
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -125,6 +125,23 @@ def test_workers_end_when_the_driver_is_killed(cluster, tmp_path):
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def test_clips_of_a_node_that_is_removed_are_done_on_the_other(cluster, tmp_path):
+    said = []
+
+    def hear(event):
+        if isinstance(event, Said):
+            said.append(event.text)
+            (tmp_path / "go").touch()
+        if isinstance(event, Advanced) and cluster.second is not None and len(begun(tmp_path)) == 2:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            cluster.second = None
+
+    outcomes = batch(tmp_path, clips_of(a="until go", b="until go", c="ok", d="ok"), on_event=hear)
+    assert set(states(outcomes).values()) == {"done"}
+    assert sorted(outcome.attempts for outcome in outcomes.values()) == [1, 1, 1, 2]
+    assert said
 
 
 def until(true, seconds=60):
