@@ -4,7 +4,7 @@ import pytest
 
 from mnemask.manifest.run import Setup
 from mnemask.manifest.schedule import Again, Attempts, Clip, Outcome, Retries, Schedule, after_loss, after_outcome
-from mnemask.manifest.sizing import num_workers, slots
+from mnemask.manifest.sizing import num_workers, slots, threads_on
 
 RETRIES = Retries(losses=3, busy_seconds=60.0, pause_seconds=5.0)
 
@@ -108,3 +108,8 @@ def test_actors_are_as_many_as_fit_on_each_node_that_is_alive():
     assert slots(nodes, Setup("", memory=10)) == 3 + 8
     assert slots(nodes, Setup("", memory=10, threads=3)) == 1 + 2
     assert slots(nodes, Setup("", memory=10, gpus=1.0)) == 2
+
+
+def test_actors_have_more_threads_where_there_are_more_cores_than_clips():
+    nodes = [{"Alive": True, "Resources": {"CPU": cores}} for cores in (4, 8)]
+    assert [threads_on(nodes, Setup(""), most) for most in (40, 12, 6, 3, 1)] == [1, 1, 2, 4, 8]

@@ -24,45 +24,51 @@ def names(address):
     return sorted(path.removeprefix(f"{root}/") for path in system.find(root))
 
 
-def run(address, files):
-    """Writes a clip as a run would, and keeps it."""
-    with clip_folder(address, "a/b") as (folder, keep, _):
-        known = sorted(path.name for path in folder.iterdir())
-        (folder / "masks").mkdir()
+def run(address, files, *, again=False):
+    """Writes a clip as a run would, and keeps it; returns what was known of it before."""
+    with clip_folder(address, "a/b") as folder:
+        known = sorted(path.name for path in folder.path.iterdir())
+        if again:
+            folder.begin_again()
+        (folder.path / "masks").mkdir()
         for name, text in files.items():
-            (folder / name).write_text(text)
-        (folder / ".mnemask-written").write_text("".join(json.dumps([name, 1, 1, ""]) + "\n" for name in files))
-        (folder / ".mnemask-lock").write_text("{}")
-        keep()
+            (folder.path / name).write_text(text)
+        listed = "".join(json.dumps([name, 1, 1, ""]) + "\n" for name in files)
+        (folder.path / ".mnemask-written").write_text(listed)
+        (folder.path / ".mnemask-lock").write_text("{}")
+        folder.keep()
     return known
 
 
 def test_what_is_complete_is_kept_and_known_again(address):
     assert run(address, {"masks/0.png": "0", "report.json": "{}"}) == []
     assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/report.json"]
-    with clip_folder(address, "a/b") as (folder, _, _):
-        assert sorted(path.name for path in folder.iterdir()) == [".mnemask-written", "report.json"]
+    with clip_folder(address, "a/b") as folder:
+        assert sorted(path.name for path in folder.path.iterdir()) == [".mnemask-written", "report.json"]
 
 
 def test_what_is_not_complete_is_not_kept(address):
-    with clip_folder(address, "a") as (folder, _, _):
-        (folder / "report.json").write_text("{}")
+    with clip_folder(address, "a") as folder:
+        (folder.path / "report.json").write_text("{}")
     assert names(address) == []
 
 
-def test_doing_it_again_removes_what_the_run_wrote_and_nothing_else(address):
-    run(address, {"masks/0.png": "0", "report.json": "{}"})
+def test_doing_it_again_replaces_what_the_run_wrote_and_nothing_else(address):
+    run(address, {"masks/0.png": "0", "masks/1.png": "1", "report.json": "{}"})
     fsspec.filesystem("memory").pipe(address + "/a/b/mine.txt", b"mine")
-    with clip_folder(address, "a/b") as (folder, _, forget):
-        forget()
-        assert list(folder.iterdir()) == []
-    assert names(address) == ["a/b/.mnemask-written", "a/b/mine.txt"]
+    before = names(address)
+    with clip_folder(address, "a/b") as folder:
+        folder.begin_again()
+        assert list(folder.path.iterdir()) == []
+    assert names(address) == before, "nothing is removed before there is something in its place"
+    run(address, {"masks/0.png": "2", "report.json": "{}"}, again=True)
+    assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/mine.txt", "a/b/report.json"]
 
 
 def test_a_folder_is_used_as_it_is(tmp_path):
-    with clip_folder(str(tmp_path), "a/b") as (folder, keep, _):
-        keep()
-    assert folder == tmp_path / "a/b"
+    with clip_folder(str(tmp_path), "a/b") as folder:
+        folder.keep()
+    assert folder.path == tmp_path / "a/b"
 
 
 def test_videos_of_a_storage_are_fetched_and_those_of_the_web_are_not(address, tmp_path):

@@ -129,18 +129,17 @@ def open_worker(options: Mapping[str, Any]) -> Work:
     load = lru_cache(_NETWORKS)(mm.load_model)
 
     def work(clip: Clip, control: Control) -> Outcome:
-        with TemporaryDirectory(prefix="mnemask-") as scratch, clip_folder(options["out"], clip.name) as place:
-            folder, keep, forget = place
+        with TemporaryDirectory(prefix="mnemask-") as scratch, clip_folder(options["out"], clip.name) as folder:
             given = _at_hand(clip.options, Path(scratch))
             try:
-                outcome = _segment(given, folder, control, load)
+                outcome = _segment(given, folder.path, control, load)
             except CheckpointError as error:
                 if not options["redo"]:
                     raise
-                forget()
-                outcome = _segment(given, folder, control, load, f"done again: {error.problem}")
+                folder.begin_again()
+                outcome = _segment(given, folder.path, control, load, f"done again: {error.problem}")
             if outcome.state == "done":
-                keep()
+                folder.keep()
             return outcome
 
     return work

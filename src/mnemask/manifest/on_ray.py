@@ -22,7 +22,7 @@ from mnemask.extras import missing_extra
 from mnemask.manifest.ray_actor import Board, RayWorker
 from mnemask.manifest.run import Begun, Ended, Event, Lost, Said, Setup
 from mnemask.manifest.schedule import Clip
-from mnemask.manifest.sizing import slots
+from mnemask.manifest.sizing import slots, threads_on
 from mnemask.version import __version__
 
 _LOOK_SECONDS = 3.0
@@ -87,6 +87,7 @@ class RayWorkers:
         nodes = ray.nodes()
         on_gpu = self._setup.gpus and any(node["Resources"].get("GPU") for node in nodes if node["Alive"])
         self._setup = replace(self._setup, gpus=float(bool(on_gpu)))
+        self._setup = replace(self._setup, threads=threads_on(nodes, self._setup, self._most))
         # Where its node is lost after all, it is started elsewhere, and calls wait for that.
         lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
         self._board = ray.remote(Board).options(**lasting, **self._here()).remote()

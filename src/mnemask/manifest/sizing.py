@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,11 @@ def slots(nodes: Sequence[Mapping[str, Any]], setup: Setup) -> int:
             fitting.append(int(has.get("memory", 0)) // setup.memory)
         found += min(fitting)
     return found
+
+
+def threads_on(nodes: Sequence[Mapping[str, Any]], setup: Setup, most: int) -> int:
+    """Returns how many threads each of `most` actors may have, where a cluster has more cores than there are clips."""
+    threads = setup.threads
+    while slots(nodes, replace(setup, threads=threads + 1)) >= most:
+        threads += 1
+    return threads

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -62,52 +63,80 @@ def fetched(text: str, folder: Path) -> str:
     return str(target)
 
 
+@dataclass(slots=True)
+class ClipFolder:
+    """Where a worker writes a clip.
+
+    Attributes:
+        path: the folder, on this machine or on storage that it shares.
+        address: where it is to be copied to; empty where it is there already.
+    """
+
+    path: Path
+    address: str = ""
+    _replaces: bool = False
+
+    def begin_again(self) -> None:
+        """Lets what is written from now on take the place of an earlier run's, once it is complete."""
+        if self.address:
+            self._replaces = True
+            shutil.rmtree(self.path)
+            self.path.mkdir()
+
+    def keep(self) -> None:
+        """Copies what is complete to its address, the report last, so that it is there only with all the rest.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
+        if not self.address:
+            return
+        file_system, there = open_storage(self.address)
+        files = [path for path in sorted(self.path.rglob("*")) if path.is_file()]
+        files = [path for path in files if path.name[0] != "." or path.name == INDEX]
+        files.sort(key=lambda path: path == self.path / REPORT)
+        try:
+            if self._replaces:
+                _remove_listed(file_system, there)
+            for path in files:
+                target = f"{there}/{path.relative_to(self.path).as_posix()}"
+                file_system.makedirs(target.rpartition("/")[0], exist_ok=True)
+                file_system.put_file(str(path), target)
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"cannot write to {_shown(self.address)} ({error})", "look at its rights and its room"
+            ) from error
+
+
 @contextmanager
-def clip_folder(out: str, name: str) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
-    """Yields the folder to write a clip to, and two functions: one keeps what is there, one forgets an earlier run.
+def clip_folder(out: str, name: str) -> Iterator[ClipFolder]:
+    """Yields the folder to write a clip to; for an address, one on this machine that holds what is known of it there.
 
     Args:
         out: the batch's folder, or its address.
         name: of the clip.
     """
     if not is_address(out):
-        yield Path(out) / name, lambda: None, lambda: None
+        yield ClipFolder(Path(out) / name)
         return
     file_system, root = open_storage(out)
-    there = f"{root.rstrip('/')}/{name}"
     with TemporaryDirectory(prefix="mnemask-") as scratch:
-        folder = Path(scratch) / "clip"
-        folder.mkdir()
+        folder = ClipFolder(Path(scratch) / "clip", f"{out.rstrip('/')}/{name}")
+        folder.path.mkdir()
         for known in (REPORT, INDEX, MOMENTS):
-            if file_system.exists(f"{there}/{known}"):
-                file_system.get_file(f"{there}/{known}", str(folder / known))
-        yield folder, lambda: _keep(file_system, folder, there), lambda: _forget(file_system, folder, there)
+            there = f"{root.rstrip('/')}/{name}/{known}"
+            if file_system.exists(there):
+                file_system.get_file(there, str(folder.path / known))
+        yield folder
 
 
-def _keep(file_system: Any, folder: Path, there: str) -> None:
-    """Copies a folder to the storage, the report last, so that it is there only with all the rest."""
-    files = [
-        path for path in sorted(folder.rglob("*")) if path.is_file() and (path.name[0] != "." or path.name == INDEX)
-    ]
-    files.sort(key=lambda path: path == folder / REPORT)
-    try:
-        for path in files:
-            target = f"{there}/{path.relative_to(folder).as_posix()}"
-            file_system.makedirs(target.rpartition("/")[0], exist_ok=True)
-            file_system.put_file(str(path), target)
-    except OSError as error:
-        raise OutputError(f"cannot write to {_shown(there)} ({error})", "look at its rights and its room") from error
-
-
-def _forget(file_system: Any, folder: Path, there: str) -> None:
-    """Removes what an earlier run wrote on the storage, the report first, and nothing else."""
-    listed = [line for line in (folder / INDEX).read_text().splitlines() if line] if (folder / INDEX).exists() else []
-    names = {str(json.loads(line)[0]) for line in listed}
+def _remove_listed(file_system: Any, there: str) -> None:
+    """Removes what an earlier run wrote, the report first, and nothing else."""
+    listed = file_system.cat_file(f"{there}/{INDEX}").splitlines() if file_system.exists(f"{there}/{INDEX}") else []
+    names = {str(json.loads(line)[0]) for line in listed if line}
     for name in sorted(names, key=lambda name: name != REPORT):
         if ".." not in name.split("/") and file_system.exists(f"{there}/{name}"):
             file_system.rm_file(f"{there}/{name}")
-    shutil.rmtree(folder)
-    folder.mkdir()
 
 
 @contextmanager
