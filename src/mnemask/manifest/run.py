@@ -30,7 +30,7 @@ class Setup:
     worker: str
     options: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 1
-    gpus: float = 0
+    gpus: float = 0.0
     memory: int = 0
     must_see: str = ""
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mnemask.errors import InputError, OutputError
-from mnemask.extras import missing_extra
+from mnemask.errors import InputError, MissingExtraError, OutputError
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import INDEX, Written
 from mnemask.manifest.lines import is_address
@@ -37,7 +36,11 @@ def open_storage(address: str) -> tuple[Any, str]:
 
         file_system, path = url_to_fs(address)
     except ImportError as error:
-        raise missing_extra(f"{address.partition('://')[0]}:// needs a package of its own ({error})", "ray") from error
+        scheme = address.partition("://")[0]
+        raise MissingExtraError(
+            f"{scheme}:// needs a package that is not installed ({error})",
+            "pip install it where workers run: s3fs for s3://, gcsfs for gs://, adlfs for az://",
+        ) from error
     except (ValueError, OSError) as error:
         raise InputError(
             f"{_shown(address)} cannot be opened ({error})", "give a folder or an address such as s3://…"
