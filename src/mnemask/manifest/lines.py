@@ -19,6 +19,7 @@ from mnemask.manifest.schedule import Clip
 NAME, VIDEO = "name", "video"
 _ALIASES = {"output": NAME, "out": NAME, "boxes": "box", "clicks": "click", "objects": "object", "masks": "mask"}
 _SEPARATOR = re.compile(r"\s*[;\n]\s*")
+_FRAME_BYTES = 20_000  # of a compressed video, roughly
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -198,12 +199,12 @@ def placed(text: str, base: Path) -> str:
 
 
 def size_of(video: str) -> int:
-    """Returns the bytes of a video file or of a folder's files; 0 where nothing tells."""
+    """Returns the bytes of a video file, or those that a video of a folder's frames would take; 0 if nothing tells."""
     path = Path(video)
     try:
         if is_address(video):
             return 0
-        return path.stat().st_size if path.is_file() else sum(each.stat().st_size for each in path.iterdir())
+        return path.stat().st_size if path.is_file() else _FRAME_BYTES * sum(1 for _ in path.iterdir())
     except OSError:
         return 0
 

@@ -57,10 +57,7 @@ class LocalWorkers:
         for worker in self._alive():
             worker.pipe.close()  # it ends by itself, and an unfinished clip is saved first
         for worker in self._alive():
-            worker.process.join(_GRACE_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            _end(worker.process)
 
     @property
     def room(self) -> int:
@@ -119,7 +116,7 @@ class LocalWorkers:
         events.append(event)
 
     def _bury(self, number: int, worker: "_Worker", events: list[Event]) -> None:
-        worker.process.join()
+        _end(worker.process)
         why = _cause(worker.process.exitcode)
         if worker.clip is not None:
             events.append(Lost(worker.clip, why, worker.begun))
@@ -147,6 +144,14 @@ class _Worker:
     clip: str | None = None
     begun: bool = False
     is_ready: bool = False
+
+
+def _end(process: BaseProcess) -> None:
+    """Returns when a process has ended, which it is given some time for."""
+    process.join(_GRACE_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 def _cause(exit_code: int | None) -> str:

@@ -30,8 +30,11 @@ _LOOK_SECONDS = 3.0
 _ALONE_SECONDS = 30.0
 """After which people are told that no actor has started yet."""
 _CONNECT_SECONDS = 5.0
+"""For which a cluster may be silent when it is first spoken to."""
 _FAILED_STARTS = 3
-"""Actors that may die before any was ready."""
+"""Actors in a row that may die before one was ready, where none works."""
+_PAUSE_SECONDS = 5.0
+"""Before another one is started in the place of such an actor; longer each time."""
 
 
 @dataclass(slots=True)
@@ -191,7 +194,8 @@ class RayWorkers:
         if isinstance(said, Exception):
             self._bury(actor, said, events)
             self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS:
+            self._looked = time.monotonic() + _PAUSE_SECONDS * self._failed_starts
+            if self._failed_starts >= _FAILED_STARTS and not any(actor.is_ready for actor in self._actors):
                 raise MnemaskError(
                     f"no worker can start on the cluster ({_last_line(said)})",
                     f"install mnemask {__version__} and Python as here on every node",
