@@ -1,0 +1,51 @@
+"""The end report: which moments it shows, and that no name of a file becomes markup."""
+
+import json
+from pathlib import Path
+
+from mnemask.manifest.lines import Manifest
+from mnemask.manifest.page import page_of, report_of
+from mnemask.manifest.schedule import Clip, Outcome
+
+
+def moment(frame, doubt):
+    facts = {"frame": frame, "object_id": 1, "certainty": 0.5, "area": 10, "area_before": 20, "specks": 0}
+    return {**facts, "doubt": doubt, "picture": "QUJD"}
+
+
+def report(names, outcomes):
+    clips = [Clip(name, number, {"video": f"{name}.mp4"}, {"_by": "<b>AB"}) for number, name in enumerate(names, 2)]
+    return report_of(Manifest(Path("clips.csv"), clips), outcomes, 12.0, None)
+
+
+def test_the_ten_most_doubtful_moments_of_all_clips_are_shown_the_worst_first():
+    doubts = {f"clip{n}": [moment(10 * k, (n * 3 + k) / 20) for k in range(3)] for n in range(5)}
+    outcomes = {name: Outcome("done", facts={"frames": 30, "moments": each}) for name, each in doubts.items()}
+    made = report(list(doubts), outcomes)
+    shown = [each["doubt"] for each in made.facts["most_doubtful"]]
+    assert shown == sorted((each["doubt"] for its in doubts.values() for each in its), reverse=True)[:10]
+    assert page_of(made).count("data:image/jpeg;base64,QUJD") == 10
+    assert "QUJD" not in made.to_json()
+    assert made.facts["frames"] == 150
+
+
+def test_what_files_and_people_are_called_is_no_markup():
+    name = "<script>alert(1)</script>"
+    outcomes = {
+        name: Outcome("failed", "<img src=x>", "do & think", facts={"warnings": ["<i>w"]}),
+        "b": Outcome("complete", facts={"frames": 3, "seconds": 1.5, "moments": []}, attempts=2),
+    }
+    made = report([name, "b"], outcomes)
+    page = page_of(made)
+    assert not any(each in page for each in ("<script", "<img src=x", "<i>w", "<b>AB"))
+    assert 'href="b/"' in page
+    failed, complete = json.loads(made.to_json())["clips"]
+    assert (failed["problem"], failed["remedy"], failed["line"]) == ("<img src=x>", "do & think", 2)
+    assert (complete["attempts"], complete["notes"]) == (2, {"_by": "<b>AB"})
+
+
+def test_an_address_is_shown_without_what_may_be_a_password():
+    clip = Clip("a", 1, {"video": "https://me:secret@host/a.mp4?token=secret"})
+    made = report_of(Manifest(Path("clips.csv"), [clip]), {"a": Outcome("done", facts={"moments": []})}, 1.0, "SIGINT")
+    assert "secret" not in made.to_json() + page_of(made)
+    assert made.facts["stopped_by"] == "SIGINT"
