@@ -138,6 +138,18 @@ def test_a_second_frame_of_a_session_that_is_busy_is_refused(serve, tiny_model, 
     assert client.get(session).json()["frames"] == 2
 
 
+def test_a_fault_of_the_service_is_told_without_a_detail_and_the_video_goes_on(serve, tiny_model, monkeypatch):
+    client = serve()
+    session, encode = opened(client), tiny_model.encode_key
+    first(client, session)
+    monkeypatch.setattr(tiny_model, "encode_key", lambda image: 1 / 0)
+    answer = client.post(f"{session}/frames", content=picture(1))
+    refused(answer, 500, "log")
+    assert "zero" not in answer.text
+    monkeypatch.setattr(tiny_model, "encode_key", encode)
+    assert client.post(f"{session}/frames", content=picture(1)).headers["x-frame"] == "1"
+
+
 def test_the_load_test_has_a_time_for_each_frame_and_leaves_no_session(serve):
     client = serve()
     seconds = load_test["client"](

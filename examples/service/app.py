@@ -97,7 +97,7 @@ class Service:
             Route(f"{one}/frames", self.frame, methods=["POST"]),
             Route(f"{one}/objects/{{number:int}}", self.remove, methods=["DELETE"]),
         ]
-        handlers = {mm.MnemaskError: self.refused, 404: self.unknown, 405: self.unknown}
+        handlers = {mm.MnemaskError: self.refused, 404: self.unknown, 405: self.unknown, 500: self.broken}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self.lifespan)
 
     async def health(self, request: Request) -> Response:
@@ -151,10 +151,9 @@ class Service:
 
     async def frame(self, request: Request) -> Response:
         """Takes the next frame, a JPEG or PNG, and answers with its masks, a PNG of 16 bits that are ids of objects."""
-        session = self.session(request)
+        session, data = self.session(request), await self.upload(request)
         if self.waiting >= self.limits.waiting:
             raise RefusedError(429, f"{self.waiting} frames are waiting already", "send it again in a second")
-        data = await self.upload(request)
 
         def step() -> bytes:
             picture, given = self.decoded(data, cv2.IMREAD_COLOR_RGB), session.given
@@ -165,7 +164,8 @@ class Service:
             masks = session.tracker.step(picture, given)
             self.seconds += time.perf_counter() - begin
             self.counts["frames"] += 1
-            session.given = None
+            if session.given is given:  # else others were put meanwhile, for the frame after this one
+                session.given = None
             return cv2.imencode(".png", masks.labels.numpy(force=True).astype(np.uint16))[1].tobytes()
 
         if not session.turn.acquire(blocking=False):
@@ -234,6 +234,11 @@ class Service:
         """Answers what the addresses are."""
         what = f"there is no {request.method} {request.url.path}"
         return JSONResponse({"problem": what, "remedy": "see docs/deployment.md"}, error.status_code)
+
+    def broken(self, request: Request, error: Exception) -> Response:
+        """Answers without a detail; uvicorn logs the error."""
+        what = {"problem": "the service failed", "remedy": "the session is as it was; the service's log says more"}
+        return JSONResponse(what, 500)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette):
