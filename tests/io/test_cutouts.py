@@ -10,10 +10,13 @@ import torch
 from encoding import encode
 from refusals import refusal
 
-from mnemask.errors import InputError
+from mnemask.errors import InputError, OutputError
 from mnemask.io import MaskWriter, VideoReader
+from mnemask.io.atomic import Writing
 from mnemask.io.edges import ALL, Cutout, Edges, Smoother
 from mnemask.io.footage import Footage
+from mnemask.io.video_formats import VideoFile
+from mnemask.io.written import Unlisted
 from mnemask.types import Masks
 
 FILES = {
@@ -400,3 +403,9 @@ def test_what_a_smoother_saves_goes_on_as_if_nothing_had_been(frames):
 def test_edges_out_of_range_are_refused(wrong):
     with refusal(InputError):
         Edges(**wrong)
+
+
+def test_an_encoder_that_is_missing_is_said_before_the_first_frame(tmp_path):
+    with refusal(OutputError, "nosuch", "x.mov"):
+        VideoFile(tmp_path / "x.mov", "nosuch", {}, Writing(Unlisted(False)))
+    assert not list(tmp_path.iterdir())

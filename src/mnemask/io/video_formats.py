@@ -4,11 +4,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
+import av
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
-from mnemask.errors import FrameError, ObjectIdError
+from mnemask.errors import FrameError, ObjectIdError, OutputError
 from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, temporary_file
 from mnemask.io.footage import Colours, Footage, ticks_for
 from mnemask.io.image_formats import picture_of
@@ -33,6 +34,13 @@ class VideoFile:
 
     def __init__(self, target: Path, name: str, options: dict[str, str], how: Writing, tag: str = "") -> None:
         self._target, self._how, self.footage = target, how, how.footage
+        try:
+            av.Codec(name, "w")
+        except ValueError as error:
+            raise OutputError(
+                f"the FFmpeg inside PyAV has no encoder {name}, so {target.name!r} cannot be written",
+                "install PyAV's own wheels (pip install av), or write another format",
+            ) from error
         rate = self.footage.rate or Fraction(how.frames_per_second).limit_denominator(1001)
         if self.footage == Footage():
             self.footage = Footage(ticks_per_second=ticks_for(rate))
