@@ -2,8 +2,8 @@
 
 # In the order in which `mnemask --help` lists them.
 # isort: off
-from mnemask.cli import segment, render, batch, studio, project, doctor, inspect, compare, evaluate, experiment
-from mnemask.cli import train, bench, export, demo
+from mnemask.cli import segment, render, batch, studio, project, doctor, inspect, compare, evaluate, significance
+from mnemask.cli import experiment, train, bench, export, demo
 from mnemask.cli.app import app, main
 # isort: on
 
@@ -22,6 +22,7 @@ __all__ = [
     "project",
     "render",
     "segment",
+    "significance",
     "studio",
     "train",
 ]

@@ -41,6 +41,8 @@ SHOWN = {
     "J&F-Mean": "J&F",
     "J&F-Low": "95 %",
     "J&F-High": "to",
+    "gain": "gain",
+    "p": "p",
     "J-Mean": "J",
     "F-Mean": "F",
     "J-Decay": "J decay",

@@ -14,7 +14,9 @@ from mnemask.evaluation.results import Result
 from mnemask.io.atomic import make_folder, temporary_file
 from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
+from mnemask.metrics.significance import holm, p_text, report_difference
 
+GAIN = ("gain", "gain-Low", "gain-High", "p")
 Row = dict[str, str | int | float | None]
 
 DECIMALS = {"frames/s": 2, "frames held": 2, "most frames": 2, "MiB": 1}
@@ -37,11 +39,16 @@ def sequence_rows(results: Sequence[Result]) -> list[Row]:
 def overall_rows(results: Sequence[Result]) -> list[Row]:
     """Returns a row for each policy: scores are means over objects, with the 95 % bootstrap interval of J&F.
 
+    Where there are several, `gain` is J&F above that of the first one, with its interval, sequence by sequence, and `p`
+    its p-value, corrected for their number (`mnemask.metrics.significance`).
+
     Where objects of kinds that training shows are told from others, J and F of both groups and the mean of the four are
     added, as YouTube-VOS counts.
     """
     rows = []
-    for policy in dict.fromkeys(result.policy for result in results):
+    names = list(dict.fromkeys(result.policy for result in results))
+    gains = _gains(results, names)
+    for policy in names:
         mine = [result for result in results if result.policy == policy]
         reports = [result.report for result in mine if result.report is not None]
         row: Row = {"policy": policy, "sequences": len(mine)}
@@ -49,9 +56,30 @@ def overall_rows(results: Sequence[Result]) -> list[Row]:
             report = Report.merged(reports)
             low, high = report.interval() if len(report.by_sequence) > 1 else (None, None)
             scores = _scores(report)
-            row |= {"J&F-Mean": scores.pop("J&F-Mean"), "J&F-Low": low, "J&F-High": high} | scores
+            row |= (
+                {"J&F-Mean": scores.pop("J&F-Mean"), "J&F-Low": low, "J&F-High": high} | gains.get(policy, {}) | scores
+            )
         rows.append(row | _groups(mine) | _costs(mine))
     return rows
+
+
+def _gains(results: Sequence[Result], names: Sequence[str]) -> dict[str, Row]:
+    """Returns the columns that compare each policy with the first one; nothing where there is nothing to compare."""
+    reports = {
+        name: Report.merged(each)
+        for name in names
+        if (each := [result.report for result in results if result.policy == name and result.report])
+    }
+    first, *others = names
+    if first not in reports or not others:
+        return {}
+    found = {name: report_difference(reports[name], reports[first]) for name in others if name in reports}
+    known = {name: each for name, each in found.items() if each is not None}
+    corrected = dict(zip(known, holm([each.p for each in known.values()]), strict=True))
+    return {first: dict.fromkeys(GAIN)} | {
+        name: dict(zip(GAIN, (each.gain, each.low, each.high, corrected[name]), strict=True))
+        for name, each in known.items()
+    }
 
 
 def _scores(report: Report | None) -> Row:
@@ -99,6 +127,8 @@ def _cell(name: str, value: str | int | float | None) -> str:
         return "-"
     if not isinstance(value, float):
         return str(value)
+    if name in ("p", "p-Holm"):
+        return p_text(value)
     return f"{value:.{DECIMALS[name]}f}" if name in DECIMALS else f"{100 * value:.1f}"
 
 

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from mnemask.errors import InputError
+from mnemask.evaluation.tables import GAIN
 from mnemask.experiments import thesis
 from mnemask.experiments.figures import Curves, Line, Strips
-from mnemask.experiments.plan import COSTS, GAIN, GROUPS, SCORES, SHORT, Experiment, Run
+from mnemask.experiments.plan import COSTS, GROUPS, SCORES, SHORT, Experiment, Run
 from mnemask.experiments.rows import object_rows, run_rows
 from mnemask.experiments.thesis import EVERY_5, FIRST_AND_LATEST, LFU, SOFTMAX
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES

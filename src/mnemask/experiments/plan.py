@@ -7,12 +7,11 @@ from typing import Protocol, runtime_checkable
 
 from mnemask.evaluation.benchmark import SUBSETS, Benchmark, BenchmarkSequence
 from mnemask.evaluation.results import Result, ResultFolder
-from mnemask.evaluation.tables import Row
+from mnemask.evaluation.tables import GAIN, Row
 from mnemask.memory.policies import policy_named
 from mnemask.memory.read import Metric
 
 SCORES = ("J&F-Mean", "J&F-Low", "J&F-High", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
-GAIN = ("gain", "gain-Low", "gain-High")
 GROUPS = ("J-seen", "J-unseen", "F-seen", "F-unseen", "G-Mean")
 COSTS = ("frames/s", "frames held", "most frames", "MiB")
 SHORT = ("J&F-Mean", "J&F-Low", "J&F-High", *GAIN, "J-Mean", "F-Mean", "J-Decay", "frames/s", "frames held", "MiB")

@@ -2,14 +2,12 @@
 
 from statistics import fmean
 
-import numpy as np
-
 from mnemask.evaluation.results import Result
-from mnemask.evaluation.tables import Row, overall_rows
+from mnemask.evaluation.tables import GAIN, Row, overall_rows
 from mnemask.experiments.plan import Outcome, Run, Study, memory_text
 from mnemask.experiments.thesis import GPU, KEY_DEPTH, LFU, SIZE, WHOLE_SETS, lfu_over, per_object
 from mnemask.metrics import Report
-from mnemask.metrics.report import bootstrap_interval
+from mnemask.metrics.significance import report_difference
 
 OURS = "this run"
 
@@ -71,18 +69,15 @@ def _measured(study: Study, outcome: Outcome) -> Row:
 
 
 def gain(results: tuple[Result, ...], baseline: tuple[Result, ...]) -> Row:
-    """Returns how much J&F is above that of another run, with the 95 % bootstrap interval of this difference.
+    """Returns how much J&F is above that of another run, with the 95 % interval of this difference and its p-value.
 
     Sequences are compared one by one, so that it does not matter how much harder one is than another.
     """
-    mine, others = (_merged(part).by_sequence for part in (results, baseline))
-    differences = np.array(
-        [np.mean([score.j_and_f for score in mine[name]]) - np.mean([s.j_and_f for s in others[name]]) for name in mine]
-    )
-    counts = np.array([len(scores) for scores in mine.values()], np.float64)
-    mean = float(np.average(differences, weights=counts))
-    low, high = bootstrap_interval(differences, weights=counts) if len(differences) > 1 else (None, None)
-    return {"gain": mean, "gain-Low": low, "gain-High": high}
+    mine, others = _merged(results), _merged(baseline)
+    found = report_difference(mine, others)
+    if found is None:
+        return {"gain": mine.j_and_f - others.j_and_f, "gain-Low": None, "gain-High": None, "p": None}
+    return dict(zip(GAIN, (found.gain, found.low, found.high, found.p), strict=True))
 
 
 def _merged(results: tuple[Result, ...]) -> Report:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,6 +104,13 @@ class ObjectScore:
         return (self.region.mean + self.boundary.mean) / 2
 
 
+MEASURES: Mapping[str, Callable[[ObjectScore], float]] = {
+    "J&F": lambda score: score.j_and_f,
+    "J": lambda score: score.region.mean,
+    "F": lambda score: score.boundary.mean,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Scores of a set of sequences. Overall numbers are means over objects, whatever their size or length.
@@ -162,6 +169,17 @@ class Report:
         for score in self.objects:
             groups.setdefault(score.sequence, []).append(score)
         return {name: tuple(scores) for name, scores in groups.items()}
+
+    def object_scores(self, measure: str = "J&F") -> dict[str, dict[int, float]]:
+        """Returns a measure of each object by sequence and id, 0 to 1; those that have none, NaN, are left out.
+
+        Args:
+            measure: "J&F", "J" or "F".
+        """
+        of = MEASURES[measure]
+        named = {name: {score.object_id: of(score) for score in scores} for name, scores in self.by_sequence.items()}
+        known = {name: {key: value for key, value in each.items() if value == value} for name, each in named.items()}
+        return {name: each for name, each in known.items() if each}
 
     def interval(self, samples: int = 2000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
         """Returns the bootstrap interval of J&F when other sequences like these had been drawn.

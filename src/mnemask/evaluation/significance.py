@@ -1,0 +1,171 @@
+"""Whether a policy is better than others, from folders of results: pairs, p-values, and what it takes to tell.
+
+Each folder is a run: the one of `mnemask evaluate`, or several, such as seeds or repetitions.
+"""
+
+import glob
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnemask.errors import InputError
+from mnemask.evaluation.results import Result
+from mnemask.evaluation.tables import Row
+from mnemask.io.atomic import safe_name
+from mnemask.metrics.report import MEASURES
+from mnemask.metrics.significance import Difference, Scores, difference, holm, p_text
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A compared with one other.
+
+    Attributes:
+        a, b: their names.
+        found: how they differ.
+        p_holm: the p-value, corrected for all that A is compared with.
+        left_out: sequences that not all results have.
+    """
+
+    a: str
+    b: str
+    found: Difference
+    p_holm: float
+    left_out: tuple[str, ...]
+
+    def row(self, power_points: float) -> Row:
+        """Returns a row of a table; scores are from 0 to 1."""
+        wins, ties, losses = self.found.outcomes
+        return {
+            "A": self.a,
+            "B": self.b,
+            "A-Mean": self.found.mean_a,
+            "B-Mean": self.found.mean_b,
+            "gain": self.found.gain,
+            "gain-Low": self.found.low,
+            "gain-High": self.found.high,
+            "p": self.found.p,
+            "p-Holm": self.p_holm,
+            "wins": wins,
+            "ties": ties,
+            "losses": losses,
+            "sequences": len(self.found.sequences),
+            "objects": self.found.num_objects,
+            f"needed for {power_points:g}": self.found.sequences_needed(power_points / 100),
+        }
+
+    def sequence_rows(self) -> list[Row]:
+        """Returns a row for each sequence, the greatest gain first."""
+        pairs = zip(self.found.sequences, self.found.by_sequence, strict=True)
+        return [{"A": self.a, "B": self.b, "sequence": name, "gain": gain} for name, gain in sorted(pairs, key=_gain)]
+
+    def sentences(self, measure: str, power_points: float) -> list[str]:
+        """Returns what this means, in words."""
+        found, (wins, ties, losses) = self.found, self.found.outcomes
+        count, gain = len(found.sequences), 100 * found.gain
+        how = "all exchanges counted" if found.exact else "99,999 exchanges drawn"
+        verdict = "A difference that chance seldom makes" if self.p_holm < 0.05 else "Chance makes such differences too"
+        said = [
+            f"{self.a} against {self.b}: {gain:+.1f} points of {measure} ({100 * found.low:+.1f} to "
+            f"{100 * found.high:+.1f}), p = {p_text(self.p_holm)} ({how}); better on {wins} of {count} sequences, "
+            f"as good on {ties}, worse on {losses}. {verdict}.",
+            f"{power_points:g} points would show on {found.sequences_needed(power_points / 100)} sequences like these, "
+            f"with 80 % power; these {count} show {100 * found.visible():.1f}.",
+        ]
+        if found.exact and 2 / 2**count > 0.05:
+            said.append(f"With {count} sequences no p-value is below {2 / 2**count:.3g}: this cannot settle it.")
+        if len(found.by_run) > 1:
+            said.append(f"By run: {', '.join(f'{100 * gain:+.1f}' for gain in found.by_run)}.")
+        if self.left_out:
+            shown = ", ".join(self.left_out[:5]) + (" …" if len(self.left_out) > 5 else "")
+            said.append(f"Left out, since not all results have them: {shown} ({len(self.left_out)}).")
+        return said
+
+
+def _gain(pair: tuple[str, float]) -> float:
+    return -pair[1]
+
+
+def compared(
+    outs: Sequence[Path], a: str, others: Sequence[str] = (), measure: str = "J&F", level: float = 0.95
+) -> list[Comparison]:
+    """Returns how A differs from others, with p-values that are corrected for their number.
+
+    Args:
+        outs: folders of `mnemask evaluate`, or folders of such folders; each is a run.
+        a: a policy, or a folder of its results such as OUT/results/lfu, or a quoted glob of several, each a run.
+        others: likewise; all others in `outs` by default.
+        measure: "J&F", "J" or "F".
+        level: of the intervals.
+
+    Raises:
+        InputError: there are no such results, or they cannot be compared.
+    """
+    if measure not in MEASURES:
+        raise InputError(f"measure {measure!r} is unknown", f"choose one of {', '.join(MEASURES)}")
+    runs = [run for out in outs for run in runs_in(out)]
+    known = sorted(set.intersection(*({path.name for path in run.glob("results/*/")} for run in runs))) if runs else []
+    others = list(dict.fromkeys(others)) or [name for name in known if name != safe_name(a)]
+    if not others:
+        raise InputError(f"there is nothing to compare {a} with", "evaluate another policy too, or name it (--b)")
+    if a in others:
+        raise InputError(f"{a} is compared with itself", "give another --b")
+    mine = scores_of(runs, a, measure)
+    found = []
+    for other in others:
+        theirs = scores_of(runs, other, measure)
+        every = {name: None for scores in (*mine, *theirs) for name in scores}
+        result = difference(mine, theirs, level=level)
+        found.append((other, result, tuple(name for name in every if name not in result.sequences)))
+    corrected = holm([result.p for _, result, _ in found])
+    return [
+        Comparison(a, other, result, p, left_out) for (other, result, left_out), p in zip(found, corrected, strict=True)
+    ]
+
+
+def runs_in(out: Path) -> list[Path]:
+    """Returns the folder, or those in it, that hold results; raises InputError where none does."""
+    if (out / "results").is_dir():
+        return [out]
+    inside = sorted(path.parent for path in out.glob("*/results/"))
+    if inside:
+        return inside
+    if settings := sorted(path.parent for path in out.glob("runs/*/results/")):
+        raise InputError(
+            f"{out} holds an experiment, whose table has the p-values of its runs",
+            f"to compare policies of one setting, give its folder, such as {settings[0]}",
+        )
+    raise InputError(f"there are no results in {out}", "give the folder of mnemask evaluate (-o)")
+
+
+def scores_of(runs: Sequence[Path], name: str, measure: str) -> list[Scores]:
+    """Returns the scores of a policy in each run; raises InputError where a run has none."""
+    folders = [Path(path) for path in sorted(glob.glob(name))] if "/" in name else []  # noqa: PTH207 - may be absolute
+    if not folders:
+        folders = [run / "results" / safe_name(name) for run in runs]
+    if not folders or (missing := [folder for folder in folders if not any(folder.glob("*.json"))]):
+        where = missing[0] if folders else name
+        there = sorted({path.name for run in runs for path in run.glob("results/*/")})
+        raise InputError(
+            f"there are no results of {name!r} in {where}", f"there are {', '.join(there) or 'none at all'}"
+        )
+    return [_scores(folder, measure) for folder in folders]
+
+
+def _scores(folder: Path, measure: str) -> Scores:
+    scores: dict[str, dict[int, float]] = {}
+    for path in sorted(folder.glob("*.json")):
+        result = load_result(path)
+        if result.report is None:
+            raise InputError(f"{path} has no scores", "the true masks of this subset are secret: take another one")
+        scores.update(result.report.object_scores(measure))
+    return scores
+
+
+def load_result(path: Path) -> Result:
+    """Returns a result of `mnemask evaluate`; raises InputError where the file is none."""
+    try:
+        return Result.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path} is no result ({type(error).__name__})", "delete it, and evaluate again") from error
