@@ -88,8 +88,8 @@ class Sound:
         encoder = _ENCODER[kind]
         if encoder == "pcm_s16le" and stream.codec_context.format.bytes > 2:
             encoder = "pcm_s24le"
-        said = "%s: sound in %s is encoded anew as %s, for a .%s with the former plays in few programs"
-        logger.warning(said, self._excerpt.path.name, name, _SPOKEN[encoder], kind)
+        said = "%s: its sound is encoded anew as %s, since few programs read %s in a .%s"
+        logger.warning(said, self._excerpt.path.name, _SPOKEN[encoder], name, kind)
         return _Encoded(stream, target, self._excerpt, encoder)
 
     def _read(self, tracks: "dict[int, _Copied | _Encoded]") -> Iterator[AnyPacket]:
