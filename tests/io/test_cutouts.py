@@ -305,6 +305,23 @@ def test_sound_is_cut_with_the_pictures(tmp_path, kind):
     assert abs(begins - 10 / RATE) <= 0.5 / RATE
 
 
+@pytest.mark.parametrize("kind", ["overlay", "prores"])
+def test_a_run_that_goes_on_has_all_of_the_sound(tmp_path, kind):
+    source = write_source(tmp_path / "s.mp4", 60, tone_from=0.5)
+    whole = cut(source, tmp_path / "whole", kind, start=5).read_bytes()
+    journal, state = tmp_path / "journal", None
+    journal.mkdir()
+    for begin, end in ((5, 53), (53, 60)):
+        with VideoReader(source, originals=True, start=begin, stop=end) as video, ExitStack() as stack:
+            how = {"footage": video.facts.footage, "journal": journal, "resume_state": state}
+            writer = stack.enter_context(MaskWriter(tmp_path / "parts", kind, **how))
+            for frame in video:
+                writer.write(masks_of(frame), frame)
+            state = writer.resume_state().result() if begin == 5 else None
+            writer.sync()
+    assert (tmp_path / "parts" / FILES[kind]).read_bytes() == whole
+
+
 def test_sound_that_a_container_does_not_hold_is_encoded_and_that_is_said(tmp_path, caplog):
     source = write_source(tmp_path / "s.mkv", 24, sound="flac", tone_from=0.5)
     path = cut(source, tmp_path / "out", "matte", start=6)
