@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def cluster():
     paths = os.pathsep.join([HERE, SOURCE, os.environ.get("PYTHONPATH", "")])
+    ends = signal.getsignal(signal.SIGTERM)  # which Ray takes
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", paths)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -48,6 +49,7 @@ def cluster():
         yield cluster
         ray.shutdown()
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, ends)
 
 
 def batch(folder, clips, most=2, on_event=lambda event: None, **how):
@@ -110,20 +112,25 @@ def test_nodes_that_do_not_see_the_results_are_told(cluster, tmp_path):
 DRIVER = """
 import sys
 from stub_worker import clips_of
+from mnemask.io.stop_signals import StopSignals
 from mnemask.manifest.on_ray import RayWorkers
 from mnemask.manifest.run import Setup, run_batch
 setup = Setup("stub_worker:open_stub", {"folder": sys.argv[2]})
-run_batch(clips_of(a="wait"), RayWorkers(setup, sys.argv[1], 2))
+with StopSignals(lambda: None) as asked:
+    outcomes = run_batch(clips_of(a="wait"), RayWorkers(setup, sys.argv[1], 2), stop=asked)
+print(outcomes["a"].state, outcomes["a"].problem)
 """
 
 
-def test_workers_end_when_the_driver_is_killed(cluster, tmp_path):
+@pytest.mark.parametrize(("sent", "said"), [(signal.SIGKILL, ""), (signal.SIGTERM, "stopped saved\n")])
+def test_workers_end_with_the_driver(cluster, tmp_path, sent, said):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([HERE, SOURCE])}
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, cluster.address, str(tmp_path)], env=environment)
+    line = [sys.executable, "-c", DRIVER, cluster.address, str(tmp_path)]
+    driver = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
     until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").read_text().endswith("\n"))
     worker = int((tmp_path / "begun").read_text().split()[1])
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    driver.send_signal(sent)
+    assert driver.communicate()[0] == said
     until(lambda: not Path(f"/proc/{worker}").exists())
 
 

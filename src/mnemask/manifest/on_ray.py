@@ -7,8 +7,10 @@ nodes are started anew elsewhere. If the driver dies, Ray ends its actors, and t
 
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -82,10 +84,14 @@ class RayWorkers:
         ray = self._ray
         if not ray.is_initialized():
             _refuse_silent(self._address)
+            ends = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, ValueError, RuntimeError, OSError) as error:
                 raise _no_cluster(self._address, str(error).splitlines()[0]) from error
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, ends)  # Ray took it, to exit at once
             self._connected = True
         nodes = ray.nodes()
         on_gpu = self._setup.gpus and any(node["Resources"].get("GPU") for node in nodes if node["Alive"])
