@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,11 +21,11 @@ import mnemask as mm
 from mnemask.cli import segment
 from mnemask.cli.batch import SEGMENT, options_of_a_clip
 from mnemask.cli.output import errors, speaking
-from mnemask.errors import CheckpointError, InputError
+from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.io.lock import FolderInUseError, OutputLock
 from mnemask.io.written import Written
 from mnemask.manifest.lines import VIDEO, Column, placed
-from mnemask.manifest.schedule import Outcome
+from mnemask.manifest.schedule import Outcome, State
 from mnemask.manifest.storage import MOMENTS, clip_folder, fetched, is_fetched
 
 if TYPE_CHECKING:
@@ -171,26 +171,44 @@ def _segment(
         return Outcome("busy", error.problem, error.remedy)
     finally:
         segment.LENT.reset(token)
+    moments = _moments(folder) if watch.first is None else _save_moments(folder, watch, str(options[VIDEO]))
     if code:
         return Outcome("stopped", "the batch was stopped", "running it again goes on with the clip")
-    was_complete = not watch.num_frames
-    if not was_complete:
-        moments = [moment.to_dict() for moment in watch.moments(str(options[VIDEO]))]
-        with OutputLock(folder):
-            Written(folder).write(folder / MOMENTS, json.dumps({"frames": watch.num_frames, "moments": moments}))
-    facts = {**_facts(folder), "worked_seconds": round(time.monotonic() - begin, 3), "warnings": said}
-    return Outcome("complete" if was_complete else "done", facts={**facts, "host": socket.gethostname()})
+    facts = {
+        **_facts(folder),
+        "moments": moments,
+        "worked_seconds": round(time.monotonic() - begin, 3),
+        "warnings": said,
+    }
+    state: State = "complete" if watch.first is None else "done"
+    return Outcome(state, facts={**facts, "host": socket.gethostname()})
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Returns what the report of a clip says of it, and its most doubtful moments."""
+    """Returns what the report of a clip says of it."""
     report = json.loads((folder / "report.json").read_text())
     kept = ("frames", "seconds", "frames_per_second", "resumed_at", "peak_memory_bytes")
-    try:
-        moments = json.loads((folder / MOMENTS).read_text())["moments"]
-    except (OSError, ValueError, KeyError):
-        moments = []
-    return {**{name: report.get(name) for name in kept}, "events": report.get("video"), "moments": moments}
+    known = {name: report.get(name) for name in kept}
+    return {**known, "events": report.get("video")}
+
+
+def _moments(folder: Path) -> list[dict[str, Any]]:
+    """Returns the moments that were saved in a folder; none where somebody changed the file since."""
+    saved = folder / MOMENTS
+    return list(json.loads(saved.read_bytes())) if Written(folder).owns(saved) else []
+
+
+def _save_moments(folder: Path, watch: MomentWatch, video: str) -> list[dict[str, Any]]:
+    """Saves and returns the most doubtful moments of a clip, those from before it was stopped included."""
+    from mnemask.manifest.moments import MOST
+
+    earlier = [moment for moment in _moments(folder) if watch.first is not None and moment["frame"] < watch.first]
+    found = [*earlier, *(moment.to_dict() for moment in watch.moments(video))]
+    found.sort(key=lambda moment: -float(moment["doubt"]))
+    # A file of that name that is the user's own is left alone; the batch's report has them anyway.
+    with suppress(OutputError), OutputLock(folder):
+        Written(folder).write(folder / MOMENTS, json.dumps(found[:MOST]))
+    return found[:MOST]
 
 
 def _teller(watch: MomentWatch, control: Control) -> Callable[[Any, mm.Masks, int | None], None]:

@@ -57,17 +57,17 @@ class MomentWatch:
     """Keeps the most doubtful moments of a clip while it is tracked, in memory that does not grow with it.
 
     Attributes:
-        num_frames: that it has looked at.
+        first: the number of the first frame that it has looked at; None before.
     """
 
     def __init__(self) -> None:
-        self.num_frames = 0
+        self.first: int | None = None
         self._before: Mapping[int, Confidence] = {}
         self._kept: list[tuple[Moment, UInt16[np.ndarray, "H W"]]] = []
 
     def add(self, masks: Masks) -> None:
         """Looks at the next frame."""
-        self.num_frames += 1
+        self.first = masks.index if self.first is None else self.first
         now = certainty_now(masks)
         for object_id, confidence in now.items():
             before = self._before.get(object_id)
