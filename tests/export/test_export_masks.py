@@ -229,12 +229,22 @@ def test_objects_that_a_file_does_not_tell_apart_are_refused(tmp_path):
         annotated_frames(tmp_path)
 
 
-def test_boxes_are_no_masks(tmp_path):
-    box = '<box label="a" xtl="1" ytl="1" xbr="4" ybr="4" occluded="0"/>'
-    text = f'<annotations><image id="0" name="a.jpg" width="9" height="9">{box}</image></annotations>'
-    (tmp_path / "a.xml").write_text(text)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.xml", f'<annotations>{IMAGE}><box label="a" xtl="1" ytl="1" xbr="4" ybr="4"/></image></annotations>'),
+        ("a.txt", "1,1,5,4,16,16,1,1,1"),
+        (
+            "a.json",
+            '{"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}], "categories": [], "annotations": '
+            '[{"image_id": 1, "category_id": 1, "bbox": [1, 1, 3, 3], "segmentation": []}]}',
+        ),
+    ],
+)
+def test_boxes_are_no_masks(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
     with refusal(MaskError, "boxes"):
-        annotated_frames(tmp_path / "a.xml")
+        annotated_frames(tmp_path / name)
 
 
 # The other tools' own readers; `pip install ".[formats-check]"` brings those that are not at hand.

@@ -144,7 +144,9 @@ class Annotations:
             said = each.get("attributes") or {}
             number = each.get("track_id", said.get("track_id"))
             category = names.get(int(each["category_id"]), str(each["category_id"]))
-            segmentation = each["segmentation"]
+            if not (segmentation := each.get("segmentation")):
+                self._skipped["boxes"] += 1
+                continue
             pictures[int(each["image_id"])].shapes.append(
                 Shape(
                     "" if category == "object" else category,
@@ -198,8 +200,8 @@ class Annotations:
         data = task["data"]
         source = str(next((value for value in data.values() if str(value).lower().endswith(IMAGE_SUFFIXES)), ""))
         file_name = re.split(r"[/=\\]", source)[-1]
-        answers = task.get("annotations") or task.get("completions") or task.get("predictions") or [{"result": []}]
-        results = answers[0]["result"]
+        answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
+        results = next((each["result"] for each in answers if not each.get("was_cancelled")), [])
         size = next(
             ((each["original_height"], each["original_width"]) for each in results if "original_width" in each), None
         )
@@ -247,6 +249,9 @@ class Annotations:
 
     def _mots(self, text: str) -> list[Picture]:
         rows = [line.split() for line in text.splitlines() if line.strip()]
+        if all(len(row) == 1 and row[0].count(",") >= 5 for row in rows) and rows:
+            self._skipped["boxes"] += len(rows)  # MOT's
+            return []
         first = min((int(row[0]) for row in rows), default=1) and 1  # KITTI counts frames from 0
         listing = self._path.with_name("labels.txt")
         names = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
