@@ -201,7 +201,7 @@ class Annotations:
         source = str(next((value for value in data.values() if str(value).lower().endswith(IMAGE_SUFFIXES)), ""))
         file_name = re.split(r"[/=\\]", source)[-1]
         answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
-        results = next((each["result"] for each in answers if not each.get("was_cancelled")), [])
+        results: list[Any] = next((each["result"] for each in answers if not each.get("was_cancelled")), [])
         size = next(
             ((each["original_height"], each["original_width"]) for each in results if "original_width" in each), None
         )

@@ -108,11 +108,12 @@ class ParquetMasks:
                 shape = {"area": area, "box": list(box_of(mask)), "rle": runs_of(mask.T).tolist()}
                 rows.append({**common, **about, **sized, **shape})
         nothing = {"object": 0, "class": "", "instance": "", **sized, "area": 0, "box": None, "rle": None}
-        for row in rows or [{**common, **nothing}]:
+        rows = rows or [{**common, **nothing}]
+        for row in rows:
             self._journal.add(_line(row))
-            self._rows += 1
-        self._frames += 1
         self._journal.flush()
+        self._rows += len(rows)  # what a full disk cut off does not count
+        self._frames += 1
 
     def resume_state(self) -> ResumeState:
         """Returns which part is under way, and how far."""
@@ -134,6 +135,8 @@ class ParquetMasks:
             self._end_part(keep=not complete)
         else:
             self._journal.close()
+            if self._how.journal is None:
+                self._journal.path.unlink()
 
     def _end_part(self, *, keep: bool = False) -> None:
         self._journal.close()
@@ -141,7 +144,7 @@ class ParquetMasks:
         partial = temporary_file(whole)
         try:
             with self._journal.path.open(encoding="utf-8") as text:
-                _write(self._arrow, partial, text)
+                _write(self._arrow, partial, islice(text, self._rows))
             self._how.files.publish(partial, whole)
         finally:
             partial.unlink(missing_ok=True)
@@ -152,7 +155,7 @@ class ParquetMasks:
         return self._folder / f"masks-{part:05d}{PARQUET}"
 
     def _text(self, part: int) -> Path:
-        return (self._how.journal or self._folder) / f"masks.{part:05d}.rows"
+        return (self._how.journal or self._folder) / f"masks.partial.{part:05d}.rows"
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ _SUFFIX = ".bank"
 _ADAPTED = "adapted.safetensors"
 _KEPT_HERE = re.compile(
     r"\d{12}\.bank(\.tmp)?|adapted\.safetensors|"
-    r"\w+\.partial\.(\d+\.(nut|mkv|webm|npz)|annotations|images|csv)|masks\.\d{5}\.rows|\.mnemask-\d+-\d+\.partial.*"
+    r"\w+\.partial\.(\d+\.(nut|mkv|webm|npz|rows)|annotations|images|csv)|\.mnemask-\d+-\d+\.partial.*"
 )
 # The last one, and one before it should the last be damaged.
 _KEPT = 2
