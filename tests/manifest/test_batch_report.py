@@ -1,9 +1,15 @@
 """The end report: which moments it shows, and that no name of a file becomes markup."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from mnemask.manifest.lines import Manifest
+from mnemask.manifest.moments import moments_of
 from mnemask.manifest.page import page_of, report_of
 from mnemask.manifest.schedule import Clip, Outcome
 
@@ -49,3 +55,22 @@ def test_an_address_is_shown_without_what_may_be_a_password():
     made = report_of(Manifest(Path("clips.csv"), [clip]), {"a": Outcome("done", facts={"moments": []})}, 1.0, "SIGINT")
     assert "secret" not in made.to_json() + page_of(made)
     assert made.facts["stopped_by"] == "SIGINT"
+
+
+def test_moments_come_from_the_table_of_a_run_apart_from_each_other_with_pictures(tmp_path):
+    doubts = {2: 0.5, 3: 0.9, 10: 0.6, 40: 0.3, 70: 0.2, 75: 0.05}
+    rows = ["frame,name,object,certainty,area,specks,doubt"]
+    rows += [f"{n},{n:05d},1,0.5,{100 + n},0,{doubts.get(n, 1.0 if n == 0 else 0)}" for n in range(80)]
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    for kind, value in (("frames", 128), ("masks", 1)):
+        (tmp_path / kind).mkdir()
+        for n in range(80):
+            Image.new("L", (48, 32), value).save(tmp_path / kind / f"{n:05d}.png")
+    found = moments_of(tmp_path, str(tmp_path / "frames"))
+    assert [(moment.frame, moment.doubt) for moment in found] == [(3, 0.9), (40, 0.3), (70, 0.2)]
+    assert (found[0].area, found[0].area_before) == (103, 102)
+    drawn = np.array(Image.open(io.BytesIO(base64.b64decode(found[0].picture))).convert("RGB")).reshape(-1, 3).mean(0)
+    assert drawn[0] > drawn[1] + 20, "the mask is not drawn in its red"
+    (tmp_path / "masks/00003.png").unlink()
+    assert all(moment.picture for moment in moments_of(tmp_path, str(tmp_path / "frames")))
+    assert [moment.picture for moment in moments_of(tmp_path, "lost.mp4")] == [""] * 3

@@ -29,7 +29,6 @@ from mnemask.manifest.schedule import Outcome, State
 from mnemask.manifest.storage import MOMENTS, clip_folder, fetched, is_fetched
 
 if TYPE_CHECKING:
-    from mnemask.manifest.moments import MomentWatch
     from mnemask.manifest.run import Control, Work
     from mnemask.manifest.schedule import Clip
 
@@ -158,10 +157,8 @@ def _segment(
     options: Mapping[str, Any], folder: Path, control: Control, load: Callable[..., Any], again: str = ""
 ) -> Outcome:
     """Returns what became of a clip; raises MnemaskError for what it cannot do."""
-    from mnemask.manifest.moments import MomentWatch
-
-    watch, said = MomentWatch(), [again] if again else []
-    lent = segment.Lent(load, lambda interrupt: _Asked(control), _teller(watch, control))
+    teller, said = _Teller(control), [again] if again else []
+    lent = segment.Lent(load, lambda interrupt: _Asked(control), teller)
     token = segment.LENT.set(lent)
     begin = time.monotonic()
     try:
@@ -171,16 +168,15 @@ def _segment(
         return Outcome("busy", error.problem, error.remedy)
     finally:
         segment.LENT.reset(token)
-    moments = _moments(folder) if watch.first is None else _save_moments(folder, watch, str(options[VIDEO]))
     if code:
         return Outcome("stopped", "the batch was stopped", "running it again goes on with the clip")
     facts = {
         **_facts(folder),
-        "moments": moments,
+        "moments": _moments(folder, str(options[VIDEO])),
         "worked_seconds": round(time.monotonic() - begin, 3),
         "warnings": said,
     }
-    state: State = "complete" if watch.first is None else "done"
+    state: State = "done" if teller.frames else "complete"
     return Outcome(state, facts={**facts, "host": socket.gethostname()})
 
 
@@ -192,37 +188,36 @@ def _facts(folder: Path) -> dict[str, Any]:
     return {**known, "events": report.get("video")}
 
 
-def _moments(folder: Path) -> list[dict[str, Any]]:
-    """Returns the moments that were saved in a folder; none where somebody changed the file since."""
-    saved = folder / MOMENTS
-    return list(json.loads(saved.read_bytes())) if Written(folder).owns(saved) else []
+def _moments(folder: Path, video: str) -> list[dict[str, Any]]:
+    """Returns the most doubtful moments of a complete clip, found once and saved."""
+    from mnemask.manifest.moments import moments_of
 
-
-def _save_moments(folder: Path, watch: MomentWatch, video: str) -> list[dict[str, Any]]:
-    """Saves and returns the most doubtful moments of a clip, those from before it was stopped included."""
-    from mnemask.manifest.moments import MOST
-
-    earlier = [moment for moment in _moments(folder) if watch.first is not None and moment["frame"] < watch.first]
-    found = [*earlier, *(moment.to_dict() for moment in watch.moments(video))]
-    found.sort(key=lambda moment: -float(moment["doubt"]))
+    saved, written = folder / MOMENTS, Written(folder)
+    if written.owns(saved):
+        return list(json.loads(saved.read_bytes()))
+    found = [moment.to_dict() for moment in moments_of(folder, video)]
     # A file of that name that is the user's own is left alone; the batch's report has them anyway.
     with suppress(OutputError), OutputLock(folder):
-        Written(folder).write(folder / MOMENTS, json.dumps(found[:MOST]))
-    return found[:MOST]
+        written.write(saved, json.dumps(found))
+    return found
 
 
-def _teller(watch: MomentWatch, control: Control) -> Callable[[Any, mm.Masks, int | None], None]:
-    """Returns what is called after each frame: it looks at the masks, and says now and then how far the clip is."""
-    said = 0.0
+class _Teller:
+    """Is called after each frame, and says now and then how far the clip is.
 
-    def tell(progress: Any, masks: mm.Masks, total: int | None) -> None:
-        nonlocal said
-        watch.add(masks)
-        if time.monotonic() - said >= _ADVANCE_SECONDS:
-            said = time.monotonic()
-            control.advance(progress.frames, total)
+    Attributes:
+        frames: that were tracked.
+    """
 
-    return tell
+    def __init__(self, control: Control) -> None:
+        self.frames = 0
+        self._control, self._said = control, 0.0
+
+    def __call__(self, progress: Any, masks: mm.Masks, total: int | None) -> None:
+        self.frames += 1
+        if time.monotonic() - self._said >= _ADVANCE_SECONDS:
+            self._said = time.monotonic()
+            self._control.advance(progress.frames, total)
 
 
 class _Asked:

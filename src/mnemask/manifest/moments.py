@@ -1,21 +1,22 @@
 """The frames of a clip at which to look: where the network was least sure, or a mask leapt or fell to pieces."""
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8, UInt16
 
 from mnemask.errors import MnemaskError
 from mnemask.io import VideoReader, draw_overlay
-from mnemask.io.doubt import Confidence, certainty_now, doubt_between
-from mnemask.types import Masks
+from mnemask.io.label_files import read_labels
+from mnemask.io.table import TABLE
 
 MOST = 3
-"""Moments that are kept of a clip."""
+"""Moments that are told of a clip."""
 APART = 24
 """Frames between two of them at least: neighbours show the same."""
 WORTH = 0.1
@@ -36,7 +37,8 @@ class Moment:
         area: pixels of the mask.
         area_before: in the frame before.
         specks: small pieces of the mask.
-        picture: JPEG with the masks drawn in, base64; empty where the frame could not be read again.
+        name: of the frame's files.
+        picture: JPEG with the masks drawn in, base64; empty where the frame cannot be read again.
     """
 
     frame: int
@@ -46,6 +48,7 @@ class Moment:
     area: int
     area_before: int
     specks: int
+    name: str = ""
     picture: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,67 +56,57 @@ class Moment:
         return asdict(self)
 
 
-class MomentWatch:
-    """Keeps the most doubtful moments of a clip while it is tracked, in memory that does not grow with it.
+def moments_of(folder: Path, video: str) -> list[Moment]:
+    """Returns the most doubtful moments of a run, the most doubtful first, from the table that it wrote.
 
-    Attributes:
-        first: the number of the first frame that it has looked at; None before.
+    Args:
+        folder: of the run.
+        video: that it tracked, from which the pictures are taken.
     """
+    kept: list[Moment] = []
+    for found in _doubtful(folder / TABLE):
+        near = [each for each in kept if abs(each.frame - found.frame) < APART]
+        if all(each.doubt < found.doubt for each in near):
+            rest = [each for each in kept if each not in near]
+            kept = sorted([*rest, found], key=lambda each: -each.doubt)[:MOST]
+    return [_with_picture(moment, folder, video) for moment in kept]
 
-    def __init__(self) -> None:
-        self.first: int | None = None
-        self._before: Mapping[int, Confidence] = {}
-        self._kept: list[tuple[Moment, UInt16[np.ndarray, "H W"]]] = []
 
-    def add(self, masks: Masks) -> None:
-        """Looks at the next frame."""
-        self.first = masks.index if self.first is None else self.first
-        now = certainty_now(masks)
-        for object_id, confidence in now.items():
-            before = self._before.get(object_id)
-            if before is None:
-                continue  # its mask was given
-            doubt = doubt_between(before, confidence)
-            if doubt >= WORTH:
-                certainty, area, specks, _ = confidence
-                found = Moment(masks.index, object_id, round(doubt, 4), round(certainty, 4), area, before.area, specks)
-                self._keep(found, masks)
-        self._before = now
+def _doubtful(table: Path) -> Iterator[Moment]:
+    """Yields the frames of a table that are worth a look; the first of an object, whose mask was given, is none."""
+    if not table.is_file():
+        return
+    areas: dict[int, int] = {}
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            object_id, area, doubt = int(row["object"]), int(row["area"]), float(row["doubt"])
+            before, areas[object_id] = areas.get(object_id), area
+            if before is not None and doubt >= WORTH:
+                certainty, specks = float(row["certainty"]), int(row["specks"])
+                yield Moment(int(row["frame"]), object_id, doubt, certainty, area, before, specks, row["name"])
 
-    def moments(self, video: str) -> list[Moment]:
-        """Returns what was kept, most doubtful first, with a picture of each where the video gives the frame again."""
-        return [_with_picture(moment, labels, video) for moment, labels in self._kept]
 
-    def _keep(self, found: Moment, masks: Masks) -> None:
-        near = [kept for kept in self._kept if abs(kept[0].frame - found.frame) < APART]
-        if any(kept[0].doubt >= found.doubt for kept in near):
-            return
-        rest = [kept for kept in self._kept if all(kept is not each for each in near)]
-        if len(rest) == MOST and rest[-1][0].doubt >= found.doubt:
-            return
-        labels = masks.labels.cpu().numpy().astype(np.uint16)
-        size = _shown_size((labels.shape[0], labels.shape[1]))
-        small = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-        self._kept = sorted([*rest, (found, small)], key=lambda kept: -kept[0].doubt)[:MOST]
+def _with_picture(moment: Moment, folder: Path, video: str) -> Moment:
+    """Returns the moment with its frame; the masks are drawn in where each frame has a file of labels."""
+    try:
+        with VideoReader(video, start=moment.frame, stop=moment.frame + 1) as reader:
+            image = next(iter(reader)).image.permute(1, 2, 0).numpy()
+        size = _shown_size((image.shape[0], image.shape[1]))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        masks = folder / "masks" / f"{moment.name}.png"
+        if masks.is_file():
+            labels = cv2.resize(read_labels(masks), size, interpolation=cv2.INTER_NEAREST)
+            small = draw_overlay(small, labels.astype(np.int32))
+    except (MnemaskError, StopIteration):
+        return moment
+    jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    return replace(moment, picture=base64.b64encode(jpeg.tobytes()).decode())
 
 
 def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
     """Returns width and height of the picture of a frame of (height, width)."""
     width = min(_WIDTH, size[1])
     return width, max(1, round(size[0] * width / size[1]))
-
-
-def _with_picture(moment: Moment, labels: UInt16[np.ndarray, "H W"], video: str) -> Moment:
-    try:
-        with VideoReader(video, start=moment.frame, stop=moment.frame + 1) as reader:
-            image = next(iter(reader)).image.permute(1, 2, 0).numpy()
-    except (MnemaskError, StopIteration):
-        return moment
-    small = cv2.resize(image, (labels.shape[1], labels.shape[0]), interpolation=cv2.INTER_AREA)
-    drawn: UInt8[np.ndarray, "H W 3"] = draw_overlay(small, labels.astype(np.int32))
-    jpeg = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-    fields = {**asdict(moment), "picture": base64.b64encode(jpeg.tobytes()).decode()}
-    return Moment(**fields)
 
 
 def most_doubtful(
