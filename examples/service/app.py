@@ -8,6 +8,7 @@ It has no authentication and no TLS: put it behind a proxy that has both.
 
 import argparse
 import asyncio
+import logging
 import secrets
 import threading
 import time
@@ -24,6 +25,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import mnemask as mm
+
+logger = logging.getLogger("mnemask.service")
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Service:
             Route(f"{one}/frames", self.frame, methods=["POST"]),
             Route(f"{one}/objects/{{number:int}}", self.remove, methods=["DELETE"]),
         ]
-        handlers = {mm.MnemaskError: self.refused, 404: self.unknown, 405: self.unknown, 500: self.broken}
+        handlers = {mm.MnemaskError: self.refused, 404: self.unknown, 405: self.unknown}
         return Starlette(routes=routes, exception_handlers=handlers, lifespan=self.lifespan)
 
     async def health(self, request: Request) -> Response:
@@ -173,6 +176,12 @@ class Service:
         self.waiting += 1
         try:
             png = await asyncio.get_running_loop().run_in_executor(self.workers, step)
+        except mm.MnemaskError:
+            raise
+        except Exception as error:
+            logger.exception("a frame failed")
+            remedy = "the session is as it was; the service's log says more"
+            raise RefusedError(500, "the service failed on this frame", remedy) from error
         finally:
             self.waiting -= 1
             session.used = time.monotonic()
@@ -234,11 +243,6 @@ class Service:
         """Answers what the addresses are."""
         what = f"there is no {request.method} {request.url.path}"
         return JSONResponse({"problem": what, "remedy": "see docs/deployment.md"}, error.status_code)
-
-    def broken(self, request: Request, error: Exception) -> Response:
-        """Answers without a detail; uvicorn logs the error."""
-        what = {"problem": "the service failed", "remedy": "the session is as it was; the service's log says more"}
-        return JSONResponse(what, 500)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette):
