@@ -102,7 +102,12 @@ def bill() -> dict[str, Any]:
 
 
 def page() -> str:
-    """Returns the page of licences."""
+    """Returns the page of licences; ends the program where something that users may install is not here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [group for name, group in project["optional-dependencies"].items() if name not in NOT_FOR_USERS]
+    wanted = {canonicalize_name(Requirement(line).name) for line in sum(extras, project["dependencies"])}
+    if missing := wanted - set(packages()) - {"mnemask"}:
+        sys.exit(f"not installed: {', '.join(sorted(missing))}; run: make setup")
     rows = ["| package | licence | installed with |", "|---|---|---|"]
     for name, (package, extras) in packages().items():
         origin = "core" if "" in extras else ", ".join(f"`[{extra}]`" for extra in sorted(extras))
