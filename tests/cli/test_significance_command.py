@@ -46,7 +46,7 @@ def test_a_policy_is_compared_with_all_others_in_words_and_tables(tmp_path):
     write(tmp_path, {"lfu": 0.0, "newest:Newest(scale=2)": 0.08, "fifo": -0.001})
     code, output = significance(tmp_path, "--a", "newest:Newest(scale=2)", "--power", 2)
     assert code == 0, output
-    for fact in ("against lfu: +", "against fifo", "better on 8 of 8", "p = 0.016", "2 points would show on"):
+    for fact in ("against lfu: +", "against fifo", "better on 8 of 8", "p = 0.016", "A difference of 2 would show on"):
         assert fact in output
     code, output = significance(tmp_path, "--a", "lfu", "--b", "fifo", "--format", "latex")
     assert code == 0

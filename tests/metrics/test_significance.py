@@ -96,6 +96,7 @@ def test_what_cannot_be_compared_is_refused():
 def test_as_many_sequences_as_are_needed_find_the_difference_four_times_out_of_five():
     needed = difference(*drawn(200, 0.03)).sequences_needed(0.03)
     assert 15 <= needed <= 45
+    assert difference(*drawn(8, 0.03)).sequences_needed(0.9) == 6  # with five no p-value is below 0.05
     found = sum(difference(*drawn(needed, 0.03, seed=seed), samples=1).p < 0.05 for seed in range(1, 31))
     assert 18 <= found <= 30
 

@@ -160,8 +160,10 @@ def evaluate(
     emit("result", command="evaluate", out=str(out), rows=rows, notes=notes, tables=str(out / "tables"))
     show_table(overall)
     if "p" in overall[0]:
-        against = f"gain and p: against {policies[0]}, by sequence; p corrected for {len(rows) - 1} comparison(s)"
-        console.print(f"{against}; mnemask significance {out} says more", markup=False)
+        console.print(
+            f"gain and p: against {policies[0]}, sequence by sequence; mnemask significance {out} --a … says more",
+            markup=False,
+        )
     for note in notes:
         console.print(f"note: {note}", markup=False)
     threads = " or ".join(str(count) for count in sorted({result.threads for result in results}))

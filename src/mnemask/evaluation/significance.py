@@ -14,7 +14,7 @@ from mnemask.evaluation.results import Result
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
 from mnemask.metrics.report import MEASURES
-from mnemask.metrics.significance import Difference, Scores, difference, holm, p_text
+from mnemask.metrics.significance import Difference, Scores, difference, fewest, holm, p_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,18 @@ class Comparison:
         found, (wins, ties, losses) = self.found, self.found.outcomes
         count, gain = len(found.sequences), 100 * found.gain
         how = "all exchanges counted" if found.exact else "99,999 exchanges drawn"
-        verdict = "A difference that chance seldom makes" if self.p_holm < 0.05 else "Chance makes such differences too"
+        verdict = "Chance seldom makes such a difference" if self.p_holm < 0.05 else "Chance makes such differences too"
+        if count >= fewest():
+            seen = f"; these {count} show {100 * found.visible():.1f}"
+        else:
+            verdict, seen = f"With {count} sequences no p-value is below {2 / 2**count:.3g}: this cannot settle it", ""
         said = [
             f"{self.a} against {self.b}: {gain:+.1f} points of {measure} ({100 * found.low:+.1f} to "
             f"{100 * found.high:+.1f}), p = {p_text(self.p_holm)} ({how}); better on {wins} of {count} sequences, "
             f"as good on {ties}, worse on {losses}. {verdict}.",
-            f"{power_points:g} points would show on {found.sequences_needed(power_points / 100)} sequences like these, "
-            f"with 80 % power; these {count} show {100 * found.visible():.1f}.",
+            f"A difference of {power_points:g} would show on {found.sequences_needed(power_points / 100)} sequences "
+            f"like these, with 80 % power{seen}.",
         ]
-        if found.exact and 2 / 2**count > 0.05:
-            said.append(f"With {count} sequences no p-value is below {2 / 2**count:.3g}: this cannot settle it.")
         if len(found.by_run) > 1:
             said.append(f"By run: {', '.join(f'{100 * gain:+.1f}' for gain in found.by_run)}.")
         if self.left_out:

@@ -7,7 +7,7 @@ seeds, of runs. A p-value comes from exchanging both within whole sequences (Fis
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, sqrt
+from math import ceil, inf, log2, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -68,7 +68,8 @@ class Difference:
     def sequences_needed(self, gain: float, power: float = 0.8, alpha: float = 0.05) -> int:
         """Returns how many sequences like these show a difference of this size, at two-sided level `alpha`.
 
-        Guenther (1981): n = (z₁₋α/₂ + z_power)² σ² / gain² + z²₁₋α/₂ / 2, σ the spread of paired differences.
+        Guenther (1981): n = (z₁₋α/₂ + z_power)² σ² / gain² + z²₁₋α/₂ / 2, σ the spread of paired differences; and as
+        many as `p` needs to fall below `alpha` at all.
 
         Raises:
             InputError: the difference is not above 0, or power or alpha is no probability.
@@ -78,7 +79,7 @@ class Difference:
                 f"a difference of {gain} with power {power}", "give a difference above 0, power within 0 to 1"
             )
         z, beyond = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
-        return max(2, ceil(((z + beyond) * self.spread / gain) ** 2 + z**2 / 2))
+        return max(fewest(alpha), ceil(((z + beyond) * self.spread / gain) ** 2 + z**2 / 2))
 
     def visible(self, power: float = 0.8, alpha: float = 0.05) -> float:
         """Returns the smallest difference that as many sequences as these show with this power."""
@@ -135,6 +136,11 @@ def difference(
         tuple((runs_a - runs_b).mean(1).tolist()),
         float(residuals.std(ddof=1)),
     )
+
+
+def fewest(alpha: float = 0.05) -> int:
+    """Returns how many sequences it takes for a p-value of at most `alpha` to be possible: 2 of 2ⁿ exchanges are it."""
+    return ceil(log2(2 / alpha))
 
 
 def report_difference(a: Report, b: Report) -> Difference | None:
