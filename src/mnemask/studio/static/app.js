@@ -66,12 +66,14 @@ class Studio {
 
   /** @param {string} name */
   async open(name) {
+    const api = new Api(name);
+    this.note("Opening …", "busy"); // a long video is listed first
+    const state = await api.state();
     this.leave();
     this.playing = false;
     this.pictures.clear();
     this.shownHeight = Infinity; // until its first frame is shown
-    const api = this.api = new Api(name);
-    const state = await api.state();
+    this.api = api;
     history.replaceState(null, "", `#${encodeURIComponent(name)}`);
     this.frame = Math.min(this.frame, state.num_frames - 1);
     try { this.frame = Math.min(state.num_frames - 1, Number(localStorage.getItem(`frame:${name}`)) || 0); } catch { /* private mode */ }
@@ -594,21 +596,19 @@ class Studio {
   /** @param {string} [path] */
   async browse(path) {
     const projects = $("projects"), entries = $("entries");
+    const openBy = async (/** @type {() => Promise<string>} */ named) => {
+      dialog("open-dialog").close();
+      this.note("Opening …", "busy");
+      try { await this.open(await named()); } catch (error) { this.complain(error); this.note(this.state ? "Saved" : ""); }
+    };
     this.workspace = await (await ask("/api/workspace")).json();
-    projects.replaceChildren(...(this.workspace?.projects ?? []).map((name) => fileRow("film", name, () => { close(); this.open(name).catch((error) => this.complain(error)); })));
+    projects.replaceChildren(...(this.workspace?.projects ?? []).map((name) => fileRow("film", name, () => openBy(async () => name))));
     if (!projects.childElementCount) projects.append(element("p", "None yet.", "quiet"));
-    const close = () => dialog("open-dialog").close();
     /** @type {Browse} */
     let found = await (await ask(`/api/browse?path=${encodeURIComponent(path ?? "")}`)).json();
     if (path === undefined && found.entries.length === 1) found = await (await ask(`/api/browse?path=${encodeURIComponent(found.entries[0].path)}`)).json();
     $("folder").textContent = found.path || "Videos";
-    const open = async (/** @type {string} */ at) => {
-      try {
-        const answer = await ask("/api/projects", { method: "POST", body: JSON.stringify({ path: at }) });
-        close();
-        await this.open((await answer.json()).name);
-      } catch (error) { this.complain(error); }
-    };
+    const open = (/** @type {string} */ at) => openBy(async () => (await (await ask("/api/projects", { method: "POST", body: JSON.stringify({ path: at }) })).json()).name);
     const rows = found.entries.map((entry) => fileRow(entry.folder ? "folder" : "film", entry.name, () => entry.folder ? this.browse(entry.path) : open(entry.path)));
     if (found.parent !== null) rows.unshift(fileRow("back", "Up", () => this.browse(/** @type {string} */ (found.parent))));
     if (found.images) rows.push(fileRow("film", `The ${found.images} images here, as a video`, () => open(found.path)));
