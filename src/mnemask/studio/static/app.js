@@ -764,4 +764,4 @@ addEventListener("keydown", (event) => {
 });
 
 try { setTheme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark")); } catch { setTheme("dark"); }
-studio.start().catch((error) => studio.complain(error));
+studio.start().catch((error) => { studio.complain(error); studio.note(""); });
