@@ -216,6 +216,8 @@ class Writing:
 class TextJournal:
     """A text file that only grows, and is cut back to where a checkpoint left it.
 
+    It is opened each time it is written to: a disk with a file that is open for writing could not be made read-only.
+
     Args:
         path: of the file.
         length: bytes that a later run goes on after; 0 begins anew.
@@ -224,35 +226,44 @@ class TextJournal:
         OutputError: if the file is shorter than that.
     """
 
+    _MOST_WAITING = 2**16  # bytes
+
     def __init__(self, path: Path, length: int = 0) -> None:
-        self.path = path
+        self.path, self._written, self._waiting = path, length, bytearray()
         if length:
             require(path, path.stat().st_size if path.is_file() else 0, length, "bytes")
-        self._file = path.open("r+b" if length else "wb")
-        self._file.truncate(length)
-        self._file.seek(length)
+        with path.open("r+b" if length else "wb") as file:
+            file.truncate(length)
 
     @property
     def length(self) -> int:
         """Bytes written so far."""
-        return self._file.tell()
+        return self._written + len(self._waiting)
 
     def add(self, text: str) -> None:
         """Adds text."""
-        self._file.write(text.encode())
+        self._waiting += text.encode()
+        if len(self._waiting) > self._MOST_WAITING:
+            self.flush()
 
     def flush(self) -> None:
         """Hands what was added to the system, so that it survives this process."""
-        self._file.flush()
+        if not self._waiting:
+            return
+        with self.path.open("r+b") as file:
+            file.seek(self._written)  # over what an earlier try may have left
+            file.write(self._waiting)
+        self._written += len(self._waiting)
+        self._waiting.clear()
 
     def sync(self) -> None:
         """Makes what was added durable."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self.flush()
+        make_durable(self.path)
 
     def close(self) -> None:
-        """Writes what is left and closes the file."""
-        self._file.close()
+        """Writes what is left."""
+        self.flush()
 
 
 def require(path: Path, found: int, needed: int, unit: str) -> None:
