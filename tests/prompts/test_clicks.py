@@ -179,7 +179,7 @@ def test_of_a_mask_those_pieces_are_meant_that_are_clicked_on_or_lie_mostly_in_t
     assert not pointed_at(found, clicks[1:], nothing).any()
 
 
-def test_a_click_beside_the_object_takes_a_whole_piece_of_the_earlier_mask_unless_it_is_the_largest() -> None:
+def test_a_click_beside_the_object_takes_a_whole_small_piece_of_the_earlier_mask() -> None:
     large, small = (8, 8, 40, 40), (72, 8, 16, 16)
     found = pieces(large, small)
     earlier = found[None, 1::4, 1::4].float()

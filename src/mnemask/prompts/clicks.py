@@ -30,6 +30,7 @@ Place = tuple[float, float]  # x, y in pixels from the frame's top left corner
 Clicks = Sequence[Sequence[int | float]]  # each a place
 Mask = Tensor | np.ndarray  # bool [H W], checked here
 MAX_CLICKS = 1000
+STRAY = 0.25  # of the largest piece's area: a part of the object may be apart from the rest, but is hardly smaller
 SURELY_NOT = -20.0  # logit of what was found but not meant
 MOST_PASSES = 8  # in which clicks are added that come all at once
 
@@ -197,7 +198,7 @@ def pointed_at(
 
     What merely looks like the object, elsewhere in the frame, is not meant: IoU 0.78 for 0.66 after one click, 0.88 for
     0.86 after five (as for `passes`). A click beside the object means the whole piece of the earlier mask that it is
-    in, unless that is the largest one, of which only what the network took away goes.
+    in, if that is small beside the largest; of a large one goes what the network took away.
 
     Args:
         mask: as found.
@@ -206,8 +207,9 @@ def pointed_at(
     """
     on, beside = (clicks[clicks[:, 2] == sign, :2].round().long().cpu().numpy() for sign in (1, -1))
     near = planes.cpu().numpy()
-    earlier, pieces_of_earlier = _pieces(near[0] > 0.5)
-    gone = set(_at(earlier, beside // 4)) - set(_at(earlier, on // 4)) - {0, int(np.argmax(pieces_of_earlier))}
+    earlier, sizes = _pieces(near[0] > 0.5)
+    strays = set(np.flatnonzero(sizes <= STRAY * sizes.max()).tolist())
+    gone = (set(_at(earlier, beside // 4)) & strays) - set(_at(earlier, on // 4)) - {0}
     near = np.where(np.isin(earlier, list(gone)), 0, near.max(0))
     pieces, areas = _pieces(mask.cpu().numpy())
     inside = np.bincount(pieces[1::4, 1::4].ravel(), weights=near.ravel(), minlength=len(areas))
