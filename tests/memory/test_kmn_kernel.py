@@ -121,7 +121,7 @@ def test_a_bank_reads_with_the_kmn_kernel_of_its_grid():
     bank.grid = CellGrid((16 * ROWS, 16 * COLUMNS), None)
     tokens = bank.tokens
     found = read_top_k(query, tokens.key, key_energy(tokens.key), 4, "l2", KMNKernel(0.3 * ROWS, COLUMNS))
-    torch.testing.assert_close(bank.read(query, 1)[0], found.gather(tokens.value[0]))
+    torch.testing.assert_close(bank.read(query, 1)[0], found.gather(tokens.value[:1])[0])
     assert torch.equal(bank.tokens.topk_count, torch.bincount(found.index.flatten(), minlength=len(tokens)))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from policy_cases import cases, chooses, evicting_lowest, places, pure, updated, without_pins
 from random_tokens import CK, random_tokens, same, write
 from refusals import refusal
+from thorough import thorough_but
 
 from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError, InputError
@@ -199,7 +200,7 @@ COMPOSED = {"pinned, latest, per object": Pinned(WithLatest(PerObject(POLICIES["
 
 
 @pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
-@pytest.mark.parametrize("name", [*POLICIES, *COMPOSED])
+@pytest.mark.parametrize("name", thorough_but(4, [*POLICIES, *COMPOSED]))
 def test_a_bank_stays_within_its_budget_and_can_be_read(name, frames):
     policy = (POLICIES | COMPOSED)[name]
     bank = MemoryBank(TrackerConfig(policy, Budget(frames=frames), top_k=4))
