@@ -252,7 +252,7 @@ def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):
     assert set(labels.unique().tolist()) == {0, 1, 2}
 
 
-@pytest.mark.parametrize(("width", "height", "touch"), [(1280, 720, False), (1180, 820, True), (820, 1180, True)])
+@pytest.mark.parametrize(("width", "height", "touch"), [(1280, 720, False), (1180, 820, True), (390, 844, True)])
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, width, height, touch, scheme):
     with (
