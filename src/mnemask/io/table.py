@@ -15,7 +15,15 @@ import numpy as np
 import torch
 from jaxtyping import Int32
 
-from mnemask.io.atomic import ResumeState, TextJournal, Writing, partial_file, target_file, temporary_file
+from mnemask.io.atomic import (
+    ResumeState,
+    TextJournal,
+    Writing,
+    make_durable,
+    partial_file,
+    target_file,
+    temporary_file,
+)
 from mnemask.io.doubt import DOUBTFUL, Appearance, Confidence, appearance_of, doubt_between
 from mnemask.io.image_formats import name_of
 from mnemask.types import Frame, Masks, ObjectInfo
@@ -63,9 +71,10 @@ class ObjectTable:
         beside = partial_file((how.journal or self._target.parent) / self._target.name)
         how.begin(beside)
         begun = how.resume_state or {}
-        self._rows = TextJournal(beside, int(begun.get("length", 0)))
-        if not begun:
-            self._rows.add(_line(COLUMNS))
+        with closing(TextJournal(beside, int(begun.get("length", 0)))) as rows:
+            if not begun:
+                rows.add(_line(COLUMNS))
+            self._path, self._length = beside, rows.length
         self._before = {int(i): _appearance(each) for i, each in begun.get("before", {}).items()}
         self._labels = _unpacked(begun["labels"]) if begun.get("labels") else None
         self._looks = {int(i): _Look(**each) for i, each in begun.get("looks", {}).items()}
@@ -76,12 +85,13 @@ class ObjectTable:
         labels = masks.labels.cpu().numpy()
         with torch.no_grad():
             now = {object_id: appearance_of(masks, object_id) for object_id in masks.object_ids}
+        rows = []
         for object_id, seen in now.items():
             before = self._before.get(object_id)
             doubt = doubt_between(before and before.confidence, seen.confidence)
             self._looks.setdefault(object_id, _Look()).add(masks.index, seen.confidence.area, doubt)
             info = self._how.objects.get(object_id, ObjectInfo())
-            self._rows.add(
+            rows.append(
                 _line(
                     [
                         *(masks.index, name_of(masks, frame), seconds, object_id, info.category, info.name),
@@ -92,7 +102,11 @@ class ObjectTable:
                 )
             )
         self._before, self._labels = now, labels
-        self._rows.flush()
+        data = "".join(rows).encode()
+        # Opened each time: a disk with a file that is open for writing could not be made read-only.
+        with self._path.open("ab") as file:
+            file.write(data)
+        self._length += len(data)
 
     def _changes(self, object_id: int, before: Appearance | None, now: Appearance, labels: Labels) -> list[str]:
         """Returns how far the centre moved, the factor of the area, and the IoU of the masks; empty where unknown."""
@@ -115,7 +129,7 @@ class ObjectTable:
     def resume_state(self) -> ResumeState:
         """Returns the length of the rows, and what the next ones are compared with."""
         return {
-            "length": self._rows.length,
+            "length": self._length,
             "before": {str(i): [list(each.confidence), each.centre, each.box] for i, each in self._before.items()},
             "labels": None if self._labels is None else _packed(self._labels),
             "looks": {str(i): look.to_dict() for i, look in self._looks.items()},
@@ -123,22 +137,20 @@ class ObjectTable:
 
     def sync(self) -> None:
         """Makes the rows so far durable."""
-        self._rows.sync()
+        make_durable(self._path)
 
     def finish(self, *, complete: bool) -> None:
         """Gives the rows their name: table.csv if complete, else table.partial.csv."""
-        with closing(self._rows):
-            pass
-        if self._rows.path == partial_file(self._target) and not complete:
+        if self._path == partial_file(self._target) and not complete:
             return  # it has that name
         partial = temporary_file(self._target)
         try:
-            shutil.copyfile(self._rows.path, partial)
+            shutil.copyfile(self._path, partial)
             self._how.finish(partial, self._target, complete=complete)
         finally:
             partial.unlink(missing_ok=True)
         if self._how.journal is None:
-            self._rows.path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
 
 class _Look:
