@@ -51,6 +51,11 @@ def key_energy(key: Float[Tensor, "*B N Ck"]) -> Float[Tensor, "*B N"]:
     return key.square().sum(-1)
 
 
+def temperature(key: Float[Tensor, "*B N Ck"]) -> float:
+    """Returns √Ck, the temperature of the softmax over affinities, by which they are divided (thesis eq. 1)."""
+    return sqrt(key.shape[-1])
+
+
 def affinity(
     query_key: Float[Tensor, "*B P Ck"],
     memory_key: Float[Tensor, "*B N Ck"],
@@ -62,7 +67,7 @@ def affinity(
     l2 (thesis eq. 1): −‖m − q‖² / √Ck = (2 m·q − |m|² − |q|²) / √Ck. The last term is the same for all memories of a
     query, so the softmax over memories drops it. dot: m·q / √Ck. cosine: m·q / (|m| |q|).
     """
-    scale = sqrt(query_key.shape[-1])
+    scale = temperature(query_key)
     if metric == "cosine":
         query_key = F.normalize(query_key, dim=-1)
         return query_key @ F.normalize(memory_key, dim=-1).transpose(-1, -2)
@@ -103,7 +108,7 @@ def read_dense(
             weights = alike.softmax(-1)
         else:
             if metric == "l2":
-                alike = alike - (key_energy(query_key) / sqrt(query_key.shape[-1])).unsqueeze(-1)
+                alike = alike - (key_energy(query_key) / temperature(query_key)).unsqueeze(-1)
             weights = weigh(alike)
     return weights.to(memory_value.dtype) @ memory_value
 

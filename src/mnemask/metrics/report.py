@@ -12,6 +12,7 @@ from jaxtyping import Float
 from mnemask.errors import InputError
 
 RECALL_THRESHOLD = 0.5
+RESAMPLINGS = 2000  # of a bootstrap interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ class Report:
         known = {name: {key: value for key, value in each.items() if value == value} for name, each in named.items()}
         return {name: each for name, each in known.items() if each}
 
-    def interval(self, samples: int = 2000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+    def interval(self, samples: int = RESAMPLINGS, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
         """Returns the bootstrap interval of J&F when other sequences like these had been drawn.
 
         Raises:
@@ -229,7 +230,7 @@ class Report:
 
 def bootstrap_interval(
     values: Float[np.ndarray, " S"],
-    samples: int = 2000,
+    samples: int = RESAMPLINGS,
     seed: int = 0,
     level: float = 0.95,
     weights: Float[np.ndarray, " S"] | None = None,

@@ -41,10 +41,10 @@ class Checkpoint:
     """A run between two frames.
 
     Attributes:
-        session: what the tracker knew.
+        state: what the tracker knew.
         position: the index of the next frame.
         settings: the run's.
-        marks: what each writer needs to go on.
+        resume_states: what each writer needs to go on.
         progress: the numbers so far.
         events: what happened to the video so far.
     """

@@ -1,7 +1,6 @@
 """One memory of each thing, of whatever frame: what something newer resembles goes (the project's own)."""
 
 from dataclasses import dataclass
-from math import sqrt
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnemask.memory.policies.base import Policy, best_places, room_beside_pins
-from mnemask.memory.read import key_energy, tile_bytes
+from mnemask.memory.read import key_energy, temperature, tile_bytes
 from mnemask.memory.tokens import Tokens
 
 HALF_A_PIXEL = 0.5 / 16**2  # of a cell
@@ -65,4 +64,4 @@ def distances_to_newer(tokens: Tokens) -> Float[Tensor, " N"]:
         if late:
             apart.masked_fill_(known[:end] < known[start:end, None], torch.inf)
         nearest[order[start:end]] = apart.amin(1) + energy[start:end]
-    return nearest / sqrt(key.shape[1])
+    return nearest / temperature(key)
