@@ -274,6 +274,8 @@ def test_label_studio_reads_its_brushes(tmp_path, run):
             assert np.array_equal(pixels > 0, expected == object_id)
 
 
+# labelme leaves the pictures that it reads open.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_labelme_reads_its_files(tmp_path, run):
     label_file = pytest.importorskip("labelme._label_file", exc_type=ImportError)
     export_masks(run[0], "labelme", tmp_path, video=run[1])
