@@ -15,7 +15,7 @@ BOXES = (
     # What is remembered.
     (("views",), ("memory", "config")),
     # A frame in, masks out.
-    (("write_rule",), ("state",), ("tracker", "step"), ("batch",)),
+    (("state",), ("tracker", "step"), ("batch",)),
     # What is done with a tracker.
     (
         ("metrics",),

@@ -1,10 +1,11 @@
 """Several videos at a time: each has its own tracker, and all their frames go through the network together."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 
 from mnemask.errors import InputError, MnemaskError
 from mnemask.model.devices import own_modes
-from mnemask.step import step_each, step_together
+from mnemask.step import Step, step_together, take
 from mnemask.tracker import Tracker
 from mnemask.types import AnyPicture, Masks, Prompts
 
@@ -120,7 +121,7 @@ class TrackerBatch:
         there = [number for number, frame in enumerate(frames) if frame is not None]
         pictures = [frame for frame in frames if frame is not None]
         answers: list[Masks | MnemaskError | None] = [None] * len(frames)
-        found = step_each([self._trackers[number] for number in there], pictures, [given[number] for number in there])
+        found = _step_each([self._trackers[number] for number in there], pictures, [given[number] for number in there])
         for number, answer in zip(there, found, strict=True):
             answers[number] = answer
         return answers
@@ -137,3 +138,41 @@ class TrackerBatch:
                 "give one of each for each tracker",
             )
         return prompts
+
+
+def _step_each(
+    trackers: Sequence[Tracker],
+    pictures: Sequence[AnyPicture],
+    prompts: Sequence[Prompts | None],
+) -> list[Masks | MnemaskError]:
+    """Returns for each video the masks of its frame, or the error that `Tracker.step` would raise for it alone.
+
+    What is wrong with one frame or prompt is found before anything is computed; the others go together, those that are
+    processed at one size. Where they fail together, each is taken on its own.
+    """
+    found: dict[int, Masks | MnemaskError] = {}
+    sizes: dict[tuple[int, int], list[int]] = {}
+    steps: dict[int, Step] = {}
+    with ExitStack() as turns:
+        for number, (tracker, picture, given) in enumerate(zip(trackers, pictures, prompts, strict=True)):
+            try:
+                turns.enter_context(tracker.turn)
+                tracker.settle()
+                steps[number] = Step.accept(tracker, picture, given)
+            except MnemaskError as error:
+                found[number] = error
+            else:
+                sizes.setdefault(steps[number].working_size(), []).append(number)
+        for numbers in sizes.values():
+            try:
+                found |= zip(numbers, take([steps[number] for number in numbers]), strict=True)
+            except MnemaskError as error:
+                found |= {number: error if len(numbers) == 1 else _alone(steps[number]) for number in numbers}
+    return [found[number] for number in range(len(trackers))]
+
+
+def _alone(step: Step) -> Masks | MnemaskError:
+    try:
+        return take([step])[0]
+    except MnemaskError as error:
+        return error

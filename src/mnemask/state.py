@@ -3,6 +3,8 @@
 Tokens are never changed in place, so that a state costs nothing to take and stays what it was.
 """
 
+import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +14,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mnemask import write_rule
 from mnemask.config import TrackerConfig
 from mnemask.errors import CheckpointError, InputError, MnemaskError
 from mnemask.memory.policies import Policy
@@ -42,7 +43,7 @@ class TrackerState:
         frozen: whether the memory is read only.
         counts: the memory's numbers.
         tokens: what is remembered.
-        written: the masks of the frame written last, see `write_rule.rounded`, where writes depend on them.
+        written: the masks of the frame written last, see `rounded` in `step.py`, where writes depend on them.
         others: the trackers of the other views, with `TrackerConfig.tta`.
     """
 
@@ -75,7 +76,7 @@ class TrackerState:
         facts = {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
         return facts | {
             "config": self.config.to_dict(),
-            "written": write_rule.to_json(self.written),
+            "written": masks_to_json(self.written),
             "num_tokens": None if self.tokens is None else len(self.tokens),
             "others": [other._facts() for other in self.others],
         }
@@ -134,7 +135,7 @@ class TrackerState:
             frozen=bool(facts["frozen"]),
             counts={name: _count(facts["counts"][name]) for name in COUNTS},
             tokens=tokens,
-            written=write_rule.from_json(facts["written"], device),
+            written=masks_from_json(facts["written"], device),
         )
         state.check()
         return state
@@ -234,3 +235,22 @@ def _precision(name: object) -> str:
     if name not in [str(dtype).removeprefix("torch.") for dtype in VALUE_DTYPES]:
         raise ValueError(f"precision {name!r}"[:120])
     return str(name)
+
+
+def masks_to_json(written: UInt8[Tensor, "K h w"] | None) -> dict[str, Any] | None:
+    """Returns masks as JSON holds them."""
+    if written is None:
+        return None
+    content = base64.b64encode(written.contiguous().cpu().numpy().tobytes()).decode()
+    return {"shape": list(written.shape), "content": content}
+
+
+def masks_from_json(saved: Mapping[str, Any] | None, device: torch.device) -> UInt8[Tensor, "K h w"] | None:
+    """Returns the masks that `masks_to_json` made this of; raises ValueError or the like where it did not."""
+    if saved is None:
+        return None
+    content = bytearray(base64.b64decode(saved["content"], validate=True))
+    shape = tuple(map(int, saved["shape"]))
+    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) != len(content):
+        raise ValueError(f"{len(content)} bytes of masks of the shape {shape}"[:120])
+    return torch.frombuffer(content, dtype=torch.uint8).reshape(shape).to(device)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from mnemask import write_rule
-from mnemask.errors import BudgetError, FrameError, MnemaskError
+from mnemask.config import TrackerConfig
+from mnemask.errors import FrameError
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
-from mnemask.model.devices import upload
+from mnemask.model.devices import FiniteCheck, out_of_memory_named, upload
 from mnemask.model.stcn import STRIDE, KeyFeatures, most_probable, soft_aggregate
 from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPrompts, describe, validate_prompts
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import mnemask.tracker
 
 MAX_WORKING_SIDE = 16_384
-DEFERRED = ("cuda",)  # devices on which a step does not wait to learn whether its numbers are finite
+SOONEST = 2  # frames from one write to an early one: masks that flicker are not to be written in every frame
 
 
 def step_together(
@@ -40,48 +40,10 @@ def step_together(
             turns.enter_context(tracker.turn)
         for tracker in trackers:
             tracker.settle()
-        return _taken([Step.accept(*each) for each in zip(trackers, pictures, prompts, strict=True)])
+        return take([Step.accept(*each) for each in zip(trackers, pictures, prompts, strict=True)])
 
 
-def step_each(
-    trackers: Sequence["mnemask.tracker.Tracker"],
-    pictures: Sequence[AnyPicture],
-    prompts: Sequence[Prompts | None],
-) -> list[Masks | MnemaskError]:
-    """Returns for each video the masks of its frame, or the error that `Tracker.step` would raise for it alone.
-
-    What is wrong with one frame or prompt is found before anything is computed; the others go together, those that are
-    processed at one size. Where they fail together, each is taken on its own.
-    """
-    found: dict[int, Masks | MnemaskError] = {}
-    sizes: dict[tuple[int, int], list[int]] = {}
-    steps: dict[int, Step] = {}
-    with ExitStack() as turns:
-        for number, (tracker, picture, given) in enumerate(zip(trackers, pictures, prompts, strict=True)):
-            try:
-                turns.enter_context(tracker.turn)
-                tracker.settle()
-                steps[number] = Step.accept(tracker, picture, given)
-            except MnemaskError as error:
-                found[number] = error
-            else:
-                sizes.setdefault(steps[number].working_size(), []).append(number)
-        for numbers in sizes.values():
-            try:
-                found |= zip(numbers, _taken([steps[number] for number in numbers]), strict=True)
-            except MnemaskError as error:
-                found |= {number: error if len(numbers) == 1 else _alone(steps[number]) for number in numbers}
-    return [found[number] for number in range(len(trackers))]
-
-
-def _alone(step: "Step") -> Masks | MnemaskError:
-    try:
-        return _taken([step])[0]
-    except MnemaskError as error:
-        return error
-
-
-def _taken(steps: Sequence["Step"]) -> list[Masks]:
+def take(steps: Sequence["Step"]) -> list[Masks]:
     """Returns the masks of steps that are taken together, or leaves all trackers as they were."""
     num_objects = sum(len({*step.tracker.object_ids, *step.given}) for step in steps)
     with out_of_memory_named(steps[0].frame.size, num_objects), ExitStack() as stack:
@@ -177,12 +139,12 @@ class Step:
         return soft_aggregate(self._merge(alone) if self.given else alone)
 
     def is_due(self, probs: Float[Tensor, "K1 Hp Wp"]) -> bool:
-        """Whether the frame is to be written to memory: masks were given, or `write_rule` says so."""
+        """Whether the frame is to be written to memory: masks were given, or `write_is_due` says so."""
         tracker = self.tracker
         if tracker.memory.frozen or not (self.given or len(tracker.objects)):
             return False
         since = tracker.steps - tracker.last_write
-        return bool(self.given) or write_rule.is_due(tracker.config, since, probs, tracker.written)
+        return bool(self.given) or write_is_due(tracker.config, since, probs, tracker.written)
 
     def finish(
         self, features: KeyFeatures, probs: Float[Tensor, "K1 Hp Wp"], value: Float[Tensor, "K Cv h w"] | None
@@ -194,7 +156,7 @@ class Step:
             check.require()
             self._write(features, value, probs[1:])
             tracker.last_write = tracker.steps
-            tracker.written = write_rule.rounded(probs[1:]) if tracker.config.write_below_iou else None
+            tracker.written = rounded(probs[1:]) if tracker.config.write_below_iou else None
         elif check.deferred:
             tracker.unsettled = check
         tracker.steps += 1
@@ -264,50 +226,54 @@ def labels_of(probs: Float[Tensor, "K1 H W"], object_ids: Sequence[int], given: 
     return labels
 
 
-class FiniteCheck:
-    """Whether what the network computed for a frame is finite.
+def write_is_due(
+    config: TrackerConfig,
+    since: int,
+    probs: Float[Tensor, "K1 Hp Wp"],
+    written: UInt8[Tensor, "K h w"] | None,
+) -> bool:
+    """Returns whether a frame without given masks is to be written.
 
-    To ask makes the host wait for the device. On a GPU the answer is therefore sent for at once and looked at when the
-    next frame comes, or before the frame is written to memory.
+    It is where the write interval is over, or the objects have changed more than `write_below_iou` allows, unless the
+    masks are less certain than `write_above_certainty`; then the first frame is written whose masks are. Where either
+    is on, the host waits for a GPU.
 
     Args:
-        key: of the frame.
-        masks: probabilities of each object.
-        index: of the frame.
+        config: in which nothing is left to the policy.
+        since: frames from the last write to this one.
+        probs: of the background and of each object.
+        written: the masks of the frame written last, from `rounded`; None where they are not known.
     """
-
-    def __init__(self, key: Float[Tensor, "..."], masks: Float[Tensor, "..."], index: int) -> None:
-        self.index, self.deferred = index, key.device.type in DEFERRED
-        flags = torch.stack((torch.isfinite(key).all(), torch.isfinite(masks).all()))
-        self._flags = flags.to("cpu", non_blocking=self.deferred)
-        self._sent = torch.cuda.Event() if flags.is_cuda else None
-        if self._sent is not None:
-            self._sent.record()
-
-    def require(self) -> None:
-        """Raises FrameError unless all numbers are finite, before they are remembered or written."""
-        if self._sent is not None:
-            self._sent.synchronize()
-        for what, finite in zip(("keys", "masks"), self._flags.tolist(), strict=True):
-            if not finite:
-                raise FrameError(
-                    f"the network's {what} for frame {self.index} are not finite, so no masks can be made of them",
-                    "use the weights as they were published, and float32 where the precision was lowered "
-                    "(--dtype float32)",
-                )
+    assert config.write_every is not None, "a tracker's config is filled"
+    due = since >= config.write_every
+    if not due and config.write_below_iou and since >= SOONEST and written is not None:
+        due = bool(least_iou(rounded(probs[1:]), written) < config.write_below_iou)
+    if due and config.write_above_certainty:
+        due = bool(certainty(probs) >= config.write_above_certainty)
+    return due
 
 
-@contextmanager
-def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[None]:
-    """Within it, a device that is out of memory is a BudgetError that says which knobs there are."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        reason = str(error).split(". ")[0]
-        raise BudgetError(
-            f"the device ran out of memory on a frame of {describe(size)} with {num_objects} objects ({reason})",
-            "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects",
-        ) from error
+def rounded(masks: Float[Tensor, "K Hp Wp"]) -> UInt8[Tensor, "K h w"]:
+    """Returns how much of each cell each object fills, in 255ths, so that it is the same once it was saved."""
+    return (F.avg_pool2d(masks.float(), STRIDE) * 255).round().to(torch.uint8)
+
+
+def least_iou(now: UInt8[Tensor, "K h w"], before: UInt8[Tensor, "K h w"]) -> Float[Tensor, ""]:
+    """Returns the lowest IoU of an object's masks in two frames, from 0 to 1.
+
+    It is the soft IoU, Σ min / Σ max over cells, with one more cell in both: an object of less than a cell, or one that
+    neither frame shows, has not moved.
+    """
+    now, before = now.float(), before.float()
+    overlap = torch.minimum(now, before).sum((1, 2)) + 255
+    return (overlap / (torch.maximum(now, before).sum((1, 2)) + 255)).amin()
+
+
+def certainty(probs: Float[Tensor, "K1 Hp Wp"]) -> Float[Tensor, ""]:
+    """Returns the mean probability of the pixels in masks, each of its own object, from 0 to 1; 0 without a mask."""
+    best = probs[1:].amax(0)
+    shown = best > probs[0]
+    return (best * shown).sum() / shown.sum().clamp_min(1)
 
 
 @contextmanager

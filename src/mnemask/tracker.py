@@ -19,10 +19,10 @@ from mnemask.memory.introspection import Explanation, array
 from mnemask.memory.policies import Policy
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.checkpoints import fingerprint
-from mnemask.model.devices import own_modes
+from mnemask.model.devices import FiniteCheck, own_modes
 from mnemask.model.stcn import STCN
 from mnemask.state import TrackerState
-from mnemask.step import FiniteCheck, labels_of, step_together, undone_on_failure
+from mnemask.step import labels_of, step_together, undone_on_failure
 from mnemask.types import Frame, Masks, Objects, Picture, Prompts, validate_prompts
 from mnemask.views import mean_of
 

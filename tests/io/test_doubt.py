@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnemask.io.doubt import certainty_now, doubts
+from mnemask.io.table import certainty_now, doubts
 from mnemask.types import Masks
 
 

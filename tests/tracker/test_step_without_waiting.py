@@ -8,9 +8,9 @@ from refusals import refusal
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import mnemask as mm
-from mnemask import step
 from mnemask.errors import FrameError
 from mnemask.memory import read
+from mnemask.model import devices
 from mnemask.model.stcn import STCN
 
 WAITING = ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "bincount", "unique", "masked_select", "equal")
@@ -77,7 +77,7 @@ def test_what_reads_back_is_counted():
 def test_on_a_gpu_numbers_that_are_not_finite_are_found_with_the_next_frame_and_undone(
     make, clip, tiny_model, monkeypatch
 ):
-    monkeypatch.setattr(step, "DEFERRED", ("cpu",))
+    monkeypatch.setattr(devices, "DEFERRED", ("cpu",))
     frames, masks = clip
     tracker, twin = make("lfu"), make("lfu")
     for each in (tracker, twin):

@@ -5,7 +5,8 @@ import torch
 from tracking import equal
 
 import mnemask as mm
-from mnemask.write_rule import SOONEST, certainty, from_json, is_due, least_iou, rounded, to_json
+from mnemask.state import masks_from_json, masks_to_json
+from mnemask.step import SOONEST, certainty, least_iou, rounded, write_is_due
 
 CELL = 16
 
@@ -27,8 +28,8 @@ def rule(**settings):
     [(0, 2, False), (CELL, 2, False), (3 * CELL, 2, True), (3 * CELL, SOONEST - 1, False), (0, 5, True)],
 )
 def test_a_frame_is_written_sooner_where_an_object_has_moved_by_most_of_itself(moved, since, due):
-    assert is_due(rule(write_below_iou=0.5), since, square(moved), rounded(square(0)[1:])) is due
-    assert is_due(rule(), since, square(moved), None) is (since >= 5)
+    assert write_is_due(rule(write_below_iou=0.5), since, square(moved), rounded(square(0)[1:])) is due
+    assert write_is_due(rule(), since, square(moved), None) is (since >= 5)
 
 
 def test_the_iou_is_that_of_the_object_that_changed_most_and_one_cell_is_no_change():
@@ -40,7 +41,7 @@ def test_the_iou_is_that_of_the_object_that_changed_most_and_one_cell_is_no_chan
 
 def test_a_frame_of_doubtful_masks_waits_until_they_are_certain():
     careful = rule(write_above_certainty=0.9)
-    assert [is_due(careful, 7, square(0, certain), None) for certain in (0.6, 0.99, 0.0)] == [False, True, False]
+    assert [write_is_due(careful, 7, square(0, certain), None) for certain in (0.6, 0.99, 0.0)] == [False, True, False]
     assert certainty(square(0, 0.75)) == pytest.approx(0.75)
 
 
@@ -73,6 +74,6 @@ def test_what_was_written_of_a_removed_object_is_forgotten(lively, clip):
 
 @pytest.mark.parametrize("garbled", [{}, {"shape": [1, 2], "content": ""}, {"shape": [1, 1, 9], "content": "AA=="}])
 def test_garbled_masks_are_refused(garbled):
-    assert from_json(to_json(None), torch.device("cpu")) is None
+    assert masks_from_json(masks_to_json(None), torch.device("cpu")) is None
     with pytest.raises((ValueError, KeyError)):
-        from_json(garbled, torch.device("cpu"))
+        masks_from_json(garbled, torch.device("cpu"))

@@ -32,7 +32,7 @@ class Moment:
     Attributes:
         frame: its number.
         object_id: the object that is doubtful there.
-        doubt: from 0 to 1, see `io/doubt.py`.
+        doubt: from 0 to 1, see `io/table.py`.
         certainty: mean probability of the mask's pixels.
         area: pixels of the mask.
         area_before: in the frame before.

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from mnemask.errors import InputError
+from mnemask.errors import BudgetError, FrameError, InputError
+from mnemask.types import describe
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 VARIABLE = "MNEMASK_PRECISION"
+DEFERRED = ("cuda",)  # devices on which a step does not wait to learn whether its numbers are finite
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -95,3 +97,49 @@ def without_tf32(on_gpu: bool) -> Iterator[None]:
     finally:
         if allowed:
             torch.backends.cudnn.allow_tf32 = True
+
+
+@contextmanager
+def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[None]:
+    """Within it, a device that is out of memory is a BudgetError that says which knobs there are."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).split(". ")[0]
+        raise BudgetError(
+            f"the device ran out of memory on a frame of {describe(size)} with {num_objects} objects ({reason})",
+            "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects",
+        ) from error
+
+
+class FiniteCheck:
+    """Whether what the network computed for a frame is finite.
+
+    To ask makes the host wait for the device. On a GPU the answer is therefore sent for at once and looked at when the
+    next frame comes, or before the frame is written to memory.
+
+    Args:
+        key: of the frame.
+        masks: probabilities of each object.
+        index: of the frame.
+    """
+
+    def __init__(self, key: Float[Tensor, "..."], masks: Float[Tensor, "..."], index: int) -> None:
+        self.index, self.deferred = index, key.device.type in DEFERRED
+        flags = torch.stack((torch.isfinite(key).all(), torch.isfinite(masks).all()))
+        self._flags = flags.to("cpu", non_blocking=self.deferred)
+        self._sent = torch.cuda.Event() if flags.is_cuda else None
+        if self._sent is not None:
+            self._sent.record()
+
+    def require(self) -> None:
+        """Raises FrameError unless all numbers are finite, before they are remembered or written."""
+        if self._sent is not None:
+            self._sent.synchronize()
+        for what, finite in zip(("keys", "masks"), self._flags.tolist(), strict=True):
+            if not finite:
+                raise FrameError(
+                    f"the network's {what} for frame {self.index} are not finite, so no masks can be made of them",
+                    "use the weights as they were published, and float32 where the precision was lowered "
+                    "(--dtype float32)",
+                )

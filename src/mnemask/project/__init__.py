@@ -1,6 +1,6 @@
 """A video that is cut out step by step: prompts at any frame, both ways, corrections, and nothing lost between."""
 
-from mnemask.io.doubt import Confidence, doubts
+from mnemask.io.table import Confidence, doubts
 from mnemask.project.corrections import set_corrections
 from mnemask.project.export import export_project
 from mnemask.project.look import picture_memory, picture_reason

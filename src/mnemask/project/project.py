@@ -15,9 +15,9 @@ from torch import Tensor
 from mnemask.engines import load_model
 from mnemask.errors import InputError, ObjectIdError, OutputError
 from mnemask.io.atomic import make_folder
-from mnemask.io.doubt import doubts
 from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
+from mnemask.io.table import doubts
 from mnemask.model.stcn import STCN
 from mnemask.project.about import ABOUT, SETTINGS, check_settings, check_video, read_about, source_of, write_about
 from mnemask.project.journal import Journal, Line, read_journal

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mnemask.errors import InputError
 from mnemask.io.atomic import Unsynced, make_folder, replacing, write_file
-from mnemask.io.doubt import Confidence
+from mnemask.io.table import Confidence
 from mnemask.project.journal import Journal, read_journal
 
 FIELDS = Confidence._fields

@@ -11,8 +11,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError
-from mnemask.io.doubt import Confidence, certainty_now
 from mnemask.io.random_access import FrameAccess
+from mnemask.io.table import Confidence, certainty_now
 from mnemask.memory.budget import Budget
 from mnemask.model.stcn import STCN
 from mnemask.project.results import Labels, Results

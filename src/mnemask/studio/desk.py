@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 import mnemask as mm
 from mnemask.io import MASK_FORMATS
-from mnemask.io.doubt import DOUBTFUL
+from mnemask.io.table import DOUBTFUL
 from mnemask.project import PassReport, export_project
 from mnemask.studio.clicks import ClickSession, Mask, open_clicks
 from mnemask.studio.exports import files_of
