@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,32 +121,32 @@ def segment(
             )
         places.check(written, 0 if resume is None else resume.position)
         run = _Run(
-            tracker,
-            places,
-            written,
-            lock,
-            RunProgress(settings=settings or {}, source=source or {}, objects=object_infos(objects)),
-            checkpoint_every,
-            resume,
-            events,
-            adapt,
-            on_adapt,
+            tracker=tracker,
+            places=places,
+            written=written,
+            lock=lock,
+            progress=RunProgress(settings=settings or {}, source=source or {}, objects=object_infos(objects)),
+            prompts=prompts,
+            preview=preview,
+            every=checkpoint_every,
+            resume=resume,
+            max_memory=max_memory,
+            events=events,
+            stop=stop,
+            on_frame=on_frame,
+            adapt=adapt,
+            on_adapt=on_adapt,
         )
         # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
         with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
             try:
-                run.follow(ahead, prompts, preview, max_memory, stop, on_frame)
+                run.follow(ahead)
             except BaseException as error:
                 with _noting(error):
                     run.report()
                 raise
             run.report()
     return run.progress
-
-
-def _end_if_asked(stop: Callable[[], str | None]) -> None:
-    if reason := stop():
-        raise StopError(reason)
 
 
 @contextmanager
@@ -158,65 +158,70 @@ def _noting(error: BaseException) -> Iterator[None]:
         error.add_note(str(consequence))
 
 
+@dataclass(slots=True, kw_only=True)
 class _Run:
-    """One call of `segment`."""
+    """One call of `segment`: what it was given, and below that how far it is.
 
-    def __init__(
-        self,
-        tracker: Tracker,
-        places: Places,
-        written: Written,
-        lock: OutputLock,
-        progress: RunProgress,
-        every: float | None,
-        resume: Checkpoint | None,
-        events: Callable[[], ReaderEvents],
-        adapt: Mapping[str, int | float] | None,
-        on_adapt: Callable[[int, float], None],
-    ) -> None:
-        self.progress, self._adapt, self._on_adapt = progress, adapt, on_adapt
-        self._tracker, self._every, self._resume, self._events = tracker, every, resume, events
-        self._places, self._written, self._lock = places, written, lock
-        self._begin = self._saved = time.perf_counter()
-        self._folder = None if every is None else CheckpointFolder(written, progress.settings)
-        self._stack = ExitStack()
-        self._outputs: Outputs | None = None
-        self._latest: PendingCheckpoint | None = None
-        self._estimated: tuple[object, ...] = ()
-        self._given: Mapping[int, Prompt | None] = {}  # of the frame that is computed, and what was known before it
-        self._before: TrackerState | None = None
-        self._adapted: STCN | None = None
-        if resume is None:
-            progress.computed_on = computed_on(tracker, 0)
+    Attributes:
+        given: the known masks of the frame that is computed.
+        before: what was known before the first frame, for a checkpoint at its start.
+        latest: where the run could go on, not yet written down.
+        saved: when that was written down last.
+    """
+
+    tracker: Tracker
+    places: Places
+    written: Written
+    lock: OutputLock
+    progress: RunProgress
+    prompts: PromptSource
+    preview: Callable[[Frame, Mapping[int, Any]], bytes] | None
+    every: float | None
+    resume: Checkpoint | None
+    max_memory: int | None
+    events: Callable[[], ReaderEvents]
+    stop: Callable[[], str | None]
+    on_frame: Callable[[RunProgress, Masks], None]
+    adapt: Mapping[str, int | float] | None
+    on_adapt: Callable[[int, float], None]
+
+    folder: CheckpointFolder | None = field(init=False)
+    begin: float = field(init=False)
+    saved: float = field(init=False)
+    stack: ExitStack = field(default_factory=ExitStack, init=False)
+    outputs: Outputs | None = field(default=None, init=False)
+    latest: PendingCheckpoint | None = field(default=None, init=False)
+    estimated: tuple[object, ...] = field(default=(), init=False)
+    given: Mapping[int, Prompt | None] = field(default_factory=dict, init=False)
+    before: TrackerState | None = field(default=None, init=False)
+    adapted: STCN | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.begin = self.saved = time.perf_counter()
+        self.folder = None if self.every is None else CheckpointFolder(self.written, self.progress.settings)
+        if self.resume is None:
+            self.progress.computed_on = computed_on(self.tracker, 0)
         else:
-            progress.computed_on = computed_on(tracker, resume.position, resume.progress["computed_on"])
-            progress.take_up(resume.progress, resume.position)
-            self._begin -= progress.seconds
+            before, position = self.resume.progress, self.resume.position
+            self.progress.computed_on = computed_on(self.tracker, position, before["computed_on"])
+            self.progress.take_up(before, position)
+            self.begin -= self.progress.seconds
 
-    def follow(
-        self,
-        frames: Iterable[Frame],
-        prompts: PromptSource,
-        preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
-        max_memory: int | None,
-        stop: Callable[[], str | None],
-        on_frame: Callable[[RunProgress, Masks], None],
-    ) -> None:
+    def follow(self, frames: Iterable[Frame]) -> None:
         """Follows the objects to the end of the frames, or until something else ends it."""
         progress = self.progress
         try:
-            with self._stack:
-                if self._resume is not None:
-                    self._outputs = self._open(0)
+            with self.stack:
+                if self.resume is not None:
+                    self.outputs = self._open(0)
                 try:
-                    known = partial(self._known, prompts, max_memory, stop)
-                    for frame, masks in self._tracker.follow(self._due(frames, stop), known):
-                        outputs = self._outputs or self._begin_at(frame, prompts, preview)
+                    for frame, masks in self.tracker.follow(self._due(frames), self._known):
+                        outputs = self.outputs or self._begin_at(frame)
                         outputs.write(masks, frame)
-                        progress.add(self._tracker.stats(), masks.object_ids)
-                        progress.seconds = time.perf_counter() - self._begin
+                        progress.add(self.tracker.stats(), masks.object_ids)
+                        progress.seconds = time.perf_counter() - self.begin
                         self._checkpoint(frame.index + 1, outputs)
-                        on_frame(progress, masks)
+                        self.on_frame(progress, masks)
                 except BaseException as error:
                     with _noting(error):
                         self._save()
@@ -229,127 +234,128 @@ class _Run:
         else:
             progress.complete = True
 
-    def _due(self, frames: Iterable[Frame], stop: Callable[[], str | None]) -> Iterator[Frame]:
+    def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yields the frames that are not done, for as long as nobody asks for an end."""
         for frame in frames:
-            _end_if_asked(stop)
-            if self._resume is None or frame.index >= self._resume.position:
+            self._end_if_asked()
+            if self.resume is None or frame.index >= self.resume.position:
                 yield frame
-        _end_if_asked(stop)
+        self._end_if_asked()
 
-    def _known(
-        self, prompts: PromptSource, max_memory: int | None, stop: Callable[[], str | None], frame: Frame
-    ) -> Mapping[int, Prompt | None] | None:
+    def _end_if_asked(self) -> None:
+        if reason := self.stop():
+            raise StopError(reason)
+
+    def _known(self, frame: Frame) -> Mapping[int, Prompt | None] | None:
         """Returns the known masks of a frame, once it is seen to that the run can go on with it."""
-        given = prompts(frame)
-        self._given = {} if given is None else given
-        self._check_estimate(frame, given, max_memory)
-        self._lock.check()
-        if self._outputs is None:
-            self._check_first(frame, self._given, prompts)
-        self._adapt_to(frame, self._given, stop)
-        if self._outputs is None:
-            self._before = self._tracker.state()
+        given = self.prompts(frame)
+        self.given = {} if given is None else given
+        self._check_estimate(frame)
+        self.lock.check()
+        if self.outputs is None:
+            self._check_first(frame)
+        self._adapt_to(frame)
+        if self.outputs is None:
+            self.before = self.tracker.state()
         return given
 
     def report(self) -> None:
         """Writes the report; if the run is complete, or never began, there is nothing to go on with."""
         self.progress.video = self._happened().to_dict()
-        self.progress.seconds = time.perf_counter() - self._begin
-        if self._outputs is not None:
-            self.progress.looks = self._outputs.looks()
+        self.progress.seconds = time.perf_counter() - self.begin
+        if self.outputs is not None:
+            self.progress.looks = self.outputs.looks()
         if self.progress.frames:
             text = json.dumps(self.progress.to_dict(), indent=2) + "\n"
-            self._written.write(self._places.out / REPORT, text)
-        if (
-            self._folder is not None
-            and self._outputs is not None
-            and (self.progress.complete or not self.progress.frames)
-        ):
-            self._folder.remove()
+            self.written.write(self.places.out / REPORT, text)
+        nothing_to_go_on_with = self.progress.complete or not self.progress.frames
+        if self.folder is not None and self.outputs is not None and nothing_to_go_on_with:
+            self.folder.remove()
 
-    def _adapt_to(self, frame: Frame, given: Mapping[int, Prompt | None], stop: Callable[[], str | None]) -> None:
+    def _adapt_to(self, frame: Frame) -> None:
         """Tunes the network to the first objects that are given, if that is wanted and was not done before."""
-        masks = {object_id: mask for object_id, mask in given.items() if mask is not None}
-        if self._adapt is None or self.progress.adaptation is not None or not masks:
+        masks = {object_id: mask for object_id, mask in self.given.items() if mask is not None}
+        if self.adapt is None or self.progress.adaptation is not None or not masks:
             return
         from mnemask.training.adapt import adapt  # half a second that few runs need
 
         def on_step(steps: int, seconds: float) -> None:
-            _end_if_asked(stop)
-            self._on_adapt(steps, seconds)
+            self._end_if_asked()
+            self.on_adapt(steps, seconds)
 
-        tracker = self._tracker
+        tracker = self.tracker
         size = tracker.short_side
-        done = adapt(tracker.model, frame, masks, **self._adapt, short_side=size, on_step=on_step)  # type: ignore[arg-type]
+        done = adapt(tracker.model, frame, masks, **self.adapt, short_side=size, on_step=on_step)  # type: ignore[arg-type]
         self.progress.adaptation = done.to_dict()
         if done.kept:
             tracker.replace_model(done.model)
-            self._adapted = done.model
+            self.adapted = done.model
         self._keep_model()
 
     def _keep_model(self) -> None:
         """Keeps the adapted network for a run that goes on, once there is a place for it."""
-        if self._adapted is not None and self._folder is not None and self._outputs is not None:
-            self._folder.keep_model(self._adapted)
+        if self.adapted is not None and self.folder is not None and self.outputs is not None:
+            self.folder.keep_model(self.adapted)
 
     def _open(self, largest_id: int) -> Outputs:
         """Opens what is written to; from here on the run may be gone on with."""
-        remove_left_overs(self._places.masks)
+        remove_left_overs(self.places.masks)
         journal = None
-        if self._folder is not None:
-            self._folder.make()
-            journal = self._folder.path
-            if self._resume is not None:
-                self._folder.only(self._resume.position)
-        resume_states = {} if self._resume is None else self._resume.resume_states
-        return self._stack.enter_context(
-            Outputs(self._places, self._written, journal, resume_states, largest_id, self.progress.objects)
+        if self.folder is not None:
+            self.folder.make()
+            journal = self.folder.path
+            if self.resume is not None:
+                self.folder.only(self.resume.position)
+        resume_states = {} if self.resume is None else self.resume.resume_states
+        return self.stack.enter_context(
+            Outputs(self.places, self.written, journal, resume_states, largest_id, self.progress.objects)
         )
 
-    def _check_first(self, frame: Frame, given: Mapping[int, Prompt | None], prompts: PromptSource) -> None:
+    def _check_first(self, frame: Frame) -> None:
         """Raises what can be known of the run when its first frame is, before anything is computed or removed."""
-        expected, to_come = self._places.expected, _ids_to_come(prompts)
-        expected.refuse_beyond(to_come)
-        ids = {*given, *(object_id for ids in to_come.values() for object_id in ids)}
-        self._places.videos.cutout.refuse_unknown(tuple(sorted(ids | {*self._tracker.object_ids})))
+        expected, ids = self.places.expected, self._ids()
+        expected.refuse_beyond(self._to_come())
+        self.places.videos.cutout.refuse_unknown(tuple(sorted(ids | {*self.tracker.object_ids})))
         if expected.num_frames is not None:
-            freed = sum(path.stat().st_size for path in self._written.files())
+            freed = sum(path.stat().st_size for path in self.written.files())
             left = expected.num_frames - frame.index
-            format, kinds = self._places.mask_format, self._places.videos.kinds
-            refuse_without_room(self._places.out, format, kinds, frame.size, left, len(ids), freed)
+            format, kinds = self.places.mask_format, self.places.videos.kinds
+            refuse_without_room(self.places.out, format, kinds, frame.size, left, len(ids), freed)
 
-    def _begin_at(
-        self,
-        frame: Frame,
-        prompts: PromptSource,
-        preview: Callable[[Frame, Mapping[int, Any]], bytes] | None,
-    ) -> Outputs:
+    def _to_come(self) -> Mapping[int, Collection[int]]:
+        """Returns the ids of the masks that are to be given, by frame, where the source of prompts tells."""
+        to_come: Mapping[int, Collection[int]] = getattr(self.prompts, "to_come", {})
+        return to_come
+
+    def _ids(self) -> set[int]:
+        """Returns the ids of the masks that are given in the frame that is computed, and of those to come."""
+        return {*self.given, *(object_id for ids in self._to_come().values() for object_id in ids)}
+
+    def _begin_at(self, frame: Frame) -> Outputs:
         """Removes what an earlier run wrote, opens the outputs, and notes at once what the run is.
 
         Otherwise another one with other settings could go on in its place.
         """
-        CheckpointFolder(self._written, {}).remove()
-        self._written.remove_all()
-        if preview is not None:
-            self._written.write(self._places.out / PREVIEW, preview(frame, self._given))
-        if self._places.trace is not None and self._places.out in self._places.trace.parents:
-            self._written.claim(self._places.trace)
-        ids = {*self._given, *(object_id for ids in _ids_to_come(prompts).values() for object_id in ids)}
-        self._outputs = outputs = self._open(max(ids, default=0))
+        CheckpointFolder(self.written, {}).remove()
+        self.written.remove_all()
+        if self.preview is not None:
+            self.written.write(self.places.out / PREVIEW, self.preview(frame, self.given))
+        if self.places.trace is not None and self.places.out in self.places.trace.parents:
+            self.written.claim(self.places.trace)
+        self.outputs = outputs = self._open(max(self._ids(), default=0))
         self._keep_model()
-        before, self._before = self._before, None
-        if self._folder is not None and before is not None:
-            self._latest = self._pending(frame.index, before, outputs)
+        before, self.before = self.before, None
+        if self.folder is not None and before is not None:
+            self.latest = self._pending(frame.index, before, outputs)
             self._save()
         return outputs
 
     def _checkpoint(self, position: int, outputs: Outputs) -> None:
         """Notes that the run can go on here, if it can, and writes it down if it is time."""
-        if self._folder is None or self.progress.frames % outputs.stretch:
+        if self.folder is None or self.progress.frames % outputs.stretch:
             return
-        self._latest = self._pending(position, self._tracker.state(), outputs)
-        if self._every is not None and time.perf_counter() - self._saved >= self._every:
+        self.latest = self._pending(position, self.tracker.state(), outputs)
+        if self.every is not None and time.perf_counter() - self.saved >= self.every:
             self._save()
 
     def _pending(self, position: int, state: TrackerState, outputs: Outputs) -> PendingCheckpoint:
@@ -359,31 +365,25 @@ class _Run:
 
     def _happened(self) -> ReaderEvents:
         """Returns the events of the video, including those before the run was resumed."""
-        if self._resume is None:
-            return self._events()
-        return self._resume.events + self._events().within(self._resume.position)
+        if self.resume is None:
+            return self.events()
+        return self.resume.events + self.events().within(self.resume.position)
 
     def _save(self) -> None:
-        moment, self._latest = self._latest, None
-        if moment is not None and self._folder is not None and self._outputs is not None:
+        moment, self.latest = self.latest, None
+        if moment is not None and self.folder is not None and self.outputs is not None:
             resume_states = moment.written()
-            self._outputs.sync()
-            self._written.sync()
-            self._folder.save(moment.position, moment.state, resume_states, moment.progress)
-            self._saved = time.perf_counter()
+            self.outputs.sync()
+            self.written.sync()
+            self.folder.save(moment.position, moment.state, resume_states, moment.progress)
+            self.saved = time.perf_counter()
 
-    def _check_estimate(self, frame: Frame, given: Mapping[int, Prompt | None] | None, max_memory: int | None) -> None:
-        if max_memory is None:
+    def _check_estimate(self, frame: Frame) -> None:
+        if self.max_memory is None:
             return
-        ids = {*self._tracker.object_ids, *(given or {})}
-        if self._estimated != (frame.size, len(ids)):
-            videos = self._places.videos
+        ids = {*self.tracker.object_ids, *self.given}
+        if self.estimated != (frame.size, len(ids)):
+            videos = self.places.videos
             writers = 2 + len(videos.kinds) * videos.cutout.edges.smooth  # a median holds so many frames
-            estimate_memory(self._tracker, frame.size, len(ids), num_writers=writers).keep_within(max_memory)
-            self._estimated = (frame.size, len(ids))
-
-
-def _ids_to_come(prompts: PromptSource) -> Mapping[int, Collection[int]]:
-    """Returns the ids of the masks that are to be given, by frame, where the source of prompts tells."""
-    to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
-    return to_come
+            estimate_memory(self.tracker, frame.size, len(ids), num_writers=writers).keep_within(self.max_memory)
+            self.estimated = (frame.size, len(ids))
