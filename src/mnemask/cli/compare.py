@@ -11,23 +11,13 @@ from rich.table import Table
 
 import mnemask as mm
 from mnemask.cli.app import command, console, locks_out
-from mnemask.cli.inputs import PromptOptions, of_video
+from mnemask.cli.inputs import PROMPTS, PromptOptions, of_video, with_prompts
 from mnemask.cli.inspect import repeatable
 from mnemask.cli.options import (
     CONFIG,
-    DEFAULT_BOX_FORMAT,
     POLICY_HELP,
-    AtOption,
-    BoxFormatOption,
-    BoxOption,
-    CleanOption,
-    ClickOption,
     DeviceOption,
-    MaskOption,
     ModelOption,
-    NotOption,
-    RemoveOption,
-    VoidOption,
     chosen_policy,
     configured,
 )
@@ -41,6 +31,7 @@ if TYPE_CHECKING:
 
 @command
 @locks_out
+@with_prompts("object_")
 @configured("policy", "budget")
 def compare(
     video: Annotated[
@@ -48,15 +39,7 @@ def compare(
     ],
     policy: Annotated[list[str], typer.Option(metavar="POLICY", help=f"{POLICY_HELP} Repeat it to compare.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for compare.html and what belongs to it.")],
-    mask: MaskOption = None,
-    box: BoxOption = None,
-    box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
-    click: ClickOption = None,
-    not_: NotOption = None,
-    at: AtOption = None,
-    remove: RemoveOption = None,
-    void: VoidOption = "auto",
-    clean_masks: CleanOption = False,
+    prompts: PromptOptions = PROMPTS,
     gt: Annotated[
         Path | None, typer.Option(help="Folder of true masks, named as the frames are, of all frames or some.")
     ] = None,
@@ -84,9 +67,6 @@ def compare(
     from mnemask.comparison import compare_video
     from mnemask.evaluation.runner import TrackerFactory
 
-    prompts = PromptOptions(
-        mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
-    )
     video = repeatable(video)
     plans = [prompts.plan(video)]  # what is wrong with it is said before the video is read
     plans[0].say_notes()

@@ -1,13 +1,18 @@
-"""The video and the prompts of a run: read, checked, and identified by their content."""
+"""The video and the prompts of a run: their options, read, checked, and identified by their content."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mnemask.cli.options import P, with_options
 
 if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan
@@ -91,9 +96,92 @@ def _short(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+_MASK = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        help="Image with the objects of the first frame: ids, colours, or black and white. Or a folder of masks of "
+        "some frames, named as those are: later ones correct, bring new objects, or, empty, say that all are gone.",
+    ),
+]
+_BOX = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="X,Y,W,H",
+        help="Left, top, width and height in pixels of a box around an object of the first frame. Repeatable.",
+    ),
+]
+_CLICK = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--click",
+        metavar="[FRAME:]ID=X,Y",
+        help="A place on object ID, in pixels, in the first frame unless another is named. Where a box or a mask shows "
+        "the object already, clicks correct it. Repeatable.",
+    ),
+]
+_NOT = Annotated[
+    list[str] | None,
+    typer.Option("--not", metavar="[FRAME:]ID=X,Y", help="A place outside object ID. Repeatable."),
+]
+BoxFormat = Enum("BoxFormat", {"xywh": "xywh", "xyxy": "xyxy"})
+_BOX_FORMAT = Annotated[
+    BoxFormat, typer.Option("--box-format", help="`xywh`, or `xyxy` for boxes of two corners: x1,y1,x2,y2.")
+]
+_AT = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at",
+        metavar="FRAME[:ID]=MASK",
+        help="Masks of a later frame: new ids are new objects, known ones are corrected, and an empty mask says that "
+        "all, or the one with this ID, are gone. Frames count from 0; ID is for a file that shows one object, black "
+        "and white being 1 without it. Repeatable.",
+    ),
+]
+_REMOVE = Annotated[
+    list[str] | None,
+    typer.Option("--remove", metavar="FRAME:ID", help="Stop tracking an object from that frame on. Repeatable."),
+]
+ObjectOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--object",
+        metavar="ID=CLASS[:NAME]",
+        help="What an object is, such as `1=camel`, or `1=camel:Bobby` to say which one. Reports and exports use it. "
+        "Repeatable.",
+    ),
+]
+_VOID = Annotated[
+    str,
+    typer.Option(
+        "--void",
+        metavar="VALUE",
+        help="Value of pixels in mask files that belong to no object, such as 255; `none`; or `auto`: a thin contour "
+        "of 255 is void, a solid area is not.",
+    ),
+]
+_CLEAN = Annotated[
+    bool, typer.Option("--clean-masks", help="Give blended edge pixels of id masks to the nearest object.")
+]
+# By the name of the command's parameter; `PromptOptions` is made of them.
+_PROMPT_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "mask": (_MASK, None),
+    "box": (_BOX, None),
+    "box_format": (_BOX_FORMAT, BoxFormat["xywh"]),
+    "click": (_CLICK, None),
+    "not_": (_NOT, None),
+    "at": (_AT, None),
+    "remove": (_REMOVE, None),
+    "object_": (ObjectOption, None),
+    "void": (_VOID, "auto"),
+    "clean_masks": (_CLEAN, False),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """Where masks come from, as the user gave it; the options of segment, compare and inspect."""
+    """Where masks come from, as the user gave it to segment, compare or inspect."""
 
     mask: Path | None
     boxes: Sequence[str] = ()
@@ -158,6 +246,34 @@ class PromptOptions:
         from mnemask.prompts import parse_at
 
         return [path for path in (self.mask, *(parse_at(text).path for text in self.later)) if path]
+
+
+def _prompts(options: dict[str, Any]) -> PromptOptions:
+    return PromptOptions(
+        mask=options["mask"],
+        boxes=options["box"] or (),
+        later=options["at"] or (),
+        clean=options["clean_masks"],
+        removed=options["remove"] or (),
+        box_format=options["box_format"].value,
+        void=options["void"],
+        clicks=options["click"] or (),
+        not_clicks=options["not_"] or (),
+        objects=options.get("object_") or (),
+    )
+
+
+PROMPTS: Any = None  # what a command has for a default until the options are read
+
+
+def with_prompts(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Gives a command the options of prompts in place of its parameter `prompts`, and makes that of them.
+
+    Args:
+        *left_out: options that it does not have.
+    """
+    options = {name: option for name, option in _PROMPT_OPTIONS.items() if name not in left_out}
+    return with_options("prompts", options, _prompts)
 
 
 def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:

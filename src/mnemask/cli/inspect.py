@@ -10,21 +10,11 @@ import typer
 import mnemask as mm
 from mnemask.cli import inputs
 from mnemask.cli.app import command, console, locks_out
-from mnemask.cli.inputs import PromptOptions
+from mnemask.cli.inputs import PROMPTS, PromptOptions, with_prompts
 from mnemask.cli.options import (
     CONFIG,
-    DEFAULT_BOX_FORMAT,
-    AtOption,
-    BoxFormatOption,
-    BoxOption,
-    CleanOption,
-    ClickOption,
     DeviceOption,
-    MaskOption,
     ModelOption,
-    NotOption,
-    RemoveOption,
-    VoidOption,
     configured,
 )
 from mnemask.cli.output import emit
@@ -33,6 +23,7 @@ from mnemask.cli.progress import progress
 
 @command
 @locks_out
+@with_prompts("object_")
 @configured()
 def inspect(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures and memory.json.")],
@@ -42,15 +33,7 @@ def inspect(
     bank: Annotated[
         Path | None, typer.Option(help="Look into a tracker saved by Tracker.save, on frames of VIDEO if given.")
     ] = None,
-    mask: MaskOption = None,
-    box: BoxOption = None,
-    box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
-    click: ClickOption = None,
-    not_: NotOption = None,
-    at: AtOption = None,
-    remove: RemoveOption = None,
-    void: VoidOption = "auto",
-    clean_masks: CleanOption = False,
+    prompts: PromptOptions = PROMPTS,
     at_frame: Annotated[
         list[int] | None,
         typer.Option(min=0, help="Look into memory after this frame. May be repeated. [default: the last]"),
@@ -76,7 +59,7 @@ def inspect(
     from mnemask.inspection import inspect_video
 
     if bank is not None:
-        if mask or box or click or not_ or at or remove or at_frame or pixel:
+        if prompts.any or at_frame or pixel:
             raise mm.InputError(
                 "a saved memory is looked into as it is",
                 "leave out --mask, --box, --click, --not, --at, --remove, --at-frame and --pixel",
@@ -85,9 +68,6 @@ def inspect(
     else:
         video = repeatable(video)
         pixels = [parse_pixel(text) for text in pixel or []]
-        prompts = PromptOptions(
-            mask, box or (), at or (), clean_masks, remove or (), box_format.value, void, click or (), not_ or ()
-        )
         plan = prompts.plan(video)
         tracker = mm.Tracker(mm.load_model(model, device=device), config)
         plan.prepare(tracker.model)

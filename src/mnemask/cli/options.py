@@ -4,85 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 import mnemask as mm
 from mnemask import choices
 
-MaskOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--mask",
-        help="Image with the objects of the first frame: ids, colours, or black and white. Or a folder of masks of "
-        "some frames, named as those are: later ones correct, bring new objects, or, empty, say that all are gone.",
-    ),
-]
-BoxOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--box",
-        metavar="X,Y,W,H",
-        help="Left, top, width and height in pixels of a box around an object of the first frame. Repeatable.",
-    ),
-]
-ClickOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--click",
-        metavar="[FRAME:]ID=X,Y",
-        help="A place on object ID, in pixels, in the first frame unless another is named. Where a box or a mask shows "
-        "the object already, clicks correct it. Repeatable.",
-    ),
-]
-NotOption = Annotated[
-    list[str] | None,
-    typer.Option("--not", metavar="[FRAME:]ID=X,Y", help="A place outside object ID. Repeatable."),
-]
-BoxFormat = Enum("BoxFormat", {"xywh": "xywh", "xyxy": "xyxy"})
-BoxFormatOption = Annotated[
-    BoxFormat, typer.Option("--box-format", help="`xywh`, or `xyxy` for boxes of two corners: x1,y1,x2,y2.")
-]
-DEFAULT_BOX_FORMAT = BoxFormat["xywh"]
-AtOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--at",
-        metavar="FRAME[:ID]=MASK",
-        help="Masks of a later frame: new ids are new objects, known ones are corrected, and an empty mask says that "
-        "all, or the one with this ID, are gone. Frames count from 0; ID is for a file that shows one object, black "
-        "and white being 1 without it. Repeatable.",
-    ),
-]
-RemoveOption = Annotated[
-    list[str] | None,
-    typer.Option("--remove", metavar="FRAME:ID", help="Stop tracking an object from that frame on. Repeatable."),
-]
-ObjectOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--object",
-        metavar="ID=CLASS[:NAME]",
-        help="What an object is, such as `1=camel`, or `1=camel:Bobby` to say which one. Reports and exports use it. "
-        "Repeatable.",
-    ),
-]
-VoidOption = Annotated[
-    str,
-    typer.Option(
-        "--void",
-        metavar="VALUE",
-        help="Value of pixels in mask files that belong to no object, such as 255; `none`; or `auto`: a thin contour "
-        "of 255 is void, a solid area is not.",
-    ),
-]
-CleanOption = Annotated[
-    bool, typer.Option("--clean-masks", help="Give blended edge pixels of id masks to the nearest object.")
-]
+if TYPE_CHECKING:
+    from mnemask.prompts import PromptPlan
+
 ModelOption = Annotated[str, typer.Option("--model", help="`compact`, or a checkpoint of mnemask or STCN.")]
 POLICY_HELP = (
     f"What to keep in memory: {', '.join(choices.POLICY_NAMES)}; with arguments, as in `'lfu(write_every=3)'`; or your "
@@ -223,7 +158,7 @@ def configured(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, None
         *left_out: options that it does not have.
     """
     options = {name: option for name, option in TRACKER_OPTIONS.items() if name not in left_out}
-    return _with_options("config", options, tracker_config)
+    return with_options("config", options, tracker_config)
 
 
 VideoFormat = Enum("VideoFormat", {name: name for name in choices.VIDEO_FORMAT_NAMES})  # type: ignore[misc]
@@ -308,16 +243,102 @@ def video_outputs(options: dict[str, Any]) -> Any:
 
 def with_videos(function: Callable[P, None]) -> Callable[P, None]:
     """Gives a command the options of videos in place of its parameter `videos`, and makes that of them."""
-    return _with_options("videos", VIDEO_OPTIONS, video_outputs)(function)
+    return with_options("videos", VIDEO_OPTIONS, video_outputs)(function)
 
 
-def _with_options(
+OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
+# By the name of the command's parameter; `Reading` is made of them.
+_READING_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "live": (Annotated[bool, typer.Option("--live", help="Drop frames to keep up with a camera.")], False),
+    "follow": (Annotated[bool, typer.Option("--follow", help="The file or folder is still being written.")], False),
+    "on_corrupt": (
+        Annotated[OnCorrupt, typer.Option(help="A damaged frame: stop, skip it, or hold the one before.")],
+        OnCorrupt["stop"],
+    ),
+    "reconnect": (
+        Annotated[
+            float, typer.Option(min=0, help="Seconds to keep reconnecting when a camera or an address breaks off.")
+        ],
+        0.0,
+    ),
+    "start": (
+        Annotated[
+            str,
+            typer.Option(
+                help="First frame to read: a number from 0, or a time (12.5s, 00:01:30). --mask belongs to it."
+            ),
+        ],
+        "0",
+    ),
+    "stop": (
+        Annotated[str | None, typer.Option(help="Frame or time to stop before. Frames keep their numbers.")],
+        None,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a video is read, as the user gave it."""
+
+    live: bool
+    follow: bool
+    on_corrupt: str
+    reconnect: float
+    start: str
+    stop: str | None
+
+    def open(self, video: str, start: int | None, masks: Sequence[Path], originals: bool) -> mm.VideoReader:
+        """Opens the video.
+
+        Args:
+            video: as the user gave it.
+            start: the first frame to read, in place of the user's.
+            masks: files and folders that are no frames.
+            originals: whether frames are wanted as they are stored.
+        """
+        return mm.VideoReader(
+            video,
+            start=self.start if start is None else start,
+            stop=self.stop,
+            live=self.live,
+            follow=self.follow,
+            on_corrupt=self.on_corrupt,
+            reconnect=self.reconnect,
+            masks=masks,
+            originals=originals,
+        )
+
+    def refuse_beyond(self, plan: PromptPlan) -> None:
+        """Raises InputError if masks are given for frames that are not read; where --stop is a time, the end tells."""
+        from mnemask.io.reader import Position
+
+        end = None if self.stop is None else Position.of(self.stop).frame
+        if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):
+            raise mm.InputError(
+                f"masks are given for frame {min(beyond)}, and --stop {self.stop} is before it", "correct one"
+            )
+
+
+def _reading(options: dict[str, Any]) -> Reading:
+    return Reading(**{**options, "on_corrupt": options["on_corrupt"].value})
+
+
+READING: Any = None  # as CONFIG
+
+
+def with_reading(function: Callable[P, None]) -> Callable[P, None]:
+    """Gives a command the options of reading in place of its parameter `reading`, and makes that of them."""
+    return with_options("reading", _READING_OPTIONS, _reading)(function)
+
+
+def with_options(
     replaced: str, options: dict[str, tuple[Any, Any]], make: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Gives a command options in place of one of its parameters, and makes that of them."""
 
     def decorate(function: Callable[P, None]) -> Callable[P, None]:
-        function.__annotations__.pop(replaced)  # which nobody need evaluate, and PyTorch with it
+        function.__annotations__.pop(replaced, None)  # which nobody need evaluate, and PyTorch with it
         signature = inspect.signature(function, eval_str=True)
         added = [
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)

@@ -1,16 +1,18 @@
-"""How far a command has come: a bar on a terminal, a line every ten seconds in a log, JSON lines for a program."""
+"""How far a command has come, and what it did: on a terminal, in a log, and as JSON lines for a program."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from mnemask.cli.output import emit, errors, literal, mode
+import mnemask as mm
+from mnemask.cli.output import console, emit, errors, literal, mode
 
 if TYPE_CHECKING:
     from mnemask.manifest.run import Event
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 10.0
 JSON_SECONDS = 1.0
+_TOLD = 5  # objects of which the end of a run tells where to look
 _MOST_NAMED = 4  # clips that a line has room for
 
 
@@ -77,6 +80,44 @@ def show_frames(show: Show, run: RunProgress, total: int | None, stage: str = ""
         stage,
         unit="frames",
         per_second=round(run.frames_per_second, 3),
+    )
+
+
+def show_adapting(show: Show, length: dict[str, int | float], steps: int, seconds: float) -> None:
+    """Shows how far the adapting of a network has come, which takes `length` steps or seconds."""
+    done, total = (steps, length["steps"]) if "steps" in length else (seconds, length["seconds"])
+    show(round(done), round(total), f"adapting: {steps} steps in {seconds:.0f} s", "adapting", unit=next(iter(length)))
+
+
+def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mapping[str, Path]) -> None:
+    """Says what a run over a video did, where its files are, and where to look."""
+    held = run.memory or tracker.stats()
+    console.print(
+        f"{run.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {run.seconds:.1f} s "
+        f"({run.frames_per_second:.2f} frames/s); memory {held.tokens} tokens "
+        f"({held.frames:.2f} frames, {held.bank_bytes / 2**20:.1f} MiB), {held.evictions} evicted"
+    )
+    happened = ", ".join(f"{name.replace('_', ' ')} {noted['count']}" for name, noted in run.video.items())
+    if about := run.source.get("about"):
+        errors.print(f"of the video: {'; '.join(about)}", markup=False)
+    if happened:
+        errors.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
+    if adapted := run.adaptation:
+        how = "better than" if adapted["kept"] else "not better than, so not used instead of"
+        console.print(
+            f"adapted in {adapted['steps']} steps, {adapted['seconds']} s: on held-out copies of the first frame IoU "
+            f"{adapted['after']:.3f}, {how} {adapted['before']:.3f} before"
+        )
+    look = {object_id: str(each["look"]) for object_id, each in run.looks.items() if each["look"]}
+    for object_id, where in list(look.items())[:_TOLD]:
+        info = run.objects.get(object_id)
+        name = f"object {object_id} ({info})" if info else f"object {object_id}"
+        shown = where if len(where) <= 100 else f"{where[:100]} ..."
+        console.print(f"{name} is {shown}", markup=False)
+    if len(look) > _TOLD:
+        console.print(f"{len(look) - _TOLD} more objects are lost or doubtful somewhere; report.json tells where")
+    console.print(
+        ", ".join([f"masks in {out / 'masks'}", *(f"{kind} {path}" for kind, path in videos.items())]), markup=False
     )
 
 

@@ -13,7 +13,8 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command
-from mnemask.cli.options import ModelOption, ObjectOption, PolicyOption, SizeOption, chosen_policy
+from mnemask.cli.inputs import ObjectOption
+from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
 from mnemask.cli.output import console, emit, errors
 
 EXPORTED = (*choices.MASK_FORMAT_NAMES, *(name for name in choices.VIDEO_FORMAT_NAMES if name != "overlay"))

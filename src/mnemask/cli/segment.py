@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,35 +16,27 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli import inputs
 from mnemask.cli.app import command, console, errors, locks_out
-from mnemask.cli.inputs import PromptOptions
+from mnemask.cli.inputs import PROMPTS, PromptOptions, with_prompts
 from mnemask.cli.options import (
     CONFIG,
-    DEFAULT_BOX_FORMAT,
     DEFAULT_ENGINE,
+    READING,
     VIDEOS,
-    AtOption,
-    BoxFormatOption,
-    BoxOption,
-    CleanOption,
-    ClickOption,
     DeviceOption,
     EngineOption,
-    MaskOption,
     ModelOption,
-    NotOption,
-    ObjectOption,
-    RemoveOption,
-    VoidOption,
+    Reading,
     configured,
+    with_reading,
     with_videos,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress as shown_progress
-from mnemask.cli.progress import show_frames
+from mnemask.cli.progress import show_adapting, show_frames, show_result
 
 if TYPE_CHECKING:
     from mnemask.cli.progress import Show
-    from mnemask.pipeline import RunProgress
+    from mnemask.pipeline import Checkpoint, RunProgress
     from mnemask.prompts import PromptPlan
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
@@ -70,12 +62,12 @@ class Lent:
 
 _NOTHING_LENT = Lent()
 LENT: ContextVar[Lent] = ContextVar("LENT", default=_NOTHING_LENT)
-_TOLD = 5  # objects of which the end of a run tells where to look
-OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
 
 
 @command
 @locks_out
+@with_prompts()
+@with_reading
 @with_videos
 @configured()
 def segment(
@@ -88,16 +80,7 @@ def segment(
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Folder for masks/, overlay.mp4, preview.png and report.json.")
     ],
-    mask: MaskOption = None,
-    box: BoxOption = None,
-    box_format: BoxFormatOption = DEFAULT_BOX_FORMAT,
-    click: ClickOption = None,
-    not_: NotOption = None,
-    at: AtOption = None,
-    remove: RemoveOption = None,
-    object_: ObjectOption = None,
-    void: VoidOption = "auto",
-    clean_masks: CleanOption = False,
+    prompts: PromptOptions = PROMPTS,
     model: ModelOption = "compact",
     config: mm.TrackerConfig = CONFIG,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
@@ -129,19 +112,7 @@ def segment(
     max_memory: Annotated[
         str | None, typer.Option(help="Refuse to start if the run may need more memory than this, such as 2GiB.")
     ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Drop frames to keep up with a camera.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="The file or folder is still being written.")] = False,
-    on_corrupt: Annotated[
-        OnCorrupt, typer.Option(help="A damaged frame: stop, skip it, or hold the one before.")
-    ] = OnCorrupt["stop"],
-    reconnect: Annotated[
-        float, typer.Option(min=0, help="Seconds to keep reconnecting when a camera or an address breaks off.")
-    ] = 0.0,
-    start: Annotated[
-        str,
-        typer.Option(help="First frame to read: a number from 0, or a time (12.5s, 00:01:30). --mask belongs to it."),
-    ] = "0",
-    stop: Annotated[str | None, typer.Option(help="Frame or time to stop before. Frames keep their numbers.")] = None,
+    reading: Reading = READING,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume a run that was cut off; start one if there is none.")
     ] = False,
@@ -177,137 +148,205 @@ def segment(
     import torch
 
     from mnemask.io.stop_signals import StopSignals
-    from mnemask.memory.policies import is_own
-    from mnemask.memory.trace import TraceFile
-    from mnemask.pipeline import find_checkpoint, is_complete
-    from mnemask.pipeline.checkpoint import network_of
-    from mnemask.prompts import parse_objects, refuse_unknown
 
-    prompts = PromptOptions(
-        mask,
-        box or (),
-        at or (),
-        clean_masks,
-        remove or (),
-        box_format.value,
-        void,
-        click or (),
-        not_ or (),
-        object_ or (),
-    )
-    plan = prompts.plan(video, growing=follow) if bank is None else None
+    plan = prompts.plan(video, growing=reading.follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
-    _refuse_resume(resume, inputs.is_repeatable(video) and not live, video, trace, overwrite)
-    length = None if adapt is None else _adaptation(adapt, engine.value, bank, live, max_bytes)
+    _refuse_resume(resume, inputs.is_repeatable(video) and not reading.live, video, trace, overwrite)
+    length = None if adapt is None else _adaptation(adapt, engine.value, bank, reading.live, max_bytes)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
     lent = LENT.get()
     if lent.checks_only:
         return
     network = (lent.load or mm.load_model)(model, device=device, dtype=precision, engine=engine.value)
-    tracker = mm.Tracker(network, config)
-    if bank is not None:
-        tracker.warm_start(mm.Tracker.load(bank, tracker.model))
-        plan = prompts.plan(video, growing=follow, known=tracker.object_ids) if prompts.any else None
-    objects = parse_objects(prompts.objects) if plan is None else plan.objects
-    refuse_unknown(objects, tracker.object_ids if plan is None else objects)
-    settings = {
-        "video": inputs.of_video(video, growing=follow),
-        **prompts.settings(),
-        "colours": {} if plan is None else plan.colours,
-        "bank": inputs.of_files(bank),
-        "model": inputs.of_model(model),
-        **tracker.config.to_dict(),
-        "format": format.value,
-        "overlay": overlay,
-        **videos.to_dict(),
-        "on_corrupt": on_corrupt.value,
-        "start": start,
-        "stop": stop,
-        "engine": engine.value,
-        "adapt": length,
-    }
-    checkpoint = None
-    if resume:
-        if is_complete(out, settings):
-            emit("result", command="segment", out=str(out), complete=True)
-            console.print(f"{out} is complete", markup=False)
-            return
-        checkpoint = find_checkpoint(
-            out, tracker.model.device, settings, tracker.policy if is_own(tracker.policy) else None
-        )
-    if checkpoint is not None:
-        network = tracker.model if length is None else network_of(out, checkpoint, tracker.model)
-        tracker = mm.Tracker.from_state(checkpoint.state, network)
-        if plan is not None and checkpoint.progress["frames"]:
-            plan.skip(checkpoint.position)
-        console.print(f"resuming at frame {checkpoint.position}")
-    if plan is not None:
-        _refuse_beyond(plan, stop)
-        if start != "0" and (checkpoint is None or not checkpoint.progress["frames"]):
-            plan.begin_later()
-        plan.prepare(tracker.model)
-        plan.say_notes()
+    run = _Run(
+        video=video,
+        out=out,
+        prompts=prompts,
+        plan=plan,
+        reading=reading,
+        model=model,
+        tracker=mm.Tracker(network, config),
+        bank=bank,
+        adapt=length,
+        engine=engine.value,
+        format=format.value,
+        overlay=overlay,
+        videos=videos,
+        trace=trace,
+        resume=resume,
+        overwrite=overwrite,
+        checkpoint_every=checkpoint_every,
+        max_bytes=max_bytes,
+    )
+    run.start()
+    if resume and not run.take_up():
+        emit("result", command="segment", out=str(out), complete=True)
+        console.print(f"{out} is complete", markup=False)
+        return
+    run.prepare()
     with ExitStack() as stack:
-        reader = stack.enter_context(
-            mm.VideoReader(
-                video,
-                start=start if checkpoint is None else checkpoint.last_frame,
-                stop=stop,
-                live=live,
-                follow=follow,
-                on_corrupt=on_corrupt.value,
-                reconnect=reconnect,
-                masks=prompts.files(),
-                originals=videos.originals,
-            )
-        )
-        videos = videos.with_overlay(overlay)
-        videos.refuse_idle(format.value, reader.facts.timed)
-        if videos.kinds and reader.facts.timed and reader.facts.footage.path is None:
-            errors.print("sound is kept of files alone, so the videos have none", soft_wrap=True)
-        # Of an address only the connection tells.
-        _refuse_resume(resume, reader.repeatable, video, trace, overwrite)
-        if trace is not None:
-            tracker.memory.trace = stack.enter_context(TraceFile(trace, overwrite=overwrite))
+        reader = run.open(stack)
         asked = stack.enter_context((lent.signals or StopSignals)(reader.interrupt))
-        show = stack.enter_context(shown_progress())
-        before = 0 if checkpoint is None else max(checkpoint.progress["frames"] - 1, 0)
-        total = None if reader.num_frames is None else before + reader.num_frames
-
-        def on_frame(progress: RunProgress, masks: mm.Masks) -> None:
-            show_frames(show, progress, total)
-            lent.on_frame(progress, masks, total)
-
-        progress = mm.segment(
-            reader,
-            tracker,
-            out,
-            plan or (lambda frame: None),
-            mask_format=format.value,
-            videos=videos,
-            overwrite=overwrite or resume,
-            settings=settings,
-            checkpoint_every=checkpoint_every if reader.repeatable else None,
-            resume=checkpoint,
-            max_memory=max_bytes,
-            events=lambda: reader.events,
-            source=reader.facts.to_dict(),
-            stop=asked,
-            on_frame=on_frame,
-            inputs=[video, model, *prompts.files(), *([bank] if bank else [])],
-            preview=None if plan is None else plan.preview,
-            objects=objects,
-            adapt=length,
-            on_adapt=lambda steps, seconds: _show_adapting(show, length or {}, steps, seconds),
-        )
+        progress = run.follow(reader, asked, stack.enter_context(shown_progress()), lent.on_frame)
     emit("result", command="segment", out=str(out), **progress.to_dict())
     if not progress.complete:
         go_on = "; resume with --resume" if reader.repeatable else ""
         console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
         raise typer.Exit(asked.exit_code)
-    if plan is not None:
-        plan.check_all_given(progress.frames)
-    _summarise(progress, tracker, out, videos.places(out))
+    if run.plan is not None:
+        run.plan.check_all_given(progress.frames)
+    show_result(progress, run.tracker, out, run.all_videos.places(out))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """What one run was asked for, and what is made of that: each method is a stage, in their order.
+
+    Attributes:
+        plan: what is told of objects, once that is known; None where a bank alone says it.
+        tracker: a new one, then the one that goes on.
+        adapt: how long to adapt the network.
+        checkpoint: where a run goes on that was cut off.
+    """
+
+    video: str
+    out: Path
+    prompts: PromptOptions
+    plan: PromptPlan | None
+    reading: Reading
+    model: str
+    tracker: mm.Tracker
+    bank: Path | None
+    adapt: dict[str, int | float] | None
+    engine: str
+    format: str
+    overlay: bool
+    videos: Any
+    trace: Path | None
+    resume: bool
+    overwrite: bool
+    checkpoint_every: float
+    max_bytes: int | None
+    checkpoint: Checkpoint | None = None
+    objects: Mapping[int, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def all_videos(self) -> Any:
+        """The videos that are written beside the masks, the overlay among them."""
+        return self.videos.with_overlay(self.overlay)
+
+    def start(self) -> None:
+        """Takes over what a bank remembers, names the objects, and notes the settings."""
+        from mnemask.prompts import parse_objects, refuse_unknown
+
+        if self.bank is not None:
+            self.tracker.warm_start(mm.Tracker.load(self.bank, self.tracker.model))
+            if self.prompts.any:
+                known = self.tracker.object_ids
+                self.plan = self.prompts.plan(self.video, growing=self.reading.follow, known=known)
+        self.objects = parse_objects(self.prompts.objects) if self.plan is None else self.plan.objects
+        refuse_unknown(self.objects, self.tracker.object_ids if self.plan is None else self.objects)
+        self.settings = {
+            "video": inputs.of_video(self.video, growing=self.reading.follow),
+            **self.prompts.settings(),
+            "colours": {} if self.plan is None else self.plan.colours,
+            "bank": inputs.of_files(self.bank),
+            "model": inputs.of_model(self.model),
+            **self.tracker.config.to_dict(),
+            "format": self.format,
+            "overlay": self.overlay,
+            **self.videos.to_dict(),
+            "on_corrupt": self.reading.on_corrupt,
+            "start": self.reading.start,
+            "stop": self.reading.stop,
+            "engine": self.engine,
+            "adapt": self.adapt,
+        }
+
+    def take_up(self) -> bool:
+        """Goes on where a run was cut off, if one was; returns whether anything is left to do."""
+        from mnemask.memory.policies import is_own
+        from mnemask.pipeline import find_checkpoint, is_complete
+        from mnemask.pipeline.checkpoint import network_of
+
+        if is_complete(self.out, self.settings):
+            return False
+        policy, network = self.tracker.policy, self.tracker.model
+        found = find_checkpoint(self.out, network.device, self.settings, policy if is_own(policy) else None)
+        if found is not None:
+            self.checkpoint = found
+            adapted = network if self.adapt is None else network_of(self.out, found, network)
+            self.tracker = mm.Tracker.from_state(found.state, adapted)
+            console.print(f"resuming at frame {found.position}")
+        return True
+
+    def prepare(self) -> None:
+        """Makes the masks of clicks and boxes of frames to come, and says what was understood."""
+        if self.plan is None:
+            return
+        begun = self.checkpoint is not None and self.checkpoint.progress["frames"]
+        if self.checkpoint is not None and begun:
+            self.plan.skip(self.checkpoint.position)
+        self.reading.refuse_beyond(self.plan)
+        if self.reading.start != "0" and not begun:
+            self.plan.begin_later()
+        self.plan.prepare(self.tracker.model)
+        self.plan.say_notes()
+
+    def open(self, stack: ExitStack) -> mm.VideoReader:
+        """Returns the video, opened for as long as the stack is, once it is known to give what is asked for."""
+        from mnemask.memory.trace import TraceFile
+
+        start = None if self.checkpoint is None else self.checkpoint.last_frame
+        reader = self.reading.open(self.video, start, self.prompts.files(), self.videos.originals)
+        stack.enter_context(reader)
+        self.all_videos.refuse_idle(self.format, reader.facts.timed)
+        if self.all_videos.kinds and reader.facts.timed and reader.facts.footage.path is None:
+            errors.print("sound is kept of files alone, so the videos have none", soft_wrap=True)
+        # Of an address only the connection tells.
+        _refuse_resume(self.resume, reader.repeatable, self.video, self.trace, self.overwrite)
+        if self.trace is not None:
+            self.tracker.memory.trace = stack.enter_context(TraceFile(self.trace, overwrite=self.overwrite))
+        return reader
+
+    def follow(
+        self,
+        reader: mm.VideoReader,
+        asked: Callable[[], str | None],
+        show: Show,
+        tell: Callable[[Any, mm.Masks, int | None], None],
+    ) -> RunProgress:
+        """Follows the objects to the end of the video, or until someone asks for an earlier one."""
+        before = 0 if self.checkpoint is None else max(self.checkpoint.progress["frames"] - 1, 0)
+        total = None if reader.num_frames is None else before + reader.num_frames
+
+        def on_frame(progress: RunProgress, masks: mm.Masks) -> None:
+            show_frames(show, progress, total)
+            tell(progress, masks, total)
+
+        return mm.segment(
+            reader,
+            self.tracker,
+            self.out,
+            self.plan or (lambda frame: None),
+            mask_format=self.format,
+            videos=self.all_videos,
+            overwrite=self.overwrite or self.resume,
+            settings=self.settings,
+            checkpoint_every=self.checkpoint_every if reader.repeatable else None,
+            resume=self.checkpoint,
+            max_memory=self.max_bytes,
+            events=lambda: reader.events,
+            source=reader.facts.to_dict(),
+            stop=asked,
+            on_frame=on_frame,
+            inputs=[self.video, self.model, *self.prompts.files(), *([self.bank] if self.bank else [])],
+            preview=None if self.plan is None else self.plan.preview,
+            objects=self.objects,
+            adapt=self.adapt,
+            on_adapt=lambda steps, seconds: show_adapting(show, self.adapt or {}, steps, seconds),
+        )
 
 
 def _adaptation(text: str, engine: str, bank: Path | None, live: bool, max_bytes: int | None) -> dict[str, int | float]:
@@ -325,20 +364,6 @@ def _adaptation(text: str, engine: str, bank: Path | None, live: bool, max_bytes
     return parse_length(text)
 
 
-def _show_adapting(show: Show, length: dict[str, int | float], steps: int, seconds: float) -> None:
-    done, total = (steps, length["steps"]) if "steps" in length else (seconds, length["seconds"])
-    show(round(done), round(total), f"adapting: {steps} steps in {seconds:.0f} s", "adapting", unit=next(iter(length)))
-
-
-def _refuse_beyond(plan: PromptPlan, stop: str | None) -> None:
-    """Raises InputError if masks are given for frames that are not read; where --stop is a time, the end tells."""
-    from mnemask.io.reader import Position
-
-    end = None if stop is None else Position.of(stop).frame
-    if end is not None and (beyond := [frame for frame in plan.to_come if frame >= end]):
-        raise mm.InputError(f"masks are given for frame {min(beyond)}, and --stop {stop} is before it", "correct one")
-
-
 def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | None, overwrite: bool) -> None:
     if not resume:
         return
@@ -351,34 +376,3 @@ def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | Non
         raise mm.InputError("a trace cannot be resumed", "leave out --trace, or start again without --resume")
     if overwrite:
         raise mm.InputError("--resume continues a run and --overwrite starts again", "give one of them")
-
-
-def _summarise(progress: RunProgress, tracker: mm.Tracker, out: Path, videos: Mapping[str, Path]) -> None:
-    held = progress.memory or tracker.stats()
-    console.print(
-        f"{progress.frames} frames, objects {', '.join(map(str, tracker.object_ids))} in {progress.seconds:.1f} s "
-        f"({progress.frames_per_second:.2f} frames/s); memory {held.tokens} tokens "
-        f"({held.frames:.2f} frames, {held.bank_bytes / 2**20:.1f} MiB), {held.evictions} evicted"
-    )
-    happened = ", ".join(f"{name.replace('_', ' ')} {noted['count']}" for name, noted in progress.video.items())
-    if about := progress.source.get("about"):
-        errors.print(f"of the video: {'; '.join(about)}", markup=False)
-    if happened:
-        errors.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
-    if adapted := progress.adaptation:
-        how = "better than" if adapted["kept"] else "not better than, so not used instead of"
-        console.print(
-            f"adapted in {adapted['steps']} steps, {adapted['seconds']} s: on held-out copies of the first frame IoU "
-            f"{adapted['after']:.3f}, {how} {adapted['before']:.3f} before"
-        )
-    look = {object_id: str(each["look"]) for object_id, each in progress.looks.items() if each["look"]}
-    for object_id, where in list(look.items())[:_TOLD]:
-        info = progress.objects.get(object_id)
-        name = f"object {object_id} ({info})" if info else f"object {object_id}"
-        shown = where if len(where) <= 100 else f"{where[:100]} ..."
-        console.print(f"{name} is {shown}", markup=False)
-    if len(look) > _TOLD:
-        console.print(f"{len(look) - _TOLD} more objects are lost or doubtful somewhere; report.json tells where")
-    console.print(
-        ", ".join([f"masks in {out / 'masks'}", *(f"{kind} {path}" for kind, path in videos.items())]), markup=False
-    )
