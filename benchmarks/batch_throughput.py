@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import mnemask as mm
-from mnemask.bench.whole import write_clip
+from mnemask.bench.parts import write_clip
 
 
 def draw(folder: Path, clips: int, frames: int) -> Path:

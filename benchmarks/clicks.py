@@ -27,8 +27,7 @@ from mnemask.bench.machine import processor_name
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import MaskError
 from mnemask.prompts.clicks import ClickSegmenter, ClickSession
-from mnemask.training.click_data import ClickPicture, list_pictures
-from mnemask.training.simulated_clicks import Click, drawn_box, iou, next_click
+from mnemask.training.click_data import Click, ClickPicture, drawn_box, iou, list_pictures, next_click
 
 MOST_CLICKS = 20
 SHOWN = (1, 3, 5)

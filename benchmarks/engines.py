@@ -21,7 +21,7 @@ import torch
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved, timing_of
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.engines import ENGINES
 from mnemask.model.preprocess import cells

@@ -16,8 +16,8 @@ import torch
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved
+from mnemask.bench.parts import CYCLE
 from mnemask.bench.run import weights_of
-from mnemask.bench.whole import CYCLE
 from mnemask.model.stcn import STCN
 
 

@@ -25,7 +25,7 @@ from policy_lab import Clip, Moment, moments, resized
 from torch import Tensor
 
 import mnemask as mm
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.video import HeldOutClip
 from mnemask.engines.parts import SharedWeights
 from mnemask.evaluation.runner import FeatureCache

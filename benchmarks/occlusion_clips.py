@@ -17,7 +17,7 @@ from PIL import Image
 
 import mnemask as mm
 from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.video import HELD_OUT, SyntheticVideo
 from mnemask.io.visualize import davis_palette
 

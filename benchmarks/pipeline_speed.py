@@ -23,9 +23,9 @@ import torch
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved
+from mnemask.bench.parts import CYCLE, POLICY, cycles, start_up, whole_run, write_clip
 from mnemask.bench.plain import PlainSTCN
 from mnemask.bench.run import weights_of
-from mnemask.bench.whole import CYCLE, POLICY, cycles, start_up, whole_run, write_clip
 from mnemask.engines import ENGINES
 from mnemask.model.stcn import STCN
 

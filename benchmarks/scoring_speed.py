@@ -17,7 +17,7 @@ from pycocotools import mask as rle
 from trackeval.metrics import JAndF
 
 from mnemask.bench.machine import interleaved
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.metrics import SequenceScorer
 
 

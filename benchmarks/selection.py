@@ -45,7 +45,7 @@ import torch
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.copy_paste import SELECTION_PAIRS, CopyPasteVideo
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.real_video import SELECTION
 from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.datasets.video_sets import open_video_folders

@@ -16,7 +16,7 @@ from pathlib import Path
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.copy_paste import copy_paste_videos
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.stcn import STCN
 from mnemask.training.data import open_sources, parse_data

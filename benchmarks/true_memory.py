@@ -16,7 +16,7 @@ import torch
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.io.images import read_image
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.stcn import STCN

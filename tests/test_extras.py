@@ -5,8 +5,7 @@ from importlib import metadata
 
 import pytest
 
-from mnemask import extras
-from mnemask.extras import install_command, missing_extra
+from mnemask.errors import install_command, missing_extra
 
 
 class Installed:
@@ -20,7 +19,7 @@ class Installed:
 
 @pytest.fixture
 def installed_from(monkeypatch):
-    return lambda origin: monkeypatch.setattr(extras, "distribution", lambda name: Installed(origin))
+    return lambda origin: monkeypatch.setattr(metadata, "distribution", lambda name: Installed(origin))
 
 
 def test_the_command_names_the_folder_that_it_was_installed_from(installed_from, tmp_path):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "mnemask"
 # in a line of its own. "mnemask" is the package itself, whose public names only the last box may use.
 BOXES = (
     # What there is to work with: values, files, prompts.
-    (("version",), ("errors",), ("extras", "choices", "plugins"), ("types",), ("io",)),
+    (("version",), ("errors",), ("choices", "plugins"), ("types",), ("io",)),
     # The network, and the prompts that it helps to make.
     (("model",), ("prompts",)),
     # What is remembered.

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int32, Integer, UInt8, UInt16
 from torch import Tensor
 
-from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError
-from mnemask.extras import missing_extra
+from mnemask.errors import FrameError, InputError, MaskError, ObjectIdError, missing_extra
 
 MAX_OBJECT_ID = 65_535
 MAX_OBJECTS = 256

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import mnemask as mm
+from mnemask.bench.parts import agreement
 from mnemask.bench.plain import PlainSTCN, PlainTracker, plain_answer, plain_read
-from mnemask.bench.whole import agreement
 from mnemask.memory.read import key_energy, read_top_k
 from mnemask.model.stcn import STCN, STCNConfig, soft_aggregate
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from mnemask.datasets.composite.appearance import affine_path, bend_path
-from mnemask.datasets.composite.layers import Layer, Scene
-from mnemask.datasets.composite.motion import fit, move, pass_in_front
+from mnemask.datasets.composite.layers import Layer, Scene, fit, move, pass_in_front
 from mnemask.datasets.composite.photographs import CutOut
 
 SIZE = 80

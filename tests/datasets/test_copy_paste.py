@@ -18,7 +18,7 @@ from mnemask.datasets.copy_paste import (
     to_and_fro,
     turning,
 )
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import FrameError, InputError, MaskError
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from refusals import refusal
 
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.errors import InputError
 
 DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"

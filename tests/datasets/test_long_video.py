@@ -1,7 +1,7 @@
 from drawn_benchmark import draw_video
 from refusals import refusal
 
-from mnemask.datasets.youtube_vos import open_long_video
+from mnemask.datasets.published import open_long_video
 from mnemask.errors import InputError
 
 

@@ -9,7 +9,7 @@ from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, TrainingClip
-from mnemask.datasets.pasted_clips import PastedClips
+from mnemask.datasets.real_video import PastedClips
 from mnemask.datasets.stcn_augment import Colours
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.errors import InputError

@@ -4,8 +4,8 @@ from pathlib import Path
 from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.ping_pong import ping_pong
 from mnemask.errors import InputError
+from mnemask.evaluation.benchmark import ping_pong
 
 
 def video(num_frames=4, masked=(0, 1, 2, 3)):

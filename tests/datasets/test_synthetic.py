@@ -10,8 +10,7 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.datasets.composite.photographs import StaticImages
-from mnemask.datasets.synthetic.sprites import MovingCutOut
-from mnemask.datasets.synthetic.video import SyntheticVideo
+from mnemask.datasets.synthetic.video import MovingCutOut, SyntheticVideo
 from mnemask.errors import InputError
 
 SMALL = (96, 160)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from refusals import refusal
 
+from mnemask.datasets.published import open_youtube_vos
 from mnemask.datasets.video_sets import VIDEO_SETS, open_bl30k, open_video_folders
-from mnemask.datasets.youtube_vos import open_youtube_vos
 from mnemask.errors import InputError
 
 DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"

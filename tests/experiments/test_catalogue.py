@@ -9,7 +9,7 @@ from mnemask.evaluation.runner import TrackerFactory
 from mnemask.experiments import thesis
 from mnemask.experiments.catalogue import EXPERIMENTS, experiment_named
 from mnemask.experiments.plan import Run
-from mnemask.experiments.runs import trackers_of
+from mnemask.experiments.run import trackers_of
 from mnemask.memory.policies import POLICIES
 
 

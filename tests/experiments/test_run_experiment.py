@@ -22,7 +22,7 @@ from mnemask.experiments import Experiment, Run, run_experiment
 from mnemask.experiments.figures import Curves, Line
 from mnemask.experiments.plan import COSTS
 from mnemask.experiments.rows import run_rows
-from mnemask.experiments.runs import Attempt, open_folder, refusal_of, trackers_of
+from mnemask.experiments.run import Attempt, open_folder, refusal_of, trackers_of
 
 SMALL = TrackerFactory(TrackerConfig(short_side=64), device="cpu")
 ALL_MEMORY, ONE_FRAME = Run("all", "keep-all"), Run("all", "keep-all", frames=1)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from mnemask.errors import FrameError
+from mnemask.manifest.run import Advanced
 from mnemask.manifest.schedule import Clip, Outcome
 
 
@@ -16,6 +17,34 @@ def clips_of(**what):
 def begun(folder):
     """Names of the clips in the order in which workers began them."""
     return [line.split()[0] for line in (Path(folder) / "begun").read_text().splitlines()]
+
+
+def states(outcomes):
+    """How each clip ended, by name."""
+    return {name: outcome.state for name, outcome in outcomes.items()}
+
+
+def check_that_a_stop_saves_and_begins_nothing(batch, folder, **how):
+    """Runs a clip that waits, and one behind it, in a backend of one worker, and asks for a stop in mid-clip.
+
+    Args:
+        batch: runs clips, as the tests of a backend do.
+        folder: where workers note what they begin.
+        **how: more for `batch`.
+    """
+    seen, ended = [], []
+    outcomes = batch(
+        folder,
+        clips_of(a="wait", b="ok"),
+        stop=lambda: "SIGINT" if any(isinstance(event, Advanced) for event in seen) else None,
+        on_event=seen.append,
+        on_end=lambda name, outcome: ended.append(name),
+        **how,
+    )
+    assert states(outcomes) == {"a": "stopped", "b": "stopped"}
+    assert outcomes["a"].problem == "saved"
+    assert begun(folder) == ["a"]
+    assert sorted(ended) == ["a", "b"]
 
 
 def open_stub(options):

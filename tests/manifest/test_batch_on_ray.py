@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from refusals import refusal
-from stub_worker import begun, clips_of
+from stub_worker import begun, check_that_a_stop_saves_and_begins_nothing, clips_of, states
 
 from mnemask.errors import InputError, MnemaskError
 from mnemask.manifest.on_ray import RayWorkers
@@ -57,10 +57,6 @@ def batch(folder, clips, most=2, on_event=lambda event: None, **how):
     return run_batch(clips, RayWorkers(setup, "auto", most), on_event=on_event, **how)
 
 
-def states(outcomes):
-    return {name: outcome.state for name, outcome in outcomes.items()}
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "auto"])
 def test_a_cluster_that_is_not_there_is_refused(address, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # as a cluster that has ended leaves it
@@ -91,17 +87,7 @@ def test_a_worker_killed_in_mid_clip_is_replaced_and_nothing_else_is_done_twice(
 
 
 def test_a_stop_lets_actors_save_and_begins_nothing(cluster, tmp_path):
-    seen = []
-    outcomes = batch(
-        tmp_path,
-        clips_of(a="wait", b="ok"),
-        most=1,
-        stop=lambda: "SIGINT" if any(isinstance(event, Advanced) for event in seen) else None,
-        on_event=seen.append,
-    )
-    assert states(outcomes) == {"a": "stopped", "b": "stopped"}
-    assert outcomes["a"].problem == "saved"
-    assert begun(tmp_path) == ["a"]
+    check_that_a_stop_saves_and_begins_nothing(batch, tmp_path, most=1)
 
 
 def test_nodes_that_do_not_see_the_results_are_told(cluster, tmp_path):

@@ -8,21 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
-from stub_worker import begun, clips_of
+from stub_worker import begun, check_that_a_stop_saves_and_begins_nothing, clips_of, states
 
 from mnemask.errors import MnemaskError
 from mnemask.manifest.local import LocalWorkers
-from mnemask.manifest.run import Advanced, Begun, Said, Setup, run_batch
+from mnemask.manifest.run import Begun, Said, Setup, run_batch
 from mnemask.manifest.schedule import Retries
 
 
 def batch(folder, clips, workers=2, **how):
     setup = Setup("stub_worker:open_stub", {"folder": str(folder)}, threads=1)
     return run_batch(clips, LocalWorkers(setup, workers), **how)
-
-
-def states(outcomes):
-    return {name: outcome.state for name, outcome in outcomes.items()}
 
 
 def test_a_clip_that_fails_stops_no_other(tmp_path):
@@ -51,19 +47,7 @@ def test_a_clip_that_kills_every_worker_is_given_up(tmp_path):
 
 
 def test_a_stop_lets_workers_save_and_begins_nothing(tmp_path):
-    seen, ended = [], []
-    outcomes = batch(
-        tmp_path,
-        clips_of(a="wait", b="ok"),
-        workers=1,
-        stop=lambda: "SIGINT" if any(isinstance(event, Advanced) for event in seen) else None,
-        on_event=seen.append,
-        on_end=lambda name, outcome: ended.append(name),
-    )
-    assert states(outcomes) == {"a": "stopped", "b": "stopped"}
-    assert outcomes["a"].problem == "saved"
-    assert begun(tmp_path) == ["a"]
-    assert sorted(ended) == ["a", "b"]
+    check_that_a_stop_saves_and_begins_nothing(batch, tmp_path, workers=1)
 
 
 def test_a_folder_in_use_is_tried_again(tmp_path):

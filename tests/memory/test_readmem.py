@@ -7,8 +7,9 @@ import pytest
 import torch
 from frame_tokens import frame_tokens, joined, steps
 from random_tokens import CK, same
+from thorough import thorough_but
 
-from mnemask.memory.policies.readmem import DiverseMemory, similarities
+from mnemask.memory.policies.whole_frames import DiverseMemory, similarities
 
 
 def similarity_by_hand(first, second):
@@ -83,7 +84,7 @@ def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
     assert len(kept) == 14
 
 
-@pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
+@pytest.mark.parametrize("frames", thorough_but(2, [1, 1.5, 2, 8]))
 def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
     bank = fill_bank(DiverseMemory(), frames, 14, 4)
     sizes = bank.tokens.written_at.bincount()

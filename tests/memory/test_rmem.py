@@ -8,9 +8,10 @@ import torch
 from frame_tokens import frame_tokens, joined, steps
 from random_tokens import same
 from refusals import refusal
+from thorough import thorough_but
 
 from mnemask.errors import InputError
-from mnemask.memory.policies.rmem import RestrictedMemory
+from mnemask.memory.policies.whole_frames import RestrictedMemory
 
 
 def scores_by_hand(frames, now, policy):
@@ -72,7 +73,7 @@ def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
     assert same(policy.update(memory, new, 19), joined(memory[:6], corrected[corrected.pinned], new))
 
 
-@pytest.mark.parametrize("frames", [1, 1.5, 2, 8])
+@pytest.mark.parametrize("frames", thorough_but(2, [1, 1.5, 2, 8]))
 def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
     bank = fill_bank(RestrictedMemory(), frames, 14, 4)
     sizes = bank.tokens.written_at.bincount()

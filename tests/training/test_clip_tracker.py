@@ -12,8 +12,7 @@ from mnemask.memory.policies import LFU, Diverse, KeepAll
 from mnemask.memory.read import read_dense
 from mnemask.model.preprocess import cells, normalize
 from mnemask.model.stcn import STCN, soft_aggregate
-from mnemask.training.clip_tracker import ClipMemory, ClipTracker
-from mnemask.training.memory_plan import MemoryPlan
+from mnemask.training.clip_tracker import ClipMemory, ClipTracker, MemoryPlan
 from mnemask.training.regularizers import Dropout, Reallocation
 
 SPARSE = MemoryPlan(reads=((0,), (0,), (0, 2)), kmn_sigma=0.3)  # of clips of 4 frames

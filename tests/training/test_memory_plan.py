@@ -6,7 +6,7 @@ from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.memory.policies import LFU
-from mnemask.training.memory_plan import MemoryInUse, MemoryPlan
+from mnemask.training.clip_tracker import MemoryInUse, MemoryPlan
 
 
 def plans(memory, count=2000, num_frames=6):

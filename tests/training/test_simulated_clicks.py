@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnemask.training.simulated_clicks import depth, drawn_box, first_clicks, iou, next_click, spoilt
+from mnemask.training.click_data import depth, drawn_box, first_clicks, iou, next_click, spoilt
 
 SIZE = 40
 rectangles = st.tuples(*[st.integers(0, SIZE - 8)] * 2, *[st.integers(3, 30)] * 2)

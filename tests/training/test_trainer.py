@@ -18,9 +18,9 @@ import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.stcn import STCN
 from mnemask.training import trainer
+from mnemask.training.clip_tracker import MemoryInUse
 from mnemask.training.data import Batches, load
 from mnemask.training.losses import LinearDecay
-from mnemask.training.memory_plan import MemoryInUse
 from mnemask.training.recipes import Phase
 from mnemask.training.regularizers import Dropout
 from mnemask.training.trainer import RunOptions, Training

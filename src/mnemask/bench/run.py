@@ -9,19 +9,21 @@ from typing import Any
 import torch
 
 from mnemask.bench.machine import Ceiling, Timing, ceilings, describe_machine, interleaved
-from mnemask.bench.parts import Part, network_parts, read_part
-from mnemask.bench.plain import PlainSTCN
-from mnemask.bench.whole import (
+from mnemask.bench.parts import (
     CYCLE,
     Agreement,
+    Part,
     agreement,
     cycles,
     decode,
+    network_parts,
+    read_part,
     start_up,
     whole_run,
     write_clip,
     write_masks,
 )
+from mnemask.bench.plain import PlainSTCN
 from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import SIZES, load_model, packaged_weights, save_model

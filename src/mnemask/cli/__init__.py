@@ -2,7 +2,7 @@
 
 # In the order in which `mnemask --help` lists them.
 # isort: off
-from mnemask.cli import segment, render, batch, studio, project, doctor, inspect, compare, evaluate, significance
+from mnemask.cli import segment, render, batch, studio, project, doctor, inspect, compare, evaluate
 from mnemask.cli import experiment, train, bench, export, demo
 from mnemask.cli.app import app, main
 # isort: on
@@ -22,7 +22,6 @@ __all__ = [
     "project",
     "render",
     "segment",
-    "significance",
     "studio",
     "train",
 ]

@@ -52,7 +52,7 @@ def studio(
     Nothing leaves this machine. What was done can be repeated without a window: `mnemask project FOLDER -o out`.
     """
     if find_spec("starlette") is None or find_spec("uvicorn") is None or find_spec("websockets") is None:
-        from mnemask.extras import missing_extra
+        from mnemask.errors import missing_extra
 
         raise missing_extra("the studio needs starlette, uvicorn and websockets", "studio")
     from mnemask.studio.server import serve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -15,8 +16,11 @@ from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
 
 if TYPE_CHECKING:
+    from mnemask.datasets.clips import ClipSource
+    from mnemask.model.stcn import STCN
     from mnemask.training.click_trainer import ClickTraining
     from mnemask.training.own import OwnRegularizer
+    from mnemask.training.recipes import Recipe
     from mnemask.training.regularizers import Regularizer
     from mnemask.training.trainer import StepReport, Training
 
@@ -144,7 +148,7 @@ def train(
     from mnemask.training import recipes
     from mnemask.training.data import training_data
     from mnemask.training.init import init_from_imagenet, init_from_weights
-    from mnemask.training.launch import Hardware, Validation, launch
+    from mnemask.training.launch import Hardware, Validation
     from mnemask.training.own import LOSSES
     from mnemask.training.trainer import RunOptions
 
@@ -169,22 +173,17 @@ def train(
         raise mm.InputError("--weights and --imagenet both say where to start", "give one of them")
     if branch and (weights or imagenet):
         raise mm.InputError("--branch and --weights or --imagenet both say where to start", "give one of them")
-    open_data = training_data(chosen, data or [])
-    with progress() as show:
-        training = launch(
-            chosen,
-            open_data,
-            lambda: init_from_weights(weights, size) if weights else init_from_imagenet(size, imagenet or []),
-            out,
-            hardware=Hardware(accelerator, devices, nodes, precision.value),
-            options=RunOptions(workers, parts, minutes, validate_every),
-            resume=resume,
-            branch_from=branch,
-            validate=None if validate is None else Validation(validate, validate_frames),
-            on_step=lambda report: show_step(show, report),
-        )
-    if training.fabric.is_global_zero:
-        say_how_it_ended("train", training, chosen.steps, weights=out / "model.safetensors")
+    _run(
+        chosen,
+        training_data(chosen, data or []),
+        lambda: init_from_weights(weights, size) if weights else init_from_imagenet(size, imagenet or []),
+        out,
+        hardware=Hardware(accelerator, devices, nodes, precision.value),
+        options=RunOptions(workers, parts, minutes, validate_every),
+        resume=resume,
+        branch_from=branch,
+        validate=None if validate is None else Validation(validate, validate_frames),
+    )
 
 
 @command
@@ -219,24 +218,20 @@ def finetune(
     from mnemask.training import recipes
     from mnemask.training.data import open_own_videos
     from mnemask.training.init import init_from_weights
-    from mnemask.training.launch import Hardware, Validation, launch
+    from mnemask.training.launch import Hardware, Validation
     from mnemask.training.trainer import RunOptions
 
     chosen = replace(recipes.finetune(steps), batch=batch, learning_rate=learning_rate)
-    with progress() as show:
-        training = launch(
-            chosen,
-            lambda: open_own_videos(videos),
-            lambda: init_from_weights(weights),
-            out,
-            hardware=Hardware(accelerator, devices),
-            options=RunOptions(workers, parts, minutes, validate_every),
-            resume=resume,
-            validate=None if validate is None else Validation(validate, validate_frames),
-            on_step=lambda report: show_step(show, report),
-        )
-    if training.fabric.is_global_zero:
-        say_how_it_ended("train", training, chosen.steps, weights=out / "model.safetensors")
+    _run(
+        chosen,
+        lambda: open_own_videos(videos),
+        lambda: init_from_weights(weights),
+        out,
+        hardware=Hardware(accelerator, devices),
+        options=RunOptions(workers, parts, minutes, validate_every),
+        resume=resume,
+        validate=None if validate is None else Validation(validate, validate_frames),
+    )
 
 
 @command
@@ -302,9 +297,21 @@ def train_clicks(
     say_how_it_ended("train-clicks", training, recipe.steps, head=out / "clicks.safetensors")
 
 
+def _run(
+    recipe: Recipe, open_data: Callable[[], ClipSource], make_model: Callable[[], STCN], out: Path, **how: Any
+) -> None:
+    """Trains, shows how that goes, and says how it ended; `launch` says what it takes."""
+    from mnemask.training.launch import launch
+
+    with progress() as show:
+        training = launch(recipe, open_data, make_model, out, on_step=lambda report: show_step(show, report), **how)
+    if training.fabric.is_global_zero:
+        say_how_it_ended("train", training, recipe.steps, weights=out / "model.safetensors")
+
+
 def need_training() -> None:
     """Says what to install where training cannot be imported."""
-    from mnemask.extras import missing_extra
+    from mnemask.errors import missing_extra
 
     try:
         import lightning_fabric  # noqa: F401

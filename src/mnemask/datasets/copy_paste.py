@@ -13,7 +13,7 @@ from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.composite.appearance import affine_path, log_uniform
 from mnemask.datasets.composite.layers import Layer
 from mnemask.datasets.composite.photographs import read_rgb
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.generated import Visibility
 from mnemask.datasets.synthetic.texture import Rng
 from mnemask.errors import FrameError, InputError, MaskError

@@ -18,8 +18,7 @@ from mnemask.datasets.composite.appearance import (
     smooth_path,
     zoom_path,
 )
-from mnemask.datasets.composite.layers import Layer, Scene
-from mnemask.datasets.composite.motion import pass_in_front
+from mnemask.datasets.composite.layers import Layer, Scene, film, pass_in_front
 from mnemask.datasets.composite.photographs import CutOut
 from mnemask.datasets.copy_paste import cut_out_of
 from mnemask.errors import InputError
@@ -124,14 +123,8 @@ class FirstFrameClips:
             target = tracks[int(rng.integers(len(tracks)))]
             layers.append(pass_in_front(rng, piece, target, shape.size, shape.num_frames))
         first = whole.paint(0, shape.size)
-        frames, labels = [first[0]], [first[1]]
-        for t in range(1, shape.num_frames):
-            frame, label = scene.paint(t, shape.size)
-            for layer in layers:
-                layer.paint(t, frame, label)
-            frames.append(frame)
-            labels.append(label)
-        return frames, np.stack(labels)
+        frames, labels = film(scene, layers, range(1, shape.num_frames), shape.size)
+        return [first[0], *frames], np.stack([first[1], *labels])
 
     def _moving(self, rng: np.random.Generator, label: int, camera: Float[np.ndarray, "T 2 3"], step: float) -> Layer:
         """An object on a way of its own; `step` is how far it goes in a frame, as a share of its size."""

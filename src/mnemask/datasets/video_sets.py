@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mnemask.datasets import davis, youtube_vos
 from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
-from mnemask.datasets.davis import DavisSequences
-from mnemask.datasets.youtube_vos import open_youtube_vos
+from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, DavisSequences, open_youtube_vos
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
@@ -107,7 +105,7 @@ def _open_davis(year: int, subset: str, root: Path | str) -> list[AnnotatedVideo
 def _davis(year: int, subset: str) -> VideoSet:
     return VideoSet(
         f"DAVIS-{year}-{subset}",
-        davis.PUBLISHED,
+        DAVIS_PUBLISHED,
         f"JPEGImages/480p/VIDEO/*.jpg, Annotations/480p/VIDEO/*.png and ImageSets/{year}/{subset}.txt",
         partial(_open_davis, year, subset),
     )
@@ -116,7 +114,7 @@ def _davis(year: int, subset: str) -> VideoSet:
 def _youtube_vos(subset: str) -> VideoSet:
     return VideoSet(
         f"YouTube-VOS-{subset}",
-        youtube_vos.PUBLISHED,
+        YOUTUBE_VOS_PUBLISHED,
         f"{subset}/JPEGImages/VIDEO/*.jpg, {subset}/Annotations/VIDEO/*.png and {subset}/meta.json",
         partial(open_youtube_vos, subset=subset),
     )

@@ -12,8 +12,7 @@ import torch
 
 from mnemask.doctor.video import Finding
 from mnemask.engines import load_model
-from mnemask.errors import MnemaskError
-from mnemask.extras import install_command
+from mnemask.errors import MnemaskError, install_command
 from mnemask.io import VideoReader
 from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.prompts import read_mask

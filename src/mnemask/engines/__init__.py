@@ -11,7 +11,7 @@ from mnemask.model.stcn import STCN
 
 
 def _compiled(model: STCN) -> STCN:
-    from mnemask.engines.compile import Compiled  # takes half a second to import
+    from mnemask.engines.fixed_shapes import Compiled
 
     return Compiled(model)
 

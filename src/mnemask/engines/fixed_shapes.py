@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import mnemask.model
 from mnemask.engines.parts import DecodePart, KeyPart, SharedWeights, ValuePart
-from mnemask.errors import OutputError
+from mnemask.errors import InputError, OutputError
 from mnemask.model.checkpoints import content_of
 from mnemask.model.stcn import STCN, KeyFeatures
 
@@ -196,3 +196,48 @@ class FixedShapes(SharedWeights):
         with quiet_compilers(), torch.no_grad():
             self.build(part, self._parts[part], inputs, folder)
         logger.info("… built in %.0f s, and kept in %s", time.perf_counter() - begin, self.folder)
+
+
+PACKAGE = "part.pt2"
+
+
+class Compiled(FixedShapes):
+    """An STCN of machine code made for this processor; in the precision and on the device of the model.
+
+    Raises:
+        InputError: there is no C++ compiler.
+    """
+
+    def __init__(self, model: STCN) -> None:
+        from torch._inductor.cpp_builder import get_cpp_compiler  # half a second that other engines do not need
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        try:
+            compiler = get_cpp_compiler()
+        except InvalidCxxCompiler as error:
+            raise InputError(
+                "the engine 'compile' needs a C++ compiler, and found none",
+                "install g++, name one in the environment variable CXX, or use the engine 'eager'",
+            ) from error
+        # Inductor writes the number of threads into the code.
+        machine = torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads", str(model.device)
+        super().__init__(model, cache_folder() / "compile" / digest(model, compiler, *machine))
+
+    def build(self, part: str, module: nn.Module, inputs: tuple[Tensor, ...], folder: Path) -> None:
+        """Writes a package of machine code."""
+        from torch._inductor import aoti_compile_and_package
+
+        exported = torch.export.export(module, inputs, strict=False)
+        aoti_compile_and_package(exported, package_path=str(folder / PACKAGE), inductor_configs={"freezing": True})
+
+    def load(self, part: str, folder: Path) -> Runner:
+        """Returns what runs a package."""
+        from torch._inductor import aoti_load_package
+
+        package = aoti_load_package(str(folder / PACKAGE))
+
+        def run(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+            found = package(*inputs)
+            return found if isinstance(found, tuple) else (found,)
+
+        return run

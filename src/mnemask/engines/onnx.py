@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from mnemask.config import TrackerConfig
 from mnemask.engines.fixed_shapes import quiet_compilers
 from mnemask.engines.parts import DecodePart, KeyPart, ValuePart
-from mnemask.errors import InputError, OutputError
-from mnemask.extras import missing_extra
+from mnemask.errors import InputError, OutputError, missing_extra
 from mnemask.io.atomic import replacing, write_file
 from mnemask.memory.read import KMNKernel, affinity, key_energy
 from mnemask.model import preprocess

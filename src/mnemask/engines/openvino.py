@@ -22,8 +22,7 @@ from torch.overrides import TorchFunctionMode
 from mnemask.datasets.synthetic.video import SyntheticVideo
 from mnemask.engines.fixed_shapes import FixedShapes, Runner, cache_folder, digest, kept
 from mnemask.engines.parts import SharedWeights
-from mnemask.errors import InputError
-from mnemask.extras import missing_extra
+from mnemask.errors import InputError, missing_extra
 from mnemask.memory.policies import LFU
 from mnemask.model.resnet import BasicBlock, Bottleneck
 from mnemask.model.stcn import STCN, KeyFeatures

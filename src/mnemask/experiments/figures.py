@@ -16,12 +16,11 @@ from jaxtyping import UInt8
 
 from mnemask.comparison.charts import OKABE_ITO
 from mnemask.datasets.annotated import read_annotation
-from mnemask.errors import OutputError
+from mnemask.errors import OutputError, missing_extra
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names
 from mnemask.evaluation.tables import Row, overall_rows
 from mnemask.experiments.plan import Run, Study, memory_text
 from mnemask.experiments.rows import gain
-from mnemask.extras import missing_extra
 from mnemask.io.atomic import temporary_file
 from mnemask.io.images import read_image
 from mnemask.io.label_files import Labels

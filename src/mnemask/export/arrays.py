@@ -7,9 +7,8 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from mnemask.errors import InputError, MaskError
+from mnemask.errors import InputError, MaskError, missing_extra
 from mnemask.export.source import Exporting, Moment
-from mnemask.extras import missing_extra
 from mnemask.io.table import TABLE
 from mnemask.types import ObjectInfo
 

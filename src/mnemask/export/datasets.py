@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from mnemask.errors import InputError
+from mnemask.errors import InputError, missing_extra
 from mnemask.export.source import Exporting, Moment
-from mnemask.extras import missing_extra
 from mnemask.io.atomic import Writing
 from mnemask.io.coco import CocoRle
 from mnemask.io.image_formats import label_png

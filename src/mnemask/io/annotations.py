@@ -21,8 +21,7 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 from PIL import Image
 
-from mnemask.errors import InputError, MaskError
-from mnemask.extras import missing_extra
+from mnemask.errors import InputError, MaskError, missing_extra
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import check_size

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool
 
-from mnemask.extras import missing_extra
+from mnemask.errors import missing_extra
 from mnemask.io.atomic import (
     ResumeState,
     TextJournal,

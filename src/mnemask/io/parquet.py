@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import UInt16
 
-from mnemask.errors import MaskError
-from mnemask.extras import missing_extra
+from mnemask.errors import MaskError, missing_extra
 from mnemask.io.atomic import ResumeState, TextJournal, Writing, make_folder, temporary_file
 from mnemask.io.image_formats import name_of
 from mnemask.io.pictures import check_size

@@ -19,8 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mnemask.errors import InputError, MnemaskError
-from mnemask.extras import missing_extra
+from mnemask.errors import InputError, MnemaskError, missing_extra
 from mnemask.manifest.ray_actor import Board, RayWorker
 from mnemask.manifest.run import Begun, Ended, Event, Lost, Said, Setup
 from mnemask.manifest.schedule import Clip

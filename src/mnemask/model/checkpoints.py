@@ -257,7 +257,12 @@ def save_model(model: STCN, path: Path, *, dtype: torch.dtype = torch.float16, n
         OutputError: if the place cannot be written to.
     """
     metadata = {"format": FORMAT, "config": json.dumps(asdict(model.config)), "note": note}
-    state = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
+    write_weights(path, model.state_dict(), dtype, metadata)
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype, metadata: dict[str, str]) -> None:
+    """Writes tensors and what is to be known of them as safetensors, whole or not at all; raises OutputError."""
+    state = {name: weight.detach().to(dtype).contiguous() for name, weight in weights.items()}
     try:
         with replacing(path) as partial:
             save_file(state, partial, metadata)

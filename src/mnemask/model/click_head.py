@@ -14,14 +14,11 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnemask.errors import CheckpointError, InputError, OutputError
-from mnemask.io.atomic import replacing
-from mnemask.model.checkpoints import check_state, read_tensors, sha256_of
+from mnemask.errors import CheckpointError, InputError
+from mnemask.model.checkpoints import check_state, read_tensors, sha256_of, write_weights
 from mnemask.model.stcn import STCN
 
 FORMAT = "mnemask-clicks-1"
@@ -238,14 +235,7 @@ def save_click_head(head: ClickHead, key_encoder: str, path: Path, *, note: str 
         "key_encoder": key_encoder,
         "note": note,
     }
-    state = {name: value.detach().to(torch.float16).contiguous() for name, value in head.state_dict().items()}
-    try:
-        with replacing(path) as partial:
-            save_file(state, partial, metadata)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(
-            f"the click head cannot be written to {str(path)!r} ({error})", "give a folder that exists"
-        ) from error
+    write_weights(path, head.state_dict(), torch.float16, metadata)
 
 
 def load_click_head(model: STCN, path: Path | None = None) -> ClickHead:

@@ -1,8 +1,7 @@
 """A video that is cut out step by step: prompts at any frame, both ways, corrections, and nothing lost between."""
 
 from mnemask.io.table import Confidence, doubts
-from mnemask.project.corrections import set_corrections
-from mnemask.project.export import export_project
+from mnemask.project.export import export_project, set_corrections
 from mnemask.project.look import picture_memory, picture_reason
 from mnemask.project.project import Project
 from mnemask.project.replay import replay

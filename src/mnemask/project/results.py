@@ -57,10 +57,6 @@ class Results:
         """Returns whether a frame has been tracked."""
         return bool(self._pass[index])
 
-    def pass_of(self, index: int) -> int:
-        """Returns the number of the pass that wrote a frame last; 0 for none."""
-        return int(self._pass[index])
-
     def last_pass(self) -> int:
         """Returns the highest number of a pass that has written a frame; 0 for none."""
         return int(self._pass.max(initial=0))

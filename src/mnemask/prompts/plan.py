@@ -16,11 +16,11 @@ from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
-from mnemask.prompts.finder import ObjectFinder, Pointed
 from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
 from mnemask.prompts.parse import At, parse_at, parse_click, parse_objects, parse_remove, refuse_unknown
 from mnemask.prompts.preview import draw_preview
+from mnemask.prompts.sketch import ObjectFinder, Pointed
 from mnemask.types import Frame, ObjectInfo
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,9 @@ from mnemask.model import preprocess
 from mnemask.model.checkpoints import in_precision
 from mnemask.model.devices import own_modes
 from mnemask.model.stcn import STCN, STRIDE
-from mnemask.training.clip_tracker import ClipTracker
+from mnemask.training.clip_tracker import ClipTracker, MemoryPlan
 from mnemask.training.data import Batches, collate
 from mnemask.training.losses import EMA, bootstrapped_cross_entropy, make_optimizer, mean_iou, soft_dice
-from mnemask.training.memory_plan import MemoryPlan
 from mnemask.training.recipes import Recipe, to_one_video
 from mnemask.types import Frame, Picture, Prompts, validate_prompts
 
@@ -164,7 +163,7 @@ class _Tuner:
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in self.trained)
         self.clips = ClipTracker(self.network)
-        self.optimizer = make_optimizer(recipe, self.trained)
+        self.optimizer = make_optimizer(recipe, self.trained, fused=model.device.type == "cpu")
         self.average = EMA(self.trained, recipe.ema)
         self.batches = Batches(source, recipe, parts=recipe.batch)  # clip by clip, so that little memory is needed
 

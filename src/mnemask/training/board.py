@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mnemask.extras import missing_extra
+from mnemask.errors import missing_extra
 from mnemask.io.visualize import draw_overlay
 from mnemask.training.data import Batch
 

@@ -19,9 +19,17 @@ from mnemask.model.click_head import ClickHead, ClickHeadConfig, PreparedFrame, 
 from mnemask.model.preprocess import normalize
 from mnemask.model.stcn import STCN
 from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
-from mnemask.training.click_data import ClickCrop, ClickPictures
+from mnemask.training.click_data import (
+    Click,
+    ClickCrop,
+    ClickPictures,
+    drawn_box,
+    first_clicks,
+    iou,
+    next_click,
+    spoilt,
+)
 from mnemask.training.losses import EMA, Cosine, can_fuse, normalized_focal, soft_dice
-from mnemask.training.simulated_clicks import Click, drawn_box, first_clicks, iou, next_click, spoilt
 
 CHECKPOINT_SECONDS = 180
 LOG_EVERY = 10

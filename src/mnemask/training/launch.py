@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipSource
-from mnemask.datasets.davis import DavisSequences
+from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError, OutputError
 from mnemask.evaluation.runner import evaluate

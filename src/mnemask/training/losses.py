@@ -187,9 +187,7 @@ class LinearDecay:
 Schedule = StepDecay | Cosine | WarmUpStable | LinearDecay
 
 
-def make_optimizer(
-    recipe: "Recipe", trained: Mapping[str, nn.Parameter], *, fused: bool = False
-) -> torch.optim.Optimizer:
+def make_optimizer(recipe: "Recipe", trained: Mapping[str, nn.Parameter], *, fused: bool) -> torch.optim.Optimizer:
     """Returns the recipe's optimizer; each group's `factor` is its part of the learning rate.
 
     Args:

@@ -18,8 +18,8 @@ from mnemask.datasets.clips import ClipShape
 from mnemask.datasets.real_video import RealVideoMixture
 from mnemask.errors import InputError
 from mnemask.model.stcn import STRIDE
+from mnemask.training.clip_tracker import MemoryInUse, MemoryPlan
 from mnemask.training.losses import Bootstrap, Cosine, LinearDecay, Schedule, StepDecay, WarmUpStable
-from mnemask.training.memory_plan import MemoryInUse, MemoryPlan
 from mnemask.training.own import OwnLoss, OwnRegularizer
 from mnemask.training.regularizers import Regularizer
 

@@ -8,8 +8,7 @@ from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.appearance import augment_appearance, log_uniform, sensor_effects
-from mnemask.datasets.composite.layers import Layer, Scene
-from mnemask.datasets.composite.motion import film_scene, move, pass_in_front
+from mnemask.datasets.composite.layers import film, film_scene, move, pass_in_front
 from mnemask.datasets.composite.moving_foreground import RealClips
 from mnemask.datasets.composite.photographs import CutOut, StaticImages, read_rgb
 from mnemask.errors import InputError
@@ -116,19 +115,7 @@ def _draw(
         screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)
         targets = [*scene.tracks(), *(layer.track() for layer in layers if layer.label)]
         layers.append(pass_in_front(rng, screen, targets[int(rng.integers(len(targets)))], *shape))
-    return _paint(scene, layers, clip)
-
-
-def _paint(
-    scene: Scene, layers: list[Layer], clip: ClipShape
-) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
-    frames, labels = [], []
-    for t in range(clip.num_frames):
-        frame, label = scene.paint(t, clip.size)
-        for layer in layers:
-            layer.paint(t, frame, label)
-        frames.append(frame)
-        labels.append(label)
+    frames, labels = film(scene, layers, range(clip.num_frames), clip.size)
     return frames, np.stack(labels)
 
 

@@ -10,10 +10,8 @@ from mnemask.memory.policies.afb import AdaptiveFeatureBank
 from mnemask.memory.policies.base import Policy, keep_best
 from mnemask.memory.policies.contract import check_policy
 from mnemask.memory.policies.diverse import Diverse
-from mnemask.memory.policies.readmem import DiverseMemory
-from mnemask.memory.policies.rmem import RestrictedMemory
 from mnemask.memory.policies.scored import LFU, AttentionMass, Fifo, LeastRecentlyUsed, RandomEviction
-from mnemask.memory.policies.whole_frames import FirstAndLatest, KeepAll
+from mnemask.memory.policies.whole_frames import DiverseMemory, FirstAndLatest, KeepAll, RestrictedMemory
 from mnemask.memory.policies.wrappers import PerObject, Pinned, WithLatest
 from mnemask.memory.policies.xmem import Prototypes
 from mnemask.plugins import Registry, source_digest

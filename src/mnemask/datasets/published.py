@@ -1,4 +1,4 @@
-"""DAVIS 2016 and 2017 as they are published: frames, annotations and lists of sequences in a folder.
+"""DAVIS 2016 and 2017, YouTube-VOS 2018 and 2019, and the Long-time Video set, as they are published.
 
 ::
 
@@ -7,19 +7,23 @@
     ROOT/ImageSets/2016/val.txt, ROOT/ImageSets/2017/val.txt or ROOT/ImageSets/480p/val.txt
 """
 
+import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from mnemask.datasets.annotated import AnnotatedVideo, open_video
+from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
 from mnemask.errors import InputError
+from mnemask.io.images import IMAGE_SUFFIXES
 
-PUBLISHED = "davischallenge.org (the archive named trainval-480p)"
+DAVIS_PUBLISHED = "davischallenge.org (the archive named trainval-480p)"
+YOUTUBE_VOS_PUBLISHED = "https://youtube-vos.org/dataset/vos"
+LONG_VIDEO_PUBLISHED = "https://github.com/xmlyqing00/AFB-URR"
 logger = logging.getLogger(__name__)
-_WHERE = f"DAVIS is published at {PUBLISHED}"
+_WHERE = f"DAVIS is published at {DAVIS_PUBLISHED}"
 
 
 class DavisSequences:
@@ -93,7 +97,7 @@ def _sequence_names(root: Path, year: int, subset: str, resolution: str) -> list
 
 def _open_sequence(root: Path, resolution: str, name: str, single_object: bool, every_frame: bool) -> AnnotatedVideo:
     frames, masks = (root / kind / resolution / name for kind in ("JPEGImages", "Annotations"))
-    sequence = open_video(name, frames, masks, single_object, every_frame=every_frame, published=PUBLISHED)
+    sequence = open_video(name, frames, masks, single_object, every_frame=every_frame, published=DAVIS_PUBLISHED)
     if 0 not in sequence.masks:
         raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}", f"{_WHERE}")
     return sequence
@@ -114,7 +118,7 @@ def _check_year(root: Path, year: int, sequences: Mapping[str, AnnotatedVideo]) 
         raise InputError(
             f"{root} is DAVIS 2016: the first masks of all {len(values)} sequences hold 0 and 255 only, where 255 "
             "is void in 2017",
-            f"give year 2016 (--dataset davis2016), or DAVIS 2017, published at {PUBLISHED}",
+            f"give year 2016 (--dataset davis2016), or DAVIS 2017, published at {DAVIS_PUBLISHED}",
         )
     several = [name for name, found in values.items() if len(found - {255}) > 1]
     if year == 2016 and several:
@@ -123,3 +127,89 @@ def _check_year(root: Path, year: int, sequences: Mapping[str, AnnotatedVideo]) 
             "as davis2016 has it; give davis2017 to follow each",
             len(several), len(values), root, several[0],
         )  # fmt: skip
+
+
+def open_youtube_vos(root: Path | str, subset: str = "train", all_frames: bool = False) -> list[AnnotatedVideo]:
+    """Returns the videos of one subset, checked against its meta.json, by name.
+
+    Args:
+        root: the folder that holds the subset's folder.
+        subset: "train", "valid" or the name of another folder with their layout, such as a resized copy; where it
+            begins with "valid" or "test", each object needs a mask only where it appears first.
+        all_frames: take the frames from the folder named `subset` and "_all_frames", 30 a second instead of 6.
+
+    Raises:
+        InputError: a part of it is missing; the message says what was expected where.
+    """
+    folder = Path(root) / subset
+    masks = folder / "Annotations"
+    frames = (folder.with_name(f"{subset}_all_frames") if all_frames else folder) / "JPEGImages"
+    objects = _read_meta(folder / "meta.json")
+    for place in (frames, masks):
+        present = frozenset(names_in(place))
+        if missing := [place / name for name in objects if name not in present]:
+            raise incomplete(f"YouTube-VOS {subset}", missing, len(objects), YOUTUBE_VOS_PUBLISHED)
+    only_first = subset.startswith(("valid", "test"))
+    videos = []
+    for name in sorted(objects):
+        video = open_video(name, frames / name, masks / name, single_object=False, published=YOUTUBE_VOS_PUBLISHED)
+        shown = {stem for stems in objects[name] for stem in stems}
+        marked = {stems[0] for stems in objects[name]} if only_first else shown
+        _check_video(video, frames / name, shown, masks / name, marked)
+        videos.append(video)
+    return videos
+
+
+def _check_video(
+    video: AnnotatedVideo, frames: Path, shown: Collection[str], masks: Path, marked: Collection[str]
+) -> None:
+    """Raises InputError unless the video has the frames `shown` and the masks `marked`."""
+    known = {path.stem: index for index, path in enumerate(video.frames)}
+    missing = [frames / f"{stem}.jpg" for stem in sorted(shown) if stem not in known]
+    missing += [masks / f"{stem}.png" for stem in sorted(marked) if known.get(stem, -1) not in video.masks]
+    if missing:
+        raise incomplete(video.name, missing, len(shown) + len(marked), YOUTUBE_VOS_PUBLISHED)
+
+
+def _read_meta(path: Path) -> dict[str, list[list[str]]]:
+    """Returns the frames that show each object of each video."""
+    try:
+        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        objects = {
+            name: [[str(stem) for stem in thing["frames"]] for thing in video["objects"].values() if thing["frames"]]
+            for name, video in videos.items()
+        }
+    except FileNotFoundError:
+        raise InputError(
+            f"there is no {path}, which lists the videos of YouTube-VOS",
+            f"it is published at {YOUTUBE_VOS_PUBLISHED}, and a resized copy needs that of the original",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error})",
+            f"get it again from {YOUTUBE_VOS_PUBLISHED}",
+        ) from error
+    if not objects:
+        raise InputError(f"{path} lists no video", f"get it again from {YOUTUBE_VOS_PUBLISHED}")
+    return objects
+
+
+def open_long_video(root: Path | str) -> list[AnnotatedVideo]:
+    """Returns the videos of the set, or of another one with its layout, by name.
+
+    Raises:
+        InputError: a part of it is missing; the message says what was expected where.
+    """
+    frames, masks = Path(root) / "JPEGImages", Path(root) / "Annotations"
+    names, with_frames = names_in(masks), frozenset(names_in(frames))
+    if not names:
+        raise InputError(
+            f"there are no long videos in {root}",
+            f"expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as from {YOUTUBE_VOS_PUBLISHED}",
+        )
+    if missing := [frames / name for name in names if name not in with_frames]:
+        raise incomplete("the set of long videos", missing, len(names), LONG_VIDEO_PUBLISHED)
+    return [
+        open_video(name, frames / name, masks / name, False, IMAGE_SUFFIXES, published=LONG_VIDEO_PUBLISHED)
+        for name in names
+    ]
