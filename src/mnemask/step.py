@@ -325,7 +325,9 @@ def _by_number(
 
 
 def _chosen(features: KeyFeatures, which: list[int]) -> KeyFeatures:
-    """Returns the features of some images."""
+    """Returns the features of some images; of all of them without looking at each."""
+    if len(which) == len(features.key):
+        return features
     return KeyFeatures(*(_picked(each, which) for each in features))
 
 

@@ -5,6 +5,7 @@ import pytest
 from drawn_clip import drawn_clip
 from random_tokens import random_frame, write
 from refusals import refusal
+from thorough import thorough_but
 
 from mnemask import Budget, InputError, Tracker
 from mnemask.config import TrackerConfig
@@ -36,7 +37,7 @@ def test_masks_are_the_same_to_the_last_bit_with_and_without_a_trace(tiny_model)
     assert len(records) == tracker.memory.stats().writes
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", thorough_but(5, POLICIES))
 def test_what_the_trace_says_was_written_and_not_evicted_is_what_is_remembered(policy):
     records, remembered = [], set()
     bank = MemoryBank(

@@ -7,6 +7,7 @@ import torch
 from frame_tokens import frame_tokens, joined, steps
 from random_tokens import CK, same
 from refusals import refusal
+from thorough import thorough_but
 
 from mnemask.errors import InputError
 from mnemask.memory.policies.xmem import Prototypes
@@ -88,7 +89,7 @@ def test_the_least_used_prototypes_make_room_for_new_ones():
     assert kept[kept.written_at == 1].cell.tolist() == [0]
 
 
-@pytest.mark.parametrize("frames", [1, 1.5, 2, 3, 8])
+@pytest.mark.parametrize("frames", thorough_but(2, [1, 1.5, 2, 3, 8]))
 def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
     bank = fill_bank(Prototypes(prototypes=0.2), frames, 30, 15, newcomer_pins=4 if frames >= 2 else 0)
     tokens = bank.tokens

@@ -8,6 +8,7 @@ import pytest
 import torch
 from refusals import refusal
 from safetensors.torch import load_file, save_file
+from thorough import thorough_but
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.checkpoints import from_stcn, load_model, save_model
@@ -124,7 +125,7 @@ def test_every_fault_of_a_file_is_named_in_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     "name", ["key_encoder.bn1.running_var", "key_encoder.res2.0.bn3.weight", "value_encoder.conv1.bias"]
 )
-@pytest.mark.parametrize("shape", [(), (7,), (1, 64)])
+@pytest.mark.parametrize("shape", thorough_but(1, [(), (7,), (1, 64)]))
 def test_a_tensor_that_does_not_fit_its_batch_norm_is_named(tmp_path, name, shape):
     state = published()
     state[name] = torch.ones(shape)
@@ -139,7 +140,7 @@ def test_a_tensor_that_does_not_fit_its_batch_norm_is_named(tmp_path, name, shap
         ("key_proj.key_proj.bias", "key_projection.bias is not finite"),
     ],
 )
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", thorough_but(1, [float("nan"), float("inf")]))
 def test_a_tensor_that_is_not_finite_is_named(tmp_path, name, named, value):
     state = published()
     state[name] = torch.tensor(value).expand(state[name].shape)

@@ -254,14 +254,9 @@ def read_top_k(
     """
     k = min(k, len(memory_key))
     held = tile_bytes(query_key.device, max_bytes)
+    places = None
     if kmn_sigma is not None:
-        query_place = kmn_sigma.of_queries(query_key)
-        memory_place = kmn_sigma.of_memories(query_key, memory_key, metric, held)
-
-    def tile(rows: slice, columns: slice) -> Float[Tensor, "rows columns"]:
-        alike = affinity(query_key[rows], memory_key[columns], energy[columns], metric)
-        return alike if kmn_sigma is None else alike.addmm_(query_place[rows], memory_place[columns].T)
-
+        places = kmn_sigma.of_queries(query_key), kmn_sigma.of_memories(query_key, memory_key, metric, held)
     # Tiles of one width: a narrow last one would cost as much as the others.
     widest = max(1, held // (4 * len(query_key))) if query_key.is_cuda else TILE_COLUMNS
     width = ceil(len(memory_key) / ceil(len(memory_key) / widest))
@@ -269,7 +264,10 @@ def read_top_k(
     values, indices = [], []
     for top in range(0, len(query_key), height):
         rows = slice(top, top + height)
-        found = [largest(tile(rows, slice(left, left + width)), k) for left in range(0, len(memory_key), width)]
+        found = [
+            largest(_tile(rows, slice(left, left + width), query_key, memory_key, energy, metric, places), k)
+            for left in range(0, len(memory_key), width)
+        ]
         best, index = found[0]
         if len(found) > 1:
             best, place = torch.cat([best for best, _ in found], dim=1).topk(k, dim=1)
@@ -278,6 +276,20 @@ def read_top_k(
         indices.append(index)
     # torch's softmax subtracts the maximum, so large keys do not overflow.
     return Reading(torch.cat(indices), torch.cat(values).softmax(-1))
+
+
+def _tile(
+    rows: slice,
+    columns: slice,
+    query_key: Float[Tensor, "P Ck"],
+    memory_key: Float[Tensor, "N Ck"],
+    energy: Float[Tensor, " N"],
+    metric: Metric,
+    places: tuple[Float[Tensor, "P C"], Float[Tensor, "N C"]] | None,
+) -> Float[Tensor, "rows columns"]:
+    """Returns the affinities of some queries and memories; `places` has the factors of the kernel, if there is one."""
+    alike = affinity(query_key[rows], memory_key[columns], energy[columns], metric)
+    return alike if places is None else alike.addmm_(places[0][rows], places[1][columns].T)
 
 
 def largest(rows: Float[Tensor, "P N"], k: int) -> tuple[Float[Tensor, "P k"], Int64[Tensor, "P k"]]:
