@@ -1,6 +1,7 @@
 """What adds up to the time of a run: files, engines, start-up, memory, objects, and the plain path; as Markdown.
 
     python benchmarks/pipeline_speed.py [--part files start-up memory objects plain] [--size 480] [--rounds 5]
+    git worktree add ../before TAG && python benchmarks/pipeline_speed.py --part versions --before ../before/src
 
 files     `compact`, one object, from an mp4 on disk to PNGs on disk, with each engine (--engine eager int8 int8-all);
           what an engine has to build is built before
@@ -8,6 +9,7 @@ start-up  `compact`: from the start of a fresh process to the first mask that it
 memory    `compact`, one object: a frame with a full bank of N frames, `lfu-pinned`
 objects   `compact`: a frame with 1 to 5 objects, `lfu-pinned` at two frames
 plain     `stcn` with random weights, 1 and 3 objects, beside the plain path (mnemask/bench/plain.py)
+versions  the whole command `mnemask segment`, start-up included, of this source and of an earlier one (--before)
 
 A frame is a fifth of a cycle of five, one of them written to memory. Times are medians of interleaved rounds and, in
 brackets, quartiles. To try it out: --size 96 --rounds 1 --engine eager --frames 10. `mnemask bench` has the parts of a
@@ -15,11 +17,15 @@ frame and the machine's ceilings.
 """
 
 import argparse
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import torch
+from PIL import Image
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved
@@ -131,19 +137,56 @@ def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:
     show("`stcn`, random weights", ("objects", "way", "ms a frame", "times as fast as plain"), rows)
 
 
-PARTS = {"files": files, "start-up": start, "memory": memory, "objects": objects, "plain": plainly}
+def versions(args: argparse.Namespace, size: tuple[int, int]) -> None:
+    sources = {"before": args.before.resolve(), "now": Path(mm.__file__).parents[1]}
+    rows = []
+    with TemporaryDirectory() as folder:
+        for count in OBJECTS[0], OBJECTS[2]:
+            video = mm.DrawnVideo(args.frames, size, count)
+            clip, mask = Path(folder) / f"{count}.mp4", Path(folder) / f"{count}.png"
+            write_clip(video, clip)
+            picture = Image.fromarray(video[0][1].numpy().astype("uint8"))
+            picture.putpalette(bytes(range(256)) * 3)
+            picture.save(mask)
+
+            def run(source: Path, clip: Path = clip, mask: Path = mask) -> Callable[[], object]:
+                out = Path(mkdtemp(dir=folder)) / "out"
+                command = [sys.executable, "-m", "mnemask", "segment", clip, "--mask", mask, "-o", out, "--overwrite"]
+                environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": str(args.threads)}
+                return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)
+
+            times = interleaved({name: run(source) for name, source in sources.items()}, args.rounds, CPU)
+            for name, timing in times.items():
+                ratio = f"{timing.median / times['before'].median:.2f}"
+                rows.append((count, name, f"{timing.median:.2f} ({timing.low:.2f}–{timing.high:.2f})", ratio))
+    show(f"`mnemask segment`, {args.frames} frames", ("objects", "source", "seconds", "of before"), rows)
+
+
+PARTS = {
+    "files": files,
+    "start-up": start,
+    "memory": memory,
+    "objects": objects,
+    "plain": plainly,
+    "versions": versions,
+}
 
 
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument(
+        "--part", nargs="+", choices=list(PARTS), default=[name for name in PARTS if name != "versions"]
+    )
+    parser.add_argument("--before", type=Path, help="folder of an earlier version's package, for versions")
     parser.add_argument("--engine", nargs="+", choices=list(ENGINES), default=["eager", "int8", "int8-all"])
     parser.add_argument("--size", type=int, default=480, help="short side; frames are 16:9")
     parser.add_argument("--frames", type=int, default=25, help="of the mp4")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
+    if "versions" in args.part and not (args.before and (args.before / "mnemask").is_dir()):
+        parser.error("versions needs --before FOLDER, where FOLDER/mnemask is an earlier version's package")
     torch.set_num_threads(args.threads)
     size = (args.size, round(args.size * 16 / 9 / 2) * 2)
     print(f"{heading(CPU)} Frames of {size[1]}×{size[0]}.")
