@@ -16,7 +16,6 @@ own kernel and without one. A setting is a policy and, each after a comma:
     below-iou=0.7                        write sooner once masks differ so much from those written last
     certainty=0.9                        write only frames whose masks are so certain
     tta=flip, tta=flip+scales            average over views of each frame, see `TrackerConfig.tta`
-    adapt=100, adapt=60s                 tune the network to the first frame, for so many steps or so long
 
 All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
 the mean of the other two; "above the first" is how much J&F of all clips shown is above that of the table's first row,
@@ -56,7 +55,6 @@ from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
 from mnemask.metrics.report import ObjectScore
 from mnemask.model.checkpoints import packaged_weights
 from mnemask.model.stcn import STCN
-from mnemask.training.adapt import adapt, parse_length
 from mnemask.types import Frame
 
 POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
@@ -80,23 +78,20 @@ PARTS: dict[str, Callable[[Config, str], Config]] = {
 }
 
 
-def read_setting(setting: str, size: int) -> tuple[Config, str]:
-    """Returns the config of a tracker by the text of a setting, and how long its network is adapted, "" for not at all.
+def read_setting(setting: str, size: int) -> Config:
+    """Returns the config of a tracker by the text of a setting.
 
     Raises:
         ValueError: a part is not known, or has no such value.
     """
     policy, *parts = (part.strip() for part in setting.split(","))
-    config, adapted = Config(policy, short_side=size), ""
+    config = Config(policy, short_side=size)
     for part in parts:
         name, _, value = part.partition("=")
-        if name == "adapt":
-            parse_length(adapted := value)
-            continue
         if name not in PARTS:
             raise ValueError(f"{part!r} of the setting {setting!r} is unknown; there are {', '.join(PARTS)}")
         config = PARTS[name](config, value)
-    return config, adapted
+    return config
 
 
 @dataclass(frozen=True)
@@ -182,16 +177,9 @@ class Task:
         }
 
     def _trackers(self) -> dict[str, mm.Tracker]:
-        """Returns a tracker for each setting; those with the same network share what its key encoder says."""
-        read = {text: read_setting(text, self.size) for text in self.settings}
-        network = loaded(self.weights)
-        networks = {"": FeatureCache(network)}
-        frame, labels = next(ClipReader(self.data).frames(self.clip))
-        for length in {adapted for _, adapted in read.values()} - {""}:
-            done = adapt(network, frame, prompts_of(labels), **parse_length(length), short_side=self.size)
-            print(f"{self.clip.name}, adapt={length}: {done.to_dict()}", flush=True)
-            networks[length] = FeatureCache(done.model)
-        return {text: mm.Tracker(networks[adapted], config) for text, (config, adapted) in read.items()}
+        """Returns a tracker for each setting; they share what the key encoder says."""
+        network = FeatureCache(loaded(self.weights))
+        return {text: mm.Tracker(network, read_setting(text, self.size)) for text in self.settings}
 
 
 def prompts_of(labels: np.ndarray) -> dict[int, torch.Tensor]:

@@ -175,7 +175,7 @@ LINES = {
     for block in blocks(page, "")
     for line in block.replace("\\\n", " ").splitlines()
 }
-WAITS = re.compile(r"--adapt|--object|--follow|--live|--resume|--start|--bank|--at\b|--at-frame|--remove|--model|\|")
+WAITS = re.compile(r"--object|--follow|--live|--resume|--start|--bank|--at\b|--at-frame|--remove|--model|\|")
 RUNNABLE = sorted(
     line
     for line in LINES

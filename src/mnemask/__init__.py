@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mnemask.prompts import mask_from_box, mask_from_polygon, mask_from_scribble, read_mask
     from mnemask.prompts.clicks import mask_from_clicks
     from mnemask.tracker import Tracker, track
-    from mnemask.training.adapt import adapt
     from mnemask.types import Frame, Masks
     from mnemask.version import __version__
 
@@ -45,7 +44,6 @@ __all__ = [
     "TrackerConfig",
     "VideoReader",
     "__version__",
-    "adapt",
     "draw_overlay",
     "evaluate",
     "keep_best",
@@ -95,7 +93,6 @@ _NAMES_OF_MODULES = {
         "Tracker",
         "track",
     ),
-    "training.adapt": ("adapt",),
     "types": (
         "Frame",
         "Masks",

@@ -201,20 +201,6 @@ class Tracker:
                 self.restore(self.before)
                 raise
 
-    def replace_model(self, model: STCN) -> None:
-        """Takes another network, such as an adapted one.
-
-        Raises:
-            InputError: if something is remembered, which only the network understands that it was written with.
-        """
-        if len(self.objects) or self.memory.tokens is not None:
-            raise InputError(
-                f"this tracker remembers objects {list(self.object_ids)[:9]}", "replace the network before the first"
-            )
-        self.model, self._fingerprint = model, fingerprint(model)
-        for other in self.others:
-            other.replace_model(model)
-
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns what `restore` takes; tokens are never changed in place, so it costs nothing."""
         before = vars(self) | {"objects": Objects(self.objects.ids), "before": None}

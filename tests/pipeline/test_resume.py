@@ -16,8 +16,6 @@ from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model.stcn import STCN
 from mnemask.pipeline import find_checkpoint, is_complete
-from mnemask.pipeline.checkpoint import network_of
-from mnemask.training.adapt import Adaptation
 
 NUM_FRAMES, DIES_AT = 56, 52  # a stretch of video is 48 frames
 SETTINGS = {"video": "drawn", "policy": "lfu-pinned"}
@@ -302,44 +300,3 @@ def test_on_a_gpu_deterministic_algorithms_give_the_same_masks_bit_for_bit(tiny_
     finally:
         torch.use_deterministic_algorithms(False)
     assert files(tmp_path / "one") == files(tmp_path / "two")
-
-
-@pytest.fixture
-def adapted(tiny_model, monkeypatch):
-    """Counts adaptations, each of which gives the same other network."""
-    other, frames = STCN(tiny_model.config), []
-    other.load_state_dict({name: 1.01 * weight for name, weight in tiny_model.state_dict().items()})
-    other.requires_grad_(False).eval()
-
-    def adapt(model, frame, masks, *, on_step, **length):
-        on_step(1, 0.1)
-        frames.append((frame.index, sorted(masks), length))
-        return Adaptation(other, True, 0.5, 0.6, 1, 0.1)
-
-    monkeypatch.setattr("mnemask.training.adapt.adapt", adapt)
-    return frames
-
-
-def test_an_adapted_run_goes_on_with_its_own_weights(tiny_model, adapted, tmp_path, clip):
-    frames, prompts = clip
-    clip = frames[:6], prompts
-    killed(tiny_model, tmp_path / "killed", clip, at=3, adapt={"steps": 1})
-    whole = files(tmp_path / "alive")
-    assert adapted == [(0, [1], {"steps": 1, "short_side": None})]
-    checkpoint = find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
-    network = network_of(tmp_path / "killed", checkpoint, tiny_model)
-    assert network is not tiny_model
-    progress = run(network, tmp_path / "killed", clip, checkpoint, adapt={"steps": 1})
-    assert len(adapted) == 1
-    assert files(tmp_path / "killed") == whole
-    assert json.loads((tmp_path / "killed/report.json").read_text())["adaptation"] == progress.adaptation
-    assert progress.adaptation["kept"]
-
-
-def test_an_adapted_run_whose_weights_are_gone_is_refused(tiny_model, adapted, tmp_path, clip):
-    frames, prompts = clip
-    killed(tiny_model, tmp_path / "killed", (frames[:2], prompts), at=1, adapt={"steps": 1})
-    (tmp_path / "killed/checkpoint/adapted.safetensors").unlink()
-    checkpoint = find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
-    with refusal(CheckpointError, "adapted.safetensors"):
-        network_of(tmp_path / "killed", checkpoint, tiny_model)

@@ -51,12 +51,6 @@ def by_hand(video: Path, first: dict[int, Tensor], out: Path) -> tuple[int, ...]
     return mm.Tracker.load(out / "tracker.bank", model).object_ids
 
 
-def tuned(picture: mm.Frame, first: dict[int, Tensor]) -> mm.Tracker:
-    found = mm.adapt(mm.load_model(), picture, first, seconds=60)
-    assert found.after > found.before or not found.kept
-    return mm.Tracker(found.model)
-
-
 def several(videos: list[mm.DrawnVideo]) -> list[mm.Masks]:
     model = mm.load_model()
     batch = mm.TrackerBatch(mm.Tracker(model) for _ in videos)

@@ -83,12 +83,6 @@ def show_frames(show: Show, run: RunProgress, total: int | None, stage: str = ""
     )
 
 
-def show_adapting(show: Show, length: dict[str, int | float], steps: int, seconds: float) -> None:
-    """Shows how far the adapting of a network has come, which takes `length` steps or seconds."""
-    done, total = (steps, length["steps"]) if "steps" in length else (seconds, length["seconds"])
-    show(round(done), round(total), f"adapting: {steps} steps in {seconds:.0f} s", "adapting", unit=next(iter(length)))
-
-
 def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mapping[str, Path]) -> None:
     """Says what a run over a video did, where its files are, and where to look."""
     held = run.memory or tracker.stats()
@@ -102,12 +96,6 @@ def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mappin
         errors.print(f"of the video: {'; '.join(about)}", markup=False)
     if happened:
         errors.print(f"[yellow]of the video:[/] {happened}; report.json tells at which frames")
-    if adapted := run.adaptation:
-        how = "better than" if adapted["kept"] else "not better than, so not used instead of"
-        console.print(
-            f"adapted in {adapted['steps']} steps, {adapted['seconds']} s: on held-out copies of the first frame IoU "
-            f"{adapted['after']:.3f}, {how} {adapted['before']:.3f} before"
-        )
     look = {object_id: str(each["look"]) for object_id, each in run.looks.items() if each["look"]}
     for object_id, where in list(look.items())[:_TOLD]:
         info = run.objects.get(object_id)

@@ -32,7 +32,7 @@ from mnemask.cli.options import (
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress as shown_progress
-from mnemask.cli.progress import show_adapting, show_frames, show_result
+from mnemask.cli.progress import show_frames, show_result
 
 if TYPE_CHECKING:
     from mnemask.cli.progress import Show
@@ -98,14 +98,6 @@ def segment(
     device: DeviceOption = None,
     dtype: Annotated[Precision, typer.Option(help="Precision of the convolutions.")] = Precision["auto"],
     engine: EngineOption = DEFAULT_ENGINE,
-    adapt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="60s|STEPS",
-            help="Tune the network to the first objects before tracking, for so many seconds or steps; with steps the "
-            "masks are the same each time. It is kept only if it does better on held-out copies of their frame.",
-        ),
-    ] = None,
     bank: Annotated[
         Path | None, typer.Option(help="Start from a memory bank of the same objects (Tracker.save).")
     ] = None,
@@ -152,7 +144,6 @@ def segment(
     plan = prompts.plan(video, growing=reading.follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     _refuse_resume(resume, inputs.is_repeatable(video) and not reading.live, video, trace, overwrite)
-    length = None if adapt is None else _adaptation(adapt, engine.value, bank, reading.live, max_bytes)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
     lent = LENT.get()
     if lent.checks_only:
@@ -167,7 +158,6 @@ def segment(
         model=model,
         tracker=mm.Tracker(network, config),
         bank=bank,
-        adapt=length,
         engine=engine.value,
         format=format.value,
         overlay=overlay,
@@ -205,7 +195,6 @@ class _Run:
     Attributes:
         plan: what is told of objects, once that is known; None where a bank alone says it.
         tracker: a new one, then the one that goes on.
-        adapt: how long to adapt the network.
         checkpoint: where a run goes on that was cut off.
     """
 
@@ -217,7 +206,6 @@ class _Run:
     model: str
     tracker: mm.Tracker
     bank: Path | None
-    adapt: dict[str, int | float] | None
     engine: str
     format: str
     overlay: bool
@@ -261,14 +249,12 @@ class _Run:
             "start": self.reading.start,
             "stop": self.reading.stop,
             "engine": self.engine,
-            "adapt": self.adapt,
         }
 
     def take_up(self) -> bool:
         """Goes on where a run was cut off, if one was; returns whether anything is left to do."""
         from mnemask.memory.policies import is_own
         from mnemask.pipeline import find_checkpoint, is_complete
-        from mnemask.pipeline.checkpoint import network_of
 
         if is_complete(self.out, self.settings):
             return False
@@ -276,8 +262,7 @@ class _Run:
         found = find_checkpoint(self.out, network.device, self.settings, policy if is_own(policy) else None)
         if found is not None:
             self.checkpoint = found
-            adapted = network if self.adapt is None else network_of(self.out, found, network)
-            self.tracker = mm.Tracker.from_state(found.state, adapted)
+            self.tracker = mm.Tracker.from_state(found.state, network)
             console.print(f"resuming at frame {found.position}")
         return True
 
@@ -344,24 +329,7 @@ class _Run:
             inputs=[self.video, self.model, *self.prompts.files(), *([self.bank] if self.bank else [])],
             preview=None if self.plan is None else self.plan.preview,
             objects=self.objects,
-            adapt=self.adapt,
-            on_adapt=lambda steps, seconds: show_adapting(show, self.adapt or {}, steps, seconds),
         )
-
-
-def _adaptation(text: str, engine: str, bank: Path | None, live: bool, max_bytes: int | None) -> dict[str, int | float]:
-    """Returns how long to adapt; raises InputError where that cannot be."""
-    from mnemask.training.adapt import parse_length
-
-    if engine != "eager":
-        raise mm.InputError(f"--adapt trains with PyTorch, and the engine is {engine}", "leave out one of them")
-    if bank is not None:
-        raise mm.InputError("--bank has memories of the network as it was before --adapt", "leave out one of them")
-    if live:
-        raise mm.InputError("--adapt takes long, and --live would drop what comes meanwhile", "leave out one of them")
-    if max_bytes is not None:
-        raise mm.InputError("what --adapt needs is not in the estimate of --max-memory", "leave out one of them")
-    return parse_length(text)
 
 
 def _refuse_resume(resume: bool, repeatable: bool, video: str, trace: Path | None, overwrite: bool) -> None:

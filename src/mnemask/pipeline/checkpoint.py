@@ -17,8 +17,6 @@ from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
 from mnemask.memory.policies import Policy
-from mnemask.model.checkpoints import fingerprint, load_model, save_model
-from mnemask.model.stcn import STCN
 from mnemask.pipeline.outputs import RunProgress
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.state import TrackerState
@@ -27,9 +25,8 @@ from mnemask.version import __version__
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".bank"
-_ADAPTED = "adapted.safetensors"
 _KEPT_HERE = re.compile(
-    r"\d{12}\.bank(\.tmp)?|adapted\.safetensors|"
+    r"\d{12}\.bank(\.tmp)?|"
     r"\w+\.partial\.(\d+\.(nut|mkv|webm|npz|rows)|annotations|images|csv)|\.mnemask-\d+-\d+\.partial.*"
 )
 # The last one, and one before it should the last be damaged.
@@ -100,24 +97,6 @@ def find_checkpoint(
     return None
 
 
-def network_of(out: str | Path, checkpoint: Checkpoint, model: STCN) -> STCN:
-    """Returns the network that an adapted run goes on with: the one that it kept, or the given one.
-
-    Raises:
-        CheckpointError: if the memory is of neither.
-    """
-    path = Path(out) / CHECKPOINT / _ADAPTED
-    if checkpoint.state.model == fingerprint(model):
-        return model
-    if path.is_file():
-        adapted = load_model(path, device=model.device, dtype=model.dtype)
-        if checkpoint.state.model == fingerprint(adapted):
-            return adapted
-    raise CheckpointError(
-        f"the run was adapted, and its weights are not in {str(path)!r} any more", "begin again (--overwrite)"
-    )
-
-
 def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint:
     state, facts = TrackerState.load(path, device, policy)
     try:
@@ -178,10 +157,6 @@ class CheckpointFolder:
         state.save(self.path / f"{position:012d}{_SUFFIX}", run=run)
         for older in _paths(self.path)[_KEPT:]:
             older.unlink()
-
-    def keep_model(self, model: STCN) -> None:
-        """Writes the weights that the run was adapted to; raises OutputError where that is impossible."""
-        save_model(model, self.path / _ADAPTED, dtype=torch.float32, note="adapted to one video")
 
     def only(self, position: int) -> None:
         """Drops all checkpoints but this one, since what the others count on is about to be written over."""

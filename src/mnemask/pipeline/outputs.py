@@ -42,7 +42,6 @@ class RunProgress:
         resumed_at: the frames, counted from 0, at which it went on after it had been cut off.
         settings: what the report says of how it was made.
         computed_on: what it was computed on from which frame on, see `computed_on`; one entry unless that changed.
-        adaptation: how the network was tuned to the first objects, see `Adaptation.to_dict`; None for not at all.
         video: what the report says happened to the video: frames dropped, damaged, held.
         source: what the report says of the video itself: levels, pixels that are not square, files left out.
         objects: what objects are called, by id.
@@ -60,7 +59,6 @@ class RunProgress:
     resumed_at: list[int] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
     computed_on: list[dict[str, Any]] = field(default_factory=list)
-    adaptation: Mapping[str, Any] | None = None
     video: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     objects: Mapping[int, ObjectInfo] = field(default_factory=dict)
@@ -101,7 +99,6 @@ class RunProgress:
             "source": dict(self.source),
             "settings": dict(self.settings),
             "computed_on": self.computed_on,
-            "adaptation": self.adaptation,
         }
 
     def take_up(self, saved: Mapping[str, Any], position: int) -> None:
@@ -109,13 +106,12 @@ class RunProgress:
         self.frames, self.seconds = int(saved["frames"]), float(saved["seconds"])
         self.object_ids = [int(i) for i in saved.get("object_ids", ())]
         self.most_tokens, self.most_bytes = int(saved["most_tokens"]), int(saved["most_bytes"])
-        self.adaptation = saved["adaptation"]
         self.resumed_at = [*saved["resumed_at"], position]
 
     def saved(self) -> dict[str, Any]:
         """Returns the part that a checkpoint keeps."""
         numbers = ("frames", "seconds", "most_tokens", "most_bytes")
-        kept = ("object_ids", *numbers, "resumed_at", "computed_on", "adaptation", "video")
+        kept = ("object_ids", *numbers, "resumed_at", "computed_on", "video")
         return {name: getattr(self, name) for name in kept}
 
 

@@ -16,7 +16,6 @@ from mnemask.io import ReaderEvents, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written
-from mnemask.model.stcn import STCN
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
@@ -53,8 +52,6 @@ def segment(
     inputs: Sequence[str | Path] = (),
     preview: Callable[[Frame, Mapping[int, Any]], bytes] | None = None,
     objects: Mapping[int, ObjectInfo | str] | None = None,
-    adapt: Mapping[str, int | float] | None = None,
-    on_adapt: Callable[[int, float], None] = lambda steps, seconds: None,
 ) -> RunProgress:
     """Tracks through a video and writes `OUT/masks/`, `OUT/table.csv`, `OUT/report.json`, and videos if asked for.
 
@@ -94,9 +91,6 @@ def segment(
         preview: returns a PNG of the first frame and its prompts, which becomes `OUT/preview.png`.
         objects: what objects are called, by id, such as {1: "camel", 2: "rider:Anna"}; for the report and for formats
             that have classes.
-        adapt: {"steps": 100} or {"seconds": 60} tunes the network to the first objects given, before their frame is
-            tracked (`mnemask.adapt`); what a resumed run needs of it is in `OUT/checkpoint/`. None for not at all.
-        on_adapt: is called after each step of that with their number and the seconds spent.
 
     Raises:
         OutputError: if `out` holds a run already, is in use by another one, holds files of others where this one will
@@ -104,11 +98,6 @@ def segment(
         BudgetError: if the memory needed exceeds `max_memory`.
         MnemaskError: whatever ends the run early. What was written before is kept, and the report says what happened.
     """
-    if adapt is not None and resume is None and len(tracker.objects):
-        raise InputError(
-            f"the tracker remembers objects {list(tracker.object_ids)[:9]} as the network saw them before adapting",
-            "give a new one, or leave out adapt",
-        )
     trace = getattr(tracker.memory.trace, "path", None)
     paths, expected = [Path(path) for path in inputs], Expected.of(frames)
     places = Places(Path(out), mask_format, videos.with_overlay(overlay), preview is not None, trace, paths, expected)
@@ -134,8 +123,6 @@ def segment(
             events=events,
             stop=stop,
             on_frame=on_frame,
-            adapt=adapt,
-            on_adapt=on_adapt,
         )
         # The reader is let go of last: it may be waiting for a camera, and everything else must be safe by then.
         with closing(cast(Generator[Frame, None, None], prefetch(frames))) as ahead:
@@ -182,8 +169,6 @@ class _Run:
     events: Callable[[], ReaderEvents]
     stop: Callable[[], str | None]
     on_frame: Callable[[RunProgress, Masks], None]
-    adapt: Mapping[str, int | float] | None
-    on_adapt: Callable[[int, float], None]
 
     folder: CheckpointFolder | None = field(init=False)
     begin: float = field(init=False)
@@ -194,7 +179,6 @@ class _Run:
     estimated: tuple[object, ...] = field(default=(), init=False)
     given: Mapping[int, Prompt | None] = field(default_factory=dict, init=False)
     before: TrackerState | None = field(default=None, init=False)
-    adapted: STCN | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.begin = self.saved = time.perf_counter()
@@ -254,7 +238,6 @@ class _Run:
         self.lock.check()
         if self.outputs is None:
             self._check_first(frame)
-        self._adapt_to(frame)
         if self.outputs is None:
             self.before = self.tracker.state()
         return given
@@ -271,31 +254,6 @@ class _Run:
         nothing_to_go_on_with = self.progress.complete or not self.progress.frames
         if self.folder is not None and self.outputs is not None and nothing_to_go_on_with:
             self.folder.remove()
-
-    def _adapt_to(self, frame: Frame) -> None:
-        """Tunes the network to the first objects that are given, if that is wanted and was not done before."""
-        masks = {object_id: mask for object_id, mask in self.given.items() if mask is not None}
-        if self.adapt is None or self.progress.adaptation is not None or not masks:
-            return
-        from mnemask.training.adapt import adapt  # half a second that few runs need
-
-        def on_step(steps: int, seconds: float) -> None:
-            self._end_if_asked()
-            self.on_adapt(steps, seconds)
-
-        tracker = self.tracker
-        size = tracker.short_side
-        done = adapt(tracker.model, frame, masks, **self.adapt, short_side=size, on_step=on_step)  # type: ignore[arg-type]
-        self.progress.adaptation = done.to_dict()
-        if done.kept:
-            tracker.replace_model(done.model)
-            self.adapted = done.model
-        self._keep_model()
-
-    def _keep_model(self) -> None:
-        """Keeps the adapted network for a run that goes on, once there is a place for it."""
-        if self.adapted is not None and self.folder is not None and self.outputs is not None:
-            self.folder.keep_model(self.adapted)
 
     def _open(self, largest_id: int) -> Outputs:
         """Opens what is written to; from here on the run may be gone on with."""
@@ -343,7 +301,6 @@ class _Run:
         if self.places.trace is not None and self.places.out in self.places.trace.parents:
             self.written.claim(self.places.trace)
         self.outputs = outputs = self._open(max(self._ids(), default=0))
-        self._keep_model()
         before, self.before = self.before, None
         if self.folder is not None and before is not None:
             self.latest = self._pending(frame.index, before, outputs)

@@ -306,31 +306,6 @@ def finetune(steps: int = 400) -> Recipe:
     )
 
 
-def to_one_video(steps: int, size: int, max_objects: int) -> Recipe:
-    """Returns how `adapt` tunes weights to one annotated frame: the matching stays, what masks are made of learns.
-
-    The rate does not fall, since the number of steps may depend on the time; the average of the weights stands in. All
-    pixels count: the hardest ones of a composite are where it is least like a video.
-    """
-    return Recipe(
-        name="to-one-video",
-        steps=steps,
-        batch=2,
-        phases=(Phase(1.0, size),),
-        max_objects=max_objects,
-        optimizer="adamw",
-        learning_rate=3e-5,
-        weight_decay=1e-4,
-        schedule=WarmUpStable(warm_up=10),
-        frozen=("key_encoder", "key_projection"),
-        clip_norm=2.0,
-        bootstrap=Bootstrap(0, 1, hardest=1.0),
-        dice=0.5,
-        ema=0.9,
-        memory=MemoryInUse(keep=0.7, latest=0.5, kmn_sigma=0.2),
-    )
-
-
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "static": static,
     "main": main,
