@@ -27,8 +27,7 @@ from torch import Tensor
 import mnemask as mm
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.video import HeldOutClip
-from mnemask.engines.parts import SharedWeights
-from mnemask.evaluation.runner import FeatureCache
+from mnemask.engines.parts import FeatureCache, SharedWeights
 from mnemask.memory.read import DETAIL_BYTES
 from mnemask.memory.tokens import CellGrid, bytes_per_token
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval

@@ -30,8 +30,8 @@ from mnemask.datasets.composite.photographs import read_rgb
 from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.video import HELD_OUT, HeldOutClip
+from mnemask.engines.parts import FeatureCache
 from mnemask.evaluation.benchmark import ping_pong
-from mnemask.evaluation.runner import FeatureCache
 from mnemask.metrics import SequenceScorer, bootstrap_interval
 from mnemask.model.checkpoints import packaged_weights
 

@@ -48,7 +48,7 @@ from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.real_video import SELECTION
 from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.datasets.video_sets import open_video_folders
-from mnemask.evaluation.runner import FeatureCache
+from mnemask.engines.parts import FeatureCache
 from mnemask.io.images import read_image
 from mnemask.memory.policies import WithLatest
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval

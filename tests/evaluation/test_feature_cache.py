@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnemask.datasets.synthetic.drawn import DrawnVideo
-from mnemask.evaluation.runner import FeatureCache, cached_features
+from mnemask.engines.parts import FeatureCache, cached_features
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 

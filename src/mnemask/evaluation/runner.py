@@ -1,7 +1,4 @@
-"""One policy on one sequence: tracked to the end, written, and only then scored.
-
-`FeatureCache` lets several trackers that follow the same sequence encode each frame once.
-"""
+"""One policy on one sequence: tracked to the end, written, and only then scored."""
 
 import hashlib
 import time
@@ -14,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from mnemask.config import TrackerConfig
 from mnemask.datasets.annotated import AnnotatedVideo, read_annotation
 from mnemask.engines import load_model
-from mnemask.engines.parts import SharedWeights
+from mnemask.engines.parts import cached_features
 from mnemask.errors import MnemaskError, OutputError
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
 from mnemask.evaluation.results import Result, ResultFolder
@@ -30,80 +25,9 @@ from mnemask.memory.policies import Policy, is_own, policy_named, saved_policy
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
-from mnemask.model.stcn import STCN, KeyFeatures
+from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, Prompt
-
-MOST_BYTES = 2**30  # about 80 frames of the compact network at 480p
-
-
-class FeatureCache(SharedWeights):
-    """A network that keeps the key features of a sequence's frames, up to `most_bytes`.
-
-    Key features do not depend on objects, so trackers with other policies, budgets or prompts get the same, bit for
-    bit, and a comparison takes half the time. Features on an accelerator are not kept, to leave its memory free.
-
-    Args:
-        network: computes.
-        most_bytes: of features to keep.
-    """
-
-    def __init__(self, network: STCN, most_bytes: int = MOST_BYTES) -> None:
-        super().__init__(network)
-        self.network = (network,)  # in a tuple, or its weights would be here twice
-        self.most_bytes, self.num_bytes = most_bytes, 0
-        self.sequence = ""
-        self.seen: dict[bytes, tuple[KeyFeatures, float]] = {}
-        self._seconds_spared = 0.0
-
-    def begin(self, sequence: str) -> None:
-        """Begins a sequence, named so; cached features of other sequences are dropped."""
-        self._seconds_spared = 0.0
-        if sequence != self.sequence:
-            self.sequence, self.num_bytes = sequence, 0
-            self.seen.clear()
-
-    def spared(self) -> float:
-        """Returns how much longer it would have taken without this since this was last asked, in seconds."""
-        seconds, self._seconds_spared = self._seconds_spared, 0.0
-        return seconds
-
-    def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
-        """Returns keys and features of images, see STCN."""
-        if image.device.type != "cpu":
-            return self.network[0].encode_key(image)
-        begin = time.perf_counter()
-        pixels = image.permute(0, 2, 3, 1).contiguous().flatten().view(torch.uint8)
-        look = hashlib.blake2b(pixels.numpy().data).digest()
-        self._seconds_spared -= time.perf_counter() - begin
-        if look in self.seen:
-            features, seconds = self.seen[look]
-            self._seconds_spared += seconds
-            return features
-        begin = time.perf_counter()
-        features = self.network[0].encode_key(image)
-        seconds = time.perf_counter() - begin
-        num_bytes = sum(each.nbytes for each in features)
-        if self.num_bytes + num_bytes <= self.most_bytes:
-            self.seen[look] = features, seconds
-            self.num_bytes += num_bytes
-        return features
-
-    def encode_value(
-        self, image: Float[Tensor, "B 3 H W"], features: KeyFeatures, masks: Float[Tensor, "B K H W"]
-    ) -> Float[Tensor, "B K Cv h w"]:
-        """Returns a value per object and cell, see STCN."""
-        return self.network[0].encode_value(image, features, masks)
-
-    def decode(self, readout: Float[Tensor, "B K Cv h w"], features: KeyFeatures) -> Float[Tensor, "B K H W"]:
-        """Returns the logit of each object at each pixel, see STCN."""
-        return self.network[0].decode(readout, features)
-
-
-@lru_cache(maxsize=1)
-def cached_features(network: STCN) -> FeatureCache:
-    """Returns a network that computes as this one does, and in this process always the same, so that it remembers."""
-    return FeatureCache(network)
 
 
 @dataclass(frozen=True, slots=True)
