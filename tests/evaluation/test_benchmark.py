@@ -84,9 +84,14 @@ def test_a_folder_gives_the_first_mask_that_shows_an_object(tmp_path):
     assert list(clip.given.masks) == [2]
     for path in (tmp_path / "masks").iterdir():
         write_png(path, picture_and_labels(1)[1] * 255)
+    (white,) = Benchmark(tmp_path, "folder").open()
+    assert (list(white.given.masks), white.given.single_object) == ([1], True)
+    write_png(tmp_path / "masks/00001.png", picture_and_labels(1)[1] * 2)
+    assert not Benchmark(tmp_path, "folder").open()[0].given.single_object
+    for path in (tmp_path / "masks").iterdir():
+        write_png(path, picture_and_labels(1)[1] * 0)
     with refusal(InputError, "object"):
         Benchmark(tmp_path, "folder").open()
-    assert list(Benchmark(tmp_path, "folder", single_object=True).open()[0].given.masks) == [1]
 
 
 def test_a_video_played_to_and_fro_gives_one_mask_and_its_frames_are_called_by_number(tmp_path):

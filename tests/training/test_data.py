@@ -7,8 +7,9 @@ from PIL import Image
 from refusals import refusal
 
 from mnemask.datasets.clips import ClipShape
+from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError
-from mnemask.training.data import open_own_videos, open_sources, own_videos, parse_data
+from mnemask.training.data import open_own_videos, open_sources, parse_data
 from mnemask.training.recipes import RECIPES, finetune, main, static
 
 
@@ -63,7 +64,7 @@ def test_sets_are_drawn_from_by_size_and_repetition(tmp_path):
 def test_black_and_white_masks_are_one_object_and_numbered_ones_several(tmp_path):
     draw_own_video(tmp_path / "white", [255])
     draw_own_video(tmp_path / "ids", [1, 2])
-    ids, white = own_videos(tmp_path)
+    ids, white = open_video_folders(tmp_path)
     assert (ids.name, ids.single_object) == ("ids", False)
     assert (white.name, white.single_object) == ("white", True)
 

@@ -7,9 +7,11 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
 from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, DavisSequences, open_youtube_vos
@@ -68,7 +70,7 @@ def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
     ]
 
 
-def open_video_folders(root: Path | str, single_object: bool = False) -> list[AnnotatedVideo]:
+def open_video_folders(root: Path | str, single_object: bool | None = None) -> list[AnnotatedVideo]:
     """Returns the one video in `root/frames` and `root/masks`, or each in `root/NAME/frames` and `root/NAME/masks`.
 
     Frames may be of any common kind and follow each other in natural order. Masks are PNG files named as their frames
@@ -77,6 +79,7 @@ def open_video_folders(root: Path | str, single_object: bool = False) -> list[An
     Args:
         root: the folder.
         single_object: whether all that a mask shows is one object; otherwise values are object ids and 255 is void.
+            None takes white (255) for one object if a video's first mask that shows anything shows nothing else.
 
     Raises:
         InputError: there is no such video, or one has no frames, no masks, or a mask of a frame that is not there.
@@ -92,10 +95,19 @@ def open_video_folders(root: Path | str, single_object: bool = False) -> list[An
             f"there is no video in {root}",
             f"expected {root / 'frames'} with {root / 'masks'}, or NAME/frames with NAME/masks for each video",
         )
-    return [
-        open_video(folder.resolve().name, folder / "frames", folder / "masks", single_object, IMAGE_SUFFIXES)
+    videos = [
+        open_video(folder.resolve().name, folder / "frames", folder / "masks", bool(single_object), IMAGE_SUFFIXES)
         for folder in natural_order(folders)
     ]
+    if single_object is not None:
+        return videos
+    return [replace(video, single_object=_is_black_and_white(video)) for video in videos]
+
+
+def _is_black_and_white(video: AnnotatedVideo) -> bool:
+    """Returns whether the first mask that shows anything shows 255 alone."""
+    shown = (np.unique(video.read_labels(index)) for index in sorted(video.masks))
+    return next((values[values > 0].tolist() == [255] for values in shown if values.any()), False)
 
 
 def _open_davis(year: int, subset: str, root: Path | str) -> list[AnnotatedVideo]:

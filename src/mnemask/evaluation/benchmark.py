@@ -131,7 +131,7 @@ class Benchmark:
         subset: of DAVIS ("val") or YouTube-VOS ("valid").
         ping_pong: play each video forwards and backwards this many times.
         all_frames: of YouTube-VOS, track through all frames, 30 a second, and not only each fifth.
-        single_object: of a folder, whether all that a mask shows is one object.
+        single_object: of a folder, whether all that a mask shows is one object, also where it has several values.
 
     Raises:
         InputError: an unknown data set, or an option that it does not have.
@@ -209,7 +209,7 @@ class Benchmark:
             case "long-video":
                 return open_long_video(self.root)
         if self.dataset == "folder":
-            return open_video_folders(self.root, self.single_object)
+            return open_video_folders(self.root, self.single_object or None)
         return OWN_VIDEO_SETS.named(self.dataset)(Path(self.root))
 
     def _pose(self, video: AnnotatedVideo, objects: Mapping[int, "_ObjectMeta"]) -> BenchmarkSequence:
@@ -289,8 +289,8 @@ def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = Non
         first = next((index for index in sorted(video.masks) if objects_in(video, index)), None)
         if first is None:
             raise InputError(
-                f"no mask of {video.name} shows an object ({VOID} is void unless all that a mask shows is one object)",
-                "mark one, or leave this video out",
+                f"no mask of {video.name} shows an object",
+                "mark one, or leave this video out (name the others: --sequence)",
             )
         arrivals = [first]
     return replace(video, masks={index: video.masks[index] for index in sorted(arrivals)})

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, Dataset
 
-from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo, read_annotation
+from mnemask.datasets.annotated import AnnotatedImage
 from mnemask.datasets.clips import IGNORE, ClipSource, Mixture, TrainingClip
 from mnemask.datasets.composite.clips import CompositeClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
@@ -114,19 +114,10 @@ def open_source(name: str, folder: Path) -> ImageClips | VideoClips | CompositeC
     if name == "images" or name in IMAGE_SETS:
         return ImageClips(open_image_folder(folder) if name == "images" else IMAGE_SETS[name].open(folder))
     if name == "frames":
-        videos = own_videos(folder)
+        videos = open_video_folders(folder)
     else:
         videos = VIDEO_SETS[name].open(folder) if name in VIDEO_SETS else OWN_VIDEO_SETS.named(name)(folder)
     return VideoClips(videos, frame_step=FRAME_STEPS.get(name, 1))
-
-
-def own_videos(root: Path) -> list[AnnotatedVideo]:
-    """Returns a folder's videos; where a first mask is black and white, all that is white is one object."""
-    videos = open_video_folders(root)
-    return [
-        replace(video, single_object=set(np.unique(read_annotation(video.masks[video.first_annotated]))) <= {0, 255})
-        for video in videos
-    ]
 
 
 def open_own_videos(root: Path) -> ClipSource:
@@ -137,7 +128,7 @@ def open_own_videos(root: Path) -> ClipSource:
     Raises:
         InputError: there are no such videos.
     """
-    videos = own_videos(root)
+    videos = open_video_folders(root)
     annotated = [
         AnnotatedImage(f"{video.name}/{index}", video.frames[index], mask, object_above=0)
         for video in videos
