@@ -25,8 +25,10 @@ def test_an_unknown_experiment_is_told_the_known_ones():
         experiment_named("table12")
 
 
+@pytest.mark.parametrize("more", [(), ("fifo", "first-and-latest", "lfu", "diverse")], ids=["", "more"])
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=list(EXPERIMENTS))
-def test_what_an_experiment_shows_is_among_what_it_runs(experiment):
+def test_what_an_experiment_shows_is_among_what_it_runs(experiment, more):
+    experiment = experiment.with_policies(more)
     assert all(run.policy in POLICIES for run in experiment.runs)
     drawn = []
     if experiment.picture is not None:
@@ -36,6 +38,15 @@ def test_what_an_experiment_shows_is_among_what_it_runs(experiment):
     assert set(drawn) <= set(experiment.runs)
     for of_set in experiment.reference.values():
         assert set(of_set) & set(experiment.runs), "none of the thesis's figures would be shown"
+
+
+@pytest.mark.parametrize("name", ["capacity", "policies"])
+def test_a_policy_that_joins_has_the_budgets_of_the_others(name):
+    joined = EXPERIMENTS[name].with_policies(["fifo"])
+    frames = [run.frames for run in joined.runs if run.policy == "fifo"]
+    assert frames == [run.frames for run in joined.runs if run.policy == "lfu"]
+    assert frames[:4] == [1, 2, 4, 8]
+    assert name == "policies" or "fifo" in [line.label for line in joined.picture.lines]
 
 
 @pytest.mark.parametrize("name", list(POLICIES))

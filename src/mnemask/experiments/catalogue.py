@@ -173,6 +173,7 @@ _ALL = (
         "Every policy at 1, 2, 4 and 8 frames",
         (EVERY_5, *(Run(name, name, frames=frames) for name in POLICIES for frames in BUDGETS)),
         run_rows,
+        budgets=BUDGETS,
         baseline=Run("lfu", "lfu", frames=2),
     ),
 )

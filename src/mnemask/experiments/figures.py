@@ -6,7 +6,7 @@ All use one style and colours that are distinct for every kind of colour vision.
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from mnemask.io.atomic import temporary_file
 from mnemask.io.images import read_image
 from mnemask.io.label_files import Labels
 from mnemask.io.written import Written
+from mnemask.memory.policies import policy_named
 from mnemask.metrics import VOID
 from mnemask.metrics.davis import region_similarity
 
@@ -142,6 +143,30 @@ class Curves:
     lines: tuple[Line, ...]
     levels: tuple[Run, ...] = ()
 
+    def with_policies(self, names: Sequence[str]) -> tuple["Curves", tuple[Run, ...]]:
+        """Returns the picture with a line more for each policy that is not there, and its runs.
+
+        A policy that has no budget of its own is a level line.
+        """
+        there = {run.policy for line in self.lines for _, run in line.points} | {run.policy for run in self.levels}
+        new = [name for name in names if name not in there]
+        levels = tuple(Run(name, name) for name in new if policy_named(name).default_frames is None)
+        lines = tuple(self._line(name) for name in new if name not in {run.policy for run in levels})
+        runs = (*levels, *(run for line in lines for _, run in line.points))
+        return replace(self, lines=(*self.lines, *lines), levels=(*self.levels, *levels)), runs
+
+    def _line(self, policy: str) -> "Line":
+        """Returns a line with the points of the first one, of another policy."""
+        points = self.lines[0].points
+        one_label = len({run.label for _, run in points}) == 1  # then the budget tells them apart
+        return Line(
+            policy,
+            tuple(
+                (tick, replace(run, label=policy if one_label else f"{policy}, {tick}", policy=policy))
+                for tick, run in points
+            ),
+        )
+
     def draw(self, study: Study, folder: Path) -> list[Path]:
         """Returns the PNG and the SVG; nothing where there are no scores."""
         if not any(outcome.scored for outcome in study.outcomes):
@@ -168,7 +193,7 @@ class Curves:
         """Draws all lines: of the scores, or of the gain over a baseline, where no other level is drawn."""
         for number, line in enumerate(self.lines):
             scores = [_score(study, run, baseline) for _, run in line.points]
-            _draw_line(axes, line.label, scores, COLORS[number], MARKERS[number % len(MARKERS)])
+            _draw_line(axes, line.label, scores, COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)])
         last = len(self.lines[0].points) - 1
         for number, run in enumerate(self.levels):
             score = _score(study, run, baseline)
@@ -226,6 +251,12 @@ class Strips:
 
     runs: tuple[Run, ...]
     columns: int = 6
+
+    def with_policies(self, names: Sequence[str]) -> tuple["Strips", tuple[Run, ...]]:
+        """Returns the picture with a row more for each policy, and their runs."""
+        there = {str(run) for run in self.runs}
+        more = tuple(Run(name, name) for name in names if str(Run(name, name)) not in there)
+        return replace(self, runs=(*self.runs, *more)), more
 
     def draw(self, study: Study, folder: Path) -> list[Path]:
         """Returns a PNG for each sequence; nothing where no run was possible."""

@@ -133,6 +133,14 @@ class Picture(Protocol):
         """Returns the files that it wrote into the folder."""
 
 
+@runtime_checkable
+class Extensible(Picture, Protocol):
+    """A picture that shows more policies too."""
+
+    def with_policies(self, names: Sequence[str]) -> tuple["Picture", tuple[Run, ...]]:
+        """Returns the picture that shows these policies as well, and the runs that it shows of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """What is run, and what is shown of it.
@@ -147,6 +155,7 @@ class Experiment:
         reference: the thesis's figures.
         remarks: sentences about these figures, by data set; "" for any.
         picture: a figure to draw, if any.
+        budgets: in frames, of each policy that joins it; without, the picture decides, or the policy's own is taken.
         also: other names, the thesis's numbers.
     """
 
@@ -159,13 +168,18 @@ class Experiment:
     reference: Reference = field(default_factory=dict)
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     picture: Picture | None = None
+    budgets: tuple[int, ...] = ()
     also: tuple[str, ...] = ()
 
     def with_policies(self, names: Sequence[str]) -> "Experiment":
-        """Returns the experiment with a run more for each of these policies, at the policy's own budget."""
-        there = {str(run) for run in self.runs}
-        more = [Run(name, name) for name in dict.fromkeys(names)]
-        return replace(self, runs=(*self.runs, *(run for run in more if str(run) not in there)))
+        """Returns the experiment with the runs of more policies, which its picture shows too."""
+        there, names = {str(run) for run in self.runs}, list(dict.fromkeys(names))
+        more = tuple(Run(name, name, frames=frames) for name in names for frames in self.budgets or (None,))
+        picture = self.picture
+        if isinstance(picture, Extensible):
+            picture, more = picture.with_policies(names)
+        runs = (*self.runs, *(run for run in more if str(run) not in there))
+        return replace(self, runs=runs, picture=picture)
 
     def __post_init__(self) -> None:
         assert len({str(run) for run in self.runs}) == len(self.runs), f"two runs of {self.name} look the same"
