@@ -277,6 +277,11 @@ def test_a_manifest_imports_no_code_but_the_command_line_does(place, own, tmp_pa
     code, output = run(place, "batch", manifest, "--check", "--policy", f"{own}:Newest")
     assert code == 0, output
     assert "newest_first" in sys.modules
+    out = tmp_path / "out"
+    code, output = run(place, "batch", manifest, "--policy", f"{own}:Newest(scale=2)", "-o", out, "--workers", 1)
+    assert code == 0, output  # a process of its own imported it
+    report = json.loads(next(out.glob("*/report.json")).read_text())
+    assert (report["settings"]["policy"]["name"], report["settings"]["policy"]["scale"]) == ("newest_first:Newest", 2)
 
 
 def test_a_run_with_ones_own_policy_goes_on_with_that_policy_alone(place, own, tmp_path):

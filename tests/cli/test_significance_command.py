@@ -56,6 +56,18 @@ def test_a_policy_is_compared_with_all_others_in_words_and_tables(tmp_path):
     assert output.count("| s") == 9
 
 
+def test_a_policy_of_ones_own_is_named_as_for_evaluate_and_one_that_changes_nothing_is_told(tmp_path):
+    for number in range(6):
+        for policy in ("lfu", "newest:Newest(scale=2)"):
+            path = tmp_path / "results" / policy / f"s{number}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(result(policy, f"s{number}", [0.5]).to_dict()))
+    code, output = significance(tmp_path, "--a", "some/newest.py:Newest(scale=2)", "--b", "lfu")
+    assert code == 0, output
+    assert "newest:Newest(scale=2) against lfu: +0.0" in output
+    assert "No score differs" in output
+
+
 def test_several_folders_or_a_folder_of_them_are_runs(tmp_path):
     for seed in range(3):
         write(tmp_path / f"seed{seed}", {"lfu": 0.0, "mine": 0.02}, seed=seed)

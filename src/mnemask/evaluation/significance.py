@@ -15,6 +15,7 @@ from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
 from mnemask.metrics.report import MEASURES
 from mnemask.metrics.significance import Difference, Scores, difference, fewest, holm, p_text
+from mnemask.plugins import Call, label_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ class Comparison:
             f"A difference of {power_points:g} would show on {found.sequences_needed(power_points / 100)} sequences "
             f"like these, with 80 % power{seen}.",
         ]
+        if not found.gain and not any(found.by_sequence):
+            said.append(
+                "No score differs: perhaps the videos are too short for memory to fill, so that nothing is evicted."
+            )
         if len(found.by_run) > 1:
             said.append(f"By run: {', '.join(f'{100 * gain:+.1f}' for gain in found.by_run)}.")
         if self.left_out:
@@ -106,6 +111,7 @@ def compared(
     """
     if measure not in MEASURES:
         raise InputError(f"measure {measure!r} is unknown", f"choose one of {', '.join(MEASURES)}")
+    a, others = _label(a), [_label(other) for other in others]
     runs = [run for out in outs for run in runs_in(out)]
     known = sorted(set.intersection(*({path.name for path in run.glob("results/*/")} for run in runs))) if runs else []
     others = list(dict.fromkeys(others)) or [name for name in known if name != safe_name(a)]
@@ -124,6 +130,11 @@ def compared(
     return [
         Comparison(a, other, result, p, left_out) for (other, result, left_out), p in zip(found, corrected, strict=True)
     ]
+
+
+def _label(name: str) -> str:
+    """Returns what the results of a policy are called; of one's own, as the command that scored it was told it."""
+    return label_of(Call.parse(name)) if ".py:" in name else name
 
 
 def runs_in(out: Path) -> list[Path]:
