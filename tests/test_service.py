@@ -96,7 +96,7 @@ def test_what_is_no_frame_is_refused_and_the_video_goes_on(serve):
     session = opened(client)
     first(client, session)
     frames = f"{session}/frames"
-    refused(client.post(frames, content=b"rubbish"), 413)
+    refused(client.post(frames, content=b"rubbish"), 422, "neither a JPEG")
     refused(client.post(frames, content=picture(1)[:3000]), 422, "JPEG or PNG")
     refused(client.post(frames, content=b"0" * 20_001), 413, "20000 bytes")
     refused(client.post(frames, content=png(np.zeros((65, 96, 3), np.uint8))), 413, "96×65")

@@ -215,7 +215,9 @@ class Service:
     def decoded(self, data: bytes, flags: int) -> np.ndarray:
         """Returns an image; raises RefusedError for what is none, or too large, before it is unpacked."""
         height, width = size_of(data)
-        if not 0 < height * width <= self.limits.pixels:
+        if not height * width:
+            raise RefusedError(422, "this is neither a JPEG nor a PNG", "send one whole image in a request")
+        if height * width > self.limits.pixels:
             raise RefusedError(
                 413, f"{width}×{height} pixels are more than {self.limits.pixels}", "send a smaller frame"
             )

@@ -79,7 +79,7 @@ def train(
         str | None, typer.Option(help="Start from these: `compact`, or a checkpoint of mnemask or STCN.")
     ] = None,
     imagenet: Annotated[
-        list[Path] | None, typer.Option(help="Start from ImageNet ResNets (torchvision's 18, and 50 for paper).")
+        list[Path] | None, typer.Option(help="Start from ImageNet ResNets (torchvision's 18, and 50 for stcn).")
     ] = None,
     branch: Annotated[
         Path | None,

@@ -134,7 +134,7 @@ def packaged_weights(name: str) -> Path | None:
     if not path.exists():
         raise CheckpointError(
             f"model {name!r} has no weights in this package",
-            "give the path of a checkpoint, for paper that of a published STCN file (stcn.pth)",
+            "give the path of a checkpoint, for stcn that of a published file (stcn.pth)",
         )
     return path
 
