@@ -146,7 +146,7 @@ def runs_in(out: Path) -> list[Path]:
         return inside
     if settings := sorted(path.parent for path in out.glob("runs/*/results/")):
         raise InputError(
-            f"{out} holds an experiment, whose table has the p-values of its runs",
+            f"{out} holds an experiment; its table has the p-values of its runs",
             f"to compare policies of one setting, give its folder, such as {settings[0]}",
         )
     raise InputError(f"there are no results in {out}", "give the folder of mnemask evaluate (-o)")
