@@ -1,6 +1,8 @@
 """A session of the studio, recorded in the browser and repeated: how good are its masks? A Markdown table.
 
-    python benchmarks/studio_session.py DAVIS [--session benchmarks/sessions/camel]
+    python benchmarks/studio_session.py DAVIS [--session benchmarks/sessions/camel] [--keep FOLDER]
+
+Each click is made again, with the weights and the click head of the package, and each pass of tracking.
 
 DAVIS is a folder as it is published. The video is made of the sequence that is named as the session, H.264 at CRF 16
 and 24 frames/s. Whoever recorded the session looked at the picture alone, and clicked where it was wrong.
@@ -8,6 +10,7 @@ and 24 frames/s. Whoever recorded the session looked at the picture alone, and c
 
 import argparse
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import av
@@ -15,7 +18,9 @@ import numpy as np
 from PIL import Image
 
 import mnemask as mm
+from mnemask.io.atomic import make_folder
 from mnemask.project import PassReport, replay
+from mnemask.studio.desk import Desk
 
 
 def write_video(frames: Path, target: Path) -> None:
@@ -50,19 +55,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("davis", type=Path)
     parser.add_argument("--session", type=Path, default=Path(__file__).parent / "sessions/camel")
+    parser.add_argument("--keep", type=Path, help="a new folder for the video and the project")
     asked = parser.parse_args()
     name = asked.session.name
     print("| after | clicks | frames with a mark | J | lowest | without first and last frame |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        video, masks = Path(scratch) / f"{name}.mp4", asked.davis / "Annotations/480p" / name
+        folder = make_folder(asked.keep or Path(scratch))
+        video, masks = folder / f"{name}.mp4", asked.davis / "Annotations/480p" / name
         write_video(asked.davis / "JPEGImages/480p" / name, video)
         passes: list[int] = []
+        desk = cache(lambda project: Desk(name, project))
 
         def note(report: PassReport, frame: mm.Frame) -> None:
             passes[:] = [report.number]
 
-        with replay(asked.session, Path(scratch) / "project", source=video, on_frame=note) as project:
+        with replay(
+            asked.session,
+            folder / name,
+            source=video,
+            mask_of=lambda it, line: desk(it).clicked_again(line),
+            on_frame=note,
+        ) as project:
             values = overlaps(project, masks)
             clicks, frames = clicks_of(project)
             mean, inner = float(np.mean(values)), float(np.mean(values[1:-1]))

@@ -7,11 +7,12 @@ from mnemask.model.stcn import STCN
 from mnemask.project.about import read_about
 from mnemask.project.journal import Line, read_journal
 from mnemask.project.key_masks import read_key_mask
-from mnemask.project.project import JOURNAL, Project
+from mnemask.project.project import JOURNAL, Mask, Project
 from mnemask.project.tracking import PassReport
 from mnemask.types import Frame
 
 OnFrame = Callable[[PassReport, Frame], None]
+MaskOf = Callable[[Project, Line], Mask | None]
 
 
 def replay(
@@ -20,6 +21,7 @@ def replay(
     *,
     source: str | Path | None = None,
     model: STCN | None = None,
+    mask_of: MaskOf = lambda project, line: None,
     on_frame: OnFrame = lambda report, frame: None,
 ) -> Project:
     """Returns a new project in which every action of another one was repeated, each pass of tracking computed again.
@@ -31,6 +33,8 @@ def replay(
         target: of the new one.
         source: another video of the same size and length; by default the same one.
         model: the network; by default the one that the settings name.
+        mask_of: makes the mask of a mark again, from the new project so far and the line that tells how it was made;
+            None for the mask that was stored.
         on_frame: is called after each tracked frame.
     """
     lines = list(read_journal(Path(folder) / JOURNAL))
@@ -38,11 +42,18 @@ def replay(
     ends = {line["pass"]: line["reached"] for line in lines if line["do"] == "tracked"}
     project = Project.create(target, source or about["source"], model)
     for line in lines:
-        _repeat(project, line, Path(folder), ends, on_frame)
+        _repeat(project, line, Path(folder), ends, mask_of, on_frame)
     return project
 
 
-def _repeat(project: Project, line: Line, folder: Path, ends: Mapping[int, int | None], on_frame: OnFrame) -> None:
+def _repeat(
+    project: Project,
+    line: Line,
+    folder: Path,
+    ends: Mapping[int, int | None],
+    mask_of: MaskOf,
+    on_frame: OnFrame,
+) -> None:
     """Does one action of another project again."""
     kind = line["do"]
     if kind == "undo":
@@ -50,7 +61,9 @@ def _repeat(project: Project, line: Line, folder: Path, ends: Mapping[int, int |
     elif kind == "redo":
         project.redo()
     elif kind == "set_key":
-        project.set_key(line["frame"], line["object"], read_key_mask(folder / line["mask"]), line.get("how"))
+        mask = mask_of(project, line)
+        mask = read_key_mask(folder / line["mask"]) if mask is None else mask
+        project.set_key(line["frame"], line["object"], mask, line.get("how"))
     elif kind == "track":
         if ends.get(line["pass"]) is not None:
             _track_again(project, line, ends[line["pass"]], on_frame)

@@ -16,7 +16,7 @@ import mnemask as mm
 from mnemask.io import MASK_FORMATS
 from mnemask.io.table import DOUBTFUL
 from mnemask.project import PassReport, export_project
-from mnemask.studio.clicks import ClickSession, Mask, open_clicks
+from mnemask.studio.clicks import ClickSession, Mask, Point, open_clicks
 from mnemask.studio.exports import files_of
 from mnemask.studio.jobs import Event, Job, Listeners
 from mnemask.studio.runs import labels_to_bytes
@@ -24,6 +24,8 @@ from mnemask.studio.runs import labels_to_bytes
 APART = 5  # frames between two that the keys lead to
 _PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
 MAX_POINTS = 100
+Spots = list[Point]
+Box = tuple[int, int, int, int]
 _LINKS = 4  # files of an export that the page links to by name
 
 
@@ -131,20 +133,20 @@ class Desk:
         """Sets the key of an object from the clicks so far: each x, y and whether it is on the object."""
         project = self.project
         project.frames[index]
-        height, width = project.frames.size
-        spots = _spots(points, width, height)
-        positive, negative = ([(x, y) for x, y, on in spots if on is wanted] for wanted in (True, False))
-        corners = None if box is None else _box(box, width, height)
+        asked = _asked(points, box, project.frames.size)
         self.stop()
         with self._clicking:
-            shown = project.labels(index) == object_id
-            previous = shown if bool(shown.any()) else None
-            if not positive and corners is None and previous is None:
-                raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
-            mask = self._clicks(index).mask(positive, negative, corners, previous)
-            how = {"tool": "click", "points": points, "box": box}
-            project.set_key(index, object_id, mask, how)
+            mask = self._clicked(index, object_id, *asked)
+            project.set_key(index, object_id, mask, {"tool": "click", "points": points, "box": box})
         self.changed()
+
+    def clicked_again(self, line: Mapping[str, Any]) -> Mask | None:
+        """Returns the mask that clicks give now, as `replay` asks for it; None of a mark that was not clicked."""
+        how = line.get("how", {})
+        if how.get("tool") != "click":
+            return None
+        asked = _asked(how["points"], how["box"], self.project.frames.size)
+        return self._clicked(line["frame"], line["object"], *asked)
 
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
         """Sets the key of an object to a mask that was drawn."""
@@ -209,6 +211,14 @@ class Desk:
     def exports(self) -> Path:
         """The folder that exports go into."""
         return self.project.folder / "exports"
+
+    def _clicked(self, index: int, object_id: int, positive: Spots, negative: Spots, box: Box | None) -> Mask:
+        """Returns the mask that clicks make of what is shown of an object in a frame."""
+        shown = self.project.labels(index) == object_id
+        previous = shown if bool(shown.any()) else None
+        if not positive and box is None and previous is None:
+            raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
+        return self._clicks(index).mask(positive, negative, box, previous)
 
     def _clicks(self, index: int) -> ClickSession:
         if self._session is None or self._session[0] != index:
@@ -280,21 +290,25 @@ def _progress(report: PassReport) -> Event:
     }
 
 
-def _spots(points: list[list[float]], width: int, height: int) -> list[tuple[int, int, bool]]:
+def _asked(
+    points: list[list[float]], box: list[float] | None, size: tuple[int, int]
+) -> tuple[Spots, Spots, Box | None]:
+    """Returns the clicks on the object, those beside it, and the box, as far as they are in the picture."""
+    height, width = size
     if not isinstance(points, list) or len(points) > MAX_POINTS:
         raise mm.InputError(f"points are no list of up to {MAX_POINTS} clicks", "reload the page")
-    spots = []
+    on_object: tuple[Spots, Spots] = [], []
     for point in points:
         if not isinstance(point, list) or len(point) != 3 or not all(isinstance(v, int | float) for v in point):
             raise mm.InputError("a click is not x, y and whether it is on the object", "reload the page")
         x, y, on = point
         if not (0 <= x < width and 0 <= y < height):
             raise mm.InputError(f"click {x:g},{y:g} lies outside the picture of {width}x{height}", "click inside")
-        spots.append((int(x), int(y), bool(on)))
-    return spots
+        on_object[not on].append((int(x), int(y)))
+    return *on_object, None if box is None else _box(box, width, height)
 
 
-def _box(box: list[float], width: int, height: int) -> tuple[int, int, int, int]:
+def _box(box: list[float], width: int, height: int) -> Box:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) and abs(v) < 1e6 for v in box):
         raise mm.InputError("a box is not x, y, width and height", "reload the page")
     x, y = max(0, int(box[0])), max(0, int(box[1]))
