@@ -9,8 +9,10 @@ and 24 frames/s. Whoever recorded the session looked at the picture alone, and c
 """
 
 import argparse
+import hashlib
 import tempfile
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 import av
@@ -20,6 +22,8 @@ from PIL import Image
 import mnemask as mm
 from mnemask.io.atomic import make_folder
 from mnemask.project import PassReport, replay
+from mnemask.project.journal import Line
+from mnemask.studio.clicks import Mask
 from mnemask.studio.desk import Desk
 
 
@@ -58,6 +62,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a new folder for the video and the project")
     asked = parser.parse_args()
     name = asked.session.name
+    for file in sorted(resources.files("mnemask.model").joinpath("weights").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".safetensors"):
+            print(f"{file.name}: SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}")
     print("| after | clicks | frames with a mark | J | lowest | without first and last frame |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,20 +74,22 @@ def main() -> None:
         passes: list[int] = []
         desk = cache(lambda project: Desk(name, project))
 
-        def note(report: PassReport, frame: mm.Frame) -> None:
-            passes[:] = [report.number]
-
-        with replay(
-            asked.session,
-            folder / name,
-            source=video,
-            mask_of=lambda it, line: desk(it).clicked_again(line),
-            on_frame=note,
-        ) as project:
+        def tell(project: mm.Project) -> None:
             values = overlaps(project, masks)
             clicks, frames = clicks_of(project)
             mean, inner = float(np.mean(values)), float(np.mean(values[1:-1]))
             print(f"| {passes[0]} passes | {clicks} | {frames} | {mean:.3f} | {min(values):.3f} | {inner:.3f} |")
+
+        def clicked(project: mm.Project, line: Line) -> Mask | None:
+            if passes:  # this is a correction
+                tell(project)
+            return desk(project).clicked_again(line)
+
+        def note(report: PassReport, frame: mm.Frame) -> None:
+            passes[:] = [report.number]
+
+        with replay(asked.session, folder / name, source=video, mask_of=clicked, on_frame=note) as project:
+            tell(project)
 
 
 if __name__ == "__main__":

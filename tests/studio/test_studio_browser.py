@@ -11,7 +11,9 @@ import torch
 from studio_server import NUM_FRAMES, SIZE, drawn, running, write_clip
 
 import mnemask as mm
-from mnemask.project import replay
+from mnemask.export import export_masks
+from mnemask.io.edges import Cutout, Edges
+from mnemask.project import export_project, replay
 from mnemask.studio.exports import files_of
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -106,6 +108,18 @@ def track(page, key):
     page.wait_for_selector("#stop", state="hidden", timeout=300_000)
 
 
+def export(page, group, title):
+    """Exports, and returns the name of the file that is offered first."""
+    page.get_by_role("button", name=group).click()
+    page.get_by_role("radio", name=title).check()
+    with page.expect_response(re.compile("/export$")):
+        page.locator("#export-start").click()
+    page.wait_for_selector("#export-progress", state="hidden", timeout=120_000)
+    with page.expect_download() as download:
+        page.locator("#export-result a").last.click()
+    return download.value.suggested_filename
+
+
 def middle(mask):
     y, x = (int(values.float().mean()) for values in torch.nonzero(mask, as_tuple=True))
     return x, y
@@ -156,15 +170,20 @@ def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp
             shows(page, "#badge", "marked")
             track(page, "w")
             page.keyboard.press("Control+e")
-            page.locator("#export-start").click()
-            page.wait_for_selector("#export-result a", timeout=120_000)
-            with page.expect_download() as download:
-                page.locator("#export-result a", has_text="overlay").click()
-            assert download.value.suggested_filename == "overlay.mp4"
+            page.get_by_label("Feather").fill("2")
+            page.locator("#only").select_option("1")
+            assert export(page, "Video for editors", "Green screen") == "green.mp4"
+            assert export(page, "Labels", "COCO JSON") == "annotations.json"
+            export(page, "Masks and data", "PNG masks")
         assert studio.end() == 0
     files = sorted((projects / studio.project / "exports/png/masks").glob("*.png"))
     assert len(files) == NUM_FRAMES
+    exports = projects / studio.project / "exports"
     with replay(projects / studio.project, tmp_path / "again") as again:
+        export_masks(again, "coco", tmp_path / "coco")
+        export_project(again, tmp_path / "green", mask_format="green", cutout=Cutout((1,), edges=Edges(feather=2.0)))
+        for name in ("coco/annotations.json", "green/masks/green.mp4"):
+            assert (exports / name).read_bytes() == (tmp_path / name).read_bytes()
         assert len(again.state.keys) == 2
         for index, file in enumerate(files):
             assert torch.equal(mm.read_mask(file)[1], again.labels(index) == 1), index
@@ -197,6 +216,7 @@ def test_with_the_keyboard_alone_an_object_is_clicked_boxed_tracked_and_exported
             at_frame(page, 0)
             track(page, "t")
             page.keyboard.press("Control+e")
+            page.get_by_role("button", name="Masks and data").press("Enter")
             page.locator("#export-start").press("Enter")
             page.wait_for_selector("#export-result a", timeout=120_000)
             with page.expect_download() as download:

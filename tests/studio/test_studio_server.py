@@ -11,7 +11,11 @@ from studio_server import NUM_FRAMES, SIZE, drawn, running, write_clip
 from websockets.sync.client import connect
 
 import mnemask as mm
+from mnemask.export import EXPORT_FORMATS, export_masks
+from mnemask.io import MASK_FORMATS
+from mnemask.io.edges import Cutout, Edges
 from mnemask.project import export_project
+from mnemask.studio.exports import files_of
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +105,9 @@ def test_a_session_over_the_wire_gives_the_masks_of_the_same_session_in_python(t
             assert timeline["known"] == [1] * 12
             assert len(timeline["objects"]["1"]["doubt"]) == 12
             seen = page.all_labels()
-            page.post("/export", json={"format": "png", "overlay": True})
+            page.post("/export", json={"format": "png"})
             exported, _ = page.wait("export")
             assert "error" not in exported
-            assert page.client.get(f"{page.base}/exports/{exported['files'][0]}").status_code == 200
             for path in ("/memory?frame=9", "/memory?frame=9&x=30&y=40"):
                 assert page.client.get(page.base + path).headers["content-type"] == "image/png"
         assert studio.end() == 0
@@ -122,6 +125,52 @@ def test_a_session_over_the_wire_gives_the_masks_of_the_same_session_in_python(t
     for file in files:
         from_page = tmp_path / "projects" / studio.project / "exports/png/masks" / file.name
         assert from_page.read_bytes() == file.read_bytes()
+
+
+def test_every_format_is_offered_and_gives_the_files_that_python_writes(tmp_path, masks):
+    clip, at_once = (
+        write_clip(tmp_path / "clip"),
+        {"pictures": True, "tolerance": 1, "feather": 2.5, "grow": 1, "only": 1},
+    )
+    with running(clip, projects=tmp_path / "projects") as studio, Page(studio, studio.project) as page:
+        for row in (0, 1):
+            page.act(do="add_object")
+            page.paint(0, row + 1, masks[0, row])
+        page.act(do="update_object", object_id=1, name="Bobby", category="camel")
+        page.track(0, to=3)
+        formats = page.client.get("/api/workspace").json()["formats"]
+        assert {each["name"] for each in formats} == EXPORT_FORMATS.keys() | MASK_FORMATS.keys()
+        for each in formats:
+            page.post("/export", json={"format": each["name"], "options": at_once})
+            done = page.wait("export")[0]
+            assert "error" not in done, each
+        page.post("/export", json={"format": "png"})
+        assert page.wait("export")[0]["export"] == "png-2"
+        for wrong in (
+            {"format": "tiff"},
+            {"options": {"feather": "x"}},
+            {"options": {"tolerance": -1}},
+            {"options": 1},
+        ):
+            assert page.client.post(f"{page.base}/export", json={"format": "green", **wrong}).status_code == 400
+        page.post("/export", json={"format": "green", "options": {"only": 9}})
+        assert "error" in page.wait("export")[0]
+        assert studio.end() == 0
+    exports = tmp_path / "projects" / studio.project / "exports"
+    assert {path.name for path in exports.iterdir()} == {each["name"] for each in formats} | {"png-2"}
+    cutout = Cutout((1,), edges=Edges(grow=1, feather=2.5))
+    with mm.Project(tmp_path / "projects" / studio.project) as project:
+        for each in formats:
+            out, name = tmp_path / "python" / each["name"], each["name"]
+            if name in EXPORT_FORMATS:
+                export_masks(project, name, out, video=clip, tolerance=1.0)
+            else:
+                export_project(project, out, mask_format=name, cutout=cutout)
+            files = [path.relative_to(out) for path in files_of(out)]
+            assert files == [path.relative_to(exports / name) for path in files_of(exports / name)]
+            assert [(out / file).read_bytes() for file in files] == [
+                (exports / name / file).read_bytes() for file in files
+            ], name
 
 
 def test_a_click_gives_a_mask_around_it_and_a_further_one_takes_away(tmp_path, masks):

@@ -7,9 +7,8 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from mnemask.errors import InputError, MaskError, missing_extra
+from mnemask.errors import MaskError, missing_extra
 from mnemask.export.source import Exporting, Moment
-from mnemask.io.table import TABLE
 from mnemask.types import ObjectInfo
 
 
@@ -142,7 +141,7 @@ class ZarrArrays(_Arrays):
 
 
 class ParquetTable:
-    """table.parquet of the table.csv that a run wrote, see `ObjectTable`.
+    """table.parquet of the table.csv that a run wrote, see `ObjectTable`; of a project both files.
 
     Raises:
         InputError: there is no table.
@@ -156,9 +155,7 @@ class ParquetTable:
             from pyarrow import csv, parquet
         except ImportError as error:
             raise missing_extra("Parquet needs pyarrow", "parquet") from error
-        path = how.source.folder / TABLE
-        if not path.is_file():
-            raise InputError(f"there is no {str(path)!r}", "give a folder that segment -o wrote")
+        path = how.source.table(how.out)
         text = dict.fromkeys(("name", "class", "instance"), "string")
         how_read = csv.ConvertOptions(column_types=text, strings_can_be_null=False)
         with (

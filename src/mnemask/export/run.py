@@ -26,6 +26,7 @@ from mnemask.export.source import Exporting, Moment, open_finished
 from mnemask.io.atomic import make_folder
 from mnemask.io.reader import VideoReader
 from mnemask.io.written import Written
+from mnemask.project import Project
 from mnemask.types import Frame
 
 
@@ -76,7 +77,7 @@ class Exported:
 
 
 def export_masks(
-    place: str | Path,
+    place: str | Path | Project,
     to: str,
     out: str | Path,
     *,
@@ -88,7 +89,7 @@ def export_masks(
     """Writes the masks of a run or a project as another tool reads them; nothing is there before all of it is.
 
     Args:
-        place: the folder that `segment` wrote, in any of its formats, or of a project.
+        place: the folder that `segment` wrote, in any of its formats, or of a project, or an open project.
         to: a key of `EXPORT_FORMATS`.
         out: the folder to write, made if missing.
         video: that the masks are of: its frames are put where the tool looks for them, those of a folder as they are.

@@ -10,6 +10,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Bool, UInt8, UInt16
 
 from mnemask.errors import InputError, MaskError
@@ -17,10 +18,11 @@ from mnemask.io.coco import Categories
 from mnemask.io.label_files import file_names_of, label_paths, map_name, read_labels
 from mnemask.io.name_order import natural_order
 from mnemask.io.table import TABLE
+from mnemask.io.writer import MaskWriter
 from mnemask.pipeline.places import REPORT
 from mnemask.pipeline.render import report_of
 from mnemask.project import Project
-from mnemask.types import ObjectInfo
+from mnemask.types import Masks, ObjectInfo
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 _NUMBERED = re.compile(r"[a-z]?\d{5,}")
@@ -83,6 +85,10 @@ class Finished(Protocol):
         """Whether moments have the objects' probabilities."""
         ...
 
+    def table(self, out: Path) -> Path:
+        """Returns table.csv, see `ObjectTable`, made in `out` where there is none; raises InputError without one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Exporting:
@@ -114,12 +120,14 @@ class Exporting:
         return classes
 
 
-def open_finished(place: str | Path, stack: ExitStack) -> Finished:
-    """Returns the masks in the folder of a run or of a project; the stack closes what was opened.
+def open_finished(place: str | Path | Project, stack: ExitStack) -> Finished:
+    """Returns the masks in the folder of a run or of a project, or of an open one; the stack closes what was opened.
 
     Raises:
         InputError: there are none, or they are damaged.
     """
+    if isinstance(place, Project):
+        return _OfProject(place)
     place = Path(place)
     if (place / "project.json").is_file():
         return _OfProject(stack.enter_context(Project(place)))
@@ -166,6 +174,11 @@ class _OfRun:
                 alphas, labels = {}, read_labels(self._paths[at])
             yield Moment(index, name, self._files.get(name, f"{name}.jpg"), labels, alphas)
 
+    def table(self, out: Path) -> Path:
+        if not (self.folder / TABLE).is_file():
+            raise InputError(f"there is no {str(self.folder / TABLE)!r}", "give a folder that segment -o wrote")
+        return self.folder / TABLE
+
     def _ids(self) -> set[int]:
         """Returns the ids in all masks, which a folder without a report does not say."""
         if self._cut_outs:
@@ -195,6 +208,18 @@ class _OfProject:
             file_name = f"{index:05d}.jpg" if self._names is None else self._names[index]
             labels = self._project.labels(index).numpy()
             yield Moment(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {})
+
+    def table(self, out: Path) -> Path:
+        project, ids = self._project, self.object_ids
+        sure = {object_id: project.confidence(object_id)["certainty"] for object_id in ids}
+        with MaskWriter(out / TABLE, "table", objects=self.objects) as writer:
+            for frame in project.frames.run(0, len(self) - 1):
+                labels = project.labels(frame.index)
+                marked = project.state.keys_at(frame.index)
+                probs = [(labels == i) * (1.0 if i in marked else float(sure[i][frame.index])) for i in ids]
+                background = (labels == 0).float()
+                writer.write(Masks(labels, torch.stack([background, *probs]), ids, frame.index, frame.name), frame)
+        return out / TABLE
 
 
 def _infos(report: Mapping[str, Any], out: Path) -> dict[int, ObjectInfo]:

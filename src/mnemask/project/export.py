@@ -11,8 +11,9 @@ from torch import Tensor
 from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.errors import InputError, OutputError
 from mnemask.io.atomic import make_folder
-from mnemask.io.edges import soft_masks
+from mnemask.io.edges import Cutout, soft_masks
 from mnemask.io.label_files import annotated_frames, objects_of
+from mnemask.io.reader import VideoReader
 from mnemask.io.writer import MaskWriter
 from mnemask.io.written import Written
 from mnemask.project.project import Project
@@ -29,7 +30,8 @@ def export_project(
     mask_format: str = "png",
     overlay: bool = False,
     overwrite: bool = False,
-    on_frame: Callable[[int], bool | None] = lambda frame: None,
+    cutout: Cutout | None = None,
+    on_frame: Callable[[int], None] = lambda frame: None,
 ) -> list[Path]:
     """Returns what was written: `OUT/masks/` with the masks of every frame, and with `overlay` `OUT/overlay.mp4`.
 
@@ -42,9 +44,11 @@ def export_project(
             editors such that are soft by one pixel.
         overlay: whether to draw the masks into a video.
         overwrite: whether files of an earlier export may be replaced.
-        on_frame: is called after each frame; True ends the export early.
+        cutout: which objects videos for editors show, before which colour, with which edges.
+        on_frame: is called after each frame.
 
     Raises:
+        ObjectIdError: the cut-out names an object that there is not.
         OutputError: `out` holds an export, or cannot be written to.
     """
     out = Path(out)
@@ -57,6 +61,8 @@ def export_project(
         written.remove_all()
     rate = project.frames.frames_per_second or 25.0
     ids = tuple(sorted(project.state.objects))
+    cutout = cutout or Cutout()
+    cutout.refuse_unknown(ids)
     kinds = [mask_format, "overlay"][: len(places)]
     with ExitStack() as stack:
         writers = [
@@ -70,11 +76,15 @@ def export_project(
                     file_names=project.frames.file_names,
                     footage=project.frames.facts.footage,
                     objects={each.id: each.info for each in project.state.objects.values()},
+                    cutout=cutout,
                 )
             )
             for place, kind in zip(places, kinds, strict=True)
         ]
-        for frame in project.frames.run(0, project.num_frames - 1):
+        # Videos for editors are made of the pictures as they are stored, with all their bits.
+        originals = mask_format in VIDEO_FORMAT_NAMES and project.source.is_file()
+        frames = stack.enter_context(VideoReader(str(project.source), originals=True)) if originals else None
+        for frame in frames or project.frames.run(0, project.num_frames - 1):
             labels = project.labels(frame.index)
             if mask_format in VIDEO_FORMAT_NAMES:
                 masks = soft_masks(labels.cpu().numpy(), ids, frame.index, frame.name)
@@ -82,8 +92,7 @@ def export_project(
                 masks = Masks(labels, _certain(labels, ids), ids, frame.index, frame.name)
             for writer in writers:
                 writer.write(masks, frame)
-            if on_frame(frame.index):
-                break
+            on_frame(frame.index)
     return places
 
 

@@ -17,11 +17,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import mnemask as mm
-from mnemask.choices import MASK_FORMAT_NAMES
 from mnemask.io.atomic import safe_name
 from mnemask.project import picture_memory, picture_reason
 from mnemask.studio.desk import Desk, encoded
-from mnemask.studio.exports import exported, zipped
+from mnemask.studio.exports import exported, offered, zipped
 from mnemask.studio.runs import mask_from_bytes
 from mnemask.studio.workspace import Workspace
 
@@ -90,7 +89,7 @@ class Api:
                 "folder": str(self._workspace.folder),
                 "projects": self._workspace.names(),
                 "policies": list(mm.POLICIES),
-                "formats": list(MASK_FORMAT_NAMES),
+                "formats": offered(),
             }
         )
 
@@ -175,7 +174,10 @@ class Api:
 
     async def export(self, request: Request) -> Response:
         asked = await _json(request)
-        return await _answer(self._desk(request).export, str(asked.get("format", "png")), bool(asked.get("overlay")))
+        options = asked.get("options", {})
+        if not isinstance(options, dict):
+            raise mm.InputError("options are no JSON object", "reload the page")
+        return await _answer(self._desk(request).export, str(asked.get("format", "png")), options)
 
     async def events(self, socket: WebSocket) -> None:
         desk = await run_in_threadpool(self.desk, socket.path_params["name"])

@@ -1,5 +1,6 @@
 """One open project as the page sees it: its state as JSON, clicks that make keys, and what runs in the background."""
 
+import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,11 +14,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import mnemask as mm
-from mnemask.io import MASK_FORMATS
 from mnemask.io.table import DOUBTFUL
-from mnemask.project import PassReport, export_project
+from mnemask.project import PassReport
 from mnemask.studio.clicks import ClickSession, Mask, Point, open_clicks
-from mnemask.studio.exports import files_of
+from mnemask.studio.exports import Write, files_of, writing
 from mnemask.studio.jobs import Event, Job, Listeners
 from mnemask.studio.runs import labels_to_bytes
 
@@ -27,6 +27,10 @@ MAX_POINTS = 100
 Spots = list[Point]
 Box = tuple[int, int, int, int]
 _LINKS = 4  # files of an export that the page links to by name
+
+
+class _StoppedError(Exception):
+    """Someone stopped an export, or did something that it has to make way for."""
 
 
 class Desk:
@@ -161,12 +165,11 @@ class Desk:
         self.stop()
         self._begin("track", lambda job: self._track(job, start, direction, to, objects))
 
-    def export(self, mask_format: str, overlay: bool) -> None:
-        """Begins to write the masks for other programs, into the project's folder."""
-        if mask_format not in MASK_FORMATS:
-            raise mm.InputError(f"there is no format {mask_format[:20]!r}", f"choose one of {', '.join(MASK_FORMATS)}")
+    def export(self, name: str, options: Mapping[str, Any]) -> None:
+        """Begins to write the masks for other programs, into the project's folder; see `writing`."""
+        write = writing(name, options)
         self.stop()
-        self._begin("export", lambda job: self._export(job, mask_format, overlay))
+        self._begin("export", lambda job: self._export(job, name, write))
 
     def stop(self) -> None:
         """Ends what is running; what it has done so far stays."""
@@ -255,17 +258,24 @@ class Desk:
         self.listeners.tell({**self.state(), "job": None})
         return result
 
-    def _export(self, job: Job, mask_format: str, overlay: bool) -> Event:
+    def _export(self, job: Job, kind: str, write: Write) -> Event:
         folder = self.exports
         taken = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        name = next(n for n in (mask_format, *(f"{mask_format}-{k}" for k in range(2, 10_000))) if n not in taken)
+        name = next(n for n in (kind, *(f"{kind}-{k}" for k in range(2, 10_000))) if n not in taken)
         total = self.project.num_frames
 
-        def on_frame(index: int) -> bool:
+        def on_frame(index: int) -> None:
             job.tell({"frame": index, "done": index + 1, "total": total})
-            return job.stop()
+            if job.stop():
+                raise _StoppedError
 
-        export_project(self.project, folder / name, mask_format=mask_format, overlay=overlay, on_frame=on_frame)
+        try:
+            write(self.project, folder / name, on_frame)
+        except BaseException as error:
+            shutil.rmtree(folder / name, ignore_errors=True)  # half an export would be taken for a whole one
+            if isinstance(error, _StoppedError):
+                return {"stopped": True}
+            raise
         count, size, single = 0, 0, list[str]()
         for path in files_of(folder / name):
             count, size = count + 1, size + path.stat().st_size

@@ -1,13 +1,112 @@
-"""What was exported, as files to download: one by one, or all of an export as one zip that is made as it is sent."""
+"""What can be exported, and what was: as files to download, one by one or as one zip that is made as it is sent."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import mnemask as mm
+from mnemask.export import EXPORT_FORMATS, export_masks
+from mnemask.io import MASK_FORMATS
+from mnemask.io.edges import Cutout, Edges
+from mnemask.project import export_project
 
+Write = Callable[[mm.Project, Path, Callable[[int], None]], object]
+
+# What people call the formats and what they are for; one that is new and not here is offered under its own name.
+_VIDEO, _LABELS, _DATA = "Video for editors", "Labels", "Masks and data"
+_WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    _VIDEO: {
+        "prores": ("ProRes 4444", "cut-out with alpha and sound, for editing programs"),
+        "webm": ("WebM with alpha", "cut-out for web pages and OBS"),
+        "green": ("Green screen", "the objects before a plain colour, with sound"),
+        "matte": ("Matte", "white where the objects are"),
+        "overlay": ("Preview", "the video with its masks drawn in"),
+        "rgba": ("PNG cut-outs", "a picture with alpha for each frame and object"),
+    },
+    _LABELS: {
+        "coco": ("COCO", "one JSON: run lengths, classes, track ids"),
+        "coco-polygons": ("COCO polygons", "the same with outlines"),
+        "yolo": ("YOLO segments", "a text of outlines for each frame"),
+        "cvat": ("CVAT images", "masks, each frame on its own"),
+        "cvat-video": ("CVAT video", "a track of outlines for each object"),
+        "cvat-masks": ("CVAT masks", "pictures as Pascal VOC has them"),
+        "label-studio": ("Label Studio", "tasks with brush regions"),
+        "labelme": ("labelme", "a JSON for each frame"),
+        "davis": ("DAVIS 2017", "indexed PNG in the data set's folders"),
+        "youtube-vos": ("YouTube-VOS", "indexed PNG and meta.json"),
+        "mots": ("MOTS", "gt.txt with masks and ids"),
+        "mot": ("MOT", "gt.txt with boxes and ids"),
+    },
+    _DATA: {
+        "png": ("PNG masks", "an indexed picture for each frame"),
+        "ffv1": ("FFV1 video", "one lossless video of object ids"),
+        "npz": ("NumPy", "masks.npz: labels, ids, names"),
+        "zarr": ("Zarr", "the same in pieces of a frame"),
+        "table": ("Table", "CSV and Parquet: area, box, centre, doubt"),
+        "parquet": ("Parquet masks", "run lengths, a file an hour"),
+        "rle": ("Run lengths", "masks.json, as mnemask segment writes it"),
+    },
+}
+_EDGES: Mapping[str, Any] = {"smooth": int, "largest": bool, "fill_holes": int, "grow": int, "feather": float}
+_OUTLINES = ("coco-polygons", "yolo", "cvat-video")
+
+_MOST_OFF = 100  # pixels
 _PART = 2**20  # bytes that are read at once
-SMALLER = (".json", ".txt", ".csv")  # masks and videos are compressed already
+SMALLER = (".json", ".txt", ".csv", ".xml")  # masks and videos are compressed already
+
+
+def offered() -> list[dict[str, Any]]:
+    """Returns all formats in the order in which they are shown: name, group, title, about, and which options it has."""
+    known = {name: (group, *words) for group, formats in _WORDS.items() for name, words in formats.items()}
+    shown = []
+    for name in sorted({**MASK_FORMATS, **EXPORT_FORMATS}, key=lambda name: [*known, name].index(name)):
+        group, title, about = known.get(name, (_DATA, name, ""))
+        options = {_VIDEO: ["edges"], _LABELS: ["pictures"], _DATA: []}[group]
+        if name in ("prores", "webm", "green", "matte"):
+            options = ["edges", "only", *(["background"] if name == "green" else [])]
+        if name in _OUTLINES:
+            options = [*options, "tolerance"]
+        shown.append({"name": name, "group": group, "title": title, "about": about, "options": options})
+    return shown
+
+
+def writing(name: str, options: Mapping[str, Any]) -> Write:
+    """Returns what writes a project into a new folder.
+
+    Args:
+        name: of a format that is offered.
+        options: `pictures` (whether the frames are put beside labels), `tolerance` of outlines in pixels; for videos
+            the fields of `Edges`, `background` as "#rrggbb", and the id of the object that is `only` shown.
+
+    Raises:
+        InputError: there is no such format, or an option is impossible.
+    """
+    if name not in EXPORT_FORMATS and name not in MASK_FORMATS:
+        known = ", ".join(each["name"] for each in offered())
+        raise mm.InputError(f"there is no format {name[:20]!r}", f"choose one of {known}")
+    try:
+        tolerance = float(options.get("tolerance", 0))
+        colour = bytes.fromhex(str(options.get("background", "#00ff00")).removeprefix("#"))
+        only = (int(options["only"]),) if options.get("only") else ()
+        edges = Edges(**{key: read(options[key]) for key, read in _EDGES.items() if key in options})
+        cutout = Cutout(only, (colour[0], colour[1], colour[2]), edges)
+    except (TypeError, ValueError, IndexError, OverflowError) as error:
+        if isinstance(error, mm.MnemaskError):
+            raise
+        raise mm.InputError(f"an option of the export is impossible ({error})", "reload the page") from error
+    if not 0 <= tolerance <= _MOST_OFF:
+        raise mm.InputError(f"outlines that are {tolerance:g} pixels off", f"expected 0 to {_MOST_OFF}")
+    if name in EXPORT_FORMATS:
+
+        def export(project: mm.Project, out: Path, on_frame: Callable[[int], None]) -> object:
+            video = project.source if options.get("pictures") else None
+            return export_masks(project, name, out, video=video, tolerance=tolerance, on_frame=on_frame)
+
+        return export
+    return lambda project, out, on_frame: export_project(
+        project, out, mask_format=name, cutout=cutout, on_frame=on_frame
+    )
 
 
 def exported(folder: Path, name: str) -> Path:

@@ -8,13 +8,6 @@ import { Viewer } from "./viewer.js";
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const $ = (id) => /** @type {T} */ (document.getElementById(id));
 
-const FORMATS = /** @type {Record<string, [string, string]>} */ ({
-  png: ["PNG masks", "an indexed picture a frame, as DAVIS"], ffv1: ["FFV1 video", "one lossless video of ids"],
-  rgba: ["Cut-outs", "the object on a transparent ground"], rle: ["COCO RLE", "one JSON for annotation tools"],
-  parquet: ["Parquet", "masks as a table, a file an hour"], prores: ["ProRes 4444", "a cut-out with alpha for editing programs"],
-  webm: ["WebM", "a cut-out with alpha for the web"], matte: ["Matte", "a video, white where the objects are"],
-  green: ["Green screen", "the objects before a plain colour"],
-});
 const HEIGHTS = [480, 720, 1080, 2160];
 const CACHED = 192 * 2 ** 20; // bytes of decoded frames
 const LEAST = 12; // frames that are kept, however large
@@ -56,6 +49,7 @@ class Studio {
   // ---- opening ------------------------------------------------------------------------------------------------
 
   async start() {
+    for (const part of document.querySelectorAll(".tools, .panel, footer.time")) part.toggleAttribute("inert", true); // until a video is open
     this.workspace = await (await ask("/api/workspace")).json();
     for (const policy of this.workspace?.policies ?? []) $("policy").append(new Option(policy, policy));
     this.buildFormats();
@@ -71,6 +65,8 @@ class Studio {
     const state = await api.state();
     this.leave();
     this.playing = false;
+    this.job = null;
+    $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
     this.shownHeight = Infinity; // until its first frame is shown
     this.api = api;
@@ -81,6 +77,8 @@ class Studio {
     this.view.hidden.clear();
     this.selected = state.objects[0]?.id ?? 0;
     $("welcome").hidden = true;
+    document.body.className = "";
+    for (const part of document.querySelectorAll("[inert]")) part.toggleAttribute("inert", false);
     document.title = `${state.video} · mnemask studio`;
     this.take(state);
     this.leave = api.listen((event) => this.hear(event));
@@ -112,14 +110,18 @@ class Studio {
   takeJob(job) {
     const was = this.job?.running;
     this.job = job;
-    if (job.error) this.complain(job.error);
+    if (job.error && was) this.complain(job.error);
     if (job.kind === "track") {
       if ((job.running || was) && job.frame != null) this.follow(job.frame);
       if (!job.running && was) { this.refresh(); this.loadTimeline(); }
-      $("speed").textContent = job.running ? (job.fps ? `${job.fps.toFixed(1)} frames/s` : "starting …") : "";
+      $("speed").textContent = job.running ? (job.fps ? `${job.fps.toFixed(1)} frames/s · ${time(Math.abs((job.last ?? 0) - (job.frame ?? 0)) / job.fps)} left` : "starting …") : "";
       if (job.bank_bytes) $("held").textContent = `${(job.tokens ?? 0).toLocaleString("en")} cells, ${(job.bank_bytes / 2 ** 20).toFixed(1)} MiB`;
       if (job.running && job.frames && job.frames % 8 === 0) this.loadTimeline();
-    } else this.renderExport(job);
+    } else {
+      this.renderExport(job);
+      $("speed").textContent = job.running ? `Exporting ${Math.round(100 * (job.done ?? 0) / (job.total ?? 1))} %` : "";
+      if (was && !job.running && !dialog("export-dialog").open && !job.error) this.complain(job.stopped ? "The export made way for your change. Export again." : "The export is ready: Ctrl+E.", !job.stopped);
+    }
     this.renderBusy();
   }
 
@@ -256,7 +258,10 @@ class Studio {
     if (!this.workable()) return;
     const points = [...this.view.points], frame = this.frame, box = this.keyNow()?.how.box ?? null;
     if (tap.near >= 0) points.splice(tap.near, 1);
-    else points.push([Math.round(tap.x * 10) / 10, Math.round(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
+    else if (!points.length && !box && (this.minus !== tap.minus) && !this.view.labels?.ids.includes(this.selected || 1)) {
+      this.complain("The first click must be on the object; further ones can take away.");
+      return;
+    } else points.push([Math.round(tap.x * 10) / 10, Math.round(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
     this.view.points = points;
     this.view.draw();
     const object = await this.ensureObject();
@@ -389,6 +394,7 @@ class Studio {
     this.view.cancel();
     this.view.tool = tool;
     for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(/** @type {HTMLElement} */ (button).dataset.tool === tool));
+    $("size-label").hidden = tool !== "brush" && tool !== "eraser";
     $("view").className = tool === "pan" ? "pan" : tool === "brush" || tool === "eraser" ? "paint" : "aim";
     this.prepare();
     this.render();
@@ -511,7 +517,10 @@ class Studio {
     names.addEventListener("focusin", () => { if (this.selected !== object.id) { this.selected = object.id; this.showKey(); this.view.paintOverlay(); this.render(); row.className = "on"; for (const other of $("objects").children) if (other !== row) other.className = ""; } });
     const hidden = this.view.hidden.has(object.id);
     const eye = iconButton(hidden ? "eye-off" : "eye", hidden ? `Show ${object.name}` : `Hide ${object.name}`, () => this.toggle(object.id));
-    const gone = iconButton("trash", `Delete ${object.name}`, () => this.act({ do: "remove_object", object_id: object.id }));
+    const gone = iconButton("trash", `Delete ${object.name}`, async () => {
+      await this.act({ do: "remove_object", object_id: object.id });
+      this.complain(`${object.name} is deleted. Ctrl+Z brings it back.`, true);
+    });
     row.append(color, names, eye, gone);
     return row;
   }
@@ -563,28 +572,69 @@ class Studio {
   }
 
   buildFormats() {
-    const group = $("formats");
-    (this.workspace?.formats ?? []).forEach((format, number) => {
+    const formats = this.workspace?.formats ?? [];
+    for (const group of new Set(formats.map((format) => format.group))) {
+      const button = element("button", group);
+      button.addEventListener("click", () => this.showFormats(group));
+      $("groups").append(button);
+    }
+    for (const { name, group, title, about } of formats) {
       const label = document.createElement("label");
-      const [title, about] = FORMATS[format] ?? [format, ""];
-      const radio = Object.assign(document.createElement("input"), { type: "radio", name: "format", value: format, checked: !number });
-      label.append(radio, element("b", title), element("small", about));
-      group.append(label);
-    });
+      label.dataset.group = group;
+      label.append(Object.assign(document.createElement("input"), { type: "radio", name: "format", value: name }), element("b", title), element("small", about));
+      label.addEventListener("change", () => this.showOptions());
+      $("formats").append(label);
+    }
+    if (formats.length) this.showFormats(formats[0].group);
+  }
+
+  /** @param {string} group */
+  showFormats(group) {
+    for (const button of $("groups").children) button.setAttribute("aria-pressed", String(button.textContent === group));
+    const labels = /** @type {HTMLElement[]} */ ([...$("formats").children]);
+    for (const label of labels) label.hidden = label.dataset.group !== group;
+    const radio = labels.find((label) => !label.hidden)?.querySelector("input");
+    if (radio) radio.checked = true;
+    this.showOptions();
+  }
+
+  /** The format that is chosen. */
+  get format() {
+    const chosen = /** @type {HTMLInputElement | null} */ (document.querySelector("[name=format]:checked"));
+    return this.workspace?.formats.find(({ name }) => name === chosen?.value);
+  }
+
+  showOptions() {
+    for (const label of /** @type {HTMLElement[]} */ ([...$("options").children])) label.hidden = !this.format?.options.includes(label.dataset.option ?? "");
+  }
+
+  openExport() {
+    if (!this.state) return;
+    const { objects, tracked, num_frames: all } = this.state;
+    $("only").replaceChildren(new Option("all together", ""), ...objects.map(({ id, name }) => new Option(`${name} alone`, String(id))));
+    $("untracked").textContent = tracked < all ? `${all - tracked} of ${all} frames are not tracked: they will be empty.` : "";
+    dialog("export-dialog").showModal();
   }
 
   async export() {
-    const chosen = /** @type {HTMLInputElement} */ (document.querySelector("[name=format]:checked"));
-    const overlay = /** @type {HTMLInputElement} */ ($("with-overlay")).checked;
-    try { await this.api?.post("/export", { format: chosen.value, overlay }); } catch (error) { this.complain(error); }
+    /** @type {Record<string, unknown>} */
+    const options = {};
+    for (const field of /** @type {NodeListOf<HTMLInputElement>} */ ($("options").querySelectorAll("label:not([hidden]) > *"))) {
+      if (!field.reportValidity()) return;
+      options[field.name || field.id] = field.type === "checkbox" ? field.checked : field.type === "color" ? field.value : Number(field.value);
+    }
+    await this.queue;
+    try { await this.api?.post("/export", { format: this.format?.name, options }); } catch (error) { this.complain(error); }
   }
 
   /** @param {Job} job */
   renderExport(job) {
     const bar = /** @type {HTMLProgressElement} */ ($("export-progress")), result = $("export-result");
-    bar.hidden = !job.running;
+    bar.hidden = $("export-stop").hidden = !job.running;
+    /** @type {HTMLButtonElement} */ ($("export-start")).disabled = job.running;
     if (job.total) bar.value = (job.done ?? 0) / job.total;
     if (job.running) result.textContent = `frame ${job.frame ?? 0}`;
+    else if (job.stopped) result.textContent = "Stopped; nothing was kept.";
     else if (job.folder) {
       const { written = 0, bytes = 0, folder, files = [] } = job, base = `${this.api?.base}`;
       const links = files.map((file) => download(`${base}/exports/${file.split("/").map(encodeURIComponent).join("/")}`, file.split("/").at(-1) ?? file));
@@ -613,7 +663,8 @@ class Studio {
     if (found.parent !== null) rows.unshift(fileRow("back", "Up", () => this.browse(/** @type {string} */ (found.parent))));
     if (found.images) rows.push(fileRow("film", `The ${found.images} images here, as a video`, () => open(found.path)));
     entries.replaceChildren(...rows);
-    if (!rows.length) entries.append(element("p", "No video here.", "quiet"));
+    if (!found.entries.length && !found.images) entries.append(element("p", "No video here.", "quiet"));
+    $("toast").hidden = true;
     if (!dialog("open-dialog").open) dialog("open-dialog").showModal();
   }
 }
@@ -695,8 +746,8 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   undo: () => studio.act({ do: "undo" }), redo: () => studio.act({ do: "redo" }),
   theme: () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
   help: () => dialog("help-dialog").showModal(),
-  export: () => { if (studio.state) dialog("export-dialog").showModal(); },
-  "export-start": () => studio.export(), "welcome-open": () => commands.open(),
+  export: () => studio.openExport(), "export-start": () => studio.export(), "export-stop": () => studio.stop(),
+  "welcome-open": () => commands.open(),
   plus: () => studio.setMinus(false), minus: () => studio.setMinus(true), sign: () => studio.setMinus(!studio.minus),
   aim: () => $("view").focus(), number: () => $("goto").focus(),
   "zoom-in": () => studio.view.zoom(1.3), "zoom-out": () => studio.view.zoom(1 / 1.3), "zoom-fit": () => studio.view.fit(),
@@ -764,4 +815,5 @@ addEventListener("keydown", (event) => {
 });
 
 try { setTheme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark")); } catch { setTheme("dark"); }
+studio.setTool("click");
 studio.start().catch((error) => { studio.complain(error); studio.note(""); });

@@ -6,7 +6,7 @@ interface Settings { model: string; policy: string; frames: number | null; size:
 interface Job {
   type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number;
   frames?: number; tokens?: number; bank_bytes?: number; complete?: boolean; total?: number; done?: number; folder?: string;
-  files?: string[]; written?: number; bytes?: number; export?: string; last?: number; confidence?: Record<string, number[]>;
+  files?: string[]; written?: number; bytes?: number; export?: string; last?: number; stopped?: boolean; confidence?: Record<string, number[]>;
 }
 interface State {
   type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
@@ -16,7 +16,8 @@ interface State {
 interface Timeline {
   bins: number; known: number[]; objects: Record<string, { doubt: number[]; area: number[] }>; doubtful: number[];
 }
-interface Workspace { version: string; folder: string; projects: string[]; policies: string[]; formats: string[]; }
+interface Workspace { version: string; folder: string; projects: string[]; policies: string[]; formats: Format[]; }
+interface Format { name: string; group: string; title: string; about: string; options: string[]; }
 interface Entry { name: string; path: string; folder: boolean; }
 interface Browse { path: string; parent: string | null; entries: Entry[]; images?: number; }
 interface Labels { width: number; height: number; ids: Uint16Array; known?: boolean; doubt?: Record<string, number>; }
