@@ -6,7 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import cv2
 import httpx
@@ -44,7 +44,7 @@ class Running:
         self.address = next(text.split()[-1] for text in self.process.stdout if text.startswith("studio at"))
         parts = urlsplit(self.address)
         self.base, self.token = f"http://{parts.netloc}", parse_qs(parts.query)["token"][0]
-        self.port, self.project = parts.port, parts.fragment
+        self.port, self.project = parts.port, unquote(parts.fragment)
 
     def client(self, **headers):
         """Returns a client that is let in, as the page is."""

@@ -173,7 +173,7 @@ def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp
             page.get_by_label("Feather").fill("2")
             page.locator("#only").select_option("1")
             assert export(page, "Video for editors", "Green screen") == "green.mp4"
-            assert export(page, "Labels", "COCO JSON") == "annotations.json"
+            assert export(page, "Labels", "COCO one JSON") == "annotations.json"
             export(page, "Masks and data", "PNG masks")
         assert studio.end() == 0
     files = sorted((projects / studio.project / "exports/png/masks").glob("*.png"))

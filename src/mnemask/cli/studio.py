@@ -7,6 +7,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -74,7 +75,7 @@ def studio(
         )
 
     def ready(address: str) -> None:
-        start = f"{address}#{opened[0]}" if opened else address
+        start = f"{address}#{quote(opened[0])}" if opened else address
         console.print(f"studio at {start}", soft_wrap=True, markup=False)
         console.print("Ctrl-C ends it; everything is saved as you go")
         if not no_browser:

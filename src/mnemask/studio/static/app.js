@@ -222,6 +222,7 @@ class Studio {
   /** Does one edit after the other, shows that it is saved, and why it is not. @param {() => Promise<unknown>} work */
   edit(work) {
     this.busy++;
+    $("toast").hidden = true;
     this.note("Saving …", "busy");
     const done = this.queue.then(work).catch((error) => { this.complain(error); this.refresh(); }).finally(() => {
       if (!--this.busy) this.note("Saved");
@@ -265,6 +266,7 @@ class Studio {
     this.view.points = points;
     this.view.draw();
     const object = await this.ensureObject();
+    if (frame === this.frame) this.view.points = points; // a new object has none yet
     if (!points.length && !box) { this.act({ do: "clear_key", frame, object }); return; }
     this.edit(async () => this.showLabels(frame, await /** @type {Api} */ (this.api).click({ frame, object, points, box })));
   }
@@ -321,6 +323,7 @@ class Studio {
     if (!this.api) return;
     if (!this.state?.keys.length) { this.complain("Mark an object first: click on it in the picture."); return; }
     this.playing = false;
+    $("toast").hidden = true;
     await this.queue;
     try { await this.api.post("/track", { start, direction, to: to ?? null }); } catch (error) { this.complain(error); }
   }
@@ -614,6 +617,7 @@ class Studio {
     $("only").replaceChildren(new Option("all together", ""), ...objects.map(({ id, name }) => new Option(`${name} alone`, String(id))));
     $("untracked").textContent = tracked < all ? `${all - tracked} of ${all} frames are not tracked: they will be empty.` : "";
     dialog("export-dialog").showModal();
+    /** @type {HTMLElement | null} */ (document.querySelector("[name=format]:checked"))?.focus();
   }
 
   async export() {
@@ -666,6 +670,7 @@ class Studio {
     if (!found.entries.length && !found.images) entries.append(element("p", "No video here.", "quiet"));
     $("toast").hidden = true;
     if (!dialog("open-dialog").open) dialog("open-dialog").showModal();
+    entries.querySelector("button")?.focus();
   }
 }
 
@@ -760,7 +765,7 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   "next-doubt": () => studio.jumpDoubt(1), "prev-doubt": () => studio.jumpDoubt(-1),
   track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
   stop: () => studio.stop(),
-  enter: () => studio.view.polygon.length ? studio.view.closePolygon() : studio.track("forward"),
+  "close-polygon": () => { if (studio.view.polygon.length) studio.view.closePolygon(); },
   escape: () => { studio.setWhy(false); studio.view.cancel(); if (studio.job?.running) studio.stop(); },
   hide: () => { if (studio.selected) studio.toggle(studio.selected); },
   masks: () => { studio.view.showMasks = !studio.view.showMasks; studio.view.draw(); },

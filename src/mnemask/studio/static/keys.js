@@ -2,7 +2,7 @@
 
 /** @type {[string, string, string][]} keys, command, meaning */
 export const KEYS = [
-  ["t enter", "enter", "Track forwards, go on"],
+  ["t", "track", "Track forwards, go on"],
   ["shift+t", "track-back", "Track backwards"],
   ["w", "track-both", "Track both ways"],
   ["j", "track-here", "Track from the mark before up to here"],
@@ -34,6 +34,7 @@ export const KEYS = [
   ["b", "tool-brush", "Brush"],
   ["e", "tool-eraser", "Eraser"],
   ["p", "tool-polygon", "Polygon"],
+  ["enter", "close-polygon", "… closes it"],
   ["h", "tool-pan", "Move the picture"],
   ["[", "smaller", "Smaller brush"],
   ["]", "larger", "Larger brush"],
