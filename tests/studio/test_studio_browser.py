@@ -150,6 +150,12 @@ def test_click_track_correct_and_export_in_a_browser_gives_what_python_gives(tmp
             assert page.locator("#objects li").count() == 1
             page.wait_for_timeout(500)
             assert shown(page) != before, "the mask is to be seen"
+            x, y = middle(masks[0, 0])
+            click(page, x + 4, y)
+            asked = (
+                "fetch('/api/projects/clip').then((answer) => answer.json()).then((state) => state.keys[0].how.points)"
+            )
+            assert len(page.evaluate(asked)) == 2, "the click that made the object is not forgotten"
             page.keyboard.press("b")
             drag(page, *middle(masks[0, 0]), 100, 80)
             saved(page)
