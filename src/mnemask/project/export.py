@@ -1,6 +1,6 @@
 """What goes out of a project to other tools, and the corrections that come back from them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mnemask.project.project import Project
 from mnemask.project.results import Labels
 from mnemask.prompts.mask_file import inspect_mask
 from mnemask.prompts.mask_folder import list_masks, match_frames
-from mnemask.types import MAX_OBJECTS, Masks
+from mnemask.types import MAX_OBJECTS, Frame, Masks
 
 
 def export_project(
@@ -82,9 +82,10 @@ def export_project(
             for place, kind in zip(places, kinds, strict=True)
         ]
         # Videos for editors are made of the pictures as they are stored, with all their bits.
-        originals = mask_format in VIDEO_FORMAT_NAMES and project.source.is_file()
-        frames = stack.enter_context(VideoReader(str(project.source), originals=True)) if originals else None
-        for frame in frames or project.frames.run(0, project.num_frames - 1):
+        frames: Iterable[Frame] = project.frames.run(0, project.num_frames - 1)
+        if mask_format in VIDEO_FORMAT_NAMES and project.source.is_file():
+            frames = stack.enter_context(VideoReader(str(project.source), originals=True))
+        for frame in frames:
             labels = project.labels(frame.index)
             if mask_format in VIDEO_FORMAT_NAMES:
                 masks = soft_masks(labels.cpu().numpy(), ids, frame.index, frame.name)

@@ -168,6 +168,8 @@ class Desk:
     def export(self, name: str, options: Mapping[str, Any]) -> None:
         """Begins to write the masks for other programs, into the project's folder; see `writing`."""
         write = writing(name, options)
+        if not self.project.state.objects:
+            raise mm.InputError("there is nothing to export", "click on an object first")
         self.stop()
         self._begin("export", lambda job: self._export(job, name, write))
 
