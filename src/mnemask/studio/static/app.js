@@ -32,6 +32,7 @@ class Studio {
     this.shownHeight = 0;
     /** @type {Job | null} */
     this.job = null;
+    this.follows = true; // whether the view goes along with tracking
     this.wanted = -1; // the frame to show when the one that is loading is shown
     this.coming = 0; // the one that is loading
     this.loading = false;
@@ -87,7 +88,13 @@ class Studio {
 
   /** @param {State | Job | null} event */
   hear(event) {
-    if (!event) { this.note("Connection lost, trying again …", "lost"); return; }
+    if (!event) {
+      this.job = null;
+      $("speed").textContent = "";
+      this.render();
+      this.note("Connection lost, trying again …", "lost");
+      return;
+    }
     if (event.type === "state") this.take(event);
     else this.takeJob(event);
   }
@@ -182,7 +189,13 @@ class Studio {
   refresh() { if (this.api && this.wanted < 0) this.go(this.frame); }
 
   /** @param {number} frame */
-  follow(frame) { if (frame !== this.frame) this.go(frame); }
+  follow(frame) { if (this.follows && frame !== this.frame) this.go(frame); }
+
+  /** Goes where the user wants to look, and stays there while tracking goes on. @param {number} frame */
+  seek(frame) {
+    this.follows = false;
+    return this.go(frame);
+  }
 
   prepare() {
     clearTimeout(this.preparing);
@@ -222,6 +235,7 @@ class Studio {
   /** Does one edit after the other, shows that it is saved, and why it is not. @param {() => Promise<unknown>} work */
   edit(work) {
     this.busy++;
+    this.follows = false;
     $("toast").hidden = true;
     this.note("Saving …", "busy");
     const done = this.queue.then(work).catch((error) => { this.complain(error); this.refresh(); }).finally(() => {
@@ -325,6 +339,7 @@ class Studio {
     this.playing = false;
     $("toast").hidden = true;
     await this.queue;
+    this.follows = true;
     try { await this.api.post("/track", { start, direction, to: to ?? null }); } catch (error) { this.complain(error); }
   }
 
@@ -353,7 +368,7 @@ class Studio {
   /** @param {number[]} frames @param {number} way */
   jump(frames, way) {
     const next = way > 0 ? frames.find((frame) => frame > this.at) : frames.filter((frame) => frame < this.at).at(-1);
-    if (next !== undefined) this.go(next);
+    if (next !== undefined) this.seek(next);
   }
 
   keyNow() { return this.state?.keys.find((key) => key.frame === this.frame && key.object_id === this.selected); }
@@ -532,7 +547,7 @@ class Studio {
   renderFrame(state) {
     const key = this.keyNow(), accepted = this.isAccepted(), { known = false, doubt: doubts } = this.view.labels ?? {};
     const doubt = doubts?.[this.selected] ?? 0;
-    const live = this.job?.running && this.job.kind === "track" ? this.job.confidence?.[this.selected] : undefined;
+    const live = this.follows && this.job?.running && this.job.kind === "track" ? this.job.confidence?.[this.selected] : undefined;
     const [text, kind] = live ? ["tracking", "good"] : accepted ? ["accepted", "good"] : key ? ["marked", "key"] : !known ? ["not tracked", ""]
       : doubt >= 0.5 ? ["doubtful", "bad"] : ["tracked", ""];
     $("badge").textContent = text;
@@ -759,9 +774,9 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   add: () => studio.newObject(), accept: () => studio.accept(), "accept-to": () => studio.acceptTo(),
   clear: () => studio.clear(), absent: () => studio.absent(),
   memory: () => studio.sheet(`What is remembered before frame ${studio.frame}`), why: () => studio.setWhy(!studio.why),
-  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.go(studio.at - 1), next: () => studio.go(studio.at + 1),
-  "prev-10": () => studio.go(studio.at - 10), "next-10": () => studio.go(studio.at + 10),
-  first: () => studio.go(0), last: () => studio.go(Infinity), play: () => studio.play(),
+  "prev-key": () => studio.jumpKey(-1), "next-key": () => studio.jumpKey(1), prev: () => studio.seek(studio.at - 1), next: () => studio.seek(studio.at + 1),
+  "prev-10": () => studio.seek(studio.at - 10), "next-10": () => studio.seek(studio.at + 10),
+  first: () => studio.seek(0), last: () => studio.seek(Infinity), play: () => studio.play(),
   "next-doubt": () => studio.jumpDoubt(1), "prev-doubt": () => studio.jumpDoubt(-1),
   track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
   stop: () => studio.stop(),
@@ -792,7 +807,7 @@ for (const [id, name, read] of settings) $(id).addEventListener("change", () => 
 
 studio.view.addEventListener("click", (event) => studio.click(/** @type {CustomEvent} */ (event).detail));
 $("goto").addEventListener("focus", () => /** @type {HTMLInputElement} */ ($("goto")).select());
-$("goto").addEventListener("change", () => studio.go(Math.round(Number(/** @type {HTMLInputElement} */ ($("goto")).value)) || 0));
+$("goto").addEventListener("change", () => studio.seek(Math.round(Number(/** @type {HTMLInputElement} */ ($("goto")).value)) || 0));
 $("goto").addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === "Escape") $("goto").blur(); });
 studio.view.addEventListener("zoomed", () => { if (studio.height > studio.shownHeight) studio.refresh(); });
 studio.view.addEventListener("aim", () => studio.render());
@@ -802,7 +817,7 @@ studio.view.addEventListener("begin-paint", (event) => {
   if (!studio.selected) { event.preventDefault(); studio.newObject(); studio.complain(studio.view.tool === "polygon" ? "A new object was made; press Enter again." : "A new object was made; paint it now.", true); }
   else if (!studio.workable()) event.preventDefault();
 });
-studio.time.addEventListener("seek", (event) => studio.go(/** @type {CustomEvent} */ (event).detail));
+studio.time.addEventListener("seek", (event) => studio.seek(/** @type {CustomEvent} */ (event).detail));
 studio.time.addEventListener("select", (event) => studio.select(/** @type {CustomEvent} */ (event).detail));
 
 const byKey = new Map(KEYS.filter(([, command]) => command).flatMap(([keys, command]) => keys.split(" ").map((key) => [key, command])));
@@ -811,9 +826,11 @@ addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]") || target.matches("input:not([type=range]), select, textarea")) return;
   if (event.key === " " && target.matches("button")) return;
   if (event.key === "Enter" && target.matches("button")) return;
-  const name = `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${event.shiftKey && event.key.length > 1 ? "shift+" : ""}${event.key === " " ? "space" : event.key}`;
-  if (/^[1-9]$/.test(name)) { const object = studio.state?.objects[Number(name) - 1]; if (object) studio.select(object.id); return; }
-  const command = byKey.get(name) ?? byKey.get(name.toLowerCase().replace(/^(ctrl\+)?(.)$/, (_, ctrl = "", letter) => `${ctrl}${event.shiftKey && /[a-z]/.test(letter) ? "shift+" : ""}${letter}`));
+  const letter = /^[a-z]$/i.test(event.key), shift = event.shiftKey && (letter || event.key.length > 1);
+  const key = event.key === " " ? "space" : letter ? event.key.toLowerCase() : event.key;
+  if (/^[1-9]$/.test(key)) { const object = studio.state?.objects[Number(key) - 1]; if (object) studio.select(object.id); return; }
+  const name = `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${shift ? "shift+" : ""}${key}`;
+  const command = byKey.get(name) ?? byKey.get(name.toLowerCase());
   if (!command) return;
   event.preventDefault();
   commands[command]();
