@@ -62,9 +62,11 @@ class Checkpoint:
 def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises CheckpointError, naming the first setting that is not the one that a run was begun with."""
     for name in dict.fromkeys((*before, *now)):
-        if before.get(name) != now.get(name):
+        then, here = before.get(name), now.get(name)
+        if then != here:
+            then, here = ("none" if value is None else repr(value) for value in (then, here))
             raise CheckpointError(
-                f"the run was begun with {name} {before.get(name)!r} and would go on with {now.get(name)!r}",
+                f"the run was begun with {name} {then} and would go on with {here}",
                 "give what it was begun with, or begin another run: in another folder, or over this one (--overwrite)",
             )
 
