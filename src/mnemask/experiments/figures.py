@@ -157,15 +157,12 @@ class Curves:
 
     def _line(self, policy: str) -> "Line":
         """Returns a line with the points of the first one, of another policy."""
-        points = self.lines[0].points
-        one_label = len({run.label for _, run in points}) == 1  # then the budget tells them apart
-        return Line(
-            policy,
-            tuple(
-                (tick, replace(run, label=policy if one_label else f"{policy}, {tick}", policy=policy))
-                for tick, run in points
-            ),
-        )
+        ticks, runs = zip(*self.lines[0].points, strict=True)
+        settings = [run.label.rpartition(", ")[2] for run in runs]
+        same = len(set(settings)) == 1  # then budgets tell the runs apart
+        labels = [policy if same else f"{policy}, {setting}" for setting in settings]
+        others = (replace(run, label=label, policy=policy) for run, label in zip(runs, labels, strict=True))
+        return Line(policy, tuple(zip(ticks, others, strict=True)))
 
     def draw(self, study: Study, folder: Path) -> list[Path]:
         """Returns the PNG and the SVG; nothing where there are no scores."""
