@@ -70,18 +70,20 @@ class Comparison:
         if count >= fewest():
             seen = f"; these {count} show {100 * found.visible():.1f}"
         else:
-            verdict, seen = f"With {count} sequences no p-value is below {2 / 2**count:.3g}: this cannot settle it", ""
+            few = f"{count} sequence{'' if count == 1 else 's'}"
+            verdict, seen = f"With {few} no p-value is below {2 / 2**count:.3g}: this cannot settle it", ""
         said = [
             f"{self.a} against {self.b}: {gain:+.1f} points of {measure} ({100 * found.low:+.1f} to "
             f"{100 * found.high:+.1f}), p = {p_text(self.p_holm)} ({how}); better on {wins} of {count} sequences, "
             f"as good on {ties}, worse on {losses}. {verdict}.",
-            f"A difference of {power_points:g} would show on {found.sequences_needed(power_points / 100)} sequences "
-            f"like these, with 80 % power{seen}.",
         ]
-        if not found.gain and not any(found.by_sequence):
+        if any(found.by_sequence):
+            needed = found.sequences_needed(power_points / 100)
             said.append(
-                "No score differs: perhaps the videos are too short for memory to fill, so that nothing is evicted."
+                f"A difference of {power_points:g} would show on {needed} sequences like these, with 80 % power{seen}."
             )
+        else:
+            said.append("No score differs: perhaps the videos are so short that nothing was evicted.")
         if len(found.by_run) > 1:
             said.append(f"By run: {', '.join(f'{100 * gain:+.1f}' for gain in found.by_run)}.")
         if self.left_out:
