@@ -24,7 +24,7 @@ def cut(data: Path, folder: Path, clips: int, frames: int) -> Path:
     """Copies clips, breaks the last two, and returns a manifest of them."""
     folder.mkdir(parents=True)
     videos = sorted((data / "JPEGImages/480p").iterdir())
-    lines = ["video,mask,name"]
+    lines = ["video,mask,name,object"]
     for number in range(clips):
         video, begin = videos[number % len(videos)], number // len(videos) * frames
         name = f"{number:02d}-{video.name}"
@@ -35,13 +35,13 @@ def cut(data: Path, folder: Path, clips: int, frames: int) -> Path:
                 opened.resize((214, 120)).save(folder / name / image.name)
         with Image.open(data / "Annotations/480p" / video.name / f"{images[0].stem}.png") as mask:
             mask.resize((214, 120), Image.Resampling.NEAREST).save(folder / f"{name}.png")
-        lines.append(f"{name},{name}.png,{name}")
+        lines.append(f"{name},{name}.png,{name},1={video.name}")
     damaged, missing = lines[-2].split(",")[0], lines[-1].split(",")[0]
     for image in (folder / damaged).iterdir():
         image.write_bytes(image.read_bytes()[:300])
     shutil.rmtree(folder / missing)
     (folder / f"{missing}.mp4").write_bytes(b"no video at all")
-    lines[-1] = f"{missing}.mp4,{missing}.png,{missing}"
+    lines[-1] = f"{missing}.mp4,{missing}.png,{missing},"
     (folder / "clips.csv").write_text("\n".join(lines) + "\n")
     return folder / "clips.csv"
 

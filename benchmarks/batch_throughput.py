@@ -2,9 +2,10 @@
 
     python benchmarks/batch_throughput.py [--clips 4] [--frames 48] [--size 240] [--rounds 3] [--workers 2]
 
-Each round does both, so that what else the machine does meets both alike; times are of whole commands, start-up and
-weights included. "Tracking alone" is what the reports of the clips say, added up: what runs one after the other would
-take without any start-up.
+Each round does all of it, so that what else the machine does meets all alike; times are of whole commands, start-up
+and weights included. "Side by side" are as many single runs at a time as there are workers, with one thread each: the
+sum of what single runs can do on these cores. "Tracking alone" is what the reports of the clips say, added up: what
+runs one after the other would take without any start-up.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -58,18 +61,24 @@ def main() -> None:
     for name, default in (("clips", 4), ("frames", 48), ("size", 240), ("rounds", 3), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
-    singles, batches, alone = [], [], []
+    singles, beside, batches, alone = [], [], [], []
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         manifest = draw(folder, args.clips, args.frames)
         for number in range(args.rounds):
-            one, many = folder / f"one{number}", folder / f"many{number}"
-            commands = [
-                ("segment", f"{folder}/clip{clip}.mp4", "--mask", f"{folder}/clip{clip}.png", "-o", f"{one}/clip{clip}")
-                for clip in range(args.clips)
-            ]
-            singles.append(sum(timed(*command, "--size", str(args.size)) for command in commands))
+            one, both, many = (folder / f"{name}{number}" for name in ("one", "both", "many"))
+
+            def segment(clip: int, out: Path) -> float:
+                video = f"{folder}/clip{clip}"
+                line = (f"{video}.mp4", "--mask", f"{video}.png", "-o", f"{out}/clip{clip}")
+                return timed("segment", *line, "--size", str(args.size))
+
+            singles.append(sum(segment(clip, one) for clip in range(args.clips)))
             alone.append(tracking(one))
+            begin = time.perf_counter()
+            with ThreadPoolExecutor(args.workers) as pool:
+                list(pool.map(partial(segment, out=both), range(args.clips)))
+            beside.append(time.perf_counter() - begin)
             workers = ("--workers", str(args.workers), "--size", str(args.size))
             batches.append(timed("batch", str(manifest), "-o", str(many), *workers))
     frames = args.clips * args.frames
@@ -77,11 +86,11 @@ def main() -> None:
     print("| | seconds (range) | frames/s |\n|---|---|---|")
     print(f"| one `segment` after the other | {in_words(singles, frames)} |")
     print(f"| tracking alone, one after the other | {in_words(alone, frames)} |")
+    print(f"| `segment`, {args.workers} side by side | {in_words(beside, frames)} |")
     print(f"| `batch` | {in_words(batches, frames)} |")
-    ratios = [many / one for many, one in zip(batches, singles, strict=True)]
-    print(
-        f"\n`batch` takes {100 * statistics.median(ratios):.0f} % of the sum of the single runs (median of the rounds)."
-    )
+    for name, others in (("one after the other", singles), ("side by side", beside)):
+        ratio = statistics.median(many / one for many, one in zip(batches, others, strict=True))
+        print(f"\n`batch` takes {100 * ratio:.0f} % of the time of single runs {name} (median of the rounds).")
 
 
 if __name__ == "__main__":
