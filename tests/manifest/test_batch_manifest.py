@@ -77,17 +77,18 @@ def test_each_wrong_line_gets_a_sentence_with_its_number_and_the_right_ones_stay
         ",3,,\n"
         "street.mp4,,maybe,\n"
         "street.mp4,,,../up\n"
-        "street.mp4,,,,too,many\n"  # 8
+        "street.mp4,,,Report.json\n"
+        "street.mp4,,,,too,many\n"  # 9
         "\n"
         "# a comment\n"
         "zoo.mov,,,\n"
     )
     found = read(folder, text)
-    assert [clip.line for clip in found.clips] == [11]
+    assert [clip.line for clip in found.clips] == [12]
     said = faults(found)
-    assert [where for where, _ in said] == [f"clips.csv, line {number}" for number in (2, 4, 5, 6, 7, 8)]
+    assert [where for where, _ in said] == [f"clips.csv, line {number}" for number in (2, 4, 5, 6, 7, 8, 9)]
     for (_, sentence), fact in zip(
-        said, ("street.mp4,3", "lost.mp4", "video", "'maybe'", "'../up'", "6 values"), strict=True
+        said, ("street.mp4,3", "lost.mp4", "video", "'maybe'", "'../up'", "'Report.json'", "6 values"), strict=True
     ):
         assert fact in sentence
     assert all(fault.remedy for fault in found.faults)
@@ -105,7 +106,7 @@ def test_a_column_that_is_none_is_met_with_the_one_that_was_meant(folder):
     assert "'size'" in fault.remedy
 
 
-@pytest.mark.parametrize("names", [("a", "a"), ("a", "A"), ("a", "a/b"), ("a/b", "a")])
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "A"), ("a", "a/b"), ("a/b", "a"), ("caf\u00e9", "cafe\u0301")])
 def test_two_clips_have_two_folders(folder, names):
     found = read(folder, "video,name\n" + "".join(f"street.mp4,{name}\n" for name in names))
     assert [clip.name for clip in found.clips] == [names[0]]

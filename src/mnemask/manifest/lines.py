@@ -6,6 +6,7 @@ a sentence of its own, so that a manifest of a thousand lines is corrected once 
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ NAME, VIDEO = "name", "video"
 _ALIASES = {"output": NAME, "out": NAME, "boxes": "box", "clicks": "click", "objects": "object", "masks": "mask"}
 _SEPARATOR = re.compile(r"\s*[;\n]\s*")
 _FRAME_BYTES = 20_000  # of a compressed video, roughly
+_TAKEN = ("report.json", "report.html", "masks", "checkpoint")
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -221,6 +223,8 @@ def _check_name(name: str) -> None:
     parts = name.split("/")
     if len(name) > 200 or any(part != safe_name(part) or part.startswith(".") or not part for part in parts):
         raise InputError(f"name {name[:60]!r} is no name of a folder", "such as street, or day1/street")
+    if parts[0].casefold() in _TAKEN:
+        raise InputError(f"name {name[:60]!r} is that of a file or folder of results", "give the clip another name")
 
 
 def _without_clashes(reader: _Reader, clips: Sequence[Clip]) -> Iterator[Clip]:
@@ -228,7 +232,7 @@ def _without_clashes(reader: _Reader, clips: Sequence[Clip]) -> Iterator[Clip]:
     first: dict[str, Clip] = {}
     inner: dict[str, Clip] = {}
     for clip in clips:
-        key = clip.name.casefold()
+        key = unicodedata.normalize("NFC", clip.name.casefold())  # as some file systems compare them
         above = ["/".join(key.split("/")[:count]) for count in range(1, key.count("/") + 1)]
         other = first.get(key) or inner.get(key) or next((first[each] for each in above if each in first), None)
         if other is not None:
