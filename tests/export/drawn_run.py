@@ -39,7 +39,7 @@ def picture(index):
 def write_run(out: Path, format="png"):
     """Writes OUT/ as segment does; returns the labels."""
     frames = drawn()
-    out.mkdir()
+    out.mkdir(parents=True)
     with MaskWriter(out / "masks", format, largest_id=137, objects=OBJECTS) as masks, MaskWriter(out, "table") as table:
         for index, labels in enumerate(frames):
             hard = torch.stack([torch.from_numpy(labels == each) for each in (0, *OBJECTS)]).float()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mnemask.cli import app
 from mnemask.errors import FrameError, InputError, MaskError, OutputError
-from mnemask.export import export_masks
+from mnemask.export import EXPORT_FORMATS, export_masks
 from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
 from mnemask.prompts import PromptPlan
 from mnemask.types import Masks
@@ -155,13 +155,61 @@ def test_zarr_and_parquet_hold_what_arrays_and_the_table_hold(tmp_path, run):
     assert table["area"][:3] == [226, 144, 51]
 
 
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """The folder of a batch of two clips in which the same id means another thing, and a third that failed."""
+    folder = tmp_path_factory.mktemp("batch")
+    for name in ("camels", "day1/street"):
+        write_run(folder / name)
+    cars = [{"id": object_id, "category": "car", "name": ""} for object_id in OBJECTS]
+    (folder / "day1/street/report.json").write_text(json.dumps({"objects": cars}))
+    video = str(write_video(folder / "frames"))
+    states = {"camels": "done", "day1/street": "complete", "broken": "failed"}
+    clips = [{"name": name, "video": video, "state": state} for name, state in states.items()]
+    (folder / "report.json").write_text(json.dumps({"manifest": "clips.csv", "clips": clips}))
+    return folder
+
+
+@pytest.mark.parametrize("to", sorted(EXPORT_FORMATS))
+def test_all_clips_of_a_batch_are_exported_at_once(tmp_path, batch, to, caplog):
+    done = export_masks(batch, to, tmp_path, pictures=True)
+    assert done.frames == 10 or to == "table"
+    assert "broken (failed)" in caplog.text
+    names = {str(path.relative_to(tmp_path)) for path in done.files}
+    assert [name for name in names if "camels" in name or to in ("coco", "coco-polygons")]
+    assert len({path.name for path in done.files if path.suffix == ".jpg"}) in (0, 5, 10)
+    for place in {"cvat-video": "annotations.xml", "mots": "gt/gt.txt"}.get(to, "").split():
+        for clip in ("camels", "day1-street"):
+            found = labels_by_name(annotated_frames(tmp_path / clip / place), NAMES)
+            assert np.array_equal(read_labels(found["00004"]), drawn()[4])
+
+
+def test_frames_of_several_clips_have_ids_names_and_classes_of_their_own(tmp_path, batch):
+    export_masks(batch, "coco", tmp_path / "coco")
+    content = json.loads((tmp_path / "coco/annotations.json").read_text())
+    assert [(each["id"], each["name"]) for each in content["videos"]] == [(1, "camels"), (2, "day1-street")]
+    assert [each["name"] for each in content["categories"]] == ["camel", "car", "object"]
+    assert [each["id"] for each in content["images"]] == list(range(10))
+    seventh = content["images"][7]
+    assert (seventh["file_name"], seventh["video_id"], seventh["frame_index"]) == ("day1-street/00002.jpg", 2, 2)
+    of_first = {(each["image_id"] // 5, each["category_id"]) for each in content["annotations"] if each["track_id"] < 3}
+    assert of_first == {(0, 1), (1, 2)}
+    export_masks(batch, "youtube-vos", tmp_path / "vos")
+    videos = json.loads((tmp_path / "vos/meta.json").read_text())["videos"]
+    assert [videos[name]["objects"]["1"]["category"] for name in ("camels", "day1-street")] == ["camel", "car"]
+    with refusal(InputError, "several videos"):
+        export_masks(batch, "yolo", tmp_path / "yolo", video="street.mp4")
+
+
 def test_an_export_replaces_only_itself_and_only_if_asked(tmp_path, run):
+    for _ in range(2):
+        export_masks(run[0], "mots", tmp_path / "in/mots", overwrite=True)
     export_masks(run[0], "coco", tmp_path)
     with refusal(OutputError, "already"):
         export_masks(run[0], "coco", tmp_path)
     (tmp_path / "mine.txt").write_text("mine")
     export_masks(run[0], "cvat", tmp_path, overwrite=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".mnemask-written", "annotations.xml", "mine.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mnemask-written", "annotations.xml", "in", "mine.txt"]
     (tmp_path / "annotations.xml").write_text("corrected by hand")
     with refusal(OutputError, "annotations.xml"):
         export_masks(run[0], "cvat", tmp_path, overwrite=True)

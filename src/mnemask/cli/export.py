@@ -23,7 +23,7 @@ _ONNX = "With --onnx"
 @configured("policy", "budget", "write_every", "write_below_iou", "write_above_certainty", "tta", "size")
 def export(
     masks: Annotated[
-        Path | None, typer.Argument(help="Folder that `segment -o` wrote, in any format, or of a project.")
+        Path | None, typer.Argument(help="Folder that `segment` or `batch` wrote, in any format, or of a project.")
     ] = None,
     to: Annotated[ExportTo | None, typer.Option("--to", help="Tool or format to write (docs/formats.md).")] = None,
     out: Annotated[
@@ -32,6 +32,10 @@ def export(
     video: Annotated[
         str | None, typer.Option("--video", help="The video of the masks: its frames are put where the tool looks.")
     ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures", help="Of a batch: put the frames of its videos where the tool looks for them."),
+    ] = False,
     tolerance: Annotated[
         float,
         typer.Option("--tolerance", min=0, help="Pixels that outlines may be off, for fewer corners. 0 is exact."),
@@ -58,6 +62,8 @@ def export(
 
     `mnemask export out --to yolo --video street.mp4 -o dataset` puts the frames beside the labels.
 
+    `mnemask export batch-out --to yolo --pictures` makes one data set of all clips of a batch.
+
     `mnemask export out --to cvat-video --tolerance 1` gives CVAT a track of outlines for each object.
 
     `mnemask export --onnx network/ --size 480x854` writes the network; docs/speed.md says what each file takes.
@@ -80,6 +86,7 @@ def export(
             to.value,
             out or masks / "export" / to.value,
             video=video,
+            pictures=pictures,
             tolerance=tolerance,
             overwrite=overwrite,
             on_frame=lambda index: status.update(f"frame {index}"),

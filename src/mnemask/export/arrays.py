@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 from typing import IO, Any
 
 import numpy as np
@@ -22,12 +23,13 @@ class _Arrays:
         self._ids = self._source.object_ids
         self._kind = np.uint8 if max(self._ids, default=0) < 256 else np.uint16
         self._size: tuple[int, int] | None = None
+        self._objects: Mapping[int, ObjectInfo] = {}
         self._frames: list[int] = []
         self._names: list[str] = []
 
     def add(self, moment: Moment) -> None:
         if self._size is None:
-            self._size = moment.size
+            self._size, self._objects = moment.size, moment.objects
             self._begin(moment)
         if moment.size != self._size:
             raise MaskError(
@@ -50,7 +52,7 @@ class _Arrays:
         return np.stack([moment.alphas.get(object_id, empty) for object_id in self._ids])
 
     def _about(self) -> dict[str, list[Any]]:
-        infos = [self._source.objects.get(object_id, ObjectInfo()) for object_id in self._ids]
+        infos = [self._objects.get(object_id, ObjectInfo()) for object_id in self._ids]
         return {
             "frames": self._frames,
             "names": self._names,

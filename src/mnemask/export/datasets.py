@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 
 from mnemask.errors import InputError, missing_extra
-from mnemask.export.source import Exporting, Moment
+from mnemask.export.source import Exporting, Moment, OfBatch
 from mnemask.io.atomic import Writing
 from mnemask.io.coco import CocoRle
 from mnemask.io.image_formats import label_png
@@ -40,17 +40,16 @@ class CocoRuns:
 
     def __init__(self, how: Exporting) -> None:
         self._names = _Names()
-        where = Writing(Unlisted(False), file_names=self._names, objects=how.source.objects)
-        self._file = _CocoFile(how.out / "annotations.json", where)
-        self._file.tolerance = how.tolerance if self.polygons else None
+        where = Writing(Unlisted(False), file_names=self._names)
+        self._file = _CocoFile(how.out / "annotations.json", where, how, polygons=self.polygons)
         how.stack.callback(self._file.close)
 
     def add(self, moment: Moment) -> None:
-        self._names.latest = moment.file_name
+        self._names.latest, self._file.moment = moment.file_name, moment
         ids = tuple(object_id for object_id, _ in moment.masks())
         labels = torch.from_numpy(moment.labels.astype(np.int32))
         probs = torch.empty(len(ids) + 1, *moment.size)
-        self._file.write(Masks(labels, probs, ids, moment.index, Path(moment.file_name).stem), None)
+        self._file.write(Masks(labels, probs, ids, moment.number, Path(moment.file_name).stem), None)
 
     def finish(self) -> None:
         self._file.finish(complete=True)
@@ -63,19 +62,42 @@ class CocoPolygons(CocoRuns):
 
 
 class _CocoFile(CocoRle):
-    """A COCO file whose masks may be outlines."""
+    """A COCO file with masks that may be outlines, and with frames that may be of several videos."""
 
-    tolerance: float | None = None
+    moment: Moment
+
+    def __init__(self, out: Path, where: Writing, how: Exporting, *, polygons: bool) -> None:
+        super().__init__(out, where)
+        self._categories = how.classes()
+        self._tolerance = how.tolerance if polygons else None
+        self._videos: dict[str, int] = {}
+
+    def info_of(self, object_id: int) -> ObjectInfo:
+        return self.moment.info(object_id)
+
+    def more_of_image(self) -> dict[str, Any]:
+        if not self.moment.clip:
+            return {}
+        number = self._videos.setdefault(self.moment.clip, len(self._videos) + 1)
+        return {"frame_index": self.moment.index, "video_id": number}
+
+    def more_of_head(self) -> dict[str, Any]:
+        return (
+            {"videos": [{"id": number, "name": name} for name, number in self._videos.items()]} if self._videos else {}
+        )
 
     def segmentation(self, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]) -> Any:
-        if self.tolerance is None:
+        if self._tolerance is None:
             return super().segmentation(mask, rle)
-        outlines = [outline.ravel().tolist() for outline in outlines_of(mask, self.tolerance)]
+        outlines = [outline.ravel().tolist() for outline in outlines_of(mask, self._tolerance)]
         return outlines or super().segmentation(mask, rle)
 
 
 class YoloSegments:
-    """labels/NAME.txt and data.yaml of YOLO: a line an object, its class and an outline, its pieces joined by cuts."""
+    """labels/NAME.txt and data.yaml of YOLO: a line an object, its class and an outline, its pieces joined by cuts.
+
+    Frames of several videos are in one folder, in which some of YOLO's readers look for all of them.
+    """
 
     pictures: str | None = "images"
 
@@ -89,10 +111,13 @@ class YoloSegments:
         for object_id, mask in moment.masks():
             if outlines := outlines_of(mask, self._how.tolerance):
                 points = (joined(outlines) / (width, height)).ravel()
-                place = self._classes.id_of(object_id) - 1
+                place = self._classes.id_of(moment.info(object_id)) - 1
                 lines.append(" ".join([str(place), *(f"{value:.6f}" for value in points.tolist())]))
         name = Path(moment.file_name).stem
-        (self._how.out / f"labels/{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+        path = self._how.out / f"labels/{name}.txt"
+        if path.exists():
+            raise InputError(f"two frames are called {name!r}", "give one of their clips another name")
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
 
     def finish(self) -> None:
         names = "".join(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(self._classes.names))
@@ -117,7 +142,7 @@ class MotsText:
         height, width = moment.size
         for object_id, mask in moment.masks():
             counts = self._rle.encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii")
-            place = self._classes.id_of(object_id)
+            place = self._classes.id_of(moment.info(object_id))
             self._rows.write(f"{moment.index + 1} {object_id} {place} {height} {width} {counts}\n")
 
     def finish(self) -> None:
@@ -140,7 +165,8 @@ class MotBoxes:
         self._suffix = Path(moment.file_name).suffix
         for object_id, mask in moment.masks():
             box = ",".join(map(str, box_of(mask)))
-            self._rows.write(f"{moment.index + 1},{object_id},{box},1,{self._classes.id_of(object_id)},1\n")
+            place = self._classes.id_of(moment.info(object_id))
+            self._rows.write(f"{moment.index + 1},{object_id},{box},1,{place},1\n")
 
     def finish(self) -> None:
         self._rows.close()
@@ -165,25 +191,27 @@ class DavisFolder:
     images: ClassVar[str] = "JPEGImages/480p"
 
     def __init__(self, how: Exporting) -> None:
-        self._how, self._name = how, how.source.name
+        self._how, self._alone = how, "" if isinstance(how.source, OfBatch) else how.source.name
+        self._videos: dict[str, None] = {}
         if max(how.source.object_ids, default=0) > 255:
             raise InputError(
                 f"object {max(how.source.object_ids)} has an id above 255, which a palette does not hold",
                 "give it a smaller id, or export to npz, coco or mots",
             )
-        self._folder = how.out / self.layout / self._name
-        self._folder.mkdir(parents=True)
 
     @property
     def pictures(self) -> str | None:
-        return f"{self.images}/{self._name}"
+        return f"{self.images}/{self._alone}"
 
     def add(self, moment: Moment) -> None:
-        data = label_png(moment.labels.astype(np.uint8))
-        (self._folder / f"{Path(moment.file_name).stem}.png").write_bytes(data)
+        video = moment.clip or self._alone
+        self._videos[video] = None
+        path = self._how.out / self.layout / video / f"{Path(moment.file_name).stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(label_png(moment.labels.astype(np.uint8)))
 
     def finish(self) -> None:
-        self._how.open("ImageSets/2017/val.txt").write(f"{self._name}\n")
+        self._how.open("ImageSets/2017/val.txt").write("".join(f"{video}\n" for video in self._videos))
 
 
 class YoutubeVosFolder(DavisFolder):
@@ -194,18 +222,15 @@ class YoutubeVosFolder(DavisFolder):
 
     def __init__(self, how: Exporting) -> None:
         super().__init__(how)
-        self._frames: dict[int, list[str]] = {}
+        self._objects: dict[str, dict[int, dict[str, Any]]] = {}
 
     def add(self, moment: Moment) -> None:
         super().add(moment)
+        objects = self._objects.setdefault(moment.clip or self._alone, {})
         for object_id, _ in moment.masks():
-            self._frames.setdefault(object_id, []).append(Path(moment.file_name).stem)
+            about = objects.setdefault(object_id, {"category": moment.class_of(object_id), "frames": []})
+            about["frames"].append(Path(moment.file_name).stem)
 
     def finish(self) -> None:
-        infos = self._how.source.objects
-        objects = {
-            str(object_id): {"category": infos.get(object_id, ObjectInfo()).category or "object", "frames": frames}
-            for object_id, frames in sorted(self._frames.items())
-        }
-        content = {"videos": {self._name: {"objects": objects}}}
+        content = {"videos": {name: {"objects": dict(sorted(each.items()))} for name, each in self._objects.items()}}
         self._how.open("meta.json").write(json.dumps(content, ensure_ascii=False, indent=1) + "\n")

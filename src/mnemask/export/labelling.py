@@ -5,6 +5,7 @@ import colorsys
 import json
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 import cv2
@@ -15,7 +16,7 @@ from mnemask.export.source import Exporting, Finished, Moment
 from mnemask.io.coco import Categories
 from mnemask.io.shapes import box_of, brush_of, joined, outlines_of, runs_of
 from mnemask.io.visualize import davis_palette
-from mnemask.types import MAX_OBJECT_ID, ObjectInfo
+from mnemask.types import MAX_OBJECT_ID
 
 
 class _Labels:
@@ -28,8 +29,8 @@ class _Labels:
     def pictures(self) -> str | None:
         return "images"
 
-    def _attributes(self, object_id: int) -> dict[str, str]:
-        name = self._source.objects.get(object_id, ObjectInfo()).name
+    def _attributes(self, moment: Moment, object_id: int) -> dict[str, str]:
+        name = moment.info(object_id).name
         return {"track_id": str(object_id), **({"name": name} if name else {})}
 
 
@@ -46,12 +47,12 @@ class CvatImages(_Labels):
         if not self._begun:
             self._file.write(cvat_head(self._source, self._classes, moment.size, mode="annotation"))
             self._begun = True
-        image = {"id": moment.index, "name": moment.file_name, "width": width, "height": height}
+        image = {"id": moment.number, "name": moment.file_name, "width": width, "height": height}
         self._file.write(f"  <image {_attributes(image)}>\n")
         for object_id, mask in moment.masks():
             left, top, w, h = box_of(mask)
             shape = {
-                "label": self._classes.name_of(object_id),
+                "label": moment.class_of(object_id),
                 "source": "mnemask",
                 "occluded": 0,
                 "rle": ", ".join(map(str, runs_of(mask[top : top + h, left : left + w]).tolist())),
@@ -62,7 +63,7 @@ class CvatImages(_Labels):
                 "z_order": 0,
                 "group_id": object_id,
             }
-            said = "".join(_attribute(*each) for each in self._attributes(object_id).items())
+            said = "".join(_attribute(*each) for each in self._attributes(moment, object_id).items())
             self._file.write(f"    <mask {_attributes(shape)}>{said}</mask>\n")
         self._file.write("  </image>\n")
 
@@ -80,6 +81,7 @@ class CvatTracks(_Labels):
     def __init__(self, how: Exporting) -> None:
         super().__init__(how)
         self._tracks: dict[int, IO[str]] = {}
+        self._classes_of: dict[int, str] = {}
         self._last: dict[int, tuple[int, str]] = {}  # the frame in which an object was last seen, and its outline there
         self._size, self._index = (0, 0), 0
 
@@ -91,23 +93,25 @@ class CvatTracks(_Labels):
             if object_id not in self._tracks:
                 self._tracks[object_id] = self._how.open(f"track-{object_id}")
             points = ";".join(f"{x:.2f},{y:.2f}" for x, y in joined(outlines).tolist())
-            self._tracks[object_id].write(self._polygon(object_id, moment.index, points, outside=False))
+            self._classes_of[object_id] = moment.class_of(object_id)
+            self._tracks[object_id].write(self._polygon(moment, object_id, points, outside=False))
             self._last[object_id] = moment.index, points
         for object_id, (index, points) in list(self._last.items()):
             if index < moment.index:
-                self._tracks[object_id].write(self._polygon(object_id, moment.index, points, outside=True))
+                self._tracks[object_id].write(self._polygon(moment, object_id, points, outside=True))
                 del self._last[object_id]
 
-    def _polygon(self, object_id: int, index: int, points: str, *, outside: bool) -> str:
-        shape = {"frame": index, "keyframe": 1, "outside": int(outside), "occluded": 0, "points": points, "z_order": 0}
-        said = "".join(_attribute(*each) for each in self._attributes(object_id).items())
+    def _polygon(self, moment: Moment, object_id: int, points: str, *, outside: bool) -> str:
+        shape = {"frame": moment.index, "keyframe": 1, "outside": int(outside), "occluded": 0, "points": points}
+        shape["z_order"] = 0
+        said = "".join(_attribute(*each) for each in self._attributes(moment, object_id).items())
         return f"    <polygon {_attributes(shape)}>{said}</polygon>\n"
 
     def finish(self) -> None:
         with (self._out / "annotations.xml").open("w", encoding="utf-8") as file:
             file.write(cvat_head(self._source, self._classes, self._size, mode="interpolation"))
             for object_id, track in sorted(self._tracks.items()):
-                about = {"id": object_id, "label": self._classes.name_of(object_id), "source": "mnemask"}
+                about = {"id": object_id, "label": self._classes_of[object_id], "source": "mnemask"}
                 file.write(f"  <track {_attributes(about)}>\n")
                 track.close()
                 path = Path(track.name)
@@ -133,16 +137,16 @@ class CvatMasks(_Labels):
         self._palette = davis_palette(MAX_OBJECT_ID + 1)
 
     def add(self, moment: Moment) -> None:
-        classes = np.zeros(moment.size, np.uint8)
+        classes = np.zeros(moment.size, np.uint16)
         for object_id, mask in moment.masks():
-            classes[mask] = self._classes.id_of(object_id)
+            classes[mask] = self._classes.id_of(moment.info(object_id))
         self._write("SegmentationClass", moment.name, self._palette[classes])
         self._write("SegmentationObject", moment.name, self._palette[moment.labels])
         self._names.append(moment.name)
 
     def _write(self, folder: str, name: str, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
         encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
-        (self._out / folder / f"{name}.png").write_bytes(encoded.tobytes())
+        _place(self._out / folder / f"{name}.png").write_bytes(encoded.tobytes())
 
     def finish(self) -> None:
         rows = [("background", 0), *((name, place) for place, name in enumerate(self._classes.names, 1))]
@@ -166,7 +170,7 @@ class LabelStudioTasks(_Labels):
         result = [self._brush(moment, object_id, mask) for object_id, mask in moment.masks()]
         task = {
             "data": {
-                "image": f"/data/local-files/?d=images/{moment.file_name}",
+                "image": f"/data/local-files/?d=images/{quote(moment.file_name)}",
                 "frame": moment.index,
                 "name": moment.name,
                 "width": moment.size[1],
@@ -178,7 +182,7 @@ class LabelStudioTasks(_Labels):
         self._begun = True
 
     def _brush(self, moment: Moment, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
-        said = " ".join(f"{name}={value}" for name, value in self._attributes(object_id).items())
+        said = " ".join(f"{name}={value}" for name, value in self._attributes(moment, object_id).items())
         return {
             "id": f"{moment.index}-{object_id}",
             "type": "brushlabels",
@@ -187,7 +191,7 @@ class LabelStudioTasks(_Labels):
             "original_width": moment.size[1],
             "original_height": moment.size[0],
             "image_rotation": 0,
-            "value": {"format": "rle", "rle": brush_of(mask), "brushlabels": [self._classes.name_of(object_id)]},
+            "value": {"format": "rle", "rle": brush_of(mask), "brushlabels": [moment.class_of(object_id)]},
             "meta": {"text": [said]},
         }
 
@@ -213,23 +217,23 @@ class LabelmeFiles(_Labels):
         content: dict[str, Any] = {
             "version": "5.5.0",
             "flags": {},
-            "shapes": [self._shape(object_id, mask) for object_id, mask in moment.masks()],
-            "imagePath": moment.file_name,
+            "shapes": [self._shape(moment, object_id, mask) for object_id, mask in moment.masks()],
+            "imagePath": Path(moment.file_name).name,
             "imageData": None,
             "imageHeight": moment.size[0],
             "imageWidth": moment.size[1],
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
-        (self._out / f"{moment.name}.json").write_text(text + "\n", encoding="utf-8")
+        _place(self._out / f"{moment.name}.json").write_text(text + "\n", encoding="utf-8")
 
-    def _shape(self, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
+    def _shape(self, moment: Moment, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
         left, top, width, height = box_of(mask)
         cut = mask[top : top + height, left : left + width]
         return {
-            "label": self._classes.name_of(object_id),
+            "label": moment.class_of(object_id),
             "points": [[left, top], [left + width - 1, top + height - 1]],
             "group_id": object_id,
-            "description": self._source.objects.get(object_id, ObjectInfo()).name,
+            "description": moment.info(object_id).name,
             "shape_type": "mask",
             "flags": {},
             "mask": base64.b64encode(cv2.imencode(".png", cut.astype(np.uint8))[1].tobytes()).decode("ascii"),
@@ -257,6 +261,12 @@ def cvat_head(source: Finished, classes: Categories, size: tuple[int, int], *, m
         f"<labels>{labels}</labels><original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
         "</task></meta>\n"
     )
+
+
+def _place(path: Path) -> Path:
+    """Returns the path, with a folder for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _colour(place: int) -> str:

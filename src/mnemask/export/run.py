@@ -1,10 +1,9 @@
 """From finished masks to the files of another tool: what each keeps, and how it gets to disk whole or not at all."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -22,7 +21,7 @@ from mnemask.export.datasets import (
     YoutubeVosFolder,
 )
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
-from mnemask.export.source import Exporting, Moment, open_finished
+from mnemask.export.source import Exporting, Finished, Moment, OfBatch, open_finished
 from mnemask.io.atomic import make_folder
 from mnemask.io.reader import VideoReader
 from mnemask.io.written import Written
@@ -65,6 +64,9 @@ EXPORT_FORMATS: Mapping[str, Callable[[Exporting], ExportFormat]] = {
     "youtube-vos": YoutubeVosFolder,
     "zarr": ZarrArrays,
 }
+_OF_ONE_VIDEO = ("cvat-video", "mot", "mots", "npz", "table", "zarr")
+_FLAT = ("yolo",)
+"""Formats with readers that find no frame in a folder of its clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +84,21 @@ def export_masks(
     out: str | Path,
     *,
     video: str | Path | None = None,
+    pictures: bool = False,
     tolerance: float = 0.0,
     overwrite: bool = False,
     on_frame: Callable[[int], None] = lambda index: None,
 ) -> Exported:
-    """Writes the masks of a run or a project as another tool reads them; nothing is there before all of it is.
+    """Writes the masks of a run, a batch or a project as another tool reads them; nothing is there before all of it is.
+
+    The clips of a batch are one data set, with frames called CLIP/NAME; a format of one video has a folder for each.
 
     Args:
-        place: the folder that `segment` wrote, in any of its formats, or of a project, or an open project.
+        place: the folder that `segment` or `batch` wrote, in any format, or of a project, or an open project.
         to: a key of `EXPORT_FORMATS`.
         out: the folder to write, made if missing.
         video: that the masks are of: its frames are put where the tool looks for them, those of a folder as they are.
+        pictures: whether the frames of a batch's videos are put there likewise, from where the batch read them.
         tolerance: pixels by which outlines may differ, for fewer corners; at 0 they are exact.
         overwrite: whether files of an earlier export may be replaced.
         on_frame: is called with the index of each frame that is done.
@@ -112,19 +118,13 @@ def export_masks(
         raise OutputError(f"{str(out)!r} holds an export already", "give another folder, or --overwrite")
     with ExitStack() as stack:
         source = open_finished(place, stack)
+        videos = _videos(source, video, pictures)
         make_folder(out)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".mnemask-", dir=out)))
-        format = EXPORT_FORMATS[to](Exporting(scratch, source, tolerance, stack))
-        frames = (
-            None if video is None or format.pictures is None else _Pictures(video, scratch / format.pictures, stack)
-        )
-        count = 0
-        for moment in source:
-            file_name = moment.file_name if frames is None else frames.put(moment)
-            format.add(moment if file_name == moment.file_name else _renamed(moment, file_name))
-            count += 1
-            on_frame(moment.index)
-        format.finish()
+        parts: Iterable[tuple[Path, Finished]] = [(scratch, source)]
+        if isinstance(source, OfBatch) and to in _OF_ONE_VIDEO:
+            parts = ((scratch / run.name, run) for run in source.runs())
+        count = sum(_write(to, *part, videos, tolerance, on_frame) for part in parts)
         made = sorted(path for path in scratch.rglob("*") if path.is_file())
         targets = [out / path.relative_to(scratch) for path in made]
         written.refuse_foreign(*targets)
@@ -135,34 +135,73 @@ def export_masks(
     return Exported(out, tuple(targets), count)
 
 
+def _videos(source: Finished, video: str | Path | None, pictures: bool) -> Mapping[str, str | Path]:
+    """Returns the videos whose frames are wanted, by clip; that of a run alone by its name."""
+    if not isinstance(source, OfBatch):
+        if pictures and video is None:
+            raise InputError(f"{str(source.folder)!r} does not say where its video is", "give it with --video")
+        return {} if video is None else {source.name: video}
+    if video is not None:
+        raise InputError("a batch is of several videos", "give --pictures, which takes them from where the batch did")
+    return source.videos if pictures else {}
+
+
+def _write(
+    to: str,
+    folder: Path,
+    source: Finished,
+    videos: Mapping[str, str | Path],
+    tolerance: float,
+    on_frame: Callable[[int], None],
+) -> int:
+    """Writes masks into an empty folder; returns how many frames they are of."""
+    folder.mkdir(exist_ok=True)
+    count = 0
+    with ExitStack() as stack:
+        format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack))
+        pictures = _Pictures(videos, stack)
+        for moment in source:
+            joint = moment.clip and moment.clip + ("-" if to in _FLAT else "/")
+            file_name = moment.file_name
+            if videos and format.pictures is not None:
+                file_name = pictures.put(moment, moment.clip or source.name, folder / format.pictures, joint)
+            format.add(replace(moment, name=f"{joint}{moment.name}", file_name=f"{joint}{file_name}"))
+            count += 1
+            on_frame(moment.index)
+        format.finish()
+    return count
+
+
 class _Pictures:
-    """The frames of a video, as files beside their masks."""
+    """The frames of videos, as files beside their masks."""
 
-    def __init__(self, video: str | Path, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._video = make_folder(folder), video
-        reader = stack.enter_context(VideoReader(str(video)))
-        self._files = reader.files
-        self._frames: Iterator[Frame] = iter(reader)
+    def __init__(self, videos: Mapping[str, str | Path], stack: ExitStack) -> None:
+        self._videos, self._stack = videos, stack.enter_context(ExitStack())
+        self._video = ""
+        self._files: Sequence[Path] | None = None
+        self._frames: Iterator[Frame] = iter(())
 
-    def put(self, moment: Moment) -> str:
-        """Writes the picture of a frame and returns the name of its file."""
+    def put(self, moment: Moment, video: str, folder: Path, joint: str) -> str:
+        """Writes the picture of a frame as folder/joint+name, and returns the name of its file."""
+        if video != self._video:
+            self._stack.close()
+            reader = self._stack.enter_context(VideoReader(str(self._videos[video])))
+            self._video, self._files, self._frames = video, reader.files, iter(reader)
         frame = next((each for each in self._frames if each.index >= moment.index), None)
         if frame is None or frame.index != moment.index or frame.size != moment.size:
             found = "ends before it" if frame is None else f"has {frame.size}"
             raise InputError(
-                f"the masks of frame {moment.index} are {moment.size} (height, width) and {str(self._video)!r} {found}",
+                f"the masks of frame {moment.index} are {moment.size} (height, width) and "
+                f"{str(self._videos[video])!r} {found}",
                 "give the video that they were made from",
             )
         if self._files is not None and self._files[moment.index].suffix.lower() in (".jpg", ".jpeg", ".png"):
-            file = self._files[moment.index]
-            shutil.copyfile(file, self._folder / file.name)
-            return file.name
-        name = f"{moment.name}.jpg"
-        bgr = cv2.cvtColor(frame.image.permute(1, 2, 0).cpu().numpy(), cv2.COLOR_RGB2BGR)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-        (self._folder / name).write_bytes(cv2.imencode(".jpg", bgr, quality)[1].tobytes())
+            name, data = self._files[moment.index].name, self._files[moment.index].read_bytes()
+        else:
+            bgr = cv2.cvtColor(frame.image.permute(1, 2, 0).cpu().numpy(), cv2.COLOR_RGB2BGR)
+            quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
+            name, data = f"{moment.name}.jpg", cv2.imencode(".jpg", bgr, quality)[1].tobytes()
+        path = folder / f"{joint}{name}"
+        make_folder(path.parent)
+        path.write_bytes(data)
         return name
-
-
-def _renamed(moment: Moment, file_name: str) -> Moment:
-    return Moment(moment.index, moment.name, file_name, moment.labels, moment.alphas)

@@ -1,10 +1,11 @@
-"""Finished masks, whatever wrote them: the folder of a run in any of its formats, or a project."""
+"""Finished masks, whatever wrote them: the folder of a run in any of its formats, that of a batch, or a project."""
 
 import csv
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
@@ -14,7 +15,8 @@ import torch
 from jaxtyping import Bool, UInt8, UInt16
 
 from mnemask.errors import InputError, MaskError
-from mnemask.io.coco import Categories
+from mnemask.io.atomic import safe_name
+from mnemask.io.coco import OBJECT, Categories
 from mnemask.io.label_files import file_names_of, label_paths, map_name, read_labels
 from mnemask.io.name_order import natural_order
 from mnemask.io.table import TABLE
@@ -25,6 +27,7 @@ from mnemask.project import Project
 from mnemask.types import Masks, ObjectInfo
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+logger = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"[a-z]?\d{5,}")
 
 
@@ -38,6 +41,9 @@ class Moment:
         file_name: what its picture is called.
         labels: the object id at each pixel, 0 for the background.
         alphas: of each object, its probability from 0 to 255, where the run kept them; empty where it did not.
+        objects: what the objects of its video are called, by id.
+        number: that no other moment of the source has; for a video alone, the index.
+        clip: the name of its video among those of a batch; empty for a video alone.
     """
 
     index: int
@@ -45,6 +51,17 @@ class Moment:
     file_name: str
     labels: Labels
     alphas: Mapping[int, UInt8[np.ndarray, "H W"]]
+    objects: Mapping[int, ObjectInfo]
+    number: int
+    clip: str = ""
+
+    def info(self, object_id: int) -> ObjectInfo:
+        """Returns what an object is called."""
+        return self.objects.get(object_id, ObjectInfo())
+
+    def class_of(self, object_id: int) -> str:
+        """Returns the class of an object."""
+        return self.info(object_id).category or OBJECT
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,19 +77,19 @@ class Moment:
 
 @runtime_checkable
 class Finished(Protocol):
-    """Masks of a whole video.
+    """Masks of a whole video, or of those of a batch.
 
     Attributes:
         folder: that they are in.
         name: of the video, for formats that keep several.
-        objects: what objects are called, by id.
+        classes: of all objects, in the order of their ids, those without one last.
         object_ids: all ids, in order.
         frames_per_second: of the video; None where nobody knows.
     """
 
     folder: Path
     name: str
-    objects: Mapping[int, ObjectInfo]
+    classes: tuple[str, ...]
     object_ids: tuple[int, ...]
     frames_per_second: float | None
 
@@ -114,14 +131,11 @@ class Exporting:
 
     def classes(self) -> Categories:
         """Returns the classes of all objects."""
-        classes = Categories(self.source.objects)
-        for object_id in self.source.object_ids:
-            classes.id_of(object_id)
-        return classes
+        return Categories({}, self.source.classes)
 
 
 def open_finished(place: str | Path | Project, stack: ExitStack) -> Finished:
-    """Returns the masks in the folder of a run or of a project, or of an open one; the stack closes what was opened.
+    """Returns the masks of a run, a batch or a project in a folder, or of an open project; the stack closes the files.
 
     Raises:
         InputError: there are none, or they are damaged.
@@ -131,13 +145,14 @@ def open_finished(place: str | Path | Project, stack: ExitStack) -> Finished:
     place = Path(place)
     if (place / "project.json").is_file():
         return _OfProject(stack.enter_context(Project(place)))
-    return _OfRun(place)
+    report = report_of(place)
+    return OfBatch(place, report) if "manifest" in report and "clips" in report else _OfRun(place)
 
 
 class _OfRun:
     """What `segment` wrote: OUT/masks/, and what its report and its table say of the frames and the objects."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, name: str = "") -> None:
         folder = out / "masks" if (out / "masks").is_dir() else out
         self._paths: list[Path] = label_paths(folder) if folder.is_dir() or folder.is_file() else []
         self._cut_outs: dict[str, dict[int, Path]] = {}
@@ -146,10 +161,10 @@ class _OfRun:
         names = [map_name(path) for path in self._paths] or list(self._cut_outs)
         if not names:
             raise InputError(
-                f"there are no masks in {str(out)!r}", "give the folder that segment -o wrote, or a project"
+                f"there are no masks in {str(out)!r}", "give the folder that segment or batch wrote, or a project"
             )
         report = report_of(out)
-        self.folder, self.name = out, out.resolve().name
+        self.folder, self.name = out, name or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
         self._frames = _numbered(names, rows)
@@ -157,6 +172,7 @@ class _OfRun:
         self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}
         known = [int(each["id"]) for each in report.get("objects", [])]
         self.object_ids = tuple(sorted({*known, *self.objects} or self._ids()))
+        self.classes = _classes(self.infos())
 
     @property
     def has_alphas(self) -> bool:
@@ -172,7 +188,11 @@ class _OfRun:
                 labels = _labels_of(alphas)
             else:
                 alphas, labels = {}, read_labels(self._paths[at])
-            yield Moment(index, name, self._files.get(name, f"{name}.jpg"), labels, alphas)
+            yield Moment(index, name, self._files.get(name, f"{name}.jpg"), labels, alphas, self.objects, index)
+
+    def infos(self) -> list[ObjectInfo]:
+        """Returns what each object is called, in the order of the ids."""
+        return [self.objects.get(object_id, ObjectInfo()) for object_id in self.object_ids]
 
     def table(self, out: Path) -> Path:
         if not (self.folder / TABLE).is_file():
@@ -197,6 +217,7 @@ class _OfProject:
         infos = {each.id: each.info for each in project.state.objects.values()}
         self.objects: Mapping[int, ObjectInfo] = infos
         self.object_ids = tuple(sorted(self.objects))
+        self.classes = _classes(self.objects[object_id] for object_id in self.object_ids)
         self.frames_per_second = project.frames.frames_per_second
         self._names = project.frames.file_names
 
@@ -207,7 +228,7 @@ class _OfProject:
         for index in range(len(self)):
             file_name = f"{index:05d}.jpg" if self._names is None else self._names[index]
             labels = self._project.labels(index).numpy()
-            yield Moment(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {})
+            yield Moment(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {}, self.objects, index)
 
     def table(self, out: Path) -> Path:
         project, ids = self._project, self.object_ids
@@ -220,6 +241,61 @@ class _OfProject:
                 background = (labels == 0).float()
                 writer.write(Masks(labels, torch.stack([background, *probs]), ids, frame.index, frame.name), frame)
         return out / TABLE
+
+
+class OfBatch:
+    """The masks of all clips of a batch that are complete, one clip after the other.
+
+    Attributes:
+        videos: from which the clips are, by the clips' names.
+    """
+
+    frames_per_second: float | None = None
+
+    def __init__(self, out: Path, report: Mapping[str, Any]) -> None:
+        self.folder, self.name = out, out.resolve().name
+        try:
+            ended = [(str(each["name"]), str(each["video"]), each["state"]) for each in report["clips"]]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{str(out / REPORT)!r} garbles its clips ({error})", "run the batch again") from error
+        complete = [(name, video) for name, video, state in ended if state in ("done", "complete")]
+        if left := [f"{name} ({state})" for name, _, state in ended if state not in ("done", "complete")]:
+            logger.warning("%d of %d clips are left out: %s", len(left), len(ended), ", ".join(left[:20]))
+        if not complete:
+            raise InputError(f"no clip of {str(out)!r} is complete", "run the batch again")
+        self._folders = {safe_name(name.replace("/", "-")): out / name for name, _ in complete}
+        if len(self._folders) < len(complete):
+            raise InputError(f"two clips of {str(out)!r} have the same name with - for /", "give one of them another")
+        self.videos = dict(zip(self._folders, (video for _, video in complete), strict=True))
+        runs = list(self.runs())
+        self._count = sum(map(len, runs))
+        self.has_alphas = all(run.has_alphas for run in runs)
+        self.object_ids = tuple(sorted({object_id for run in runs for object_id in run.object_ids}))
+        self.classes = _classes(info for run in runs for info in run.infos())
+
+    def runs(self) -> Iterator[_OfRun]:
+        """Yields the masks of each clip, called as a folder or file of it may be."""
+        for name, folder in self._folders.items():
+            yield _OfRun(folder, name)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Moment]:
+        number = 0
+        for run in self.runs():
+            for moment in run:
+                yield replace(moment, clip=run.name, number=number)
+                number += 1
+
+    def table(self, out: Path) -> Path:
+        raise InputError("a table is of one clip", "give the folder of one")
+
+
+def _classes(infos: Iterable[ObjectInfo]) -> tuple[str, ...]:
+    """Returns the classes of objects, each once; that of objects that have none is the last."""
+    found = dict.fromkeys(info.category for info in infos)
+    return (*filter(None, found), *([OBJECT] if "" in found else []))
 
 
 def _infos(report: Mapping[str, Any], out: Path) -> dict[int, ObjectInfo]:

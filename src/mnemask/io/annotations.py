@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -198,7 +199,7 @@ class Annotations:
     def _label_studio(self, task: Mapping[str, Any], place: int) -> Picture:
         data = task["data"]
         source = str(next((value for value in data.values() if str(value).lower().endswith(IMAGE_SUFFIXES)), ""))
-        file_name = re.split(r"[/=\\]", source)[-1]
+        file_name = unquote(re.split(r"[/=\\]", source)[-1])
         answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
         results: list[Any] = next((each["result"] for each in answers if not each.get("was_cancelled")), [])
         size = next(

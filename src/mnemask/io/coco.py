@@ -45,17 +45,12 @@ class Categories:
     """
 
     def __init__(self, objects: Mapping[int, ObjectInfo], names: Iterable[str] = ()) -> None:
-        self._objects = objects
         known = (info.category for _, info in sorted(objects.items()) if info.category)
         self.names = list(dict.fromkeys((*names, *known)))
 
-    def name_of(self, object_id: int) -> str:
-        """Returns the class of an object."""
-        return self._objects.get(object_id, ObjectInfo()).category or OBJECT
-
-    def id_of(self, object_id: int) -> int:
+    def id_of(self, info: ObjectInfo) -> int:
         """Returns the number of an object's class."""
-        name = self.name_of(object_id)
+        name = info.category or OBJECT
         if name not in self.names:
             self.names.append(name)
         return self.names.index(name) + 1
@@ -119,6 +114,7 @@ class CocoRle:
             "width": width,
             "frame_index": masks.index,
             "license": _LICENSE["id"],
+            **self.more_of_image(),
         }
         self._images.add(f"{', ' if self._images.length else ''}{json.dumps(image)}\n")
         for object_id in masks.object_ids:
@@ -127,6 +123,18 @@ class CocoRle:
             if int(self._rle.area(rle)):
                 rle["counts"] = rle["counts"].decode("ascii")
                 self._write_annotation(masks.index, object_id, mask, rle)
+
+    def more_of_image(self) -> dict[str, Any]:
+        """Returns what else the entry of a frame says."""
+        return {}
+
+    def more_of_head(self) -> dict[str, Any]:
+        """Returns what else the file says of the whole."""
+        return {}
+
+    def info_of(self, object_id: int) -> ObjectInfo:
+        """Returns what an object is called."""
+        return self._how.objects.get(object_id, ObjectInfo())
 
     def segmentation(self, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]) -> Any:
         """Returns what an annotation has under that name: of a mask and its run lengths, those."""
@@ -143,11 +151,11 @@ class CocoRle:
         self, image_id: int, object_id: int, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]
     ) -> None:
         self._num_annotations += 1
-        info = self._how.objects.get(object_id, ObjectInfo())
+        info = self.info_of(object_id)
         annotation = {
             "id": self._num_annotations,
             "image_id": image_id,
-            "category_id": self._categories.id_of(object_id),
+            "category_id": self._categories.id_of(info),
             "track_id": object_id,
             "segmentation": self.segmentation(mask, rle),
             "area": int(self._rle.area(rle)),
@@ -179,7 +187,8 @@ class CocoRle:
     def finish(self, *, complete: bool) -> None:
         """Joins the entries into one file and, if complete, gives it its name."""
         self.close()
-        head = {"info": _INFO, "licenses": [_LICENSE], "categories": self._categories.entries()}
+        categories = self._categories.entries()
+        head = {"info": _INFO, "licenses": [_LICENSE], "categories": categories, **self.more_of_head()}
         partial = temporary_file(self._target)
         try:
             with partial.open("wb") as out:
