@@ -1,6 +1,7 @@
 """A session of the studio, recorded in the browser and repeated: how good are its masks? A Markdown table.
 
     python benchmarks/studio_session.py DAVIS [--session benchmarks/sessions/camel] [--keep FOLDER]
+    python benchmarks/studio_session.py DAVIS --latency    # what a click takes, from the page's request to its masks
 
 Each click is made again, with the weights and the click head of the package, and each pass of tracking.
 
@@ -11,20 +12,28 @@ and 24 frames/s. Whoever recorded the session looked at the picture alone, and c
 import argparse
 import hashlib
 import tempfile
+import time
+from contextlib import closing
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from statistics import median
 
 import av
 import numpy as np
+import torch
 from PIL import Image
+from starlette.testclient import TestClient
 
 import mnemask as mm
+from mnemask.bench.machine import processor_name
 from mnemask.io.atomic import make_folder
 from mnemask.project import PassReport, replay
 from mnemask.project.journal import Line
+from mnemask.studio.api import Api
 from mnemask.studio.clicks import Mask
 from mnemask.studio.desk import Desk
+from mnemask.studio.workspace import Workspace
 
 
 def write_video(frames: Path, target: Path) -> None:
@@ -54,17 +63,48 @@ def clicks_of(project: mm.Project) -> tuple[int, int]:
     return len(marks), len({line["frame"] for line in marks})
 
 
+def latency(video: Path, scratch: Path) -> None:
+    """Prints how long the page waits for a click: the mask made, saved, and sent as the masks of the frame."""
+    looking, clicking = [], []
+    with closing(Workspace(scratch / "projects", [video.parent])) as workspace:
+        page = TestClient(Api(workspace).app(), raise_server_exceptions=True)
+        base = f"/api/projects/{workspace.open_source(str(video))}"
+
+        def seconds(path: str, **asked: object) -> float:
+            begin = time.perf_counter()
+            page.post(base + path, json=asked).raise_for_status()
+            return time.perf_counter() - begin
+
+        seconds("/actions", do="add_object")
+        for frame in range(0, 60, 10):
+            looking.append(seconds("/prepare", frame=frame))
+            for number in range(8):
+                points = [[430, 230, 1], *([10 + 20 * i, 10, 0] for i in range(number))]
+                clicking.append(seconds("/clicks", frame=frame, object=1, points=points))
+    looks, median_click, fastest, slowest = (
+        round(1000 * each) for each in (median(looking[1:]), median(clicking), min(clicking), max(clicking))
+    )
+    print(f"{processor_name()}, {torch.get_num_threads()} threads: looking at a frame {looks} ms")
+    print(f"a click {median_click} ms (fastest {fastest}, slowest {slowest})")
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("davis", type=Path)
     parser.add_argument("--session", type=Path, default=Path(__file__).parent / "sessions/camel")
     parser.add_argument("--keep", type=Path, help="a new folder for the video and the project")
+    parser.add_argument("--latency", action="store_true", help="time clicks instead")
     asked = parser.parse_args()
     name = asked.session.name
     for file in sorted(resources.files("mnemask.model").joinpath("weights").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".safetensors"):
             print(f"{file.name}: SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}")
+    if asked.latency:
+        with tempfile.TemporaryDirectory() as scratch:
+            write_video(asked.davis / "JPEGImages/480p" / name, Path(scratch) / f"{name}.mp4")
+            latency(Path(scratch) / f"{name}.mp4", Path(scratch))
+        return
     print("| after | clicks | frames with a mark | J | lowest | without first and last frame |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
