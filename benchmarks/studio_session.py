@@ -17,22 +17,24 @@ from contextlib import closing
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median
+from threading import Thread
 
 import av
+import httpx
 import numpy as np
 import torch
 from PIL import Image
-from starlette.testclient import TestClient
 
 import mnemask as mm
 from mnemask.bench.machine import processor_name
 from mnemask.io.atomic import make_folder
 from mnemask.project import PassReport, replay
 from mnemask.project.journal import Line
-from mnemask.studio.api import Api
 from mnemask.studio.clicks import Mask
 from mnemask.studio.desk import Desk
+from mnemask.studio.server import serve
 from mnemask.studio.workspace import Workspace
 
 
@@ -66,8 +68,12 @@ def clicks_of(project: mm.Project) -> tuple[int, int]:
 def latency(video: Path, scratch: Path) -> None:
     """Prints how long the page waits for a click: the mask made, saved, and sent as the masks of the frame."""
     looking, clicking = [], []
-    with closing(Workspace(scratch / "projects", [video.parent])) as workspace:
-        page = TestClient(Api(workspace).app(), raise_server_exceptions=True)
+    addresses: SimpleQueue[str] = SimpleQueue()
+    with closing(Workspace(scratch / "projects", [video.parent])) as workspace, httpx.Client(timeout=60) as page:
+        Thread(target=serve, args=(workspace,), kwargs={"ready": addresses.put}, daemon=True).start()
+        page.get(address := addresses.get())  # which gives the cookie
+        page.base_url = address.partition("/?")[0]
+        page.headers["origin"] = str(page.base_url).rstrip("/")
         base = f"/api/projects/{workspace.open_source(str(video))}"
 
         def seconds(path: str, **asked: object) -> float:

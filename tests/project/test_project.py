@@ -179,6 +179,15 @@ def test_undo_and_redo_bring_back_what_was_said(project, clip):
     assert not project.state.objects
 
 
+def test_a_new_object_has_no_masks_of_a_removed_one_and_undo_brings_those_back(tracked):
+    before = tracked.labels(5)
+    tracked.remove_object(CAT)
+    assert not (tracked.labels(5) == tracked.add_object()).any()
+    tracked.undo()
+    tracked.undo()
+    assert torch.equal(tracked.labels(5), before)
+
+
 def test_a_project_that_is_opened_again_is_as_it_was(tracked, compact):
     tracked.update_object(CAT, name="tom", color="#00ff00")
     tracked.accept(0, 3)

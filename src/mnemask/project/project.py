@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,9 +136,9 @@ class Project:
         return list(read_journal(self.folder / JOURNAL))
 
     def add_object(self, name: str = "", *, object_id: int | None = None, category: str = "", color: str = "") -> int:
-        """Returns the id of a new object, by default the lowest that is free."""
+        """Returns the id of a new object, by default the lowest that no object has and no mask of a removed one."""
         with self._changing:
-            number = self.state.next_id() if object_id is None else object_id
+            number = next(filter(self._is_free, count(1))) if object_id is None else object_id
             self._do({"do": "add_object", "id": number, "name": name, "category": category, "color": color})
             return number
 
@@ -156,7 +157,7 @@ class Project:
             self.update_object(object_id, category=info.category, name=name)
 
     def remove_object(self, object_id: int) -> None:
-        """Takes an object out, with its keys; its id may come again."""
+        """Takes an object out, with its keys; undo brings it back, with the masks that were tracked."""
         self._do({"do": "remove_object", "id": object_id})
 
     def set_key(self, frame: int, object_id: int, mask: Mask, how: Mapping[str, Any] | None = None) -> None:
@@ -321,6 +322,9 @@ class Project:
             self._log({"do": which})
             self.state, self._done, self._undone = folded(self.actions)
             return True
+
+    def _is_free(self, object_id: int) -> bool:
+        return object_id not in self.state.objects and not self._results.columns(object_id)["area"].any()
 
     def _log(self, action: Action) -> None:
         with self._changing:

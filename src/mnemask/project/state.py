@@ -81,10 +81,6 @@ class State:
         """Returns the numbers of the frames that have a key, in order."""
         return sorted({frame for frame, _ in self.keys})
 
-    def next_id(self) -> int:
-        """Returns the lowest id that no object has."""
-        return next(number for number in range(1, len(self.objects) + 2) if number not in self.objects)
-
     def to_dict(self) -> dict[str, Any]:
         """Returns it as JSON holds it."""
         return {

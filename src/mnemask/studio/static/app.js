@@ -235,7 +235,7 @@ class Studio {
   /** Does one edit after the other, shows that it is saved, and why it is not. @param {() => Promise<unknown>} work */
   edit(work) {
     this.busy++;
-    this.follows = false;
+    this.follows = this.playing = false;
     $("toast").hidden = true;
     this.note("Saving …", "busy");
     const done = this.queue.then(work).catch((error) => { this.complain(error); this.refresh(); }).finally(() => {
@@ -814,7 +814,10 @@ studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
 studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail.tool));
 studio.view.addEventListener("begin-paint", (event) => {
-  if (!studio.selected) { event.preventDefault(); studio.newObject(); studio.complain(studio.view.tool === "polygon" ? "A new object was made; press Enter again." : "A new object was made; paint it now.", true); }
+  if (!studio.selected) {
+    event.preventDefault();
+    studio.newObject().then(() => studio.view.tool === "polygon" ? studio.view.closePolygon() : studio.complain("A new object was made; paint it now.", true));
+  }
   else if (!studio.workable()) event.preventDefault();
 });
 studio.time.addEventListener("seek", (event) => studio.seek(/** @type {CustomEvent} */ (event).detail));
