@@ -3,6 +3,7 @@
 import configparser
 import csv
 import json
+import resource
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -227,6 +228,18 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, run):
     with refusal(InputError, "300"):
         export_masks(tmp_path / "large", "davis", tmp_path / "out")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("to", sorted(set(EXPORT_FORMATS) - {"table"}))
+def test_what_the_disk_refuses_is_said_and_nothing_is_left(tmp_path, run, to):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with refusal(OutputError, str(tmp_path), "make room"):
+            export_masks(run[0], to, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def _small_video(folder):

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -116,7 +116,7 @@ def export_masks(
     written = Written(out)
     if written.files() and not overwrite:
         raise OutputError(f"{str(out)!r} holds an export already", "give another folder, or --overwrite")
-    with ExitStack() as stack:
+    with _writing_to(out), ExitStack() as stack:
         source = open_finished(place, stack)
         videos = _videos(source, video, pictures)
         make_folder(out)
@@ -129,10 +129,25 @@ def export_masks(
         targets = [out / path.relative_to(scratch) for path in made]
         written.refuse_foreign(*targets)
         written.remove_all()
-        for path, target in zip(made, targets, strict=True):
-            make_folder(target.parent)
-            written.publish(path, target)
+        try:
+            for path, target in zip(made, targets, strict=True):
+                make_folder(target.parent)
+                written.publish(path, target)
+        except BaseException:
+            written.remove_all()
+            raise
     return Exported(out, tuple(targets), count)
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    """Within it, what the disk refuses is an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {str(out)!r} ({error.strerror or error})", "make room, or give another folder"
+        ) from error
 
 
 def _videos(source: Finished, video: str | Path | None, pictures: bool) -> Mapping[str, str | Path]:

@@ -92,7 +92,9 @@ class Annotations:
         self.files = {picture.name: picture.file_name for picture in self._pictures if picture.file_name}
         self.objects = {self._ids[id(shape)]: ObjectInfo(shape.category, shape.name) for shape in shapes}
         if len(self.files) < len([picture for picture in self._pictures if picture.file_name]):
-            raise MaskError(f"{path} has pictures that share a name", "give each frame a name of its own")
+            raise MaskError(
+                f"{path} has pictures that share a name", "give frames names of their own, or a file to each video"
+            )
 
     def __iter__(self) -> Iterator[tuple[str, UInt16[np.ndarray, "H W"]]]:
         """Yields the name and the object id at each pixel of each frame."""
