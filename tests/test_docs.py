@@ -19,6 +19,7 @@ from mnemask.cli import app
 from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.demo import write_clip
 from mnemask.io.written import Written
+from mnemask.testing import check_loss, check_regularizer
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = ROOT / "docs/api.md"
@@ -231,6 +232,14 @@ def test_the_policy_on_the_page_for_researchers_keeps_within_its_budget():
     for frame, truth in DrawnVideo(12, size=(64, 96), num_objects=1):
         tracker.step(frame, {1: truth == 1} if frame.index == 0 else None)
     assert 0 < tracker.memory.stats().tokens <= 2 * 3 * 5
+
+
+def test_the_loss_and_the_regularizer_on_the_page_of_training_pass_their_checks():
+    block = next(block for block in blocks(ROOT / "docs/training.md", "python") if "def focal" in block)
+    names = {"__name__": "mine"}
+    exec(compile(block, "training.md", "exec"), names)
+    check_loss(names["focal"])
+    check_regularizer(names["Tempered"]())
 
 
 def test_the_page_of_licences_names_every_dependency_of_users():

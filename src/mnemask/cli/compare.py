@@ -50,7 +50,7 @@ def compare(
     config: mm.TrackerConfig = CONFIG,
     device: DeviceOption = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew in a folder that holds a comparison.")
+        bool, typer.Option("--overwrite", help="Start over in a folder that holds a comparison.")
     ] = False,
 ) -> None:
     """Compare policies on a video: masks, agreement, scores, speed, bytes and memory on one page that opens offline.

@@ -214,12 +214,12 @@ class _Tracking:
             if len(found.seconds) != num_frames:
                 raise InputError(
                     f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}",
-                    "give another folder, or begin anew (--overwrite)",
+                    "give another folder, or start over (--overwrite)",
                 )
             if found.own_policy != own_policy(policy):
                 raise InputError(
                     f"{self.folder(policy).path} was made with other parameters or an earlier version of {policy}",
-                    "give another folder, or begin anew (--overwrite)",
+                    "give another folder, or start over (--overwrite)",
                 )
             self.steps.reuse(policy)
             return found

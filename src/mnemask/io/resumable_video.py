@@ -214,7 +214,7 @@ class StretchedVideo:
             except (FFmpegError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise
-                how = "copied" if copied else "encoded anew"
+                how = "copied" if copied else "re-encoded"
                 logger.warning("the sound of %s cannot be %s for %s (%s)", sound.path.name, how, target.suffix, error)
         return self._join(target, None, timecode)
 

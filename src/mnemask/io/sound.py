@@ -88,7 +88,7 @@ class Sound:
         encoder = _ENCODER[kind]
         if encoder == "pcm_s16le" and stream.codec_context.format.bytes > 2:
             encoder = "pcm_s24le"
-        said = "%s: its sound is encoded anew as %s, since few programs read %s in a .%s"
+        said = "%s: its sound is re-encoded as %s, since few programs read %s in a .%s"
         logger.warning(said, self._excerpt.path.name, _SPOKEN[encoder], name, kind)
         return _Encoded(stream, target, self._excerpt, encoder)
 
