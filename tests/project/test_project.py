@@ -182,7 +182,9 @@ def test_undo_and_redo_bring_back_what_was_said(project, clip):
 def test_a_new_object_has_no_masks_of_a_removed_one_and_undo_brings_those_back(tracked):
     before = tracked.labels(5)
     tracked.remove_object(CAT)
-    assert not (tracked.labels(5) == tracked.add_object()).any()
+    new = tracked.add_object()
+    assert not (tracked.labels(5) == new).any()
+    assert not tracked.confidence(new)["doubt"].any()
     tracked.undo()
     tracked.undo()
     assert torch.equal(tracked.labels(5), before)

@@ -240,7 +240,8 @@ class Project:
         """
         end, before = self.num_frames if last is None else last + 1, max(0, first - 1)  # a leap is seen from before
         columns = {name: values[before:end] for name, values in self._results.columns(object_id).items()}
-        doubt = doubts(columns, self._results.known()[before:end])
+        looked_for = (columns["area"] > 0) | (columns["certainty"] > 0)  # tracked frames may be older than the object
+        doubt = doubts(columns, self._results.known()[before:end] & looked_for)
         doubt[[frame - before for frame, i in self.state.keys if i == object_id and before <= frame < end]] = 0
         return {name: values[first - before :] for name, values in {**columns, "doubt": doubt}.items()}
 
