@@ -209,6 +209,7 @@ def test_an_export_replaces_only_itself_and_only_if_asked(tmp_path, run):
     with refusal(OutputError, "already"):
         export_masks(run[0], "coco", tmp_path)
     (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / ".mnemask-export-killed").mkdir()
     export_masks(run[0], "cvat", tmp_path, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mnemask-written", "annotations.xml", "in", "mine.txt"]
     (tmp_path / "annotations.xml").write_text("corrected by hand")
@@ -230,10 +231,10 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, run):
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("to", sorted(set(EXPORT_FORMATS) - {"table"}))
+@pytest.mark.parametrize("to", sorted(set(EXPORT_FORMATS) - {"mot", "table"}))  # which are too small
 def test_what_the_disk_refuses_is_said_and_nothing_is_left(tmp_path, run, to):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, limit[1]))
     try:
         with refusal(OutputError, str(tmp_path), "make room"):
             export_masks(run[0], to, tmp_path)

@@ -1,5 +1,6 @@
 """From finished masks to the files of another tool: what each keeps, and how it gets to disk whole or not at all."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from mnemask.export.datasets import (
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
 from mnemask.export.source import Exporting, Finished, Moment, OfBatch, open_finished
 from mnemask.io.atomic import make_folder
+from mnemask.io.lock import OutputLock
 from mnemask.io.reader import VideoReader
 from mnemask.io.written import Written
 from mnemask.project import Project
@@ -65,6 +67,7 @@ EXPORT_FORMATS: Mapping[str, Callable[[Exporting], ExportFormat]] = {
     "zarr": ZarrArrays,
 }
 _OF_ONE_VIDEO = ("cvat-video", "mot", "mots", "npz", "table", "zarr")
+_SCRATCH = ".mnemask-export-"
 _FLAT = ("yolo",)
 """Formats with readers that find no frame in a folder of its clip."""
 
@@ -113,14 +116,16 @@ def export_masks(
     out = Path(out)
     if out.is_file():
         raise OutputError(f"{str(out)!r} is a file", "give a folder")
-    written = Written(out)
-    if written.files() and not overwrite:
-        raise OutputError(f"{str(out)!r} holds an export already", "give another folder, or --overwrite")
     with _writing_to(out), ExitStack() as stack:
         source = open_finished(place, stack)
         videos = _videos(source, video, pictures)
-        make_folder(out)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".mnemask-", dir=out)))
+        stack.enter_context(OutputLock(out))
+        written = Written(out)
+        if written.files() and not overwrite:
+            raise OutputError(f"{str(out)!r} holds an export already", "give another folder, or --overwrite")
+        for left in out.glob(f"{_SCRATCH}*"):  # of exports that were killed
+            shutil.rmtree(left, ignore_errors=True)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=out)))
         parts: Iterable[tuple[Path, Finished]] = [(scratch, source)]
         if isinstance(source, OfBatch) and to in _OF_ONE_VIDEO:
             parts = ((scratch / run.name, run) for run in source.runs())
