@@ -88,6 +88,7 @@ def test_a_folder_gives_the_first_mask_that_shows_an_object(tmp_path):
     assert (list(white.given.masks), white.given.single_object) == ([1], True)
     write_png(tmp_path / "masks/00001.png", picture_and_labels(1)[1] * 2)
     assert not Benchmark(tmp_path, "folder").open()[0].given.single_object
+    assert Benchmark(tmp_path, "folder", single_object=True).open()[0].given.single_object
     for path in (tmp_path / "masks").iterdir():
         write_png(path, picture_and_labels(1)[1] * 0)
     with refusal(InputError, "object"):

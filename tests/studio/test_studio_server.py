@@ -138,25 +138,28 @@ def test_every_format_is_offered_and_gives_the_files_that_python_writes(tmp_path
             page.paint(0, row + 1, masks[0, row])
         page.act(do="update_object", object_id=1, name="Bobby", category="camel")
         page.track(0, to=3)
+        exports = tmp_path / "projects" / studio.project / "exports"
         formats = page.client.get("/api/workspace").json()["formats"]
         assert {each["name"] for each in formats} == EXPORT_FORMATS.keys() | MASK_FORMATS.keys()
         for each in formats:
             page.post("/export", json={"format": each["name"], "options": at_once})
             done = page.wait("export")[0]
             assert "error" not in done, each
+            for file in done["files"]:
+                assert page.client.get(f"{page.base}/exports/{file}").content == (exports / file).read_bytes()
         page.post("/export", json={"format": "png"})
         assert page.wait("export")[0]["export"] == "png-2"
         for wrong in (
             {"format": "tiff"},
             {"options": {"feather": "x"}},
             {"options": {"tolerance": -1}},
+            {"options": {"background": "#00ff00ff"}},
             {"options": 1},
         ):
             assert page.client.post(f"{page.base}/export", json={"format": "green", **wrong}).status_code == 400
         page.post("/export", json={"format": "green", "options": {"only": 9}})
         assert "error" in page.wait("export")[0]
         assert studio.end() == 0
-    exports = tmp_path / "projects" / studio.project / "exports"
     assert {path.name for path in exports.iterdir()} == {each["name"] for each in formats} | {"png-2"}
     cutout = Cutout((1,), edges=Edges(grow=1, feather=2.5))
     with mm.Project(tmp_path / "projects" / studio.project) as project:

@@ -55,11 +55,12 @@ def bad_calls(frames, masks):
 
 @pytest.fixture(scope="module")
 def under_way(tiny_model, clip):
-    """A tracker that has seen three frames and follows object 1; to be forked."""
-    tracker = Tracker(tiny_model, policy="lfu", short_side=None)
+    """Two trackers that have seen three frames and follow object 1, to be forked; they have no tensor in common."""
+    trackers = [Tracker(tiny_model, policy="lfu", short_side=None) for _ in range(2)]
     for t in range(3):
-        tracker.step(clip[0][t], {1: clip[1][0, 0]} if t == 0 else None)
-    return tracker
+        for tracker in trackers:
+            tracker.step(clip[0][t], {1: clip[1][0, 0]} if t == 0 else None)
+    return trackers
 
 
 @pytest.mark.parametrize("number", range(33))
@@ -69,7 +70,7 @@ def test_a_call_that_cannot_be_answered_is_refused_in_a_sentence_and_leaves_no_t
     frames, masks = clip
     assert number < len(bad_calls(frames, masks)) <= 33
     name, picture, prompts, error, message = bad_calls(frames, masks)[number]
-    tracker, twin = under_way.fork(), under_way.fork()
+    tracker, twin = (each.fork() for each in under_way)
     with pytest.raises(error, match=message) as caught:
         tracker.step(picture, prompts)
     assert "\n" not in str(caught.value), name
@@ -100,10 +101,10 @@ def test_a_bad_first_call_leaves_a_tracker_that_has_seen_nothing(make, clip, as_
 def test_a_frame_that_does_not_fit_the_budget_leaves_no_trace(make, clip, policy, budget, frame):
     frames, masks = clip
     prompts = {0: {1: masks[0, 0]}, 4: {2: masks[4, 1]}} if frame == 4 else {0: {1: masks[0, 0]}}
-    tracker = make(policy, budget=budget)
+    tracker, twin = make(policy, budget=budget), make(policy, budget=budget)
     for t in range(frame):
-        tracker.step(frames[t], prompts.get(t))
-    twin = tracker.fork()
+        for each in (tracker, twin):
+            each.step(frames[t], prompts.get(t))
     for _ in range(2):
         with refusal(BudgetError, "budget") as caught:
             tracker.step(frames[frame], prompts.get(frame))
@@ -139,9 +140,9 @@ def test_a_budget_below_one_frame_is_refused_at_the_first_prompt(make, clip, bud
 )
 def test_a_call_that_is_interrupted_anywhere_leaves_no_trace(make, clip, monkeypatch, owner, name):
     frames, masks = clip
-    tracker = make()
-    tracker.step(frames[0], {1: masks[0, 0]})
-    twin = tracker.fork()
+    tracker, twin = make(), make()
+    for each in (tracker, twin):
+        each.step(frames[0], {1: masks[0, 0]})
 
     def interrupt(*_args, **_settings):
         raise KeyboardInterrupt
