@@ -56,13 +56,13 @@ def export_project(
     taken = [place for place in places if place.exists()]
     if taken and not overwrite:
         raise OutputError(f"{str(taken[0])!r} exists already", "give another folder, or overwrite it")
+    ids = tuple(sorted(project.state.objects))
+    cutout = cutout or Cutout()
+    cutout.refuse_unknown(ids)
     written = Written(make_folder(out))
     if overwrite:
         written.remove_all()
     rate = project.frames.frames_per_second or 25.0
-    ids = tuple(sorted(project.state.objects))
-    cutout = cutout or Cutout()
-    cutout.refuse_unknown(ids)
     kinds = [mask_format, "overlay"][: len(places)]
     with ExitStack() as stack:
         writers = [

@@ -87,16 +87,16 @@ def writing(name: str, options: Mapping[str, Any]) -> Write:
         raise mm.InputError(f"there is no format {name[:20]!r}", f"choose one of {known}")
     try:
         tolerance = float(options.get("tolerance", 0))
-        colour = bytes.fromhex(str(options.get("background", "#00ff00")).removeprefix("#"))
+        red, green, blue = bytes.fromhex(str(options.get("background", "#00ff00")).removeprefix("#"))
         only = (int(options["only"]),) if options.get("only") else ()
         edges = Edges(**{key: read(options[key]) for key, read in _EDGES.items() if key in options})
-        cutout = Cutout(only, (colour[0], colour[1], colour[2]), edges)
-    except (TypeError, ValueError, IndexError, OverflowError) as error:
+        cutout = Cutout(only, (red, green, blue), edges)
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, mm.MnemaskError):
             raise
         raise mm.InputError(f"an option of the export is impossible ({error})", "reload the page") from error
     if not 0 <= tolerance <= _MOST_OFF:
-        raise mm.InputError(f"outlines that are {tolerance:g} pixels off", f"expected 0 to {_MOST_OFF}")
+        raise mm.InputError(f"the tolerance of outlines is {tolerance:g} pixels", f"give 0 to {_MOST_OFF}")
     if name in EXPORT_FORMATS:
 
         def export(project: mm.Project, out: Path, on_frame: Callable[[int], None]) -> object:
