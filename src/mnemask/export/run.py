@@ -146,10 +146,13 @@ def export_masks(
 
 @contextmanager
 def _writing_to(out: Path) -> Iterator[None]:
-    """Within it, what the disk refuses is an OutputError."""
+    """Within it, what the disk refuses is an OutputError, and a file of another place an InputError."""
     try:
         yield
     except OSError as error:
+        place = error.filename
+        if isinstance(place, str) and not Path(place).absolute().is_relative_to(out.absolute()):
+            raise InputError(f"cannot read {place!r} ({error.strerror})", "restore it, and export again") from error
         raise OutputError(
             f"cannot write to {str(out)!r} ({error.strerror or error})", "make room, or give another folder"
         ) from error
