@@ -89,7 +89,7 @@ class Step:
     frame: Frame
     given: ValidPrompts
     gone: list[int]
-    check: "FiniteCheck | None" = None
+    check: FiniteCheck | None = None
 
     @classmethod
     def accept(cls, tracker: "mnemask.tracker.Tracker", picture: Picture, prompts: Prompts | None) -> "Step":

@@ -1,10 +1,22 @@
 """DAVIS 2016 and 2017, YouTube-VOS 2018 and 2019, and the Long-time Video set, as they are published.
 
-::
+DAVIS::
 
     ROOT/JPEGImages/480p/SEQUENCE/00000.jpg …
     ROOT/Annotations/480p/SEQUENCE/00000.png …
     ROOT/ImageSets/2016/val.txt, ROOT/ImageSets/2017/val.txt or ROOT/ImageSets/480p/val.txt
+
+YouTube-VOS::
+
+    ROOT/train/JPEGImages/VIDEO/00000.jpg, 00005.jpg …
+    ROOT/train/Annotations/VIDEO/00000.png …
+    ROOT/train/meta.json       which objects there are, and the frames that show each
+    ROOT/valid/…               the same; masks only of the frames in which an object appears first
+
+The Long-time Video set (Liang et al. 2020), minutes of video with masks of about twenty frames each::
+
+    ROOT/JPEGImages/VIDEO/*.jpg
+    ROOT/Annotations/VIDEO/*.png      of the first frame and of some later ones
 """
 
 import json
@@ -205,7 +217,7 @@ def open_long_video(root: Path | str) -> list[AnnotatedVideo]:
     if not names:
         raise InputError(
             f"there are no long videos in {root}",
-            f"expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as from {YOUTUBE_VOS_PUBLISHED}",
+            f"expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as from {LONG_VIDEO_PUBLISHED}",
         )
     if missing := [frames / name for name in names if name not in with_frames]:
         raise incomplete("the set of long videos", missing, len(names), LONG_VIDEO_PUBLISHED)

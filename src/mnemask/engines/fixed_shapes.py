@@ -1,4 +1,4 @@
-"""Networks that are built for one size of frames and number of objects at a time, and where they are kept.
+"""Networks that are built for one size of frames and number of objects at a time, by torch's Inductor among others.
 
 What an engine has built is kept on disk, so that the next run need not build it again. What other compilers say of
 their own inner workings meanwhile is silenced: nobody here can act on it.

@@ -238,7 +238,6 @@ class _Run:
         self.lock.check()
         if self.outputs is None:
             self._check_first(frame)
-        if self.outputs is None:
             self.before = self.tracker.state()
         return given
 

@@ -272,9 +272,9 @@ def spoilt(
     """
     mask = (truth == 1).astype(np.uint8)
     extent = max(3, int(np.sqrt(mask.sum())))
-    kmn_sigma = np.ones((int(rng.integers(2, 3 + extent // 8)),) * 2, np.uint8)
+    brush = np.ones((int(rng.integers(2, 3 + extent // 8)),) * 2, np.uint8)
     if rng.random() < 0.5:
-        mask = np.asarray(cv2.dilate(mask, kmn_sigma) if rng.random() < 0.6 else cv2.erode(mask, kmn_sigma))
+        mask = np.asarray(cv2.dilate(mask, brush) if rng.random() < 0.6 else cv2.erode(mask, brush))
     if rng.random() < 0.3:
         mask = mask | (other == 1).astype(np.uint8)
     height, width = mask.shape
