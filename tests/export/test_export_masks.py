@@ -228,6 +228,10 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, run):
     (tmp_path / "large/report.json").write_text('{"objects": [{"id": 300, "category": "", "name": ""}]}')
     with refusal(InputError, "300"):
         export_masks(tmp_path / "large", "davis", tmp_path / "out")
+    write_run(tmp_path / "cut", "rgba")
+    last = max((tmp_path / "cut/masks").rglob("*.png"))
+    with refusal(InputError, "cannot read", last.name):
+        export_masks(tmp_path / "cut", "coco", tmp_path / "out", on_frame=lambda index: last.unlink(missing_ok=True))
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 

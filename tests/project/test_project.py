@@ -12,7 +12,8 @@ import torch
 from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_images
 
 import mnemask as mm
-from mnemask.errors import OutputError
+from mnemask.errors import ObjectIdError, OutputError
+from mnemask.io.edges import Cutout
 from mnemask.project import export_project, journal, picture_memory, picture_reason, replay, states
 
 CAT = 1
@@ -276,6 +277,9 @@ def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_
         assert matte[project.labels(10).numpy() == cat].mean() > 230
     with pytest.raises(OutputError):
         export_project(project, tmp_path / "out", mask_format=mask_format)
+    with pytest.raises(ObjectIdError):
+        export_project(project, tmp_path / "out", mask_format=mask_format, overwrite=True, cutout=Cutout((99,)))
+    assert all(path.exists() for path in written)
 
 
 def test_doubt_rises_where_the_mask_leaps(tracked, clip):
