@@ -25,7 +25,8 @@ def ping_pong(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
     """Returns the video played forwards and backwards `times` times, with the masks it has in both directions.
 
     It begins and ends with the first frame, shows no frame twice in a row, and so has 2 · times · (frames - 1) + 1
-    frames. No list of them is made.
+    frames. No list of them is made. The scene returns to where it was: what a tracker has lost since is drift, and what
+    a frame costs more is growth.
 
     Raises:
         InputError: less than once, or a video of one frame.

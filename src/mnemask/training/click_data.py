@@ -115,6 +115,8 @@ class ClickPictures:
 def list_pictures(root: Path) -> list[ClickPicture]:
     """Returns the pictures below a folder, by name, those that are held out among them.
 
+    They are photographs, `static/NAME/{images,masks}`, and frames of video, `video_train/SET/NAME/{frames,masks}`.
+
     Raises:
         InputError: there are none, or one has no mask.
     """
