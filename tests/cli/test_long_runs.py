@@ -155,7 +155,7 @@ def test_nor_with_another_video_mask_or_model(unfinished, files, tmp_path):
     [
         (["--trace", "trace.jsonl"], "a trace cannot be resumed"),
         (["--overwrite"], "give one of them"),
-        (["--live"], "--live gives other frames each time"),
+        (["--live"], "with --live cannot be resumed"),
     ],
 )
 def test_what_cannot_be_resumed_is_said(unfinished, more, sentence):

@@ -144,7 +144,7 @@ def segment(
     plan = prompts.plan(video, growing=reading.follow) if bank is None else None
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     if resume and reading.live:
-        raise mm.InputError("--live gives other frames each time, which no run can resume with", "leave out one of them")
+        raise mm.InputError("a run with --live cannot be resumed: frames differ each time", "leave out one of them")
     _refuse_resume(resume, inputs.is_repeatable(video), video, trace, overwrite)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
     lent = LENT.get()
