@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import shutil
@@ -7,12 +8,14 @@ import sys
 import time
 from contextlib import closing
 
+import numpy as np
 import pytest
 import torch
 from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_images
 
 import mnemask as mm
 from mnemask.errors import ObjectIdError, OutputError
+from mnemask.export import export_masks
 from mnemask.io.edges import Cutout
 from mnemask.project import export_project, journal, picture_memory, picture_reason, replay, states
 
@@ -280,6 +283,20 @@ def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_
     with pytest.raises(ObjectIdError):
         export_project(project, tmp_path / "out", mask_format=mask_format, overwrite=True, cutout=Cutout((99,)))
     assert all(path.exists() for path in written)
+
+
+def test_the_table_of_a_project_says_how_certain_each_mask_was(tmp_path, tracked, monkeypatch):
+    tracked.set_key(8, CAT, torch.zeros(SIZE, dtype=torch.bool))
+    tracked.track(8)
+    assert tracked.labels(7).any()
+    assert not tracked.labels(9).any()
+    certainty = np.linspace(0.5, 0.9, NUM_FRAMES)
+    monkeypatch.setattr(mm.Project, "confidence", lambda project, object_id: {"certainty": certainty})
+    export_masks(tracked, "table", tmp_path / "table")
+    with (tmp_path / "table/table.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    certainty[[0, 8]] = 1  # marks
+    assert [float(row["certainty"]) for row in rows] == pytest.approx(certainty.tolist(), abs=0.005)
 
 
 def test_doubt_rises_where_the_mask_leaps(tracked, clip):

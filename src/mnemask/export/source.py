@@ -12,7 +12,8 @@ from typing import IO, Any, Protocol, runtime_checkable
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import Bool, Float, UInt8, UInt16
+from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
 from mnemask.io.atomic import safe_name
@@ -237,7 +238,8 @@ class _OfProject:
             for frame in project.frames.run(0, len(self) - 1):
                 labels = project.labels(frame.index)
                 marked = project.state.keys_at(frame.index)
-                probs = [(labels == i) * (1.0 if i in marked else float(sure[i][frame.index])) for i in ids]
+                known = {i: 1.0 if i in marked else float(sure[i][frame.index]) for i in ids}
+                probs = [_probable(labels == i, known[i]) for i in ids]
                 background = (labels == 0).float()
                 writer.write(Masks(labels, torch.stack([background, *probs]), ids, frame.index, frame.name), frame)
         return out / TABLE
@@ -290,6 +292,11 @@ class OfBatch:
 
     def table(self, out: Path) -> Path:
         raise InputError("a table is of one clip", "give the folder of one")
+
+
+def _probable(mask: Bool[Tensor, "H W"], certainty: float) -> Float[Tensor, "H W"]:
+    """Returns probabilities of which `appearance_of` says this certainty; of 0, nothing is known."""
+    return mask * certainty if mask.any() or not certainty else torch.full(mask.shape, 1 - certainty)
 
 
 def _classes(infos: Iterable[ObjectInfo]) -> tuple[str, ...]:

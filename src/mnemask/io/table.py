@@ -51,7 +51,7 @@ class Confidence(NamedTuple):
     """How one object's mask looks in one frame.
 
     Attributes:
-        certainty: mean probability of the pixels of the mask; of the most probable pixel where the mask is empty.
+        certainty: mean probability of the pixels of the mask; where it is empty, 1 - that of the likeliest pixel.
         area: pixels.
         specks: pieces that are small beside the largest.
         apart: share of the area that does not hang together with the largest piece.
