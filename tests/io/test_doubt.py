@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnemask.io.table import certainty_now, doubts
 from mnemask.types import Masks
@@ -23,6 +24,25 @@ def test_confidence_tells_certainty_area_specks_and_what_is_apart():
     gone = certainty_now(masks_of(torch.zeros(40, 60, dtype=torch.bool), 0.99))[7]
     assert (gone.area, gone.specks, gone.apart) == (0, 0, 0)
     assert gone.certainty == pytest.approx(0.99)
+
+
+class Names(TorchDispatchMode):
+    """Notes the operators of PyTorch that are called within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.called = set()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.called.add(operator.overloadpacket.__name__)
+        return operator(*args, **(kwargs or {}))
+
+
+def test_pytorch_computes_nothing_for_it_since_its_threads_would_hold_up_the_network():
+    masks = masks_of(torch.ones(40, 60, dtype=torch.bool))
+    with Names() as names:
+        certainty_now(masks)
+    assert names.called <= {"select", "detach"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float64, Int32
 
 from mnemask.io.atomic import (
@@ -120,8 +119,7 @@ class ObjectTable:
         """Writes the rows of one frame."""
         seconds = "" if frame is None or frame.seconds is None else f"{frame.seconds:.6f}"
         labels = masks.labels.cpu().numpy()
-        with torch.no_grad():
-            now = {object_id: appearance_of(masks, object_id) for object_id in masks.object_ids}
+        now = {object_id: appearance_of(masks, object_id) for object_id in masks.object_ids}
         rows = []
         for object_id, seen in now.items():
             before = self._before.get(object_id)
@@ -281,13 +279,13 @@ def _unpacked(saved: Sequence[Any]) -> Labels:
 
 def appearance_of(masks: Masks, object_id: int) -> Appearance:
     """Returns where one object of a frame is; no mask at all counts as certain if nothing came close to it."""
+    # NumPy, since this runs beside the network: PyTorch would start threads of its own here, which hold up the others.
     row = masks.object_ids.index(object_id) + 1
-    probs, mask = masks.probs[row], masks.labels == object_id
-    area = int(mask.sum())
-    if not area:
+    probs, mask = masks.probs[row].detach().cpu().numpy(), masks.labels.cpu().numpy() == object_id
+    if not mask.any():
         return Appearance(Confidence(1.0 - float(probs.max()), 0, 0, 0.0))
-    certainty = float(probs[mask].mean())
-    box, areas, centres = _pieces(mask.cpu().numpy())
+    box, areas, centres = _pieces(mask)
+    certainty, area = float(probs[mask].mean()), int(areas.sum())
     specks, apart = int((areas < SPECK * areas.max()).sum()), float(1 - areas.max() / areas.sum())
     x, y = areas @ centres / areas.sum() + box[:2]
     return Appearance(Confidence(certainty, area, specks, apart), (float(x), float(y)), box)
@@ -331,5 +329,4 @@ def _pieces(
 
 def certainty_now(masks: Masks) -> dict[int, Confidence]:
     """Returns the confidence in each object of a frame."""
-    with torch.no_grad():
-        return {object_id: appearance_of(masks, object_id).confidence for object_id in masks.object_ids}
+    return {object_id: appearance_of(masks, object_id).confidence for object_id in masks.object_ids}
