@@ -81,7 +81,7 @@ def test_key_value_and_decoder_say_what_the_network_says(network, tiny_model):
 def test_the_read_sees_only_what_is_written(network, length):
     query, key, value = torch.randn(24, 8), torch.randn(48, 8), torch.randn(2, 48, 32)
     readout, index, weight = run(network, "read", query, key, value, torch.tensor(length))
-    expected = read_top_k(query, key[:length], key_energy(key[:length]), 20, kmn_sigma=KMNKernel(4 * KERNEL, 6))
+    expected = read_top_k(query, key[:length], key_energy(key[:length]), 20, kernel=KMNKernel(4 * KERNEL, 6))
     assert torch.equal(index, expected.index)
     torch.testing.assert_close(weight, expected.weight)
     torch.testing.assert_close(readout, expected.gather(value[:, :length]), atol=1e-5, rtol=1e-5)

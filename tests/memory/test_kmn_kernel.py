@@ -82,9 +82,9 @@ def test_what_looks_like_the_object_elsewhere_reads_the_background():
     memory = torch.zeros(2, 6)
     memory[0, 0], memory[1, 1] = 3.0, 0.1  # the object, and background that fits everywhere else
     of_object = {}
-    for kmn_sigma in (None, KMNKernel(1.0, COLUMNS)):
-        found = read_top_k(query, memory, key_energy(memory), 2, "l2", kmn_sigma)
-        of_object[kmn_sigma] = dense(found, 2)[:, 0]
+    for kernel in (None, KMNKernel(1.0, COLUMNS)):
+        found = read_top_k(query, memory, key_energy(memory), 2, "l2", kernel)
+        of_object[kernel] = dense(found, 2)[:, 0]
     assert of_object[None][there] > 0.9
     assert of_object[KMNKernel(1.0, COLUMNS)][there] < 0.01
     assert of_object[KMNKernel(1.0, COLUMNS)][here] > 0.9

@@ -53,9 +53,9 @@ class ReadGraph(nn.Module):
 
     outputs = ("readout", "index", "weight")
 
-    def __init__(self, top_k: int, kmn_sigma: KMNKernel | None) -> None:
+    def __init__(self, top_k: int, kernel: KMNKernel | None) -> None:
         super().__init__()
-        self.top_k, self.kmn_sigma = top_k, kmn_sigma
+        self.top_k, self.kernel = top_k, kernel
 
     def forward(
         self,
@@ -66,9 +66,9 @@ class ReadGraph(nn.Module):
     ) -> tuple[Float[Tensor, "K P Cv"], Int64[Tensor, "P k"], Float[Tensor, "P k"]]:
         """Returns what each query reads for each object, from which tokens, and with which weight."""
         alike = affinity(query_key, memory_key, key_energy(memory_key))
-        if self.kmn_sigma is not None:
-            place = self.kmn_sigma.of_memories(query_key, memory_key, "l2")
-            alike = alike + self.kmn_sigma.of_queries(query_key) @ place.T
+        if self.kernel is not None:
+            place = self.kernel.of_memories(query_key, memory_key, "l2")
+            alike = alike + self.kernel.of_queries(query_key) @ place.T
         unwritten = torch.arange(memory_key.shape[0]) >= length
         best, index = torch.topk(alike.masked_fill(unwritten, -torch.inf), self.top_k, dim=-1)
         weight = best.softmax(-1)
@@ -226,13 +226,13 @@ def example_calls(
         key, compressed, stride16, stride8, stride4 = key_graph(frame)
     memory_key = torch.zeros((capacity, key.shape[1]))
     memory_value = torch.zeros((num_objects, capacity, model.config.value_channels))
-    kmn_sigma = KMNKernel.from_sigma(facts["kmn_sigma"], tuple(facts["grid"]))
+    kernel = KMNKernel.from_sigma(facts["kmn_sigma"], tuple(facts["grid"]))
     readout = torch.zeros((num_objects, cells, model.config.value_channels))
     probs = torch.zeros((num_objects + 1, height + pad["top"] + pad["bottom"], width + pad["left"] + pad["right"]))
     return {
         "key": (key_graph, (frame,), KeyGraph.outputs),
         "read": (
-            ReadGraph(facts["top_k"], kmn_sigma),
+            ReadGraph(facts["top_k"], kernel),
             (key, memory_key, memory_value, torch.tensor(cells)),
             ReadGraph.outputs,
         ),

@@ -229,7 +229,7 @@ class MemoryBank:
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
-        kmn_sigma = self._kernel()
+        kernel = self._kernel()
         readings: list[tuple[tuple[int, ...], Reading]] = []
         for number, (readers, seen) in enumerate(self._groups(tokens)):
             rows = readers.rows
@@ -238,7 +238,7 @@ class MemoryBank:
                 continue
             key, energy = tokens.key[seen], self._energy[seen]
             top_k, metric, max_bytes = self.config.top_k, self.config.metric, self.budget.max_bytes
-            reading = read_top_k(query_key, key, energy, top_k, metric, kmn_sigma, max_bytes)
+            reading = read_top_k(query_key, key, energy, top_k, metric, kernel, max_bytes)
             if detail is not None:
                 reading = rerank(reading, detail, tokens.detail[seen], self.config.stride8_weight)
             if readers.count < len(tokens):

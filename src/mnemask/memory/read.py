@@ -83,7 +83,7 @@ def read_dense(
     memory_value: Float[Tensor, "*B N Cv"],
     metric: Metric = "l2",
     weigh: Callable[[Tensor], Tensor] | None = None,
-    kmn_sigma: "KMNKernel | None" = None,
+    kernel: "KMNKernel | None" = None,
 ) -> Float[Tensor, "*B P Cv"]:
     """Returns the weighted mean of all values at each query; differentiable.
 
@@ -97,13 +97,13 @@ def read_dense(
         metric: how alike a query and a memory are.
         weigh: turns affinities [*B P N] into weights; the softmax over memories by default. Its l2 affinities are
             complete: the term that the softmax drops, −|q|² / √Ck, is in them.
-        kmn_sigma: how far from where it fits best a memory is read; None for anywhere. The place is a choice, through
+        kernel: how far from where it fits best a memory is read; None for anywhere. The place is a choice, through
             which no gradient flows. Queries are then all cells of a frame, row by row.
     """
     with torch.autocast(query_key.device.type, enabled=False):
         alike = affinity(query_key, memory_key, key_energy(memory_key), metric)
-        if kmn_sigma is not None:
-            alike = alike + kmn_sigma.on_affinities(query_key, memory_key, metric)
+        if kernel is not None:
+            alike = alike + kernel.on_affinities(query_key, memory_key, metric)
         if weigh is None:
             weights = alike.softmax(-1)
         else:
@@ -236,7 +236,7 @@ def read_top_k(
     energy: Float[Tensor, " N"],
     k: int,
     metric: Metric = "l2",
-    kmn_sigma: KMNKernel | None = None,
+    kernel: KMNKernel | None = None,
     max_bytes: int | None = None,
 ) -> Reading:
     """Returns the k most alike memories of each query and their softmax weights.
@@ -249,14 +249,14 @@ def read_top_k(
         energy: |m|² of each memory.
         k: memories that each query reads; all if there are fewer.
         metric: how alike a query and a memory are.
-        kmn_sigma: how far from where it fits best a memory is read; None for anywhere.
+        kernel: how far from where it fits best a memory is read; None for anywhere.
         max_bytes: of the whole memory, see `tile_bytes`.
     """
     k = min(k, len(memory_key))
     held = tile_bytes(query_key.device, max_bytes)
     places = None
-    if kmn_sigma is not None:
-        places = kmn_sigma.of_queries(query_key), kmn_sigma.of_memories(query_key, memory_key, metric, held)
+    if kernel is not None:
+        places = kernel.of_queries(query_key), kernel.of_memories(query_key, memory_key, metric, held)
     # Tiles of one width: a narrow last one would cost as much as the others.
     widest = max(1, held // (4 * len(query_key))) if query_key.is_cuda else TILE_COLUMNS
     width = ceil(len(memory_key) / ceil(len(memory_key) / widest))

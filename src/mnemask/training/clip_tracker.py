@@ -125,16 +125,16 @@ class ClipMemory:
     Args:
         banks: one per clip, which decide what is forgotten as they do in a tracker; none where nothing is.
         regularizer: what is done to the affinity.
-        kmn_sigma: the KMN kernel of the read; None to read anywhere.
+        kernel: the KMN kernel of the read; None to read anywhere.
     """
 
     def __init__(
         self,
         banks: list[MemoryBank],
         regularizer: Regularizer | OwnRegularizer | None = None,
-        kmn_sigma: KMNKernel | None = None,
+        kernel: KMNKernel | None = None,
     ) -> None:
-        self.banks, self.regularizer, self.kmn_sigma = banks, regularizer, kmn_sigma
+        self.banks, self.regularizer, self.kernel = banks, regularizer, kernel
         self.keys: dict[int, Tensor] = {}  # by frame, each [B P Ck]
         self.values: dict[int, Tensor] = {}  # each [B K P Cv]
         self.inside: dict[int, Tensor] = {}  # each [B K P]
@@ -194,15 +194,13 @@ class ClipMemory:
         if self.regularizer is None or isinstance(self.regularizer, Dropout):
             # Objects share keys and weights; their values lie side by side, so that one product reads them all.
             weigh = None if self.regularizer is None else self.regularizer.weights
-            readout = read_dense(
-                query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kmn_sigma=self.kmn_sigma
-            )
+            readout = read_dense(query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kernel=self.kernel)
             return torch.unflatten(readout, 2, value.shape[1::2]).transpose(1, 2)
         # Reallocation, and one's own, weigh the same memories differently for each object.
         num_objects = value.shape[1]
         query_key, key = (each[:, None].expand(-1, num_objects, -1, -1) for each in (query_key, key))
         weigh = partial(self.regularizer.weights, inside=inside)
-        return read_dense(query_key, key, value, weigh=weigh, kmn_sigma=self.kmn_sigma)
+        return read_dense(query_key, key, value, weigh=weigh, kernel=self.kernel)
 
 
 class ClipTracker(nn.Module):
