@@ -99,7 +99,6 @@ BAD = {
     "a budget too small": (["davis", "--dataset", "davis2016", "--frames", "0.5"], "on bear: a budget of 0.5 frames"),
     "no budget": (["davis", "--dataset", "davis2016", "--frames", "0"], "budget of 0.0 frames"),
     "no processes": (["davis", "--dataset", "davis2016", "--processes", "0"], "processes"),
-    "black and white as ids": (["own", "--dataset", "folder"], "no mask of own shows an object"),
     "a secret set played to and fro": (["yv", "--dataset", "youtube-vos", "--ping-pong", "2"], "secret"),
     "the output is a file": (["davis", "--dataset", "davis2016", "OUT=file"], "file"),
     "no such weights": (["davis", "--dataset", "davis2016", "--model", "none.pth"], "none.pth"),
