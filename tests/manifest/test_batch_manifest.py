@@ -151,6 +151,15 @@ def picture(path):
     Image.new("L", (4, 4)).save(path)
 
 
+def test_paths_of_a_manifest_at_an_address_are_relative_to_it(tmp_path):
+    (tmp_path / "clips.csv").write_text("video,mask\nday/street.mp4,gs://b/street.png\n/data/dock.mp4,\n")
+    found = read_manifest(tmp_path / "clips.csv", COLUMNS, base="s3://bucket/run")
+    assert [dict(clip.options) for clip in found.clips] == [
+        {"video": "s3://bucket/run/day/street.mp4", "mask": "gs://b/street.png"}
+    ]
+    assert "/data/dock.mp4" in str(found.faults[0]), "what is on the disk is looked for"
+
+
 def test_a_folder_gives_each_video_the_mask_beside_it(tmp_path):
     for name in ("b10.mp4", "b9.mp4", "notes.txt"):
         (tmp_path / name).touch()

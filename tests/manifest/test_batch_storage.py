@@ -9,7 +9,8 @@ from refusals import refusal
 
 from mnemask.errors import InputError, OutputError
 from mnemask.io.lock import FolderInUseError
-from mnemask.manifest.storage import batch_folder, clip_folder, fetched, is_fetched
+from mnemask.io.storage import fetched, is_fetched, reached
+from mnemask.manifest.storage import batch_folder, clip_folder
 
 
 @pytest.fixture
@@ -81,6 +82,26 @@ def test_videos_of_a_storage_are_fetched_and_those_of_the_web_are_not(address, t
     assert copy == str(tmp_path / "frames")
     with refusal(InputError, "lost.mp4"):
         fetched(f"{address}/lost.mp4", tmp_path)
+
+
+def test_a_folder_is_no_file(address, tmp_path):
+    fsspec.filesystem("memory").pipe(f"{address}/frames/0.png", b"0")
+    with refusal(InputError, "is a folder"):
+        fetched(f"{address}/frames", tmp_path, only_file=True)
+
+
+def test_whatever_a_storage_raises_is_said_without_its_password():
+    class LostError(Exception):
+        """As of a package that has classes of its own."""
+
+    with (
+        refusal(OutputError, "'s3://host/a'", "gone") as caught,
+        reached("s3://me:word@host/a", OutputError, "used", "…"),
+    ):
+        raise LostError("gone")
+    assert "word" not in str(caught.value)
+    with pytest.raises(KeyboardInterrupt), reached("s3://a", OutputError, "used", "…"):
+        raise KeyboardInterrupt
 
 
 def test_an_address_of_no_file_system_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, cast, get_args
 
 import typer
@@ -109,7 +110,8 @@ def _plain(value: Any) -> Any:
 @for_every_clip
 def batch(
     manifest: Annotated[
-        Path, typer.Argument(help="A .csv or .jsonl file with a line for each clip, or a folder of clips.")
+        str,
+        typer.Argument(help="A .csv or .jsonl file with a line for each clip, or its address, or a folder of clips."),
     ],
     out: Annotated[
         str | None,
@@ -177,20 +179,26 @@ def batch(
         _finish(read, out, outcomes, time.monotonic() - begin, why, write)
 
 
-def _read(manifest: Path, columns: list[Column], defaults: Mapping[str, Any]) -> Manifest:
+def _read(manifest: str, columns: list[Column], defaults: Mapping[str, Any]) -> Manifest:
     """Returns the manifest, with defaults where its lines say nothing; raises after saying what is wrong with which."""
     from mnemask.cli import batch_worker
+    from mnemask.io.storage import fetched, is_address
     from mnemask.manifest.folder import read_folder
     from mnemask.manifest.lines import read_manifest
 
-    with batch_worker.checking() as check:
-        read = (read_folder if manifest.is_dir() else read_manifest)(manifest, columns, check, defaults)
+    with batch_worker.checking() as check, TemporaryDirectory(prefix="mnemask-") as scratch:
+        if is_address(manifest):
+            path = Path(fetched(manifest, Path(scratch), only_file=True))
+            read = read_manifest(path, columns, check, defaults, base=manifest.rpartition("/")[0])
+        else:
+            path = Path(manifest)
+            read = (read_folder if path.is_dir() else read_manifest)(path, columns, check, defaults)
     if read.faults:
         for fault in read.faults:
             say_error(fault, 2)
         of = len(read.clips) + len(read.faults)
         raise mm.InputError(
-            f"{len(read.faults)} of {of} clips in {manifest.name!r} cannot be used", "correct them; nothing was begun"
+            f"{len(read.faults)} of {of} clips in {path.name!r} cannot be used", "correct them; nothing was begun"
         )
     return read
 
@@ -211,7 +219,7 @@ def _run(
 
 def _backend(read: Manifest, out: str, workers: int | None, ray: str | None, redo: bool) -> Backend:
     from mnemask.io.lock import LOCK
-    from mnemask.manifest.lines import is_address
+    from mnemask.io.storage import is_address
     from mnemask.manifest.run import Setup
     from mnemask.model.devices import choose_device
 

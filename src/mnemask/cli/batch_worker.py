@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -23,10 +24,11 @@ from mnemask.cli.batch import SEGMENT, options_of_a_clip
 from mnemask.cli.output import errors, speaking
 from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.io.lock import FolderInUseError, OutputLock
+from mnemask.io.storage import fetched, is_fetched
 from mnemask.io.written import Written
 from mnemask.manifest.lines import VIDEO, Column, placed
 from mnemask.manifest.schedule import Outcome, State
-from mnemask.manifest.storage import MOMENTS, clip_folder, fetched, is_fetched
+from mnemask.manifest.storage import MOMENTS, clip_folder
 
 if TYPE_CHECKING:
     from mnemask.manifest.run import Control, Work
@@ -62,18 +64,18 @@ def _column(parameter: inspect.Parameter) -> Column:
     return Column(name, many, bool in kinds, Path in kinds, _PLACES.get(name, lambda text, base: text))
 
 
-def _place_at(text: str, base: Path) -> str:
+def _place_at(text: str, base: str) -> str:
     """Places the mask of FRAME=MASK."""
     where, equals, path = text.partition("=")
     return where + equals + placed(path, base) if path else text
 
 
-def _place_model(text: str, base: Path) -> str:
+def _place_model(text: str, base: str) -> str:
     """Places a checkpoint; a name is none."""
-    return str(base / text) if (base / text).is_file() else text
+    return str(Path(base, text)) if Path(base, text).is_file() else text
 
 
-def _refuse_code(text: str, base: Path) -> str:
+def _refuse_code(text: str, base: str) -> str:
     """Returns a policy by name; raises InputError for code of one's own, which no file may have imported."""
     if ":" in text:
         raise InputError(
@@ -83,7 +85,7 @@ def _refuse_code(text: str, base: Path) -> str:
     return text
 
 
-_PLACES: dict[str, Callable[[str, Path], str]] = {"at": _place_at, "model": _place_model, "policy": _refuse_code}
+_PLACES: dict[str, Callable[[str, str], str]] = {"at": _place_at, "model": _place_model, "policy": _refuse_code}
 
 
 def placed_here(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def placed_here(options: Mapping[str, Any]) -> dict[str, Any]:
         if name == "policy":  # the user's own code, in a file that workers find from anywhere
             file, colon, rest = value.partition(".py:")
             return f"{Path(file).resolve()}{colon}{rest}" if colon else value
-        return value if column.flag or column.is_path else column.place(value, Path.cwd())
+        return value if column.flag or column.is_path else column.place(value, str(Path.cwd()))
 
     return {name: place(name, value) for name, value in options.items()}
 
@@ -145,12 +147,19 @@ def open_worker(options: Mapping[str, Any]) -> Work:
 
 
 def _at_hand(options: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Returns the options with what lies on a storage replaced by copies on the disk."""
-    paths = {VIDEO, *(column.name for column in columns() if column.is_path)}
-    return {
-        name: fetched(value, scratch) if name in paths and isinstance(value, str) and is_fetched(value) else value
-        for name, value in options.items()
-    }
+    """Returns the options with what lies on a storage replaced by copies on the disk, each in a folder of its own."""
+    paths = {VIDEO, "at", *(column.name for column in columns() if column.is_path)}
+    folders = (scratch / str(number) for number in count())
+
+    def at_hand(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [at_hand(name, each) for each in value]
+        if name not in paths or not isinstance(value, str) or not is_fetched(value):
+            return value
+        frame, equals, address = value.partition("=") if name == "at" else ("", "", value)
+        return f"{frame}{equals}{fetched(address, next(folders))}"
+
+    return {name: at_hand(name, value) for name, value in options.items()}
 
 
 def _segment(

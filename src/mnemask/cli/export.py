@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -23,7 +24,8 @@ _ONNX = "With --onnx"
 @configured("policy", "budget", "write_every", "write_below_iou", "write_above_certainty", "tta", "size")
 def export(
     masks: Annotated[
-        Path | None, typer.Argument(help="Folder that `segment` or `batch` wrote, in any format, or of a project.")
+        str | None,
+        typer.Argument(help="Folder or address that `segment` or `batch` wrote, in any format, or a project."),
     ] = None,
     to: Annotated[ExportTo | None, typer.Option("--to", help="Tool or format to write (docs/formats.md).")] = None,
     out: Annotated[
@@ -66,6 +68,8 @@ def export(
 
     `mnemask export out --to cvat-video --tolerance 1` gives CVAT a track of outlines for each object.
 
+    `mnemask export s3://bucket/run --to coco -o dataset` exports a batch whose results are on shared storage.
+
     `mnemask export --onnx network/ --size 480x854` writes the network; docs/speed.md says what each file takes.
     """
     if onnx is not None:
@@ -79,12 +83,16 @@ def export(
             "give the folder of masks and --to FORMAT, such as: mnemask export out --to coco; or --onnx FOLDER",
         )
     from mnemask.export import export_masks
+    from mnemask.io.storage import fetched, is_address
 
-    with errors.status("exporting …") as status:
+    if is_address(masks) and out is None:
+        raise mm.InputError("an export of what is at an address is written here", "give it a folder (-o FOLDER)")
+    with errors.status("exporting …") as status, TemporaryDirectory(prefix="mnemask-") as scratch:
+        place = Path(fetched(masks, Path(scratch)) if is_address(masks) else masks)
         done = export_masks(
-            masks,
+            place,
             to.value,
-            out or masks / "export" / to.value,
+            out or place / "export" / to.value,
             video=video,
             pictures=pictures,
             tolerance=tolerance,

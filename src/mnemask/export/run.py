@@ -26,6 +26,7 @@ from mnemask.export.source import Exporting, Finished, Moment, OfBatch, open_fin
 from mnemask.io.atomic import make_folder
 from mnemask.io.lock import OutputLock
 from mnemask.io.reader import VideoReader
+from mnemask.io.storage import fetched, is_fetched
 from mnemask.io.written import Written
 from mnemask.project import Project
 from mnemask.types import Frame
@@ -208,7 +209,11 @@ class _Pictures:
         """Writes the picture of a frame as folder/joint+name, and returns the name of its file."""
         if video != self._video:
             self._stack.close()
-            reader = self._stack.enter_context(VideoReader(str(self._videos[video])))
+            place = str(self._videos[video])
+            if is_fetched(place):
+                scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mnemask-"))
+                place = fetched(place, Path(scratch))
+            reader = self._stack.enter_context(VideoReader(place))
             self._video, self._files, self._frames = video, reader.files, iter(reader)
         frame = next((each for each in self._frames if each.index >= moment.index), None)
         if frame is None or frame.index != moment.index or frame.size != moment.size:

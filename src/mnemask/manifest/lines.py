@@ -14,6 +14,7 @@ from typing import Any
 
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.atomic import safe_name
+from mnemask.io.storage import is_address
 from mnemask.manifest.rows import read_rows
 from mnemask.manifest.schedule import Clip
 
@@ -34,14 +35,14 @@ class Column:
         many: whether it may hold several values.
         flag: whether it is true or false.
         is_path: whether it names a file or folder that has to be there.
-        place: returns a value with the path in it, if there is one, made absolute from the manifest's folder.
+        place: returns a value with the path in it, if any, made absolute from the manifest's folder or address.
     """
 
     name: str
     many: bool = False
     flag: bool = False
     is_path: bool = False
-    place: Callable[[str, Path], str] = lambda text, base: text
+    place: Callable[[str, str], str] = lambda text, base: text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,8 @@ class _Reader:
     columns: Mapping[str, Column]
     check: Callable[[Mapping[str, Any]], object]
     defaults: Mapping[str, Any]
+    base: str
     faults: list[MnemaskError] = field(default_factory=list)
-
-    @property
-    def base(self) -> Path:
-        return self.path.parent.resolve()
 
 
 def read_manifest(
@@ -82,20 +80,24 @@ def read_manifest(
     check: Callable[[Mapping[str, Any]], object] = lambda options: None,
     defaults: Mapping[str, Any] | None = None,
     rows: Sequence[tuple[int, Mapping[str, Any]]] | None = None,
+    base: str | None = None,
 ) -> Manifest:
     """Returns the clips and the faults of a manifest.
 
     Args:
-        path: of a .csv, .tsv or .jsonl file. Relative paths in it are relative to its folder.
+        path: of a .csv, .tsv or .jsonl file.
         columns: that it may have, `video` among them; `name` is there always, and `_...` are the user's own.
         check: is called with the options of each line that is right so far; raises MnemaskError.
         defaults: options of every clip where its line does not say otherwise.
         rows: number and values of each line where they are known already, as of a folder.
+        base: folder or address that relative paths are relative to; None is the folder of the manifest.
 
     Raises:
         InputError: the file cannot be read at all.
     """
-    reader = _Reader(path, {column.name: column for column in columns}, check, defaults or {})
+    reader = _Reader(
+        path, {column.name: column for column in columns}, check, defaults or {}, base or str(path.parent.resolve())
+    )
     clips: list[Clip] = []
     for number, row in read_rows(path) if rows is None else rows:
         if isinstance(row, MnemaskError):
@@ -181,15 +183,15 @@ def _plain(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def is_address(text: str) -> bool:
-    """Returns whether this is an address and no path."""
-    return "://" in text
+def placed(text: str, base: str) -> str:
+    """Returns a path that is relative to a folder or address as an absolute one; raises InputError if it is not there.
 
-
-def placed(text: str, base: Path) -> str:
-    """Returns a path that is relative to a folder as an absolute one; raises InputError if nothing is there."""
+    What is at an address is not looked for.
+    """
     if is_address(text):
         return text
+    if is_address(base) and not Path(text).expanduser().is_absolute():
+        return f"{base.rstrip('/')}/{text}"
     path = base / Path(text).expanduser()
     try:
         there = path.exists() or any(mark in text for mark in "*?[")

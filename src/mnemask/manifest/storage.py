@@ -1,4 +1,4 @@
-"""Clips and results on shared storage, through fsspec: s3://, gs://, memory://, file:// and what else it knows.
+"""Results on shared storage: s3://, gs:// and what else `mnemask.io.storage` opens.
 
 A run needs a folder that it can lock, rename in and go on in, which an object store is not. So a worker writes on its
 own disk and copies what is complete, the report last: a clip on the storage that has one is whole.
@@ -13,57 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mnemask.errors import InputError, MissingExtraError, OutputError
+from mnemask.errors import OutputError
 from mnemask.io.lock import OutputLock
+from mnemask.io.storage import is_address, open_storage, reached, shown
 from mnemask.io.written import INDEX, Written
-from mnemask.manifest.lines import is_address
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 
 MOMENTS = "moments.json"
-_READ_DIRECTLY = ("http", "https", "ftp", "rtsp", "rtmp", "rtp", "udp", "tcp", "srt")
-"""Schemes that the reader of videos opens by itself."""
-
-
-def open_storage(address: str) -> tuple[Any, str]:
-    """Returns the file system of an address and the path there.
-
-    Raises:
-        InputError: there is no such file system, or it cannot be reached.
-        MissingExtraError: the package for it is not installed.
-    """
-    try:
-        from fsspec.core import url_to_fs
-
-        file_system, path = url_to_fs(address)
-    except ImportError as error:
-        scheme = address.partition("://")[0]
-        raise MissingExtraError(
-            f"{scheme}:// needs a package that is not installed ({error})",
-            "pip install it where workers run: s3fs for s3://, gcsfs for gs://, adlfs for az://",
-        ) from error
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{_shown(address)} cannot be opened ({error})", "give a folder or an address such as s3://…"
-        ) from error
-    return file_system, str(path)
-
-
-def is_fetched(text: str) -> bool:
-    """Returns whether a video or mask of this name has to be copied to the disk before it can be read."""
-    return is_address(text) and text.partition("://")[0].lower() not in _READ_DIRECTLY
-
-
-def fetched(text: str, folder: Path) -> str:
-    """Returns the path of a copy in the folder; raises InputError if there is none to be had."""
-    file_system, path = open_storage(text)
-    target = folder / Path(path).name
-    try:
-        file_system.get(path, str(target), recursive=bool(file_system.isdir(path)))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{_shown(text)} cannot be read ({error})", "look whether it is there and may be read"
-        ) from error
-    return str(target)
+_RIGHTS = "look at its keys, its rights and its room"
 
 
 @dataclass(slots=True)
@@ -98,17 +55,13 @@ class ClipFolder:
         files = [path for path in sorted(self.path.rglob("*")) if path.is_file()]
         files = [path for path in files if path.name[0] != "." or path.name == INDEX]
         files.sort(key=lambda path: path == self.path / REPORT)
-        try:
+        with reached(self.address, OutputError, "written to", _RIGHTS):
             if self._replaces:
                 _remove_listed(file_system, there)
             for path in files:
                 target = f"{there}/{path.relative_to(self.path).as_posix()}"
                 file_system.makedirs(target.rpartition("/")[0], exist_ok=True)
                 file_system.put_file(str(path), target)
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"cannot write to {_shown(self.address)} ({error})", "look at its rights and its room"
-            ) from error
 
 
 @contextmanager
@@ -126,10 +79,11 @@ def clip_folder(out: str, name: str) -> Iterator[ClipFolder]:
     with TemporaryDirectory(prefix="mnemask-") as scratch:
         folder = ClipFolder(Path(scratch) / "clip", f"{out.rstrip('/')}/{name}")
         folder.path.mkdir()
-        for known in (REPORT, INDEX, MOMENTS):
-            there = f"{root.rstrip('/')}/{name}/{known}"
-            if file_system.exists(there):
-                file_system.get_file(there, str(folder.path / known))
+        with reached(folder.address, OutputError, "read", _RIGHTS):
+            for known in (REPORT, INDEX, MOMENTS):
+                there = f"{root.rstrip('/')}/{name}/{known}"
+                if file_system.exists(there):
+                    file_system.get_file(there, str(folder.path / known))
         yield folder
 
 
@@ -175,28 +129,21 @@ def batch_folder(out: str, names: Sequence[str]) -> Iterator[Callable[[dict[str,
 def _results_at(out: str) -> Callable[[dict[str, str]], None]:
     file_system, root = open_storage(out)
     root = root.rstrip("/")
-    try:
-        if file_system.exists(f"{root}/{REPORT}") and "manifest" not in json.loads(
-            file_system.cat_file(f"{root}/{REPORT}")
-        ):
-            raise OutputError(f"{_shown(out)} holds a report that is no batch's", "give another address")
-    except (ValueError, TypeError, OSError) as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{_shown(out)} cannot be used ({error})", "give another address") from error
+    with reached(out, OutputError, "used", "look at its keys and rights, or give another address"):
+        if file_system.exists(f"{root}/{REPORT}") and not _is_of_a_batch(file_system.cat_file(f"{root}/{REPORT}")):
+            raise OutputError(f"{shown(out)} holds a report that is no batch's", "give another address")
 
     def write(files: dict[str, str]) -> None:
-        try:
+        with reached(out, OutputError, "written to", _RIGHTS):
             file_system.makedirs(root, exist_ok=True)
             for name, text in files.items():
                 file_system.pipe_file(f"{root}/{name}", text.encode())
-        except OSError as error:
-            raise OutputError(f"cannot write to {_shown(out)} ({error})", "look at its rights and its room") from error
 
     return write
 
 
-def _shown(address: str) -> str:
-    """Returns an address without what may be a password in it."""
-    scheme, _, rest = address.partition("://")
-    return repr(f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if rest else address)
+def _is_of_a_batch(report: bytes) -> bool:
+    try:
+        return "manifest" in json.loads(report)
+    except (ValueError, TypeError):
+        return False
