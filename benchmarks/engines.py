@@ -72,7 +72,9 @@ def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dic
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     alike: dict[str, list[float]] = {name: [] for name in networks}
     for clip, frames, first in clips(args):
-        trackers = {name: mm.Tracker(network, short_side=min(args.size)) for name, network in networks.items()}
+        trackers = {
+            name: mm.Tracker(network, write_every=5, short_side=min(args.size)) for name, network in networks.items()
+        }
         for tracker in trackers.values():
             tracker.step(frames[0], first)
             tracker.fork().step(frames[1])  # for what there is to build

@@ -25,8 +25,8 @@ class Streams:
     """Videos at their first frame, followed in both ways."""
 
     def __init__(self, model: STCN, videos: Sequence[mm.DrawnVideo], short_side: int) -> None:
-        self.batch = mm.TrackerBatch(mm.Tracker(model, short_side=short_side) for _ in videos)
-        self.alone = [mm.Tracker(model, short_side=short_side) for _ in videos]
+        self.batch = mm.TrackerBatch(mm.Tracker(model, write_every=CYCLE, short_side=short_side) for _ in videos)
+        self.alone = [mm.Tracker(model, write_every=CYCLE, short_side=short_side) for _ in videos]
         first = [video[0] for video in videos]
         prompts = [{k: labels == k for k in range(1, videos[0].num_objects + 1)} for _, labels in first]
         self.batch.step([frame for frame, _ in first], prompts)

@@ -13,7 +13,7 @@ own kernel and without one. A setting is a policy and, each after a comma:
     frames=4                             the budget
     latest=0.3                           the part of the budget that the frame before may take (`WithLatest`); `every`
                                          stands before it
-    below-iou=0.7                        write sooner once masks differ so much from those written last
+    on-growth=0.25                       write sooner once an object is larger by this part than in any frame written
     certainty=0.9                        write only frames whose masks are so certain
     tta=flip, tta=flip+scales            average over views of each frame, see `TrackerConfig.tta`
 
@@ -69,7 +69,7 @@ PARTS: dict[str, Callable[[Config, str], Config]] = {
     "kernel": lambda config, value: replace(config, kmn_sigma=float(value)),
     "every": lambda config, value: replace(config, write_every=int(value)),
     "frames": lambda config, value: replace(config, budget=mm.Budget(frames=float(value))),
-    "below-iou": lambda config, value: replace(config, write_below_iou=float(value)),
+    "on-growth": lambda config, value: replace(config, write_on_growth=float(value)),
     "certainty": lambda config, value: replace(config, write_above_certainty=float(value)),
     "tta": lambda config, value: replace(config, tta=value.replace("+", ",")),
     "latest": lambda config, value: replace(
@@ -92,6 +92,12 @@ def read_setting(setting: str, size: int) -> Config:
             raise ValueError(f"{part!r} of the setting {setting!r} is unknown; there are {', '.join(PARTS)}")
         config = PARTS[name](config, value)
     return config
+
+
+def in_full(setting: str, size: int) -> str:
+    """Returns the text by which scores are kept: with what a policy has by itself, once 0 for all."""
+    growth = read_setting(setting, size).used_policy().write_on_growth
+    return setting if "on-growth" in setting or not growth else f"{setting}, on-growth={growth:g}"
 
 
 @dataclass(frozen=True)
@@ -260,9 +266,8 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.quick:
         args.size, args.frames = 240, 20
-    args.settings = args.setting or DEFAULT_SETTINGS
-    for setting in args.settings:
-        read_setting(setting, args.size)  # what is wrong with one is said before anything is computed
+    # What is wrong with one is said before anything is computed.
+    args.settings = [in_full(setting, args.size) for setting in args.setting or DEFAULT_SETTINGS]
     return args
 
 

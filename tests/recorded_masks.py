@@ -116,6 +116,7 @@ def labels_of(run, clip):
     clip, policy = CLIPS[clip], mm.POLICIES[POLICIES[policy]]
     settings = {
         "kmn_sigma": NETWORKS[size][1],
+        "write_on_growth": 0.0,  # recorded before a policy had one of its own
         "short_side": clip.short_side,
         "budget": None if policy.default_frames is None else mm.Budget(frames=clip.budget),
     } | settings

@@ -76,6 +76,7 @@ def test_a_policy_of_the_package_takes_arguments(text, write_every):
         ("nope", "diverse"),
         ("lfu(decay=2)", "write_every"),
         ("lfu(write_every=0)", "write_every is 0"),
+        ("diverse(write_on_growth=1.0)", "write_on_growth is 1"),
         ("lfu(pin='x')", "pin"),
         ("random(-1)", "seed is -1"),
         ("lfu(write_every=print(1))", "print"),

@@ -24,10 +24,11 @@ class TrackerConfig:
     Args:
         policy: what is kept in memory: a `Policy`, or its name in `POLICIES`.
         budget: how much is kept; None for the policy's own (2 frames' worth of tokens, for most).
-        write_every: the write interval in frames, 1 or more; None for the policy's own (5, for most).
-        write_below_iou: a frame is written before the interval is over, from the second on, as soon as an object's mask
-            has an IoU below this with its mask in the frame written last, counted in cells of 16×16 pixels; above 0 and
-            below 1, such as 0.7. 0 disables it.
+        write_every: the write interval in frames, 1 or more; None for the policy's own (5, for most). A number is kept
+            to: with it, `write_on_growth` is 0 unless it is given too.
+        write_on_growth: a frame is written before the interval is over, from the second on, as soon as an object is
+            larger by more than this part than in any frame written so far (a cell of 16×16 pixels more in both areas),
+            such as 0.25; below 1. 0 disables it; None for the policy's own (0.25 of `diverse`, 0 of others).
         write_above_certainty: a frame without given masks is written only if the mean probability of the pixels in its
             masks is at least this, such as 0.9; the write waits for one that is. Below 1; 0 disables it.
         top_k: tokens that each query cell reads, 1 or more (20 in STCN).
@@ -55,7 +56,7 @@ class TrackerConfig:
     policy: Policy | str = DEFAULT_POLICY
     budget: Budget | None = None
     write_every: int | None = None
-    write_below_iou: int | float = 0.0
+    write_on_growth: int | float | None = None
     write_above_certainty: int | float = 0.0
     top_k: int = 20
     metric: Metric = "l2"
@@ -75,8 +76,8 @@ class TrackerConfig:
             raise InputError(f"budget is {self.budget!r}", "give a Budget such as Budget(frames=2)")
         if self.write_every is not None:
             _check_whole("write_every", self.write_every, 1, "such as 5")
-        for name in ("write_below_iou", "write_above_certainty"):
-            value = getattr(self, name)
+        on_growth = 0 if self.write_on_growth is None else self.write_on_growth
+        for name, value in (("write_on_growth", on_growth), ("write_above_certainty", self.write_above_certainty)):
             if not _is_number(value) or not 0 <= value < 1:
                 raise InputError(f"{name} is {value!r}", "give a number above 0 and below 1, or 0 to disable it")
         _check_whole("top_k", self.top_k, 1, "such as 20")
@@ -94,9 +95,14 @@ class TrackerConfig:
         self.views()
 
     def used_policy(self) -> Policy:
-        """Returns the policy itself, with this write interval."""
+        """Returns the policy itself, with this write interval and what makes it shorter."""
         policy = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
-        return policy if self.write_every is None else replace(policy, write_every=self.write_every)
+        changes: dict[str, Any] = {}
+        if self.write_every is not None:
+            changes = {"write_every": self.write_every, "write_on_growth": 0.0}
+        if self.write_on_growth is not None:
+            changes["write_on_growth"] = float(self.write_on_growth)
+        return replace(policy, **changes) if changes else policy
 
     def views(self) -> tuple[View, ...]:
         """Returns how frames are seen: as they are, and in what `tta` adds."""
@@ -112,10 +118,12 @@ class TrackerConfig:
         Args:
             kmn_sigma: the network's own (`STCN.kmn_sigma`).
         """
+        policy = self.used_policy()
         return replace(
             self,
             budget=self.used_budget(),
-            write_every=self.used_policy().write_every,
+            write_every=policy.write_every,
+            write_on_growth=policy.write_on_growth,
             kmn_sigma=resolve_kmn_sigma(self.kmn_sigma, kmn_sigma),
         )
 

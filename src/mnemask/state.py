@@ -3,15 +3,13 @@
 Tokens are never changed in place, so that a state costs nothing to take and stays what it was.
 """
 
-import base64
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.config import TrackerConfig
@@ -57,7 +55,7 @@ class TrackerState:
     frozen: bool
     counts: Mapping[str, int]
     tokens: Tokens | None
-    written: UInt8[Tensor, "K h w"] | None = None
+    written: Float[Tensor, " K"] | None = None
     others: tuple["TrackerState", ...] = ()
 
     def save(self, path: Path, **more: Any) -> None:
@@ -76,7 +74,7 @@ class TrackerState:
         facts = {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
         return facts | {
             "config": self.config.to_dict(),
-            "written": masks_to_json(self.written),
+            "written": None if self.written is None else self.written.tolist(),
             "num_tokens": None if self.tokens is None else len(self.tokens),
             "others": [other._facts() for other in self.others],
         }
@@ -135,7 +133,7 @@ class TrackerState:
             frozen=bool(facts["frozen"]),
             counts={name: _count(facts["counts"][name]) for name in COUNTS},
             tokens=tokens,
-            written=masks_from_json(facts["written"], device),
+            written=_areas(facts["written"], device),
         )
         state.check()
         return state
@@ -149,9 +147,8 @@ class TrackerState:
             raise ValueError(
                 f"write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells a frame"
             )
-        cells = None if self.size is None else CellGrid(self.size, self.config.short_side).shape
-        if self.written is not None and self.written.shape != (len(ids), *(cells or ())):
-            raise ValueError(f"masks of the shape {tuple(self.written.shape)} of {len(ids)} objects")
+        if self.written is not None and len(self.written) != len(ids):
+            raise ValueError(f"{len(self.written)} areas of {len(ids)} objects")
         self.config.used_policy().check_fields()
 
     def refuse_other_model(self, model: str) -> None:
@@ -237,20 +234,11 @@ def _precision(name: object) -> str:
     return str(name)
 
 
-def masks_to_json(written: UInt8[Tensor, "K h w"] | None) -> dict[str, Any] | None:
-    """Returns masks as JSON holds them."""
-    if written is None:
-        return None
-    content = base64.b64encode(written.contiguous().cpu().numpy().tobytes()).decode()
-    return {"shape": list(written.shape), "content": content}
-
-
-def masks_from_json(saved: Mapping[str, Any] | None, device: torch.device) -> UInt8[Tensor, "K h w"] | None:
-    """Returns the masks that `masks_to_json` made this of; raises ValueError or the like where it did not."""
+def _areas(saved: Any, device: torch.device) -> Float[Tensor, " K"] | None:
+    """Returns the areas that were saved as numbers; raises ValueError or the like for what are none."""
     if saved is None:
         return None
-    content = bytearray(base64.b64decode(saved["content"], validate=True))
-    shape = tuple(map(int, saved["shape"]))
-    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) != len(content):
-        raise ValueError(f"{len(content)} bytes of masks of the shape {shape}"[:120])
-    return torch.frombuffer(content, dtype=torch.uint8).reshape(shape).to(device)
+    areas = torch.tensor(saved, dtype=torch.float32, device=device)
+    if areas.ndim != 1 or not bool((areas >= 0).all()) or not bool(areas.isfinite().all()):
+        raise ValueError(f"areas {str(saved)[:60]}")
+    return areas

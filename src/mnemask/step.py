@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int32, UInt8
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -156,7 +156,7 @@ class Step:
             check.require()
             self._write(features, value, probs[1:])
             tracker.last_write = tracker.steps
-            tracker.written = rounded(probs[1:]) if tracker.config.write_below_iou else None
+            tracker.written = largest(areas(probs[1:]), tracker.written) if tracker.config.write_on_growth else None
         elif check.deferred:
             tracker.unsettled = check
         tracker.steps += 1
@@ -230,11 +230,11 @@ def write_is_due(
     config: TrackerConfig,
     since: int,
     probs: Float[Tensor, "K1 Hp Wp"],
-    written: UInt8[Tensor, "K h w"] | None,
+    written: Float[Tensor, " K"] | None,
 ) -> bool:
     """Returns whether a frame without given masks is to be written.
 
-    It is where the write interval is over, or the objects have changed more than `write_below_iou` allows, unless the
+    It is where the write interval is over, or an object has grown by more than `write_on_growth`, unless the
     masks are less certain than `write_above_certainty`; then the first frame is written whose masks are. Where either
     is on, the host waits for a GPU.
 
@@ -242,31 +242,33 @@ def write_is_due(
         config: in which nothing is left to the policy.
         since: frames from the last write to this one.
         probs: of the background and of each object.
-        written: the masks of the frame written last, from `rounded`; None where they are not known.
+        written: the largest area of each object in frames written, from `areas`; None where it is not known.
     """
     assert config.write_every is not None, "a tracker's config is filled"
     due = since >= config.write_every
-    if not due and config.write_below_iou and since >= SOONEST and written is not None:
-        due = bool(least_iou(rounded(probs[1:]), written) < config.write_below_iou)
+    if not due and config.write_on_growth and since >= SOONEST and written is not None:
+        due = bool(growth(areas(probs[1:]), written) > config.write_on_growth)
     if due and config.write_above_certainty:
         due = bool(certainty(probs) >= config.write_above_certainty)
     return due
 
 
-def rounded(masks: Float[Tensor, "K Hp Wp"]) -> UInt8[Tensor, "K h w"]:
-    """Returns how much of each cell each object fills, in 255ths, so that it is the same once it was saved."""
-    return (F.avg_pool2d(masks.float(), STRIDE) * 255).round().to(torch.uint8)
+def areas(masks: Float[Tensor, "K Hp Wp"]) -> Float[Tensor, " K"]:
+    """Returns the area of each object in cells of 16×16 pixels: the sum of its probabilities."""
+    return masks.float().sum((1, 2)) / STRIDE**2
 
 
-def least_iou(now: UInt8[Tensor, "K h w"], before: UInt8[Tensor, "K h w"]) -> Float[Tensor, ""]:
-    """Returns the lowest IoU of an object's masks in two frames, from 0 to 1.
+def largest(now: Float[Tensor, " K"], before: Float[Tensor, " L"] | None) -> Float[Tensor, " K"]:
+    """Returns the larger area of each object; L is K or, where objects are new, which come last, less."""
+    return now if before is None else torch.maximum(now, F.pad(before, (0, len(now) - len(before))))
 
-    It is the soft IoU, Σ min / Σ max over cells, with one more cell in both: an object of less than a cell, or one that
-    neither frame shows, has not moved.
+
+def growth(now: Float[Tensor, " K"], before: Float[Tensor, " K"]) -> Float[Tensor, ""]:
+    """Returns by how much of its area before an object has grown: that of the one that grew most, -1 or more.
+
+    Both areas count one more cell, so that specks do not grow.
     """
-    now, before = now.float(), before.float()
-    overlap = torch.minimum(now, before).sum((1, 2)) + 255
-    return (overlap / (torch.maximum(now, before).sum((1, 2)) + 255)).amin()
+    return ((now + 1) / (before + 1) - 1).amax()
 
 
 def certainty(probs: Float[Tensor, "K1 Hp Wp"]) -> Float[Tensor, ""]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.config import TrackerConfig
@@ -95,7 +95,7 @@ class Tracker:
         self.objects = Objects()
         self.steps = 0
         self.last_write = 0
-        self.written: UInt8[Tensor, "K h w"] | None = None
+        self.written: Float[Tensor, " K"] | None = None
         self.size: tuple[int, int] | None = None
         self.last_index: int | None = None
         self.precisions: tuple[str, ...] = (str(model.dtype).removeprefix("torch."),)

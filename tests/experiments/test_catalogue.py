@@ -1,5 +1,7 @@
 """The descriptions of the experiments, and the thesis's figures in them."""
 
+from dataclasses import replace
+
 import pytest
 from refusals import refusal
 
@@ -62,6 +64,8 @@ def test_a_run_sets_what_it_says():
     tracker = trackers_of(run, TrackerFactory(device="cpu")).tracker()
     assert (tracker.policy.write_every, tracker.policy.pin, tracker.memory.budget.frames) == (2, False, 3)
     assert tracker.config.metric == "cosine"
+    each_second = trackers_of(replace(run, policy="diverse"), TrackerFactory(device="cpu")).config
+    assert (each_second.write_every, each_second.write_on_growth) == (2, 0)
     assert tracker.config.top_k > 100_000
 
 

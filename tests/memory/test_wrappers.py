@@ -16,6 +16,7 @@ from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.policies import (
     LFU,
     POLICIES,
+    Diverse,
     Fifo,
     KeepAll,
     PerObject,
@@ -95,6 +96,9 @@ def test_a_wrapper_writes_pins_and_asks_for_room_as_the_policy_inside_unless_tol
     assert (Pinned(inner).write_every, Pinned(inner).pin) == (3, True)
     assert (WithLatest(inner).write_every, WithLatest(inner).pin) == (1, False)
     assert WithLatest(KeepAll()).default_frames is None
+    own = [wrapper(Diverse()).write_on_growth for wrapper in (Pinned, PerObject, WithLatest)]
+    assert own == [Diverse().write_on_growth, Diverse().write_on_growth, 0]
+    assert PerObject(Diverse(), write_on_growth=0.0).write_on_growth == 0
     changed = replace(PerObject(inner), write_every=7)
     assert (changed.write_every, changed.pin, changed.inner) == (7, False, inner)
 

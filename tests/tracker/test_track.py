@@ -52,8 +52,8 @@ def test_a_prompt_for_a_frame_that_never_comes_is_said(clip, tiny_model):
     "wrong",
     [
         {"policy": "none-such"}, {"policy": 3}, {"budget": 2}, {"write_every": 0}, {"write_every": True}, {"top_k": 0},
-        {"write_below_iou": 1},
-        {"write_above_certainty": -0.1}, {"write_below_iou": None}, {"metric": "l3"}, {"kmn_sigma": 0.001},
+        {"write_on_growth": 1}, {"write_on_growth": False}, {"write_above_certainty": -0.1},
+        {"write_above_certainty": None}, {"metric": "l3"}, {"kmn_sigma": 0.001},
         {"stride8_weight": -1}, {"stride8_weight": float("nan")}, {"short_side": 8},
     ],
 )  # fmt: skip
@@ -67,7 +67,7 @@ def test_an_impossible_setting_is_refused_when_the_config_is_made(wrong):
     [
         mm.TrackerConfig(),
         mm.TrackerConfig(LFU(pin=False, write_every=3), mm.Budget(bytes="20MiB"), top_k=7, metric="dot"),
-        mm.TrackerConfig("afb", write_every=9, write_below_iou=0.7, write_above_certainty=0.9),
+        mm.TrackerConfig("afb", write_every=9, write_on_growth=0.7, write_above_certainty=0.9),
         mm.TrackerConfig("afb", write_every=2, kmn_sigma=0.15, stride8_weight=2.0, short_side=None),
     ],
 )

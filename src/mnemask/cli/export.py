@@ -21,7 +21,7 @@ _ONNX = "With --onnx"
 
 
 @command
-@configured("policy", "budget", "write_every", "write_below_iou", "write_above_certainty", "tta", "size")
+@configured("policy", "budget", "write_every", "write_on_growth", "write_above_certainty", "tta", "size")
 def export(
     masks: Annotated[
         str | None,

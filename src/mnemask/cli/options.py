@@ -30,16 +30,20 @@ BudgetOption = Annotated[
 ]
 WriteEveryOption = Annotated[
     int | None,
-    typer.Option("--write-every", min=1, help="Write every N-th frame to memory. [default: the policy's, 5]"),
-]
-WriteBelowIouOption = Annotated[
-    float,
     typer.Option(
-        "--write-below-iou",
+        "--write-every",
+        min=1,
+        help="Write every N-th frame to memory, no other unless --write-on-growth is given. [default: the policy's, 5]",
+    ),
+]
+WriteOnGrowthOption = Annotated[
+    float | None,
+    typer.Option(
+        "--write-on-growth",
         min=0,
         max=0.99,
-        help="Write sooner, once an object's mask has an IoU below this with its mask in the frame written last, such "
-        "as 0.7; 0 never does.",
+        help="Write sooner, once an object is larger by more than this part than in any frame written, such as 0.25; "
+        "0 never does. [default: the policy's own, 0.25 of diverse]",
     ),
 ]
 WriteAboveCertaintyOption = Annotated[
@@ -113,7 +117,7 @@ TRACKER_OPTIONS: dict[str, tuple[Any, Any]] = {
     "frames": (FramesOption, None),
     "budget": (BudgetOption, None),
     "write_every": (WriteEveryOption, None),
-    "write_below_iou": (WriteBelowIouOption, 0.0),
+    "write_on_growth": (WriteOnGrowthOption, None),
     "write_above_certainty": (WriteAboveCertaintyOption, 0.0),
     "top_k": (TopKOption, 20),
     "kmn_sigma": (KmnSigmaOption, None),

@@ -211,6 +211,7 @@ class Comparison:
             "most bytes": max(run.bank_bytes),
             "budget": run.budget,
             "write every": run.write_every,
+            "write on growth": run.write_on_growth,
             "threads": run.threads,
         }
 

@@ -162,9 +162,10 @@ def _table(comparison: Comparison, folders: Mapping[str, PolicyFolder]) -> str:
     for number, row in enumerate(rows):
         cells = [_cell(name, row.get(name), row.get(name) == best[name] and len(rows) > 1) for name in columns]
         name = escape(str(row["policy"]))
+        pace = f"{row['write every']} or sooner" if row["write on growth"] else str(row["write every"])
         lines.append(
             f'<tr><th scope="row"><i class="dot" style="background:{style_of(number)[0]}"></i>{name}</th>'
-            f"{''.join(cells)}<td>{escape(str(row['budget']))}</td><td>{row['write every']}</td>"
+            f"{''.join(cells)}<td>{escape(str(row['budget']))}</td><td>{pace}</td>"
             f'<td><a href="policies/{name}/overlay.mp4">whole video</a></td></tr>'
         )
     heads = ["policy", *("most MiB" if name == "most bytes" else name for name in columns), "budget", "writes each", ""]

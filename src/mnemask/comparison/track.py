@@ -45,6 +45,7 @@ class PolicyRun:
         description: its class and settings.
         budget: what it was allowed, in words.
         write_every: its write interval in frames.
+        write_on_growth: the part by which an object grows before it is written sooner; 0 for never.
         given: ids of the objects with a mask as prompt, by frame.
         seconds: that the tracker took for each frame, without decoding and writing.
         bank_bytes: what the memory bank held after each frame.
@@ -59,6 +60,7 @@ class PolicyRun:
     description: str
     budget: str
     write_every: int
+    write_on_growth: float
     given: dict[int, list[int]]
     seconds: list[float]
     bank_bytes: list[int]
@@ -205,6 +207,7 @@ def track_policy(
         str(tracker.policy),
         str(tracker.memory.budget),
         tracker.policy.write_every,
+        tracker.policy.write_on_growth,
         given,
         seconds,
         [each.bank_bytes for each in stats],

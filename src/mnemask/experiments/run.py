@@ -89,11 +89,13 @@ def trackers_of(run: Run, common: TrackerFactory) -> TrackerFactory:
         common.config,
         policy=policy if run.pin is None else replace(policy, pin=run.pin),
         budget=Budget(frames=run.budget),
-        write_every=policy.write_every if run.write_every is None else run.write_every,
+        write_every=run.write_every,
         top_k=ALL_MEMORIES if run.top_k is None else run.top_k,
         metric=run.metric,
         kmn_sigma=common.config.kmn_sigma if run.kmn_sigma is None else run.kmn_sigma,
     )
+    policy = config.used_policy()
+    config = replace(config, write_every=policy.write_every, write_on_growth=policy.write_on_growth)
     return replace(common, config=config)
 
 

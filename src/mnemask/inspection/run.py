@@ -203,6 +203,8 @@ def _reread(video: Iterable[Frame], wanted: set[int]) -> dict[int, UInt8[np.ndar
 def _policy(tracker: Tracker) -> str:
     every = tracker.policy.write_every
     pace = "every frame" if every == 1 else f"every {every} frames"
+    if tracker.policy.write_on_growth:
+        pace += " or sooner"
     return f"{type(tracker.policy).__name__}, writes {pace}  ·  budget {tracker.memory.budget}"
 
 

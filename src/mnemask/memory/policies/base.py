@@ -50,13 +50,16 @@ class Policy(ABC):
     A policy inside another one (`Wrapper`) may see parts of frames, and a budget smaller than `new`, down to nothing.
 
     Attributes:
-        write_every: frames from one write to the next.
+        write_every: frames from one write to the next, unless `write_on_growth` asks for one sooner.
+        write_on_growth: a frame is written sooner, from the second on, as soon as an object is larger by more than this
+            part than in any frame written so far; from 0, which disables it, to below 1.
         pin: whether the tracker marks tokens of annotated frames as never to be evicted. Without marks there are no
             pinned tokens, and the policy treats the first frame like any other.
         default_frames: the budget where the user gives none, in frames; None for no limit.
     """
 
     write_every: int = 5
+    write_on_growth: float = 0.0
     pin: bool = True
     default_frames: float | None = 2.0
 
@@ -81,6 +84,8 @@ class Policy(ABC):
                 raise TypeError(f"{field.name} of the policy is {value!r}")
         if self.write_every < 1:
             raise ValueError(f"write_every is {self.write_every}")
+        if not 0 <= self.write_on_growth < 1:
+            raise ValueError(f"write_on_growth is {self.write_on_growth}")
 
     def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns which cells of the first annotated frame are pinned, where `pin` is set; all of them by default.

@@ -25,7 +25,11 @@ class Diverse(Policy):
     in one frame those further on. So of what is alike the newest stays, what is out of sight stays until something
     looks like it, and no frame comes in or goes as a whole. Of the first annotated frame only a part is pinned: its
     objects, the cells around them, and of the rest each second cell both ways; a whole one would be half the memory.
+
+    Since only what is new about a frame takes room, one is written sooner where an object is larger than it ever was.
     """
+
+    write_on_growth: float = 0.25
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most distinct tokens of both."""

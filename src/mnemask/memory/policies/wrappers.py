@@ -24,12 +24,13 @@ class Wrapper(Policy):
 
     Attributes:
         inner: any policy, a wrapper too.
-        write_every: by default the inner policy's; so for `pin` and `default_frames`.
+        write_every: by default the inner policy's; so for `write_on_growth`, `pin` and `default_frames`.
     """
 
     inner: Policy
     # None is never seen from outside: it is replaced as soon as there is an inner policy to ask.
     write_every: int = field(default=None, kw_only=True)  # type: ignore[assignment]
+    write_on_growth: float = field(default=None, kw_only=True)  # type: ignore[assignment]
     pin: bool = field(default=None, kw_only=True)  # type: ignore[assignment]
     default_frames: float | None = field(default=None, kw_only=True)
 
@@ -38,7 +39,7 @@ class Wrapper(Policy):
             raise InputError(
                 f"the inner policy of {type(self).__name__} is {self.inner!r}", "give a Policy such as LFU()"
             )
-        for name in ("write_every", "pin", "default_frames"):
+        for name in ("write_every", "write_on_growth", "pin", "default_frames"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.inner, name))
 
@@ -113,10 +114,12 @@ class WithLatest(Wrapper):
         share: the part of the budget that the latest frame may take from the older ones, above 0, at most 1. Where
             it does not suffice for the whole frame, the cells that objects fill most go in first.
         write_every: 1 by default. A larger number N keeps each N-th frame as the latest.
+        write_on_growth: 0 by default, whatever the inner policy has: each frame is written anyway.
     """
 
     share: float = 0.5
     write_every: int = field(default=1, kw_only=True)
+    write_on_growth: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
