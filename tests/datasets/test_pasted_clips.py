@@ -9,7 +9,7 @@ from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, TrainingClip
-from mnemask.datasets.real_video import PastedClips
+from mnemask.datasets.pasted_clips import PastedClips
 from mnemask.datasets.stcn_augment import Colours
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.errors import InputError
@@ -108,6 +108,19 @@ def test_a_clip_depends_on_the_generator_alone(clips):
     one, other = (clips.draw(np.random.default_rng(3), ClipShape(128, 3, 3)) for _ in range(2))
     assert (one.frames == other.frames).all()
     assert (one.labels == other.labels).all()
+
+
+def test_a_double_of_the_hosts_object_is_followed_or_is_background(clips):
+    """What is blue is the host's square or a double of it."""
+    clips.doubles = 1.0
+    followed, background = 0, 0
+    for clip in draws(clips):
+        blue = (clip.frames[0][..., 2] > 200).astype(np.uint8)
+        labels = {int(each) for each in np.unique(clip.labels[0][cv2.erode(blue, np.ones((5, 5))) > 0])}
+        followed += len(labels - {0}) > 1
+        background += 0 in labels and len(labels) > 1
+    assert followed > 10
+    assert background > 15
 
 
 def test_what_its_video_cuts_off_is_not_pasted(tmp_path):

@@ -1,0 +1,223 @@
+"""Several objects on real motion: those of other videos, and doubles of a clip's own, pasted into real clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.clips import IGNORE, ClipShape, ClipSource, TrainingClip, keep_visible
+from mnemask.datasets.composite.appearance import affine_path, log_uniform, smooth_path, zoom_path
+from mnemask.datasets.composite.layers import Layer
+from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.copy_paste import covered_by, cut_out_of
+from mnemask.datasets.stcn_augment import ColourJitter
+from mnemask.datasets.video_clips import VideoClips, boxes_of, in_8_bits
+from mnemask.errors import InputError
+
+MAX_TRIES = 50
+MIN_PIXELS = 300  # of a guest in its own video
+MAX_GROWTH = 2.0  # more would only show pixels
+MAX_CUT = 0.15  # how much of a guest's box may lie along a border of its video, which cuts it straight
+FOLLOWED_DOUBLES = 0.4
+REPAINT = ColourJitter(0.2, 0.2, 0.4, 0.08)
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """An object cut out of the frames of a video, and where it goes.
+
+    Attributes:
+        layers: of each frame, None where it is not shown.
+        label: its number in the clip, 0 where it is not followed.
+        in_front: whether it passes before the host's objects or behind them.
+    """
+
+    layers: list[Layer | None]
+    label: int
+    in_front: bool
+
+
+class PastedClips:
+    """Clips without end of several objects on real motion, which cross and hide each other; a `ClipSource`.
+
+    In the host's frames 1 to 3 guests move as in their own videos, and on top of that along a path that often meets one
+    of the host's objects. At times two guests come from one video and look alike. Of all that can be seen in the first
+    frame, up to `ClipShape.max_objects` are followed; the rest stays in the picture, unlabelled.
+
+    Args:
+        hosts: what guests are pasted into.
+        guests: the videos that they come from, each set with its weight; what a mask calls void is not cut out.
+        zoom: by how many times a guest grows or shrinks within a clip at most; 1 for not.
+        doubles: in which part of the clips the first guest is a double.
+    """
+
+    def __init__(
+        self, hosts: ClipSource, guests: Sequence[tuple[VideoClips, float]], zoom: float = 1.0, doubles: float = 0.0
+    ) -> None:
+        self.hosts, self.zoom, self.doubles = hosts, zoom, doubles
+        self.guests = tuple(source for source, _ in guests)
+        self.shares = np.array([weight for _, weight in guests]) / sum(weight for _, weight in guests)
+
+    def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
+        """Returns a clip that depends on the state of `rng` and on `shape` alone; raises what the sources raise."""
+        for _ in range(MAX_TRIES):
+            host = self.hosts.draw(rng, replace(shape, max_objects=2))
+            guests = self._guests(rng, shape, host)
+            if not guests:
+                continue
+            frames, labels = _paint(host, guests)
+            labels = _some(rng, labels, host.num_objects + sum(guest.label > 0 for guest in guests))
+            labels, num_objects = keep_visible(labels, shape.max_objects)
+            if num_objects:
+                return TrainingClip(frames, labels, num_objects)
+        raise InputError(f"{MAX_TRIES} clips drawn had no object to paste", "expected videos with whole, large objects")
+
+    def _guests(self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip) -> list[Guest]:
+        wanted = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
+        twins = wanted > 1 and rng.random() < 0.5
+        guests: list[Guest] = []
+        video: tuple[VideoClips, AnnotatedVideo] | None = None
+        label = host.num_objects + 1
+        for number in range(wanted):
+            if number == 0 and rng.random() < self.doubles:
+                order = np.arange(shape.num_frames)[:: int(rng.choice([-1, 1]))]
+                shown = list(host.frames[order]), list(host.labels[order])
+                followed = label if rng.random() < FOLLOWED_DOUBLES else 0
+                guest = self._guest(rng, *shown, shape, host, followed)
+            else:
+                if video is None or not twins:
+                    source = self.guests[int(rng.choice(len(self.guests), p=self.shares))]
+                    video = source, source.draw_frames(rng, shape)[0]
+                alone = VideoClips([video[1]], frame_step=video[0].frame_step)
+                _, indices = alone.draw_frames(rng, shape)
+                masks = in_8_bits([video[1].read_labels(index) for index in indices])
+                guest = self._guest(rng, [video[1].frames[index] for index in indices], masks, shape, host, label)
+            if guest is not None:
+                guests.append(guest)
+                label += guest.label > 0
+        return guests
+
+    def _guest(
+        self,
+        rng: np.random.Generator,
+        pictures: Sequence[Path | UInt8[np.ndarray, "H W 3"]],
+        masks: list[UInt8[np.ndarray, "H W"]],
+        shape: ClipShape,
+        host: TrainingClip,
+        label: int,
+    ) -> Guest | None:
+        """A guest, or None where the frames show no object that can be cut out whole."""
+        fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < IGNORE and _is_whole(masks[0] == each)]
+        if not fit:
+            return None
+        chosen = int(rng.choice(fit))
+        shown = [(mask == chosen).astype(np.uint8) for mask in masks]
+        boxes = boxes_of(masks, chosen)
+        to_frame = _way(rng, boxes, int(shown[0].sum()), host, shape, self.zoom)
+        colours = REPAINT.draw(rng)
+        layers: list[Layer | None] = []
+        for picture, mask, view in zip(pictures, shown, to_frame, strict=True):
+            if not mask.any():
+                layers.append(None)
+                continue
+            rgb = read_rgb(picture) if isinstance(picture, Path) else picture
+            pixels, corner = cut_out_of(colours.apply(rgb), mask)
+            layers.append(_layer(pixels, corner, view, label))
+        return Guest(layers, label, bool(rng.random() < 0.6))
+
+
+def _layer(
+    pixels: UInt8[np.ndarray, "h w 4"], corner: tuple[int, int], view: Float[np.ndarray, "2 3"], label: int
+) -> Layer:
+    """One frame of a guest, made smaller first where a plain interpolation would leave pixels out."""
+    view = view.copy()
+    view[:, 2] += view[:, :2] @ corner
+    times = int(abs(np.linalg.det(view[:, :2])) ** -0.5)
+    height, width = pixels.shape[:2]
+    if times > 1 and min(height, width) >= 4 * times:
+        pixels = cv2.resize(pixels, (width // times, height // times), interpolation=cv2.INTER_AREA)
+        view[:, :2] *= (width / pixels.shape[1], height / pixels.shape[0])
+    return Layer(pixels, label, view[None], None, np.zeros(1), np.zeros((1, 2)))
+
+
+def _is_whole(mask: Bool[np.ndarray, "H W"]) -> bool:
+    """Whether an object is large enough to be cut out, and not itself cut off by its video's border."""
+    rim = np.count_nonzero(mask[[0, -1]]) + np.count_nonzero(mask[:, [0, -1]])
+    _, _, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return bool(np.count_nonzero(mask) >= MIN_PIXELS and rim <= MAX_CUT * (width + height))
+
+
+def _way(
+    rng: np.random.Generator,
+    boxes: Float[np.ndarray, "T 4"],
+    area: int,
+    host: TrainingClip,
+    shape: ClipShape,
+    zoom: float,
+) -> Float[np.ndarray, "T 2 3"]:
+    """Maps from the guest's frames to the clip's, in pixels (x, y): its size, its own motion, and a path on top.
+
+    In 60 % of the clips the path meets an object of the host's in a frame after the first.
+    """
+    num_frames, size = shape.num_frames, shape.size
+    near = zoom_path(rng, num_frames, zoom if rng.random() < 0.5 else 1.0)
+    scale = size * float(np.sqrt(log_uniform(rng, 0.01, 0.25) / area))
+    scale = min(scale, MAX_GROWTH, 0.9 * size / float(boxes[0, 2:].max()))
+    near = np.minimum(near, max(1.0, 1.2 * size / (scale * float(boxes[:, 2:].max()))))
+    middle = boxes[:, :2] + boxes[:, 2:] / 2
+    own = (middle - middle[0]) * scale * rng.uniform(0.3, 1.0)
+    path = own + size * log_uniform(rng, 0.01, 0.2) * smooth_path(rng, num_frames, 2)
+    begin = rng.uniform(0.1, 0.9, 2) * size
+    if rng.random() < 0.6:
+        meeting = int(rng.integers(1, num_frames))
+        if (met := _middle_of(rng, host.labels[meeting])) is not None:
+            # A straight line from a place beside it, whatever the guest's own motion was up to there.
+            path += np.arange(num_frames)[:, None] / meeting * (met - begin - path[meeting])
+    scales = np.repeat((scale * near)[:, None], 2, 1)
+    scales[:, 0] *= rng.choice([-1, 1])
+    angle = rng.normal(0, 0.1) + smooth_path(rng, num_frames, 1)[:, 0] * rng.uniform(0, 0.15)
+    still = np.zeros(num_frames)
+    maps = [
+        affine_path(middle[t].tolist(), (begin + path[t])[None], angle[t : t + 1], scales[t : t + 1], still[:1])
+        for t in range(num_frames)
+    ]
+    return np.concatenate(maps)
+
+
+def _middle_of(rng: np.random.Generator, labels: UInt8[np.ndarray, "S S"]) -> Float[np.ndarray, " 2"] | None:
+    """The middle (x, y) of one of the objects shown, None where there are none."""
+    ids = [each for each in np.unique(labels).tolist() if 0 < each < IGNORE]
+    if not ids:
+        return None
+    ys, xs = np.nonzero(labels == int(rng.choice(ids)))
+    return np.array([xs.mean(), ys.mean()])
+
+
+def _paint(host: TrainingClip, guests: list[Guest]) -> tuple[UInt8[np.ndarray, "T S S 3"], UInt8[np.ndarray, "T S S"]]:
+    """Frames and labels with all guests in them; the host's objects keep their numbers."""
+    frames, labels = host.frames.copy(), host.labels.copy()
+    for t in range(len(frames)):
+        picture, label = frames[t].copy(), labels[t].copy()
+        for guest in guests:
+            if (layer := guest.layers[t]) is not None and not guest.in_front:
+                layer.paint(0, picture, label)
+        own = host.labels[t]
+        if any(not guest.in_front for guest in guests) and own.any():
+            picture = covered_by(host.frames[t], (own > 0).astype(np.uint8), picture)
+            label[own > 0] = own[own > 0]
+        for guest in guests:
+            if (layer := guest.layers[t]) is not None and guest.in_front:
+                layer.paint(0, picture, label)
+        frames[t], labels[t] = picture, label
+    return frames, labels
+
+
+def _some(rng: np.random.Generator, labels: UInt8[np.ndarray, "T S S"], count: int) -> UInt8[np.ndarray, "T S S"]:
+    """The same labels in another order, so that each is as likely to be followed where not all are."""
+    table = np.arange(256, dtype=np.uint8)
+    table[1 : count + 1] = rng.permutation(count) + 1
+    return np.asarray(cv2.LUT(labels.reshape(len(labels), -1), table).reshape(labels.shape))
