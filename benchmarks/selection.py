@@ -31,11 +31,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +47,7 @@ from mnemask.datasets.real_video import SELECTION
 from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.engines.parts import FeatureCache
+from mnemask.evaluation.suite import results_of
 from mnemask.io.images import read_image
 from mnemask.memory.policies import WithLatest
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
@@ -155,17 +154,17 @@ class Task:
     size: int
     frames: int | None
 
-    def run(self) -> str:
+    def run(self, on_frame: Callable[[], None]) -> str:
         """Scores what is missing, all settings in step, and writes the file; returns what it was."""
         os.nice(max(0, 10 - os.nice(0)))
         torch.set_num_threads(1)
-        scores = self._scores()
+        scores = self._scores(on_frame)
         part = self.file.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(known(self.file) | scores))
         part.replace(self.file)
         return f"{self.weights}: {self.clip.kind} {self.clip.name}"
 
-    def _scores(self) -> dict:
+    def _scores(self, on_frame: Callable[[], None]) -> dict:
         """Returns the scores of each setting, as JSON holds them."""
         clip, trackers = self.clip, self._trackers()
         protocol = "davis2016" if clip.kind in ("real", "dev") else "davis2017"
@@ -177,6 +176,7 @@ class Task:
             prompts = prompts_of(labels) if number == 0 else None
             for text, tracker in trackers.items():
                 scorers[text].add(labels, tracker.step(frame, prompts).labels.numpy().astype(np.uint8))
+            on_frame()
         return {
             text: [[each.object_id, each.region_frames, each.boundary_frames] for each in scorer.report().objects]
             for text, scorer in scorers.items()
@@ -279,13 +279,8 @@ def main() -> None:
     kinds = [kind for kind in KINDS if any(clip.kind == kind for clip in clips)]
     folders = {weights: folder_of(weights, args) for weights in args.weights}
     tasks = [] if args.table else list(tasks_of(clips, folders, args))
-    if args.processes == 1:
-        for task in tasks:
-            print(task.run(), flush=True)
-    else:
-        with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
-            for done in as_completed([pool.submit(task.run) for task in tasks]):
-                print(done.result(), flush=True)
+    for done in results_of(tasks, args.processes, on_frames=lambda frames: None):
+        print(done, flush=True)
     tables = []
     for weights, folder in folders.items():
         found = {clip: known(file_of(folder, clip)) for clip in clips}
