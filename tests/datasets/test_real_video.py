@@ -61,7 +61,7 @@ def test_what_a_kind_without_a_share_is_drawn_from_need_not_be_there(tmp_path: P
     with refusal(InputError, "photographs"):
         open_real_video(tmp_path)
     with refusal(InputError, "there"):
-        open_real_video(tmp_path / "nothing")
+        open_real_video(tmp_path / "nothing", RealVideoMixture(**NONE | {"real": 1.0}))
 
 
 def test_the_videos_to_choose_by_are_left_out(root: Path) -> None:

@@ -1,6 +1,6 @@
 """Several objects on real motion: those of other videos, and doubles of a clip's own, pasted into real clips."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +10,15 @@ from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import IGNORE, ClipShape, ClipSource, TrainingClip, keep_visible
-from mnemask.datasets.composite.appearance import affine_path, log_uniform, smooth_path, zoom_path
-from mnemask.datasets.composite.layers import Layer
-from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.composite.appearance import (
+    affine_path,
+    augment_appearance,
+    log_uniform,
+    smooth_path,
+    zoom_path,
+)
+from mnemask.datasets.composite.layers import Layer, move
+from mnemask.datasets.composite.photographs import StaticImages, read_rgb
 from mnemask.datasets.copy_paste import covered_by, cut_out_of
 from mnemask.datasets.stcn_augment import ColourJitter
 from mnemask.datasets.video_clips import VideoClips, boxes_of, in_8_bits
@@ -23,6 +29,8 @@ MIN_PIXELS = 300  # of a guest in its own video
 MAX_GROWTH = 2.0  # more would only show pixels
 MAX_CUT = 0.15  # how much of a guest's box may lie along a border of its video, which cuts it straight
 FOLLOWED_DOUBLES = 0.4
+FROM_PHOTOGRAPHS = 0.5
+IN_FRONT = 0.6
 REPAINT = ColourJitter(0.2, 0.2, 0.4, 0.08)
 
 
@@ -53,12 +61,18 @@ class PastedClips:
         guests: the videos that they come from, each set with its weight; what a mask calls void is not cut out.
         zoom: by how many times a guest grows or shrinks within a clip at most; 1 for not.
         doubles: in which part of the clips the first guest is a double.
+        photographs: what other guests are cut out of in half of the clips; None for videos alone.
     """
 
     def __init__(
-        self, hosts: ClipSource, guests: Sequence[tuple[VideoClips, float]], zoom: float = 1.0, doubles: float = 0.0
+        self,
+        hosts: ClipSource,
+        guests: Sequence[tuple[VideoClips, float]],
+        zoom: float = 1.0,
+        doubles: float = 0.0,
+        photographs: StaticImages | None = None,
     ) -> None:
-        self.hosts, self.zoom, self.doubles = hosts, zoom, doubles
+        self.hosts, self.zoom, self.doubles, self.photographs = hosts, zoom, doubles, photographs
         self.guests = tuple(source for source, _ in guests)
         self.shares = np.array([weight for _, weight in guests]) / sum(weight for _, weight in guests)
 
@@ -70,7 +84,7 @@ class PastedClips:
             if not guests:
                 continue
             frames, labels = _paint(host, guests)
-            labels = _some(rng, labels, host.num_objects + sum(guest.label > 0 for guest in guests))
+            labels = _some(rng, labels, max(host.num_objects, *(guest.label for guest in guests)))
             labels, num_objects = keep_visible(labels, shape.max_objects)
             if num_objects:
                 return TrainingClip(frames, labels, num_objects)
@@ -79,27 +93,50 @@ class PastedClips:
     def _guests(self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip) -> list[Guest]:
         wanted = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
         twins = wanted > 1 and rng.random() < 0.5
-        guests: list[Guest] = []
-        video: tuple[VideoClips, AnnotatedVideo] | None = None
-        label = host.num_objects + 1
-        for number in range(wanted):
-            if number == 0 and rng.random() < self.doubles:
-                order = np.arange(shape.num_frames)[:: int(rng.choice([-1, 1]))]
-                shown = list(host.frames[order]), list(host.labels[order])
-                followed = label if rng.random() < FOLLOWED_DOUBLES else 0
-                guest = self._guest(rng, *shown, shape, host, followed)
-            else:
-                if video is None or not twins:
-                    source = self.guests[int(rng.choice(len(self.guests), p=self.shares))]
-                    video = source, source.draw_frames(rng, shape)[0]
-                alone = VideoClips([video[1]], frame_step=video[0].frame_step)
-                _, indices = alone.draw_frames(rng, shape)
-                masks = in_8_bits([video[1].read_labels(index) for index in indices])
-                guest = self._guest(rng, [video[1].frames[index] for index in indices], masks, shape, host, label)
-            if guest is not None:
-                guests.append(guest)
-                label += guest.label > 0
-        return guests
+        guests: list[Guest | None] = []
+        if rng.random() < self.doubles:
+            guests.append(self._double(rng, shape, host))
+        label = host.num_objects + sum(guest is not None and guest.label > 0 for guest in guests) + 1
+        others = range(label, label + wanted - len(guests))
+        if self.photographs is not None and rng.random() < FROM_PHOTOGRAPHS:
+            guests += self._cut_outs(rng, shape, host, others, twins)
+        else:
+            guests += self._from_videos(rng, shape, host, others, twins)
+        return [guest for guest in guests if guest is not None]
+
+    def _double(self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip) -> Guest | None:
+        """One of the host's own objects once more."""
+        order = np.arange(shape.num_frames)[:: int(rng.choice([-1, 1]))]
+        label = host.num_objects + 1 if rng.random() < FOLLOWED_DOUBLES else 0
+        return self._guest(rng, list(host.frames[order]), list(host.labels[order]), shape, host, label)
+
+    def _cut_outs(
+        self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip, labels: range, twins: bool
+    ) -> Iterator[Guest]:
+        """Things of photographs, of one set if they are twins."""
+        assert self.photographs is not None
+        step, set_name = log_uniform(rng, 0.006, 0.2), None
+        for label in labels:
+            cut_out = self.photographs.draw_cut_out(rng, set_name)
+            set_name = cut_out.set_name if twins else None
+            most = self.zoom if rng.random() < 0.5 else 1.0
+            seen = augment_appearance(rng, cut_out, host.frames[0], self.photographs)
+            layer = move(rng, seen, label, shape.size, shape.num_frames, step, leave=0.1, most=most)
+            yield Guest([layer.at(t) for t in range(shape.num_frames)], label, bool(rng.random() < IN_FRONT))
+
+    def _from_videos(
+        self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip, labels: range, twins: bool
+    ) -> Iterator[Guest | None]:
+        """Objects of other videos, of one if they are twins."""
+        found: tuple[VideoClips, AnnotatedVideo] | None = None
+        for label in labels:
+            if found is None or not twins:
+                source = self.guests[int(rng.choice(len(self.guests), p=self.shares))]
+                found = source, source.draw_frames(rng, shape)[0]
+            source, video = found
+            _, indices = VideoClips([video], frame_step=source.frame_step).draw_frames(rng, shape)
+            masks = in_8_bits([video.read_labels(index) for index in indices])
+            yield self._guest(rng, [video.frames[index] for index in indices], masks, shape, host, label)
 
     def _guest(
         self,
@@ -127,7 +164,7 @@ class PastedClips:
             rgb = read_rgb(picture) if isinstance(picture, Path) else picture
             pixels, corner = cut_out_of(colours.apply(rgb), mask)
             layers.append(_layer(pixels, corner, view, label))
-        return Guest(layers, label, bool(rng.random() < 0.6))
+        return Guest(layers, label, bool(rng.random() < IN_FRONT))
 
 
 def _layer(

@@ -51,7 +51,7 @@ class RealVideoMixture:
 
     Attributes:
         real: share of clips of `video_train` as they are; the shares of all kinds together are the unit.
-        pasted: of those with objects of other clips pasted in.
+        pasted: of those with objects pasted in: of other clips and, where composites are drawn too, of photographs.
         composite: of cut-outs of photographs that move over another photograph.
         warped: of photographs that are warped as a whole.
         moving: of the videos in `video`, in which all that moves is foreground.
@@ -83,6 +83,11 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
     """
     zoom = ZoomAugmentation(mixture.zoom) if mixture.zoom > 1 else None
     sources: list[tuple[ClipSource, float]] = []
+    kinds = mixture.composite, mixture.warped, mixture.moving
+    photographs = None
+    if sum(kinds) > 0:
+        composites = CompositeClips(root, CompositeRecipe(*kinds, zoom=mixture.zoom, zoomed=mixture.zoomed))
+        sources, photographs = [(composites, sum(kinds))], composites.static
     if mixture.real + mixture.pasted > 0:
         clips = [
             (folder, VideoClips(videos, frame_step=folder.frame_step, zoom=zoom, zoomed=mixture.zoomed))
@@ -90,11 +95,8 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
         ]
         real = Mixture([(source, folder.share) for folder, source in clips])
         guests = [(source, folder.share) for folder, source in clips if folder.guests]
-        sources += [(real, mixture.real), (PastedClips(real, guests, mixture.zoom, mixture.doubles), mixture.pasted)]
-    kinds = mixture.composite, mixture.warped, mixture.moving
-    if sum(kinds) > 0:
-        photographs = CompositeRecipe(*kinds, zoom=mixture.zoom, zoomed=mixture.zoomed)
-        sources.append((CompositeClips(root, photographs), sum(kinds)))
+        pasted = PastedClips(real, guests, mixture.zoom, mixture.doubles, photographs)
+        sources = [(real, mixture.real), (pasted, mixture.pasted), *sources]
     return Mixture(sources)
 
 

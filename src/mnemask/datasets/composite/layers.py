@@ -1,7 +1,7 @@
 """What a drawn clip is made of: a scene behind, cut-outs that move before it, and how camera and things move."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -68,6 +68,12 @@ class Layer:
         behind = cv2.blendLinear(np.zeros_like(region), region, weight, 1 - weight)
         frame[top:bottom, left:right] = cv2.add(behind, colours)
         labels[top:bottom, left:right][alpha > 127] = self.label
+
+    def at(self, t: int) -> "Layer":
+        """Returns the layer of frame `t` alone, which is its frame 0."""
+        one = slice(t, t + 1)
+        bend = None if self.bend is None else self.bend[one]
+        return replace(self, to_frame=self.to_frame[one], bend=bend, light=self.light[one], smear=self.smear[one])
 
     def area(self, t: int) -> int:
         """Returns how many pixels the layer has in frame `t` and beyond its borders."""
