@@ -9,6 +9,7 @@ another, two ids. Generated: drawn clips of 2 to 4 objects. By default each of f
 own kernel and without one. A setting is a policy and, each after a comma:
 
     own kernel, no kernel, kernel=0.15   σ of the KMN kernel
+    top-k=40                             memories per query that are read
     every=3                              the write interval
     frames=4                             the budget
     latest=0.3                           the part of the budget that the frame before may take (`WithLatest`); `every`
@@ -67,6 +68,7 @@ PARTS: dict[str, Callable[[Config, str], Config]] = {
     "no kernel": lambda config, _: replace(config, kmn_sigma=0.0),
     "kernel": lambda config, value: replace(config, kmn_sigma=float(value)),
     "every": lambda config, value: replace(config, write_every=int(value)),
+    "top-k": lambda config, value: replace(config, top_k=int(value)),
     "frames": lambda config, value: replace(config, budget=mm.Budget(frames=float(value))),
     "on-growth": lambda config, value: replace(config, write_on_growth=float(value)),
     "certainty": lambda config, value: replace(config, write_above_certainty=float(value)),

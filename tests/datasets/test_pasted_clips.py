@@ -5,10 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from drawn_data import draw_photographs
 from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, TrainingClip
+from mnemask.datasets.composite.photographs import StaticImages
 from mnemask.datasets.pasted_clips import PastedClips
 from mnemask.datasets.stcn_augment import Colours
 from mnemask.datasets.video_clips import VideoClips
@@ -121,6 +123,22 @@ def test_a_double_of_the_hosts_object_is_followed_or_is_background(clips):
         background += 0 in labels and len(labels) > 1
     assert followed > 10
     assert background > 15
+
+
+def test_things_of_photographs_are_pasted_too(clips, tmp_path):
+    """What a label lies on is blue, green, or of a photograph; each kind of guest comes in about half of the clips."""
+    draw_photographs(tmp_path)
+    clips.photographs = StaticImages(tmp_path / "static")
+    with_photographs = 0
+    for clip in draws(clips):
+        colours = {
+            tuple((np.median(clip.frames[0][clip.labels[0] == label], 0) > 127).tolist())
+            for label in range(1, clip.num_objects + 1)
+        }
+        with_photographs += bool(colours - {(False, False, True), (False, True, False)})
+        known = (clip.frames > 127).any(-1)
+        assert (clip.labels[known] > 0).mean() > 0.9
+    assert 10 < with_photographs < 50
 
 
 def test_what_its_video_cuts_off_is_not_pasted(tmp_path):

@@ -1,4 +1,4 @@
-"""Several objects on real motion: those of other videos, and doubles of a clip's own, pasted into real clips."""
+"""Real clips with more in them: objects of other videos and of photographs, and doubles of their own objects."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ REPAINT = ColourJitter(0.2, 0.2, 0.4, 0.08)
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """An object cut out of the frames of a video, and where it goes.
+    """An object that is pasted into a clip, and where it goes.
 
     Attributes:
         layers: of each frame, None where it is not shown.
@@ -52,9 +52,12 @@ class Guest:
 class PastedClips:
     """Clips without end of several objects on real motion, which cross and hide each other; a `ClipSource`.
 
-    In the host's frames 1 to 3 guests move as in their own videos, and on top of that along a path that often meets one
-    of the host's objects. At times two guests come from one video and look alike. Of all that can be seen in the first
-    frame, up to `ClipShape.max_objects` are followed; the rest stays in the picture, unlabelled.
+    Into the host's frames 1 to 3 guests are pasted. Those of other videos move as they do there, and on top of that
+    along a path that often meets one of the host's objects; at times two come from one video and look alike. Those of
+    photographs move on a smooth path and bend. A double is one of the host's own objects once more, elsewhere, at
+    another size and in other tints, mirrored or not, with its motion or the reverse of it; more often than not it is
+    background. Of all that can be seen in the first frame, up to `ClipShape.max_objects` are followed; the rest stays
+    in the picture, unlabelled.
 
     Args:
         hosts: what guests are pasted into.
