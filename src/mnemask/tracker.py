@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,13 +21,28 @@ from mnemask.memory.policies import Policy
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.checkpoints import fingerprint
 from mnemask.model.devices import FiniteCheck, own_modes
-from mnemask.model.stcn import STCN
+from mnemask.model.stcn import STCN, require_network
 from mnemask.state import TrackerState
 from mnemask.step import labels_of, step_together, undone_on_failure
 from mnemask.types import Frame, Masks, Objects, Picture, Prompts, validate_prompts
 from mnemask.views import mean_of
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
+
+
+def frames_given(prompts: object) -> set[int]:
+    """Returns the frames for which a source of prompts has masks, none for a function; raises InputError for others."""
+    if callable(prompts):
+        return set()
+    if not isinstance(prompts, Mapping):
+        raise InputError(
+            f"prompts are a {type(prompts).__name__}",
+            "give what is known by frame, {0: {1: mask}}, or a function from a Frame to {1: mask} or None",
+        )
+    for index in prompts:
+        if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < 0:
+            raise InputError(f"prompts are given for frame {index!r:.40}", "frames are whole numbers, from 0")
+    return {int(index) for index in prompts}
 
 
 class Turn:
@@ -87,6 +103,12 @@ class Tracker:
         if not isinstance(config, TrackerConfig | None):
             raise InputError(
                 f"config is {config!r}", "give a TrackerConfig, or settings by their names: Tracker(model, policy=…)"
+            )
+        require_network(model)
+        if unknown := sorted(changes.keys() - TrackerConfig.__dataclass_fields__.keys()):
+            raise InputError(
+                f"{unknown[0]!r} is no setting of a tracker",
+                f"settings are {', '.join(TrackerConfig.__dataclass_fields__)}",
             )
         config = replace(config or TrackerConfig(), **changes)
         self.model, self.config = model, config.filled(model.kmn_sigma)
@@ -165,16 +187,26 @@ class Tracker:
 
     def follow(self, frames: Iterable[Picture], prompts: PromptSource) -> Iterator[tuple[Frame, Masks]]:
         """Yields each frame with its masks; `track` says what the arguments are, and what is raised."""
-        given = prompts if isinstance(prompts, Mapping) else None
-        last = None
+        left = frames_given(prompts)
+        new, first, last = not self.steps, None, None
         for picture in frames:
             frame = Frame.from_picture(picture, self.steps)
             last = frame.index
+            if first is None:
+                first = last
+                if not new:  # what came before was given to the tracker then
+                    left = {index for index in left if index >= first}
+                elif left and max(left) < first:
+                    break
+            left.discard(last)
             yield frame, self.step(frame, prompts(frame) if callable(prompts) else prompts.get(last))
-        left = [] if given is None else [index for index in given if last is None or index > last]
         if left:
+            late = last is None or min(left) > last
+            where = (
+                f"the video's last frame is {last}" if late else f"the video has no such frame; it begins at {first}"
+            )
             raise InputError(
-                f"masks are given for frame {min(left)}, and the video's last frame is {last}",
+                f"masks are given for frame {min(left)}, and {where}",
                 "give those of a frame that it has; frames count from 0",
             )
 
@@ -389,8 +421,8 @@ def track(
         config: settings of the tracker.
 
     Raises:
-        InputError: for what cannot be used: the config at once; a frame, a mask or an id when its frame comes; a
-            prompt for a frame that the video does not have, after the last one.
+        InputError: for what cannot be used: the model, the config and the numbers of frames at once; a frame, a mask
+            or an id when its frame comes; a prompt for a frame that the video does not have, after the last one.
         BudgetError: if the budget cannot hold a frame with so many objects, or the device ran out of memory.
 
     Example:
@@ -400,6 +432,9 @@ def track(
         >>> [masks.object_ids for masks in mm.track(frames, mm.load_model("compact"), first)]
         [(7,), (7,), (7,)]
     """
+    frames_given(prompts)
+    if not isinstance(video, str | Path) and not hasattr(video, "__iter__") and not hasattr(video, "__getitem__"):
+        raise InputError(f"the video is a {type(video).__name__}", "give a path, a VideoReader or frames one by one")
     return _masks_of(video, Tracker(model, config), prompts)
 
 

@@ -49,6 +49,46 @@ def test_a_prompt_for_a_frame_that_never_comes_is_said(clip, tiny_model):
 
 
 @pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        ([{}], "list"),
+        (None, "NoneType"),
+        ({-1: {}}, "-1"),
+        ({"0": {}}, "'0'"),
+        ({0.5: {}}, "0.5"),
+        ({True: {}}, "True"),
+    ],
+)
+def test_prompts_that_are_of_no_frame_are_refused_before_the_first(clip, tiny_model, prompts, said, as_users_call_it):
+    with refusal(InputError, said):
+        mm.track(clip[0], tiny_model, prompts, CONFIG)
+
+
+def test_a_prompt_for_a_frame_that_is_passed_over_or_before_the_first_is_said(clip, tiny_model):
+    frames, masks = clip
+    numbered = [mm.Frame(frame, 10 + 2 * number) for number, frame in enumerate(frames[:3])]
+    with refusal(InputError, "frame 13", "no such frame"):
+        list(mm.track(numbered, tiny_model, {10: {7: masks[0, 0]}, 13: {7: masks[1, 0]}}, CONFIG))
+    with refusal(InputError, "frame 0", "begins at 10"):
+        next(mm.track(numbered, tiny_model, {0: {7: masks[0, 0]}}, CONFIG))
+    assert len(list(mm.track(numbered[::-1], tiny_model, {14: {7: masks[2, 0]}, 10: {7: masks[0, 0]}}, CONFIG))) == 3
+
+
+def test_a_tracker_that_goes_on_does_not_ask_for_the_frames_before(clip, tiny_model):
+    frames, masks = clip
+    tracker, prompts = mm.Tracker(tiny_model, CONFIG), {0: {7: masks[0, 0]}, 3: {7: masks[3, 0]}}
+    whole = [answer.labels for _, answer in mm.Tracker(tiny_model, CONFIG).follow(frames[:5], prompts)]
+    halves = [*tracker.follow(frames[:2], {0: prompts[0]}), *tracker.follow(frames[2:5], prompts)]
+    assert all(torch.equal(one, answer.labels) for one, (_, answer) in zip(whole, halves, strict=True))
+
+
+@pytest.mark.parametrize("video", [None, 7])
+def test_what_is_no_video_is_refused_at_once(tiny_model, video, as_users_call_it):
+    with refusal(InputError, type(video).__name__):
+        mm.track(video, tiny_model, {}, CONFIG)
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"policy": "none-such"}, {"policy": 3}, {"budget": 2}, {"write_every": 0}, {"write_every": True}, {"top_k": 0},

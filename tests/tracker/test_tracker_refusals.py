@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from mnemask.memory.bank import MemoryBank
 from mnemask.memory.policies import LFU, FirstAndLatest, KeepAll
 from mnemask.model import preprocess
 from mnemask.model.stcn import STCN
+from mnemask.prompts.clicks import ClickSegmenter
 
 
 def bad_calls(frames, masks):
@@ -184,8 +187,22 @@ def test_removing_what_is_not_tracked_is_refused(make, clip, object_id, as_users
         ({"policy": LFU}, "policy"),
         ({"budget": 2}, "budget"),
         ({"budget": "64MiB"}, "budget"),
+        ({"size": 64}, "'size'.*short_side"),
     ],
 )
 def test_impossible_settings_are_refused(make, settings, message, as_users_call_it):
     with refusal(InputError, message):
         make(**settings)
+
+
+def test_what_is_no_network_is_refused_with_what_is(tiny_model, as_users_call_it):
+    for wrong, said in (
+        ("compact", "'compact'"),
+        (None, "NoneType"),
+        (torch.nn.DataParallel(tiny_model), "model.module"),
+        (deepcopy(tiny_model).to("meta"), "meta"),
+    ):
+        for use in (Tracker, ClickSegmenter):
+            with refusal(InputError, said):
+                use(wrong)
+    assert Tracker(torch.compile(tiny_model, backend="eager"), short_side=None).config.short_side is None

@@ -7,6 +7,7 @@ returns is nobody else's, and its gradient does not need it: rectified and added
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -298,6 +299,19 @@ class STCN(nn.Module):
         """Returns the logit of each object at each pixel, float32."""
         logits: Tensor = self.decoder(readout, features.compressed, features.stride8, features.stride4)
         return logits
+
+
+def require_network(model: object) -> None:
+    """Raises InputError unless a model is a network of mnemask with its weights; torch.compile may have wrapped it."""
+    network = getattr(model, "_orig_mod", model)
+    if not isinstance(network, STCN):
+        inside = isinstance(getattr(model, "module", None), STCN)
+        raise InputError(
+            f"the model is a {type(model).__name__}" + (f" {model!r:.60}" if isinstance(model, str | Path) else ""),
+            "give the network inside it, model.module" if inside else "give what load_model returns: mm.load_model()",
+        )
+    if network.device.type == "meta":
+        raise InputError("the model is on the device meta and has no weights", "load it with mm.load_model()")
 
 
 def soft_aggregate(probs: Float[Tensor, "K *pixels"]) -> Float[Tensor, "K+1 *pixels"]:

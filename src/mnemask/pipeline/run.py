@@ -98,6 +98,11 @@ def segment(
         BudgetError: if the memory needed exceeds `max_memory`.
         MnemaskError: whatever ends the run early. What was written before is kept, and the report says what happened.
     """
+    if not callable(prompts):
+        raise InputError(
+            f"prompts are a {type(prompts).__name__}",
+            "give a function from a Frame to its masks, such as lambda frame: masks.get(frame.index)",
+        )
     trace = getattr(tracker.memory.trace, "path", None)
     paths, expected = [Path(path) for path in inputs], Expected.of(frames)
     places = Places(Path(out), mask_format, videos.with_overlay(overlay), preview is not None, trace, paths, expected)

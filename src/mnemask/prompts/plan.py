@@ -180,7 +180,7 @@ class PromptPlan:
             raise InputError(
                 f"masks were given for frame {min(self._moments)} but the video ended after {num_frames} frames "
                 "(they count from 0)",
-                "correct --at",
+                "correct the --at, --remove or --click that names it",
             )
 
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
@@ -204,7 +204,7 @@ class PromptPlan:
         if num_frames is not None and max(beyond, default=0) >= num_frames:
             raise InputError(
                 f"masks are given for frame {max(beyond)} but the video has {num_frames} frames (they count from 0)",
-                "correct --at",
+                "correct the --at, --remove or --click that names it",
             )
         return sorted(places, key=lambda at: at.frame)
 
