@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from drawn_clip import drawn_clip
+from PIL import Image
+from refusals import refusal
 
 import mnemask as mm
-from mnemask.errors import FrameError
+from mnemask.errors import FrameError, MaskError
 from mnemask.io import contact_sheet
 
 BOX = (30, 10, 40, 40)
@@ -56,6 +58,10 @@ def test_arrays_with_channels_last_and_tensors_with_channels_first_are_the_same_
         (lambda x: torch.cat((x, x[:1])), "x[:3]"),
         (lambda x: torch.cat((x, x[:1])).permute(1, 2, 0).numpy(), "x[..., :3]"),
         (lambda x: x / 255, "(255 * x).round()"),
+        (lambda x: x.int(), "x as uint8"),
+        (lambda x: Image.fromarray(x[0].numpy()), "np.asarray(x.convert"),
+        (lambda x: x.to("meta"), "with its numbers"),
+        (lambda x: x.to_sparse(), "x.to_dense()"),
     ],
 )
 def test_any_other_layout_is_refused_with_what_converts_it(tiny_model, clip, name, spoil, way_out, as_users_call_it):
@@ -70,13 +76,22 @@ def test_a_picture_of_3x3_pixels_is_read_by_its_type():
     assert torch.equal(of_array.image.permute(1, 2, 0), of_tensor.image)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+@pytest.mark.parametrize("kind", ["meta", "sparse"])
+def test_masks_without_numbers_of_their_own_are_refused(tiny_model, clip, kind, as_users_call_it):
+    frames, masks = clip
+    mask = masks[0, 0].to("meta") if kind == "meta" else masks[0, 0].to_sparse()
+    for prompt in ({1: mask}, mask.to(torch.uint8)):
+        with refusal(MaskError, kind):
+            mm.Tracker(tiny_model, short_side=None).step(frames[0], prompt)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, ">u2", ">i4"])
 def test_a_label_map_is_the_masks_of_its_ids(tiny_model, clip, dtype):
     frames, masks = clip
     labels = (3 * masks[0, 0] + 200 * (masks[0, 1] & ~masks[0, 0])).numpy().astype(dtype)
     by_id = {3: labels == 3, 200: labels == 200}
     answers = []
-    prompts = [labels, by_id] if dtype == np.uint16 else [labels, torch.from_numpy(labels), by_id]
+    prompts = [labels, by_id] if dtype in (np.uint16, ">u2", ">i4") else [labels, torch.from_numpy(labels), by_id]
     for prompt in prompts:
         tracker = mm.Tracker(tiny_model, short_side=None)
         answers.append((tracker.step(frames[0], prompt), tracker.step(frames[1])))

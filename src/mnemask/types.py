@@ -154,7 +154,12 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
     if isinstance(picture, Frame):
         return picture.image
     if not isinstance(picture, Tensor | np.ndarray):
-        raise FrameError(f"{what} is a {type(picture).__name__}", "expected a Frame, a tensor or an array")
+        raise FrameError(
+            f"{what} is a {type(picture).__name__}",
+            "expected a Frame, a tensor or an array"
+            + (': of Pillow, np.asarray(x.convert("RGB"))' if hasattr(picture, "convert") else ""),
+        )
+    _refuse_without_numbers(picture, what, FrameError)
     is_array = isinstance(picture, np.ndarray)
     channels = 2 if is_array else 0
     fits = picture.ndim == 3 and picture.shape[channels] == 3 and 0 not in picture.shape
@@ -163,6 +168,8 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
         remedy = _conversion(tuple(picture.shape), is_array) if not fits else ""
         if not remedy and "float" in str(picture.dtype):
             remedy = "turn values from 0 to 1 into bytes, (255 * x).round() as uint8"
+        elif not remedy and "int" in str(picture.dtype):
+            remedy = "turn values from 0 to 255 into bytes, x as uint8, those from 0 to 65535 (x // 257) as uint8"
         raise FrameError(
             f"{what} is a {picture.dtype} {kind} of shape {tuple(picture.shape)}",
             f"expected uint8 RGB of shape {layout}" + (remedy and f": {remedy}"),
@@ -171,6 +178,15 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
         return picture
     # Read-only arrays and reversed views (BGR to RGB) are copied: torch takes neither.
     return torch.from_numpy(np.require(picture, requirements=("C", "W"))).movedim(-1, 0)
+
+
+def _refuse_without_numbers(tensor: object, what: str, error: type[InputError]) -> None:
+    """Raises the error for a tensor on the device meta, which holds no numbers, and for a sparse one."""
+    if isinstance(tensor, Tensor) and (tensor.is_meta or tensor.layout != torch.strided):
+        kind = "on the device meta, without numbers" if tensor.is_meta else f"of layout {tensor.layout}"
+        raise error(
+            f"{what} is a tensor {kind}", "expected a plain tensor with its numbers (x.to_dense() of sparse ones)"
+        )
 
 
 def _conversion(shape: tuple[int, ...], is_array: bool) -> str:
@@ -349,7 +365,9 @@ def _by_id(labels: LabelMap, frame: Frame) -> dict[int, Prompt]:
     shape, kind = tuple(labels.shape), str(labels.dtype).removeprefix("torch.")
     if kind == "bool":
         raise MaskError("the prompt is one bool mask and does not say which object it shows", "give {id: mask}")
-    if shape != frame.size or "int" not in kind:
+    _refuse_without_numbers(labels, "the label map", MaskError)
+    whole = labels.dtype.kind in "iu" if isinstance(labels, np.ndarray) else "int" in kind  # in either byte order
+    if shape != frame.size or not whole:
         raise MaskError(
             f"the label map is {kind} of shape {shape}",
             f"expected whole numbers of the frame's {frame.size}, 0 for the background and each object's id at its "
@@ -376,11 +394,14 @@ def _mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[Tensor,
             f"the mask of object {object_id} is a {type(prompt).__name__}",
             f"expected a bool tensor or array of the frame's {size}",
         )
+    _refuse_without_numbers(prompt, f"the mask of object {object_id}", MaskError)
     # A tensor shares only memory that is in order and may be written to.
     mask = prompt if isinstance(prompt, Tensor) else torch.from_numpy(np.require(prompt, requirements=("C", "W")))
     if tuple(mask.shape) != size or mask.dtype != torch.bool:
+        fits = tuple(mask.shape) == size
         raise MaskError(
             f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}",
-            f"expected torch.bool of the frame's {size}",
+            f"expected torch.bool of the frame's {size}"
+            + (": say which values are it, such as mask > 0" if fits else ""),
         )
     return mask
