@@ -119,6 +119,15 @@ def test_a_batch_and_a_saved_tracker_do_not_mind_the_mode(tiny_model, tmp_path, 
     assert same(found, expected)
 
 
+def test_clicks_do_not_mind_the_mode(mode):
+    model, frame = mm.load_model("compact"), drawn_clip(1)[0][0]
+    expected = mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
+    with mode():
+        found = mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
+    assert torch.equal(found, expected)
+    found &= ~found  # a mask is the caller's, to be changed in place
+
+
 def test_an_explanation_and_a_drawn_prompt_do_not_mind_the_mode(tiny_model, mode):
     frames, masks = drawn_clip(2)
     expected_box = mm.mask_from_box(frames[0], (10, 10, 40, 40))

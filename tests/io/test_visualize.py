@@ -5,7 +5,7 @@ import pytest
 import torch
 from refusals import refusal
 
-from mnemask.errors import FrameError, MaskError
+from mnemask.errors import FrameError, InputError, MaskError
 from mnemask.io import colors_of, contact_sheet, davis_palette, draw_overlay
 from mnemask.types import Frame
 
@@ -66,6 +66,18 @@ def test_labels_that_do_not_fit_are_refused():
     for object_id in (-1, 65_536):
         with refusal(MaskError, r"65535"):
             draw_overlay(GREY, square(object_id))
+
+
+@pytest.mark.parametrize("labels", [None, [[0, 1]], square(1) / 2])
+def test_what_is_no_label_map_is_refused(labels, as_users_call_it):
+    with refusal(MaskError, "masks.labels"):
+        draw_overlay(GREY, labels)
+
+
+@pytest.mark.parametrize("opacity", [-1, 1.5, float("nan"), "half"])
+def test_an_opacity_is_from_0_to_1(opacity, as_users_call_it):
+    with refusal(InputError, "opacity"):
+        draw_overlay(GREY, square(1), opacity=opacity)
 
 
 def test_a_contact_sheet_has_a_tile_for_each_frame():

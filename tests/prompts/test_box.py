@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from refusals import refusal
 
 from mnemask.errors import MaskError
@@ -76,3 +77,20 @@ def test_a_mask_that_cannot_be_the_object_in_its_box_is_doubted(mask, doubt):
 @pytest.mark.parametrize("mask", [mask_of(50, 70), mask_of(38, 50), mask_of(40, 60, 30, 30)])
 def test_a_likely_mask_is_not_doubted(mask):
     assert doubts_of_mask(mask, Box(20, 20, 80, 60)) == []
+
+
+def test_four_numbers_of_any_kind_are_a_box():
+    box = (30, 20, 40, 50)
+    for given in (list(box), np.array(box), torch.tensor(box), np.array(box) + 0.4, (29.6, 20.0, np.float32(40), 50)):
+        assert Box.of(given) == box
+        assert all(type(number) is int for number in Box.of(given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, 3, "1,2,3,4", (1, 2, 3), (1, 2, 3, 4, 5), ["1", "2", "3", "4"], ((1, 2), (3, 4)), np.ones((1, 4)),
+     (float("nan"), 2, 3, 4), (0, 0, float("inf"), 4), (0.1, 0.2, 0.5, 0.5)],
+)  # fmt: skip
+def test_anything_else_is_no_box(given):
+    with refusal(MaskError, "in pixels"):
+        Box.of(given)

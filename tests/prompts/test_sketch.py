@@ -111,11 +111,20 @@ def test_a_polygon_is_cut_off_at_the_image():
         ([(100, 100), (120, 100), (120, 120)], "outside the image of 50x40"),
         ([(1, 1), (float("nan"), 2), (3, 3)], "not a position"),
         ([(1, 1), (1e30, 2), (3, 3)], "not a position"),
+        ([1, 1, 30, 1, 1, 30], "are no points"),
+        (None, "are no points"),
+        ([(1, 1, 1), (2, 2, 2), (3, 1, 2)], "are no points"),
     ],
 )
-def test_a_polygon_that_cannot_be_meant_is_refused(points, message):
+def test_a_polygon_that_cannot_be_meant_is_refused(points, message, as_users_call_it):
     with refusal(MaskError, message):
         mask_from_polygon(points, (40, 50))
+
+
+@pytest.mark.parametrize("size", [(40, 50, 3), (40.0, 50.0), (-1, 50), None, 40])
+def test_a_polygon_needs_the_size_of_an_image(size, as_users_call_it):
+    with refusal(MaskError, "height and width"):
+        mask_from_polygon([(1, 1), (30, 1), (1, 30)], size)
 
 
 def test_strokes_become_the_masks_of_what_they_lie_on():
@@ -151,8 +160,19 @@ def test_background_strokes_stay_background():
     assert not mask_from_scribble(image, {1: [[(50, 70), (70, 70)]], 0: [[(60, 50), (60, 55)]]})[1][52, 60]
 
 
-def test_strokes_that_cannot_be_meant_are_refused():
+def test_strokes_of_two_objects_on_one_place_are_refused_and_a_mask_of_strokes_alone_is_warned_of(caplog):
+    image, _ = picture(discs=[((100, 60), 50, (200, 60, 50))])
+    with refusal(MaskError, "object 2"):
+        mask_from_scribble(image, {1: [[(90, 60), (110, 60)]], 2: [[(90, 60), (110, 60)]]})
+    mask_from_scribble(image, {1: [[(100, 60)]]})
+    assert "hardly more than its strokes" in caplog.text
+
+
+def test_strokes_that_cannot_be_meant_are_refused(as_users_call_it):
     image, _ = picture()
+    for strokes in (None, [[(1, 1), (5, 5)]], {4: [(1, 1), (5, 5)]}, {4: None}, {4: [[("1", "x"), ("2", "y")]]}):
+        with refusal(MaskError, r"stroke|points"):
+            mask_from_scribble(image, strokes)
     for strokes in ({}, {0: [[(1, 1), (5, 5)]]}):
         with refusal(MaskError, "least"):
             mask_from_scribble(image, strokes)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8, UInt16
 from torch import Tensor
 
-from mnemask.errors import FrameError, MaskError
+from mnemask.errors import FrameError, InputError, MaskError
 from mnemask.types import MAX_OBJECT_ID, Frame, Picture, rgb_image
 
 
@@ -55,9 +55,15 @@ def draw_overlay(image: Picture, labels: Labels, *, opacity: float = 0.45) -> UI
 
     Raises:
         MaskError: image and labels differ in size, or a label is no object id.
+        InputError: opacity is not from 0 to 1.
     """
     canvas = np.array(rgb_image(image).movedim(0, -1).cpu().numpy(), order="C")
     ids = labels.cpu().numpy() if isinstance(labels, Tensor) else labels
+    if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iub":
+        kind = f"{ids.dtype} {ids.shape}" if isinstance(ids, np.ndarray) else f"a {type(ids).__name__}"
+        raise MaskError(f"labels are {kind}", "expected the object id at each pixel, [H W], such as masks.labels")
+    if not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+        raise InputError(f"opacity is {opacity!r:.40}", "give a number from 0 to 1")
     if canvas.shape[:2] != ids.shape:
         raise MaskError(
             f"labels are {ids.shape} on an image of {canvas.shape[:2]} (height, width)", "expected one size"

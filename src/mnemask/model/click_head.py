@@ -191,7 +191,7 @@ def double(x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
 
 def disks(clicks: Float[Tensor, "B N 3"], size: tuple[int, int] | torch.Size) -> Float[Tensor, "B 2 h4 w4"]:
     """Returns a plane of soft disks at stride 4 around the clicks on the object, and one around those beside it."""
-    rows, columns = (4 * torch.arange(n, device=clicks.device) + 1.5 for n in size)
+    rows, columns = (4 * torch.arange(n, dtype=torch.float32, device=clicks.device) + 1.5 for n in size)
     x, y, sign = clicks.unbind(-1)
     distance = torch.hypot(columns - x[..., None, None], rows[:, None] - y[..., None, None])  # [B N h4 w4]
     soft = (1 - distance / DISK_RADIUS).clamp_min(0)

@@ -1,10 +1,12 @@
 """A rectangle around an object: what was typed, what of it lies in the picture, and whether its mask can be right."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
+from torch import Tensor
 
 from mnemask.errors import MaskError
 
@@ -30,6 +32,28 @@ class Box(NamedTuple):
 
     def __str__(self) -> str:
         return ",".join(map(str, self))
+
+    @classmethod
+    def of(cls, values: object) -> "Box":
+        """Returns the box of four numbers as a caller gives them, rounded to whole pixels.
+
+        Raises:
+            MaskError: for anything else, fractions of the image's size among them.
+        """
+        plain = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
+        given = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else []
+        numbers = [
+            float(each)
+            for each in given
+            if isinstance(each, int | float | np.integer | np.floating) and abs(each) < 2**31
+        ]  # no NaN
+        if len(given) != 4 or len(numbers) != 4:
+            raise MaskError(f"box {values!r:.80} is not four numbers", "give x, y, width and height in pixels")
+        if max(numbers) <= 1 and any(each != int(each) for each in numbers):
+            raise MaskError(
+                f"box {values!r:.80} seems to be in fractions of the image", "give x, y, width and height in pixels"
+            )
+        return cls(*map(round, numbers))
 
     @property
     def in_words(self) -> str:

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from mnemask.errors import MaskError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
+from mnemask.model.devices import own_modes
 from mnemask.model.preprocess import normalize, pad, padding, resize, unpad, working_size
-from mnemask.model.stcn import STCN
+from mnemask.model.stcn import STCN, require_network
 from mnemask.prompts.box import Box, clip_box
 from mnemask.types import Frame, Picture, describe
 
@@ -57,11 +58,13 @@ class ClickSegmenter:
         (True, False)
     """
 
+    @own_modes()
     def __init__(self, model: STCN, head: Path | None = None, short_side: int = 480) -> None:
+        require_network(model)
         self.model, self.short_side = model, short_side
         self.head = load_click_head(model, head)
 
-    @torch.inference_mode()
+    @own_modes()
     def open(self, frame: Picture) -> "ClickSession":
         """Returns a session on one frame, which is encoded here: a tensor [3 H W] or an array [H W 3], uint8 RGB.
 
@@ -92,7 +95,7 @@ class ClickSession:
         self.size = size
         self.probs: Float[Tensor, "H W"] | None = None
 
-    @torch.inference_mode()
+    @own_modes()
     def mask(
         self,
         positive: Clicks = (),
@@ -112,7 +115,7 @@ class ClickSession:
             MaskError: there is no click on the object, no box and no earlier mask to take away from; or a click lies
                 outside the frame, or on the object and beside it at once; or the box or the mask does not fit.
         """
-        inside = None if box is None else self._checked_box(Box(*box))
+        inside = None if box is None else self._checked_box(Box.of(box))
         earlier = None if previous is None else self._checked_mask(previous)
         on, beside = check_clicks(positive, negative, self.size)
         if inside is None and earlier is None and not on:
@@ -151,7 +154,7 @@ class ClickSession:
         return torch.tensor([rows or [(0.0, 0.0, 0)]], dtype=torch.float32, device=self._prepared.stride4.device)
 
     def _planes(self, mask: Bool[Tensor, "H W"] | None, box: Box | None) -> Float[Tensor, "1 2 h4 w4"]:
-        planes = torch.zeros(2, *self.size)
+        planes = torch.zeros(2, *self.size, dtype=torch.float32)
         if mask is not None:
             planes[0] = mask
         if box is not None:
@@ -259,7 +262,9 @@ def check_clicks(
     Raises:
         MaskError: one is no place, lies outside the frame, or is in both lists; or there are too many.
     """
-    on, beside = ([_checked_click(click, size) for click in clicks] for clicks in (positive, negative))
+    on, beside = (
+        [_checked_click(click, size) for click in (() if clicks is None else clicks)] for clicks in (positive, negative)
+    )
     if len(on) + len(beside) > MAX_CLICKS:
         raise MaskError(f"{len(on) + len(beside)} clicks are more than {MAX_CLICKS}", "give a mask instead")
     if both := sorted(
@@ -273,7 +278,7 @@ def check_clicks(
 def _checked_click(click: Sequence[int | float], size: tuple[int, int] | None) -> Place:
     try:
         x, y = (float(number) for number in click)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise MaskError(f"click {click!r:.60} is not a place in the frame", "give x,y in pixels") from None
     if size is not None and not (0 <= x < size[1] and 0 <= y < size[0]):  # NaN is neither
         raise MaskError(

@@ -1,6 +1,7 @@
 """First masks from less than a mask: boxes and clicks, by a model or by colour; polygons; and strokes."""
 
 import logging
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ SURE_CORE = 0.2  # of the box's size
 SMALLEST_SHARE = 0.01  # of the box; below, GrabCut took everything for background
 STRAY_SHARE = 0.1  # of the largest piece
 HOLE_SHARE = 0.05  # of the mask
+BARELY_MORE = 1.5  # times the area of the strokes: GrabCut took nearly all around them for background
 STROKE_REACH = 0.15  # of the strokes' extent: how far around them the object is looked for first
 
 
@@ -46,7 +48,7 @@ def mask_from_box(image: Picture, box: tuple[int, int, int, int]) -> Bool[Tensor
             stands out.
     """
     rgb = _rgb(image)
-    inside, doubts = clip_box(Box(*box), (rgb.shape[0], rgb.shape[1]))
+    inside, doubts = clip_box(Box.of(box), (rgb.shape[0], rgb.shape[1]))
     x, y, width, height = inside
     margin_x, margin_y = max(8, round(SURROUNDINGS * width)), max(8, round(SURROUNDINGS * height))
     left, top = max(0, x - margin_x), max(0, y - margin_y)
@@ -75,14 +77,19 @@ def mask_from_polygon(points: Points, size: tuple[int, int]) -> Bool[Tensor, "H 
     Raises:
         MaskError: too few points, or none of the polygon is in the image.
     """
-    if len(points) < 3:
-        raise MaskError(f"a polygon of {len(points)} points has no inside", "give at least 3")
-    mask = np.zeros(size, np.uint8)
-    cv2.fillPoly(mask, [_pixels(points)], 1)
+    corners = _pixels(points)
+    if len(corners) < 3:
+        raise MaskError(f"a polygon of {len(corners)} points has no inside", "give at least 3")
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise MaskError(f"size {size!r:.40} is not that of an image", "give its height and width in pixels")
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [corners], 1)
     if not mask.any():
-        raise MaskError(
-            f"the polygon lies outside the image of {size[1]}x{size[0]} pixels", "give x, y from its top left"
-        )
+        raise MaskError(f"the polygon lies outside the image of {width}x{height} pixels", "give x, y from its top left")
     return torch.from_numpy(mask.astype(bool))
 
 
@@ -97,10 +104,12 @@ def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) 
             there are any.
 
     Raises:
-        MaskError: an object has no stroke within the image, or none was named.
+        MaskError: an object has no stroke within the image or its strokes lie on those of others, or none was named.
         ObjectIdError: an id is impossible.
     """
     rgb = _rgb(image)
+    if not isinstance(strokes, Mapping):
+        raise MaskError(f"strokes are a {type(strokes).__name__}", "expected a list of lines by object id, {1: [line]}")
     drawn = {object_id: _draw(lines, object_id, rgb.shape[:2]) for object_id, lines in strokes.items()}
     objects = [check_object_id(object_id) for object_id in drawn if object_id != 0]
     if not objects:
@@ -110,10 +119,16 @@ def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) 
     masks = {object_id: _around_strokes(rgb, drawn[object_id], apart[object_id]) for object_id in objects}
     claimed = np.sum([*masks.values()], axis=0) > 1
     nearest = np.argmin([_distance_to(drawn[object_id]) for object_id in objects], axis=0)
-    return {
-        object_id: torch.from_numpy(masks[object_id] & (~claimed | (nearest == row)))
-        for row, object_id in enumerate(objects)
-    }
+    found = {i: masks[i] & (~claimed | (nearest == row)) for row, i in enumerate(objects)}
+    for object_id, mask in found.items():
+        if not mask.any():
+            raise MaskError(f"the strokes of object {object_id} lie on those of others", "draw them apart")
+        if mask.sum() < BARELY_MORE * drawn[object_id].sum():
+            log.warning(
+                "the mask of object %d is hardly more than its strokes; draw them across all of it, or click on it",
+                object_id,
+            )
+    return {object_id: torch.from_numpy(mask) for object_id, mask in found.items()}
 
 
 def _around_strokes(
@@ -181,8 +196,9 @@ def _distance_to(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
 def _draw(lines: Sequence[Points], object_id: int, size: tuple[int, ...]) -> Bool[np.ndarray, "H W"]:
     drawn = np.zeros(size, np.uint8)
     thickness = max(2, max(size) // 200)
-    for line in lines:
-        points = np.repeat(_pixels(line), 2 if len(line) == 1 else 1, axis=0)  # one point alone would draw nothing
+    for line in () if lines is None else lines:
+        points = _pixels(line)
+        points = np.repeat(points, 2 if len(points) == 1 else 1, axis=0)  # one point alone would draw nothing
         cv2.polylines(drawn, [points], isClosed=False, color=1, thickness=thickness)
     if not drawn.any():
         raise MaskError(
@@ -192,10 +208,16 @@ def _draw(lines: Sequence[Points], object_id: int, size: tuple[int, ...]) -> Boo
 
 
 def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
-    for point in points:
-        if len(point) != 2 or not all(abs(number) < 2**20 for number in point):  # NaN is not less than anything
-            raise MaskError(f"point {tuple(point)} is not a position in an image", "expected x, y in pixels")
-    array = np.array(points, np.float64).reshape(-1, 2)
+    try:
+        array = np.array([[float(number) for number in point] for point in points], np.float64)
+    except (TypeError, ValueError, OverflowError):
+        array = np.zeros((1, 1))
+    if array.size and (array.ndim != 2 or array.shape[1] != 2):
+        raise MaskError(f"{points!r:.60} are no points", "expected a list of x, y in pixels, [(x, y), (x, y)]")
+    array = array.reshape(-1, 2)
+    if not (inside := np.all(np.abs(array) < 2**20, axis=1)).all():  # NaN is not less than anything
+        wrong = tuple(array[~inside][0].tolist())
+        raise MaskError(f"point {wrong} is not a position in an image", "expected x, y in pixels")
     return np.round(array).astype(np.int32)
 
 

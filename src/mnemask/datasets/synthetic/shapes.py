@@ -105,7 +105,8 @@ class Body:
             rim += amplitude * np.cos(number * ANGLES + place(index))
         for limb in self.limbs:
             apart = (ANGLES - limb.angle(index) + math.pi) % (2 * math.pi) - math.pi
-            rim += limb.length * np.exp(-((apart / limb.width) ** 4))
+            # Beyond 700 it is 0, and numpy may have been asked to raise where numbers become that small.
+            rim += limb.length * np.exp(-np.minimum((apart / limb.width) ** 4, 700))
         curves = [rim[:, None] * CIRCLE]
         return [*curves, self.hole * CIRCLE] if self.hole else curves
 
