@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+from refusals import refusal
 from thorough import thorough_but
 from tracking import CELLS, equal
 
 from mnemask import Budget, Tracker
+from mnemask.errors import BudgetError
 from mnemask.memory.policies import POLICIES
 
 
@@ -99,6 +101,24 @@ def test_corrections_do_not_use_the_budget_up(make, clip):
     for t in range(12):
         tracker.step(frames[t], {1: masks[t, 0]})
     assert tracker.memory.stats().tokens <= 2 * CELLS
+
+
+def test_corrections_of_objects_in_turn_do_not_use_the_budget_up(make, clip, caplog):
+    frames, masks = clip
+    wide = torch.zeros_like(masks[0, 0])
+    wide[:40] = True
+    tracker = make("diverse", budget=Budget(frames=2))
+    tracker.step(frames[0], {1: masks[0, 0], 2: masks[0, 1], 3: masks[0, 2]})
+    with caplog.at_level("INFO", "mnemask"):
+        for t in range(1, 9):
+            answer = tracker.step(frames[t], {1 + t % 3: wide.roll(t, 0)})
+            assert torch.equal(answer.labels == 1 + t % 3, wide.roll(t, 0))
+    assert "do not fit the budget" in caplog.text
+    assert tracker.memory.stats().tokens <= 2 * CELLS
+    tracker.memory.keep_corrections = True
+    with refusal(BudgetError, "budget"):
+        for t in range(9, 12):
+            tracker.step(frames[t], {1 + t % 3: wide})
 
 
 def test_objects_that_come_and_go_beside_one_that_stays_do_not_use_the_budget_up(make, clip):

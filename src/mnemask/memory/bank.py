@@ -1,5 +1,6 @@
 """The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float, Float16, Float32, Int64
 from torch import Tensor
 
 from mnemask.config import TrackerConfig
-from mnemask.errors import InputError
+from mnemask.errors import BudgetError, InputError
 from mnemask.memory.budget import CPU, read_buffer_bytes
 from mnemask.memory.introspection import Provenance, array
 from mnemask.memory.policies import is_own
@@ -29,6 +30,8 @@ from mnemask.memory.read import (
 )
 from mnemask.memory.tokens import CellGrid, Readers, Tokens, bytes_per_token, readers_of, runs_of
 from mnemask.memory.trace import WriteRecord
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class MemoryBank:
         frozen: True makes the memory read only: nothing is written, forgotten or counted any more, and what would need
             it (masks of objects, removal) is refused.
         keep_corrections: True makes every correction a permanent memory (as in XMem++); by default the next correction
-            of an object takes the place of the one before.
+            of an object takes the place of the one before, and all are given up where the budget cannot hold them.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
@@ -172,10 +175,15 @@ class MemoryBank:
         )
         capacity = self.capacity(new)
         memory = new[:0] if self.tokens is None else self.tokens
-        if self._policy_is_own:
-            kept = checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
-        else:
-            kept = self.policy.update(memory, new, capacity)
+        try:
+            kept = self._update(memory, new, capacity, frame)
+        except BudgetError:
+            # Of objects that are corrected in other frames each, what is pinned may fill more than there is.
+            given_up = memory.without_corrections(range(memory.num_objects))
+            if self.keep_corrections or torch.equal(given_up.pins, memory.pins):
+                raise
+            log.info("corrections before frame %d do not fit the budget and may be forgotten; give a larger one", frame)
+            kept = self._update(given_up, new, capacity, frame)
         self.evictions += len(memory) + len(new) - len(kept)
         self.writes += 1
         self.tokens, self._energy = kept, key_energy(kept.key)
@@ -186,6 +194,11 @@ class MemoryBank:
                     memory, new, kept, grid=self._known_grid(), policy=str(self.policy), capacity=limit
                 )
             )
+
+    def _update(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
+        if self._policy_is_own:
+            return checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
+        return self.policy.update(memory, new, capacity)
 
     def capacity(self, like: Tokens) -> int:
         """Returns how many tokens with the shape of these may be held; raises BudgetError if not even one frame."""
