@@ -69,7 +69,7 @@ def test_ids_beyond_255_make_a_16_bit_png(tmp_path):
 
 
 @pytest.mark.parametrize("object_ids", [(1, 255), (7, 65_535)])
-@pytest.mark.parametrize("size", [(48, 64), (37, 51)])
+@pytest.mark.parametrize("size", [(48, 64), (37, 51), (40, 1)])
 def test_ffv1_keeps_every_label(tmp_path, object_ids, size):
     write(tmp_path, "ffv1", object_ids=object_ids, size=size)
     frames = labels_of_video(tmp_path / "masks.mkv")

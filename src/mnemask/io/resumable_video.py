@@ -104,19 +104,23 @@ class Codec:
         """Returns a new encoder."""
         context = av.CodecContext.create(self.name, "w")
         assert isinstance(context, VideoCodecContext)
-        context.framerate, context.options = self.rate, dict(self.options)
+        context.framerate, context.options = self.rate, self._options_for(pictures)
         context.flags |= Flags.global_header
         _describe(context, pictures)
         return context
 
     def stream(self, container: OutputContainer, pictures: Pictures) -> VideoStream:
         """Returns a new stream of a container for what such encoders give."""
-        stream = container.add_stream(self.name, rate=self.rate, options=dict(self.options))
+        stream = container.add_stream(self.name, rate=self.rate, options=self._options_for(pictures))
         assert isinstance(stream, VideoStream)
         _describe(stream.codec_context, pictures)
         if self.tag:
             stream.codec_context.codec_tag = self.tag
         return stream
+
+    def _options_for(self, pictures: Pictures) -> dict[str, str]:
+        # FFV1 of level 3 is cut into slices side by side, two or more, which a column of pixels has not.
+        return {"level": "1"} if self.name == "ffv1" and pictures.width == 1 else dict(self.options)
 
     def path(self, folder: Path, name: str, number: int) -> Path:
         """Returns the path of a journal."""
