@@ -42,11 +42,8 @@ class Box(NamedTuple):
         """
         plain = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
         given = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else []
-        numbers = [
-            float(each)
-            for each in given
-            if isinstance(each, int | float | np.integer | np.floating) and abs(each) < 2**31
-        ]  # no NaN
+        kinds = int | float | np.integer | np.floating
+        numbers = [float(each) for each in given if isinstance(each, kinds) and -(2**31) < each < 2**31]  # no NaN
         if len(given) != 4 or len(numbers) != 4:
             raise MaskError(f"box {values!r:.80} is not four numbers", "give x, y, width and height in pixels")
         if max(numbers) <= 1 and any(each != int(each) for each in numbers):
