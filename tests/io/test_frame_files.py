@@ -1,5 +1,7 @@
 """Masks that lie among the frames of a folder are no frames."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from refusals import refusal
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader, list_images
 from mnemask.io.frame_files import find_frames
+from mnemask.io.written import Written
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 LABELS = np.zeros((40, 60), np.uint8)
@@ -34,6 +37,9 @@ def mask(path):
         ("frame ({}).webp", "frame ({}) - Segmentation.png"),
         ("t{}.5.jpg", "t{}.5-gt.png"),
         ("{:04d}.jpg", "{:04d}_mask1.png"),
+        ("{:05d}.jpg", "{:05d}_mask_1.png"),
+        ("{:05d}.jpg", "{:05d}.mask.0.png"),
+        ("{:05d}.jpg", "{:05d}_2.png"),
     ],
 )
 def test_masks_beside_their_frames_are_left_out_and_that_is_said(tmp_path, frame, annotation):
@@ -54,10 +60,20 @@ def test_a_few_masks_among_many_frames_are_left_out(tmp_path):
     assert [path.stem for path in list_images(tmp_path)] == list("012345")
 
 
-def test_the_mask_that_is_given_is_no_frame_whatever_it_is_called(tmp_path):
+def test_a_mask_without_a_number_is_no_frame_and_a_black_picture_may_be_one(tmp_path):
     for t in range(3):
         photograph(tmp_path / f"{t}.png")
     mask(tmp_path / "first.png")
+    Image.new("RGB", (60, 40)).save(tmp_path / "end.png")
+    found = find_frames(tmp_path)
+    assert [path.name for path in found.paths] == ["0.png", "1.png", "2.png", "end.png"]
+    assert ["first.png" in note for note in found.notes] == [True]
+
+
+def test_the_mask_that_is_given_is_no_frame_whatever_it_is_called(tmp_path):
+    for t in range(3):
+        photograph(tmp_path / f"{t}.png")
+    photograph(tmp_path / "first.png")
     assert len(list_images(tmp_path)) == 4
     reader = VideoReader(tmp_path, masks=[tmp_path / ".." / tmp_path.name / "first.png"])
     assert [frame.name for frame in reader] == ["0", "1", "2"]
@@ -77,13 +93,40 @@ def test_two_photographs_of_one_name_are_refused(tmp_path):
         list_images(tmp_path)
 
 
-def test_two_series_that_are_numbered_alike_are_a_doubt(tmp_path):
+@pytest.mark.parametrize(("one", "other"), [("left_{}.png", "right_{}.png"), ("{}.png", "{} (1).png")])
+def test_two_series_that_are_numbered_alike_are_a_doubt(tmp_path, one, other):
     for t in range(3):
-        photograph(tmp_path / f"left_{t}.png")
-        photograph(tmp_path / f"right_{t}.png")
+        photograph(tmp_path / one.format(t))
+        photograph(tmp_path / other.format(t))
     found = find_frames(tmp_path)
     assert len(found.paths) == 6
-    assert "left_0.png" in found.notes[0]
+    assert one.format(0) in found.notes[0]
+
+
+def test_names_of_letters_are_paired_with_what_begins_with_them(tmp_path):
+    for name in "abc":
+        photograph(tmp_path / f"{name}.png")
+        mask(tmp_path / f"{name}_m.png")
+    assert [path.stem for path in list_images(tmp_path)] == ["a", "b", "c"]
+
+
+def test_the_preview_of_a_run_is_no_frame_and_one_of_the_users_own_is(tmp_path):
+    for name in ("0", "1", "preview"):
+        photograph(tmp_path / f"{name}.png")
+    assert len(list_images(tmp_path)) == 3
+    (tmp_path / "preview.png").unlink()
+    Written(tmp_path).write(tmp_path / "preview.png", (tmp_path / "0.png").read_bytes())
+    assert len(list_images(tmp_path)) == len(list_images(tmp_path / "*.png")) == 2
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    photograph(tmp_path / "0.png")
+    try:
+        (tmp_path / "0.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    except OSError:
+        return  # a file system that takes no such name
+    with refusal(FrameError, "UTF-8"):
+        list_images(tmp_path)
 
 
 def test_shots_that_follow_each_other_are_no_doubt(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 
 import pytest
 import torch
@@ -237,6 +238,7 @@ def folder_of(tmp_path, names):
         ["กิ", "กี", "กึ", "กื"],
         ["frame (1)", "frame [2]", "frame {3}; x", "frame  4", "frame,5'&"],
         ["é1", "e\u03012", "ß3", "ss4"],
+        ["a", "é", "e\u0301"] if sys.platform == "linux" else ["é"],  # elsewhere these are one name
     ],
 )
 def test_names_of_frames_are_kept(tiny_model, tmp_path, names, mask_format):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -55,7 +56,7 @@ def of_video(video: str, *, growing: bool) -> str:
         from mnemask.io.frame_files import image_files
 
         listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in sorted(image_files(path)))
-        return f"{path.resolve().name}, sha256 {_short(listing.encode())}"
+        return f"{path.resolve().name}, sha256 {_short(os.fsencode(listing))}"
     return path.name
 
 
@@ -75,7 +76,7 @@ def of_masks(path: Path | None) -> list[str]:
         return of_files(path)
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
     listing = "\n".join(f"{file.relative_to(path).parent.as_posix()} {of_content(file)}" for file in files)
-    return [f"{path.name}, sha256 {_short(listing.encode())}"]
+    return [f"{path.name}, sha256 {_short(os.fsencode(listing))}"]
 
 
 def of_model(name: str) -> str:

@@ -18,6 +18,7 @@ from mnemask.errors import FrameError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
+from mnemask.io.written import PREVIEW, Written
 
 # A drawn picture may have few colours too, so names or numbers must also pair them with frames.
 _MOST_LABELS = 64
@@ -41,12 +42,12 @@ class FrameFiles:
 def list_images(source: Path) -> list[Path]:
     """Returns the frames of a folder or a glob pattern in the order of the numbers in their names.
 
-    Other files, hidden ones and masks that lie beside their frames are left out. Pipes and devices are no images,
-    whatever they are called; `**` does not follow links to folders.
+    Other files, hidden ones, masks that lie beside their frames and the preview of a run are left out. Pipes and
+    devices are no images, whatever they are called; `**` does not follow links to folders.
 
     Raises:
         FrameError: there is none, there are more than a million, two share a name without suffix, so that their masks
-            would overwrite each other, or the pattern is none.
+            would overwrite each other, a name is not UTF-8, or the pattern is none.
     """
     return list(find_frames(source).paths)
 
@@ -64,7 +65,7 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
         kinds = f" (it holds {', '.join(others[:5])})" if others else ""
         project = "; a studio's project is repeated by `mnemask project`" * (source / "project.json").is_file()
         raise FrameError(f"{str(source)!r} holds no image{kinds}", f"expected {', '.join(IMAGE_SUFFIXES)}{project}")
-    _refuse_equal_names(found.paths)
+    _refuse_names(found.paths)
     return found
 
 
@@ -109,14 +110,26 @@ def _files(source: Path) -> Iterator[Path]:
             root = Path(source.anchor)
             # Unlike the module glob, this cannot be led in circles by links.
             found = root.glob(str(source.relative_to(root)))
-        yield from (path for path in found if not path.name.startswith(".") and path.is_file())
+        yield from (
+            path for path in found if not path.name.startswith(".") and path.is_file() and not _is_preview(path)
+        )
     except (OSError, ValueError) as error:
         raise FrameError(f"{str(source)!r} cannot be listed ({error})", "expected a folder or a pattern") from error
 
 
-def _refuse_equal_names(images: Iterable[Path]) -> None:
+def _is_preview(path: Path) -> bool:
+    """Returns whether a file is the preview that a run left in the folder, which may be that of its frames."""
+    return path.name == PREVIEW and Written(path.parent).owns(path)
+
+
+def _refuse_names(images: Iterable[Path]) -> None:
     by_name: dict[str, Path] = {}
     for path in images:
+        if any("\ud800" <= character <= "\udfff" for character in path.name):
+            raise FrameError(
+                f"the name of {str(path)!r} is not UTF-8, and tables and labels could not hold it",
+                "rename such files: `convmv -f latin1 -t utf-8 --notest *` does, for names in Latin-1",
+            )
         other = by_name.setdefault(path.stem.casefold(), path)
         if other is not path:
             raise FrameError(
@@ -151,6 +164,10 @@ def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
         if all(keys & _keys(path) for path in series[shape])
         or (len(series[shape]) == 1 and _like_labels(series[shape]))  # one mask.png beside numbered frames
     }
+    most = series[max(others, key=lambda shape: len(series[shape]))]
+    alone = [shape for shape in others if len(series[shape]) == 1 and "#" not in Path(shape).stem]
+    if len(most) > 1 and (alone := [shape for shape in alone if _is_like_labels(series[shape][0], least=2)]):
+        masks.update(() if _like_labels(most) else alone)  # one first.png beside numbered frames
     if len(others) > _MOST_SERIES:
         return masks
     for shape, other in permutations(others, 2):
@@ -162,29 +179,35 @@ def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
 
 
 def _keys(path: Path) -> set[tuple[int, ...] | str]:
-    """Returns the keys that a mask may share with its frame: the numbers, or the name without a word such as mask."""
+    """Returns the keys that a mask may share with its frame: the numbers, or the name, without a word such as mask."""
     stem = path.stem.casefold()
     plain = _MASK_WORDS.sub("", re.sub(r"(?<=[a-z])\d+$", "", stem)).strip("_-. ")
-    numbers = numbers_of(stem)
-    return {stem, plain, numbers} if numbers else {stem, plain}
+    word = _MASK_WORDS.search(stem)
+    before = stem[: word.start()].strip("_-. ") if word else ""  # what follows it may be the object's number
+    return {key for key in (stem, plain, numbers_of(stem), before, numbers_of(before)) if key}
 
 
 def _belong_together(some: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Returns whether each of some images has one of the others with the same numbers or the same name."""
+    """Returns whether each of some images has one among the others: of its numbers, or of what its name begins with."""
     names = {path.stem for path in others}
-    if all(path.stem in names for path in some):
+    if all(any(name in names for name in _beginnings(path.stem)) for path in some):
         return True
     numbers = {numbers_of(path.stem) for path in others}
     return () not in numbers and all(numbers_of(path.stem) in numbers for path in some)
 
 
+def _beginnings(stem: str) -> Iterator[str]:
+    """Yields a name, and what is before each sign in it that is neither letter nor digit: 7 of `7_1` and of `7 (1)`."""
+    yield stem
+    yield from (stem[: sign.start()] for sign in re.finditer(r"[\W_]", stem))
+
+
 def _doubles(series: Series) -> list[str]:
-    """Returns a doubt where two series of frames are numbered alike, as two cameras are."""
+    """Returns a doubt where two series of frames are numbered alike, as two cameras and copies are."""
     if len(series) != 2:
         return []
-    one, other = series.values()
-    numbers = {numbers_of(path.stem) for path in one}
-    if len(one) < 2 or () in numbers or numbers != {numbers_of(path.stem) for path in other}:
+    one, other = sorted(series.values(), key=lambda paths: len(paths[0].name))
+    if not 1 < len(one) == len(other) or not _belong_together(other, one):
         return []
     return [
         f"{one[0].name} and {other[0].name} begin two series that are numbered alike and read as one video; for one of "
@@ -201,13 +224,13 @@ def _like_labels(images: Sequence[Path]) -> bool:
     return all(_is_like_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
 
 
-def _is_like_labels(path: Path) -> bool:
+def _is_like_labels(path: Path, least: int = 1) -> bool:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.format == "JPEG" or image.width * image.height > MAX_PIXELS:
                 return False
             if image.mode.startswith("I"):
-                return len(np.unique(np.asarray(image))) <= _MOST_LABELS
-            return image.convert("RGB").getcolors(_MOST_LABELS) is not None
+                return least <= len(np.unique(np.asarray(image))) <= _MOST_LABELS
+            return len(image.convert("RGB").getcolors(_MOST_LABELS) or ()) >= least
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
         return False

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from mnemask.errors import OutputError
 from mnemask.io.atomic import make_durable, temporary_file
 
-INDEX = ".mnemask-written"
+INDEX, PREVIEW = ".mnemask-written", "preview.png"
 
 State = tuple[int, int, str]
 """Size, time of change in nanoseconds, digest of the content."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemask.errors import InputError
+from mnemask.io.frame_files import image_files
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
 from mnemask.manifest.lines import Column, Manifest, read_manifest
@@ -69,7 +70,7 @@ def _is_clip(path: Path) -> bool:
         return False
     if path.is_file():
         return path.suffix.lower() in VIDEO_SUFFIXES
-    return path.is_dir() and any(each.suffix.lower() in IMAGE_SUFFIXES for each in path.iterdir())
+    return path.is_dir() and bool(image_files(path))
 
 
 def _mask_of(clip: Path, masks: Path | None) -> Path | None:

@@ -19,10 +19,10 @@ from mnemask.io.lock import LOCK
 from mnemask.io.reader import VideoReader
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
-from mnemask.io.written import INDEX, Written, first_same, foreign
+from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
 from mnemask.types import Frame, frame_name
 
-CHECKPOINT, REPORT, PREVIEW = "checkpoint", "report.json", "preview.png"
+CHECKPOINT, REPORT = "checkpoint", "report.json"
 _INDEX_NAME = re.compile(r"[a-z]?\d{5,}")
 _PLAIN_NAME = re.compile(r"[\w.\-]{1,100}", re.ASCII)
 
@@ -269,14 +269,14 @@ class Places:
         folder = make_folder(self.masks) / f".mnemask-{uuid.uuid4().hex[:12]}"
         try:
             folder.mkdir()
-            for name in telling:
-                _touch(folder, name)
             for one, other in doubtful:
                 _touch(folder, one)
                 if one == other or (folder / f"{other}.png").exists():
                     raise OutputError(
                         f"frames {one!r} and {other!r} would both write {other}.png here", "rename one of them"
                     )
+            for name in telling:  # not before: these may be among those
+                _touch(folder, name)
         except OSError as error:
             raise OutputError(
                 f"{str(self.masks)!r} cannot be written to ({error.strerror})", "give a folder that can"

@@ -15,11 +15,11 @@ from mnemask.errors import InputError, OutputError
 from mnemask.io import ReaderEvents, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
-from mnemask.io.written import Written
+from mnemask.io.written import PREVIEW, Written
 from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
-from mnemask.pipeline.places import CHECKPOINT, PREVIEW, REPORT, Expected, Places, VideoOutputs
+from mnemask.pipeline.places import CHECKPOINT, REPORT, Expected, Places, VideoOutputs
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, ObjectInfo, Prompt, object_infos
