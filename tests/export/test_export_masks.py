@@ -17,6 +17,7 @@ from mnemask.cli import app
 from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.export import EXPORT_FORMATS, export_masks
 from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
+from mnemask.io.written import Written
 from mnemask.prompts import PromptPlan
 from mnemask.types import Masks
 
@@ -411,3 +412,21 @@ def test_masks_of_a_frame_are_detections_of_supervision(run):
     assert found.confidence == pytest.approx([0.85] * 3)
     nothing = torch.zeros(SIZE, dtype=torch.int32)
     assert len(Masks(nothing, torch.ones(1, *SIZE), ()).to_supervision()) == 0
+
+
+@pytest.mark.parametrize("place", [".", "masks", "masks/coco"])
+def test_an_export_does_not_take_the_place_of_the_masks(tmp_path, place):
+    write_run(tmp_path / "run")
+    Written(tmp_path / "run").claim(tmp_path / "run/masks/00000.png")
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    with refusal(OutputError, "holds a run"):
+        export_masks(tmp_path / "run", "npz", tmp_path / "run" / place, overwrite=True)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_no_export_takes_the_place_of_another_run(tmp_path):
+    write_run(tmp_path / "run")
+    write_run(tmp_path / "other")
+    Written(tmp_path / "other").claim(tmp_path / "other/masks/00000.png")
+    with refusal(OutputError, "holds a run"):
+        export_masks(tmp_path / "run", "npz", tmp_path / "other", overwrite=True)

@@ -28,6 +28,7 @@ from mnemask.io.lock import OutputLock
 from mnemask.io.reader import VideoReader
 from mnemask.io.storage import fetched, is_fetched
 from mnemask.io.written import Written
+from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.project import Project
 from mnemask.types import Frame
 
@@ -122,6 +123,7 @@ def export_masks(
         videos = _videos(source, video, pictures)
         stack.enter_context(OutputLock(out))
         written = Written(out)
+        _refuse_run(out, source, written)
         if written.files() and not overwrite:
             raise OutputError(f"{str(out)!r} holds an export already", "give another folder, or --overwrite")
         for left in out.glob(f"{_SCRATCH}*"):  # of exports that were killed
@@ -143,6 +145,14 @@ def export_masks(
             written.remove_all()
             raise
     return Exported(out, tuple(targets), count)
+
+
+def _refuse_run(out: Path, source: Finished, written: Written) -> None:
+    """Raises OutputError if the folder is that of a run, which an export would replace, or of the masks to export."""
+    held = {path.relative_to(out).parts[0] for path in written.files()}
+    place, read = out.resolve(), source.folder.resolve()
+    if held & {"masks", CHECKPOINT, REPORT} or place == read or {place, *place.parents} & {read / "masks"}:
+        raise OutputError(f"{str(out)!r} holds a run, or masks that are exported", "give another folder")
 
 
 @contextmanager
