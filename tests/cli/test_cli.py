@@ -145,6 +145,12 @@ def test_score_of_a_perfect_prediction_is_100(files, tmp_path):
     assert code == 0, output
     assert "100.0" in output
     assert json.loads((tmp_path / "s.json").read_text())
+    scored = ["score", "--gt", tmp_path / "masks", "--pred", tmp_path / "masks", "--json"]
+    assert mnemask(*scored, tmp_path / "s.json")[0] == 0
+    for mine in ("made by hand", '{"made": "by hand"}'):
+        (tmp_path / "mine.json").write_text(mine)
+        assert mnemask(*scored, tmp_path / "mine.json")[0] == 2
+        assert (tmp_path / "mine.json").read_text() == mine
 
 
 # Every kind of bad input that a user may bring: one sentence, exit code 2, no traceback.

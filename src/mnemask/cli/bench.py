@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,7 +38,10 @@ def bench(
     input written out and the dense affinity matrix, as STCN's original evaluation does, with the same weights.
     """
     from mnemask.bench.run import measure_speed
+    from mnemask.pipeline import refuse_other_report, write_report
 
+    if json_file is not None and str(json_file) != "-":
+        refuse_other_report(json_file, "machine")
     with progress() as show_progress:
         report = measure_speed(
             model,
@@ -53,10 +55,7 @@ def bench(
     emit("result", command="bench", **report.to_dict())
     show(report)
     if json_file is not None and str(json_file) != "-":
-        try:
-            json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise mm.InputError(f"cannot write {str(json_file)!r} ({error.strerror})", "give another place") from error
+        write_report(json_file, report.to_dict())
         console.print(str(json_file), markup=False, soft_wrap=True)
 
 

@@ -81,8 +81,10 @@ def score(
     The first and the last frame are not scored, as in the official semi-supervised protocol.
     """
     from mnemask.evaluation.score import format_table, score_folder
-    from mnemask.pipeline import write_report
+    from mnemask.pipeline import refuse_other_report, write_report
 
+    if json_file is not None and str(json_file) != "-":
+        refuse_other_report(json_file, "protocol")
     if per not in ("sequence", "object"):
         raise mm.InputError(f"--per {per!r} is unknown", "use sequence or object")
     report = score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)

@@ -2,7 +2,7 @@
 
 from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
 from mnemask.pipeline.estimates import MemoryEstimate, estimate_memory
-from mnemask.pipeline.outputs import RunProgress, peak_memory_bytes, write_report
+from mnemask.pipeline.outputs import RunProgress, peak_memory_bytes, refuse_other_report, write_report
 from mnemask.pipeline.places import VideoOutputs
 from mnemask.pipeline.run import PromptSource, segment
 
@@ -16,6 +16,7 @@ __all__ = [
     "find_checkpoint",
     "is_complete",
     "peak_memory_bytes",
+    "refuse_other_report",
     "segment",
     "write_report",
 ]

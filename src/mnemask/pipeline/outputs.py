@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ import torch
 from mnemask.io import MaskWriter
 from mnemask.io.atomic import ResumeState, write_file
 from mnemask.io.table import TABLE, ObjectTable
-from mnemask.io.written import Written
+from mnemask.io.written import Written, foreign
 from mnemask.memory.bank import MemoryStats
 from mnemask.pipeline.places import Places
 from mnemask.tracker import Tracker
@@ -144,6 +145,16 @@ def computed_on(tracker: Tracker, since: int, before: Sequence[Mapping[str, Any]
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
     """Writes a JSON file, whole or not at all."""
     write_file(path, json.dumps(report, indent=2) + "\n")
+
+
+def refuse_other_report(path: Path, key: str) -> None:
+    """Raises OutputError if something has a report's name that is no JSON object with this key, as earlier ones are."""
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError):
+        found = None
+    if os.path.lexists(path) and not (isinstance(found, dict) and key in found):
+        raise foreign(path)
 
 
 def peak_memory_bytes() -> int | None:
