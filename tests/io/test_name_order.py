@@ -31,6 +31,7 @@ IN_ORDER = {
     "a counter that outgrows its zeros": [f"shot010.{i}" for i in range(995, 1012)],
     "versions": [f"v1.{minor}.{patch}" for minor in (2, 10) for patch in (1, 2, 10)],
     "a dot behind a word": [f"frame.{i}" for i in range(1, 13)],
+    "capitals": ["frame8", "Frame9", "frame10", "FRAME11"],
     "hashes": ["1e3", "8", "9", "10"],
 }
 

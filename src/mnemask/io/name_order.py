@@ -71,13 +71,13 @@ class NameOrder:
         return [self._parts(part) for part in (*path.parts[:-1], path.stem)], path.name
 
     def _parts(self, stem: str) -> list[str | Decimal]:
-        """Returns texts and numbers in turns, a text first."""
+        """Returns texts and numbers in turns, a text first; capitals do not count."""
         parts: list[str | Decimal] = []
         at = 0
         for begin, end, value in self._numbers(stem):
-            parts += [stem[at:begin], value]
+            parts += [stem[at:begin].casefold(), value]
             at = end
-        return [*parts, stem[at:]]
+        return [*parts, stem[at:].casefold()]
 
     def _numbers(self, stem: str) -> Iterator[tuple[int, int, Decimal]]:
         """Yields where each number begins and ends, its sign included, and its value."""
