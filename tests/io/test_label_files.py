@@ -106,3 +106,12 @@ def test_what_is_no_label_file_is_refused_by_name(tmp_path, name, content):
 def test_a_coloured_video_is_no_label_video(video_file, clip, tmp_path):
     with refusal(MaskError, "label"):
         label_paths(video_file("masks.mkv", clip[:2]))
+
+
+def test_a_palette_that_was_made_for_one_file_says_no_ids(tmp_path):
+    (labels,) = maps((1, 2), 1)
+    image = Image.fromarray(np.choose(labels, [2, 0, 1]).astype(np.uint8))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 0])
+    image.save(tmp_path / "0.png")
+    with refusal(MaskError, "palette"):
+        read_labels(tmp_path / "0.png")

@@ -86,6 +86,15 @@ def test_a_colour_is_one_object_in_every_file_and_a_new_one_a_new_object(tmp_pat
     assert any("is object 3" in note for note in plan.notes)
 
 
+def test_colours_that_are_nearly_those_of_before_are_asked_about(tmp_path):
+    save(tmp_path / "first.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
+    save(tmp_path / "later.png", painted(discs(1, 2), {1: (254, 0, 0), 2: (2, 254, 1)}))
+    with refusal(MaskError, "later.png", "#ff0000"):
+        PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    save(tmp_path / "later.png", painted(discs(1, 3), {1: RED, 3: (250, 0, 3)}))
+    PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+
+
 def test_the_colours_of_a_palette_are_those_of_its_ids(tmp_path):
     save(tmp_path / "first.png", discs(1, 2), davis_palette())
     save(tmp_path / "later.png", painted(discs(1, 2, 3), {1: DAVIS[2], 2: DAVIS[1], 3: DAVIS[5]}))

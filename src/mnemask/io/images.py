@@ -167,3 +167,21 @@ def turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
     return pixels[::rows, ::columns]
+
+
+def palette_of(image: Image.Image) -> UInt8[np.ndarray, "N 3"]:
+    """Returns the RGB colour of each index of an opened image of mode P."""
+    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
+def is_picture_palette(image: Image.Image) -> bool:
+    """Returns whether the palette's first colour is no background, so that the indices cannot be ids.
+
+    Where it is neither black nor white, and black or white is used elsewhere, that is the background.
+    """
+    if image.mode != "P" or not (colours := palette_of(image))[0].any():
+        return False
+    indices = np.unique(np.asarray(image))
+    used = colours[indices[indices < len(colours)]]
+    has_black, has_white = (bool((used == value).all(axis=1).any()) for value in (0, 255))
+    return has_black or (has_white and not (colours[0] == 255).all())

@@ -23,7 +23,14 @@ from PIL import Image
 from mnemask.errors import MaskError
 from mnemask.io.annotations import AT, Annotations
 from mnemask.io.decoder import open_container
-from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS, orientation_of, turned
+from mnemask.io.images import (
+    DAMAGED_IMAGE_ERRORS,
+    IMAGE_SUFFIXES,
+    TOO_LARGE_ERRORS,
+    is_picture_palette,
+    orientation_of,
+    turned,
+)
 from mnemask.io.name_order import natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import check_size
@@ -132,6 +139,11 @@ def read_labels(path: Path | str) -> Labels:
         opened = _opened(path)
         return opened.read(next(iter(opened.maps)))
     mode, pixels = load_stored(path)
+    if mode == "P" and _is_painted(path):
+        raise MaskError(
+            f"{path} has a palette that was made for it alone: index 0 is an object's colour, not the background's",
+            "save all masks with one palette, in which the background is 0",
+        )
     if pixels.ndim == 3 and pixels.shape[2] >= 3 and (pixels[..., :3] == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > _LARGEST_ID:
@@ -141,6 +153,11 @@ def read_labels(path: Path | str) -> Labels:
             "each object",
         )
     return _narrow(pixels)
+
+
+def _is_painted(path: Path) -> bool:
+    with Image.open(path) as image:
+        return is_picture_palette(image)
 
 
 def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mnemask.errors import MaskError
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.mask_file import RGB, MaskReading
+from mnemask.prompts.mask_file import RGB, SAME_COLOUR, MaskReading
 from mnemask.types import MAX_OBJECT_ID, Frame
 
 log = logging.getLogger(__name__)
@@ -192,6 +192,8 @@ class ColourIds:
                 f"palette, and object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}",
                 f"paint it so if it is that object, or say which it is (--at {file.frame}:ID={file.path.name})",
             )
+        if len(new) == len(file.colours):
+            self._refuse_shifted(file)
         found = {label: self.by_colour[c] for label, c in file.colours.items() if c in self.by_colour}
         # An id that a later file gives to a new object is avoided; a first file's ids are corrected by later ones.
         avoided = {*self.known, *others, *self._to_come} if self.known else set()
@@ -205,6 +207,21 @@ class ColourIds:
             said = ", ".join(f"{_hex(colour)} is object {found[label]}" for label, colour in new.items())
             self.notes.append(f"frame {file.frame}, {file.path.name}: {said}")
         return found
+
+    def _refuse_shifted(self, file: MarkedFile) -> None:
+        """Raises MaskError if each colour is new, and nearly one of other files, as a colour profile leaves it."""
+        near = [
+            (colour, known)
+            for colour in file.colours.values()
+            for known in self.by_colour
+            if max(abs(one - other) for one, other in zip(colour, known, strict=True)) <= SAME_COLOUR
+        ]
+        if near and len({colour for colour, _ in near}) == len(file.colours):
+            colour, known = near[0]
+            raise MaskError(
+                f"mask {file.path} has {_hex(colour)}, which is nearly {_hex(known)} of object {self.by_colour[known]}",
+                f"paint it with the same colour, or say which object it is (--at {file.frame}:ID={file.path.name})",
+            )
 
 
 def _luma(colour: RGB) -> int:

@@ -11,7 +11,14 @@ from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
-from mnemask.io.images import DAMAGED_IMAGE_ERRORS, TOO_LARGE_ERRORS, orientation_of, turned
+from mnemask.io.images import (
+    DAMAGED_IMAGE_ERRORS,
+    TOO_LARGE_ERRORS,
+    is_picture_palette,
+    orientation_of,
+    palette_of,
+    turned,
+)
 from mnemask.io.label_files import holds_labels, read_labels, states_ids
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
 
@@ -117,9 +124,9 @@ def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
     opaque = np.ones((image.height, image.width), bool)
     if image.mode == "1":
         pixels = np.asarray(image.convert("L"))
-    elif image.mode in ("L", "P") and not _is_picture_palette(image):
+    elif image.mode in ("L", "P") and not is_picture_palette(image):
         pixels = np.asarray(image)
-        palette = _palette(image) if image.mode == "P" else None
+        palette = palette_of(image) if image.mode == "P" else None
     elif image.mode.startswith("I"):
         wide = np.asarray(image)
         if wide.min() < 0 or wide.max() > 65_535:
@@ -135,25 +142,6 @@ def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
         if int(np.ptp(pixels, axis=2).max()) <= (8 if lossy else 0):
             pixels = pixels[..., 0]
     return RawMask(np.ascontiguousarray(pixels), opaque, lossy, palette)
-
-
-def _palette(image: Image.Image) -> UInt8[np.ndarray, "N 3"]:
-    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-
-
-def _is_picture_palette(image: Image.Image) -> bool:
-    """Returns whether the palette's first colour is no background, so that the indices cannot be ids.
-
-    Where it is neither black nor white, and black or white is used elsewhere, that is the background.
-    """
-    if image.mode != "P":
-        return False
-    colours = _palette(image)
-    indices = np.unique(np.asarray(image))
-    used = colours[indices[indices < len(colours)]]
-    first = colours[0]
-    has_black, has_white = (bool((used == value).all(axis=1).any()) for value in (0, 255))
-    return bool(first.any() and (has_black or (has_white and not (first == 255).all())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,9 @@ SOLID_SHARE = 0.25
 HUGGED_SHARE = 0.4  # of the objects' outer rim
 SMALL_ID = 10  # ids from here on are grey levels that somebody painted, and so is 255 beside them
 
+# Colours that differ by no more than this in each channel are one, where something has changed a file's colours.
+SAME_COLOUR = 4
+
 RGB = tuple[int, int, int]
 Void = int | Literal["auto", "none"]
 
@@ -258,6 +261,8 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     if raw.lossy:
         raise MaskError("is compressed with loss (JPEG or the like), which makes up colours", "save it as PNG")
     blended = edges.blended()
+    if blended.any() and plain.sum() <= MAX_OBJECTS:
+        plain &= ~_near_a_larger(colours, np.bincount(inverse.ravel()), plain)
     own = plain
     if not blended.any():
         own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
@@ -278,6 +283,18 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     }
     shown = {i: colour for i, colour in shown.items() if (labels == i).any()}
     return MaskReading("colours", labels, int(left_out.sum()), int(blended.sum()), shown, notes)
+
+
+def _near_a_larger(
+    colours: Int64[np.ndarray, " N"], areas: Int64[np.ndarray, " N"], plain: Bool[np.ndarray, " N"]
+) -> Bool[np.ndarray, " N"]:
+    """Returns which colours are hardly another one than a plain one of more pixels, as a lossy file leaves them."""
+    near = np.zeros(len(colours), bool)
+    shown = np.stack([unpack(int(colour)) for colour in colours[plain]]).astype(int)
+    apart = np.abs(shown[:, None] - shown).max(axis=2)
+    larger = areas[plain] > areas[plain][:, None]
+    near[plain] = ((apart <= SAME_COLOUR) & larger).any(axis=1)
+    return near
 
 
 def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) -> Bool[np.ndarray, " N"]:
