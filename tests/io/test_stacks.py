@@ -8,6 +8,7 @@ from refusals import refusal
 from mnemask.doctor import diagnose
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader
+from mnemask.prompts.mask_file import inspect_mask
 
 
 @pytest.fixture
@@ -92,3 +93,37 @@ def test_pictures_that_a_stack_says_it_has_and_has_not_are_missed(tmp_path, page
     save(tmp_path / "big.tif", pages[:2], tiffinfo={270: "ImageJ=1.53t\nimages=800\nframes=800\n"})
     with refusal(FrameError, r"800"):
         VideoReader(tmp_path / "big.tif")
+
+
+SHAPED = {
+    "ImageJ=1.53t\nimages=6\nchannels=2\nframes=3\nhyperstack=true\n": 6,
+    "ImageJ=1.53t\nimages=6\nslices=3\nframes=2\n": 6,
+    '{"shape": [2, 3, 40, 60]}': 6,
+    '<OME><Pixels SizeC="2" SizeT="3" SizeX="60" SizeY="40" SizeZ="1"/></OME>': 6,
+}
+
+
+@pytest.mark.parametrize("description", SHAPED)
+def test_channels_and_slices_of_each_time_are_no_frames(tmp_path, description):
+    pages = [Image.new("L", (60, 40), 9 * page) for page in range(SHAPED[description])]
+    path = save(tmp_path / "stack.tif", pages, description=description)
+    with refusal(FrameError, "channels"):
+        VideoReader(path)
+    assert len(pictures(save(tmp_path / "3.tif", pages[:3], description="ImageJ=1.53t\nimages=3\nslices=3\n"))) == 3
+
+
+def test_of_a_stack_that_is_cut_off_the_whole_pages_are_read(tmp_path, pages):
+    whole = save(tmp_path / "whole.tif", pages).read_bytes()
+    (tmp_path / "cut.tif").write_bytes(whole[: len(whole) * 6 // 10])
+    read = []
+    with refusal(FrameError, "cut.tif"):
+        read.extend(VideoReader(tmp_path / "cut.tif"))
+    assert 1 <= len(read) < 5
+    assert any(finding.severity == "problem" for finding in diagnose(tmp_path / "cut.tif"))
+
+
+def test_of_a_stack_of_masks_the_first_is_read_and_that_is_said(tmp_path):
+    masks = [Image.fromarray(np.eye(40, 60, k, np.uint8)) for k in range(3)]
+    reading = inspect_mask(save(tmp_path / "masks.tif", masks))
+    assert np.array_equal(reading.labels, masks[0])
+    assert ["3 pictures" in note for note in reading.notes] == [True]

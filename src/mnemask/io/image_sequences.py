@@ -2,9 +2,11 @@
 
 import logging
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
+from math import prod
 from pathlib import Path
 
 import torch
@@ -106,7 +108,10 @@ def page_count(path: Path) -> int:
     """Returns how many pictures of full size an image file holds; 1 for what cannot be read, or is no stack."""
     try:
         with Image.open(path, formats=(*FORMATS, "GIF")) as image:
-            return len(_pages(image)) if image.format in _STACKS else 1
+            if image.format not in _STACKS:
+                return 1
+            pages, broken = _pages(image)
+            return len(pages) + (broken is not None)
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
         return 1
 
@@ -125,11 +130,14 @@ class ImageStack:
         self._path = path
         try:
             with Image.open(path, formats=(*FORMATS, "GIF")) as image:
-                self._pages = _pages(image)
+                self._pages, self._cut = _pages(image)
+                _refuse_dimensions(self._path.name, image, len(self._pages))
                 self._check(image)
                 self._levels = self._levels_of(image)
                 notes = self._notes(image)
                 self.frames_per_second = self._rate(image)
+        except FrameError:
+            raise
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
             raise self._broken(0, error) from error
         self.num_frames = len(self._pages)
@@ -154,6 +162,9 @@ class ImageStack:
                         picture = torch.from_numpy(rgb).permute(2, 0, 1)
                         yield Picture(picture, index, seconds if timed else None, name="")
                     seconds += _milliseconds(image) / 1000
+            if self._cut is not None:
+                index = len(self._pages)
+                yield Damaged(self._broken(index, self._cut), index, ends=True)
         except FrameError as error:
             yield Damaged(error, index, ends=True)
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
@@ -178,11 +189,11 @@ class ImageStack:
 
     def _notes(self, image: Image.Image) -> tuple[str, ...]:
         notes = []
-        others = getattr(image, "n_frames", 1) - len(self._pages)
+        others = 0 if self._cut else getattr(image, "n_frames", 1) - len(self._pages)
         if others:
             notes.append(f"{others} pages are thumbnails of others: left out")
-        described = re.search(r"^images=(\d+)$", _description(image), re.MULTILINE)
-        if described and int(described[1]) > len(self._pages):
+        described = re.search(r"\AImageJ=[^\0]*?^images=(\d+)$", _description(image), re.MULTILINE)
+        if self._cut is None and described and int(described[1]) > len(self._pages):
             raise FrameError(
                 f"{self._path.name!r} says that it holds {described[1]} pictures, of which only {len(self._pages)} "
                 "can be read, as ImageJ writes files of more than 4 GB",
@@ -218,27 +229,56 @@ class ImageStack:
         )
 
 
-def _pages(image: Image.Image) -> list[int]:
-    """Returns the numbers of the pages that are no thumbnails."""
-    count = getattr(image, "n_frames", 1)
+def _pages(image: Image.Image) -> tuple[list[int], Exception | None]:
+    """Returns the numbers of the pages that are no thumbnails, and what is wrong with the one after them."""
     if image.format != "TIFF":
         # A PNG may show another picture to programs that know no animation.
-        return list(range(1 if getattr(image, "default_image", False) else 0, count))
-    pages = []
-    for page in range(count):
-        image.seek(page)
-        if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & _REDUCED:
-            pages.append(page)
+        return list(range(1 if getattr(image, "default_image", False) else 0, getattr(image, "n_frames", 1))), None
+    pages, broken = [], None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's of what is cut off, which is said below
+        for page in count():
+            try:
+                image.seek(page)
+            except EOFError:
+                break
+            except (*DAMAGED_IMAGE_ERRORS, TypeError, KeyError) as error:
+                broken = error
+                break
+            if not int(getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0)) & _REDUCED:
+                pages.append(page)
     image.seek(0)
-    return pages or [0]
+    return pages or [0], broken
+
+
+def _refuse_dimensions(name: str, image: Image.Image, num_pages: int) -> None:
+    """Raises FrameError if the pages are channels or slices of each time, as microscopes' programs write them."""
+    text = _description(image)
+    if text.startswith("ImageJ="):
+        counts = [
+            int(number) for number in re.findall(r"^(?:channels|slices|frames)=(\d{1,9})\s*$", text, re.MULTILINE)
+        ]
+    elif "<OME" in text:
+        counts = [int(number) for number in re.findall(r"\bSize[CZT]=\"(\d{1,9})\"", text)[:3]]
+    else:
+        shape = re.search(r'"shape": ?\[([\d, ]+)\]', text)
+        axes = [int(number) for number in shape[1].split(",")] if shape else []
+        sides = [image.height, image.width]
+        counts = axes[:-2] if axes[-2:] == sides else axes[:-3] if axes[-3:-1] == sides else []
+    several = [number for number in counts if number > 1]
+    if len(several) > 1 and prod(several) == num_pages:
+        raise FrameError(
+            f"{name!r} holds {' x '.join(map(str, several))} pages: channels or slices of each time, not one picture "
+            "after the other",
+            "save one channel and slice, or pictures in RGB, of each time",
+        )
 
 
 def _description(image: Image.Image) -> str:
     if image.format != "TIFF":
         return ""
     image.seek(0)
-    text = str(getattr(image, "tag_v2", {}).get(_DESCRIPTION, ""))
-    return text if text.startswith("ImageJ=") else ""
+    return str(getattr(image, "tag_v2", {}).get(_DESCRIPTION, ""))
 
 
 def _played(image: Image.Image, pages: Sequence[int]) -> Iterator[int]:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import MaskError
+from mnemask.io.image_sequences import page_count
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     TOO_LARGE_ERRORS,
@@ -51,6 +52,7 @@ class RawMask:
         lossy: whether the format's compression may change values.
         palette: the RGB colour of each index, where the pixels are palette indices.
         are_ids: whether the pixels are object ids for certain, as in the files of annotation tools.
+        pages: how many pictures the file holds; this is the first.
     """
 
     pixels: Grey | Colour
@@ -58,6 +60,7 @@ class RawMask:
     lossy: bool
     palette: UInt8[np.ndarray, "N 3"] | None = None
     are_ids: bool = False
+    pages: int = 1
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
@@ -81,7 +84,9 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
                 orientation = 1
             _check_size(path, image.size if orientation < 5 else image.size[::-1], size)
             image.load()
-            return _upright(_plain_pixels(image, path), orientation)
+            may_be_stack = image.format in ("TIFF", "WEBP", "GIF") or getattr(image, "is_animated", False)
+            pages = page_count(Path(path)) if may_be_stack else 1
+            return replace(_upright(_plain_pixels(image, path), orientation), pages=pages)
     except MaskError:
         raise
     except FileNotFoundError as error:
