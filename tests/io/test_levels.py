@@ -1,5 +1,6 @@
 """More than 8 bits are read by the range that the whole video uses."""
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,3 +53,19 @@ def test_black_says_nothing_of_the_range():
 def test_8_bits_have_no_levels(tmp_path):
     Image.fromarray(GREY[0]).save(tmp_path / "0.png")
     assert VideoReader(tmp_path).facts.levels is None
+
+
+@pytest.mark.parametrize("stored", ["gray16le", "rgb48le"])
+def test_a_video_of_16_bits_that_uses_12_is_read_by_those(tmp_path, stored):
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *GREY.shape[1:], stored
+        for grey in (GREY[0] // 20, *GREY[1:]):  # the first is dark
+            wide = grey.astype(np.uint16) * 16
+            values = wide if stored == "gray16le" else np.repeat(wide[:, :, None], 3, axis=2)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format=stored)))
+        container.mux(stream.encode(None))
+    assert VideoReader(tmp_path / "v.mkv").facts.levels == Levels(0, 2**12 - 1)
+    read = frames(tmp_path / "v.mkv")
+    assert len(read) == len(GREY)
+    assert np.abs(read[-1].astype(int) - GREY[-1][:, :, None]).max() <= 1

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -15,6 +15,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from jaxtyping import UInt16
 
 from mnemask.errors import FrameError
 from mnemask.io.decoder import Decoding, is_recording, open_container, promised_seconds
@@ -26,6 +27,7 @@ from mnemask.io.pictures import (
     MAX_PIXELS,
     Damaged,
     EventLog,
+    Levels,
     Matrix,
     Picture,
     Pictures,
@@ -42,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
 _NARROWEST = Fraction(1, 8)
+
+# Formats that cameras of 10, 12 and 14 bits are stored in, without a word of how many bits are used.
+_DEEP = ("gray16le", "gray16be", "rgb48le", "rgb48be", "bgr48le", "bgr48be", "gbrp16le", "gbrp16be")
+_LOOKS, _LOOKED_AT = 8, 12  # at so many places of such a video, and frames at each, before the first is given
 
 Origin = str | Readable | Callable[[], ReadableFile]
 
@@ -88,7 +94,10 @@ class EncodedVideo:
         self.counted = stream.frames > 0
         self.num_frames = stream.frames or (round(promised * rate) if promised and rate else None)
         is_file = (isinstance(source, str) and not broadcast) or isinstance(self._file, GrowingFile)
+        may_look = is_file and isinstance(source, str) and not self._is_remote()
+        levels = self._look_for_levels() if may_look and stream.codec_context.pix_fmt in _DEEP else None
         self.facts = SourceFacts(
+            levels=levels,
             pixel_aspect=_pixel_aspect(stream),
             num_frames=stream.frames or None,
             duration=promised,
@@ -135,7 +144,12 @@ class EncodedVideo:
             matrices[frame.rotation] = display_matrix(frame)
         matrix, aspect = matrices[frame.rotation], self.facts.pixel_aspect
         coefficients = Colours(matrix=int(frame.colorspace), lines=frame.height).coefficients
-        rgb = apply_rotation(frame.to_ndarray(format="rgb24", src_colorspace=coefficients), matrix)
+        if self.facts.levels is None:
+            rgb = frame.to_ndarray(format="rgb24", src_colorspace=coefficients)
+        else:
+            eight = self.facts.levels.to_8_bits(_deep_values(frame))
+            rgb = np.repeat(eight[:, :, None], 3, axis=2) if eight.ndim == 2 else eight
+        rgb = apply_rotation(rgb, matrix)
         stored = read_planes(frame) if self.originals else None
         if stored is not None:
             stored = np.moveaxis(apply_rotation(np.moveaxis(stored, 0, -1), matrix), -1, 0)
@@ -148,6 +162,19 @@ class EncodedVideo:
             stored,
         )
 
+    def _look_for_levels(self) -> Levels | None:
+        """Returns what is black and white where 16 bits hold fewer, by frames from all over the file; None for all."""
+        samples = []
+        with self._closing(self._open()) as container, suppress(FFmpegError):
+            stream = self._stream(container)
+            for look in range(_LOOKS if container.duration else 1):
+                container.seek((container.start_time or 0) + (container.duration or 0) * look // _LOOKS)
+                for frame in islice(container.decode(stream), _LOOKED_AT):
+                    values = _deep_values(frame)
+                    samples.append(np.array([values.min(), values.max()]))
+        levels = Levels.of(samples)
+        return None if levels == Levels() else levels
+
     def close(self) -> None:
         """Closes the file or connection, unless pictures are being read, which closes it by itself."""
         if self._container is not None:
@@ -155,10 +182,10 @@ class EncodedVideo:
                 self._container = None
 
     @contextmanager
-    def _closing(self, container: InputContainer) -> Iterator[None]:
+    def _closing(self, container: InputContainer) -> Iterator[InputContainer]:
         try:
             with container:
-                yield
+                yield container
         finally:
             if self._file is not None:
                 self._file.close()
@@ -238,6 +265,11 @@ class EncodedVideo:
         check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
+
+
+def _deep_values(frame: VideoFrame) -> UInt16[np.ndarray, "H W"] | UInt16[np.ndarray, "H W 3"]:
+    """Returns grey or RGB of 16 bits as they are stored."""
+    return np.asarray(frame.to_ndarray(format="gray16le" if frame.format.name.startswith("gray") else "rgb48le"))
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction:
