@@ -18,6 +18,7 @@ from mnemask.io import davis_palette, read_image
 from mnemask.prompts import inspect_mask, read_mask
 
 H, W = 48, 80
+WHITE = (255, 255, 255)
 
 
 def drawn(values=(1, 2), dtype=np.uint8, antialias=False):
@@ -166,6 +167,24 @@ def test_an_area_of_255_is_an_object_beside_grey_levels_and_a_question_beside_sm
         read_mask(path)
     check(read_mask(path, void="none"), small)
     check(read_mask(path, void=255), np.where(small == 255, 0, small))
+
+
+def test_a_trimap_is_a_question(tmp_path):
+    sure = drawn((255, 255))
+    unknown = np.asarray(cv2.dilate(sure, np.ones((7, 7), np.uint8))) & ~sure
+    path = save(tmp_path / "m.png", np.where(unknown > 0, 128, sure).astype(np.uint8))
+    with refusal(MaskError, "--void 128"):
+        read_mask(path)
+    check(read_mask(path, void=128), (sure > 0).astype(np.uint8))
+    assert list(read_mask(path, void="none")) == [128, 255]
+
+
+def test_black_beside_colours_on_white_is_an_object(tmp_path):
+    labels = drawn()
+    check(
+        read_mask(save(tmp_path / "m.png", np.array([WHITE, (255, 0, 0), (0, 0, 0)], np.uint8)[labels])),
+        np.choose(labels, [0, 2, 1]).astype(np.uint8),
+    )
 
 
 def test_any_value_may_be_said_to_be_void(tmp_path):

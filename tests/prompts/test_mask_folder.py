@@ -4,7 +4,7 @@ import pytest
 from refusals import refusal
 
 from mnemask.errors import MaskError
-from mnemask.prompts.mask_folder import list_masks, match_frames
+from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
 
 FRAMES = [f"street_{number:05d}" for number in range(12)]
 
@@ -78,3 +78,12 @@ def test_only_images_count_and_a_folder_without_any_is_refused(tmp_path):
     (tmp_path / "b.PNG").write_text("")
     (tmp_path / "a.png").write_text("")
     assert [path.name for path in list_masks(tmp_path)] == ["a.png", "b.PNG"]
+
+
+def test_a_folder_without_an_id_beside_folders_of_objects_is_refused(tmp_path):
+    for name in ("1", "2", ".cache"):
+        (tmp_path / name).mkdir()
+    assert list(folders_of_objects(tmp_path)) == [1, 2]
+    (tmp_path / "cat").mkdir()
+    with refusal(MaskError, "'cat'"):
+        folders_of_objects(tmp_path)

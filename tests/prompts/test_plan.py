@@ -257,3 +257,10 @@ def test_a_mask_of_the_size_at_which_wide_pixels_are_shown_is_refused_with_the_r
     frame = mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), 0, pixel_aspect=Fraction(16, 11))
     with refusal(MaskError, r"16:11"):
         plan(frame)
+
+
+@pytest.mark.parametrize("inverted", [True, False])
+def test_a_mask_of_most_of_the_picture_and_its_border_draws_a_warning(tmp_path, caplog, inverted):
+    mask = save(tmp_path / "m.png", np.where((discs(1) > 0) != inverted, 255, 0).astype(np.uint8))
+    given(PromptPlan(mask, [], [], False), 0)
+    assert ("invert it" in caplog.text) == inverted

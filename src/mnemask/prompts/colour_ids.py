@@ -9,17 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import MaskError
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.mask_file import RGB, SAME_COLOUR, MaskReading
+from mnemask.prompts.mask_file import BORDER_SHARE, RGB, SAME_COLOUR, MaskReading
 from mnemask.types import MAX_OBJECT_ID, Frame
 
 log = logging.getLogger(__name__)
 
 WHOLE_SHARE = 0.98  # of the picture: an object that hides all of it is more often a mistake
+MOST_SHARE = 0.5  # ... if its border is too
 WHITE = (255, 255, 255)
 
 
@@ -51,7 +53,7 @@ class MarkedFile:
         labels = tuple(reading.ids)
         if object_id is not None and len(labels) > 1:
             raise MaskError(
-                f"mask {path} marks objects {', '.join(map(str, labels))}, and --at names one id for it",
+                f"mask {path} marks objects {', '.join(map(str, labels))}, and its folder or --at says one id",
                 "leave the id out, or give one object's mask",
             )
         height, width = reading.labels.shape
@@ -69,9 +71,10 @@ class MarkedFile:
         return self.size != frame.size and ((height == rows and wide) or (width == columns and high))
 
     def warn_if_whole(self, mask: Bool[Tensor, "H W"], object_id: int) -> None:
-        """Says so where an object's mask covers nearly the whole picture."""
+        """Says so where an object's mask covers nearly the whole picture, or most of it and its border."""
         share = float(mask.float().mean())
-        if share > WHOLE_SHARE:
+        border = torch.cat((mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+        if share > WHOLE_SHARE or (share > MOST_SHARE and float(border.float().mean()) > BORDER_SHARE):
             log.warning(
                 "mask %s marks %.0f %% of frame %d as object %d; if object and background are swapped, invert it",
                 self.path,

@@ -43,6 +43,7 @@ CONTOUR_SIDE = 9  # pixels, and more in larger pictures:
 CONTOUR_SHARE_OF_SIDE = 0.02
 SOLID_SHARE = 0.25
 HUGGED_SHARE = 0.4  # of the objects' outer rim
+BORDER_SHARE = 0.9  # of the border's pixels: a background
 SMALL_ID = 10  # ids from here on are grey levels that somebody painted, and so is 255 beside them
 
 # Colours that differ by no more than this in each channel are one, where something has changed a file's colours.
@@ -145,15 +146,21 @@ def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void:
     if raw.are_ids:
         return MaskReading("ids", raw.pixels.astype(np.int32))
     try:
-        if not raw.opaque.all():
-            if not _is_painted(raw):
-                return MaskReading("transparency", raw.opaque.astype(np.int32))
-            raw = _on_plain_ground(raw)
-        if raw.pixels.ndim == 3:
-            return _read_colours(raw, void)
-        return _read_grey(raw, void)
+        reading = _read(raw, void)
     except MaskError as error:
         raise MaskError(f"mask {path} {error.problem}", error.remedy) from None
+    if raw.pages > 1:
+        note = f"the first of its {raw.pages} pictures is read; for masks of several frames give a folder of them"
+        reading = replace(reading, notes=(*reading.notes, note))
+    return reading
+
+
+def _read(raw: RawMask, void: Void) -> MaskReading:
+    if not raw.opaque.all():
+        if not _is_painted(raw):
+            return MaskReading("transparency", raw.opaque.astype(np.int32))
+        raw = _on_plain_ground(raw)
+    return _read_colours(raw, void) if raw.pixels.ndim == 3 else _read_grey(raw, void)
 
 
 def _read_grey(raw: RawMask, void: Void) -> MaskReading:
@@ -202,15 +209,14 @@ def _void_area(
     ids = [int(i) for i in np.unique(values[~blended]) if 0 < i < top]
     if not area.any() or not ids:
         return np.zeros(area.shape, bool), ()
-    others = ((values > 0) & ~area).astype(np.uint8)
-    side = max(CONTOUR_SIDE, round(CONTOUR_SHARE_OF_SIDE * min(area.shape))) | 1
-    # What is beyond the picture is not void: a contour along its edge is as thin as elsewhere.
-    eroded = cv2.erode(area.astype(np.uint8), np.ones((side, side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    solid = cv2.dilate(eroded, np.ones((side, side)))
-    rim = (np.asarray(cv2.dilate(others, SQUARE)) > 0) & (others == 0)
-    hugged = float(area[rim].mean()) if rim.any() else 0.0
-    if float(solid.sum()) < SOLID_SHARE * float(area.sum()) and hugged >= HUGGED_SHARE:
+    others = (values > 0) & ~area
+    if _is_contour(area, others):
         return area, (f"the contour of {top} around the objects belongs to none of them (void)",)
+    if len(ids) == 1 and abs(2 * ids[0] - top) <= top // 8 and _is_contour(others & ~blended, area):
+        raise MaskError(
+            f"marks a contour of {ids[0]} around {top}, as a trimap does where it knows nothing, or an object",
+            f"say that it belongs to none (--void {ids[0]}, void={ids[0]}) or is an object (--void none)",
+        )
     if min(ids) < SMALL_ID:
         shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
         raise MaskError(
@@ -219,6 +225,17 @@ def _void_area(
             f"say that it is void (--void {top}, void={top}) or an object (--void none)",
         )
     return np.zeros(area.shape, bool), (f"the solid area of {top} is an object; if it belongs to none, --void {top}",)
+
+
+def _is_contour(area: Bool[np.ndarray, "H W"], around: Bool[np.ndarray, "H W"]) -> bool:
+    """Returns whether an area is thin, and most of what lies next to other areas."""
+    side = max(CONTOUR_SIDE, round(CONTOUR_SHARE_OF_SIDE * min(area.shape))) | 1
+    # What is beyond the picture is not void: a contour along its edge is as thin as elsewhere.
+    eroded = cv2.erode(area.astype(np.uint8), np.ones((side, side)), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    solid = cv2.dilate(eroded, np.ones((side, side)))
+    rim = (np.asarray(cv2.dilate(around.astype(np.uint8), SQUARE)) > 0) & ~around
+    hugged = float(area[rim].mean()) if rim.any() else 0.0
+    return float(solid.sum()) < SOLID_SHARE * float(area.sum()) and hugged >= HUGGED_SHARE
 
 
 def _is_smooth(values: Grey) -> bool:
@@ -266,7 +283,7 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     own = plain
     if not blended.any():
         own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
-    ground = None if raw.opaque.all() else int(packed[~raw.opaque][0])
+    ground = _white_ground(packed) if raw.opaque.all() else int(packed[~raw.opaque][0])
     ids = np.zeros(len(colours), np.int32)
     ids[own], is_davis = _ids_of_colours(colours[own], first[own], ground)
     blended |= ~own[inverse]
@@ -297,6 +314,12 @@ def _near_a_larger(
     return near
 
 
+def _white_ground(packed: Int64[np.ndarray, "H W"]) -> int | None:
+    """Returns white where it is nearly all of the picture's border and black is none of it; black may be an object."""
+    border = np.concatenate((packed[0], packed[-1], packed[:, 0], packed[:, -1]))
+    return 0xFFFFFF if (border == 0xFFFFFF).mean() > BORDER_SHARE and (border != 0).all() else None
+
+
 def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) -> Bool[np.ndarray, " N"]:
     """Returns for each number whether it is `where` in more than half of its pixels."""
     return np.asarray(np.bincount(numbers, where.ravel()) > 0.5 * np.bincount(numbers))
@@ -310,7 +333,7 @@ def _ids_of_colours(
     Args:
         colours: packed.
         first: where each appears first.
-        ground: the colour that stands for what is transparent, None where nothing is.
+        ground: the colour of the background where it is known, as that of what is transparent.
     """
     davis = {int(colour): index for index, colour in enumerate(_davis_colours())}
     known = [0 if colour == ground else davis.get(int(colour)) for colour in colours]

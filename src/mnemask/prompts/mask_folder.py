@@ -20,11 +20,21 @@ _NUMBER = re.compile(r"\d+")
 
 
 def folders_of_objects(folder: Path) -> dict[int | None, Path]:
-    """Returns the folders of masks in a folder: itself, or the one of each object where they have ids for names."""
+    """Returns the folders of masks in a folder: itself, or the one of each object where they have ids for names.
+
+    Raises:
+        MaskError: some have such names and others have not.
+    """
     inside = sorted(folder.iterdir())
     by_id = {int(each.name): each for each in inside if each.is_dir() and re.fullmatch(r"\d{1,5}", each.name)}
     if not by_id or any(each.suffix.lower() in _SUFFIXES for each in inside):
         return {None: folder}
+    if others := [each.name for each in inside if each.is_dir() and each.name[0] != "." and each not in by_id.values()]:
+        raise MaskError(
+            f"folder {folder} holds folders of objects ({', '.join(each.name for each in by_id.values())[:60]}), and "
+            f"{others[0]!r}, which is no id",
+            "name each folder by the id of its object, or take it out",
+        )
     return {check_object_id(object_id): each for object_id, each in sorted(by_id.items())}
 
 
@@ -70,6 +80,8 @@ def match_frames(
         found = {path: None if last is not None and index >= last else index for path, index in numbers.items()}
     elif names is None:
         found = {path: _number(map_name(path)) for path in masks}
+        if 1 in found.values() and 0 not in found.values():
+            guessed = "masks go to frames by their numbers, which count from 0: the first frame has none"
         if num_frames is not None:
             found = {path: None if i is None or i >= num_frames else i for path, i in found.items()}
     else:
