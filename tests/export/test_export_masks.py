@@ -430,3 +430,12 @@ def test_no_export_takes_the_place_of_another_run(tmp_path):
     Written(tmp_path / "other").claim(tmp_path / "other/masks/00000.png")
     with refusal(OutputError, "holds a run"):
         export_masks(tmp_path / "run", "npz", tmp_path / "other", overwrite=True)
+
+
+def test_that_a_run_is_not_complete_is_said(tmp_path, caplog):
+    write_run(tmp_path / "run")
+    export_masks(tmp_path / "run", "npz", tmp_path / "whole")
+    assert not caplog.messages
+    (tmp_path / "run/checkpoint").mkdir()
+    export_masks(tmp_path / "run", "npz", tmp_path / "half")
+    assert "not complete" in caplog.text

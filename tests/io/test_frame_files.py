@@ -134,3 +134,11 @@ def test_shots_that_follow_each_other_are_no_doubt(tmp_path):
         for t in range(3):
             photograph(tmp_path / f"shot{shot}_{t}.png")
     assert not find_frames(tmp_path).notes
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path):
+    folder = tmp_path / "shot [1]"
+    folder.mkdir()
+    for t in range(3):
+        photograph(folder / f"{t}.png")
+    assert len(list_images(folder / "[01].png")) == 2

@@ -162,3 +162,9 @@ def test_many_that_begin_at_once_have_one_winner(tmp_path):
     for process in processes:
         process.communicate()
     assert sorted(lines) == ["", "", "held\n"]
+
+
+def test_a_link_that_leads_nowhere_is_no_lock_to_wait_for(tmp_path):
+    (tmp_path / LOCK).symlink_to("nowhere")
+    with refusal(OutputError, LOCK), OutputLock(tmp_path):
+        pass

@@ -250,11 +250,16 @@ def test_an_unfinished_run_is_not_overwritten_unasked(tiny_model, tmp_path, clip
 # What is left when a run is complete
 
 
-def test_a_complete_run_leaves_no_checkpoint_and_is_known_as_complete(tiny_model, tmp_path, clip):
+def test_a_complete_run_leaves_no_checkpoint_and_is_known_as_complete(tiny_model, tmp_path, clip, caplog):
     run(tiny_model, tmp_path, clip)
     assert not (tmp_path / "checkpoint").exists()
     assert find_checkpoint(tmp_path, torch.device("cpu"), SETTINGS) is None
     assert is_complete(tmp_path, SETTINGS)
+    assert not caplog.messages
+    gone = next((tmp_path / "masks").iterdir())
+    gone.unlink()
+    assert is_complete(tmp_path, SETTINGS)
+    assert gone.name in caplog.text
     with refusal(CheckpointError, "policy"):
         is_complete(tmp_path, {**SETTINGS, "policy": "lfu"})
     (tmp_path / "report.json").write_text("{")

@@ -22,7 +22,7 @@ from mnemask.io.label_files import file_names_of, label_paths, map_name, read_la
 from mnemask.io.name_order import natural_order
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MaskWriter
-from mnemask.pipeline.places import REPORT
+from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.pipeline.render import report_of
 from mnemask.project import Project
 from mnemask.types import Masks, ObjectInfo
@@ -164,6 +164,8 @@ class _OfRun:
             raise InputError(
                 f"there are no masks in {str(out)!r}", "give the folder that segment or batch wrote, or a project"
             )
+        if (out / CHECKPOINT).is_dir():
+            logger.warning("the run in %s is not complete: these are its first %d frames", out, len(names))
         report = report_of(out)
         self.folder, self.name = out, name or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)

@@ -107,7 +107,8 @@ def _files(source: Path) -> Iterator[Path]:
         if source.is_dir():
             found = source.iterdir()
         else:
-            root = Path(source.anchor)
+            # What is there has its name as it is written: brackets in it are no pattern.
+            root = next((folder for folder in source.parents if folder.is_dir()), Path(source.anchor))
             # Unlike the module glob, this cannot be led in circles by links.
             found = root.glob(str(source.relative_to(root)))
         yield from (

@@ -161,8 +161,10 @@ class OutputLock:
             now = temporary.stat().st_mtime
             while not _place(temporary, self._path):
                 found = _read(self._path)
-                if found is None:
+                if found is None and not self._path.is_symlink():
                     continue  # it was released just now
+                if found is None:
+                    raise OutputError(f"{str(self._path)!r} is a link that leads nowhere", "remove it")
                 owner, silent, inode = found[0], now - found[1], found[2]
                 if owner is None:  # garbled: whoever writes it may be about to
                     alive = silent < STALE

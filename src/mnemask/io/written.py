@@ -105,6 +105,11 @@ class Written:
         """Returns the files that runs wrote and that are still there, as they were written."""
         return [path for key in self._states if self.owns(path := self.folder / key)]
 
+    def missing(self) -> list[Path]:
+        """Returns the files that runs wrote and that are no longer there, unfinished ones among them."""
+        listed = (self.folder / key for key, states in self._states.items() if states)
+        return [path for path in listed if not os.path.lexists(path)]
+
     def refuse_foreign(self, *paths: Path) -> None:
         """Raises OutputError if something has one of these names that no run wrote."""
         if taken := sorted(path for path in paths if os.path.lexists(path) and not self.owns(path)):

@@ -67,7 +67,8 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             then, here = ("none" if value is None else repr(value) for value in (then, here))
             raise CheckpointError(
                 f"the run was begun with {name} {then} and would go on with {here}",
-                "give what it was begun with, or begin another run: in another folder, or over this one (--overwrite)",
+                "give what it was begun with, or begin another run: in another folder, or over this one (--overwrite, "
+                "or --redo of a batch)",
             )
 
 
@@ -212,7 +213,8 @@ def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
     Raises:
         CheckpointError: if `out` holds a run, complete or not, that was made with other settings.
     """
-    path = Path(out) / REPORT
+    out = Path(out)
+    path = out / REPORT
     try:
         report = json.loads(path.read_text())
         complete, made_with = bool(report["complete"]), dict(report["settings"])
@@ -226,5 +228,14 @@ def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
     if not complete:
         return False
     with OutputLock(out):
-        CheckpointFolder(Written(out), {}).remove()
+        written = Written(out)
+        CheckpointFolder(written, {}).remove()
+    gone = [path for path in written.missing() if out / "masks" in path.parents and ".partial." not in path.name]
+    if gone:
+        logger.warning(
+            "%s is complete, but %d of its masks are gone, first %s; --overwrite, or --redo of a batch, renews them",
+            out,
+            len(gone),
+            gone[0].name,
+        )
     return True
