@@ -117,6 +117,20 @@ def test_a_place_that_cannot_be_written_to_is_said_and_the_file_before_stays(hal
     assert [file.name for file in tmp_path.iterdir()] == ["half.bank"]
 
 
+def test_a_file_of_something_else_is_never_replaced(half_way, tmp_path):
+    tracker, path, _ = half_way
+    tracker.save(path)
+    (tmp_path / "new.bank").touch()
+    tracker.save(tmp_path / "new.bank")
+    save_file({}, tmp_path / "weights.safetensors", {"format": "pt"})
+    (tmp_path / "first.png").write_bytes(b"a picture")
+    for place in (tmp_path / "weights.safetensors", tmp_path / "first.png"):
+        before = place.read_bytes()
+        with refusal(OutputError, "never replaced"):
+            tracker.save(place)
+        assert place.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [b"", b"not a bank", b"\x80\x04cos\nsystem\n"])
 def test_a_file_of_something_else_is_refused(content, tiny_model, tmp_path):
     (tmp_path / "foreign").write_bytes(content)

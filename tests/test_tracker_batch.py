@@ -203,9 +203,11 @@ def test_there_is_a_frame_and_an_entry_of_prompts_for_each_tracker(clips, runnin
     refused(running, [clips[0][0][2]] * num_frames, prompts, InputError, f"there are {num_frames} frames .* 3 trackers")
 
 
-def test_a_tracker_joins_once_and_with_the_network_of_the_others(make, tiny_model):
+def test_a_tracker_joins_once_and_with_the_network_of_the_others(make, tiny_model, as_users_call_it):
     tracker = make()
     batch = TrackerBatch([tracker])
+    with refusal(InputError, "STCN"):
+        TrackerBatch([tiny_model])
     with refusal(InputError, "already"):
         batch.add(tracker)
     other = STCN(tiny_model.config).eval().requires_grad_(False)

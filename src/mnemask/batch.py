@@ -51,6 +51,8 @@ class TrackerBatch:
         Raises:
             InputError: if the tracker is in the batch already, or has another network than those in it.
         """
+        if not isinstance(tracker, Tracker):
+            raise InputError(f"a batch is of trackers, not of a {type(tracker).__name__}", "give mm.Tracker(model)")
         if tracker in self._trackers:
             raise InputError("this tracker is in the batch already", "give each video a tracker of its own")
         if tracker.others:

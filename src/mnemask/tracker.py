@@ -386,7 +386,7 @@ class Tracker:
         The file appears whole or not at all, and holds a checksum of its content.
 
         Raises:
-            OutputError: if the place cannot be written to.
+            OutputError: if the place cannot be written to, or holds a file of another kind, which is never replaced.
         """
         self.state().save(Path(path))
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from refusals import refusal
 
-from mnemask.errors import FrameError, MissingExtraError, ObjectIdError, OutputError
+from mnemask.errors import FrameError, InputError, MissingExtraError, ObjectIdError, OutputError
 from mnemask.io import MASK_FORMATS, MaskWriter, VideoReader, davis_palette
 from mnemask.io.atomic import safe_name
 from mnemask.io.label_files import label_paths, read_labels
@@ -453,3 +453,10 @@ def test_pixels_that_are_not_square_stay_so(tmp_path, name, mask_format):
             graph.pull()
     av.logging.set_level(None)
     assert sum("sar:16/11 s:" in text for _, _, text in logs) == 3
+
+
+def test_what_are_no_masks_and_no_frame_is_refused_when_it_is_given(tmp_path, as_users_call_it):
+    with MaskWriter(tmp_path) as writer:
+        for given in ((masks_of(0).labels.numpy(),), (masks_of(0), frame_of(0).image)):
+            with refusal(InputError, type(given[-1]).__name__):
+                writer.write(*given)

@@ -10,7 +10,7 @@ from PIL import Image
 from refusals import refusal
 
 import mnemask as mm
-from mnemask.errors import FrameError, OutputError
+from mnemask.errors import FrameError, InputError, OutputError
 
 
 def clip(num_frames=12, seed=0):
@@ -93,3 +93,17 @@ def test_a_first_mask_that_is_wrong_leaves_no_run_behind(tiny_model, tmp_path):
     with pytest.raises(mm.MnemaskError):
         run(tiny_model, tmp_path / "out", frames, {1: torch.zeros(64, 96, dtype=torch.bool)})
     assert not (tmp_path / "out/report.json").exists()
+
+
+def test_what_cannot_be_run_is_refused_before_anything_is_written(tiny_model, tmp_path, as_users_call_it):
+    frames, first = clip(2)
+    for how, said in (
+        ({"frames": "clip.mp4"}, "VideoReader"),
+        ({"prompts": {0: first}}, "dict"),
+        ({"prompts": lambda frame: first[1].int()}, "Tensor"),
+        ({"mask_format": "jpg"}, "'jpg'"),
+    ):
+        settings = {"frames": frames, "prompts": lambda frame: first, **how}
+        with refusal(InputError, said):
+            mm.segment(tracker=mm.Tracker(tiny_model, short_side=None), out=tmp_path / "out", **settings)
+        assert not [*tmp_path.glob("out/masks/*"), *tmp_path.glob("out/report.json")]

@@ -591,3 +591,11 @@ def test_a_tag_that_would_turn_a_mask_out_of_the_videos_size_is_left_aside_with_
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(read_mask(tmp_path / "mask.png", (30, 40))[1], mask > 0)
     assert "orientation tag" in caplog.text
+
+
+@pytest.mark.parametrize("void", ["255", "None", None, 0, 1.5, True])
+def test_what_is_no_value_of_void_is_refused_and_not_ignored(tmp_path, void, as_users_call_it):
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / "mask.png")
+    with refusal(MaskError, "void"):
+        read_mask(tmp_path / "mask.png", void=void)
+    assert list(read_mask(tmp_path / "mask.png", void=np.int64(255))) == [1]

@@ -73,6 +73,11 @@ def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -
     if isinstance(source, Readable):
         name = getattr(source, "name", None)
         return _open_pipe(source, Path(name).name if isinstance(name, str) else "pipe", how)
+    if not isinstance(source, str | os.PathLike):
+        raise FrameError(
+            f"a video cannot be read from a {type(source).__name__}",
+            "give a path, an address, the number of a camera or an open binary file; frames need no reader",
+        )
     text = os.fspath(source)
     if text == "-":
         return _open_pipe(sys.stdin.buffer, "stdin", how)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, runtime_checkable
@@ -213,9 +214,9 @@ class MaskWriter:
     ) -> None:
         if format not in MASK_FORMATS:
             raise OutputError(f"there is no mask format {format!r}", f"choose one of {', '.join(MASK_FORMATS)}")
-        if not 0 < frames_per_second <= 1000:
+        if not isinstance(frames_per_second, Real) or not 0 < frames_per_second <= 1000:
             raise OutputError(
-                f"{frames_per_second} frames per second cannot be written", "expected up to 1000, such as 25"
+                f"{frames_per_second!r} frames per second cannot be written", "expected up to 1000, such as 25"
             )
         self._out = Path(out)
         files = written or Unlisted(overwrite or resume_state is not None)
@@ -245,8 +246,14 @@ class MaskWriter:
 
         Raises:
             OutputError: an earlier frame could not be written, or the writer is closed.
+            InputError: these are no Masks, or it is no Frame.
             FrameError: the format needs the frame, or it does not fit the masks (at a later call).
         """
+        if not isinstance(masks, Masks) or not isinstance(frame, Frame | None):
+            raise InputError(
+                f"the writer was given a {type(masks).__name__} and a {type(frame).__name__}",
+                "give the Masks of a frame, and the Frame (mm.Frame.from_picture(picture, masks.index) of a picture)",
+            )
         if not self._open:
             raise OutputError(f"the writer of {str(self._out)!r} is closed", "make a new one")
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= _MAX_WAITING):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.io.atomic import replacing
+from mnemask.io.written import foreign
 from mnemask.memory.read import WINDOWS
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 from mnemask.model.checkpoints import plain
@@ -106,8 +107,10 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
         facts: anything that JSON holds.
 
     Raises:
-        OutputError: if the place cannot be written to.
+        OutputError: if the place cannot be written to, or holds a file of another kind, which is never replaced.
     """
+    if path.is_file() and path.stat().st_size and not _is_bank(path):
+        raise foreign(path)
     tensors = {} if tokens is None else {name: tensor.cpu().contiguous() for name, tensor in tokens.tensors().items()}
     text = json.dumps(facts)
     try:
@@ -117,6 +120,15 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
         raise OutputError(
             f"memory bank {str(path)!r} cannot be written ({error})", "make room or give another place"
         ) from error
+
+
+def _is_bank(path: Path) -> bool:
+    """Returns whether a file is a memory bank, of any version."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("format", "").startswith(FORMAT.rstrip("0123456789"))
+    except (OSError, SafetensorError):
+        return False
 
 
 def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str, Any]]:

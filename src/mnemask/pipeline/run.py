@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
-from mnemask.io import ReaderEvents, prefetch
+from mnemask.io import MASK_FORMATS, ReaderEvents, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import PREVIEW, Written
@@ -98,6 +98,10 @@ def segment(
         BudgetError: if the memory needed exceeds `max_memory`.
         MnemaskError: whatever ends the run early. What was written before is kept, and the report says what happened.
     """
+    if isinstance(frames, str | Path):
+        raise InputError(f"frames are a {type(frames).__name__}", f"read them, with VideoReader({str(frames)!r:.60})")
+    if mask_format not in MASK_FORMATS:
+        raise InputError(f"there is no mask format {mask_format!r:.40}", f"choose one of {', '.join(MASK_FORMATS)}")
     if not callable(prompts):
         raise InputError(
             f"prompts are a {type(prompts).__name__}",
@@ -238,6 +242,11 @@ class _Run:
     def _known(self, frame: Frame) -> Mapping[int, Prompt | None] | None:
         """Returns the known masks of a frame, once it is seen to that the run can go on with it."""
         given = self.prompts(frame)
+        if not isinstance(given, Mapping | None):
+            raise InputError(
+                f"the masks of frame {frame.index} are a {type(given).__name__}",
+                "give them by object id, {1: mask}; of a label map, {i: labels == i} for each id in it",
+            )
         self.given = {} if given is None else given
         self._check_estimate(frame)
         self.lock.check()

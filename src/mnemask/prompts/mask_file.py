@@ -33,6 +33,7 @@ from mnemask.prompts.image_file import (
     pack,
     unpack,
 )
+from mnemask.types import MAX_OBJECT_ID
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,10 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
 
 def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void: Void = "auto") -> MaskReading:
     """Returns the labels of a mask file, blended edges cleaned; raises MaskError if they are ambiguous."""
+    if void not in ("auto", "none"):
+        if isinstance(void, bool) or not isinstance(void, int | np.integer) or not 1 <= void <= MAX_OBJECT_ID:
+            raise MaskError(f"void is {void!r:.40}", f'give "auto", "none" or a value from 1 to {MAX_OBJECT_ID}')
+        void = int(void)
     raw = load_mask_image(path, size)
     if raw.are_ids:
         return MaskReading("ids", raw.pixels.astype(np.int32))
