@@ -83,6 +83,15 @@ def test_a_reader_that_goes_away_ends_neither_the_run_nor_with_a_traceback(clip,
     assert json.loads((tmp_path / "out/report.json").read_text())["complete"]
 
 
+@pytest.mark.parametrize("json_lines", ["", "--json"])
+def test_a_log_on_a_full_disk_ends_no_run(clip, tmp_path, json_lines):
+    given = "segment frames --mask first.png --size 64 --model tiny.safetensors"
+    command = f'"{sys.executable}" -m mnemask {given} -o "{tmp_path / "out"}" {json_lines} >/dev/full'
+    done = subprocess.run(["bash", "-c", command], cwd=clip, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "out/report.json").read_text())["complete"]
+
+
 def test_nothing_is_wrapped_or_cut_in_a_pipe(tmp_path, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     with (tmp_path / "piped").open("w+") as file:

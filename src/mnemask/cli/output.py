@@ -36,6 +36,13 @@ class PipeConsole(Console):
             return super().size
         return ConsoleDimensions(UNLIMITED, 25)
 
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Prints; where the disk of a log is full, that and what follows is dropped as in a broken pipe."""
+        try:
+            super().print(*objects, **how)
+        except OSError:
+            self.on_broken_pipe()
+
     def on_broken_pipe(self) -> None:
         """Drops what is still to be said: a run is worth its files, not only its words."""
         discard(self.file.fileno())
@@ -111,7 +118,7 @@ def emit(kind: str, **fields: Any) -> None:
     try:
         sys.stdout.write(json.dumps({"type": kind, **fields}, default=str) + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         discard(sys.stdout.fileno())
 
 
