@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from numbers import Real
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, runtime_checkable
@@ -214,7 +214,7 @@ class MaskWriter:
     ) -> None:
         if format not in MASK_FORMATS:
             raise OutputError(f"there is no mask format {format!r}", f"choose one of {', '.join(MASK_FORMATS)}")
-        if not isinstance(frames_per_second, Real) or not 0 < frames_per_second <= 1000:
+        if not isinstance(frames_per_second, int | float | Fraction) or not 0 < frames_per_second <= 1000:
             raise OutputError(
                 f"{frames_per_second!r} frames per second cannot be written", "expected up to 1000, such as 25"
             )

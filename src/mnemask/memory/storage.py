@@ -126,7 +126,7 @@ def _is_bank(path: Path) -> bool:
     """Returns whether a file is a memory bank, of any version."""
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("format", "").startswith(FORMAT.rstrip("0123456789"))
+            return str((file.metadata() or {}).get("format")).startswith(FORMAT.rstrip("0123456789"))
     except (OSError, SafetensorError):
         return False
 
