@@ -104,7 +104,7 @@ class Step:
             raise FrameError(
                 f"frame {frame.index} has {describe(frame.size)}; with a short side of {tracker.short_side} the long "
                 f"one would exceed {MAX_WORKING_SIDE}",
-                "give a smaller short_side (--size)",
+                "give a smaller short_side (--size; in Python None takes frames as they are), or crop the video",
             )
         given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, tracker.model.device)
         if given:

@@ -370,6 +370,8 @@ class Tracker:
             InputError: if this tracker has seen a frame already, or compares by another metric or refine.
             CheckpointError: if the other one has another model.
         """
+        if not isinstance(other, Tracker):
+            raise InputError(f"a {type(other).__name__} remembers no video", "give one of Tracker.load(path, model)")
         if self.steps or len(self.objects):
             raise InputError(
                 f"this tracker has seen {self.steps} frames and {len(self.objects)} objects", "warm-start a new one"
@@ -403,6 +405,7 @@ class Tracker:
         Raises:
             CheckpointError: if the file is foreign, damaged, or of another model, policy or version.
         """
+        require_network(model)
         state, _ = TrackerState.load(Path(path), model.device, policy)
         return cls.from_state(state, model)
 

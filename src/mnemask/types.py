@@ -349,7 +349,7 @@ def validate_prompts(prompts: Prompts, frame: Frame, device: torch.device) -> tu
         if prompt is None:
             gone.append(int(object_id))
             continue
-        free = _mask(object_id, prompt, frame.size).to(device) & ~taken
+        free = checked_mask(object_id, prompt, frame.size).to(device) & ~taken
         if not bool(free.any()):
             raise MaskError(
                 f"the mask of object {object_id} in frame {frame.index} is empty, or covered by those given before it",
@@ -388,7 +388,8 @@ def _by_id(labels: LabelMap, frame: Frame) -> dict[int, Prompt]:
     return {object_id: plain == object_id for object_id in ids}
 
 
-def _mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+def checked_mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """Returns the mask of an object as a tensor; raises MaskError unless it is a bool tensor or array of this size."""
     if not isinstance(prompt, Tensor | np.ndarray):
         raise MaskError(
             f"the mask of object {object_id} is a {type(prompt).__name__}",

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from project_clip import NUM_FRAMES, SIZE, all_labels, drawn, overlap, write_images
+from refusals import refusal
 
 import mnemask as mm
-from mnemask.errors import ObjectIdError, OutputError
+from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
 from mnemask.export import export_masks
 from mnemask.io.edges import Cutout
 from mnemask.project import export_project, journal, picture_memory, picture_reason, replay, states
@@ -393,3 +394,14 @@ def test_a_project_whose_files_were_garbled_is_refused_in_a_sentence(tmp_path, t
     (tmp_path / "garbled" / file).write_text(content + "\n")
     with pytest.raises(mm.InputError):
         mm.Project(tmp_path / "garbled", compact)
+
+
+def test_a_key_may_be_an_array_and_what_is_no_mask_or_change_is_refused(project, clip, as_users_call_it):
+    number, mask = project.add_object("cat"), clip[2][0, 0]
+    project.set_key(0, number, mask.numpy())
+    assert torch.equal(project.key_mask(0, number), mask)
+    for wrong in (mask.numpy().astype(np.uint8), mask[:3], None):
+        with refusal(MaskError, f"object {number}"):
+            project.set_key(1, number, wrong)
+    with refusal(InputError, "'size'"):
+        project.update_object(number, size="large")

@@ -78,7 +78,7 @@ def test_json_holds_an_explanation(make, clip):
     assert sum(told["memories"]["weight"][0]) == pytest.approx(1, abs=2e-3)
 
 
-def test_without_a_read_there_is_nothing_to_explain(make, clip, tmp_path):
+def test_without_a_read_there_is_nothing_to_explain(make, clip, tmp_path, as_users_call_it):
     frames, masks = clip
     tracker = make()
 
@@ -94,6 +94,9 @@ def test_without_a_read_there_is_nothing_to_explain(make, clip, tmp_path):
     tracker.step(frames[2])
     with refusal(InputError, "outside"):
         tracker.explain(64, 0)
+    for place in ((3.7, 2.2), ("1", 0)):
+        with refusal(InputError, "no pixel"):
+            tracker.explain(*place)
     tracker.save(tmp_path / "a.bank")
     tracker.remove(1)
     refused()

@@ -6,7 +6,7 @@ import torch
 from refusals import refusal
 from tracking import CELLS, assert_same_state, equal
 
-from mnemask import Budget, Tracker
+from mnemask import Budget, Tracker, load_model
 from mnemask.errors import BudgetError, FrameError, InputError, MaskError, ObjectIdError
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.policies import LFU, FirstAndLatest, KeepAll
@@ -205,4 +205,11 @@ def test_what_is_no_network_is_refused_with_what_is(tiny_model, as_users_call_it
         for use in (Tracker, ClickSegmenter):
             with refusal(InputError, said):
                 use(wrong)
+    with refusal(InputError, "'compact'"):
+        Tracker.load("any.bank", "compact")
+    with refusal(InputError, "Tracker.load"):
+        Tracker(tiny_model).warm_start("any.bank")
+    for dtype in ("float32", torch.int8):
+        with refusal(InputError, "dtype"):
+            load_model(dtype=dtype)
     assert Tracker(torch.compile(tiny_model, backend="eager"), short_side=None).config.short_side is None

@@ -71,9 +71,10 @@ class CellGrid:
     def cell_at(self, y: int, x: int) -> int:
         """Returns the cell in which a pixel's centre lies; raises InputError for a pixel outside the frame."""
         height, width = self.size
-        if not (0 <= y < height and 0 <= x < width):
+        whole = isinstance(y, int | np.integer) and isinstance(x, int | np.integer)
+        if not (whole and 0 <= y < height and 0 <= x < width):
             raise InputError(
-                f"pixel (y={y}, x={x}) lies outside the frame",
+                f"pixel (y={y}, x={x}) lies outside the frame" if whole else f"y={y!r}, x={x!r} is no pixel",
                 f"give y from 0 to {height - 1}, x from 0 to {width - 1}",
             )
         return int(self.cells_under(height, width, slice(y, y + 1), slice(x, x + 1))[0, 0])

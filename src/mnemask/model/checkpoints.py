@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mnemask.errors import CheckpointError, OutputError
+from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.io.atomic import replacing
-from mnemask.model.devices import choose_device, own_modes, preferred_dtype
+from mnemask.model.devices import PRECISIONS, choose_device, own_modes, preferred_dtype
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
 
@@ -104,9 +104,11 @@ def load_model(
 
     Raises:
         CheckpointError: if the file is missing, damaged, foreign, or carries code; misfitting tensors are named.
-        InputError: if there is no such device.
+        InputError: if there is no such device or precision.
     """
     chosen = choose_device(device)
+    if dtype is not None and dtype not in (*PRECISIONS.values(), torch.float64):
+        raise InputError(f"dtype is {dtype!r:.40}", "give torch.float32, torch.bfloat16 or torch.float16")
     config, state = read_checkpoint(packaged_weights(str(name)) or Path(name))
     with torch.device("meta"):
         model = STCN(config)

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mnemask.errors import InputError, MaskError
+from mnemask.errors import InputError
 from mnemask.io.atomic import make_folder, write_file
+from mnemask.types import Prompt, checked_mask
 
 Mask = Bool[Tensor, "H W"]
 KEYS = "keys"
@@ -29,11 +30,10 @@ class KeyMasks:
         self._folder, self._size = folder, size
         self._held: dict[str, Mask] = {}
 
-    def add(self, frame: int, object_id: int, mask: Mask) -> str:
+    def add(self, frame: int, object_id: int, mask: Prompt) -> str:
         """Returns the name of the file of a mask, written unless it is there; raises MaskError if it does not fit."""
-        if tuple(mask.shape) != self._size or mask.dtype != torch.bool:
-            raise MaskError(f"the mask is {mask.dtype} of shape {tuple(mask.shape)}", f"expected bool of {self._size}")
-        data = cv2.imencode(".png", mask.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
+        checked = checked_mask(object_id, mask, self._size)
+        data = cv2.imencode(".png", checked.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
         name = f"{KEYS}/{frame:07d}-{object_id}-{hashlib.sha256(data).hexdigest()[:16]}.png"
         if not (self._folder / name).exists():
             write_file(make_folder(self._folder / KEYS) / Path(name).name, data)

@@ -27,7 +27,7 @@ from mnemask.project.results import Labels, Results
 from mnemask.project.state import Action, applied, folded
 from mnemask.project.states import States
 from mnemask.project.tracking import Direction, Pass, PassReport, plan_pass
-from mnemask.types import Frame, ObjectInfo
+from mnemask.types import Frame, ObjectInfo, Prompt
 
 Mask = Bool[Tensor, "H W"]
 JOURNAL = "actions.jsonl"
@@ -143,7 +143,9 @@ class Project:
             return number
 
     def update_object(self, object_id: int, **changes: str) -> None:
-        """Changes the name, category or colour of an object."""
+        """Changes `name`, `category` or `color` of an object; raises InputError for anything else."""
+        if unknown := sorted(changes.keys() - {"name", "category", "color"}):
+            raise InputError(f"{unknown[0]!r} of an object cannot be changed", "give name, category or color")
         self._do({"do": "update_object", "id": object_id, **changes})
 
     def name_objects(self, infos: Mapping[int, ObjectInfo]) -> None:
@@ -160,7 +162,7 @@ class Project:
         """Takes an object out, with its keys; undo brings it back, with the masks that were tracked."""
         self._do({"do": "remove_object", "id": object_id})
 
-    def set_key(self, frame: int, object_id: int, mask: Mask, how: Mapping[str, Any] | None = None) -> None:
+    def set_key(self, frame: int, object_id: int, mask: Prompt, how: Mapping[str, Any] | None = None) -> None:
         """Says what the mask of an object is in a frame; an empty one says that it is not there, until another key.
 
         Raises:
