@@ -127,3 +127,10 @@ def test_of_a_stack_of_masks_the_first_is_read_and_that_is_said(tmp_path):
     reading = inspect_mask(save(tmp_path / "masks.tif", masks))
     assert np.array_equal(reading.labels, masks[0])
     assert ["3 pictures" in note for note in reading.notes] == [True]
+
+
+def test_a_gif_that_does_not_end_is_a_doubt(tmp_path, pages):
+    whole = save(tmp_path / "whole.gif", pages).read_bytes()
+    (tmp_path / "cut.gif").write_bytes(whole[: len(whole) * 6 // 10])
+    assert not VideoReader(tmp_path / "whole.gif").facts.notes
+    assert ["cut off" in note for note in VideoReader(tmp_path / "cut.gif").facts.notes] == [True]

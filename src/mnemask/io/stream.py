@@ -97,7 +97,8 @@ class EncodedVideo:
         may_look = is_file and isinstance(source, str) and not self._is_remote()
         levels = self._look_for_levels() if may_look and stream.codec_context.pix_fmt in _DEEP else None
         self.facts = SourceFacts(
-            levels=levels,
+            _doubts(_file_of(source)) if may_look and self._container.format.name == "gif" else (),
+            levels,
             pixel_aspect=_pixel_aspect(stream),
             num_frames=stream.frames or None,
             duration=promised,
@@ -265,6 +266,17 @@ class EncodedVideo:
         check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
+
+
+def _doubts(gif: Path | None) -> tuple[str, ...]:
+    """Returns a sentence where a GIF, which does not say how many pictures it holds, lacks the byte that ends it."""
+    if gif is None:
+        return ()
+    with gif.open("rb") as file:
+        file.seek(max(file.seek(0, 2) - 64, 0))
+        if file.read().rstrip(b"\0\r\n").endswith(b";"):
+            return ()
+    return (f"{gif.name} has no end mark, so it may be cut off",)
 
 
 def _deep_values(frame: VideoFrame) -> UInt16[np.ndarray, "H W"] | UInt16[np.ndarray, "H W 3"]:
