@@ -147,3 +147,20 @@ def test_frames_and_mask_with_the_same_orientation_tag_are_turned_alike(clip, tm
     assert segment(clip, upright, tmp_path / "other", "--mask", folder / "first.png")[0] == 0
     one, other = masks_in(tmp_path / "one"), masks_in(tmp_path / "other")
     assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_brackets_in_the_name_of_a_video_are_no_pattern(clip, tmp_path):
+    pictures, _, folder = clip
+    pages = [Image.fromarray(picture) for picture in pictures[:2]]
+    video = tmp_path / "a [1]?.tif"
+    pages[0].save(video, save_all=True, append_images=pages[1:])
+    code, output = segment(clip, video, tmp_path / "out", "--mask", folder / "first.png")
+    assert code == 0, output
+    assert len(list((tmp_path / "out/masks").iterdir())) == 2
+
+
+def test_a_name_that_no_folder_can_have_is_one_sentence(clip, tmp_path):
+    _, _, folder = clip
+    code, output = segment(clip, folder / "first.png", tmp_path / ("x" * 300), "--mask", folder / "first.png")
+    assert code == 2
+    assert "cannot be made a folder" in output

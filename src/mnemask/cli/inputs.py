@@ -279,10 +279,11 @@ def with_prompts(*left_out: str) -> Callable[[Callable[P, None]], Callable[P, No
 
 def frame_names(video: str, masks: Collection[Path] = ()) -> list[str] | None:
     """Returns the names of the frames, without endings, where the video is a folder or a pattern of images."""
-    if "://" in video or not (has_magic(video) or Path(video).is_dir()):
+    path = Path(video)
+    if "://" in video or path.is_file() or not (has_magic(video) or path.is_dir()):
         return None
     from mnemask.io.frame_files import find_frames
     from mnemask.io.image_sequences import page_count
 
-    images = find_frames(Path(video), masks).paths
+    images = find_frames(path, masks).paths
     return None if len(images) == 1 and page_count(images[0]) > 1 else [image.stem for image in images]

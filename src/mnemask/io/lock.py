@@ -108,7 +108,8 @@ class OutputLock:
         self._thread = 0
 
     def __enter__(self) -> "OutputLock":
-        self._made = [each for each in (self._folder, *self._folder.parents) if not each.exists()]
+        # The method of Path raises for names that no folder can have.
+        self._made = [each for each in (self._folder, *self._folder.parents) if not os.path.exists(each)]  # noqa: PTH110
         make_folder(self._folder)
         state = self._folder.stat()
         self._key = state.st_dev, state.st_ino
