@@ -87,3 +87,10 @@ def test_a_folder_without_an_id_beside_folders_of_objects_is_refused(tmp_path):
     (tmp_path / "cat").mkdir()
     with refusal(MaskError, "'cat'"):
         folders_of_objects(tmp_path)
+
+
+def test_what_is_neither_a_folder_nor_a_file_of_an_annotation_tool_is_refused(tmp_path):
+    (tmp_path / "00000.png").write_bytes(b"an image")
+    for name, what in (("00000.png", "annotation tool"), ("none", "does not exist")):
+        with refusal(MaskError, what, "--at FRAME=FILE"):
+            list_masks(tmp_path / name)

@@ -42,10 +42,15 @@ def list_masks(folder: Path) -> list[Path]:
     """Returns the images in a folder, by name, or the label maps in files of annotation tools there, or in one file.
 
     Raises:
-        MaskError: there is none, or a file is damaged.
+        MaskError: there is none, a file is damaged, or it is a single image, which is of no frame.
     """
     if inside := annotated_frames(folder):
         return inside
+    if not folder.is_dir():
+        what = "is no file of an annotation tool" if folder.exists() else "does not exist"
+        raise MaskError(
+            f"{folder} {what}", "give such a file, or a folder of masks; a single image is given by --at FRAME=FILE"
+        )
     masks = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
     masks = [path for path in masks if not path.name.startswith(".")]
     if not masks:
