@@ -44,7 +44,7 @@ def list_masks(folder: Path) -> list[Path]:
     Raises:
         MaskError: there is none, a file is damaged, or it is a single image, which is of no frame.
     """
-    if inside := annotated_frames(folder):
+    if folder.exists() and (inside := annotated_frames(folder)):
         return inside
     if not folder.is_dir():
         what = "is no file of an annotation tool" if folder.exists() else "does not exist"
