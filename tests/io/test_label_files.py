@@ -115,3 +115,13 @@ def test_a_palette_that_was_made_for_one_file_says_no_ids(tmp_path):
     image.save(tmp_path / "0.png")
     with refusal(MaskError, "palette"):
         read_labels(tmp_path / "0.png")
+
+
+def test_names_with_dots_are_paired_whatever_file_they_are_in(tmp_path):
+    names = ["t0.5", "t0.75", "t1.0", "t1.25"]
+    for mask_format in ("png", "ffv1", "rle"):
+        write(tmp_path / mask_format, maps((1, 2)), mask_format, names)
+    for truth in ("png", "rle"):
+        for prediction in ("png", "ffv1", "rle"):
+            report = score_folder(tmp_path / truth, tmp_path / prediction)
+            assert [each.region.mean for each in report.objects] == [1.0, 1.0]

@@ -10,7 +10,7 @@ from typing import Literal
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import cells
-from mnemask.io.label_files import label_paths, labels_by_name
+from mnemask.io.label_files import label_paths, labels_by_name, map_name
 from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
 from mnemask.metrics.davis import check_protocol
 
@@ -105,7 +105,7 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
 
 
 def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
-    names = [path.stem for path in truths]
+    names = [map_name(path) for path in truths]
     by_stem = labels_by_name(predictions, names)
     truth_of = labels_by_name(truths, list(by_stem))
     missing = [truth_of[name] for name in truth_of if name not in by_stem]

@@ -114,7 +114,7 @@ def read_manifest(
 
 
 def _at(path: Path, number: int, error: MnemaskError) -> MnemaskError:
-    placed = InputError(f"{path.name}, line {number}: {error.problem}", error.remedy)
+    placed = InputError(f"{path.name or path}, line {number}: {error.problem}", error.remedy)
     placed.line = number  # type: ignore[attr-defined]
     return placed
 
