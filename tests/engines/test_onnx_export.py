@@ -137,6 +137,13 @@ def test_a_folder_that_holds_a_network_is_not_written_over(network, tiny_model):
         export_onnx(tiny_model, network, size=SIZE)
 
 
+def test_a_graph_of_ones_own_is_not_replaced(tiny_model, tmp_path):
+    (tmp_path / "key.onnx").write_text("mine")
+    with refusal(OutputError, "key.onnx"):
+        export_onnx(tiny_model, tmp_path, size=SIZE)
+    assert (tmp_path / "key.onnx").read_text() == "mine"
+
+
 def test_a_network_that_could_not_be_replaced_whole_is_none(tiny_model, tmp_path):
     (tmp_path / "network.json").write_text("of another network")
     (tmp_path / "key.onnx").mkdir()

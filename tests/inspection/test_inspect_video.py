@@ -9,6 +9,7 @@ from refusals import refusal
 from mnemask import Budget, Frame, InputError, Tracker
 from mnemask.errors import CheckpointError, FrameError, OutputError
 from mnemask.inspection import inspect_bank, inspect_video
+from mnemask.io.written import Written
 from mnemask.memory.policies import LFU
 from mnemask.memory.storage import load_bank, save_bank
 
@@ -103,6 +104,14 @@ def test_an_inspection_is_not_written_over_another_unless_asked(clip, tracker, t
         inspect_video(frames, tracker, given(prompts), tmp_path, at_frames=[1])
     assert (tmp_path / "memory-000000.png").exists()
     assert tracker.steps == 1
+
+
+def test_no_inspection_takes_the_place_of_a_run(clip, tracker, tmp_path):
+    frames, prompts = clip
+    Written(tmp_path).write(tmp_path / "report.json", "{}")
+    with refusal(OutputError, "run"):
+        inspect_video(frames, tracker, given(prompts), tmp_path, overwrite=True)
+    assert (tmp_path / "report.json").exists()
 
 
 def test_a_saved_tracker_is_looked_into_with_and_without_its_video(clip, tracker, tmp_path):

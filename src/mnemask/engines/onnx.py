@@ -6,6 +6,7 @@ the legend in `mnemask.memory.tokens`; Hp and Wp are the frame's sides with the 
 
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -149,11 +150,15 @@ def export_onnx(
             f"{str(folder)!r} already holds an exported network", "choose another folder, or overwrite it (--overwrite)"
         )
     facts = describe_export(model, size, num_objects, config)
+    calls = example_calls(model, facts)
+    taken = [path for name in calls if os.path.lexists(path := folder / f"{name}.onnx")]
+    if taken and not overwrite:
+        raise OutputError(f"{str(taken[0])!r} is in the way", "choose another folder, or replace it (--overwrite)")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written last: graphs of two networks side by side, as an interrupt may leave them, are none.
         (folder / "network.json").unlink(missing_ok=True)
-        written = [write_graph(folder / f"{name}.onnx", *of) for name, of in example_calls(model, facts).items()]
+        written = [write_graph(folder / f"{name}.onnx", *of) for name, of in calls.items()]
         write_file(folder / "network.json", json.dumps(facts, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write to {str(folder)!r} ({error.strerror})", "give another folder") from error

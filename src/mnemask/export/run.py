@@ -28,7 +28,7 @@ from mnemask.io.lock import OutputLock
 from mnemask.io.reader import VideoReader
 from mnemask.io.storage import fetched, is_fetched
 from mnemask.io.written import Written
-from mnemask.pipeline.places import CHECKPOINT, REPORT
+from mnemask.pipeline.places import refuse_run
 from mnemask.project import Project
 from mnemask.types import Frame
 
@@ -123,7 +123,8 @@ def export_masks(
         videos = _videos(source, video, pictures)
         stack.enter_context(OutputLock(out))
         written = Written(out)
-        _refuse_run(out, source, written)
+        refuse_run(out, written)
+        _refuse_masks(out, source)
         if written.files() and not overwrite:
             raise OutputError(f"{str(out)!r} holds an export already", "give another folder, or --overwrite")
         for left in out.glob(f"{_SCRATCH}*"):  # of exports that were killed
@@ -147,12 +148,11 @@ def export_masks(
     return Exported(out, tuple(targets), count)
 
 
-def _refuse_run(out: Path, source: Finished, written: Written) -> None:
-    """Raises OutputError if the folder is that of a run, which an export would replace, or of the masks to export."""
-    held = {path.relative_to(out).parts[0] for path in written.files()}
+def _refuse_masks(out: Path, source: Finished) -> None:
+    """Raises OutputError if the folder is that of the masks to export: it would no longer say which files they are."""
     place, read = out.resolve(), source.folder.resolve()
-    if held & {"masks", CHECKPOINT, REPORT} or place == read or {place, *place.parents} & {read / "masks"}:
-        raise OutputError(f"{str(out)!r} holds a run, or masks that are exported", "give another folder")
+    if place == read or {place, *place.parents} & {read / "masks"}:
+        raise OutputError(f"{str(out)!r} holds the masks that are exported", "give another folder")
 
 
 @contextmanager

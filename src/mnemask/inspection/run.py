@@ -21,6 +21,7 @@ from mnemask.memory.bank import MemoryStats
 from mnemask.memory.introspection import Explanation, Provenance, saved_provenance
 from mnemask.memory.storage import load_bank
 from mnemask.pipeline import PromptSource
+from mnemask.pipeline.places import refuse_run
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 from mnemask.version import __version__
@@ -239,6 +240,7 @@ def _columns(memory: Provenance) -> dict[str, Any]:
 def _open(out: Path, overwrite: bool) -> Written:
     """Returns the index of what is in a folder; raises OutputError if that may not be written over."""
     written = Written(out)
+    refuse_run(out, written)
     if not overwrite and written.files():
         raise OutputError(
             f"{str(out)!r} already holds an inspection", "choose another folder, or overwrite it (--overwrite)"

@@ -288,6 +288,12 @@ class Places:
                     empty.rmdir()
 
 
+def refuse_run(out: Path, written: Written) -> None:
+    """Raises OutputError if a folder holds a run, which something else would replace: masks are dear."""
+    if {path.relative_to(out).parts[0] for path in written.files()} & {"masks", CHECKPOINT, REPORT}:
+        raise OutputError(f"{str(out)!r} holds a run", "give another folder")
+
+
 def _touch(folder: Path, name: str) -> None:
     try:
         (folder / f"{name}.png").touch()
