@@ -93,6 +93,10 @@ def test_colours_that_are_nearly_those_of_before_are_asked_about(tmp_path):
         PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
     save(tmp_path / "later.png", painted(discs(1, 3), {1: RED, 3: (250, 0, 3)}))
     PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    save(tmp_path / "numbers.png", painted(discs(1, 2), {1: (1, 0, 0), 2: (2, 0, 0)}))
+    save(tmp_path / "later.png", painted(discs(3), {3: (3, 0, 0)}))
+    plan = PromptPlan(tmp_path / "numbers.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 6, discs(3)) == {3: [3]}
 
 
 def test_the_colours_of_a_palette_are_those_of_its_ids(tmp_path):

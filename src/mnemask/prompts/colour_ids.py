@@ -7,6 +7,7 @@ and mean the same object in every later file; a palette that was made for one fi
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -213,18 +214,19 @@ class ColourIds:
 
     def _refuse_shifted(self, file: MarkedFile) -> None:
         """Raises MaskError if each colour is new, and nearly one of other files, as a colour profile leaves it."""
-        near = [
-            (colour, known)
-            for colour in file.colours.values()
-            for known in self.by_colour
-            if max(abs(one - other) for one, other in zip(colour, known, strict=True)) <= SAME_COLOUR
-        ]
-        if near and len({colour for colour, _ in near}) == len(file.colours):
+        near = [(colour, known) for colour in file.colours.values() for known in self.by_colour if _near(colour, known)]
+        # Where near colours are different objects already, they are numbers: red is the id.
+        are_numbers = any(_near(one, other) for one, other in combinations(self.by_colour, 2))
+        if near and not are_numbers and len({colour for colour, _ in near}) == len(file.colours):
             colour, known = near[0]
             raise MaskError(
                 f"mask {file.path} has {_hex(colour)}, which is nearly {_hex(known)} of object {self.by_colour[known]}",
                 f"paint it with the same colour, or say which object it is (--at {file.frame}:ID={file.path.name})",
             )
+
+
+def _near(colour: RGB, other: RGB) -> bool:
+    return max(abs(one - another) for one, another in zip(colour, other, strict=True)) <= SAME_COLOUR
 
 
 def _luma(colour: RGB) -> int:
