@@ -106,6 +106,13 @@ def test_what_was_changed_by_hand_since_is_somebody_elses(tiny_model, tmp_path, 
     assert files(tmp_path) == before
 
 
+def test_a_run_does_not_take_the_place_of_a_batch(tiny_model, tmp_path, clip):
+    Written(tmp_path).write(tmp_path / "report.html", "of many clips")
+    with refusal(OutputError, "batch"):
+        run(tiny_model, tmp_path, clip, overwrite=True)
+    assert (tmp_path / "report.html").exists()
+
+
 def test_overwriting_leaves_what_no_run_wrote(tiny_model, tmp_path, clip):
     run(tiny_model, tmp_path, clip, overlay=True)
     (tmp_path / "masks/notes.txt").write_bytes(MINE)

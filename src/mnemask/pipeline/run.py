@@ -112,6 +112,8 @@ def segment(
     places = Places(Path(out), mask_format, videos.with_overlay(overlay), preview is not None, trace, paths, expected)
     with OutputLock(out) as lock:
         written = Written(out)
+        if written.owns(places.out / "report.html"):
+            raise OutputError(f"{str(out)!r} holds a batch", "give another folder")
         if resume is None and not overwrite and (written.files() or written.claims(places.out / CHECKPOINT)):
             raise OutputError(
                 f"{str(out)!r} already holds a run",
