@@ -19,14 +19,14 @@ from selection import KINDS, Task, above, all_clips, cell, in_full, known, repor
 from mnemask.evaluation.suite import results_of
 from mnemask.training.recipes import INGREDIENTS
 
-WHOLE = "whole"
+START, WHOLE = "start", "whole"
 SETTINGS = ("diverse", "lfu")
 
 
 def train(variant: str, args: argparse.Namespace) -> Path:
     """Returns the weights of a variant, trained where they are not there yet."""
     out = Path(args.out / variant)
-    weights = out / "model.safetensors"
+    weights = args.weights if variant == START else out / "model.safetensors"
     if not weights.exists():
         command = [sys.executable, "-m", "mnemask", "train", "real-video", "--weights", str(args.weights)]
         command += ["--data", str(args.data), "--decay", "--steps", str(args.steps), "--seed", "7"]
@@ -36,14 +36,14 @@ def train(variant: str, args: argparse.Namespace) -> Path:
     return weights
 
 
-def score(weights: Path, args: argparse.Namespace) -> None:
-    """Scores weights on all clips, beside them."""
+def score(variant: str, weights: Path, args: argparse.Namespace) -> None:
+    """Scores weights on all clips, and keeps that in the variant's folder."""
     tasks = []
     for clip in all_clips(None):
-        file = file_of(weights.parent, args.size, f"{clip.kind}-{clip.name}")
+        file = file_of(args.out / variant, args.size, f"{clip.kind}-{clip.name}")
         missing = tuple(setting for setting in args.settings if setting not in known(file))
         if missing:
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             tasks.append(Task(str(weights), clip, missing, file, args.data, args.size, None))
     for done in results_of(tasks, args.devices, on_frames=lambda frames: None):
         print(done, flush=True)
@@ -60,16 +60,15 @@ def table(args: argparse.Namespace) -> str:
     for setting in args.settings:
         lines += [f"| `{setting}` | " + " | ".join(KINDS) + " | above the whole |", "|---" * (len(KINDS) + 2) + "|"]
         whole = scores_of(WHOLE, args)
-        for variant in (WHOLE, *INGREDIENTS):
+        for variant in (START, WHOLE, *INGREDIENTS):
             found = scores_of(variant, args)
             reports = [report(found, kind, setting) for kind in KINDS]
             if all(reports):
                 cells = [cell(one, kind == "real") for one, kind in zip(reports, KINDS, strict=True)]
-                both = {clip: {"here": found[clip][setting], WHOLE: whole[clip].get(setting)} for clip in found}
+                both = {c: {"here": found[c][setting], WHOLE: whole[c][setting]} for c in found if setting in whole[c]}
                 gain = "–" if variant == WHOLE else above(both, "here", WHOLE)
-                lines.append(
-                    f"| {'' if variant == WHOLE else 'without '}{variant} | " + " | ".join([*cells, gain]) + " |"
-                )
+                name = f"without {variant}" if variant in INGREDIENTS else variant
+                lines.append(f"| {' | '.join([name, *cells, gain])} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -92,8 +91,8 @@ def main() -> None:
     args = parser.parse_args()
     args.settings = [in_full(setting, args.size) for setting in SETTINGS]
     if not args.table:
-        for variant in (WHOLE, *INGREDIENTS):
-            score(train(variant, args), args)
+        for variant in (START, WHOLE, *INGREDIENTS):
+            score(variant, train(variant, args), args)
     print("\n" + table(args))
 
 
