@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 # The same examples in each run, and no limit on the time of one: a busy machine is no failure.
-hypothesis.settings.register_profile("mnemask", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("mnemask", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("fast", deadline=None, derandomize=True, max_examples=10)
 hypothesis.settings.load_profile("mnemask")
 

@@ -18,7 +18,7 @@ bounded = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 
-few = settings(bounded, max_examples=max(1, EXAMPLES // 4))  # where each takes a whole network
+few = settings(bounded, max_examples=max(1, EXAMPLES // 8))  # where each takes a whole network
 
 
 def outcome(action):

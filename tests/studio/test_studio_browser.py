@@ -278,8 +278,10 @@ def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):
     assert set(labels.unique().tolist()) == {0, 1, 2}
 
 
-@pytest.mark.parametrize(("width", "height", "touch"), [(1280, 720, False), (1180, 820, True), (390, 844, True)])
-@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize(
+    ("width", "height", "touch", "scheme"),
+    [(1280, 720, False, "dark"), (1180, 820, True, "light"), (390, 844, True, "dark")],
+)
 def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, width, height, touch, scheme):
     with (
         running(write_clip(tmp_path / "clip"), projects=tmp_path / "projects") as studio,
