@@ -11,6 +11,9 @@ hypothesis.settings.register_profile("mnemask", deadline=None, derandomize=True,
 hypothesis.settings.register_profile("fast", deadline=None, derandomize=True, max_examples=10)
 hypothesis.settings.load_profile("mnemask")
 
+# They hold no doctests, and as those they would be several modules of one name.
+collect_ignore_glob = ["**/conftest.py"]
+
 SHARED = Path(__file__).resolve().parents[1] / "../shared"
 
 
