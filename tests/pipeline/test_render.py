@@ -169,6 +169,15 @@ def test_options_that_do_not_fit_end_the_command_in_a_sentence(video, out, optio
     assert named in re.sub(r"\s+", " ", result.output)
 
 
+def test_a_video_that_is_shorter_than_that_of_the_run_is_doubted(video, out, tmp_path, caplog):
+    (out / "report.json").write_text('{"frames": 16}')
+    assert CliRunner().invoke(app, ["render", str(video), str(out), "--as", "matte"]).exit_code == 0
+    assert not caplog.messages
+    short = write_video(tmp_path / "short.mp4", 9)
+    assert CliRunner().invoke(app, ["render", str(short), str(out), "--as", "matte", "--overwrite"]).exit_code == 0
+    assert any("9" in message and "16" in message for message in caplog.messages)
+
+
 def test_frames_of_a_folder_come_at_the_rate_that_is_given(video, tmp_path):
     frames, out = tmp_path / "frames", tmp_path / "out"
     frames.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.options import VIDEOS, with_videos
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress as shown_progress
+
+logger = logging.getLogger(__name__)
 
 
 @command
@@ -43,7 +46,8 @@ def render(
     from mnemask.pipeline.render import report_of
     from mnemask.pipeline.run import StopError
 
-    settings = report_of(out).get("settings", {})
+    report, count = report_of(out), 0
+    settings = report.get("settings", {})
     with ExitStack() as stack:
         reader = stack.enter_context(
             mm.VideoReader(
@@ -59,6 +63,12 @@ def render(
         show = stack.enter_context(shown_progress())
         total = reader.num_frames
         of = "" if total is None else f"/{total}"
+
+        def on_frame(number: int) -> None:
+            nonlocal count
+            count = number
+            show(number, total, f"{number}{of} frames", unit="frames")
+
         try:
             written = write_videos(
                 reader,
@@ -67,11 +77,13 @@ def render(
                 overwrite=overwrite,
                 inputs=(Path(video),) if Path(video).is_file() else (),
                 stop=asked,
-                on_frame=lambda number: show(number, total, f"{number}{of} frames", unit="frames"),
+                on_frame=on_frame,
             )
         except StopError as stopped:
             console.print(f"stopped by {stopped}; what there is plays as NAME.partial")
             raise typer.Exit(asked.exit_code) from None
+    if start is None and stop is None and count < (tracked := int(report.get("frames") or 0)):
+        logger.warning("%s has %d frames and the run in %s had %d: is it that video?", video, count, out, tracked)
     emit("result", command="render", out=str(out), files={kind: str(path) for kind, path in written.items()})
     for path in written.values():
         console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB", markup=False, soft_wrap=True)
