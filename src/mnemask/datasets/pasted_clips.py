@@ -28,8 +28,8 @@ MAX_TRIES = 50
 MIN_PIXELS = 300  # of a guest in its own video
 MAX_GROWTH = 2.0  # more would only show pixels
 MAX_CUT = 0.15  # how much of a guest's box may lie along a border of its video, which cuts it straight
-FOLLOWED_DOUBLES = 0.4
-FROM_PHOTOGRAPHS = 0.5
+FOLLOWED_DOUBLES = 0.4  # the others are background
+FROM_PHOTOGRAPHS = 0.5  # of the clips, where there are any
 IN_FRONT = 0.6
 REPAINT = ColourJitter(0.2, 0.2, 0.4, 0.08)
 
