@@ -61,8 +61,8 @@ class RealVideoMixture:
         left_out: videos of `video_train` that are not trained on.
     """
 
-    real: float = 0.5
-    pasted: float = 0.28
+    real: float = 0.38
+    pasted: float = 0.4
     composite: float = 0.14
     warped: float = 0.06
     moving: float = 0.02

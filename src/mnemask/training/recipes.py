@@ -217,7 +217,8 @@ def real_video(steps: int = 1_000_000) -> Recipe:
     """Returns what turns weights that know photographs into weights that know video: a trunk without an end.
 
     The learning rate stays; `decayed` makes weights to use of what it has come to, and the trunk goes on from before
-    that. More than half of the clips are real video. Figures: benchmarks/results/training.md.
+    that. Four fifths of the clips are real video, half of those with objects pasted in. Figures:
+    benchmarks/results/training.md.
     """
     return Recipe(
         name="real-video",
