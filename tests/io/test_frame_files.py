@@ -34,6 +34,7 @@ def mask(path):
         ("{:05d}.jpg", "{:05d}_m.png"),
         ("img_{:03d}.png", "mask_{:03d}.png"),
         ("{:03d}.png", "{:03d}_gtFine_labelIds.png"),
+        ("ulm_000000_{:06d}_leftImg8bit.png", "ulm_000000_{:06d}_gtFine_labelIds.png"),
         ("frame ({}).webp", "frame ({}) - Segmentation.png"),
         ("t{}.5.jpg", "t{}.5-gt.png"),
         ("{:04d}.jpg", "{:04d}_mask1.png"),

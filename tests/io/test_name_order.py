@@ -50,3 +50,17 @@ def test_what_may_be_read_in_two_ways_is_said(tmp_path):
     assert NameOrder.of(["x_-1", "x_-2"]).doubts
     assert NameOrder.of(["a1.3", "a1.14", "a2.9"]).doubts
     assert not any(NameOrder.of(names).doubts for names in IN_ORDER.values())
+
+
+@pytest.mark.parametrize("name", ["{:05x}", "{:x}", "f_{:04X}", "{:03x}_rgb"])
+@pytest.mark.parametrize("numbers", [range(5, 300), range(0, 300, 7), range(0x9E, 0xA3)])
+def test_hexadecimal_numbers_are_known_by_their_even_steps_and_that_is_said(name, numbers):
+    names = [name.format(number) for number in numbers]
+    shuffled = random.Random(0).sample(names, len(names))
+    assert [path.stem for path in natural_order(Path(f"{stem}.png") for stem in shuffled)] == names
+    assert "hexadecimal" in NameOrder.of(shuffled).doubts[0]
+
+
+@pytest.mark.parametrize("names", [["1", "2", "a"], ["a", "b", "c"], ["1a", "1b", "2a", "2b"], ["8", "9", "cafe"], []])
+def test_other_names_with_letters_are_no_hexadecimal_numbers(names):
+    assert NameOrder.of(names).hexadecimal is None

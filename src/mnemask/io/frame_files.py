@@ -158,7 +158,10 @@ def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
     others = [shape for shape in series if shape not in named]
     if not others:
         return set()  # a folder of masks, or frames that are called so
-    keys = set().union(*(_keys(path) for shape in others for path in series[shape]))
+    frames = [path.stem.casefold() for shape in others for path in series[shape]]
+    keys = {key for path in (path for shape in others for path in series[shape]) for key in _keys(path)}
+    # Of `ulm_000019_leftImg8bit`, which has a number more than its mask.
+    keys.update(name for stem in frames for name in _beginnings(stem) if numbers_of(name))
     masks = {
         shape
         for shape in named

@@ -15,6 +15,7 @@ from pathlib import Path
 # An exponent has a sign and two digits in whatever a program prints; "1e3" may as well be part of a hash.
 _NUMBER = re.compile(r"(\d+)(?:[.,](\d+)(?![.,]?\d))?(?:[eE]([+-]\d{2,3})(?![\d.A-Za-z]))?")
 _RUN = re.compile(r"\d+(?:[.,]\d+)+")
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE | re.ASCII)
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
 # After these, or at the beginning of a name, there is nothing that a minus could separate from the number.
@@ -41,16 +42,22 @@ class NameOrder:
     Attributes:
         decimal: the beginnings (digits as #) after which a dot is a decimal point.
         signed: the beginnings after which a minus is a sign.
+        hexadecimal: how many characters are before and after the hexadecimal number of each name, where they are such.
         doubts: sentences about what could be read in another way, for the user to check.
     """
 
     decimal: frozenset[str]
     signed: frozenset[str]
+    hexadecimal: tuple[int, int] | None = None
     doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stems: Sequence[str]) -> "NameOrder":
         """Returns how the numbers of these names (without folder and suffix) are meant."""
+        if around := _around_hexadecimals(stems):
+            example = next(stem for stem in stems if not stem[around[0] : len(stem) - around[1]].isdecimal())
+            doubt = f"names like {example!r} are taken for hexadecimal numbers, as they follow each other evenly so"
+            return cls(frozenset(), frozenset(), around, (doubt,))
         signed, sign_doubts = _signed_slots(stems)
         slots: dict[str, list[_Dotted]] = defaultdict(list)
         for stem in stems:
@@ -64,11 +71,19 @@ class NameOrder:
             if not sure
         ]
         decimals = frozenset(before for before, (decimal, _) in decided.items() if decimal)
-        return cls(decimals, signed, (*sign_doubts, *dot_doubts))
+        return cls(decimals, signed, doubts=(*sign_doubts, *dot_doubts))
 
     def key(self, path: Path) -> Key:
         """Returns the sort key; names that are equal but for zeros are ordered by the name."""
-        return [self._parts(part) for part in (*path.parts[:-1], path.stem)], path.name
+        stem = path.stem
+        last: list[str | Decimal]
+        if self.hexadecimal:
+            before, after = self.hexadecimal
+            end = len(stem) - after
+            last = [stem[:before].casefold(), Decimal(int(stem[before:end], 16)), stem[end:].casefold()]
+        else:
+            last = self._parts(stem)
+        return [*map(self._parts, path.parts[:-1]), last], path.name
 
     def _parts(self, stem: str) -> list[str | Decimal]:
         """Returns texts and numbers in turns, a text first; capitals do not count."""
@@ -103,6 +118,28 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
 def numbers_of(stem: str) -> tuple[int, ...]:
     """Returns the runs of digits of a name as numbers."""
     return tuple(int(run) for run in re.findall(r"\d+", stem))
+
+
+def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
+    """Returns how much is before and after the hexadecimal numbers of names; None where names hold no such numbers.
+
+    There are letters and digits in them, and read so they are evenly spaced: hashes and lists of letters are not.
+    """
+    before = _shared(stems)
+    after = _shared([stem[before:][::-1] for stem in stems])
+    digits = [stem[before : len(stem) - after] for stem in stems]
+    signs = "".join(digits)
+    if not all(map(_HEXADECIMAL.fullmatch, digits)) or signs.isdecimal() or signs.isalpha():
+        return None
+    values = sorted(int(number, 16) for number in digits)
+    steps = {after - before for before, after in pairwise(values)}
+    return (before, after) if len(values) > 2 and len(steps) == 1 and 0 not in steps else None
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """Returns the number of characters that all texts begin with."""
+    first, last = min(texts, default=""), max(texts, default="")
+    return next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
 
 
 def _shape(text: str) -> str:
