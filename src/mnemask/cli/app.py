@@ -106,7 +106,8 @@ def main() -> None:
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Registers a command that says in one sentence what it cannot do: exit code 2, and 130 where it is interrupted.
 
-    It gets the options `--quiet` and `--json`, unless it has a `--json` of its own.
+    It gets the options `--quiet` and `--json`, unless it has a `--json` of its own: a file, or `-`, which it gets as
+    None, for one JSON object a line.
     """
     signature = inspect.signature(function, eval_str=True)
     own = dict(signature.parameters)
@@ -115,7 +116,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         quiet, as_json = bool(kwargs.pop("quiet", False)), bool(kwargs.pop("as_json", False))
-        with speaking(quiet, as_json or (has_json and str(kwargs.get("json_file")) == "-")):
+        if str(kwargs.get("json_file")) == "-":
+            kwargs["json_file"], as_json = None, True
+        with speaking(quiet, as_json):
             _run(lambda: function(*args, **kwargs))
 
     added = {"quiet": Quiet} if has_json else {"quiet": Quiet, "as_json": Json}

@@ -40,7 +40,7 @@ def bench(
     from mnemask.bench.run import measure_speed
     from mnemask.pipeline import refuse_other_report, write_report
 
-    if json_file is not None and str(json_file) != "-":
+    if json_file is not None:
         refuse_other_report(json_file, "machine")
     with progress() as show_progress:
         report = measure_speed(
@@ -54,7 +54,7 @@ def bench(
         )
     emit("result", command="bench", **report.to_dict())
     show(report)
-    if json_file is not None and str(json_file) != "-":
+    if json_file is not None:
         write_report(json_file, report.to_dict())
         console.print(str(json_file), markup=False, soft_wrap=True)
 

@@ -83,7 +83,7 @@ def score(
     from mnemask.evaluation.score import format_table, score_folder
     from mnemask.pipeline import refuse_other_report, write_report
 
-    if json_file is not None and str(json_file) != "-":
+    if json_file is not None:
         refuse_other_report(json_file, "protocol")
     if per not in ("sequence", "object"):
         raise mm.InputError(f"--per {per!r} is unknown", "use sequence or object")
@@ -96,7 +96,7 @@ def score(
     console.print(table)
     for note in report.notes:
         console.print(f"note: {note}", markup=False)
-    if json_file is not None and str(json_file) != "-":
+    if json_file is not None:
         write_report(json_file, report.to_dict(frames=True))
         console.print(f"scores in {json_file}", markup=False)
 
