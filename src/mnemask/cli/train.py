@@ -90,7 +90,9 @@ def train(
     ] = False,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Of `real-video`: real, zoom, pasted, memory, kmn-sigma or length, to see what it brings."),
+        typer.Option(
+            help="Of `real-video`: real, zoom, pasted, new-looks, memory, kmn-sigma or length, to see what it brings."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates; schedules scale. [default: the recipe's]")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step. [default: the recipe's]")] = None,

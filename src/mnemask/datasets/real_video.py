@@ -6,6 +6,7 @@ from pathlib import Path
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipSource, Mixture
 from mnemask.datasets.composite.clips import CompositeClips, CompositeRecipe
+from mnemask.datasets.new_looks import NewLooks
 from mnemask.datasets.pasted_clips import PastedClips
 from mnemask.datasets.stcn_augment import ZoomAugmentation
 from mnemask.datasets.video_clips import VideoClips
@@ -58,17 +59,19 @@ class RealVideoMixture:
         zoom: largest scale of things in a clip / smallest, for all kinds but `moving`; 1 switches it off.
         zoomed: in which part of the clips there is any.
         doubles: in which part of the pasted clips something looks like the host's own object.
+        new_looks: which part of the real and of the pasted clips gets other colours and the faults of a camera.
         left_out: videos of `video_train` that are not trained on.
     """
 
-    real: float = 0.38
-    pasted: float = 0.4
-    composite: float = 0.14
-    warped: float = 0.06
+    real: float = 0.26
+    pasted: float = 0.37
+    composite: float = 0.23
+    warped: float = 0.12
     moving: float = 0.02
     zoom: float = 3.0
     zoomed: float = 0.5
     doubles: float = 0.5
+    new_looks: float = 0.7
     left_out: tuple[str, ...] = SELECTION
 
 
@@ -96,7 +99,8 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
         real = Mixture([(source, folder.share) for folder, source in clips])
         guests = [(source, folder.share) for folder, source in clips if folder.guests]
         pasted = PastedClips(real, guests, mixture.zoom, mixture.doubles, photographs)
-        sources = [(real, mixture.real), (pasted, mixture.pasted), *sources]
+        filmed: list[tuple[ClipSource, float]] = [(real, mixture.real), (pasted, mixture.pasted)]
+        sources = [*((NewLooks(source, mixture.new_looks), share) for source, share in filmed), *sources]
     return Mixture(sources)
 
 
