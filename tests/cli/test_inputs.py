@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,3 +165,20 @@ def test_a_name_that_no_folder_can_have_is_one_sentence(clip, tmp_path):
     code, output = segment(clip, folder / "first.png", tmp_path / ("x" * 300), "--mask", folder / "first.png")
     assert code == 2
     assert "cannot be made a folder" in output
+
+
+def test_a_file_without_rights_is_a_sentence(clip, tmp_path, monkeypatch):
+    video = tmp_path / "locked.mp4"
+    video.write_bytes(b"")
+    plain = Path.open
+
+    def opened(path, *how, **also):
+        if path == video:
+            raise PermissionError(13, "Permission denied", str(path))  # the system's own, which root does not see
+        return plain(path, *how, **also)
+
+    monkeypatch.setattr(Path, "open", opened)
+    code, said = segment(clip, video, tmp_path / "out", "--mask", clip[2] / "first.png")
+    assert code == 2
+    assert "Permission denied" in said
+    assert "change its rights" in said

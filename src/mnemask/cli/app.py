@@ -164,6 +164,14 @@ def _run(do: Callable[[], Any]) -> None:
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         raise _interrupted() from None
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        place = error.filename if error.filename2 is None else error.filename2
+        say_error(
+            mm.InputError(f"{str(place)!r} may not be used ({error.strerror})", "change its rights, or copy it"), 2
+        )
+        raise typer.Exit(2) from None
     except Exception:
         # What a library makes of an interrupt, such as an import that failed.
         if INTERRUPTS.heard:
