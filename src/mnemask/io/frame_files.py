@@ -153,31 +153,44 @@ def _series(images: Sequence[Path]) -> Series:
 
 
 def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
-    """Returns the series that are masks of the others."""
-    named = {shape for shape in series if _MASK_WORDS.search(Path(shape).stem)}
-    others = [shape for shape in series if shape not in named]
+    """Returns the series that are masks of the others: by their names, as a lone map of labels, or by their pixels."""
+    others = {shape: members for shape, members in series.items() if not _MASK_WORDS.search(Path(shape).stem)}
     if not others:
         return set()  # a folder of masks, or frames that are called so
-    frames = [path.stem.casefold() for shape in others for path in series[shape]]
-    keys = {key for path in (path for shape in others for path in series[shape]) for key in _keys(path)}
+    named = {shape: members for shape, members in series.items() if shape not in others}
+    return _named_masks(named, others) | _lone_masks(others) | _paired_masks(others, given)
+
+
+def _named_masks(named: Series, others: Series) -> set[str]:
+    """`7_mask.png` of `7.jpg`, and one mask.png beside numbered frames."""
+    frames = [path for members in others.values() for path in members]
+    keys = {key for path in frames for key in _keys(path)}
     # Of `ulm_000019_leftImg8bit`, which has a number more than its mask.
-    keys.update(name for stem in frames for name in _beginnings(stem) if numbers_of(name))
-    masks = {
+    keys.update(name for path in frames for name in _beginnings(path.stem.casefold()) if numbers_of(name))
+    return {
         shape
-        for shape in named
-        if all(keys & _keys(path) for path in series[shape])
-        or (len(series[shape]) == 1 and _like_labels(series[shape]))  # one mask.png beside numbered frames
+        for shape, members in named.items()
+        if all(keys & _keys(path) for path in members) or (len(members) == 1 and _like_labels(members))
     }
-    most = series[max(others, key=lambda shape: len(series[shape]))]
-    alone = [shape for shape in others if len(series[shape]) == 1 and "#" not in Path(shape).stem]
-    if len(most) > 1 and (alone := [shape for shape in alone if _is_like_labels(series[shape][0], least=2)]):
-        masks.update(() if _like_labels(most) else alone)  # one first.png beside numbered frames
+
+
+def _lone_masks(others: Series) -> set[str]:
+    """One `first.png` with plain values beside numbered frames with others."""
+    frames = max(others.values(), key=len)
+    lone = {shape for shape, members in others.items() if len(members) == 1 and "#" not in Path(shape).stem}
+    masks = {shape for shape in lone if len(frames) > 1 and _is_like_labels(others[shape][0], least=2)}
+    return set() if masks and _like_labels(frames) else masks
+
+
+def _paired_masks(others: Series, given: Collection[Path]) -> set[str]:
+    """`7.png` of `7.jpg`, and `7_1.png` of `7.png`, told from it by plain values or because some were given as masks."""
+    masks: set[str] = set()
     if len(others) > _MOST_SERIES:
         return masks
     for shape, other in permutations(others, 2):
-        if other in masks or not _belong_together(series[shape], series[other]):
+        if other in masks or not _belong_together(others[shape], others[other]):
             continue
-        if not set(given).isdisjoint(series[shape]) or _more_like_labels(series[shape], series[other]):
+        if not set(given).isdisjoint(others[shape]) or _more_like_labels(others[shape], others[other]):
             masks.add(shape)
     return masks
 
