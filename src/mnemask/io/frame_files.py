@@ -183,7 +183,7 @@ def _lone_masks(others: Series) -> set[str]:
 
 
 def _paired_masks(others: Series, given: Collection[Path]) -> set[str]:
-    """`7.png` of `7.jpg`, and `7_1.png` of `7.png`, told from it by plain values or because some were given as masks."""
+    """`7.png` of `7.jpg`, and `7_1.png` of `7.png`, told from it by plain values or as some were given as masks."""
     masks: set[str] = set()
     if len(others) > _MOST_SERIES:
         return masks
