@@ -100,7 +100,8 @@ def export(
             on_frame=lambda index: status.update(f"frame {index}"),
         )
     emit("result", command="export", out=str(done.folder), frames=done.frames, files=[str(path) for path in done.files])
-    console.print(f"{done.frames} frames in {len(done.files)} files in {done.folder}", markup=False, soft_wrap=True)
+    files = "one file" if len(done.files) == 1 else f"{len(done.files)} files"
+    console.print(f"{done.frames} frames in {files} in {done.folder}", markup=False, soft_wrap=True)
 
 
 def _network(onnx: Path, size: str, objects: int, config: mm.TrackerConfig, model: str, overwrite: bool) -> None:
