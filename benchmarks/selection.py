@@ -1,6 +1,6 @@
 """What weights and policies are chosen by: clips that nothing was trained on and that are not the test set.
 
-    python benchmarks/selection.py WEIGHTS [WEIGHTS ...] --data DATA [--out runs/selection] [--quick] [--dev]
+    python benchmarks/selection.py WEIGHTS [WEIGHTS ...] --data DATA [--quick] [--dev] [--trained]
     python benchmarks/selection.py WEIGHTS --data DATA --kind real --setting diverse --setting "lfu, every=3, kernel=0"
 
 Real: the six sequences of DAVIS 2016's training set that the recipe `real-video` leaves out (every second frame, 400
@@ -24,7 +24,8 @@ clip by clip. Brackets are 95 % bootstrap intervals over clips.
 
 One thread a process, and a niceness of its own. The scores of each clip and setting are kept in `--out` under the
 weights' content, so that a run that was stopped goes on, and the table is printed from what there is. `--dev` scores
-`davis2016-dev` too, for the record, in a table of its own: nothing is chosen by it.
+`davis2016-dev` too, for the record, in a table of its own: nothing is chosen by it. `--trained` does so with seven
+sequences that `real-video` trains on: how far they are above the real clips is what was learnt by heart.
 """
 
 import argparse
@@ -60,6 +61,7 @@ from mnemask.types import Frame
 POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
 DEFAULT_SETTINGS = [f"{policy}, {kernel}" for kernel in ("own kernel", "no kernel") for policy in POLICIES]
 KINDS = ("real", "pasted", "generated")
+TRAINED = ("bear", "bmx-bumps", "breakdance-flare", "hockey", "kite-walk", "motorbike", "paragliding")
 
 
 Config = mm.TrackerConfig
@@ -109,11 +111,13 @@ class Clip:
     name: str
 
 
-def all_clips(dev: Path | None) -> list[Clip]:
+def all_clips(dev: Path | None, trained: bool = False) -> list[Clip]:
     pairs = [f"{host}+{guest}" for host, guest, _ in SELECTION_PAIRS]
     named = {"real": SELECTION, "pasted": pairs, "generated": [clip.name for clip in HELD_OUT]}
     if dev is not None:
         named["dev"] = DavisSequences(dev, 2016).names
+    if trained:
+        named["trained"] = TRAINED
     return [Clip(kind, name) for kind, names in named.items() for name in names]
 
 
@@ -123,11 +127,11 @@ class ClipReader:
     def __init__(self, data: Path) -> None:
         self.data = data
         videos = open_video_folders(data / "video_train" / "davis2016_train", single_object=True)
-        self.real = {video.name: video for video in videos if video.name in SELECTION}
+        self.real = {video.name: video for video in videos}
 
     def frames(self, clip: Clip) -> Iterator[tuple[Frame, np.ndarray]]:
         """Yields frames and labels."""
-        if clip.kind == "real":
+        if clip.kind in ("real", "trained"):
             return _annotated(self.real[clip.name])
         if clip.kind == "dev":
             return _annotated(DavisSequences(self.data / "davis2016-dev", 2016)[clip.name])
@@ -169,7 +173,7 @@ class Task:
     def _scores(self, on_frame: Callable[[], None]) -> dict:
         """Returns the scores of each setting, as JSON holds them."""
         clip, trackers = self.clip, self._trackers()
-        protocol = "davis2016" if clip.kind in ("real", "dev") else "davis2017"
+        protocol = "davis2016" if clip.kind in ("real", "dev", "trained") else "davis2017"
         scorers = {text: SequenceScorer(clip.name, protocol) for text in trackers}
         networks = {tracker.model for tracker in trackers.values()}
         for number, (frame, labels) in enumerate(islice(ClipReader(self.data).frames(clip), self.frames)):
@@ -241,7 +245,7 @@ def table(found: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]
         reports = [report(found, kind, setting) for kind in kinds]
         if not any(reports):
             continue
-        cells = [cell(one, kind in ("real", "dev")) for one, kind in zip(reports, kinds, strict=True)]
+        cells = [cell(one, kind in ("real", "dev", "trained")) for one, kind in zip(reports, kinds, strict=True)]
         if choose:
             scores = [one.j_and_f for one in reports if one is not None]
             cells.append(f"{50 * (scores[0] + (scores[1] + scores[2]) / 2):.1f}" if len(scores) == len(KINDS) else "–")
@@ -262,6 +266,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="the first so many of each clip")
     parser.add_argument("--quick", action="store_true", help="--size 240 --frames 20: to see that it runs")
     parser.add_argument("--dev", action="store_true", help="davis2016-dev too, for the record")
+    parser.add_argument("--trained", action="store_true", help="seven sequences that were trained on too")
     parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="of one thread each")
     parser.add_argument("--table", action="store_true", help="print what there is and compute nothing")
     parser.add_argument("--write", type=Path, help="a Markdown file for the tables")
@@ -275,8 +280,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    clips = all_clips(args.data / "davis2016-dev" if args.dev else None)
-    clips = [clip for clip in clips if clip.kind == "dev" or clip.kind in (args.kind or KINDS)]
+    clips = all_clips(args.data / "davis2016-dev" if args.dev else None, args.trained)
+    clips = [clip for clip in clips if clip.kind in ("dev", "trained", *(args.kind or KINDS))]
     clips = [clip for clip in clips if not args.clip or clip.name in args.clip]
     kinds = [kind for kind in KINDS if any(clip.kind == kind for clip in clips)]
     folders = {weights: folder_of(weights, args) for weights in args.weights}
@@ -291,6 +296,8 @@ def main() -> None:
         if args.dev:
             dev = table(found, ["dev"], args.settings)
             tables.append(f"davis2016-dev, for the record; nothing is chosen by it\n\n{dev}\n")
+        if args.trained:
+            tables.append(f"trained on; nothing is chosen by it\n\n{table(found, ['trained'], args.settings)}\n")
     print("\n" + "\n".join(tables))
     if args.write is not None:
         args.write.write_text("# Settings on the selection clips\n\n" + "\n".join(tables))
