@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from drawn_run import NAMES, OBJECTS, SIZE, drawn, write_run, write_video
+from PIL import ExifTags, Image
 from refusals import refusal
 from typer.testing import CliRunner
 
 from mnemask.cli import app
 from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.export import EXPORT_FORMATS, export_masks
+from mnemask.io.images import orientation_of
 from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
 from mnemask.io.written import Written
 from mnemask.prompts import PromptPlan
@@ -184,6 +186,21 @@ def test_all_clips_of_a_batch_are_exported_at_once(tmp_path, batch, to, caplog):
         for clip in ("camels", "day1-street"):
             found = labels_by_name(annotated_frames(tmp_path / clip / place), NAMES)
             assert np.array_equal(read_labels(found["00004"]), drawn()[4])
+
+
+def test_pictures_with_an_orientation_tag_are_written_upright_as_the_masks_are(tmp_path, run):
+    (tmp_path / "frames").mkdir()
+    for path in run[1].iterdir():
+        tag = Image.Exif()
+        tag[ExifTags.Base.Orientation] = 3  # stored upside down
+        turned = Image.open(path).transpose(Image.Transpose.ROTATE_180)
+        turned.save(tmp_path / "frames" / path.name, exif=tag, quality=95)
+    export_masks(run[0], "davis", tmp_path / "out", video=tmp_path / "frames")
+    written, drawn_one = Image.open(next((tmp_path / "out").rglob("00002.jpg"))), Image.open(run[1] / "00002.jpg")
+    assert orientation_of(written) == 1
+    assert np.corrcoef(np.asarray(written).ravel(), np.asarray(drawn_one).ravel())[0, 1] > 0.5
+    export_masks(run[0], "davis", tmp_path / "plain", video=run[1])
+    assert next((tmp_path / "plain").rglob("00002.jpg")).read_bytes() == (run[1] / "00002.jpg").read_bytes()
 
 
 def test_frames_of_several_clips_have_ids_names_and_classes_of_their_own(tmp_path, batch):

@@ -14,8 +14,9 @@ from refusals import refusal
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import MaskError
-from mnemask.io import davis_palette, read_image
+from mnemask.io import MaskWriter, davis_palette, read_image
 from mnemask.prompts import inspect_mask, read_mask
+from mnemask.types import Frame, Masks
 
 H, W = 48, 80
 WHITE = (255, 255, 255)
@@ -599,3 +600,13 @@ def test_what_is_no_value_of_void_is_refused_and_not_ignored(tmp_path, void, as_
     with refusal(MaskError, "void"):
         read_mask(tmp_path / "mask.png", void=void)
     assert list(read_mask(tmp_path / "mask.png", void=np.int64(255))) == [1]
+
+
+def test_a_label_video_says_that_its_first_map_is_read_and_one_of_its_maps_does_not(tmp_path):
+    with MaskWriter(tmp_path, "ffv1", largest_id=1) as writer:
+        for index in range(3):
+            labels = torch.from_numpy((drawn((1,)) > 0).astype(np.int32))
+            probs = torch.stack([labels == 0, labels == 1]).float()
+            writer.write(Masks(labels, probs, (1,), index), Frame(torch.zeros((3, H, W), dtype=torch.uint8), index))
+    assert "first of its 3" in inspect_mask(tmp_path / "masks.mkv").notes[0]
+    assert not inspect_mask(tmp_path / "masks.mkv" / "00002").notes

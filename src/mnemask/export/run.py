@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import cv2
+from PIL import Image
 
 from mnemask.errors import InputError, OutputError
 from mnemask.export.arrays import NpzArrays, ParquetTable, ZarrArrays
@@ -24,6 +25,7 @@ from mnemask.export.datasets import (
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
 from mnemask.export.source import Exporting, Finished, Moment, OfBatch, open_finished
 from mnemask.io.atomic import make_folder
+from mnemask.io.images import orientation_of
 from mnemask.io.lock import OutputLock
 from mnemask.io.reader import VideoReader
 from mnemask.io.storage import fetched, is_fetched
@@ -102,7 +104,8 @@ def export_masks(
         place: the folder that `segment` or `batch` wrote, in any format, or of a project, or an open project.
         to: a key of `EXPORT_FORMATS`.
         out: the folder to write, made if missing.
-        video: that the masks are of: its frames are put where the tool looks for them, those of a folder as they are.
+        video: that the masks are of: its frames are put where the tool looks for them, upright JPEG and PNG files of a
+            folder as they are.
         pictures: whether the frames of a batch's videos are put there likewise, from where the batch read them.
         tolerance: pixels by which outlines may differ, for fewer corners; at 0 they are exact.
         overwrite: whether files of an earlier export may be replaced.
@@ -206,6 +209,14 @@ def _write(
     return count
 
 
+def _is_plain(path: Path) -> bool:
+    """Returns whether every tool shows a picture as it is tracked: of a usual format, and upright without its tag."""
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        return False
+    with Image.open(path) as image:
+        return orientation_of(image) == 1
+
+
 class _Pictures:
     """The frames of videos, as files beside their masks."""
 
@@ -233,7 +244,7 @@ class _Pictures:
                 f"{str(self._videos[video])!r} {found}",
                 "give the video that they were made from",
             )
-        if self._files is not None and self._files[moment.index].suffix.lower() in (".jpg", ".jpeg", ".png"):
+        if self._files is not None and _is_plain(self._files[moment.index]):
             name, data = self._files[moment.index].name, self._files[moment.index].read_bytes()
         else:
             bgr = cv2.cvtColor(frame.image.permute(1, 2, 0).cpu().numpy(), cv2.COLOR_RGB2BGR)

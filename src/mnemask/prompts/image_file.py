@@ -20,7 +20,7 @@ from mnemask.io.images import (
     palette_of,
     turned,
 )
-from mnemask.io.label_files import holds_labels, read_labels, states_ids
+from mnemask.io.label_files import holds_labels, label_paths, read_labels, states_ids
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     if holds_labels(Path(path)):
         labels = read_labels(path)
         _check_size(path, (labels.shape[1], labels.shape[0]), size)
-        return RawMask(labels, np.ones(labels.shape, bool), lossy=False, are_ids=states_ids(Path(path)))
+        pages = len(label_paths(Path(path))) or 1  # none is inside of `masks.mkv/00012`
+        return RawMask(labels, np.ones(labels.shape, bool), lossy=False, are_ids=states_ids(Path(path)), pages=pages)
     try:
         with Image.open(path, formats=_FORMATS) as image:  # reads the header only
             _check_size(path, image.size, None)  # looking for a tag may decode a PNG
