@@ -113,14 +113,23 @@ def test_a_damaged_image_in_the_middle_is_named_after_the_good_ones(tmp_path, cl
     assert "2.jpg" in message
 
 
-def test_a_size_change_names_the_frame_and_both_sizes(tmp_path, clip):
+def test_a_size_change_is_said_before_the_first_frame_with_both_sizes(tmp_path, clip):
     save(tmp_path / "0.png", clip[0])
-    save(tmp_path / "1.png", clip[1][:40, :60])
+    save(tmp_path / "1.png", clip[1])
+    save(tmp_path / "2.png", clip[1][:40, :60])
+    frames, message = read_until_error(tmp_path)
+    assert frames == []
+    assert all(part in message for part in ("2.png", "0.png", "60x40", "64x48"))
+    with VideoReader(tmp_path, stop=2) as video:
+        assert len(list(video)) == 2
+
+
+def test_a_frame_on_its_side_is_refused_when_it_comes(tmp_path, clip):
+    save(tmp_path / "0.png", clip[0])
+    save(tmp_path / "1.png", clip[1].transpose(1, 0, 2))
     frames, message = read_until_error(tmp_path)
     assert len(frames) == 1
-    assert "frame 1 " in message
-    assert "60x40" in message
-    assert "64x48" in message
+    assert all(part in message for part in ("frame 1 ", "48x64", "64x48"))
 
 
 # Video files

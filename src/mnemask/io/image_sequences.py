@@ -81,6 +81,28 @@ class ImageSequence:
         """Does nothing: no file stays open between two images."""
 
 
+def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
+    """Raises FrameError where headers of a video's images say that one is larger or smaller than the first.
+
+    So a run of hours does not end in its middle. Whether an image is turned is not looked at, which takes a PNG as long
+    as to read it.
+    """
+    first: tuple[Path, tuple[int, int]] | None = None
+    for path in paths:
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                size = image.size
+        except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+            continue  # is said when it comes, or skipped
+        first = first or (path, size)
+        if sorted(size) != sorted(first[1]):
+            width, height = first[1]
+            raise FrameError(
+                f"{path.name} of {name!r} is {size[0]}x{size[1]} pixels, {first[0].name} is {width}x{height}",
+                "expected one size, so scale it or take it out; `mnemask doctor` lists all such files",
+            )
+
+
 def _sample(paths: Sequence[Path]) -> list[Path]:
     """Returns some of the files, the first and the last among them."""
     last = len(paths) - 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mnemask.errors import FrameError
+from mnemask.io.image_sequences import refuse_other_sizes
 from mnemask.io.live import latest_frame
 from mnemask.io.pictures import Damaged, EventLog, Picture, Readable, ReaderEvents, SourceFacts
 from mnemask.io.sources import Opening, is_broadcast, open_source
@@ -198,6 +199,8 @@ class VideoReader:
         """Yields the frames; raises FrameError as the class says."""
         self._interrupted.clear()
         self._log.clear()
+        if self.files is not None:
+            refuse_other_sizes(self.files[self._first_needed() : self.last], self.name)
         pictures = self._source.pictures(self._first_needed())
         if self.live:
             pictures = latest_frame(pictures, self._log, self.interrupt)
