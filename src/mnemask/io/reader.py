@@ -141,8 +141,9 @@ class VideoReader:
 
     Raises:
         FrameError: the source is missing, empty, not readable as a video or not one that an option is for; and while
-            iterating, after all frames before: a frame is damaged, of another size, or missing because the video is cut
-            off or the connection does not come back.
+            iterating, before the first frame: an image of a folder is of another size; or, after all frames before: a
+            frame is damaged, of another size, or missing because the video is cut off or the connection does not come
+            back.
     """
 
     def __init__(
