@@ -16,7 +16,7 @@ from mnemask.datasets.synthetic.video import SyntheticVideo
 from mnemask.metrics import region_similarity
 from mnemask.model.checkpoints import packaged_weights
 
-MEASURED_WITH = "669e72d79440"  # the first digits of the file's SHA-256
+MEASURED_WITH = "830422fc6848"  # the first digits of the file's SHA-256
 SIZE, NUM_FRAMES = (160, 240), 12
 CLIPS = {
     "drawn": DrawnVideo(NUM_FRAMES, SIZE, num_objects=2, seed=1),
@@ -28,7 +28,7 @@ FLOORS = {
     ("drawn", "first-and-latest"): 0.89,
     ("synthetic", "diverse"): 0.88,
     ("synthetic", "lfu"): 0.88,
-    ("synthetic", "first-and-latest"): 0.87,
+    ("synthetic", "first-and-latest"): 0.88,
 }
 
 
