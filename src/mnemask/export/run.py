@@ -25,7 +25,7 @@ from mnemask.export.datasets import (
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
 from mnemask.export.source import Exporting, Finished, Moment, OfBatch, open_finished
 from mnemask.io.atomic import make_folder
-from mnemask.io.images import orientation_of
+from mnemask.io.images import FORMATS, orientation_of
 from mnemask.io.lock import OutputLock
 from mnemask.io.reader import VideoReader
 from mnemask.io.storage import fetched, is_fetched
@@ -213,7 +213,7 @@ def _is_plain(path: Path) -> bool:
     """Returns whether every tool shows a picture as it is tracked: of a usual format, and upright without its tag."""
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         return False
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         return orientation_of(image) == 1
 
 
