@@ -7,6 +7,7 @@ import torch
 from drawn_clip import drawn_clip
 
 import mnemask as mm
+from mnemask.prompts.clicks import ClickSegmenter
 
 pytestmark = pytest.mark.precision
 
@@ -122,8 +123,11 @@ def test_a_batch_and_a_saved_tracker_do_not_mind_the_mode(tiny_model, tmp_path, 
 def test_clicks_do_not_mind_the_mode(mode):
     model, frame = mm.load_model("compact"), drawn_clip(1)[0][0]
     expected = mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
+    weights = ClickSegmenter(model).head.state_dict()
     with mode():
         found = mm.mask_from_clicks(frame, [(51, 46)], [(2, 2)], box=(30, 30, 40, 34), model=model)
+        head = ClickSegmenter(model).head
+    assert all(torch.equal(value, weights[name]) for name, value in head.state_dict().items())
     assert torch.equal(found, expected)
     found &= ~found  # a mask is the caller's, to be changed in place
 

@@ -275,7 +275,7 @@ def read_click_head(path: Path) -> tuple[ClickHead, str]:
         raise CheckpointError(
             f"{str(path)!r} is no click head of mnemask ({FORMAT})", "train one: mnemask train-clicks"
         )
-    head = ClickHead(_read_config(metadata.get("config", ""), path))
+    head = ClickHead(_read_config(metadata.get("config", ""), path)).float()  # whatever the default dtype is
     check_state(head, state, str(path))
     head.load_state_dict({name: value.float() for name, value in state.items()})
     return head, metadata.get("key_encoder", "")
