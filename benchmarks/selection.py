@@ -61,6 +61,7 @@ from mnemask.types import Frame
 POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
 DEFAULT_SETTINGS = [f"{policy}, {kernel}" for kernel in ("own kernel", "no kernel") for policy in POLICIES]
 KINDS = ("real", "pasted", "generated")
+ONE_OBJECT = ("real", "dev", "trained")  # sequences of DAVIS 2016
 TRAINED = ("bear", "bmx-bumps", "breakdance-flare", "hockey", "kite-walk", "motorbike", "paragliding")
 
 
@@ -173,7 +174,7 @@ class Task:
     def _scores(self, on_frame: Callable[[], None]) -> dict:
         """Returns the scores of each setting, as JSON holds them."""
         clip, trackers = self.clip, self._trackers()
-        protocol = "davis2016" if clip.kind in ("real", "dev", "trained") else "davis2017"
+        protocol = "davis2016" if clip.kind in ONE_OBJECT else "davis2017"
         scorers = {text: SequenceScorer(clip.name, protocol) for text in trackers}
         networks = {tracker.model for tracker in trackers.values()}
         for number, (frame, labels) in enumerate(islice(ClipReader(self.data).frames(clip), self.frames)):
@@ -245,7 +246,7 @@ def table(found: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]
         reports = [report(found, kind, setting) for kind in kinds]
         if not any(reports):
             continue
-        cells = [cell(one, kind in ("real", "dev", "trained")) for one, kind in zip(reports, kinds, strict=True)]
+        cells = [cell(one, kind in ONE_OBJECT) for one, kind in zip(reports, kinds, strict=True)]
         if choose:
             scores = [one.j_and_f for one in reports if one is not None]
             cells.append(f"{50 * (scores[0] + (scores[1] + scores[2]) / 2):.1f}" if len(scores) == len(KINDS) else "–")

@@ -99,8 +99,8 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
         real = Mixture([(source, folder.share) for folder, source in clips])
         guests = [(source, folder.share) for folder, source in clips if folder.guests]
         pasted = PastedClips(real, guests, mixture.zoom, mixture.doubles, photographs)
-        filmed: list[tuple[ClipSource, float]] = [(real, mixture.real), (pasted, mixture.pasted)]
-        sources = [*((NewLooks(source, mixture.new_looks), share) for source, share in filmed), *sources]
+        share = mixture.new_looks
+        sources = [(NewLooks(real, share), mixture.real), (NewLooks(pasted, share), mixture.pasted), *sources]
     return Mixture(sources)
 
 

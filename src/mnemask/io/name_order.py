@@ -132,7 +132,7 @@ def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
     if not all(map(_HEXADECIMAL.fullmatch, digits)) or signs.isdecimal() or signs.isalpha():
         return None
     values = sorted(int(number, 16) for number in digits)
-    steps = {after - before for before, after in pairwise(values)}
+    steps = {larger - smaller for smaller, larger in pairwise(values)}
     return (before, after) if len(values) > 2 and len(steps) == 1 and 0 not in steps else None
 
 
