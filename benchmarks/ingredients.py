@@ -66,7 +66,7 @@ def table(args: argparse.Namespace) -> str:
             if all(reports):
                 cells = [cell(one, kind == "real") for one, kind in zip(reports, KINDS, strict=True)]
                 both = {c: {"here": found[c][setting], WHOLE: whole[c][setting]} for c in found if setting in whole[c]}
-                gain = "–" if variant == WHOLE else above(both, "here", WHOLE)
+                gain = "–" if variant == WHOLE else above(both, "here", both, WHOLE)
                 name = f"without {variant}" if variant in INGREDIENTS else variant
                 lines.append(f"| {' | '.join([name, *cells, gain])} |")
         lines.append("")

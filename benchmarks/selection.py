@@ -20,7 +20,8 @@ own kernel and without one. A setting is a policy and, each after a comma:
 
 All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
 the mean of the other two; "above the first" is how much J&F of all clips shown is above that of the table's first row,
-clip by clip. Brackets are 95 % bootstrap intervals over clips.
+clip by clip. Of several weights, each is also compared with the first, setting by setting. Brackets are 95 % bootstrap
+intervals over clips.
 
 One thread a process, and a niceness of its own. The scores of each clip and setting are kept in `--out` under the
 weights' content, so that a run that was stopped goes on, and the table is printed from what there is. `--dev` scores
@@ -226,11 +227,13 @@ def cell(one: Report | None, decay: bool) -> str:
     return f"{j:.1f} / {f:.1f} / **{both:.1f}** [{100 * low:.1f}, {100 * high:.1f}]{after}"
 
 
-def above(found: dict[Clip, dict], setting: str, first: str) -> str:
-    """How much J&F is above that of the first setting, over the objects of all clips that both were scored on."""
-    both = [scores for scores in found.values() if setting in scores and first in scores]
-    gains = [[np.nanmean(a[1:]) - np.nanmean(b[1:]) for a, b in zip(s[setting], s[first], strict=True)] for s in both]
-    if setting == first or len(gains) < 2:
+def above(found: dict[Clip, dict], setting: str, before: dict[Clip, dict], first: str) -> str:
+    """How much J&F is above that of another setting or other weights, over the objects of all clips that both have."""
+    both = [(found[clip], before[clip]) for clip in found if setting in found[clip] and first in before[clip]]
+    gains = [
+        [np.nanmean(a[1:]) - np.nanmean(b[1:]) for a, b in zip(s[setting], t[first], strict=True)] for s, t in both
+    ]
+    if (found is before and setting == first) or len(gains) < 2:
         return "–"
     means, counts = np.array([np.mean(each) for each in gains]), np.array([len(each) for each in gains], float)
     low, high = bootstrap_interval(means, weights=counts)
@@ -251,7 +254,17 @@ def table(found: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]
             scores = [one.j_and_f for one in reports if one is not None]
             cells.append(f"{50 * (scores[0] + (scores[1] + scores[2]) / 2):.1f}" if len(scores) == len(KINDS) else "–")
         shown = {clip: scores for clip, scores in found.items() if clip.kind in kinds}
-        lines.append(f"| {setting} | " + " | ".join([*cells, above(shown, setting, settings[0])]) + " |")
+        lines.append(f"| {setting} | " + " | ".join([*cells, above(shown, setting, shown, settings[0])]) + " |")
+    return "\n".join(lines)
+
+
+def gain_table(found: dict[Clip, dict], before: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]) -> str:
+    """A Markdown table of how far weights are above others, of each kind and of all clips."""
+    lines = ["| setting | " + " | ".join([*kinds, "all"]) + " |", "|---" * (len(kinds) + 2) + "|"]
+    for setting in settings:
+        parts = [{clip: scores for clip, scores in found.items() if clip.kind == kind} for kind in kinds]
+        parts.append({clip: scores for clip, scores in found.items() if clip.kind in kinds})
+        lines.append("| " + " | ".join([setting, *(above(part, setting, before, setting) for part in parts)]) + " |")
     return "\n".join(lines)
 
 
@@ -290,10 +303,14 @@ def main() -> None:
     for done in results_of(tasks, args.processes, on_frames=lambda frames: None):
         print(done, flush=True)
     tables = []
+    of_first: dict[Clip, dict] = {}
     for weights, folder in folders.items():
         found = {clip: known(file_of(folder, clip)) for clip in clips}
         names = "" if not args.clip else f" on {', '.join(clip.name for clip in clips)}"
         tables.append(f"{weights} ({folder.name}){names}\n\n{table(found, kinds, args.settings)}\n")
+        of_first = of_first or found
+        if found is not of_first:
+            tables.append(f"above {args.weights[0]}\n\n{gain_table(found, of_first, kinds, args.settings)}\n")
         if args.dev:
             dev = table(found, ["dev"], args.settings)
             tables.append(f"davis2016-dev, for the record; nothing is chosen by it\n\n{dev}\n")
