@@ -65,8 +65,7 @@ def table(args: argparse.Namespace) -> str:
             reports = [report(found, kind, setting) for kind in KINDS]
             if all(reports):
                 cells = [cell(one, kind == "real") for one, kind in zip(reports, KINDS, strict=True)]
-                both = {c: {"here": found[c][setting], WHOLE: whole[c][setting]} for c in found if setting in whole[c]}
-                gain = "–" if variant == WHOLE else above(both, "here", both, WHOLE)
+                gain = "–" if variant == WHOLE else above(found, setting, whole, setting)
                 name = f"without {variant}" if variant in INGREDIENTS else variant
                 lines.append(f"| {' | '.join([name, *cells, gain])} |")
         lines.append("")
