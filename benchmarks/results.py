@@ -63,6 +63,11 @@ class Place:
     def record(self) -> Path:
         return self.root / "benchmarks/results/built.json"
 
+    @property
+    def shared_runs(self) -> Path:
+        """Of experiments; each run has a folder named after all its settings, the weights among them."""
+        return self.work / "experiment-runs"
+
     def documents(self) -> list[Path]:
         """Every Markdown file that may show tables."""
         found = [self.root / "README.md", *self.root.glob("docs/*.md"), *self.root.glob("benchmarks/results/*.md")]
@@ -73,7 +78,7 @@ class Place:
 
     def folder(self, step: Step) -> Path:
         """The folder of a step, another one for other weights or another command."""
-        text = json.dumps([self.hashes(step.weights), step.command, self.quick and step.quick])
+        text = json.dumps([self.hashes(step.weights), step.line, self.quick and step.quick])
         return self.work / f"{step.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def hashes(self, names: Iterable[str]) -> dict[str, str]:
@@ -84,7 +89,7 @@ class Place:
         steps = [self.steps[name] for name in table.steps]
         return {
             "weights": self.hashes(name for step in steps for name in step.weights),
-            "commands": {step.name: " ".join(step.command) for step in steps},
+            "commands": {step.name: step.line for step in steps},
         }
 
 
@@ -125,12 +130,16 @@ def run_step(place: Place, step: Step) -> Path | None:
     if (folder / "done").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
+    if step.shares_runs and not (runs := folder / "out/runs").exists():
+        place.shared_runs.mkdir(parents=True, exist_ok=True)
+        runs.parent.mkdir(exist_ok=True)
+        runs.symlink_to(place.shared_runs)
     words = [*step.command, *(step.quick if place.quick else ())]
     command = [word.format(data=place.data, out=folder / "out") for word in words]
     if command[0] in ("python", "mnemask"):
         command = [sys.executable, *(["-m", "mnemask"] if command[0] == "mnemask" else []), *command[1:]]
     print(f"{step.name}: {' '.join(command)}", flush=True)
-    environment = os.environ | ({"MNEMASK_PRECISION": "float32"} if step.float32 else {})
+    environment = os.environ | ({"MNEMASK_PRECISION": step.precision} if step.precision else {})
     with (folder / "output.part").open("w", encoding="utf-8") as output:
         code = subprocess.run(command, stdout=output, cwd=place.root, env=environment, check=False).returncode
     if code:
@@ -155,24 +164,23 @@ def renew_click_head(place: Place) -> bool:
         return False
     if (folder := run_step(place, place.steps[CLICK_HEAD])) is None:
         return False
-    part = place.weights["clicks"].with_name(".clicks.part")
-    part.write_bytes((folder / "out/clicks.safetensors").read_bytes())
-    part.replace(place.weights["clicks"])
+    replace_file(place.weights["clicks"], (folder / "out/clicks.safetensors").read_bytes())
     return True
 
 
 def fill(place: Place, name: str, markdown: str) -> None:
     """Records a table, then writes it into each document that shows it."""
     built = place.built() | {name: {**place.origin(place.tables[name]), "markdown": markdown}}
-    replace_text(place.record, json.dumps(built, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    replace_file(place.record, (json.dumps(built, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
     for path, _ in shown(place).get(name, ()):
         text = path.read_text(encoding="utf-8")
-        replace_text(path, MARKED.sub(lambda m: f"{m[1]}{markdown}\n{m[4]}" if m[2] == name else m[0], text))
+        filled = MARKED.sub(lambda m: f"{m[1]}{markdown}\n{m[4]}" if m[2] == name else m[0], text)
+        replace_file(path, filled.encode())
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_bytes(content)
     part.replace(path)
 
 
@@ -185,13 +193,15 @@ def build(place: Place, only: Sequence[str]) -> bool:
     )
     good = not (clicks and is_click_head_old(place)) or renew_click_head(place)
     for table in wanted:
-        folders = [run_step(place, place.steps[name]) for name in table.steps]
-        if not all(folders):
+        folders = [folder for name in table.steps if (folder := run_step(place, place.steps[name]))]
+        if len(folders) < len(table.steps):
             good = False
             continue
-        markdown = table.render([folder for folder in folders if folder]).strip("\n")
+        markdown = table.render(folders).strip("\n")
         print(f"\n{table.name}{' (quick)' if place.quick else ''}\n\n{markdown}\n", flush=True)
         if not place.quick:
+            for source, target in table.pictures.items():
+                replace_file(place.root / target, (folders[0] / "out" / source).read_bytes())
             fill(place, table.name, markdown)
     return good
 
@@ -218,7 +228,7 @@ def main() -> int:
         for table in TABLES.values():
             print(f"{table.name}: {', '.join(table.steps)}")
         for step in STEPS.values():
-            print(f"\n{step.name} ({step.time}): {' '.join(step.command)}")
+            print(f"\n{step.name} ({step.time}): {step.line}")
         return 0
     if args.check:
         lines = stale(place)

@@ -1,8 +1,8 @@
 """The steps and tables of `results.py`: which command measures what, and how a table is made of its output."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnemask.evaluation.results import Result
@@ -19,7 +19,9 @@ class Step:
         quick: what is added for `--quick`.
         weights: of the package that its numbers depend on; none for speed, which does not depend on their values.
         time: about how long it takes on two CPU cores.
-        float32: whether it computes in float32 on every processor, as quality is reported.
+        precision: it computes in on every processor; None for what each processor is fastest in. Quality is reported in
+            float32; wide comparisons, whose rows differ by far more than roundings do, take bfloat16.
+        shares_runs: whether its `{out}/runs` is one folder for all such steps: experiments have settings in common.
     """
 
     name: str
@@ -27,16 +29,30 @@ class Step:
     quick: tuple[str, ...] = ()
     weights: tuple[str, ...] = ("compact",)
     time: str = "an hour"
-    float32: bool = True
+    precision: str | None = "float32"
+    shares_runs: bool = False
+
+    @property
+    def line(self) -> str:
+        """The command as one types it."""
+        return " ".join((*([f"MNEMASK_PRECISION={self.precision}"] if self.precision else []), *self.command))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in documents, made of the folders of its steps."""
+    """A table in documents, made of the folders of its steps.
+
+    Attributes:
+        name: in documents and in `--only`.
+        steps: by name.
+        render: makes Markdown of their folders.
+        pictures: what its first step drew, from `{out}`, and the place in the repository where documents show it.
+    """
 
     name: str
     steps: tuple[str, ...]
     render: Callable[[Sequence[Path]], str]
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 def printed(folders: Sequence[Path]) -> str:
@@ -60,9 +76,19 @@ def results_in(folder: Path) -> dict[str, list[Result]]:
 
 
 def written(folders: Sequence[Path]) -> str:
-    """Returns the table of an experiment, as `mnemask experiment` wrote it."""
+    """Returns the table of an experiment, as `mnemask experiment` wrote it, in the columns of `EXPERIMENT_COLUMNS`."""
     path = next((folders[0] / "out").glob("*/*.md"))
-    return "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    header, _, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rows = [dict(zip(header, row, strict=True)) for row in body]
+    for row in rows:
+        for name in ("J&F", "gain"):
+            if row.get(f"{name}-Low", "-") != "-":
+                row[f"{name}, 95 %"] = f"{row[f'{name}-Low']} to {row[f'{name}-High']}"
+    rows = [{name: cell for name, cell in row.items() if cell != "-"} for row in rows]
+    shown = [name for name in EXPERIMENT_COLUMNS if any(name in row for row in rows)]
+    titles = [EXPERIMENT_COLUMNS[name] for name in shown]
+    return as_table(titles, [[row.get(name, "") for name in shown] for row in rows])
 
 
 def scores(results: Sequence[Result]) -> list[str]:
@@ -77,6 +103,24 @@ def as_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in (header, *rows)]
     return "\n".join((lines[0], "|---" * len(header) + "|", *lines[1:]))
 
+
+EXPERIMENT_COLUMNS = {
+    "run": "run",
+    "object": "object",
+    "budget": "memory",
+    "source": "source",
+    "J-Mean": "J",
+    "J-Recall": "J recall",
+    "J-Decay": "J decay",
+    "F-Mean": "F",
+    "J&F-Mean": "J&F",
+    "J&F, 95 %": "95 %",
+    "gain": "gain",
+    "gain, 95 %": "95 % of the gain",
+    "MiB": "MiB",
+    "note": "note",
+}
+"""What documents show of an experiment's table, where it has it, under which heading."""
 
 QUALITY = (
     ("`diverse` (default)", "2 frames", 0, "diverse"),
@@ -119,10 +163,11 @@ def evaluate(policies: Sequence[str], *options: str) -> tuple[str, ...]:
     return ("mnemask", "evaluate", *data, *named, *options, "-o", "{out}")
 
 
-def experiment(name: str) -> tuple[str, ...]:
-    data = ("{data}/davis2016-dev", "--dataset", "davis2016", "--processes", "2")
-    plain = () if name in ("fig11", "kernel") else ("--kmn-sigma", "0")  # the others read as the thesis does
-    return ("mnemask", "experiment", name, *data, *plain, "-o", "{out}")
+def experiment(name: str, *options: str) -> Step:
+    """An experiment on the eight sequences."""
+    data = ("{data}/davis2016-dev", "--dataset", "davis2016", "--processes", "2", "--device", "cpu")
+    command = ("mnemask", "experiment", name, *data, *options, "-o", "{out}")
+    return Step(name, command, QUICK, time=TIMES.get(name, "5 minutes"), precision="bfloat16", shares_runs=True)
 
 
 def script(name: str, *options: str) -> tuple[str, ...]:
@@ -132,38 +177,52 @@ def script(name: str, *options: str) -> tuple[str, ...]:
 DAVIS = "{data}/davis2016-dev"
 CLICKS = ("compact", "clicks")
 CLICK_HEAD = "click-head"
-EXPERIMENTS = {"policies": "policies", "capacity": "fig11", "kernel": "kernel", "table1": "table1"}
+NO_KERNEL = ("--kmn-sigma", "0")  # as the thesis reads
+SMALL = (*NO_KERNEL, "--size", "240")
+TIMES = {"policies": "an hour", "capacity": "10 minutes", "kmn-sigma": "15 minutes"}
+EXPERIMENTS = (
+    experiment("policies"),
+    experiment("capacity"),
+    experiment("kmn-sigma"),
+    *(experiment(name, *NO_KERNEL) for name in ("strategies", "index", "per-sequence")),
+    *(experiment(name, *SMALL) for name in ("affinity", "top-k", "write-interval", "protection")),
+)
+PICTURES = {
+    "capacity": {"capacity/capacity.png": "benchmarks/results/capacity.png"},
+    "kmn-sigma": {"kmn-sigma/kmn-sigma.png": "benchmarks/results/kmn-kernel.png"},
+}
 STEPS = {
     step.name: step
     for step in (
         Step("davis", evaluate(POLICIES), QUICK, time="40 minutes"),
         Step("davis-4-frames", evaluate(["diverse"], "--frames", "4"), QUICK, time="6 minutes"),
-        Step("davis-no-kernel", evaluate(PLAIN, "--kmn-sigma", "0"), QUICK, time="30 minutes"),
+        Step("davis-no-kernel", evaluate(PLAIN, *NO_KERNEL), QUICK, time="30 minutes"),
         Step(
             "selection",
-            script("selection", "compact", "--data", "{data}", "--out", "{out}"),
+            script("selection", "compact", "--data", "{data}", "--out", "{out}", "--processes", "2"),
             ("--quick",),
-            time="2 hours",
+            time="20 minutes",
+            precision="bfloat16",
         ),
         Step(
             CLICK_HEAD,
             ("mnemask", "train-clicks", "{data}", "--weights", "compact", "--resume", "-o", "{out}"),
             time="15 minutes",
-            float32=False,
+            precision=None,
         ),
         Step("clicks-photographs", script("clicks", "{data}", "--set", "photographs"), ("--limit", "5"), CLICKS),
         Step("clicks-choosing", script("clicks", "{data}", "--set", "choosing"), ("--limit", "5"), CLICKS),
         Step("clicks-davis", script("clicks", "{data}", "--set", "davis"), ("--limit", "2"), CLICKS, "5 minutes"),
-        *(Step(name, experiment(number), QUICK, time="3 hours") for name, number in EXPERIMENTS.items()),
+        *EXPERIMENTS,
         Step("policy-lab", script("policy_lab", "{out}", "--davis", DAVIS, "--size", "240"), time="half a day"),
         Step("multi-scale", script("multi_scale", "--davis", DAVIS), ("--clips", "1"), time="3 hours"),
         Step("true-memory", script("true_memory", DAVIS), ("--sequence", "dog")),
         Step("soak", script("soak", "--folder", "{out}", "--out", "{out}/soak.md"), ("--frames", "300")),
-        Step("engines", script("engines", "--davis", DAVIS), ("--rounds", "2", "--frames", "4"), float32=False),
-        Step("pipeline-speed", script("pipeline_speed"), ("--size", "96", "--rounds", "1"), (), float32=False),
-        Step("core-speed", script("core_speed"), ("--size", "96", "160", "--rounds", "1"), (), "10 minutes", False),
-        Step("read-speed", script("read_speed"), ("--frames", "2", "--rounds", "1"), (), "10 minutes", False),
-        Step("many-streams", script("many_streams"), ("--size", "96", "160", "--rounds", "2"), (), "20 minutes", False),
+        Step("engines", script("engines", "--davis", DAVIS), ("--rounds", "2", "--frames", "4"), precision=None),
+        Step("pipeline-speed", script("pipeline_speed"), ("--size", "96", "--rounds", "1"), (), precision=None),
+        Step("core-speed", script("core_speed"), ("--size", "96", "160", "--rounds", "1"), (), "10 minutes", None),
+        Step("read-speed", script("read_speed"), ("--frames", "2", "--rounds", "1"), (), "10 minutes", None),
+        Step("many-streams", script("many_streams"), ("--size", "96", "160", "--rounds", "2"), (), "20 minutes", None),
         Step("scoring-speed", script("scoring_speed", DAVIS), ("--frames", "5", "--rounds", "1"), (), "5 minutes"),
     )
 }
@@ -173,7 +232,11 @@ TABLES = {
         Table("quality", ("davis", "davis-4-frames"), quality),
         Table("davis2016-dev", ("davis",), by_sequence),
         Table("davis2016-dev-no-kernel", ("davis-no-kernel",), by_sequence),
-        *(Table(name, (name,), written) for name in EXPERIMENTS),
-        *(Table(name, (name,), printed) for name in STEPS if not name.startswith(("davis", CLICK_HEAD, *EXPERIMENTS))),
+        *(Table(step.name, (step.name,), written, PICTURES.get(step.name, {})) for step in EXPERIMENTS),
+        *(
+            Table(step.name, (step.name,), printed)
+            for step in STEPS.values()
+            if step not in EXPERIMENTS and not step.name.startswith(("davis", CLICK_HEAD))
+        ),
     )
 }

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import results
 import results_tables
-from results_tables import Step, Table, as_table, printed
+from results_tables import Step, Table, as_table, printed, written
 
 from mnemask.model.checkpoints import save_model
 from mnemask.model.click_head import ClickHead, ClickHeadConfig, key_encoder_id, save_click_head
@@ -78,6 +78,43 @@ def test_a_step_that_fails_leaves_documents_as_they_are_and_is_run_again(place):
     assert not results.build(broken, ())
     assert not results.build(broken, ())
     assert (place.root / "README.md").read_text() == DOCUMENT
+
+
+EXPERIMENT = """
+import pathlib, sys
+out = pathlib.Path(sys.argv[1])
+(out / "runs/one").mkdir(exist_ok=True)
+(out / "small").mkdir()
+(out / "small/small.png").write_bytes(b"drawn")
+(out / "small/small.md").write_text(
+    "# Title\\n\\n| run | J&F-Mean | J&F-Low | J&F-High | gain | gain-Low | gain-High | p |\\n"
+    "|---|---|---|---|---|---|---|---|\\n"
+    "| a | 80.1 | 70.0 | 90.0 | - | - | - | - |\\n| b | 79.0 | - | - | -1.1 | -2.0 | 0.1 | 0.07 |\\n* a note\\n"
+)
+"""
+
+
+def test_experiments_share_their_runs_and_documents_show_some_columns_and_the_picture(place):
+    steps = {
+        name: Step(name, ("python", "-c", EXPERIMENT, "{out}", name), shares_runs=True) for name in ("small", "other")
+    }
+    tables = {name: Table(name, (name,), written, {"small/small.png": f"{name}.png"}) for name in steps}
+    (place.root / "README.md").write_text("<!-- results:small -->\n<!-- /results -->\n")
+    place = replace(place, steps=steps, tables=tables)
+    assert results.build(place, ("small", "other"))
+    shown = (
+        "| run | J&F | 95 % | gain | 95 % of the gain |\n|---|---|---|---|---|\n"
+        "| a | 80.1 | 70.0 to 90.0 |  |  |\n| b | 79.0 |  | -1.1 | -2.0 to 0.1 |\n"
+    )
+    assert shown in (place.root / "README.md").read_text()
+    assert (place.root / "other.png").read_bytes() == b"drawn"
+    assert [path.name for path in place.shared_runs.iterdir()] == ["one"]
+
+
+def test_a_table_of_another_precision_is_stale(place):
+    results.build(place, ())
+    rounded = replace(place.steps["count"], precision="bfloat16")
+    assert results.stale(replace(place, steps={"count": rounded})) == ["README.md: sizes comes from another command"]
 
 
 def test_a_click_head_of_another_key_encoder_is_trained_on_before_anything_clicks(place, tiny_model, tmp_path):
