@@ -181,6 +181,12 @@ def test_a_variable_frame_rate_stays_one_and_a_long_last_gap_is_no_damage(video_
     assert [round(frame.seconds * 1000) for frame in frames] == ticks
 
 
+def first_as_stored(path):
+    """The first picture as the file stores it. Of the same file: libx264 may encode the same pictures in two ways."""
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0)).to_ndarray(format="rgb24", src_colorspace="ITU601")
+
+
 @pytest.mark.parametrize("name", ["turned.mp4", "turned.mkv"])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("x_sign", [1, -1])
@@ -188,19 +194,18 @@ def test_a_variable_frame_rate_stays_one_and_a_long_last_gap_is_no_damage(video_
 def test_every_orientation_is_shown_upright(video_file, clip, name, transposed, x_sign, y_sign):
     one = 65_536
     a, b, c, d = (0, y_sign * one, x_sign * one, 0) if transposed else (x_sign * one, 0, 0, y_sign * one)
-    stored = rgb(read(video_file("stored.mp4", clip[:2]))[0])
-    shown = rgb(read(video_file(name, clip[:2], matrix=[a, b, 0, c, d, 0, 0, 0, 1 << 30]))[0])
-    apply_rotation = stored.transpose(1, 0, 2) if transposed else stored
-    assert np.array_equal(shown, apply_rotation[::y_sign, ::x_sign])
+    path = video_file(name, clip[:2], matrix=[a, b, 0, c, d, 0, 0, 0, 1 << 30])
+    shown, stored = rgb(read(path)[0]), first_as_stored(path)
+    turned = stored.transpose(1, 0, 2) if transposed else stored
+    assert np.array_equal(shown, turned[::y_sign, ::x_sign])
 
 
 def test_a_phone_video_turned_by_90_degrees_has_its_top_row_at_the_top(video_file, clip):
     """The tkhd matrix of a portrait recording, as phones write it: shown turned clockwise."""
     one = 65_536
     path = video_file("phone.mp4", clip[:2], matrix=[0, one, 0, -one, 0, 0, 48 * one, 0, 1 << 30])
-    stored = rgb(read(video_file("stored.mp4", clip[:2]))[0])
     with VideoReader(path) as video:
-        assert np.array_equal(rgb(next(iter(video))), np.rot90(stored, k=-1))
+        assert np.array_equal(rgb(next(iter(video))), np.rot90(first_as_stored(path), k=-1))
         assert video.size == (64, 48)
 
 
