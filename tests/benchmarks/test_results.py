@@ -87,9 +87,11 @@ out = pathlib.Path(sys.argv[1])
 (out / "small").mkdir()
 (out / "small/small.png").write_bytes(b"drawn")
 (out / "small/small.md").write_text(
-    "# Title\\n\\n| run | J&F-Mean | J&F-Low | J&F-High | gain | gain-Low | gain-High | p |\\n"
+    "# Title\\n\\n| run | J&F-Mean | J&F-Low | J&F-High | gain | gain-Low | gain-High | note |\\n"
     "|---|---|---|---|---|---|---|---|\\n"
-    "| a | 80.1 | 70.0 | 90.0 | - | - | - | - |\\n| b | 79.0 | - | - | -1.1 | -2.0 | 0.1 | 0.07 |\\n* a note\\n"
+    "| a | 80.1 | 70.0 | 90.0 | - | - | - | - |\\n"
+    "| b | 79.0 | - | - | -1.1 | -2.0 | 0.1 | - |\\n"
+    "| c | - | - | - | - | - | - | impossible, see below |\\n* a note\\n"
 )
 """
 
