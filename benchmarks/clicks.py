@@ -84,12 +84,12 @@ def measure(case: Case, segmenter: ClickSegmenter, with_grabcut: bool) -> list[B
     """Fills in a case's scores; returns the masks after each number of clicks that is shown."""
     session = segmenter.open(case.image)
     shown: list[Bool[np.ndarray, "H W"]] = []
-    masks = click_through(case, session, "clicks", None)
+    masks = click_through(case, session)
     for number, (mask, clicks) in enumerate(masks, 1):
         if number in SHOWN:
             shown.append(mask)
             if with_grabcut:
-                case.scores[f"GrabCut, {number} clicks"] = iou(case.truth, grabcut_clicks(case, clicks))
+                case.scores[f"GrabCut, {counted(number)}"] = iou(case.truth, grabcut_clicks(case, clicks))
     if with_grabcut:
         case.scores["GrabCut, box"] = iou(case.truth, grabcut_box(case))
     box = drawn_box(case.truth)
@@ -103,13 +103,11 @@ def measure(case: Case, segmenter: ClickSegmenter, with_grabcut: bool) -> list[B
         click = next_click(case.truth, mask)
         clicks += [] if click is None else [click]
         mask = apply(session, clicks, box, mask if mask.any() else None) if clicks else mask
-        case.scores[f"box, {number} clicks"] = iou(case.truth, mask)
+        case.scores[f"box, {counted(number)}"] = iou(case.truth, mask)
     return shown
 
 
-def click_through(
-    case: Case, session: ClickSession, name: str, box: tuple[int, int, int, int] | None
-) -> Iterator[tuple[Bool[np.ndarray, "H W"], list[Click]]]:
+def click_through(case: Case, session: ClickSession) -> Iterator[tuple[Bool[np.ndarray, "H W"], list[Click]]]:
     """Yields the mask after each click: the shown ones at least, and until the goal is reached."""
     mask = np.zeros(case.truth.shape, bool)
     clicks: list[Click] = []
@@ -118,12 +116,12 @@ def click_through(
         click = next_click(case.truth, mask)
         if click is not None:
             clicks.append(click)
-            mask = apply(session, clicks, box, mask if mask.any() else None)
+            mask = apply(session, clicks, None, mask if mask.any() else None)
         score = iou(case.truth, mask)
         if not reached and score >= GOAL:
             case.needed, reached = number, True
         if number in SHOWN:
-            case.scores[f"{name}, {number} clicks"] = score
+            case.scores[counted(number)] = score
         yield mask, clicks
         if reached and number >= max(SHOWN):
             return
@@ -157,15 +155,19 @@ def grabcut_box(case: Case) -> Bool[np.ndarray, "H W"]:
         return np.zeros(case.truth.shape, bool)
 
 
+def counted(clicks: int) -> str:
+    return "1 click" if clicks == 1 else f"{clicks} clicks"
+
+
 def table(cases: Sequence[Case]) -> str:
     """The mean over all cases, and of how many clicks the goal takes."""
     names = list(dict.fromkeys(name for case in cases for name in case.scores))
     lines = [f"| from | mean IoU of {len(cases)} | at least {GOAL} |", "|---|---|---|"]
     for name in names:
         scores = [case.scores[name] for case in cases if name in case.scores]
-        lines.append(f"| {name} | {np.mean(scores):.3f} | {np.mean([s >= GOAL for s in scores]):.0%} |")
+        lines.append(f"| {name} | {np.mean(scores):.3f} | {100 * np.mean([s >= GOAL for s in scores]):.0f} % |")
     needed = [case.needed for case in cases]
-    failed = sum(case.scores.get("clicks, 5 clicks", 0) < GOAL and case.needed == MOST_CLICKS for case in cases)
+    failed = sum(case.scores.get("5 clicks", 0) < GOAL and case.needed == MOST_CLICKS for case in cases)
     lines.append("")
     lines.append(
         f"Clicks to reach IoU {GOAL}: mean {np.mean(needed):.2f}, median {median(needed):.0f}; "
@@ -228,8 +230,8 @@ def main() -> None:
         if len(cases) == options.limit:
             break
     print(table(cases))
-    worst = sorted(cases, key=lambda case: case.scores["clicks, 5 clicks"])[:8]
-    print("\nWorst after 5 clicks:", ", ".join(f"{c.name} {c.scores['clicks, 5 clicks']:.2f}" for c in worst))
+    worst = sorted(cases, key=lambda case: case.scores["5 clicks"])[:8]
+    print("\nWorst after 5 clicks:", ", ".join(f"{c.name} {c.scores['5 clicks']:.2f}" for c in worst))
     if options.sheet:
         cv2.imwrite(str(options.sheet), np.vstack(rows)[..., ::-1])
 
