@@ -204,9 +204,9 @@ PICTURES = {
 STEPS = {
     step.name: step
     for step in (
-        Step("davis", evaluate(POLICIES), QUICK, time="40 minutes"),
-        Step("davis-4-frames", evaluate(["diverse"], "--frames", "4"), QUICK, time="6 minutes"),
-        Step("davis-no-kernel", evaluate(PLAIN, *NO_KERNEL), QUICK, time="30 minutes"),
+        Step("davis", evaluate(POLICIES), QUICK, time="15 minutes"),
+        Step("davis-4-frames", evaluate(["diverse"], "--frames", "4"), QUICK, time="5 minutes"),
+        Step("davis-no-kernel", evaluate(PLAIN, *NO_KERNEL), QUICK, time=TEN_MINUTES),
         Step(
             "selection",
             script("selection", "compact", "--data", "{data}", "--out", "{out}", "--processes", "2"),
