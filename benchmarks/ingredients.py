@@ -20,6 +20,7 @@ from mnemask.evaluation.suite import results_of
 from mnemask.training.recipes import INGREDIENTS
 
 START, WHOLE = "start", "whole"
+VARIANTS = (START, WHOLE, *INGREDIENTS)
 SETTINGS = ("diverse", "lfu")
 
 
@@ -29,7 +30,7 @@ def train(variant: str, args: argparse.Namespace) -> Path:
     weights = args.weights if variant == START else out / "model.safetensors"
     if not weights.exists():
         command = [sys.executable, "-m", "mnemask", "train", "real-video", "--weights", str(args.weights)]
-        command += ["--data", str(args.data), "--decay", "--steps", str(args.steps), "--seed", "7"]
+        command += ["--data", str(args.data), "--decay", "--steps", str(args.steps), "--seed", str(args.seed)]
         command += ["--devices", str(args.devices), "--workers", "0", "-o", str(out), "--resume"]
         command += [] if variant == WHOLE else ["--without", variant]
         subprocess.run(command, check=True)
@@ -60,7 +61,7 @@ def table(args: argparse.Namespace) -> str:
     for setting in args.settings:
         lines += [f"| `{setting}` | " + " | ".join(KINDS) + " | above the whole |", "|---" * (len(KINDS) + 2) + "|"]
         whole = scores_of(WHOLE, args)
-        for variant in (START, WHOLE, *INGREDIENTS):
+        for variant in VARIANTS:
             found = scores_of(variant, args)
             reports = [report(found, kind, setting) for kind in KINDS]
             if all(reports):
@@ -84,13 +85,15 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="to start from")
     parser.add_argument("--data", type=Path, required=True, help="a folder with static, video and video_train")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=7, help="another one for another OUT: how far two runs lie apart")
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="these alone; by default all")
     parser.add_argument("--devices", type=int, default=2, choices=(1, 2), help="processes of one thread each")
     parser.add_argument("--size", type=int, default=480, help="short side that the network sees when it is scored")
     parser.add_argument("--table", action="store_true", help="print what there is and compute nothing")
     args = parser.parse_args()
     args.settings = [in_full(setting, args.size) for setting in SETTINGS]
     if not args.table:
-        for variant in (START, WHOLE, *INGREDIENTS):
+        for variant in args.variant or VARIANTS:
             score(variant, train(variant, args), args)
     print("\n" + table(args))
 
