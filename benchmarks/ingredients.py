@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from selection import KINDS, Task, above, all_clips, cell, in_full, known, report
+from selection import KINDS, Task, above, cell, clips_of, in_full, known, report
 
 from mnemask.evaluation.suite import results_of
 from mnemask.training.recipes import INGREDIENTS
@@ -40,7 +40,7 @@ def train(variant: str, args: argparse.Namespace) -> Path:
 def score(variant: str, weights: Path, args: argparse.Namespace) -> None:
     """Scores weights on all clips, and keeps that in the variant's folder."""
     tasks = []
-    for clip in all_clips(None):
+    for clip in clips_of(KINDS, args.data):
         file = file_of(args.out / variant, args.size, f"{clip.kind}-{clip.name}")
         missing = tuple(setting for setting in args.settings if setting not in known(file))
         if missing:
@@ -75,7 +75,7 @@ def table(args: argparse.Namespace) -> str:
 
 def scores_of(variant: str, args: argparse.Namespace) -> dict:
     """The scores that there are, by clip."""
-    names = {clip: f"{clip.kind}-{clip.name}" for clip in all_clips(None)}
+    names = {clip: f"{clip.kind}-{clip.name}" for clip in clips_of(KINDS, args.data)}
     return {clip: known(file_of(args.out / variant, args.size, name)) for clip, name in names.items()}
 
 

@@ -35,7 +35,8 @@ class Step:
     @property
     def line(self) -> str:
         """The command as one types it."""
-        return " ".join((*([f"MNEMASK_PRECISION={self.precision}"] if self.precision else []), *self.command))
+        words = [f'"{word}"' if " " in word else word for word in self.command]
+        return " ".join([*([f"MNEMASK_PRECISION={self.precision}"] if self.precision else []), *words])
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,18 @@ NO_KERNEL = ("--kmn-sigma", "0")  # as the thesis reads
 SMALL = (*NO_KERNEL, "--size", "240")
 TEN_MINUTES = "10 minutes"
 TIMES = {"policies": "an hour", "capacity": TEN_MINUTES, "kmn-sigma": "15 minutes"}
+SELECTION = script("selection", "compact", "--data", "{data}", "--out", "{out}", "--processes", "2")
+SEVERAL_OBJECTS = (
+    *(*SELECTION, "--kind", "generated", "--crossing", "--size", "240"),
+    *(
+        word
+        for kernel in ("own kernel", "no kernel")
+        for policy in ("diverse", "per-object", *PLAIN[1:])
+        for word in ("--setting", f"{policy}, {kernel}")
+    ),
+)
+STRIDE_8 = ("kernel 0.2", "kernel 0.2, refine 8", "kernel 0.2, refine 8, same bytes", "plain", "refine 8")
+MULTI_SCALE = script("multi_scale", "--davis", DAVIS, *(word for trial in STRIDE_8 for word in ("--trial", trial)))
 EXPERIMENTS = (
     experiment("policies"),
     experiment("capacity"),
@@ -209,10 +222,16 @@ STEPS = {
         Step("davis-no-kernel", evaluate(PLAIN, *NO_KERNEL), QUICK, time=TEN_MINUTES),
         Step(
             "selection",
-            script("selection", "compact", "--data", "{data}", "--out", "{out}", "--processes", "2"),
+            SELECTION,
             ("--quick",),
             time="20 minutes",
             precision="bfloat16",
+        ),
+        Step(
+            "several-objects",
+            SEVERAL_OBJECTS,
+            ("--frames", "20", "--clip", "pair", "--clip", "camel+dog"),
+            time=TEN_MINUTES,
         ),
         Step(
             CLICK_HEAD,
@@ -223,7 +242,7 @@ STEPS = {
         *(clicks(name) for name in ("photographs", "choosing", "davis")),
         *EXPERIMENTS,
         Step("policy-lab", script("policy_lab", "{out}", "--davis", DAVIS, "--size", "240"), time="half a day"),
-        Step("multi-scale", script("multi_scale", "--davis", DAVIS), ("--clips", "1"), time="3 hours"),
+        Step("multi-scale", MULTI_SCALE, ("--clips", "1"), time=TEN_MINUTES),
         Step(
             "true-memory", script("true_memory", DAVIS), ("--sequence", "dog"), time=TEN_MINUTES, precision="bfloat16"
         ),

@@ -25,8 +25,9 @@ intervals over clips.
 
 One thread a process, and a niceness of its own. The scores of each clip and setting are kept in `--out` under the
 weights' content, so that a run that was stopped goes on, and the table is printed from what there is. `--dev` scores
-`davis2016-dev` too, for the record, in a table of its own: nothing is chosen by it. `--trained` does so with seven
-sequences that `real-video` trains on: how far they are above the real clips is what was learnt by heart.
+`davis2016-dev` too, for the record, in a table of its own: nothing is chosen by it. `--crossing` does so with pairs of
+its objects that cross, `--trained` with seven sequences that `real-video` trains on: how far they are above the real
+clips is what was learnt by heart.
 """
 
 import argparse
@@ -44,7 +45,7 @@ import torch
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.copy_paste import SELECTION_PAIRS, CopyPasteVideo
+from mnemask.datasets.copy_paste import DAVIS_PAIRS, SELECTION_PAIRS, CopyPasteVideo
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.real_video import SELECTION
 from mnemask.datasets.synthetic.video import HELD_OUT
@@ -62,6 +63,11 @@ from mnemask.types import Frame
 POLICIES = ("diverse", "lfu", "keep-all", "first-and-latest")
 DEFAULT_SETTINGS = [f"{policy}, {kernel}" for kernel in ("own kernel", "no kernel") for policy in POLICIES]
 KINDS = ("real", "pasted", "generated")
+FOR_THE_RECORD = {
+    "dev": "davis2016-dev",
+    "crossing": "pairs of objects of davis2016-dev, one pasted into the other's video",
+    "trained": "sequences that were trained on",
+}
 ONE_OBJECT = ("real", "dev", "trained")  # sequences of DAVIS 2016
 TRAINED = ("bear", "bmx-bumps", "breakdance-flare", "hockey", "kite-walk", "motorbike", "paragliding")
 
@@ -113,14 +119,21 @@ class Clip:
     name: str
 
 
-def all_clips(dev: Path | None, trained: bool = False) -> list[Clip]:
-    pairs = [f"{host}+{guest}" for host, guest, _ in SELECTION_PAIRS]
-    named = {"real": SELECTION, "pasted": pairs, "generated": [clip.name for clip in HELD_OUT]}
-    if dev is not None:
-        named["dev"] = DavisSequences(dev, 2016).names
-    if trained:
-        named["trained"] = TRAINED
-    return [Clip(kind, name) for kind, names in named.items() for name in names]
+def clips_of(kinds: Sequence[str], data: Path) -> list[Clip]:
+    """Returns the clips of these kinds, of `KINDS` and of those `FOR_THE_RECORD`."""
+    names = {
+        "real": lambda: SELECTION,
+        "pasted": lambda: pair_names(SELECTION_PAIRS),
+        "generated": lambda: [clip.name for clip in HELD_OUT],
+        "dev": lambda: DavisSequences(data / "davis2016-dev", 2016).names,
+        "crossing": lambda: pair_names(DAVIS_PAIRS),
+        "trained": lambda: TRAINED,
+    }
+    return [Clip(kind, name) for kind in kinds for name in names[kind]()]
+
+
+def pair_names(pairs: Sequence[tuple[str, str, int]]) -> list[str]:
+    return [f"{host}+{guest}" for host, guest, _ in pairs]
 
 
 class ClipReader:
@@ -131,15 +144,21 @@ class ClipReader:
         videos = open_video_folders(data / "video_train" / "davis2016_train", single_object=True)
         self.real = {video.name: video for video in videos}
 
+    @property
+    def dev(self) -> DavisSequences:
+        """The sequences of davis2016-dev, by name."""
+        return DavisSequences(self.data / "davis2016-dev", 2016)
+
     def frames(self, clip: Clip) -> Iterator[tuple[Frame, np.ndarray]]:
         """Yields frames and labels."""
         if clip.kind in ("real", "trained"):
             return _annotated(self.real[clip.name])
         if clip.kind == "dev":
-            return _annotated(DavisSequences(self.data / "davis2016-dev", 2016)[clip.name])
-        if clip.kind == "pasted":
-            host, guest, seed = next(pair for pair in SELECTION_PAIRS if f"{pair[0]}+{pair[1]}" == clip.name)
-            drawn = iter(CopyPasteVideo(self.real[host], self.real[guest], seed))
+            return _annotated(self.dev[clip.name])
+        if clip.kind in ("pasted", "crossing"):
+            videos, pairs = (self.real, SELECTION_PAIRS) if clip.kind == "pasted" else (self.dev, DAVIS_PAIRS)
+            host, guest, seed = next(pair for pair in pairs if f"{pair[0]}+{pair[1]}" == clip.name)
+            drawn = iter(CopyPasteVideo(videos[host], videos[guest], seed))
         else:
             drawn = iter(next(one for one in HELD_OUT if one.name == clip.name).open())
         return ((frame, labels.numpy()) for frame, labels, _ in drawn)
@@ -279,8 +298,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=480, help="short side that the network sees")
     parser.add_argument("--frames", type=int, help="the first so many of each clip")
     parser.add_argument("--quick", action="store_true", help="--size 240 --frames 20: to see that it runs")
-    parser.add_argument("--dev", action="store_true", help="davis2016-dev too, for the record")
-    parser.add_argument("--trained", action="store_true", help="seven sequences that were trained on too")
+    for kind, what in FOR_THE_RECORD.items():
+        parser.add_argument(f"--{kind}", action="store_true", help=f"{what} too, for the record")
     parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="of one thread each")
     parser.add_argument("--table", action="store_true", help="print what there is and compute nothing")
     parser.add_argument("--write", type=Path, help="a Markdown file for the tables")
@@ -294,10 +313,10 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    clips = all_clips(args.data / "davis2016-dev" if args.dev else None, args.trained)
-    clips = [clip for clip in clips if clip.kind in ("dev", "trained", *(args.kind or KINDS))]
-    clips = [clip for clip in clips if not args.clip or clip.name in args.clip]
-    kinds = [kind for kind in KINDS if any(clip.kind == kind for clip in clips)]
+    recorded = [kind for kind in FOR_THE_RECORD if getattr(args, kind)]
+    kinds = [kind for kind in KINDS if kind in (args.kind or KINDS)]
+    clips = [clip for clip in clips_of([*kinds, *recorded], args.data) if not args.clip or clip.name in args.clip]
+    kinds = [kind for kind in kinds if any(clip.kind == kind for clip in clips)]
     folders = {weights: folder_of(weights, args) for weights in args.weights}
     tasks = [] if args.table else list(tasks_of(clips, folders, args))
     for done in results_of(tasks, args.processes, on_frames=lambda frames: None):
@@ -311,11 +330,11 @@ def main() -> None:
         of_first = of_first or found
         if found is not of_first:
             tables.append(f"above {args.weights[0]}\n\n{gain_table(found, of_first, kinds, args.settings)}\n")
-        if args.dev:
-            dev = table(found, ["dev"], args.settings)
-            tables.append(f"davis2016-dev, for the record; nothing is chosen by it\n\n{dev}\n")
-        if args.trained:
-            tables.append(f"trained on; nothing is chosen by it\n\n{table(found, ['trained'], args.settings)}\n")
+        for kind in recorded:
+            title = f"{FOR_THE_RECORD[kind]}; nothing is chosen by it"
+            tables.append(f"{title}\n\n{table(found, [kind], args.settings)}\n")
+            if found is not of_first:
+                tables.append(f"above {args.weights[0]}\n\n{gain_table(found, of_first, [kind], args.settings)}\n")
     print("\n" + "\n".join(tables))
     if args.write is not None:
         args.write.write_text("# Settings on the selection clips\n\n" + "\n".join(tables))

@@ -156,3 +156,8 @@ def test_the_project_s_documents_name_tables_that_there_are_and_every_table_has_
 
 def test_a_table_is_written_as_markdown():
     assert as_table(("a", "b"), [("1", "2")]) == "| a | b |\n|---|---|\n| 1 | 2 |"
+
+
+def test_the_line_of_a_step_can_be_typed():
+    step = Step("one", ("mnemask", "compare", "--setting", "lfu, no kernel"), precision="float32")
+    assert step.line == 'MNEMASK_PRECISION=float32 mnemask compare --setting "lfu, no kernel"'
