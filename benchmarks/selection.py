@@ -17,6 +17,7 @@ own kernel and without one. A setting is a policy and, each after a comma:
     on-growth=0.25                       write sooner once an object is larger by this part than in any frame written
     certainty=0.9                        write only frames whose masks are so certain
     tta=flip, tta=flip+scales            average over views of each frame, see `TrackerConfig.tta`
+    stride8=8                            weight of the second affinity, see `TrackerConfig.stride8_weight`
 
 All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
 the mean of the other two; "above the first" is how much J&F of all clips shown is above that of the table's first row,
@@ -82,6 +83,7 @@ PARTS: dict[str, Callable[[Config, str], Config]] = {
     "frames": lambda config, value: replace(config, budget=mm.Budget(frames=float(value))),
     "on-growth": lambda config, value: replace(config, write_on_growth=float(value)),
     "certainty": lambda config, value: replace(config, write_above_certainty=float(value)),
+    "stride8": lambda config, value: replace(config, stride8_weight=float(value)),
     "tta": lambda config, value: replace(config, tta=value.replace("+", ",")),
     "latest": lambda config, value: replace(
         config, policy=WithLatest(config.used_policy(), share=float(value)), write_every=None
