@@ -300,8 +300,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=480, help="short side that the network sees")
     parser.add_argument("--frames", type=int, help="the first so many of each clip")
     parser.add_argument("--quick", action="store_true", help="--size 240 --frames 20: to see that it runs")
-    for kind, what in FOR_THE_RECORD.items():
-        parser.add_argument(f"--{kind}", action="store_true", help=f"{what} too, for the record")
+    parser.add_argument("--dev", action="store_true", help="davis2016-dev too, for the record")
+    parser.add_argument("--crossing", action="store_true", help="pairs of its objects that cross too, for the record")
+    parser.add_argument("--trained", action="store_true", help="seven sequences that were trained on too")
     parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="of one thread each")
     parser.add_argument("--table", action="store_true", help="print what there is and compute nothing")
     parser.add_argument("--write", type=Path, help="a Markdown file for the tables")
