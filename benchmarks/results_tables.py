@@ -231,7 +231,7 @@ STEPS = {
             "several-objects",
             SEVERAL_OBJECTS,
             ("--frames", "20", "--clip", "pair", "--clip", "camel+dog"),
-            time=TEN_MINUTES,
+            time="20 minutes",
         ),
         Step(
             CLICK_HEAD,
