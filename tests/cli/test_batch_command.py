@@ -146,6 +146,12 @@ def test_a_manifest_that_is_wrong_is_refused_before_anything_is_made(files, tmp_
     for line, fact in ((2, "abc"), (3, "1=x"), (4, "nothing to track")):
         assert re.search(rf"line {line}: [^\n]*{fact}", said), said
     assert not (tmp_path / "out").exists()
+    Image.new("L", (47, 32), 1).save(files / "narrow.png")
+    wrong.write_text('video,mask,click,at\none,narrow.png,,\none,,"1=900,4",\ntwo,first.png,,9=first.png\n')
+    code, said = mnemask("batch", wrong, "--check")
+    assert code == 2
+    for line, fact in ((2, "47x32"), (3, "900"), (4, "frame 9")):
+        assert re.search(rf"line {line}: [^\n]*{fact}", said), said
     code, said = mnemask("batch", files / "clips.csv", "-o", tmp_path / "out", "--check")
     assert code == 0
     assert not (tmp_path / "out").exists()

@@ -1,9 +1,12 @@
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from mnemask.doctor import diagnose
+from mnemask.doctor import diagnose, diagnose_all
 from mnemask.io import davis_palette
 
 
@@ -131,3 +134,35 @@ def test_what_cannot_be_read_is_a_problem_with_a_way_out(tmp_path):
 def test_real_masks_have_no_problem(shared_data):
     for folder in shared_data.glob("davis2016-dev/Annotations/480p/*"):
         assert not said(diagnose(min(folder.iterdir())), "problem")
+
+
+def test_a_mask_is_compared_with_the_video_that_is_given_with_it(tmp_path):
+    (tmp_path / "frames").mkdir()
+    for index in range(3):
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (120, 200, 3), np.uint8)).save(
+            tmp_path / "frames" / f"{index:05d}.png"
+        )
+    fits, narrow = save(tmp_path / "fits.png", drawn()), save(tmp_path / "narrow.png", drawn()[:, :199])
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    save(folder / "00007.png", drawn())
+    found = dict(diagnose_all([tmp_path / "frames", fits, narrow, folder]))
+    together = {Path(about.split(" with ")[1]).name: findings for about, findings in found.items() if " with " in about}
+    assert {name: findings[0].severity for name, findings in together.items()} == {
+        "fits.png": "ok",
+        "narrow.png": "problem",
+        "masks": "problem",
+    }
+    assert "199x120" in together["narrow.png"][0].what
+
+
+def test_a_file_of_an_annotation_tool_is_a_file_of_masks(tmp_path):
+    images = [{"id": i, "file_name": f"{i:05d}.png", "height": 9, "width": 9} for i in range(3)]
+    shape = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 5]]}
+    place = tmp_path / "annotations.json"
+    place.write_text(json.dumps({"images": images, "annotations": [shape], "categories": []}))
+    findings = diagnose(place)
+    assert "1 masks" in findings[0].what
+    assert "2 more pictures" in said(findings, "warning")[0]
+    place.write_text("{}")
+    assert "no 'images'" in said(diagnose(place), "problem")[0]

@@ -147,6 +147,25 @@ def test_a_tolerance_takes_corners_away_and_few_pixels(tmp_path, run):
     assert (found != drawn()[0]).mean() < 0.03
 
 
+@pytest.mark.parametrize("to", ["coco-polygons", "yolo", "cvat-video"])
+def test_what_is_smaller_than_the_tolerance_is_there_all_the_same(tmp_path, run, to):
+    rough = export_masks(run[0], to, tmp_path / "rough", tolerance=500.0, video=run[1])
+    exact = export_masks(run[0], to, tmp_path / "exact", video=run[1])
+    shapes = [path for path in exact.files if path.suffix in (".json", ".xml", ".txt")]
+    for path in shapes:
+        other = rough.folder / path.relative_to(exact.folder)
+        count = {"coco-polygons": '"id"', "yolo": "\n", "cvat-video": "<polygon"}[to]
+        assert other.read_text().count(count) == path.read_text().count(count)
+
+
+def test_a_mask_that_is_gone_since_the_run_is_missed(tmp_path, caplog):
+    write_run(tmp_path / "run")
+    (tmp_path / "run/masks/00002.png").unlink()
+    assert export_masks(tmp_path / "run", "coco", tmp_path / "out").frames == 4
+    assert "1 of the 5 frames" in caplog.text
+    assert "00002" in caplog.text
+
+
 def test_zarr_and_parquet_hold_what_arrays_and_the_table_hold(tmp_path, run):
     zarr, parquet = pytest.importorskip("zarr"), pytest.importorskip("pyarrow.parquet")
     export_masks(run[0], "zarr", tmp_path / "arrays")

@@ -143,3 +143,23 @@ def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path):
     for t in range(3):
         photograph(folder / f"{t}.png")
     assert len(list_images(folder / "[01].png")) == 2
+
+
+def test_a_few_pictures_that_are_not_called_like_the_others_are_named(tmp_path):
+    for t in range(12):
+        photograph(tmp_path / f"{t:05d}.png")
+    assert not find_frames(tmp_path).notes
+    photograph(tmp_path / "cover.png")
+    photograph(tmp_path / "00003 - Copy.png")
+    found = find_frames(tmp_path)
+    assert len(found.paths) == 14
+    assert [path.name for path in found.paths[3:5]] == ["00003.png", "00003 - Copy.png"]
+    (note,) = found.notes
+    assert "00003 - Copy.png and 1 more are not called like the other 12" in note
+    assert "as number 4" in note
+
+
+def test_names_that_have_nothing_in_common_are_no_reason_for_a_note(tmp_path):
+    for name in ("a1b2", "0c9f", "77de", "e4e5", "b001"):
+        photograph(tmp_path / f"{name}.png")
+    assert not find_frames(tmp_path).notes

@@ -32,6 +32,11 @@ IN_ORDER = {
     "versions": [f"v1.{minor}.{patch}" for minor in (2, 10) for patch in (1, 2, 10)],
     "a dot behind a word": [f"frame.{i}" for i in range(1, 13)],
     "capitals": ["frame8", "Frame9", "frame10", "FRAME11"],
+    "screenshots": [
+        f"Screenshot 2024-05-01 at {time}M"
+        for time in ("12.05.00\u202fA", "9.41.00\u202fA", "10.15.30\u202fA", "12.05.00\u202fP", "1.30.00\u202fP")
+    ],
+    "times of half a day": ["cam 1:05 am", "cam 11:59 am", "cam 12:00 pm", "cam 2:30 pm", "cam 2:31 pm"],
     "hashes": ["1e3", "8", "9", "10"],
 }
 

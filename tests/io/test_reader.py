@@ -585,3 +585,23 @@ def test_more_than_8_bits_in_a_video_keep_their_brightness(tmp_path, clip, pixel
         container.mux(stream.encode(None))
     for frame, picture in zip(VideoReader(path), clip, strict=False):
         assert abs(float(frame.image.float().mean()) - picture.mean()) < 6
+
+
+def test_a_file_of_several_videos_says_which_is_read(tmp_path, clip):
+    path = tmp_path / "views.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("ffv1", rate=25, width=64 * n, height=48 * n) for n in (1, 2)]
+        for stream in streams:
+            stream.pix_fmt = "yuv420p"
+        for index in range(3):
+            for stream in streams:
+                frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+                frame.pts = index
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    with VideoReader(path) as video:
+        (note,) = video.facts.notes
+        height, width = next(iter(video)).size
+    assert "2 videos" in note
+    assert f"({width}x{height}) is read" in note

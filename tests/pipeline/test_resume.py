@@ -305,3 +305,22 @@ def test_on_a_gpu_deterministic_algorithms_give_the_same_masks_bit_for_bit(tiny_
     finally:
         torch.use_deterministic_algorithms(False)
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_masks_that_were_gone_when_a_run_went_on_are_missed_at_its_end(tiny_model, tmp_path, clip, caplog):
+    killed(tiny_model, tmp_path / "killed", clip, at=7)
+    gone = sorted((tmp_path / "killed/masks").iterdir())[:3]
+    for path in gone:
+        path.unlink()
+    _, progress = go_on(tiny_model, tmp_path / "killed", clip)
+    assert progress.complete
+    assert "3 of its masks are gone" in caplog.text
+    assert gone[0].name in caplog.text
+
+
+def test_a_run_whose_only_checkpoint_is_damaged_says_how_to_begin_again(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, at=7)
+    for path in (tmp_path / "killed/checkpoint").glob("*.bank"):
+        path.write_bytes(path.read_bytes()[:-40])
+    with refusal(CheckpointError, "--overwrite"):
+        find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)

@@ -18,7 +18,15 @@ import mnemask as mm
 from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
 from mnemask.export import export_masks
 from mnemask.io.edges import Cutout
-from mnemask.project import export_project, journal, picture_memory, picture_reason, replay, states
+from mnemask.project import (
+    export_project,
+    journal,
+    picture_memory,
+    picture_reason,
+    replay,
+    set_corrections,
+    states,
+)
 
 CAT = 1
 
@@ -405,3 +413,16 @@ def test_a_key_may_be_an_array_and_what_is_no_mask_or_change_is_refused(project,
             project.set_key(1, number, wrong)
     with refusal(InputError, "'size'"):
         project.update_object(number, size="large")
+
+
+def test_pictures_that_nobody_annotated_change_nothing_in_a_project(tmp_path, tracked, caplog):
+    height, width = SIZE
+    images = [{"id": i, "file_name": f"{i:05d}.png", "height": height, "width": width} for i in range(NUM_FRAMES)]
+    shape = {"id": 1, "image_id": 5, "category_id": 1, "segmentation": [[2, 2, 40, 2, 40, 40]], "track_id": CAT}
+    place = tmp_path / "annotations.json"
+    place.write_text(json.dumps({"images": images, "annotations": [shape], "categories": [{"id": 1, "name": "cat"}]}))
+    before = all_labels(tracked)
+    assert set_corrections(tracked, place) == [5]
+    after = all_labels(tracked)
+    assert [t for t in range(NUM_FRAMES) if not torch.equal(before[t], after[t])] == [5]
+    assert f"{NUM_FRAMES - 1} of {NUM_FRAMES} masks" in caplog.text

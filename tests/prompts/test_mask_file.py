@@ -610,3 +610,27 @@ def test_a_label_video_says_that_its_first_map_is_read_and_one_of_its_maps_does_
             writer.write(Masks(labels, probs, (1,), index), Frame(torch.zeros((3, H, W), dtype=torch.uint8), index))
     assert "first of its 3" in inspect_mask(tmp_path / "masks.mkv").notes[0]
     assert not inspect_mask(tmp_path / "masks.mkv" / "00002").notes
+
+
+@pytest.mark.parametrize("ground", ["transparent", "opaque"])
+@pytest.mark.parametrize("opacity", [0.1, 0.39, 0.49, 0.51])
+def test_paint_that_is_hardly_opaque_counts_as_painted(tmp_path, opacity, ground):
+    labels = drawn()
+    pixels = np.zeros((H, W, 4), np.uint8)
+    pixels[labels == 1] = (255, 0, 0, round(255 * opacity))
+    pixels[labels == 2] = (0, 255, 0, 255)
+    if ground == "opaque":
+        pixels[labels == 0] = (0, 0, 0, 255)
+    path = tmp_path / "m.png"
+    save(path, pixels)
+    assert np.array_equal(inspect_mask(path).labels, np.array([0, 2, 1])[labels])  # green is the first from the top
+    assert any("opacity" in note for note in inspect_mask(path).notes) == (opacity < 0.5)
+
+
+def test_a_faint_shadow_is_no_paint(tmp_path):
+    labels = drawn()
+    pixels = np.zeros((H, W, 4), np.uint8)
+    pixels[labels == 1] = (200, 120, 40, 255)
+    pixels[labels == 2] = (0, 0, 0, 90)
+    save(tmp_path / "m.png", pixels)
+    assert np.array_equal(inspect_mask(tmp_path / "m.png").labels > 0, labels == 1)

@@ -4,7 +4,7 @@ import pytest
 from refusals import refusal
 
 from mnemask.errors import MaskError
-from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
+from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames, never_annotated
 
 FRAMES = [f"street_{number:05d}" for number in range(12)]
 
@@ -94,3 +94,45 @@ def test_what_is_neither_a_folder_nor_a_file_of_an_annotation_tool_is_refused(tm
     for name, what in (("00000.png", "annotation tool"), ("none", "does not exist")):
         with refusal(MaskError, what, "--at FRAME=FILE"):
             list_masks(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("masks", "frames"),
+    [
+        (["street_00000_1.png", "street_00000_2.png"], FRAMES),
+        (["00003_1.png"], None),
+        (["00003.1.png", "00003.2.png"], None),
+        (["00003_12.jpg.png"], ["00003", "00004"]),
+    ],
+)
+def test_a_mask_called_after_a_frame_and_a_number_is_asked_about(masks, frames):
+    with refusal(MaskError, "and a number", "folder"):
+        match_frames([Path(name) for name in masks], frames)
+
+
+@pytest.mark.parametrize(
+    ("masks", "frames", "expected"),
+    [
+        (["shot1_00000.png", "shot1_00001.png"], None, [0, 1]),
+        (["1_00004.png", "1_00005.png"], None, [4, 5]),
+        (["2024-05-01_3.png", "2024-05-01_4.png"], None, [3, 4]),
+        (["00003_1.png"], ["00003", "00003_1"], [1]),
+    ],
+)
+def test_other_numbers_in_front_of_a_frame_s_are_none_of_an_object(masks, frames, expected):
+    assert list(match_frames([Path(name) for name in masks], frames)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("marked", "expected"),
+    [
+        ([1, 0, 0], True),
+        ([1, 0, 0, 0, 1, 0, 0, 0], True),
+        ([1, 0], False),  # they are gone
+        ([1, 1, 0, 0], False),
+        ([1, 0, 1, 0], False),
+        ([0, 0], False),
+    ],
+)
+def test_frames_that_nobody_came_to_are_told_from_those_without_objects(marked, expected):
+    assert never_annotated([bool(each) for each in marked]) is expected

@@ -50,10 +50,10 @@ def test_other_text_is_not_a_mask_at_a_frame(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("1=320,200", ClickAt(0, 1, 320, 200, True)),
-        (" 12 = 3.5 , 0 ", ClickAt(0, 12, 3.5, 0, True)),
+        ("1=320,200", ClickAt(None, 1, 320, 200, True)),
+        (" 12 = 3.5 , 0 ", ClickAt(None, 12, 3.5, 0, True)),
         ("240:2=5,6", ClickAt(240, 2, 5, 6, True)),
-        ("1=-4,+7", ClickAt(0, 1, -4, 7, True)),  # that it lies outside is known with the frame
+        ("1=-4,+7", ClickAt(None, 1, -4, 7, True)),  # that it lies outside is known with the frame
     ],
 )
 def test_a_click_is_an_object_and_a_place_in_the_first_frame_or_another(text, expected):

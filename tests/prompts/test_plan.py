@@ -1,5 +1,6 @@
 """All prompts of a run as a whole: one colour, one id; folders of masks; objects that come and go."""
 
+import json
 from fractions import Fraction
 
 import cv2
@@ -268,3 +269,97 @@ def test_a_mask_of_most_of_the_picture_and_its_border_draws_a_warning(tmp_path, 
     mask = save(tmp_path / "m.png", np.where((discs(1) > 0) != inverted, 255, 0).astype(np.uint8))
     given(PromptPlan(mask, [], [], False), 0)
     assert ("invert it" in caplog.text) == inverted
+
+
+def labelled(path, *names, marked=1):
+    """A COCO file of pictures, the first of which have an object."""
+    images = [{"id": i, "file_name": name, "height": H, "width": W} for i, name in enumerate(names)]
+    square = [4, 4, 20, 4, 20, 20, 4, 20]
+    shapes = [{"id": i, "image_id": i, "category_id": 1, "segmentation": [square]} for i in range(marked)]
+    categories = [{"id": 1, "name": "dog"}]
+    path.write_text(json.dumps({"images": images, "annotations": shapes, "categories": categories}))
+    return path
+
+
+FRAMES = [f"{index:05d}" for index in range(9)]
+
+
+def test_pictures_that_nobody_annotated_say_nothing_and_that_is_said(tmp_path, caplog):
+    place = labelled(tmp_path / "a.json", *(f"{name}.jpg" for name in FRAMES))
+    plan = PromptPlan(place, [], [], False, names=FRAMES, num_frames=9)
+    assert list(plan.to_come) == [0]
+    assert "8 of 9 masks" in caplog.text
+    assert "00001 to 00008" in caplog.text
+
+
+def test_black_masks_of_frames_that_nobody_annotated_say_nothing_and_that_is_said(tmp_path, caplog):
+    (tmp_path / "m").mkdir()
+    for name in FRAMES:
+        save(tmp_path / "m" / f"{name}.png", discs(1, 2) if name == FRAMES[0] else discs(), DAVIS)
+    plan = PromptPlan(tmp_path / "m", [], [], False, names=FRAMES, num_frames=9)
+    assert list(plan.to_come) == [0]
+    assert "8 of 9 masks" in caplog.text
+
+
+def test_masks_that_mark_nothing_at_all_are_refused(tmp_path):
+    (tmp_path / "m").mkdir()
+    save(tmp_path / "m" / "00000.png", discs(), DAVIS)
+    empty = labelled(tmp_path / "a.json", "00000.jpg", "00001.jpg", marked=0)
+    for place in (tmp_path / "m", empty):
+        with refusal(MaskError, "object"):
+            PromptPlan(place, [], [], False, names=FRAMES, num_frames=9)
+
+
+@pytest.mark.parametrize(
+    ("picture", "names", "frame"),
+    [
+        ("00004.jpg", FRAMES, 4),
+        ("frame_000004.jpg", FRAMES, 4),
+        ("frame_000004.jpg", None, 4),
+        ("first.jpg", FRAMES, 0),
+        ("first.jpg", None, 0),
+        ("00000.jpg", FRAMES, 0),
+    ],
+)
+def test_the_only_picture_of_a_file_goes_to_the_frame_that_it_is_called_after(tmp_path, caplog, picture, names, frame):
+    plan = PromptPlan(labelled(tmp_path / "a.json", picture), [], [], False, names=names)
+    assert list(plan.to_come) == [frame]
+    assert (f"frame {frame}" in caplog.text) == bool(frame)
+
+
+def test_the_only_picture_of_a_file_that_is_called_after_no_frame_is_asked_about(tmp_path):
+    with refusal(MaskError, "IMG_2041", "--at"):
+        PromptPlan(labelled(tmp_path / "a.json", "IMG_2041.jpg"), [], [], False, names=FRAMES, num_frames=9)
+
+
+@pytest.mark.parametrize("how", ["mask", "box"])
+def test_what_names_no_frame_is_of_the_first_that_is_read(tmp_path, how):
+    first = save(tmp_path / "first.png", discs(1), DAVIS)
+    plan = PromptPlan(
+        first if how == "mask" else None,
+        ["2,6,17,17"] if how == "box" else [],
+        [f"7:3={save(tmp_path / 'later.png', discs(3) // 3 * 255)}"],
+        False,
+        begins_later=True,
+    )
+    plan.check_sizes(mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), 0))
+    assert given(plan, 5)[0].any()
+    assert list(plan.to_come) == [7]
+
+
+@pytest.mark.parametrize("how", ["folder", "at", "click", "remove"])
+def test_what_names_a_frame_before_the_first_that_is_read_is_refused(tmp_path, how):
+    (tmp_path / "m").mkdir()
+    first = save(tmp_path / "m" / "00000.png", discs(1), DAVIS)
+    plan = PromptPlan(
+        tmp_path / "m" if how == "folder" else None,
+        [],
+        [f"0={first}"] if how == "at" else [],
+        False,
+        clicks=["0:1=10,14"] if how == "click" else [],
+        removed=["0:1"] if how == "remove" else [],
+        known=[1] if how == "remove" else [],
+        begins_later=True,
+    )
+    with refusal(MaskError, "frame 0", "5"):
+        given(plan, 5)

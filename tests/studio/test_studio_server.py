@@ -267,6 +267,17 @@ def test_three_projects_at_once_get_the_masks_that_each_gets_alone(tmp_path, mas
     assert torch.equal(one, third)
 
 
+def test_what_the_page_never_asks_for_is_refused_with_a_sentence(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, Page(studio, studio.project) as page:
+        asked = [("GET", f"/labels/{NUM_FRAMES}", {}), ("GET", "/frames/0?h=--3", {}), ("GET", "/timeline?bins=²", {})]
+        asked += [("POST", "/actions", {"json": {"do": kind}}) for kind in ([], {}, None, "fly")]
+        for method, path, more in asked:
+            answer = page.client.request(method, page.base + path, **more)
+            assert answer.status_code == 400, path
+            assert "; " in answer.json()["error"]
+
+
 def test_a_project_that_is_open_elsewhere_is_not_opened_twice(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, pytest.raises(mm.InputError):

@@ -24,17 +24,19 @@ def doctor(
 ) -> None:
     """Say what is wrong with a video, a mask or the installation, and how to fix it.
 
+    Masks that are given with a video are also compared with it: size, and frames.
     Without a file it lists versions, and decodes and segments a tiny video that the package carries.
     Exits with 1 if a problem was found.
     """
-    from mnemask.doctor import diagnose, diagnose_installation
+    from mnemask.doctor import diagnose_all, diagnose_installation
 
     counts: Counter[str] = Counter()
-    for file in files or (None,):
-        console.print(f"[bold]{literal('installation' if file is None else str(file))}[/]", soft_wrap=True)
-        for finding in diagnose_installation() if file is None else diagnose(file):
+    found = diagnose_all(files) if files else [(None, diagnose_installation())]
+    for about, findings in found:
+        console.print(f"[bold]{literal(about or 'installation')}[/]", soft_wrap=True)
+        for finding in findings:
             counts[finding.severity] += 1
-            emit("finding", file=None if file is None else str(file), **asdict(finding))
+            emit("finding", file=about, **asdict(finding))
             console.print(f"  {SIGNS[finding.severity]}: {literal(finding.what)}", soft_wrap=True)
             if finding.remedy:
                 console.print(f"      → {literal(finding.remedy)}", soft_wrap=True)

@@ -200,12 +200,15 @@ class PromptOptions:
         """Whether anything was given."""
         return bool(self.mask or self.boxes or self.later or self.removed or self.clicks or self.not_clicks)
 
-    def plan(self, video: str, *, growing: bool = False, known: Collection[int] = ()) -> PromptPlan:
+    def plan(
+        self, video: str, *, growing: bool = False, known: Collection[int] = (), begins_later: bool = False
+    ) -> PromptPlan:
         """Returns all masks of a run, read and checked.
 
         Args:
             video: that they are of.
             growing: whether it is still being written, and so has more frames than now.
+            begins_later: whether it is read from a later frame on.
             known: the objects that are tracked before its first frame.
         """
         from mnemask.prompts import PromptPlan, parse_void
@@ -225,6 +228,7 @@ class PromptOptions:
             num_frames=None if names is None or growing else len(names),
             known=known,
             objects=self.objects,
+            begins_later=begins_later,
         )
 
     def settings(self) -> dict[str, Any]:

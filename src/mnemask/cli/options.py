@@ -292,6 +292,11 @@ class Reading:
     start: str
     stop: str | None
 
+    @property
+    def begins_later(self) -> bool:
+        """Whether reading begins at a frame that is not the first one of the video."""
+        return self.start != "0"
+
     def open(self, video: str, start: int | None, masks: Sequence[Path], originals: bool) -> mm.VideoReader:
         """Opens the video.
 
@@ -312,6 +317,21 @@ class Reading:
             masks=masks,
             originals=originals,
         )
+
+    def check(self, plan: PromptPlan, video: str, masks: Sequence[Path]) -> None:
+        """Raises InputError if masks or clicks do not fit the video; what is wrong with it itself, a run says."""
+        from mnemask.errors import FrameError
+        from mnemask.pipeline.places import Expected
+
+        self.refuse_beyond(plan)
+        try:
+            with self.open(video, 0, masks, originals=False) as reader:
+                expected, frame = Expected.of(reader), next(iter(reader), None)
+        except FrameError:
+            return
+        expected.refuse_beyond(plan.to_come)
+        if frame is not None:
+            plan.check_sizes(frame)
 
     def refuse_beyond(self, plan: PromptPlan) -> None:
         """Raises InputError if masks are given for frames that are not read; where --stop is a time, the end tells."""

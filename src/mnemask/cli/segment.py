@@ -141,7 +141,9 @@ def segment(
 
     from mnemask.io.stop_signals import StopSignals
 
-    plan = prompts.plan(video, growing=reading.follow) if bank is None else None
+    plan = None
+    if bank is None:
+        plan = prompts.plan(video, growing=reading.follow, begins_later=reading.begins_later)
     max_bytes = None if max_memory is None else mm.Budget(bytes=max_memory).max_bytes
     if resume and reading.live:
         raise mm.InputError("a run with --live cannot be resumed: frames differ each time", "leave out one of them")
@@ -149,6 +151,8 @@ def segment(
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
     lent = LENT.get()
     if lent.checks_only:
+        if plan is not None:
+            reading.check(plan, video, prompts.files())
         return
     network = (lent.load or mm.load_model)(model, device=device, dtype=precision, engine=engine.value)
     run = _Run(
@@ -234,7 +238,9 @@ class _Run:
             self.tracker.warm_start(mm.Tracker.load(self.bank, self.tracker.model))
             if self.prompts.any:
                 known = self.tracker.object_ids
-                self.plan = self.prompts.plan(self.video, growing=self.reading.follow, known=known)
+                self.plan = self.prompts.plan(
+                    self.video, growing=self.reading.follow, known=known, begins_later=self.reading.begins_later
+                )
         self.objects = parse_objects(self.prompts.objects) if self.plan is None else self.plan.objects
         refuse_unknown(self.objects, self.tracker.object_ids if self.plan is None else self.objects)
         self.settings = {
@@ -276,8 +282,6 @@ class _Run:
         if self.checkpoint is not None and begun:
             self.plan.skip(self.checkpoint.position)
         self.reading.refuse_beyond(self.plan)
-        if self.reading.start != "0" and not begun:
-            self.plan.begin_later()
         self.plan.prepare(self.tracker.model)
         self.plan.say_notes()
 

@@ -15,6 +15,7 @@ import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
+from mnemask.cli.output import emit
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -76,6 +77,7 @@ def studio(
 
     def ready(address: str) -> None:
         start = f"{address}#{quote(opened[0])}" if opened else address
+        emit("address", command="studio", url=start)
         console.print(f"studio at {start}", soft_wrap=True, markup=False)
         console.print("Ctrl-C ends it; everything is saved as you go")
         if not no_browser:

@@ -1,34 +1,45 @@
 """What is wrong with a video, a mask or the installation, and how to fix it."""
 
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from mnemask.doctor.installation import diagnose_installation
-from mnemask.doctor.mask import diagnose_mask, diagnose_masks
+from mnemask.doctor.mask import IMAGES, diagnose_mask, diagnose_masks, is_of_masks
+from mnemask.doctor.together import diagnose_together
 from mnemask.doctor.video import Finding, diagnose_folder, diagnose_video
-from mnemask.io.image_sequences import page_count
-from mnemask.io.images import IMAGE_SUFFIXES
 
 __all__ = [
     "Finding",
     "diagnose",
+    "diagnose_all",
     "diagnose_folder",
     "diagnose_installation",
     "diagnose_mask",
     "diagnose_masks",
+    "diagnose_together",
     "diagnose_video",
 ]
 
 
 def diagnose(path: str | Path) -> list[Finding]:
-    """Returns the findings about a mask image, a video file, or a folder of frames or masks; raises nothing.
+    """Returns the findings about a video, a mask image, a file of masks, or a folder of frames or masks.
 
     Everything is read to its end, so a long video takes a while.
     """
     path = Path(path)
-    if path.is_dir():
-        return diagnose_masks(path) or diagnose_folder(path)
     if not path.exists():
         return [Finding("problem", f"there is no {path}", "check the path")]
-    if path.suffix.lower() in (*IMAGE_SUFFIXES, ".gif") and page_count(path) == 1:
-        return diagnose_mask(path)
-    return diagnose_video(path)
+    if not is_of_masks(path):
+        return diagnose_folder(path) if path.is_dir() else diagnose_video(path)
+    return diagnose_mask(path) if path.is_file() and path.suffix.lower() in IMAGES else diagnose_masks(path)
+
+
+def diagnose_all(paths: Sequence[Path]) -> Iterator[tuple[str, list[Finding]]]:
+    """Yields what each finding list is about, and the findings: of each file, then of each mask with each video."""
+    for path in paths:
+        yield str(path), diagnose(path)
+    there = [path for path in paths if path.exists()]
+    masks = [path for path in there if is_of_masks(path)]
+    for video, mask in product([path for path in there if path not in masks], masks):
+        yield f"{video} with {mask}", diagnose_together(video, mask)

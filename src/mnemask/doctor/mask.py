@@ -11,12 +11,17 @@ from PIL import Image
 
 from mnemask.doctor.video import Finding
 from mnemask.errors import MaskError
+from mnemask.io.image_sequences import page_count
+from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
 from mnemask.io.pictures import MAX_OBJECTS
 from mnemask.prompts import MaskReading, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse
-from mnemask.prompts.mask_folder import list_masks
+from mnemask.prompts.mask_folder import list_masks, never_annotated
 
+IMAGES = (*IMAGE_SUFFIXES, ".gif")
+_TOOL_FILES = tuple(suffix for suffix in HOLDERS if suffix != VIDEO)
 MANY_OBJECTS = 20
 MOST_BLENDED = 0.1  # of the pixels of a mask
 SHOWN = 5
@@ -43,14 +48,27 @@ def diagnose_mask(path: Path) -> list[Finding]:
     return [first, *_edges(reading, file_format), *_objects(reading), *_ids(reading)]
 
 
-def diagnose_masks(folder: Path) -> list[Finding] | None:
-    """Returns how a run reads a folder of masks, frame by frame; None if its images are not masks."""
+def is_of_masks(path: Path) -> bool:
+    """Returns whether there are masks in a file or folder that exists, and no frames."""
+    if path.is_dir():
+        try:
+            masks = list_masks(path)
+        except MaskError:
+            return False
+        return _are_masks([masks[0], masks[len(masks) // 2], masks[-1]])
+    suffix = path.suffix.lower()
+    return suffix in _TOOL_FILES or (suffix in IMAGES and page_count(path) == 1)
+
+
+def diagnose_masks(place: Path) -> list[Finding]:
+    """Returns how a run reads a folder of masks, or a file of an annotation tool, frame by frame."""
     try:
-        masks = list_masks(folder)
-    except MaskError:
-        return None
-    if not _are_masks([masks[0], masks[len(masks) // 2], masks[-1]]):
-        return None
+        listed = list_masks(place)
+    except MaskError as error:
+        return [Finding.from_error(error)]
+    masks = [path for path in listed if is_annotated(path)]
+    if not masks:
+        return [Finding("problem", f"{len(listed)} pictures are listed, and no object is marked", "annotate one")]
     files, broken = [], []
     for number, path in enumerate(masks):
         try:
@@ -61,7 +79,9 @@ def diagnose_masks(folder: Path) -> list[Finding] | None:
             broken.append(Finding.from_error(error))
     if len(broken) > SHOWN:
         broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more masks cannot be used")]
-    found = [Finding("ok", f"{len(masks)} masks from {masks[0].name} to {masks[-1].name}, for --mask {folder}")]
+    found = [Finding("ok", f"{len(masks)} masks from {masks[0].name} to {masks[-1].name}, for --mask {place}")]
+    if len(masks) < len(listed):
+        found.append(Finding("warning", f"{len(listed) - len(masks)} more pictures are listed that nobody annotated"))
     return [*found, *broken, *_across(files)]
 
 
@@ -99,7 +119,11 @@ def _across(files: Sequence[MarkedFile]) -> Iterator[Finding]:
     for object_id, times in sorted(seen.items())[:MANY_OBJECTS]:
         yield Finding("ok", f"object {object_id} is marked in {times} of {len(files)} masks")
     if empty := [file.path.name for file in files if not file.labels]:
-        yield Finding("ok", f"{len(empty)} masks are empty, from {empty[0]} on: there all objects are gone")
+        what = f"{len(empty)} masks are empty, from {empty[0]} on"
+        if never_annotated([bool(file.labels) for file in files]):
+            yield Finding("warning", f"{what}: they are taken for frames that nobody annotated")
+        else:
+            yield Finding("ok", f"{what}: there all objects are gone")
 
 
 def _edges(reading: MaskReading, file_format: str | None) -> Iterator[Finding]:

@@ -170,6 +170,12 @@ class _OfRun:
         self.folder, self.name = out, name or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
+        if gone := [] if self._cut_outs else [name for name in rows if name not in names]:
+            logger.warning(
+                "%d of the %d frames in %s have no mask any more, first %s: they are left out; track again "
+                "(segment --overwrite) for all",
+                *(len(gone), len(rows), out / TABLE, gone[0]),
+            )
         self._frames = _numbered(names, rows)
         self.frames_per_second = _rate(rows)
         self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}

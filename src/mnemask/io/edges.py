@@ -48,9 +48,9 @@ class Edges:
     def __post_init__(self) -> None:
         if not (1 <= self.smooth <= MOST_FRAMES and self.smooth % 2):
             raise InputError(f"a median of {self.smooth} frames has no middle", "expected 1, 3, 5, 7 or 9 (--smooth)")
-        for name, value in (("grow", abs(self.grow)), ("feather", self.feather)):
+        for name, value in (("shrink" if self.grow < 0 else "grow", abs(self.grow)), ("feather", self.feather)):
             if not 0 <= value <= MOST_PIXELS:
-                raise InputError(f"{name} by {value} pixels is too much", f"expected up to {MOST_PIXELS}")
+                raise InputError(f"to {name} by {value} pixels is too much", f"expected 0 to {MOST_PIXELS}")
         if self.fill_holes < ALL:
             raise InputError(f"holes of {self.fill_holes} pixels cannot be filled", "expected 0 or more, or all")
 

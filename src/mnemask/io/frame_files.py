@@ -5,7 +5,7 @@ Read as frames they would be tracked through; so they are left out, and that is 
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
@@ -99,7 +99,9 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     order = NameOrder.of([path.stem for path in kept])
     notes += order.doubts
     notes += _doubles({shape: members for shape, members in series.items() if not out.issuperset(members)})
-    return FrameFiles(sorted(kept, key=order.key), tuple(notes))
+    kept = sorted(kept, key=order.key)
+    notes += _strangers(kept)
+    return FrameFiles(kept, tuple(notes))
 
 
 def _files(source: Path) -> Iterator[Path]:
@@ -141,6 +143,7 @@ def _refuse_names(images: Iterable[Path]) -> None:
 
 
 Series = Mapping[str, Sequence[Path]]
+_FEW = 0.25  # of the other frames
 
 
 def _series(images: Sequence[Path]) -> Series:
@@ -150,6 +153,20 @@ def _series(images: Sequence[Path]) -> Series:
         shape = re.sub(r"\d+", "#", path.stem)
         series[f"{path.parent}/{shape}{path.suffix.lower()}"].append(path)
     return {shape: sorted(members) for shape, members in series.items()}
+
+
+def _strangers(frames: Sequence[Path]) -> list[str]:
+    """Returns a sentence where a few of the frames are not called like the others, such as a cover among numbers."""
+    shapes = [re.sub(r"\d+", "#", path.stem) for path in frames]
+    (usual, count), *others = Counter(shapes).most_common() or [("", 0)]
+    odd = [(at, path) for at, (path, shape) in enumerate(zip(frames, shapes, strict=True)) if shape != usual]
+    if not others or "#" not in usual or len(odd) > count * _FEW:
+        return []
+    (at, first), more = odd[0], f" and {len(odd) - 1} more are" if len(odd) > 1 else " is"
+    return [
+        f"{first.name}{more} not called like the other {count} pictures, and read as a frame all the same, "
+        f"{first.name} as number {at}: move what is no frame elsewhere"
+    ]
 
 
 def _mask_series(series: Series, given: Collection[Path]) -> set[str]:

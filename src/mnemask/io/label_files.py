@@ -21,7 +21,8 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from mnemask.errors import MaskError
-from mnemask.io.annotations import AT, Annotations
+from mnemask.io.annotation_formats import AT
+from mnemask.io.annotations import Annotations
 from mnemask.io.decoder import open_container
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
@@ -43,7 +44,7 @@ HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
 _NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
 _LARGEST_ID = 65_535
-_YOLO = re.compile(rb"\d{1,6}( [01]?\.?\d+){4,}")
+_YOLO = re.compile(rb"\d{1,6}( +(-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-?inf|nan)){4,}", re.IGNORECASE)
 
 
 def label_paths(place: Path) -> list[Path]:
@@ -124,6 +125,13 @@ def file_names_of(holder: Path) -> Mapping[str, str]:
     return _opened(holder).files
 
 
+def is_annotated(path: Path) -> bool:
+    """Returns whether a label map says what is there: a file lists pictures, and nobody may have come to this one."""
+    holder = _holder(path)
+    opened = None if holder is None else _opened(holder)
+    return not isinstance(opened, _LabelFile) or path.name not in opened.unannotated
+
+
 def read_labels(path: Path | str) -> Labels:
     """Returns the label stored at each pixel: palette index, grey value or id, unchanged, upright.
 
@@ -190,6 +198,7 @@ class _LabelFile:
     shapes: Mapping[str, tuple[tuple[int, int], str]]
     files: Mapping[str, str]
     objects: Mapping[int, ObjectInfo]
+    unannotated: frozenset[str] = frozenset()
 
     def read(self, name: str) -> Labels:
         if name not in self.maps:
@@ -213,7 +222,7 @@ class _LabelFile:
             raise MaskError(f"{path} holds no mask", "write it again")
         if annotations is None:
             return cls(path, packed, shapes, {}, {})
-        return cls(path, packed, shapes, annotations.files, annotations.objects)
+        return cls(path, packed, shapes, annotations.files, annotations.objects, annotations.unannotated)
 
 
 def _holder(path: Path) -> Path | None:
@@ -226,11 +235,11 @@ def _holder(path: Path) -> Path | None:
 
 def _holds_annotations(folder: Path) -> bool:
     """Returns whether a folder has one file of labelme, or of YOLO's labels, for each frame."""
-    return _is_annotated(folder, folder.stat().st_mtime_ns)
+    return _has_tool_files(folder, folder.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _is_annotated(folder: Path, modified: int) -> bool:
+def _has_tool_files(folder: Path, modified: int) -> bool:
     """Returns whether the first file that may be one is of labelme or YOLO; of a folder in this state."""
     jsons = [path for path in sorted(folder.glob("*.json")) if path.name not in _NAMES]
     if jsons:

@@ -16,6 +16,10 @@ from pathlib import Path
 _NUMBER = re.compile(r"(\d+)(?:[.,](\d+)(?![.,]?\d))?(?:[eE]([+-]\d{2,3})(?![\d.A-Za-z]))?")
 _RUN = re.compile(r"\d+(?:[.,]\d+)+")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE | re.ASCII)
+# 9.41.00 AM, as the system names a screenshot; with one of the spaces that it puts there.
+_TWELVE_HOURS = re.compile(
+    r"(?<!\d)(0?[1-9]|1[0-2])([.:_-]?[0-5]\d(?:[.:_-]?[0-5]\d)?)[\s_.-]*([ap])\.?m\.?(?![a-z])", re.IGNORECASE
+)
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
 # After these, or at the beginning of a name, there is nothing that a minus could separate from the number.
@@ -43,12 +47,14 @@ class NameOrder:
         decimal: the beginnings (digits as #) after which a dot is a decimal point.
         signed: the beginnings after which a minus is a sign.
         hexadecimal: how many characters are before and after the hexadecimal number of each name, where they are such.
+        twelve_hours: whether times are followed by AM or PM, so that 12.05 AM is before 9.41 AM, and that before 1 PM.
         doubts: sentences about what could be read in another way, for the user to check.
     """
 
     decimal: frozenset[str]
     signed: frozenset[str]
     hexadecimal: tuple[int, int] | None = None
+    twelve_hours: bool = False
     doubts: tuple[str, ...] = ()
 
     @classmethod
@@ -57,7 +63,9 @@ class NameOrder:
         if around := _around_hexadecimals(stems):
             example = next(stem for stem in stems if not stem[around[0] : len(stem) - around[1]].isdecimal())
             doubt = f"names like {example!r} are taken for hexadecimal numbers, as they follow each other evenly so"
-            return cls(frozenset(), frozenset(), around, (doubt,))
+            return cls(frozenset(), frozenset(), around, doubts=(doubt,))
+        twelve_hours = bool(stems) and all(map(_TWELVE_HOURS.search, stems))
+        stems = [_of_24_hours(stem) for stem in stems] if twelve_hours else stems
         signed, sign_doubts = _signed_slots(stems)
         slots: dict[str, list[_Dotted]] = defaultdict(list)
         for stem in stems:
@@ -71,7 +79,7 @@ class NameOrder:
             if not sure
         ]
         decimals = frozenset(before for before, (decimal, _) in decided.items() if decimal)
-        return cls(decimals, signed, doubts=(*sign_doubts, *dot_doubts))
+        return cls(decimals, signed, twelve_hours=twelve_hours, doubts=(*sign_doubts, *dot_doubts))
 
     def key(self, path: Path) -> Key:
         """Returns the sort key; names that are equal but for zeros are ordered by the name."""
@@ -82,7 +90,7 @@ class NameOrder:
             end = len(stem) - after
             last = [stem[:before].casefold(), Decimal(int(stem[before:end], 16)), stem[end:].casefold()]
         else:
-            last = self._parts(stem)
+            last = self._parts(_of_24_hours(stem) if self.twelve_hours else stem)
         return [*map(self._parts, path.parts[:-1]), last], path.name
 
     def _parts(self, stem: str) -> list[str | Decimal]:
@@ -144,6 +152,11 @@ def _shared(texts: Sequence[str]) -> int:
 
 def _shape(text: str) -> str:
     return re.sub(r"\d+", "#", text)
+
+
+def _of_24_hours(stem: str) -> str:
+    """Returns a name with 13.30.00 in place of 1.30.00 PM, and 00.05.00 of 12.05.00 AM."""
+    return _TWELVE_HOURS.sub(lambda t: f"{int(t[1]) % 12 + 12 * (t[3] in 'pP'):02d}{t[2]}", stem)
 
 
 def _within_a_run(stem: str, begin: int) -> bool:

@@ -141,7 +141,8 @@ def _corners(contour: Int32[np.ndarray, "_ 1 2"], tolerance: float) -> Outline:
     before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
     points = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
     if tolerance and len(points) > 3:
-        points = cv2.approxPolyDP(points.astype(np.float32)[:, None], tolerance, closed=True)[:, 0]
+        fewer = cv2.approxPolyDP(points.astype(np.float32)[:, None], tolerance, closed=True)[:, 0]
+        points = fewer if len(fewer) >= 3 else points  # what is smaller than the tolerance is there all the same
     corners: Outline = points.astype(float)
     return corners
 

@@ -97,7 +97,10 @@ class EncodedVideo:
         may_look = is_file and isinstance(source, str) and not self._is_remote()
         levels = self._look_for_levels() if may_look and stream.codec_context.pix_fmt in _DEEP else None
         self.facts = SourceFacts(
-            _doubts(_file_of(source)) if may_look and self._container.format.name == "gif" else (),
+            (
+                *(_doubts(_file_of(source)) if may_look and self._container.format.name == "gif" else ()),
+                *_others(self._container, stream),
+            ),
             levels,
             pixel_aspect=_pixel_aspect(stream),
             num_frames=stream.frames or None,
@@ -256,8 +259,11 @@ class EncodedVideo:
     def _stream(self, container: InputContainer) -> VideoStream:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-            kinds = ", ".join(other.type for other in container.streams) or "nothing"
-            raise FrameError(f"{self._shown!r} has no video stream, only {kinds}", "give a file with moving pictures")
+            kinds = [
+                "a cover picture" if isinstance(other, VideoStream) else str(other.type) for other in container.streams
+            ]
+            only = f", only {', '.join(kinds)}" if kinds else ", nor any other"
+            raise FrameError(f"{self._shown!r} has no video stream{only}", "give a file with moving pictures")
         if not stream.codec_context.width:  # also where FFmpeg refused it for `max_pixels`
             raise FrameError(
                 f"{self._shown!r} says no size of its frames, or one of more than {MAX_PIXELS // 10**6} megapixels",
@@ -266,6 +272,22 @@ class EncodedVideo:
         check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
+
+
+def _others(container: InputContainer, chosen: VideoStream) -> tuple[str, ...]:
+    """Returns a sentence where a file holds more than one video, such as the views of several cameras."""
+    videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+    if len(videos) < 2:
+        return ()
+
+    def size(stream: VideoStream) -> str:
+        return f"{stream.codec_context.width}x{stream.codec_context.height}"
+
+    others = " and ".join(f"number {at} ({size(each)})" for at, each in enumerate(videos) if each is not chosen)
+    return (
+        f"it holds {len(videos)} videos: number {videos.index(chosen)} ({size(chosen)}) is read, and not {others}; for "
+        "another one take it out first, with ffmpeg -i IN -map 0:v:NUMBER -c copy OUT",
+    )
 
 
 def _doubts(gif: Path | None) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ _KEPT_HERE = re.compile(
     r"\d{12}\.bank(\.tmp)?|"
     r"\w+\.partial\.(\d+\.(nut|mkv|webm|npz|rows)|annotations|images|csv)|\.mnemask-\d+-\d+\.partial.*"
 )
+_BEGIN_AGAIN = "begin again (--overwrite)"
 # The last one, and one before it should the last be damaged.
 _KEPT = 2
 
@@ -92,7 +93,8 @@ def find_checkpoint(
             checkpoint = _read(path, device, policy)
         except CheckpointError as error:
             if number == len(paths) - 1:
-                raise
+                remedy = error.remedy if _BEGIN_AGAIN in error.remedy else _BEGIN_AGAIN
+                raise CheckpointError(error.problem, remedy) from error
             logger.warning("%s; going on from the checkpoint before it", error)
         else:
             refuse_other(checkpoint.settings, settings)
@@ -108,7 +110,7 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
             raise CheckpointError(
                 f"checkpoint {str(path)!r} was made by mnemask {run['mnemask']} and this is {__version__}: the masks "
                 "may differ",
-                "finish the run with that version, or begin again (--overwrite)",
+                f"finish the run with that version, or {_BEGIN_AGAIN}",
             )
         events = ReaderEvents.from_dict(run["progress"]["video"])
         return Checkpoint(state, int(run["position"]), run["settings"], run["marks"], run["progress"], events)
@@ -117,7 +119,7 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
             raise
         raise CheckpointError(
             f"checkpoint {str(path)!r} lacks or garbles {error}, so it is no checkpoint of a run",
-            "begin again (--overwrite)",
+            _BEGIN_AGAIN,
         ) from error
 
 
@@ -230,12 +232,15 @@ def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
     with OutputLock(out):
         written = Written(out)
         CheckpointFolder(written, {}).remove()
-    gone = [path for path in written.missing() if out / "masks" in path.parents and ".partial." not in path.name]
-    if gone:
+    warn_of_gone(written)
+    return True
+
+
+def warn_of_gone(written: Written) -> None:
+    """Says where masks that a complete run wrote are there no longer."""
+    masks = written.folder / "masks"
+    if gone := [path for path in written.missing() if masks in path.parents and ".partial." not in path.name]:
         logger.warning(
             "%s is complete, but %d of its masks are gone, first %s; --overwrite, or --redo of a batch, renews them",
-            out,
-            len(gone),
-            gone[0].name,
+            *(written.folder, len(gone), gone[0].name),
         )
-    return True

@@ -73,7 +73,7 @@ class Expected:
             raise InputError(
                 f"masks are given for frame {min(beyond)} but the video has {self.num_frames} frames (they count "
                 "from 0)",
-                "correct the --at, --remove or --click that names it",
+                "correct the --at, --remove, --click or name of a mask that says so",
             )
 
 

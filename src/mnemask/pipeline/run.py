@@ -16,7 +16,7 @@ from mnemask.io import MASK_FORMATS, ReaderEvents, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import PREVIEW, Written
-from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint
+from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingCheckpoint, warn_of_gone
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
 from mnemask.pipeline.places import CHECKPOINT, REPORT, Expected, Places, VideoOutputs
@@ -269,6 +269,8 @@ class _Run:
         nothing_to_go_on_with = self.progress.complete or not self.progress.frames
         if self.folder is not None and self.outputs is not None and nothing_to_go_on_with:
             self.folder.remove()
+        if self.progress.complete:
+            warn_of_gone(self.written)
 
     def _open(self, largest_id: int) -> Outputs:
         """Opens what is written to; from here on the run may be gone on with."""

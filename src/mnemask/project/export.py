@@ -1,5 +1,6 @@
 """What goes out of a project to other tools, and the corrections that come back from them."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,18 +10,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mnemask.choices import VIDEO_FORMAT_NAMES
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.io.atomic import make_folder
 from mnemask.io.edges import Cutout, soft_masks
-from mnemask.io.label_files import annotated_frames, objects_of
+from mnemask.io.label_files import annotated_frames, is_annotated, objects_of
 from mnemask.io.reader import VideoReader
 from mnemask.io.writer import MaskWriter
 from mnemask.io.written import Written
 from mnemask.project.project import Project
 from mnemask.project.results import Labels
 from mnemask.prompts.mask_file import inspect_mask
-from mnemask.prompts.mask_folder import list_masks, match_frames
+from mnemask.prompts.mask_folder import list_masks, match_frames, never_annotated
 from mnemask.types import MAX_OBJECTS, Frame, Masks
+
+log = logging.getLogger(__name__)
 
 
 def export_project(
@@ -106,7 +109,8 @@ def set_corrections(project: Project, place: str | Path) -> list[int]:
     """Returns the frames in which masks of a file or folder differ from a project's, where they are keys now.
 
     Tools give back every frame; those that nobody changed stay as they are. Of the objects in the file, one that is not
-    in a frame is gone there. New ones are added, with the class that the file says.
+    in a frame is gone there, unless most frames show nothing: nobody has come to those. New objects are added, with the
+    class that the file says.
 
     Args:
         project: to correct.
@@ -119,8 +123,21 @@ def set_corrections(project: Project, place: str | Path) -> list[int]:
     place = Path(place)
     names = project.frames.file_names
     stems = None if names is None else [Path(name).stem for name in names]
-    matched, _ = match_frames(list_masks(place), stems, project.num_frames)
-    ids = {int(i) for path in matched.values() for i in inspect_mask(path, project.frames.size).ids}
+    listed, _ = match_frames(list_masks(place), stems, project.num_frames)
+    shown = {frame: inspect_mask(path, project.frames.size).ids for frame, path in listed.items()}
+    matched = {frame: path for frame, path in listed.items() if shown[frame] or is_annotated(path)}
+    if 2 * len(matched) >= len(listed):
+        matched = listed
+    if never_annotated([bool(shown[frame]) for frame in matched]):
+        matched = {frame: path for frame, path in matched.items() if shown[frame]}
+    if len(matched) < len(listed):
+        log.warning(
+            "%s of %s masks in %s are empty: they are taken for frames that nobody has annotated, and stay as they are",
+            *(len(listed) - len(matched), len(listed), place),
+        )
+    if not matched:
+        raise MaskError(f"{place} marks no object in any of its {len(listed)} masks", "annotate one")
+    ids = {int(object_id) for marked in shown.values() for object_id in marked}
     if len(ids) > MAX_OBJECTS:
         raise InputError(f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep those that you follow")
     changed = [

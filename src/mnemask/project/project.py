@@ -216,7 +216,13 @@ class Project:
         return self._masks.read(key.mask)
 
     def labels(self, frame: int) -> Labels:
-        """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place."""
+        """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place.
+
+        Raises:
+            InputError: the frame does not exist, or its file is damaged.
+        """
+        if not 0 <= frame < self.num_frames:
+            raise InputError(f"frame {frame} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
         labels = self._results.labels(frame)
         state = self.state
         if state.objects or labels.any():

@@ -36,6 +36,7 @@ BLENDED_SHARE = 0.04
 # antialiased. In small ones chance adds to it, by less than this many standard deviations.
 BLENDED_CROSSINGS = 0.15
 CHANCE = 2.0
+FAINTEST = 8  # alpha of paint that can be seen
 SQUARE = np.ones((3, 3), np.uint8)
 
 Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
@@ -53,6 +54,7 @@ class RawMask:
         palette: the RGB colour of each index, where the pixels are palette indices.
         are_ids: whether the pixels are object ids for certain, as in the files of annotation tools.
         pages: how many pictures the file holds; this is the first.
+        opacity: the lowest at which something is painted, as a share.
     """
 
     pixels: Grey | Colour
@@ -61,6 +63,7 @@ class RawMask:
     palette: UInt8[np.ndarray, "N 3"] | None = None
     are_ids: bool = False
     pages: int = 1
+    opacity: float = 1.0
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
@@ -127,6 +130,7 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
 def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
     lossy = image.format in _LOSSY_FORMATS
     palette = None
+    opacity = 1.0
     opaque = np.ones((image.height, image.width), bool)
     if image.mode == "1":
         pixels = np.asarray(image.convert("L"))
@@ -142,12 +146,24 @@ def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
         raise MaskError(f"mask {path} holds fractions", "ids are whole numbers: export it as 8-bit PNG")
     else:
         rgba = np.asarray(image.convert("RGBA"))
-        opaque = rgba[..., 3] > 127
+        opacity = _lowest_opacity(rgba)
+        opaque = rgba[..., 3] > 127.5 * opacity
         pixels = np.where(opaque[..., None], rgba[..., :3], 0).astype(np.uint8)
         # Grey from a lossy file comes in channels that differ by rounding.
         if int(np.ptp(pixels, axis=2).max()) <= (8 if lossy else 0):
             pixels = pixels[..., 0]
-    return RawMask(np.ascontiguousarray(pixels), opaque, lossy, palette)
+    return RawMask(np.ascontiguousarray(pixels), opaque, lossy, palette, opacity=opacity)
+
+
+def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
+    """Returns the lowest opacity of an area of one colour; 1 where none is so faint that half of it would be nothing.
+
+    The edges of areas and the inside of photographs fade too, and a shadow is black: they are no paint.
+    """
+    alpha = rgba[..., 3]
+    even = (np.asarray(cv2.erode(rgba, SQUARE)) == np.asarray(cv2.dilate(rgba, SQUARE))).all(axis=2)
+    faint = alpha[even & (alpha >= FAINTEST) & (alpha <= 127) & rgba[..., :3].any(axis=2)]
+    return float(faint.min()) / 255 if faint.size else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,9 @@ def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void:
         reading = _read(raw, void)
     except MaskError as error:
         raise MaskError(f"mask {path} {error.problem}", error.remedy) from None
+    if raw.opacity < 1:
+        note = f"what is painted at an opacity of {raw.opacity:.0%} counts as painted"
+        reading = replace(reading, notes=(*reading.notes, note))
     if raw.pages > 1:
         note = f"the first of its {raw.pages} pictures is read; for masks of several frames give a folder of them"
         reading = replace(reading, notes=(*reading.notes, note))

@@ -3,10 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from mnemask.errors import MaskError
-from mnemask.io.annotations import AT
+from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import annotated_frames, map_name
 from mnemask.types import check_object_id
@@ -17,6 +18,7 @@ _WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?
 _AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
+_NUMBERED = re.compile(r"(?P<frame>.*\d)[_\-. ]+(?P<number>\d{1,3})")
 
 
 def folders_of_objects(folder: Path) -> dict[int | None, Path]:
@@ -78,6 +80,7 @@ def match_frames(
         MaskError: if a mask has no frame, or a frame two masks.
     """
     guessed = ""
+    _refuse_numbered_objects(masks, names)
     places = [map_name(path) for path in masks]
     if all(place.startswith(AT) for place in places):
         last = num_frames if names is None else len(names)
@@ -110,6 +113,38 @@ def match_frames(
     return dict(sorted(matched.items())), guessed
 
 
+def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = None) -> int | None:
+    """Returns the frame of the only map in a file of an annotation tool; None where its name has no number to go by.
+
+    Raises:
+        MaskError: its name has a number, and no frame has that.
+    """
+    name = map_name(path)
+    if names is not None and (index := _by_name([path], names)[path]) is not None:
+        return index
+    if not _NUMBER.search(name):
+        return None
+    try:
+        return next(iter(match_frames([path], names, num_frames)[0]))
+    except MaskError as error:
+        raise MaskError(
+            f"the only picture in {path.parent} is called {name!r}, which is no frame's name or number",
+            f"say which frame it is of: --at 0={path.parent} for the first",
+        ) from error
+
+
+def never_annotated(marked: Sequence[bool]) -> bool:
+    """Returns whether empty masks are of frames that nobody came to, and do not say that the objects are gone.
+
+    So it is where tools write a mask for every frame: after each that shows something there are several empty ones.
+
+    Args:
+        marked: of each mask in the order of the frames, whether it shows anything.
+    """
+    pairs = list(pairwise(marked))
+    return (True, True) not in pairs and (False, False) in pairs and any(marked)
+
+
 def _lost(
     lost: Sequence[str], total: int, folder: Path, names: Sequence[str] | None, num_frames: int | None
 ) -> MaskError:
@@ -123,6 +158,23 @@ def _lost(
         f"{len(lost)} of {total} masks in {folder} are of no frame: {which}",
         f"expected {expected}, so rename or remove them",
     )
+
+
+def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None) -> None:
+    """Raises MaskError where a mask is called after a frame and a number, as 00012_2: that may be an object's."""
+    known = set(names or ())
+    for path in masks:
+        stem = _without_endings(map_name(path))
+        if stem in known or not (parts := _NUMBERED.fullmatch(stem)):
+            continue
+        frame, number = parts["frame"], parts["number"]
+        if frame in known or (names is None and frame.isdecimal() and len(frame) > max(2, len(number))):
+            raise MaskError(
+                f"mask {path.name} is called after frame {frame} and a number, {number}: object {number} of that "
+                "frame, or another frame?",
+                f"put the masks of each object into a folder that is called by its id ({number}/{frame}.png), or all "
+                "objects of a frame into one file",
+            )
 
 
 def _by_name(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | None]:

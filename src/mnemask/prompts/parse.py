@@ -49,9 +49,9 @@ def parse_at(text: str) -> At:
 
 
 class ClickAt(NamedTuple):
-    """A click on an object, or beside it where `positive` is False, in pixels of a frame."""
+    """A click on an object, or beside it where `positive` is False, in pixels of a frame; None is the first one."""
 
-    frame: int
+    frame: int | None
     object_id: int
     x: float
     y: float
@@ -76,7 +76,7 @@ def parse_click(text: str, positive: bool = True) -> ClickAt:
             "write 1=320,200 for object 1 at 320 pixels from the left and 200 from the top",
         )
     frame, object_id, x, y = found.groups()
-    return ClickAt(int(frame or 0), check_object_id(int(object_id)), float(x), float(y), positive)
+    return ClickAt(None if frame is None else int(frame), check_object_id(int(object_id)), float(x), float(y), positive)
 
 
 def parse_remove(text: str) -> tuple[int, int]:

@@ -11,19 +11,28 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
-from mnemask.io.label_files import annotated_frames, map_name, objects_of
+from mnemask.io.label_files import annotated_frames, is_annotated, map_name, objects_of
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames
+from mnemask.prompts.mask_folder import (
+    folders_of_objects,
+    list_masks,
+    match_frames,
+    match_one,
+    never_annotated,
+)
 from mnemask.prompts.parse import At, parse_at, parse_click, parse_objects, parse_remove, refuse_unknown
 from mnemask.prompts.preview import draw_preview
 from mnemask.prompts.sketch import ObjectFinder, Pointed
 from mnemask.types import Frame, ObjectInfo
 
 log = logging.getLogger(__name__)
+
+_WHAT_SAYS_SO = "correct the --at, --remove, --click or name of a mask that says so"
+_NOT_KNOWN = -1  # the number of the frame that is read first, until it comes
 
 
 @dataclass(slots=True)
@@ -62,6 +71,8 @@ class PromptPlan:
         num_frames: of the video, where it is known.
         known: the objects that are tracked before the first frame.
         objects: "ID=CLASS" or "ID=CLASS:NAME", what objects are called.
+        begins_later: whether reading begins at a later frame than the first: what is given without a frame is of the
+            one that is read first, whichever that is.
 
     Attributes:
         notes: what was understood and guessed, in words.
@@ -88,12 +99,16 @@ class PromptPlan:
         num_frames: int | None = None,
         known: Collection[int] = (),
         objects: Sequence[str] = (),
+        begins_later: bool = False,
     ) -> None:
         self.mask, self.void = mask, void
         self.antialiased: Literal["clean", "error"] = "clean" if clean else "error"
         self.boxes = [parse_box(box, box_format) for box in boxes]
         self.later = [parse_at(text) for text in later]
-        self.clicks = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
+        self._begins_later = begins_later
+        self._first = _NOT_KNOWN if begins_later else 0
+        typed = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
+        self.clicks = [click._replace(frame=self._first) if click.frame is None else click for click in typed]
         self.notes: list[str] = []
         self._removed = [parse_remove(text) for text in removed]
         if mask is None and not boxes and not later and not removed and not self.clicks:
@@ -104,8 +119,6 @@ class PromptPlan:
         self._moments: dict[int, _Moment] = {}
         self._boxes: dict[int, Box] = {}
         self._size: tuple[int, int] | None = None
-        self._begins_later = False
-        self._first = 0
         self._finder = ObjectFinder()
         self._known = frozenset(known)
         named = parse_objects(objects)
@@ -117,10 +130,10 @@ class PromptPlan:
 
     def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
         """Returns the masks that are known in a frame, None for the objects that are gone."""
+        if self._begins_later:
+            self._begin(frame.index)
         if self._size is None:
-            if self._begins_later:
-                self._begin(frame.index)
-            self._check_sizes(frame)
+            self.check_sizes(frame)
         moment = self._moments.pop(frame.index, None)
         if moment is None:
             return None
@@ -145,8 +158,7 @@ class PromptPlan:
     def preview(self, frame: Frame, given: Mapping[int, Bool[Tensor, "H W"] | None]) -> bytes:
         """Returns a PNG of a frame with what was selected in it: masks, ids, boxes and clicks."""
         masks = {object_id: mask for object_id, mask in given.items() if mask is not None}
-        places = {frame.index, 0} if frame.index == self._first else {frame.index}
-        clicks = [click for click in self.clicks if click.frame in places]
+        clicks = [click for click in self.clicks if click.frame == frame.index]
         return draw_preview(frame, masks, self._boxes, clicks)
 
     @property
@@ -164,15 +176,28 @@ class PromptPlan:
         for note in self.notes:
             log.info("%s", note)
 
-    def begin_later(self) -> None:
-        """Lets the masks of the first frame be those of the first that is asked for, where reading begins later."""
-        self._begins_later = True
-
     def skip(self, position: int) -> None:
         """Leaves out what is given for frames before this one, which are done."""
         self._moments = {frame: moment for frame, moment in self._moments.items() if frame >= position}
         self._begins_later = False
         self.notes.clear()
+
+    def check_sizes(self, frame: Frame) -> None:
+        """Raises MaskError if any mask has another size than a frame of the video, or any click lies outside."""
+        self._size = frame.size
+        for file in (file for moment in self._moments.values() for file, _ in moment.files):
+            if frame.pixel_aspect != 1 and file.is_as_shown(frame):
+                raise MaskError(
+                    f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels are "
+                    f"{frame.pixel_aspect.numerator}:{frame.pixel_aspect.denominator} wide and there are "
+                    f"{frame.size[1]}x{frame.size[0]}",
+                    "resize it to that with nearest neighbour",
+                )
+        for moment in self._moments.values():
+            for file in (file for file, _ in moment.files if file.size != frame.size):
+                inspect_mask(file.path, frame.size, void=self.void)
+            for how in moment.pointed.values():
+                check_clicks(how.on, how.beside, frame.size)
 
     def check_all_given(self, num_frames: int) -> None:
         """Raises InputError if the video ended before a frame that something was given for."""
@@ -180,7 +205,7 @@ class PromptPlan:
             raise InputError(
                 f"masks were given for frame {min(self._moments)} but the video ended after {num_frames} frames "
                 "(they count from 0)",
-                "correct the --at, --remove or --click that names it",
+                _WHAT_SAYS_SO,
             )
 
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
@@ -190,21 +215,26 @@ class PromptPlan:
         if self.mask is not None and inside:
             self.objects = dict(objects_of(inside[0].parent))
         if self.mask is not None and self.mask.is_file() and len(inside) == 1:
-            name = map_name(inside[0])  # one frame: the first, as it is with an image, unless it is named
-            places.insert(0, At(names.index(name) if names and name in names else 0, None, inside[0]))
+            frame = match_one(inside[0], names, num_frames)
+            if frame:
+                log.warning(
+                    "the picture in %s is %s: its masks go to frame %s; frames count from 0",
+                    *(self.mask.name, map_name(inside[0]), frame),
+                )
+            places.insert(0, At(self._first if frame is None else frame, None, inside[0]))
         elif self.mask is not None and inside:
             places += self._matched(self.mask, None, names, num_frames)
         elif self.mask is not None and self.mask.is_dir():
             for object_id, folder in folders_of_objects(self.mask).items():
                 places += self._matched(folder, object_id, names, num_frames)
         elif self.mask is not None:
-            places.insert(0, At(0, None, self.mask))
-        beyond = [at.frame for at in places] + [click.frame for click in self.clicks]
+            places.insert(0, At(self._first, None, self.mask))
+        beyond = [at.frame for at in places] + [click.frame or 0 for click in self.clicks]
         beyond += [frame for frame, _ in self._removed]
         if num_frames is not None and max(beyond, default=0) >= num_frames:
             raise InputError(
                 f"masks are given for frame {max(beyond)} but the video has {num_frames} frames (they count from 0)",
-                "correct the --at, --remove or --click that names it",
+                _WHAT_SAYS_SO,
             )
         return sorted(places, key=lambda at: at.frame)
 
@@ -212,12 +242,27 @@ class PromptPlan:
         self, folder: Path, object_id: int | None, names: Sequence[str] | None, num_frames: int | None
     ) -> list[At]:
         """Returns the masks in a folder, or in a file that is like one, with their frames."""
-        matched, guessed = match_frames(list_masks(folder), names, num_frames)
+        listed = list_masks(folder)
+        masks = [path for path in listed if is_annotated(path)]
+        if not masks:
+            raise MaskError(f"{folder} lists {len(listed)} pictures, and marks an object in none", "annotate one")
+        if len(masks) < len(listed):
+            self._say_left_out(folder, [path for path in listed if path not in masks], len(listed))
+        matched, guessed = match_frames(masks, names, num_frames)
         self.notes += [guessed] if guessed else []
         frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
         of_object = "" if object_id is None else f" of object {object_id}"
         self.notes.append(f"{len(matched)} masks{of_object} in {folder}, of frames {frames}")
         return [At(frame, object_id, path) for frame, path in matched.items()]
+
+    def _say_left_out(self, folder: Path, empty: Sequence[Path], total: int) -> None:
+        names = [map_name(path) for path in empty]
+        which = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        log.warning(
+            "%s of %s masks in %s are empty (%s): they are taken for frames that nobody has annotated, so objects are "
+            "followed through them; where objects are gone, say --remove FRAME:ID",
+            *(len(empty), total, folder, which),
+        )
 
     def _read(self, places: Sequence[At]) -> None:
         """Reads all files once, and tells which objects come and go at which frame."""
@@ -225,17 +270,25 @@ class PromptPlan:
         for at in places:
             reading = inspect_mask(at.path, void=self.void)
             clean_or_refuse(at.path, reading, self.antialiased)
-            self.notes += [f"frame {at.frame}, {at.path.name}: {note}" for note in reading.notes]
-            if at.path == self.mask and not reading.ids:
-                raise MaskError(
-                    f"mask {at.path} marks no object", "paint each object in its own value and leave the background 0"
-                )
+            self.notes += [f"{_said(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
             files.append(MarkedFile.of(at.path, at.frame, reading, at.object_id))
+        later = {at.path for at in self.later}
+        given = [file for file in files if file.path not in later]
+        if given and not any(file.labels for file in given):
+            raise MaskError(
+                f"mask {self.mask} marks no object", "paint each object in its own value and leave the background 0"
+            )
+        for folder in dict.fromkeys(file.path.parent for file in given):
+            here = [file for file in given if file.path.parent == folder]
+            if never_annotated([bool(file.labels) for file in here]):
+                empty = [file for file in here if not file.labels]
+                self._say_left_out(folder, [file.path for file in empty], len(here))
+                files = [file for file in files if file not in empty]
         self._ids = ColourIds.of(files)
         self._ids.known.update(self._known)
         alive = set(self._known)
-        frames = {file.frame for file in files} | {click.frame for click in self.clicks}
-        frames |= {frame for frame, _ in self._removed} | ({0} if self.boxes else set())
+        frames = {file.frame for file in files} | {click.frame or 0 for click in self.clicks}
+        frames |= {frame for frame, _ in self._removed} | ({self._first} if self.boxes else set())
         for frame in sorted(frames):
             self._moments[frame] = self._moment(frame, [file for file in files if file.frame == frame], alive)
         self.notes += self._ids.notes
@@ -255,7 +308,7 @@ class PromptPlan:
                     "(black and white is id 1)",
                 )
             moment.files.append((file, ids))
-        for box in self.boxes if frame == 0 else ():
+        for box in self.boxes if frame == self._first else ():
             object_id = self._ids.free_id()
             self._boxes[object_id] = box
             moment.pointed[object_id] = Pointed(box)
@@ -279,21 +332,22 @@ class PromptPlan:
             )
             if not on and object_id not in shown:
                 raise MaskError(
-                    f"object {object_id} has clicks beside it but none on it, no box and no mask in frame {frame}",
+                    f"object {object_id} has clicks beside it but none on it, no box and no mask in {_said(frame)}",
                     f"add --click {object_id}=X,Y on it",
                 )
             moment.pointed[object_id] = replace(moment.pointed.get(object_id, Pointed()), on=on, beside=beside)
             self._ids.known.add(object_id)
             also = ", which correct what was given" if object_id in shown else ""
-            self.notes.append(f"frame {frame}: {len(on)} clicks on object {object_id}, {len(beside)} beside it{also}")
+            self.notes.append(f"{_said(frame)}: {len(on)} clicks on object {object_id}, {len(beside)} beside it{also}")
 
     def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}
         for file in empty:
             here = alive if file.object_id is None else alive & {file.object_id}
             gone |= here
-            said = ", ".join(map(str, sorted(here))) or "none was there"
-            self.notes.append(f"frame {frame}, {file.path.name} is empty: gone from here on are objects {said}")
+            if here:
+                said = ", ".join(map(str, sorted(here)))
+                self.notes.append(f"{_said(frame)}, {file.path.name} is empty: gone from here on are objects {said}")
         if unknown := sorted(gone - alive):
             there = ", ".join(map(str, sorted(alive))) or "none"
             raise MaskError(
@@ -325,32 +379,22 @@ class PromptPlan:
         Raises:
             MaskError: something is given for a frame before it, or for that frame twice.
         """
-        self._first = first
-        begin = self._moments.pop(0, None)
+        begin = self._moments.pop(_NOT_KNOWN, None)
+        self._first, self._begins_later = first, False
+        self.clicks = [click._replace(frame=first) if click.frame == _NOT_KNOWN else click for click in self.clicks]
         if begin is not None and first in self._moments:
             raise MaskError(
                 f"frame {first} is the first that is read: its masks are given by --mask and by --at", "give one"
             )
         if early := [frame for frame in self._moments if frame < first]:
             raise MaskError(
-                f"masks are given for frame {early[0]}, and the first that is read is {first}", "correct one"
+                f"masks are given for frame {early[0]}, and the first that is read is {first}",
+                "begin there (--start), or give masks of later frames; a single image, a box, and a click without a "
+                "frame are of the first that is read",
             )
         if begin is not None:
             self._moments[first] = begin
 
-    def _check_sizes(self, frame: Frame) -> None:
-        """Raises MaskError if any mask has another size than the video, or any click lies outside."""
-        self._size = frame.size
-        for file in (file for moment in self._moments.values() for file, _ in moment.files):
-            if frame.pixel_aspect != 1 and file.is_as_shown(frame):
-                raise MaskError(
-                    f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels are "
-                    f"{frame.pixel_aspect.numerator}:{frame.pixel_aspect.denominator} wide and there are "
-                    f"{frame.size[1]}x{frame.size[0]}",
-                    "resize it to that with nearest neighbour",
-                )
-        for moment in self._moments.values():
-            for file in (file for file, _ in moment.files if file.size != frame.size):
-                inspect_mask(file.path, frame.size, void=self.void)
-            for how in moment.pointed.values():
-                check_clicks(how.on, how.beside, frame.size)
+
+def _said(frame: int) -> str:
+    return "first frame" if frame == _NOT_KNOWN else f"frame {frame}"

@@ -254,6 +254,6 @@ def _whole(asked: dict[str, Any], name: str) -> int:
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.lstrip("-").isdecimal() or len(text) > 10:
+    if not text.removeprefix("-").isdecimal() or not text.isascii() or len(text) > 10:
         raise mm.InputError(f"{name} is {text[:20]!r}, no whole number", "reload the page")
     return int(text)

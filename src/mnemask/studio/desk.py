@@ -74,7 +74,7 @@ class Desk:
         """Does one of the page's actions and returns the state."""
         project, kind = self.project, action.get("do")
         values = {name: value for name, value in action.items() if name != "do"}
-        simple: dict[Any, Callable[..., Any]] = {
+        simple: dict[str, Callable[..., Any]] = {
             "add_object": project.add_object,
             "update_object": project.update_object,
             "remove_object": project.remove_object,
@@ -89,7 +89,7 @@ class Desk:
             raise mm.InputError(
                 "only policy, frames, size and write_every can be set here", "start the studio with others"
             )
-        if kind not in simple:
+        if not isinstance(kind, str) or kind not in simple:
             raise mm.InputError(f"action {str(kind)[:40]!r} is unknown", "reload the page")
         if kind not in ("update_object", "accept", "unaccept"):
             self.stop()

@@ -42,7 +42,7 @@ def _accepted(made: object, label: str) -> Policy:
     try:
         made.check_fields()
     except (TypeError, ValueError) as error:
-        raise InputError(f"policy {label}: {error}", "give a value of that kind") from error
+        raise InputError(f"policy {label}: {error}", "correct it, or leave it out") from error
     if is_own(made):
         check_policy(made, label)
     return made

@@ -81,11 +81,11 @@ class Policy(ABC):
         for field in fields(self):
             value, wanted = getattr(self, field.name), KINDS.get(field.type, object)
             if not isinstance(value, wanted) or (isinstance(value, bool) and wanted not in (bool, object)):
-                raise TypeError(f"{field.name} of the policy is {value!r}")
+                raise TypeError(f"{field.name} is {value!r}, and must be of type {field.type}")
         if self.write_every < 1:
-            raise ValueError(f"write_every is {self.write_every}")
+            raise ValueError(f"write_every is {self.write_every}, and must be 1 or more")
         if not 0 <= self.write_on_growth < 1:
-            raise ValueError(f"write_on_growth is {self.write_on_growth}")
+            raise ValueError(f"write_on_growth is {self.write_on_growth}, and must be 0 or more, and below 1")
 
     def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns which cells of the first annotated frame are pinned, where `pin` is set; all of them by default.
