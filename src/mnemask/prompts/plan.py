@@ -11,19 +11,13 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
-from mnemask.io.label_files import annotated_frames, is_annotated, map_name, objects_of
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import (
-    folders_of_objects,
-    list_masks,
-    match_frames,
-    match_one,
-    never_annotated,
-)
+from mnemask.prompts.mask_folder import never_annotated
+from mnemask.prompts.mask_places import MaskPlaces, say_not_annotated
 from mnemask.prompts.parse import At, parse_at, parse_click, parse_objects, parse_remove, refuse_unknown
 from mnemask.prompts.preview import draw_preview
 from mnemask.prompts.sketch import ObjectFinder, Pointed
@@ -211,24 +205,10 @@ class PromptPlan:
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
         """Returns all mask files with their frames, in the order of the frames."""
         places = list(self.later)
-        inside = [] if self.mask is None or not self.mask.exists() else annotated_frames(self.mask)
-        if self.mask is not None and inside:
-            self.objects = dict(objects_of(inside[0].parent))
-        if self.mask is not None and self.mask.is_file() and len(inside) == 1:
-            frame = match_one(inside[0], names, num_frames)
-            if frame:
-                log.warning(
-                    "the picture in %s is %s: its masks go to frame %s; frames count from 0",
-                    *(self.mask.name, map_name(inside[0]), frame),
-                )
-            places.insert(0, At(self._first if frame is None else frame, None, inside[0]))
-        elif self.mask is not None and inside:
-            places += self._matched(self.mask, None, names, num_frames)
-        elif self.mask is not None and self.mask.is_dir():
-            for object_id, folder in folders_of_objects(self.mask).items():
-                places += self._matched(folder, object_id, names, num_frames)
-        elif self.mask is not None:
-            places.insert(0, At(self._first, None, self.mask))
+        if self.mask is not None:
+            found = MaskPlaces.of(self.mask, self._first, names, num_frames)
+            self.objects, self.notes = dict(found.objects), found.notes
+            places = [*found.places, *places]
         beyond = [at.frame for at in places] + [click.frame or 0 for click in self.clicks]
         beyond += [frame for frame, _ in self._removed]
         if num_frames is not None and max(beyond, default=0) >= num_frames:
@@ -237,32 +217,6 @@ class PromptPlan:
                 _WHAT_SAYS_SO,
             )
         return sorted(places, key=lambda at: at.frame)
-
-    def _matched(
-        self, folder: Path, object_id: int | None, names: Sequence[str] | None, num_frames: int | None
-    ) -> list[At]:
-        """Returns the masks in a folder, or in a file that is like one, with their frames."""
-        listed = list_masks(folder)
-        masks = [path for path in listed if is_annotated(path)]
-        if not masks:
-            raise MaskError(f"{folder} lists {len(listed)} pictures, and marks an object in none", "annotate one")
-        if len(masks) < len(listed):
-            self._say_left_out(folder, [path for path in listed if path not in masks], len(listed))
-        matched, guessed = match_frames(masks, names, num_frames)
-        self.notes += [guessed] if guessed else []
-        frames = ", ".join(map(str, list(matched)[:5])) + (", ..." if len(matched) > 5 else "")
-        of_object = "" if object_id is None else f" of object {object_id}"
-        self.notes.append(f"{len(matched)} masks{of_object} in {folder}, of frames {frames}")
-        return [At(frame, object_id, path) for frame, path in matched.items()]
-
-    def _say_left_out(self, folder: Path, empty: Sequence[Path], total: int) -> None:
-        names = [map_name(path) for path in empty]
-        which = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        log.warning(
-            "%s of %s masks in %s are empty (%s): they are taken for frames that nobody has annotated, so objects are "
-            "followed through them; where objects are gone, say --remove FRAME:ID",
-            *(len(empty), total, folder, which),
-        )
 
     def _read(self, places: Sequence[At]) -> None:
         """Reads all files once, and tells which objects come and go at which frame."""
@@ -281,9 +235,9 @@ class PromptPlan:
         for folder in dict.fromkeys(file.path.parent for file in given):
             here = [file for file in given if file.path.parent == folder]
             if never_annotated([bool(file.labels) for file in here]):
-                empty = [file for file in here if not file.labels]
-                self._say_left_out(folder, [file.path for file in empty], len(here))
-                files = [file for file in files if file not in empty]
+                empty = {file.path: None for file in here if not file.labels}
+                say_not_annotated(folder, list(empty), len(here))
+                files = [file for file in files if file.path not in empty]
         self._ids = ColourIds.of(files)
         self._ids.known.update(self._known)
         alive = set(self._known)
