@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -118,3 +119,23 @@ def test_the_table_of_an_evaluation_compares_with_the_first_policy(tmp_path):
     assert better["gain"] == pytest.approx(better["J&F-Mean"] - first["J&F-Mean"])
     assert better["p"] == pytest.approx(2 * 2 / 2**8)  # the smallest there is, of two comparisons
     assert same["p"] > 0.05
+
+
+@pytest.mark.parametrize("change", [{"made_of": "other"}, {"frame_seconds": [0.5] * 5, "frame_memory": [1.0] * 5}])
+def test_scores_of_different_videos_are_not_compared(tmp_path, change):
+    write(tmp_path, {"lfu": 0.0, "mine": 0.02})
+    for path in (tmp_path / "results").rglob("*.json"):
+        facts = {**json.loads(path.read_text()), "made_of": "one"}
+        path.write_text(json.dumps(facts | (change if path.parent.name == "mine" else {})))
+    code, output = significance(tmp_path, "--a", "mine", "--b", "lfu")
+    assert code == 2
+    assert "s0.json" in output
+
+
+def test_a_run_that_is_given_twice_or_copied_does_not_count_twice(tmp_path):
+    write(tmp_path / "one", {"lfu": 0.0, "mine": 0.02})
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    for other, word in (("one", "twice"), ("copy", "copy")):
+        code, output = significance(tmp_path / "one", tmp_path / other, "--a", "mine", "--b", "lfu")
+        assert code == 2
+        assert word in output

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from compared_clip import first_masks, tiny_trackers, write_clip
+from PIL import Image
 from refusals import refusal
 
 import mnemask as mm
@@ -207,8 +208,8 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_tracked(files, tm
     video, truth, trackers = files
 
     def compare(**changed):
-        arguments = {"source": video, "policies": ["fifo"], "gt": None} | changed
-        compare_video(new_prompts=first_masks(truth), out=tmp_path, trackers=trackers, **arguments)
+        arguments = {"source": video, "policies": ["fifo"], "gt": None, "new_prompts": first_masks(truth)} | changed
+        compare_video(out=tmp_path, trackers=trackers, **arguments)
 
     with refusal(mm.InputError, "compare"):
         compare(policies=[])
@@ -221,6 +222,14 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_tracked(files, tm
     (tmp_path / "few").mkdir()
     with refusal(mm.InputError, r"00000.png", r"00007.png"):
         compare(gt=tmp_path / "few")
+    (tmp_path / "others").mkdir()
+    for path in truth.glob("*.png"):
+        with Image.open(path) as image:
+            Image.fromarray(np.where(np.asarray(image) > 0, 7, 0).astype(np.uint8)).save(
+                tmp_path / "others" / path.name
+            )
+    with refusal(mm.InputError, "object 1 is given", "show 7"):
+        compare(gt=tmp_path / "others")
     assert not (tmp_path / "policies/fifo").exists()
 
 

@@ -5,7 +5,7 @@ from drawn_data import draw_photographs
 from PIL import Image
 from refusals import refusal
 
-from mnemask.datasets.composite.photographs import SetRule, StaticImages, choose_objects
+from mnemask.datasets.composite.photographs import SetRule, StaticImages, choose_objects, read_rgb
 from mnemask.errors import FrameError, InputError, MaskError
 
 
@@ -78,3 +78,15 @@ def test_palette_masks_and_webp_photographs_are_read_as_others_are(tmp_path: Pat
     (folder / "images" / "0000.jpg").unlink()
     same = StaticImages(tmp_path / "static").draw_cut_out(np.random.default_rng(0))
     assert np.array_equal(plain.pixels[..., 3], same.pixels[..., 3])
+
+
+def test_a_jpeg_that_was_cut_off_is_refused_and_not_half_grey(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)).save(whole)
+    assert read_rgb(whole).shape == (64, 96, 3)
+    (tmp_path / "tail.jpg").write_bytes(whole.read_bytes() + b"made by a camera")
+    assert read_rgb(tmp_path / "tail.jpg").shape == (64, 96, 3)
+    for length in (0, 900, len(whole.read_bytes()) - 2):
+        (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:length])
+        with refusal(FrameError, "cut.jpg"):
+            read_rgb(tmp_path / "cut.jpg")

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +12,7 @@ from refusals import refusal
 
 from mnemask.datasets.published import open_youtube_vos
 from mnemask.datasets.video_sets import VIDEO_SETS, open_bl30k, open_video_folders
-from mnemask.errors import InputError
+from mnemask.errors import InputError, MaskError
 
 DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
 LABELS = np.array([[0, 1, 1], [2, 2, 255]], np.uint8)
@@ -210,3 +211,20 @@ def test_the_real_davis_and_real_clips_open(shared_data):
         assert list(video.masks) == list(range(len(video.frames)))
         assert set(np.unique(video.read_labels(len(video.frames) // 2))) == {0, 1}
     assert len(open_video_folders(shared_data / "video")) == 28
+
+
+def test_soft_edges_are_refused_and_folders_that_are_left_out_are_named(tmp_path, caplog):
+    disc = np.zeros((60, 80), np.uint8)
+    cv2.circle(disc, (40, 30), 18, 255, -1)
+    for name, mask in (("hard", disc), ("soft", cv2.GaussianBlur(disc, (0, 0), 1.5))):
+        for part in ("frames", "masks"):
+            (tmp_path / name / part).mkdir(parents=True)
+            Image.fromarray(mask).save(tmp_path / name / part / "0.png")
+    with refusal(MaskError, "soft", "blended"):
+        open_video_folders(tmp_path)
+    (tmp_path / "soft/frames").rename(tmp_path / "soft/images")
+    (tmp_path / "soft/masks").rename(tmp_path / "soft/annotations")
+    (video,) = open_video_folders(tmp_path)
+    assert video.single_object
+    assert "1 folders" in caplog.text
+    assert "soft" in caplog.text

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.errors import InputError
 from mnemask.evaluation.runner import evaluate, track_sequence
 from mnemask.tracker import Tracker
 
@@ -53,3 +55,9 @@ def test_a_video_of_one_object_is_scored_as_davis_2016_is(tiny_model, draw):
     outcome = evaluate(lambda: Tracker(tiny_model, short_side=48), [draw(masked=range(6), single_object=True)])
     assert outcome.report.protocol == "davis2016"
     assert [len(score.region_frames) for score in outcome.report.objects] == [4]
+
+
+def test_one_tracker_for_all_videos_is_refused(tiny_model, draw):
+    videos, used = [draw(masked=(0, 2, 4))] * 2, Tracker(tiny_model, short_side=48)
+    with refusal(InputError, "6 frames already"):
+        evaluate(lambda: used, videos)

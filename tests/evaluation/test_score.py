@@ -171,3 +171,16 @@ def test_real_masks_three_pixels_off_keep_their_boundary_and_lose_region(tmp_pat
     report = score_folder(truth, tmp_path, protocol="davis2016")
     assert report.boundary.mean > 0.999
     assert 0.8 < report.region.mean < 0.85
+
+
+@pytest.mark.parametrize("soft", ["truth", "predicted"])
+def test_soft_edges_are_refused_since_each_shade_would_be_an_object(tmp_path, soft):
+    for part in ("truth", "predicted"):
+        (tmp_path / part).mkdir()
+        for index, labels in enumerate(clip()):
+            white = np.where(labels == 1, 255, 0).astype(np.uint8)
+            Image.fromarray(cv2.GaussianBlur(white, (0, 0), 1.5) if part == soft else white).save(
+                tmp_path / part / f"{index}.png"
+            )
+    with refusal(MaskError, "blended", soft):
+        score_folder(tmp_path / "truth", tmp_path / "predicted", "davis2016")

@@ -269,3 +269,46 @@ def test_an_error_in_another_process_arrives_as_it_is(davis, tiny, tmp_path):
     (davis.root / "JPEGImages/480p/bear/00002.jpg").write_bytes(b"no picture")
     with refusal(InputError, r"00002\.jpg"):
         run_benchmark(davis, ["lfu"], tmp_path, tiny, sequences=["bear"], processes=2)
+
+
+@pytest.mark.parametrize("what", ["mask", "frame"])
+def test_results_of_a_video_that_has_changed_since_are_refused_and_not_reported(davis, tiny, tmp_path, what):
+    run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
+    folder, suffix = ("Annotations", "png") if what == "mask" else ("JPEGImages", "jpg")
+    changed = sorted((davis.root / folder / "480p").rglob(f"*.{suffix}"))[1]
+    with Image.open(changed) as image:
+        turned = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    turned.save(changed, quality=31) if what == "frame" else turned.save(changed)
+    with refusal(OutputError, changed.parent.name, "changed since"):
+        run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
+    shutil.rmtree(tmp_path / "out")
+    assert run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
+
+
+def folder_of_one(root, sizes):
+    """A video of frames of 64×48 pixels and masks of these sizes."""
+    for index, (width, height) in enumerate(sizes):
+        labels = np.zeros((height, width), np.uint8)
+        labels[10:30, 10:30] = 1
+        for part, image in (
+            ("frames", Image.fromarray(np.full((48, 64, 3), 40 * index, np.uint8))),
+            ("masks", Image.fromarray(labels)),
+        ):
+            (root / part).mkdir(parents=True, exist_ok=True)
+            image.save(root / part / f"{index}.png")
+    return root
+
+
+def test_a_mask_of_another_size_is_refused_before_anything_is_tracked(tiny, tmp_path):
+    root = folder_of_one(tmp_path / "video", [(64, 48)] * 3 + [(48, 64)])
+    with refusal(InputError, "48x64", "64x48", "3.png"):
+        run_benchmark(Benchmark(root, "folder"), ["lfu"], tmp_path / "out", tiny)
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_do_not_lie_among_the_data(tiny, tmp_path):
+    root = folder_of_one(tmp_path / "videos/one", [(64, 48)] * 4)
+    for out in (root, root.parent):
+        with refusal(OutputError, "data"):
+            run_benchmark(Benchmark(root.parent, "folder"), ["lfu"], out, tiny)
+    assert len(list((root / "masks").iterdir())) == 4

@@ -4,6 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.training.click_data import ClickPicture, ClickPictures, list_pictures
@@ -73,3 +74,12 @@ def test_a_folder_without_pictures_or_masks_is_refused(tmp_path: Path, layout: s
         (tmp_path / "static" / "things" / "masks" / "a.png").unlink()
     with pytest.raises(InputError):
         ClickPictures(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (60, 80), (160, 120)])
+def test_a_mask_of_another_size_than_its_picture_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    write_picture(tmp_path / "static" / "things", "a", [(10, 10, 30, 20)])
+    mask = tmp_path / "static/things/masks/a.png"
+    cv2.imwrite(str(mask), cv2.resize(cv2.imread(str(mask), 0), size, interpolation=cv2.INTER_NEAREST))
+    with refusal(InputError, f"{size[0]}x{size[1]}", "80x60"):
+        ClickPictures(tmp_path).draw(np.random.default_rng(0), 48)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import torch
+from PIL import Image
 from refusals import refusal
 from test_data import draw_own_video
 from training_run import TINY, Squares, recipe
@@ -69,3 +71,12 @@ def test_an_interrupted_command_saves_and_goes_on(tmp_path):
     assert run.returncode == 130
     assert "go on with the same command and --resume" in said
     assert (tmp_path / "run" / "latest.safetensors").exists()
+
+
+def test_videos_that_cannot_be_scored_are_refused_before_training(tmp_path):
+    for part in ("frames", "masks"):
+        (tmp_path / part).mkdir()
+        for index in range(3 if part == "frames" else 2):
+            Image.fromarray(np.eye(48, dtype=np.uint8)).save(tmp_path / part / f"{index}.png")
+    with refusal(InputError, "2 frames", "--validate"):
+        Validation(tmp_path)

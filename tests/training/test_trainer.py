@@ -70,7 +70,7 @@ def test_a_run_killed_and_taken_up_again_equals_one_that_was_not(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         killed.run()
     again = start(tmp_path / "killed", steps=6, regularizer=regularizer)
-    assert again.step == 3  # the fourth step was not saved
+    assert again.step == 4  # which is saved before it is scored
     again.run()
 
     one, other = (load_file(tmp_path / name / "latest.safetensors") for name in ("whole", "killed"))
@@ -288,3 +288,26 @@ def test_crops_must_suit_the_network():
 def test_numbers_that_cannot_train_are_refused(wrong):
     with refusal(InputError, "cannot"):
         recipe(**wrong)
+
+
+def test_a_checkpoint_with_other_numbers_than_were_written_is_refused(tmp_path):
+    start(tmp_path, steps=2).run()
+    path = tmp_path / "latest.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5000] ^= 128
+    path.write_bytes(bytes(data))
+    with refusal(CheckpointError, "checksum"):
+        start(tmp_path, steps=2)
+
+
+def test_a_run_that_goes_on_with_other_data_says_so(tmp_path, caplog):
+    def begin(data):
+        fabric = Fabric(accelerator="cpu", devices=1)
+        origin = {"data": data}
+        return Training(fabric, recipe(steps=2), Squares(), STCN(TINY), tmp_path, origin=origin)
+
+    begin("dogs").run()
+    begin("dogs")
+    assert not caplog.messages
+    begin("cats")
+    assert "its data: cats now, dogs before" in caplog.text

@@ -176,6 +176,7 @@ def train(
     if branch and (weights or imagenet):
         raise mm.InputError("--branch and --weights or --imagenet both say where to start", "give one of them")
     _run(
+        "train",
         chosen,
         training_data(chosen, data or []),
         lambda: init_from_weights(weights, size) if weights else init_from_imagenet(size, imagenet or []),
@@ -184,6 +185,10 @@ def train(
         options=RunOptions(workers, parts, minutes, validate_every),
         resume=resume,
         branch_from=branch,
+        origin={
+            "data": ", ".join(_placed(each) for each in data or []),
+            "first weights": str(branch or weights or ", ".join(map(str, imagenet or []))),
+        },
         validate=None if validate is None else Validation(validate, validate_frames),
     )
 
@@ -225,6 +230,7 @@ def finetune(
 
     chosen = replace(recipes.finetune(steps), batch=batch, learning_rate=learning_rate)
     _run(
+        "finetune",
         chosen,
         lambda: open_own_videos(videos),
         lambda: init_from_weights(weights),
@@ -232,6 +238,7 @@ def finetune(
         hardware=Hardware(accelerator, devices),
         options=RunOptions(workers, parts, minutes, validate_every),
         resume=resume,
+        origin={"data": _placed(str(videos)), "first weights": weights},
         validate=None if validate is None else Validation(validate, validate_frames),
     )
 
@@ -300,7 +307,12 @@ def train_clicks(
 
 
 def _run(
-    recipe: Recipe, open_data: Callable[[], ClipSource], make_model: Callable[[], STCN], out: Path, **how: Any
+    command: str,
+    recipe: Recipe,
+    open_data: Callable[[], ClipSource],
+    make_model: Callable[[], STCN],
+    out: Path,
+    **how: Any,
 ) -> None:
     """Trains, shows how that goes, and says how it ended; `launch` says what it takes."""
     from mnemask.training.launch import launch
@@ -308,7 +320,13 @@ def _run(
     with progress() as show:
         training = launch(recipe, open_data, make_model, out, on_step=lambda report: show_step(show, report), **how)
     if training.fabric.is_global_zero:
-        say_how_it_ended("train", training, recipe.steps, weights=out / "model.safetensors")
+        say_how_it_ended(command, training, recipe.steps, weights=out / "model.safetensors")
+
+
+def _placed(data: str) -> str:
+    """Returns NAME=FOLDER, or a folder, with the folder in full."""
+    name, equals, folder = data.rpartition("=")
+    return f"{name}{equals}{Path(folder).resolve()}"
 
 
 def need_training() -> None:

@@ -1,8 +1,9 @@
 """The numbers of a comparison: agreement, where policies diverge, scores, cost, and which policies are undominated."""
 
 import itertools
+import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -13,13 +14,15 @@ from jaxtyping import Float
 
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
-from mnemask.datasets.annotated import read_annotation
+from mnemask.datasets.annotated import read_annotation, refuse_soft_edges
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
 from mnemask.io.label_files import Labels, label_paths, labels_by_name
 from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
 from mnemask.version import __version__
+
+log = logging.getLogger(__name__)
 
 MOST_MOMENTS = 6
 ALIKE = 0.98  # a moment at which policies agree more than this is none
@@ -83,6 +86,8 @@ class Truth:
             safe_name(name): path for name, path in labels_by_name(label_paths(folder), list(clip.names)).items()
         }
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
+        if others := [name for name in by_name if name not in clip.names]:
+            log.warning("%d true masks in %s are of no frame of this video, first %s", len(others), folder, others[0])
         if len(files) < 3:
             raise InputError(
                 f"{folder} has true masks of {len(files)} frames of this video; its frames are {clip.names[0]}.png "
@@ -96,9 +101,24 @@ class Truth:
                     f"{path} is {labels.shape} and the video {clip.size} (height, width)",
                     "give masks of the video's size",
                 )
+            if labels.any():
+                refuse_soft_edges(path)
             if shown := set(np.unique(labels).tolist()) - {0}:
                 return cls(files, "davis2016" if shown == {VOID} else "davis2017")
         raise InputError(f"the true masks in {folder} show no object", "give the masks of this video's objects")
+
+    def refuse_other_ids(self, object_ids: Collection[int]) -> None:
+        """Raises InputError if an object that will be tracked is in no true mask; only ids in both can be scored."""
+        if self.protocol == "davis2016":
+            return
+        shown = {int(label) for path in self.files.values() for label in np.unique(read_annotation(path))}
+        if unknown := sorted(set(object_ids) - shown):
+            there = ", ".join(map(str, sorted(shown - {0, VOID})))
+            raise InputError(
+                f"object {unknown[0]} is given, and the true masks in {next(iter(self.files.values())).parent} show "
+                f"{there} (--gt)",
+                "give each object the id that it has there, such as --at 0:ID=MASK",
+            )
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:
         """Returns the true object id at each pixel (1 where all is one); untracked objects are background."""

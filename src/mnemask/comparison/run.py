@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,7 +127,15 @@ def compare_video(
         on_read = steps.stage("reading", reader.num_frames)
         store = stack.enter_context(FrameStore(reader, out / ".frames.partial", on_read))
         truth = None if gt is None else Truth.from_folder(Path(gt), store.clip)
-        tracking = _Tracking(reader, store, new_prompts, trackers, out / "policies", steps)
+
+        def checked_prompts() -> PromptSource:
+            prompts = new_prompts()
+            to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
+            if truth is not None:
+                truth.refuse_other_ids({object_id for ids in to_come.values() for object_id in ids})
+            return prompts
+
+        tracking = _Tracking(reader, store, checked_prompts, trackers, out / "policies", steps)
         runs: dict[str, PolicyRun] = {}
         ways_back: dict[str, WayBack] = {}
         for policy in policies:

@@ -12,10 +12,12 @@ from typing import overload
 
 import numpy as np
 from jaxtyping import Bool
+from PIL import Image
 
 from mnemask.errors import InputError, MaskError
 from mnemask.io.label_files import Labels, holds_labels, label_paths, labels_by_name, load_stored, read_labels
 from mnemask.io.name_order import natural_order
+from mnemask.prompts.mask_file import inspect_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,28 @@ def _brightness(path: Path) -> Labels:
     if mode.startswith("I"):
         return np.asarray(stored.clip(0, 65_535), np.uint16)
     return np.asarray(load_stored(path, "L")[1])
+
+
+def refuse_soft_edges(path: Path) -> None:
+    """Raises MaskError if a mask's edges are blended: read by its values, each blend would be an object of its own.
+
+    A palette cannot hold blends, nor can the files of annotation tools.
+    """
+    if holds_labels(path):
+        return
+    with Image.open(path) as image:
+        if image.mode in ("P", "1"):
+            return
+    try:
+        reading = inspect_mask(path, void="none")
+    except MaskError:
+        return  # reading it says what is wrong
+    if reading.blended:
+        raise MaskError(
+            f"mask {path} has {reading.blended} blended pixels along its edges, as antialiasing or resizing leaves, "
+            "and true masks must be exact",
+            "export it without antialiasing, resize with nearest neighbour, or make it black and white at a threshold",
+        )
 
 
 def read_annotation(path: Path | str) -> Labels:

@@ -6,6 +6,7 @@
         print(video.name, len(video.frames), video.read_labels(video.first_annotated).max())
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video
+from mnemask.datasets.annotated import AnnotatedVideo, incomplete, names_in, open_video, refuse_soft_edges
 from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, DavisSequences, open_youtube_vos
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
 from mnemask.plugins import Registry, told
+
+log = logging.getLogger(__name__)
 
 BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
 
@@ -99,6 +102,16 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
         open_video(folder.resolve().name, folder / "frames", folder / "masks", bool(single_object), IMAGE_SUFFIXES)
         for folder in natural_order(folders)
     ]
+    parts_missing = [name for name in names_in(root) if (root / name).is_dir() and root / name not in folders]
+    if root not in folders and parts_missing:
+        log.warning(
+            "%d folders in %s are left out, since they have no frames/ or masks/ in them, first %s",
+            *(len(parts_missing), root, parts_missing[0]),
+        )
+    for video in videos:
+        shown = next((index for index in sorted(video.masks) if video.read_labels(index).any()), None)
+        if shown is not None:
+            refuse_soft_edges(video.masks[shown])
     if single_object is not None:
         return videos
     return [replace(video, single_object=_is_black_and_white(video)) for video in videos]

@@ -15,9 +15,11 @@ from mnemask.datasets.published import DavisSequences, open_long_video, open_you
 from mnemask.datasets.video_sets import OWN_VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError
 from mnemask.io.atomic import safe_name
+from mnemask.io.images import read_image
 from mnemask.metrics import VOID
 from mnemask.plugins import NAME
 
+PUBLISHED = ("davis2016", "davis2017", "youtube-vos", "long-video")
 SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
 
 
@@ -220,6 +222,8 @@ class Benchmark:
                 "neither the first nor the last is scored",
                 "add masks, or name the other videos (--sequence)",
             )
+        if self.dataset not in PUBLISHED:
+            _check_sizes(video)
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
         if self.ping_pong is not None:
@@ -250,6 +254,18 @@ class Benchmark:
             }
             for name, things in _read_meta(path).items()
         }
+
+
+def _check_sizes(video: AnnotatedVideo) -> None:
+    """Raises InputError if a mask has another size than the first frame."""
+    height, width = read_image(video.frames[0]).shape[-2:]
+    for index, path in video.masks.items():
+        rows, columns = video.read_labels(index).shape
+        if (rows, columns) != (height, width):
+            raise InputError(
+                f"mask {path} is {columns}x{rows} and the frames of {video.name} are {width}x{height}",
+                "export it at their size, or resize it with nearest neighbour",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Result:
         threads: that computed it.
         groups: "seen" or "unseen" in training, by object id.
         own_policy: class, parameters and digest of a policy that is not the package's, as files hold them.
+        made_of: digest of the video and its masks, see `digest_of`; empty of results from before there was one.
     """
 
     policy: str
@@ -51,6 +52,7 @@ class Result:
     threads: int
     groups: Mapping[int, str] = field(default_factory=dict)
     own_policy: Mapping[str, Any] = field(default_factory=dict)
+    made_of: str = ""
 
     @property
     def num_frames(self) -> int:
@@ -87,6 +89,7 @@ class Result:
             "threads": self.threads,
             "groups": {str(object_id): group for object_id, group in self.groups.items()},
             **({"own_policy": dict(self.own_policy)} if self.own_policy else {}),
+            "made_of": self.made_of,
             "scores": None if self.report is None else self.report.to_dict(frames=True),
             "frame_seconds": list(self.frame_seconds),
             "frame_memory": list(self.frame_memory),
@@ -114,6 +117,7 @@ class Result:
             int(threads),
             {int(object_id): _text(group) for object_id, group in saved["groups"].items()},
             dict(saved.get("own_policy", {})),
+            _text(saved.get("made_of", "")),
         )
 
 

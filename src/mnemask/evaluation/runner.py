@@ -16,8 +16,9 @@ from mnemask.config import TrackerConfig
 from mnemask.datasets.annotated import AnnotatedVideo, read_annotation
 from mnemask.engines import load_model
 from mnemask.engines.parts import cached_features
-from mnemask.errors import MnemaskError, OutputError
+from mnemask.errors import InputError, MnemaskError, OutputError
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
+from mnemask.evaluation.provenance import digest_of
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.io.images import read_image
 from mnemask.io.writer import MaskWriter
@@ -108,13 +109,21 @@ def evaluate(
     """Returns the score over all sequences, each followed by a tracker of its own.
 
     Args:
-        make_tracker: returns a new tracker.
+        make_tracker: returns a new tracker each time.
         sequences: with masks of all frames or some; frames without are tracked and not scored.
         on_sequence: called with name and report of each finished sequence.
+
+    Raises:
+        InputError: a tracker has been used before.
     """
     reports, seconds, num_frames, most_tokens, most_bytes = [], 0.0, 0, 0, 0
     for sequence in sequences:
         tracker = make_tracker()
+        if tracker.steps:
+            raise InputError(
+                f"the tracker for {sequence.name} has followed {tracker.steps} frames already",
+                "return a new one each time, such as lambda: Tracker(model)",
+            )
         scorer = SequenceScorer(sequence.name, "davis2016" if sequence.single_object else "davis2017")
         for masks, spent in follow(tracker, only_first_masks(sequence)):
             seconds += spent
@@ -196,6 +205,7 @@ class Job:
 
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
+        made_of = digest_of(self.challenge)  # now: what changes while it is tracked is not what was asked for
         tracker, partial = self.trackers.tracker(), self.folder.begin(*self.key)
         tracker.model = network = cached_features(tracker.model)
         network.begin(self.challenge.name)
@@ -222,6 +232,7 @@ class Job:
             torch.get_num_threads(),
             self.challenge.groups,
             self._own_policy(),
+            made_of,
         )
         self.folder.keep(result, partial)
         return result
@@ -230,9 +241,16 @@ class Job:
         """Returns the result that the folder has, or None.
 
         Raises:
-            OutputError: it was made with other parameters, or an earlier version, of somebody's own policy.
+            OutputError: it was made with other parameters, or an earlier version, of somebody's own policy; or of
+                frames or masks that have changed since.
         """
         result, wanted = self.folder.load(*self.key), self._own_policy()
+        if result is not None and result.made_of not in ("", digest_of(self.challenge)):
+            raise OutputError(
+                f"{str(self.folder.out)!r} holds results of {self.challenge.name} as it was: its frames or masks have "
+                "changed since",
+                f"give another folder, or delete results/*/{self.challenge.name}.json there",
+            )
         if result is not None and dict(result.own_policy) != wanted:
             changed = [
                 f"{name} {result.own_policy.get(name)!r}, now {wanted.get(name)!r}"

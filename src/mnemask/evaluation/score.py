@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mnemask.datasets.annotated import read_annotation
+from mnemask.datasets.annotated import read_annotation, refuse_soft_edges
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import cells
 from mnemask.io.label_files import label_paths, labels_by_name, map_name
@@ -49,8 +49,13 @@ def score_folder(
     reports = []
     for name, files in pairs.items():
         scorer = SequenceScorer(name, protocol, late_objects, official_decay)
+        shown: set[Path] = set()  # the folders, or files, of which a mask with objects was looked at
         for truth, prediction in files:
-            scorer.add(read_annotation(truth), read_annotation(prediction), prediction.name)
+            labels = {path: read_annotation(path) for path in (truth, prediction)}
+            for path in (path for path in labels if path.parent not in shown and labels[path].any()):
+                refuse_soft_edges(path)
+                shown.add(path.parent)
+            scorer.add(labels[truth], labels[prediction], prediction.name)
         reports.append(scorer.report())
     return Report.merged(reports, notes)
 

@@ -5,8 +5,10 @@ Each folder is a run: the one of `mnemask evaluate`, or several, such as seeds o
 
 import glob
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from mnemask.errors import InputError
@@ -121,10 +123,13 @@ def compared(
         raise InputError(f"there is nothing to compare {a} with", "evaluate another policy too, or name it (--b)")
     if a in others:
         raise InputError(f"{a} is compared with itself", "give another --b")
-    mine = scores_of(runs, a, measure)
+    _refuse_twice(runs)
+    results = {name: results_of(runs, name) for name in (a, *others)}
+    _refuse_other_videos(results)
+    mine = [scores_in(run, measure) for run in results[a]]
     found = []
     for other in others:
-        theirs = scores_of(runs, other, measure)
+        theirs = [scores_in(run, measure) for run in results[other]]
         every = {name: None for scores in (*mine, *theirs) for name in scores}
         result = difference(mine, theirs, level=level)
         found.append((other, result, tuple(name for name in every if name not in result.sequences)))
@@ -154,8 +159,12 @@ def runs_in(out: Path) -> list[Path]:
     raise InputError(f"there are no results in {out}", "give the folder of mnemask evaluate (-o)")
 
 
-def scores_of(runs: Sequence[Path], name: str, measure: str) -> list[Scores]:
-    """Returns the scores of a policy in each run; raises InputError where a run has none."""
+Results = Mapping[Path, Result]
+"""The results of one policy in one run, by their files."""
+
+
+def results_of(runs: Sequence[Path], name: str) -> list[Results]:
+    """Returns the results of a policy in each run; raises InputError where a run has none, or two are the same."""
     folders = [Path(path) for path in sorted(glob.glob(name))] if "/" in name else []  # noqa: PTH207 - may be absolute
     if not folders:
         folders = [run / "results" / safe_name(name) for run in runs]
@@ -165,17 +174,44 @@ def scores_of(runs: Sequence[Path], name: str, measure: str) -> list[Scores]:
         raise InputError(
             f"there are no results of {name!r} in {where}", f"there are {', '.join(there) or 'none at all'}"
         )
-    return [_scores(folder, measure) for folder in folders]
+    found: list[Results] = [{path: load_result(path) for path in sorted(folder.glob("*.json"))} for folder in folders]
+    for (one, first), (other, second) in combinations(zip(folders, found, strict=True), 2):
+        if list(first.values()) == list(second.values()):
+            raise InputError(f"{other} is a copy of {one}, to the last digit of its times", "give each run once")
+    return found
 
 
-def _scores(folder: Path, measure: str) -> Scores:
+def scores_in(results: Results, measure: str) -> Scores:
+    """Returns the scores of one run; raises InputError where a result has none."""
     scores: dict[str, dict[int, float]] = {}
-    for path in sorted(folder.glob("*.json")):
-        result = load_result(path)
+    for path, result in results.items():
         if result.report is None:
             raise InputError(f"{path} has no scores", "the true masks of this subset are secret: take another one")
         scores.update(result.report.object_scores(measure))
     return scores
+
+
+def _refuse_twice(runs: Sequence[Path]) -> None:
+    """Raises InputError if a folder is given twice: it would count as two runs that agree."""
+    times = Counter(run.resolve() for run in runs)
+    if twice := [run for run in runs if times[run.resolve()] > 1]:
+        raise InputError(f"{twice[0]} is given twice, and would count as two runs", "leave one out")
+
+
+def _refuse_other_videos(results: Mapping[str, Sequence[Results]]) -> None:
+    """Raises InputError if results of one name are of different videos, or were scored against different masks."""
+    first: dict[str, tuple[Path, Result]] = {}
+    for path, result in (item for runs in results.values() for run in runs for item in run.items()):
+        known, other = first.setdefault(result.sequence, (path, result))
+        if result.num_frames != other.num_frames:
+            raise InputError(
+                f"{path} is of {result.num_frames} frames and {known} of {other.num_frames}",
+                "evaluate both on the same video, in the same way (--ping-pong)",
+            )
+        if result.made_of and other.made_of and result.made_of != other.made_of:
+            raise InputError(
+                f"{path} and {known} were made of different frames or masks", "evaluate both on the same files"
+            )
 
 
 def load_result(path: Path) -> Result:

@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from mnemask.errors import InputError
-from mnemask.evaluation.benchmark import Benchmark
+from mnemask.errors import InputError, OutputError
+from mnemask.evaluation.benchmark import Benchmark, BenchmarkSequence
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.evaluation.runner import Job, TrackerFactory
 from mnemask.version import __version__
@@ -184,6 +184,7 @@ def run_benchmark(
         raise InputError(f"{processes} processes do nothing", "give 1 or more")
     trackers = trackers or TrackerFactory()
     challenges, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
+    _refuse_data(Path(out), benchmark, challenges)
     for policy in policies:
         trackers.with_policy(policy).tracker()
     folder = ResultFolder.open(out, {"mnemask": __version__, **benchmark.settings(), **trackers.settings()})
@@ -198,6 +199,13 @@ def run_benchmark(
         results[result.policy, result.sequence] = result
     in_order = (results[policy, challenge.name] for policy in policies for challenge in challenges)
     return [result for result in in_order if result is not None]
+
+
+def _refuse_data(out: Path, benchmark: Benchmark, challenges: Sequence[BenchmarkSequence]) -> None:
+    """Raises OutputError if results would lie among the data, where they would be taken for masks."""
+    videos = {challenge.given.frames[0].parent.resolve().parent for challenge in challenges}
+    if out.resolve() in {Path(benchmark.root).resolve(), *videos}:
+        raise OutputError(f"{str(out)!r} holds the data", "give another folder for the results (-o)")
 
 
 def carry_out(

@@ -79,7 +79,7 @@ def image_files(source: Path) -> list[Path]:
 
 def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameFiles:
     """Returns the images that are frames, in order."""
-    given = {path.resolve() for path in masks}
+    given = {Path(path).resolve() for path in masks}
     names = {path.name for path in given}
     is_given = {path for path in images if path.name in names and path.resolve() in given}
     series = _series(images)

@@ -1,5 +1,6 @@
 """The checkpoint of a run in one file: weights, their average, the optimizer's moments and the progress."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -44,8 +45,10 @@ def save_run(
         OutputError: if the place cannot be written to.
     """
     tensors = _tensors(model, average, optimizer)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {
         "format": FORMAT,
+        "checksum": _checksum(tensors),
         "step": str(done.step),
         "seconds": repr(done.seconds),
         "settings": json.dumps(dict(done.settings)),
@@ -53,9 +56,17 @@ def save_run(
     }
     try:
         with replacing(path, durable=True) as partial:
-            save_file({name: value.detach().contiguous() for name, value in tensors.items()}, partial, metadata)
+            save_file(tensors, partial, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"the run cannot be saved to {str(path)!r} ({error})", "make room there") from error
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def is_finite(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
@@ -87,6 +98,10 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
         raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start it afresh") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT})", "start the run afresh")
+    if metadata.get("checksum", _checksum(tensors)) != _checksum(tensors):
+        raise CheckpointError(
+            f"the run in {str(path)!r} is damaged: its content does not match its checksum", "start it afresh"
+        )
     weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
     check_state(model, weights, str(path))
     model.load_state_dict(weights)

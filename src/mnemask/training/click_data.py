@@ -9,13 +9,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
 from mnemask.datasets.clips import IGNORE
-from mnemask.datasets.composite.photographs import is_compact
+from mnemask.datasets.composite.photographs import is_compact, read_rgb
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import InputError
 from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.label_files import Labels, read_labels
 
 # 300 of the 6,395 photographs are never trained on: those with the smallest SHA-256 of "SET/NAME".
 HELD_OUT_BELOW = 0x0BC63355
@@ -52,12 +52,22 @@ class ClickPicture:
         name = f"{self.set_name}/{self.image.stem}"
         return int(sha256(name.encode()).hexdigest()[:8], 16) < HELD_OUT_BELOW
 
-    def read(self) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
-        """Returns the picture as RGB, and the values of its mask."""
-        with Image.open(self.image) as image, Image.open(self.mask) as mask:
-            return np.asarray(image.convert("RGB")), np.asarray(mask)
+    def read(self) -> tuple[UInt8[np.ndarray, "H W 3"], Labels]:
+        """Returns the picture as RGB, and the values of its mask.
 
-    def objects(self, values: UInt8[np.ndarray, "H W"]) -> list[UInt8[np.ndarray, "H W"]]:
+        Raises:
+            InputError: one of them cannot be read, the mask has colours, or they differ in size.
+        """
+        image, values = read_rgb(self.image), read_labels(self.mask)
+        if image.shape[:2] != values.shape:
+            (height, width), (rows, columns) = image.shape[:2], values.shape
+            raise InputError(
+                f"mask {self.mask} is {columns}x{rows} and its picture {width}x{height}",
+                "export it at the picture's size",
+            )
+        return image, values
+
+    def objects(self, values: Labels) -> list[UInt8[np.ndarray, "H W"]]:
         """Returns the objects of the mask, largest first, each 1 on it, 0 beside it and 255 where nobody knows."""
         void = (values == IGNORE) & self.video
         if self.set_name in UNIONS:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mnemask.datasets.clips import ClipSource
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError, OutputError
+from mnemask.evaluation.benchmark import only_first_masks
 from mnemask.evaluation.runner import evaluate
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.stop_signals import StopSignals
@@ -86,6 +87,7 @@ def launch(
     branch_from: Path | None = None,
     validate: Callable[[STCN], dict[str, float]] | None = None,
     on_step: Callable[[StepReport], None] = lambda report: None,
+    origin: Mapping[str, str] | None = None,
 ) -> Training:
     """Trains until the end or until it is interrupted (SIGINT, SIGTERM), and returns the run as it then stands.
 
@@ -100,6 +102,7 @@ def launch(
         branch_from: a run's `latest.safetensors` to go on from in a new run, instead of the weights of `make_model`.
         validate: scores a model.
         on_step: called with a report of each logged step, on the first process only.
+        origin: what the run is made of, see `Training`.
 
     Raises:
         InputError: something of the data or the settings cannot be used, or `out` holds a run.
@@ -113,7 +116,7 @@ def launch(
     source = open_source()
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
-    training = Training(fabric, recipe, source, make_model(), out, options, validate, branch_from)
+    training = Training(fabric, recipe, source, make_model(), out, options, validate, branch_from, origin)
     with StopSignals(training.stop):
         training.run(on_step if fabric.is_global_zero else lambda report: None)
     return training
@@ -204,6 +207,13 @@ class Validation:
         else:
             videos = open_video_folders(root)
         self.videos = [beginning(video, num_frames) for video in videos]
+        for video in self.videos:
+            if len(video.masks) < 3:
+                raise InputError(
+                    f"{video.name} cannot be scored: it has masks of {len(video.masks)} frames",
+                    "give 3 or more, since the first and the last are not scored, or leave the video out (--validate)",
+                )
+            only_first_masks(video)
 
     def __call__(self, model: STCN) -> dict[str, float]:
         """Returns J, F and their mean, in percent."""

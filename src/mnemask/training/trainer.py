@@ -1,8 +1,9 @@
 """A training run on Lightning Fabric: one process or many, on CPU or GPU, resumable."""
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from mnemask.training.losses import (
     soft_dice,
 )
 from mnemask.training.recipes import Recipe
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 180
 LOG_EVERY = 10  # steps; also how often processes agree on whether to save and stop
@@ -86,6 +89,8 @@ class Training:
         validate: returns scores by name for a model, higher being better.
         branch_from: a run's file to go on from with its weights, their average and its moments where `out` holds no
             run; the steps are counted anew.
+        origin: what the run is made of, in words by name, such as its data; a run that goes on with something else
+            says so.
 
     Raises:
         InputError: the batch cannot be shared out, or `out` holds a run with other settings.
@@ -102,6 +107,7 @@ class Training:
         options: RunOptions = RunOptions(),
         validate: Callable[[STCN], dict[str, float]] | None = None,
         branch_from: Path | None = None,
+        origin: Mapping[str, str] | None = None,
     ) -> None:
         if recipe.batch % (fabric.world_size * options.parts):
             raise InputError(
@@ -111,6 +117,7 @@ class Training:
             )
         self.fabric, self.recipe, self.out, self.options = fabric, recipe, out, options
         self.validate = validate
+        self.origin = {f"its {name}": value for name, value in (origin or {}).items()}
         self.model = model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.trained = {n: p for n, p in model.named_parameters() if not n.startswith(recipe.frozen or ("\0",))}
         for name, parameter in model.named_parameters():
@@ -161,6 +168,7 @@ class Training:
                 if self.step == 1 or self.step % PICTURES_EVERY == 0:
                     board.pictures(self.step, batch, probs)
                 if self.validate and (self.step % self.options.validate_every == 0 or self.finished):
+                    self.save()  # whatever comes of it
                     self._validate(board)
                     last = time.monotonic()
                 if logged or self.fabric.world_size == 1:
@@ -279,14 +287,16 @@ class Training:
 
     def _settings(self) -> dict[str, str]:
         settings = {field.name: repr(getattr(self.recipe, field.name)) for field in fields(self.recipe)}
-        return settings | {"network": repr(self.model.config)}
+        return settings | {"network": repr(self.model.config)} | self.origin
 
     def _take_up(self) -> None:
         path = self.out / "latest.safetensors"
         done = load_run(path, self.model, self.average.weights, self.optimizer.optimizer)
         for name, value in self._settings().items():
             before = done.settings.get(name, "None")  # a run that is older than the field did without
-            if before != value:
+            if name in self.origin and name in done.settings and before != value:
+                log.warning("the run in %s goes on, and %s: %s now, %s before", self.out, name, value, before)
+            if name not in self.origin and before != value:
                 raise InputError(
                     f"the run in {self.out} has {name} {before}, not {value}",
                     "give the same settings or another folder",

@@ -163,11 +163,22 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
+_JPEG_BEGINS, _JPEG_ENDS = b"\xff\xd8", b"\xff\xd9"
+_LONGEST_TAIL = 1024  # bytes that programs put behind a picture
+
+
 def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a picture as RGB; raises FrameError where the file holds none."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    """Returns a picture as RGB; raises FrameError where the file holds none, or a JPEG without its end."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FrameError(f"{path} cannot be read ({error.strerror})", "restore it") from error
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise FrameError(f"{path} is not a readable picture", "expected JPEG, WebP or PNG, restore or remove the file")
+    # Of one that was cut off, OpenCV gives the rest in grey.
+    if data.startswith(_JPEG_BEGINS) and _JPEG_ENDS not in data[-_LONGEST_TAIL:]:
+        raise FrameError(f"{path} is cut off: it has no end", "copy it again, or remove it")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -1,0 +1,46 @@
+"""What a result was made of, so that it is not taken for one of a video or of masks that have changed since."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from mnemask.errors import InputError
+from mnemask.evaluation.benchmark import BenchmarkSequence
+
+
+def digest_of(challenge: BenchmarkSequence) -> str:
+    """Returns a digest of a sequence: its frames by names and sizes, its masks by their content, what is asked for.
+
+    Raises:
+        InputError: a file is not there or cannot be read.
+    """
+    given, truth = challenge.given, challenge.truth
+    lines = [f"{len(given.frames)} frames, {len(challenge.asked)} asked, one object {given.single_object}"]
+    lines += [f"{path.name} {_size(path)}" for path in _files(given.frames)]
+    masks = given.masks if truth is None else {**given.masks, **truth.masks}
+    lines += [f"{index} {path.name}" for index, path in sorted(masks.items())]
+    lines += [f"{path.name} {_content(path)}" for path in _files(masks.values())]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """Returns files and folders, each once; of a label map inside a file, that file."""
+    unique = dict.fromkeys(paths)
+    return list(dict.fromkeys(path if path.exists() else path.parent for path in unique))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read ({error.strerror})", "restore it") from error
+
+
+def _content(path: Path) -> str:
+    if path.is_dir():  # a file for each frame, of labelme or YOLO
+        return " ".join(f"{each.name} {_content(each)}" for each in sorted(path.iterdir()) if each.is_file())
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read ({error.strerror})", "restore it") from error
