@@ -225,11 +225,18 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_tracked(files, tm
     (tmp_path / "others").mkdir()
     for path in truth.glob("*.png"):
         with Image.open(path) as image:
-            Image.fromarray(np.where(np.asarray(image) > 0, 7, 0).astype(np.uint8)).save(
-                tmp_path / "others" / path.name
-            )
+            sevens = np.where(np.asarray(image) > 0, 7, 0).astype(np.uint8)
+        Image.fromarray(sevens).save(tmp_path / "others" / path.name)
+
+    def of_object_1():
+        def prompts(frame):
+            return {}
+
+        prompts.to_come = {0: (1,)}
+        return prompts
+
     with refusal(mm.InputError, "object 1 is given", "show 7"):
-        compare(gt=tmp_path / "others")
+        compare(gt=tmp_path / "others", new_prompts=of_object_1)
     assert not (tmp_path / "policies/fifo").exists()
 
 
