@@ -234,7 +234,9 @@ class SequenceScorer:
         if not known:
             raise InputError(
                 f"the truth of {self.name} shows no object in its {self._num_frames} frames",
-                "leave it out" if self._single_object else f"score 0/255 masks by davis2016 ({VOID} is void here)",
+                "leave it out"
+                if self._single_object
+                else f"leave it out; masks of 0 and 255 are scored by davis2016 ({VOID} is void here)",
             )
         if unknown := sorted(self._unknown.difference(known)):
             raise ObjectIdError(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from mnemask.errors import OutputError
 from mnemask.io import MaskWriter
 from mnemask.io.atomic import ResumeState, write_file
 from mnemask.io.table import TABLE, ObjectTable
@@ -148,7 +149,14 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def refuse_other_report(path: Path, key: str) -> None:
-    """Raises OutputError if something has a report's name that is no JSON object with this key, as earlier ones are."""
+    """Raises OutputError if something has a report's name that is no JSON object with this key, as earlier ones are.
+
+    So it does where there is no folder for it.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"there is no folder {str(path.parent)!r} for {path.name!r}", "make it, or give another place"
+        )
     try:
         found = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError):
