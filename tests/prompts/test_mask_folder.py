@@ -101,6 +101,7 @@ def test_what_is_neither_a_folder_nor_a_file_of_an_annotation_tool_is_refused(tm
     [
         (["street_00000_1.png", "street_00000_2.png"], FRAMES),
         (["00003_1.png"], None),
+        (["frame_00003_1.png", "frame_00003_2.png"], None),
         (["00003.1.png", "00003.2.png"], None),
         (["00003_12.jpg.png"], ["00003", "00004"]),
     ],
@@ -115,6 +116,7 @@ def test_a_mask_called_after_a_frame_and_a_number_is_asked_about(masks, frames):
     [
         (["shot1_00000.png", "shot1_00001.png"], None, [0, 1]),
         (["1_00004.png", "1_00005.png"], None, [4, 5]),
+        (["clip_1080_3.png", "clip_1080_4.png"], None, [3, 4]),
         (["2024-05-01_3.png", "2024-05-01_4.png"], None, [3, 4]),
         (["00003_1.png"], ["00003", "00003_1"], [1]),
     ],

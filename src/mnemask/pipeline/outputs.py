@@ -154,9 +154,7 @@ def refuse_other_report(path: Path, key: str) -> None:
     So it does where there is no folder for it.
     """
     if not path.parent.is_dir():
-        raise OutputError(
-            f"there is no folder {str(path.parent)!r} for {path.name!r}", "make it, or give another place"
-        )
+        raise OutputError(f"there is no folder {str(path.parent)!r} for {path.name!r}", "make it, or give another")
     try:
         found = json.loads(path.read_bytes()) if path.is_file() else None
     except (OSError, ValueError):

@@ -168,7 +168,9 @@ def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None)
         if stem in known or not (parts := _NUMBERED.fullmatch(stem)):
             continue
         frame, number = parts["frame"], parts["number"]
-        if frame in known or (names is None and frame.isdecimal() and len(frame) > max(2, len(number))):
+        digits = _NUMBER.findall(frame)[-1]
+        counts = len(digits) > max(2, len(number)) and (digits[0] == "0" or frame.isdecimal())
+        if frame in known or (names is None and counts):
             raise MaskError(
                 f"mask {path.name} is called after frame {frame} and a number, {number}: object {number} of that "
                 "frame, or another frame?",
