@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -171,6 +172,25 @@ def test_real_masks_three_pixels_off_keep_their_boundary_and_lose_region(tmp_pat
     report = score_folder(truth, tmp_path, protocol="davis2016")
     assert report.boundary.mean > 0.999
     assert 0.8 < report.region.mean < 0.85
+
+
+def test_pictures_that_nobody_annotated_are_not_scored_as_empty(tmp_path, caplog):
+    images = [{"id": t, "file_name": f"{t:05d}.png", "height": 60, "width": 80} for t in range(6)]
+    shapes = [
+        {
+            "id": t,
+            "image_id": t,
+            "category_id": 1,
+            "track_id": 1,
+            "segmentation": [[x, 5, x + 20, 5, x + 20, 25, x, 25]],
+        }
+        for t, x in ((0, 5), (2, 11), (4, 17))
+    ]
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"images": images, "annotations": shapes, "categories": []}))
+    write(tmp_path / "predicted", [np.where(labels == 1, labels, 0).astype(np.uint8) for labels in clip()])
+    assert score_folder(truth, tmp_path / "predicted").region.mean == 1
+    assert "3 of 6 pictures" in caplog.text
 
 
 @pytest.mark.parametrize("soft", ["truth", "predicted"])

@@ -158,6 +158,16 @@ def test_what_is_smaller_than_the_tolerance_is_there_all_the_same(tmp_path, run,
         assert other.read_text().count(count) == path.read_text().count(count)
 
 
+@pytest.mark.parametrize("format", ["png", "ffv1", "rle"])
+def test_no_mask_is_missed_where_none_is_gone(tmp_path, caplog, format):
+    write_run(tmp_path / "run", format)
+    table = tmp_path / "run/table.csv"
+    if format == "ffv1":  # whose maps have numbers alone
+        table.write_text(table.read_text().replace(",0000", ",street_"))
+    export_masks(tmp_path / "run", "npz", tmp_path / "out")
+    assert not caplog.messages
+
+
 def test_a_mask_that_is_gone_since_the_run_is_missed(tmp_path, caplog):
     write_run(tmp_path / "run")
     (tmp_path / "run/masks/00002.png").unlink()

@@ -68,6 +68,7 @@ def test_pictures_that_nobody_came_to_are_told_from_empty_ones(tmp_path, tool):
         place = tmp_path / "tasks.json"
         place.write_text(json.dumps(tasks))
     paths = annotated_frames(place)
+    assert len(paths) > 1
     assert [map_name(path) for path in paths if is_annotated(path)] == ["00000"]
     assert read_labels(paths[0]).any()
 
@@ -81,23 +82,24 @@ def test_a_file_that_says_so_has_empty_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("z", [(0, 1), (1, 0)])
-def test_the_shape_in_front_is_seen(tmp_path, z):
+def test_the_shape_in_front_is_seen_and_one_that_is_not_is_named(tmp_path, caplog, z):
     large = [0, 0, 30, 0, 30, 40, 0, 40]
     shapes = polygon("dog", LEFT, z_order=z[0]) + polygon("cat", large, z_order=z[1])
     place = cvat(tmp_path / "a.xml", f'<image id="0" name="a.jpg" width="{W}" height="{H}">{shapes}</image>')
-    if z[1]:
-        with refusal(MaskError, r"object 1 \(dog\)", "cover it"):
-            annotated_frames(place)
-    else:
-        labels = read_labels(annotated_frames(place)[0])
-        assert (labels == 1).sum() == 20 * 30
-        assert (labels == 2).sum() == 30 * 40 - 20 * 30
+    labels = read_labels(annotated_frames(place)[0])
+    seen = 0 if z[1] else 20 * 30
+    assert (labels == 1).sum() == seen
+    assert (labels == 2).sum() == 30 * 40 - seen
+    assert ("object 1 (dog)" in caplog.text and "cover it" in caplog.text) == bool(z[1])
 
 
-def test_an_object_outside_of_the_picture_is_refused_and_not_left_out(tmp_path):
+def test_an_object_outside_of_the_picture_is_named_and_refused_where_there_is_no_other(tmp_path, caplog):
     beyond = [500, 500, 520, 500, 520, 520]
-    with refusal(MaskError, r"object 2 \(cat\)", "no pixel"):
-        annotated_frames(coco(tmp_path / "a.json", [annotation(1, LEFT), annotation(2, beyond)]))
+    annotated_frames(coco(tmp_path / "a.json", [annotation(1, LEFT), annotation(2, beyond)]))
+    assert "object 2 (cat)" in caplog.text
+    assert "no pixel" in caplog.text
+    with refusal(MaskError, r"object 1 \(cat\)", "no pixel"):
+        annotated_frames(coco(tmp_path / "b.json", [annotation(2, beyond)]))
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,22 @@ def test_a_confidence_behind_an_outline_is_no_corner(tmp_path):
     place = yolo(tmp_path / "a", **{"00000": FRACTIONS, "00001": FRACTIONS.replace("\n", " 0.83\n")})
     exact, doubted = map(read_labels, annotated_frames(place))
     assert np.array_equal(exact, doubted)
+
+
+def test_key_points_are_no_outline(tmp_path):
+    pose = " ".join(["0 0.5 0.5 0.9 0.9", *("0.2 0.3 2" for _ in range(17))])
+    with refusal(MaskError, "keypoints"):
+        annotated_frames(yolo(tmp_path / "a", **{"00000": f"{pose}\n"}))
+
+
+def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tmp_path):
+    shape = {"original_width": W, "original_height": H, "value": {"points": [[10, 10], [40, 10], [40, 90]]}}
+    tasks = [{"data": {"image": f"/data/{i:05d}.jpg"}} for i in range(3)]
+    tasks[0]["annotations"], tasks[1]["annotations"] = [{"result": [shape]}], [{"result": []}]
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    paths = annotated_frames(tmp_path / "tasks.json")
+    assert [is_annotated(path) for path in paths] == [True, True, False]
+    assert [bool(read_labels(path).any()) for path in paths] == [True, False, False]
 
 
 def test_yolo_in_pixels_is_refused(tmp_path):

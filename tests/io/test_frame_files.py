@@ -163,3 +163,17 @@ def test_names_that_have_nothing_in_common_are_no_reason_for_a_note(tmp_path):
     for name in ("a1b2", "0c9f", "77de", "e4e5", "b001"):
         photograph(tmp_path / f"{name}.png")
     assert not find_frames(tmp_path).notes
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"Shot at {hour}.00.00 AM" for hour in range(1, 11)] + ["Shot at 1.00.00 PM"],
+        [f"f_{t}" for t in range(-3, 20)],
+        [f"{t / 10:g}" for t in range(30)],
+    ],
+)
+def test_numbers_of_other_forms_are_no_reason_for_a_note(tmp_path, names):
+    for name in names:
+        photograph(tmp_path / f"{name}.png")
+    assert not [note for note in find_frames(tmp_path).notes if "not called like" in note]

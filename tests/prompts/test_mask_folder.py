@@ -102,6 +102,10 @@ def test_what_is_neither_a_folder_nor_a_file_of_an_annotation_tool_is_refused(tm
         (["street_00000_1.png", "street_00000_2.png"], FRAMES),
         (["00003_1.png"], None),
         (["frame_00003_1.png", "frame_00003_2.png"], None),
+        (["label-00003_1.png", "label-00003_2.png"], ["00001", "00002", "00003"]),
+        (["00003_obj1.png"], ["00001", "00002", "00003"]),
+        (["00003_1_mask.png", "00003_2_mask.png"], ["00001", "00002", "00003"]),
+        ([f"0000{t}_{i}.png" for t in range(9) for i in (1, 2)], None),
         (["00003.1.png", "00003.2.png"], None),
         (["00003_12.jpg.png"], ["00003", "00004"]),
     ],
@@ -116,6 +120,9 @@ def test_a_mask_called_after_a_frame_and_a_number_is_asked_about(masks, frames):
     [
         (["shot1_00000.png", "shot1_00001.png"], None, [0, 1]),
         (["1_00004.png", "1_00005.png"], None, [4, 5]),
+        ([f"DJI_0001_{t:03d}.png" for t in range(12)], None, list(range(12))),
+        ([f"00001-{t}.png" for t in range(12)], None, list(range(12))),
+        (["20240501_003.png", "20240501_004.png"], None, [3, 4]),
         (["clip_1080_3.png", "clip_1080_4.png"], None, [3, 4]),
         (["2024-05-01_3.png", "2024-05-01_4.png"], None, [3, 4]),
         (["00003_1.png"], ["00003", "00003_1"], [1]),
@@ -130,7 +137,10 @@ def test_other_numbers_in_front_of_a_frame_s_are_none_of_an_object(masks, frames
     [
         ([1, 0, 0], True),
         ([1, 0, 0, 0, 1, 0, 0, 0], True),
+        ([1, 0, 0, 1], True),
         ([1, 0], False),  # they are gone
+        ([0, 0, 1, 0], False),
+        ([1, 0, 1, 0, 0], False),
         ([1, 1, 0, 0], False),
         ([1, 0, 1, 0], False),
         ([0, 0], False),

@@ -310,6 +310,15 @@ def test_masks_that_mark_nothing_at_all_are_refused(tmp_path):
             PromptPlan(place, [], [], False, names=FRAMES, num_frames=9)
 
 
+def test_a_folder_that_only_says_that_objects_are_gone_is_taken_beside_other_prompts(tmp_path):
+    (tmp_path / "m").mkdir()
+    save(tmp_path / "m" / "00005.png", discs(), DAVIS)
+    first = save(tmp_path / "first.png", discs(1), DAVIS)
+    plan = PromptPlan(tmp_path / "m", [], [f"0={first}"], False, names=FRAMES, num_frames=9)
+    assert given(plan, 0)[0].any()
+    assert given(plan, 5)[1] == [1]
+
+
 @pytest.mark.parametrize(
     ("picture", "names", "frame"),
     [
@@ -318,6 +327,8 @@ def test_masks_that_mark_nothing_at_all_are_refused(tmp_path):
         ("frame_000004.jpg", None, 4),
         ("first.jpg", FRAMES, 0),
         ("first.jpg", None, 0),
+        ("cam2.jpg", None, 0),
+        ("3f2a9c1b-dog.jpg", None, 0),
         ("00000.jpg", FRAMES, 0),
     ],
 )

@@ -269,7 +269,7 @@ _READING_OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             str,
             typer.Option(
-                help="First frame to read: a number from 0, or a time (12.5s, 00:01:30). --mask belongs to it."
+                help="First frame to read: a number from 0, or a time (12.5s, 00:01:30). An image of --mask is of it."
             ),
         ],
         "0",
@@ -321,9 +321,12 @@ class Reading:
     def check(self, plan: PromptPlan, video: str, masks: Sequence[Path]) -> None:
         """Raises InputError if masks or clicks do not fit the video; what is wrong with it itself, a run says."""
         from mnemask.errors import FrameError
+        from mnemask.io.storage import is_address
         from mnemask.pipeline.places import Expected
 
         self.refuse_beyond(plan)
+        if is_address(video):
+            return
         try:
             with self.open(video, 0, masks, originals=False) as reader:
                 expected, frame = Expected.of(reader), next(iter(reader), None)

@@ -187,7 +187,7 @@ def train(
         branch_from=branch,
         origin={
             "data": ", ".join(_placed(each) for each in data or []),
-            "first weights": str(branch or weights or ", ".join(map(str, imagenet or []))),
+            "first weights": ", ".join(_placed(str(each)) for each in (branch or weights, *(imagenet or ())) if each),
         },
         validate=None if validate is None else Validation(validate, validate_frames),
     )
@@ -238,7 +238,7 @@ def finetune(
         hardware=Hardware(accelerator, devices),
         options=RunOptions(workers, parts, minutes, validate_every),
         resume=resume,
-        origin={"data": _placed(str(videos)), "first weights": weights},
+        origin={"data": _placed(str(videos)), "first weights": _placed(weights)},
         validate=None if validate is None else Validation(validate, validate_frames),
     )
 
@@ -324,9 +324,9 @@ def _run(
 
 
 def _placed(data: str) -> str:
-    """Returns NAME=FOLDER, or a folder, with the folder in full."""
-    name, equals, folder = data.rpartition("=")
-    return f"{name}{equals}{Path(folder).resolve()}"
+    """Returns NAME=FOLDER, or a path, with the path in full; a word that is no path as it is."""
+    name, equals, place = data.rpartition("=")
+    return f"{name}{equals}{Path(place).resolve() if Path(place).exists() else place}"
 
 
 def need_training() -> None:

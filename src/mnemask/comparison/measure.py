@@ -18,7 +18,7 @@ from mnemask.datasets.annotated import read_annotation, refuse_soft_edges
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
-from mnemask.io.label_files import Labels, label_paths, labels_by_name
+from mnemask.io.label_files import Labels, label_paths, labels_by_name, only_annotated
 from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
 from mnemask.version import __version__
 
@@ -82,9 +82,8 @@ class Truth:
         """
         if not folder.exists():
             raise InputError(f"there is no folder {folder} of true masks", "give one with a PNG for each frame (--gt)")
-        by_name = {
-            safe_name(name): path for name, path in labels_by_name(label_paths(folder), list(clip.names)).items()
-        }
+        found = labels_by_name(only_annotated(label_paths(folder)), list(clip.names))
+        by_name = {safe_name(name): path for name, path in found.items()}
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
         if others := [name for name in by_name if name not in clip.names]:
             log.warning("%d true masks in %s are of no frame of this video, first %s", len(others), folder, others[0])

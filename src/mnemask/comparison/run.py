@@ -131,7 +131,7 @@ def compare_video(
         def checked_prompts() -> PromptSource:
             prompts = new_prompts()
             to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
-            if truth is not None:
+            if truth is not None and not runs:  # before the first policy is tracked
                 truth.refuse_other_ids({object_id for ids in to_come.values() for object_id in ids})
             return prompts
 

@@ -15,7 +15,15 @@ from jaxtyping import Bool
 from PIL import Image
 
 from mnemask.errors import InputError, MaskError
-from mnemask.io.label_files import Labels, holds_labels, label_paths, labels_by_name, load_stored, read_labels
+from mnemask.io.label_files import (
+    Labels,
+    holds_labels,
+    label_paths,
+    labels_by_name,
+    load_stored,
+    only_annotated,
+    read_labels,
+)
 from mnemask.io.name_order import natural_order
 from mnemask.prompts.mask_file import inspect_mask
 
@@ -216,7 +224,7 @@ def _with_label_file(
 ) -> AnnotatedVideo:
     """Returns a video with all masks in one file: a label video, or run lengths."""
     files = _pair(frame_names, ()).frames
-    by_name = labels_by_name(inside, [Path(file).stem for file in files])
+    by_name = labels_by_name(only_annotated(inside), [Path(file).stem for file in files])
     masks = {at: by_name[stem].name for at, file in enumerate(files) if (stem := Path(file).stem) in by_name}
     if not masks:
         raise InputError(f"{inside[0].parent} holds no mask of a frame in {frames}", "name masks as their frames are")

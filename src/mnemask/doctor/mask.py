@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from mnemask.doctor.video import Finding
-from mnemask.errors import MaskError
+from mnemask.errors import InputError, MaskError
 from mnemask.io.image_sequences import page_count
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
@@ -53,7 +53,7 @@ def is_of_masks(path: Path) -> bool:
     if path.is_dir():
         try:
             masks = list_masks(path)
-        except MaskError:
+        except InputError:
             return False
         return _are_masks([masks[0], masks[len(masks) // 2], masks[-1]])
     suffix = path.suffix.lower()
@@ -64,7 +64,7 @@ def diagnose_masks(place: Path) -> list[Finding]:
     """Returns how a run reads a folder of masks, or a file of an annotation tool, frame by frame."""
     try:
         listed = list_masks(place)
-    except MaskError as error:
+    except InputError as error:
         return [Finding.from_error(error)]
     masks = [path for path in listed if is_annotated(path)]
     if not masks:

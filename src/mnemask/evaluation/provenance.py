@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import BenchmarkSequence
+from mnemask.io.label_files import holds_labels
 
 
 def digest_of(challenge: BenchmarkSequence) -> str:
@@ -26,7 +27,7 @@ def digest_of(challenge: BenchmarkSequence) -> str:
 def _files(paths: Iterable[Path]) -> list[Path]:
     """Returns files and folders, each once; of a label map inside a file, that file."""
     unique = dict.fromkeys(paths)
-    return list(dict.fromkeys(path if path.exists() else path.parent for path in unique))
+    return list(dict.fromkeys(path.parent if holds_labels(path) and not path.exists() else path for path in unique))
 
 
 def _size(path: Path) -> int:
@@ -38,7 +39,7 @@ def _size(path: Path) -> int:
 
 def _content(path: Path) -> str:
     if path.is_dir():  # a file for each frame, of labelme or YOLO
-        return " ".join(f"{each.name} {_content(each)}" for each in sorted(path.iterdir()) if each.is_file())
+        return " ".join(f"{each.name} {_content(each)}" for each in sorted(path.rglob("*")) if each.is_file())
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

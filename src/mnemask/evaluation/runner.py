@@ -205,7 +205,6 @@ class Job:
 
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
-        made_of = digest_of(self.challenge)  # now: what changes while it is tracked is not what was asked for
         tracker, partial = self.trackers.tracker(), self.folder.begin(*self.key)
         tracker.model = network = cached_features(tracker.model)
         network.begin(self.challenge.name)
@@ -232,7 +231,7 @@ class Job:
             torch.get_num_threads(),
             self.challenge.groups,
             self._own_policy(),
-            made_of,
+            digest_of(self.challenge),
         )
         self.folder.keep(result, partial)
         return result

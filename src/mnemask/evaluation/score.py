@@ -10,7 +10,7 @@ from typing import Literal
 from mnemask.datasets.annotated import read_annotation, refuse_soft_edges
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import cells
-from mnemask.io.label_files import label_paths, labels_by_name, map_name
+from mnemask.io.label_files import label_paths, labels_by_name, map_name, only_annotated
 from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
 from mnemask.metrics.davis import check_protocol
 
@@ -110,6 +110,7 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
 
 
 def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
+    truths = only_annotated(truths)
     names = [map_name(path) for path in truths]
     by_stem = labels_by_name(predictions, names)
     truth_of = labels_by_name(truths, list(by_stem))

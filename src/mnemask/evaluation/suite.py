@@ -203,7 +203,7 @@ def run_benchmark(
 
 def _refuse_data(out: Path, benchmark: Benchmark, challenges: Sequence[BenchmarkSequence]) -> None:
     """Raises OutputError if results would lie among the data, where they would be taken for masks."""
-    videos = {challenge.given.frames[0].parent.resolve().parent for challenge in challenges}
+    videos = {challenge.given.frames[0].parent.parent.resolve() for challenge in challenges}
     if out.resolve() in {Path(benchmark.root).resolve(), *videos}:
         raise OutputError(f"{str(out)!r} holds the data", "give another folder for the results (-o)")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from mnemask.errors import InputError, MaskError
 from mnemask.io.atomic import safe_name
 from mnemask.io.coco import OBJECT, Categories
-from mnemask.io.label_files import file_names_of, label_paths, map_name, read_labels
+from mnemask.io.label_files import file_names_of, label_paths, labels_by_name, map_name, read_labels
 from mnemask.io.name_order import natural_order
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MaskWriter
@@ -170,7 +170,8 @@ class _OfRun:
         self.folder, self.name = out, name or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
-        if gone := [] if self._cut_outs else [name for name in rows if name not in names]:
+        there = labels_by_name(self._paths, list(rows))
+        if gone := [] if self._cut_outs else [name for name in rows if name not in there]:
             logger.warning(
                 "%d of the %d frames in %s have no mask any more, first %s: they are left out; track again "
                 "(segment --overwrite) for all",

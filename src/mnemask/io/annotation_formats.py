@@ -97,8 +97,7 @@ def read_pictures(path: Path, skipped: Counter[str]) -> list[Picture]:
         return _of_mots(text, path.with_name("labels.txt"), skipped)
     content = json.loads(text)
     if isinstance(content, list):
-        tasks = (_of_label_studio(task, place, skipped) for place, task in enumerate(content))
-        return [picture for picture in tasks if picture]
+        return _of_label_studio(content, skipped)
     if "shapes" in content:
         return [_of_labelme(content, path.stem, skipped)]
     return _of_coco(content, path, skipped)
@@ -201,25 +200,42 @@ def _cvat_shape(each: ElementTree.Element, label: str | None, track: int | None,
     return None
 
 
-def _of_label_studio(task: Mapping[str, Any], place: int, skipped: Counter[str]) -> Picture | None:
-    """Returns what a task says; None for one that nobody has come to, of which the size is not known either."""
+def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) -> list[Picture]:
+    """Returns what tasks say; one without shapes has the size of the first that says one."""
+    answers = [_answer_of(task) for task in tasks]
+    sizes = [_size_of_task(task, answer or ()) for task, answer in zip(tasks, answers, strict=True)]
+    known = next((size for size in sizes if size), None)
+    if known is None:
+        raise ValueError("no task says the size of its picture")
+    return [
+        _of_task(task, answer, size or known, place, skipped)
+        for place, (task, answer, size) in enumerate(zip(tasks, answers, sizes, strict=True))
+    ]
+
+
+def _answer_of(task: Mapping[str, Any]) -> Sequence[Any] | None:
+    """Returns the regions that somebody submitted, perhaps none; None where nobody has come to the task."""
+    answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
+    return next((each["result"] for each in answers if not each.get("was_cancelled")), None)
+
+
+def _size_of_task(task: Mapping[str, Any], results: Sequence[Any]) -> tuple[int, int] | None:
+    data = task["data"]
+    said = [(each["original_height"], each["original_width"]) for each in results if "original_width" in each]
+    if said:
+        return said[0]
+    return (int(data["height"]), int(data["width"])) if "height" in data and "width" in data else None
+
+
+def _of_task(
+    task: Mapping[str, Any], answer: Sequence[Any] | None, size: tuple[int, int], place: int, skipped: Counter[str]
+) -> Picture:
     data = task["data"]
     source = str(next((value for value in data.values() if str(value).lower().endswith(IMAGE_SUFFIXES)), ""))
     file_name = unquote(re.split(r"[/=\\]", source)[-1])
-    answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
-    given = [each["result"] for each in answers if not each.get("was_cancelled")]
-    results: list[Any] = given[0] if given else []
-    size = next(
-        ((each["original_height"], each["original_width"]) for each in results if "original_width" in each), None
-    )
-    if size is None and not ("height" in data and "width" in data):
-        if results:
-            raise ValueError(f"task {place + 1} does not say the size of its picture")
-        return None
-    size = size or (int(data["height"]), int(data["width"]))
     name = str(data.get("name") or Path(file_name).stem or f"{AT}{place}")
-    picture = Picture(name, file_name, size, annotated=bool(given))
-    for each in results:
+    picture = Picture(name, file_name, size, annotated=answer is not None)
+    for each in answer or ():
         value = each["value"]
         labels = value.get("brushlabels") or value.get("polygonlabels") or value.get("labels") or [""]
         said = _TRACK.search(" ".join((each.get("meta") or {}).get("text") or []))
@@ -296,6 +312,9 @@ def _of_yolo(folder: Path, skipped: Counter[str]) -> list[Picture]:
             if len(numbers) in (4, 5):  # the fifth is how sure a network was
                 skipped["boxes"] += 1
                 continue
+            if _are_keypoints(numbers):
+                skipped["keypoints"] += 1
+                continue
             if len(numbers) % 2 and len(numbers) > 6:
                 numbers.pop()  # likewise
             corners = _points(numbers)
@@ -311,6 +330,13 @@ def _of_yolo(folder: Path, skipped: Counter[str]) -> list[Picture]:
             picture.shapes.append(Shape(_class(names.get(int(kind), f"class {kind}")), None, mask))
         pictures.append(picture)
     return pictures
+
+
+def _are_keypoints(numbers: Sequence[str]) -> bool:
+    """Returns whether a line's numbers are a box and x, y, visibility of points; an outline may touch an edge at 0."""
+    seen = numbers[6::3]
+    odd = len(numbers) % 2 == 1 or "2" in seen
+    return len(numbers) > 10 and (len(numbers) - 4) % 3 == 0 and odd and set(seen) <= {"0", "1", "2"}
 
 
 def _names_of_yolo(path: Path) -> dict[int, str]:

@@ -38,7 +38,7 @@ class Annotations:
 
     Raises:
         MaskError: the file is damaged, of another kind, holds no masks, or does not say which object is which; while
-            its maps are read also where an object is to be seen in none.
+            its maps are read also where no object is to be seen in any.
         MissingExtraError: it needs pycocotools, which is not installed.
     """
 
@@ -76,11 +76,13 @@ class Annotations:
         if hidden:
             first = min(hidden)
             name = str(self.objects[first])
-            raise MaskError(
+            what = (
                 f"object {first}{f' ({name})' if name else ''} of {self._path} has no pixel: later shapes cover it, or "
-                "it lies outside of the picture",
-                "bring it to the front, correct its corners, or delete it",
+                "it lies outside of the picture"
             )
+            if len(hidden) == len(self.objects):
+                raise MaskError(what, "bring it to the front, correct its corners, or delete it")
+            log.warning("%s; it is left out", what)
 
     def _labels(self, picture: Picture) -> UInt16[np.ndarray, "H W"]:
         height, width = picture.size

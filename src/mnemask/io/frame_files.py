@@ -100,7 +100,7 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     notes += order.doubts
     notes += _doubles({shape: members for shape, members in series.items() if not out.issuperset(members)})
     kept = sorted(kept, key=order.key)
-    notes += _strangers(kept)
+    notes += [] if order.hexadecimal else _strangers(kept)
     return FrameFiles(kept, tuple(notes))
 
 
@@ -144,6 +144,8 @@ def _refuse_names(images: Iterable[Path]) -> None:
 
 Series = Mapping[str, Sequence[Path]]
 _FEW = 0.25  # of the other frames
+_SIGNED_DECIMAL = re.compile(r"[-+\u2212]?\d+(?:[.,]\d+)?")
+_HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
 
 
 def _series(images: Sequence[Path]) -> Series:
@@ -157,7 +159,7 @@ def _series(images: Sequence[Path]) -> Series:
 
 def _strangers(frames: Sequence[Path]) -> list[str]:
     """Returns a sentence where a few of the frames are not called like the others, such as a cover among numbers."""
-    shapes = [re.sub(r"\d+", "#", path.stem) for path in frames]
+    shapes = [_HALF_DAY.sub("", _SIGNED_DECIMAL.sub("#", path.stem)) for path in frames]
     (usual, count), *others = Counter(shapes).most_common() or [("", 0)]
     odd = [(at, path) for at, (path, shape) in enumerate(zip(frames, shapes, strict=True)) if shape != usual]
     if not others or "#" not in usual or len(odd) > count * _FEW:

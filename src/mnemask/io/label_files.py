@@ -3,6 +3,7 @@
 A map inside such a file has a path too, as if the file were a folder: `masks.mkv/00012`, `masks.json/00012`.
 """
 
+import logging
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,8 @@ from mnemask.io.name_order import natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import check_size
 from mnemask.types import ObjectInfo
+
+log = logging.getLogger(__name__)
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
@@ -130,6 +133,17 @@ def is_annotated(path: Path) -> bool:
     holder = _holder(path)
     opened = None if holder is None else _opened(holder)
     return not isinstance(opened, _LabelFile) or path.name not in opened.unannotated
+
+
+def only_annotated(paths: list[Path]) -> list[Path]:
+    """Returns the label maps that say what is there; a warning says how many others a file lists."""
+    said = [path for path in paths if is_annotated(path)]
+    if len(said) < len(paths):
+        log.warning(
+            "%d of %d pictures in %s are annotated: the others are taken to say nothing",
+            *(len(said), len(paths), paths[0].parent),
+        )
+    return said
 
 
 def read_labels(path: Path | str) -> Labels:

@@ -17,6 +17,7 @@ from torch import Tensor
 from mnemask.errors import MaskError
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.mask_file import BORDER_SHARE, RGB, SAME_COLOUR, MaskReading
+from mnemask.prompts.parse import in_words, typed
 from mnemask.types import MAX_OBJECT_ID, Frame
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,8 @@ class MarkedFile:
         wide, high = abs(width - columns * frame.pixel_aspect) <= 1, abs(height - rows / frame.pixel_aspect) <= 1
         return self.size != frame.size and ((height == rows and wide) or (width == columns and high))
 
-    def warn_if_whole(self, mask: Bool[Tensor, "H W"], object_id: int) -> None:
-        """Says so where an object's mask covers nearly the whole picture, or most of it and its border."""
+    def warn_if_whole(self, mask: Bool[Tensor, "H W"], object_id: int, frame: int) -> None:
+        """Says so where an object's mask of a frame covers nearly the whole picture, or most of it and its border."""
         share = float(mask.float().mean())
         border = torch.cat((mask[0], mask[-1], mask[:, 0], mask[:, -1]))
         if share > WHOLE_SHARE or (share > MOST_SHARE and float(border.float().mean()) > BORDER_SHARE):
@@ -80,7 +81,7 @@ class MarkedFile:
                 "mask %s marks %.0f %% of frame %d as object %d; if object and background are swapped, invert it",
                 self.path,
                 100 * share,
-                self.frame,
+                frame,
                 object_id,
             )
 
@@ -194,7 +195,7 @@ class ColourIds:
             raise MaskError(
                 f"mask {file.path} has {_hex(new[taken[0]])}, which stands for object {taken[0]} in the DAVIS "
                 f"palette, and object {taken[0]} is {_hex(painted)} in {self._said_by[painted]}",
-                f"paint it so if it is that object, or say which it is (--at {file.frame}:ID={file.path.name})",
+                f"paint it so if it is that object, or say which it is (--at {typed(file.frame)}:ID={file.path.name})",
             )
         if len(new) == len(file.colours):
             self._refuse_shifted(file)
@@ -209,7 +210,7 @@ class ColourIds:
             self._learn(colour, found[label], file)
         if new:
             said = ", ".join(f"{_hex(colour)} is object {found[label]}" for label, colour in new.items())
-            self.notes.append(f"frame {file.frame}, {file.path.name}: {said}")
+            self.notes.append(f"{in_words(file.frame)}, {file.path.name}: {said}")
         return found
 
     def _refuse_shifted(self, file: MarkedFile) -> None:
@@ -221,7 +222,7 @@ class ColourIds:
             colour, known = near[0]
             raise MaskError(
                 f"mask {file.path} has {_hex(colour)}, which is nearly {_hex(known)} of object {self.by_colour[known]}",
-                f"paint it with the same colour, or say which object it is (--at {file.frame}:ID={file.path.name})",
+                f"paint it with the same colour, or say which it is (--at {typed(file.frame)}:ID={file.path.name})",
             )
 
 

@@ -37,6 +37,7 @@ BLENDED_SHARE = 0.04
 BLENDED_CROSSINGS = 0.15
 CHANCE = 2.0
 FAINTEST = 8  # alpha of paint that can be seen
+FAINT_SHARE = 0.01  # of what is painted, and more than is left over by chance
 SQUARE = np.ones((3, 3), np.uint8)
 
 Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
@@ -163,7 +164,8 @@ def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
     alpha = rgba[..., 3]
     even = (np.asarray(cv2.erode(rgba, SQUARE)) == np.asarray(cv2.dilate(rgba, SQUARE))).all(axis=2)
     faint = alpha[even & (alpha >= FAINTEST) & (alpha <= 127) & rgba[..., :3].any(axis=2)]
-    return float(faint.min()) / 255 if faint.size else 1.0
+    enough = faint.size >= FAINT_SHARE * np.count_nonzero(alpha >= FAINTEST)
+    return float(faint.min()) / 255 if faint.size and enough else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 from mnemask.errors import MaskError
 from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES
-from mnemask.io.label_files import annotated_frames, map_name
+from mnemask.io.label_files import annotated_frames, holds_labels, map_name
 from mnemask.types import check_object_id
 
 SHOWN = 5
@@ -18,7 +17,11 @@ _WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?
 _AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
-_NUMBERED = re.compile(r"(?P<frame>.*\d)[_\-. ]+(?P<number>\d{1,3})")
+_THING = r"(?:obj|object|id|inst|instance)?"
+_NUMBERED = re.compile(rf"(?P<frame>.*\d)[_\-. ]+{_THING}[_\-. ]*(?P<number>\d{{1,3}})", re.IGNORECASE)
+_FRAMES_RATHER = 10  # masks of one beginning are hardly as many objects of one frame
+# A number that means a frame: all of the name, behind a word for frames, or written with many digits.
+_FRAME_NUMBER = re.compile(r"(?:.*(?:frame|img|image|pic)[_\-. ]*)?\d+|.*\d{3,}", re.IGNORECASE)
 
 
 def folders_of_objects(folder: Path) -> dict[int | None, Path]:
@@ -122,7 +125,7 @@ def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = 
     name = map_name(path)
     if names is not None and (index := _by_name([path], names)[path]) is not None:
         return index
-    if not _NUMBER.search(name):
+    if not _FRAME_NUMBER.fullmatch(_without_endings(name)):
         return None
     try:
         return next(iter(match_frames([path], names, num_frames)[0]))
@@ -136,13 +139,16 @@ def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = 
 def never_annotated(marked: Sequence[bool]) -> bool:
     """Returns whether empty masks are of frames that nobody came to, and do not say that the objects are gone.
 
-    So it is where tools write a mask for every frame: after each that shows something there are several empty ones.
+    So it is where tools write a mask for every frame: after each that shows something, but for the last mask of all,
+    there are several empty ones.
 
     Args:
         marked: of each mask in the order of the frames, whether it shows anything.
     """
-    pairs = list(pairwise(marked))
-    return (True, True) not in pairs and (False, False) in pairs and any(marked)
+    shown = [at for at, shows in enumerate(marked) if shows]
+    ends = [*shown[1:], len(marked)][: len(shown)]
+    empty = [end - at - 1 for at, end in zip(shown, ends, strict=True) if at < len(marked) - 1]
+    return bool(empty) and min(empty) > 1
 
 
 def _lost(
@@ -161,22 +167,37 @@ def _lost(
 
 
 def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None) -> None:
-    """Raises MaskError where a mask is called after a frame and a number, as 00012_2: that may be an object's."""
-    known = set(names or ())
-    for path in masks:
-        stem = _without_endings(map_name(path))
-        if stem in known or not (parts := _NUMBERED.fullmatch(stem)):
+    """Raises MaskError where masks are called after a frame and a number, as 00012_2: that may be an object's.
+
+    Of a video's masks, many with one beginning count frames, and so does a number with leading zeros.
+    """
+    known, asked = set(names or ()), {}
+    for path in (path for path in masks if not holds_labels(path)):
+        stem = _without_endings(path.stem)
+        if stem in known:
             continue
-        frame, number = parts["frame"], parts["number"]
-        digits = _NUMBER.findall(frame)[-1]
-        counts = len(digits) > max(2, len(number)) and (digits[0] == "0" or frame.isdecimal())
-        if frame in known or (names is None and counts):
-            raise MaskError(
-                f"mask {path.name} is called after frame {frame} and a number, {number}: object {number} of that "
-                "frame, or another frame?",
-                f"put the masks of each object into a folder that is called by its id ({number}/{frame}.png), or all "
-                "objects of a frame into one file",
-            )
+        while (bare := _BEFORE.sub("", _AFTER.sub("", stem))) not in ("", stem):
+            stem = bare
+        if (parts := _NUMBERED.fullmatch(stem)) and (parts["frame"] in known or (names is None and _counts(parts))):
+            asked[path] = parts
+    fronts = {parts["frame"] for parts in asked.values()}
+    if not asked or (names is None and len(fronts) == 1 and len(asked) >= _FRAMES_RATHER):
+        return
+    path, parts = next(iter(asked.items()))
+    frame, number = parts["frame"], parts["number"]
+    raise MaskError(
+        f"mask {path.name} is called after frame {frame} and a number, {number}: object {number} of that frame, or "
+        "another frame?",
+        f"put the masks of each object into a folder that is called by its id ({number}/{frame}.png), or all objects "
+        "of a frame into one file; a mask of another frame is called after that alone",
+    )
+
+
+def _counts(parts: re.Match[str]) -> bool:
+    """Returns whether the first of two numbers is written as frames are, with leading zeros, and the second is not."""
+    digits, number = _NUMBER.findall(parts["frame"])[-1], parts["number"]
+    padded = digits[0] == "0" or parts["frame"].isdecimal()
+    return padded and len(digits) > 2 and number[0] != "0" and len(number) < 3
 
 
 def _by_name(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | None]:

@@ -18,6 +18,19 @@ _CLICK = re.compile(
 )
 
 
+FIRST_READ = -1  # the number of the frame that is read first, until it comes
+
+
+def in_words(frame: int) -> str:
+    """Returns a frame in words."""
+    return "the first frame" if frame == FIRST_READ else f"frame {frame}"
+
+
+def typed(frame: int) -> str:
+    """Returns a frame as it is typed in --at, with a word for one that nobody knows yet."""
+    return "FRAME" if frame == FIRST_READ else str(frame)
+
+
 class At(NamedTuple):
     """A mask for one frame: its number, the one object it shows (None: the file says), and the file."""
 

@@ -18,7 +18,17 @@ from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import Void, clean_or_refuse, inspect_mask
 from mnemask.prompts.mask_folder import never_annotated
 from mnemask.prompts.mask_places import MaskPlaces, say_not_annotated
-from mnemask.prompts.parse import At, parse_at, parse_click, parse_objects, parse_remove, refuse_unknown
+from mnemask.prompts.parse import (
+    FIRST_READ,
+    At,
+    in_words,
+    parse_at,
+    parse_click,
+    parse_objects,
+    parse_remove,
+    refuse_unknown,
+    typed,
+)
 from mnemask.prompts.preview import draw_preview
 from mnemask.prompts.sketch import ObjectFinder, Pointed
 from mnemask.types import Frame, ObjectInfo
@@ -26,7 +36,6 @@ from mnemask.types import Frame, ObjectInfo
 log = logging.getLogger(__name__)
 
 _WHAT_SAYS_SO = "correct the --at, --remove, --click or name of a mask that says so"
-_NOT_KNOWN = -1  # the number of the frame that is read first, until it comes
 
 
 @dataclass(slots=True)
@@ -100,7 +109,7 @@ class PromptPlan:
         self.boxes = [parse_box(box, box_format) for box in boxes]
         self.later = [parse_at(text) for text in later]
         self._begins_later = begins_later
-        self._first = _NOT_KNOWN if begins_later else 0
+        self._first = FIRST_READ if begins_later else 0
         typed = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
         self.clicks = [click._replace(frame=self._first) if click.frame is None else click for click in typed]
         self.notes: list[str] = []
@@ -136,7 +145,7 @@ class PromptPlan:
             labels = torch.from_numpy(inspect_mask(file.path, frame.size, void=self.void).labels)
             for label, object_id in ids.items():
                 mask = labels == label
-                file.warn_if_whole(mask, object_id)
+                file.warn_if_whole(mask, object_id, frame.index)
                 found[object_id] = mask
         return found | self._finder.find(frame, moment.pointed, found)
 
@@ -224,11 +233,12 @@ class PromptPlan:
         for at in places:
             reading = inspect_mask(at.path, void=self.void)
             clean_or_refuse(at.path, reading, self.antialiased)
-            self.notes += [f"{_said(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
+            self.notes += [f"{in_words(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
             files.append(MarkedFile.of(at.path, at.frame, reading, at.object_id))
         later = {at.path for at in self.later}
         given = [file for file in files if file.path not in later]
-        if given and not any(file.labels for file in given):
+        alone = not (self._known or self.later or self.boxes or self.clicks)
+        if given and not any(file.labels for file in given) and (alone or given[0].path == self.mask):
             raise MaskError(
                 f"mask {self.mask} marks no object", "paint each object in its own value and leave the background 0"
             )
@@ -257,8 +267,9 @@ class PromptPlan:
             ids = self._ids.ids_of(file)
             if both := sorted({*moment.given} & {*ids.values()}):
                 raise MaskError(
-                    f"mask {file.path} marks object {both[0]} in frame {frame}, and so does another mask given for it",
-                    f"give each object an id of its own, such as --at {frame}:{both[0] + 1}={file.path.name} "
+                    f"mask {file.path} marks object {both[0]} in {in_words(frame)}, and so does another mask given for "
+                    "it",
+                    f"give each object an id of its own, such as --at {typed(frame)}:{both[0] + 1}={file.path.name} "
                     "(black and white is id 1)",
                 )
             moment.files.append((file, ids))
@@ -286,13 +297,15 @@ class PromptPlan:
             )
             if not on and object_id not in shown:
                 raise MaskError(
-                    f"object {object_id} has clicks beside it but none on it, no box and no mask in {_said(frame)}",
+                    f"object {object_id} has clicks beside it but none on it, no box and no mask in {in_words(frame)}",
                     f"add --click {object_id}=X,Y on it",
                 )
             moment.pointed[object_id] = replace(moment.pointed.get(object_id, Pointed()), on=on, beside=beside)
             self._ids.known.add(object_id)
             also = ", which correct what was given" if object_id in shown else ""
-            self.notes.append(f"{_said(frame)}: {len(on)} clicks on object {object_id}, {len(beside)} beside it{also}")
+            self.notes.append(
+                f"{in_words(frame)}: {len(on)} clicks on object {object_id}, {len(beside)} beside it{also}"
+            )
 
     def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}
@@ -301,7 +314,7 @@ class PromptPlan:
             gone |= here
             if here:
                 said = ", ".join(map(str, sorted(here)))
-                self.notes.append(f"{_said(frame)}, {file.path.name} is empty: gone from here on are objects {said}")
+                self.notes.append(f"{in_words(frame)}, {file.path.name} is empty: gone from here on are objects {said}")
         if unknown := sorted(gone - alive):
             there = ", ".join(map(str, sorted(alive))) or "none"
             raise MaskError(
@@ -319,12 +332,12 @@ class PromptPlan:
         """Raises InputError if a later mask shows one of several objects, or a new one, and does not say which."""
         if self._ids.says_white(file):
             return
-        last, name = known[-1], file.path.name
+        last, name, at = known[-1], file.path.name, typed(file.frame)
         kind = "black and white" if file.kind == "black and white" else "a cut-out"
         raise InputError(
-            f"mask {file.path} for frame {file.frame} is {kind} and does not say which object it shows",
-            f"before it there are {', '.join(map(str, known))}: write --at {file.frame}:{last}={name} to correct "
-            f"object {last}, --at {file.frame}:{last + 1}={name} for a new one",
+            f"mask {file.path} for {in_words(file.frame)} is {kind} and does not say which object it shows",
+            f"before it there are {', '.join(map(str, known))}: write --at {at}:{last}={name} to correct "
+            f"object {last}, --at {at}:{last + 1}={name} for a new one",
         )
 
     def _begin(self, first: int) -> None:
@@ -333,9 +346,9 @@ class PromptPlan:
         Raises:
             MaskError: something is given for a frame before it, or for that frame twice.
         """
-        begin = self._moments.pop(_NOT_KNOWN, None)
+        begin = self._moments.pop(FIRST_READ, None)
         self._first, self._begins_later = first, False
-        self.clicks = [click._replace(frame=first) if click.frame == _NOT_KNOWN else click for click in self.clicks]
+        self.clicks = [click._replace(frame=first) if click.frame == FIRST_READ else click for click in self.clicks]
         if begin is not None and first in self._moments:
             raise MaskError(
                 f"frame {first} is the first that is read: its masks are given by --mask and by --at", "give one"
@@ -348,7 +361,3 @@ class PromptPlan:
             )
         if begin is not None:
             self._moments[first] = begin
-
-
-def _said(frame: int) -> str:
-    return "first frame" if frame == _NOT_KNOWN else f"frame {frame}"

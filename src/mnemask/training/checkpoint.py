@@ -98,7 +98,7 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
         raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start it afresh") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT})", "start the run afresh")
-    if metadata.get("checksum", _checksum(tensors)) != _checksum(tensors):
+    if "checksum" in metadata and metadata["checksum"] != _checksum(tensors):
         raise CheckpointError(
             f"the run in {str(path)!r} is damaged: its content does not match its checksum", "start it afresh"
         )

@@ -170,7 +170,7 @@ class Training:
                 if self.validate and (self.step % self.options.validate_every == 0 or self.finished):
                     self.save()  # whatever comes of it
                     self._validate(board)
-                    last = time.monotonic()
+                    last = saved = time.monotonic()
                 if logged or self.fabric.world_size == 1:
                     save, stop = self._decide(now - saved, now - begin)
                     if save or stop:
@@ -294,7 +294,7 @@ class Training:
         done = load_run(path, self.model, self.average.weights, self.optimizer.optimizer)
         for name, value in self._settings().items():
             before = done.settings.get(name, "None")  # a run that is older than the field did without
-            if name in self.origin and name in done.settings and before != value:
+            if name in self.origin and name in done.settings and before != value and self.fabric.is_global_zero:
                 log.warning("the run in %s goes on, and %s: %s now, %s before", self.out, name, value, before)
             if name not in self.origin and before != value:
                 raise InputError(

@@ -1,15 +1,17 @@
 """Photographs with masks, `static/NAME/{images,masks}`: scenes to film and objects to cut out of them."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
+from PIL import Image
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import FrameError, InputError
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES
 
 MIN_OBJECT_PIXELS = 200
 MAX_TRIES = 50
@@ -176,9 +178,13 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise FrameError(f"{path} is not a readable picture", "expected JPEG, WebP or PNG, restore or remove the file")
-    # Of one that was cut off, OpenCV gives the rest in grey.
+    # Of one that was cut off, OpenCV gives the rest in grey. A phone may put a film behind a picture.
     if data.startswith(_JPEG_BEGINS) and _JPEG_ENDS not in data[-_LONGEST_TAIL:]:
-        raise FrameError(f"{path} is cut off: it has no end", "copy it again, or remove it")
+        try:
+            with Image.open(io.BytesIO(data)) as whole:
+                whole.load()
+        except DAMAGED_IMAGE_ERRORS as error:
+            raise FrameError(f"{path} is cut off ({error})", "copy it again, or remove it") from error
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
