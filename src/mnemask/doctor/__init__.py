@@ -42,4 +42,5 @@ def diagnose_all(paths: Sequence[Path]) -> Iterator[tuple[str, list[Finding]]]:
     there = [path for path in paths if path.exists()]
     masks = [path for path in there if is_of_masks(path)]
     for video, mask in product([path for path in there if path not in masks], masks):
-        yield f"{video} with {mask}", diagnose_together(video, mask)
+        if findings := diagnose_together(video, mask):
+            yield f"{video} with {mask}", findings
