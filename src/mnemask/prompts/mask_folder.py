@@ -178,7 +178,8 @@ def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None)
             continue
         while (bare := _BEFORE.sub("", _AFTER.sub("", stem))) not in ("", stem):
             stem = bare
-        if (parts := _NUMBERED.fullmatch(stem)) and (parts["frame"] in known or (names is None and _counts(parts))):
+        parts = _NUMBERED.fullmatch(stem)
+        if parts and (parts["frame"] in known or (names is None and _looks_like_a_frame(parts))):
             asked[path] = parts
     fronts = {parts["frame"] for parts in asked.values()}
     if not asked or (names is None and len(fronts) == 1 and len(asked) >= _FRAMES_RATHER):
@@ -193,7 +194,7 @@ def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None)
     )
 
 
-def _counts(parts: re.Match[str]) -> bool:
+def _looks_like_a_frame(parts: re.Match[str]) -> bool:
     """Returns whether the first of two numbers is written as frames are, with leading zeros, and the second is not."""
     digits, number = _NUMBER.findall(parts["frame"])[-1], parts["number"]
     padded = digits[0] == "0" or parts["frame"].isdecimal()
