@@ -1,6 +1,7 @@
 """What each engine gains over torch as it is, part by part and as a whole, and what its masks lose, as Markdown.
 
     python benchmarks/engines.py [--davis ROOT] [--engine NAME ...] [--threads N] [--model PATH] [--json FILE]
+    python benchmarks/engines.py --overlap --davis ROOT --engine int8 --engine int8-all   # masks alone, clip by clip
 
 Engines take turns, part by part and frame by frame. Times are medians and, in brackets, quartiles, of a whole frame
 over those of all clips; ratios are to "eager" in float32. What an engine has to build is built before. Masks are
@@ -13,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from mnemask.model.stcn import STCN, STRIDE
 
 PARTS = ("encode_key", "encode_value", "decode")
 CPU = torch.device("cpu")
+Overlaps = dict[str, dict[str, list[float]]]
+"""Mask IoU of each frame but the first and each object, by engine and clip."""
 
 
 def part_calls(network: STCN, size: tuple[int, int], num_objects: int) -> dict[str, Callable[[], object]]:
@@ -67,10 +70,10 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, list[mm.Frame], dict[
         yield sequence.name, frames, {1: torch.from_numpy(sequence.read_labels(0) == 1)}
 
 
-def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dict[str, Timing], dict[str, list[float]]]:
-    """The times of a frame that follows the first, and mask IoU to "eager" of each such frame and object, by engine."""
+def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dict[str, Timing], Overlaps]:
+    """The times of a frame that follows the first by engine, and how masks overlap with those of "eager"."""
     seconds: dict[str, list[float]] = {name: [] for name in networks}
-    alike: dict[str, list[float]] = {name: [] for name in networks}
+    overlaps: Overlaps = {name: {} for name in networks}
     for clip, frames, first in clips(args):
         trackers = {
             name: mm.Tracker(network, write_every=5, short_side=min(args.size)) for name, network in networks.items()
@@ -85,9 +88,10 @@ def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dic
                 masks[name] = tracker.step(frame)
                 seconds[name].append(time.perf_counter() - begin)
             for name, ours in masks.items():
-                alike[name] += [overlap(ours.mask(k), masks["eager"].mask(k)) for k in first]
+                each = [overlap(ours.mask(k), masks["eager"].mask(k)) for k in first]
+                overlaps[name].setdefault(clip, []).extend(each)
         print(f"<!-- {clip}: {len(frames)} frames -->", flush=True)
-    return {name: timing_of(values) for name, values in seconds.items()}, alike
+    return {name: timing_of(values) for name, values in seconds.items()}, overlaps
 
 
 def overlap(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -95,13 +99,25 @@ def overlap(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return int((ours & theirs).sum()) / union if union else 1.0
 
 
-def show(parts: dict[tuple[str, str], Timing], frames: dict[str, Timing], alike: dict[str, list[float]]) -> None:
+def show(parts: dict[tuple[str, str], Timing], frames: dict[str, Timing], overlaps: Overlaps) -> None:
     print("| engine | " + " | ".join(f"{part}, ms | ratio" for part in (*PARTS, "frame")) + " | IoU, least |")
     print("|---" * (2 * len(PARTS) + 4) + "|")
     for name, frame in frames.items():
         pairs = [*((parts[part, name], parts[part, "eager"]) for part in PARTS), (frame, frames["eager"])]
         row = [f"{ours.milliseconds} | {eager.median / ours.median:.2f}" for ours, eager in pairs]
-        print(f"| {name} | {' | '.join(row)} | {np.mean(alike[name]):.4f}, {min(alike[name]):.4f} |")
+        values = list(chain(*overlaps[name].values()))
+        print(f"| {name} | {' | '.join(row)} | {np.mean(values):.4f}, {min(values):.4f} |")
+
+
+def show_overlaps(overlaps: Overlaps) -> None:
+    """Prints the mean and, in brackets, the least mask IoU to "eager" of each clip."""
+    others = [name for name in overlaps if name != "eager"]
+    print("| clip | " + " | ".join(f"`{name}`" for name in others) + " |\n" + "|---" * (len(others) + 1) + "|")
+    rows = {clip: [overlaps[name][clip] for name in others] for clip in overlaps["eager"]}
+    rows["all"] = [list(chain(*overlaps[name].values())) for name in others]
+    for clip, of_engines in rows.items():
+        shown = [f"{np.mean(values):.3f} ({min(values):.3f})" for values in of_engines]
+        print(f"| {clip} | {' | '.join(shown)} |")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -120,20 +136,24 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--frames", type=int, default=12, help="of each clip, the first so many")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--overlap", action="store_true", help="only how masks overlap, clip by clip")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     chosen = dict.fromkeys(("eager", *(args.engine or ENGINES)))
     networks = {name: mm.load_model(args.model, device="cpu", dtype=torch.float32, engine=name) for name in chosen}
     with torch.no_grad():
-        parts = time_parts(networks, args)
-        frames, alike = time_clips(networks, args)
+        parts = {} if args.overlap else time_parts(networks, args)
+        frames, overlaps = time_clips(networks, args)
     print(f"{heading(CPU)} {args.model}, {args.size[1]}×{args.size[0]}; parts with {args.objects} object(s).\n")
-    show(parts, frames, alike)
+    if args.overlap:
+        show_overlaps(overlaps)
+    else:
+        show(parts, frames, overlaps)
     if args.json:
         times = {f"{part} {name}": asdict(timing) for (part, name), timing in parts.items()}
         times |= {f"frame {name}": asdict(timing) for name, timing in frames.items()}
-        args.json.write_text(json.dumps({"seconds": times, "iou": alike}, indent=2))
+        args.json.write_text(json.dumps({"seconds": times, "iou": overlaps}, indent=2))
 
 
 if __name__ == "__main__":

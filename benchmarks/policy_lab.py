@@ -169,7 +169,7 @@ def table(args: argparse.Namespace, kind: str, names: Sequence[str]) -> str:
             cells.append(f"{mean_gain:+.1f} ({low:+.1f} to {high:+.1f})")
         rows.append((mean[2], "| " + " | ".join((*cells, TRIALS[name].hypothesis)) + " |"))
     head = f"{kind}: {len(shown)} clips, {args.size} high, weights {args.digest}\n\n"
-    head += "| trial | J | F | J&F | decay | J&F − keep-all (95 %) | J&F − thesis (95 %) | hypothesis |\n"
+    head += f"| {kind}, trial | J | F | J&F | decay | J&F − `keep-all` (95 %) | J&F − `lfu` (95 %) | hypothesis |\n"
     return head + "|---" * 8 + "|\n" + "\n".join(row for _, row in sorted(rows, reverse=True))
 
 

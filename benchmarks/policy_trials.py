@@ -220,13 +220,17 @@ class Trial:
 
 TRIALS = {
     "keep-all": Trial(mm.POLICIES["keep-all"], "reference: every fifth frame for ever"),
-    "lfu": Trial(mm.POLICIES["lfu"], "reference: LFU at 2 frames"),
+    "lfu": Trial(mm.POLICIES["lfu"], "reference: the thesis's"),
     "lfu-pinned": Trial(mm.POLICIES["lfu-pinned"], "reference: first frame pinned, newest fifth frame"),
-    "first-and-latest": Trial(mm.POLICIES["first-and-latest"], "reference"),
+    "first-and-latest": Trial(
+        mm.POLICIES["first-and-latest"], "c: the whole first frame and the newest, written each frame"
+    ),
     "afb": Trial(AdaptiveFeatureBank(), "a: like features merge"),
     "part": Trial(PartLeastUsed(), "b: part of the first frame pinned, rest LFU"),
-    "fading": Trial(Fading(), "b, d: the same, LFU that forgets old hits"),
-    "part-per-object": Trial(PerObject(PartLeastUsed()), "b, d: the same, objects do not compete"),
+    "fading": Trial(Fading(), "b, d: part of the first frame pinned, LFU that forgets old hits"),
+    "part-per-object": Trial(
+        PerObject(PartLeastUsed()), "b, d: part of the first frame pinned, LFU, objects do not compete"
+    ),
     "sample": Trial(Sample(), "a: an unbiased thinning of every-5"),
     "sample-recent": Trial(Sample(recency=25.0), "a: the same, the recent past more densely"),
     "sample-10": Trial(Sample(recency=10.0), "a: the same, the recent past more densely"),
@@ -234,16 +238,20 @@ TRIALS = {
     "sample-objects": Trial(Sample(objects=4.0), "a, f: the same, objects four times as densely"),
     "sample-100-objects": Trial(Sample(recency=100.0, objects=4.0), "a, f: both"),
     "sample-100-objects-8": Trial(Sample(recency=100.0, objects=8.0), "a, f: both"),
-    "sample-100-objects-2": Trial(Sample(recency=100.0, objects=2.0), "a, f: both"),
+    "sample-100-objects-2": Trial(
+        Sample(recency=100.0, objects=2.0), "a, f: thinning, slow forgetting, objects twice as densely"
+    ),
     "sample-distinct": Trial(Sample(distance=1.0), "a: thinning by likeness, and chance"),
-    "sample-objects-distinct": Trial(Sample(objects=4.0, distance=1.0), "a: thinning by likeness, and chance"),
+    "sample-objects-distinct": Trial(
+        Sample(objects=4.0, distance=1.0), "a, f: thinning by likeness and chance, objects more densely"
+    ),
     "distinct-50": Trial(Sample(distance=1.0, chance=0.0, recency=50.0), "a: distance, fading"),
     "distinct-objects": Trial(Sample(distance=1.0, chance=0.0, objects=2.0), "a: distance, objects weigh more"),
     "distinct-objects-4": Trial(Sample(distance=1.0, chance=0.0, objects=4.0), "a: distance, objects weigh more"),
     "distinct-50-objects": Trial(Sample(distance=1.0, chance=0.0, recency=50.0, objects=2.0), "a: all of it"),
     "distinct-100": Trial(Sample(distance=1.0, chance=0.0, recency=100.0), "a: distance, fading"),
     "condensed": Trial(Condensed(), "e: what a read would go wrong without stays"),
-    "margin": Trial(Margin(), "e: the same, though it be repeated"),
+    "margin": Trial(Margin(), "e: what is close to another object stays, even duplicates"),
     "margin-half": Trial(Margin(margin=0.5), "e: the same, less for being near to another owner"),
     "distinct-new-whole": Trial(Diverse(senior="new", grid=1), "a, b: distinct beside the whole first frame"),
     "sample-100": Trial(Sample(recency=100.0), "a: thinning, with slow forgetting"),
@@ -258,9 +266,12 @@ TRIALS = {
     "sample-equal": Trial(PerObject(Sample(), exponent=0.0), "a, f: thinning, half of the room for objects"),
     "sample-recent-per-object": Trial(PerObject(Sample(recency=25.0)), "a, f: the same, the recent past more densely"),
     "distinct-old": Trial(Diverse(), "a: what is like something older goes"),
-    "distinct-new": Trial(Diverse(senior="new"), "a: what is like something newer goes"),
+    "distinct-new": Trial(Diverse(senior="new"), "a, b: what is like something newer goes; became `diverse`"),
+    "diverse": Trial(mm.POLICIES["diverse"], "the default: `distinct-new`, written sooner where an object grows"),
     "distinct-new-4": Trial(Diverse(senior="new", copies=4), "a: the same, four may be alike"),
-    "distinct-label": Trial(Diverse(senior="new", label=4.0), "a, e: alike in key and in share"),
+    "distinct-label": Trial(
+        Diverse(senior="new", label=4.0), "a, e: what is like something newer, in key and in share of the object, goes"
+    ),
     "distinct-used": Trial(Diverse(senior="new", used=True), "a, e: distance × use = what a removal changes"),
     "distinct-per-object": Trial(PerObject(Diverse(senior="new")), "a, f: distinct within each object's part"),
     "distinct-used-per-object": Trial(PerObject(Diverse(senior="new", used=True)), "a, e, f: all of these"),

@@ -200,6 +200,25 @@ SEVERAL_OBJECTS = (
         for policy in ("diverse", "per-object", *PLAIN[1:])
         for word in ("--setting", f"{policy}, {kernel}")
     ),
+    *(
+        word
+        for frames in (1, 4)
+        for policy in ("diverse", "lfu-pinned", "lfu")
+        for word in ("--setting", f"{policy}, frames={frames}")
+    ),
+)
+LAB_TRIALS = (
+    *("keep-all", "lfu", "lfu-pinned", "first-and-latest", "part", "part-per-object", "fading", "per-object"),
+    *("sample-100", "sample-100-objects-2", "sample-objects-distinct", "sample-per-object"),
+    *("distinct-new", "diverse", "distinct-old", "distinct-new-whole", "distinct-label", "distinct-objects"),
+    *("distinct-per-object", "condensed", "margin", "trusting-lfu-pinned", "sure-latest"),
+)
+POLICY_LAB = (
+    *script("policy_lab", "{out}", "--davis", DAVIS, "--size", "240", "--set", "davis", "--set", "drawn"),
+    *(word for trial in LAB_TRIALS for word in ("--trial", trial)),
+)
+ENGINE_OVERLAP = script(
+    "engines", "--overlap", "--davis", DAVIS, *(word for name in ("int8", "int8-all") for word in ("--engine", name))
 )
 STRIDE_8 = ("kernel 0.2", "kernel 0.2, refine 8", "kernel 0.2, refine 8, same bytes", "plain", "refine 8")
 MULTI_SCALE = script("multi_scale", "--davis", DAVIS, *(word for trial in STRIDE_8 for word in ("--trial", trial)))
@@ -231,7 +250,7 @@ STEPS = {
             "several-objects",
             SEVERAL_OBJECTS,
             ("--frames", "20", "--clip", "pair", "--clip", "camel+dog"),
-            time="20 minutes",
+            time="half an hour",
         ),
         Step(
             CLICK_HEAD,
@@ -241,13 +260,14 @@ STEPS = {
         ),
         *(clicks(name) for name in ("photographs", "choosing", "davis")),
         *EXPERIMENTS,
-        Step("policy-lab", script("policy_lab", "{out}", "--davis", DAVIS, "--size", "240"), time="half a day"),
+        Step("policy-lab", POLICY_LAB, ("--clip", "dog", "--clip", "drawn-pair", "--size", "96"), time="20 minutes"),
         Step("multi-scale", MULTI_SCALE, ("--clips", "1"), time=TEN_MINUTES),
         Step(
             "true-memory", script("true_memory", DAVIS), ("--sequence", "dog"), time=TEN_MINUTES, precision="bfloat16"
         ),
-        Step("soak", script("soak", "--folder", "{out}", "--out", "{out}/soak.md"), ("--frames", "300")),
-        Step("engines", script("engines", "--davis", DAVIS), ("--rounds", "2", "--frames", "4"), precision=None),
+        Step("soak", script("soak", "--folder", "{out}"), ("--frames", "300"), time="15 minutes"),
+        Step("engine-overlap", ENGINE_OVERLAP, ("--frames", "4", "--clips", "1"), time="5 minutes"),
+        Step("engines", script("engines", "--davis", DAVIS), ("--rounds", "2", "--frames", "4"), (), precision=None),
         Step("pipeline-speed", script("pipeline_speed"), ("--size", "96", "--rounds", "1"), (), precision=None),
         Step("core-speed", script("core_speed"), ("--size", "96", "160", "--rounds", "1"), (), TEN_MINUTES, None),
         Step("read-speed", script("read_speed"), ("--frames", "2", "--rounds", "1"), (), TEN_MINUTES, None),

@@ -1,14 +1,15 @@
 """A generated stream of 10,000 frames and more under a memory cap that the system enforces: does anything grow?
 
-    OMP_NUM_THREADS=1 python benchmarks/soak.py [--frames 10000] [--size 160 288] [--cap-mib 3072] [--folder soak]
+    python benchmarks/soak.py [--frames 10000] [--size 160 288] [--cap-mib 3072] [--folder soak]
 
 Objects cross, hide each other, leave the picture and come back by themselves; on top, each is followed for 450 frames,
 removed, and given again 150 frames later under the same id with its exact mask. The frames and masks are computed from
 their number, none is stored. The tracker is saved every 500 frames: interrupted, killed or stopped with --stop-after,
 the same command goes on from there, and what it wrote down after that save is measured again.
 
-Rows of 100 frames go to FOLDER/rows.jsonl; at the end (or with what there is, --report) the table and the slopes go to
---out: ms and resident memory per 10,000 frames, as shares of their level, and J with a bootstrap interval.
+One thread. Rows of 100 frames go to FOLDER/rows.jsonl; at the end (or of what there is, --report) two Markdown tables
+are printed: the change of time and resident memory per 10,000 frames, as shares of their level, and that of J with a
+bootstrap interval; and about twenty rows.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import json
 import math
 import resource
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean, median
 
@@ -162,31 +162,21 @@ def report(rows: list[dict[str, float]], args: argparse.Namespace) -> str:
     change, low, high = drift(steady)
     grows = {what: slope(steady, key) for what, key in (("ms", "ms"), ("CPU ms", "cpu_ms"), ("resident", "rss_mib"))}
     held = abs(grows["resident"]) <= LIMIT and abs(grows["CPU ms"]) <= LIMIT and low <= 0 <= high
-    settings = " ".join(
-        f"--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, list | tuple) else value}"
-        for name, value in vars(args).items()
-        if name not in ("folder", "stop_after", "report", "out")
-    )
+    machine = f"{processor_name()}, {torch.get_num_threads()} thread, torch {torch.__version__}"
     return "\n".join(
         [
-            f"# A stream of {rows[-1]['frame']:,.0f} generated frames",
-            "",
-            f"`python benchmarks/soak.py {settings}`, {datetime.now(UTC):%Y-%m-%d}, {processor_name()}, "
-            f"{torch.get_num_threads()} threads, torch {torch.__version__}, {int(rows[-1]['sitting'])} sittings.",
-            f"The system capped the address space at {args.cap_mib} MiB.",
-            "",
-            "| per 10,000 frames | change |",
+            f"| in 10,000 frames, measured over {rows[-1]['frame']:,.0f} | change |",
             "|---|---|",
             *(f"| {what} | {100 * value:+.2f} % |" for what, value in grows.items()),
             f"| J | {change:+.3f} (95 % of resamplings of whole cycles: {low:+.3f} to {high:+.3f}) |",
-            "",
-            f"Time of the processor and resident memory within {100 * LIMIT:.0f} %, and no drift of J beyond chance: "
-            f"**{'yes' if held else 'no'}**.",
+            f"| CPU ms and resident memory within {100 * LIMIT:.0f} %, no drift of J beyond chance | "
+            f"**{'yes' if held else 'no'}** |",
+            f"| address space, as the system capped it | {args.cap_mib} MiB |",
+            f"| processor | {machine} |",
             "",
             "| frame | ms | CPU ms | RSS MiB | objects | tokens | evictions | J |",
             "|---|---|---|---|---|---|---|---|",
             *table(rows),
-            "",
         ]
     )
 
@@ -216,14 +206,13 @@ def main() -> None:
     parser.add_argument("--cap-mib", type=int, default=3072, help="address space that the system allows (RLIMIT_AS)")
     parser.add_argument("--folder", type=Path, default=Path("soak"), help="where a sitting leaves what the next needs")
     parser.add_argument("--stop-after", type=int, default=10**9, metavar="FRAMES", help="end this sitting early")
-    parser.add_argument("--report", action="store_true", help="write the report of what there is, and measure nothing")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/soak.md"))
+    parser.add_argument("--report", action="store_true", help="print the tables of what there is, and measure nothing")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (args.cap_mib * 2**20,) * 2)
     rows = read_rows(args.folder / "rows.jsonl") if args.report else run(args)
     if args.report or rows[-1]["frame"] + ROW > args.frames:
-        args.out.write_text(report(rows, args))
-        print(f"written: {args.out}")
+        print("\n" + report(rows, args))
 
 
 if __name__ == "__main__":
