@@ -108,19 +108,18 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
             "%d folders in %s are left out, since they have no frames/ or masks/ in them, first %s",
             *(len(parts_missing), root, parts_missing[0]),
         )
-    for video in videos:
-        shown = next((index for index in sorted(video.masks) if video.read_labels(index).any()), None)
-        if shown is not None:
-            refuse_soft_edges(video.masks[shown])
-    if single_object is not None:
-        return videos
-    return [replace(video, single_object=_is_black_and_white(video)) for video in videos]
+    looked = [replace(video, single_object=_looked_at(video)) for video in videos]
+    return looked if single_object is None else videos
 
 
-def _is_black_and_white(video: AnnotatedVideo) -> bool:
-    """Returns whether the first mask that shows anything shows 255 alone."""
-    shown = (np.unique(video.read_labels(index)) for index in sorted(video.masks))
-    return next((values[values > 0].tolist() == [255] for values in shown if values.any()), False)
+def _looked_at(video: AnnotatedVideo) -> bool:
+    """Returns whether the first mask that shows anything shows 255 alone; raises MaskError if its edges are soft."""
+    for index in sorted(video.masks):
+        values = np.unique(video.read_labels(index))
+        if values.any():
+            refuse_soft_edges(video.masks[index])
+            return bool(values[values > 0].tolist() == [255])
+    return False
 
 
 def _open_davis(year: int, subset: str, root: Path | str) -> list[AnnotatedVideo]:

@@ -67,11 +67,13 @@ class MaskPlaces:
     ) -> None:
         """Adds the masks in a folder, or in a file that is like one."""
         listed = list_masks(folder)
-        masks = [path for path in listed if is_annotated(path)]
-        if not masks:
+        empty = [path for path in listed if not is_annotated(path)]
+        if len(empty) == len(listed):
             raise MaskError(f"{folder} lists {len(listed)} pictures, and marks an object in none", "annotate one")
-        if len(masks) < len(listed):
-            say_not_annotated(folder, [path for path in listed if not is_annotated(path)], len(listed))
+        if empty:
+            say_not_annotated(folder, empty, len(listed))
+        left_out = set(empty)
+        masks = [path for path in listed if path not in left_out]
         matched, guessed = match_frames(masks, names, num_frames)
         self.notes += [guessed] if guessed else []
         frames = ", ".join(map(str, list(matched)[:SHOWN])) + (", ..." if len(matched) > SHOWN else "")

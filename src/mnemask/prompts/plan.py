@@ -110,8 +110,8 @@ class PromptPlan:
         self.later = [parse_at(text) for text in later]
         self._begins_later = begins_later
         self._first = FIRST_READ if begins_later else 0
-        typed = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
-        self.clicks = [click._replace(frame=self._first) if click.frame is None else click for click in typed]
+        clicked = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
+        self.clicks = [click._replace(frame=self._first) if click.frame is None else click for click in clicked]
         self.notes: list[str] = []
         self._removed = [parse_remove(text) for text in removed]
         if mask is None and not boxes and not later and not removed and not self.clicks:
