@@ -287,6 +287,22 @@ def test_an_unknown_option_value_is_refused_with_the_choices(files, tmp_path):
     assert "lfu" in output
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--size", "-3"], ["--size", "-3", "32"]),
+        (["--size=3.5"], ["--size", "3.5", "integer"]),
+        (["--only", "2", "--only", "both"], ["--only", "both"]),
+        (["--fps", "1e9"], ["--fps", "1e9", "1000"]),
+        (["--format", "tiff"], ["--format", "tiff", "ffv1"]),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_named(tmp_path, given, named):
+    result = CliRunner().invoke(app, ["segment", "clip.mp4", "-o", str(tmp_path / "out"), *given])
+    assert result.exit_code == 2
+    assert all(word in result.output for word in named), result.output
+
+
 def test_help_teaches_with_examples():
     code, output = mnemask("segment", "--help")
     assert code == 0

@@ -1,5 +1,6 @@
 """`mnemask evaluate` as its user runs it."""
 
+import json
 import re
 import signal
 import subprocess
@@ -48,7 +49,11 @@ def test_policies_are_compared_in_tables(place, tmp_path):
         ["lfu", "bear"], ["lfu", "dog"], ["fifo", "bear"], ["fifo", "dog"],
     ]  # fmt: skip
     times = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("results/*/*"))]
-    assert evaluate(place, *command)[0] == 0
+    code, output = evaluate(place, *command, "--json")
+    assert code == 0, output
+    assert json.loads(output[output.index('{"type": "result"') :])["rows"] == json.loads(
+        (tmp_path / "tables/overall.json").read_text()
+    )
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("results/*/*"))] == times
 
 

@@ -7,7 +7,7 @@ from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.evaluation.results import Result
-from mnemask.evaluation.tables import FORMATS, overall_rows, sequence_rows, to_latex, write_tables
+from mnemask.evaluation.tables import FORMATS, cells, overall_rows, sequence_rows, to_latex, write_tables
 from mnemask.metrics import ObjectScore, Report
 
 
@@ -75,15 +75,15 @@ def test_kinds_that_training_shows_are_told_from_others():
 
 
 def test_every_format_tells_the_same(tmp_path):
-    printed = write_tables(RESULTS, tmp_path / "tables")
+    rows = write_tables(RESULTS, tmp_path / "tables")
     names = [f"{name}.{suffix}" for name in ("overall", "sequences") for suffix in FORMATS]
     assert sorted(path.name for path in (tmp_path / "tables").glob("[!.]*")) == sorted(names)
     text = {name: (tmp_path / "tables" / name).read_text() for name in names}
     exact = overall_rows(RESULTS)
-    assert json.loads(text["overall.json"]) == exact
+    assert rows == exact == json.loads(text["overall.json"])
     read = list(csv.DictReader(io.StringIO(text["overall.csv"])))
     assert [float(row["J-Mean"]) for row in read] == [row["J-Mean"] for row in exact]
-    header, fifo, _ = printed
+    header, fifo, _ = cells(rows)
     assert fifo[header.index("J-Mean")] == "63.3"
     assert fifo[header.index("frames/s")] == "3.33"
     assert text["overall.md"].splitlines()[0] == f"| {' | '.join(header)} |"

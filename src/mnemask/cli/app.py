@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperCommand
 
 import mnemask as mm
 from mnemask.cli.output import accept_any_text, console, emit, errors, hear_the_package, literal, say_error, speaking
@@ -92,6 +93,32 @@ Json = Annotated[
 __all__ = ["app", "command", "console", "errors", "literal", "main"]
 
 
+class Command(TyperCommand):
+    """A command that names the value with what is wrong about it: typer names the option alone."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Returns what is left of the arguments; raises typer.BadParameter for what an option cannot be."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            values = _values_of(error.param.opts, given) if error.param is not None else []
+            if values and not any(value in error.message for value in values):
+                error.message = f"{', '.join(map(repr, values))}: {error.message}"
+            raise
+
+
+def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:
+    """Returns the values that the arguments give an option of these names: `--size 3` or `--size=3`."""
+    pairs = [arg.partition("=") for arg in args]
+    return [
+        value if equals else following
+        for (name, equals, value), following in zip(pairs, [*args[1:], ""], strict=True)
+        if name in names
+    ]
+
+
 def main() -> None:
     """Runs the command line."""
     INTERRUPTS.leave_at_once()
@@ -126,7 +153,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         own[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
     guarded.__signature__ = signature.replace(parameters=list(own.values()))  # type: ignore[attr-defined]
     guarded.__annotations__ = {name: parameter.annotation for name, parameter in own.items()}
-    app.command()(guarded)
+    app.command(cls=Command)(guarded)
     return guarded
 
 

@@ -142,7 +142,7 @@ def evaluate(
     from mnemask.evaluation.benchmark import Benchmark
     from mnemask.evaluation.runner import TrackerFactory
     from mnemask.evaluation.suite import run_benchmark
-    from mnemask.evaluation.tables import check_tables, write_submission, write_tables
+    from mnemask.evaluation.tables import cells, check_tables, write_submission, write_tables
     from mnemask.io.atomic import safe_name
 
     benchmark = Benchmark(root, chosen_dataset(dataset), subset, ping_pong, all_frames, single_object)
@@ -160,9 +160,8 @@ def evaluate(
         )
     overall = write_tables(results, out / "tables")
     notes = list(dict.fromkeys(note for result in results if result.report for note in result.report.notes))
-    rows = [dict(zip(overall[0], row, strict=True)) for row in overall[1:]]
-    emit("result", command="evaluate", out=str(out), rows=rows, notes=notes, tables=str(out / "tables"))
-    show_table(overall)
+    emit("result", command="evaluate", out=str(out), rows=overall, notes=notes, tables=str(out / "tables"))
+    show_table(cells(overall))
     if "p" in overall[0]:
         console.print(
             f"gain and p: against {policies[0]}, sequence by sequence; mnemask significance {out} --a … says more",

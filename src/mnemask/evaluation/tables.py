@@ -190,8 +190,8 @@ def check_tables(folder: Path) -> None:
     Written(folder).refuse_foreign(*(folder / f"{name}.{suffix}" for name in TABLES for suffix in FORMATS))
 
 
-def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str]]:
-    """Returns the table with a row for each policy as text cells, header first, and writes it and a longer one.
+def write_tables(results: Sequence[Result], folder: Path | str) -> list[Row]:
+    """Returns the table with a row for each policy, as `overall_rows` does, and writes it and a longer one.
 
     `overall` has a row for each policy, `sequences` one for each policy and sequence; both become .csv, .json, .md and
     .tex.
@@ -207,7 +207,7 @@ def write_tables(results: Sequence[Result], folder: Path | str) -> list[list[str
     for name, rows in zip(TABLES, (overall, sequence_rows(results)), strict=True):
         for suffix, text_of in FORMATS.items():
             written.write(folder / f"{name}.{suffix}", text_of(rows))
-    return cells(overall)
+    return overall
 
 
 def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: str = "Annotations") -> None:
