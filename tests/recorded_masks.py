@@ -20,12 +20,12 @@ import torch
 from drawn_clip import drawn_clip
 
 import mnemask as mm
-from mnemask.model.stcn import COMPACT, PAPER, STCN
+from mnemask.model.stcn import COMPACT, STCN, STCN_SIZE
 
 RECORD = Path(__file__).parent / "recorded" / "masks.xz"
 # Both shapes with few channels, for speed, and the kernel that each reads with.
 NARROW = {"key_channels": 16, "value_channels": 64, "compressed_channels": 32, "decoder_channels": (64, 32, 32)}
-NETWORKS = {"compact": (replace(COMPACT, **NARROW), 0.2), "paper": (replace(PAPER, **NARROW), 0.0)}
+NETWORKS = {"compact": (replace(COMPACT, **NARROW), 0.2), "paper": (replace(STCN_SIZE, **NARROW), 0.0)}
 IDS = (3, 1, 700)
 NUM_FRAMES = 10
 

@@ -34,19 +34,19 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_a_package_of_ones_own_brings_all_it_names_once_it_is_installed(installed, monkeypatch):
-    from mnemask.datasets.video_sets import OWN_VIDEO_SETS
+    from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS
     from mnemask.memory.policies import policy_named
-    from mnemask.training.own import LOSSES, REGULARIZERS
+    from mnemask.training.custom import LOSSES, REGULARIZERS
 
     assert policy_named("newest(second_chance=3)").second_chance == 3
     assert LOSSES.named("focal(gamma=1)").name == "focal(gamma=1)"
     assert REGULARIZERS.named("tempered").name == "tempered"
-    assert "side-by-side" in OWN_VIDEO_SETS.names()
+    assert "side-by-side" in CUSTOM_VIDEO_SETS.names()
     tests = runpy.run_path(str(installed / "tests/test_newest_first.py"))
     tests["test_the_policy_keeps_the_contract"]()
     tests["test_the_policy_tracks"]()
     tests["test_the_loss_and_the_regularizer_can_be_trained_with"]()
     (installed / "clips").mkdir()
     tests["test_the_data_set_finds_masks_beside_their_frames"](installed / "clips")
-    (video,) = OWN_VIDEO_SETS.named("side-by-side")(installed / "clips")
+    (video,) = CUSTOM_VIDEO_SETS.named("side-by-side")(installed / "clips")
     assert video.name == "cat"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from mnemask.errors import InputError, MnemaskError
-from mnemask.model.devices import own_modes
+from mnemask.model.devices import isolated_torch_modes
 from mnemask.step import Step, step_together, take
 from mnemask.tracker import Tracker
 from mnemask.types import AnyPicture, Masks, Prompts
@@ -75,7 +75,7 @@ class TrackerBatch:
             raise InputError("this tracker is not in the batch", "its trackers are in `batch.trackers`")
         self._trackers.remove(tracker)
 
-    @own_modes()
+    @isolated_torch_modes()
     def step(self, frames: Sequence[AnyPicture], prompts: Sequence[Prompts | None] | None = None) -> list[Masks]:
         """Returns the masks of one frame of each video, in the order of `trackers`.
 
@@ -93,7 +93,7 @@ class TrackerBatch:
         given = self._one_for_each(frames, prompts)
         return step_together(self._trackers, frames, given) if self._trackers else []
 
-    @own_modes()
+    @isolated_torch_modes()
     def step_each(
         self, frames: Sequence[AnyPicture | None], prompts: Sequence[Prompts | None] | None = None
     ) -> list[Masks | MnemaskError | None]:

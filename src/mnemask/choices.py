@@ -42,4 +42,9 @@ EXPORT_FORMAT_NAMES: Final = (
     "youtube-vos",
     "zarr",
 )
+PRECISION_NAMES: Final = ("auto", "float32", "bfloat16", "float16")
 DATASETS: Final = ("davis2016", "davis2017", "youtube-vos", "long-video", "folder")
+VIDEO_SUFFIXES: Final = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".mxf", ".wmv", ".ogv"),
+)
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")

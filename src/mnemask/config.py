@@ -38,6 +38,8 @@ class TrackerConfig:
             None is the network's own (0.2 for `compact`). See docs/kmn-kernel.md.
         stride8_weight: weight of a second affinity at stride 8 that re-ranks the tokens found at stride 16, from 0
             (off) to about 8. It helps to separate objects that look alike, at 128 bytes a token (docs/multi-scale.md).
+        keep_corrections: True makes every correction a permanent memory (as in XMem++); by default the next correction
+            of an object takes the place of the one before, and all are given up where the budget cannot hold them.
         tta: views of each frame of which the probabilities are averaged: "flip" (mirrored too), "scales" (0.8 and 1.25
             times as large too), factors such as "1.5", or several after commas. Each view has a memory of its own with
             the whole budget, and takes the time of a tracker: "flip" 2 of them, "flip,scales" 6. "" for none.
@@ -62,6 +64,7 @@ class TrackerConfig:
     metric: Metric = "l2"
     kmn_sigma: int | float | None = None
     stride8_weight: int | float = 0.0
+    keep_corrections: bool = False
     tta: str = ""
     short_side: int | None = 480
 
@@ -88,6 +91,8 @@ class TrackerConfig:
             raise InputError(
                 f"stride8_weight is {self.stride8_weight!r}", "give a number from 0, which disables it, to about 8"
             )
+        if not isinstance(self.keep_corrections, bool):
+            raise InputError(f"keep_corrections is {self.keep_corrections!r}", "give True or False")
         if self.short_side is not None:
             _check_whole("short_side", self.short_side, STRIDE, "such as 480, or None")
         if not isinstance(self.tta, str):

@@ -17,6 +17,20 @@ Each message is one sentence that names the value, what was expected and the way
 exits with 2. A failed ``assert`` is a bug in mnemask, never the caller's doing.
 """
 
+from collections.abc import Iterable
+
+
+def listed(names: Iterable[object], most: int = 5, between: str = ", ") -> str:
+    """Returns the first few names as text, and how many more there are: "a, b and 3 more"."""
+    every = [str(name) for name in names]
+    return between.join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def printable(text: str, length: int) -> str:
+    """Returns what a file said as one line of printable text, cut to a length."""
+    line = "".join(char if char.isprintable() else "?" for char in text[: length + 1])
+    return line if len(line) <= length else line[: length - 1] + "…"
+
 
 class MnemaskError(Exception):
     """Base of every error that a caller can cause.

@@ -13,12 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.config import TrackerConfig
-from mnemask.errors import CheckpointError, InputError, MnemaskError
+from mnemask.errors import CheckpointError, InputError, MnemaskError, printable
 from mnemask.memory.policies import Policy
 from mnemask.memory.read import stride8_bytes
 from mnemask.memory.storage import VALUE_DTYPES, load_bank, save_bank, unsound
 from mnemask.memory.tokens import CellGrid, Tokens
-from mnemask.model.checkpoints import plain
 from mnemask.model.stcn import STCN
 from mnemask.types import check_object_id
 
@@ -41,7 +40,7 @@ class TrackerState:
         frozen: whether the memory is read only.
         counts: the memory's numbers.
         tokens: what is remembered.
-        written: the masks of the frame written last, see `rounded` in `step.py`, where writes depend on them.
+        written_area: the largest area of each object in any frame written, in cells, where writes depend on it.
         others: the trackers of the other views, with `TrackerConfig.tta`.
     """
 
@@ -55,7 +54,7 @@ class TrackerState:
     frozen: bool
     counts: Mapping[str, int]
     tokens: Tokens | None
-    written: Float[Tensor, " K"] | None = None
+    written_area: Float[Tensor, " K"] | None = None
     others: tuple["TrackerState", ...] = ()
 
     def save(self, path: Path, **more: Any) -> None:
@@ -70,11 +69,11 @@ class TrackerState:
 
     def _facts(self) -> dict[str, Any]:
         """Returns what JSON holds of the state: all but the tokens, of which it says how many there are."""
-        left_out = ("tokens", "config", "written", "others")
+        left_out = ("tokens", "config", "written_area", "others")
         facts = {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
         return facts | {
             "config": self.config.to_dict(),
-            "written": None if self.written is None else self.written.tolist(),
+            "written_area": None if self.written_area is None else self.written_area.tolist(),
             "num_tokens": None if self.tokens is None else len(self.tokens),
             "others": [other._facts() for other in self.others],
         }
@@ -104,7 +103,7 @@ class TrackerState:
         except MnemaskError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-            reason = plain(f"{type(error).__name__} {error}", 120)
+            reason = printable(f"{type(error).__name__} {error}", 120)
             raise CheckpointError(
                 f"memory bank {str(path)!r} lacks or garbles facts ({reason})", "write it again"
             ) from error
@@ -133,7 +132,7 @@ class TrackerState:
             frozen=bool(facts["frozen"]),
             counts={name: _count(facts["counts"][name]) for name in COUNTS},
             tokens=tokens,
-            written=_areas(facts["written"], device),
+            written_area=_areas(facts["written_area"], device),
         )
         state.check()
         return state
@@ -147,8 +146,8 @@ class TrackerState:
             raise ValueError(
                 f"write {self.last_write} of {self.steps}, {self.counts['tokens_per_frame']} cells a frame"
             )
-        if self.written is not None and len(self.written) != len(ids):
-            raise ValueError(f"{len(self.written)} areas of {len(ids)} objects")
+        if self.written_area is not None and len(self.written_area) != len(ids):
+            raise ValueError(f"{len(self.written_area)} areas of {len(ids)} objects")
         self.config.used_policy().check_fields()
 
     def refuse_other_model(self, model: str) -> None:
@@ -203,7 +202,7 @@ class TrackerState:
                 written_at=tokens.written_at - self.steps,
                 last_used=tokens.last_used - self.steps,
             )
-        return replace(self, steps=0, last_write=0, size=None, tokens=tokens, written=None)
+        return replace(self, steps=0, last_write=0, size=None, tokens=tokens, written_area=None)
 
 
 def _apart(together: Tokens | None, every: Sequence[Mapping[str, Any]]) -> list[Tokens | None]:

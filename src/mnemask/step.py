@@ -144,7 +144,7 @@ class Step:
         if tracker.memory.frozen or not (self.given or len(tracker.objects)):
             return False
         since = tracker.steps - tracker.last_write
-        return bool(self.given) or write_is_due(tracker.config, since, probs, tracker.written)
+        return bool(self.given) or write_is_due(tracker.config, since, probs, tracker.written_area)
 
     def finish(
         self, features: KeyFeatures, probs: Float[Tensor, "K1 Hp Wp"], value: Float[Tensor, "K Cv h w"] | None
@@ -156,7 +156,8 @@ class Step:
             check.require()
             self._write(features, value, probs[1:])
             tracker.last_write = tracker.steps
-            tracker.written = largest(areas(probs[1:]), tracker.written) if tracker.config.write_on_growth else None
+            grown = largest_areas(areas(probs[1:]), tracker.written_area) if tracker.config.write_on_growth else None
+            tracker.written_area = grown
         elif check.deferred:
             tracker.unsettled = check
         tracker.steps += 1
@@ -230,7 +231,7 @@ def write_is_due(
     config: TrackerConfig,
     since: int,
     probs: Float[Tensor, "K1 Hp Wp"],
-    written: Float[Tensor, " K"] | None,
+    written_area: Float[Tensor, " K"] | None,
 ) -> bool:
     """Returns whether a frame without given masks is to be written.
 
@@ -242,12 +243,12 @@ def write_is_due(
         config: in which nothing is left to the policy.
         since: frames from the last write to this one.
         probs: of the background and of each object.
-        written: the largest area of each object in frames written, from `areas`; None where it is not known.
+        written_area: the largest area of each object in frames written, from `areas`; None where it is not known.
     """
     assert config.write_every is not None, "a tracker's config is filled"
     due = since >= config.write_every
-    if not due and config.write_on_growth and since >= SOONEST and written is not None:
-        due = bool(growth(areas(probs[1:]), written) > config.write_on_growth)
+    if not due and config.write_on_growth and since >= SOONEST and written_area is not None:
+        due = bool(growth(areas(probs[1:]), written_area) > config.write_on_growth)
     if due and config.write_above_certainty:
         due = bool(certainty(probs) >= config.write_above_certainty)
     return due
@@ -258,7 +259,7 @@ def areas(masks: Float[Tensor, "K Hp Wp"]) -> Float[Tensor, " K"]:
     return masks.float().sum((1, 2)) / STRIDE**2
 
 
-def largest(now: Float[Tensor, " K"], before: Float[Tensor, " L"] | None) -> Float[Tensor, " K"]:
+def largest_areas(now: Float[Tensor, " K"], before: Float[Tensor, " L"] | None) -> Float[Tensor, " K"]:
     """Returns the larger area of each object; L is K or, where objects are new, which come last, less."""
     return now if before is None else torch.maximum(now, F.pad(before, (0, len(now) - len(before))))
 

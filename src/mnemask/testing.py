@@ -6,7 +6,7 @@ What passes works in every command of this package: registration and the command
 from collections.abc import Callable
 
 from mnemask.memory.policies.contract import check_policy
-from mnemask.training.own import LOSSES, REGULARIZERS
+from mnemask.training.custom import LOSSES, REGULARIZERS
 
 __all__ = ["check_loss", "check_policy", "check_regularizer"]
 

@@ -20,7 +20,7 @@ from mnemask.memory.introspection import Explanation, array
 from mnemask.memory.policies import Policy
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.checkpoints import fingerprint
-from mnemask.model.devices import FiniteCheck, own_modes
+from mnemask.model.devices import FiniteCheck, isolated_torch_modes
 from mnemask.model.stcn import STCN, require_network
 from mnemask.state import TrackerState
 from mnemask.step import labels_of, step_together, undone_on_failure
@@ -46,7 +46,7 @@ def frames_given(prompts: object) -> set[int]:
 
 
 class Turn:
-    """Whose turn it is to use a tracker: that of one thread at a time. A copy of the tracker has a turn of its own."""
+    """A non-blocking lock: one thread at a time uses a tracker, and a copy of the tracker gets a lock of its own."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -83,7 +83,7 @@ class Tracker:
         memory: the bank of what is remembered.
         steps: frames seen.
         last_write: the step of the last write.
-        written: the masks of the frame written last, in 255ths of a cell, where writes depend on them.
+        written_area: the largest area of each object in any frame written, in cells, where writes depend on it.
         size: height and width of the frames in pixels, None before the first.
         precisions: in which the network computed so far, first to last.
 
@@ -117,7 +117,7 @@ class Tracker:
         self.objects = Objects()
         self.steps = 0
         self.last_write = 0
-        self.written: Float[Tensor, " K"] | None = None
+        self.written_area: Float[Tensor, " K"] | None = None
         self.size: tuple[int, int] | None = None
         self.last_index: int | None = None
         self.precisions: tuple[str, ...] = (str(model.dtype).removeprefix("torch."),)
@@ -145,7 +145,7 @@ class Tracker:
         """The ids that are tracked now."""
         return self.objects.ids
 
-    @own_modes()
+    @isolated_torch_modes()
     def step(self, frame: Picture, prompts: Prompts | None = None) -> Masks:
         """Returns the masks of one frame.
 
@@ -179,7 +179,6 @@ class Tracker:
                 self.remove(object_id)
             for tracker, view in zip(self.trackers, self._views, strict=True):
                 tracker.model, tracker.memory.frozen = self.model, self.memory.frozen
-                tracker.memory.keep_corrections = self.memory.keep_corrections
                 answers += step_together([tracker], [view.frame(frame)], [view.prompts(given)])
                 tracker.settle()  # a GPU is waited for, so that no view is undone alone
         mean = mean_of(self._views, answers)
@@ -217,6 +216,7 @@ class Tracker:
 
     def stats(self) -> MemoryStats:
         """Returns numbers about the memory of all views together."""
+        self.settle()
         first, *others = (tracker.memory.stats() for tracker in self.trackers)
         return sum(others, first)
 
@@ -239,12 +239,12 @@ class Tracker:
         return before, dict(vars(self.memory))
 
     def restore(self, snapshot: tuple[dict[str, Any], dict[str, Any]]) -> None:
-        """Makes the tracker what it was."""
+        """Makes the tracker what it was, but for what only its caller sets: `frozen` and `trace` of the memory."""
         before, memory = snapshot
         vars(self).update(before)
-        vars(self.memory).update(memory)
+        vars(self.memory).update({name: value for name, value in memory.items() if name not in ("frozen", "trace")})
 
-    @own_modes()
+    @isolated_torch_modes()
     def explain(self, y: int, x: int) -> Explanation:
         """Returns the memories that a pixel of the last frame was read from, as they were when it was read.
 
@@ -259,6 +259,7 @@ class Tracker:
             InputError: if the pixel lies outside the frame, or nothing has been read: before the second frame, after an
                 object was removed, a step failed or the tracker was loaded.
         """
+        self.settle()
         read, grid, index = self.memory.last_read, self.memory.grid, self.last_index
         if read is None or grid is None or index is None:
             raise InputError(
@@ -272,7 +273,7 @@ class Tracker:
         ids = self.objects.ids[: len(mask_fraction)]  # objects that came with this frame had no memories yet
         return Explanation(y, x, index, ids, grid, query, frame, cell, weight, mask_fraction)
 
-    @own_modes()
+    @isolated_torch_modes()
     def remove(self, object_id: int) -> None:
         """Forgets an object completely; its id may come again as a new object.
 
@@ -281,14 +282,15 @@ class Tracker:
             InputError: if the memory is frozen.
         """
         with self.turn:
+            self.settle()
             self.refuse_if_frozen(f"the removal of object {object_id}")
             row = self.objects.remove(object_id)
             self.memory.remove_object(row)
             for other in self.others:
                 other.remove(object_id)
-            if self.written is not None:
-                left = torch.cat((self.written[:row], self.written[row + 1 :]))
-                self.written = left if len(left) else None
+            if self.written_area is not None:
+                left = torch.cat((self.written_area[:row], self.written_area[row + 1 :]))
+                self.written_area = left if len(left) else None
 
     def refuse_if_frozen(self, what: str) -> None:
         """Raises InputError if the memory is read only."""
@@ -310,23 +312,23 @@ class Tracker:
                 frozen=self.memory.frozen,
                 counts=self.memory.counts(),
                 tokens=self.memory.tokens,
-                written=self.written,
+                written_area=self.written_area,
                 others=tuple(other.state() for other in self.others),
             )
 
     @classmethod
-    @own_modes()
+    @isolated_torch_modes()
     def from_state(cls, state: TrackerState, model: STCN) -> "Tracker":
-        """Returns a tracker that goes on from a session; with identical masks where the model computes as it did then.
+        """Returns a tracker that goes on from a state; with identical masks where the model computes as it did then.
 
         Raises:
-            CheckpointError: if the session is of another model.
+            CheckpointError: if the state is of another model.
             InputError: if a setting in it is unknown or impossible.
         """
         tracker = cls(model, state.config)
         if [its.config for its in state.others] != [other.config for other in tracker.others]:
             raise CheckpointError(
-                f"the session has {len(state.others)} other views, which are not those of tta {state.config.tta!r}",
+                f"the state has {len(state.others)} other views, which are not those of tta {state.config.tta!r}",
                 "write it again",
             )
         for each, its in zip(tracker.trackers, (state, *state.others), strict=True):
@@ -343,7 +345,7 @@ class Tracker:
             self.precisions = state.precisions
         self.objects = Objects(state.object_ids)
         self.steps, self.last_write, self.size = state.steps, state.last_write, state.size
-        self.written = state.written
+        self.written_area = state.written_area
         if self.size is not None:
             self.memory.grid = CellGrid(self.size, self.short_side)
         self.memory.restore(state.tokens, **{name: state.counts.get(name, 0) for name in self.memory.counts()})
@@ -367,7 +369,7 @@ class Tracker:
             other: of the same model, such as `Tracker.load("street.bank", model)`; it stays as it is.
 
         Raises:
-            InputError: if this tracker has seen a frame already, or compares by another metric or refine.
+            InputError: if this tracker has seen a frame already, or differs in metric, stride8_weight or tta.
             CheckpointError: if the other one has another model.
         """
         if not isinstance(other, Tracker):
@@ -393,7 +395,7 @@ class Tracker:
         self.state().save(Path(path))
 
     @classmethod
-    @own_modes()
+    @isolated_torch_modes()
     def load(cls, path: str | Path, model: STCN, policy: Policy | None = None) -> "Tracker":
         """Returns a tracker that goes on where the saved one stopped, with identical masks.
 

@@ -216,7 +216,7 @@ def describe(size: tuple[int, int] | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Who is where in one frame.
+    """The segmentation of one frame.
 
     Attributes:
         labels: the caller's object id at each pixel, 0 for the background.

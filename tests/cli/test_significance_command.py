@@ -84,6 +84,11 @@ def test_results_of_other_weights_are_named_by_their_folder(tmp_path):
     code, output = significance(tmp_path / "before", "--a", tmp_path / "after/results/lfu", "--b", "lfu")
     assert code == 0, output
     assert re.search(r"lfu: \+[45]\.", output)
+    write(tmp_path / "both", {"lfu": 0.0, "fifo": -0.05})
+    code, output = significance(tmp_path / "both", "--a", tmp_path / "both/results/lfu")
+    assert code == 0, output
+    assert "against fifo" in output
+    assert "against lfu" not in output, "it is the same policy by another name"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from mnemask.tracker import Tracker
 
 
 def test_davis_gives_the_first_mask_and_asks_for_every_frame(tmp_path):
-    challenges = Benchmark(draw_davis(tmp_path), "davis2016").open()
-    assert [challenge.name for challenge in challenges] == ["bear", "dog"]
-    bear = challenges[0]
+    sequences = Benchmark(draw_davis(tmp_path), "davis2016").open()
+    assert [sequence.name for sequence in sequences] == ["bear", "dog"]
+    bear = sequences[0]
     assert list(bear.given.masks) == [0]
     assert sorted(bear.asked) == list(range(5))
     assert len(bear.truth.masks) == 5

@@ -5,7 +5,8 @@ from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.errors import InputError
-from mnemask.evaluation.runner import evaluate, track_sequence
+from mnemask.evaluation.benchmark import only_first_masks
+from mnemask.evaluation.runner import evaluate, follow
 from mnemask.tracker import Tracker
 
 
@@ -34,7 +35,7 @@ def draw(tmp_path):
 def test_only_the_first_annotation_is_given_to_the_tracker_and_void_is_no_object(tiny_model, draw):
     video = draw(masked=(1, 3, 4))
     (video.masks[3]).write_bytes(b"never read")
-    answers = list(track_sequence(Tracker(tiny_model, short_side=48), video))
+    answers = [masks for masks, _ in follow(Tracker(tiny_model, short_side=48), only_first_masks(video))]
     assert [masks.object_ids for masks in answers] == [(), (1,), (1,), (1,), (1,), (1,)]
     assert [masks.index for masks in answers] == list(range(6))
 

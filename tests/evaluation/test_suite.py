@@ -161,8 +161,8 @@ def test_a_place_that_cannot_be_cleared_is_named(davis, tiny, tmp_path):
 @pytest.mark.parametrize("poison", ["absent", "garbage", "other masks"])
 def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp_path, poison):
     folder, truth = ResultFolder.open(tmp_path / "out", {}), davis.root / "Annotations/480p/dog"
-    (challenge,) = davis.open(["dog"])
-    Job(challenge, "lfu", tiny, folder).run(lambda: None)
+    (sequence,) = davis.open(["dog"])
+    Job(sequence, "lfu", tiny, folder).run(lambda: None)
     clean = files_of(tmp_path / "out")
     for path in [path for path in truth.iterdir() if path.stem != "00000"]:
         if poison == "absent":
@@ -171,7 +171,7 @@ def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp
             path.write_bytes(b"never read")
         else:
             Image.fromarray(np.full((48, 64), 255, np.uint8)).save(path)
-    poisoned = Job(challenge, "lfu", tiny, ResultFolder.open(tmp_path / "again", {}))
+    poisoned = Job(sequence, "lfu", tiny, ResultFolder.open(tmp_path / "again", {}))
     frames = []
     if poison == "other masks":
         assert poisoned.run(lambda: frames.append(1)).report.region.mean < 0.5
@@ -221,8 +221,8 @@ def test_a_video_played_to_and_fro_is_scored_all_along(davis, tiny, tmp_path):
 
 
 def test_perfect_masks_score_one(davis, tmp_path):
-    (challenge,) = davis.open(["dog"])
-    assert score_masks(challenge, davis.root / "Annotations/480p/dog").j_and_f == 1
+    (sequence,) = davis.open(["dog"])
+    assert score_masks(sequence, davis.root / "Annotations/480p/dog").j_and_f == 1
 
 
 def test_a_damaged_result_is_named_with_the_way_out(davis, tiny, tmp_path):

@@ -173,9 +173,9 @@ class TrackersWithoutMemory(TrackerFactory):
 def test_a_device_without_memory_is_an_error_and_not_a_policy_that_cannot_work(davis, tmp_path):
     trackers = trackers_of(OLDEST_FIRST, SMALL)
     folder = open_folder(tmp_path, davis, trackers, SMALL.settings())
-    challenge = davis.open()[0]
+    sequence = davis.open()[0]
     with refusal(BudgetError, "device"):
-        Attempt(Job(challenge, "fifo", TrackersWithoutMemory(trackers.config, device="cpu"), folder)).run(lambda: None)
+        Attempt(Job(sequence, "fifo", TrackersWithoutMemory(trackers.config, device="cpu"), folder)).run(lambda: None)
     assert refusal_of(folder, "fifo") is None
 
 

@@ -81,7 +81,7 @@ def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank
     assert sizes[sizes > 0].tolist() == ([10, 5] if frames == 1.5 else [10] * frames)
 
 
-@pytest.mark.parametrize("values", [(-1.0, 8.0), (1.5, 0.0)])
+@pytest.mark.parametrize("values", [(-1.0, 8.0), (1.5, 0.0), (float("nan"), 8.0)])
 def test_weights_that_make_no_sense_are_refused(values):
     with refusal(InputError, "RestrictedMemory"):
         RestrictedMemory(freshness=values[0], patience=values[1])

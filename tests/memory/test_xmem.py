@@ -103,7 +103,9 @@ def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank
         assert torch.equal(corrected.value, frame_tokens(15, 10, 3).value[:, :4])
 
 
-@pytest.mark.parametrize("shares", [(0.7, 0.4, 0.1), (-0.1, 0.4, 0.1), (0.5, -0.1, 0.1), (0.5, 0.3, -1.0)])
+@pytest.mark.parametrize(
+    "shares", [(0.7, 0.4, 0.1), (-0.1, 0.4, 0.1), (0.5, -0.1, 0.1), (0.5, 0.3, -1.0), (0.5, 0.3, float("nan"))]
+)
 def test_shares_that_make_no_sense_are_refused(shares):
     with refusal(InputError, "negative"):
         Prototypes(recent=shares[0], long_term=shares[1], prototypes=shares[2])

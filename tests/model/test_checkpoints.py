@@ -12,7 +12,7 @@ from thorough import thorough_but
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.model.checkpoints import from_stcn, load_model, save_model
-from mnemask.model.stcn import PAPER, STCN
+from mnemask.model.stcn import STCN, STCN_SIZE
 
 TABLE = Path(__file__).parent / "stcn_state_dict.txt"
 
@@ -47,7 +47,7 @@ def test_a_published_checkpoint_loads_into_the_paper_network(tmp_path):
     state = published()
     assert len(state) == 405
     model = load_model(written(tmp_path, state), device="cpu", dtype=torch.float32)
-    assert model.config == PAPER
+    assert model.config == STCN_SIZE
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
     # γ/√(σ² + ε)·W and β + (b - μ)·γ/√(σ² + ε), all of them 0.001 but σ²
@@ -81,7 +81,7 @@ def test_published_names_end_up_in_their_places():
     }.items():
         assert found[ours].flatten()[0].item() == pytest.approx(float(state[theirs].flatten()[0]), rel=1e-5), theirs
     with torch.device("meta"):
-        assert found.keys() == STCN(PAPER).state_dict().keys()
+        assert found.keys() == STCN(STCN_SIZE).state_dict().keys()
 
 
 def test_a_stage_0_checkpoint_gets_a_channel_of_zeros_for_the_other_objects(tmp_path):
@@ -217,10 +217,10 @@ def test_weights_of_another_project_are_refused(tmp_path):
         {"config": "no JSON"},
         {"config": "[]"},
         {"config": '{"key_depth": 18}'},
-        {"config": json.dumps({**asdict(PAPER), "key_depth": 19})},
-        {"config": json.dumps({**asdict(PAPER), "colour": "blue"})},
-        {"config": json.dumps({**asdict(PAPER), "value_channels": 10**9})},
-        {"config": json.dumps({**asdict(PAPER), "decoder_channels": 5})},
+        {"config": json.dumps({**asdict(STCN_SIZE), "key_depth": 19})},
+        {"config": json.dumps({**asdict(STCN_SIZE), "colour": "blue"})},
+        {"config": json.dumps({**asdict(STCN_SIZE), "value_channels": 10**9})},
+        {"config": json.dumps({**asdict(STCN_SIZE), "decoder_channels": 5})},
     ],
 )
 def test_a_garbled_description_of_the_network_is_refused(tmp_path, metadata, as_users_call_it):

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemask.errors import InputError
-from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig, most_probable, soft_aggregate
+from mnemask.model.stcn import COMPACT, STCN, STCN_SIZE, STCNConfig, most_probable, soft_aggregate
 
 
-@pytest.mark.parametrize(("config", "millions"), [(PAPER, 54.4), (COMPACT, 10.6)])
+@pytest.mark.parametrize(("config", "millions"), [(STCN_SIZE, 54.4), (COMPACT, 10.6)])
 def test_the_two_sizes_have_the_parameters_they_are_known_for(config, millions):
     with torch.device("meta"):
         model = STCN(config)

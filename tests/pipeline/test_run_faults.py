@@ -19,7 +19,7 @@ from mnemask.errors import BudgetError, FrameError, OutputError
 from mnemask.memory.policies import LFU
 from mnemask.model.stcn import STCN
 from mnemask.pipeline import find_checkpoint
-from mnemask.pipeline.estimates import estimate_memory, network_bytes
+from mnemask.pipeline.estimates import activation_bytes, estimate_memory
 
 
 @pytest.fixture(scope="module")
@@ -198,11 +198,11 @@ class LiveBytes(TorchDispatchMode):
 @pytest.mark.parametrize("config", ["compact", "stcn"])
 @pytest.mark.parametrize("num_objects", [1, 3])
 def test_the_network_takes_no_more_than_the_estimate(config, num_objects):
-    from mnemask.model.stcn import COMPACT, PAPER
+    from mnemask.model.stcn import COMPACT, STCN_SIZE
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = STCN({"compact": COMPACT, "stcn": PAPER}[config]).requires_grad_(False).eval()
+        model = STCN({"compact": COMPACT, "stcn": STCN_SIZE}[config]).requires_grad_(False).eval()
     frames, _ = drawn_clip(3, 160, 240, num_objects=1)
     strips = {number + 1: torch.zeros(160, 240, dtype=torch.bool) for number in range(num_objects)}
     for number, mask in enumerate(strips.values()):
@@ -214,4 +214,4 @@ def test_the_network_takes_no_more_than_the_estimate(config, num_objects):
     taken = estimate_memory(tracker, (160, 240), num_objects)
     allowed = taken.bank + taken.reading + taken.network
     assert live.most < allowed
-    assert network_bytes(model, (160, 240), num_objects) < 4 * live.most, "a promise that is of use"
+    assert activation_bytes((160, 240), num_objects) < 4 * live.most, "a promise that is of use"

@@ -84,8 +84,7 @@ def test_tracking_gives_the_masks_of_a_tracker_and_a_correction_those_of_one_tha
     tracked.set_key(13, CAT, masks[13, 0])
     tracked.track(13)
     # Each further key frame brings its room with it; no correction takes the place of another.
-    tracker = mm.Tracker(compact, budget=mm.Budget(frames=3.0), short_side=min(SIZE))
-    tracker.memory.keep_corrections = True
+    tracker = mm.Tracker(compact, budget=mm.Budget(frames=3.0), keep_corrections=True, short_side=min(SIZE))
     for index in (0, *range(13, NUM_FRAMES)):
         given = {CAT: masks[index, 0]} if index in (0, 13) else None
         answer = tracker.step(mm.Frame(frames[index], index), given)
@@ -407,7 +406,7 @@ def test_a_project_whose_files_were_garbled_is_refused_in_a_sentence(tmp_path, t
 def test_a_key_may_be_an_array_and_what_is_no_mask_or_change_is_refused(project, clip, as_users_call_it):
     number, mask = project.add_object("cat"), clip[2][0, 0]
     project.set_key(0, number, mask.numpy())
-    assert torch.equal(project.key_mask(0, number), mask)
+    assert torch.equal(project.key_mask_of()(0, number), mask)
     for wrong in (mask.numpy().astype(np.uint8), mask[:3], None):
         with refusal(MaskError, f"object {number}"):
             project.set_key(1, number, wrong)

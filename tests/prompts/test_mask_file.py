@@ -534,7 +534,7 @@ def test_ids_beyond_what_an_id_can_be_are_refused_with_the_largest(tmp_path):
 def test_a_map_with_more_objects_than_anybody_follows_is_refused(tmp_path):
     ids = np.random.default_rng(0).permutation(30 * 40).astype(np.uint16)
     labels = ids.reshape(30, 40).repeat(4, 0).repeat(4, 1)
-    with refusal(MaskError, r"1199", r"1000"):
+    with refusal(MaskError, r"1199", r"256"):
         read_mask(save(tmp_path / "m.png", labels))
 
 
@@ -551,9 +551,8 @@ def test_a_palette_of_16_bits_is_one_sentence(tmp_path):
 
 
 def test_more_masks_than_memory_should_hold_are_refused(tmp_path):
-    labels = np.zeros((2048, 2048), np.uint16)
-    labels[::3, ::3] = np.arange(683 * 683).reshape(683, 683) % 600
-    labels = labels.repeat(2, 0)[:2048].repeat(2, 1)[:, :2048]
+    labels = (np.arange(750 * 750, dtype=np.uint32).reshape(750, 750) % 251).astype(np.uint16)
+    labels = labels.repeat(4, 0).repeat(4, 1)
     with refusal(MaskError, "GiB"):
         read_mask(save(tmp_path / "m.png", labels))
 

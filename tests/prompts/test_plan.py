@@ -87,6 +87,14 @@ def test_a_colour_is_one_object_in_every_file_and_a_new_one_a_new_object(tmp_pat
     assert any("is object 3" in note for note in plan.notes)
 
 
+def test_more_objects_than_can_be_tracked_at_once_are_refused_before_the_first_frame(tmp_path):
+    squares = np.arange(1, 201, dtype=np.uint16).reshape(10, 20).repeat(6, 0).repeat(6, 1)
+    Image.fromarray(squares).save(tmp_path / "first.png")
+    Image.fromarray(squares + 200).save(tmp_path / "later.png")
+    with refusal(MaskError, "frame 6", "400", "256"):
+        PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+
+
 def test_colours_that_are_nearly_those_of_before_are_asked_about(tmp_path):
     save(tmp_path / "first.png", painted(discs(1, 2), {1: RED, 2: GREEN}))
     save(tmp_path / "later.png", painted(discs(1, 2), {1: (254, 0, 0), 2: (2, 254, 1)}))

@@ -94,6 +94,34 @@ def test_on_a_gpu_numbers_that_are_not_finite_are_found_with_the_next_frame_and_
     assert torch.equal(tracker.step(frames[2]).probs, twin.step(frames[2]).probs)
 
 
+def test_what_a_caller_does_between_two_steps_outlives_a_step_that_is_undone_late(make, clip, tiny_model, monkeypatch):
+    monkeypatch.setattr(devices, "DEFERRED", ("cpu",))
+    frames, masks = clip
+    weight = tiny_model.decoder.pred.weight
+    before = weight.clone()
+
+    def spoilt():
+        tracker = make("lfu")
+        tracker.step(frames[0], {7: masks[0, 0], 8: masks[0, 1]})
+        weight.fill_(torch.nan)
+        tracker.step(frames[1])
+        weight.copy_(before)
+        return tracker
+
+    for ask in (lambda tracker: tracker.remove(8), mm.Tracker.stats, lambda tracker: tracker.explain(0, 0)):
+        tracker = spoilt()
+        with refusal(FrameError, "frame 1"):
+            ask(tracker)
+        assert (tracker.steps, tracker.object_ids) == (1, (7, 8))
+        tracker.remove(8)
+        assert tracker.object_ids == (7,)
+    tracker = spoilt()
+    tracker.memory.frozen = True
+    with refusal(FrameError, "frame 1"):
+        tracker.step(frames[2])
+    assert tracker.memory.frozen
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to wait for")
 def test_a_gpu_is_not_waited_for(tiny_model, clip):
     frames, masks = clip

@@ -115,10 +115,18 @@ def test_corrections_of_objects_in_turn_do_not_use_the_budget_up(make, clip, cap
             assert torch.equal(answer.labels == 1 + t % 3, wide.roll(t, 0))
     assert "do not fit the budget" in caplog.text
     assert tracker.memory.stats().tokens <= 2 * CELLS
-    tracker.memory.keep_corrections = True
+
+
+def test_corrections_that_are_all_kept_need_a_budget_for_them(make, clip):
+    frames, masks = clip
+    wide = torch.zeros_like(masks[0, 0])
+    wide[:40] = True
+    tracker = make("diverse", budget=Budget(frames=2), keep_corrections=True)
+    tracker.step(frames[0], {1: masks[0, 0], 2: masks[0, 1], 3: masks[0, 2]})
     with refusal(BudgetError, "budget"):
-        for t in range(9, 12):
-            tracker.step(frames[t], {1 + t % 3: wide})
+        for t in range(1, 12):
+            tracker.step(frames[t], {1 + t % 3: wide.roll(t, 0)})
+    assert tracker.fork().config.keep_corrections
 
 
 def test_objects_that_come_and_go_beside_one_that_stays_do_not_use_the_budget_up(make, clip):

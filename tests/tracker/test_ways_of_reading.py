@@ -11,7 +11,7 @@ import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.memory.read import CHANNELS, DETAIL_BYTES
 from mnemask.memory.storage import load_bank, save_bank
-from mnemask.model.stcn import COMPACT, PAPER, STCN
+from mnemask.model.stcn import COMPACT, STCN, STCN_SIZE
 from mnemask.pipeline.estimates import estimate_memory
 
 WAYS = (
@@ -47,7 +47,7 @@ def test_compact_has_a_kmn_sigma_and_the_published_network_none():
     assert mm.Tracker(mm.load_model("compact")).memory.kmn_sigma == 0.2
     with torch.device("meta"):
         assert STCN(COMPACT).kmn_sigma == 0.2
-        assert STCN(PAPER).kmn_sigma == 0
+        assert STCN(STCN_SIZE).kmn_sigma == 0
 
 
 def test_the_sigma_given_is_the_one_used(tiny_model):

@@ -9,7 +9,7 @@ from tracking import equal
 import mnemask as mm
 from mnemask.memory.policies import POLICIES, Diverse, PerObject
 from mnemask.state import _areas
-from mnemask.step import SOONEST, areas, certainty, growth, largest, write_is_due
+from mnemask.step import SOONEST, areas, certainty, growth, largest_areas, write_is_due
 
 CELL = 16
 
@@ -49,9 +49,9 @@ def test_growth_is_that_of_the_object_that_grew_most_over_the_largest_it_ever_wa
     assert growth(large, small) == pytest.approx(65 / 17 - 1)
     assert growth(torch.cat((small, large)), torch.cat((large, large))) == 0
     assert growth(torch.full((1,), 0.2), torch.zeros(1)) < 0.25, "a speck"
-    assert largest(small, None).tolist() == [16]
-    assert largest(small, large).tolist() == [64]
-    assert largest(torch.cat((small, large)), large).tolist() == [64, 64], "a new object comes last"
+    assert largest_areas(small, None).tolist() == [16]
+    assert largest_areas(small, large).tolist() == [64]
+    assert largest_areas(torch.cat((small, large)), large).tolist() == [64, 64], "a new object comes last"
 
 
 def test_a_frame_of_doubtful_masks_waits_until_they_are_certain():
@@ -120,16 +120,16 @@ def test_more_is_written_and_a_saved_tracker_goes_on_alike(lively, clip, tiny_mo
     assert lively.memory.writes == 3
     lively.save(tmp_path / "lively.bank")
     loaded = mm.Tracker.load(tmp_path / "lively.bank", tiny_model)
-    assert torch.equal(loaded.written, lively.written)
+    assert torch.equal(loaded.written_area, lively.written_area)
     for frame in clip[0][5:10]:
         assert equal(lively.step(frame), loaded.step(frame))
     assert loaded.memory.writes == lively.memory.writes > 3
 
 
 def test_what_was_written_of_a_removed_object_is_forgotten(lively, clip):
-    rest = lively.written[1:].clone()
+    rest = lively.written_area[1:].clone()
     lively.remove(7)
-    assert torch.equal(lively.written, rest)
+    assert torch.equal(lively.written_area, rest)
     assert lively.step(clip[0][5]).object_ids == (3,)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_click_data import write_picture
 
-from mnemask.errors import CheckpointError, InputError
+from mnemask.errors import CheckpointError, InputError, OutputError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import load_click_head, packaged_click_head, read_click_head
 from mnemask.model.stcn import STCN
@@ -84,6 +84,13 @@ def test_a_head_of_another_key_encoder_is_trained_on_and_said_to_be(
     with pytest.raises(InputError):
         launch_clicks(recipe, data, changed, tmp_path / "run", accelerator="cpu", resume=True)
     assert training.finished
+
+
+def test_files_of_others_in_the_folder_are_not_replaced(data: Path, model: STCN, tmp_path: Path) -> None:
+    (tmp_path / "clicks.safetensors").write_bytes(b"mine")
+    with pytest.raises(OutputError):
+        launch_clicks(RECIPE, data, model, tmp_path, accelerator="cpu", minutes=0.0)
+    assert (tmp_path / "clicks.safetensors").read_bytes() == b"mine"
 
 
 def test_a_damaged_run_is_refused(data: Path, model: STCN, tmp_path: Path) -> None:

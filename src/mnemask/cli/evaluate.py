@@ -21,7 +21,7 @@ from mnemask.cli.options import (
     DeviceOption,
     EngineOption,
     ModelOption,
-    PalindromeOption,
+    PingPongOption,
     ProcessesOption,
     SequenceOption,
     SingleObjectOption,
@@ -116,7 +116,7 @@ def evaluate(
     model: ModelOption = "compact",
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
-    ping_pong: PalindromeOption = None,
+    ping_pong: PingPongOption = None,
     all_frames: Annotated[
         bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, 30 a second.")
     ] = False,

@@ -110,8 +110,7 @@ def repeatable(video: str | None) -> str:
     """Returns the source of a video that gives the same frames twice; raises InputError for any other."""
     if video is None:
         raise mm.InputError("there is nothing to look into", "give a VIDEO with --mask FIRST.png, or --bank FILE")
-    scheme = video.partition("://")[0].lower() if "://" in video else "file"
-    if video == "-" or video.startswith("camera:") or scheme not in ("file", "http", "https", "ftp"):
+    if not inputs.is_repeatable(video):
         raise mm.InputError(
             f"{inputs.shown(video)} gives its frames only once, and the pictures need them again", "save it to a file"
         )

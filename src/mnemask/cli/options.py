@@ -99,7 +99,7 @@ SubsetOption = Annotated[
     str | None, typer.Option(help="Subset, such as val (DAVIS) or train (YouTube-VOS). [default: val, valid]")
 ]
 SequenceOption = Annotated[list[str] | None, typer.Option(help="Only this one. Repeatable.")]
-PalindromeOption = Annotated[
+PingPongOption = Annotated[
     int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
 ]
 SingleObjectOption = Annotated[
@@ -138,9 +138,9 @@ def chosen_policy(text: str) -> str:
 
 def chosen_dataset(name: str) -> str:
     """Returns the name of the data set that the user wrote, whose own code may be imported for it."""
-    from mnemask.datasets.video_sets import OWN_VIDEO_SETS
+    from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS
 
-    return OWN_VIDEO_SETS.choose(name) if ":" in name else name
+    return CUSTOM_VIDEO_SETS.choose(name) if ":" in name else name
 
 
 def tracker_config(options: dict[str, Any]) -> mm.TrackerConfig:

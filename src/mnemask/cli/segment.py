@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
-Precision = Enum("Precision", {name: name for name in ("auto", "float32", "bfloat16", "float16")})  # type: ignore[misc]
+Precision = Enum("Precision", {name: name for name in choices.PRECISION_NAMES})  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,13 +261,13 @@ class _Run:
 
     def take_up(self) -> bool:
         """Goes on where a run was cut off, if one was; returns whether anything is left to do."""
-        from mnemask.memory.policies import is_own
+        from mnemask.memory.policies import is_custom
         from mnemask.pipeline import find_checkpoint, is_complete
 
         if is_complete(self.out, self.settings):
             return False
         policy, network = self.tracker.policy, self.tracker.model
-        found = find_checkpoint(self.out, network.device, self.settings, policy if is_own(policy) else None)
+        found = find_checkpoint(self.out, network.device, self.settings, policy if is_custom(policy) else None)
         if found is not None:
             self.checkpoint = found
             self.tracker = mm.Tracker.from_state(found.state, network)

@@ -17,8 +17,6 @@ from mnemask.cli.app import command, console, errors
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
 from mnemask.cli.output import emit
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 @command
 def studio(
@@ -69,7 +67,7 @@ def studio(
     network = mm.load_model(model)
     workspace = Workspace(project, roots, network, settings)
     opened = [workspace.open_source(str(path)) for path in given if path.is_file() or _is_clip(path)]
-    if host not in LOOPBACK:
+    if host not in choices.LOOPBACK:
         errors.print(
             f"[bold yellow]warning:[/] listening on {host}: whoever has the address with its token can open the videos "
             "below the folders named here; the connection is not encrypted"

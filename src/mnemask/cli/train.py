@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import mnemask as mm
+from mnemask import choices
 from mnemask.cli.app import command, console, locks_out
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mnemask.datasets.clips import ClipSource
     from mnemask.model.stcn import STCN
     from mnemask.training.click_trainer import ClickTraining
-    from mnemask.training.own import OwnRegularizer
+    from mnemask.training.custom import CustomRegularizer
     from mnemask.training.recipes import Recipe
     from mnemask.training.regularizers import Regularizer
     from mnemask.training.trainer import StepReport, Training
@@ -41,7 +42,7 @@ class Size(StrEnum):
     paper = "stcn"
 
 
-Precision = Enum("Precision", {name: name for name in ("auto", "float32", "bfloat16", "float16")})  # type: ignore[misc]
+Precision = Enum("Precision", {name: name for name in choices.PRECISION_NAMES})  # type: ignore[misc]
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoints, log, curves, weights.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT, if there is one.")]
@@ -148,10 +149,10 @@ def train(
     """
     need_training()
     from mnemask.training import recipes
+    from mnemask.training.custom import LOSSES
     from mnemask.training.data import training_data
     from mnemask.training.init import init_from_imagenet, init_from_weights
     from mnemask.training.launch import Hardware, Validation
-    from mnemask.training.own import LOSSES
     from mnemask.training.trainer import RunOptions
 
     chosen = recipes.RECIPES[recipe.value](steps) if steps else recipes.RECIPES[recipe.value]()
@@ -341,9 +342,9 @@ def need_training() -> None:
 
 def parse_regularizer(
     dropout: float | None, reallocation: str | None, named: str | None
-) -> Regularizer | OwnRegularizer:
+) -> Regularizer | CustomRegularizer:
     """Returns the regularizer that the options name."""
-    from mnemask.training.own import REGULARIZERS
+    from mnemask.training.custom import REGULARIZERS
     from mnemask.training.regularizers import Dropout, Reallocation
 
     if sum(each is not None for each in (dropout, reallocation, named)) > 1:

@@ -19,7 +19,7 @@ from mnemask.evaluation.tables import to_csv
 from mnemask.io import VideoReader
 from mnemask.io.atomic import safe_name
 from mnemask.io.written import Written
-from mnemask.memory.policies import is_own, policy_named, saved_policy
+from mnemask.memory.policies import is_custom, policy_named, saved_policy
 from mnemask.pipeline import PromptSource
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
@@ -191,7 +191,7 @@ def trackers_for(policy: str, trackers: TrackerFactory) -> TrackerFactory:
 def own_policy(name: str) -> dict[str, Any]:
     """Returns class, parameters and digest of a policy that is not the package's, as files hold them; else nothing."""
     policy = policy_named(name)
-    return saved_policy(policy) if is_own(policy) else {}
+    return saved_policy(policy) if is_custom(policy) else {}
 
 
 def look_frames(num_frames: int) -> list[int]:

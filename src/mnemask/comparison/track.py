@@ -195,7 +195,7 @@ def track_policy(
             seconds.append(spent)
             masks_out.write(masks, frame)
             overlay.write(masks, frame)
-            stats.append(tracker.memory.stats())
+            stats.append(tracker.stats())
             if frame.index in look_at and (look := look_into(tracker, frame.index)):
                 looks.append(look)
             on_frame()

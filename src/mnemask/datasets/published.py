@@ -23,6 +23,7 @@ import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -156,7 +157,7 @@ def open_youtube_vos(root: Path | str, subset: str = "train", all_frames: bool =
     folder = Path(root) / subset
     masks = folder / "Annotations"
     frames = (folder.with_name(f"{subset}_all_frames") if all_frames else folder) / "JPEGImages"
-    objects = _read_meta(folder / "meta.json")
+    objects = read_meta(folder / "meta.json")
     for place in (frames, masks):
         present = frozenset(names_in(place))
         if missing := [place / name for name in objects if name not in present]:
@@ -165,8 +166,8 @@ def open_youtube_vos(root: Path | str, subset: str = "train", all_frames: bool =
     videos = []
     for name in sorted(objects):
         video = open_video(name, frames / name, masks / name, single_object=False, published=YOUTUBE_VOS_PUBLISHED)
-        shown = {stem for stems in objects[name] for stem in stems}
-        marked = {stems[0] for stems in objects[name]} if only_first else shown
+        shown = {stem for thing in objects[name].values() for stem in thing.stems}
+        marked = {thing.stems[0] for thing in objects[name].values()} if only_first else shown
         _check_video(video, frames / name, shown, masks / name, marked)
         videos.append(video)
     return videos
@@ -183,20 +184,39 @@ def _check_video(
         raise incomplete(video.name, missing, len(shown) + len(marked), YOUTUBE_VOS_PUBLISHED)
 
 
-def _read_meta(path: Path) -> dict[str, list[list[str]]]:
-    """Returns the frames that show each object of each video."""
+class ObjectMeta(NamedTuple):
+    """What meta.json says of an object.
+
+    Attributes:
+        stems: names of the frames that show it, in order; one at least.
+        category: its kind, None where that is not told.
+    """
+
+    stems: tuple[str, ...]
+    category: str | None
+
+
+def read_meta(path: Path) -> dict[str, dict[int, ObjectMeta]]:
+    """Returns the objects of each video of YouTube-VOS, by id, from its meta.json; those without a frame are left out.
+
+    Raises:
+        InputError: there is no such file, or it lists no videos.
+    """
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
         objects = {
-            name: [[str(stem) for stem in thing["frames"]] for thing in video["objects"].values() if thing["frames"]]
-            for name, video in videos.items()
+            name: {
+                int(key): ObjectMeta(tuple(map(str, thing["frames"])), thing.get("category"))
+                for key, thing in video["objects"].items()
+                if thing["frames"]
+            }
+            for name, video in json.loads(path.read_text(encoding="utf-8"))["videos"].items()
         }
     except FileNotFoundError:
         raise InputError(
             f"there is no {path}, which lists the videos of YouTube-VOS",
             f"it is published at {YOUTUBE_VOS_PUBLISHED}, and a resized copy needs that of the original",
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error})",
             f"get it again from {YOUTUBE_VOS_PUBLISHED}",

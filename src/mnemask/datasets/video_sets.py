@@ -181,7 +181,7 @@ def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]
 OPENER_IS = (
     "give a function of a folder that returns AnnotatedVideos, each of another name (mnemask.datasets.annotated)"
 )
-OWN_VIDEO_SETS: Registry[Callable[[Path], list[AnnotatedVideo]]] = Registry(
+CUSTOM_VIDEO_SETS: Registry[Callable[[Path], list[AnnotatedVideo]]] = Registry(
     "data set", "mnemask.datasets", {}, _accepted
 )
 VIDEO_SETS = {video_set.name: video_set for video_set in _SETS}

@@ -14,18 +14,18 @@ from mnemask.errors import InputError, MaskError
 from mnemask.io.image_sequences import page_count
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
-from mnemask.io.pictures import MAX_OBJECTS
+from mnemask.model.stcn import STRIDE
 from mnemask.prompts import MaskReading, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse
 from mnemask.prompts.mask_folder import list_masks, never_annotated
+from mnemask.types import MAX_OBJECTS
 
 IMAGES = (*IMAGE_SUFFIXES, ".gif")
 _TOOL_FILES = tuple(suffix for suffix in HOLDERS if suffix != VIDEO)
 MANY_OBJECTS = 20
 MOST_BLENDED = 0.1  # of the pixels of a mask
 SHOWN = 5
-CELL = 16 * 16  # pixels that the network sees as one
 SPECK_PIXELS = 24
 SPECK_SHARE = 0.002  # of the object
 MARKED_AS = {
@@ -184,7 +184,7 @@ def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
             f"object {object_id} has {len(specks)} specks of at most {specks.max()} pixels apart from the rest",
             "erase them, unless they are meant",
         )
-    if area < CELL:
+    if area < STRIDE**2:
         yield Finding(
             "warning",
             f"object {object_id} has only {area} pixels, less than a cell of 16x16 that the network sees",

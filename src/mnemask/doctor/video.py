@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from mnemask.errors import FrameError, InputError
+from mnemask.errors import FrameError, InputError, listed
 from mnemask.io import VideoReader
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import find_frames
@@ -156,9 +156,6 @@ def _damage(events: ReaderEvents) -> Iterator[Finding]:
         )
 
 
-SHOWN_FILES = 5
-
-
 def diagnose_folder(path: Path) -> list[Finding]:
     """Returns whether the images in a folder make a video: readable, of one size, with none missing."""
     try:
@@ -180,8 +177,8 @@ def diagnose_folder(path: Path) -> list[Finding]:
     found = [Finding("ok", f"{len(images)} images from {images[0].name} to {images[-1].name}")]
     if len(images) == 1:
         found.append(Finding("warning", "one image is a video of one frame", "give the folder of all frames"))
-    if len(broken) > SHOWN_FILES:
-        broken[SHOWN_FILES:] = [Finding("problem", f"{len(broken) - SHOWN} more images cannot be read")]
+    if len(broken) > SHOWN:
+        broken[SHOWN:] = [Finding("problem", f"{len(broken) - SHOWN} more images cannot be read")]
     if broken and sizes:
         found.append(Finding("ok", f"{len(sizes)} of them can be read", f"replace the others, or {GO_ON}"))
     return [*found, *broken, *_sizes(sizes), *Finding.of_facts(facts), *_gaps(images), *_kind(next(iter(sizes), None))]
@@ -195,7 +192,7 @@ def _sizes(sizes: dict[Path, str]) -> Iterator[Finding]:
         odd = [f"{path.name} ({size})" for path, size in sizes.items() if size != ranked[0][0]]
         yield Finding(
             "problem",
-            f"{ranked[0][1]} images are {ranked[0][0]}, but {_some(odd)} not",
+            f"{ranked[0][1]} images are {ranked[0][0]}, but {listed(odd)} not",
             "scale all to one size, or put the parts into folders of their own",
         )
 
@@ -205,7 +202,7 @@ def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
     if gaps:
         yield Finding(
             "warning",
-            f"the numbers jump from {_some([f'{before} to {after}' for before, after in gaps])}: frames may be missing",
+            f"the numbers jump from {listed(f'{before} to {after}' for before, after in gaps)}: frames may be missing",
             "if they are, objects leap there; export the frames again",
         )
 
@@ -218,8 +215,3 @@ def _kind(image: Path | None) -> Iterator[Finding]:
             yield Finding(
                 "warning", "the images are indexed, as masks are", "to look at a mask, give the doctor the file itself"
             )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN_FILES else ""
-    return ", ".join(names[:SHOWN_FILES]) + more

@@ -34,7 +34,7 @@ TALKATIVE = ("torch.onnx", "torch.export", "onnxscript")
 
 @contextmanager
 def quiet_compilers() -> Iterator[None]:
-    """Within it, compilers and exporters give no warnings; their errors are raised as ever."""
+    """Within it, compilers and exporters give no warnings; their errors are raised unchanged."""
     logs, root = [logging.getLogger(name) for name in TALKATIVE], logging.getLogger()
     levels = [log.level for log in logs]
     for log in logs:

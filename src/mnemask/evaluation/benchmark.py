@@ -1,6 +1,5 @@
 """What a benchmark gives to a tracker, what it asks for, and what only the scorer sees."""
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 from mnemask.choices import DATASETS
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.copy_paste import to_and_fro
-from mnemask.datasets.published import DavisSequences, open_long_video, open_youtube_vos
-from mnemask.datasets.video_sets import OWN_VIDEO_SETS, open_video_folders
-from mnemask.errors import InputError
+from mnemask.datasets.published import DavisSequences, ObjectMeta, open_long_video, open_youtube_vos, read_meta
+from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, open_video_folders
+from mnemask.errors import InputError, listed
 from mnemask.io.atomic import safe_name
 from mnemask.io.images import read_image
 from mnemask.metrics import VOID
@@ -130,7 +129,7 @@ class Benchmark:
 
     Args:
         root: the data set's folder.
-        dataset: one of the above, or a name in `mnemask.datasets.video_sets.OWN_VIDEO_SETS`.
+        dataset: one of the above, or a name in `mnemask.datasets.video_sets.CUSTOM_VIDEO_SETS`.
         subset: of DAVIS ("val") or YouTube-VOS ("valid").
         ping_pong: play each video forwards and backwards this many times.
         all_frames: of YouTube-VOS, track through all frames, 30 a second, and not only each fifth.
@@ -140,8 +139,8 @@ class Benchmark:
         InputError: an unknown data set, or an option that it does not have.
 
     Example:
-        for challenge in Benchmark("DAVIS", "davis2017").open():
-            print(challenge.name, len(challenge.given.masks), len(challenge.asked))
+        for sequence in Benchmark("DAVIS", "davis2017").open():
+            print(sequence.name, len(sequence.given.masks), len(sequence.asked))
     """
 
     root: Path | str
@@ -153,10 +152,10 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
-            known = (*DATASETS, *OWN_VIDEO_SETS.names())
+            known = (*DATASETS, *CUSTOM_VIDEO_SETS.names())
             if NAME.fullmatch(self.dataset) and self.dataset not in known:
                 raise InputError(f"there is no data set {self.dataset!r}", f"choose one of {', '.join(known)}")
-            OWN_VIDEO_SETS.named(self.dataset)
+            CUSTOM_VIDEO_SETS.named(self.dataset)
         if self.subset is not None and self.dataset not in SUBSETS:
             raise InputError(f"{self.dataset} has no subsets, and {self.subset!r} was given", "leave it out")
         if self.all_frames and self.dataset != "youtube-vos":
@@ -194,10 +193,10 @@ class Benchmark:
         wanted = list(dict.fromkeys(sequences))
         videos = {video.name: video for video in self._videos()}
         if unknown := [name for name in wanted if name not in videos]:
-            shown = ", ".join(list(videos)[:5]) + (f" and {len(videos) - 5} more" if len(videos) > 5 else "")
-            raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}", f"it has {shown}")
-        meta = self._meta() if self.dataset == "youtube-vos" else {}
-        return [self._pose(videos[name], meta.get(name, {})) for name in wanted or videos]
+            raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}", f"it has {listed(videos)}")
+        meta = read_meta(Path(self.root) / self.chosen_subset / "meta.json") if self.dataset == "youtube-vos" else {}
+        seen = self._seen_categories() if meta else frozenset()
+        return [self._pose(videos[name], meta.get(name, {}), seen) for name in wanted or videos]
 
     def settings(self) -> dict[str, Any]:
         """Returns what distinguishes this benchmark from another, as JSON holds it."""
@@ -213,9 +212,11 @@ class Benchmark:
                 return open_long_video(self.root)
         if self.dataset == "folder":
             return open_video_folders(self.root, self.single_object or None)
-        return OWN_VIDEO_SETS.named(self.dataset)(Path(self.root))
+        return CUSTOM_VIDEO_SETS.named(self.dataset)(Path(self.root))
 
-    def _pose(self, video: AnnotatedVideo, objects: Mapping[int, "_ObjectMeta"]) -> BenchmarkSequence:
+    def _pose(
+        self, video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], seen: frozenset[str | None]
+    ) -> BenchmarkSequence:
         if not self.secret and len(video.masks) < 3:
             raise InputError(
                 f"{video.name} has masks of {len(video.masks)} frames, and scores take three or more, since "
@@ -237,23 +238,16 @@ class Benchmark:
         if self.secret:  # each mask that is published shows an object for the first time
             return BenchmarkSequence(video, asked, None, late_objects=True)
         arrivals = {numbers[thing.stems[0]] for thing in objects.values()}
-        groups = {object_id: thing.group for object_id, thing in objects.items() if thing.group}
+        known = {object_id: thing.category for object_id, thing in objects.items() if seen and thing.category}
+        groups = {object_id: "seen" if category in seen else "unseen" for object_id, category in known.items()}
         return BenchmarkSequence(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
 
-    def _meta(self) -> dict[str, dict[int, "_ObjectMeta"]]:
-        """Returns what meta.json, which was checked when the videos were opened, says of each video's objects."""
-        path, of_training = (Path(self.root) / subset / "meta.json" for subset in (self.chosen_subset, "train"))
-        seen = set()
-        if of_training.is_file():
-            seen = {thing.get("category") for things in _read_meta(of_training).values() for thing in things.values()}
-        return {
-            name: {
-                int(key): _ObjectMeta(tuple(map(str, thing["frames"])), _group(thing.get("category"), seen))
-                for key, thing in things.items()
-                if thing["frames"]
-            }
-            for name, things in _read_meta(path).items()
-        }
+    def _seen_categories(self) -> frozenset[str | None]:
+        """Returns the kinds of objects that training shows; none where its list is not there."""
+        of_training = Path(self.root) / "train/meta.json"
+        if not of_training.is_file():
+            return frozenset()
+        return frozenset(thing.category for things in read_meta(of_training).values() for thing in things.values())
 
 
 def _check_sizes(video: AnnotatedVideo) -> None:
@@ -266,30 +260,6 @@ def _check_sizes(video: AnnotatedVideo) -> None:
                 f"mask {path} is {columns}x{rows} and the frames of {video.name} are {width}x{height}",
                 "export it at their size, or resize it with nearest neighbour",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class _ObjectMeta:
-    """Names of the frames that show an object, and "seen" or "unseen" in training ("" where unknown)."""
-
-    stems: tuple[str, ...]
-    group: str
-
-
-def _group(category: str | None, seen: Collection[str | None]) -> str:
-    if category is None or not seen:
-        return ""
-    return "seen" if category in seen else "unseen"
-
-
-def _read_meta(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-        return {name: dict(video["objects"]) for name, video in videos.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error})", "get it again"
-        ) from error
 
 
 def only_first_masks(video: AnnotatedVideo, arrivals: Iterable[int] | None = None) -> AnnotatedVideo:

@@ -9,14 +9,14 @@ from mnemask.evaluation.benchmark import BenchmarkSequence
 from mnemask.io.label_files import holds_labels
 
 
-def digest_of(challenge: BenchmarkSequence) -> str:
+def digest_of(sequence: BenchmarkSequence) -> str:
     """Returns a digest of a sequence: its frames by names and sizes, its masks by their content, what is asked for.
 
     Raises:
         InputError: a file is not there or cannot be read.
     """
-    given, truth = challenge.given, challenge.truth
-    lines = [f"{len(given.frames)} frames, {len(challenge.asked)} asked, one object {given.single_object}"]
+    given, truth = sequence.given, sequence.truth
+    lines = [f"{len(given.frames)} frames, {len(sequence.asked)} asked, one object {given.single_object}"]
     lines += [f"{path.name} {_size(path)}" for path in _files(given.frames)]
     masks = given.masks if truth is None else {**given.masks, **truth.masks}
     lines += [f"{index} {path.name}" for index, path in sorted(masks.items())]

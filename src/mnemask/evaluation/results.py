@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError, OutputError, printable
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
@@ -252,5 +252,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    reason = "".join(char if char.isprintable() else "?" for char in f"{type(error).__name__}: {error}"[:200])
+    reason = printable(f"{type(error).__name__}: {error}", 200)
     return InputError(f"{path} cannot be used ({reason})", "delete it, and what belongs to it is made again")

@@ -22,7 +22,7 @@ from mnemask.evaluation.provenance import digest_of
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.io.images import read_image
 from mnemask.io.writer import MaskWriter
-from mnemask.memory.policies import Policy, is_own, policy_named, saved_policy
+from mnemask.memory.policies import Policy, is_custom, policy_named, saved_policy
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
@@ -94,11 +94,6 @@ def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, flo
     named = enumerate(zip(given.frames, frame_names(given), strict=True))
     frames = (Frame(read_image(path), index, name=name) for index, (path, name) in named)
     return ((masks, seconds) for _, masks, seconds in timed(tracker, frames, prompts))
-
-
-def track_sequence(tracker: Tracker, sequence: AnnotatedVideo) -> Iterator[Masks]:
-    """Yields the masks of each frame; of the annotations, none after the first that shows an object is ever read."""
-    return (masks for masks, _ in follow(tracker, only_first_masks(sequence)))
 
 
 def evaluate(
@@ -193,7 +188,7 @@ class TrackerFactory:
 class Job:
     """One policy on one sequence."""
 
-    challenge: BenchmarkSequence
+    sequence: BenchmarkSequence
     policy: str
     trackers: TrackerFactory
     folder: ResultFolder
@@ -201,17 +196,17 @@ class Job:
     @property
     def key(self) -> tuple[str, str]:
         """Policy and sequence, by name."""
-        return self.policy, self.challenge.name
+        return self.policy, self.sequence.name
 
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
         tracker, partial = self.trackers.tracker(), self.folder.begin(*self.key)
         tracker.model = network = cached_features(tracker.model)
-        network.begin(self.challenge.name)
+        network.begin(self.sequence.name)
         seconds, held, most_tokens, most_bytes = [], [], 0, 0
         with self._named(), MaskWriter(partial) as writer:
-            for masks, spent in follow(tracker, self.challenge.given):
-                if masks.index in self.challenge.asked:
+            for masks, spent in follow(tracker, self.sequence.given):
+                if masks.index in self.sequence.asked:
                     writer.write(masks)
                 stats = tracker.stats()
                 seconds.append(spent + network.spared())
@@ -219,19 +214,19 @@ class Job:
                 most_tokens, most_bytes = max(most_tokens, stats.tokens), max(most_bytes, stats.bank_bytes)
                 on_frame()
         with self._named():
-            report = score_masks(self.challenge, partial)
+            report = score_masks(self.sequence, partial)
         result = Result(
             self.policy,
-            self.challenge.name,
+            self.sequence.name,
             report,
             tuple(seconds),
             tuple(held),
             most_tokens,
             most_bytes,
             torch.get_num_threads(),
-            self.challenge.groups,
+            self.sequence.groups,
             self._own_policy(),
-            digest_of(self.challenge),
+            digest_of(self.sequence),
         )
         self.folder.keep(result, partial)
         return result
@@ -244,11 +239,11 @@ class Job:
                 frames or masks that have changed since.
         """
         result, wanted = self.folder.load(*self.key), self._own_policy()
-        if result is not None and result.made_of not in ("", digest_of(self.challenge)):
+        if result is not None and result.made_of not in ("", digest_of(self.sequence)):
             raise OutputError(
-                f"{str(self.folder.out)!r} holds results of {self.challenge.name} as it was: its frames or masks have "
+                f"{str(self.folder.out)!r} holds results of {self.sequence.name} as it was: its frames or masks have "
                 "changed since",
-                f"give another folder, or delete results/*/{self.challenge.name}.json there",
+                f"give another folder, or delete results/*/{self.sequence.name}.json there",
             )
         if result is not None and dict(result.own_policy) != wanted:
             changed = [
@@ -264,7 +259,7 @@ class Job:
 
     def _own_policy(self) -> dict[str, Any]:
         policy = self.trackers.config.used_policy()
-        return saved_policy(policy) if is_own(policy) else {}
+        return saved_policy(policy) if is_custom(policy) else {}
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -272,19 +267,19 @@ class Job:
         try:
             yield
         except MnemaskError as error:
-            raise type(error)(f"{self.policy} on {self.challenge.name}: {error.problem}", error.remedy) from error
+            raise type(error)(f"{self.policy} on {self.sequence.name}: {error.problem}", error.remedy) from error
 
 
-def score_masks(challenge: BenchmarkSequence, folder: Path) -> Report | None:
+def score_masks(sequence: BenchmarkSequence, folder: Path) -> Report | None:
     """Returns the scores of the masks in a folder, or None where the true ones are secret.
 
     Only here are true masks read, after the last predicted one is written.
     """
-    truth = challenge.truth
+    truth = sequence.truth
     if truth is None:
         return None
     scorer = SequenceScorer(
-        truth.name, "davis2016" if truth.single_object else "davis2017", late_objects=challenge.late_objects
+        truth.name, "davis2016" if truth.single_object else "davis2017", late_objects=sequence.late_objects
     )
     names = frame_names(truth)
     for index in sorted(truth.masks):

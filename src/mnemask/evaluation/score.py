@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mnemask.datasets.annotated import read_annotation, refuse_soft_edges
-from mnemask.errors import InputError
+from mnemask.errors import InputError, listed
 from mnemask.evaluation.tables import cells
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, only_annotated
 from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
@@ -82,15 +82,15 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
     names = [name for name in truths if name in predictions] if wanted is None else list(dict.fromkeys(wanted))
     if not names:
         raise InputError(
-            f"no sequence is in both folders: {gt_dir} has {_some(truths)}, {pred_dir} has {_some(predictions)}",
+            f"no sequence is in both folders: {gt_dir} has {listed(truths)}, {pred_dir} has {listed(predictions)}",
             "name the folders of predictions as those of the truth",
         )
     notes = []
     for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
         if absent := [name for name in names if name not in found]:
-            raise InputError(f"{folder} has no sequence {absent[0]!r}", f"it has {_some(found)}")
+            raise InputError(f"{folder} has no sequence {absent[0]!r}", f"it has {listed(found)}")
         if wanted is None and (alone := [name for name in other if name not in found]):
-            notes.append(f"{len(alone)} sequences are not in {folder} and not in these numbers: {_some(alone)}")
+            notes.append(f"{len(alone)} sequences are not in {folder} and not in these numbers: {listed(alone)}")
     return {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}, notes
 
 
@@ -119,12 +119,6 @@ def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir
         raise InputError(
             f"the predictions of {name} in {pred_dir} lack {len(missing)} of {len(truths)} annotated frames, first "
             f"{missing[0].name}",
-            f"they have {_some([path.name for path in predictions])}",
+            f"they have {listed([path.name for path in predictions])}",
         )
     return [(truth, by_stem[name]) for name, truth in truth_of.items()]
-
-
-def _some(names: Sequence[str] | dict[str, list[Path]]) -> str:
-    """Returns the first few names."""
-    shown = list(names)
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

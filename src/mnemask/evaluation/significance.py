@@ -118,7 +118,8 @@ def compared(
     a, others = _label(a), [_label(other) for other in others]
     runs = [run for out in outs for run in runs_in(out)]
     known = sorted(set.intersection(*({path.name for path in run.glob("results/*/")} for run in runs))) if runs else []
-    others = list(dict.fromkeys(others)) or [name for name in known if name != safe_name(a)]
+    mine = set(folders_of(runs, a))
+    others = list(dict.fromkeys(others)) or [name for name in known if mine.isdisjoint(folders_of(runs, name))]
     if not others:
         raise InputError(f"there is nothing to compare {a} with", "evaluate another policy too, or name it (--b)")
     if a in others:
@@ -126,12 +127,12 @@ def compared(
     _refuse_twice(runs)
     results = {name: results_of(runs, name) for name in (a, *others)}
     _refuse_other_videos(results)
-    mine = [scores_in(run, measure) for run in results[a]]
+    ours = [scores_in(run, measure) for run in results[a]]
     found = []
     for other in others:
         theirs = [scores_in(run, measure) for run in results[other]]
-        every = {name: None for scores in (*mine, *theirs) for name in scores}
-        result = difference(mine, theirs, level=level)
+        every = {name: None for scores in (*ours, *theirs) for name in scores}
+        result = difference(ours, theirs, level=level)
         found.append((other, result, tuple(name for name in every if name not in result.sequences)))
     corrected = holm([result.p for _, result, _ in found])
     return [
@@ -163,11 +164,15 @@ Results = Mapping[Path, Result]
 """The results of one policy in one run, by their files."""
 
 
+def folders_of(runs: Sequence[Path], name: str) -> list[Path]:
+    """Returns the folders of a policy's results, by its name in these runs or by a path of their own; absolute."""
+    named = [Path(path) for path in sorted(glob.glob(name))] if "/" in name else []  # noqa: PTH207 - may be absolute
+    return [path.absolute() for path in named or [run / "results" / safe_name(name) for run in runs]]
+
+
 def results_of(runs: Sequence[Path], name: str) -> list[Results]:
     """Returns the results of a policy in each run; raises InputError where a run has none, or two are the same."""
-    folders = [Path(path) for path in sorted(glob.glob(name))] if "/" in name else []  # noqa: PTH207 - may be absolute
-    if not folders:
-        folders = [run / "results" / safe_name(name) for run in runs]
+    folders = folders_of(runs, name)
     if not folders or (missing := [folder for folder in folders if not any(folder.glob("*.json"))]):
         where = missing[0] if folders else name
         there = sorted({path.name for run in runs for path in run.glob("results/*/")})

@@ -183,27 +183,25 @@ def run_benchmark(
     if processes < 1:
         raise InputError(f"{processes} processes do nothing", "give 1 or more")
     trackers = trackers or TrackerFactory()
-    challenges, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
-    _refuse_data(Path(out), benchmark, challenges)
+    opened, policies = benchmark.open(sequences), list(dict.fromkeys(policies))
+    _refuse_data(Path(out), benchmark, opened)
     for policy in policies:
         trackers.with_policy(policy).tracker()
     folder = ResultFolder.open(out, {"mnemask": __version__, **benchmark.settings(), **trackers.settings()})
     # Policy by policy on one sequence, so that they share its key features.
-    jobs = [
-        Job(challenge, policy, trackers.with_policy(policy), folder) for challenge in challenges for policy in policies
-    ]
+    jobs = [Job(sequence, policy, trackers.with_policy(policy), folder) for sequence in opened for policy in policies]
     results = {job.key: job.found() for job in jobs}
     missing = [job for job in jobs if results[job.key] is None]
-    num_frames = sum(len(job.challenge.given.frames) for job in missing)
+    num_frames = sum(len(job.sequence.given.frames) for job in missing)
     for result in carry_out(missing, num_frames, len(jobs) - len(missing), processes, on_progress):
         results[result.policy, result.sequence] = result
-    in_order = (results[policy, challenge.name] for policy in policies for challenge in challenges)
+    in_order = (results[policy, sequence.name] for policy in policies for sequence in opened)
     return [result for result in in_order if result is not None]
 
 
-def _refuse_data(out: Path, benchmark: Benchmark, challenges: Sequence[BenchmarkSequence]) -> None:
+def _refuse_data(out: Path, benchmark: Benchmark, sequences: Sequence[BenchmarkSequence]) -> None:
     """Raises OutputError if results would lie among the data, where they would be taken for masks."""
-    videos = {challenge.given.frames[0].parent.parent.resolve() for challenge in challenges}
+    videos = {sequence.given.frames[0].parent.parent.resolve() for sequence in sequences}
     if out.resolve() in {Path(benchmark.root).resolve(), *videos}:
         raise OutputError(f"{str(out)!r} holds the data", "give another folder for the results (-o)")
 

@@ -181,7 +181,7 @@ class Curves:
             sheet.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
             ticks = [tick for tick, _ in self.lines[0].points]
             panels[-1].set_xticks(range(len(ticks)), ticks)
-            count = len(study.challenges)
+            count = len(study.sequences)
             bands = f"\nbands: 95 % bootstrap intervals over {count} sequences" if count > 1 else ""
             panels[-1].set_xlabel(self.x + bands)
             return [save(sheet, folder / f"{study.experiment.name}{suffix}") for suffix in (".png", ".svg")]
@@ -261,21 +261,21 @@ class Strips:
         if not folders:
             return []
         pictures = []
-        for challenge in study.challenges:
-            masks = {run: folder.masks(run.policy, challenge.name) for run, folder in folders.items()}
-            target = folder / f"{study.experiment.name}-{challenge.name}.png"
-            pictures.append(_draw_strip(challenge, masks, self.columns, target))
+        for sequence in study.sequences:
+            masks = {run: folder.masks(run.policy, sequence.name) for run, folder in folders.items()}
+            target = folder / f"{study.experiment.name}-{sequence.name}.png"
+            pictures.append(_draw_strip(sequence, masks, self.columns, target))
         return pictures
 
 
-def _draw_strip(challenge: BenchmarkSequence, masks: Mapping[Run, Path], columns: int, target: Path) -> Path:
+def _draw_strip(sequence: BenchmarkSequence, masks: Mapping[Run, Path], columns: int, target: Path) -> Path:
     """Returns the picture of one sequence."""
-    names = frame_names(challenge.given)
-    asked = sorted(challenge.asked)
+    names = frame_names(sequence.given)
+    asked = sorted(sequence.asked)
     alike = [in_common([_labels(folder, names[index]) for folder in masks.values()]) for index in asked]
     frames = [asked[place] for place in where_they_part(alike, columns)]
-    images = [read_image(challenge.given.frames[index]).permute(1, 2, 0).numpy() for index in frames]
-    truth = challenge.truth
+    images = [read_image(sequence.given.frames[index]).permute(1, 2, 0).numpy() for index in frames]
+    truth = sequence.truth
     truths = [None if truth is None or index not in truth.masks else truth.read_labels(index) for index in frames]
     rows: list[tuple[str, Sequence[Labels | None]]] = [("source", [None] * len(frames))]
     if truth is not None:
@@ -284,7 +284,7 @@ def _draw_strip(challenge: BenchmarkSequence, masks: Mapping[Run, Path], columns
     height = TILE_INCHES * images[0].shape[0] / images[0].shape[1]
     with figure(TILE_INCHES * len(frames) + 0.4, height * len(rows) + 0.5) as sheet:
         sheet.set_layout_engine("constrained", w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
-        sheet.suptitle(challenge.name, x=0.03, ha="left", fontsize=12)
+        sheet.suptitle(sequence.name, x=0.03, ha="left", fontsize=12)
         grid = sheet.subplots(len(rows), len(frames), squeeze=False)
         for line, (label, labels) in zip(grid, rows, strict=True):
             line[0].set_ylabel(label)

@@ -90,7 +90,7 @@ class Study:
     Attributes:
         experiment: its description.
         benchmark: the data set.
-        challenges: its videos.
+        sequences: its videos.
         outcomes: of each run, in the order of the description.
         model: name of the weights.
         key_depth: depth of the network's key encoder; the thesis's is 50.
@@ -101,7 +101,7 @@ class Study:
 
     experiment: "Experiment"
     benchmark: Benchmark
-    challenges: tuple[BenchmarkSequence, ...]
+    sequences: tuple[BenchmarkSequence, ...]
     outcomes: tuple[Outcome, ...]
     model: str
     key_depth: int

@@ -40,7 +40,7 @@ def object_rows(study: Study) -> list[Row]:
             row |= _beside(row, known.get(name))
         rows.append(row)
     if known:
-        whole = lfu_over(study.benchmark.dataset, [challenge.name for challenge in study.challenges])
+        whole = lfu_over(study.benchmark.dataset, [sequence.name for sequence in study.sequences])
         beside = None if whole is None else (_number(whole["J-Mean"]), _number(whole["F-Mean"]))
         rows[-1] |= _beside(rows[-1], beside)
     return rows
@@ -88,7 +88,7 @@ def _thesis_rows(study: Study, run: Run) -> list[tuple[str, Row]]:
     values = study.reference.get(run)
     if values is None:
         return []
-    whole, names = WHOLE_SETS[study.benchmark.dataset], [challenge.name for challenge in study.challenges]
+    whole, names = WHOLE_SETS[study.benchmark.dataset], [sequence.name for sequence in study.sequences]
     if len(names) == whole:
         return [("lfu", values)]
     rows = [(f"thesis, all {whole}", values)]
@@ -107,7 +107,7 @@ def notes_on(study: Study) -> list[str]:
 
 
 def _on_data(study: Study) -> list[str]:
-    benchmark, count = study.benchmark, len(study.challenges)
+    benchmark, count = study.benchmark, len(study.sequences)
     whole = WHOLE_SETS.get(benchmark.dataset)
     notes = []
     if benchmark.ping_pong is not None:

@@ -123,7 +123,7 @@ def open_folder(out: Path, benchmark: Benchmark, trackers: TrackerFactory, commo
 def carry_out(
     runs: Sequence[Run],
     benchmark: Benchmark,
-    challenges: Sequence[BenchmarkSequence],
+    sequences: Sequence[BenchmarkSequence],
     out: Path,
     common: TrackerFactory,
     *,
@@ -138,20 +138,20 @@ def carry_out(
     trackers = {run: trackers_of(run, common) for run in runs}
     folders = {run: open_folder(out, benchmark, trackers[run], common_settings) for run in runs}
     jobs = {
-        (run, challenge.name): Job(challenge, run.policy, trackers[run], folders[run])
-        for challenge in challenges
+        (run, sequence.name): Job(sequence, run.policy, trackers[run], folders[run])
+        for sequence in sequences
         for run in runs
     }
     distinct = {(job.folder.out, *job.key): job for job in jobs.values()}
     there = [refusal_of(job.folder, job.policy) or job.found() for job in distinct.values()]
     missing = [job for job, found in zip(distinct.values(), there, strict=True) if found is None]
-    num_frames = sum(len(job.challenge.given.frames) for job in missing)
+    num_frames = sum(len(job.sequence.given.frames) for job in missing)
     attempts = [Attempt(job) for job in missing]
     suite.carry_out(attempts, num_frames, len(distinct) - len(missing), processes, on_progress)
     outcomes = []
     for run in runs:
         refusal = refusal_of(folders[run], run.policy)
-        results = [folders[run].load(run.policy, challenge.name) for challenge in challenges]
+        results = [folders[run].load(run.policy, sequence.name) for sequence in sequences]
         known = () if refusal else tuple(result for result in results if result is not None)
         outcomes.append(Outcome(run, folders[run], known, refusal.reason if refusal else ""))
     return tuple(outcomes)
@@ -217,18 +217,18 @@ def run_experiment(
         raise InputError(f"{processes} processes do nothing", "give 1 or more")
     if experiment.picture is not None:
         require_matplotlib()  # rather now than after hours of computing
-    challenges = tuple(benchmark.open(sequences))
+    opened = tuple(benchmark.open(sequences))
     common = trackers or TrackerFactory()
     network = common.tracker().model
     folder = make_folder(Path(out) / experiment.name)
     Written(folder).refuse_foreign(*(folder / f"{experiment.name}.{suffix}" for suffix in FORMATS))
     outcomes = carry_out(
-        experiment.runs, benchmark, challenges, Path(out), common, processes=processes, on_progress=on_progress
+        experiment.runs, benchmark, opened, Path(out), common, processes=processes, on_progress=on_progress
     )
     study = Study(
         experiment,
         benchmark,
-        challenges,
+        opened,
         outcomes,
         Path(common.model).name,
         network.config.key_depth,
@@ -256,7 +256,7 @@ def _written(study: Study, folder: Path) -> ExperimentResult:
 
 def _submissions(study: Study, folder: Path) -> list[Path]:
     """Returns a zip for each run that was possible, as the benchmark's server takes it."""
-    names, written = [challenge.name for challenge in study.challenges], []
+    names, written = [sequence.name for sequence in study.sequences], []
     for outcome in study.outcomes:
         if outcome.results:
             target = folder / "submission" / f"{safe_name(str(outcome.run))}.zip"

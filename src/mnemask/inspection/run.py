@@ -182,7 +182,7 @@ def _looks(
 
 def _look(tracker: Tracker, frame: Frame, masks: Masks, pixels: Pixels) -> _Look:
     explanations = [tracker.explain(y, x) for x, y in pixels]
-    return _Look(frame, masks, tracker.memory.provenance(), tracker.memory.stats(), explanations)
+    return _Look(frame, masks, tracker.memory.provenance(), tracker.stats(), explanations)
 
 
 def _reread(video: Iterable[Frame], wanted: set[int]) -> dict[int, UInt8[np.ndarray, "H W 3"]]:

@@ -176,7 +176,7 @@ class Writing:
         files: who decides whether a file may have its name.
         frames_per_second: of videos whose frames have no times.
         journal: the folder for unfinished files; None for beside the output.
-        mark: of an earlier run to go on after; None to begin.
+        resume_state: of an earlier run to go on after; None to begin.
         largest_id: the largest object id that is known to come, 0 where none is.
         file_names: what the picture files of a folder are called, by frame; None where the frames are no files.
         objects: what objects are called, by id.

@@ -23,8 +23,7 @@ MAX_SIDE = 16_384
 MAX_PIXELS = 2**26
 # 9 hours at 30 frames/s.
 MAX_IMAGES = 1_000_000
-# Objects in one mask file, and the bytes of their masks, one a pixel and object.
-MAX_OBJECTS = 1000
+# Of the masks in one file, one byte a pixel and object.
 MAX_MASK_BYTES = 2**31
 # Frames that a report names for each kind of event; the count goes on.
 MAX_NOTED = 100

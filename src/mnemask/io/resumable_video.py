@@ -143,7 +143,7 @@ class StretchedVideo:
         begun: frames that count as before the first one, so that the first stretch is shorter by them.
 
     Raises:
-        OutputError: if the file of the earlier run is shorter than the mark says.
+        OutputError: if the file of the earlier run is shorter than the resume_state says.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ class MaskFormat(Protocol):
         ...
 
     def sync(self) -> None:
-        """Returns when what was written before the last mark would survive a loss of power."""
+        """Returns when what was written before the last `resume_state` would survive a loss of power."""
         ...
 
     def finish(self, *, complete: bool) -> None:
@@ -125,7 +125,7 @@ class _Edited:
         return {**state, "window": self._number}
 
     def sync(self) -> None:
-        """Makes durable what was written before the last mark."""
+        """Makes durable what was written before the last `resume_state`."""
         if self._number and self._number not in self._synced:
             make_durable(self._path(self._number))
             self._synced.append(self._number)
@@ -178,8 +178,9 @@ class MaskWriter:
         frames_per_second: of videos whose frames have no times, such as a folder of images.
         journal: a folder in which unfinished files stay, even when the writer is closed, for a later one to go on with;
             by default they are beside the output until it is closed.
-        mark: from `mark` of an earlier writer with the same journal; what was written after it is dropped.
-        overwrite: whether files that are there may be replaced; those of the earlier writer may be, if there is a mark.
+        resume_state: from `resume_state` of an earlier writer with the same journal; what was written after it is
+            dropped.
+        overwrite: whether files that are there may be replaced; those of the earlier writer may, with a state.
         written: the index of what a run wrote, which then decides what may be replaced.
         largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
         file_names: what the picture files of a folder are called, by frame, for formats that refer to them.
@@ -189,11 +190,11 @@ class MaskWriter:
 
     Attributes:
         format: what the masks go through.
-        stretch: `mark` may be called after each so many frames: 1, or 48 where frames are encoded together.
+        stretch: `resume_state` may be called after each so many frames: 1, or 48 where frames are encoded together.
 
     Raises:
-        OutputError: the format is unknown, the place cannot be written to, or the journal does not fit the mark; when
-            writing, at the next call.
+        OutputError: the format is unknown, the place cannot be written to, or the journal does not fit the
+            resume_state; when writing, at the next call.
     """
 
     def __init__(
@@ -266,7 +267,7 @@ class MaskWriter:
         Raises:
             OutputError: an earlier frame could not be written (here or from the result).
         """
-        return self._executor.submit(self._mark)
+        return self._executor.submit(self._resume_state)
 
     def sync(self) -> None:
         """Returns when all frames so far would survive a loss of power; raises OutputError where one failed."""
@@ -317,9 +318,10 @@ class MaskWriter:
             self._failure = error
             raise
 
-    def _mark(self) -> ResumeState:
+    def _resume_state(self) -> ResumeState:
         self._refuse_after_failure()
-        return self.format.resume_state()
+        with self._as_output_error():
+            return self.format.resume_state()
 
     def _sync(self) -> None:
         self._refuse_after_failure()

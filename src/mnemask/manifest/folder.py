@@ -4,15 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.errors import InputError
 from mnemask.io.frame_files import image_files
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
 from mnemask.manifest.lines import Column, Manifest, read_manifest
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".mxf", ".wmv", ".ogv"),
-)
 _FRAMES = ("videos", "clips", "frames", "JPEGImages", "JPEGImages/480p")
 _MASKS = ("masks", "prompts", "labels", "Annotations", "Annotations/480p")
 _MASK_SUFFIXES = (".png", ".json", ".bmp", ".tif", ".tiff", ".gif", ".webp")

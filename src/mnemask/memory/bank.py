@@ -1,8 +1,7 @@
 """The memory of one video: write, read, forget; it owns the tokens and counts what happens to them."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError, InputError
 from mnemask.memory.budget import CPU, read_buffer_bytes
 from mnemask.memory.introspection import Provenance, array
-from mnemask.memory.policies import is_own
+from mnemask.memory.policies import is_custom
 from mnemask.memory.policies.contract import checked_update
 from mnemask.memory.read import (
     PLACE_BYTES,
@@ -110,7 +109,7 @@ class LastRead:
 
 
 class MemoryBank:
-    """What one video has left behind.
+    """The tokens of one video: written, read and evicted.
 
     Args:
         config: what is kept and how it is read; its `short_side` is the tracker's. With a `kmn_sigma`, `grid` must be
@@ -123,14 +122,12 @@ class MemoryBank:
         last_read: what the last read chose, until the tracker's next step.
         frozen: True makes the memory read only: nothing is written, forgotten or counted any more, and what would need
             it (masks of objects, removal) is refused.
-        keep_corrections: True makes every correction a permanent memory (as in XMem++); by default the next correction
-            of an object takes the place of the one before, and all are given up where the budget cannot hold them.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config = config.filled(kmn_sigma=0.0)
         self.policy, self.budget = config.used_policy(), config.used_budget()
-        self._policy_is_own = is_own(self.policy)
+        self._policy_is_custom = is_custom(self.policy)
         self.kmn_sigma = config.kmn_sigma or 0.0
         self.tokens: Tokens | None = None
         self.writes = self.reads = self.evictions = self.tokens_per_frame = 0
@@ -138,7 +135,6 @@ class MemoryBank:
         self.trace: Callable[[WriteRecord], None] | None = None
         self.last_read: LastRead | None = None
         self.frozen = False
-        self.keep_corrections = False
         self._energy = torch.empty(0)
         self._grouped: tuple[Tensor, list[tuple[Readers, slice | Tensor]]] | None = None
         self._counted: tuple[Tensor, int] | None = None
@@ -180,7 +176,7 @@ class MemoryBank:
         except BudgetError:
             # Of objects that are corrected in other frames each, what is pinned may fill more than there is.
             given_up = memory.without_corrections(range(memory.num_objects))
-            if self.keep_corrections or torch.equal(given_up.pins, memory.pins):
+            if self.config.keep_corrections or torch.equal(given_up.pins, memory.pins):
                 raise
             log.info("corrections before frame %d do not fit the budget and may be forgotten; give a larger one", frame)
             kept = self._update(given_up, new, capacity, frame)
@@ -196,7 +192,7 @@ class MemoryBank:
             )
 
     def _update(self, memory: Tokens, new: Tokens, capacity: int, frame: int) -> Tokens:
-        if self._policy_is_own:
+        if self._policy_is_custom:
             return checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
         return self.policy.update(memory, new, capacity)
 
@@ -277,16 +273,6 @@ class MemoryBank:
             self._grouped = tokens.valid, list(zip(groups, places, strict=True))
         return self._grouped[1]
 
-    @contextmanager
-    def undone_on_failure(self) -> Iterator[None]:
-        """Within it, whatever is raised leaves the memory as it was before. Tokens are never changed in place."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            vars(self).update(before)
-            raise
-
     def add_object(self) -> None:
         """Adds a row for a new object."""
         if self.tokens is not None:
@@ -301,7 +287,7 @@ class MemoryBank:
 
     def expect_correction(self, rows: Sequence[int]) -> None:
         """Lets earlier corrections of these objects be evicted, unless all are kept; their first annotations stay."""
-        if self.tokens is not None and not self.keep_corrections:
+        if self.tokens is not None and not self.config.keep_corrections:
             self.tokens = self.tokens.without_corrections(rows)
 
     def counts(self) -> dict[str, int]:

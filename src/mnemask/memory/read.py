@@ -144,26 +144,26 @@ class Reading:
         return max(1, tile_bytes(self.index.device, max_bytes) // (self.index.nbytes + self.weight.nbytes))
 
 
-def check_kmn_sigma(share: object) -> None:
-    """Raises InputError unless a kernel can be this share of a frame's shorter side."""
+def check_kmn_sigma(kmn_sigma: object) -> None:
+    """Raises InputError unless σ of a kernel can be this fraction of a frame's short side."""
     if (
-        isinstance(share, bool)
-        or not isinstance(share, int | float)
-        or not (share == 0 or MIN_KMN_SIGMA <= share < inf)
+        isinstance(kmn_sigma, bool)
+        or not isinstance(kmn_sigma, int | float)
+        or not (kmn_sigma == 0 or MIN_KMN_SIGMA <= kmn_sigma < inf)
     ):
         raise InputError(
-            f"kernel is {share!r}",
-            f"give 0, which reads memories anywhere, or a share of the frame's shorter side from {MIN_KMN_SIGMA}, "
+            f"kmn_sigma is {kmn_sigma!r}",
+            f"give 0, which disables the kernel, or a fraction of the frame's short side from {MIN_KMN_SIGMA}, "
             "such as 0.2",
         )
 
 
-def resolve_kmn_sigma(share: int | float | None, own: int | float) -> int | float:
-    """Returns the kernel that was asked for, or the network's own for None; raises InputError for an impossible one."""
-    if share is None:
-        return own
-    check_kmn_sigma(share)
-    return share
+def resolve_kmn_sigma(kmn_sigma: int | float | None, default: int | float) -> int | float:
+    """Returns the σ that was asked for, or the network's own for None; raises InputError for an impossible one."""
+    if kmn_sigma is None:
+        return default
+    check_kmn_sigma(kmn_sigma)
+    return kmn_sigma
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +183,9 @@ class KMNKernel:
     columns: int
 
     @classmethod
-    def from_sigma(cls, share: int | float, grid: tuple[int, int]) -> "KMNKernel | None":
-        """Returns the kernel with this share of the shorter side of a grid (rows, columns) as σ, None for 0."""
-        return cls(share * min(grid), grid[1]) if share else None
+    def from_sigma(cls, kmn_sigma: int | float, grid: tuple[int, int]) -> "KMNKernel | None":
+        """Returns the kernel with this fraction of the short side of a grid (rows, columns) as σ, None for 0."""
+        return cls(kmn_sigma * min(grid), grid[1]) if kmn_sigma else None
 
     def places(self, cell: Int64[Tensor, " P"]) -> Float[Tensor, "P 2"]:
         """Returns row and column of cells, in units of σ."""

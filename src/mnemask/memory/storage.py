@@ -15,12 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mnemask.errors import CheckpointError, OutputError
+from mnemask.errors import CheckpointError, OutputError, printable
 from mnemask.io.atomic import replacing
 from mnemask.io.written import foreign
 from mnemask.memory.read import WINDOWS
 from mnemask.memory.tokens import PER_OBJECT, Tokens
-from mnemask.model.checkpoints import plain
 
 MOST_CELLS = 2**20  # of stride 16 in the largest frame
 LARGEST_FRAME = 2**53  # beyond, JSON and float64 lose count
@@ -141,7 +140,7 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(
-            f"memory bank {str(path)!r} is damaged ({plain(str(error), 120)})", "write it again"
+            f"memory bank {str(path)!r} is damaged ({printable(str(error), 120)})", "write it again"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(

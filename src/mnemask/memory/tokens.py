@@ -279,6 +279,6 @@ def runs_of(rows: Sequence[int], at_most: int) -> list[slice]:
 
 def bytes_per_token(num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
     """Returns the bytes that one token takes in a bank: key, values, and what policies want to know; not its detail."""
-    per_object = value_channels * value_bytes + 1 + 4 + 1  # value, covers, share, pins
-    once = 4 * key_channels + 4 + 5 * 8 + 4  # key, |key|², five int64, mass
+    per_object = value_channels * value_bytes + 1 + 4 + 1  # value, valid, mask_fraction, pins
+    once = 4 * key_channels + 4 + 5 * 8 + 4  # key, |key|², five int64, attention_mass
     return num_objects * per_object + once

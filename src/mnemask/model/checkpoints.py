@@ -14,11 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mnemask.errors import CheckpointError, InputError, OutputError
+from mnemask.errors import CheckpointError, InputError, OutputError, listed, printable
 from mnemask.io.atomic import replacing
-from mnemask.model.devices import PRECISIONS, choose_device, own_modes, preferred_dtype
+from mnemask.model.devices import PRECISIONS, choose_device, isolated_torch_modes, preferred_dtype
 from mnemask.model.resnet import fold_batch_norm
-from mnemask.model.stcn import COMPACT, PAPER, STCN, STCNConfig
+from mnemask.model.stcn import COMPACT, STCN, STCN_SIZE, STCNConfig
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:
@@ -28,7 +28,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     # On hostile or damaged bytes the restricted unpickler raises whatever its stack machine runs into.
     except Exception as error:
-        reason = plain(str(error) or type(error).__name__, 120)
+        reason = printable(str(error) or type(error).__name__, 120)
         raise CheckpointError(
             f"weights {str(path)!r} cannot be read without executing code, or are damaged ({reason})",
             "give a plain state dict or a safetensors file",
@@ -63,13 +63,7 @@ def _refuse_bombs(path: Path) -> None:
     )
 
 
-def plain(text: str, length: int) -> str:
-    """Returns what a file said as one line of printable text, cut to a length."""
-    line = "".join(char if char.isprintable() else "?" for char in text[: length + 1])
-    return line if len(line) <= length else line[: length - 1] + "…"
-
-
-SIZES = {"compact": COMPACT, "stcn": PAPER}
+SIZES = {"compact": COMPACT, "stcn": STCN_SIZE}
 FORMAT = "mnemask-stcn-1"
 # int64: BatchNorm's count of batches.
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
@@ -89,7 +83,7 @@ STCN_NAMES = {
 }
 
 
-@own_modes()
+@isolated_torch_modes()
 def load_model(
     name: str | Path = "compact", *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
 ) -> STCN:
@@ -146,7 +140,7 @@ def read_checkpoint(path: Path) -> tuple[STCNConfig, dict[str, Tensor]]:
     metadata, state = read_tensors(path)
     if metadata.get("format") == FORMAT:
         return _read_config(metadata.get("config", ""), path), state
-    return PAPER, from_stcn(state, path)
+    return STCN_SIZE, from_stcn(state, path)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -170,7 +164,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 metadata = weights.metadata() or {}
                 state = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            reason = plain(str(error), 120)
+            reason = printable(str(error), 120)
             raise CheckpointError(f"weights {str(path)!r} are damaged ({reason})", "fetch them again") from error
     _check_plain(state, path)
     return metadata, state
@@ -182,7 +176,8 @@ def _check_plain(state: Mapping[str, Tensor], path: Path) -> None:
         if value.layout != torch.strided or value.is_nested or value.dtype not in DTYPES or value.device.type != "cpu":
             kind = f"{value.dtype}, {value.layout}, on {value.device}{', nested' if value.is_nested else ''}"
             raise CheckpointError(
-                f"tensor {plain(name, 80)!r} of weights {str(path)!r} is {kind}", "save plain tensors of floating point"
+                f"tensor {printable(name, 80)!r} of weights {str(path)!r} is {kind}",
+                "save plain tensors of floating point",
             )
 
 
@@ -192,7 +187,8 @@ def _read_config(text: str, path: Path) -> STCNConfig:
         return STCNConfig(**{**values, "decoder_channels": tuple(values["decoder_channels"])})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
-            f"weights {str(path)!r} describe no network of mnemask ({plain(str(error), 200)}): {plain(text, 200)!r}",
+            f"weights {str(path)!r} describe no network of mnemask ({printable(str(error), 200)}): "
+            f"{printable(text, 200)!r}",
             "use save_model",
         ) from error
 
@@ -204,7 +200,7 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """
     if "key_comp.weight" not in state:
         raise CheckpointError(
-            f"weights {str(path)!r} hold {len(state)} tensors such as {plain(next(iter(state), 'none'), 80)!r} but "
+            f"weights {str(path)!r} hold {len(state)} tensors such as {printable(next(iter(state), 'none'), 80)!r} but "
             f"no key_comp.weight, so they are neither mnemask's (format {FORMAT}) nor STCN's",
             "give a file written by mnemask or a published STCN checkpoint",
         )
@@ -212,7 +208,7 @@ def from_stcn(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         folded = fold_batch_norm(state)
     except CheckpointError as error:
         raise CheckpointError(
-            f"weights {str(path)!r} cannot be used: {plain(error.problem, 400)}", error.remedy
+            f"weights {str(path)!r} cannot be used: {printable(error.problem, 400)}", error.remedy
         ) from error
     renamed = {}
     for name, value in folded.items():
@@ -235,7 +231,7 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     faults = [f"missing {key} {shape}" for key, shape in expected.items() if key not in found]
-    faults += [f"unexpected {plain(key, 80)} {shape}" for key, shape in found.items() if key not in expected]
+    faults += [f"unexpected {printable(key, 80)} {shape}" for key, shape in found.items() if key not in expected]
     faults += [
         f"{key} is {found[key]}, expected {shape}"
         for key, shape in expected.items()
@@ -245,9 +241,8 @@ def check_state(model: nn.Module, state: Mapping[str, Tensor], name: str) -> Non
     fitting = [key for key, shape in found.items() if expected.get(key) == shape]
     faults += [f"{key} is not finite" for key in fitting if not bool(torch.isfinite(state[key]).all())]
     if faults:
-        more = f"; and {len(faults) - NAMED_FAULTS} more" if len(faults) > NAMED_FAULTS else ""
         raise CheckpointError(
-            f"weights {name!r} do not fit the network: {'; '.join(faults[:NAMED_FAULTS])}{more}",
+            f"weights {name!r} do not fit the network: {listed(faults, NAMED_FAULTS, '; ')}",
             "fetch them again, or give those of an STCN",
         )
 

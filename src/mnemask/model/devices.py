@@ -2,8 +2,9 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float, Shaped
@@ -69,7 +70,7 @@ def upload(tensor: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Ten
 
 
 @contextmanager
-def own_modes() -> Iterator[None]:
+def isolated_torch_modes() -> Iterator[None]:
     """Within it, no mode of torch that a caller has set changes what is computed.
 
     Gradients, inference mode, autocast and the default device are as if nobody had set them. The default dtype is the
@@ -86,17 +87,31 @@ def own_modes() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def without_tf32(on_gpu: bool) -> Iterator[None]:
+class _WithoutTF32:
+    """Within it TF32 is off, until the last thread has left: the flag is one for the whole process."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cudnn.allow_tf32 = self._before
+
+
+_WITHOUT_TF32 = _WithoutTF32()
+
+
+def without_tf32(on_gpu: bool) -> AbstractContextManager[None]:
     """Within it, a GPU's convolutions in float32 keep all 24 bits of the significand, where TF32 keeps 11."""
-    allowed = on_gpu and torch.backends.cudnn.allow_tf32
-    if allowed:
-        torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        if allowed:
-            torch.backends.cudnn.allow_tf32 = True
+    return _WITHOUT_TF32 if on_gpu else nullcontext()
 
 
 @contextmanager

@@ -208,7 +208,7 @@ class STCNConfig:
             raise InputError(f"{self.value_channels} value channels are too few", f"give {ATTENTION_REDUCTION} or more")
 
 
-PAPER = STCNConfig()
+STCN_SIZE = STCNConfig()
 COMPACT = STCNConfig(
     key_depth=18, value_channels=256, compressed_channels=128, decoder_channels=(192, 96, 64), shortcut_kernel=1
 )

@@ -113,7 +113,7 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
                 f"finish the run with that version, or {_BEGIN_AGAIN}",
             )
         events = ReaderEvents.from_dict(run["progress"]["video"])
-        return Checkpoint(state, int(run["position"]), run["settings"], run["marks"], run["progress"], events)
+        return Checkpoint(state, int(run["position"]), run["settings"], run["resume_states"], run["progress"], events)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -156,7 +156,7 @@ class CheckpointFolder:
             "mnemask": __version__,
             "position": position,
             "settings": self._settings,
-            "marks": resume_states,
+            "resume_states": resume_states,
             "progress": progress,
         }
         state.save(self.path / f"{position:012d}{_SUFFIX}", run=run)

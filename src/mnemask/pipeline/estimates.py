@@ -10,7 +10,6 @@ from mnemask.io.writer import MASK_FORMATS
 from mnemask.memory.read import UNLIMITED
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.preprocess import working_size
-from mnemask.model.stcn import STCN
 from mnemask.pipeline.outputs import peak_memory_bytes
 from mnemask.tracker import Tracker
 from mnemask.types import describe
@@ -98,25 +97,19 @@ def _of_view(tracker: Tracker, size: tuple[int, int], num_objects: int) -> tuple
             "give one (--frames or --budget)",
         )
     read = 2 * num_objects * grid.num_cells * value_channels * value_bytes
-    network = network_bytes(model, working_size(size, tracker.short_side), num_objects)
+    network = activation_bytes(working_size(size, tracker.short_side), num_objects)
     return _GENERATIONS * capacity * token, memory.read_buffer_bytes(model.device, grid.num_cells) + read, network
 
 
-def network_bytes(model: STCN, size: tuple[int, int], num_objects: int) -> int:
-    """Returns an estimate of the most bytes of activations, for frames as the network sees them.
+def activation_bytes(size: tuple[int, int], num_objects: int) -> int:
+    """Returns an estimate of the most bytes of activations, in float32 or less, for either network.
 
     Args:
-        model: its widths and precision count.
-        size: height and width, not yet padded.
+        size: height and width of frames as the network sees them, not yet padded.
         num_objects: encoded and decoded together.
     """
-    return activation_bytes(size, num_objects, model.dtype.itemsize)
-
-
-def activation_bytes(size: tuple[int, int], num_objects: int, itemsize: int = 4) -> int:
-    """Returns what `network_bytes` does, of a network that is not loaded, with numbers of this many bytes."""
     height, width = (-(-side // 16) * 16 for side in size)
-    return height * width * (_ONCE + _PER_OBJECT * num_objects) * max(itemsize, 4)
+    return height * width * (_ONCE + _PER_OBJECT * num_objects) * 4
 
 
 def refuse_without_room(

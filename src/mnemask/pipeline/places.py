@@ -20,6 +20,7 @@ from mnemask.io.reader import VideoReader
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
+from mnemask.prompts.plan import beyond_the_end
 from mnemask.types import Frame, frame_name
 
 CHECKPOINT, REPORT = "checkpoint", "report.json"
@@ -70,11 +71,7 @@ class Expected:
         # A length that was reckoned from a duration may be wrong by a little.
         surely = self.num_frames if self.counted else self.num_frames + 2 + self.num_frames // 10
         if beyond := [frame for frame in frames if frame >= surely]:
-            raise InputError(
-                f"masks are given for frame {min(beyond)} but the video has {self.num_frames} frames (they count "
-                "from 0)",
-                "correct the --at, --remove, --click or name of a mask that says so",
-            )
+            raise beyond_the_end(min(beyond), self.num_frames)
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,13 +208,6 @@ class Project:
         """Returns whether there is something to undo, and to redo."""
         return any(action["do"] != "settings" for action in self._done), bool(self._undone)
 
-    def key_mask(self, frame: int, object_id: int) -> Mask:
-        """Returns the mask of a key; raises InputError where there is none, or its file is damaged."""
-        key = self.state.keys.get((frame, object_id))
-        if key is None:
-            raise InputError(f"object {object_id} has no key in frame {frame}", "set one")
-        return self._masks.read(key.mask)
-
     def labels(self, frame: int) -> Labels:
         """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place.
 

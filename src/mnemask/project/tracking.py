@@ -100,15 +100,14 @@ def plan_pass(
 
 def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -> Tracker:
     """Returns a tracker of a project's settings; each key frame after the first adds a frame's worth to its budget."""
-    tracker = Tracker(
+    return Tracker(
         model,
         policy=settings["policy"],
         budget=_budget(settings, num_key_frames),
         write_every=settings["write_every"],
+        keep_corrections=True,
         short_side=settings["size"],
     )
-    tracker.memory.keep_corrections = True
-    return tracker
 
 
 def _budget(settings: Mapping[str, Any], num_key_frames: int) -> Budget:
@@ -212,7 +211,6 @@ class Pass:
         if found is not None:
             config = replace(found.state.config, budget=tracker.memory.budget)
             tracker = Tracker.from_state(replace(found.state, config=config), self.model)
-            tracker.memory.keep_corrections = True
         learnt = {} if found is None else dict(found.keys)
         # The nearest last: it is then the newest memory.
         for frame in sorted(self.state.key_frames(), key=lambda frame: -abs(frame - start)):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from mnemask.errors import MaskError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
-from mnemask.model.devices import own_modes
+from mnemask.model.devices import isolated_torch_modes
 from mnemask.model.preprocess import normalize, pad, padding, resize, unpad, working_size
 from mnemask.model.stcn import STCN, require_network
 from mnemask.prompts.box import Box, clip_box
@@ -58,13 +58,13 @@ class ClickSegmenter:
         (True, False)
     """
 
-    @own_modes()
+    @isolated_torch_modes()
     def __init__(self, model: STCN, head: Path | None = None, short_side: int = 480) -> None:
         require_network(model)
         self.model, self.short_side = model, short_side
         self.head = load_click_head(model, head)
 
-    @own_modes()
+    @isolated_torch_modes()
     def open(self, frame: Picture) -> "ClickSession":
         """Returns a session on one frame, which is encoded here: a tensor [3 H W] or an array [H W 3], uint8 RGB.
 
@@ -95,7 +95,7 @@ class ClickSession:
         self.size = size
         self.probs: Float[Tensor, "H W"] | None = None
 
-    @own_modes()
+    @isolated_torch_modes()
     def mask(
         self,
         positive: Clicks = (),

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int32, Int64, UInt8
 from torch import Tensor
 
 from mnemask.errors import MaskError
-from mnemask.io.pictures import MAX_MASK_BYTES, MAX_OBJECTS
+from mnemask.io.pictures import MAX_MASK_BYTES
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.image_file import (
     MANY_VALUES,
@@ -33,7 +33,7 @@ from mnemask.prompts.image_file import (
     pack,
     unpack,
 )
-from mnemask.types import MAX_OBJECT_ID
+from mnemask.types import MAX_OBJECT_ID, MAX_OBJECTS
 
 log = logging.getLogger(__name__)
 

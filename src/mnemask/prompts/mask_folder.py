@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mnemask.errors import MaskError
+from mnemask.errors import MaskError, listed
 from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import annotated_frames, holds_labels, map_name
@@ -154,7 +154,7 @@ def never_annotated(marked: Sequence[bool]) -> bool:
 def _lost(
     lost: Sequence[str], total: int, folder: Path, names: Sequence[str] | None, num_frames: int | None
 ) -> MaskError:
-    which = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
+    which = listed(lost, SHOWN)
     if names is not None:
         expected = f"the names of frames, from {names[0]} to {names[-1]}"
     else:

@@ -31,11 +31,17 @@ from mnemask.prompts.parse import (
 )
 from mnemask.prompts.preview import draw_preview
 from mnemask.prompts.sketch import ObjectFinder, Pointed
-from mnemask.types import Frame, ObjectInfo
+from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
 log = logging.getLogger(__name__)
 
-_WHAT_SAYS_SO = "correct the --at, --remove, --click or name of a mask that says so"
+
+def beyond_the_end(frame: int, num_frames: int) -> InputError:
+    """Returns the error of masks that are given for a frame after the video's last."""
+    return InputError(
+        f"masks are given for frame {frame} but the video has {num_frames} frames (they count from 0)",
+        "correct the --at, --remove, --click or name of a mask that says so",
+    )
 
 
 @dataclass(slots=True)
@@ -205,11 +211,7 @@ class PromptPlan:
     def check_all_given(self, num_frames: int) -> None:
         """Raises InputError if the video ended before a frame that something was given for."""
         if self._moments:
-            raise InputError(
-                f"masks were given for frame {min(self._moments)} but the video ended after {num_frames} frames "
-                "(they count from 0)",
-                _WHAT_SAYS_SO,
-            )
+            raise beyond_the_end(min(self._moments), num_frames)
 
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
         """Returns all mask files with their frames, in the order of the frames."""
@@ -221,10 +223,7 @@ class PromptPlan:
         beyond = [at.frame for at in places] + [click.frame or 0 for click in self.clicks]
         beyond += [frame for frame, _ in self._removed]
         if num_frames is not None and max(beyond, default=0) >= num_frames:
-            raise InputError(
-                f"masks are given for frame {max(beyond)} but the video has {num_frames} frames (they count from 0)",
-                _WHAT_SAYS_SO,
-            )
+            raise beyond_the_end(max(beyond), num_frames)
         return sorted(places, key=lambda at: at.frame)
 
     def _read(self, places: Sequence[At]) -> None:
@@ -283,6 +282,11 @@ class PromptPlan:
         moment.gone = self._gone(frame, [file for file in files if not file.labels], moment.given, alive)
         alive -= moment.gone
         alive |= {*moment.given}
+        if len(alive) > MAX_OBJECTS:
+            raise MaskError(
+                f"from {in_words(frame)} on, {len(alive)} objects would be tracked at once, more than {MAX_OBJECTS}",
+                "remove others first (--remove), or track some of them in a run of their own",
+            )
         return moment
 
     def _add_clicks(self, frame: int, moment: _Moment) -> None:

@@ -27,7 +27,7 @@ def draw_preview(
 
     Args:
         frame: that the masks are of.
-        masks: by object id; the later ones lie on top.
+        masks: by object id; where two overlap, the first wins, as in `Tracker.step`.
         boxes: by the id of the object that was found in each.
         clicks: in this frame; diamonds on objects, crosses beside them.
     """

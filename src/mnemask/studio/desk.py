@@ -144,14 +144,6 @@ class Desk:
             project.set_key(index, object_id, mask, {"tool": "click", "points": points, "box": box})
         self.changed()
 
-    def clicked_again(self, line: Mapping[str, Any]) -> Mask | None:
-        """Returns the mask that clicks give now, as `replay` asks for it; None of a mark that was not clicked."""
-        how = line.get("how", {})
-        if how.get("tool") != "click":
-            return None
-        asked = _asked(how["points"], how["box"], self.project.frames.size)
-        return self._clicked(line["frame"], line["object"], *asked)
-
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
         """Sets the key of an object to a mask that was drawn."""
         self.stop()

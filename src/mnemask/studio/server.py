@@ -7,11 +7,10 @@ from contextlib import closing
 
 import uvicorn
 
+from mnemask.choices import LOOPBACK
 from mnemask.studio.api import Api
 from mnemask.studio.guard import Guard
 from mnemask.studio.workspace import Workspace
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(

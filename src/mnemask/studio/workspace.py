@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import mnemask as mm
+from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.model.stcn import STCN
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".wmv")
 MOST_ENTRIES = 2000  # of a folder that are listed
 
 

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mnemask.errors import CheckpointError, OutputError
+from mnemask.errors import CheckpointError, OutputError, printable
 from mnemask.io.atomic import replacing, write_file
-from mnemask.model.checkpoints import check_state, plain
+from mnemask.model.checkpoints import check_state
 
 FORMAT = "mnemask-run-1"
 
@@ -94,7 +94,7 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        reason = plain(str(error), 120)
+        reason = printable(str(error), 120)
         raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start it afresh") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT})", "start the run afresh")

@@ -20,7 +20,7 @@ from mnemask.memory.read import KMNKernel, check_kmn_sigma, read_dense
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.preprocess import cells
 from mnemask.model.stcn import STCN, STRIDE, KeyFeatures, soft_aggregate
-from mnemask.training.own import OwnRegularizer
+from mnemask.training.custom import CustomRegularizer
 from mnemask.training.regularizers import Dropout, Regularizer
 
 
@@ -131,7 +131,7 @@ class ClipMemory:
     def __init__(
         self,
         banks: list[MemoryBank],
-        regularizer: Regularizer | OwnRegularizer | None = None,
+        regularizer: Regularizer | CustomRegularizer | None = None,
         kernel: KMNKernel | None = None,
     ) -> None:
         self.banks, self.regularizer, self.kernel = banks, regularizer, kernel
@@ -222,7 +222,7 @@ class ClipTracker(nn.Module):
     def __init__(
         self,
         model: STCN,
-        regularizer: Regularizer | OwnRegularizer | None = None,
+        regularizer: Regularizer | CustomRegularizer | None = None,
         plan: MemoryPlan = MemoryPlan(),
         top_k: int = 20,
     ) -> None:

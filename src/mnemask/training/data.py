@@ -20,7 +20,7 @@ from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
 from mnemask.datasets.real_video import open_real_video
 from mnemask.datasets.stcn_augment import ImageClips
 from mnemask.datasets.video_clips import VideoClips
-from mnemask.datasets.video_sets import OWN_VIDEO_SETS, VIDEO_SETS, open_video_folders
+from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError
 from mnemask.model.preprocess import normalize
 from mnemask.training.recipes import Recipe
@@ -47,21 +47,21 @@ def parse_data(texts: Sequence[str]) -> dict[str, Path]:
     for text in texts:
         match = _NAMED_FOLDER.fullmatch(text)
         name = "" if match is None else names.get(match[1].lower(), match[1])
-        if match is None or (name not in names.values() and not _is_own(name)):
-            known = ", ".join((*names.values(), *OWN_VIDEO_SETS.names()))
+        if match is None or (name not in names.values() and not _is_custom(name)):
+            known = ", ".join((*names.values(), *CUSTOM_VIDEO_SETS.names()))
             raise InputError(f"--data {text[:60]!r} names no training set", f"give NAME=FOLDER, NAME one of {known}")
         if name in names.values() and name in folders:
             raise InputError(f"--data names {name} twice", "give each set once")
-        folders[name if name in names.values() else OWN_VIDEO_SETS.choose(name)] = Path(match[2])
+        folders[name if name in names.values() else CUSTOM_VIDEO_SETS.choose(name)] = Path(match[2])
     return folders
 
 
 _NAMED_FOLDER = re.compile(r"([^=()]+(?:\(.*\))?)=(.+)", re.DOTALL)
 
 
-def _is_own(name: str) -> bool:
+def _is_custom(name: str) -> bool:
     """Returns whether a name is code of one's own, or what an installed package calls a set."""
-    return ":" in name or name.partition("(")[0] in OWN_VIDEO_SETS.names()
+    return ":" in name or name.partition("(")[0] in CUSTOM_VIDEO_SETS.names()
 
 
 def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSource]:
@@ -116,7 +116,7 @@ def open_source(name: str, folder: Path) -> ImageClips | VideoClips | CompositeC
     if name == "frames":
         videos = open_video_folders(folder)
     else:
-        videos = VIDEO_SETS[name].open(folder) if name in VIDEO_SETS else OWN_VIDEO_SETS.named(name)(folder)
+        videos = VIDEO_SETS[name].open(folder) if name in VIDEO_SETS else CUSTOM_VIDEO_SETS.named(name)(folder)
     return VideoClips(videos, frame_step=FRAME_STEPS.get(name, 1))
 
 

@@ -6,61 +6,22 @@ of its own: with one object the fifth channel is zero, so its weights neither ch
 what is trained is the 4-channel network exactly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mnemask.errors import CheckpointError, InputError
+from mnemask.errors import CheckpointError
 from mnemask.model.checkpoints import (
-    FIRST_CONVOLUTION,
     SIZES,
     check_state,
     packaged_weights,
     read_checkpoint,
     read_tensors,
-    with_others_channel,
 )
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import STCN
-
-NUM_CHANNELS = 5  # RGB, mask, other objects' masks
-
-
-def expand_input_channels(state: Mapping[str, Tensor], gain: float = 0.0) -> dict[str, Tensor]:
-    """Returns the same weights, ready to be trained on several objects; the input stays as it is.
-
-    Args:
-        state: a network's state dict with mnemask's names (`read_checkpoint` gives STCN's files these names); its value
-            encoder's first convolution has 4 input channels, or 5.
-        gain: of the weights for the other objects' masks where they are missing or zero. 0 leaves them zero, as STCN
-            does for evaluation; above it they are a random orthogonal matrix, of gain 1 as STCN does for training.
-            Either way the network says the same of a single object as before.
-
-    Raises:
-        CheckpointError: if that convolution is missing or has another number of input channels.
-        InputError: if the gain is negative, or above 0 where the weights for the others are trained already.
-    """
-    if not 0 <= gain < float("inf"):
-        raise InputError(f"gain {gain!r} is no size of weights", "give 0 for zeros, or 1 as STCN does for training")
-    grown = with_others_channel(state)
-    first = grown.get(FIRST_CONVOLUTION)
-    if first is None or first.ndim != 4 or first.shape[1] != NUM_CHANNELS:
-        raise CheckpointError(
-            f"{FIRST_CONVOLUTION} is {'missing' if first is None else tuple(first.shape)}; expected 4 input "
-            f"channels (RGB and mask) or {NUM_CHANNELS}",
-            "give the state dict of a mnemask network",
-        )
-    if gain == 0:
-        return grown
-    if bool(first[:, 4].any()):
-        raise InputError(
-            f"gain {gain} would overwrite weights for the other objects' masks that are not zero", "leave it at 0"
-        )
-    others = nn.init.orthogonal_(torch.empty_like(first[:, 4:], memory_format=torch.contiguous_format), gain)
-    return {**grown, FIRST_CONVOLUTION: torch.cat((first[:, :4], others), dim=1)}
-
 
 # With gain 1 a projection of ImageNet features gives affinities so alike that the softmax over a frame is uniform
 # (entropy 7.38 of log 1620 = 7.39); with 5 the best memory is e^6.6 times as likely as the average one.

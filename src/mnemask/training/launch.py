@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from mnemask.training.trainer import RunOptions, StepReport, Training
 
 log = logging.getLogger(__name__)
 
+CLICK_FILES = ("latest.safetensors", "clicks.safetensors", "log.jsonl")
 RUN_FILES = ("latest.safetensors", "model.safetensors", "log.jsonl", "validation.jsonl")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
@@ -112,7 +113,7 @@ def launch(
         raise InputError(f"{out} holds a run already", "go on with it by --resume, or give another folder")
     _make(out)
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        _own(out)
+        _own(out, RUN_FILES)
     source = open_source()
     fabric = hardware.fabric()
     torch.manual_seed(recipe.seed)
@@ -164,7 +165,7 @@ def launch_clicks(
         )
     pictures = ClickPictures(data)
     _make(out)
-    remove_left_overs(out)
+    _own(out, CLICK_FILES)
     training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes, start)
     with StopSignals(training.stop):
         training.run(on_step)
@@ -179,10 +180,10 @@ def _make(out: Path) -> None:
         raise OutputError(f"{out} cannot be made ({error.strerror})", "give a folder that can be written to") from error
 
 
-def _own(out: Path) -> None:
+def _own(out: Path, names: Sequence[str]) -> None:
     """Notes that the files of a run belong to it; raises OutputError where others have their names and no run is."""
     remove_left_overs(out)
-    files, written = [out / name for name in RUN_FILES], Written(out)
+    files, written = [out / name for name in names], Written(out)
     if not (out / "latest.safetensors").exists():
         written.refuse_foreign(*files)
     for path in files:

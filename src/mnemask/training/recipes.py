@@ -19,8 +19,8 @@ from mnemask.datasets.real_video import RealVideoMixture
 from mnemask.errors import InputError
 from mnemask.model.stcn import STRIDE
 from mnemask.training.clip_tracker import MemoryInUse, MemoryPlan
+from mnemask.training.custom import CustomLoss, CustomRegularizer
 from mnemask.training.losses import Bootstrap, Cosine, LinearDecay, Schedule, StepDecay, WarmUpStable
-from mnemask.training.own import OwnLoss, OwnRegularizer
 from mnemask.training.regularizers import Regularizer
 
 
@@ -128,8 +128,8 @@ class Recipe:
     bootstrap: Bootstrap = Bootstrap()
     dice: float = 0.0
     ema: float | None = None
-    regularizer: Regularizer | OwnRegularizer | None = None
-    loss: OwnLoss | None = None
+    regularizer: Regularizer | CustomRegularizer | None = None
+    loss: CustomLoss | None = None
     memory: MemoryInUse = MemoryInUse()
     seed: int = 0
 

@@ -43,7 +43,7 @@ def _accepted(made: object, label: str) -> Policy:
         made.check_fields()
     except (TypeError, ValueError) as error:
         raise InputError(f"policy {label}: {error}", "correct it, or leave it out") from error
-    if is_own(made):
+    if is_custom(made):
         check_policy(made, label)
     return made
 
@@ -92,10 +92,10 @@ def register_policy(name: str, policy: Policy | type[Policy]) -> None:
     REGISTRY.register(name, policy)
 
 
-def is_own(policy: Policy) -> bool:
+def is_custom(policy: Policy) -> bool:
     """Returns whether code outside this package decides: the policy, or one inside it."""
     values = (getattr(policy, field.name) for field in fields(policy))
-    inner = (is_own(value) for value in values if isinstance(value, Policy))
+    inner = (is_custom(value) for value in values if isinstance(value, Policy))
     return not type(policy).__module__.startswith("mnemask.memory.policies.") or any(inner)
 
 
@@ -158,7 +158,7 @@ __all__ = [
     "RestrictedMemory",
     "WithLatest",
     "choose_policy",
-    "is_own",
+    "is_custom",
     "keep_best",
     "policy_named",
     "register_policy",

@@ -26,7 +26,7 @@ class LFU(Policy):
     index: how many (query, top-k slot) pairs chose the token since it was written; one counter for all objects.
     age: frames processed since it was written, at least 1.
     Just as many tokens go as the new frame needs, before it comes in; ties oldest first, then by position; nothing is
-    merged. `pin=False` is the thesis: the first frame withers like any other. `pin=True` protects annotated frames.
+    merged. `pin=False` is the thesis: the first frame may go like any other. `pin=True` protects annotated frames.
     """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:

@@ -71,7 +71,7 @@ class RestrictedMemory(Policy):
     patience: float = 8.0
 
     def __post_init__(self) -> None:
-        if self.freshness < 0 or self.patience <= 0:
+        if not (self.freshness >= 0 and self.patience > 0):
             raise InputError(f"{self} has a negative freshness, or a patience that is not above 0", "give 1.5 and 8")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:

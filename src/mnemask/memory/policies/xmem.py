@@ -37,7 +37,8 @@ class Prototypes(Policy):
     prototypes: float = 1 / 64
 
     def __post_init__(self) -> None:
-        if min(self.recent, self.long_term, self.prototypes) < 0 or self.recent + self.long_term > 1:
+        shares = (self.recent, self.long_term, self.prototypes)
+        if not (all(share >= 0 for share in shares) and self.recent + self.long_term <= 1):
             raise InputError(f"{self} has a negative share, or recent and long_term above 1 together", "give less")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:

@@ -19,7 +19,7 @@ REGULARIZER_IS = "give a class with weights(affinity [B K P N], inside [B K N]) 
 
 
 @dataclass(frozen=True)
-class OwnLoss:
+class CustomLoss:
     """A loss in place of the recipe's cross-entropy and dice.
 
     Attributes:
@@ -44,7 +44,7 @@ class OwnLoss:
 
 
 @dataclass(frozen=True)
-class OwnRegularizer:
+class CustomRegularizer:
     """Weighs memories in place of the softmax, in training only.
 
     Attributes:
@@ -83,11 +83,11 @@ def _short(value: object) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:80]
 
 
-def _accepted_loss(made: object, label: str) -> OwnLoss:
+def _accepted_loss(made: object, label: str) -> CustomLoss:
     """Returns a loss once it has given a finite number and gradient for drawn pictures, one of them all unknown."""
     if not callable(made):
         raise InputError(f"loss {label} is a {type(made).__name__}", LOSS_IS)
-    loss = OwnLoss(label, source_digest(made), made)
+    loss = CustomLoss(label, source_digest(made), made)
     with torch.enable_grad(), torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         logits = torch.randn(3, 3, 8, 8, requires_grad=True)
@@ -99,14 +99,14 @@ def _accepted_loss(made: object, label: str) -> OwnLoss:
     return loss
 
 
-def _accepted_regularizer(made: object, label: str) -> Dropout | Reallocation | OwnRegularizer:
+def _accepted_regularizer(made: object, label: str) -> Dropout | Reallocation | CustomRegularizer:
     """Returns a regularizer once it has given finite weights and gradients for drawn affinities."""
     if isinstance(made, Dropout | Reallocation):
         return made
     weights = getattr(made, "weights", None)
     if not callable(weights):
         raise InputError(f"regularizer {label} is a {type(made).__name__} without `weights`", REGULARIZER_IS)
-    regularizer = OwnRegularizer(label, source_digest(made), weights)
+    regularizer = CustomRegularizer(label, source_digest(made), weights)
     with torch.enable_grad(), torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         affinity = (-torch.rand(2, 3, 4, 5)).requires_grad_()
@@ -125,8 +125,8 @@ def _check_gradient(what: str, value: Tensor, of: Tensor) -> None:
         raise InputError(f"{what} has no finite gradient for drawn values", "clamp before log, sqrt and division")
 
 
-LOSSES: Registry[OwnLoss] = Registry("loss", "mnemask.losses", {}, _accepted_loss)
-REGULARIZERS: Registry[Dropout | Reallocation | OwnRegularizer] = Registry(
+LOSSES: Registry[CustomLoss] = Registry("loss", "mnemask.losses", {}, _accepted_loss)
+REGULARIZERS: Registry[Dropout | Reallocation | CustomRegularizer] = Registry(
     "regularizer",
     "mnemask.regularizers",
     {"dropout": Dropout(), "reallocation": Reallocation()},

@@ -7,11 +7,11 @@ import pytest
 from refusals import refusal
 from training_run import start
 
-from mnemask.datasets.video_sets import OWN_VIDEO_SETS
+from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS
 from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import Benchmark
+from mnemask.training.custom import LOSSES, REGULARIZERS
 from mnemask.training.data import open_sources, parse_data
-from mnemask.training.own import LOSSES, REGULARIZERS
 from mnemask.training.recipes import main
 from mnemask.training.regularizers import Dropout, Reallocation
 
@@ -53,8 +53,8 @@ def own(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     sys.modules.pop("my_training", None)
     yield str(path)
-    for name in [name for name in OWN_VIDEO_SETS.known if name.startswith("my_training:")]:
-        del OWN_VIDEO_SETS.known[name]
+    for name in [name for name in CUSTOM_VIDEO_SETS.known if name.startswith("my_training:")]:
+        del CUSTOM_VIDEO_SETS.known[name]
     sys.modules.pop("my_training", None)
 
 
@@ -105,8 +105,8 @@ def test_a_data_set_of_ones_own_is_trained_and_evaluated_on(own, tmp_path):
     folders = parse_data([f"{own}:beside(only=1)={tmp_path / 'set'}"])
     assert list(folders) == ["my_training:beside(only=1)"]
     assert open_sources(main(4), folders)
-    (challenge,) = Benchmark(tmp_path / "set", "my_training:beside(only=1)").open()
-    assert (challenge.name, len(challenge.given.masks), len(challenge.asked)) == ("clip", 1, 6)
+    (sequence,) = Benchmark(tmp_path / "set", "my_training:beside(only=1)").open()
+    assert (sequence.name, len(sequence.given.masks), len(sequence.asked)) == ("clip", 1, 6)
     for name, fact in (("nothing", "0 videos"), ("broken", "ZeroDivisionError.*line 28")):
         with refusal(InputError, fact):
             open_sources(main(4), parse_data([f"{own}:{name}={tmp_path / 'set'}"]))
