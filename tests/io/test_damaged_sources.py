@@ -136,12 +136,21 @@ def test_frames_that_are_built_on_a_damaged_one_are_noted_up_to_the_next_key_fra
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
 def test_of_a_cut_off_video_with_frames_out_of_order_every_policy_gives_all_that_are_good(video_file, clip, name):
     path = video_file(name, clip, bf="3", container_options={"movflags": "faststart"} if name == "v.mp4" else {})
-    path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
-    stopped = []
-    with refusal(FrameError, "cut"):
-        stopped.extend(VideoReader(path))
-    for policy in ("skip", "hold"):
-        assert len(list(VideoReader(path, on_corrupt=policy))) == len(stopped)
+    whole, data = list(VideoReader(path)), path.read_bytes()
+    for share in (0.6, 0.7, 0.75, 0.8, 0.85, 0.9):
+        path.write_bytes(data[: int(share * len(data))])
+        stopped = []
+        with refusal(FrameError, "cut"):
+            stopped.extend(VideoReader(path))
+        assert not wrong(stopped, whole), share
+        skipped = list(VideoReader(path, on_corrupt="skip"))
+        assert len(skipped) >= len(stopped)
+        # A frame that others before it are missing of has its own number all the same.
+        assert [frame.seconds for frame in skipped] == [whole[frame.index].seconds for frame in skipped], share
+        reader = VideoReader(path, on_corrupt="hold")
+        held = list(reader)
+        assert [frame.index for frame in held] == list(range(len(held)))
+        assert not set(wrong(held, whole)) - set(reader.events.held.frames), share
 
 
 @pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.mkv", "libx264"), ("v.avi", "mpeg4")])

@@ -278,6 +278,70 @@ def test_a_studio_that_was_killed_is_reopened_as_it_was(tmp_path, masks):
     assert set(labels.unique().tolist()) == {0, 1, 2}
 
 
+def keys_of(page, project="clip"):
+    """What is marked, as the server says."""
+    return page.evaluate(
+        f"fetch('/api/projects/{project}').then((answer) => answer.json()).then((state) => state.keys)"
+    )
+
+
+def test_marks_are_taken_back_and_no_hasty_gesture_changes_another_frame(tmp_path, masks):
+    clip, projects = write_clip(tmp_path / "clip"), tmp_path / "projects"
+    x, y = middle(masks[0, 0])
+    with running(clip, projects=projects) as studio, browsing(studio) as page:
+        page.mouse.dblclick(*place(page, x, y))
+        page.wait_for_selector("#objects li")
+        saved(page)
+        assert [len(key["how"]["points"]) for key in keys_of(page)] == [1], "a double click is one click"
+        assert page.locator("#objects li").count() == 1
+        page.wait_for_timeout(400)
+        size = "fetch('/api/projects/clip/labels/0').then((a) => a.arrayBuffer()).then((all) => all.byteLength)"
+        once = page.evaluate(size)
+        click(page, *middle(masks[0, 1]))
+        page.wait_for_timeout(400)  # else it is a double click
+        click(page, *middle(masks[0, 1]))  # on the click itself: takes it back
+        again = page.evaluate(size)
+        assert (len(keys_of(page)[0]["how"]["points"]), again) == (1, once), "and its mask with it"
+        page.keyboard.press("Delete")
+        saved(page)
+        assert keys_of(page) == []
+        page.keyboard.press("Control+z")
+        saved(page)
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 1)
+        page.keyboard.press("e")
+        drag(page, 4, 4, 12, 8)
+        page.wait_for_timeout(300)
+        assert [key["frame"] for key in keys_of(page)] == [0], "an eraser that hits nothing marks nothing"
+        page.keyboard.press("b")
+        page.keyboard.press("Space")  # plays
+        page.mouse.move(*place(page, x, y))
+        page.mouse.down()
+        frame = int(page.locator("#goto").input_value())
+        for step in range(8):
+            page.wait_for_timeout(60)
+            page.mouse.move(*place(page, x + step, y))
+        page.mouse.up()
+        saved(page)
+        assert sorted(key["frame"] for key in keys_of(page)) == sorted({0, frame})
+
+
+def test_clicks_that_wait_stay_in_the_video_that_they_were_made_in(tmp_path, masks):
+    clips, projects = [write_clip(tmp_path / name / "frames") for name in ("aaa", "bbb")], tmp_path / "projects"
+    clips = [clip.rename(clip.parent / f"clip-{clip.parent.name}") for clip in clips]
+    with running(*clips, projects=projects) as studio, browsing(studio) as page:
+        click(page, *middle(masks[0, 0]))
+        for step in range(6):
+            page.mouse.click(*place(page, *(int(part) + 3 * step for part in middle(masks[0, 0]))))
+        page.evaluate("document.querySelector('#open').click()")
+        other = "clip-aaa" if studio.project == "clip-bbb" else "clip-bbb"
+        page.locator("#projects button", has_text=other).click()
+        shows(page, "#video-name", other)
+        saved(page)
+        assert keys_of(page, other) == []
+        assert len(keys_of(page, studio.project)) == 1
+
+
 @pytest.mark.parametrize(
     ("width", "height", "touch", "scheme"),
     [(1280, 720, False, "dark"), (1180, 820, True, "light"), (390, 844, True, "dark")],

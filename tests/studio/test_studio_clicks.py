@@ -1,6 +1,13 @@
+"""Masks as they travel, and what the page asks for."""
+
+import inspect
+import re
+from importlib.resources import files
+
 import pytest
 import torch
 
+import mnemask as mm
 from mnemask.studio.runs import labels_to_bytes, mask_from_bytes
 
 SIZE = (40, 60)
@@ -26,3 +33,19 @@ def test_masks_travel_as_runs():
 def test_what_is_no_mask_of_the_frame_is_refused(data):
     with pytest.raises(ValueError):
         mask_from_bytes(data, (2, 3))
+
+
+def test_the_page_calls_actions_by_the_names_that_they_have():
+    script = files("mnemask.studio").joinpath("static/app.js").read_text()
+    asked = re.findall(r"\bdo: \"(\w+)\"((?:, \w+(?:: [^,{}]+)?)*)", script)
+    methods = {
+        "settings": mm.Project.change_settings,
+        **{name: getattr(mm.Project, name, None) for name, _ in asked if name != "settings"},
+    }
+    assert {"add_object", "clear_key", "undo"} <= methods.keys()
+    for name, more in asked:
+        parameters = inspect.signature(methods[name]).parameters.values()
+        known = {each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
+        free = any(each.kind is each.VAR_KEYWORD for each in parameters)
+        names = re.findall(r", (\w+)", more)
+        assert free or set(names) <= known, f"{name} takes {sorted(known)} and the page sends {names}"

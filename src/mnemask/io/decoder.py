@@ -119,6 +119,11 @@ class ReadSoFar:
         self._num_too_many += missing
         return missing
 
+    @property
+    def promises_each_frame(self) -> bool:
+        """Whether the header says how long the video is, to the frame."""
+        return self._estimated is not None and not self._last_frame_unknown
+
     def broke_off(self) -> bool:
         """Returns whether frames are missing at the end."""
         if self.cut or self._estimated is None:
@@ -184,6 +189,7 @@ class Decoding:
         self._corrupt_times: set[int] = set()
         # Whether gaps tell how many frames vanish, once some may have.
         self._count_missing = False
+        self._last_dts: int | None = None
 
     def frames(self) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
         """Yields each frame with its time, and each damage; the numbers of the damages count those of this pass."""
@@ -216,6 +222,7 @@ class Decoding:
                     break
                 self._progress.add_packet(packet)
                 if packet.stream_index == self._stream.index and packet.size:
+                    self._last_dts = packet.dts
                     if packet.is_corrupt:
                         self._damage_seen()
                         self._corrupt_times |= set() if packet.pts is None else {packet.pts}
@@ -268,11 +275,33 @@ class Decoding:
             seconds = None if frame.pts is None or time_base is None else float(frame.pts * time_base)
             corrupt = frame.is_corrupt or frame.pts in self._corrupt_times
             self._corrupt_times = {time for time in self._corrupt_times if frame.pts is not None and time > frame.pts}
-            for _ in range(progress.count_missing(seconds) if self._count_missing else 0):
+            lacking = packet is None and self._may_lack(frame)
+            even = progress.even_until_now()
+            if lacking and not even and self._broke_off():
+                return  # no gap would show
+            missing = progress.count_missing(seconds) if self._count_missing or (lacking and even) else 0
+            if lacking and missing:
+                progress.cut = True
+                if not self._goes_on:
+                    return
+            for _ in range(missing):
                 yield Damaged(self._corrupt(), progress.num_frames)
                 progress.add_frame(None)
             yield Damaged(self._corrupt(), progress.num_frames, seconds) if corrupt else (frame, seconds)
             progress.add_frame(seconds)
+
+    def _may_lack(self, frame: VideoFrame) -> bool:
+        """Returns whether frames before one that the decoder held to the end may be missing.
+
+        A frame that is shown earlier may be stored later (B-frames). A packet that never came has a later DTS than the
+        last one that did, and no frame is shown before its DTS.
+        """
+        if frame.pts is None or (self._last_dts is not None and frame.pts <= self._last_dts):
+            return False
+        return bool(self._progress.num_frames) and (self._broke_off() or not self._progress.promises_each_frame)
+
+    def _broke_off(self) -> bool:
+        return self._failed is not None or self._progress.broke_off()
 
     def _damage_seen(self) -> None:
         self._count_missing = self._count_missing or (self._goes_on and self._progress.even_until_now())

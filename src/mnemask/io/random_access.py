@@ -41,6 +41,7 @@ class FrameAccess:
         size: height and width in pixels.
         file_names: of images, by number; None where the frames are no files.
         facts: what else is known of the video beforehand.
+        notes: sentences about what should be known of it, such as that it is cut off.
 
     Raises:
         FrameError: there is no such video, it cannot be read twice, or it has no frame.
@@ -62,6 +63,7 @@ class FrameAccess:
         self.file_names = None if files is None else [path.name for path in files]
         self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
         self.num_frames = self._decoder.num_frames
+        self.notes = (*found.facts.notes, *_cut_off(found, self.num_frames))
         if self.num_frames < 1:
             raise FrameError(f"{found.name!r} has no frame", "check that it plays elsewhere")
         self._lock = threading.Lock()
@@ -133,6 +135,15 @@ class FrameAccess:
         most = max(2, self._cache_bytes // frame.image.nbytes)
         while len(self._cache) > most:
             self._cache.popitem(last=False)
+
+
+def _cut_off(source: Source, num_frames: int) -> tuple[str, ...]:
+    """Returns a sentence where a file says that it has clearly more frames than are in it."""
+    rate, duration = source.frames_per_second, source.facts.duration
+    stated = source.num_frames or (round(rate * duration) if rate and duration else 0)
+    if num_frames + 2 + stated // 20 >= stated:
+        return ()
+    return (f"The file says that it has about {stated} frames, and {num_frames} are there: it may be cut off.",)
 
 
 class _Listed:

@@ -208,8 +208,28 @@ class Project:
         """Returns whether there is something to undo, and to redo."""
         return any(action["do"] != "settings" for action in self._done), bool(self._undone)
 
-    def labels(self, frame: int) -> Labels:
+    def earlier_key(self, frame: int, object_id: int, fits: Callable[[Mapping[str, Any]], bool]) -> Mask | None:
+        """Returns the last mask that was set for an object in a frame and was made as asked for, or None.
+
+        Args:
+            frame: the frame.
+            object_id: the object.
+            fits: is given how a mask was made; masks of before the key was last cleared do not count.
+        """
+        for action in reversed(self._done):
+            if action["do"] in ("set_key", "clear_key") and (action["frame"], action["object"]) == (frame, object_id):
+                if action["do"] == "clear_key":
+                    return None
+                if fits(action["how"]):
+                    return self._masks.read(action["mask"])
+        return None
+
+    def labels(self, frame: int, *, without: int | None = None) -> Labels:
         """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place.
+
+        Args:
+            frame: the frame.
+            without: an object whose key is left out, so that it is shown as tracked.
 
         Raises:
             InputError: the frame does not exist, or its file is damaged.
@@ -222,6 +242,8 @@ class Project:
             shown = torch.tensor(sorted(state.objects), dtype=torch.int32)
             labels = labels * torch.isin(labels, shown)
         for object_id, key in state.keys_at(frame).items():
+            if object_id == without:
+                continue
             mask = self._masks.read(key.mask)
             labels[(labels == object_id) & ~mask] = 0
             labels[mask] = object_id

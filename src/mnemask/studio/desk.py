@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 import mnemask as mm
+from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
 from mnemask.project import PassReport
 from mnemask.studio.clicks import ClickSession, Mask, Point, open_clicks
@@ -59,6 +60,8 @@ class Desk:
             "fps": project.frames.frames_per_second,
             **project.state.to_dict(),
             "tracked": int(project.known().sum()),
+            "pixel_aspect": float(project.frames.facts.pixel_aspect),
+            "notes": list(project.frames.notes),
             "undo": undo,
             "redo": redo,
             "job": self._job.latest if self._job else None,
@@ -91,6 +94,8 @@ class Desk:
             )
         if not isinstance(kind, str) or kind not in simple:
             raise mm.InputError(f"action {str(kind)[:40]!r} is unknown", "reload the page")
+        if kind == "accept":
+            self._refuse_untracked(values)
         if kind not in ("update_object", "accept", "unaccept"):
             self.stop()
         try:
@@ -138,10 +143,11 @@ class Desk:
         project = self.project
         project.frames[index]
         asked = _asked(points, box, project.frames.size)
+        how = {"tool": "click", "points": points, "box": box}
         self.stop()
         with self._clicking:
-            mask = self._clicked(index, object_id, *asked)
-            project.set_key(index, object_id, mask, {"tool": "click", "points": points, "box": box})
+            mask = self._clicked(index, object_id, how, *asked)
+            project.set_key(index, object_id, mask, how)
         self.changed()
 
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
@@ -209,9 +215,23 @@ class Desk:
         """The folder that exports go into."""
         return self.project.folder / "exports"
 
-    def _clicked(self, index: int, object_id: int, positive: Spots, negative: Spots, box: Box | None) -> Mask:
-        """Returns the mask that clicks make of what is shown of an object in a frame."""
-        shown = self.project.labels(index) == object_id
+    def _clicked(
+        self, index: int, object_id: int, how: Mapping[str, Any], positive: Spots, negative: Spots, box: Box | None
+    ) -> Mask:
+        """Returns the mask that clicks make of what is shown of an object in a frame.
+
+        Where a click was taken back, it is the mask of before it was made, or what the others make of the mask of
+        before all of them.
+        """
+        project, shown = self.project, self.project.labels(index) == object_id
+        key = project.state.keys.get((index, object_id))
+        earlier = key.how.get("points", []) if key is not None and key.how.get("tool") == "click" else []
+        if how["points"][: len(earlier)] != earlier:
+            before = project.earlier_key(index, object_id, lambda its: its == how)
+            if before is not None:
+                return before
+            painted = project.earlier_key(index, object_id, lambda its: its.get("tool") != "click")
+            shown = project.labels(index, without=object_id) == object_id if painted is None else painted
         previous = shown if bool(shown.any()) else None
         if not positive and box is None and previous is None:
             raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
@@ -223,6 +243,19 @@ class Desk:
             size = project.state.settings["size"]
             self._session = index, open_clicks(project.model, project.frames[index], size)
         return self._session[1]
+
+    def _refuse_untracked(self, run: Mapping[str, Any]) -> None:
+        """Raises InputError for a run of frames of which one has no mask that anybody could have looked at."""
+        first, last = run.get("first"), run.get("last")
+        if type(first) is not int or type(last) is not int:
+            return  # which `Project.accept` refuses
+        shown = self.project.known()[max(first, 0) : last + 1]
+        shown[[frame - first for frame in self.project.state.key_frames() if first <= frame <= last]] = True
+        if len(shown) and not shown.all():
+            raise mm.InputError(
+                f"frame {first + int((~shown).argmax())} is not tracked yet, so there is no mask to accept",
+                "track up to here first, or accept up to an earlier frame",
+            )
 
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:
@@ -269,6 +302,8 @@ class Desk:
             shutil.rmtree(folder / name, ignore_errors=True)  # half an export would be taken for a whole one
             if isinstance(error, _StoppedError):
                 return {"stopped": True}
+            if isinstance(error, OutputError):
+                raise OutputError(error.problem, "nothing of it was kept, so make room and export again") from error
             raise
         count, size, single = 0, 0, list[str]()
         for path in files_of(folder / name):

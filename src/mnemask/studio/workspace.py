@@ -41,6 +41,10 @@ class Workspace:
         """Returns the real path of a file or folder; raises InputError unless it lies below one of the roots."""
         try:
             path = Path(text).resolve(strict=True)
+        except FileNotFoundError:
+            raise mm.InputError(
+                f"{text[:200]!r} is not there any more", "put it back under this name, or open it where it is now"
+            ) from None
         except (OSError, ValueError, RuntimeError):
             path = None
         if path is None or not any(path == root or root in path.parents for root in self.roots):

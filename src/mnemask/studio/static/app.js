@@ -37,6 +37,10 @@ class Studio {
     this.coming = 0; // the one that is loading
     this.loading = false;
     this.busy = 0;
+    this.unsaved = false; // whether the last edit was refused
+    this.held = false; // whether something waits until a stroke or a box is drawn
+    /** @type {Promise<unknown> | null} */
+    this.making = null; // the object that is being made
     /** @type {Promise<unknown>} */
     this.queue = Promise.resolve(); // edits go one after the other
     /** @type {() => void} */
@@ -62,10 +66,11 @@ class Studio {
   /** @param {string} name */
   async open(name) {
     const api = new Api(name);
+    await this.queue;
     this.note("Opening …", "busy"); // a long video is listed first
     const state = await api.state();
     this.leave();
-    this.playing = false;
+    this.playing = this.unsaved = false;
     this.job = null;
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
@@ -74,7 +79,7 @@ class Studio {
     history.replaceState(null, "", `#${encodeURIComponent(name)}`);
     this.frame = Math.min(this.frame, state.num_frames - 1);
     try { this.frame = Math.min(state.num_frames - 1, Number(localStorage.getItem(`frame:${name}`)) || 0); } catch { /* private mode */ }
-    this.view.setVideo(state.width, state.height);
+    this.view.setVideo(state.width, state.height, state.pixel_aspect);
     this.view.hidden.clear();
     this.selected = state.objects[0]?.id ?? 0;
     $("welcome").hidden = true;
@@ -84,6 +89,7 @@ class Studio {
     this.take(state);
     this.leave = api.listen((event) => this.hear(event));
     await this.go(this.frame);
+    if (state.notes.length) this.complain(state.notes.join(" "), true);
   }
 
   /** @param {State | Job | null} event */
@@ -93,6 +99,9 @@ class Studio {
       $("speed").textContent = "";
       this.render();
       this.note("Connection lost, trying again …", "lost");
+      fetch("/api/workspace").then(({ status }) => {
+        if (status === 403) this.note("The studio was started again: open the address that it printed", "lost");
+      }, () => {});
       return;
     }
     if (event.type === "state") this.take(event);
@@ -110,7 +119,7 @@ class Studio {
     const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.tracked]);
     if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
     this.render();
-    if (!this.busy) this.note("Saved");
+    this.settle();
   }
 
   /** @param {Job} job */
@@ -162,6 +171,7 @@ class Studio {
     this.time.frame = this.wanted;
     this.time.draw();
     if (this.loading) return;
+    if (this.view.drawingShape) { this.held = true; this.wanted = -1; return; }
     this.loading = true;
     try {
       while (this.wanted >= 0) {
@@ -171,6 +181,7 @@ class Studio {
         this.wanted = -1;
         const [picture, labels] = await Promise.all([this.picture(next), api.labels(next)]);
         if (api !== this.api) continue;
+        if (this.view.drawingShape) { this.held = true; break; } // what is drawn belongs to the frame that is shown
         this.frame = next;
         this.shownHeight = height;
         this.showKey();
@@ -194,6 +205,7 @@ class Studio {
   /** Goes where the user wants to look, and stays there while tracking goes on. @param {number} frame */
   seek(frame) {
     this.follows = false;
+    this.view.cancel(); // corners belong to the frame that they were set in
     return this.go(frame);
   }
 
@@ -232,21 +244,28 @@ class Studio {
 
   // ---- what the user does ---------------------------------------------------------------------------------------
 
-  /** Does one edit after the other, shows that it is saved, and why it is not. @param {() => Promise<unknown>} work */
+  /** Does one edit after the other, shows that it is saved, and why it is not. @param {(api: Api) => Promise<unknown>} work */
   edit(work) {
+    const { api } = this; // an edit belongs to the video that it was made in
+    if (!api) return Promise.resolve();
     this.busy++;
     this.follows = this.playing = false;
     $("toast").hidden = true;
     this.note("Saving …", "busy");
-    const done = this.queue.then(work).catch((error) => { this.complain(error); this.refresh(); }).finally(() => {
-      if (!--this.busy) this.note("Saved");
-    });
+    const done = this.queue.then(() => work(api)).then(() => { this.unsaved = false; }, (error) => {
+      this.unsaved = true;
+      this.complain(error);
+      this.refresh();
+    }).finally(() => { this.busy--; this.settle(); });
     this.queue = done;
     return done;
   }
 
+  /** Says whether all is saved, once nothing is under way. */
+  settle() { if (!this.busy) this.note(this.unsaved ? "Not saved" : "Saved", this.unsaved ? "lost" : ""); }
+
   /** @param {object} action */
-  act(action) { return this.edit(async () => this.take(await /** @type {Api} */ (this.api).act(action))); }
+  act(action) { return this.edit(async (api) => this.take(await api.act(action))); }
 
   async newObject() {
     if (!this.api) return;
@@ -264,7 +283,10 @@ class Studio {
     this.render();
   }
 
-  async ensureObject() { if (!this.selected) await this.newObject(); return this.selected; }
+  async ensureObject() {
+    if (!this.selected) await (this.making ??= this.newObject().finally(() => { this.making = null; }));
+    return this.selected;
+  }
 
   /** @param {{ x: number; y: number; near: number; minus: boolean }} tap */
   async click(tap) {
@@ -281,15 +303,15 @@ class Studio {
     this.view.draw();
     const object = await this.ensureObject();
     if (frame === this.frame) this.view.points = points; // a new object has none yet
-    if (!points.length && !box) { this.act({ do: "clear_key", frame, object }); return; }
-    this.edit(async () => this.showLabels(frame, await /** @type {Api} */ (this.api).click({ frame, object, points, box })));
+    if (!points.length && !box) { this.act({ do: "clear_key", frame, object_id: object }); return; }
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box })));
   }
 
   /** @param {number[]} box */
   async box(box) {
     if (!this.workable()) return;
     const object = await this.ensureObject(), frame = this.frame, points = this.view.points;
-    this.edit(async () => this.showLabels(frame, await /** @type {Api} */ (this.api).click({ frame, object, points, box })));
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box })));
   }
 
   /** @param {number} frame @param {Labels} labels */
@@ -300,7 +322,7 @@ class Studio {
     const { labels } = this.view, frame = this.frame, object = this.selected;
     if (!labels) return;
     this.view.points = [];
-    this.edit(async () => this.take(await /** @type {Api} */ (this.api).paint(frame, object, tool, labels)));
+    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels)));
   }
 
   /** Whether the masks of this frame may change. */
@@ -318,6 +340,8 @@ class Studio {
 
   acceptTo() {
     if (!this.state) return;
+    const run = this.state.accepted.find(([start, end]) => start <= this.frame && this.frame <= end);
+    if (run) { this.act({ do: "unaccept", first: run[0], last: run[1] }); return; }
     const before = this.state.accepted.filter(([, last]) => last < this.frame).at(-1);
     const first = before ? before[1] + 1 : 0;
     this.act({ do: "accept", first, last: this.frame });
@@ -327,10 +351,10 @@ class Studio {
     if (!this.state || !this.selected || !this.workable()) return;
     const { width, height } = this.state, frame = this.frame, object = this.selected;
     const empty = { width, height, ids: new Uint16Array(width * height) };
-    this.edit(async () => { this.take(await /** @type {Api} */ (this.api).paint(frame, object, "absent", empty)); this.refresh(); });
+    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty)); this.refresh(); });
   }
 
-  clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object: this.selected }); }
+  clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object_id: this.selected }); }
 
   /** @param {string} direction @param {number} [start] @param {number} [to] */
   async track(direction, start = this.frame, to) {
@@ -401,7 +425,7 @@ class Studio {
       $("picture-title").textContent = title;
       dialog("picture-dialog").showModal();
     } catch (error) { this.complain(error); }
-    this.note("Saved");
+    this.settle();
   }
 
   /** @param {boolean} on */
@@ -562,6 +586,7 @@ class Studio {
     if (!live) rows.push(["Tracked", `${state.tracked} of ${state.num_frames} frames`]);
     facts.replaceChildren(...rows.flatMap(([term, value]) => [element("dt", term), element("dd", value)]));
     $("accept").querySelector("span")?.replaceChildren(accepted ? "Take back" : "Accept");
+    $("accept-to").textContent = accepted ? "The whole run" : "Up to here";
     /** @type {HTMLButtonElement} */ ($("clear")).disabled = !key || accepted;
     /** @type {HTMLButtonElement} */ ($("absent")).disabled = !this.selected || accepted;
   }
@@ -642,8 +667,10 @@ class Studio {
       if (!field.reportValidity()) return;
       options[field.name || field.id] = field.type === "checkbox" ? field.checked : field.type === "color" ? field.value : Number(field.value);
     }
+    if (this.job?.running && this.job.kind === "track") this.complain("Tracking was stopped for the export. T goes on with it.", true);
+    $("export-result").textContent = "Starting …";
     await this.queue;
-    try { await this.api?.post("/export", { format: this.format?.name, options }); } catch (error) { this.complain(error); }
+    try { await this.api?.post("/export", { format: this.format?.name, options }); } catch (error) { $("export-result").textContent = ""; this.complain(error); }
   }
 
   /** @param {Job} job */
@@ -657,7 +684,7 @@ class Studio {
     else if (job.folder) {
       const { written = 0, bytes = 0, folder, files = [] } = job, base = `${this.api?.base}`;
       const links = files.map((file) => download(`${base}/exports/${file.split("/").map(encodeURIComponent).join("/")}`, file.split("/").at(-1) ?? file));
-      if (written > files.length) links.unshift(download(`${base}/zip/${encodeURIComponent(job.export ?? "")}`, `Download all ${written} files as a zip`));
+      if (written > files.length) links.unshift(download(`${base}/zip/${encodeURIComponent(job.export ?? "")}`, written === 1 ? "Download it as a zip" : `Download all ${written} files as a zip`));
       result.replaceChildren(element("span", `${written} ${written === 1 ? "file" : "files"}, ${size(bytes)}, in `), element("code", folder), ...links);
     } else if (job.error) result.textContent = job.error;
   }
@@ -668,7 +695,7 @@ class Studio {
     const openBy = async (/** @type {() => Promise<string>} */ named) => {
       dialog("open-dialog").close();
       this.note("Opening …", "busy");
-      try { await this.open(await named()); } catch (error) { this.complain(error); this.note(this.state ? "Saved" : ""); }
+      try { await this.open(await named()); } catch (error) { this.complain(error); if (this.state) this.settle(); else this.note(""); }
     };
     this.workspace = await (await ask("/api/workspace")).json();
     projects.replaceChildren(...(this.workspace?.projects ?? []).map((name) => fileRow("film", name, () => openBy(async () => name))));
@@ -803,7 +830,7 @@ $("keys").replaceChildren(...KEYS.map(([keys, , about]) => {
 const settings = [
   ["policy", "policy", String], ["budget", "frames", Number], ["short-side", "size", Number], ["every", "write_every", (value) => value ? Number(value) : null],
 ];
-for (const [id, name, read] of settings) $(id).addEventListener("change", () => { if (studio.api) studio.act({ do: "settings", [name]: read(/** @type {HTMLInputElement} */ ($(id)).value) }); });
+for (const [id, name, read] of settings) $(id).addEventListener("change", () => { if (studio.api && /** @type {HTMLInputElement} */ ($(id)).reportValidity()) studio.act({ do: "settings", [name]: read(/** @type {HTMLInputElement} */ ($(id)).value) }); });
 
 studio.view.addEventListener("click", (event) => studio.click(/** @type {CustomEvent} */ (event).detail));
 $("goto").addEventListener("focus", () => /** @type {HTMLInputElement} */ ($("goto")).select());
@@ -812,6 +839,12 @@ $("goto").addEventListener("keydown", (event) => { if (event.key === "Enter" || 
 studio.view.addEventListener("zoomed", () => { if (studio.height > studio.shownHeight) studio.refresh(); });
 studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
+studio.view.addEventListener("begin", () => { studio.playing = studio.follows = false; });
+studio.view.addEventListener("rest", () => {
+  if (!studio.held) return;
+  studio.held = false;
+  studio.queue.then(() => studio.refresh());
+});
 studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail.tool));
 studio.view.addEventListener("begin-paint", (event) => {
   if (!studio.selected) {

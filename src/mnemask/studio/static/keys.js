@@ -20,7 +20,7 @@ export const KEYS = [
   ["n", "next-doubt", "Next doubtful frame"],
   ["shift+n", "prev-doubt", "Previous doubtful frame"],
   ["a", "accept", "Accept the frame, or take that back"],
-  ["shift+a", "accept-to", "Accept up to here"],
+  ["shift+a", "accept-to", "Accept up to here, or take back the whole run"],
   ["g", "absent", "The object is not in this frame"],
   ["Delete Backspace", "clear", "Take a mark back"],
   ["f", "aim", "A cross-hair in the picture, for the keyboard"],

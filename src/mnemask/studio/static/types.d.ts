@@ -11,7 +11,7 @@ interface Job {
 interface State {
   type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
   objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; tracked: number;
-  undo: boolean; redo: boolean; job: Job | null;
+  undo: boolean; redo: boolean; job: Job | null; pixel_aspect: number; notes: string[];
 }
 interface Timeline {
   bins: number; known: number[]; objects: Record<string, { doubt: number[]; area: number[] }>; doubtful: number[];

@@ -50,6 +50,10 @@ export class Viewer extends EventTarget {
     /** @type {Map<number, PointerEvent>} */
     this.pointers = new Map();
     this.gesture = "";
+    this.changed = false; // whether the stroke changed any pixel
+    this.stretch = 1; // how many times as wide as high a pixel is shown
+    /** @type {[number, number, number]} */
+    this.tapped = [-1, 0, 0]; // when and where on the screen the last tap was
     new ResizeObserver(() => this.resize()).observe(canvas);
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
@@ -68,9 +72,12 @@ export class Viewer extends EventTarget {
     }, { passive: false });
   }
 
-  /** @param {number} width @param {number} height */
-  setVideo(width, height) {
-    Object.assign(this, { width, height, picture: null, labels: null, points: [], box: null, polygon: [], cross: null, cursor: null });
+  /** Whether a stroke or a box is being drawn, which belongs to the frame that is shown. */
+  get drawingShape() { return this.gesture === "paint" || this.gesture === "box" || this.gesture === "corner"; }
+
+  /** @param {number} width @param {number} height @param {number} stretch */
+  setVideo(width, height, stretch) {
+    Object.assign(this, { stretch, width, height, picture: null, labels: null, points: [], box: null, polygon: [], cross: null, cursor: null });
     this.overlay.width = width;
     this.overlay.height = height;
     this.fit();
@@ -98,8 +105,8 @@ export class Viewer extends EventTarget {
 
   fit() {
     const { width, height } = this.canvas.getBoundingClientRect(), margin = 20;
-    this.scale = Math.max(0.01, Math.min((width - margin) / this.width, (height - margin) / this.height));
-    this.left = (width - this.width * this.scale) / 2;
+    this.scale = Math.max(0.01, Math.min((width - margin) / this.width / this.stretch, (height - margin) / this.height));
+    this.left = (width - this.width * this.scale * this.stretch) / 2;
     this.top = (height - this.height * this.scale) / 2;
     this.fitted = true;
     this.emit("zoomed");
@@ -159,7 +166,7 @@ export class Viewer extends EventTarget {
     const { context, canvas } = this, ratio = devicePixelRatio || 1;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
-    context.setTransform(ratio * this.scale, 0, 0, ratio * this.scale, ratio * this.left, ratio * this.top);
+    context.setTransform(ratio * this.scale * this.stretch, 0, 0, ratio * this.scale, ratio * this.left, ratio * this.top);
     context.imageSmoothingEnabled = this.scale < 3;
     if (this.picture) context.drawImage(this.picture, 0, 0, this.width, this.height);
     if (this.showMasks) context.drawImage(this.overlay, 0, 0);
@@ -229,7 +236,7 @@ export class Viewer extends EventTarget {
     if (this.cross) { this.pointTo(...this.cross); return; }
     const box = this.canvas.getBoundingClientRect();
     const middle = (/** @type {number} */ length, /** @type {number} */ from, /** @type {number} */ whole) => Math.min(whole - 1, Math.max(0, Math.floor((length / 2 - from) / this.scale)));
-    this.pointTo(middle(box.width, this.left, this.width), middle(box.height, this.top, this.height));
+    this.pointTo(Math.min(this.width - 1, middle(box.width, this.left, this.width * this.stretch) / this.stretch), middle(box.height, this.top, this.height));
   }
 
   /** @param {number} x @param {number} y */
@@ -239,7 +246,7 @@ export class Viewer extends EventTarget {
     if (this.gesture === "corner" && this.box) this.box = [this.box[0], this.box[1], at[0] - this.box[0], at[1] - this.box[1]];
     const box = this.canvas.getBoundingClientRect(), margin = 40;
     const inside = (/** @type {number} */ place, /** @type {number} */ length) => Math.min(length - margin, Math.max(margin, place)) - place;
-    const dx = inside(at[0] * this.scale + this.left, box.width), dy = inside(at[1] * this.scale + this.top, box.height);
+    const dx = inside(at[0] * this.scale * this.stretch + this.left, box.width), dy = inside(at[1] * this.scale + this.top, box.height);
     if (!this.fitted && (dx || dy)) this.pan(dx, dy);
     this.emit("aim");
     this.draw();
@@ -271,23 +278,29 @@ export class Viewer extends EventTarget {
     } else if (this.tool === "polygon") {
       this.polygon.push([x, y]);
     } else if (this.tool === "box") {
-      if (this.gesture === "corner") { this.gesture = ""; this.boxed(); } else { this.gesture = "corner"; this.box = [x, y, 0, 0]; }
+      if (this.gesture === "corner") { this.gesture = ""; this.boxed(); this.emit("rest"); } else { this.emit("begin"); this.gesture = "corner"; this.box = [x, y, 0, 0]; }
     } else if (this.emit("begin-paint")) {
+      this.changed = false;
       this.stroke(x, y, x, y);
-      this.emit("painted", { tool: this.tool });
+      this.paintedNow();
     }
     this.draw();
   }
 
+  /** Ends a stroke: one that changed no pixel says nothing of the object. */
+  paintedNow() { if (this.changed) this.emit("painted", { tool: this.tool }); }
+
   /** Ends a box. */
   boxed() {
-    const box = this.box && this.rect(this.box).map(Math.round);
+    const [x, y, width, height] = this.rect(this.box ?? [0, 0, 0, 0]);
+    const left = Math.round(Math.max(0, x)), top = Math.round(Math.max(0, y));
+    const right = Math.round(Math.min(this.width, x + width)), bottom = Math.round(Math.min(this.height, y + height));
     this.box = null;
-    if (box && box[2] > 3 && box[3] > 3) this.emit("box", { box });
+    if (right - left > 3 && bottom - top > 3) this.emit("box", { box: [left, top, right - left, bottom - top] });
   }
 
   /** The place of the click that is drawn at a place, −1 for none. @param {number} x @param {number} y */
-  near(x, y) { return this.points.findIndex(([px, py]) => Math.hypot(px - x, py - y) * this.scale <= POINT + 1); }
+  near(x, y) { return this.points.findIndex(([px, py]) => Math.hypot((px - x) * this.stretch, py - y) * this.scale <= POINT + 1); }
 
   /** @param {MouseEvent} event @returns {[number, number]} */
   onScreen(event) {
@@ -298,7 +311,7 @@ export class Viewer extends EventTarget {
   /** @param {MouseEvent} event @returns {[number, number]} in pixels of the video */
   inVideo(event) {
     const [x, y] = this.onScreen(event);
-    return [(x - this.left) / this.scale, (y - this.top) / this.scale];
+    return [(x - this.left) / this.scale / this.stretch, (y - this.top) / this.scale];
   }
 
   /** @param {number} x @param {number} y */
@@ -313,10 +326,13 @@ export class Viewer extends EventTarget {
     if (this.tool === "pan" || event.button === 1) { this.gesture = "pan"; return; }
     if (event.button > 0 && this.tool !== "click") return;
     if (this.tool === "brush" || this.tool === "eraser") {
+      this.emit("begin");
       if (!this.emit("begin-paint")) return;
       this.gesture = "paint";
+      this.changed = false;
       this.stroke(x, y, x, y);
     } else if (this.tool === "box") {
+      this.emit("begin");
       this.gesture = "box";
       this.box = [x, y, 0, 0];
     } else {
@@ -346,20 +362,26 @@ export class Viewer extends EventTarget {
     if (gesture === "pinch") { if (!this.pointers.size) this.gesture = ""; return; }
     this.gesture = "";
     if (event.type === "pointercancel") { this.cancel(); return; }
-    if (gesture === "paint") this.emit("painted", { tool: this.tool });
+    if (gesture === "paint") this.paintedNow();
     if (gesture === "box") this.boxed();
+    this.emit("rest");
     if (gesture === "tap" && this.isInside(x, y)) this.tap(event, x, y);
     this.draw();
   }
 
   /** @param {PointerEvent} event @param {number} x @param {number} y */
   tap(event, x, y) {
+    const [when, left, top] = this.tapped;
+    this.tapped = [event.timeStamp, event.clientX, event.clientY];
     if (this.tool === "polygon") {
+      if (!this.polygon.length) this.emit("begin");
       const first = this.polygon[0];
-      if (first && this.polygon.length > 2 && Math.hypot(first[0] - x, first[1] - y) * this.scale < 12) this.closePolygon();
+      if (first && this.polygon.length > 2 && Math.hypot((first[0] - x) * this.stretch, first[1] - y) * this.scale < 12) this.closePolygon();
       else this.polygon.push([x, y]);
       return;
     }
+    // The second click of a double one would take the first back.
+    if (when >= 0 && event.timeStamp - when < 350 && Math.hypot(event.clientX - left, event.clientY - top) < 5) return;
     this.emit("click", { x, y, near: this.near(x, y), minus: event.button === 2 || event.altKey || event.shiftKey });
   }
 
@@ -396,7 +418,9 @@ export class Viewer extends EventTarget {
         const along = squared ? Math.min(1, Math.max(0, (px * dx + py * dy) / squared)) : 0;
         if (Math.hypot(px - along * dx, py - along * dy) > radius) continue;
         const place = y * width + x;
-        if (!erase) ids[place] = id; else if (ids[place] === id) ids[place] = 0;
+        if (erase ? ids[place] !== id : ids[place] === id) continue;
+        ids[place] = erase ? 0 : id;
+        this.changed = true;
       }
     }
     if (right > left && bottom > top) this.paintOverlay([left, top, right, bottom]);
@@ -427,7 +451,8 @@ export class Viewer extends EventTarget {
     this.box = null;
     this.polygon = [];
     this.gesture = "";
-    if (painted) this.emit("painted", { tool: this.tool });
+    if (painted) this.paintedNow();
+    this.emit("rest");
     this.draw();
   }
 
