@@ -48,8 +48,8 @@ class PipeConsole(Console):
         discard(self.file.fileno())
 
 
-console = PipeConsole(highlight=False)
-errors = PipeConsole(stderr=True, highlight=False)
+console = PipeConsole(highlight=False, emoji=False)  # else a name like no:key:.png is shown as no🔑.png
+errors = PipeConsole(stderr=True, highlight=False, emoji=False)
 
 
 def discard(descriptor: int) -> None:

@@ -88,18 +88,20 @@ def read_pictures(path: Path, skipped: Counter[str]) -> list[Picture]:
     """
     if path.is_dir():
         if jsons := natural_order(list(path.glob("*.json"))):
-            return [_of_labelme(json.loads(each.read_text(encoding="utf-8")), each.stem, skipped) for each in jsons]
+            contents = [_json_of(each) for each in jsons]
+            first = _first_group(contents)
+            stems = [each.stem for each in jsons]
+            return [_of_labelme(*each, skipped, first) for each in zip(contents, stems, strict=True)]
         return _of_yolo(path, skipped)
     if path.suffix.lower() == ".xml":
         return _of_cvat(path.read_bytes(), skipped)
-    text = path.read_text(encoding="utf-8")
     if path.suffix.lower() == ".txt":
-        return _of_mots(text, path.with_name("labels.txt"), skipped)
-    content = json.loads(text)
+        return _of_mots(path.read_text(encoding="utf-8-sig"), path.with_name("labels.txt"), skipped)
+    content = _json_of(path)
     if isinstance(content, list):
         return _of_label_studio(content, skipped)
     if "shapes" in content:
-        return [_of_labelme(content, path.stem, skipped)]
+        return [_of_labelme(content, path.stem, skipped, _first_group([content]))]
     return _of_coco(content, path, skipped)
 
 
@@ -114,7 +116,9 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
     if (content.get("info") or {}).get("contributor") == _NAMES_ITSELF:
         for picture in pictures.values():
             picture.annotated = True
-    for number, each in enumerate(content["annotations"], 1):
+    tracks = [_track_of(each) for each in content["annotations"]]
+    first = 1 if 0 in tracks else 0  # CVAT counts them from 0
+    for number, (each, track) in enumerate(zip(content["annotations"], tracks, strict=True), 1):
         if missing := [part for part in ("image_id", "category_id") if part not in each]:
             raise MaskError(f"annotation {number} of {path} has no {missing[0]!r}", "export it again")
         if int(each["image_id"]) not in pictures:
@@ -123,15 +127,23 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
                 "export it again with its images, or correct image_id",
             )
         said = each.get("attributes") or {}
-        track = each.get("track_id", said.get("track_id"))
         category = names.get(int(each["category_id"]), str(each["category_id"]))
         if not (segmentation := each.get("segmentation")):
             skipped["boxes"] += 1
             continue
         mask = partial(_coco_mask, segmentation)
-        object_id = None if track is None else check_object_id(track)
+        object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
         pictures[int(each["image_id"])].shapes.append(Shape(_class(category), object_id, mask, said.get("name") or ""))
     return list(pictures.values())
+
+
+def _json_of(path: Path) -> Any:
+    """Returns what a JSON file holds, which may begin with the mark that some editors put there."""
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def _track_of(annotation: Mapping[str, Any]) -> Any:
+    return annotation.get("track_id", (annotation.get("attributes") or {}).get("track_id"))
 
 
 def _coco_picture(image: Mapping[str, Any]) -> Picture:
@@ -251,7 +263,14 @@ def _of_task(
     return picture
 
 
-def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str]) -> Picture:
+def _first_group(contents: Sequence[Mapping[str, Any]]) -> int:
+    """Returns what makes ids of labelme's groups, which people count from 0 or from 1."""
+    return int(any(each.get("group_id") == 0 for content in contents for each in content["shapes"]))
+
+
+def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], first_group: int) -> Picture:
+    if None in (content["imageHeight"], content["imageWidth"]):
+        raise ValueError("imageHeight or imageWidth is null")
     size = int(content["imageHeight"]), int(content["imageWidth"])
     file_name = re.split(r"[/\\]", str(content.get("imagePath") or ""))[-1]
     # labelme writes a file when somebody saves what they see, so an empty one says that there is nothing.
@@ -269,7 +288,7 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str]) ->
             skipped[f"shapes of type {kind}"] += 1
             continue
         group = each.get("group_id")
-        object_id = None if group is None else check_object_id(group)
+        object_id = None if group is None else check_object_id(group + first_group if type(group) is int else group)
         picture.shapes.append(Shape(_class(str(each["label"])), object_id, mask, str(each.get("description") or "")))
     return picture
 

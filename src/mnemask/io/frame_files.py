@@ -8,7 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, permutations
+from itertools import combinations, islice, permutations
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from mnemask.io.written import PREVIEW, Written
 _MOST_LABELS = 64
 # Among more, each pair of which would have to be compared, masks are known by their names alone.
 _MOST_SERIES = 20
+# A camera's number in front of those of its frames.
+_CAMERA = re.compile(r"(?:cam|camera|view|angle|stream|channel|ch|sensor|eye|rig)[_\-. ]?\d+(?=[_\-. ])", re.IGNORECASE)
 _MASK_WORDS = re.compile(
     r"(?<![a-z])(masks?|masked|gt|gtfine|groundtruth|truth|labels?|labelids|labeltrainids|instances?|instanceids|"
     r"seg|segs|segm|segmentation|annots?|annotations?|mattes?|alpha|silhouettes?|trimaps?)(?![a-z])",
@@ -239,16 +241,34 @@ def _beginnings(stem: str) -> Iterator[str]:
 
 
 def _doubles(series: Series) -> list[str]:
-    """Returns a doubt where two series of frames are numbered alike, as two cameras and copies are."""
-    if len(series) != 2:
-        return []
-    one, other = sorted(series.values(), key=lambda paths: len(paths[0].name))
-    if not 1 < len(one) == len(other) or not _belong_together(other, one):
-        return []
-    return [
-        f"{one[0].name} and {other[0].name} begin two series that are numbered alike and read as one video; for one of "
-        "them give a pattern"
-    ]
+    """Returns a doubt where several series of frames are numbered alike, as cameras, copies and overlays are."""
+    several = [each for paths in series.values() for each in _cameras(paths) or [paths] if len(each) > 1]
+    several.sort(key=lambda paths: len(paths[0].name))
+    for one, other in combinations(several[:_MOST_SERIES], 2):
+        more, fewer = sorted((one, other), key=len, reverse=True)  # of two as long, the one of longer names is second
+        if 2 * len(fewer) >= len(more) and (_belong_together(fewer, more) or _counted_alike(fewer, more)):
+            return [
+                f"{one[0].name} and {other[0].name} begin two series that are numbered alike and read as one video; "
+                "for one of them give a pattern"
+            ]
+    return []
+
+
+def _cameras(paths: Sequence[Path]) -> list[Sequence[Path]]:
+    """Returns the series of each camera, where names begin with a word for one and its number; else none."""
+    series: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        if not (named := _CAMERA.match(path.stem)):
+            return []
+        series[named[0]].append(path)
+    return [sorted(each) for each in series.values()] if len(series) > 1 else []
+
+
+def _counted_alike(some: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Returns whether two cameras' frames have the same numbers behind those of the cameras."""
+    return {numbers_of(path.stem)[1:] for path in some} <= {numbers_of(path.stem)[1:] for path in others} and all(
+        _CAMERA.match(path.stem) for path in (some[0], others[0])
+    )
 
 
 def _more_like_labels(some: Sequence[Path], others: Sequence[Path]) -> bool:

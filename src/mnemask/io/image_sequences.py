@@ -227,7 +227,7 @@ class ImageStack:
         last = len(self._pages) - 1
         most = min(len(self._pages), _SAMPLES)
         image.seek(self._pages[0])
-        if image.format != "TIFF" or not is_deep(image):
+        if not is_deep(image):
             return None
         deep = []
         for at in range(most):

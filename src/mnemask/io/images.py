@@ -177,11 +177,25 @@ def palette_of(image: Image.Image) -> UInt8[np.ndarray, "N 3"]:
 def is_picture_palette(image: Image.Image) -> bool:
     """Returns whether the palette's first colour is no background, so that the indices cannot be ids.
 
-    Where it is neither black nor white, and black or white is used elsewhere, that is the background.
+    Where it is neither black nor white, and black or white is used elsewhere, that is the background; and so is another
+    index that is transparent.
     """
-    if image.mode != "P" or not (colours := palette_of(image))[0].any():
+    if image.mode != "P":
+        return False
+    if _another_is_transparent(image):
+        return True
+    if not (colours := palette_of(image))[0].any():
         return False
     indices = np.unique(np.asarray(image))
     used = colours[indices[indices < len(colours)]]
     has_black, has_white = (bool((used == value).all(axis=1).any()) for value in (0, 255))
     return has_black or (has_white and not (colours[0] == 255).all())
+
+
+def _another_is_transparent(image: Image.Image) -> bool:
+    """Returns whether an index that is used is transparent, and index 0 is not."""
+    transparent = image.info.get("transparency")
+    if transparent is None or image.format == "GIF":  # whose frames leave out what has not changed
+        return False
+    clear = {i for i, alpha in enumerate(transparent) if not alpha} if isinstance(transparent, bytes) else {transparent}
+    return 0 not in clear and not clear.isdisjoint(np.unique(np.asarray(image)).tolist())

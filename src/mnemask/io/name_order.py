@@ -20,6 +20,15 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{1,16}", re.IGNORECASE | re.ASCII)
 _TWELVE_HOURS = re.compile(
     r"(?<!\d)(0?[1-9]|1[0-2])([.:_-]?[0-5]\d(?:[.:_-]?[0-5]\d)?)[\s_.-]*([ap])\.?m\.?(?![a-z])", re.IGNORECASE
 )
+# 28-02-2024 or 02/28/2024, with one sign in both places.
+_DATE = re.compile(r"(?<!\d)(\d{1,2})([-_. ])(\d{1,2})\2(\d{4})(?!\d)")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = re.compile(
+    r"(?<![a-z])(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![a-z])",
+    re.IGNORECASE,
+)
+_DAY_MONTH_YEAR = re.compile(r"(?<!\d)(\d{1,2})([-_. ]?)%(\d{2})\2(\d{4})(?!\d)")
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
 # After these, or at the beginning of a name, there is nothing that a minus could separate from the number.
@@ -48,6 +57,8 @@ class NameOrder:
         signed: the beginnings after which a minus is a sign.
         hexadecimal: how many characters are before and after the hexadecimal number of each name, where they are such.
         twelve_hours: whether times are followed by AM or PM, so that 12.05 AM is before 9.41 AM, and that before 1 PM.
+        months: whether all names have a month in words.
+        year_last: how dates are written whose year comes last: "dmy", "mdy" or, where there are none, "".
         doubts: sentences about what could be read in another way, for the user to check.
     """
 
@@ -55,6 +66,8 @@ class NameOrder:
     signed: frozenset[str]
     hexadecimal: tuple[int, int] | None = None
     twelve_hours: bool = False
+    months: bool = False
+    year_last: str = ""
     doubts: tuple[str, ...] = ()
 
     @classmethod
@@ -66,6 +79,10 @@ class NameOrder:
             return cls(frozenset(), frozenset(), around, doubts=(doubt,))
         twelve_hours = bool(stems) and all(map(_TWELVE_HOURS.search, stems))
         stems = [_of_24_hours(stem) for stem in stems] if twelve_hours else stems
+        months = len(stems) > 1 and all(any(map(str.isdigit, s)) and len(_MONTH.findall(s)) == 1 for s in stems)
+        stems = [_with_month_numbers(stem) for stem in stems] if months else stems
+        year_last, date_doubts = _year_last(stems)
+        stems = [_year_first(stem, year_last) for stem in stems] if year_last else stems
         signed, sign_doubts = _signed_slots(stems)
         slots: dict[str, list[_Dotted]] = defaultdict(list)
         for stem in stems:
@@ -79,7 +96,8 @@ class NameOrder:
             if not sure
         ]
         decimals = frozenset(before for before, (decimal, _) in decided.items() if decimal)
-        return cls(decimals, signed, twelve_hours=twelve_hours, doubts=(*sign_doubts, *dot_doubts))
+        doubts = (*sign_doubts, *dot_doubts, *date_doubts)
+        return cls(decimals, signed, None, twelve_hours, months, year_last, doubts)
 
     def key(self, path: Path) -> Key:
         """Returns the sort key; names that are equal but for zeros are ordered by the name."""
@@ -90,7 +108,9 @@ class NameOrder:
             end = len(stem) - after
             last = [stem[:before].casefold(), Decimal(int(stem[before:end], 16)), stem[end:].casefold()]
         else:
-            last = self._parts(_of_24_hours(stem) if self.twelve_hours else stem)
+            stem = _of_24_hours(stem) if self.twelve_hours else stem
+            stem = _with_month_numbers(stem) if self.months else stem
+            last = self._parts(_year_first(stem, self.year_last) if self.year_last else stem)
         return [*map(self._parts, path.parts[:-1]), last], path.name
 
     def _parts(self, stem: str) -> list[str | Decimal]:
@@ -157,6 +177,31 @@ def _shape(text: str) -> str:
 def _of_24_hours(stem: str) -> str:
     """Returns a name with 13.30.00 in place of 1.30.00 PM, and 00.05.00 of 12.05.00 AM."""
     return _TWELVE_HOURS.sub(lambda t: f"{int(t[1]) % 12 + 12 * (t[3] in 'pP'):02d}{t[2]}", stem)
+
+
+def _with_month_numbers(stem: str) -> str:
+    """Returns a name with 2024-02-01 in place of 2024-Feb-01, and of 01-Feb-2024."""
+    numbered = _MONTH.sub(lambda month: f"%{_MONTHS.index(month[0][:3].lower()) + 1:02d}", stem)
+    return _DAY_MONTH_YEAR.sub(r"\4-\3-\1", numbered).replace("%", "")
+
+
+def _year_last(stems: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns how dates are written that end with the year, where each name has one, and what is not sure of it."""
+    dates = [_DATE.search(stem) for stem in stems]
+    if not dates or not all(dates):
+        return "", []
+    firsts, seconds = ([int(date[part]) for date in dates if date] for part in (1, 3))
+    fits = [order for order, days, months in (("dmy", firsts, seconds), ("mdy", seconds, firsts))
+            if min(months) >= 1 and max(months) <= 12 and min(days) >= 1 and max(days) <= 31]  # fmt: skip
+    if len(fits) < 2:
+        return next(iter(fits), ""), []
+    doubt = f"the dates in names like {stems[0]!r} may begin with the day or the month; the day is taken"
+    return "dmy", [] if len(set(firsts)) == 1 or len(set(seconds)) == 1 else [doubt]
+
+
+def _year_first(stem: str, order: str) -> str:
+    """Returns a name with 2024-02-28 in place of 28-02-2024 (dmy) or 02-28-2024 (mdy)."""
+    return _DATE.sub(r"\4-\3-\1" if order == "dmy" else r"\4-\1-\3", stem)
 
 
 def _within_a_run(stem: str, begin: int) -> bool:

@@ -48,6 +48,20 @@ _WHITES = (2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1)
 _NARROW = 1 / 8
 
 
+# Of each picture, the share of values left aside at both ends: hot and dead pixels of a sensor.
+_BROKEN = 1e-4
+_FEW_VALUES = 1000  # in so small a picture each counts
+
+
+def _extremes(sample: UInt16[np.ndarray, "..."]) -> tuple[int, int]:
+    """Returns the lowest and the highest value of a picture, but for those of broken pixels."""
+    if sample.size < _FEW_VALUES:
+        return int(sample.min()), int(sample.max())
+    aside = math.ceil(_BROKEN * sample.size)
+    parted = np.partition(sample, (aside, sample.size - 1 - aside), axis=None)
+    return int(parted[aside]), int(parted[-1 - aside])
+
+
 @dataclass(frozen=True, slots=True)
 class Levels:
     """The values that become 0 and 255."""
@@ -58,7 +72,7 @@ class Levels:
     @classmethod
     def of(cls, samples: Iterable[UInt16[np.ndarray, "..."]]) -> "Levels":
         """Returns the levels of a video from some of its pictures: 8 to 16 bits, or the narrow part that is used."""
-        extremes = [(int(sample.min()), int(sample.max())) for sample in samples]
+        extremes = [_extremes(sample) for sample in samples]
         lowest, highest = min((low for low, _ in extremes), default=0), max((high for _, high in extremes), default=0)
         if not highest:  # black, which says nothing of what is to come
             return cls()

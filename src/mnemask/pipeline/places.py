@@ -217,6 +217,8 @@ class Places:
                 f"the masks would be written among the frames in {str(self.masks)!r}", "give another folder"
             )
         files = [*(path for path in self.inputs if path.is_file()), *frames]
+        for folder in (path for path in self.inputs if path.is_dir() and path not in folders):
+            files += [path for path in _masks_in(folder) if path.is_file()]
         if found := first_same(files, [*self.single_files(), *written.files()]):
             raise OutputError(
                 f"{str(found[0])!r} is read by this run, which would replace or remove it",
@@ -314,6 +316,14 @@ def _telling(names: Sequence[str]) -> Iterator[str]:
         if not seen.issuperset(name):
             seen.update(name)
             yield name
+
+
+def _masks_in(folder: Path) -> Iterator[Path]:
+    """Yields what lies in a folder of masks, and in those of its objects, which have ids for names."""
+    for path in folder.iterdir():
+        yield path
+        if path.name.isdecimal() and path.is_dir():
+            yield from path.iterdir()
 
 
 def _folded(name: str) -> str:

@@ -100,6 +100,7 @@ class ColourIds:
     known: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     _said_by: dict[RGB, Path] = field(default_factory=dict)
+    _by_index: dict[int, tuple[RGB, Path]] = field(default_factory=dict)
     _to_come: set[int] = field(default_factory=set)
     _levels: set[int] = field(default_factory=set)
     _white: bool = False  # whether white was object 1 of a black and white file
@@ -116,7 +117,18 @@ class ColourIds:
                 ids._levels.update(() if file.colours else file.labels)
                 for label, colour in file.colours.items():
                     ids._learn(colour, label, file)
+                    ids._refuse_another_palette(label, colour, file)
         return ids
+
+    def _refuse_another_palette(self, index: int, colour: RGB, file: MarkedFile) -> None:
+        """Raises MaskError if an index has quite another colour than in an earlier file; a grey may be the index."""
+        known, path = self._by_index.setdefault(index, (colour, file.path))
+        if not (_near(colour, known) or (index,) * 3 in (colour, known)):
+            raise MaskError(
+                f"mask {file.path} has index {index} in {_hex(colour)}, and in {path} it is {_hex(known)}, so one of "
+                "the palettes was made for its file alone",
+                f"save all masks with one palette, or say which object it is (--at {typed(file.frame)}:ID=FILE)",
+            )
 
     def _learn(self, colour: RGB, object_id: int, file: MarkedFile) -> None:
         if self.by_colour.setdefault(colour, object_id) != object_id:

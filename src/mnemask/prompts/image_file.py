@@ -128,8 +128,16 @@ def _check_size(path: str | Path, found: tuple[int, int], size: tuple[int, int] 
         )
 
 
+def _is_lossless_webp(image: Image.Image, path: str | Path) -> bool:
+    """Returns whether all pictures of a WebP file are stored without loss, as its chunks are called."""
+    if image.format != "WEBP":
+        return False
+    data = Path(path).read_bytes()
+    return b"VP8L" in data and b"VP8 " not in data
+
+
 def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
-    lossy = image.format in _LOSSY_FORMATS
+    lossy = image.format in _LOSSY_FORMATS and not _is_lossless_webp(image, path)
     palette = None
     opacity = 1.0
     opaque = np.ones((image.height, image.width), bool)

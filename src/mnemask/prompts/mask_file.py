@@ -141,8 +141,17 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
         )
 
 
-def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void: Void = "auto") -> MaskReading:
-    """Returns the labels of a mask file, blended edges cleaned; raises MaskError if they are ambiguous."""
+def inspect_mask(
+    path: str | Path, size: tuple[int, int] | None = None, *, void: Void = "auto", cut_out: bool = False
+) -> MaskReading:
+    """Returns the labels of a mask file, blended edges cleaned; raises MaskError if they are ambiguous.
+
+    Args:
+        path: of the file.
+        size: height and width that it must have; None for any.
+        void: the value that is no object, "none" for no such value, or "auto", which looks for one.
+        cut_out: whether it shows one object in its own colours, so that only its transparency counts if it has any.
+    """
     if void not in ("auto", "none"):
         if isinstance(void, bool) or not isinstance(void, int | np.integer) or not 1 <= void <= MAX_OBJECT_ID:
             raise MaskError(f"void is {void!r:.40}", f'give "auto", "none" or a value from 1 to {MAX_OBJECT_ID}')
@@ -150,6 +159,8 @@ def inspect_mask(path: str | Path, size: tuple[int, int] | None = None, *, void:
     raw = load_mask_image(path, size)
     if raw.are_ids:
         return MaskReading("ids", raw.pixels.astype(np.int32))
+    if cut_out and not raw.opaque.all():
+        return MaskReading("transparency", raw.opaque.astype(np.int32))
     try:
         reading = _read(raw, void)
     except MaskError as error:

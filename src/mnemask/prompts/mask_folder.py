@@ -17,6 +17,8 @@ _WORD = r"(?:masks?|labels?|labelids|seg|segmentation|gt|annotations?|instances?
 _AFTER = re.compile(rf"[_\-. ]+{_WORD}$|(?<=\d){_WORD}$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_WORD}[_\-. ]+", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+")
+# What Roboflow makes of 00012.jpg: 00012_jpg.rf.3fa8b1c2.
+_ROBOFLOW = re.compile(r"_(?:jpe?g|png|bmp|webp|tiff?)\.rf\.[0-9a-z]+$", re.IGNORECASE)
 _THING = r"(?:obj|object|id|inst|instance)?"
 _NUMBERED = re.compile(rf"(?P<frame>.*\d)[_\-. ]+{_THING}[_\-. ]*(?P<number>\d{{1,3}})", re.IGNORECASE)
 _FRAMES_RATHER = 10  # masks of one beginning are hardly as many objects of one frame
@@ -232,7 +234,7 @@ def _number(name: str) -> int | None:
 
 
 def _without_endings(stem: str) -> str:
-    """Returns 00012 of 00012.jpg, which is what is left of 00012.jpg.png."""
+    """Returns 00012 of 00012.jpg, which is what is left of 00012.jpg.png, and of 00012_jpg.rf.3fa8b1c2."""
     while Path(stem).suffix.lower() in _SUFFIXES:
         stem = Path(stem).stem
-    return stem
+    return _ROBOFLOW.sub("", stem)

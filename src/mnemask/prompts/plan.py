@@ -36,6 +36,11 @@ from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 log = logging.getLogger(__name__)
 
 
+def _is_cut_out(path: Path, object_id: int | None) -> bool:
+    """Returns whether a file lies in the folder of its object, as `--format rgba` leaves cut-outs in their colours."""
+    return path.parent.name == str(object_id)
+
+
 def beyond_the_end(frame: int, num_frames: int) -> InputError:
     """Returns the error of masks that are given for a frame after the video's last."""
     return InputError(
@@ -148,7 +153,9 @@ class PromptPlan:
             return None
         found: dict[int, Bool[Tensor, "H W"] | None] = dict.fromkeys(sorted(moment.gone))
         for file, ids in moment.files:
-            labels = torch.from_numpy(inspect_mask(file.path, frame.size, void=self.void).labels)
+            cut_out = _is_cut_out(file.path, file.object_id)
+            reading = inspect_mask(file.path, frame.size, void=self.void, cut_out=cut_out)
+            labels = torch.from_numpy(reading.labels)
             for label, object_id in ids.items():
                 mask = labels == label
                 file.warn_if_whole(mask, object_id, frame.index)
@@ -230,7 +237,7 @@ class PromptPlan:
         """Reads all files once, and tells which objects come and go at which frame."""
         files = []
         for at in places:
-            reading = inspect_mask(at.path, void=self.void)
+            reading = inspect_mask(at.path, void=self.void, cut_out=_is_cut_out(at.path, at.object_id))
             clean_or_refuse(at.path, reading, self.antialiased)
             self.notes += [f"{in_words(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
             files.append(MarkedFile.of(at.path, at.frame, reading, at.object_id))
