@@ -64,11 +64,17 @@ def segment(folder: Path, frames: Iterable[np.ndarray], first: np.ndarray) -> It
     """Yields the labels [H W] of each frame [H W 3], uint8 RGB; `first` are those of the first one."""
     facts = json.loads((folder / "network.json").read_text())
     look, read, decode, remember = (Graph(folder / f"{name}.onnx") for name in ("key", "read", "decode", "value"))
+    if first.ndim != 2 or first.max() > facts["num_objects"]:
+        raise SystemExit(
+            f"the first mask has values up to {first.max()}: give a grey one of ids 1 to {facts['num_objects']}"
+        )
     memory, last_write = Memory(facts), 0
     (height, width), pad = facts["size"], facts["padding"]
     inside = (slice(pad["top"], pad["top"] + height), slice(pad["left"], pad["left"] + width))
     for step, frame in enumerate(frames):
         seen = look(frame=frame)
+        if frame.shape[:2] != (height, width) or first.shape != (height, width):
+            raise SystemExit(f"frames and mask must have the exported size, {width}x{height}")
         if step == 0:
             labels = first
             given = (first == np.arange(facts["num_objects"] + 1)[:, None, None]).astype(np.float32)

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
 import torch
@@ -298,3 +299,38 @@ def test_a_run_with_ones_own_policy_goes_on_with_that_policy_alone(place, own, t
     code, output = run(place, "segment", *folders, *mine, *out, "--stop", "7", "--resume")
     assert code == 0
     assert "complete" in output
+
+
+def test_the_source_of_a_policy_is_that_which_was_imported_with_its_bases(own):
+    derived = f"{own}:FailsLater"
+    before = saved_policy(policy_named(choose_policy(derived)))["source"]
+    own.write_text(SOURCE.replace("both.written_at *", "-both.written_at *"))
+    assert saved_policy(policy_named(derived))["source"] == before, "what runs is what was imported"
+    sys.modules.pop("newest_first")
+    again = import_module("newest_first").FailsLater()
+    assert saved_policy(again)["source"] not in ("", before), "its base has changed"
+
+
+@pytest.mark.parametrize("body", ["raise SystemExit(0)", "raise KeyError('x')"])
+def test_a_policy_that_fails_or_ends_python_is_one_sentence(tiny_model, body):
+    namespace = {"mm": mm, "dataclass": dataclass}
+    exec(
+        f"@dataclass(frozen=True)\nclass Ends(mm.Policy):\n  def update(self, memory, new, budget):\n    {body}",
+        namespace,
+    )
+    tracker = mm.Tracker(tiny_model, policy=namespace["Ends"](), short_side=48)
+    frame, labels = mm.DrawnVideo(2, size=(48, 64), num_objects=1)[0]
+    with refusal(PolicyError, "Ends"):
+        tracker.step(frame, {1: labels == 1})
+
+
+def test_an_infinite_parameter_is_saved():
+    assert saved_policy(Limited(float("inf")))["limit"] == "Infinity"
+
+
+@dataclass(frozen=True)
+class Limited(mm.Policy):
+    limit: float = 1.0
+
+    def update(self, memory, new, budget):
+        return mm.keep_best(memory + new, (memory + new).written_at, budget)

@@ -1,6 +1,7 @@
 """A tracker that was saved goes on as if nothing had happened; a file that is not one is refused."""
 
 import json
+import os
 import resource
 from dataclasses import dataclass
 
@@ -207,3 +208,15 @@ def test_another_model_is_refused(half_way, tiny_model):
     _, path, _ = half_way
     with refusal(CheckpointError, "another"):
         mm.Tracker.load(path, other)
+
+
+def test_what_is_no_plain_file_is_never_replaced_and_a_link_stays(tmp_path, tiny_model):
+    tracker = mm.Tracker(tiny_model, short_side=48)
+    os.mkfifo(tmp_path / "pipe")
+    with refusal(OutputError, "pipe"):
+        tracker.save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to(tmp_path / "real.bank")
+    tracker.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real.bank").is_file()

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -146,7 +146,10 @@ class Service:
     async def masks(self, request: Request) -> Response:
         """Takes the masks of the next frame: a PNG whose grey levels, of 8 or 16 bits, are ids of objects."""
         session = self.session(request)
-        given = self.decoded(await self.upload(request), cv2.IMREAD_UNCHANGED)
+        data = await self.upload(request)
+        if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:25] in (b"\x01", b"\x02", b"\x04"):  # would be scaled to 8
+            raise RefusedError(422, f"the mask has {data[24]} bits a pixel", "send a PNG of 8 or 16 bits")
+        given = self.decoded(data, cv2.IMREAD_UNCHANGED)
         if given.ndim != 2:
             raise RefusedError(422, f"the mask has shape {given.shape}", "send a PNG of grey levels that are ids")
         session.given = given.astype(np.int32)
@@ -204,12 +207,15 @@ class Service:
     async def upload(self, request: Request) -> bytes:
         """Returns the body of a request; raises RefusedError while reading one that is too large."""
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.limits.upload:
-                raise RefusedError(
-                    413, f"a request has {self.limits.upload} bytes at most", "send a smaller frame, or a JPEG"
-                )
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > self.limits.upload:
+                    raise RefusedError(
+                        413, f"a request has {self.limits.upload} bytes at most", "send a smaller frame, or a JPEG"
+                    )
+        except ClientDisconnect:
+            raise RefusedError(400, "the request was broken off", "send it again") from None
         return bytes(body)
 
     def decoded(self, data: bytes, flags: int) -> np.ndarray:
@@ -289,7 +295,14 @@ def main() -> None:
     given = parser.parse_args()
     limits = Limits(sessions=given.sessions, workers=given.workers, idle=given.idle)
     service = Service(mm.load_model(given.model), limits, mm.TrackerConfig(short_side=given.size))
-    uvicorn.run(service.app(), host=given.host, port=given.port, log_level="warning", timeout_graceful_shutdown=10)
+    uvicorn.run(
+        service.app(),
+        host=given.host,
+        port=given.port,
+        log_level="warning",
+        limit_concurrency=4 * limits.sessions,  # uploads that are slow hold memory
+        timeout_graceful_shutdown=10,
+    )
 
 
 if __name__ == "__main__":

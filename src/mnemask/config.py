@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from math import inf
 from typing import Any, get_args
 
 from mnemask.choices import POLICY_NAMES
@@ -87,7 +86,7 @@ class TrackerConfig:
         if self.metric not in get_args(Metric):
             raise InputError(f"metric {self.metric!r} is unknown", f"choose one of {', '.join(get_args(Metric))}")
         resolve_kmn_sigma(self.kmn_sigma, 0)
-        if not _is_number(self.stride8_weight) or not 0 <= self.stride8_weight < inf:
+        if not _is_number(self.stride8_weight) or not 0 <= self.stride8_weight <= 1000:
             raise InputError(
                 f"stride8_weight is {self.stride8_weight!r}", "give a number from 0, which disables it, to about 8"
             )
@@ -107,7 +106,12 @@ class TrackerConfig:
             changes = {"write_every": self.write_every, "write_on_growth": 0.0}
         if self.write_on_growth is not None:
             changes["write_on_growth"] = float(self.write_on_growth)
-        return replace(policy, **changes) if changes else policy
+        used = replace(policy, **changes) if changes else policy
+        try:
+            used.check_fields()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"of policy {used}, {error}", "give another value") from error
+        return used
 
     def views(self) -> tuple[View, ...]:
         """Returns how frames are seen: as they are, and in what `tta` adds."""

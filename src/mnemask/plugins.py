@@ -16,15 +16,16 @@ import hashlib
 import inspect
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mnemask.errors import InputError, MnemaskError
 
@@ -33,6 +34,7 @@ LONGEST = 2000
 NAME = re.compile(r"[A-Za-z][\w.-]*")
 _CALL = re.compile(r"\s*([^()\s][^()]*?)\s*(\(.*\))?\s*", re.DOTALL)
 _WORDS = {"true": True, "false": False, "none": None}
+_NOT_THEIRS = ("mnemask", "builtins", "abc", "typing")
 EXAMPLE = "write NAME, package.module:Class or file.py:Class, and arguments as in 'lfu(write_every=3)'"
 
 
@@ -254,11 +256,19 @@ def _module(where: str) -> ModuleType:
 
 
 def source_digest(thing: object) -> str:
-    """Returns a digest of the source of a function, or of an object's class; "" where it was typed in."""
+    """Returns a digest of the source of a function, or of an object's class and its bases; "" where it was typed in."""
     while isinstance(thing, partial):
         thing = thing.func
+    code: Any = thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing)
+    return _digest_of_source(code)
+
+
+@cache  # the code that runs is that of the file when it was imported, whatever is edited later
+def _digest_of_source(code: Any) -> str:
+    bases = code.__mro__ if inspect.isclass(code) else (code,)
+    theirs = [base for base in bases if base.__module__.partition(".")[0] not in _NOT_THEIRS]
     try:
-        text = inspect.getsource(thing if inspect.isroutine(thing) or inspect.isclass(thing) else type(thing))
+        text = "".join(inspect.getsource(base) for base in theirs or (code,))
     except (OSError, TypeError):
         return ""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -271,7 +281,8 @@ def told(error: BaseException) -> str:
     else:
         frames = traceback.extract_tb(error.__traceback__)
         package = str(Path(__file__).parent)
-        theirs = [each for each in frames if "site-packages" not in each.filename and package not in each.filename]
+        others = ("site-packages", package, sysconfig.get_paths()["stdlib"])
+        theirs = [each for each in frames if not any(place in each.filename for place in others)]
         last = (theirs or frames)[-1]
         place = f"{last.filename}, line {last.lineno}"
     return f"{type(error).__name__}: {error} ({place})"

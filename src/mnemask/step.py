@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mnemask.config import TrackerConfig
 from mnemask.errors import FrameError
+from mnemask.memory.policies.contract import checked_pins
 from mnemask.memory.tokens import CellGrid
 from mnemask.model import preprocess
 from mnemask.model.devices import FiniteCheck, out_of_memory_named, upload
@@ -207,7 +208,7 @@ class Step:
         rows = [self.tracker.objects.row(object_id) for object_id in self.given]
         memory.expect_correction(rows)
         if memory.tokens is None or not bool(memory.tokens.pinned.any()):
-            pins[rows] = policy.pinned_part(mask_fraction)
+            pins[rows] = checked_pins(policy, mask_fraction)
             return pins
         at_least_a_pixel = mask_fraction[rows] > 0.5 / STRIDE**2
         pins[rows] = F.max_pool2d(at_least_a_pixel.float(), 3, stride=1, padding=1) > 0

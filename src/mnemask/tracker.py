@@ -295,7 +295,10 @@ class Tracker:
     def refuse_if_frozen(self, what: str) -> None:
         """Raises InputError if the memory is read only."""
         if self.memory.frozen:
-            raise InputError(f"the memory is frozen and {what} would change it", "set memory.frozen = False, or fork")
+            raise InputError(
+                f"the memory is frozen and {what} would change it",
+                "set memory.frozen = False; that of a fork, to keep this one as it is",
+            )
 
     def state(self) -> TrackerState:
         """Returns what the tracker knows now, apart from its network; it stays the same while the tracker goes on."""

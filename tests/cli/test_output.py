@@ -128,3 +128,11 @@ def test_the_time_left_counts_from_where_a_run_went_on_and_anew_in_each_stage():
 
 def test_times_are_said_as_people_say_them():
     assert [duration(seconds) for seconds in (4.4, 99.0, 600.0, 7800.0)] == ["4 s", "99 s", "10 min", "2 h 10 min"]
+
+
+@pytest.mark.parametrize("command", [["doctor", "--json"], ["segment", "-", "-o", "out", "--box", "1,1,9,9"]])
+def test_closed_streams_are_no_traceback(tmp_path, command):
+    line = f'"{sys.executable}" -m mnemask {" ".join(command)} {"<&-" if "-" in command else ">&-"}'
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (2 if "-" in command else 0), done.stderr

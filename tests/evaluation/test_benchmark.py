@@ -133,3 +133,51 @@ def test_unknown_sequences_and_videos_with_too_few_masks_are_named(tmp_path):
     draw_video(tmp_path / "own/frames", tmp_path / "own/masks", 6, masked=(0, 3))
     with refusal(InputError, "frames"):
         Benchmark(tmp_path / "own", "folder").open()
+
+
+def test_an_object_that_its_first_mask_lacks_is_given_where_it_is_shown_and_that_is_said(tmp_path, caplog):
+    draw_youtube_vos(tmp_path)
+    folder = tmp_path / "train/Annotations/frogs"
+    write_png(folder / "00010.png", picture_and_labels(2)[1])  # without object 2
+    (frogs,) = Benchmark(tmp_path, "youtube-vos", subset="train").open()
+    assert sorted(frogs.given.masks) == [0, 3]
+    assert "object 2 of frogs" in caplog.text
+    for path in folder.iterdir():
+        write_png(path, picture_and_labels(0)[1])
+    with refusal(InputError, "object 2"):
+        Benchmark(tmp_path, "youtube-vos", subset="train").open()
+
+
+def test_soft_edges_of_any_mask_and_ids_behind_a_void_patch_are_seen(tmp_path):
+    draw_video(tmp_path / "own/frames", tmp_path / "own/masks", 6)
+    labels = picture_and_labels(4)[1] * 100
+    soft = (
+        Image.fromarray(labels).resize((32, 24), Image.Resampling.BILINEAR).resize((64, 48), Image.Resampling.BILINEAR)
+    )
+    soft.save(tmp_path / "own/masks/00004.png")
+    with refusal(InputError, "00004.png", "blended"):
+        Benchmark(tmp_path / "own", "folder").open()
+    draw_video(tmp_path / "void/frames", tmp_path / "void/masks", 6)
+    void = np.zeros((48, 64), np.uint8)
+    void[:9, :9] = 255
+    write_png(tmp_path / "void/masks/00000.png", void)
+    (video,) = Benchmark(tmp_path / "void", "folder").open()
+    assert not video.truth.single_object
+
+
+def test_links_to_folders_of_one_name_are_two_videos(tmp_path):
+    for street in ("main", "park"):
+        draw_video(tmp_path / street / "v1/frames", tmp_path / street / "v1/masks", 4)
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / street).symlink_to(tmp_path / street / "v1")
+    assert [video.name for video in Benchmark(tmp_path / "set", "folder").open()] == ["main", "park"]
+
+
+def test_lists_of_davis_are_read_as_people_save_them(tmp_path):
+    draw_davis(tmp_path, names=("my camel", "my"))
+    listing = tmp_path / "ImageSets/2016/val.txt"
+    listing.write_text("# chosen\r\nmy camel\r\n", encoding="utf-8-sig")
+    assert [video.name for video in Benchmark(tmp_path, "davis2016").open()] == ["my camel"]
+    listing.write_text("my camel", encoding="utf-16")
+    with refusal(InputError, "UTF-8"):
+        Benchmark(tmp_path, "davis2016").open()

@@ -176,11 +176,25 @@ def test_masks_do_not_depend_on_the_truth_after_the_first_frame(davis, tiny, tmp
     if poison == "other masks":
         assert poisoned.run(lambda: frames.append(1)).report.region.mean < 0.5
         assert files_of(tmp_path / "again") == clean
+    elif poison == "absent":  # known before anything is tracked
+        with refusal(InputError, r"00001\.png"):
+            poisoned.run(lambda: frames.append(1))
+        assert not frames
+        return
     else:
         with refusal(MaskError, r"00001\.png"):
             poisoned.run(lambda: frames.append(1))
         assert [*files_of(tmp_path / "again").values()] == [*clean.values()]
     assert len(frames) == 5
+
+
+def test_a_mask_that_is_changed_while_it_is_tracked_gives_no_result(davis, tiny, tmp_path):
+    (sequence,) = davis.open(["dog"])
+    path, folder = davis.root / "Annotations/480p/dog/00002.png", ResultFolder.open(tmp_path / "out", {})
+    job = Job(sequence, "lfu", tiny, folder)
+    with refusal(InputError, "dog", "changed while"):
+        job.run(lambda: Image.fromarray(np.full((48, 64), 255, np.uint8)).save(path))
+    assert job.found() is None
 
 
 def test_a_secret_benchmark_has_no_scores_but_a_submission(tiny, tmp_path):

@@ -154,3 +154,18 @@ def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tm
 def test_yolo_in_pixels_is_refused(tmp_path):
     with refusal(MaskError, "line 1", "fractions"):
         annotated_frames(yolo(tmp_path / "a", **{"00000": "0 10 10 40 10 40 30\n"}))
+
+
+def test_tracks_and_groups_that_count_from_0_become_ids_from_1(tmp_path):
+    tracks = [annotation(1, LEFT, attributes={"track_id": 0}), annotation(2, RIGHT, attributes={"track_id": 1})]
+    path = coco(tmp_path / "c.json", tracks)
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as some editors save it
+    assert sorted(np.unique(read_labels(annotated_frames(path)[0]))) == [0, 1, 2]
+    corners = [[5, 5], [25, 5], [25, 35]]
+    shapes = [{"label": "dog", "points": corners, "group_id": group} for group in (0, 1)]
+    folder = tmp_path / "labelme"
+    folder.mkdir()
+    for stem, shape in zip(("a", "b"), shapes, strict=True):
+        content = {"imageHeight": H, "imageWidth": W, "imagePath": f"{stem}.jpg", "shapes": [shape]}
+        (folder / f"{stem}.json").write_text(json.dumps(content))
+    assert [int(read_labels(path).max()) for path in annotated_frames(folder)] == [1, 2]

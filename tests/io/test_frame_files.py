@@ -177,3 +177,19 @@ def test_numbers_of_other_forms_are_no_reason_for_a_note(tmp_path, names):
     for name in names:
         photograph(tmp_path / f"{name}.png")
     assert not [note for note in find_frames(tmp_path).notes if "not called like" in note]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"cam{camera}_{index:03d}" for camera in (1, 2, 3) for index in range(6)],
+        [f"{index:03d}" for index in range(6)] + [f"{index:03d}_overlay" for index in range(5)],
+        [f"left_{index}" for index in range(6)] + [f"right_{index}" for index in range(5)],
+        [f"{index:03d}" for index in range(12)] + [f"{index:03d} (1)" for index in range(7)],
+    ],
+)
+def test_several_series_are_a_doubt_though_some_of_one_are_missing(tmp_path, names):
+    for number, name in enumerate(names):
+        noise = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{name}.png")
+    assert any("two series" in note for note in VideoReader(tmp_path).facts.notes)

@@ -69,3 +69,28 @@ def test_a_video_of_16_bits_that_uses_12_is_read_by_those(tmp_path, stored):
     read = frames(tmp_path / "v.mkv")
     assert len(read) == len(GREY)
     assert np.abs(read[-1].astype(int) - GREY[-1][:, :, None]).max() <= 1
+
+
+@pytest.mark.parametrize("broken", [0, 65_535])
+def test_a_broken_pixel_of_the_sensor_does_not_darken_the_video(tmp_path, broken):
+    narrow = np.random.default_rng(0).integers(7278, 7478, (60, 80), np.uint16)
+    wide = np.random.default_rng(0).integers(40, 4000, (60, 80), np.uint16)
+    for name, picture in (("narrow", narrow), ("wide", wide)):
+        levels = Levels.of([picture])
+        hurt = picture.copy()
+        hurt[5, 7] = broken
+        assert abs(Levels.of([hurt]).white - levels.white) <= 8, name
+        assert abs(Levels.of([hurt]).black - levels.black) <= 8, name
+
+
+def test_an_animation_of_16_bits_has_the_range_that_it_uses(tmp_path):
+    pictures = np.repeat(GREY[:1], len(GREY), axis=0)
+    for index, picture in enumerate(pictures):
+        picture[0, index] = 0  # Pillow leaves out pages that differ in bright values alone
+    pages = [Image.fromarray(picture.astype(np.uint16) * 16) for picture in pictures]
+    pages[0].save(tmp_path / "a.png", save_all=True, append_images=pages[1:], duration=40)
+    reader = VideoReader(tmp_path / "a.png")
+    assert reader.facts.levels == Levels(0, 4095)
+    found = [frame.image[0].numpy() for frame in reader]
+    assert len(found) == len(pictures)
+    assert all(np.abs(one.astype(int) - other).max() <= 1 for one, other in zip(found, pictures, strict=True))

@@ -38,6 +38,11 @@ IN_ORDER = {
     ],
     "times of half a day": ["cam 1:05 am", "cam 11:59 am", "cam 12:00 pm", "cam 2:30 pm", "cam 2:31 pm"],
     "hashes": ["1e3", "8", "9", "10"],
+    "days first": ["28-02-2024", "29-02-2024", "01-03-2024", "02-03-2024"],
+    "months first": ["cam_12/30/2023".replace("/", "."), "cam_12.31.2023", "cam_01.01.2024"],
+    "months in words": ["2024-Jan-31", "2024-Feb-02", "2024-Mar-01"],
+    "days before months in words": ["31Jan2024_2", "31Jan2024_10", "01Feb2024_1"],
+    "a month that is only a word": ["may_1", "may_2", "may_10"],
 }
 
 
@@ -54,6 +59,7 @@ def test_what_may_be_read_in_two_ways_is_said(tmp_path):
     assert [path.stem for path in list_images(tmp_path)] == ["x_-1", "x_-2"]
     assert NameOrder.of(["x_-1", "x_-2"]).doubts
     assert NameOrder.of(["a1.3", "a1.14", "a2.9"]).doubts
+    assert "day" in NameOrder.of(["02-03-2024", "03-02-2024", "04-01-2024"]).doubts[0]
     assert not any(NameOrder.of(names).doubts for names in IN_ORDER.values())
 
 

@@ -2,6 +2,7 @@ import json
 import resource
 import sys
 import threading
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -139,7 +140,7 @@ def test_the_overlay_shows_frame_and_masks_in_true_colors(tmp_path, size):
     with MaskWriter(tmp_path, "overlay") as writer:
         for index in range(3):
             orange = torch.tensor([250, 140, 20], dtype=torch.uint8)[:, None, None].expand(3, *size)
-            writer.write(masks_of(0, size=size), Frame(orange, index))
+            writer.write(replace(masks_of(0, size=size), index=index), Frame(orange, index))
     frames = list(VideoReader(tmp_path / "overlay.mp4"))
     assert [frame.size for frame in frames] == [tuple(side + side % 2 for side in size)] * 3
     assert (frames[0].image[:, 0, 40].int() - torch.tensor([250, 140, 20])).abs().max() <= 6
@@ -460,3 +461,18 @@ def test_what_are_no_masks_and_no_frame_is_refused_when_it_is_given(tmp_path, as
         for given in ((masks_of(0).labels.numpy(),), (masks_of(0), frame_of(0).image)):
             with refusal(InputError, type(given[-1]).__name__):
                 writer.write(*given)
+
+
+def test_labels_that_are_no_ids_and_a_frame_that_comes_twice_are_refused(tmp_path, as_users_call_it):
+    good = masks_of(0)
+    for number, labels in enumerate((good.labels + 70_000, good.labels - 5, good.labels.float())):
+        with refusal(InputError, "labels"), MaskWriter(tmp_path / str(number), "ffv1") as writer:
+            writer.write(replace(good, labels=labels))
+    with refusal(OutputError, "frame 0"), MaskWriter(tmp_path / "twice", "rle") as writer:
+        writer.write(good)
+        writer.write(good)
+    writer = MaskWriter(tmp_path / "closed")
+    writer.close()
+    for ask in (writer.sync, writer.resume_state):
+        with refusal(OutputError, "closed"):
+            ask()

@@ -171,6 +171,8 @@ def test_an_input_is_never_an_output(tiny_model, tmp_path, clip):
     mask = tmp_path / "out/masks/00000.png"
     with refusal(OutputError, "read"):
         run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[mask])
+    with refusal(OutputError, "read"):  # as a folder of masks
+        run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[tmp_path / "out/masks"])
     os.link(mask, tmp_path / "same.png")
     with refusal(OutputError, "read"):
         run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[tmp_path / "same.png"])

@@ -202,11 +202,22 @@ def test_a_new_object_has_no_masks_of_a_removed_one_and_undo_brings_those_back(t
     assert torch.equal(tracked.labels(5), before)
 
 
-def test_a_project_that_is_opened_again_is_as_it_was(tracked, compact):
+def test_numbers_of_numpy_are_frames_and_other_directions_are_refused(project, clip, as_users_call_it):
+    number = project.add_object("cat")
+    project.set_key(np.int64(2), number, clip[2][2, 0])
+    for direction in ("sideways", "Forward"):
+        with refusal(InputError, direction):
+            project.track(2, direction)
+    assert not project.known().any()
+
+
+def test_a_project_that_is_opened_again_is_as_it_was(tmp_path, tracked, compact):
     tracked.update_object(CAT, name="tom", color="#00ff00")
     tracked.accept(0, 3)
     tracked.undo()
-    with mm.Project(tracked.folder, compact) as again:
+    with refusal(OutputError, "in use"):
+        mm.Project(tracked.folder, compact)
+    with mm.Project(shutil.copytree(tracked.folder, tmp_path / "copy"), compact) as again:
         assert again.state == tracked.state
         assert torch.equal(all_labels(again), all_labels(tracked))
         assert again.confidence(CAT)["area"].tolist() == tracked.confidence(CAT)["area"].tolist()

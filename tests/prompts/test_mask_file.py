@@ -633,3 +633,20 @@ def test_a_faint_shadow_is_no_paint(tmp_path):
     pixels[labels == 2] = (0, 0, 0, 90)
     save(tmp_path / "m.png", pixels)
     assert np.array_equal(inspect_mask(tmp_path / "m.png").labels > 0, labels == 1)
+
+
+def test_an_index_that_is_transparent_is_the_background(tmp_path):
+    labels = drawn((1, 2), np.uint8)
+    image = Image.fromarray(np.where(labels == 0, 2, labels - 1).astype(np.uint8)).convert("P")
+    image.putdata(np.where(labels == 0, 2, labels - 1).ravel().tolist())
+    image.putpalette([255, 0, 0, 0, 255, 0, 71, 112, 76])
+    image.save(tmp_path / "m.png", transparency=2)
+    found = read_mask(tmp_path / "m.png")
+    assert len(found) == 2
+    assert torch.equal(sum(found.values()) > 0, torch.from_numpy(labels > 0))
+
+
+def test_webp_without_loss_is_no_lossy_file(tmp_path):
+    labels = drawn((1, 2), np.uint8)
+    Image.fromarray(labels * 100).convert("RGB").save(tmp_path / "m.webp", lossless=True)
+    assert sorted(read_mask(tmp_path / "m.webp")) == [100, 200]

@@ -22,6 +22,7 @@ FRAMES = [f"street_{number:05d}" for number in range(12)]
         "street_00003_Segmentation.tif",
         "street_00003mask.bmp",
         "street_00003_instance_mask.png",
+        "street_00003_jpg.rf.3fa8b1c2d4e5f607.png",
     ],
 )
 def test_a_mask_goes_to_the_frame_that_it_is_named_after(name):

@@ -73,3 +73,9 @@ def test_anything_else_is_no_click(text):
 def test_a_click_on_an_impossible_id_is_refused(text):
     with pytest.raises(ObjectIdError):
         parse_click(text)
+
+
+def test_fractions_are_no_pixels():
+    with refusal(MaskError, "fractions"):
+        parse_click("1=0.2,0.35")
+    assert parse_click("1=0,0.5").y == 0.5

@@ -382,3 +382,31 @@ def test_what_names_a_frame_before_the_first_that_is_read_is_refused(tmp_path, h
     )
     with refusal(MaskError, "frame 0", "5"):
         given(plan, 5)
+
+
+def palette_file(path, labels, colours):
+    image = Image.fromarray(labels).convert("P")
+    image.putdata(labels.ravel().tolist())
+    image.putpalette([part for colour in colours for part in colour])
+    image.save(path)
+
+
+@pytest.mark.parametrize("later", [((0, 0, 0), BLUE), ((0, 0, 0), (0, 250, 0), (250, 0, 0))])
+def test_a_palette_that_was_made_for_its_file_alone_is_refused(tmp_path, later):
+    palette_file(tmp_path / "first.png", discs(1, 2), ((0, 0, 0), RED, GREEN))
+    palette_file(tmp_path / "later.png", discs(*range(1, len(later))), later)
+    with refusal(MaskError, "palette", "first.png", "later.png"):
+        PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    grey = [(level, level, level) for level in range(3)]
+    palette_file(tmp_path / "later.png", discs(1, 2), grey)
+    plan = PromptPlan(tmp_path / "first.png", [], [f"6={tmp_path / 'later.png'}"], False)
+    assert ids_at(plan, 6, discs(1, 2)) == {1: [1], 2: [2]}, "a grey is its index"
+
+
+def test_of_a_cut_out_in_the_folder_of_its_object_only_transparency_counts(tmp_path):
+    (tmp_path / "3").mkdir()
+    labels = discs(1, 2)
+    colours = np.array([(0, 0, 0, 0), (*RED, 255), (*GREEN, 255)], np.uint8)
+    Image.fromarray(colours[labels]).save(tmp_path / "3" / "00000.png")
+    plan = PromptPlan(tmp_path, [], [], False)
+    assert ids_at(plan, 0, (labels > 0).astype(np.uint8)) == {1: [3]}

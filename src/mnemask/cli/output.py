@@ -113,7 +113,7 @@ def speaking(quiet: bool, as_json: bool) -> Iterator[None]:
 
 def emit(kind: str, **fields: Any) -> None:
     """Writes one JSON object on a line of its own where a program listens: `type` and the fields."""
-    if not mode.json:
+    if not mode.json or sys.stdout is None:
         return
     try:
         sys.stdout.write(json.dumps({"type": kind, **fields}, default=str) + "\n")

@@ -109,6 +109,14 @@ def _brightness(path: Path) -> Labels:
     return np.asarray(load_stored(path, "L")[1])
 
 
+_FEW_VALUES = 8
+
+
+def may_be_soft(labels: Labels) -> bool:
+    """Returns whether a mask has so many values that `refuse_soft_edges`, which takes longer, should look at it."""
+    return len(np.unique(labels)) > _FEW_VALUES
+
+
 def refuse_soft_edges(path: Path) -> None:
     """Raises MaskError if a mask's edges are blended: read by its values, each blend would be an object of its own.
 
@@ -119,9 +127,12 @@ def refuse_soft_edges(path: Path) -> None:
     with Image.open(path) as image:
         if image.mode in ("P", "1"):
             return
+        lossy = image.format in ("JPEG", "MPO")
     try:
         reading = inspect_mask(path, void="none")
     except MaskError:
+        if lossy:
+            raise
         return  # reading it says what is wrong
     if reading.blended:
         raise MaskError(

@@ -100,9 +100,13 @@ def _sequence_names(root: Path, year: int, subset: str, resolution: str) -> list
         raise InputError(
             f"{root} has no list of the sequences in {subset!r}: neither {lists[0]} nor {lists[1]}", f"{_WHERE}"
         )
+    try:
+        text = found.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{found} is no text in UTF-8", "save it as such") from error
+    lines = [line.strip().rstrip("/") for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
     # A line is a sequence's name or, in DAVIS 2016, the paths of a frame and its annotation.
-    lines = [line.split()[0] for line in found.read_text(encoding="utf-8").splitlines() if line.strip()]
-    names = list(dict.fromkeys(Path(line).parent.name if "/" in line else line for line in lines))
+    names = list(dict.fromkeys(Path(line.split()[0]).parent.name if "/" in line else line for line in lines))
     if not names:
         raise InputError(f"{found} is empty; it must name a sequence on each line", f"{_WHERE}")
     return names
@@ -196,6 +200,13 @@ class ObjectMeta(NamedTuple):
     category: str | None
 
 
+def _category(thing: Mapping[str, object]) -> str | None:
+    category = thing.get("category")
+    if not isinstance(category, str | None):
+        raise TypeError(f"category {category!r:.40}")
+    return category
+
+
 def read_meta(path: Path) -> dict[str, dict[int, ObjectMeta]]:
     """Returns the objects of each video of YouTube-VOS, by id, from its meta.json; those without a frame are left out.
 
@@ -205,7 +216,7 @@ def read_meta(path: Path) -> dict[str, dict[int, ObjectMeta]]:
     try:
         objects = {
             name: {
-                int(key): ObjectMeta(tuple(map(str, thing["frames"])), thing.get("category"))
+                int(key): ObjectMeta(tuple(sorted(map(str, thing["frames"]))), _category(thing))
                 for key, thing in video["objects"].items()
                 if thing["frames"]
             }

@@ -22,6 +22,7 @@ from mnemask.io.name_order import natural_order
 from mnemask.plugins import Registry, told
 
 log = logging.getLogger(__name__)
+_LOOKED_AT = 8  # masks that tell black and white ones from ids
 
 BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
 
@@ -99,7 +100,7 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
             f"expected {root / 'frames'} with {root / 'masks'}, or NAME/frames with NAME/masks for each video",
         )
     videos = [
-        open_video(folder.resolve().name, folder / "frames", folder / "masks", bool(single_object), IMAGE_SUFFIXES)
+        open_video(_name_of(folder, root), folder / "frames", folder / "masks", bool(single_object), IMAGE_SUFFIXES)
         for folder in natural_order(folders)
     ]
     parts_missing = [name for name in names_in(root) if (root / name).is_dir() and root / name not in folders]
@@ -112,14 +113,26 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
     return looked if single_object is None else videos
 
 
+def _name_of(folder: Path, root: Path) -> str:
+    """Returns the name of a video: its folder's as it is listed, so that two links to folders of one name are two."""
+    return (folder.resolve() if folder == root else folder).name
+
+
 def _looked_at(video: AnnotatedVideo) -> bool:
     """Returns whether the first mask that shows anything shows 255 alone; raises MaskError if its edges are soft."""
     for index in sorted(video.masks):
         values = np.unique(video.read_labels(index))
         if values.any():
             refuse_soft_edges(video.masks[index])
-            return bool(values[values > 0].tolist() == [255])
+            return bool(values[values > 0].tolist() == [255]) and not _has_ids(video)
     return False
+
+
+def _has_ids(video: AnnotatedVideo) -> bool:
+    """Returns whether a few of the masks, evenly spread, show anything but 255."""
+    masks = sorted(video.masks)
+    some = masks[:: max(1, len(masks) // _LOOKED_AT)]
+    return any(bool(np.isin(video.read_labels(index), (0, 255), invert=True).any()) for index in some)
 
 
 def _open_davis(year: int, subset: str, root: Path | str) -> list[AnnotatedVideo]:
@@ -173,9 +186,24 @@ def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]
         names = [video.name for video in videos if isinstance(video, AnnotatedVideo)]
         if not videos or len(set(names)) < len(videos):
             raise InputError(f"data set {label} found {len(set(names))} videos of {len(videos)} names", OPENER_IS)
+        for video in videos:
+            _check_own(video, label)
         return videos
 
     return opened
+
+
+def _check_own(video: AnnotatedVideo, label: str) -> None:
+    """Raises InputError for a video of somebody's own whose name makes no file, or whose masks are of no frame."""
+    name = video.name
+    if not isinstance(name, str) or name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        raise InputError(f"data set {label} calls a video {name!r}", "give text without / that can name a file")
+    beyond = [index for index in video.masks if type(index) is not int or not 0 <= index < len(video.frames)]
+    if beyond:
+        raise InputError(
+            f"data set {label} gives {name} a mask of frame {beyond[0]!r}, and it has {len(video.frames)} frames",
+            "masks are by the position of their frame, from 0",
+        )
 
 
 OPENER_IS = (

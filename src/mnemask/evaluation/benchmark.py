@@ -1,5 +1,6 @@
 """What a benchmark gives to a tracker, what it asks for, and what only the scorer sees."""
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from mnemask.choices import DATASETS
-from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedVideo, may_be_soft, refuse_soft_edges
 from mnemask.datasets.copy_paste import to_and_fro
 from mnemask.datasets.published import DavisSequences, ObjectMeta, open_long_video, open_youtube_vos, read_meta
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, open_video_folders
@@ -17,6 +18,8 @@ from mnemask.io.atomic import safe_name
 from mnemask.io.images import read_image
 from mnemask.metrics import VOID
 from mnemask.plugins import NAME
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED = ("davis2016", "davis2017", "youtube-vos", "long-video")
 SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
@@ -224,7 +227,7 @@ class Benchmark:
                 "add masks, or name the other videos (--sequence)",
             )
         if self.dataset not in PUBLISHED:
-            _check_sizes(video)
+            _check_masks(video)
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
         if self.ping_pong is not None:
@@ -237,7 +240,9 @@ class Benchmark:
             return BenchmarkSequence(only_first_masks(video), asked, None if self.secret else video)
         if self.secret:  # each mask that is published shows an object for the first time
             return BenchmarkSequence(video, asked, None, late_objects=True)
-        arrivals = {numbers[thing.stems[0]] for thing in objects.values()}
+        arrivals = {
+            _arrival(video, object_id, [numbers[stem] for stem in thing.stems]) for object_id, thing in objects.items()
+        }
         known = {object_id: thing.category for object_id, thing in objects.items() if seen and thing.category}
         groups = {object_id: "seen" if category in seen else "unseen" for object_id, category in known.items()}
         return BenchmarkSequence(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
@@ -250,11 +255,30 @@ class Benchmark:
         return frozenset(thing.category for things in read_meta(of_training).values() for thing in things.values())
 
 
-def _check_sizes(video: AnnotatedVideo) -> None:
-    """Raises InputError if a mask has another size than the first frame."""
+def _arrival(video: AnnotatedVideo, object_id: int, frames: Sequence[int]) -> int:
+    """Returns the first of the frames that show an object, by meta.json, in which its mask does show it."""
+    for index in frames:
+        if index in video.masks and bool((video.read_labels(index) == object_id).any()):
+            if index != frames[0]:
+                logger.warning(
+                    "object %d of %s is not in the mask of frame %s, where meta.json has it appear: it is given in %s",
+                    *(object_id, video.name, video.frames[frames[0]].stem, video.frames[index].stem),
+                )
+            return index
+    raise InputError(
+        f"no mask of {video.name} shows object {object_id}, which meta.json lists",
+        "get the data set again, or leave the video out (name the others: --sequence)",
+    )
+
+
+def _check_masks(video: AnnotatedVideo) -> None:
+    """Raises InputError if a mask has another size than the first frame, or soft edges."""
     height, width = read_image(video.frames[0]).shape[-2:]
     for index, path in video.masks.items():
-        rows, columns = video.read_labels(index).shape
+        labels = video.read_labels(index)
+        if not video.single_object and may_be_soft(labels):
+            refuse_soft_edges(path)
+        rows, columns = labels.shape
         if (rows, columns) != (height, width):
             raise InputError(
                 f"mask {path} is {columns}x{rows} and the frames of {video.name} are {width}x{height}",

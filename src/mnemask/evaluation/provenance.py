@@ -1,6 +1,7 @@
 """What a result was made of, so that it is not taken for one of a video or of masks that have changed since."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,16 +9,18 @@ from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import BenchmarkSequence
 from mnemask.io.label_files import holds_labels
 
+_SAMPLE = 4096  # bytes
+
 
 def digest_of(sequence: BenchmarkSequence) -> str:
-    """Returns a digest of a sequence: its frames by names and sizes, its masks by their content, what is asked for.
+    """Returns a digest of a sequence: its frames by name, size and samples, its masks by content, what is asked for.
 
     Raises:
         InputError: a file is not there or cannot be read.
     """
     given, truth = sequence.given, sequence.truth
     lines = [f"{len(given.frames)} frames, {len(sequence.asked)} asked, one object {given.single_object}"]
-    lines += [f"{path.name} {_size(path)}" for path in _files(given.frames)]
+    lines += [f"{path.name} {_sampled(path)}" for path in _files(given.frames)]
     masks = given.masks if truth is None else {**given.masks, **truth.masks}
     lines += [f"{index} {path.name}" for index, path in sorted(masks.items())]
     lines += [f"{path.name} {_content(path)}" for path in _files(masks.values())]
@@ -30,11 +33,18 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(path.parent if holds_labels(path) and not path.exists() else path for path in unique))
 
 
-def _size(path: Path) -> int:
+def _sampled(path: Path) -> str:
+    """Returns the size of a file, and a digest of both ends and the middle: another picture may be as large."""
+    digest = hashlib.sha256()
     try:
-        return path.stat().st_size
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            for place in (0, size // 2, max(size - _SAMPLE, 0)):
+                file.seek(place)
+                digest.update(file.read(_SAMPLE))
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read ({error.strerror})", "restore it") from error
+    return f"{size} {digest.hexdigest()[:16]}"
 
 
 def _content(path: Path) -> str:

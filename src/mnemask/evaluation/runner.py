@@ -200,7 +200,8 @@ class Job:
 
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
-        tracker, partial = self.trackers.tracker(), self.folder.begin(*self.key)
+        tracker, own_policy, made_of = self.trackers.tracker(), self._own_policy(), digest_of(self.sequence)
+        partial = self.folder.begin(*self.key)
         tracker.model = network = cached_features(tracker.model)
         network.begin(self.sequence.name)
         seconds, held, most_tokens, most_bytes = [], [], 0, 0
@@ -215,6 +216,8 @@ class Job:
                 on_frame()
         with self._named():
             report = score_masks(self.sequence, partial)
+            if digest_of(self.sequence) != made_of:
+                raise InputError("its frames or masks were changed while it was tracked", "evaluate it again")
         result = Result(
             self.policy,
             self.sequence.name,
@@ -225,8 +228,8 @@ class Job:
             most_bytes,
             torch.get_num_threads(),
             self.sequence.groups,
-            self._own_policy(),
-            digest_of(self.sequence),
+            own_policy,
+            made_of,
         )
         self.folder.keep(result, partial)
         return result

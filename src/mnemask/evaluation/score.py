@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mnemask.datasets.annotated import read_annotation, refuse_soft_edges
+from mnemask.datasets.annotated import may_be_soft, read_annotation, refuse_soft_edges
 from mnemask.errors import InputError, listed
 from mnemask.evaluation.tables import cells
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, only_annotated
@@ -52,9 +52,9 @@ def score_folder(
         shown: set[Path] = set()  # the folders, or files, of which a mask with objects was looked at
         for truth, prediction in files:
             labels = {path: read_annotation(path) for path in (truth, prediction)}
-            for path in (path for path in labels if path.parent not in shown and labels[path].any()):
+            for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
                 refuse_soft_edges(path)
-                shown.add(path.parent)
+                shown |= {path.parent} if labels[path].any() else set()
             scorer.add(labels[truth], labels[prediction], prediction.name)
         reports.append(scorer.report())
     return Report.merged(reports, notes)

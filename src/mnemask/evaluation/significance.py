@@ -127,6 +127,7 @@ def compared(
     _refuse_twice(runs)
     results = {name: results_of(runs, name) for name in (a, *others)}
     _refuse_other_videos(results)
+    _refuse_two_versions(results)
     ours = [scores_in(run, measure) for run in results[a]]
     found = []
     for other in others:
@@ -201,6 +202,18 @@ def _refuse_twice(runs: Sequence[Path]) -> None:
     times = Counter(run.resolve() for run in runs)
     if twice := [run for run in runs if times[run.resolve()] > 1]:
         raise InputError(f"{twice[0]} is given twice, and would count as two runs", "leave one out")
+
+
+def _refuse_two_versions(results: Mapping[str, Sequence[Results]]) -> None:
+    """Raises InputError if results of one name are of two versions of somebody's own policy."""
+    for name, runs in results.items():
+        first: dict[str, tuple[Path, Result]] = {}
+        for path, result in (item for run in runs for item in run.items()):
+            known, other = first.setdefault(name, (path, result))
+            if dict(result.own_policy) != dict(other.own_policy):
+                raise InputError(
+                    f"{path} and {known} are of two versions of {name}", "evaluate all sequences with one of them"
+                )
 
 
 def _refuse_other_videos(results: Mapping[str, Sequence[Results]]) -> None:

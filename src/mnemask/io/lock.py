@@ -88,18 +88,19 @@ class FolderInUseError(OutputError):
 
 
 class OutputLock:
-    """Keeps all other writers out of a folder while it is entered; the thread that holds it may enter it again.
+    """Keeps all other writers out of a folder while it is entered.
 
     Args:
         folder: made if missing, and removed again if it is still empty at the end.
+        again: whether the thread that holds it may enter it once more.
 
     Raises:
         FolderInUseError: when entered: another run uses the folder.
         OutputError: when entered: it cannot be written to.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str | Path, *, again: bool = True) -> None:
+        self._folder, self._again = Path(folder), again
         self.token = ""
         self._path = self._folder / LOCK
         self._outer: OutputLock | None = None
@@ -115,7 +116,7 @@ class OutputLock:
         self._key = state.st_dev, state.st_ino
         with _registry:
             outer = _held.get(self._key)
-            if outer is not None and outer._thread == threading.get_ident():
+            if outer is not None and self._again and outer._thread == threading.get_ident():
                 self._outer = outer
                 return self
             self._acquire()

@@ -68,6 +68,8 @@ def is_broadcast(source: object) -> bool:
 
 def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -> Source:
     """Returns the opened source; raises FrameError if it cannot be opened."""
+    if isinstance(source, bool) or (isinstance(source, int) and source < 0):
+        raise FrameError(f"there is no camera {source!r}", "cameras are numbered from 0")
     if isinstance(source, int):
         return _open_camera(source, how)
     if isinstance(source, Readable):
@@ -79,6 +81,8 @@ def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -
             "give a path, an address, the number of a camera or an open binary file; frames need no reader",
         )
     text = os.fspath(source)
+    if text == "-" and sys.stdin is None:
+        raise FrameError("the standard input is closed", "pipe a video into it, or give a file")
     if text == "-":
         return _open_pipe(sys.stdin.buffer, "stdin", how)
     if text.startswith("camera:") and text.removeprefix("camera:").isdecimal():

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import ClassVar, Protocol, runtime_checkable
 
 from av.error import FFmpegError
+from torch import Tensor
 
 from mnemask.errors import InputError, OutputError
 from mnemask.io.atomic import ResumeState, Writing, make_durable, replacing, require
@@ -23,7 +24,7 @@ from mnemask.io.resumable_video import STRETCH
 from mnemask.io.table import ObjectTable
 from mnemask.io.video_formats import Ffv1Masks, OverlayVideo
 from mnemask.io.written import Unlisted, Written
-from mnemask.types import Frame, Masks, ObjectInfo, object_infos
+from mnemask.types import MAX_OBJECT_ID, Frame, Masks, ObjectInfo, object_infos
 
 # Two checkpoints are kept, and while the next one is written it is one more.
 _KEPT_WINDOWS = 3
@@ -241,13 +242,14 @@ class MaskWriter:
         self._waiting: deque[Future[None]] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mnemask-writer")
         self._open = True
+        self._latest: int | None = None
 
     def write(self, masks: Masks, frame: Frame | None = None) -> None:
         """Takes over one frame, which must not be changed afterwards; waits if four others are not written yet.
 
         Raises:
             OutputError: an earlier frame could not be written, or the writer is closed.
-            InputError: these are no Masks, or it is no Frame.
+            InputError: these are no Masks, or labels that are no object ids, or it is no Frame.
             FrameError: the format needs the frame, or it does not fit the masks (at a later call).
         """
         if not isinstance(masks, Masks) or not isinstance(frame, Frame | None):
@@ -255,8 +257,10 @@ class MaskWriter:
                 f"the writer was given a {type(masks).__name__} and a {type(frame).__name__}",
                 "give the Masks of a frame, and the Frame (mm.Frame.from_picture(picture, masks.index) of a picture)",
             )
-        if not self._open:
-            raise OutputError(f"the writer of {str(self._out)!r} is closed", "make a new one")
+        self._refuse_closed()
+        if masks.index == self._latest:
+            raise OutputError(f"frame {masks.index} was written already", "write each frame once")
+        self._latest = masks.index
         while self._waiting and (self._waiting[0].done() or len(self._waiting) >= _MAX_WAITING):
             self._waiting.popleft().result()
         self._waiting.append(self._executor.submit(self._write, masks, frame))
@@ -267,10 +271,12 @@ class MaskWriter:
         Raises:
             OutputError: an earlier frame could not be written (here or from the result).
         """
+        self._refuse_closed()
         return self._executor.submit(self._resume_state)
 
     def sync(self) -> None:
         """Returns when all frames so far would survive a loss of power; raises OutputError where one failed."""
+        self._refuse_closed()
         self._executor.submit(self._sync).result()
 
     def close(self) -> None:
@@ -312,11 +318,16 @@ class MaskWriter:
         if self._failure is not None:
             return  # what is on disk ends with the last good frame, and has no hole
         try:
+            refuse_other_labels(masks)
             with self._as_output_error():
                 self.format.write(masks, frame)
         except BaseException as error:
             self._failure = error
             raise
+
+    def _refuse_closed(self) -> None:
+        if not self._open:
+            raise OutputError(f"the writer of {str(self._out)!r} is closed", "make a new one")
 
     def _resume_state(self) -> ResumeState:
         self._refuse_after_failure()
@@ -341,3 +352,15 @@ class MaskWriter:
                 f"cannot write to {str(self._out)!r} ({error.strerror})",
                 "what was written before is kept, so make room or give another place",
             ) from error
+
+
+def refuse_other_labels(masks: Masks) -> None:
+    """Raises InputError for labels of masks made by hand that are no object ids."""
+    labels = masks.labels
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim != 2:
+        raise InputError(f"the labels of frame {masks.index} are no whole numbers [H W] in a tensor", "give object ids")
+    if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) <= MAX_OBJECT_ID):
+        raise InputError(
+            f"the labels of frame {masks.index} go from {int(labels.min())} to {int(labels.max())}",
+            f"object ids go from 1 to {MAX_OBJECT_ID}, and 0 is the background",
+        )

@@ -11,7 +11,7 @@ weighed anew by how well these match (the thesis's future work: multi-scale affi
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from typing import Literal
 
 import torch
@@ -28,6 +28,7 @@ TILE_COLUMNS = 2**15  # memories in a tile; with fewer, finding the k best takes
 FOLDS = 16
 UNLIMITED = 2**62
 MIN_KMN_SIGMA = 0.01  # of the shorter side: less than a third of a cell at 480 pixels
+MAX_KMN_SIGMA = 1000.0
 PLACE_BYTES = 2 * 3 * 4  # of the places of memories: three float32, in parts and joined
 WINDOWS = 4  # of a cell: 2 × 2
 CHANNELS = 16  # what is kept of each window's 128 (ResNet-18) or 512 (ResNet-50)
@@ -149,7 +150,7 @@ def check_kmn_sigma(kmn_sigma: object) -> None:
     if (
         isinstance(kmn_sigma, bool)
         or not isinstance(kmn_sigma, int | float)
-        or not (kmn_sigma == 0 or MIN_KMN_SIGMA <= kmn_sigma < inf)
+        or not (kmn_sigma == 0 or MIN_KMN_SIGMA <= kmn_sigma <= MAX_KMN_SIGMA)
     ):
         raise InputError(
             f"kmn_sigma is {kmn_sigma!r}",

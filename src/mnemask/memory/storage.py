@@ -6,6 +6,7 @@ saved tokens may fit and their numbers still be none that a tracker can have rem
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,10 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
     Raises:
         OutputError: if the place cannot be written to, or holds a file of another kind, which is never replaced.
     """
-    if path.is_file() and path.stat().st_size and not _is_bank(path):
+    if path.is_symlink():  # what it leads to is written, and it stays
+        path = Path(os.path.realpath(path))
+    is_file = path.is_file()
+    if (os.path.lexists(path) and not is_file) or (is_file and path.stat().st_size and not _is_bank(path)):
         raise foreign(path)
     tensors = {} if tokens is None else {name: tensor.cpu().contiguous() for name, tensor in tokens.tensors().items()}
     text = json.dumps(facts)

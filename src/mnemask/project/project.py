@@ -69,7 +69,7 @@ class Project:
         self.folder = Path(folder)
         about, self.source = read_about(self.folder), source_of(self.folder)
         with ExitStack() as opened:
-            opened.enter_context(OutputLock(self.folder))
+            opened.enter_context(OutputLock(self.folder, again=False))
             self.frames = opened.enter_context(FrameAccess(self.source))
             check_video(about, self.frames, self.source)
             self._model = model
@@ -300,8 +300,10 @@ class Project:
             raise InputError("a pass is under way already", "wait for it, or stop it")
         try:
             self._check_run(start, start)
+            start = int(start)
             if to != "end" and to != "key":
                 self._check_run(to, to)
+                to = int(to)
             report = plan_pass(self.state, self.num_frames, self._next_pass(), start, direction, to, objects)
             way = self._pass(report, objects)
             asked = {"start": start, "direction": direction, "to": to, "objects": objects and list(objects)}
@@ -331,6 +333,7 @@ class Project:
         self.close()
 
     def _do(self, action: Action) -> None:
+        action = {name: int(value) if isinstance(value, np.integer) else value for name, value in action.items()}
         with self._changing:
             state = applied(self.state, action)
             self._log(action)
@@ -360,7 +363,7 @@ class Project:
             raise InputError(f"frame {frame} was accepted, so it does not change", "take that back first")
 
     def _check_run(self, first: int, last: int) -> None:
-        if not (type(first) is type(last) is int and 0 <= first <= last < self.num_frames):
+        if not (_is_whole(first) and _is_whole(last) and 0 <= first <= last < self.num_frames):
             raise InputError(f"frames {first} to {last} are none of the video's", f"it has 0 to {self.num_frames - 1}")
 
     def _next_pass(self) -> int:
@@ -389,3 +392,7 @@ class Project:
 
 def _now() -> float:
     return round(time.time(), 3)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

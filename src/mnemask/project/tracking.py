@@ -82,6 +82,8 @@ def plan_pass(
     """
     if not state.keys:
         raise InputError("no object is marked yet", "mark one in any frame first")
+    if direction not in ("forward", "backward"):
+        raise InputError(f"direction {direction!r:.40} is unknown", "choose forward or backward")
     step = 1 if direction == "forward" else -1
     last = num_frames - 1 if step > 0 else 0
     if to == "key":

@@ -267,7 +267,8 @@ class Training:
             return
         entry = {field.name: getattr(report, field.name) for field in fields(report)}
         with (self.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(entry | {"seconds": round(self.seconds, 1)}) + "\n")
+            known = {name: None if value != value else value for name, value in entry.items()}  # NaN is no JSON
+            log.write(json.dumps(known | {"seconds": round(self.seconds, 1)}) + "\n")
         board.scalars(report.step, {name: entry[name] for name in ("loss", "iou", "rate", "norm", "clips_per_second")})
 
     def _validate(self, board: Board) -> None:

@@ -115,7 +115,7 @@ def saved_policy(policy: Policy) -> dict[str, Any]:
     name = class_name(type(policy))
     if ":" in name:
         plain = {key: value for key, value in values.items() if key not in inner}
-        values = json.loads(json.dumps(plain, default=repr))
+        values = json.loads(json.dumps(plain, default=repr), parse_constant=str)  # Infinity is no JSON
         values["source"] = source_digest(policy)
     return {"name": name, **values, **inner}
 

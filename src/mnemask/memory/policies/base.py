@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Real
 from torch import Tensor
 
-from mnemask.errors import BudgetError
+from mnemask.errors import BudgetError, InputError
 from mnemask.memory.tokens import Tokens
 
 KINDS: dict[object, type | tuple[type, ...]] = {
@@ -103,6 +103,7 @@ def keep_best(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Tokens:
 
     Raises:
         BudgetError: if more than `count` tokens are pinned.
+        InputError: if there is not a score for each token.
     """
     return tokens if len(tokens) <= count else tokens[best_places(tokens, score, count)]
 
@@ -113,6 +114,8 @@ def best_places(tokens: Tokens, score: Real[Tensor, " N"], count: int) -> Int64[
     Raises:
         BudgetError: if more than `count` tokens are pinned.
     """
+    if score.shape != (len(tokens),):
+        raise InputError(f"there are scores of shape {list(score.shape)} for {len(tokens)} tokens", "give one for each")
     pinned = int(tokens.pinned.sum())
     if pinned > count:
         raise BudgetError(

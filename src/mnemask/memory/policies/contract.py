@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from mnemask.errors import BudgetError, MnemaskError, PolicyError
 from mnemask.memory.policies.base import Policy
@@ -59,11 +61,28 @@ def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, whe
         kept = policy.update(memory, new, budget)
     except (MnemaskError, torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PolicyError(f"policy {policy} failed {when}: {told(error)}", REMEDY) from error
     if wrong := violation(memory, new, budget, kept):
         raise PolicyError(f"policy {policy} {wrong}, {when}", REMEDY)
     return kept
+
+
+def checked_pins(policy: Policy, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+    """Returns which cells of the first annotated frame a policy pins; raises PolicyError where it does not say so."""
+    try:
+        pins = policy.pinned_part(mask_fraction)
+    except (MnemaskError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise PolicyError(f"policy {policy} failed in pinned_part: {told(error)}", REMEDY) from error
+    if not isinstance(pins, Tensor) or pins.dtype != torch.bool or pins.shape != mask_fraction.shape[1:]:
+        raise PolicyError(
+            f"policy {policy} returned from pinned_part {getattr(pins, 'dtype', type(pins).__name__)} of shape "
+            f"{list(getattr(pins, 'shape', ()))}, and not bool of shape {list(mask_fraction.shape[1:])}",
+            REMEDY,
+        )
+    return pins
 
 
 CELLS, KEY_CHANNELS, VALUE_CHANNELS = 6, 4, 3
