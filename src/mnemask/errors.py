@@ -17,10 +17,10 @@ Each message is one sentence that names the value, what was expected and the way
 exits with 2. A failed ``assert`` is a bug in mnemask, never the caller's doing.
 """
 
-from collections.abc import Iterable
+import collections.abc
 
 
-def listed(names: Iterable[object], most: int = 5, between: str = ", ") -> str:
+def listed(names: collections.abc.Iterable[object], most: int = 5, between: str = ", ") -> str:
     """Returns the first few names as text, and how many more there are: "a, b and 3 more"."""
     every = [str(name) for name in names]
     return between.join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
