@@ -34,7 +34,7 @@ LONGEST = 2000
 NAME = re.compile(r"[A-Za-z][\w.-]*")
 _CALL = re.compile(r"\s*([^()\s][^()]*?)\s*(\(.*\))?\s*", re.DOTALL)
 _WORDS = {"true": True, "false": False, "none": None}
-_NOT_THEIRS = ("mnemask", "builtins", "abc", "typing")
+_INSTALLED = ("site-packages", str(Path(__file__).parent), sysconfig.get_paths()["stdlib"])
 EXAMPLE = "write NAME, package.module:Class or file.py:Class, and arguments as in 'lfu(write_every=3)'"
 
 
@@ -265,13 +265,22 @@ def source_digest(thing: object) -> str:
 
 @cache  # the code that runs is that of the file when it was imported, whatever is edited later
 def _digest_of_source(code: Any) -> str:
-    bases = code.__mro__ if inspect.isclass(code) else (code,)
-    theirs = [base for base in bases if base.__module__.partition(".")[0] not in _NOT_THEIRS]
+    bases = code.__mro__[1:] if inspect.isclass(code) else ()
+    texts = [_source_of(each) for each in (code, *(base for base in bases if not _is_installed(base)))]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:12] if texts[0] else ""
+
+
+def _source_of(code: Any) -> str:
     try:
-        text = "".join(inspect.getsource(base) for base in theirs or (code,))
+        return inspect.getsource(code)
     except (OSError, TypeError):
         return ""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _is_installed(base: type) -> bool:
+    """Returns whether a class is of Python, of this package or of another installed one."""
+    file = getattr(sys.modules.get(base.__module__), "__file__", None)
+    return file is None or any(place in file for place in _INSTALLED)
 
 
 def told(error: BaseException) -> str:
@@ -280,9 +289,7 @@ def told(error: BaseException) -> str:
         place = f"{error.filename}, line {error.lineno}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        package = str(Path(__file__).parent)
-        others = ("site-packages", package, sysconfig.get_paths()["stdlib"])
-        theirs = [each for each in frames if not any(place in each.filename for place in others)]
+        theirs = [each for each in frames if not any(place in each.filename for place in _INSTALLED)]
         last = (theirs or frames)[-1]
         place = f"{last.filename}, line {last.lineno}"
     return f"{type(error).__name__}: {error} ({place})"

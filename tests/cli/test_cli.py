@@ -97,7 +97,7 @@ def test_the_kmn_sigma_reaches_the_tracker_and_the_report(files, tmp_path, optio
 def test_an_impossible_kmn_sigma_is_refused(files, tmp_path):
     code, output = segment(files, tmp_path, "--mask", files / "first.png", "--kmn-sigma", 0.001)
     assert code == 2
-    assert "kernel is 0.001" in output
+    assert "kmn_sigma is 0.001" in output
     assert "0.2" in output
 
 

@@ -144,8 +144,9 @@ def test_an_object_that_its_first_mask_lacks_is_given_where_it_is_shown_and_that
     assert "object 2 of frogs" in caplog.text
     for path in folder.iterdir():
         write_png(path, picture_and_labels(0)[1])
-    with refusal(InputError, "object 2"):
-        Benchmark(tmp_path, "youtube-vos", subset="train").open()
+    (frogs,) = Benchmark(tmp_path, "youtube-vos", subset="train").open()
+    assert sorted(frogs.given.masks) == [0]
+    assert "left out" in caplog.text
 
 
 def test_soft_edges_of_any_mask_and_ids_behind_a_void_patch_are_seen(tmp_path):

@@ -153,6 +153,22 @@ def test_of_a_cut_off_video_with_frames_out_of_order_every_policy_gives_all_that
         assert not set(wrong(held, whole)) - set(reader.events.held.frames), share
 
 
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts"])
+@pytest.mark.parametrize("shown", [[*range(19), 22], [*range(18), 20, 21], [0, 1, 3]])
+def test_a_whole_video_with_a_longer_gap_at_its_end_is_read_to_the_end(tmp_path, clip, name, shown):
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "b-adapt": "0"})
+        stream.height, stream.width = clip[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for index, at in enumerate(shown):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(clip[index]), format="rgb24")
+            frame.pts = at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert len(list(VideoReader(path))) == len(shown)
+
+
 @pytest.mark.parametrize(("name", "codec"), [("v.mp4", "libx264"), ("v.mkv", "libx264"), ("v.avi", "mpeg4")])
 @pytest.mark.parametrize("policy", ["skip", "hold"])
 def test_a_cut_off_video_ends_where_it_does_and_that_is_noted(video_file, noise, name, codec, policy):

@@ -42,6 +42,8 @@ IN_ORDER = {
     "months first": ["cam_12/30/2023".replace("/", "."), "cam_12.31.2023", "cam_01.01.2024"],
     "months in words": ["2024-Jan-31", "2024-Feb-02", "2024-Mar-01"],
     "days before months in words": ["31Jan2024_2", "31Jan2024_10", "01Feb2024_1"],
+    "scenes, shots and frames": ["1_1_0001", "1_1_0002", "1_1_0003", "1_2_0001", "1_2_0002"],
+    "numbers around a word that is a month": ["5_oct_0001", "5_oct_0002", "6_oct_0001"],
     "a month that is only a word": ["may_1", "may_2", "may_10"],
 }
 

@@ -218,6 +218,11 @@ def test_a_pause_keeps_what_was_tracked_and_a_kill_loses_nothing(tmp_path, masks
             state = page.client.get(page.base).json()
             assert state["tracked"] == paused["reached"] + 1
             before = page.all_labels()
+            page.act(do="accept", first=0, last=NUM_FRAMES - 1)
+            assert page.client.get(page.base).json()["accepted"] == [[0, paused["reached"]]], "what nobody saw is not"
+            page.act(do="unaccept", first=0, last=NUM_FRAMES - 1)
+            run = {"do": "accept", "first": paused["reached"] + 1, "last": NUM_FRAMES - 1}
+            assert page.client.post(f"{page.base}/actions", json=run).status_code == 400
             page.post("/track", json={"start": paused["reached"]})
             time.sleep(0.3)
         studio.kill()

@@ -200,13 +200,6 @@ class ObjectMeta(NamedTuple):
     category: str | None
 
 
-def _category(thing: Mapping[str, object]) -> str | None:
-    category = thing.get("category")
-    if not isinstance(category, str | None):
-        raise TypeError(f"category {category!r:.40}")
-    return category
-
-
 def read_meta(path: Path) -> dict[str, dict[int, ObjectMeta]]:
     """Returns the objects of each video of YouTube-VOS, by id, from its meta.json; those without a frame are left out.
 
@@ -216,7 +209,10 @@ def read_meta(path: Path) -> dict[str, dict[int, ObjectMeta]]:
     try:
         objects = {
             name: {
-                int(key): ObjectMeta(tuple(sorted(map(str, thing["frames"]))), _category(thing))
+                int(key): ObjectMeta(
+                    tuple(sorted(map(str, thing["frames"]))),
+                    None if thing.get("category") is None else str(thing["category"]),
+                )
                 for key, thing in video["objects"].items()
                 if thing["frames"]
             }

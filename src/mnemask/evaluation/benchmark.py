@@ -195,6 +195,9 @@ class Benchmark:
         """
         wanted = list(dict.fromkeys(sequences))
         videos = {video.name: video for video in self._videos()}
+        for name in videos:
+            if not isinstance(name, str) or name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+                raise InputError(f"a video is called {name!r}, which cannot name a file", "give it another name")
         if unknown := [name for name in wanted if name not in videos]:
             raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}", f"it has {listed(videos)}")
         meta = read_meta(Path(self.root) / self.chosen_subset / "meta.json") if self.dataset == "youtube-vos" else {}
@@ -240,9 +243,7 @@ class Benchmark:
             return BenchmarkSequence(only_first_masks(video), asked, None if self.secret else video)
         if self.secret:  # each mask that is published shows an object for the first time
             return BenchmarkSequence(video, asked, None, late_objects=True)
-        arrivals = {
-            _arrival(video, object_id, [numbers[stem] for stem in thing.stems]) for object_id, thing in objects.items()
-        }
+        arrivals = _arrivals(video, objects)
         known = {object_id: thing.category for object_id, thing in objects.items() if seen and thing.category}
         groups = {object_id: "seen" if category in seen else "unseen" for object_id, category in known.items()}
         return BenchmarkSequence(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
@@ -255,20 +256,28 @@ class Benchmark:
         return frozenset(thing.category for things in read_meta(of_training).values() for thing in things.values())
 
 
-def _arrival(video: AnnotatedVideo, object_id: int, frames: Sequence[int]) -> int:
-    """Returns the first of the frames that show an object, by meta.json, in which its mask does show it."""
-    for index in frames:
-        if index in video.masks and bool((video.read_labels(index) == object_id).any()):
-            if index != frames[0]:
-                logger.warning(
-                    "object %d of %s is not in the mask of frame %s, where meta.json has it appear: it is given in %s",
-                    *(object_id, video.name, video.frames[frames[0]].stem, video.frames[index].stem),
-                )
-            return index
-    raise InputError(
-        f"no mask of {video.name} shows object {object_id}, which meta.json lists",
-        "get the data set again, or leave the video out (name the others: --sequence)",
-    )
+def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta]) -> set[int]:
+    """Returns the frames in which objects appear: the first that meta.json lists of which the mask does show it."""
+    numbers = {path.stem: number for number, path in enumerate(video.frames)}
+    shown: dict[int, set[int]] = {}
+    found = set()
+    for object_id, thing in objects.items():
+        for stem in thing.stems:
+            index = numbers[stem]
+            if index in video.masks and index not in shown:
+                shown[index] = set(np.unique(video.read_labels(index)).tolist())
+            if object_id in shown.get(index, ()):
+                found.add(index)
+                break
+        else:
+            logger.warning("no mask of %s shows object %d, which meta.json lists: left out", video.name, object_id)
+            continue
+        if stem != thing.stems[0]:
+            logger.warning(
+                "object %d of %s is not in the mask of frame %s, where meta.json has it appear: it is given in %s",
+                *(object_id, video.name, thing.stems[0], stem),
+            )
+    return found
 
 
 def _check_masks(video: AnnotatedVideo) -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import logging
 import math
 import re
 import warnings
@@ -25,6 +26,7 @@ from mnemask.io.name_order import natural_order
 from mnemask.io.shapes import filled, mask_of_brush, mask_of_runs
 from mnemask.types import check_object_id
 
+log = logging.getLogger(__name__)
 Mask = Bool[np.ndarray, "H W"]
 MaskOf = Callable[[int, int], Mask]  # of a height and a width
 AT = "@"  # begins the name of a frame that a file knows by its place in the video alone, as @12
@@ -89,7 +91,7 @@ def read_pictures(path: Path, skipped: Counter[str]) -> list[Picture]:
     if path.is_dir():
         if jsons := natural_order(list(path.glob("*.json"))):
             contents = [_json_of(each) for each in jsons]
-            first = _first_group(contents)
+            first = _first_group(contents, path.name)
             stems = [each.stem for each in jsons]
             return [_of_labelme(*each, skipped, first) for each in zip(contents, stems, strict=True)]
         return _of_yolo(path, skipped)
@@ -101,7 +103,7 @@ def read_pictures(path: Path, skipped: Counter[str]) -> list[Picture]:
     if isinstance(content, list):
         return _of_label_studio(content, skipped)
     if "shapes" in content:
-        return [_of_labelme(content, path.stem, skipped, _first_group([content]))]
+        return [_of_labelme(content, path.stem, skipped, _first_group([content], path.name))]
     return _of_coco(content, path, skipped)
 
 
@@ -117,7 +119,9 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
         for picture in pictures.values():
             picture.annotated = True
     tracks = [_track_of(each) for each in content["annotations"]]
-    first = 1 if 0 in tracks else 0  # CVAT counts them from 0
+    first = int(0 in tracks)  # as CVAT exports them
+    if first:
+        log.warning("%s counts track_id from 0: its objects have ids that are one more", path.name)
     for number, (each, track) in enumerate(zip(content["annotations"], tracks, strict=True), 1):
         if missing := [part for part in ("image_id", "category_id") if part not in each]:
             raise MaskError(f"annotation {number} of {path} has no {missing[0]!r}", "export it again")
@@ -263,9 +267,12 @@ def _of_task(
     return picture
 
 
-def _first_group(contents: Sequence[Mapping[str, Any]]) -> int:
+def _first_group(contents: Sequence[Mapping[str, Any]], name: str) -> int:
     """Returns what makes ids of labelme's groups, which people count from 0 or from 1."""
-    return int(any(each.get("group_id") == 0 for content in contents for each in content["shapes"]))
+    first = int(any(each.get("group_id") == 0 for content in contents for each in content["shapes"]))
+    if first:
+        log.warning("%s counts group_id from 0: its objects have ids that are one more", name)
+    return first
 
 
 def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], first_group: int) -> Picture:

@@ -119,10 +119,9 @@ class ReadSoFar:
         self._num_too_many += missing
         return missing
 
-    @property
-    def promises_each_frame(self) -> bool:
-        """Whether the header says how long the video is, to the frame."""
-        return self._estimated is not None and not self._last_frame_unknown
+    def is_short(self) -> bool:
+        """Returns whether less came than the header says, be it by a frame or two that `broke_off` does not count."""
+        return self._estimated is not None and self._reached - self._start < self._estimated - self._slack
 
     def broke_off(self) -> bool:
         """Returns whether frames are missing at the end."""
@@ -136,6 +135,8 @@ class ReadSoFar:
         return f"{self.num_frames}{of} frames"
 
 
+# Bytes of a packet of a transport stream: plain, of a camera (m2ts), with a checksum.
+_TS_PACKETS = (188, 192, 204)
 # A demuxer that finds no packet in so many tries will find none.
 _MOST_FAILURES = 10
 
@@ -152,6 +153,11 @@ def _ends_a_body(container: InputContainer, error: FFmpegError) -> bool:
     FFmpeg takes that for a failure. Whether the video is whole, its header may tell.
     """
     return _is_http(container) and container.size <= 0 and error.errno == errno.EIO
+
+
+def _ends_in_a_packet(container: InputContainer) -> bool:
+    """Returns whether a transport stream, which says no length, ends within one of its packets."""
+    return container.format.name == "mpegts" and container.size > 0 and all(container.size % n for n in _TS_PACKETS)
 
 
 def _is_http(container: InputContainer) -> bool:
@@ -298,7 +304,8 @@ class Decoding:
         """
         if frame.pts is None or (self._last_dts is not None and frame.pts <= self._last_dts):
             return False
-        return bool(self._progress.num_frames) and (self._broke_off() or not self._progress.promises_each_frame)
+        cut = self._broke_off() or self._progress.is_short() or _ends_in_a_packet(self._container)
+        return cut and bool(self._progress.num_frames)
 
     def _broke_off(self) -> bool:
         return self._failed is not None or self._progress.broke_off()

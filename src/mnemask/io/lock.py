@@ -222,6 +222,8 @@ def _in_use(folder: Path, owner: Owner | None) -> FolderInUseError:
             f"{str(folder)!r} is in use by another process, which is just starting", "give another folder, or wait"
         )
     remedy = "wait for it to end, or give another folder"
+    if owner.is_local and owner.pid == os.getpid():
+        remedy = "that is this program, so close what it has open there first"
     if not owner.is_local:
         remedy += f" (a process that is gone is noticed after {STALE:.0f} s)"
     problem = f"{str(folder)!r} is in use by process {owner.pid} on {owner.host} since {owner.since}"

@@ -181,7 +181,8 @@ class MaskWriter:
             by default they are beside the output until it is closed.
         resume_state: from `resume_state` of an earlier writer with the same journal; what was written after it is
             dropped.
-        overwrite: whether files that are there may be replaced; those of the earlier writer may, with a state.
+        overwrite: whether files that are there may be replaced; those of the run that resume_state is of may be in any
+            case.
         written: the index of what a run wrote, which then decides what may be replaced.
         largest_id: the largest object id that is known to come; label videos begin with as many bits as it needs.
         file_names: what the picture files of a folder are called, by frame, for formats that refer to them.
@@ -194,8 +195,8 @@ class MaskWriter:
         stretch: `resume_state` may be called after each so many frames: 1, or 48 where frames are encoded together.
 
     Raises:
-        OutputError: the format is unknown, the place cannot be written to, or the journal does not fit the
-            resume_state; when writing, at the next call.
+        OutputError: the format is unknown, the place cannot be written to, or the journal is not of the
+            run that resume_state is of; when writing, at the next call.
     """
 
     def __init__(
@@ -359,6 +360,7 @@ def refuse_other_labels(masks: Masks) -> None:
     labels = masks.labels
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim != 2:
         raise InputError(f"the labels of frame {masks.index} are no whole numbers [H W] in a tensor", "give object ids")
+    labels = labels.long()
     if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) <= MAX_OBJECT_ID):
         raise InputError(
             f"the labels of frame {masks.index} go from {int(labels.min())} to {int(labels.max())}",

@@ -154,8 +154,8 @@ def check_kmn_sigma(kmn_sigma: object) -> None:
     ):
         raise InputError(
             f"kmn_sigma is {kmn_sigma!r}",
-            f"give 0, which disables the kernel, or a fraction of the frame's short side from {MIN_KMN_SIGMA}, "
-            "such as 0.2",
+            f"give 0, which disables the kernel, or a fraction of the frame's short side from {MIN_KMN_SIGMA} to "
+            f"{MAX_KMN_SIGMA:.0f}, such as 0.2",
         )
 
 

@@ -123,11 +123,12 @@ class ColourIds:
     def _refuse_another_palette(self, index: int, colour: RGB, file: MarkedFile) -> None:
         """Raises MaskError if an index has quite another colour than in an earlier file; a grey may be the index."""
         known, path = self._by_index.setdefault(index, (colour, file.path))
-        if not (_near(colour, known) or (index,) * 3 in (colour, known)):
+        plain = ((index,) * 3, WHITE) if len(file.labels) == 1 else ((index,) * 3,)
+        if not (_near(colour, known) or colour in plain or known in plain):
             raise MaskError(
                 f"mask {file.path} has index {index} in {_hex(colour)}, and in {path} it is {_hex(known)}, so one of "
                 "the palettes was made for its file alone",
-                f"save all masks with one palette, or say which object it is (--at {typed(file.frame)}:ID=FILE)",
+                "save all masks with one palette, or as grey levels that are ids",
             )
 
     def _learn(self, colour: RGB, object_id: int, file: MarkedFile) -> None:

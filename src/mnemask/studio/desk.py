@@ -82,7 +82,7 @@ class Desk:
             "update_object": project.update_object,
             "remove_object": project.remove_object,
             "clear_key": project.clear_key,
-            "accept": project.accept,
+            "accept": self._accept,
             "unaccept": project.unaccept,
             "settings": project.change_settings,
             "undo": project.undo,
@@ -94,8 +94,6 @@ class Desk:
             )
         if not isinstance(kind, str) or kind not in simple:
             raise mm.InputError(f"action {str(kind)[:40]!r} is unknown", "reload the page")
-        if kind == "accept":
-            self._refuse_untracked(values)
         if kind not in ("update_object", "accept", "unaccept"):
             self.stop()
         try:
@@ -244,18 +242,18 @@ class Desk:
             self._session = index, open_clicks(project.model, project.frames[index], size)
         return self._session[1]
 
-    def _refuse_untracked(self, run: Mapping[str, Any]) -> None:
-        """Raises InputError for a run of frames of which one has no mask that anybody could have looked at."""
-        first, last = run.get("first"), run.get("last")
-        if type(first) is not int or type(last) is not int:
-            return  # which `Project.accept` refuses
-        shown = self.project.known()[max(first, 0) : last + 1]
-        shown[[frame - first for frame in self.project.state.key_frames() if first <= frame <= last]] = True
-        if len(shown) and not shown.all():
-            raise mm.InputError(
-                f"frame {first + int((~shown).argmax())} is not tracked yet, so there is no mask to accept",
-                "track up to here first, or accept up to an earlier frame",
-            )
+    def _accept(self, first: int, last: int) -> None:
+        """Accepts the frames of a run that are tracked or marked; raises InputError where there is none."""
+        project = self.project
+        shown = project.known()
+        shown[project.state.key_frames()] = True
+        wanted = [frame for frame in range(max(first, 0), min(last + 1, len(shown))) if shown[frame]]
+        if not wanted:
+            raise mm.InputError(f"no frame from {first} to {last} is tracked or marked yet", "track it first")
+        starts = [frame for frame in wanted if frame - 1 not in wanted]
+        ends = [frame for frame in wanted if frame + 1 not in wanted]
+        for start, end in zip(starts, ends, strict=True):
+            project.accept(start, end)
 
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:

@@ -40,11 +40,7 @@ class Workspace:
     def allowed(self, text: str) -> Path:
         """Returns the real path of a file or folder; raises InputError unless it lies below one of the roots."""
         try:
-            path = Path(text).resolve(strict=True)
-        except FileNotFoundError:
-            raise mm.InputError(
-                f"{text[:200]!r} is not there any more", "put it back under this name, or open it where it is now"
-            ) from None
+            path = Path(text).resolve()
         except (OSError, ValueError, RuntimeError):
             path = None
         if path is None or not any(path == root or root in path.parents for root in self.roots):
@@ -52,6 +48,10 @@ class Workspace:
             raise mm.InputError(
                 f"{text[:200]!r} is not in the folders that the studio was started with ({named})",
                 "name its folder when you start it (mnemask studio FOLDER)",
+            )
+        if not path.exists():
+            raise mm.InputError(
+                f"{text[:200]!r} is not there any more", "put it back under this name, or open it where it is now"
             )
         return path
 

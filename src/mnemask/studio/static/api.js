@@ -1,7 +1,10 @@
 // What the server is asked, and how masks travel.
 
 /** Something that the server refused, in words for the user. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  /** @param {string} message @param {boolean} [unanswered] whether nobody answered at all */
+  constructor(message, unanswered = false) { super(message); this.unanswered = unanswered; }
+}
 
 export class Api {
   /** @param {string} project */
@@ -87,7 +90,7 @@ export async function ask(path, options) {
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new Refused("The studio does not answer. Is it still running in the terminal?");
+    throw new Refused("The studio does not answer. Is it still running in the terminal?", true);
   }
   if (answer.ok) return answer;
   const text = await answer.text();

@@ -108,8 +108,9 @@ class Studio {
     else this.takeJob(event);
   }
 
-  /** @param {State} state */
-  take(state) {
+  /** @param {State} state @param {Api | null} [api] of the video that it is of */
+  take(state, api = this.api) {
+    if (api !== this.api) return;
     const before = this.state;
     this.state = state;
     this.time.state = state;
@@ -181,7 +182,7 @@ class Studio {
         this.wanted = -1;
         const [picture, labels] = await Promise.all([this.picture(next), api.labels(next)]);
         if (api !== this.api) continue;
-        if (this.view.drawingShape) { this.held = true; break; } // what is drawn belongs to the frame that is shown
+        if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the frame that is shown
         this.frame = next;
         this.shownHeight = height;
         this.showKey();
@@ -244,8 +245,11 @@ class Studio {
 
   // ---- what the user does ---------------------------------------------------------------------------------------
 
-  /** Does one edit after the other, shows that it is saved, and why it is not. @param {(api: Api) => Promise<unknown>} work */
-  edit(work) {
+  /**
+   * Does one edit after the other, shows that it is saved, and why it is not.
+   * @param {(api: Api) => Promise<unknown>} work @param {boolean} [drawn] whether something drawn is lost where it is refused
+   */
+  edit(work, drawn = true) {
     const { api } = this; // an edit belongs to the video that it was made in
     if (!api) return Promise.resolve();
     this.busy++;
@@ -253,7 +257,7 @@ class Studio {
     $("toast").hidden = true;
     this.note("Saving …", "busy");
     const done = this.queue.then(() => work(api)).then(() => { this.unsaved = false; }, (error) => {
-      this.unsaved = true;
+      this.unsaved = drawn || (error instanceof Refused && error.unanswered);
       this.complain(error);
       this.refresh();
     }).finally(() => { this.busy--; this.settle(); });
@@ -265,12 +269,13 @@ class Studio {
   settle() { if (!this.busy) this.note(this.unsaved ? "Not saved" : "Saved", this.unsaved ? "lost" : ""); }
 
   /** @param {object} action */
-  act(action) { return this.edit(async (api) => this.take(await api.act(action))); }
+  act(action) { return this.edit(async (api) => this.take(await api.act(action), api), false); }
 
   async newObject() {
     if (!this.api) return;
-    const before = new Set(this.state?.objects.map((object) => object.id));
+    const before = new Set(this.state?.objects.map((object) => object.id)), { api } = this;
     await this.act({ do: "add_object" });
+    if (api !== this.api) return;
     const added = this.state?.objects.find((object) => !before.has(object.id));
     if (added) this.select(added.id);
   }
@@ -304,25 +309,25 @@ class Studio {
     const object = await this.ensureObject();
     if (frame === this.frame) this.view.points = points; // a new object has none yet
     if (!points.length && !box) { this.act({ do: "clear_key", frame, object_id: object }); return; }
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box })));
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api));
   }
 
   /** @param {number[]} box */
   async box(box) {
     if (!this.workable()) return;
     const object = await this.ensureObject(), frame = this.frame, points = this.view.points;
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box })));
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api));
   }
 
-  /** @param {number} frame @param {Labels} labels */
-  showLabels(frame, labels) { if (frame === this.frame) this.view.setLabels(labels); }
+  /** @param {number} frame @param {Labels} labels @param {Api} api */
+  showLabels(frame, labels, api) { if (api === this.api && frame === this.frame) this.view.setLabels(labels); }
 
   /** @param {string} tool */
   painted(tool) {
     const { labels } = this.view, frame = this.frame, object = this.selected;
     if (!labels) return;
     this.view.points = [];
-    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels)));
+    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api));
   }
 
   /** Whether the masks of this frame may change. */
@@ -351,7 +356,7 @@ class Studio {
     if (!this.state || !this.selected || !this.workable()) return;
     const { width, height } = this.state, frame = this.frame, object = this.selected;
     const empty = { width, height, ids: new Uint16Array(width * height) };
-    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty)); this.refresh(); });
+    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); });
   }
 
   clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object_id: this.selected }); }

@@ -77,6 +77,7 @@ export class Viewer extends EventTarget {
 
   /** @param {number} width @param {number} height @param {number} stretch */
   setVideo(width, height, stretch) {
+    this.tapped = [-1, 0, 0];
     Object.assign(this, { stretch, width, height, picture: null, labels: null, points: [], box: null, polygon: [], cross: null, cursor: null });
     this.overlay.width = width;
     this.overlay.height = height;
@@ -85,6 +86,7 @@ export class Viewer extends EventTarget {
 
   /** @param {ImageBitmap} picture @param {Labels} labels */
   show(picture, labels) {
+    if (picture !== this.picture) this.tapped = [-1, 0, 0];
     this.picture = picture;
     this.setLabels(labels);
   }
