@@ -344,7 +344,7 @@ def test_clicks_that_wait_stay_in_the_video_that_they_were_made_in(tmp_path, mas
 
 @pytest.mark.parametrize(
     ("width", "height", "touch", "scheme"),
-    [(1280, 720, False, "dark"), (1180, 820, True, "light"), (390, 844, True, "dark")],
+    [(1280, 720, False, "dark"), (800, 600, False, "light"), (1180, 820, True, "light"), (390, 844, True, "dark")],
 )
 def test_everything_is_within_the_window_and_nothing_scrolls_sideways(tmp_path, width, height, touch, scheme):
     with (

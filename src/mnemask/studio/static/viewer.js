@@ -203,7 +203,7 @@ export class Viewer extends EventTarget {
   dot(x, y, radius, ink, unit) {
     const { context } = this;
     context.beginPath();
-    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.ellipse(x, y, radius / this.stretch, radius, 0, 0, 2 * Math.PI);
     context.fillStyle = ink;
     context.fill();
     context.lineWidth = 1.5 * unit;
@@ -213,13 +213,13 @@ export class Viewer extends EventTarget {
 
   /** @param {number} x @param {number} y @param {boolean} on @param {number} unit */
   mark(x, y, on, unit) {
-    const { context } = this, arm = 3.2 * unit;
+    const { context } = this, arm = 3.2 * unit, across = arm / this.stretch;
     this.dot(x, y, POINT * unit, "#ffffff", unit);
     context.strokeStyle = on ? "#0a7d54" : "#c62f38";
     context.lineWidth = 2 * unit;
     context.beginPath();
-    context.moveTo(x - arm, y);
-    context.lineTo(x + arm, y);
+    context.moveTo(x - across, y);
+    context.lineTo(x + across, y);
     if (on) { context.moveTo(x, y - arm); context.lineTo(x, y + arm); }
     context.stroke();
   }
