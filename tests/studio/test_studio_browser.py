@@ -294,11 +294,11 @@ def test_marks_are_taken_back_and_no_hasty_gesture_changes_another_frame(tmp_pat
         saved(page)
         assert [len(key["how"]["points"]) for key in keys_of(page)] == [1], "a double click is one click"
         assert page.locator("#objects li").count() == 1
-        page.wait_for_timeout(400)
+        page.wait_for_timeout(700)
         size = "fetch('/api/projects/clip/labels/0').then((a) => a.arrayBuffer()).then((all) => all.byteLength)"
         once = page.evaluate(size)
         click(page, *middle(masks[0, 1]))
-        page.wait_for_timeout(400)  # else it is a double click
+        page.wait_for_timeout(700)  # else it is a double click
         click(page, *middle(masks[0, 1]))  # on the click itself: takes it back
         again = page.evaluate(size)
         assert (len(keys_of(page)[0]["how"]["points"]), again) == (1, once), "and its mask with it"

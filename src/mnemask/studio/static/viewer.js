@@ -383,7 +383,7 @@ export class Viewer extends EventTarget {
       return;
     }
     // The second click of a double one would take the first back.
-    if (when >= 0 && event.timeStamp - when < 350 && Math.hypot(event.clientX - left, event.clientY - top) < 5) return;
+    if (when >= 0 && event.timeStamp - when < 500 && Math.hypot(event.clientX - left, event.clientY - top) < 5) return;
     this.emit("click", { x, y, near: this.near(x, y), minus: event.button === 2 || event.altKey || event.shiftKey });
   }
 
