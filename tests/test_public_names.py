@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+from refusals import refusal
 
 import mnemask
 
@@ -134,3 +136,24 @@ def test_a_tracker_needs_few_modules():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 80
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mnemask.load_model(None),
+        lambda: mnemask.load_model("a\0b"),
+        lambda: mnemask.read_mask(None),
+        lambda: mnemask.read_mask("a\0.png"),
+        lambda: mnemask.read_mask("first.png", antialiased="maybe"),
+        lambda: mnemask.MaskWriter("a\0b"),
+        lambda: mnemask.VideoReader(-1),
+        lambda: mnemask.VideoReader(True),
+        lambda: mnemask.Frame(None, 0),
+        lambda: mnemask.Frame(torch.zeros(3, 8, 8, dtype=torch.uint8), "x"),
+        lambda: mnemask.Frame(torch.zeros(3, 8, 8, dtype=torch.uint8), -1),
+    ],
+)
+def test_what_a_caller_gives_by_mistake_is_an_error_of_the_package(call, as_users_call_it):
+    with refusal((mnemask.MnemaskError,)):
+        call()

@@ -113,6 +113,12 @@ class Frame:
     ycbcr: UInt8[np.ndarray, "3 H W"] | UInt16[np.ndarray, "3 H W"] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.image, Tensor):
+            raise FrameError(
+                f"the picture of a Frame is a {type(self.image).__name__}", "give a tensor, or use Frame.from_picture"
+            )
+        if isinstance(self.index, bool) or not isinstance(self.index, int | np.integer) or self.index < 0:
+            raise FrameError(f"a Frame has index {self.index!r:.40}", "give its position in the video, from 0")
         shape = self.image.shape
         if self.image.ndim != 3 or shape[0] != 3 or 0 in shape or self.image.dtype != torch.uint8:
             raise FrameError(

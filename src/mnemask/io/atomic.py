@@ -35,6 +35,8 @@ def safe_name(name: str) -> str:
 
 def make_folder(folder: Path) -> Path:
     """Returns the folder, made with its parents where missing; raises OutputError where that is impossible."""
+    if "\0" in str(folder):
+        raise OutputError(f"{str(folder)!r} cannot name a folder", "leave out the character of code 0")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -109,6 +109,8 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
     Raises:
         OutputError: if the place cannot be written to, or holds a file of another kind, which is never replaced.
     """
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r} cannot name a file", "leave out the character of code 0")
     if path.is_symlink():  # what it leads to is written, and it stays
         path = Path(os.path.realpath(path))
     is_file = path.is_file()

@@ -98,8 +98,10 @@ def load_model(
 
     Raises:
         CheckpointError: if the file is missing, damaged, foreign, or carries code; misfitting tensors are named.
-        InputError: if there is no such device or precision.
+        InputError: if that is no name, or there is no such device or precision.
     """
+    if not isinstance(name, str | Path):
+        raise InputError(f"the weights are a {type(name).__name__}", 'give "compact" or the path of a checkpoint')
     chosen = choose_device(device)
     if dtype is not None and dtype not in (*PRECISIONS.values(), torch.float64):
         raise InputError(f"dtype is {dtype!r:.40}", "give torch.float32, torch.bfloat16 or torch.float16")

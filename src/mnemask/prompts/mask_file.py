@@ -105,6 +105,10 @@ def read_mask(
     Raises:
         MaskError: no such file, not an image, damaged, too large, of another size, ambiguous or without an object.
     """
+    if not isinstance(path, str | Path):
+        raise MaskError(f"the mask file is a {type(path).__name__}", "give a path; masks themselves need no reading")
+    if antialiased not in ("error", "clean"):
+        raise MaskError(f"antialiased is {antialiased!r:.40}", 'give "error" or "clean"')
     reading = inspect_mask(path, size, void=void)
     clean_or_refuse(path, reading, antialiased)
     for note in reading.notes:
