@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +23,7 @@ from mnemask.model.devices import FiniteCheck, isolated_torch_modes
 from mnemask.model.stcn import STCN, require_network
 from mnemask.state import TrackerState
 from mnemask.step import labels_of, step_together, undone_on_failure
-from mnemask.types import Frame, Masks, Objects, Picture, Prompts, validate_prompts
+from mnemask.types import Frame, Masks, Objects, Picture, Prompts, is_whole, validate_prompts
 from mnemask.views import mean_of
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
@@ -40,7 +39,7 @@ def frames_given(prompts: object) -> set[int]:
             "give what is known by frame, {0: {1: mask}}, or a function from a Frame to {1: mask} or None",
         )
     for index in prompts:
-        if isinstance(index, bool) or not isinstance(index, int | np.integer) or index < 0:
+        if not is_whole(index) or index < 0:
             raise InputError(f"prompts are given for frame {index!r:.40}", "frames are whole numbers, from 0")
     return {int(index) for index in prompts}
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ MAX_OBJECTS = 256
 MAX_NAME: Final = 80  # characters
 
 
+def is_whole(value: object) -> TypeGuard[int]:
+    """Returns whether a value is a whole number, of Python or of NumPy; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def check_object_id(object_id: object) -> int:
     """Returns the id as an int, or raises ObjectIdError unless it is a whole number from 1 to 65535."""
-    if (
-        isinstance(object_id, bool)
-        or not isinstance(object_id, int | np.integer)
-        or not 1 <= object_id <= MAX_OBJECT_ID
-    ):
+    if not is_whole(object_id) or not 1 <= object_id <= MAX_OBJECT_ID:
         raise ObjectIdError(
             f"object id {object_id!r} is not a whole number from 1 to {MAX_OBJECT_ID}", "0 is the background"
         )
@@ -117,7 +118,7 @@ class Frame:
             raise FrameError(
                 f"the picture of a Frame is a {type(self.image).__name__}", "give a tensor, or use Frame.from_picture"
             )
-        if isinstance(self.index, bool) or not isinstance(self.index, int | np.integer) or self.index < 0:
+        if not is_whole(self.index) or self.index < 0:
             raise FrameError(f"a Frame has index {self.index!r:.40}", "give its position in the video, from 0")
         shape = self.image.shape
         if self.image.ndim != 3 or shape[0] != 3 or 0 in shape or self.image.dtype != torch.uint8:

@@ -20,6 +20,7 @@ from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
 from mnemask.plugins import Registry, told
+from mnemask.types import is_whole
 
 log = logging.getLogger(__name__)
 _LOOKED_AT = 8  # masks that tell black and white ones from ids
@@ -195,8 +196,7 @@ def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]
 
 def _check_own(video: AnnotatedVideo, label: str) -> None:
     """Raises InputError for a video of somebody's own that has masks of no frame."""
-    whole = (int, np.integer)
-    beyond = [index for index in video.masks if not isinstance(index, whole) or not 0 <= index < len(video.frames)]
+    beyond = [index for index in video.masks if not is_whole(index) or not 0 <= index < len(video.frames)]
     if beyond:
         raise InputError(
             f"data set {label} gives {video.name} a mask of frame {beyond[0]!r}, and it has {len(video.frames)} frames",

@@ -33,10 +33,15 @@ def safe_name(name: str) -> str:
     return kept.replace(".", "%2E") if kept in (".", "..") else kept or "%"
 
 
+def refuse_no_name(path: Path) -> None:
+    """Raises OutputError for what can name no file or folder on any system."""
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r} cannot name a file", "leave out the character of code 0")
+
+
 def make_folder(folder: Path) -> Path:
     """Returns the folder, made with its parents where missing; raises OutputError where that is impossible."""
-    if "\0" in str(folder):
-        raise OutputError(f"{str(folder)!r} cannot name a folder", "leave out the character of code 0")
+    refuse_no_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

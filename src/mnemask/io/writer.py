@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from av.error import FFmpegError
 from torch import Tensor
 
@@ -360,9 +361,11 @@ def refuse_other_labels(masks: Masks) -> None:
     labels = masks.labels
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim != 2:
         raise InputError(f"the labels of frame {masks.index} are no whole numbers [H W] in a tensor", "give object ids")
-    labels = labels.long()
-    if labels.numel() and not (int(labels.min()) >= 0 and int(labels.max()) <= MAX_OBJECT_ID):
+    if not labels.numel():
+        return
+    lowest, highest = map(int, (labels if labels.dtype == torch.int32 else labels.long()).aminmax())
+    if lowest < 0 or highest > MAX_OBJECT_ID:
         raise InputError(
-            f"the labels of frame {masks.index} go from {int(labels.min())} to {int(labels.max())}",
+            f"the labels of frame {masks.index} go from {lowest} to {highest}",
             f"object ids go from 1 to {MAX_OBJECT_ID}, and 0 is the background",
         )

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mnemask.errors import CheckpointError, OutputError, printable
-from mnemask.io.atomic import replacing
+from mnemask.io.atomic import refuse_no_name, replacing
 from mnemask.io.written import foreign
 from mnemask.memory.read import WINDOWS
 from mnemask.memory.tokens import PER_OBJECT, Tokens
@@ -109,8 +109,7 @@ def save_bank(path: Path, tokens: Tokens | None, facts: Mapping[str, Any]) -> No
     Raises:
         OutputError: if the place cannot be written to, or holds a file of another kind, which is never replaced.
     """
-    if "\0" in str(path):
-        raise OutputError(f"{str(path)!r} cannot name a file", "leave out the character of code 0")
+    refuse_no_name(path)
     if path.is_symlink():  # what it leads to is written, and it stays
         path = Path(os.path.realpath(path))
     is_file = path.is_file()

@@ -27,7 +27,7 @@ from mnemask.project.results import Labels, Results
 from mnemask.project.state import Action, applied, folded
 from mnemask.project.states import States
 from mnemask.project.tracking import Direction, Pass, PassReport, plan_pass
-from mnemask.types import Frame, ObjectInfo, Prompt
+from mnemask.types import Frame, ObjectInfo, Prompt, is_whole
 
 Mask = Bool[Tensor, "H W"]
 JOURNAL = "actions.jsonl"
@@ -363,7 +363,7 @@ class Project:
             raise InputError(f"frame {frame} was accepted, so it does not change", "take that back first")
 
     def _check_run(self, first: int, last: int) -> None:
-        if not (_is_whole(first) and _is_whole(last) and 0 <= first <= last < self.num_frames):
+        if not (is_whole(first) and is_whole(last) and 0 <= first <= last < self.num_frames):
             raise InputError(f"frames {first} to {last} are none of the video's", f"it has 0 to {self.num_frames - 1}")
 
     def _next_pass(self) -> int:
@@ -392,7 +392,3 @@ class Project:
 
 def _now() -> float:
     return round(time.time(), 3)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

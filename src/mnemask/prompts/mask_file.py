@@ -33,7 +33,7 @@ from mnemask.prompts.image_file import (
     pack,
     unpack,
 )
-from mnemask.types import MAX_OBJECT_ID, MAX_OBJECTS
+from mnemask.types import MAX_OBJECT_ID, MAX_OBJECTS, is_whole
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def inspect_mask(
         cut_out: whether it shows one object in its own colours, so that only its transparency counts if it has any.
     """
     if void not in ("auto", "none"):
-        if isinstance(void, bool) or not isinstance(void, int | np.integer) or not 1 <= void <= MAX_OBJECT_ID:
+        if not is_whole(void) or not 1 <= void <= MAX_OBJECT_ID:
             raise MaskError(f"void is {void!r:.40}", f'give "auto", "none" or a value from 1 to {MAX_OBJECT_ID}')
         void = int(void)
     raw = load_mask_image(path, size)

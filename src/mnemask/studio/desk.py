@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
+from mnemask.memory.tokens import runs_of
 from mnemask.project import PassReport
 from mnemask.studio.clicks import ClickSession, Mask, Point, open_clicks
 from mnemask.studio.exports import Write, files_of, writing
@@ -247,13 +248,13 @@ class Desk:
         project = self.project
         shown = project.known()
         shown[project.state.key_frames()] = True
-        wanted = [frame for frame in range(max(first, 0), min(last + 1, len(shown))) if shown[frame]]
+        if not 0 <= first <= last < len(shown):
+            project.accept(first, last)  # which says what is wrong
+        wanted = [frame for frame in range(first, last + 1) if shown[frame]]
         if not wanted:
             raise mm.InputError(f"no frame from {first} to {last} is tracked or marked yet", "track it first")
-        starts = [frame for frame in wanted if frame - 1 not in wanted]
-        ends = [frame for frame in wanted if frame + 1 not in wanted]
-        for start, end in zip(starts, ends, strict=True):
-            project.accept(start, end)
+        for run in runs_of(wanted, len(wanted)):
+            project.accept(run.start, run.stop - 1)
 
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:
