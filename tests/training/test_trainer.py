@@ -17,7 +17,7 @@ from training_run import TINY, Squares, recipe, start
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.stcn import STCN
-from mnemask.training import trainer
+from mnemask.training import run
 from mnemask.training.clip_tracker import MemoryInUse
 from mnemask.training.data import Batches, load
 from mnemask.training.losses import LinearDecay
@@ -63,7 +63,7 @@ def test_a_run_killed_and_taken_up_again_equals_one_that_was_not(tmp_path, monke
     whole = start(tmp_path / "whole", steps=6, regularizer=regularizer)
     whole.run()
 
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", -1.0)
     killed = start(tmp_path / "killed", steps=6, regularizer=regularizer)
     killed.validate = _die_at_step_4
     killed.options = RunOptions(validate_every=4)
@@ -258,7 +258,7 @@ def spoil_average(training):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_what_is_not_finite_does_not_overwrite_the_last_good_checkpoint(tmp_path, monkeypatch, spoil, stopped):
     """Between two steps whose loss is looked at: saved because it is time, or because the run is to stop."""
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", -1.0)
     training = start(tmp_path, steps=9, ema=0.9)
     take_step = training.train_step
 

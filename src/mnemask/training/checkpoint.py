@@ -165,7 +165,13 @@ def _done(path: Path, metadata: Mapping[str, str]) -> Done:
 
 def forget_after(log: Path, step: int) -> None:
     """Removes the lines of a log that a run resumed at `step` will write again."""
-    if not log.exists():
-        return
-    lines = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-    write_file(log, "".join(f"{line}\n" for line in lines))
+    lines = log.read_bytes().splitlines()
+    write_file(log, b"".join(line + b"\n" for line in lines if 0 <= _step_of(line) <= step))
+
+
+def _step_of(line: bytes) -> int:
+    """Returns the step that a line of a log is of; -1 for one that a run was killed in the middle of."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return -1

@@ -1,9 +1,7 @@
 """Trains the click head by simulated clicks, on a frozen key encoder; recipe and data determine a run."""
 
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from mnemask.model.checkpoints import sha256_of
 from mnemask.model.click_head import ClickHead, ClickHeadConfig, PreparedFrame, key_encoder_id, save_click_head
 from mnemask.model.preprocess import normalize
 from mnemask.model.stcn import STCN
-from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
 from mnemask.training.click_data import (
     Click,
     ClickCrop,
@@ -29,10 +26,9 @@ from mnemask.training.click_data import (
     next_click,
     spoilt,
 )
-from mnemask.training.losses import EMA, Cosine, can_fuse, normalized_focal, soft_dice
+from mnemask.training.losses import Cosine, can_fuse, normalized_focal, soft_dice
+from mnemask.training.run import Report, Run
 
-CHECKPOINT_SECONDS = 180
-LOG_EVERY = 10
 CROPS = 3  # numpy's seeds of different things differ in their first number; 1 and 2 are those of clips
 
 
@@ -71,18 +67,14 @@ class ClickRecipe:
 
 
 @dataclass(frozen=True, slots=True)
-class ClickReport:
-    """How a run is doing.
+class ClickReport(Report):
+    """How a run is doing: the mean of the steps since the last report.
 
     Attributes:
-        step: steps done.
-        loss: what is minimised.
         ious: mean IoU after each round, on the training crops.
-        pictures_per_second: in this sitting.
+        pictures_per_second: since this start of the run.
     """
 
-    step: int
-    loss: float
     ious: tuple[float, ...]
     pictures_per_second: float
 
@@ -159,15 +151,15 @@ def pad_clicks(clicks: Sequence[Sequence[Click]]) -> Float[Tensor, "B N 3"]:
     return torch.tensor(rows, dtype=torch.float32)
 
 
-class ClickTraining:
-    """A run, begun or taken up again from `out/latest.safetensors`.
+class ClickTraining(Run[ClickReport]):
+    """A run that trains a click head, new or resumed from `out/latest.safetensors`.
 
     Args:
         fabric: launched, one process.
         recipe: all hyper-parameters.
         pictures: what is clicked on.
         model: the network whose key encoder the head is for; it stays as it is.
-        out: folder of the run: `latest.safetensors`, `log.jsonl` and, at the end, `clicks.safetensors`.
+        out: folder of the run: `latest.safetensors`, `log.jsonl` and, with each save, `clicks.safetensors`.
         minutes: stop and save after this time; None trains to the end.
         start: the head to begin with, which may have been trained for another key encoder; by default a new one.
 
@@ -186,10 +178,8 @@ class ClickTraining:
         minutes: float | None = None,
         start: ClickHead | None = None,
     ) -> None:
-        self.fabric, self.recipe, self.pictures, self.model, self.out = fabric, recipe, pictures, model, out
-        self.minutes, self.stop_asked = minutes, False
+        self.recipe, self.pictures, self.model = recipe, pictures, model
         self.key_encoder = key_encoder_id(model)
-        self.begins_with = "random numbers" if start is None else sha256_of(start.state_dict(), torch.float32)[:16]
         torch.manual_seed(recipe.seed)
         self.head = _new_head(model, start).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
@@ -199,47 +189,30 @@ class ClickTraining:
             weight_decay=recipe.weight_decay,
             fused=can_fuse(fabric),
         )
-        self.rounds, self.optimizer = fabric.setup(ClickRounds(self.head, recipe.rounds), optimizer)
-        self.trained = dict(self.head.named_parameters())
-        self.average = EMA(self.trained, recipe.ema)
+        begins_with = "random numbers" if start is None else sha256_of(start.state_dict(), torch.float32)[:16]
+        super().__init__(
+            fabric,
+            recipe,
+            out,
+            network=self.head,
+            trained=dict(self.head.named_parameters()),
+            module=ClickRounds(self.head, recipe.rounds),
+            optimizer=optimizer,
+            minutes=minutes,
+            fixed={"head": repr(self.head.config), "key encoder": self.key_encoder, "first weights": begins_with},
+        )
         self.schedule = Cosine(warm_up=50)
-        self.step, self.seconds = 0, 0.0
-        if (out / "latest.safetensors").exists():
-            self._take_up()
-        forget_after(out / "log.jsonl", self.step)
+        self._recent: list[tuple[float, tuple[float, ...]]] = []
 
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are done."""
-        return self.step >= self.recipe.steps
+    def advance(self) -> None:
+        """Does one update of the weights."""
+        self._recent.append(self.train_step())
 
-    def stop(self) -> None:
-        """Asks the run to save and end after the step it is in."""
-        self.stop_asked = True
-
-    def run(self, on_step: Callable[[ClickReport], None] = lambda report: None) -> None:
-        """Trains to the end, or until `stop_asked` or the minutes are over; saves either way."""
-        begin = last = saved = time.monotonic()
-        first, recent = self.step, list[tuple[float, tuple[float, ...]]]()
-        while not self.finished:
-            recent.append(self.train_step())
-            self.step += 1
-            now = time.monotonic()
-            self.seconds, last = self.seconds + now - last, now
-            if self.step % LOG_EVERY == 0 or self.finished:
-                losses, ious = zip(*recent, strict=True)
-                rate = (self.step - first) * self.recipe.batch / (now - begin)
-                report = ClickReport(self.step, float(np.mean(losses)), tuple(np.mean(ious, 0).round(4).tolist()), rate)
-                self._log(report)
-                on_step(report)
-                recent.clear()
-            over = self.minutes is not None and now - begin > 60 * self.minutes
-            if now - saved > CHECKPOINT_SECONDS or self.stop_asked or over:
-                self.save()
-                saved = now
-                if self.stop_asked or over:
-                    return
-        self.save()
+    def report(self, per_second: float) -> ClickReport:
+        """Returns the mean of the steps since the last report."""
+        losses, ious = zip(*self._recent, strict=True)
+        self._recent.clear()
+        return ClickReport(self.step, float(np.mean(losses)), tuple(np.mean(ious, 0).round(4).tolist()), per_second)
 
     def train_step(self) -> tuple[float, tuple[float, ...]]:
         """Does one update of the weights; returns its loss and the mean IoU after each round."""
@@ -255,7 +228,7 @@ class ClickTraining:
         with torch.no_grad():
             features = self.model.encode_key(normal.to(self.model.dtype))
         at_strides = (features.stride4, features.stride8, features.stride16)
-        logits = self.rounds(normal, at_strides, sequences)
+        logits = self.module(normal, at_strides, sequences)
         truths = torch.from_numpy(np.stack([sequence.truth for sequence in sequences])).to(self.fabric.device)
         flat, labels = logits.float().flatten(0, 1), truths.long().repeat(recipe.rounds, 1, 1)
         probs = torch.sigmoid(flat)[:, None]
@@ -263,7 +236,7 @@ class ClickTraining:
         # The background's plane is not looked at.
         loss = normalized_focal(flat, labels) + soft_dice(probs.expand(-1, 2, -1, -1), labels, there)
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.rounds, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
+        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * self.schedule.rate(self.step, recipe.steps)
         self.optimizer.step()
@@ -289,14 +262,7 @@ class ClickTraining:
             InputError: the weights are no longer finite; what was written before stays.
             OutputError: the place cannot be written to.
         """
-        if not is_finite(self.head, self.average.weights, self.optimizer.optimizer):
-            raise InputError(
-                f"the weights are no longer finite after step {self.step}",
-                f"begin again with a lower learning rate than {self.recipe.learning_rate}",
-            )
-        precision = self.fabric.strategy.precision.state_dict()
-        done = Done(self.step, self.seconds, self._settings(), precision)
-        save_run(self.out / "latest.safetensors", self.head, self.average.weights, self.optimizer.optimizer, done)
+        super().save()
         note = f"{self.step} steps of {self.recipe.batch} pictures, seed {self.recipe.seed}"
         save_click_head(self.averaged_head(), self.key_encoder, self.out / "clicks.safetensors", note=note)
 
@@ -306,29 +272,6 @@ class ClickTraining:
         numbers = range(self.step * recipe.batch, (self.step + 1) * recipe.batch)
         rngs = [np.random.default_rng((CROPS, recipe.seed, number)) for number in numbers]
         return [self.pictures.draw(rng, size) for rng in rngs], rngs
-
-    def _log(self, report: ClickReport) -> None:
-        entry = {field.name: getattr(report, field.name) for field in fields(report)}
-        with (self.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(entry | {"seconds": round(self.seconds, 1)}) + "\n")
-
-    def _settings(self) -> dict[str, str]:
-        settings = {field.name: repr(getattr(self.recipe, field.name)) for field in fields(self.recipe)}
-        given = {"head": repr(self.head.config), "key encoder": self.key_encoder, "first weights": self.begins_with}
-        return settings | given
-
-    def _take_up(self) -> None:
-        path = self.out / "latest.safetensors"
-        done = load_run(path, self.head, self.average.weights, self.optimizer.optimizer)
-        for name, value in self._settings().items():
-            if done.settings.get(name) != value:
-                raise InputError(
-                    f"the run in {self.out} has {name} {done.settings.get(name)}, not {value}",
-                    "give the same settings or another folder",
-                )
-        self.step, self.seconds = done.step, done.seconds
-        if done.precision:
-            self.fabric.strategy.precision.load_state_dict(dict(done.precision))
 
 
 def _new_head(model: STCN, start: ClickHead | None) -> ClickHead:
