@@ -11,6 +11,7 @@ line a command; the exit code is 1 if one fails. It says that the commands work,
 import argparse
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,9 +69,11 @@ def draw(folder: Path) -> None:
         draw_davis(root, year=year, count=FRAMES)
         (root / f"ImageSets/{year}/train.txt").write_text("bear\ndog\n")
     draw_youtube_vos(folder / "data/YouTube-VOS", count=FRAMES)
+    valid = folder / "data/YouTube-VOS/valid"
+    shutil.copytree(valid / "JPEGImages", valid.with_name("valid_all_frames") / "JPEGImages")
     draw_photographs(folder / "drawn", names=("discs",))
     static = folder / "data/static"
-    for name in ("DUTS-TR", "ecssd", "HRSOD_small", "BIG_small", "fss/discs"):
+    for name in ("DUTS-TR", "DUTS-TE", "ecssd", "HRSOD_small", "BIG_small", "fss/discs"):
         (static / name).mkdir(parents=True)
         for number, image in enumerate(sorted((folder / "drawn/static/discs/images").glob("*.jpg")), 1):
             Image.open(image).save(static / name / f"{number}.jpg")

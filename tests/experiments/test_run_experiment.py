@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import shutil
 import sys
 import zipfile
 from dataclasses import replace
@@ -18,7 +19,7 @@ from mnemask.engines.parts import SharedWeights
 from mnemask.errors import BudgetError, InputError, MissingExtraError
 from mnemask.evaluation.benchmark import Benchmark
 from mnemask.evaluation.runner import Job, TrackerFactory
-from mnemask.experiments import Experiment, Run, run_experiment
+from mnemask.experiments import Experiment, Run, rows, run_experiment
 from mnemask.experiments.figures import Curves, Line
 from mnemask.experiments.plan import COSTS
 from mnemask.experiments.rows import run_rows
@@ -69,6 +70,13 @@ def test_the_thesis_figures_are_beside_ours(strategies):
     assert 0.3 < ours["J-Mean"] < 1
     assert ours["gain"] == pytest.approx(ours["J&F-Mean"] - strategies.rows[2]["J&F-Mean"])
     assert ours["gain-Low"] <= ours["gain"] <= ours["gain-High"]
+
+
+def test_over_the_whole_set_the_thesis_has_one_row(strategies, davis, lab, tmp_path, monkeypatch):
+    shutil.copytree(lab, tmp_path / "lab")
+    monkeypatch.setitem(rows.WHOLE_SETS, "davis2016", 2)
+    told = [(row["run"], row["source"]) for row in run_experiment("table1", davis, tmp_path / "lab", SMALL).rows]
+    assert told[4:] == [("LFU (thesis)", "this run"), ("LFU (thesis)", "thesis")]
 
 
 def test_notes_say_what_sets_the_figures_apart(strategies):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemask.memory import read as reading
-from mnemask.memory.read import FOLDS, Reading, affinity, key_energy, largest, read_dense, read_top_k
+from mnemask.memory.read import FOLDS, KMNKernel, Reading, affinity, key_energy, largest, read_dense, read_top_k
 
 METRICS = ["l2", "dot", "cosine"]
 
@@ -86,6 +86,17 @@ def test_a_read_of_every_memory_equals_the_dense_read_of_training():
     for metric in METRICS:
         sparse = read_top_k(query, memory, key_energy(memory), 11, metric).gather(value[None])[0]
         torch.testing.assert_close(sparse, read_dense(query, memory, value, metric), atol=1e-5, rtol=1e-5)
+
+
+def test_weights_of_a_regularizer_get_whole_affinities_with_the_kernel_too():
+    torch.manual_seed(0)
+    query, memory, value = torch.randn(12, 5), torch.randn(9, 5), torch.randn(9, 3)
+    kernel, seen = KMNKernel(1.5, columns=4), []
+    read_dense(query, memory, value, weigh=lambda alike: seen.append(alike) or alike.softmax(-1), kernel=kernel)
+    alike = brute_force(query, memory, "l2")
+    cells = torch.tensor([divmod(cell, 4) for cell in range(12)]).float()
+    distance = torch.cdist(cells, cells[alike.argmax(0)])
+    torch.testing.assert_close(seen[0], alike - distance.square() / (2 * 1.5**2), atol=1e-4, rtol=1e-4)
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 8), st.integers(1, 4000), st.integers(1, 40))

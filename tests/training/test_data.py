@@ -1,15 +1,17 @@
 """Training sets by name, and one's own frames."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drawn_data import draw_photographs, draw_video
 from PIL import Image
 from refusals import refusal
 
-from mnemask.datasets.clips import ClipShape
+from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError
-from mnemask.training.data import open_own_videos, open_sources, parse_data
+from mnemask.training.data import Batches, open_own_videos, open_sources, parse_data
 from mnemask.training.recipes import RECIPES, finetune, main, static
 
 
@@ -84,7 +86,7 @@ def test_own_videos_give_clips_even_where_one_frame_has_a_mask(tmp_path):
 def test_the_stages_are_those_of_the_thesis():
     stage1, stage2 = static(), main()
     assert (stage1.steps, stage1.batch, stage1.max_objects) == (300_000, 16, 1)
-    assert (stage2.steps, stage2.batch, stage2.max_objects) == (150_000, 8, 2)
+    assert (stage2.steps, stage2.batch, stage2.min_objects, stage2.max_objects) == (150_000, 8, 2, 2)
     for stage in (stage1, stage2):
         assert (stage.optimizer, stage.learning_rate, stage.weight_decay, stage.betas) == (
             "adam",
@@ -98,6 +100,23 @@ def test_the_stages_are_those_of_the_thesis():
         assert stage.shape(0, 1).size == 384
     gaps = [stage2.shape(int(stage2.steps * share), 1).max_gap for share in (0, 0.1, 0.2, 0.3, 0.4, 0.89, 0.9)]
     assert gaps == [5, 10, 15, 20, 25, 25, 5]
+
+
+def test_objects_of_a_step_are_drawn_from_the_fewest_to_the_most():
+    class Source:
+        def draw(self, rng, shape):
+            counts.append(shape.max_objects)
+            pixels = np.zeros((shape.num_frames, 16, 16), np.uint8)
+            return TrainingClip(np.stack([pixels] * 3, -1), pixels, 1)
+
+    for least, seen in ((2, {2, 3}), (3, {3})):
+        counts = []
+        batches = Batches(Source(), replace(main(40), batch=1, min_objects=least, max_objects=3))
+        for step in range(40):
+            batches[step]
+        assert set(counts) == seen
+    with refusal(InputError, r"3 to 2 objects"):
+        replace(main(), min_objects=3)
 
 
 @pytest.mark.parametrize("name", RECIPES)

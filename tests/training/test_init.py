@@ -35,7 +35,11 @@ def test_compact_takes_one_resnet_for_both_encoders_and_sees_the_mask_from_the_s
 def test_paper_takes_a_deep_one_for_keys_and_a_shallow_one_for_values(resnets):
     model = init_from_imagenet("stcn", [resnets / "18.pth", resnets / "50.pth"])
     assert torch.equal(model.key_encoder.conv1.weight, torch.load(resnets / "50.pth")["conv1.weight"])
-    assert torch.equal(model.value_encoder.resnet.conv1.weight[:, :3], torch.load(resnets / "18.pth")["conv1.weight"])
+    first = model.value_encoder.resnet.conv1.weight
+    assert torch.equal(first[:, :3], torch.load(resnets / "18.pth")["conv1.weight"])
+    # Thesis 3.3.1; and as STCN's, the projection starts with singular values of 1.
+    assert not first[:, 3:].any()
+    torch.testing.assert_close(torch.linalg.svdvals(model.key_projection.weight.flatten(1)), torch.ones(64))
 
 
 def test_a_resnet_that_fits_nowhere_is_refused(resnets, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mnemask.model.stcn import soft_aggregate
 from mnemask.training.losses import bootstrapped_cross_entropy, mean_iou, soft_dice
 
 LOSSES = {
@@ -19,6 +20,15 @@ def case():
     probs = torch.rand(4, 3, 5, 7).softmax(1)
     labels = torch.randint(0, 3, (4, 5, 7))
     return probs, labels, torch.ones(4, 2, dtype=torch.bool)
+
+
+def test_the_most_wrong_pixels_get_the_largest_gradient():
+    logits = torch.tensor([-12.0, -9.0, -3.0, 3.0]).view(1, 1, 1, 4).requires_grad_()
+    probs = soft_aggregate(torch.sigmoid(logits)[0])[None]
+    bootstrapped_cross_entropy(probs, torch.ones(1, 1, 4, dtype=torch.long), 1.0).backward()
+    steps = logits.grad.flatten() * 4
+    # One object has P = p² / (p² + (1 − p)²) after soft aggregation, and −log P changes by −2(1 − P) with the logit.
+    torch.testing.assert_close(steps, torch.tensor([-2.0, -2.0, -1.995, -0.005]), atol=2e-3, rtol=1e-3)
 
 
 def of_one_object(case):

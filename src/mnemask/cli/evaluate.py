@@ -17,6 +17,7 @@ from mnemask.cli.options import (
     CONFIG,
     DEFAULT_ENGINE,
     POLICY_HELP,
+    AllFramesOption,
     DatasetOption,
     DeviceOption,
     EngineOption,
@@ -117,9 +118,7 @@ def evaluate(
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
     ping_pong: PingPongOption = None,
-    all_frames: Annotated[
-        bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, 30 a second.")
-    ] = False,
+    all_frames: AllFramesOption = False,
     single_object: SingleObjectOption = False,
     processes: ProcessesOption = 1,
     device: DeviceOption = None,

@@ -15,6 +15,7 @@ from mnemask.cli.evaluate import show_suite
 from mnemask.cli.options import (
     CONFIG,
     POLICY_HELP,
+    AllFramesOption,
     DatasetOption,
     DeviceOption,
     ModelOption,
@@ -67,6 +68,7 @@ def experiment(
     subset: SubsetOption = None,
     sequence: SequenceOption = None,
     ping_pong: PingPongOption = None,
+    all_frames: AllFramesOption = False,
     single_object: SingleObjectOption = False,
     processes: ProcessesOption = 1,
     device: DeviceOption = None,
@@ -93,7 +95,7 @@ def experiment(
     from mnemask.evaluation.runner import TrackerFactory
     from mnemask.experiments import run_experiment
 
-    benchmark = Benchmark(root, chosen_dataset(dataset), subset, ping_pong, single_object=single_object)
+    benchmark = Benchmark(root, chosen_dataset(dataset), subset, ping_pong, all_frames, single_object)
     with progress() as show:
         findings = run_experiment(
             name,

@@ -102,6 +102,9 @@ SequenceOption = Annotated[list[str] | None, typer.Option(help="Only this one. R
 PingPongOption = Annotated[
     int | None, typer.Option(min=1, help="Play each video forwards and backwards N times.", metavar="N")
 ]
+AllFramesOption = Annotated[
+    bool, typer.Option("--all-frames", help="YouTube-VOS: track through SUBSET_all_frames, 30 a second.")
+]
 SingleObjectOption = Annotated[
     bool, typer.Option("--single-object", help="For a folder: everything in a mask is one object.")
 ]

@@ -90,7 +90,7 @@ def _thesis_rows(study: Study, run: Run) -> list[tuple[str, Row]]:
         return []
     whole, names = WHOLE_SETS[study.benchmark.dataset], [sequence.name for sequence in study.sequences]
     if len(names) == whole:
-        return [("lfu", values)]
+        return [("thesis", values)]
     rows = [(f"thesis, all {whole}", values)]
     same = lfu_over(study.benchmark.dataset, names) if run == LFU else None
     return rows if same is None else [(f"thesis, these {len(names)}", same), *rows]

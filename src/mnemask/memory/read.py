@@ -197,7 +197,7 @@ class KMNKernel:
         """Returns one factor of what is added to affinities; the other is `of_memories`.
 
         −d² / 2σ² = q·m − |m|²/2 − |q|²/2 with places q and m in units of σ; the last term is the same for all memories
-        of a query, so the softmax over memories drops it.
+        of a query, so the softmax over memories drops it, and a read leaves it out.
         """
         places = self.places(torch.arange(len(query_key), device=query_key.device))
         return F.pad(places, (0, 1), value=1)
@@ -223,11 +223,13 @@ class KMNKernel:
     def on_affinities(
         self, query_key: Float[Tensor, "*B P Ck"], memory_key: Float[Tensor, "*B N Ck"], metric: Metric
     ) -> Float[Tensor, "*B P N"]:
-        """Returns what is added to whole affinities, the product of the two factors."""
+        """Returns −d² / 2σ², what is added to whole affinities."""
         if query_key.ndim > 2:
             clips = zip(query_key, memory_key, strict=True)
             return torch.stack([self.on_affinities(*clip, metric) for clip in clips])
-        added: Tensor = self.of_queries(query_key) @ self.of_memories(query_key, memory_key, metric).T
+        queries = self.of_queries(query_key)
+        dropped = queries[:, :2].square().sum(1, keepdim=True) / 2
+        added: Tensor = queries @ self.of_memories(query_key, memory_key, metric).T - dropped
         return added
 
 

@@ -190,7 +190,7 @@ class Batches(Dataset[Batch]):
     """The batches of one process; item `i` is part i mod `parts` of step i // `parts`.
 
     A step's clips are numbered through all processes and parts, so that two processes of two clips see what one
-    process of four sees. All clips of a step have room for equally many objects, drawn with the step: nothing is
+    process of four sees. All clips of a step follow up to equally many objects, drawn with the step: nothing is
     computed for a second object in a step of single ones.
 
     Args:
@@ -211,7 +211,8 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         step, seed = index // self.parts, self.recipe.seed
-        num_objects = int(np.random.default_rng((COUNTS, seed, step)).integers(self.recipe.max_objects)) + 1
+        least, most = self.recipe.min_objects, self.recipe.max_objects
+        num_objects = least + int(np.random.default_rng((COUNTS, seed, step)).integers(most - least + 1))
         shape = self.recipe.shape(step, num_objects)
         first = (index * self.world + self.rank) * self.clips_per_part
         numbers = range(first, first + self.clips_per_part)

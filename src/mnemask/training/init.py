@@ -23,9 +23,9 @@ from mnemask.model.checkpoints import (
 from mnemask.model.resnet import fold_batch_norm
 from mnemask.model.stcn import STCN
 
-# With gain 1 a projection of ImageNet features gives affinities so alike that the softmax over a frame is uniform
-# (entropy 7.38 of log 1620 = 7.39); with 5 the best memory is e^6.6 times as likely as the average one.
-KEY_GAIN = 5.0
+# With gain 1 (STCN's) a projection of ImageNet features gives affinities so alike that the softmax over a frame is
+# uniform (entropy 7.38 of log 1620 = 7.39); with 5 the best memory is e^6.6 times as likely as the average one.
+KEY_GAIN = {"compact": 5.0, "stcn": 1.0}
 
 
 def init_from_weights(weights: str | Path, size: str | None = None) -> STCN:
@@ -53,9 +53,9 @@ def init_from_weights(weights: str | Path, size: str | None = None) -> STCN:
 def init_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
     """Returns a new network with ImageNet's ResNets in its encoders; all else is random.
 
-    The value encoder's first convolution also sees the mask and the other objects' masks. Its weights for the mask
-    are those for a grey picture, so that the mask's outline reaches every feature from the first step; for the others'
-    masks their negative half.
+    The value encoder's first convolution also sees the mask and the other objects' masks. In stcn its weights for
+    them are zero (thesis 3.3.1). In compact, whose training is short, those for the mask are those for a grey picture,
+    so that the mask's outline reaches every feature from the first step, and for the others' masks their negative half.
 
     Args:
         size: "compact" or "stcn".
@@ -66,11 +66,11 @@ def init_from_imagenet(size: str, resnets: Sequence[Path]) -> STCN:
         CheckpointError: a file is damaged, foreign, or fits neither encoder.
     """
     model = STCN(SIZES[size])
-    nn.init.orthogonal_(model.key_projection.weight, gain=KEY_GAIN)
+    nn.init.orthogonal_(model.key_projection.weight, gain=KEY_GAIN[size])
     nn.init.zeros_(model.key_projection.bias)  # type: ignore[arg-type]
     for path in resnets:
         weights = read_resnet(path)
-        grey = weights["conv1.weight"].sum(1, keepdim=True)
+        grey = weights["conv1.weight"].sum(1, keepdim=True) * (size == "compact")
         with_masks = weights | {"conv1.weight": torch.cat((weights["conv1.weight"], grey, -grey / 2), dim=1)}
         fits = False
         for encoder, state in ((model.key_encoder, weights), (model.value_encoder.resnet, with_masks)):

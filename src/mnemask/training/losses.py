@@ -35,7 +35,8 @@ def bootstrapped_cross_entropy(
         labels: the true class; 255 is ignored.
         hardest: more than 0; 1 means all pixels.
     """
-    loss = F.nll_loss(probs.clamp_min(1e-7).log(), labels, ignore_index=IGNORE, reduction="none").flatten(1)
+    # Soft aggregation leaves each class 1e-14 or more; a higher bound would take the gradient from the worst pixels.
+    loss = F.nll_loss(probs.clamp_min(1e-14).log(), labels, ignore_index=IGNORE, reduction="none").flatten(1)
     num_counted = (labels != IGNORE).sum((1, 2))
     if hardest >= 1:
         return (loss.sum(1) / num_counted.clamp_min(1)).mean()

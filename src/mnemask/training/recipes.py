@@ -92,7 +92,9 @@ class Recipe:
         sets: the training sets it is meant for, each with its repetitions; others may be given.
         mixture: where it is meant for one folder of many sets instead, the shares of all kinds of clips.
         phases: in order, the last one until 1.
-        max_objects: objects followed in a clip.
+        max_objects: objects followed in a clip, if it has as many.
+        min_objects: how many clips of a step follow at least, if they have as many; a number from this one to
+            `max_objects` is drawn with each step.
         gap: largest distance in frames between two frames of a real video.
         optimizer: Adam adds the weight decay to the gradient, AdamW takes it from the weight.
         learning_rate: before the schedule's factor.
@@ -115,6 +117,7 @@ class Recipe:
     mixture: RealVideoMixture | None = None
     phases: tuple[Phase, ...] = (Phase(1.0, 384),)
     max_objects: int = 2
+    min_objects: int = 1
     gap: GapCurriculum = GapCurriculum()
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-5
@@ -136,6 +139,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise InputError(f"a run of {self.steps} steps of {self.batch} clips", "expected at least one of each")
+        if not 1 <= self.min_objects <= self.max_objects:
+            raise InputError(
+                f"clips of {self.min_objects} to {self.max_objects} objects", "expected 1 or more, in this order"
+            )
         if not self.phases or self.phases[-1].until != 1:
             raise InputError(f"phases {self.phases} do not last until 1", "the last one must")
         if wrong := [phase.size for phase in self.phases if phase.size % STRIDE]:
@@ -167,7 +174,7 @@ def static(steps: int = 300_000) -> Recipe:
         name="static",
         steps=steps,
         batch=16,
-        sets=(("BIG", 5), ("HRSOD", 5), ("DUTS-TR", 1), ("FSS-1000", 1), ("ECSSD", 1)),
+        sets=(("BIG", 5), ("HRSOD", 5), ("DUTS-TR", 1), ("DUTS-TE", 1), ("FSS-1000", 1), ("ECSSD", 1)),
         max_objects=1,
         bootstrap=Bootstrap(round(steps * 20 / 300), round(steps * 70 / 300)),
     )
@@ -183,6 +190,7 @@ def main(steps: int = 150_000) -> Recipe:
         steps=steps,
         batch=8,
         sets=(("YouTube-VOS-train", 1), ("DAVIS-2017-train", 5)),
+        min_objects=2,
         bootstrap=Bootstrap(round(steps * 20 / 150), round(steps * 70 / 150)),
     )
 

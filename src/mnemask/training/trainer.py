@@ -125,7 +125,7 @@ class Training(Run[StepReport]):
             super().run(on_step)
         if self.finished and self.fabric.is_global_zero:
             note = f"recipe {self.recipe.name}, {self.step} steps of {self.recipe.batch} clips"
-            save_model(self.averaged_model(), self.out / "model.safetensors", note=note)
+            save_model(self.averaged_model(), self.out / "model.safetensors", dtype=torch.float32, note=note)
         self.fabric.barrier()
 
     def advance(self) -> None:

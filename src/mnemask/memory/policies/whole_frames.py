@@ -36,7 +36,11 @@ class KeepAll(Policy):
 
 @dataclass(frozen=True)
 class FirstAndLatest(Policy):
-    """Keeps the annotated frames and the frame written last; writes every frame."""
+    """Keeps the first annotated frame and the frame written last; writes every frame.
+
+    The thesis (Fig. 8) does not say what stays of an object that is given later: here the cells that it fills in that
+    frame and a rim of one cell, which are pinned.
+    """
 
     write_every: int = 1
     default_frames: float | None = None
@@ -55,8 +59,10 @@ class RestrictedMemory(Policy):
     √(2 log Σt / t), where t counts the writes that it has lived through; the first frame and the new one stay. Here, as
     in the authors' release, freshness is 1.5 √(log Σt / (t + 8)), and attention counts by how much of a cell is object.
     Different here: that is the cell that was read, where the release weighs the cell that reads; attention is the mean
-    softmax mass per processed frame since the write, where the release averages over the latest writes; the first
-    frame stays because it is annotated. Pinned tokens of a frame that is dropped stay.
+    softmax mass per processed frame since the write, where the release averages over the latest writes (moving average
+    0.8); the first frame's t is its age, where the release takes the number of frames; the default is 8 frames in all,
+    where the release holds the first and 8 others; the first frame stays because it is annotated. Pinned tokens of a
+    frame that is dropped stay.
 
     Args:
         freshness: the weight of freshness against relevance, 0 or more.

@@ -52,7 +52,7 @@ def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens
     """Returns what the inner policy keeps of a part of the memory.
 
     Where nothing in the part is new, it stays as it is; if it must shrink, its newest write stands in for the new
-    frame, so that ages are counted up to there: they stand still while an object is out of sight.
+    frame, so that ages are counted up to there while an object is out of sight. When it returns, its absence counts.
     """
     if not len(new):
         if len(memory) <= budget:
