@@ -67,7 +67,8 @@ def of_files(*paths: Path | None) -> list[str]:
 
 def of_content(path: Path) -> str:
     """Returns name and checksum of a file; raises OSError where it cannot be read."""
-    return f"{path.name}, sha256 {_short(path.read_bytes())}"
+    with path.open("rb") as file:
+        return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def of_masks(path: Path | None) -> list[str]:

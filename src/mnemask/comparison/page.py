@@ -50,7 +50,7 @@ def page_of(
         "security": _security(script),
         "style": (template / "page.css").read_text(encoding="utf-8"),
         "facts": escape(_facts(comparison, len(data["shown"]))),
-        "table": _table(comparison, folders),
+        "table": _table(comparison),
         "meaning": (template / f"meaning-{_kind(comparison)}.html").read_text(encoding="utf-8"),
         "charts": _charts(comparison),
         "planes": _planes(comparison),
@@ -152,7 +152,7 @@ def _facts(comparison: Comparison, num_shown: int) -> str:
     )
 
 
-def _table(comparison: Comparison, folders: Mapping[str, PolicyFolder]) -> str:
+def _table(comparison: Comparison) -> str:
     """Returns a table with a row for each policy; the best of a column is bold."""
     rows = comparison.rows()
     columns = [name for name in ("J&F", "J", "F", "consistency", "agreement") if rows[0].get(name) is not None]

@@ -19,7 +19,7 @@ from mnemask.evaluation.tables import to_csv
 from mnemask.io import VideoReader
 from mnemask.io.atomic import safe_name
 from mnemask.io.written import Written
-from mnemask.memory.policies import is_custom, policy_named, saved_policy
+from mnemask.memory.policies import policy_named, saved_if_custom
 from mnemask.pipeline import PromptSource
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
@@ -188,12 +188,6 @@ def trackers_for(policy: str, trackers: TrackerFactory) -> TrackerFactory:
     return replace(trackers, config=replace(trackers.config, policy=policy, budget=budget))
 
 
-def own_policy(name: str) -> dict[str, Any]:
-    """Returns class, parameters and digest of a policy that is not the package's, as files hold them; else nothing."""
-    policy = policy_named(name)
-    return saved_policy(policy) if is_custom(policy) else {}
-
-
 def look_frames(num_frames: int) -> list[int]:
     """Returns the frames after which the memory is looked into: evenly spread, the last one among them."""
     return sorted({max(1, (num_frames - 1) * (number + 1) // LOOKS) for number in range(LOOKS)})
@@ -224,7 +218,7 @@ class _Tracking:
                     f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}",
                     "give another folder, or start over (--overwrite)",
                 )
-            if found.own_policy != own_policy(policy):
+            if found.own_policy != saved_if_custom(policy_named(policy)):
                 raise InputError(
                     f"{self.folder(policy).path} was made with other parameters or an earlier version of {policy}",
                     "give another folder, or start over (--overwrite)",
@@ -234,7 +228,9 @@ class _Tracking:
         on_frame, looks = self.steps.stage(policy, num_frames), look_frames(num_frames)
         prompts = self.new_prompts()
         tracker, folder = self.tracker(policy), self.folder(policy)
-        return track_policy(self.video, tracker, policy, prompts, folder, looks, on_frame, own_policy(policy))
+        return track_policy(
+            self.video, tracker, policy, prompts, folder, looks, on_frame, saved_if_custom(policy_named(policy))
+        )
 
     def back(self, run: PolicyRun) -> WayBack:
         folder = self.folder(run.policy)

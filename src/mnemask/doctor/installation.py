@@ -3,7 +3,7 @@
 import platform
 import re
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mnemask.version import __version__
 
 SAMPLE_FRAMES, SAMPLE_SIZE = 8, (96, 160)
 LEAST_OVERLAP = 0.8  # with the true masks of the last frame; 0.96 in float32
+FOR_DEVELOPERS = {"dev", "docs"}
 REINSTALL = "install mnemask again into a fresh environment, and report it if that does not help"
 
 
@@ -55,7 +56,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra in ("studio", "rle", "figures", "train", "export", "openvino"):
+    for extra in sorted({*(metadata("mnemask").get_all("Provides-Extra") or ())} - FOR_DEVELOPERS):
         missing = [name for name in _required(extra) if _version(name) is None]
         if missing:
             yield Finding("ok", f"extra {extra}: {', '.join(missing)} not installed", install_command(extra))

@@ -22,7 +22,7 @@ from mnemask.evaluation.provenance import digest_of
 from mnemask.evaluation.results import Result, ResultFolder
 from mnemask.io.images import read_image
 from mnemask.io.writer import MaskWriter
-from mnemask.memory.policies import Policy, is_custom, policy_named, saved_policy
+from mnemask.memory.policies import Policy, policy_named, saved_if_custom
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
@@ -200,7 +200,8 @@ class Job:
 
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
-        tracker, own_policy, made_of = self.trackers.tracker(), self._own_policy(), digest_of(self.sequence)
+        tracker, made_of = self.trackers.tracker(), digest_of(self.sequence)
+        own_policy = saved_if_custom(self.trackers.config.used_policy())
         partial = self.folder.begin(*self.key)
         tracker.model = network = cached_features(tracker.model)
         network.begin(self.sequence.name)
@@ -241,7 +242,7 @@ class Job:
             OutputError: it was made with other parameters, or an earlier version, of somebody's own policy; or of
                 frames or masks that have changed since.
         """
-        result, wanted = self.folder.load(*self.key), self._own_policy()
+        result, wanted = self.folder.load(*self.key), saved_if_custom(self.trackers.config.used_policy())
         if result is not None and result.made_of not in ("", digest_of(self.sequence)):
             raise OutputError(
                 f"{str(self.folder.out)!r} holds results of {self.sequence.name} as it was: its frames or masks have "
@@ -259,10 +260,6 @@ class Job:
                 f"give another folder, or delete results/{self.policy} there",
             )
         return result
-
-    def _own_policy(self) -> dict[str, Any]:
-        policy = self.trackers.config.used_policy()
-        return saved_policy(policy) if is_custom(policy) else {}
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -132,11 +132,6 @@ class Picture(Protocol):
     def draw(self, study: Study, folder: Path) -> list[Path]:
         """Returns the files that it wrote into the folder."""
 
-
-@runtime_checkable
-class Extensible(Picture, Protocol):
-    """A picture that shows more policies too."""
-
     def with_policies(self, names: Sequence[str]) -> tuple["Picture", tuple[Run, ...]]:
         """Returns the picture that shows these policies as well, and the runs that it shows of them."""
 
@@ -176,7 +171,7 @@ class Experiment:
         there, names = {str(run) for run in self.runs}, list(dict.fromkeys(names))
         more = tuple(Run(name, name, frames=frames) for name in names for frames in self.budgets or (None,))
         picture = self.picture
-        if isinstance(picture, Extensible):
+        if picture is not None:
             picture, more = picture.with_policies(names)
         runs = (*self.runs, *(run for run in more if str(run) not in there))
         return replace(self, runs=runs, picture=picture)

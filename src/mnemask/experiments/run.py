@@ -38,19 +38,12 @@ ALL_MEMORIES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a policy cannot work with a budget."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt:
     """A job to which a budget that is too small is an answer, not an error: for this run it goes for all sequences."""
 
     job: Job
 
-    def run(self, on_frame: Callable[[], None]) -> Result | Refusal:
+    def run(self, on_frame: Callable[[], None]) -> Result | str:
         """Returns the result, or the reason why there can be none; both are kept."""
         if refusal := refusal_of(self.job.folder, self.job.policy):
             return refusal
@@ -63,7 +56,7 @@ class Attempt:
             path = _refusal_path(self.job.folder, self.job.policy)
             make_folder(path.parent)
             write_file(path, str(error))
-            return Refusal(str(error))
+            return str(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -72,10 +65,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return cause is not None and (isinstance(cause, torch.OutOfMemoryError) or _is_out_of_memory(cause))
 
 
-def refusal_of(folder: ResultFolder, policy: str) -> Refusal | None:
+def refusal_of(folder: ResultFolder, policy: str) -> str | None:
     """Returns why a policy cannot work with a folder's settings, None where nothing says so."""
     path = _refusal_path(folder, policy)
-    return Refusal(path.read_text(encoding="utf-8")) if path.exists() else None
+    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _refusal_path(folder: ResultFolder, policy: str) -> Path:
@@ -153,7 +146,7 @@ def carry_out(
         refusal = refusal_of(folders[run], run.policy)
         results = [folders[run].load(run.policy, sequence.name) for sequence in sequences]
         known = () if refusal else tuple(result for result in results if result is not None)
-        outcomes.append(Outcome(run, folders[run], known, refusal.reason if refusal else ""))
+        outcomes.append(Outcome(run, folders[run], known, refusal or ""))
     return tuple(outcomes)
 
 

@@ -1,7 +1,6 @@
 """Masks as data sets keep them: COCO, YOLO, MOTS and MOT texts, DAVIS and YouTube-VOS folders."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,20 +15,7 @@ from mnemask.io.coco import CocoRle
 from mnemask.io.image_formats import label_png
 from mnemask.io.shapes import box_of, joined, outlines_of
 from mnemask.io.written import Unlisted
-from mnemask.types import Masks, ObjectInfo
-
-
-class _Names(Sequence[str]):
-    """The names of pictures by frame, of which each is known when it is asked for."""
-
-    def __init__(self) -> None:
-        self.latest = ""
-
-    def __len__(self) -> int:
-        return 1 << 31
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.latest
+from mnemask.types import Frame, Masks, ObjectInfo
 
 
 class CocoRuns:
@@ -39,13 +25,12 @@ class CocoRuns:
     polygons = False
 
     def __init__(self, how: Exporting) -> None:
-        self._names = _Names()
-        where = Writing(Unlisted(False), file_names=self._names)
+        where = Writing(Unlisted(False))
         self._file = _CocoFile(how.out / "annotations.json", where, how, polygons=self.polygons)
         how.stack.callback(self._file.close)
 
     def add(self, moment: Moment) -> None:
-        self._names.latest, self._file.moment = moment.file_name, moment
+        self._file.moment = moment
         ids = tuple(object_id for object_id, _ in moment.masks())
         labels = torch.from_numpy(moment.labels.astype(np.int32))
         probs = torch.empty(len(ids) + 1, *moment.size)
@@ -85,6 +70,9 @@ class _CocoFile(CocoRle):
         return (
             {"videos": [{"id": number, "name": name} for name, number in self._videos.items()]} if self._videos else {}
         )
+
+    def file_name(self, masks: Masks, frame: Frame | None) -> str:
+        return self.moment.file_name
 
     def segmentation(self, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]) -> Any:
         if self._tolerance is None:

@@ -25,9 +25,7 @@ class _Labels:
     def __init__(self, how: Exporting) -> None:
         self._how, self._out, self._source, self._classes = how, how.out, how.source, how.classes()
 
-    @property
-    def pictures(self) -> str | None:
-        return "images"
+    pictures: str | None = "images"
 
     def _attributes(self, moment: Moment, object_id: int) -> dict[str, str]:
         name = moment.info(object_id).name
@@ -125,9 +123,7 @@ class CvatTracks(_Labels):
 class CvatMasks(_Labels):
     """CVAT's "Segmentation mask 1.1", the layout of PASCAL VOC: a colour for each class, and one for each object."""
 
-    @property
-    def pictures(self) -> str | None:
-        return "JPEGImages"
+    pictures: str | None = "JPEGImages"
 
     def __init__(self, how: Exporting) -> None:
         super().__init__(how)
@@ -209,9 +205,7 @@ class LabelStudioTasks(_Labels):
 class LabelmeFiles(_Labels):
     """NAME.json for each frame, as labelme keeps it beside the picture: a mask for each object, its id as the group."""
 
-    @property
-    def pictures(self) -> str | None:
-        return "."
+    pictures: str | None = "."
 
     def add(self, moment: Moment) -> None:
         content: dict[str, Any] = {

@@ -168,7 +168,7 @@ def _crop(
     return crop
 
 
-WIDTH, TOP = 1280, 100
+TOP = 100
 MOST_TILES = 12
 MOST_HEIGHT = 520  # of a tile
 CAPTION = 26

@@ -109,7 +109,7 @@ class CocoRle:
         height, width = labels.shape
         image = {
             "id": masks.index,
-            "file_name": self._file_name(masks, frame),
+            "file_name": self.file_name(masks, frame),
             "height": height,
             "width": width,
             "frame_index": masks.index,
@@ -140,7 +140,7 @@ class CocoRle:
         """Returns what an annotation has under that name: of a mask and its run lengths, those."""
         return {"size": rle["size"], "counts": rle["counts"]}
 
-    def _file_name(self, masks: Masks, frame: Frame | None) -> str:
+    def file_name(self, masks: Masks, frame: Frame | None) -> str:
         """Returns the file name under which a tool finds the frame's picture."""
         name, names = name_of(masks, frame), self._how.file_names
         if names is not None and masks.index < len(names) and Path(names[masks.index]).stem == name:

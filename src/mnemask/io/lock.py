@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from mnemask.errors import OutputError
 from mnemask.io.atomic import make_folder
@@ -127,9 +126,7 @@ class OutputLock:
         threading.Thread(target=self._beat, name="mnemask-lock", daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._outer is not None:
             self._outer = None
             return

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -195,6 +194,7 @@ class ParquetLabels:
         self._path, self._arrow = path, _pyarrow()
         self._latest: tuple[int, list[dict[str, Any]]] = (-1, [])
         self.maps: dict[str, list[int]] = {}
+        self.files: dict[str, str] = {}  # the names of pictures, which are not kept
         self.objects: dict[int, ObjectInfo] = {}
         try:
             with self._arrow.parquet.ParquetFile(path) as file:
@@ -207,11 +207,6 @@ class ParquetLabels:
                             self.objects[row["object"]] = ObjectInfo(row["class"], row["instance"])
         except (OSError, ValueError, KeyError, self._arrow.ArrowException) as error:
             raise self._unreadable(error) from error
-
-    @cached_property
-    def files(self) -> dict[str, str]:
-        """No names of pictures: those are not kept."""
-        return {}
 
     def read(self, name: str) -> UInt16[np.ndarray, "H W"]:
         """Returns the object id at each pixel of a frame; raises MaskError where it is damaged, or not there."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 import av
@@ -62,9 +61,7 @@ class Sound:
     def __enter__(self) -> "Sound":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._source.close()
 
     def packets(self, target: OutputContainer) -> Iterator[AnyPacket]:
@@ -123,7 +120,7 @@ class _Copied:
         self._out = target.add_stream_from_template(stream)
         _name(self._out, stream)
         unit = stream.time_base or Fraction(1)
-        self._begin, self._end = excerpt.begin / unit, excerpt.end / unit
+        self._begin = excerpt.begin / unit
         self._by_half = target.format.name == "webm"
         self._kept: list[AnyPacket] = []
         self._began = False

@@ -79,7 +79,13 @@ def fetched(address: str, folder: Path, *, only_file: bool = False) -> str:
     return str(target)
 
 
+def without_password(address: str) -> str:
+    """Returns an address, or a path, without what may be a password in it: before an @ of its host, or in a query."""
+    scheme, found, rest = address.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if found else address
+
+
 def shown(address: str) -> str:
     """Returns an address, or a path, in quotes, without what may be a password in it."""
-    scheme, _, rest = address.partition("://")
-    return repr(f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if rest else address)
+    return repr(without_password(address))

@@ -16,7 +16,6 @@ from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 from mnemask.errors import MnemaskError
@@ -51,9 +50,7 @@ class LocalWorkers:
             self._workers[number] = self._start(number)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for worker in self._alive():
             worker.pipe.close()  # it ends by itself, and an unfinished clip is saved first
         for worker in self._alive():

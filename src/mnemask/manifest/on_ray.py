@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mnemask.errors import InputError, MnemaskError, missing_extra
@@ -102,9 +101,7 @@ class RayWorkers:
         self._since = time.monotonic()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for actor in [*self._actors, *self._useless]:
             with suppress(Exception):
                 self._ray.kill(actor.handle)

@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
+from mnemask.io.storage import without_password
 from mnemask.manifest.lines import Manifest
 from mnemask.manifest.moments import most_doubtful
 from mnemask.manifest.schedule import Outcome
@@ -76,7 +77,7 @@ def report_of(read: Manifest, outcomes: Mapping[str, Outcome], seconds: float, s
             {
                 "name": clip.name,
                 "line": clip.line,
-                "video": _without_password(str(clip.options["video"])),
+                "video": without_password(str(clip.options["video"])),
                 "state": outcome.state,
                 "problem": outcome.problem or None,
                 "remedy": outcome.remedy or None,
@@ -102,11 +103,6 @@ def report_of(read: Manifest, outcomes: Mapping[str, Outcome], seconds: float, s
 
 def _without_picture(moment: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in moment.items() if key != "picture"}
-
-
-def _without_password(video: str) -> str:
-    scheme, found, rest = video.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}" if found else video
 
 
 def page_of(report: BatchReport) -> str:

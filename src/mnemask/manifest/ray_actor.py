@@ -5,7 +5,6 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mnemask.errors import MnemaskError
@@ -105,9 +104,7 @@ class _BoardControl:
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
 
     def _listen(self) -> None:

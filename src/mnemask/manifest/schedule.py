@@ -144,11 +144,6 @@ class Schedule:
         """Whether every clip has ended."""
         return not self._waiting and not self._out
 
-    @property
-    def running(self) -> list[str]:
-        """The clips that are with workers."""
-        return list(self._out)
-
     def take(self, now: float) -> Clip | None:
         """Returns the next clip for a worker; None while there is none that may be tried."""
         for number, (at, clip) in enumerate(self._waiting):

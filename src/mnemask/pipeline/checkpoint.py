@@ -17,7 +17,6 @@ from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import Written, foreign
 from mnemask.memory.policies import Policy
-from mnemask.pipeline.outputs import RunProgress
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.state import TrackerState
 from mnemask.version import __version__
@@ -196,13 +195,6 @@ class PendingCheckpoint:
     state: TrackerState
     resume_states: Mapping[str, Future[ResumeState]]
     progress: Mapping[str, Any]
-
-    @classmethod
-    def from_tracker(
-        cls, position: int, state: TrackerState, resume_states: Mapping[str, Future[ResumeState]], progress: RunProgress
-    ) -> "PendingCheckpoint":
-        """Returns the moment; the progress may go on."""
-        return cls(position, state, resume_states, progress.saved())
 
     def written(self) -> dict[str, ResumeState]:
         """Returns the states from which the writers can resume; raises OutputError if a frame could not be written."""

@@ -335,7 +335,7 @@ class _Run:
     def _pending(self, position: int, state: TrackerState, outputs: Outputs) -> PendingCheckpoint:
         # Frames are read ahead: what happened to those will be noted again by the run that goes on.
         self.progress.video = self._happened().within(end=position).to_dict()
-        return PendingCheckpoint.from_tracker(position, state, outputs.resume_states(), self.progress)
+        return PendingCheckpoint(position, state, outputs.resume_states(), self.progress.saved())
 
     def _happened(self) -> ReaderEvents:
         """Returns the events of the video, including those before the run was resumed."""

@@ -5,7 +5,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -315,7 +314,7 @@ class Desk:
 def encoded(pixels: UInt8[np.ndarray, "H W 3"], suffix: str) -> bytes:
     """Returns an RGB picture as the bytes of a file."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 88] if suffix == ".jpg" else []
-    return BytesIO(cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)[1].tobytes()).getvalue()
+    return cv2.imencode(suffix, np.ascontiguousarray(pixels[..., ::-1]), options)[1].tobytes()
 
 
 def _progress(report: PassReport) -> Event:

@@ -1,7 +1,6 @@
 """Curves and pictures of a run for TensorBoard."""
 
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -36,9 +35,7 @@ class Board:
     def __enter__(self) -> "Board":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._writer:
             self._writer.close()
 

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.clips import IGNORE
-from mnemask.datasets.composite.photographs import is_compact, read_rgb
+from mnemask.datasets.composite.photographs import is_compact, pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import InputError
-from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import Labels, read_labels
 
 # 300 of the 6,395 photographs are never trained on: those with the smallest SHA-256 of "SET/NAME".
@@ -133,12 +132,12 @@ def list_pictures(root: Path) -> list[ClickPicture]:
     found = [
         ClickPicture(image, folder.parent / "masks" / f"{image.stem}.png", folder.parent.name)
         for folder in sorted(root.glob("static/*/images"))
-        for image in _images(folder)
+        for image in pictures_in(folder)
     ]
     found = [_checked(picture) for picture in found]
     for folder in sorted(root.glob("video_train/*/*/frames")):
         if folder.parent.name not in SELECTION:
-            frames = [(image, folder.parent / "masks" / f"{image.stem}.png") for image in _images(folder)]
+            frames = [(image, folder.parent / "masks" / f"{image.stem}.png") for image in pictures_in(folder)]
             set_name = folder.parent.parent.name
             found += [ClickPicture(image, mask, set_name, video=True) for image, mask in frames if mask.is_file()]
     if not found:
@@ -154,10 +153,6 @@ def _checked(picture: ClickPicture) -> ClickPicture:
     if not picture.mask.is_file():
         raise InputError(f"{picture.image} has no mask", f"expected {picture.mask}")
     return picture
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _crop(

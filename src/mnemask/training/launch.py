@@ -13,10 +13,10 @@ from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipSource
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import only_first_masks
 from mnemask.evaluation.runner import evaluate
-from mnemask.io.atomic import remove_left_overs
+from mnemask.io.atomic import make_folder, remove_left_overs
 from mnemask.io.stop_signals import StopSignals
 from mnemask.io.written import Written
 from mnemask.model.click_head import key_encoder_id, read_click_head
@@ -111,7 +111,7 @@ def launch(
     """
     if not resume and (out / "latest.safetensors").exists() and "LOCAL_RANK" not in os.environ:
         raise InputError(f"{out} holds a run already", "go on with it by --resume, or give another folder")
-    _make(out)
+    make_folder(out)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         _own(out, RUN_FILES)
     source = open_source()
@@ -164,20 +164,12 @@ def launch_clicks(
             wanted[:12],
         )
     pictures = ClickPictures(data)
-    _make(out)
+    make_folder(out)
     _own(out, CLICK_FILES)
     training = ClickTraining(Hardware(accelerator).fabric(), recipe, pictures, model, out, minutes, start)
     with StopSignals(training.stop):
         training.run(on_step)
     return training
-
-
-def _make(out: Path) -> None:
-    """Makes the folder of a run; raises OutputError where that is impossible."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be made ({error.strerror})", "give a folder that can be written to") from error
 
 
 def _own(out: Path, names: Sequence[str]) -> None:

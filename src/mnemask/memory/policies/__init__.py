@@ -120,6 +120,11 @@ def saved_policy(policy: Policy) -> dict[str, Any]:
     return {"name": name, **values, **inner}
 
 
+def saved_if_custom(policy: Policy) -> dict[str, Any]:
+    """Returns `saved_policy` of one that is not the package's, nothing of others."""
+    return saved_policy(policy) if is_custom(policy) else {}
+
+
 def restored_policy(saved: dict[str, Any]) -> Policy:
     """Returns the policy of a saved tracker; raises CheckpointError for one that is not registered."""
     kinds = (Pinned, *map(type, POLICIES.values()))
