@@ -1,5 +1,6 @@
 """The values that travel between the parts, checked where they come in: frames, prompts, names; and masks."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -90,6 +91,15 @@ def frame_name(index: int, num_frames: int | None = None) -> str:
     digits = max(5, len(str((num_frames or 1) - 1)))
     text = f"{index:0{digits}d}"
     return text if len(text) == digits else f"{chr(ord('a') + len(text) - digits - 1)}{text}"
+
+
+def index_of_name(name: str) -> int | None:
+    """Returns the index that a name of `frame_name` says, None for other names."""
+    return int(name.lstrip(_LETTERS)) if _INDEX_NAME.fullmatch(name) else None
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_INDEX_NAME = re.compile(r"[a-z]?\d{5,}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,34 +2,31 @@
 
 import csv
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8, UInt16
 from torch import Tensor
 
-from mnemask.errors import InputError, MaskError
+from mnemask.errors import InputError
 from mnemask.io.atomic import safe_name
 from mnemask.io.coco import OBJECT, Categories
+from mnemask.io.image_formats import alpha_of, cut_outs_in
 from mnemask.io.label_files import file_names_of, label_paths, labels_by_name, map_name, read_labels
-from mnemask.io.name_order import natural_order
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MaskWriter
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.pipeline.render import report_of
 from mnemask.project import Project
-from mnemask.types import Masks, ObjectInfo
+from mnemask.types import Masks, ObjectInfo, index_of_name
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 logger = logging.getLogger(__name__)
-_NUMBERED = re.compile(r"[a-z]?\d{5,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +155,7 @@ class _OfRun:
         self._paths: list[Path] = label_paths(folder) if folder.is_dir() or folder.is_file() else []
         self._cut_outs: dict[str, dict[int, Path]] = {}
         if not self._paths and folder.is_dir():
-            self._cut_outs = _cut_outs(folder)
+            self._cut_outs = cut_outs_in(folder)
         names = [map_name(path) for path in self._paths] or list(self._cut_outs)
         if not names:
             raise InputError(
@@ -194,7 +191,7 @@ class _OfRun:
     def __iter__(self) -> Iterator[Moment]:
         for at, (index, name) in enumerate(self._frames):
             if self._cut_outs:
-                alphas = {object_id: _alpha(path) for object_id, path in self._cut_outs[name].items()}
+                alphas = {object_id: alpha_of(path) for object_id, path in self._cut_outs[name].items()}
                 labels = _labels_of(alphas)
             else:
                 alphas, labels = {}, read_labels(self._paths[at])
@@ -338,10 +335,9 @@ def _numbered(names: list[str], rows: Mapping[str, tuple[int, float | None]]) ->
     """Returns the number of each frame: the table's, else that in its name if all follow each other, else its place."""
     if all(name in rows for name in names):
         return [(rows[name][0], name) for name in names]
-    if all(_NUMBERED.fullmatch(name) for name in names):
-        numbers = [int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) for name in names]
-        if numbers == list(range(numbers[0], numbers[0] + len(names))):
-            return list(zip(numbers, names, strict=True))
+    first = index_of_name(names[0])
+    if first is not None and [index_of_name(name) for name in names] == list(range(first, first + len(names))):
+        return list(enumerate(names, first))
     return list(enumerate(names))
 
 
@@ -351,23 +347,6 @@ def _rate(rows: Mapping[str, tuple[int, float | None]]) -> float | None:
     if len(timed) < 2 or timed[-1][1] <= timed[0][1]:
         return None
     return round((timed[-1][0] - timed[0][0]) / (timed[-1][1] - timed[0][1]), 3)
-
-
-def _cut_outs(folder: Path) -> dict[str, dict[int, Path]]:
-    """Returns the RGBA files of each frame by id, of MASKS/ID/NAME.png."""
-    found: dict[str, dict[int, Path]] = {}
-    for inside in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()):
-        for path in inside.glob("*.png"):
-            found.setdefault(path.stem, {})[int(inside.name)] = path
-    return {path.stem: found[path.stem] for path in natural_order([Path(f"{name}.png") for name in found])}
-
-
-def _alpha(path: Path) -> UInt8[np.ndarray, "H W"]:
-    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
-        raise MaskError(f"{path} is no cut-out with an alpha channel", "write it again")
-    alpha: UInt8[np.ndarray, "H W"] = pixels[..., 3]
-    return alpha
 
 
 def _labels_of(alphas: Mapping[int, UInt8[np.ndarray, "H W"]]) -> Labels:

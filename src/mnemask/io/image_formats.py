@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-from mnemask.errors import FrameError
+from mnemask.errors import FrameError, MaskError
 from mnemask.io.atomic import (
     ResumeState,
     Unsynced,
@@ -18,6 +18,7 @@ from mnemask.io.atomic import (
     safe_name,
     temporary_file,
 )
+from mnemask.io.name_order import natural_order
 from mnemask.io.visualize import davis_palette
 from mnemask.types import Frame, Masks, frame_name
 
@@ -93,6 +94,25 @@ class RgbaCutouts(_Images):
             _, encoded = cv2.imencode(".png", bgra)
             folder = make_folder(self._folder / str(object_id))
             self._add(folder / f"{name_of(masks, frame)}.png", encoded.tobytes())
+
+
+def cut_outs_in(folder: Path) -> dict[str, dict[int, Path]]:
+    """Returns the files of `RgbaCutouts` in a folder by frame, in order, and by id; empty where there are none."""
+    found: dict[str, dict[int, Path]] = {}
+    inside = [path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()] if folder.is_dir() else []
+    for of_object in sorted(inside):
+        for path in of_object.glob("*.png"):
+            found.setdefault(path.stem, {})[int(of_object.name)] = path
+    return {path.stem: found[path.stem] for path in natural_order([Path(f"{name}.png") for name in found])}
+
+
+def alpha_of(path: Path) -> UInt8[np.ndarray, "H W"]:
+    """Returns what is opaque in a cut-out; raises MaskError where a file is none."""
+    pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+        raise MaskError(f"{str(path)!r} is no cut-out with an alpha channel", "write it again")
+    alpha: UInt8[np.ndarray, "H W"] = pixels[..., 3]
+    return alpha
 
 
 def label_png(labels: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]) -> bytes:

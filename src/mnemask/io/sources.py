@@ -7,6 +7,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from mnemask.errors import FrameError
@@ -48,6 +49,14 @@ class Opening:
     def patience(self) -> Backoff | None:
         """Returns how long to try to connect again; None for not at all."""
         return Backoff(self.reconnect, self.interrupted) if self.reconnect else None
+
+    def growth(self, follow: float) -> Backoff:
+        """Returns how long to wait for more of a file or folder."""
+        return Backoff(follow, self.interrupted, first=0.05, longest=0.5)
+
+    def video(self, origin: Origin, name: str, **more: Any) -> EncodedVideo:
+        """Returns the opened video."""
+        return EncodedVideo(origin, name, goes_on=self.goes_on, log=self.log, originals=self.originals, **more)
 
     def refuse(self, what: str, *, live: bool = False, follow: bool = False, reconnect: bool = False) -> None:
         """Raises FrameError for what was asked of a source that cannot have it."""
@@ -92,15 +101,7 @@ def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -
         # The name goes into messages and logs: neither password nor token may be in it.
         name = Path(address.path).stem or address.hostname or address.scheme
         how.refuse(repr(name), live=True, reconnect=True)
-        return EncodedVideo(
-            text,
-            name,
-            goes_on=how.goes_on,
-            broadcast=is_broadcast(text),
-            patience=how.patience(),
-            log=how.log,
-            originals=how.originals,
-        )
+        return how.video(text, name, broadcast=is_broadcast(text), patience=how.patience())
     return _open_path(text, how)
 
 
@@ -111,9 +112,7 @@ def _open_camera(number: int, how: Opening) -> Source:
 
 def _open_pipe(pipe: Readable, name: str, how: Opening) -> Source:
     how.refuse(f"the pipe {name!r}", live=True)
-    return EncodedVideo(
-        interruptible(pipe, how.interrupted), name, goes_on=how.goes_on, log=how.log, originals=how.originals
-    )
+    return how.video(interruptible(pipe, how.interrupted), name)
 
 
 def _open_path(text: str, how: Opening) -> Source:
@@ -123,8 +122,7 @@ def _open_path(text: str, how: Opening) -> Source:
         how.refuse(repr(text), follow=True)
         name = path.resolve().name
         if how.follow is not None:
-            patience = Backoff(how.follow, how.interrupted, first=0.05, longest=0.5)
-            return GrowingFolder(path, name, patience, how.masks)
+            return GrowingFolder(path, name, how.growth(how.follow), how.masks)
         return _open_images(path, name, how)
     if text and os.path.exists(text):  # noqa: PTH110
         return _open_file(path, how)
@@ -150,19 +148,13 @@ def _open_file(path: Path, how: Opening) -> Source:
         raise FrameError(f"{str(path)!r} is a device", "for a camera give its number, such as camera:0")
     if path.is_fifo():
         how.refuse(f"the pipe {path.name!r}", live=True)
-        return EncodedVideo(
-            lambda: NamedPipe(path, how.interrupted),
-            path.name,
-            goes_on=how.goes_on,
-            log=how.log,
-            originals=how.originals,
-        )
+        return how.video(lambda: NamedPipe(path, how.interrupted), path.name)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         how.refuse(repr(str(path)))
         return ImageStack(path) if page_count(path) > 1 else ImageSequence(FrameFiles([path]), path.stem, how.log)
     how.refuse(repr(str(path)), follow=True)
     origin: Origin = f"file:{path}"
     if how.follow is not None:
-        patience = Backoff(how.follow, how.interrupted, first=0.05, longest=0.5)
+        patience = how.growth(how.follow)
         origin = lambda: GrowingFile(path, patience)  # noqa: E731
-    return EncodedVideo(origin, path.name, goes_on=how.goes_on, log=how.log, originals=how.originals)
+    return how.video(origin, path.name)

@@ -21,10 +21,9 @@ from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
 from mnemask.prompts.plan import beyond_the_end
-from mnemask.types import Frame, frame_name
+from mnemask.types import Frame, frame_name, index_of_name
 
 CHECKPOINT, REPORT = "checkpoint", "report.json"
-_INDEX_NAME = re.compile(r"[a-z]?\d{5,}")
 _PLAIN_NAME = re.compile(r"[\w.\-]{1,100}", re.ASCII)
 
 
@@ -333,7 +332,8 @@ def _folded(name: str) -> str:
 
 def _is_index(name: str, start: int) -> bool:
     """Returns whether a frame without a name, from this one on, may get it."""
-    return bool(_INDEX_NAME.fullmatch(name)) and int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) >= start
+    index = index_of_name(name)
+    return index is not None and index >= start
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -16,6 +16,7 @@ from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.atomic import partial_file, remove_left_overs
 from mnemask.io.edges import masks_of, soft_masks
+from mnemask.io.image_formats import alpha_of, cut_outs_in
 from mnemask.io.label_files import label_paths, labels_by_name, read_labels
 from mnemask.io.lock import OutputLock
 from mnemask.io.writer import MASK_FORMATS
@@ -46,10 +47,9 @@ class StoredMasks:
 
     def __init__(self, out: Path, names: list[str] | None) -> None:
         self._folder = out / "masks"
-        folders = self._folder.iterdir() if self._folder.is_dir() else ()
-        self._cutouts = {int(path.name): path for path in sorted(folders) if path.name.isdecimal() and path.is_dir()}
-        paths = [] if self._cutouts else label_paths(self._folder)
-        if not paths and not self._cutouts:
+        self._cut_outs = cut_outs_in(self._folder)
+        paths = [] if self._cut_outs else label_paths(self._folder)
+        if not paths and not self._cut_outs:
             raise MaskError(f"there are no masks in {str(self._folder)!r}", "give the folder that `segment` wrote to")
         self._paths = labels_by_name(paths, names or [path.name for path in paths]) if paths else {}
         self._ids: dict[int, None] = {}
@@ -62,8 +62,8 @@ class StoredMasks:
 
     def of(self, frame: Frame) -> Masks:
         """Returns the masks of a frame; raises MaskError where there are none, or of another size."""
-        if self._cutouts:
-            return self._of_cutouts(frame)
+        if self._cut_outs:
+            return self._of_cut_outs(frame)
         path = self._paths.get(frame.name) or self._paths.get(f"{frame.index:05d}")
         if path is None:
             raise self._missing(frame)
@@ -73,21 +73,15 @@ class StoredMasks:
         masks = soft_masks(labels, self.object_ids, frame.index, frame.name)
         return masks if labels.shape == frame.size else self._masks(list(masks.probs[1:].numpy()), frame)
 
-    def _of_cutouts(self, frame: Frame) -> Masks:
-        alphas = []
-        for object_id, folder in self._cutouts.items():
-            path = folder / f"{frame.name}.png"
-            stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-            if stored is None or stored.ndim != 3 or stored.shape[2] != 4:
-                continue
-            self._check_shape(stored.shape[:2], frame)
-            self._ids[object_id] = None
-            alphas.append((object_id, stored[:, :, 3].astype(np.float32) / 255))
+    def _of_cut_outs(self, frame: Frame) -> Masks:
+        alphas = {object_id: alpha_of(path) for object_id, path in self._cut_outs.get(frame.name, {}).items()}
         if not alphas:
             raise self._missing(frame)
-        by_id = dict(alphas)
-        empty = np.zeros(frame.size, np.float32)
-        return self._masks([by_id.get(object_id, empty) for object_id in self._ids], frame)
+        for alpha in alphas.values():
+            self._check_shape(alpha.shape, frame)
+        self._ids |= dict.fromkeys(alphas)
+        empty = np.zeros(frame.size, np.uint8)
+        return self._masks([(alphas.get(i, empty) / 255).astype(np.float32) for i in self._ids], frame)
 
     def _masks(self, alphas: Sequence[Float32[np.ndarray, "_ _"]], frame: Frame) -> Masks:
         height, width = frame.size
