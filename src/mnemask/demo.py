@@ -14,7 +14,7 @@ from mnemask.io import MaskWriter, VideoReader, contact_sheet, davis_palette
 from mnemask.io.atomic import make_folder
 from mnemask.io.written import Written
 from mnemask.metrics import Report, SequenceScorer
-from mnemask.pipeline import RunProgress, segment
+from mnemask.pipeline import RunProgress, VideoOutputs, segment
 from mnemask.prompts import read_mask
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
@@ -63,7 +63,7 @@ def run_demo(
             tracker,
             out,
             lambda frame: prompts if frame.index == 0 else None,
-            overlay=True,
+            videos=VideoOutputs(("overlay",)),
             overwrite=True,
             on_frame=look,
         )

@@ -14,6 +14,7 @@ import mnemask as mm
 from mnemask.errors import InputError, OutputError
 from mnemask.io.written import INDEX, Written
 from mnemask.memory.trace import TraceFile
+from mnemask.pipeline import VideoOutputs
 from mnemask.pipeline.estimates import refuse_without_room
 
 NUM_FRAMES = 5
@@ -114,7 +115,7 @@ def test_a_run_does_not_take_the_place_of_a_batch(tiny_model, tmp_path, clip):
 
 
 def test_overwriting_leaves_what_no_run_wrote(tiny_model, tmp_path, clip):
-    run(tiny_model, tmp_path, clip, overlay=True)
+    run(tiny_model, tmp_path, clip, videos=VideoOutputs(("overlay",)))
     (tmp_path / "masks/notes.txt").write_bytes(MINE)
     (tmp_path / "overlay.partial.mov").write_bytes(MINE)
     (tmp_path / "mine").mkdir()

@@ -11,6 +11,7 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import FrameError, InputError, OutputError
+from mnemask.pipeline import VideoOutputs
 
 
 def clip(num_frames=12, seed=0):
@@ -25,7 +26,7 @@ def run(tiny_model, out, frames, first, **options):
 
 def test_it_writes_a_mask_per_frame_an_overlay_and_a_report(tiny_model, tmp_path):
     frames, first = clip()
-    progress = run(tiny_model, tmp_path / "out", frames, first, overlay=True, settings={"a": 1})
+    progress = run(tiny_model, tmp_path / "out", frames, first, videos=VideoOutputs(("overlay",)), settings={"a": 1})
     names = sorted(path.name for path in (tmp_path / "out/masks").iterdir())
     assert names == [f"{index:05d}.png" for index in range(12)]
     assert np.array_equal(np.array(Image.open(tmp_path / "out/masks/00000.png")), first[1].numpy())
@@ -65,7 +66,7 @@ def test_a_video_that_breaks_leaves_all_masks_before_and_says_why(tiny_model, tm
         raise FrameError("frame 5 is damaged", "repair it")
 
     with refusal(FrameError, "frame"):
-        run(tiny_model, tmp_path, broken(), first, overlay=True)
+        run(tiny_model, tmp_path, broken(), first, videos=VideoOutputs(("overlay",)))
     assert len(list((tmp_path / "masks").glob("*.png"))) == 5
     report = json.loads((tmp_path / "report.json").read_text())
     assert not report["complete"]

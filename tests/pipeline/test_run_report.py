@@ -39,7 +39,7 @@ def run(model, out, damaged, resume=None, on_frame=lambda progress, masks: None,
     with mm.VideoReader(folder, start=start, on_corrupt=on_corrupt) as video:
         mm.segment(
             video, tracker, out, lambda frame: prompts.get(frame.index), checkpoint_every=0.0, resume=resume,
-            events=lambda: video.events, on_frame=on_frame,
+            on_frame=on_frame,
         )  # fmt: skip
     return json.loads((out / "report.json").read_text())
 

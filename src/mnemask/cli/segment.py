@@ -328,8 +328,6 @@ class _Run:
             checkpoint_every=self.checkpoint_every if reader.repeatable else None,
             resume=self.checkpoint,
             max_memory=self.max_bytes,
-            events=lambda: reader.events,
-            source=reader.facts.to_dict(),
             stop=asked,
             on_frame=on_frame,
             inputs=[self.video, self.model, *self.prompts.files(), *([self.bank] if self.bank else [])],

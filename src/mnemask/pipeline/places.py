@@ -21,7 +21,7 @@ from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
 from mnemask.prompts.plan import beyond_the_end
-from mnemask.types import Frame, frame_name, index_of_name
+from mnemask.types import frame_name, index_of_name
 
 CHECKPOINT, REPORT = "checkpoint", "report.json"
 _PLAIN_NAME = re.compile(r"[\w.\-]{1,100}", re.ASCII)
@@ -44,11 +44,9 @@ class Expected:
     footage: Footage = Footage()
 
     @classmethod
-    def of(cls, frames: Iterable[Frame]) -> "Expected":
-        """Returns the facts about these frames that are known before reading."""
-        if not isinstance(frames, VideoReader):
-            return cls()
-        return cls(frames.last, frames.counted, frames.files, frames.facts.footage)
+    def of(cls, reader: VideoReader | None) -> "Expected":
+        """Returns what a reader, if there is one, knows before reading."""
+        return cls(reader.last, reader.counted, reader.files, reader.facts.footage) if reader else cls()
 
     @property
     def file_names(self) -> list[str] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mnemask.errors import InputError, OutputError
-from mnemask.io import MASK_FORMATS, ReaderEvents, prefetch
+from mnemask.io import MASK_FORMATS, ReaderEvents, VideoReader, prefetch
 from mnemask.io.atomic import remove_left_overs
 from mnemask.io.lock import OutputLock
 from mnemask.io.written import PREVIEW, Written
@@ -38,15 +38,12 @@ def segment(
     prompts: PromptSource,
     *,
     mask_format: str = "png",
-    overlay: bool = False,
     videos: VideoOutputs = VideoOutputs(),
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
     checkpoint_every: float | None = 30.0,
     resume: Checkpoint | None = None,
     max_memory: int | None = None,
-    events: Callable[[], ReaderEvents] = ReaderEvents,
-    source: Mapping[str, Any] | None = None,
     stop: Callable[[], str | None] = lambda: None,
     on_frame: Callable[[RunProgress, Masks], None] = lambda progress, masks: None,
     inputs: Sequence[str | Path] = (),
@@ -68,14 +65,13 @@ def segment(
     `resume` must allow: `OUT/.mnemask-written` says what runs wrote. No other run may write to `out` meanwhile.
 
     Args:
-        frames: such as a VideoReader.
+        frames: such as a VideoReader, of which the report says what it is and what happened to it.
         tracker: a new one, or one that is to go on.
         out: the folder, made if missing.
         prompts: returns the known masks of a frame by object id, None for an object that is gone; or None.
-        mask_format: "png", "ffv1", "rgba" or "rle", see MaskWriter.
-        overlay: whether to draw the masks into a video, `OUT/overlay.mp4`; as `videos` with "overlay".
-        videos: what else to write: objects cut out for editing programs. Frames should come from a reader with
-            `originals`, so that colours stay as they are.
+        mask_format: "png", "ffv1", "rgba", "rle" or "parquet", see MaskWriter.
+        videos: what else to write, such as `VideoOutputs(("overlay",))`. Frames of videos for editing programs should
+            come from a reader with `originals`, so that colours stay as they are.
         overwrite: whether a folder that holds a run may be written to; what that run wrote is removed, nothing else.
         settings: goes into the report, and into checkpoints: a run goes on only with what it was begun with.
         checkpoint_every: seconds from one checkpoint to the next (with video formats, to the end of the stretch of 48
@@ -83,8 +79,6 @@ def segment(
         resume: where to go on, with a tracker of its state. Frames before its position are passed over.
         max_memory: bytes that bank, network, buffers and queues may take together, checked before the first frame and
             whenever objects come; None for no limit.
-        events: returns what happened to the video so far, for the report; of a VideoReader its `events`.
-        source: what the report says of the video itself; of a VideoReader its `facts.to_dict()`.
         stop: is asked before each frame; what it returns ends the run early, and the report gives it as the reason.
         on_frame: is called after each frame.
         inputs: files that the run reads, which it must not write to; those of a VideoReader of images are known.
@@ -108,8 +102,9 @@ def segment(
             "give a function from a Frame to its masks, such as lambda frame: masks.get(frame.index)",
         )
     trace = getattr(tracker.memory.trace, "path", None)
-    paths, expected = [Path(path) for path in inputs], Expected.of(frames)
-    places = Places(Path(out), mask_format, videos.with_overlay(overlay), preview is not None, trace, paths, expected)
+    reader = frames if isinstance(frames, VideoReader) else None
+    paths, expected = [Path(path) for path in inputs], Expected.of(reader)
+    places = Places(Path(out), mask_format, videos, preview is not None, trace, paths, expected)
     with OutputLock(out) as lock:
         written = Written(out)
         if written.owns(places.out / "report.html"):
@@ -125,13 +120,17 @@ def segment(
             places=places,
             written=written,
             lock=lock,
-            progress=RunProgress(settings=settings or {}, source=source or {}, objects=object_infos(objects)),
+            progress=RunProgress(
+                settings=settings or {},
+                source=reader.facts.to_dict() if reader else {},
+                objects=object_infos(objects),
+            ),
             prompts=prompts,
             preview=preview,
             every=checkpoint_every,
             resume=resume,
             max_memory=max_memory,
-            events=events,
+            reader=reader,
             stop=stop,
             on_frame=on_frame,
         )
@@ -177,7 +176,7 @@ class _Run:
     every: float | None
     resume: Checkpoint | None
     max_memory: int | None
-    events: Callable[[], ReaderEvents]
+    reader: VideoReader | None
     stop: Callable[[], str | None]
     on_frame: Callable[[RunProgress, Masks], None]
 
@@ -339,9 +338,10 @@ class _Run:
 
     def _happened(self) -> ReaderEvents:
         """Returns the events of the video, including those before the run was resumed."""
+        events = self.reader.events if self.reader else ReaderEvents()
         if self.resume is None:
-            return self.events()
-        return self.resume.events + self.events().within(self.resume.position)
+            return events
+        return self.resume.events + events.within(self.resume.position)
 
     def _save(self) -> None:
         moment, self.latest = self.latest, None
