@@ -66,6 +66,24 @@ def first(client, session):
     return client.post(f"{session}/frames", content=picture(0))
 
 
+def indexed(labels):
+    image, file = Image.fromarray(np.asarray(labels)), io.BytesIO()
+    image.putpalette([9, 9, 9, 200, 0, 0])
+    image.save(file, "PNG", bits=2)
+    return file.getvalue()
+
+
+def test_an_indexed_mask_is_what_its_indices_say(serve):
+    client = serve()
+    answers = []
+    for mask in (png, indexed):
+        session = opened(client)
+        assert client.put(f"{session}/masks", content=mask(MASKS[0, 0].byte())).status_code == 204
+        answers.append(client.post(f"{session}/frames", content=picture(0)).content)
+    assert answers[0] == answers[1]
+    assert np.asarray(Image.open(io.BytesIO(answers[0]))).any()
+
+
 def refused(answer, status, *facts):
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"problem", "remedy"}

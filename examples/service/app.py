@@ -8,6 +8,7 @@ It has no authentication and no TLS: put it behind a proxy that has both.
 
 import argparse
 import asyncio
+import io
 import logging
 import secrets
 import threading
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -144,12 +146,15 @@ class Service:
         return Response(status_code=204)
 
     async def masks(self, request: Request) -> Response:
-        """Takes the masks of the next frame: a PNG whose grey levels, of 8 or 16 bits, are ids of objects."""
+        """Takes the masks of the next frame: an indexed PNG, or one of 8 or 16 bits whose grey levels are ids."""
         session = self.session(request)
         data = await self.upload(request)
-        if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:25] in (b"\x01", b"\x02", b"\x04"):  # would be scaled to 8
+        indexed = data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x03"
+        if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24] < 8 and not indexed:  # would be scaled to 8
             raise RefusedError(422, f"the mask has {data[24]} bits a pixel", "send a PNG of 8 or 16 bits")
         given = self.decoded(data, cv2.IMREAD_UNCHANGED)
+        if indexed:
+            given = np.asarray(Image.open(io.BytesIO(data)))
         if given.ndim != 2:
             raise RefusedError(422, f"the mask has shape {given.shape}", "send a PNG of grey levels that are ids")
         session.given = given.astype(np.int32)

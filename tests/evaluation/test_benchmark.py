@@ -8,6 +8,7 @@ from mnemask.errors import InputError
 from mnemask.evaluation.benchmark import Benchmark, frame_names
 from mnemask.evaluation.runner import follow
 from mnemask.tracker import Tracker
+from mnemask.training.launch import Validation
 
 
 def test_davis_gives_the_first_mask_and_asks_for_every_frame(tmp_path):
@@ -93,6 +94,18 @@ def test_a_folder_gives_the_first_mask_that_shows_an_object(tmp_path):
         write_png(path, picture_and_labels(1)[1] * 0)
     with refusal(InputError, "object"):
         Benchmark(tmp_path, "folder").open()
+
+
+def test_masks_of_one_object_and_masks_with_ids_are_not_averaged(tmp_path):
+    for name, factor in (("white", 255), ("ids", 1)):
+        draw_video(tmp_path / name / "frames", tmp_path / name / "masks", 4, masked=(0, 1, 2, 3))
+        for path in (tmp_path / name / "masks").iterdir():
+            write_png(path, picture_and_labels(1)[1] * factor)
+    with refusal(InputError, "'white' has masks of one object", "'ids'", "--single-object"):
+        Benchmark(tmp_path, "folder").open()
+    assert len(Benchmark(tmp_path, "folder", single_object=True).open()) == 2
+    with refusal(InputError, "'white'", "'ids'"):
+        Validation(tmp_path)
 
 
 def test_a_video_played_to_and_fro_gives_one_mask_and_its_frames_are_called_by_number(tmp_path):

@@ -186,6 +186,25 @@ def test_a_browser_is_told_of_the_alpha(tmp_path):
     assert alpha_mode in path.read_bytes()[:2000]
 
 
+def test_each_track_of_a_camera_that_does_not_say_where_it_is_heard_is_kept(tmp_path):
+    silent, source = write_source(tmp_path / "silent.mp4", 10, sound=None), tmp_path / "s.mov"
+    with av.open(str(silent)) as shown, av.open(str(source), "w") as target:
+        video = target.add_stream_from_template(shown.streams.video[0])
+        tracks = [target.add_stream("pcm_s16le", rate=48000, layout="mono") for _ in range(2)]
+        for packet in shown.demux(video=0):
+            if packet.pts is not None:
+                packet.stream = video
+                target.mux(packet)
+        for track in tracks:
+            frame = av.AudioFrame.from_ndarray(np.full((1, 16_000), 9000, np.int16), "s16", "mono")
+            frame.sample_rate, frame.pts = 48000, 0
+            target.mux([*track.encode(frame), *track.encode(None)])
+    with av.open(str(source)) as container:
+        assert [stream.layout.name for stream in container.streams.audio] == ["1 channels"] * 2
+    with av.open(str(cut(source, tmp_path / "out", "green"))) as container:
+        assert [(s.codec_context.name, s.layout.name) for s in container.streams.audio] == [("aac", "mono")] * 2
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("colours", [BT709, BT601, PQ])
 def test_times_colours_and_sound_are_those_of_the_source(tmp_path, kind, colours):

@@ -103,12 +103,24 @@ def test_missing_frames_are_counted_from_gaps_and_not_from_a_rate_that_is_nearly
     assert progress.count_missing(106 / 24.5) == 0
 
 
+def test_an_mp4_without_its_index_is_told_as_that(video_file, noise):
+    path = video_file("v.mp4", noise)
+    data = path.read_bytes()
+    assert data.index(b"moov") > data.index(b"mdat")
+    path.write_bytes(data[: data.index(b"moov") - 4])
+    with refusal(FrameError, r"no index \(moov\)", r"fetch it again"):
+        VideoReader(path)
+    path.write_bytes(data[:20])
+    with refusal(FrameError, r"v.mp4"):
+        VideoReader(path)
+
+
 def test_stop_raises_at_the_first_damaged_frame_and_says_how_to_go_on(video_file, noise):
     path = video_file("v.ts", noise, bf="0", format="mpegts")
     whole = list(VideoReader(path))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     frames = []
-    with refusal(FrameError, r'on_corrupt="skip"'):
+    with refusal(FrameError, r"--on-corrupt hold or skip"):
         frames.extend(VideoReader(path))
     assert len(frames) > 5
     assert not wrong(frames, whole)

@@ -10,7 +10,7 @@ from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import MaskError
 from mnemask.evaluation.score import score_folder
 from mnemask.io import MaskWriter
-from mnemask.io.label_files import label_paths, labels_by_name, read_labels
+from mnemask.io.label_files import holds_labels, label_paths, labels_by_name, read_labels
 from mnemask.prompts import read_mask
 from mnemask.types import Frame, Masks
 
@@ -55,6 +55,15 @@ def test_every_format_is_scored_alike(tmp_path, mask_format):
     expected = score_folder(tmp_path / "truth", tmp_path / "as_png").to_dict()
     assert score_folder(tmp_path / "truth", tmp_path / "pred").to_dict() == expected
     assert score_folder(tmp_path / "pred", tmp_path / "as_png").to_dict()["objects"]
+
+
+def test_folders_named_as_files_and_a_mask_that_is_not_there(tmp_path):
+    for name in ("back.json", "notes.txt", "labels/old.txt"):
+        (tmp_path / name).mkdir(parents=True)
+    assert label_paths(tmp_path) == []
+    assert not holds_labels(tmp_path / "nope.png")
+    (tmp_path / "coco.json").write_text('{"shapes": "in the eye of the beholder"}')
+    assert not holds_labels(tmp_path / "nope.png")
 
 
 def test_a_label_video_is_paired_by_order_or_by_number(tmp_path):

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import refusal
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mnemask.errors import CheckpointError, InputError, OutputError
-from mnemask.model.checkpoints import load_model
+from mnemask.model.checkpoints import load_model, save_model
 from mnemask.model.click_head import (
     ClickHead,
     ClickHeadConfig,
@@ -17,7 +18,7 @@ from mnemask.model.click_head import (
     save_click_head,
     similarities,
 )
-from mnemask.model.stcn import STCN
+from mnemask.model.stcn import COMPACT, STCN
 
 NARROW = ClickHeadConfig(channels=(4, 4, 4, 8))
 
@@ -36,6 +37,18 @@ def test_a_head_comes_back_from_its_file_as_it_was_but_for_half_precision(model:
         assert torch.allclose(value, again.state_dict()[name], atol=1e-3)
     with safe_open(tmp_path / "head.safetensors", "pt") as file:
         assert file.metadata()["key_encoder"] == key_encoder_id(model)
+
+
+def test_the_head_beside_a_models_file_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    torch.manual_seed(0)
+    save_model(STCN(COMPACT), path)
+    mine = load_model(path, device="cpu", dtype=torch.float32)
+    with refusal(CheckpointError, "--model", r"mine.safetensors", r"clicks.safetensors"):
+        load_click_head(mine)
+    save_click_head(ClickHead(NARROW), key_encoder_id(mine), tmp_path / "clicks.safetensors", note="a test")
+    assert load_click_head(mine).config == NARROW
+    assert load_click_head(load_model("compact", device="cpu")).config != NARROW
 
 
 def test_a_file_of_anything_else_is_refused(model: STCN, tmp_path: Path) -> None:

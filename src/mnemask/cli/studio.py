@@ -91,7 +91,8 @@ def studio(
 
 
 def _is_clip(folder: Path) -> bool:
-    """Returns whether a folder holds the images of one video."""
+    """Returns whether a folder holds the images of one video: beside videos they are masks."""
     from mnemask.io.images import IMAGE_SUFFIXES
 
-    return sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()) > 1
+    suffixes = [path.suffix.lower() for path in folder.iterdir()]
+    return sum(each in IMAGE_SUFFIXES for each in suffixes) > 1 and not set(suffixes) & set(choices.VIDEO_SUFFIXES)

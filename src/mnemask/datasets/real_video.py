@@ -1,5 +1,6 @@
 """Real video with masks, real objects pasted into it, and photographs made into video: one folder, fixed shares."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from mnemask.datasets.pasted_clips import PastedClips
 from mnemask.datasets.stcn_augment import ZoomAugmentation
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.datasets.video_sets import open_video_folders
-from mnemask.errors import InputError
+from mnemask.errors import InputError, listed
+
+log = logging.getLogger(__name__)
 
 # Of davis2016_train; never trained on, so that weights and policies can be chosen by them.
 SELECTION = ("bus", "dance-jump", "drift-turn", "mallard-fly", "motocross-bumps", "scooter-gray")
@@ -107,6 +110,9 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
 def _videos(root: Path, left_out: tuple[str, ...]) -> list[tuple[VideoFolder, list[AnnotatedVideo]]]:
     """The videos of each set that is there."""
     found = []
+    known = {folder.name for folder in VIDEO_FOLDERS}
+    if others := sorted(path.name for path in root.glob("*/") if path.name not in known):
+        log.warning("%s of %s is not trained on; the recipe knows %s", listed(others), root, ", ".join(sorted(known)))
     for number, folder in enumerate(VIDEO_FOLDERS):
         if number and not (root / folder.name).is_dir():
             continue

@@ -21,7 +21,7 @@ class SharedWeights(STCN):
 
     def __init__(self, model: STCN) -> None:
         super(STCN, self).__init__()
-        self.config, self.content = model.config, model.content
+        self.config, self.content, self.path = model.config, model.content, model.path
         for name, part in model.named_children():
             self.add_module(name, part)
         self.train(model.training)

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from mnemask.choices import DATASETS
-from mnemask.datasets.annotated import AnnotatedVideo, may_be_soft, refuse_soft_edges
+from mnemask.datasets.annotated import AnnotatedVideo, may_be_soft, refuse_mixed, refuse_soft_edges
 from mnemask.datasets.copy_paste import to_and_fro
 from mnemask.datasets.published import DavisSequences, ObjectMeta, open_long_video, open_youtube_vos, read_meta
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, open_video_folders
@@ -202,7 +202,9 @@ class Benchmark:
             raise InputError(f"there is no sequence {unknown[0]!r} in {self.root}", f"it has {listed(videos)}")
         meta = read_meta(Path(self.root) / self.chosen_subset / "meta.json") if self.dataset == "youtube-vos" else {}
         seen = self._seen_categories() if meta else frozenset()
-        return [self._pose(videos[name], meta.get(name, {}), seen) for name in wanted or videos]
+        chosen = [videos[name] for name in wanted or videos]
+        refuse_mixed(chosen)
+        return [self._pose(video, meta.get(video.name, {}), seen) for video in chosen]
 
     def settings(self) -> dict[str, Any]:
         """Returns what distinguishes this benchmark from another, as JSON holds it."""

@@ -135,6 +135,8 @@ class ReadSoFar:
         return f"{self.num_frames}{of} frames"
 
 
+GO_ON = "go on without them (--on-corrupt hold or skip)"
+REPAIR = f"fetch the file again, re-encode it with FFmpeg, which guesses what is missing, or {GO_ON}"
 # Bytes of a packet of a transport stream: plain, of a camera (m2ts), with a checksum.
 _TS_PACKETS = (188, 192, 204)
 # A demuxer that finds no packet in so many tries will find none.
@@ -207,7 +209,7 @@ class Decoding:
             yield from self._ended(
                 FrameError(
                     f"{self._shown!r} is cut off or damaged: {self._progress} could be read",
-                    "the frames before are good, for the others fetch the file again",
+                    f"the frames before are good; for the others fetch the file again, or {GO_ON}",
                 )
             )
         elif self._resumes and self.endless:
@@ -317,8 +319,7 @@ class Decoding:
         progress = self._progress
         return FrameError(
             f"frame {progress.num_frames} of {self._shown!r} is damaged",
-            f"{progress} before it are good, for the others fetch the file again or re-encode it with FFmpeg, "
-            'which guesses what is missing, or go on without (on_corrupt="skip" or "hold")',
+            f"{progress} before it are good; for the others {REPAIR}",
         )
 
     def _broken(self, error: FFmpegError) -> FrameError:
@@ -334,8 +335,7 @@ class Decoding:
         else:
             why = FrameError(
                 f"{self._shown!r} is damaged: {progress} could be read ({error.strerror})",
-                "the frames before are good, for the others fetch the file again or re-encode it with FFmpeg, "
-                "which guesses what is missing",
+                f"the frames before are good; for the others {REPAIR}",
             )
         why.__cause__ = error
         return why

@@ -244,7 +244,8 @@ def _holder(path: Path) -> Path | None:
     parent = path.parent
     if parent.suffix.lower() in HOLDERS and parent.is_file():
         return parent
-    return parent if not path.exists() and parent.is_dir() and _holds_annotations(parent) else None
+    missing = not path.exists() and path.suffix.lower() not in IMAGE_SUFFIXES
+    return parent if missing and parent.is_dir() and _holds_annotations(parent) else None
 
 
 def _holds_annotations(folder: Path) -> bool:
@@ -255,13 +256,17 @@ def _holds_annotations(folder: Path) -> bool:
 @lru_cache(maxsize=64)
 def _has_tool_files(folder: Path, modified: int) -> bool:
     """Returns whether the first file that may be one is of labelme or YOLO; of a folder in this state."""
-    jsons = [path for path in sorted(folder.glob("*.json")) if path.name not in _NAMES]
+    jsons = [path for path in sorted(folder.glob("*.json")) if path.name not in _NAMES and path.is_file()]
     if jsons:
         with jsons[0].open("rb") as file:
             return b'"shapes"' in file.read(4096)
     labels = folder / "labels" if (folder / "labels").is_dir() else folder
-    texts = [path for path in labels.glob("*.txt") if _YOLO.match(path.read_bytes()[:200])]
-    return bool(texts)
+    return any(_YOLO.match(_beginning(path)) for path in labels.glob("*.txt") if path.is_file())
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(200)
 
 
 def _inside(holder: Path) -> list[Path]:

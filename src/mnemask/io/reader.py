@@ -261,13 +261,14 @@ class VideoReader:
         if self._on_corrupt == "stop" and (damaged.ends or not self._skips):
             raise damaged.why
         if damaged.ends:
-            logger.warning("%s", damaged.why)
+            logger.warning("%s", damaged.why.problem)
             self._log.note("cut_off", damaged.index)
             return None
         if not given:
             return None
         if self._log.note("corrupt", damaged.index):
-            logger.warning("%s", damaged.why)
+            does = "left out" if self._skips or last is None else "replaced by the one before"
+            logger.warning("frame %d of %r is damaged, and %s", damaged.index, self._source.name, does)
         if self._skips or last is None:
             self._log.note("skipped", damaged.index)
             return None

@@ -146,6 +146,16 @@ class _Copied:
         return iter(())
 
 
+# Tracks of cameras that do not say where their channels are heard; encoders want to know.
+_LAYOUTS = {
+    "1 channels": "mono",
+    "2 channels": "stereo",
+    "4 channels": "quad",
+    "6 channels": "5.1",
+    "8 channels": "7.1",
+}
+
+
 class _Encoded:
     """A stream that is encoded anew, cut to the sample; where sound is missing in between, there is silence."""
 
@@ -155,7 +165,7 @@ class _Encoded:
         codec = av.Codec(encoder, "w")
         rates = codec.audio_rates
         self._rate = source.sample_rate if not rates or source.sample_rate in rates else 48_000
-        layout = source.layout.name
+        layout = _LAYOUTS.get(source.layout.name, source.layout.name)
         if encoder == "libopus" and source.layout.nb_channels > 2:
             layout = "stereo"
             logger.warning("%s: %d channels become 2", excerpt.path.name, source.layout.nb_channels)

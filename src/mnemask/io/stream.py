@@ -240,6 +240,11 @@ class EncodedVideo:
         try:
             return open_container(source, options, timeout)
         except (FFmpegError, OSError) as error:
+            if isinstance(source, str) and not remote and _lacks_index(Path(source.removeprefix("file:"))):
+                raise FrameError(
+                    f"{self._shown!r} has no index (moov): it was cut off, or its recording never ended",
+                    "fetch it again, or have a program for repairs rebuild the index from another file of the camera",
+                ) from error
             raise FrameError(
                 f"{self._shown!r} cannot be opened as a video ({error.strerror})",
                 "expected a whole mp4, mov, mkv, webm, avi or other file that FFmpeg reads, so check that it "
@@ -272,6 +277,22 @@ class EncodedVideo:
         check_size(stream.codec_context.width, stream.codec_context.height, self._shown)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
+
+
+def _lacks_index(path: Path) -> bool:
+    """Returns whether a file is an mp4 or mov of which the part that says where its frames lie is missing."""
+    place = 0
+    kinds: list[bytes] = []
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8 and len(kinds) < 100:
+            size, kind = int.from_bytes(head[:4]), head[4:8]
+            size = int.from_bytes(head[8:16]) if size == 1 else size
+            kinds.append(kind)
+            if size < 8:  # 0: to the end
+                break
+            place += size
+            file.seek(place)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 def _others(container: InputContainer, chosen: VideoStream) -> tuple[str, ...]:

@@ -105,9 +105,11 @@ def load_model(
     chosen = choose_device(device)
     if dtype is not None and dtype not in (*PRECISIONS.values(), torch.float64):
         raise InputError(f"dtype is {dtype!r:.40}", "give torch.float32, torch.bfloat16 or torch.float16")
-    config, state = read_checkpoint(packaged_weights(str(name)) or Path(name))
+    packaged = packaged_weights(str(name))
+    config, state = read_checkpoint(packaged or Path(name))
     with torch.device("meta"):
         model = STCN(config)
+    model.path = None if packaged else Path(name)
     check_state(model, state, str(name))
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     content = content_of(model)

@@ -243,18 +243,21 @@ def load_click_head(model: STCN, path: Path | None = None) -> ClickHead:
 
     Args:
         model: the network that encodes the frames.
-        path: a file of `mnemask train-clicks`; by default the one in the package.
+        path: a file of `mnemask train-clicks`; by default `clicks.safetensors` beside the model's own file, or, where
+            there is none, the one in the package.
 
     Raises:
         CheckpointError: the file is missing or damaged, or was trained for another key encoder.
     """
-    place = path or packaged_click_head()
+    beside = None if model.path is None else model.path.with_name(PACKAGED)
+    place = path or (beside if beside is not None and beside.is_file() else packaged_click_head())
     head, wanted = read_click_head(place)
     found = key_encoder_id(model)
     if wanted != found:
         raise CheckpointError(
             f"the click head {place.name} reads the key encoder {wanted[:12]} and this model has {found[:12]}",
-            "train one for it (mnemask train-clicks DATA --weights compact -o RUN), or give a mask",
+            f"train one for it (mnemask train-clicks DATA --model {model.path or 'MODEL'} -o RUN) and put "
+            f"RUN/{PACKAGED} beside the model, or give a mask",
         )
     return head.to(model.device, model.dtype, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 

@@ -246,6 +246,7 @@ class STCN(nn.Module):
         super().__init__()
         self.config = config
         self.content: tuple[int, str] | None = None  # see `checkpoints.fingerprint`
+        self.path: Path | None = None  # of the file that it was loaded from, if it is no part of the package
         self.key_encoder = ResNet(config.key_depth)
         features = self.key_encoder.out_channels
         self.key_projection = nn.Conv2d(features[-1], config.key_channels, 3, padding=1)

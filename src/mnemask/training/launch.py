@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.annotated import AnnotatedVideo, refuse_mixed
 from mnemask.datasets.clips import ClipSource
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.video_sets import open_video_folders
@@ -199,6 +199,7 @@ class Validation:
             videos: list[AnnotatedVideo] = list(DavisSequences(root, year, "val"))
         else:
             videos = open_video_folders(root)
+        refuse_mixed(videos)
         self.videos = [beginning(video, num_frames) for video in videos]
         for video in self.videos:
             if len(video.masks) < 3:

@@ -74,7 +74,7 @@ class RealClips:
         raise InputError(
             f"{MAX_TRIES} clips drawn from {self.sequences[0].frames[0].parent.parent.parent} had no foreground in "
             "their first frame",
-            "expected masks with 1 where something moves",
+            "expected masks with 1, not 255, where something moves",
         )
 
 
@@ -198,7 +198,6 @@ def _sequences(root: Path) -> list[Sequence]:
     if not sequences:
         raise InputError(
             f"no video in {root}",
-            f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png beside them, or a recipe with a share "
-            "of real clips is 0",
+            f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png beside them",
         )
     return sequences
