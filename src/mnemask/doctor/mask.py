@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
@@ -14,6 +13,7 @@ from mnemask.errors import InputError, MaskError
 from mnemask.io.image_sequences import page_count
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
+from mnemask.io.shapes import box_of, pieces_of
 from mnemask.model.stcn import STRIDE
 from mnemask.prompts import MaskReading, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
@@ -167,16 +167,10 @@ def _objects(reading: MaskReading) -> Iterator[Finding]:
 
 
 def _object(object_id: int, mask: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    area = int(areas.sum())
-    left, top = (int(stats[1:, column].min()) for column in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP))
-    right = int((stats[1:, cv2.CC_STAT_LEFT] + stats[1:, cv2.CC_STAT_WIDTH]).max())
-    bottom = int((stats[1:, cv2.CC_STAT_TOP] + stats[1:, cv2.CC_STAT_HEIGHT]).max())
+    areas = pieces_of(mask)[1][1:]
+    area, box = int(areas.sum()), ",".join(map(str, box_of(mask)))
     share = area / mask.size
-    yield Finding(
-        "ok", f"object {object_id}: {area} pixels ({100 * share:.2g} %), box {left},{top},{right - left},{bottom - top}"
-    )
+    yield Finding("ok", f"object {object_id}: {area} pixels ({100 * share:.2g} %), box {box}")
     specks = areas[areas <= min(SPECK_PIXELS, SPECK_SHARE * area)]
     if len(specks):
         yield Finding(

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float32, Integer, UInt8
 
 from mnemask.errors import InputError, ObjectIdError
+from mnemask.io.shapes import pieces_of
 from mnemask.types import Frame, Masks, check_object_id
 
 MOST_PIXELS, MOST_FRAMES = 200, 9
@@ -254,16 +255,14 @@ def _kept(alpha: Alpha, *, largest: bool = False, above: int = 0) -> Bool[np.nda
         above: pixels up to which a part goes that does not touch the border; ALL for any such part.
     """
     inside = alpha >= 0.5
-    number, parts, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
-    if number <= 1:
+    parts, areas = pieces_of(inside)
+    if len(areas) <= 1:
         return np.ones(alpha.shape, bool)
-    areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0
     if largest:
-        keep = np.arange(number) == areas.argmax()
+        keep = np.arange(len(areas)) == areas.argmax()
     else:
         rim = np.concatenate((parts[0], parts[-1], parts[:, 0], parts[:, -1]))
-        keep = np.zeros(number, bool)
+        keep = np.zeros(len(areas), bool)
         keep[np.unique(rim)] = True
         if above != ALL:
             keep |= areas > above

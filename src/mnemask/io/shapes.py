@@ -6,6 +6,7 @@ without width, where a tool keeps one outline an object.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -22,6 +23,16 @@ def box_of(mask: Mask) -> tuple[int, int, int, int]:
     """Returns left, top, width and height of the box around a mask; all 0 for an empty one."""
     left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     return left, top, width, height
+
+
+def pieces_of(
+    mask: Mask, connectivity: Literal[4, 8] = 8
+) -> tuple[Int32[np.ndarray, "H W"], Int32[np.ndarray, " pieces"]]:
+    """Returns the number of the piece at each pixel, 0 outside, and the area of each piece; of number 0 it is 0."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return pieces, areas
 
 
 def runs_of(mask: Mask) -> Int64[np.ndarray, " N"]:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32, Int64
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnemask.errors import MaskError
+from mnemask.io.shapes import pieces_of
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
 from mnemask.model.devices import isolated_torch_modes
@@ -210,24 +210,16 @@ def pointed_at(
     """
     on, beside = (clicks[clicks[:, 2] == sign, :2].round().long().cpu().numpy() for sign in (1, -1))
     near = planes.cpu().numpy()
-    earlier, sizes = _pieces(near[0] > 0.5)
+    earlier, sizes = pieces_of(near[0] > 0.5)
     strays = set(np.flatnonzero(sizes <= STRAY * sizes.max()).tolist())
     gone = (set(_at(earlier, beside // 4)) & strays) - set(_at(earlier, on // 4)) - {0}
     near = np.where(np.isin(earlier, list(gone)), 0, near.max(0))
-    pieces, areas = _pieces(mask.cpu().numpy())
+    pieces, areas = pieces_of(mask.cpu().numpy())
     inside = np.bincount(pieces[1::4, 1::4].ravel(), weights=near.ravel(), minlength=len(areas))
     kept = 16 * inside > areas / 2
     kept[_at(pieces, on)] = True
     kept[0] = False  # the background
     return torch.from_numpy(kept[pieces]).to(mask.device)
-
-
-def _pieces(mask: Bool[np.ndarray, "h w"]) -> tuple[Int32[np.ndarray, "h w"], Int32[np.ndarray, " pieces"]]:
-    """Returns the number of the piece at each pixel, 0 outside, and the area of each piece, none for the outside."""
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    areas = stats[:, cv2.CC_STAT_AREA]
-    areas[0] = 0
-    return pieces, areas
 
 
 def _at(pieces: Int32[np.ndarray, "h w"], places: Int64[np.ndarray, "N 2"]) -> list[int]:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int32, UInt8
 from torch import Tensor
 
 from mnemask.errors import CheckpointError, InputError, MaskError
+from mnemask.io.shapes import pieces_of
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, clip_box, doubts_of_mask
 from mnemask.prompts.clicks import ClickSegmenter, Place
@@ -144,7 +145,7 @@ def _around_strokes(
     hints = np.where(distance < reach, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     hints[others[window]] = cv2.GC_BGD
     hints[own[window]] = cv2.GC_FGD
-    _, pieces = cv2.connectedComponents(_grab_cut(rgb[window], hints).astype(np.uint8), connectivity=4)
+    pieces, _ = pieces_of(_grab_cut(rgb[window], hints), connectivity=4)
     touched = np.unique(pieces[own[window] & (pieces > 0)])
     mask = np.zeros(own.shape, bool)
     mask[window] = _fill_holes(np.isin(pieces, touched)) & ~others[window]
@@ -171,9 +172,7 @@ def _grab_cut(rgb: UInt8[np.ndarray, "H W 3"], hints: UInt8[np.ndarray, "H W"]) 
 
 
 def _without_strays(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    areas = stats[:, cv2.CC_STAT_AREA]
-    areas[0] = 0  # the background
+    pieces, areas = pieces_of(mask, connectivity=4)
     large = (areas > 0) & (areas >= STRAY_SHARE * areas.max())
     kept: Bool[np.ndarray, "H W"] = large[pieces]
     return kept
@@ -181,8 +180,8 @@ def _without_strays(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
 def _fill_holes(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     """Returns the mask without its small holes; larger ones, as in a mug's handle, are meant."""
-    _, gaps, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] <= HOLE_SHARE * mask.sum()
+    gaps, areas = pieces_of(~mask, connectivity=4)
+    small = areas <= HOLE_SHARE * mask.sum()
     small[0] = False  # the mask itself
     small[np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])] = False
     filled: Bool[np.ndarray, "H W"] = mask | small[gaps]

@@ -12,6 +12,7 @@ from PIL import Image
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import FrameError, InputError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES
+from mnemask.io.shapes import pieces_of
 
 MIN_OBJECT_PIXELS = 200
 MAX_TRIES = 50
@@ -227,8 +228,7 @@ def is_compact(mask: Bool[np.ndarray, "H W"]) -> bool:
     touched = (left == 0) + (top == 0) + (left + width == mask.shape[1]) + (top + height == mask.shape[0])
     if not 0.008 * mask.size <= area <= 0.4 * mask.size or touched > 1 or area < 0.35 * width * height:
         return False
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    return bool(stats[1:, cv2.CC_STAT_AREA].max() > 0.85 * area)
+    return bool(pieces_of(mask)[1].max() > 0.85 * area)
 
 
 def _cut(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], shrink: int) -> UInt8[np.ndarray, "h w 4"]:
