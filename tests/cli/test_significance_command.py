@@ -57,6 +57,12 @@ def test_a_policy_is_compared_with_all_others_in_words_and_tables(tmp_path):
     assert output.count("| s") == 9
 
 
+def test_hidden_files_of_a_killed_evaluation_are_no_results(tmp_path):
+    write(tmp_path, {"lfu": 0.0, "fifo": 0.05})
+    (tmp_path / "results/lfu/.mnemask-12-34.partial.json").write_text("")
+    assert significance(tmp_path, "--a", "lfu")[0] == 0
+
+
 def test_a_policy_of_ones_own_is_named_as_for_evaluate_and_one_that_changes_nothing_is_told(tmp_path):
     for number in range(6):
         for policy in ("lfu", "newest:Newest(scale=2)"):

@@ -88,6 +88,29 @@ def test_a_lock_that_was_copied_with_its_folder_holds_nothing(tmp_path, other):
         pass
 
 
+def test_a_process_that_died_while_it_took_over_holds_nothing_up(tmp_path):
+    dead = json.loads(forged(tmp_path, pid=os.getppid(), began="1").read_text())
+    for name in (f"{LOCK}.taking", f"{LOCK}.0123456789ab"):
+        path = tmp_path / name
+        path.touch()
+        path.write_text(json.dumps(dead | {"inode": path.stat().st_ino}))
+    with OutputLock(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+
+def test_a_process_that_takes_over_now_is_left_to_it(tmp_path, other):
+    theirs = json.loads((tmp_path / LOCK).read_text())
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    forged(place, pid=os.getppid(), began="1")
+    guard = place / f"{LOCK}.taking"
+    guard.touch()
+    guard.write_text(json.dumps(theirs | {"inode": guard.stat().st_ino}))
+    with refusal(OutputError, f"process {other.pid}"):
+        OutputLock(place).__enter__()
+    assert guard.exists()
+
+
 def test_a_process_of_another_machine_is_dead_when_it_is_silent(tmp_path):
     path = forged(tmp_path, host="elsewhere", boot="another")
     with refusal(OutputError, "elsewhere"):

@@ -68,6 +68,18 @@ def rendered(video, out, *kinds, cutout=Cutout(), **how):
         return render(frames, out, VideoOutputs(kinds, cutout), **how)
 
 
+def test_a_rendering_that_was_killed_between_two_names_is_repeated_by_the_same_command(video, out):
+    whole = rendered(video, out, "matte", "green")
+    before = {kind: path.read_bytes() for kind, path in whole.items()}
+    with refusal(OutputError, "exists already"):
+        rendered(video, out, "matte", "green")
+    whole["green"].unlink()
+    journal = out / "green.partial.0.nut"
+    Written(out).claim(journal)
+    journal.write_bytes(b"half of it")
+    assert {kind: path.read_bytes() for kind, path in rendered(video, out, "matte", "green").items()} == before
+
+
 def luma(path):
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)]).astype(int)

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import pydoc
 import shutil
 from dataclasses import replace
 
@@ -13,9 +14,10 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError, OutputError
+from mnemask.io.written import Written
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model.stcn import STCN
-from mnemask.pipeline import find_checkpoint, is_complete
+from mnemask.pipeline import VideoOutputs, find_checkpoint, is_complete
 
 NUM_FRAMES, DIES_AT = 56, 52  # a stretch of video is 48 frames
 SETTINGS = {"video": "drawn", "policy": "lfu-pinned"}
@@ -83,7 +85,7 @@ def files(out):
 
 @pytest.mark.parametrize("mask_format", ["png", "ffv1", "rgba", "rle"])
 def test_a_run_that_was_killed_goes_on_to_identical_files(tiny_model, tmp_path, long_clip, mask_format):
-    options = {"mask_format": mask_format, "overlay": True}
+    options = {"mask_format": mask_format, "videos": VideoOutputs(("overlay",))}
     run(tiny_model, tmp_path / "whole", long_clip, checkpoint_every=None, **options)
     killed(tiny_model, tmp_path / "killed", long_clip, DIES_AT, **options)
     assert files(tmp_path / "alive") == files(tmp_path / "whole")
@@ -115,6 +117,100 @@ def test_a_run_that_was_killed_after_its_last_frame_has_only_to_be_ended(tiny_mo
     position, progress = go_on(tiny_model, tmp_path / "killed", clip, mask_format="rle")
     assert (position, progress.frames, progress.complete) == (12, 12, True)
     assert files(tmp_path / "killed") == files(tmp_path / "alive")
+
+
+def test_the_report_of_a_run_that_only_had_to_be_ended_is_whole(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "killed", clip, at=11)
+    go_on(tiny_model, tmp_path / "killed", clip)
+    memory = [json.loads((tmp_path / name / "report.json").read_text())["memory"] for name in ("killed", "alive")]
+    assert memory[0] == memory[1]
+    assert memory[0]["tokens"] > 0
+
+
+class Promised(dict):
+    """Prompts whose ids are known beforehand, as those of the command line are."""
+
+    @property
+    def to_come(self):
+        return {frame: tuple(given) for frame, given in self.items()}
+
+    def __call__(self, frame):
+        return self.get(frame.index)
+
+
+def test_a_late_id_above_255_fits_into_a_label_video_that_begins_again(tiny_model, tmp_path, clip):
+    frames, prompts = clip
+    promised = Promised({**prompts, 6: {300: prompts[4][2]}})
+
+    def follow(out, resume=None, **options):
+        tracker = mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=None)
+        if resume is not None:
+            tracker = mm.Tracker.from_state(resume.state, tiny_model)
+        options |= {"settings": SETTINGS, "mask_format": "ffv1", "resume": resume}
+        mm.segment(frames, tracker, out, promised, **options)
+
+    def copy(progress, masks):
+        if masks.index == 3:
+            seen_now(tmp_path / "alive", tmp_path / "killed")
+
+    follow(tmp_path / "alive", on_frame=copy)
+    follow(tmp_path / "killed", find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS))
+    assert files(tmp_path / "killed") == files(tmp_path / "alive")
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize(
+    ("place", "every"), [("mnemask.pipeline.checkpoint.make_folder", 0.0), ("pathlib.Path.touch", None)]
+)
+def test_a_run_that_is_killed_just_as_it_made_a_place_begins_again(
+    tiny_model, tmp_path, clip, monkeypatch, place, every
+):
+    how = {"mask_format": "rle", "checkpoint_every": every}
+    make = pydoc.locate(place)
+
+    def make_and_die(path):
+        make(path)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, make_and_die)
+        with pytest.raises(KilledError):
+            run(tiny_model, tmp_path / "killed", clip, **how)
+    run(tiny_model, tmp_path / "killed", clip, overwrite=True, **how)
+    run(tiny_model, tmp_path / "alive", clip, **how)
+    assert files(tmp_path / "killed") == files(tmp_path / "alive")
+
+
+def test_what_is_left_of_a_run_that_was_being_removed_is_not_complete(tiny_model, tmp_path, clip, monkeypatch):
+    run(tiny_model, tmp_path, clip)
+    unlink, gone = type(tmp_path).unlink, []
+
+    def dying(path, *args, **kwargs):
+        if len(gone) == 3:
+            raise KilledError
+        gone.append(path.name)
+        unlink(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "unlink", dying)
+        with pytest.raises(KilledError):
+            Written(tmp_path).remove_all()
+    assert gone[0] == "report.json"
+    assert not is_complete(tmp_path, SETTINGS)
+
+
+def test_a_killed_runs_hidden_files_go_when_the_folder_is_used_again(tiny_model, tmp_path, clip):
+    run(tiny_model, tmp_path, clip)
+    left, nested = tmp_path / ".mnemask-12-34.partial.mp4", tmp_path / "another" / ".mnemask-12-34.partial.mp4"
+    nested.parent.mkdir()
+    for path in (left, nested):
+        path.write_bytes(b"half a video")
+    run(tiny_model, tmp_path, clip, overwrite=True)
+    assert not left.exists()
+    assert nested.exists()  # of a run in a folder of its own
 
 
 def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_readable_files_and_a_report(tiny_model, tmp_path, long_clip):

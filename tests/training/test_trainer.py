@@ -300,6 +300,23 @@ def test_a_checkpoint_with_other_numbers_than_were_written_is_refused(tmp_path):
         start(tmp_path, steps=2)
 
 
+def test_a_log_that_was_cut_off_in_a_line_goes_on(tmp_path):
+    start(tmp_path, steps=2).run()
+    log = tmp_path / "log.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"step": 2, "lo')
+    start(tmp_path, steps=2).run()
+    assert log.read_text() == whole
+
+
+def test_the_same_weights_are_the_same_bytes_and_for_all_to_read(tmp_path):
+    for name in ("one", "two"):
+        start(tmp_path / name, steps=1).run()
+    one, two = (tmp_path / name / "model.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert one.stat().st_mode == (tmp_path / "one/log.jsonl").stat().st_mode
+
+
 def test_a_run_that_goes_on_with_other_data_says_so(tmp_path, caplog):
     def begin(data):
         fabric = Fabric(accelerator="cpu", devices=1)

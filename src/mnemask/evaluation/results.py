@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from mnemask.errors import InputError, OutputError, printable
-from mnemask.io.atomic import make_folder, safe_name
+from mnemask.io.atomic import make_folder, remove_left_overs, safe_name
 from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
 from mnemask.version import __version__
@@ -168,6 +168,8 @@ class ResultFolder:
             OutputError: it cannot be written to, or holds results of other settings.
         """
         folder = cls(make_folder(Path(out)))
+        for inside in (folder.out, folder.out / "tables", *folder.out.glob("results/*/")):
+            remove_left_overs(inside, below=False)
         path, wanted = folder.out / "settings.json", json.loads(json.dumps(settings))
         if not path.exists():
             Written(folder.out).write(path, _as_json(wanted))

@@ -171,16 +171,21 @@ def folders_of(runs: Sequence[Path], name: str) -> list[Path]:
     return [path.absolute() for path in named or [run / "results" / safe_name(name) for run in runs]]
 
 
+def _results_in(folder: Path) -> list[Path]:
+    """Returns the files of results; hidden ones are what a killed run left."""
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
 def results_of(runs: Sequence[Path], name: str) -> list[Results]:
     """Returns the results of a policy in each run; raises InputError where a run has none, or two are the same."""
     folders = folders_of(runs, name)
-    if not folders or (missing := [folder for folder in folders if not any(folder.glob("*.json"))]):
+    if not folders or (missing := [folder for folder in folders if not _results_in(folder)]):
         where = missing[0] if folders else name
         there = sorted({path.name for run in runs for path in run.glob("results/*/")})
         raise InputError(
             f"there are no results of {name!r} in {where}", f"there are {', '.join(there) or 'none at all'}"
         )
-    found: list[Results] = [{path: load_result(path) for path in sorted(folder.glob("*.json"))} for folder in folders]
+    found: list[Results] = [{path: load_result(path) for path in _results_in(folder)} for folder in folders]
     for (one, first), (other, second) in combinations(zip(folders, found, strict=True), 2):
         if list(first.values()) == list(second.values()):
             raise InputError(f"{other} is a copy of {one}, to the last digit of its times", "give each run once")

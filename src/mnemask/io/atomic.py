@@ -110,9 +110,14 @@ class Unsynced:
         self._paths.clear()
 
 
-def remove_left_overs(folder: Path) -> None:
-    """Removes the unfinished files of killed runs in a folder and below; no other run may be at work there."""
-    for path in folder.glob("**/.mnemask-*"):
+def remove_left_overs(folder: Path, *, below: bool = True) -> None:
+    """Removes the unfinished files of killed runs in a folder; no other run may be at work there.
+
+    Args:
+        folder: need not exist.
+        below: whether also in all folders in it, which may be another run's.
+    """
+    for path in folder.glob("**/.mnemask-*" if below else ".mnemask-*"):
         if _LEFT_OVER.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
@@ -163,7 +168,7 @@ class Files(Protocol):
         ...
 
     def claim(self, path: Path) -> None:
-        """Notes that a file that was just made is going to change."""
+        """Notes that a file that is about to be made is going to change."""
         ...
 
     def remove(self, *paths: Path) -> None:
@@ -209,8 +214,10 @@ class Writing:
         """
         if self.journal is None:
             self.files.refuse_foreign(unfinished)
+            self.files.claim(
+                unfinished
+            )  # before it is there: whoever is killed in between leaves nothing of unknown origin
             unfinished.touch()
-            self.files.claim(unfinished)
 
     def finish(self, partial: Path, target: Path, *, complete: bool) -> None:
         """Gives a file its name, or that of an unfinished one; a complete one takes the place of that."""

@@ -164,15 +164,9 @@ class OutputLock:
                     continue  # it was released just now
                 if found is None:
                     raise OutputError(f"{str(self._path)!r} is a link that leads nowhere", "remove it")
-                owner, silent, inode = found[0], now - found[1], found[2]
-                if owner is None:  # garbled: whoever writes it may be about to
-                    alive = silent < STALE
-                else:
-                    is_copy = owner.is_local and owner.inode != inode
-                    alive = not is_copy and owner.is_alive(silent)
-                if alive:
-                    raise _in_use(self._folder, owner)
-                self._take_over(temporary, owner)
+                if _is_alive(found, now):
+                    raise _in_use(self._folder, found[0])
+                self._take_over(temporary, me, found[0])
                 break
         except OSError as error:
             raise OutputError(
@@ -184,22 +178,27 @@ class OutputLock:
                 temporary.unlink()
         self.token = me.token
 
-    def _take_over(self, temporary: Path, dead: Owner | None) -> None:
+    def _take_over(self, temporary: Path, me: Owner, dead: Owner | None) -> None:
         """Puts the new lock in place of the dead one's, unless another process is doing so or has done it."""
         guard = self._folder / f"{LOCK}.taking"
+        while not _place(temporary, guard):
+            taker = _read(guard)
+            if taker is not None and _is_alive(taker, time.time()):
+                raise _in_use(self._folder, taker[0])
+            guard.unlink(missing_ok=True)  # of a process that died while it took over
         try:
-            guard.open("x").close()
-        except FileExistsError:
-            if time.time() - guard.stat().st_mtime > STALE:
-                guard.unlink(missing_ok=True)
-            raise _in_use(self._folder, None) from None
-        try:
-            found = _read(self._path)
+            found, taker = _read(self._path), _read(guard)
             if found is not None and found[0] != dead:
                 raise _in_use(self._folder, found[0])
+            if taker is None or taker[0] is None or taker[0].token != me.token:
+                raise _in_use(self._folder, None)
             temporary.replace(self._path)
         finally:
             guard.unlink(missing_ok=True)
+        for path in self._folder.glob(f"{LOCK}.*"):
+            left = _read(path)
+            if left is not None and not _is_alive(left, time.time()):
+                path.unlink(missing_ok=True)
 
     def _is_mine(self) -> bool:
         found = _read(self._path)
@@ -256,6 +255,15 @@ def _read(lock: Path) -> tuple[Owner | None, float, int] | None:
         return Owner(**json.loads(content)), state.st_mtime, state.st_ino
     except (ValueError, TypeError):
         return None, state.st_mtime, state.st_ino
+
+
+def _is_alive(found: tuple[Owner | None, float, int], now: float) -> bool:
+    """Returns whether who holds a lock, as `_read` gave it, still runs."""
+    owner, silent, inode = found[0], now - found[1], found[2]
+    if owner is None:  # garbled: whoever writes it may be about to
+        return silent < STALE
+    is_copy = owner.is_local and owner.inode != inode
+    return not is_copy and owner.is_alive(silent)
 
 
 def _boot() -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from mnemask.errors import OutputError
@@ -178,7 +178,7 @@ class Written:
             ) from error
 
     def claim(self, path: Path) -> None:
-        """Notes that a file or folder that was just made is the run's own, whatever it will hold."""
+        """Notes that a file or folder that is about to be made is the run's own, whatever it will hold."""
         self._note(self._key(path), _ANY)
 
     def claims(self, path: Path) -> bool:
@@ -204,7 +204,8 @@ class Written:
     def remove_all(self) -> None:
         """Removes everything that runs wrote, and only that; raises OutputError where that is impossible."""
         try:
-            self.remove(*self.files())
+            # The report is noted last: without it, nobody takes what is left of a run for a complete one.
+            self.remove(*reversed(self.files()))
             self._index.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
@@ -218,7 +219,17 @@ class Written:
     def sync(self) -> None:
         """Makes the index durable."""
         if self._begun:
-            make_durable(self._index)
+            with self._refusals():
+                make_durable(self._index)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {str(self._index)!r} ({error.strerror})", "make room or give another place"
+            ) from error
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -226,7 +237,7 @@ class Written:
     def _note(self, key: str, state: State | None) -> None:
         line = (json.dumps([key, *(state or ())]) + "\n").encode("ascii")
         # Opened each time: a disk with a file that is open for writing could not be made read-only.
-        with self._writing, self._index.open("ab") as index:
+        with self._refusals(), self._writing, self._index.open("ab") as index:
             if not self._begun:
                 line = b"\n" + line  # what a crash cut off ends here
                 self._begun = True
@@ -234,7 +245,7 @@ class Written:
             self._learn(key, state)
 
     def _learn(self, key: str, state: State | None) -> None:
-        states = self._states.setdefault(key, set())
+        states = self._states[key] = self._states.pop(key, set())  # the last one noted comes last
         if state is None or state == _ANY or _ANY in states:
             states.clear()
         if state is not None:

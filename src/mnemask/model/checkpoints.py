@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, InputError, OutputError, listed, printable
@@ -266,11 +266,24 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype,
     state = {name: weight.detach().to(dtype).contiguous() for name, weight in weights.items()}
     try:
         with replacing(path) as partial:
-            save_file(state, partial, metadata)
+            save_tensors(partial, state, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"weights cannot be written to {str(path)!r} ({error})", "give a folder that exists"
         ) from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file; the same content gives the same bytes, since its metadata are sorted."""
+    data = save(dict(tensors), dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(data)[end:])
 
 
 def fingerprint(model: STCN) -> str:

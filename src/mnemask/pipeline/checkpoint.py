@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +141,8 @@ class CheckpointFolder:
     def make(self) -> None:
         """Makes the folder where it is missing; raises OutputError where one is there that no run made."""
         if not self.path.exists():
+            self._written.claim(self.path)  # before it is there, or a run that is killed in between leaves a stranger
             make_folder(self.path)
-            self._written.claim(self.path)
         elif not self._written.claims(self.path):
             raise foreign(self.path)
         remove_left_overs(self.path)
@@ -159,14 +159,21 @@ class CheckpointFolder:
             "progress": progress,
         }
         state.save(self.path / f"{position:012d}{_SUFFIX}", run=run)
-        for older in _paths(self.path)[_KEPT:]:
-            older.unlink()
+        self._drop(_paths(self.path)[_KEPT:])
 
     def only(self, position: int) -> None:
         """Drops all checkpoints but this one, since what the others count on is about to be written over."""
-        for path in _paths(self.path):
-            if path.name != f"{position:012d}{_SUFFIX}":
+        self._drop(path for path in _paths(self.path) if path.name != f"{position:012d}{_SUFFIX}")
+
+    def _drop(self, paths: Iterable[Path]) -> None:
+        try:
+            for path in paths:
                 path.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"a checkpoint cannot be removed from {str(self.path)!r} ({error.strerror})",
+                "make the folder writable, and go on with --resume",
+            ) from error
 
     def remove(self) -> None:
         """Removes the folder and what runs keep in it, nothing else; raises OutputError where that is impossible."""

@@ -158,7 +158,7 @@ def render(
         _free(written, targets, overwrite, inputs)
         if known := tuple(int(each["id"]) for each in report_of(out).get("objects", ())):
             videos.cutout.refuse_unknown(known)
-        remove_left_overs(out)
+        remove_left_overs(out, below=False)
         names = None if frames.files is None else [path.stem for path in frames.files]
         stored = StoredMasks(out, names)
         with ExitStack() as stack:
@@ -179,13 +179,16 @@ def _free(written: Written, targets: Mapping[str, Path], overwrite: bool, inputs
     if found := first_same(inputs, list(targets.values())):
         raise OutputError(f"{str(found[0])!r} is read, and would be replaced", "copy it elsewhere, and give that")
     written.refuse_foreign(*targets.values(), *map(partial_file, targets.values()))
+    journals = [
+        partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'journal', 'nut')}")
+        for kind, path in targets.items()
+    ]
+    written.refuse_foreign(*journals)
+    killed = any(written.owns(path) for path in journals)  # between the names of its videos, maybe
     there = [path for path in targets.values() if path.exists()]
-    if there and not overwrite:
+    if there and not (overwrite or killed):
         raise OutputError(f"{str(there[0])!r} exists already", "move it, or replace it (--overwrite)")
-    for kind, path in targets.items():
-        journal = partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'journal', 'nut')}")
-        written.refuse_foreign(journal)
-        written.remove(journal)
+    written.remove(*journals)
 
 
 def _writers(

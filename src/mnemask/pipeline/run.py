@@ -207,7 +207,7 @@ class _Run:
         try:
             with self.stack:
                 if self.resume is not None:
-                    self.outputs = self._open(0)
+                    self.outputs = self._open(max({*self._ids(), *self.tracker.object_ids}, default=0))
                 try:
                     for frame, masks in self.tracker.follow(self._due(frames), self._known):
                         outputs = self.outputs or self._begin_at(frame)
@@ -263,6 +263,7 @@ class _Run:
         if self.outputs is not None:
             self.progress.looks = self.outputs.looks()
         if self.progress.frames:
+            self.progress.memory = self.tracker.stats()
             text = json.dumps(self.progress.to_dict(), indent=2) + "\n"
             self.written.write(self.places.out / REPORT, text)
         nothing_to_go_on_with = self.progress.complete or not self.progress.frames
@@ -274,6 +275,7 @@ class _Run:
     def _open(self, largest_id: int) -> Outputs:
         """Opens what is written to; from here on the run may be gone on with."""
         remove_left_overs(self.places.masks)
+        remove_left_overs(self.places.out, below=False)
         journal = None
         if self.folder is not None:
             self.folder.make()

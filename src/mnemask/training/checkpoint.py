@@ -9,12 +9,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mnemask.errors import CheckpointError, OutputError, printable
 from mnemask.io.atomic import replacing, write_file
-from mnemask.model.checkpoints import check_state
+from mnemask.model.checkpoints import check_state, save_tensors
 
 FORMAT = "mnemask-run-1"
 
@@ -56,7 +55,7 @@ def save_run(
     }
     try:
         with replacing(path, durable=True) as partial:
-            save_file(tensors, partial, metadata)
+            save_tensors(partial, tensors, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"the run cannot be saved to {str(path)!r} ({error})", "make room there") from error
 
