@@ -11,7 +11,7 @@ from statistics import fmean
 
 from mnemask.errors import InputError, OutputError
 from mnemask.evaluation.results import Result
-from mnemask.io.atomic import make_folder, temporary_file
+from mnemask.io.atomic import make_folder, unfinished
 from mnemask.io.written import Written
 from mnemask.metrics import ObjectScore, Report
 from mnemask.metrics.significance import holm, p_text, report_difference
@@ -224,17 +224,15 @@ def write_submission(masks: Path, sequences: Iterable[str], target: Path, top: s
         OutputError: the zip cannot be written, or has the place of a file that is no earlier one.
     """
     make_folder(target.parent)
-    partial = temporary_file(target)
     try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
-            for name in sequences:
-                files = sorted((masks / name).glob("*.png"))
-                if not files:
-                    raise InputError(f"there are no masks in {masks / name}", "evaluate this sequence first")
-                for path in files:
-                    archive.write(path, str(Path(top, name, path.name).as_posix()))
-        Written(target.parent).publish(partial, target)
+        with unfinished(target) as partial:
+            with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+                for name in sequences:
+                    files = sorted((masks / name).glob("*.png"))
+                    if not files:
+                        raise InputError(f"there are no masks in {masks / name}", "evaluate this sequence first")
+                    for path in files:
+                        archive.write(path, str(Path(top, name, path.name).as_posix()))
+            Written(target.parent).publish(partial, target)
     except OSError as error:
         raise OutputError(f"cannot write {str(target)!r} ({error.strerror})", "make room there") from error
-    finally:
-        partial.unlink(missing_ok=True)

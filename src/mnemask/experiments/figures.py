@@ -21,7 +21,7 @@ from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names
 from mnemask.evaluation.tables import Row, overall_rows
 from mnemask.experiments.plan import Run, Study, memory_text
 from mnemask.experiments.rows import gain
-from mnemask.io.atomic import temporary_file
+from mnemask.io.atomic import unfinished
 from mnemask.io.images import read_image
 from mnemask.io.label_files import Labels
 from mnemask.io.written import Written
@@ -95,14 +95,12 @@ def save(drawn: "Figure", path: Path) -> Path:
     Raises:
         OutputError: it cannot be written, or has the place of a file that is no earlier picture.
     """
-    partial = temporary_file(path)
     try:
-        drawn.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None)
-        Written(path.parent).publish(partial, path)
+        with unfinished(path) as partial:
+            drawn.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None)
+            Written(path.parent).publish(partial, path)
     except OSError as error:
         raise OutputError(f"cannot write {str(path)!r} ({error.strerror})", "make room there") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -67,12 +67,18 @@ def partial_file(target: Path) -> Path:
     return target.with_name(f"{target.stem}.partial{target.suffix}")
 
 
-def temporary_file(target: Path) -> Path:
-    """Returns a hidden name beside the target, of its suffix, that no other process or thread uses.
+@contextmanager
+def unfinished(target: Path) -> Iterator[Path]:
+    """Yields a hidden name beside the target, of its suffix; what still has that name in the end is removed.
 
-    It is short: one made of the target's name may be too long for the file system where the target is not.
+    No other process or thread uses it. It is short: one made of the target's name may be too long for the file system
+    where the target is not.
     """
-    return target.with_name(f".mnemask-{os.getpid()}-{threading.get_ident() % 10**6}.partial{target.suffix}")
+    partial = target.with_name(f".mnemask-{os.getpid()}-{threading.get_ident() % 10**6}.partial{target.suffix}")
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def make_durable(*paths: Path) -> None:
@@ -132,16 +138,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         path: of the file; its folder exists.
         durable: whether the new file would also survive a loss of power from then on.
     """
-    partial = temporary_file(path.with_suffix(""))  # whoever lists files of this kind must not find it
-    try:
+    with unfinished(path.with_suffix("")) as partial:  # whoever lists files of this kind must not find it
         yield partial
         if durable:
             make_durable(partial)
         partial.replace(path)
         if durable:
             make_durable(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -17,7 +17,7 @@ from mnemask.io.atomic import (
     Writing,
     partial_file,
     target_file,
-    temporary_file,
+    unfinished,
 )
 from mnemask.io.image_formats import name_of
 from mnemask.types import Frame, Masks, ObjectInfo
@@ -189,8 +189,7 @@ class CocoRle:
         self.close()
         categories = self._categories.entries()
         head = {"info": _INFO, "licenses": [_LICENSE], "categories": categories, **self.more_of_head()}
-        partial = temporary_file(self._target)
-        try:
+        with unfinished(self._target) as partial:
             with partial.open("wb") as out:
                 out.write(json.dumps(head).encode("ascii").removesuffix(b"}"))
                 for name, journal in (("images", self._images), ("annotations", self._annotations)):
@@ -200,8 +199,6 @@ class CocoRle:
                     out.write(b"]")
                 out.write(b"}\n")
             self._how.finish(partial, self._target, complete=complete)
-        finally:
-            partial.unlink(missing_ok=True)
         if self._how.journal is None:
             self._annotations.path.unlink()
             self._images.path.unlink()

@@ -16,7 +16,7 @@ from mnemask.io.atomic import (
     Writing,
     make_folder,
     safe_name,
-    temporary_file,
+    unfinished,
 )
 from mnemask.io.name_order import natural_order
 from mnemask.io.visualize import davis_palette
@@ -39,13 +39,9 @@ class _Images:
         self._unsynced = Unsynced()
 
     def _add(self, path: Path, data: bytes) -> None:
-        partial = temporary_file(path)
-        try:
+        with unfinished(path) as partial:
             partial.write_bytes(data)
             self._files.publish(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
         self._unsynced.add(path)
 
     def resume_state(self) -> ResumeState:

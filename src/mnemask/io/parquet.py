@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from mnemask.errors import MaskError, missing_extra
-from mnemask.io.atomic import ResumeState, TextJournal, Writing, make_folder, temporary_file
+from mnemask.io.atomic import ResumeState, TextJournal, Writing, make_folder, unfinished
 from mnemask.io.image_formats import name_of
 from mnemask.io.pictures import check_size
 from mnemask.io.shapes import box_of, mask_of_runs, runs_of
@@ -139,13 +139,10 @@ class ParquetMasks:
     def _end_part(self, *, keep: bool = False) -> None:
         self._journal.close()
         whole = self._path(self._part)
-        partial = temporary_file(whole)
-        try:
+        with unfinished(whole) as partial:
             with self._journal.path.open(encoding="utf-8") as text:
                 _write(self._arrow, partial, islice(text, self._rows))
             self._how.files.publish(partial, whole)
-        finally:
-            partial.unlink(missing_ok=True)
         if not keep or self._how.journal is None:
             self._journal.path.unlink()
 

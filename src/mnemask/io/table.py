@@ -22,7 +22,7 @@ from mnemask.io.atomic import (
     make_durable,
     partial_file,
     target_file,
-    temporary_file,
+    unfinished,
 )
 from mnemask.io.image_formats import name_of
 from mnemask.types import Frame, Masks, ObjectInfo
@@ -178,12 +178,9 @@ class ObjectTable:
         """Gives the rows their name: table.csv if complete, else table.partial.csv."""
         if self._path == partial_file(self._target) and not complete:
             return  # it has that name
-        partial = temporary_file(self._target)
-        try:
+        with unfinished(self._target) as partial:
             shutil.copyfile(self._path, partial)
             self._how.finish(partial, self._target, complete=complete)
-        finally:
-            partial.unlink(missing_ok=True)
         if self._how.journal is None:
             self._path.unlink(missing_ok=True)
 

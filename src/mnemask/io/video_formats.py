@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from mnemask.errors import FrameError, ObjectIdError, OutputError
-from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, temporary_file
+from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, unfinished
 from mnemask.io.footage import Colours, Footage, ticks_for
 from mnemask.io.image_formats import picture_of
 from mnemask.io.resumable_video import STRETCH, Codec, Pictures, StretchedVideo
@@ -70,13 +70,10 @@ class VideoFile:
         if self._video is None:
             return
         self._video.close()
-        partial = temporary_file(self._target)
-        try:
+        with unfinished(self._target) as partial:
             timecode = self.footage.timecode_at(self._began)
             self._video.remux(partial, self._excerpt(self._video.pictures), timecode)
             self._how.finish(partial, self._target, complete=complete)
-        finally:
-            partial.unlink(missing_ok=True)
         if self._how.journal is None:
             self._video.path.unlink()
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from mnemask.errors import OutputError
-from mnemask.io.atomic import make_durable, temporary_file
+from mnemask.io.atomic import make_durable, unfinished
 
 INDEX, PREVIEW = ".mnemask-written", "preview.png"
 
@@ -165,13 +165,10 @@ class Written:
             OutputError: something else has the name, or the place cannot be written to.
         """
         self._now.discard(self._key(path))
-        partial = temporary_file(path)
         try:
-            try:
+            with unfinished(path) as partial:
                 partial.write_bytes(content.encode() if isinstance(content, str) else content)
                 self.publish(partial, path)
-            finally:
-                partial.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
