@@ -20,7 +20,7 @@ from mnemask.io import VideoReader
 from mnemask.io.atomic import safe_name
 from mnemask.io.written import Written
 from mnemask.memory.policies import policy_named, saved_if_custom
-from mnemask.pipeline import PromptSource
+from mnemask.pipeline import PromptFunction
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
 from mnemask.version import __version__
@@ -76,7 +76,7 @@ class _Steps:
 
 def compare_video(
     source: str | Path,
-    new_prompts: Callable[[], PromptSource],
+    new_prompts: Callable[[], PromptFunction],
     policies: Sequence[str],
     out: str | Path,
     trackers: TrackerFactory | None = None,
@@ -128,7 +128,7 @@ def compare_video(
         store = stack.enter_context(FrameStore(reader, out / ".frames.partial", on_read))
         truth = None if gt is None else Truth.from_folder(Path(gt), store.clip)
 
-        def checked_prompts() -> PromptSource:
+        def checked_prompts() -> PromptFunction:
             prompts = new_prompts()
             to_come: Mapping[int, Collection[int]] = getattr(prompts, "to_come", {})
             if truth is not None and not runs:  # before the first policy is tracked
@@ -199,7 +199,7 @@ class _Tracking:
 
     video: Iterable[Frame]
     store: FrameStore
-    new_prompts: Callable[[], PromptSource]
+    new_prompts: Callable[[], PromptFunction]
     trackers: TrackerFactory
     out: Path
     steps: _Steps

@@ -28,7 +28,7 @@ from mnemask.io import MaskWriter, label_files, prefetch
 from mnemask.io.atomic import make_folder
 from mnemask.io.written import Written
 from mnemask.metrics import region_similarity
-from mnemask.pipeline import PromptSource, write_report
+from mnemask.pipeline import PromptFunction, write_report
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Prompt
 
@@ -168,7 +168,7 @@ def track_policy(
     video: Iterable[Frame],
     tracker: Tracker,
     policy: str,
-    prompts: PromptSource,
+    prompts: PromptFunction,
     folder: PolicyFolder,
     look_at: Sequence[int],
     on_frame: Callable[[], None],

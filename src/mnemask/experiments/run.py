@@ -113,7 +113,7 @@ def open_folder(out: Path, benchmark: Benchmark, trackers: TrackerFactory, commo
     return ResultFolder.open(out / "runs" / name, settings)
 
 
-def carry_out(
+def run_all(
     runs: Sequence[Run],
     benchmark: Benchmark,
     sequences: Sequence[BenchmarkSequence],
@@ -215,7 +215,7 @@ def run_experiment(
     network = common.tracker().model
     folder = make_folder(Path(out) / experiment.name)
     Written(folder).refuse_foreign(*(folder / f"{experiment.name}.{suffix}" for suffix in FORMATS))
-    outcomes = carry_out(
+    outcomes = run_all(
         experiment.runs, benchmark, opened, Path(out), common, processes=processes, on_progress=on_progress
     )
     study = Study(

@@ -20,7 +20,7 @@ from mnemask.io.written import Written
 from mnemask.memory.bank import MemoryStats
 from mnemask.memory.introspection import Explanation, Provenance, saved_provenance
 from mnemask.memory.storage import load_bank
-from mnemask.pipeline import PromptSource
+from mnemask.pipeline import PromptFunction
 from mnemask.pipeline.places import refuse_run
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
@@ -43,7 +43,7 @@ class _Look:
 def inspect_video(
     video: Iterable[Frame],
     tracker: Tracker,
-    prompts: PromptSource,
+    prompts: PromptFunction,
     out: str | Path,
     *,
     at_frames: Sequence[int] = (),
@@ -151,7 +151,7 @@ def inspect_bank(
 def _looks(
     video: Iterable[Frame],
     tracker: Tracker,
-    prompts: PromptSource,
+    prompts: PromptFunction,
     at_frames: set[int],
     pixels: Pixels,
     on_frame: Callable[[Frame], None],

@@ -4,12 +4,12 @@ from mnemask.pipeline.checkpoint import Checkpoint, find_checkpoint, is_complete
 from mnemask.pipeline.estimates import MemoryEstimate, estimate_memory
 from mnemask.pipeline.outputs import RunProgress, peak_memory_bytes, refuse_other_report, write_report
 from mnemask.pipeline.places import VideoOutputs
-from mnemask.pipeline.run import PromptSource, segment
+from mnemask.pipeline.run import PromptFunction, segment
 
 __all__ = [
     "Checkpoint",
     "MemoryEstimate",
-    "PromptSource",
+    "PromptFunction",
     "RunProgress",
     "VideoOutputs",
     "estimate_memory",

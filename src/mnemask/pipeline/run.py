@@ -24,7 +24,7 @@ from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, ObjectInfo, Prompt, object_infos
 
-PromptSource = Callable[[Frame], Mapping[int, Prompt | None] | None]
+PromptFunction = Callable[[Frame], Mapping[int, Prompt | None] | None]
 
 
 class StopError(Exception):
@@ -35,7 +35,7 @@ def segment(
     frames: Iterable[Frame],
     tracker: Tracker,
     out: str | Path,
-    prompts: PromptSource,
+    prompts: PromptFunction,
     *,
     mask_format: str = "png",
     videos: VideoOutputs = VideoOutputs(),
@@ -171,7 +171,7 @@ class _Run:
     written: Written
     lock: OutputLock
     progress: RunProgress
-    prompts: PromptSource
+    prompts: PromptFunction
     preview: Callable[[Frame, Mapping[int, Any]], bytes] | None
     every: float | None
     resume: Checkpoint | None
