@@ -310,7 +310,8 @@ class _Run:
     ) -> RunProgress:
         """Follows the objects to the end of the video, or until someone asks for an earlier one."""
         before = 0 if self.checkpoint is None else max(self.checkpoint.progress["frames"] - 1, 0)
-        total = None if reader.num_frames is None else before + reader.num_frames
+        growing = self.reading.follow  # what is there by now is not the total
+        total = None if reader.num_frames is None or growing else before + reader.num_frames
 
         def on_frame(progress: RunProgress, masks: mm.Masks) -> None:
             show_frames(show, progress, total)
