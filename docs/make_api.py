@@ -79,8 +79,9 @@ def fields(node: ast.ClassDef, source: list[str]) -> str:
 def prose(docstring: str | None) -> str:
     """Returns a docstring of Google's style as Markdown."""
     text, section, lines = (docstring or "").replace("``", "`"), "", []
-    for line in RULED.sub(lambda found: table(found[0]), text).splitlines():
+    for line in RULED.sub(lambda found: table(found[0]) + "\n", text).splitlines():
         if line.rstrip(":") in SECTIONS and line.endswith(":"):
+            lines = _closed(lines, section)
             section = line.rstrip(":")
             lines += [f"**{section}**", ""] + (["```python"] if section.startswith("Example") else [])
         elif section.startswith("Example"):
@@ -91,9 +92,14 @@ def prose(docstring: str | None) -> str:
             lines.append(f"  {line.strip()}")
         else:
             lines.append(line.strip() if section else line)
+    return "\n".join(_closed(lines, section))
+
+
+def _closed(lines: list[str], section: str) -> list[str]:
+    """Returns the lines without blank ones at the end, and with the fence closed where they are of an example."""
     while lines and not lines[-1].strip():
-        lines.pop()
-    return "\n".join(lines) + ("\n```\n" if section.startswith("Example") else "\n")
+        lines = lines[:-1]
+    return [*lines, *(["```"] if section.startswith("Example") else []), ""]
 
 
 def table(ruled: str) -> str:

@@ -130,6 +130,13 @@ def test_python_in_the_documents_compiles_and_imports_what_there_is(page):
                 assert all(hasattr(import_module(node.module), alias.name) for alias in node.names), ast.unparse(node)
 
 
+@pytest.mark.parametrize("page", [*PAGES, GENERATED], ids=lambda page: page.name)
+def test_every_fence_is_closed(page):
+    fences = re.findall(r"^ *```(.*)$", page.read_text(), re.MULTILINE)
+    assert len(fences) % 2 == 0, "a fence is not closed"
+    assert not any(fences[1::2]), f"a fence is not closed before {next(filter(None, fences[1::2]))}"
+
+
 def test_the_page_of_public_names_is_what_the_docstrings_say():
     page = runpy.run_path(str(ROOT / "docs/make_api.py"))["page"]()
     assert page == GENERATED.read_text(), "run: python docs/make_api.py"

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import typer
 from drawn_clip import drawn_clip
 from PIL import Image
 from typer.testing import CliRunner
@@ -307,3 +308,20 @@ def test_help_teaches_with_examples():
     code, output = mnemask("segment", "--help")
     assert code == 0
     assert "mnemask segment street.mp4 --mask first.png -o out" in output
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
+def test_each_command_has_an_example_and_says_what_it_does_behind_a_hash(name):
+    text = typer.main.get_command(app).commands[name].help
+    assert f"`mnemask {name}" in text
+    examples = re.findall(r"\n\n`([^`]+)`(.*)", text)
+    assert examples
+    assert not any(behind for _, behind in examples), examples
+    assert not re.search(r"^#", text, re.MULTILINE), "Markdown takes it for a heading"
+
+
+def test_the_options_that_a_newcomer_needs_come_first():
+    options = [each for each in typer.main.get_command(app).commands["segment"].params if each.opts[0] != "video"]
+    first = [max(each.opts, key=len) for each in options if each.rich_help_panel is None]
+    assert first[:5] == ["--out", "--mask", "--box", "--click", "--overlay"]
+    assert len(first) < 12 < len(options)

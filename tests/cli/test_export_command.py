@@ -13,3 +13,10 @@ def test_a_size_that_is_none_is_said_before_anything_is_written(size, said, tmp_
     assert result.exit_code == 2
     assert said in result.stderr
     assert not (tmp_path / "network").exists()
+
+
+def test_masks_without_a_format_are_told_that_it_is_missing():
+    result = CliRunner().invoke(app, ["export", "out"])
+    assert result.exit_code == 2
+    assert "--to is missing" in result.stderr
+    assert "mnemask export out --to coco" in result.stderr

@@ -130,8 +130,9 @@ def unfinished(files, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (["--policy", "lfu"], "policy 'diverse' .* 'lfu'"),
-        (["--top-k", "7"], "top_k 20 .* 7"),
+        (["--policy", "lfu"], r"policy 'diverse' \(--policy\) .* 'lfu'"),
+        (["--top-k", "7"], r"top_k 20 \(--top-k\) .* 7"),
+        (["--size", "64"], r"short_side \d+ \(--size\) .* 64"),
         (["--format", "rle"], "format 'png' .* 'rle'"),
         (["--box", "1,2,9,9"], "boxes"),
     ],

@@ -32,6 +32,8 @@ def files(tmp_path_factory, tiny_model):
     for index, drawn in ((0, labels[0]), (3, labels[3]), (5, 0 * labels[5])):
         Image.fromarray(drawn).save(folder / f"masks/{index:05d}_mask.png")
     Image.fromarray(labels[0]).save(folder / "strange/cover.png")
+    (folder / "earlier/masks").mkdir(parents=True)
+    Image.fromarray(labels[0]).save(folder / "earlier/preview.png")
     paint = np.array([(0, 0, 0), (0, 0, 255), (255, 0, 0)], np.uint8)
     Image.fromarray(paint[labels[0]]).save(folder / "first.png")
     Image.fromarray(paint[labels[4]]).save(folder / "later.png")
@@ -91,6 +93,7 @@ def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp
     [
         (["--mask", "masks", "--remove", "6:1"], "object 1 is to be removed at frame 6 but is not tracked there"),
         (["--mask", "strange"], "1 of 1 masks in strange are of no frame: cover.png"),
+        (["--mask", "earlier"], "give earlier/masks, which a run wrote"),
         (["--mask", "frames"], "looks like a photograph"),
         (["--mask", "first.png", "--remove", "99:1"], "frame 99 but the video has 8 frames"),
         (["--mask", "first.png", "--at", "99=later.png"], "frame 99 but the video has 8 frames"),

@@ -113,6 +113,25 @@ def test_folders_of_benchmarks_hold_frames_masks_and_lists(tmp_path, run, to):
         assert objects["1"]["category"] == "camel"
 
 
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("my street.mp4, sha256 0123456789abcdef", "my street"),
+        ("recording.ts", "recording"),
+        ("frames, sha256 0123456789abcdef", "out"),
+        ("address, sha256 0123456789abcdef", "out"),
+        ("camera:0", "out"),
+    ],
+)
+def test_a_video_is_called_after_its_file_or_else_after_the_folder_of_the_run(tmp_path, told, name):
+    write_run(tmp_path / "out")
+    report = tmp_path / "out/report.json"
+    report.write_text(json.dumps({**json.loads(report.read_text()), "settings": {"video": told}}))
+    export_masks(tmp_path / "out", "davis", tmp_path / "davis")
+    assert (tmp_path / "davis/ImageSets/2017/val.txt").read_text() == f"{name}\n"
+    assert (tmp_path / "davis/Annotations/480p" / name / "00000.png").is_file()
+
+
 def test_mot_has_the_box_of_each_object_in_each_frame(tmp_path, run):
     export_masks(run[0], "mot", tmp_path)
     with (tmp_path / "gt/gt.txt").open(newline="") as file:

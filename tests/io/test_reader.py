@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -571,6 +572,8 @@ def test_pixels_that_are_not_square_are_told_and_turn_with_the_picture(tmp_path,
         container.mux(stream.encode(None))
     reader = VideoReader(path)
     assert reader.facts.pixel_aspect == Fraction(16, 11)
+    assert reader.facts.about == ("pixels are shown 16:11 wide",)
+    assert not replace(reader.facts, pixel_aspect=Fraction(427, 428)).about, "that is how encoders round"
     assert [frame.pixel_aspect for frame in reader] == 2 * [Fraction(11, 16) if turned else Fraction(16, 11)]
 
 

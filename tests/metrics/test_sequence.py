@@ -134,7 +134,7 @@ def test_ids_that_the_truth_never_has_are_refused():
 
 def test_a_255_mask_scored_by_davis2017_is_told_about_davis2016():
     masks = [np.where(labels > 0, 255, 0).astype(np.uint8) for labels in clip()]
-    with refusal(InputError, r"davis2016"):
+    with refusal(InputError, r"--protocol davis2016.*leave it out"):
         score_sequence(masks, masks)
 
 

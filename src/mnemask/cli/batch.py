@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import time
@@ -11,13 +10,14 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, cast
 
 import typer
 
 import mnemask as mm
 from mnemask.cli import segment
 from mnemask.cli.app import command, console, errors
+from mnemask.cli.options import in_panel
 from mnemask.cli.output import emit, literal, say_error
 from mnemask.cli.progress import BatchShown
 from mnemask.cli.progress import progress as shown_progress
@@ -71,7 +71,7 @@ def for_every_clip(function: Callable[P, None]) -> Callable[P, None]:
     """Gives a command the options of `segment` for one clip, and passes those that were given as `options`."""
     own = inspect.signature(function, eval_str=True).parameters
     added = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_in_panel(parameter.annotation))
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=in_panel(parameter.annotation, _PANEL))
         for parameter in options_of_a_clip()
     ]
 
@@ -88,13 +88,6 @@ def for_every_clip(function: Callable[P, None]) -> Callable[P, None]:
     kept = [parameter for name, parameter in own.items() if name != "options"]
     run.__signature__ = inspect.Signature([injected, *kept, *added])  # type: ignore[attr-defined]
     return run
-
-
-def _in_panel(annotation: Any) -> Any:
-    kind, info = get_args(annotation)[:2]
-    info = copy.copy(info)
-    info.rich_help_panel = _PANEL
-    return Annotated[kind, info]
 
 
 def _plain(value: Any) -> Any:
@@ -148,15 +141,15 @@ def batch(
 
     **Examples**
 
-    `mnemask batch --example > clips.csv` writes a manifest to begin with.
+    `mnemask batch --example > clips.csv  # writes a manifest to begin with`
 
-    `mnemask batch clips.csv -o out` does all of it on this machine; after Ctrl-C or a crash the same command goes on.
+    `mnemask batch clips.csv -o out  # does all of it on this machine; after Ctrl-C or a crash the same command goes on`
 
-    `mnemask batch clips.csv -o out --size 360 --overlay` sets what no line sets.
+    `mnemask batch clips.csv -o out --size 360 --overlay  # sets what no line sets`
 
-    `mnemask batch clips/ -o out` takes each video in a folder with the mask beside it (street.mp4, street.png).
+    `mnemask batch clips/ -o out  # takes each video in a folder with the mask beside it (street.mp4, street.png)`
 
-    `mnemask batch clips.jsonl -o s3://bucket/run --ray auto` runs on a Ray cluster, with results on shared storage.
+    `mnemask batch clips.jsonl -o s3://bucket/run --ray auto  # runs on a Ray cluster, with results on shared storage`
 
     A clip that fails stops no other: the reason is in `OUT/report.html`, and the exit code is 1.
     """

@@ -36,6 +36,14 @@ def bench(
 
     Times are medians of interleaved rounds with their quartiles. The plain way computes in float32, with every object's
     input written out and the dense affinity matrix, as STCN's original evaluation does, with the same weights.
+
+    **Examples**
+
+    `mnemask bench  # 1 and 3 objects at 480p, about ten minutes`
+
+    `mnemask bench --quick --size 240  # three rounds of small frames`
+
+    `mnemask bench --model stcn --objects 1,3 --json stcn.json  # all numbers in a file`
     """
     from mnemask.bench.run import measure_speed
     from mnemask.pipeline import refuse_other_report, write_report

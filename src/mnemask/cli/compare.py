@@ -20,6 +20,7 @@ from mnemask.cli.options import (
     ModelOption,
     chosen_policy,
     configured,
+    in_panels,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 @command
 @locks_out
+@in_panels()
 @with_prompts("object_")
 @configured("policy", "budget")
 def compare(
@@ -59,7 +61,7 @@ def compare(
 
     `mnemask compare street.mp4 --mask first.png --policy diverse --policy lfu --policy keep-all -o look`
 
-    `mnemask compare frames/ --mask first.png --policy lfu --policy fifo --gt masks/ -o look` scores by J and F.
+    `mnemask compare frames/ --mask first.png --policy lfu --policy fifo --gt masks/ -o look  # scores by J and F`
 
     Without --gt, each policy is also tracked back from its last mask, to see whether it finds the masks you gave.
     The same command goes on where it was stopped, and more policies may be added.

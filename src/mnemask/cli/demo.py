@@ -22,7 +22,14 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed draws another clip.")] = 0,
     model: Annotated[str, typer.Option(help="`compact` or the path of a checkpoint.")] = "compact",
 ) -> None:
-    """Draw a video with exact masks, segment it with the embedded model, score it, and leave pictures to look at."""
+    """Draw a video with exact masks, segment it with the embedded model, score it, and leave pictures to look at.
+
+    **Examples**
+
+    `mnemask demo  # demo/contact-sheet.png and demo/overlay.mp4`
+
+    `mnemask demo -o demo3 --objects 3 --seed 1  # another clip, of three objects`
+    """
     from mnemask.demo import run_demo
 
     video = mm.DrawnVideo(frames, num_objects=objects, seed=seed)

@@ -27,6 +27,14 @@ def doctor(
     Masks that are given with a video are also compared with it: size, and frames.
     Without a file it lists versions, and decodes and segments a tiny video that the package carries.
     Exits with 1 if a problem was found.
+
+    **Examples**
+
+    `mnemask doctor  # the installation`
+
+    `mnemask doctor street.mp4 first.png  # a video, and whether the mask fits it`
+
+    `mnemask doctor frames/ masks/  # folders of both`
     """
     from mnemask.doctor import diagnose_all, diagnose_installation
 

@@ -30,6 +30,7 @@ from mnemask.cli.options import (
     chosen_dataset,
     chosen_policy,
     configured,
+    in_panels,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
@@ -62,6 +63,13 @@ class Protocol(StrEnum):
     davis2017 = "davis2017"
 
 
+class Per(StrEnum):
+    """What a row of scores is of."""
+
+    sequence = "sequence"
+    object = "object"
+
+
 @command
 def score(
     gt: Annotated[Path, typer.Option(help="Folder of the true masks: SEQUENCE/*.png, or one sequence's *.png.")],
@@ -69,7 +77,7 @@ def score(
     protocol: Annotated[
         Protocol, typer.Option(help="davis2016: everything marked is one object. davis2017: ids are kept apart.")
     ] = Protocol.davis2017,
-    per: Annotated[str, typer.Option(help="A row for each `sequence` or each `object`.")] = "sequence",
+    per: Annotated[Per, typer.Option(help="A row for each sequence or each object.")] = Per.sequence,
     official_decay: Annotated[
         bool, typer.Option("--official-decay", help="Repeat the official tool's decay, wrong past 256 frames.")
     ] = False,
@@ -80,17 +88,21 @@ def score(
     """Score masks by the DAVIS measures: J (overlap), F (boundary), their mean, recall and decay.
 
     The first and the last frame are not scored, as in the official semi-supervised protocol.
+
+    **Examples**
+
+    `mnemask score --gt DAVIS/Annotations/480p --pred davis/masks/lfu  # J and F of each sequence`
+
+    `mnemask score --gt truth --pred out/masks --protocol davis2016  # masks of 0 and 255: all is one object`
     """
     from mnemask.evaluation.score import format_table, score_folder
     from mnemask.pipeline import refuse_other_report, write_report
 
     if json_file is not None:
         refuse_other_report(json_file, "protocol")
-    if per not in ("sequence", "object"):
-        raise mm.InputError(f"--per {per!r} is unknown", "use sequence or object")
     report = score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)
     emit("result", command="score", **report.to_dict(frames=True))
-    rows = format_table(report, "object" if per == "object" else "sequence")
+    rows = format_table(report, per.value)
     table = Table(*rows[0])
     for row in rows[1:]:
         table.add_row(*row, style="bold" if row is rows[-1] else None)
@@ -104,6 +116,7 @@ def score(
 
 @command
 @locks_out
+@in_panels()
 @configured("policy", "budget")
 def evaluate(
     root: Annotated[Path, typer.Argument(help="The data set's folder.", metavar="DATASET_ROOT")],
@@ -130,11 +143,12 @@ def evaluate(
 
     `mnemask evaluate DAVIS --dataset davis2017 --policy diverse --policy lfu -o davis`
 
-    `mnemask evaluate DAVIS --dataset davis2017 --policy diverse --policy newest.py:Newest -o davis` scores your own.
+    `mnemask evaluate DAVIS --dataset davis2017 --policy diverse --policy newest.py:Newest -o davis  # scores your own`
 
-    `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv` writes yv/submission/diverse.zip for the server.
+    `mnemask evaluate YouTube-VOS --dataset youtube-vos -o yv  # writes yv/submission/diverse.zip for the server`
 
-    `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --ping-pong 20 -o long` shows drift over 3,561 frames.
+    `mnemask evaluate DAVIS --dataset davis2016 --sequence camel --ping-pong 20
+    -o long  # shows drift over 3,561 frames`
 
     Each result is in OUT/masks and OUT/results as soon as it is there; OUT/tables has CSV, JSON, Markdown and LaTeX.
     """
@@ -241,9 +255,10 @@ def significance(
 
     `mnemask significance davis --a diverse --b lfu`
 
-    `mnemask significance seed0 seed1 seed2 --a newest:Newest --format latex` compares with all others over three runs.
+    `mnemask significance seed0 seed1 seed2 --a newest:Newest
+    --format latex  # compares with all others over three runs`
 
-    `mnemask significance davis --a new/results/lfu --b lfu` compares the same policy with other weights.
+    `mnemask significance davis --a new/results/lfu --b lfu  # compares the same policy with other weights`
 
     Intervals are bootstraps of sequences and of objects within; p-values come of exchanging both within sequences,
     corrected by Holm where there are several.

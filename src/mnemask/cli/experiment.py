@@ -27,6 +27,7 @@ from mnemask.cli.options import (
     chosen_dataset,
     chosen_policy,
     configured,
+    in_panels,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
@@ -53,6 +54,7 @@ def show_experiments(wanted: bool | None) -> None:
 
 @command
 @locks_out
+@in_panels()
 @configured("policy", "frames", "budget", "write_every", "top_k")
 def experiment(
     name: Annotated[str, typer.Argument(help="Such as strategies, table1 or fig11; see --list.")],
@@ -83,11 +85,11 @@ def experiment(
 
     `mnemask experiment --list`
 
-    `mnemask experiment table1 DAVIS --dataset davis2017 --model stcn.pth -o lab` prints the thesis's figures beside.
+    `mnemask experiment table1 DAVIS --dataset davis2017 --model stcn.pth -o lab  # prints the thesis's figures beside`
 
-    `mnemask experiment table1 DAVIS --dataset davis2017 --policy newest.py:Newest -o lab` adds a row of your own.
+    `mnemask experiment table1 DAVIS --dataset davis2017 --policy newest.py:Newest -o lab  # adds a row of your own`
 
-    `mnemask experiment fig11 DAVIS --dataset davis2017 --model stcn.pth -o lab` uses what table1 left in lab.
+    `mnemask experiment fig11 DAVIS --dataset davis2017 --model stcn.pth -o lab  # uses what table1 left in lab`
 
     OUT/NAME has the table as Markdown, CSV, JSON and LaTeX, and the pictures; OUT/runs has masks and scores.
     """

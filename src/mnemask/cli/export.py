@@ -13,7 +13,7 @@ import typer
 import mnemask as mm
 from mnemask import choices
 from mnemask.cli.app import command, console, errors
-from mnemask.cli.options import CONFIG, ModelOption, configured
+from mnemask.cli.options import CONFIG, ModelOption, configured, in_panels
 from mnemask.cli.output import emit
 
 ExportTo = Enum("ExportTo", {name: name for name in choices.EXPORT_FORMAT_NAMES})  # type: ignore[misc]
@@ -21,6 +21,7 @@ _ONNX = "With --onnx"
 
 
 @command
+@in_panels({_ONNX: ("frames", "top_k", "kmn_sigma", "model")})
 @configured("policy", "budget", "write_every", "write_on_growth", "write_above_certainty", "tta", "size")
 def export(
     masks: Annotated[
@@ -60,23 +61,27 @@ def export(
 
     **Examples**
 
-    `mnemask export out --to coco` writes out/export/coco/annotations.json: classes, track ids, run lengths.
+    `mnemask export out --to coco  # writes out/export/coco/annotations.json: classes, track ids, run lengths`
 
-    `mnemask export out --to yolo --video street.mp4 -o dataset` puts the frames beside the labels.
+    `mnemask export out --to yolo --video street.mp4 -o dataset  # puts the frames beside the labels`
 
-    `mnemask export batch-out --to yolo --pictures` makes one data set of all clips of a batch.
+    `mnemask export batch-out --to yolo --pictures  # makes one data set of all clips of a batch`
 
-    `mnemask export out --to cvat-video --tolerance 1` gives CVAT a track of outlines for each object.
+    `mnemask export out --to cvat-video --tolerance 1  # gives CVAT a track of outlines for each object`
 
-    `mnemask export s3://bucket/run --to coco -o dataset` exports a batch whose results are on shared storage.
+    `mnemask export s3://bucket/run --to coco -o dataset  # exports a batch whose results are on shared storage`
 
-    `mnemask export --onnx network/ --size 480x854` writes the network; docs/speed.md says what each file takes.
+    `mnemask export --onnx network/ --size 480x854  # writes the network; docs/speed.md says what each file takes`
     """
     if onnx is not None:
         if masks is not None or to is not None:
             raise mm.InputError("--onnx exports the network, and --to exports masks", "give one of them")
         _network(onnx, size, objects, config, model, overwrite)
         return
+    if to is None and masks is not None:
+        raise mm.InputError(
+            "--to is missing: the tool or format to write", f"such as: mnemask export {masks} --to coco"
+        )
     if masks is None or to is None:
         raise mm.InputError(
             "there is nothing to export",

@@ -16,6 +16,7 @@ from mnemask.cli.options import (
     DeviceOption,
     ModelOption,
     configured,
+    in_panels,
 )
 from mnemask.cli.output import emit
 from mnemask.cli.progress import progress
@@ -23,6 +24,7 @@ from mnemask.cli.progress import progress
 
 @command
 @locks_out
+@in_panels()
 @with_prompts("object_")
 @configured()
 def inspect(
@@ -54,7 +56,7 @@ def inspect(
 
     `mnemask inspect street.mp4 --mask first.png --at-frame 120 --pixel 300,200 -o look`
 
-    `mnemask inspect --bank street.bank -o look` needs no video; with one, the cells are drawn on its frames.
+    `mnemask inspect --bank street.bank -o look  # needs no video; with one, its frames are shown`
     """
     from mnemask.inspection import inspect_video
 

@@ -26,7 +26,9 @@ def project(
     folder: Annotated[
         Path, typer.Argument(help="Folder of one project, as the studio leaves it; made by --video with --at.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for masks/ and overlay.mp4.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for masks/ (cutout.mov and the like too) and overlay.mp4.")
+    ],
     video: Annotated[
         Path | None,
         typer.Option(
@@ -74,17 +76,20 @@ def project(
 
     **Examples**
 
-    `mnemask project cut --video camel.mp4 --at 40:1=camel.png -o out` tracks forwards and backwards from frame 40.
+    `mnemask project cut --video camel.mp4 --at 40:1=camel.png -o out  # tracks forwards and backwards from frame 40`
 
-    `mnemask project cut --at 70:1=better.png -o out --overwrite` corrects frame 70 and goes on; the mask is remembered.
+    `mnemask project cut --at 70:1=better.png
+    -o out --overwrite  # corrects frame 70 and goes on; the mask is remembered`
 
-    `mnemask project cut --mask annotations.xml -o out --overwrite` takes back what was corrected in CVAT, and goes on.
+    `mnemask project cut --mask annotations.xml
+    -o out --overwrite  # takes back what was corrected in CVAT, and goes on`
 
-    `mnemask project cut --stored --object 1=camel -o out --format rle` says what object 1 is, and writes COCO with it.
+    `mnemask project cut --stored --object 1=camel -o out
+    --format rle  # says what object 1 is, and writes COCO with it`
 
-    `mnemask project mnemask-projects/camel -o out --format rle` computes all masks again.
+    `mnemask project mnemask-projects/camel -o out --format rle  # computes all masks again`
 
-    `mnemask project mnemask-projects/camel -o out --stored` writes those that the session left.
+    `mnemask project mnemask-projects/camel -o out --stored  # writes those that the session left`
     """
     from mnemask.project import export_project, replay, set_corrections
     from mnemask.prompts import parse_objects

@@ -35,11 +35,11 @@ def render(
 
     **Examples**
 
-    `mnemask render street.mp4 out --as prores` writes out/cutout.mov.
+    `mnemask render street.mp4 out --as prores  # writes out/cutout.mov`
 
-    `mnemask render street.mp4 out --as webm --only 2 --grow 1 --feather 3` cuts object 2 out with a soft edge.
+    `mnemask render street.mp4 out --as webm --only 2 --grow 1 --feather 3  # cuts object 2 out with a soft edge`
 
-    `mnemask render frames/ out --as matte --fps 24 --largest --fill-holes all` makes a matte of a folder of images.
+    `mnemask render frames/ out --as matte --fps 24 --largest --fill-holes all  # makes a matte of a folder of images`
     """
     from mnemask.io.stop_signals import StopSignals
     from mnemask.pipeline.render import render as write_videos

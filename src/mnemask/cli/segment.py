@@ -27,6 +27,7 @@ from mnemask.cli.options import (
     ModelOption,
     Reading,
     configured,
+    in_panels,
     with_reading,
     with_videos,
 )
@@ -66,6 +67,7 @@ LENT: ContextVar[Lent] = ContextVar("LENT", default=_NOTHING_LENT)
 
 @command
 @locks_out
+@in_panels()
 @with_prompts()
 @with_reading
 @with_videos
@@ -93,13 +95,14 @@ def segment(
     ] = Format["png"],
     trace: Annotated[
         Path | None,
-        typer.Option(help="File for one line of JSON per write: what was evicted, and how it had been used."),
+        typer.Option(help="File for a line of JSON per write to memory: which tokens were evicted, and their usage."),
     ] = None,
     device: DeviceOption = None,
     dtype: Annotated[Precision, typer.Option(help="Precision of the convolutions.")] = Precision["auto"],
     engine: EngineOption = DEFAULT_ENGINE,
     bank: Annotated[
-        Path | None, typer.Option(help="Start from a memory bank of the same objects (Tracker.save).")
+        Path | None,
+        typer.Option(help="Begin with what was remembered of the same objects, a file of Tracker.save."),
     ] = None,
     max_memory: Annotated[
         str | None, typer.Option(help="Refuse to start if the run may need more memory than this, such as 2GiB.")
@@ -121,19 +124,20 @@ def segment(
 
     `mnemask segment street.mp4 --mask first.png -o out --overlay`
 
-    `mnemask segment street.mp4 --mask first.png -o out --as prores` cuts the object out for an editing program.
+    `mnemask segment street.mp4 --mask first.png -o out --as prores  # cuts the object out for an editing program`
 
-    `mnemask segment street.mp4 --box 120,80,200,160 -o out` makes the first mask from a box: x, y, width, height.
+    `mnemask segment street.mp4 --box 120,80,200,160 -o out  # makes the first mask from a box: x, y, width, height`
 
-    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out` from a place on object 1 and one outside it.
+    `mnemask segment street.mp4 --click 1=320,200 --not 1=320,260 -o out  # from a place on object 1 and one outside it`
 
-    `mnemask segment street.mp4 --mask first.png --object 1=camel --object 2=rider:Anna -o out` says what objects are.
+    `mnemask segment street.mp4 --mask first.png --object 1=camel --object 2=rider:Anna -o out  # says what objects are`
 
-    `mnemask segment frames/ --mask masks/ -o out` uses the masks that an annotation tool left for some frames.
+    `mnemask segment frames/ --mask masks/ -o out  # uses the masks that an annotation tool left for some frames`
 
-    `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out` adds object 2 at frame 240.
+    `mnemask segment frames/ --mask first.png --at 240:2=dog.png -o out  # adds object 2 at frame 240`
 
-    `mnemask segment street.mp4 --mask first.png -o out --resume` resumes after a crash or Ctrl-C, with the same masks.
+    `mnemask segment street.mp4 --mask first.png
+    -o out --resume  # resumes after a crash or Ctrl-C, with the same masks`
 
     Something wrong with a file? `mnemask doctor FILE` says what.
     """
@@ -310,7 +314,8 @@ class _Run:
     ) -> RunProgress:
         """Follows the objects to the end of the video, or until someone asks for an earlier one."""
         before = 0 if self.checkpoint is None else max(self.checkpoint.progress["frames"] - 1, 0)
-        total = None if reader.num_frames is None else before + reader.num_frames
+        growing = self.reading.follow  # what is there by now is not the total
+        total = None if reader.num_frames is None or growing else before + reader.num_frames
 
         def on_frame(progress: RunProgress, masks: mm.Masks) -> None:
             show_frames(show, progress, total)

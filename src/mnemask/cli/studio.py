@@ -45,9 +45,9 @@ def studio(
 
     **Examples**
 
-    `mnemask studio camel.mp4` opens the video; a second time it goes on where it was left, also after a crash.
+    `mnemask studio camel.mp4  # opens the video; a second time it goes on where it was left, also after a crash`
 
-    `mnemask studio ~/videos` looks for videos in a folder.
+    `mnemask studio ~/videos  # looks for videos in a folder`
 
     Nothing leaves this machine. What was done can be repeated without a window: `mnemask project FOLDER -o out`.
     """

@@ -136,16 +136,21 @@ def train(
     **Examples**
 
     `mnemask train static --size stcn --imagenet resnet50.pth --imagenet resnet18.pth --data DUTS-TR=/data/DUTS
-    --data BIG=/data/BIG -o stage1` then `mnemask train main --size stcn --weights stage1/model.safetensors
-    --data YouTube-VOS-train=/data/YouTube-VOS --data DAVIS-2017-train=/data/DAVIS --devices 2 -o stage2`
+    --data BIG=/data/BIG -o stage1  # the thesis's first stage`
+
+    `mnemask train main --size stcn --weights stage1/model.safetensors
+    --data YouTube-VOS-train=/data/YouTube-VOS --data DAVIS-2017-train=/data/DAVIS --devices 2 -o stage2  # the second`
 
     `mnemask train compact --weights compact --data composites=/data --validate /data/DAVIS -o run`
 
-    `mnemask train real-video --weights compact --data /data -o trunk --resume`, for as long as you like; whenever
-    weights are wanted, `mnemask train real-video --data /data --branch trunk/latest.safetensors --decay --steps 2000
-    -o candidate`
+    `mnemask train real-video --weights compact --data /data -o trunk --resume  # for as long as you like`
 
-    Watch it: `tensorboard --logdir RUN/board`. Use it: `mnemask segment … --model RUN/model.safetensors`.
+    `mnemask train real-video --data /data --branch trunk/latest.safetensors --decay --steps 2000
+    -o candidate  # whenever weights are wanted`
+
+    `tensorboard --logdir RUN/board  # watch it`
+
+    `mnemask segment street.mp4 --mask first.png -o out --model RUN/model.safetensors  # use it`
     """
     need_training()
     from mnemask.training import recipes
@@ -215,10 +220,16 @@ def finetune(
     validate_every: ValidateEvery = 100,
     validate_frames: ValidateFrames = None,
 ) -> None:
-    """Adapt weights to your own kind of video. Not all frames need masks; each mask's palette or grey value is an id.
+    """Adapt weights to your own kind of video. Not all frames need masks.
 
-    `mnemask finetune clips/ -o tuned`, then
-    `mnemask segment video.mp4 --mask first.png -o out --model tuned/model.safetensors`
+    A mask of black and white is one object; otherwise its palette or its grey levels are ids, and 255 is void. Clicks
+    work with the new weights too: the key encoder stays as it is.
+
+    **Examples**
+
+    `mnemask finetune clips/ -o tuned --validate held-back/`
+
+    `mnemask segment video.mp4 --mask first.png -o out --model tuned/model.safetensors  # uses the new weights`
 
     Hold some videos back and give them to `--validate`: fine-tuning on few frames can harm other ones.
     """
@@ -272,10 +283,12 @@ def train_clicks(
 
     A head fits one key encoder: after training a model, train its head too.
 
-    `mnemask train-clicks DATA -o run --model model.safetensors` leaves `run/clicks.safetensors`.
+    **Examples**
 
-    `mnemask train-clicks DATA -o run --model model.safetensors --weights compact` does so in less than half the time,
-    where the key encoder was trained on since.
+    `mnemask train-clicks DATA -o run --model model.safetensors  # leaves run/clicks.safetensors`
+
+    `mnemask train-clicks DATA -o run --model model.safetensors
+    --weights compact  # in less than half the time, where the key encoder was trained on since`
     """
     need_training()
     from mnemask.model.click_head import packaged_click_head

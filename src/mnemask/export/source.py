@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8, UInt16
 from torch import Tensor
 
+from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.errors import InputError
 from mnemask.io.atomic import safe_name
 from mnemask.io.coco import OBJECT, Categories
@@ -164,7 +165,7 @@ class _OfRun:
         if (out / CHECKPOINT).is_dir():
             logger.warning("the run in %s is not complete: these are its first %d frames", out, len(names))
         report = report_of(out)
-        self.folder, self.name = out, name or out.resolve().name
+        self.folder, self.name = out, name or _video_of(report) or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
         there = labels_by_name(self._paths, list(rows))
@@ -303,6 +304,14 @@ class OfBatch:
 def _probable(mask: Bool[Tensor, "H W"], certainty: float) -> Float[Tensor, "H W"]:
     """Returns probabilities of which `appearance_of` says this certainty; of 0, nothing is known."""
     return mask * certainty if mask.any() or not certainty else torch.full(mask.shape, 1 - certainty)
+
+
+def _video_of(report: Mapping[str, Any]) -> str:
+    """Returns the name of the video file that a report names, without its suffix; empty where it names none."""
+    settings = report.get("settings")
+    told = str(settings.get("video", "")) if isinstance(settings, Mapping) else ""
+    name = Path(told.partition(", sha256 ")[0])
+    return safe_name(name.stem) if name.suffix.lower() in VIDEO_SUFFIXES else ""
 
 
 def _classes(infos: Iterable[ObjectInfo]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Drawing on a dark sheet: text, tiles, bars, and the cells of a frame (forgotten ones dim, remembered ones tinted)."""
+"""Drawing on a dark sheet: text, tiles, bars, and the cells of a frame (those not held dim, those held tinted)."""
 
 from functools import cache
 
@@ -97,11 +97,11 @@ def draw_remembered(
     width: int = 640,
     most_hits: int | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns a source frame with its remembered cells tinted by their hits and the pinned ones outlined in white.
+    """Returns a source frame with the cells that are held tinted by top-k count, the pinned ones outlined in white.
 
     Args:
         image: RGB, the frame itself; None draws the cells on plain grey.
-        memory: what is remembered, of any frames.
+        memory: the tokens, of any frames.
         frame: which of them is drawn.
         width: of the picture, in pixels.
         most_hits: what is drawn in the hottest colour; by default the most in memory. The scale is logarithmic.
@@ -118,7 +118,7 @@ def draw_remembered(
 
 
 def heat_of(topk_count: Int64[np.ndarray, " N"], most: int) -> Float[np.ndarray, " N"]:
-    """Returns the heat of hits, 0 to 1, on a logarithmic scale: few cells have most of them."""
+    """Returns the heat of a top-k count, 0 to 1, on a logarithmic scale: few cells have most of them."""
     heat: Float[np.ndarray, " N"] = np.log1p(topk_count) / np.log1p(max(most, 1))
     return heat
 

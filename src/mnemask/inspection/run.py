@@ -87,7 +87,7 @@ def inspect_video(
         sheet = memory_sheet(
             look.memory,
             sources,
-            title=f"What is remembered after frame {index}",
+            title=f"Memory after frame {index}",
             facts=_facts(look.memory, _policy(tracker), look.stats),
             last_frame=index,
             now=now,
@@ -135,7 +135,7 @@ def inspect_bank(
     sheet = memory_sheet(
         memory,
         sources,
-        title=f"What {Path(path).name} remembers",
+        title=f"Memory of {Path(path).name}",
         facts=_facts(memory, policy),
         last_frame=int(memory.frame.max(initial=0)),
     )
@@ -211,7 +211,7 @@ def _policy(tracker: Tracker) -> str:
 
 def _facts(memory: Provenance, policy: str, stats: MemoryStats | None = None) -> str:
     frames = len(np.unique(memory.frame))
-    held = f"{len(memory):,} cells of {frames} frame{'s' * (frames != 1)}"
+    held = f"{len(memory):,} tokens of {frames} frame{'s' * (frames != 1)}"
     if stats is None:
         return f"{held}  ·  {policy}"
     return f"{held}  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  {stats.evictions:,} evicted  ·  {policy}"

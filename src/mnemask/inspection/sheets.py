@@ -51,7 +51,7 @@ def heaviest_frames(explanation: Explanation) -> list[int]:
 
 
 def mean_weight(explanation: Explanation) -> Float[np.ndarray, " M"]:
-    """Returns the weight of each memory, the mean over the objects that read anything."""
+    """Returns the weight of each token, the mean over the objects that read anything."""
     reading = explanation.weight.any(1)
     mean: Float[np.ndarray, " M"] = explanation.weight.sum(0) / max(int(reading.sum()), 1)
     return mean
@@ -62,7 +62,7 @@ def explained_sheet(
     now: UInt8[np.ndarray, "H W 3"],
     sources: Mapping[int, UInt8[np.ndarray, "H W 3"]],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns a picture of a pixel, left, and the memories it was read from, right and below; 1280 pixels wide.
+    """Returns a picture of a pixel, left, and the tokens it was read from, right and below; 1280 pixels wide.
 
     Args:
         explanation: from `Tracker.explain`.
@@ -86,8 +86,8 @@ def explained_sheet(
 
 def _summary(explanation: Explanation) -> str:
     frames = len(np.unique(explanation.frame))
-    memories = f"{len(explanation.frame)} memories in {frames} frame{'s' * (frames != 1)}"
-    return f"Its cell, pink, was read from {memories}. The yellower a memory, the more it weighs."
+    tokens = f"{len(explanation.frame)} tokens of {frames} frame{'s' * (frames != 1)}"
+    return f"Its cell, pink, was read from {tokens}. The yellower a token, the more it weighs."
 
 
 def _query(explanation: Explanation, now: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -105,13 +105,13 @@ def _query(explanation: Explanation, now: UInt8[np.ndarray, "H W 3"]) -> UInt8[n
 
 
 def _votes(canvas: Canvas, explanation: Explanation, top: int) -> None:
-    """Draws what the memories say of the pixel's cell: a bar per object, and one for what is none."""
-    canvas.text(MARGIN, top, "What these memories are", 18)
+    """Draws the share of each object in the readout of the pixel's cell, and that of the background."""
+    canvas.text(MARGIN, top, "Share of each object in the readout", 18)
     bars: list[tuple[str, float, Color]] = []
     for object_id, vote in zip(explanation.object_ids, explanation.votes.tolist(), strict=True):
         red, green, blue = colors_of(np.array(object_id)).tolist()
         bars.append((f"object {object_id}", vote, (red, green, blue)))
-    bars.append(("no object", 1 - sum(vote for _, vote, _ in bars), FAINT))
+    bars.append(("background", 1 - sum(vote for _, vote, _ in bars), FAINT))
     for number, (name, vote, color) in enumerate(bars, 1):
         canvas.text(MARGIN, top + 30 * number, name, 15)
         canvas.bar(MARGIN + 110, top + 30 * number, QUERY_WIDTH - 170, 18, max(vote, 0), color)
@@ -132,16 +132,16 @@ def _frame_tiles(
         left = 2 * MARGIN + QUERY_WIDTH + number % 2 * (TILE_WIDTH + MARGIN)
         top = 100 + number // 2 * (size[1] + 34)
         canvas.paste(left, top, tile)
-        cells = f"{here.sum()} cell{'s' * (int(here.sum()) != 1)}"
-        canvas.text(left, top + size[1] + 4, f"frame {frame}: {weight[here].sum():.0%} in {cells}", 15)
+        tokens = f"{here.sum()} token{'s' * (int(here.sum()) != 1)}"
+        canvas.text(left, top + size[1] + 4, f"frame {frame}: {weight[here].sum():.0%} in {tokens}", 15)
 
 
 def _crops(
     canvas: Canvas, explanation: Explanation, sources: Mapping[int, UInt8[np.ndarray, "H W 3"]], top: int, side: int
 ) -> None:
-    """Draws the heaviest memories one by one, each in the middle of what surrounds it."""
+    """Draws the heaviest tokens one by one, each in the middle of what surrounds it."""
     weight = mean_weight(explanation)
-    canvas.text(MARGIN, top, "The heaviest, one by one", 18)
+    canvas.text(MARGIN, top, "The heaviest tokens, one by one", 18)
     for number, frame in enumerate(explanation.frame[:MOST_CROPS].tolist()):
         left = MARGIN + number * (side + 12)
         crop = _crop(sources.get(frame), explanation.box[number], side)
@@ -175,7 +175,7 @@ CAPTION = 26
 
 
 def frames_to_show(memory: Provenance) -> list[int]:
-    """Returns the source frames that get a tile, in order of time: those with the most remembered cells."""
+    """Returns the source frames that get a tile, in order of time: those with the most tokens."""
     frames, cells = np.unique(memory.frame, return_counts=True)
     best = np.argsort(-cells, kind="stable")[:MOST_TILES]
     return sorted(frames[best].tolist())
@@ -228,11 +228,11 @@ def _layout(size: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def _tiles(canvas: Canvas, memory: Provenance, sources: Mapping[int, UInt8[np.ndarray, "H W 3"]], top: int) -> None:
-    """Draws the source frames with their remembered cells."""
+    """Draws the source frames with the cells that are held."""
     shown = frames_to_show(memory)
     others = len(np.unique(memory.frame)) - len(shown)
-    rest = f"  (and {others} more, with fewer cells)" if others else ""
-    canvas.text(MARGIN, top - 6, f"The frames it comes from{rest}" if shown else "Nothing yet", 18)
+    rest = f"  (and {others} more, with fewer tokens)" if others else ""
+    canvas.text(MARGIN, top - 6, f"Source frames{rest}" if shown else "Nothing yet", 18)
     columns, width, height = _layout(memory.grid.size)
     for number, frame in enumerate(shown):
         left = MARGIN + number % columns * (width + MARGIN)
@@ -245,13 +245,13 @@ def _caption(memory: Provenance, frame: int) -> str:
     here = memory.frame == frame
     pinned = ", pinned" if memory.pinned[here].all() else f", {memory.pinned[here].sum()} pinned"
     return (
-        f"frame {frame}: {here.sum():,} of {memory.grid.num_cells:,} cells, {memory.topk_count[here].sum():,} hits"
-        f"{pinned if memory.pinned[here].any() else ''}"
+        f"frame {frame}: {here.sum():,} tokens{pinned if memory.pinned[here].any() else ''}, "
+        f"top-k count {memory.topk_count[here].sum():,}"
     )
 
 
 def _time_line(canvas: Canvas, memory: Provenance, last_frame: int, left: int, top: int) -> None:
-    """Draws a bar for each source frame where it lies in time, as high as it has cells, in the colour of their hits."""
+    """Draws a bar for each source frame where it lies in time, as high as it has tokens, coloured by their count."""
     width, height = WIDTH - MARGIN - left, 96
     canvas.fill(left, top, width, height, PANEL)
     frames, cells = np.unique(memory.frame, return_counts=True)
@@ -263,14 +263,15 @@ def _time_line(canvas: Canvas, memory: Provenance, last_frame: int, left: int, t
         color = heat_color(float(heat_of(mean, most)[0]))
         canvas.fill(left + frame * step, top + height - bar, max(step - 1, 3), bar, color)
     canvas.text(left, top + height + 5, "frame 0", 14, FAINT)
-    canvas.text(left + width / 2 - 120, top + height + 5, "cells remembered of each frame", 14, FAINT)
+    canvas.text(left + width / 2 - 90, top + height + 5, "tokens held of each frame", 14, FAINT)
     end = f"frame {last_frame}"
     canvas.text(left + width - 8 * len(end), top + height + 5, end, 14, FAINT)
 
 
 def _legend(canvas: Canvas, memory: Provenance, left: int, top: int) -> None:
     ramp = np.repeat(heat_colors(np.linspace(0, 1, 220))[None], 16, 0)
-    canvas.text(left, top - 2, "hits", 15)
+    canvas.text(left, top - 2, "top-k count", 15)
+    first, left = left, left + 56
     canvas.paste(left + 42, top, ramp)
     canvas.text(left + 42, top + 20, "0", 14, FAINT)
     most = f"{int(memory.topk_count.max(initial=0)):,}"
@@ -281,5 +282,5 @@ def _legend(canvas: Canvas, memory: Provenance, left: int, top: int) -> None:
     canvas.text(left + 324, top - 2, "pinned", 15)
     grey = round(160 * DIM)
     canvas.fill(left + 400, top, 16, 16, (grey, grey, grey))
-    canvas.text(left + 424, top - 2, "not remembered", 15)
-    canvas.text(left, top + 44, "A hit: a cell of a later frame chose this one among its most alike.", 14, FAINT)
+    canvas.text(left + 424, top - 2, "not held", 15)
+    canvas.text(first, top + 44, "How often cells of later frames read the token. Usage is that / its age.", 14, FAINT)

@@ -165,6 +165,10 @@ class Damaged:
 Pictures = Generator[Picture | Damaged, None, None]
 
 
+_VISIBLE = Fraction(1, 100)
+"""How far from square pixels have to be to be worth saying: encoders round the shape of a picture."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
     """What is known of a video before its first frame, and should be said.
@@ -191,9 +195,10 @@ class SourceFacts:
     def about(self) -> tuple[str, ...]:
         """How its pictures differ from those of most videos, in words."""
         aspect = self.pixel_aspect
+        shown = abs(aspect - 1) >= _VISIBLE
         return (
             *((f"more than 8 bits: {self.levels}",) if self.levels else ()),
-            *((f"pixels are shown {aspect.numerator}:{aspect.denominator} wide",) if aspect != 1 else ()),
+            *((f"pixels are shown {aspect.numerator}:{aspect.denominator} wide",) if shown else ()),
         )
 
     def to_dict(self) -> dict[str, Any]:

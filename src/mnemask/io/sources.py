@@ -66,7 +66,7 @@ class Opening:
             (self.reconnect > 0, reconnect, "reconnect", "cameras and addresses"),
         ):
             if asked and not allowed:
-                raise FrameError(f"{what} cannot be read with {option}", f"that is for {where}")
+                raise FrameError(f"{what} cannot be read with {option} (--{option})", f"that is for {where}")
 
 
 def is_broadcast(source: object) -> bool:

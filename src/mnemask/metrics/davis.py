@@ -236,7 +236,7 @@ class SequenceScorer:
                 f"the truth of {self.name} shows no object in its {self._num_frames} frames",
                 "leave it out"
                 if self._single_object
-                else f"leave it out; masks of 0 and 255 are scored by davis2016 ({VOID} is void here)",
+                else f"masks of 0 and 255 are scored by --protocol davis2016 (here {VOID} is void); or leave it out",
             )
         if unknown := sorted(self._unknown.difference(known)):
             raise ObjectIdError(

@@ -29,6 +29,24 @@ _KEPT_HERE = re.compile(
     r"\w+\.partial\.(\d+\.(nut|mkv|webm|npz|rows)|annotations|images|csv)|\.mnemask-\d+-\d+\.partial.*"
 )
 _BEGIN_AGAIN = "begin again (--overwrite)"
+# The options of `mnemask segment` that settings come from, where they are not called alike.
+_OPTIONS = {
+    "short_side": "--size",
+    "budget": "--frames, --budget",
+    "boxes": "--box",
+    "clicks": "--click",
+    "not_clicks": "--not",
+    "removed": "--remove",
+    "objects": "--object",
+}
+_ALIKE = frozenset(
+    (
+        *("mask", "box_format", "at", "void", "clean_masks", "bank", "model", "policy", "write_every"),
+        *("write_on_growth", "write_above_certainty", "top_k", "kmn_sigma", "tta", "format", "overlay", "as", "only"),
+        *("background", "fps", "smooth", "largest", "fill_holes", "grow", "feather", "on_corrupt", "start", "stop"),
+        "engine",
+    )
+)
 # The last one, and one before it should the last be damaged.
 _KEPT = 2
 
@@ -65,8 +83,10 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         then, here = before.get(name), now.get(name)
         if then != here:
             then, here = ("none" if value is None else repr(value) for value in (then, here))
+            option = _OPTIONS.get(name, f"--{name.replace('_', '-')}" if name in _ALIKE else "")
+            said = f" ({option})" if option else ""
             raise CheckpointError(
-                f"the run was begun with {name} {then} and would go on with {here}",
+                f"the run was begun with {name} {then}{said} and would go on with {here}",
                 "give what it was begun with, or begin another run: in another folder, or over this one (--overwrite, "
                 "or --redo of a batch)",
             )

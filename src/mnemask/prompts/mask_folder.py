@@ -162,10 +162,9 @@ def _lost(
     else:
         until = "" if num_frames is None else f" to {num_frames - 1}"
         expected = f"the number of a frame, from 0{until}"
-    return MaskError(
-        f"{len(lost)} of {total} masks in {folder} are of no frame: {which}",
-        f"expected {expected}, so rename or remove them",
-    )
+    run = folder / "masks"
+    give = f"give {run}, which a run wrote" if run.is_dir() else f"expected {expected}, so rename or remove them"
+    return MaskError(f"{len(lost)} of {total} masks in {folder} are of no frame: {which}", give)
 
 
 def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None) -> None:

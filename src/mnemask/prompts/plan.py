@@ -314,9 +314,8 @@ class PromptPlan:
             moment.pointed[object_id] = replace(moment.pointed.get(object_id, Pointed()), on=on, beside=beside)
             self._ids.known.add(object_id)
             also = ", which correct what was given" if object_id in shown else ""
-            self.notes.append(
-                f"{in_words(frame)}: {len(on)} clicks on object {object_id}, {len(beside)} beside it{also}"
-            )
+            count = f"{len(on)} click{'s' * (len(on) != 1)} on object {object_id}"
+            self.notes.append(f"{in_words(frame)}: {count}{f', {len(beside)} beside it' if beside else ''}{also}")
 
     def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}

@@ -74,14 +74,14 @@ function addMemory(policy) {
   element("h3", panel, { textContent: policy });
   if (!look) return element("p", panel, { textContent: "Nothing was read from memory here." });
   const click = clickOf(look);
-  element("p", panel, { textContent: `${look.cells.toLocaleString("en")} cells of ${look.sources.length} frames remembered after frame ${look.frame}` });
+  element("p", panel, { textContent: `${look.cells.toLocaleString("en")} tokens of ${look.sources.length} frames held after frame ${look.frame}` });
   const tiles = element("div", panel, { className: "tiles" });
   for (const tile of look.tiles) {
     const figure = element("figure", tiles);
     const kept = tile.heat.replaceAll(".", "").length;
     const voters = click ? click.from.filter(([frame]) => frame === tile.frame).map(([, cell]) => cell) : [];
     const canvas = newCanvas(figure, `what ${policy} remembers of frame ${tile.frame}`);
-    element("figcaption", figure, { textContent: `frame ${tile.frame}: ${kept} cells, ${tile.topk_count.toLocaleString("en")} hits${tile.pinned ? `, ${tile.pinned} pinned` : ""}` });
+    element("figcaption", figure, { textContent: `frame ${tile.frame}: ${kept} tokens, top-k count ${tile.topk_count.toLocaleString("en")}${tile.pinned ? `, ${tile.pinned} pinned` : ""}` });
     paint(canvas, tile.frame, (pen) => drawTile(pen, tile, voters));
   }
   if (!click) return null;

@@ -74,7 +74,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === " ") { playOrStop(); event.preventDefault(); }
 });
 
-// Where they part.
+// Where they differ.
 byId("part").hidden = !data.moments.length;
 for (const { frame, agreement } of data.moments) {
   const button = element("button", element("figure", byId("strip")), { type: "button" });
