@@ -217,9 +217,8 @@ class Writing:
         """
         if self.journal is None:
             self.files.refuse_foreign(unfinished)
-            self.files.claim(
-                unfinished
-            )  # before it is there: whoever is killed in between leaves nothing of unknown origin
+            # Before it is there: whoever is killed in between leaves no file that nobody knows.
+            self.files.claim(unfinished)
             unfinished.touch()
 
     def finish(self, partial: Path, target: Path, *, complete: bool) -> None:
