@@ -1,12 +1,13 @@
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -401,6 +402,37 @@ def test_a_journal_goes_on_after_its_last_whole_line(tmp_path, monkeypatch, bloc
     with closing(journal.Journal(path)) as lines:
         lines.add({"c": 3})
     assert [list(line) for line in journal.read_journal(path)] == [["a"], ["b"], ["c"]]
+
+
+@contextmanager
+def full_disk(most):
+    """Within it no file may grow beyond so many bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_full_disk_refused_is_not_written_later(tracked, compact):
+    size = (tracked.folder / "actions.jsonl").stat().st_size
+    with full_disk(size + 5):
+        for _ in range(2):
+            with refusal(OutputError, "actions"):
+                tracked.add_object("dog")
+    assert tracked.add_object("dog") == 2
+    tracked.close()
+    with mm.Project(tracked.folder, compact) as again:
+        assert again.state == tracked.state
+        assert [line["id"] for line in again.actions if line["do"] == "add_object"] == [CAT, 2]
+
+
+@pytest.mark.parametrize("most", [0, 30, 180])
+def test_a_project_that_a_full_disk_refuses_leaves_no_folder(tmp_path, clip, compact, most):
+    with full_disk(most), refusal(OutputError, "room"):
+        mm.Project.create(tmp_path / "full", clip[0], compact)
+    assert not (tmp_path / "full").exists()
 
 
 @pytest.mark.parametrize("file", ["actions.jsonl", "confidence.jsonl", "project.json"])

@@ -1,5 +1,6 @@
 """A project: one video, what the user says of it at any frame, and the masks that follow from it, in one folder."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,13 +105,19 @@ class Project:
             raise OutputError(f"{str(folder)!r} holds a project already", "open it, or give another folder")
         chosen = {**SETTINGS, **settings}
         check_settings(chosen)
-        with FrameAccess(Path(source).resolve()) as frames:
-            make_folder(folder)
-            if not any(read_journal(folder / JOURNAL)):
-                with closing(Journal(folder / JOURNAL)) as journal:
-                    journal.add({"do": "settings", "settings": chosen, "at": _now()})
-            write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
-        return cls(folder, network)
+        is_new = not folder.exists()
+        try:
+            with FrameAccess(Path(source).resolve()) as frames:
+                make_folder(folder)
+                if not any(read_journal(folder / JOURNAL)):
+                    with closing(Journal(folder / JOURNAL)) as journal:
+                        journal.add({"do": "settings", "settings": chosen, "at": _now()})
+                write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
+            return cls(folder, network)
+        except BaseException:
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     @staticmethod
     def source_of(folder: str | Path) -> Path:
