@@ -8,6 +8,7 @@ from typing import Any
 from mnemask.errors import InputError
 from mnemask.io.atomic import write_file
 from mnemask.io.random_access import FrameAccess
+from mnemask.io.sources import digest_of_video
 from mnemask.memory.policies import policy_named
 from mnemask.version import __version__
 
@@ -22,10 +23,11 @@ SETTINGS: Mapping[str, Any] = {
 
 
 def write_about(folder: Path, frames: FrameAccess, source: Path) -> None:
-    """Writes which video a project is of, and how long and large it is."""
+    """Writes which video a project is of, how long and large it is, and what identifies it elsewhere."""
     facts = {
         "mnemask": __version__,
         "source": str(source),
+        "digest": digest_of_video(source),
         "num_frames": frames.num_frames,
         "size": list(frames.size),
         "frames_per_second": frames.frames_per_second,
@@ -59,6 +61,11 @@ def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> 
             f"{str(source)!r} has {frames.num_frames} frames of {frames.size}, but the project was made with "
             f"{about['num_frames']} of {tuple(about['size'])}",
             "put the video back as it was",
+        )
+    if about.get("digest") not in (None, digest_of_video(source)):
+        raise InputError(
+            f"{str(source)!r} is another video than the one that the project was made with",
+            "put that one back, or open this one under another name",
         )
 
 

@@ -32,8 +32,17 @@ class Journal:
             self._file = path.open("a+b", buffering=0)
             self._end = _whole(self._file)
             self._file.truncate(self._end)
+            self._identity = os.fstat(self._file.fileno())
         except OSError as error:
             raise OutputError(f"cannot write to {str(path)!r} ({error.strerror})", "make room or free it") from error
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its path still leads to the file that was opened."""
+        try:
+            return os.path.samestat(self.path.stat(), self._identity)
+        except OSError:
+            return False
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Adds a line; where the disk refuses it, nothing of it is kept."""
