@@ -2,7 +2,6 @@
 
 import json
 import logging
-import socket
 import threading
 
 import pytest
@@ -123,15 +122,12 @@ def test_a_video_that_was_renamed_is_opened_with_its_project_and_another_one_is_
 
 
 def test_the_studio_has_one_port_where_that_is_free(monkeypatch):
-    with socket.socket() as first, socket.socket() as second, socket.socket() as third:
-        first.bind(("127.0.0.1", 0))
-        first.listen()
+    with server._listening("127.0.0.1", 0) as first:
         taken = first.getsockname()[1]
         monkeypatch.setattr(server, "PORT", taken)
-        server._bind(second, "127.0.0.1", None)
-        assert second.getsockname()[1] != taken
+        with server._listening("127.0.0.1", None) as second:
+            assert second.getsockname()[1] != taken
         with pytest.raises(OSError, match="in use"):
-            server._bind(third, "127.0.0.1", taken)
-        first.close()
-        server._bind(third, "127.0.0.1", None)
+            server._listening("127.0.0.1", taken)
+    with server._listening("127.0.0.1", None) as third:
         assert third.getsockname()[1] == taken

@@ -39,11 +39,7 @@ def serve(
         OSError: the port is taken, or the address is not this machine's.
     """
     token = token or secrets.token_urlsafe(24)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _bind(listening, host, port)
-        listening.listen()  # so that whoever is told the address may come at once
+    with _listening(host, port) as listening:  # so that whoever is told the address may come at once
         port = listening.getsockname()[1]
         names = frozenset(LOOPBACK) if host in LOOPBACK else frozenset({*LOOPBACK, "*", host, socket.gethostname()})
         with closing(Api(workspace)) as api, _ended_as_by_ctrl_c():
@@ -62,14 +58,19 @@ def serve(
             uvicorn.Server(config).run(sockets=[listening])
 
 
-def _bind(listening: socket.socket, host: str, port: int | None) -> None:
-    """Binds a socket to a port; None is for `PORT`, or any if that is taken."""
+def _listening(host: str, port: int | None) -> socket.socket:
+    """Returns a socket that listens on a port; None is for `PORT`, or any if that is taken."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, PORT if port is None else port))
+        listening.listen()
     except OSError:
+        listening.close()
         if port is not None:
             raise
-        listening.bind((host, 0))
+        return _listening(host, 0)
+    return listening
 
 
 @contextmanager
