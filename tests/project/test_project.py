@@ -1,12 +1,13 @@
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -202,6 +203,46 @@ def test_a_new_object_has_no_masks_of_a_removed_one_and_undo_brings_those_back(t
     assert torch.equal(tracked.labels(5), before)
 
 
+def test_undo_brings_back_the_masks_of_an_object_though_another_was_tracked_since(tracked, clip):
+    before = all_labels(tracked) == CAT
+    tracked.remove_object(CAT)
+    dog = tracked.add_object("dog")
+    tracked.set_key(0, dog, clip[2][0, 1])
+    tracked.track(0)
+    assert not (tracked.labels(9) == CAT).any()
+    for _ in range(3):
+        tracked.undo()
+    after = all_labels(tracked) == CAT
+    assert all(overlap(after[frame], before[frame]) > 0.7 for frame in range(NUM_FRAMES))
+
+
+def test_what_was_accepted_is_named_where_nothing_is_left_to_track_and_goes_with_the_last_object(tracked):
+    tracked.accept(0, NUM_FRAMES - 1)
+    with refusal(InputError, "accepted", "take that back"):
+        tracked.track(3)
+    tracked.remove_object(CAT)
+    assert tracked.state.accepted == ()
+    tracked.undo()
+    assert tracked.state.accepted == ((0, NUM_FRAMES - 1),)
+
+
+def test_a_project_whose_folder_was_moved_away_changes_nothing_there_or_here(tmp_path, tracked, clip):
+    actions = len(tracked.actions)
+    tracked.folder.rename(tmp_path / "moved")
+    for action in (
+        lambda: tracked.set_key(2, CAT, clip[2][2, 0]),
+        lambda: tracked.add_object("dog"),
+        lambda: tracked.track(0),
+        lambda: export_project(tracked, tracked.folder / "exports/png"),
+    ):
+        with refusal(OutputError, "tracked", "put it back"):
+            action()
+    tracked.close()
+    assert not tracked.folder.exists()
+    with mm.Project(tmp_path / "moved") as again:
+        assert len(again.actions) == actions
+
+
 def test_numbers_of_numpy_are_frames_and_other_directions_are_refused(project, clip, as_users_call_it):
     number = project.add_object("cat")
     project.set_key(np.int64(2), number, clip[2][2, 0])
@@ -363,6 +404,19 @@ def test_a_project_is_not_made_over_another_nor_opened_where_there_is_none(tmp_p
         mm.Project(project.folder, compact)
 
 
+def test_another_video_of_the_same_size_and_length_is_not_taken_for_the_projects_own(tmp_path, clip, compact):
+    source = write_images(tmp_path / "clip", clip[1])
+    with mm.Project.create(tmp_path / "project", source, compact) as made:
+        about = json.loads((made.folder / "project.json").read_text())
+    write_images(source, [frame.flip(2) // 2 for frame in clip[1]])
+    with refusal(InputError, "another video"):
+        mm.Project(tmp_path / "project", compact)
+    del about["digest"]  # as projects of earlier versions
+    (tmp_path / "project/project.json").write_text(json.dumps(about))
+    with mm.Project(tmp_path / "project", compact) as again:
+        assert again.num_frames == NUM_FRAMES
+
+
 def test_pictures_show_what_is_remembered_and_why(tracked, clip):
     assert picture_memory(tracked, 8).shape[1:] == (1280, 3)
     assert picture_reason(tracked, 8, 20, 30).shape[2] == 3
@@ -401,6 +455,37 @@ def test_a_journal_goes_on_after_its_last_whole_line(tmp_path, monkeypatch, bloc
     with closing(journal.Journal(path)) as lines:
         lines.add({"c": 3})
     assert [list(line) for line in journal.read_journal(path)] == [["a"], ["b"], ["c"]]
+
+
+@contextmanager
+def full_disk(most):
+    """Within it no file may grow beyond so many bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_a_full_disk_refused_is_not_written_later(tracked, compact):
+    size = (tracked.folder / "actions.jsonl").stat().st_size
+    with full_disk(size + 5):
+        for _ in range(2):
+            with refusal(OutputError, "actions"):
+                tracked.add_object("dog")
+    assert tracked.add_object("dog") == 2
+    tracked.close()
+    with mm.Project(tracked.folder, compact) as again:
+        assert again.state == tracked.state
+        assert [line["id"] for line in again.actions if line["do"] == "add_object"] == [CAT, 2]
+
+
+@pytest.mark.parametrize("most", [0, 30, 180])
+def test_a_project_that_a_full_disk_refuses_leaves_no_folder(tmp_path, clip, compact, most):
+    with full_disk(most), refusal(OutputError, "room"):
+        mm.Project.create(tmp_path / "full", clip[0], compact)
+    assert not (tmp_path / "full").exists()
 
 
 @pytest.mark.parametrize("file", ["actions.jsonl", "confidence.jsonl", "project.json"])

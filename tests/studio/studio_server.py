@@ -58,9 +58,9 @@ class Running:
         self.process.wait()
         self.process.stdout.close()
 
-    def end(self):
+    def end(self, how=signal.SIGINT):
         """Ends it as its user does, and returns the exit code."""
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(how)
         code = self.process.wait(60)
         self.process.stdout.close()
         return code

@@ -6,6 +6,8 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from studio_server import NUM_FRAMES, SIZE, drawn, running, write_clip
@@ -340,6 +342,135 @@ def test_clicks_that_wait_stay_in_the_video_that_they_were_made_in(tmp_path, mas
         saved(page)
         assert keys_of(page, other) == []
         assert len(keys_of(page, studio.project)) == 1
+
+
+def in_view(page, selector, within):
+    """Whether an element lies between top and bottom of another one."""
+    inner, outer = page.locator(selector).bounding_box(), page.locator(within).bounding_box()
+    return outer["y"] <= inner["y"] + 1 and inner["y"] + inner["height"] <= outer["y"] + outer["height"] + 1
+
+
+def test_fields_keys_and_lists_do_what_they_say(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.keyboard.press("o")
+        saved(page)
+        page.keyboard.press("v")
+        page.get_by_role("button", name="Delete Object 1").click()
+        saved(page)
+        click(page, SIZE[1] - 0.54, middle(masks[0, 0])[1])  # on the last of its pixels
+        click(page, *middle(masks[0, 0]))
+        assert page.get_by_role("button", name="Hide Object 1").count() == 1, "a new object is not hidden"
+        name = page.locator("#objects input[type=text]").first
+        name.fill("Nobody")
+        name.press("Escape")
+        assert name.input_value() == "Object 1"
+        page.locator("#goto").fill("5")
+        page.locator("#goto").press("Enter")
+        at_frame(page, 5)
+        page.locator("#goto").fill("")
+        page.locator("#goto").press("Enter")
+        page.wait_for_timeout(300)
+        at_frame(page, 5)
+        page.locator("#goto").fill("9")
+        page.locator("#goto").press("Escape")
+        at_frame(page, 5)
+        page.locator("#timeline").focus()
+        for key, frame in (("ArrowUp", 6), ("PageUp", 16), ("ArrowDown", 15), ("PageDown", 5)):
+            page.keyboard.press(key)
+            at_frame(page, frame)
+        page.evaluate("document.activeElement.blur()")
+        for _ in range(13):
+            page.keyboard.press("o")
+            saved(page)
+        for key, row in (("", 14), ("1", 1)):
+            if key:
+                page.keyboard.press(key)
+            page.wait_for_selector(f"#objects li:nth-child({row})[aria-current=true]")
+            assert page.locator("#objects [aria-current]").count() == 1
+            assert in_view(page, "#objects li.on", "aside.panel")
+            page.wait_for_timeout(100)
+            assert (page.evaluate("document.querySelector('#rows').scrollTop") > 0) == (row == 14)
+        assert page.evaluate(
+            "fetch('/api/projects/clip').then((answer) => answer.json()).then((state) => state.objects[0].name)"
+        ) == ("Object 1")
+
+
+def test_the_page_asks_before_it_is_left_while_something_is_not_saved(tmp_path, masks):
+    clip, held, asked = write_clip(tmp_path / "clip"), [], []
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+        page.route("**/clicks", lambda route: held.append(route))
+        page.mouse.click(*place(page, *middle(masks[0, 0])))
+        while not held:
+            page.wait_for_timeout(50)
+        page.evaluate("setTimeout(() => location.reload())")
+        page.wait_for_timeout(500)
+        assert asked == ["beforeunload"]
+        held[0].continue_()
+        saved(page)
+        assert len(keys_of(page)) == 1
+
+
+def test_no_key_of_playing_or_tracking_ends_an_export_and_all_exports_can_be_had_later(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        click(page, *middle(masks[0, 0]))
+        page.evaluate(
+            """() => { window.hints = []; const stop = document.querySelector('#stop');
+            new MutationObserver(() => { if (!stop.hidden) hints.push(document.querySelector('#hint').textContent); })
+            .observe(stop, { attributes: true }); }"""
+        )
+        page.keyboard.press("Control+e")
+        shows(
+            page,
+            "#untracked",
+            f"{NUM_FRAMES - 1} of {NUM_FRAMES} frames are neither tracked nor marked: they will be empty.",
+        )
+        page.get_by_role("radio", name="WebM").check()
+        page.get_by_label("Smooth over").select_option("9")
+        page.evaluate(
+            """async () => { const $ = (id) => document.getElementById(id); $('export-start').click();
+            $('export-dialog').close();
+            while (!$('export-result').querySelector('a') && !$('export-result').textContent.startsWith('Stopped')) {
+            document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }));
+            $('play').click();
+            await new Promise((done) => setTimeout(done, 5)); } }"""
+        )
+        shows(page, "#export-result a", "cutout.webm")
+        shows(page, "#toast", "The export is ready: Ctrl+E.")
+        track(page, "t")
+        assert set(page.evaluate("hints")) == {"Tracking: Space pauses"}
+        page.reload()
+        page.wait_for_selector("#welcome", state="hidden")
+        saved(page)
+        page.keyboard.press("Control+e")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="webm.zip").click()
+        assert download.value.suggested_filename == "clip-webm.zip"
+
+
+def write_film(path):
+    """The clip as a video with a tone."""
+    with av.open(str(path), "w") as target:
+        video, audio = target.add_stream("libx264", rate=25), target.add_stream("aac", rate=48000, layout="mono")
+        video.height, video.width, video.pix_fmt = *SIZE, "yuv420p"
+        for image in drawn()[0]:
+            target.mux(video.encode(av.VideoFrame.from_ndarray(image.permute(1, 2, 0).numpy())))
+        tone = np.sin(np.arange(48000 * NUM_FRAMES // 25)[None] / 20).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+        frame.sample_rate = 48000
+        target.mux([*video.encode(None), *audio.encode(frame), *audio.encode(None)])
+    return path
+
+
+def test_what_an_export_warned_of_stands_beside_it(tmp_path, masks):
+    film = write_film(tmp_path / "film.mp4")
+    with running(film, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        click(page, *middle(masks[0, 0]))
+        page.keyboard.press("Control+e")
+        assert export(page, "Video for editors", "WebM") == "cutout.webm"
+        shows(page, "#export-result .warned", re.compile("^film.mp4: its sound is re-encoded as Opus"))
 
 
 @pytest.mark.parametrize(

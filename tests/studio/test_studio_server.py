@@ -1,5 +1,8 @@
 import json
+import signal
 import struct
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -285,5 +288,23 @@ def test_what_the_page_never_asks_for_is_refused_with_a_sentence(tmp_path):
 
 def test_a_project_that_is_open_elsewhere_is_not_opened_twice(tmp_path):
     clip = write_clip(tmp_path / "clip")
-    with running(clip, projects=tmp_path / "projects") as studio, pytest.raises(mm.InputError):
-        mm.Project(tmp_path / "projects" / studio.project)
+    with running(clip, projects=tmp_path / "projects") as studio:
+        with pytest.raises(mm.InputError):
+            mm.Project(tmp_path / "projects" / studio.project)
+        line = [sys.executable, "-m", "mnemask", "studio", str(clip), "--project", str(tmp_path / "projects")]
+        second = subprocess.run([*line, "--no-browser"], capture_output=True, text=True, check=False, timeout=120)
+        assert (second.returncode, "in use" in second.stderr) == (2, True)
+
+
+def test_a_signal_to_end_closes_everything_as_ctrl_c_does(tmp_path):
+    with running(write_clip(tmp_path / "clip"), projects=tmp_path / "projects") as studio:
+        with Page(studio, studio.project) as page:
+            page.act(do="add_object")
+        assert (tmp_path / "projects/clip/.mnemask-lock").exists()
+        assert studio.end(signal.SIGTERM) == 0
+        assert not (tmp_path / "projects/clip/.mnemask-lock").exists()
+
+
+def test_no_browser_keeps_frames_that_may_be_of_another_video_later(tmp_path):
+    with running(write_clip(tmp_path / "clip"), projects=tmp_path / "projects") as studio, studio.client() as client:
+        assert client.get("/api/projects/clip/frames/0").headers["cache-control"] == "no-store"

@@ -18,8 +18,6 @@ from mnemask.cli.options import P, with_options
 if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan
 
-_MIB = 2**20
-
 
 def is_repeatable(video: str) -> bool:
     """Returns whether the same frames come when the video is read again."""
@@ -40,24 +38,15 @@ def of_video(video: str, *, growing: bool) -> str:
         video: as the user gave it.
         growing: whether it is still being written, and so known by its name only.
     """
-    path = Path(video)
     if "://" in video:  # which may hold a password
         return f"address, sha256 {_short(video.encode())}"
-    if growing or not is_repeatable(video):
+    path = Path(video)
+    if growing or not video or not is_repeatable(video):
         return path.name
-    if path.is_file():
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            ends = file.read(_MIB)
-            file.seek(max(size - _MIB, 0))
-            return f"{path.name}, sha256 {_short(str(size).encode() + ends + file.read(_MIB))}"
-    if (video and path.is_dir()) or has_magic(video):
-        from mnemask.io.frame_files import image_files
+    from mnemask.io.sources import digest_of_video
 
-        listing = "\n".join(f"{image.name} {image.stat().st_size}" for image in sorted(image_files(path)))
-        return f"{path.resolve().name}, sha256 {_short(os.fsencode(listing))}"
-    return path.name
+    name, digest = path.resolve().name if path.is_dir() else path.name, digest_of_video(path)
+    return name if digest is None else f"{name}, sha256 {digest}"
 
 
 def of_files(*paths: Path | None) -> list[str]:

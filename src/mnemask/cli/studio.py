@@ -38,7 +38,12 @@ def studio(
             "let everyone on the network in who has the token.",
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any that is free.")] = 0,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, help="Port; 0 for any that is free. [default: 8765, or any if that is taken]"
+        ),
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
     """Cut objects out of a video in the browser: click, track, stop where it goes wrong, correct, go on, export.
@@ -67,6 +72,8 @@ def studio(
     network = mm.load_model(model)
     workspace = Workspace(project, roots, network, settings)
     opened = [workspace.open_source(str(path)) for path in given if path.is_file() or _is_clip(path)]
+    for name in opened:
+        workspace.project(name)  # one that is in use, or damaged, is refused here and not first in the browser
     if host not in choices.LOOPBACK:
         errors.print(
             f"[bold yellow]warning:[/] listening on {host}: whoever has the address with its token can open the videos "
@@ -86,7 +93,8 @@ def studio(
             serve(workspace, host=host, port=port, ready=ready)
     except OSError as error:
         raise mm.InputError(
-            f"cannot listen on {host}:{port} ({error.strerror})", "give another --port or --host"
+            f"cannot listen on {host}{'' if port is None else f':{port}'} ({error.strerror})",
+            "give another --port or --host",
         ) from error
 
 

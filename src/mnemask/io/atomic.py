@@ -111,8 +111,8 @@ class Unsynced:
             self.sync()
 
     def sync(self) -> None:
-        """Makes all of them durable."""
-        make_durable(*self._paths)
+        """Makes all of them durable that are still there."""
+        make_durable(*(path for path in self._paths if path.exists()))
         self._paths.clear()
 
 

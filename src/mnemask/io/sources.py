@@ -1,6 +1,7 @@
 """What a video can come from, and how each is opened."""
 
 import glob
+import hashlib
 import os
 import sys
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mnemask.errors import FrameError
-from mnemask.io.frame_files import FrameFiles, find_frames
+from mnemask.io.frame_files import FrameFiles, find_frames, image_files
 from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
 from mnemask.io.image_sequences import ImageSequence, ImageStack, page_count
 from mnemask.io.images import IMAGE_SUFFIXES
@@ -19,6 +20,7 @@ from mnemask.io.live import Backoff, Camera
 from mnemask.io.pictures import EventLog, Readable, Source
 from mnemask.io.stream import EncodedVideo, Origin
 
+_END = 2**20  # bytes of a file that identify it
 _RECORDED_SCHEMES = ("http", "https", "ftp", "file")
 
 
@@ -73,6 +75,26 @@ def is_broadcast(source: object) -> bool:
     """Returns whether the source is an address of something that is sent once and cannot be fetched again."""
     scheme, address, _ = str(source).partition("://")
     return bool(address) and scheme.lower() not in _RECORDED_SCHEMES
+
+
+def digest_of_video(path: Path) -> str | None:
+    """Returns what identifies a video under any name; None where there is no file, folder or pattern.
+
+    It is a checksum of the size and both ends of a file, or of the names and sizes of images.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            ends = file.read(_END)
+            file.seek(max(size - _END, 0))
+            content = str(size).encode() + ends + file.read(_END)
+    elif path.is_dir() or glob.has_magic(str(path)):
+        images = sorted(image_files(path))
+        content = os.fsencode("\n".join(f"{image.name} {image.stat().st_size}" for image in images))
+    else:
+        return None
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -> Source:

@@ -8,6 +8,7 @@ from typing import Any
 from mnemask.errors import InputError
 from mnemask.io.atomic import write_file
 from mnemask.io.random_access import FrameAccess
+from mnemask.io.sources import digest_of_video
 from mnemask.memory.policies import policy_named
 from mnemask.version import __version__
 
@@ -22,22 +23,32 @@ SETTINGS: Mapping[str, Any] = {
 
 
 def write_about(folder: Path, frames: FrameAccess, source: Path) -> None:
-    """Writes which video a project is of, and how long and large it is."""
+    """Writes which video a project is of, how long and large it is, and what identifies it elsewhere."""
     facts = {
         "mnemask": __version__,
         "source": str(source),
+        "digest": digest_of_video(source),
         "num_frames": frames.num_frames,
         "size": list(frames.size),
         "frames_per_second": frames.frames_per_second,
     }
-    write_file(folder / ABOUT, json.dumps(facts, indent=1).encode())
+    _write(folder, facts)
+
+
+def follow_video(folder: Path, source: Path) -> bool:
+    """Returns whether a video is the one of a project, under another name, and then notes that name."""
+    about, digest = read_about(folder), digest_of_video(source)
+    if digest is None or about.get("digest") != digest:
+        return False
+    _write(folder, {**about, "source": str(source)})
+    return True
 
 
 def read_about(folder: Path) -> dict[str, Any]:
     """Returns what `write_about` wrote; raises InputError where there is no project, or its file is damaged."""
     try:
         about = json.loads((folder / ABOUT).read_bytes())
-        if not {"source", "num_frames", "size"} <= about.keys():
+        if not ({"source", "num_frames", "size"} <= about.keys() and isinstance(about["source"], str)):
             raise ValueError("facts are missing")  # noqa: TRY301
     except FileNotFoundError:
         raise InputError(f"{str(folder)!r} holds no project", "make one (mnemask studio VIDEO)") from None
@@ -60,6 +71,11 @@ def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> 
             f"{about['num_frames']} of {tuple(about['size'])}",
             "put the video back as it was",
         )
+    if about.get("digest") not in (None, digest_of_video(source)):
+        raise InputError(
+            f"{str(source)!r} is another video than the one that the project was made with",
+            "put that one back, or open this one under another name",
+        )
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
@@ -75,3 +91,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):
         raise InputError(f"write_every is {every!r}", "give a number of frames, 1 to 1000, or None")
     policy_named(settings["policy"])
+
+
+def _write(folder: Path, facts: Mapping[str, Any]) -> None:
+    write_file(folder / ABOUT, json.dumps(facts, indent=1).encode())

@@ -53,8 +53,9 @@ def export_project(
 
     Raises:
         ObjectIdError: the cut-out names an object that there is not.
-        OutputError: `out` holds an export, or cannot be written to.
+        OutputError: `out` holds an export, or cannot be written to; or the project's folder is gone.
     """
+    project.check_folder()
     out = Path(out)
     places = [out / "masks", *([out / "overlay.mp4"] if overlay else [])]
     taken = [place for place in places if place.exists()]

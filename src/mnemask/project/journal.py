@@ -3,8 +3,10 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mnemask.errors import InputError, OutputError
 
@@ -26,19 +28,35 @@ class Journal:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path, self._durable = path, durable
         try:
-            self._file = path.open("a+b")
-            self._file.truncate(_whole(self._file))
+            # Without a buffer: what the disk refused would wait there and be written with the next line.
+            self._file = path.open("a+b", buffering=0)
+            self._end = _whole(self._file)
+            self._file.truncate(self._end)
+            self._identity = os.fstat(self._file.fileno())
         except OSError as error:
             raise OutputError(f"cannot write to {str(path)!r} ({error.strerror})", "make room or free it") from error
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Adds a line."""
+    @property
+    def is_there(self) -> bool:
+        """Whether its path still leads to the file that was opened."""
         try:
-            self._file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=True).encode() + b"\n")
-            self._file.flush()
+            return os.path.samestat(self.path.stat(), self._identity)
+        except OSError:
+            return False
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Adds a line; where the disk refuses it, nothing of it is kept."""
+        data = json.dumps(line, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+        try:
+            left = memoryview(data)
+            while left:  # a disk that is almost full takes a part
+                left = left[self._file.write(left) :]
             if self._durable:
                 os.fsync(self._file.fileno())
+            self._end += len(data)
         except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._end)
             raise OutputError(f"cannot write to {str(self.path)!r} ({error.strerror})", "make room") from error
 
     def close(self) -> None:
@@ -69,7 +87,7 @@ def read_journal(path: Path) -> Iterator[Line]:
             yield line
 
 
-def _whole(file: BinaryIO) -> int:
+def _whole(file: FileIO) -> int:
     """Returns how many bytes of a file are whole lines."""
     end = file.seek(0, os.SEEK_END)
     while end:

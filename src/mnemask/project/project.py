@@ -1,5 +1,6 @@
 """A project: one video, what the user says of it at any frame, and the masks that follow from it, in one folder."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,13 +105,19 @@ class Project:
             raise OutputError(f"{str(folder)!r} holds a project already", "open it, or give another folder")
         chosen = {**SETTINGS, **settings}
         check_settings(chosen)
-        with FrameAccess(Path(source).resolve()) as frames:
-            make_folder(folder)
-            if not any(read_journal(folder / JOURNAL)):
-                with closing(Journal(folder / JOURNAL)) as journal:
-                    journal.add({"do": "settings", "settings": chosen, "at": _now()})
-            write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
-        return cls(folder, network)
+        is_new = not folder.exists()
+        try:
+            with FrameAccess(Path(source).resolve()) as frames:
+                make_folder(folder)
+                if not any(read_journal(folder / JOURNAL)):
+                    with closing(Journal(folder / JOURNAL)) as journal:
+                        journal.add({"do": "settings", "settings": chosen, "at": _now()})
+                write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
+            return cls(folder, network)
+        except BaseException:
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     @staticmethod
     def source_of(folder: str | Path) -> Path:
@@ -233,9 +240,11 @@ class Project:
 
         Raises:
             InputError: the frame does not exist, or its file is damaged.
+            OutputError: the folder is gone.
         """
         if not 0 <= frame < self.num_frames:
             raise InputError(f"frame {frame} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
+        self.check_folder()  # else every mask would be taken for empty
         labels = self._results.labels(frame)
         state = self.state
         if state.objects or labels.any():
@@ -322,6 +331,14 @@ class Project:
         report.start = max(0, frame - 1)
         return self._pass(report, None).tracker_before(frame)
 
+    def check_folder(self) -> None:
+        """Raises OutputError if the folder is no longer where it was when the project was opened."""
+        if not self._journal.is_there:
+            raise OutputError(
+                f"the project's folder is no longer at {str(self.folder)!r}",
+                "put it back, or close the project and open it where it is now",
+            )
+
     def close(self) -> None:
         """Lets go of the video and makes everything durable."""
         self._opened.close()
@@ -355,9 +372,11 @@ class Project:
 
     def _log(self, action: Action) -> None:
         with self._changing:
+            self.check_folder()
             self._journal.add({**action, "at": _now()})
 
     def _check_changeable(self, frame: int) -> None:
+        self.check_folder()
         self._check_run(frame, frame)
         if self.state.is_accepted(frame):
             raise InputError(f"frame {frame} was accepted, so it does not change", "take that back first")

@@ -109,7 +109,8 @@ def applied(state: State, action: Action) -> State:
         known = _object(state, action["id"])
         objects = {number: each for number, each in state.objects.items() if number != known.id}
         keys = {place: key for place, key in state.keys.items() if key.object_id != known.id}
-        return replace(state, objects=objects, keys=keys)
+        accepted = state.accepted if objects else ()  # with the last object, there is no mask left that is right
+        return replace(state, objects=objects, keys=keys, accepted=accepted)
     if kind == "set_key":
         known = _object(state, action["object"])
         key = Key(action["frame"], known.id, action["mask"], action.get("how", {}))

@@ -93,8 +93,15 @@ def plan_pass(
         last = min(ahead, key=lambda at: abs(at - start)) - step if ahead else last
     elif to != "end":
         last = to
+    asked = last
     while step * last >= step * start and state.is_accepted(last):
         last -= step
+    if step * last < step * start <= step * asked:
+        first, final = sorted((start, asked))
+        raise InputError(
+            f"frames {first} to {final} were accepted, so none of them is tracked",
+            "take that back first (Shift+A in the studio), or choose another frame",
+        )
     if step * last < step * start:
         raise InputError(f"no frame from {start} {direction}s is left to track", "choose another frame or end")
     return PassReport(number, start, last, step)
@@ -273,8 +280,9 @@ class Pass:
             new[mask] = object_id
         stored = self.results.labels(masks.index)
         ids = torch.tensor(written, dtype=torch.int32)
-        kept = torch.isin(stored, torch.tensor([i for i in self.state.objects if i not in written], dtype=torch.int32))
-        labels = torch.where(torch.isin(new, ids), new, stored * kept)
+        # Also of objects that were removed: an undo brings them back.
+        kept = stored * ~torch.isin(stored, ids)
+        labels = torch.where(torch.isin(new, ids), new, kept)
         found = certainty_now(replace(masks, labels=new.to(masks.labels.device)))
         gone = Confidence(1.0, 0, 0, 0.0)
         return labels, {object_id: found.get(object_id, gone) for object_id in written}

@@ -71,7 +71,8 @@ class Api:
     def desk(self, name: str) -> Desk:
         """Returns a project with its pages, opened when first asked for."""
         project = self._workspace.project(name)
-        return self._desks.setdefault(name, Desk(name, project))
+        notes = filter(None, [self._workspace.notes.get(name)])
+        return self._desks.setdefault(name, Desk(name, project, [*notes]))
 
     def close(self) -> None:
         """Ends all jobs and closes all projects."""
@@ -106,7 +107,7 @@ class Api:
     def frame(self, request: Request) -> Response:
         height = max(16, min(_number(request, "h", 720), 4320))
         data = self._desk(request).picture(request.path_params["index"], height)
-        return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
+        return Response(data, media_type="image/jpeg")
 
     def labels(self, request: Request) -> Response:
         return _labels(self._desk(request), request.path_params["index"])

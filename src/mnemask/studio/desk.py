@@ -1,16 +1,15 @@
 """One open project as the page sees it: its state as JSON, clicks that make keys, and what runs in the background."""
 
-import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 import mnemask as mm
 from mnemask.errors import OutputError
@@ -18,8 +17,17 @@ from mnemask.io.table import DOUBTFUL
 from mnemask.memory.tokens import runs_of
 from mnemask.project import PassReport
 from mnemask.studio.clicks import ClickSession, Mask, Point, open_clicks
-from mnemask.studio.exports import Write, files_of, writing
-from mnemask.studio.jobs import Event, Job, Listeners
+from mnemask.studio.exports import (
+    EXPORTS,
+    UNFINISHED,
+    Write,
+    exports_in,
+    files_of,
+    main_files,
+    remove_unfinished,
+    writing,
+)
+from mnemask.studio.jobs import Event, Job, Listeners, warnings_heard
 from mnemask.studio.runs import labels_to_bytes
 
 APART = 5  # frames between two that the keys lead to
@@ -27,7 +35,6 @@ _PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
 MAX_POINTS = 100
 Spots = list[Point]
 Box = tuple[int, int, int, int]
-_LINKS = 4  # files of an export that the page links to by name
 
 
 class _StoppedError(Exception):
@@ -35,10 +42,17 @@ class _StoppedError(Exception):
 
 
 class Desk:
-    """A project with its pages."""
+    """A project with its pages.
 
-    def __init__(self, name: str, project: mm.Project) -> None:
+    Args:
+        name: of the project.
+        project: that is open.
+        notes: what is to be said of it besides what its video says.
+    """
+
+    def __init__(self, name: str, project: mm.Project, notes: Sequence[str] = ()) -> None:
         self.name, self.project, self.listeners = name, project, Listeners()
+        self._notes = [*project.frames.notes, *notes]
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._clicking = threading.Lock()
@@ -60,8 +74,10 @@ class Desk:
             "fps": project.frames.frames_per_second,
             **project.state.to_dict(),
             "tracked": int(project.known().sum()),
+            "empty": int((~self._shown()).sum()),
+            "exports": exports_in(self.exports),
             "pixel_aspect": float(project.frames.facts.pixel_aspect),
-            "notes": list(project.frames.notes),
+            "notes": self._notes,
             "undo": undo,
             "redo": redo,
             "job": self._job.latest if self._job else None,
@@ -164,9 +180,11 @@ class Desk:
     def export(self, name: str, options: Mapping[str, Any]) -> None:
         """Begins to write the masks for other programs, into the project's folder; see `writing`."""
         write = writing(name, options)
+        self.project.check_folder()
         if not self.project.state.objects:
             raise mm.InputError("there is nothing to export", "click on an object first")
-        self.stop()
+        if not (self._job and self._job.running and self._job.kind == "export"):
+            self.stop()
         self._begin("export", lambda job: self._export(job, name, write))
 
     def stop(self) -> None:
@@ -211,7 +229,7 @@ class Desk:
     @property
     def exports(self) -> Path:
         """The folder that exports go into."""
-        return self.project.folder / "exports"
+        return self.project.folder / EXPORTS
 
     def _clicked(
         self, index: int, object_id: int, how: Mapping[str, Any], positive: Spots, negative: Spots, box: Box | None
@@ -242,11 +260,15 @@ class Desk:
             self._session = index, open_clicks(project.model, project.frames[index], size)
         return self._session[1]
 
+    def _shown(self) -> Bool[np.ndarray, " T"]:
+        """Returns which frames are tracked or marked."""
+        shown = self.project.known()
+        shown[self.project.state.key_frames()] = True
+        return shown
+
     def _accept(self, first: int, last: int) -> None:
         """Accepts the frames of a run that are tracked or marked; raises InputError where there is none."""
-        project = self.project
-        shown = project.known()
-        shown[project.state.key_frames()] = True
+        project, shown = self.project, self._shown()
         if not 0 <= first <= last < len(shown):
             project.accept(first, last)  # which says what is wrong
         wanted = [frame for frame in range(first, last + 1) if shown[frame]]
@@ -258,7 +280,8 @@ class Desk:
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:
             if self._job is not None and self._job.running:
-                raise mm.InputError("something is running already", "stop it first")
+                running = "an export" if self._job.kind == "export" else "tracking"
+                raise mm.InputError(f"{running} is under way already", "wait for it, or stop it first")
             self._job = Job(kind, work, self.listeners).start()
 
     def _track(self, job: Job, start: int, direction: str, to: Any, objects: list[int] | None) -> Event:
@@ -284,31 +307,37 @@ class Desk:
         return result
 
     def _export(self, job: Job, kind: str, write: Write) -> Event:
-        folder = self.exports
-        taken = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        name = next(n for n in (kind, *(f"{kind}-{k}" for k in range(2, 10_000))) if n not in taken)
-        total = self.project.num_frames
+        folder, total = self.exports, self.project.num_frames
 
         def on_frame(index: int) -> None:
             job.tell({"frame": index, "done": index + 1, "total": total})
             if job.stop():
                 raise _StoppedError
 
+        unfinished = folder / UNFINISHED  # half an export would be taken for a whole one
         try:
-            write(self.project, folder / name, on_frame)
+            with warnings_heard() as warnings:
+                write(self.project, unfinished, on_frame)
+            taken = exports_in(folder)
+            name = next(n for n in (kind, *(f"{kind}-{k}" for k in range(2, 10_000))) if n not in taken)
+            done = unfinished.rename(folder / name)
         except BaseException as error:
-            shutil.rmtree(folder / name, ignore_errors=True)  # half an export would be taken for a whole one
+            remove_unfinished(folder)
             if isinstance(error, _StoppedError):
                 return {"stopped": True}
             if isinstance(error, OutputError):
                 raise OutputError(error.problem, "nothing of it was kept, so make room and export again") from error
             raise
-        count, size, single = 0, 0, list[str]()
-        for path in files_of(folder / name):
-            count, size = count + 1, size + path.stat().st_size
-            if path.suffix != ".png" and len(single) < _LINKS:
-                single.append(path.relative_to(folder).as_posix())
-        return {"export": name, "folder": str(folder / name), "written": count, "bytes": size, "files": single}
+        files = list(files_of(done))
+        self.listeners.tell({**self.state(), "job": None})
+        return {
+            "export": name,
+            "folder": str(done),
+            "written": len(files),
+            "bytes": sum(path.stat().st_size for path in files),
+            "files": [path.relative_to(folder).as_posix() for path in main_files(done, files)],
+            "warnings": warnings,
+        }
 
 
 def encoded(pixels: UInt8[np.ndarray, "H W 3"], suffix: str) -> bytes:

@@ -1,7 +1,8 @@
 """What can be exported, and what was: as files to download, one by one or as one zip that is made as it is sent."""
 
+import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ _WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 _EDGES: Mapping[str, Any] = {"smooth": int, "largest": bool, "fill_holes": int, "grow": int, "feather": float}
 _OUTLINES = ("coco-polygons", "yolo", "cvat-video")
 
+EXPORTS = "exports"
+"""The folder of a project's exports, in that of the project."""
+
+UNFINISHED = ".unfinished"
+"""The name of an export until it is whole."""
+
+_MOST_MAIN = 4  # files
 _MOST_OFF = 100  # pixels
 _PART = 2**20  # bytes that are read at once
 SMALLER = (".json", ".txt", ".csv", ".xml")  # masks and videos are compressed already
@@ -119,6 +127,23 @@ def exported(folder: Path, name: str) -> Path:
     if not inside:
         raise mm.InputError(f"there is no export {name[:80]!r}", "export again")
     return path
+
+
+def exports_in(folder: Path) -> list[str]:
+    """Returns the names of the exports in a folder, the latest first."""
+    found = [path for path in folder.glob("*") if path.is_dir() and path.name != UNFINISHED]
+    return [path.name for path in sorted(found, key=lambda path: -path.stat().st_mtime_ns)]
+
+
+def main_files(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Returns those of an export's files that one would open: the only one, or those that lie above the others."""
+    top = [path for path in files if path.parent == folder]
+    return list(files) if len(files) == 1 else top if len(top) <= _MOST_MAIN else []
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the export that a killed process left in a folder of exports."""
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def files_of(folder: Path) -> Iterator[Path]:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mnemask as mm
@@ -55,6 +56,31 @@ def _put(queue: asyncio.Queue[Event], event: Event) -> None:
         queue.put_nowait(event)
 
 
+class _Heard(logging.Handler):
+    """Keeps what one thread warns of, each sentence once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._thread, self.sentences = threading.get_ident(), list[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a record."""
+        said = record.getMessage()
+        if record.thread == self._thread and said not in self.sentences:
+            self.sentences.append(said)
+
+
+@contextmanager
+def warnings_heard() -> Iterator[list[str]]:
+    """Yields a list that fills with what this thread warns of within the block."""
+    heard, logger = _Heard(), logging.getLogger("mnemask")
+    logger.addHandler(heard)
+    try:
+        yield heard.sentences
+    finally:
+        logger.removeHandler(heard)
+
+
 class Job:
     """One thing that runs in a thread for one project, such as a pass of tracking or an export.
 
@@ -78,8 +104,8 @@ class Job:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._thread.is_alive()
+        """Whether it has not ended, or not yet said so."""
+        return self._thread.is_alive() and self.latest["running"]
 
     def stop(self) -> bool:
         """Returns whether the job was asked to end."""

@@ -1,5 +1,6 @@
 """The folder of projects, and the only other folders that the studio may look into."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,10 @@ from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.model.stcn import STCN
+from mnemask.project.about import follow_video
+from mnemask.studio.exports import EXPORTS, remove_unfinished
+
+log = logging.getLogger(__name__)
 
 MOST_ENTRIES = 2000  # of a folder that are listed
 
@@ -22,6 +27,9 @@ class Workspace:
         roots: the folders below which videos may be opened.
         model: the network that all projects share; by default each loads what its settings name.
         settings: of new projects.
+
+    Attributes:
+        notes: what is to be said when a project is opened, by its name.
     """
 
     def __init__(
@@ -31,6 +39,7 @@ class Workspace:
         self.roots = list(dict.fromkeys(root.resolve() for root in roots))
         self._model, self._settings = model, settings or {}
         self._open: dict[str, mm.Project] = {}
+        self.notes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
@@ -75,11 +84,17 @@ class Workspace:
         return {"path": str(folder), "parent": parent, "entries": entries, "images": images}
 
     def open_source(self, text: str) -> str:
-        """Returns the name of the project of a video, made if there is none yet."""
+        """Returns the name of the project of a video, wherever that was before; made if there is none yet."""
         source = self.allowed(text)
         with self._lock:
-            for name in self.names():
-                if mm.Project.source_of(self.folder / name) == source:
+            sources = self._sources()
+            for name, known in sources.items():
+                if known == source:
+                    return name
+            for name, known in sources.items():
+                if not known.exists() and follow_video(self.folder / name, source):
+                    self.notes[name] = f"The video was {str(known)!r} before: its project goes on."
+                    log.warning("%s was %s before: project %s goes on", source, known, name)
                     return name
             stem = safe_name(source.stem if source.is_file() else source.name)
             taken = {path.name for path in self.folder.iterdir()}
@@ -96,7 +111,18 @@ class Workspace:
                     raise mm.InputError(f"there is no project {name[:80]!r}", "open a video first")
                 self.allowed(str(mm.Project.source_of(self.folder / name)))
                 self._open[name] = mm.Project(self.folder / name, self._model)
+                remove_unfinished(self.folder / name / EXPORTS)
             return self._open[name]
+
+    def _sources(self) -> dict[str, Path]:
+        """Returns the videos of projects by name; a project that does not say its own is named in the log."""
+        sources = {}
+        for name in self.names():
+            try:
+                sources[name] = mm.Project.source_of(self.folder / name)
+            except mm.InputError as error:
+                log.warning("a project is passed over: %s", error)
+        return sources
 
     def close(self) -> None:
         """Closes all projects."""

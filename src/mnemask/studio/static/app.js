@@ -37,6 +37,7 @@ class Studio {
     this.coming = 0; // the one that is loading
     this.loading = false;
     this.busy = 0;
+    this.starting = false; // whether an export was asked for and not yet answered
     this.unsaved = false; // whether the last edit was refused
     this.held = false; // whether something waits until a stroke or a box is drawn
     /** @type {Promise<unknown> | null} */
@@ -115,9 +116,11 @@ class Studio {
     this.state = state;
     this.time.state = state;
     this.view.objects = new Map(state.objects.map((object) => [object.id, object]));
+    for (const id of this.view.hidden) if (!this.view.objects.has(id)) this.view.hidden.delete(id); // a later object may get the id
     if (!this.view.objects.has(this.selected)) this.selected = state.objects.at(-1)?.id ?? 0;
     if (state.job) this.takeJob(state.job);
     const look = (/** @type {State | null} */ s) => s && JSON.stringify([s.objects, s.keys, s.tracked]);
+    if (before?.name !== state.name || String(before.exports) !== String(state.exports)) this.renderExports(state);
     if (look(before) !== look(state)) { this.refresh(); this.loadTimeline(); }
     this.render();
     this.settle();
@@ -137,10 +140,13 @@ class Studio {
     } else {
       this.renderExport(job);
       $("speed").textContent = job.running ? `Exporting ${Math.round(100 * (job.done ?? 0) / (job.total ?? 1))} %` : "";
-      if (was && !job.running && !dialog("export-dialog").open && !job.error) this.complain(job.stopped ? "The export made way for your change. Export again." : "The export is ready: Ctrl+E.", !job.stopped);
+      if (was && !job.running && !dialog("export-dialog").open && !job.error) this.complain(job.stopped ? "The export was stopped for what you did. Export again." : ["The export is ready: Ctrl+E.", ...(job.warnings ?? [])].join(" "), !job.stopped);
     }
     this.renderBusy();
   }
+
+  /** Whether frames are being tracked. */
+  get tracking() { return !!this.job?.running && this.job.kind === "track"; }
 
   // ---- frames -------------------------------------------------------------------------------------------------
 
@@ -217,7 +223,7 @@ class Studio {
   }
 
   async play() {
-    if (this.job?.running) { this.stop(); return; }
+    if (this.tracking) { this.stop(); return; }
     this.playing = !this.playing;
     this.renderBusy();
     const pace = 1000 / (this.state?.fps || 25);
@@ -286,6 +292,17 @@ class Studio {
     this.showKey();
     this.view.paintOverlay();
     this.render();
+    this.markSelected();
+  }
+
+  /** Shows in the lists which object is selected, without making them anew: one of its fields may be written in. */
+  markSelected() {
+    for (const row of /** @type {HTMLElement[]} */ ([...$("objects").children])) {
+      const on = row.dataset.id === String(this.selected);
+      row.className = on ? "on" : "";
+      if (on) row.setAttribute("aria-current", "true"); else row.removeAttribute("aria-current");
+      if (on) row.scrollIntoView({ block: "nearest" });
+    }
   }
 
   async ensureObject() {
@@ -303,7 +320,7 @@ class Studio {
     else if (!points.length && !box && (this.minus !== tap.minus) && !this.view.labels?.ids.includes(this.selected || 1)) {
       this.complain("The first click must be on the object; further ones can take away.");
       return;
-    } else points.push([Math.round(tap.x * 10) / 10, Math.round(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
+    } else points.push([Math.floor(tap.x * 10) / 10, Math.floor(tap.y * 10) / 10, this.minus !== tap.minus ? 0 : 1]);
     this.view.points = points;
     this.view.draw();
     const object = await this.ensureObject();
@@ -505,7 +522,6 @@ class Studio {
     this.renderFrame(state);
     this.renderSettings(state.settings);
     this.renderBusy();
-    $("hint").textContent = this.hint(state);
     this.time.selected = this.selected;
     this.time.frame = this.at;
     this.time.draw();
@@ -516,7 +532,7 @@ class Studio {
     const { cross, aiming } = this.view;
     if (cross && aiming) return `${Math.round(cross[0])}, ${Math.round(cross[1])} · arrows move, ${this.pressHint()}, Esc leaves`;
     if (this.why) return "Click the pixel that you wonder about";
-    if (this.job?.running && this.job.kind === "track") return "Tracking: Space pauses";
+    if (this.tracking) return "Tracking: Space pauses";
     const { tool } = this.view;
     if (tool === "polygon") return "Click corner after corner; Enter or the first corner closes it";
     if (tool === "click" && !state.keys.length) return "Click on the object you want to cut out";
@@ -543,6 +559,7 @@ class Studio {
     if (editing || this.shownObjects === shown) return;
     this.shownObjects = shown;
     list.replaceChildren(...state.objects.map((object) => this.objectRow(object)));
+    this.markSelected();
     const classes = [...new Set(state.objects.map((object) => object.category).filter(Boolean))];
     $("classes").replaceChildren(...classes.map((name) => new Option(name, name)));
   }
@@ -550,7 +567,7 @@ class Studio {
   /** @param {StudioObject} object */
   objectRow(object) {
     const row = document.createElement("li");
-    row.className = object.id === this.selected ? "on" : "";
+    row.dataset.id = String(object.id);
     const change = (/** @type {object} */ what) => this.act({ do: "update_object", object_id: object.id, ...what });
     const color = input("color", object.color, `Colour of ${object.name}`, (value) => change({ color: value }));
     const names = document.createElement("div");
@@ -561,12 +578,12 @@ class Studio {
     kind.setAttribute("list", "classes");
     kind.classList.add("category");
     names.append(name, kind);
-    names.addEventListener("focusin", () => { if (this.selected !== object.id) { this.selected = object.id; this.showKey(); this.view.paintOverlay(); this.render(); row.className = "on"; for (const other of $("objects").children) if (other !== row) other.className = ""; } });
+    names.addEventListener("focusin", () => { if (this.selected !== object.id) this.select(object.id); });
     const hidden = this.view.hidden.has(object.id);
     const eye = iconButton(hidden ? "eye-off" : "eye", hidden ? `Show ${object.name}` : `Hide ${object.name}`, () => this.toggle(object.id));
     const gone = iconButton("trash", `Delete ${object.name}`, async () => {
       await this.act({ do: "remove_object", object_id: object.id });
-      this.complain(`${object.name} is deleted. Ctrl+Z brings it back.`, true);
+      if (!this.view.objects.has(object.id)) this.complain(`${object.name} is deleted. Ctrl+Z brings it back.`, true);
     });
     row.append(color, names, eye, gone);
     return row;
@@ -576,7 +593,7 @@ class Studio {
   renderFrame(state) {
     const key = this.keyNow(), accepted = this.isAccepted(), { known = false, doubt: doubts } = this.view.labels ?? {};
     const doubt = doubts?.[this.selected] ?? 0;
-    const live = this.follows && this.job?.running && this.job.kind === "track" ? this.job.confidence?.[this.selected] : undefined;
+    const live = this.follows && this.tracking ? this.job?.confidence?.[this.selected] : undefined;
     const [text, kind] = live ? ["tracking", "good"] : accepted ? ["accepted", "good"] : key ? ["marked", "key"] : !known ? ["not tracked", ""]
       : doubt >= 0.5 ? ["doubtful", "bad"] : ["tracked", ""];
     $("badge").textContent = text;
@@ -609,7 +626,7 @@ class Studio {
   }
 
   renderBusy() {
-    const tracking = !!this.job?.running && this.job.kind === "track", none = !this.state;
+    const { tracking } = this, none = !this.state;
     $("stop").hidden = !tracking;
     for (const id of ["track", "track-both", "track-back", "track-here"]) {
       $(id).hidden = tracking;
@@ -617,6 +634,8 @@ class Studio {
     }
     $("play").querySelector("use")?.setAttribute("href", this.playing || tracking ? "#i-pause" : "#i-play");
     $("play").setAttribute("aria-label", this.playing || tracking ? "Pause" : "Play");
+    /** @type {HTMLButtonElement} */ ($("export-start")).disabled = this.starting || (!!this.job?.running && !tracking);
+    if (this.state) $("hint").textContent = this.hint(this.state);
   }
 
   buildFormats() {
@@ -658,9 +677,9 @@ class Studio {
 
   openExport() {
     if (!this.state) return;
-    const { objects, tracked, num_frames: all } = this.state;
+    const { objects, empty, num_frames: all } = this.state;
     $("only").replaceChildren(new Option("all together", ""), ...objects.map(({ id, name }) => new Option(`${name} alone`, String(id))));
-    $("untracked").textContent = tracked < all ? `${all - tracked} of ${all} frames are not tracked: they will be empty.` : "";
+    $("untracked").textContent = empty ? `${empty} of ${all} frames are neither tracked nor marked: they will be empty.` : "";
     dialog("export-dialog").showModal();
     /** @type {HTMLElement | null} */ (document.querySelector("[name=format]:checked"))?.focus();
   }
@@ -672,25 +691,38 @@ class Studio {
       if (!field.reportValidity()) return;
       options[field.name || field.id] = field.type === "checkbox" ? field.checked : field.type === "color" ? field.value : Number(field.value);
     }
-    if (this.job?.running && this.job.kind === "track") this.complain("Tracking was stopped for the export. T goes on with it.", true);
+    if (this.tracking) this.complain("Tracking was stopped for the export. T goes on with it.", true);
     $("export-result").textContent = "Starting …";
+    this.starting = true;
+    this.renderBusy();
     await this.queue;
     try { await this.api?.post("/export", { format: this.format?.name, options }); } catch (error) { $("export-result").textContent = ""; this.complain(error); }
+    this.starting = false;
+    this.renderBusy();
+  }
+
+  /** Where an export can be had as a zip. @param {string} name */
+  zip(name) { return `${this.api?.base}/zip/${encodeURIComponent(name)}`; }
+
+  /** @param {State} state */
+  renderExports({ exports }) {
+    $("earlier").hidden = !exports.length;
+    $("earlier-exports").replaceChildren(...exports.map((name) => download(this.zip(name), `${name}.zip`)));
   }
 
   /** @param {Job} job */
   renderExport(job) {
     const bar = /** @type {HTMLProgressElement} */ ($("export-progress")), result = $("export-result");
     bar.hidden = $("export-stop").hidden = !job.running;
-    /** @type {HTMLButtonElement} */ ($("export-start")).disabled = job.running;
     if (job.total) bar.value = (job.done ?? 0) / job.total;
     if (job.running) result.textContent = `frame ${job.frame ?? 0}`;
     else if (job.stopped) result.textContent = "Stopped; nothing was kept.";
     else if (job.folder) {
-      const { written = 0, bytes = 0, folder, files = [] } = job, base = `${this.api?.base}`;
+      const { written = 0, bytes = 0, folder, files = [], warnings = [] } = job, base = `${this.api?.base}`;
       const links = files.map((file) => download(`${base}/exports/${file.split("/").map(encodeURIComponent).join("/")}`, file.split("/").at(-1) ?? file));
-      if (written > files.length) links.unshift(download(`${base}/zip/${encodeURIComponent(job.export ?? "")}`, written === 1 ? "Download it as a zip" : `Download all ${written} files as a zip`));
-      result.replaceChildren(element("span", `${written} ${written === 1 ? "file" : "files"}, ${size(bytes)}, in `), element("code", folder), ...links);
+      if (written > 1) links.unshift(download(this.zip(job.export ?? ""), `Download all ${written} files as a zip`));
+      const said = warnings.map((text) => element("span", text, "warned"));
+      result.replaceChildren(element("span", `${written} ${written === 1 ? "file" : "files"}, ${size(bytes)}, in `), element("code", folder), ...links, ...said);
     } else if (job.error) result.textContent = job.error;
   }
 
@@ -771,7 +803,12 @@ function input(type, value, label, work) {
   const field = Object.assign(document.createElement("input"), { type, value, maxLength: 80 });
   field.setAttribute("aria-label", label);
   field.addEventListener("change", () => work(field.value.trim()));
-  field.addEventListener("keydown", (event) => { if (event.key === "Enter") field.blur(); event.stopPropagation(); });
+  field.addEventListener("focus", () => { value = field.value; });
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") field.value = value;
+    if (event.key === "Enter" || event.key === "Escape") field.blur();
+    event.stopPropagation();
+  });
   return field;
 }
 
@@ -813,7 +850,7 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
   stop: () => studio.stop(),
   "close-polygon": () => { if (studio.view.polygon.length) studio.view.closePolygon(); },
-  escape: () => { studio.setWhy(false); studio.view.cancel(); if (studio.job?.running) studio.stop(); },
+  escape: () => { studio.setWhy(false); studio.view.cancel(); if (studio.tracking) studio.stop(); },
   hide: () => { if (studio.selected) studio.toggle(studio.selected); },
   masks: () => { studio.view.showMasks = !studio.view.showMasks; studio.view.draw(); },
   smaller: () => studio.setBrush(studio.view.brush - 3), larger: () => studio.setBrush(studio.view.brush + 3),
@@ -838,9 +875,13 @@ const settings = [
 for (const [id, name, read] of settings) $(id).addEventListener("change", () => { if (studio.api && /** @type {HTMLInputElement} */ ($(id)).reportValidity()) studio.act({ do: "settings", [name]: read(/** @type {HTMLInputElement} */ ($(id)).value) }); });
 
 studio.view.addEventListener("click", (event) => studio.click(/** @type {CustomEvent} */ (event).detail));
-$("goto").addEventListener("focus", () => /** @type {HTMLInputElement} */ ($("goto")).select());
-$("goto").addEventListener("change", () => studio.seek(Math.round(Number(/** @type {HTMLInputElement} */ ($("goto")).value)) || 0));
-$("goto").addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === "Escape") $("goto").blur(); });
+const goto = /** @type {HTMLInputElement} */ ($("goto"));
+goto.addEventListener("focus", () => goto.select());
+goto.addEventListener("change", () => { if (goto.value) studio.seek(Math.round(Number(goto.value))); else goto.value = String(studio.frame); });
+goto.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") goto.value = String(studio.frame);
+  if (event.key === "Enter" || event.key === "Escape") goto.blur();
+});
 studio.view.addEventListener("zoomed", () => { if (studio.height > studio.shownHeight) studio.refresh(); });
 studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
@@ -860,6 +901,15 @@ studio.view.addEventListener("begin-paint", (event) => {
 });
 studio.time.addEventListener("seek", (event) => studio.seek(/** @type {CustomEvent} */ (event).detail));
 studio.time.addEventListener("select", (event) => studio.select(/** @type {CustomEvent} */ (event).detail));
+
+addEventListener("beforeunload", (event) => { if (studio.busy) event.preventDefault(); });
+
+const STEPS = /** @type {Record<string, string>} */ ({ ArrowUp: "next", ArrowDown: "prev", PageUp: "next-10", PageDown: "prev-10" });
+$("timeline").addEventListener("keydown", (event) => {
+  if (!(event.key in STEPS)) return;
+  event.preventDefault();
+  commands[STEPS[event.key]]();
+});
 
 const byKey = new Map(KEYS.filter(([, command]) => command).flatMap(([keys, command]) => keys.split(" ").map((key) => [key, command])));
 addEventListener("keydown", (event) => {

@@ -13,7 +13,7 @@ export class TimelineView extends EventTarget {
     /** @type {Timeline | null} */
     this.data = null;
     this.frame = 0;
-    this.selected = 0;
+    this.selected = this.revealed = 0;
     /** @type {number | null} */
     this.hover = null;
     this.drawing = false;
@@ -56,6 +56,15 @@ export class TimelineView extends EventTarget {
   /** @param {number} frame */
   x(frame) { return this.left + (this.width - this.left - RIGHT) * (frame + 0.5) / (this.state?.num_frames ?? 1); }
 
+  /** Scrolls to the row of the selected object. */
+  reveal() {
+    this.revealed = this.selected;
+    const row = this.state?.objects.findIndex(({ id }) => id === this.selected) ?? -1, frame = this.canvas.parentElement;
+    if (row < 0 || !frame) return;
+    const top = RULER + row * ROW;
+    frame.scrollTop = Math.min(row ? top : 0, Math.max(frame.scrollTop, top + ROW - frame.clientHeight));
+  }
+
   draw() {
     if (this.drawing) return;
     this.drawing = true;
@@ -71,6 +80,7 @@ export class TimelineView extends EventTarget {
       canvas.style.width = `${width}px`;
       canvas.style.height = `${height}px`;
     }
+    if (this.revealed !== this.selected) this.reveal();
     const style = getComputedStyle(canvas), ink = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);

@@ -6,11 +6,11 @@ interface Settings { model: string; policy: string; frames: number | null; size:
 interface Job {
   type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number;
   frames?: number; tokens?: number; bank_bytes?: number; complete?: boolean; total?: number; done?: number; folder?: string;
-  files?: string[]; written?: number; bytes?: number; export?: string; last?: number; stopped?: boolean; confidence?: Record<string, number[]>;
+  files?: string[]; written?: number; bytes?: number; export?: string; last?: number; stopped?: boolean; warnings?: string[]; confidence?: Record<string, number[]>;
 }
 interface State {
   type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
-  objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; tracked: number;
+  objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; tracked: number; empty: number; exports: string[];
   undo: boolean; redo: boolean; job: Job | null; pixel_aspect: number; notes: string[];
 }
 interface Timeline {

@@ -1,0 +1,133 @@
+"""The studio's desk and workspace without a server."""
+
+import json
+import logging
+import threading
+
+import pytest
+from refusals import refusal
+from studio_server import NUM_FRAMES, SIZE, drawn, write_clip
+
+import mnemask as mm
+from mnemask.errors import InputError, OutputError
+from mnemask.studio import desk as desks
+from mnemask.studio import server
+from mnemask.studio.exports import exports_in, files_of, main_files
+from mnemask.studio.workspace import Workspace
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A desk of a project with one object, marked in frame 0."""
+    with mm.Project.create(tmp_path / "project", write_clip(tmp_path / "clip"), size=min(SIZE)) as project:
+        project.set_key(0, project.add_object(), drawn()[1][0, 0])
+        desk = desks.Desk("project", project)
+        yield desk
+        desk.stop()
+
+
+def test_an_export_has_no_name_until_it_is_whole_no_other_ends_it_and_what_it_warned_of_is_told(desk, monkeypatch):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def write(project, out, on_frame):
+        (out / "masks").mkdir(parents=True)
+        (out / "masks/masks.mkv").write_bytes(b"123")
+        begun.set()
+        may_end.wait(60)
+        for _ in range(2):
+            logging.getLogger("mnemask.io.sound").warning("the sound of %s is lost", "clip.mp4")
+
+    monkeypatch.setattr(desks, "writing", lambda name, options: write)
+    desk.export("ffv1", {})
+    assert begun.wait(60)
+    logging.getLogger("mnemask").warning("of another thread")
+    assert exports_in(desk.exports) == []
+    with refusal(InputError, "export is under way"):
+        desk.export("ffv1", {})
+    may_end.set()
+    desk._job._thread.join(60)
+    told = desk.state()["job"]
+    assert (told["export"], told["files"], told["bytes"]) == ("ffv1", ["ffv1/masks/masks.mkv"], 3)
+    assert told["warnings"] == ["the sound of clip.mp4 is lost"]
+    assert desk.state()["exports"] == ["ffv1"]
+
+
+def test_an_export_that_a_killed_process_left_is_gone_when_its_project_is_opened_again(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+    name = workspace.open_source(str(clip))
+    left = tmp_path / "projects" / name / "exports/.unfinished"
+    left.mkdir(parents=True)
+    workspace.close()
+    Workspace(tmp_path / "projects", [tmp_path]).project(name).close()
+    assert not left.exists()
+
+
+def test_frames_that_are_marked_are_not_counted_as_empty(desk):
+    assert desk.state()["tracked"] == 0
+    assert desk.state()["empty"] == NUM_FRAMES - 1
+
+
+def test_nothing_is_exported_into_the_place_of_a_folder_that_was_moved_away(tmp_path, desk):
+    folder = desk.project.folder
+    folder.rename(tmp_path / "moved")
+    with refusal(OutputError, "project", "put it back"):
+        desk.export("png", {})
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "main"),
+    [
+        (["masks/green.mp4"], ["masks/green.mp4"]),
+        (["config.xml", "images/0.jpg", "tasks.json"], ["config.xml", "tasks.json"]),
+        (["masks.zarr/labels/c/0/0/0", "masks.zarr/zarr.json"], []),
+        ([f"{index}.json" for index in range(24)], []),
+    ],
+)
+def test_of_an_export_the_files_are_offered_that_one_would_open(tmp_path, files, main):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert main_files(tmp_path, list(files_of(tmp_path))) == [tmp_path / file for file in main]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"source": 1, "num_frames": 1, "size": [1, 1]}'])
+def test_a_damaged_project_keeps_no_other_video_from_being_opened(tmp_path, content, caplog):
+    clip = write_clip(tmp_path / "clip")
+    (tmp_path / "projects/damaged").mkdir(parents=True)
+    (tmp_path / "projects/damaged/project.json").write_text(content)
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+    assert workspace.open_source(str(clip)) == "clip"
+    assert "damaged" in caplog.text
+    workspace.close()
+
+
+def test_a_video_that_was_renamed_is_opened_with_its_project_and_another_one_is_not(tmp_path):
+    clip, other = write_clip(tmp_path / "clip"), write_clip(tmp_path / "other")
+    (other / "00000.png").write_bytes((other / "00001.png").read_bytes() + b"0")
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+    name = workspace.open_source(str(clip))
+    workspace.project(name).add_object("cat")
+    workspace.close()
+    clip.rename(tmp_path / "moved")
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+    assert workspace.open_source(str(other)) == "other"
+    assert workspace.open_source(str(tmp_path / "moved")) == name
+    project = workspace.project(name)
+    assert (project.source, [each.name for each in project.state.objects.values()]) == (tmp_path / "moved", ["cat"])
+    assert "clip" in workspace.notes[name]
+    workspace.close()
+    assert json.loads((tmp_path / "projects" / name / "project.json").read_text())["source"] == str(tmp_path / "moved")
+
+
+def test_the_studio_has_one_port_where_that_is_free(monkeypatch):
+    with server._listening("127.0.0.1", 0) as first:
+        taken = first.getsockname()[1]
+        monkeypatch.setattr(server, "PORT", taken)
+        with server._listening("127.0.0.1", None) as second:
+            assert second.getsockname()[1] != taken
+        with pytest.raises(OSError, match="in use"):
+            server._listening("127.0.0.1", taken)
+    with server._listening("127.0.0.1", None) as third:
+        assert third.getsockname()[1] == taken
