@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from mnemask.datasets.clips import ClipSource
     from mnemask.model.stcn import STCN
     from mnemask.training.click_trainer import ClickTraining
-    from mnemask.training.custom import CustomRegularizer
     from mnemask.training.recipes import Recipe
-    from mnemask.training.regularizers import Regularizer
     from mnemask.training.trainer import StepReport, Training
 
 
@@ -103,15 +101,12 @@ def train(
         float | None,
         typer.Option(help="Frames that a clip's memory holds, fewer than --clip-frames; the rest is evicted."),
     ] = None,
-    dropout: Annotated[float | None, typer.Option(help="Affinity dropout of the thesis's chapter 4.")] = None,
-    reallocation: Annotated[
-        str | None, typer.Option(help="The thesis's reallocation: literal, ascending or post-softmax.")
-    ] = None,
     regularizer: Annotated[
         str | None,
         typer.Option(
-            help="What weighs memories in place of the softmax: `'dropout(q=0.3, after_softmax=True)'`, "
-            "`'reallocation(literal)'`, or your own: `file.py:Class`, `package.module:Class`, an installed name."
+            help="What weighs tokens in place of the softmax, in training only: the thesis's (chapter 4) `dropout`, "
+            "`'dropout(q=0.3, after_softmax=True)'`, `'reallocation(literal)'`, `(ascending)` or `(\"post-softmax\")`; "
+            "or your own: `file.py:Class`, `package.module:Class`, an installed name."
         ),
     ] = None,
     loss: Annotated[
@@ -154,7 +149,7 @@ def train(
     """
     need_training()
     from mnemask.training import recipes
-    from mnemask.training.custom import LOSSES
+    from mnemask.training.custom import LOSSES, REGULARIZERS
     from mnemask.training.data import training_data
     from mnemask.training.init import init_from_imagenet, init_from_weights
     from mnemask.training.launch import Hardware, Validation
@@ -173,8 +168,8 @@ def train(
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
     if clip_frames is not None:
         chosen = replace(chosen, phases=tuple(replace(phase, num_frames=clip_frames) for phase in chosen.phases))
-    if dropout is not None or reallocation is not None or regularizer is not None:
-        chosen = replace(chosen, regularizer=parse_regularizer(dropout, reallocation, regularizer))
+    if regularizer is not None:
+        chosen = replace(chosen, regularizer=REGULARIZERS.named(regularizer, own_code=True))
     if loss is not None:
         chosen = replace(chosen, loss=LOSSES.named(loss, own_code=True))
     if weights and imagenet:
@@ -351,20 +346,6 @@ def need_training() -> None:
         import lightning_fabric  # noqa: F401
     except ImportError as error:
         raise missing_extra("training needs Lightning Fabric", "train") from error
-
-
-def parse_regularizer(
-    dropout: float | None, reallocation: str | None, named: str | None
-) -> Regularizer | CustomRegularizer:
-    """Returns the regularizer that the options name."""
-    from mnemask.training.custom import REGULARIZERS
-    from mnemask.training.regularizers import Dropout, Reallocation
-
-    if sum(each is not None for each in (dropout, reallocation, named)) > 1:
-        raise mm.InputError("--dropout, --reallocation and --regularizer cannot be combined", "give one of them")
-    if named is not None:
-        return REGULARIZERS.named(named, own_code=True)
-    return Dropout(dropout) if dropout is not None else Reallocation(reallocation)  # type: ignore[arg-type]
 
 
 def show_step(show: Show, report: StepReport) -> None:
