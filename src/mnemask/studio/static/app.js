@@ -135,7 +135,7 @@ class Studio {
       if ((job.running || was) && job.frame != null) this.follow(job.frame);
       if (!job.running && was) { this.refresh(); this.loadTimeline(); }
       $("speed").textContent = job.running ? (job.fps ? `${job.fps.toFixed(1)} frames/s · ${time(Math.abs((job.last ?? 0) - (job.frame ?? 0)) / job.fps)} left` : "starting …") : "";
-      if (job.bank_bytes) $("held").textContent = `${(job.tokens ?? 0).toLocaleString("en")} cells, ${(job.bank_bytes / 2 ** 20).toFixed(1)} MiB`;
+      if (job.bank_bytes) $("held").textContent = `${(job.tokens ?? 0).toLocaleString("en")} tokens, ${(job.bank_bytes / 2 ** 20).toFixed(1)} MiB`;
       if (job.running && job.frames && job.frames % 8 === 0) this.loadTimeline();
     } else {
       this.renderExport(job);
