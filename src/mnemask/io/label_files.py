@@ -35,7 +35,7 @@ from mnemask.io.images import (
 )
 from mnemask.io.name_order import natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
-from mnemask.io.pictures import check_size
+from mnemask.io.pictures import MAX_IMAGES, check_size
 from mnemask.types import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
 VIDEO = ".mkv"
+FRAMES_TAG = "FRAMES"  # of a label video: which frames of their video its pictures are
 HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
 _NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
@@ -290,7 +291,8 @@ def _of_video(path: Path) -> Iterator[tuple[str, Labels]]:
         with _opened_video(path) as (container, stream):
             shown = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
             times = [float(pts * (stream.time_base or 1)) for pts in shown]
-        numbers = dict(zip(shown, _numbers(times), strict=True))
+            stated = _stated_numbers(container.metadata.get(FRAMES_TAG, ""))
+        numbers = dict(zip(shown, stated if len(stated) == len(shown) else _numbers(times, path), strict=True))
         with _opened_video(path) as (container, stream):
             for frame in container.decode(stream):
                 if frame.pts not in numbers:
@@ -310,12 +312,32 @@ def _opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _numbers(times: list[float]) -> list[int]:
-    """Returns the numbers of the frames shown at these times, of an even video; else they are counted."""
+def _stated_numbers(tag: str) -> list[int]:
+    """Returns the numbers of "7-9,12-12": 7, 8, 9 and 12; none where a tag is no such list."""
+    if not re.fullmatch(r"\d{1,9}-\d{1,9}(,\d{1,9}-\d{1,9})*", tag):
+        return []
+    ranges = [tuple(map(int, each.split("-"))) for each in tag.split(",")]
+    if sum(last + 1 - first for first, last in ranges) > MAX_IMAGES:
+        return []
+    return [number for first, last in ranges for number in range(first, last + 1)]
+
+
+def _numbers(times: list[float], path: Path) -> list[int]:
+    """Returns the numbers of the frames shown at these times, where a file does not state them: counted.
+
+    The first is taken from its time, of an even video: an older label video of a run that began later has nothing else.
+    """
     step = min((after - before for before, after in pairwise(times)), default=0.0)
-    numbers = [round(time / step) for time in times] if step > 0 else []
-    even = all(abs(time - number * step) <= 0.2 * step for time, number in zip(times, numbers, strict=False))
-    return numbers if even and len(set(numbers)) == len(times) else list(range(len(times)))
+    places = [round(time / step) for time in times] if step > 0 else []
+    even = all(abs(time - place * step) <= 0.2 * step for time, place in zip(times, places, strict=False))
+    first = max(places[0], 0) if places and even else 0
+    if first:
+        log.warning(
+            "%s does not state which frames it holds: by its time the first is taken for frame %d, which is wrong "
+            "if the clock of the video it was made from did not begin at 0",
+            *(path, first),
+        )
+    return list(range(first, first + len(times)))
 
 
 def _narrow(pixels: np.ndarray[Any, np.dtype[Any]]) -> Labels:
