@@ -31,6 +31,7 @@ from mnemask.io.images import (
     TOO_LARGE_ERRORS,
     is_picture_palette,
     orientation_of,
+    stored_values,
     turned,
 )
 from mnemask.io.name_order import natural_order
@@ -187,7 +188,8 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
     """Returns the mode in which an image is stored, and its upright pixels as stored or converted to another mode."""
     try:
         with Image.open(path) as image:
-            return image.mode, turned(np.asarray(image.convert(mode) if mode else image), orientation_of(image))
+            pixels = np.asarray(image.convert(mode)) if mode else stored_values(image, path)
+            return image.mode, turned(pixels, orientation_of(image))
     except FileNotFoundError:
         raise MaskError(f"there is no mask {path}", "check the path, or write it") from None
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
