@@ -80,6 +80,17 @@ def test_a_label_video_is_paired_by_order_or_by_number(tmp_path):
     assert np.array_equal(read_labels(by_number["00003"]), drawn[3])
 
 
+def test_masks_have_the_names_of_their_frames_however_accents_are_written(tmp_path):
+    write(tmp_path / "s" / "masks", maps((1, 2)), "png", names=[f"cafe\u0301{t}" for t in range(4)])
+    names = [f"caf\u00e9{t}" for t in range(4)]
+    assert list(labels_by_name(label_paths(tmp_path / "s" / "masks"), names)) == names
+    (tmp_path / "s" / "frames").mkdir()
+    for name in names:
+        Image.new("RGB", (50, 40)).save(tmp_path / "s" / "frames" / f"{name}.png")
+    (video,) = open_video_folders(tmp_path)
+    assert sorted(video.masks) == [0, 1, 2, 3]
+
+
 def test_a_label_video_that_begins_later_keeps_its_numbers(tmp_path):
     write(tmp_path, maps((1, 2)), "ffv1", start=7, names={t: str(t) for t in range(12)})
     assert [path.name for path in label_paths(tmp_path)] == ["00007", "00008", "00009", "00010"]

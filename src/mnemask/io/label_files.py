@@ -34,7 +34,7 @@ from mnemask.io.images import (
     stored_values,
     turned,
 )
-from mnemask.io.name_order import natural_order
+from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import MAX_IMAGES, check_size
 from mnemask.types import ObjectInfo
@@ -102,7 +102,8 @@ def labels_by_name(paths: list[Path], names: list[str]) -> Mapping[str, Path]:
     A video keeps no names. If it has as many maps as there are frames, they are taken in order; otherwise a map belongs
     to the frame of its number.
     """
-    by_name = {map_name(path): path for path in paths}
+    meant = {composed(name): name for name in names}
+    by_name = {meant.get(composed(name := map_name(path)), name): path for path in paths}
     holder = _holder(paths[0]) if paths else None
     if all(name.startswith(AT) for name in by_name) and not by_name.keys() & set(names):
         numbered = {int(name[1:]): path for name, path in by_name.items()}
