@@ -17,9 +17,9 @@ from torch import Tensor
 from mnemask.errors import FrameError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, check_size
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".ppm", ".pgm")
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 
 # What Pillow's decoders raise on damaged files; the tests feed them such.
 DAMAGED_IMAGE_ERRORS = (
