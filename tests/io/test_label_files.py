@@ -12,7 +12,7 @@ from refusals import refusal
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import MaskError
 from mnemask.evaluation.score import score_folder
-from mnemask.io import MaskWriter
+from mnemask.io import MaskWriter, davis_palette
 from mnemask.io.label_files import holds_labels, label_paths, labels_by_name, read_labels
 from mnemask.prompts import read_mask
 from mnemask.types import Frame, Masks
@@ -181,3 +181,12 @@ def test_names_with_dots_are_paired_whatever_file_they_are_in(tmp_path):
         for prediction in ("png", "ffv1", "rle"):
             report = score_folder(tmp_path / truth, tmp_path / prediction)
             assert [each.region.mean for each in report.objects] == [1.0, 1.0]
+
+
+def test_colours_of_the_davis_palette_are_its_ids_and_others_say_what_to_do(tmp_path):
+    (labels,) = maps((1, 3), 1)
+    Image.fromarray(davis_palette()[labels]).save(tmp_path / "m.png")
+    assert np.array_equal(read_labels(tmp_path / "m.png"), labels)
+    Image.fromarray(davis_palette()[labels] + 1).save(tmp_path / "m.png")
+    with refusal(MaskError, "RGB", "#800000"):
+        read_labels(tmp_path / "m.png")

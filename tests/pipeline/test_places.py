@@ -220,6 +220,23 @@ def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_mode
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_with_masks_beyond_an_end_that_was_not_known_is_not_complete(tiny_model, tmp_path, clip):
+    class Prompts:
+        def __init__(self):
+            self.to_come = {NUM_FRAMES: [2]}
+
+        def __call__(self, frame):
+            return clip[1] if frame.index == 0 else None
+
+    with mm.VideoReader(clip[0]) as video:
+        frames = list(video)
+    with refusal(InputError, rf"{NUM_FRAMES}"):
+        mm.segment(frames, mm.Tracker(tiny_model, short_side=None), tmp_path / "out", Prompts())
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert not report["complete"]
+    assert str(NUM_FRAMES) in report["stopped_by"]
+
+
 @pytest.mark.parametrize("mask_format", ["png", "rgba", "ffv1", "rle"])
 def test_a_disk_that_is_clearly_too_small_is_refused_with_figures(tmp_path, mask_format):
     refuse_without_room(tmp_path, mask_format, ("overlay",), (480, 854), 10, 2, 0)

@@ -1,5 +1,6 @@
 import contextlib
 import logging
+import os
 import struct
 import zlib
 
@@ -17,7 +18,7 @@ from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import MaskError
 from mnemask.io import MaskWriter, davis_palette, read_image
 from mnemask.io.label_files import read_labels
-from mnemask.prompts import inspect_mask, read_mask
+from mnemask.prompts import PromptPlan, inspect_mask, read_mask
 from mnemask.types import Frame, Masks
 
 H, W = 48, 80
@@ -793,3 +794,11 @@ def test_a_contour_of_another_value_that_tools_use_is_void_too(tmp_path, ids, vo
     reading = inspect_mask(save(tmp_path / "m.png", values.astype(np.uint8 if max(ids) < 256 else np.uint16)))
     assert reading.ids == list(ids)
     assert reading.void == (labels == 255).sum()
+
+
+def test_a_pipe_is_no_mask_and_nothing_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "m.png")
+    with refusal(MaskError, "pipe", "file"):
+        read_mask(tmp_path / "m.png")
+    with refusal(MaskError, "pipe", "file"):
+        PromptPlan(tmp_path / "m.png", [], [], clean=False)

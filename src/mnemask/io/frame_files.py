@@ -16,7 +16,7 @@ from PIL import Image
 
 from mnemask.errors import FrameError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
-from mnemask.io.name_order import NameOrder, composed, numbers_of
+from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import PREVIEW, Written
 
@@ -148,7 +148,7 @@ def _refuse_names(images: Iterable[Path]) -> None:
                 f"the name of {str(path)!r} is not UTF-8, and tables and labels could not hold it",
                 "rename such files: `convmv -f latin1 -t utf-8 --notest *` does, for names in Latin-1",
             )
-        other = by_name.setdefault(composed(path.stem.casefold()), path)
+        other = by_name.setdefault(path.stem.casefold(), path)
         if other is not path:
             raise FrameError(
                 f"{str(other)!r} and {str(path)!r} have the same name without suffix, so their masks would "

@@ -37,6 +37,7 @@ from mnemask.io.images import (
 from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import MAX_IMAGES, check_size
+from mnemask.io.visualize import davis_palette
 from mnemask.types import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -171,13 +172,26 @@ def read_labels(path: Path | str) -> Labels:
         )
     if pixels.ndim == 3 and pixels.shape[2] >= 3 and (pixels[..., :3] == pixels[..., :1]).all():
         pixels = pixels[..., 0]
+    if pixels.ndim == 3 and pixels.dtype == np.uint8 and (indices := _davis_indices(pixels)) is not None:
+        pixels = indices
     if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > _LARGEST_ID:
         raise MaskError(
             f"{path} is an image of mode {mode}, which does not say which object is where",
             f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {_LARGEST_ID}) for "
-            "each object",
+            "each object; colours are read where they are those of the DAVIS palette, #800000 for object 1, #008000 "
+            "for object 2 and so on",
         )
     return _narrow(pixels)
+
+
+def _davis_indices(pixels: UInt8[np.ndarray, "H W C"]) -> Labels | None:
+    """Returns the index of each pixel's colour in the DAVIS palette; None where one has another colour, or alpha."""
+    if pixels.shape[2] != 3 and (pixels.shape[2] != 4 or (pixels[..., 3] != 255).any()):
+        return None
+    colours, inverse = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_inverse=True)
+    index_of = {tuple(colour): index for index, colour in enumerate(davis_palette().tolist())}
+    indices = [index_of.get(tuple(colour), -1) for colour in colours.tolist()]
+    return None if -1 in indices else np.array(indices, np.uint8)[inverse.reshape(pixels.shape[:2])]
 
 
 def _is_painted(path: Path) -> bool:

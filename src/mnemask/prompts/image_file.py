@@ -87,6 +87,8 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
         _check_size(path, (labels.shape[1], labels.shape[0]), size)
         pages = len(label_paths(Path(path))) or 1  # none is inside of `masks.mkv/00012`
         return RawMask(labels, np.ones(labels.shape, bool), lossy=False, are_ids=states_ids(Path(path)), pages=pages)
+    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        raise MaskError(f"mask {path} is a pipe or a device, and masks are read twice", "save it to a file first")
     try:
         with Image.open(path, formats=_FORMATS) as image:  # reads the header only
             _check_size(path, image.size, None)  # looking for a tag may decode a PNG
