@@ -283,6 +283,13 @@ class EncodedVideo:
         return stream
 
 
+def most_frames(video: Path) -> int | None:
+    """Returns the number of packets of a video, which has no more frames than those; None where it cannot be read."""
+    with suppress(FFmpegError, OSError), open_container(f"file:{video}", {"protocol_whitelist": "file"}) as container:
+        return sum(packet.size > 0 for packet in container.demux(container.streams.best("video")))
+    return None
+
+
 def _lacks_index(path: Path) -> bool:
     """Returns whether a file is an mp4 or mov of which the part that says where its frames lie is missing."""
     place = 0
