@@ -193,3 +193,47 @@ def test_several_series_are_a_doubt_though_some_of_one_are_missing(tmp_path, nam
         noise = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{name}.png")
     assert any("two series" in note for note in VideoReader(tmp_path).facts.notes)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".ppm", ".pgm", ".JFIF"])
+def test_frames_of_rarer_suffixes_are_read(tmp_path, suffix):
+    for t in range(3):
+        format = "JPEG" if suffix.lower().startswith(".j") else "PPM"
+        Image.fromarray(PICTURE).convert("L" if suffix == ".pgm" else "RGB").save(tmp_path / f"{t}{suffix}", format)
+    photograph(tmp_path / "3.png")
+    frames = list(VideoReader(tmp_path))
+    assert [frame.name for frame in frames] == ["0", "1", "2", "3"]
+    assert abs(frames[1].image.float().mean() - PICTURE.mean()) < 3
+
+
+def test_pictures_that_cannot_be_read_are_named(tmp_path):
+    for t in range(3):
+        photograph(tmp_path / f"{t}.png")
+    assert not find_frames(tmp_path).notes
+    for name in ("3.heic", "4.HEIC", "5.exr", "first.gif", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (note,) = find_frames(tmp_path, masks=[tmp_path / "first.gif"]).notes
+    assert "3.heic" in note
+    assert "2 more" in note
+
+
+@pytest.mark.parametrize("called", [" (1)", "(1)", " copy", " - Copy", " copy 2", " - Kopie"])
+def test_frames_that_are_called_copies_of_others_are_said(tmp_path, called):
+    for t in range(5):
+        photograph(tmp_path / f"frame_{t}.png")
+    for t in (1, 3):
+        photograph(tmp_path / f"frame_{t}{called}.png")
+    found = find_frames(tmp_path)
+    assert len(found.paths) == 7
+    assert any(f"frame_1{called}.png" in note for note in found.notes)
+
+
+def test_a_jpeg_of_a_mask_alone_among_frames_is_no_frame(tmp_path):
+    for t in range(3):
+        photograph(tmp_path / f"{t}.jpg")
+    Image.fromarray(LABELS * 255).save(tmp_path / "mask.jpg")
+    found = find_frames(tmp_path)
+    assert [path.name for path in found.paths] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert "mask.jpg" in found.notes[0]
+    photograph(tmp_path / "mask.jpg")
+    assert len(find_frames(tmp_path).paths) == 4

@@ -1,5 +1,8 @@
 """What is written as masks is read as masks, whatever file it is in."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from refusals import refusal
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import MaskError
 from mnemask.evaluation.score import score_folder
-from mnemask.io import MaskWriter
+from mnemask.io import MaskWriter, davis_palette
 from mnemask.io.label_files import holds_labels, label_paths, labels_by_name, read_labels
 from mnemask.prompts import read_mask
 from mnemask.types import Frame, Masks
@@ -24,14 +27,15 @@ def maps(ids, num_frames=4):
     return drawn
 
 
-def write(out, drawn, mask_format, names=None, ids=None, start=0):
+def write(out, drawn, mask_format, names=None, ids=None, start=0, seconds=()):
     with MaskWriter(out, mask_format) as writer:
         for t, labels in enumerate(drawn, start):
             tensor = torch.from_numpy(labels)
             ids = ids or tuple(int(i) for i in np.unique(labels) if i)
             probs = torch.stack([(tensor == i).float() for i in (0, *ids)])
             masks = Masks(tensor, probs, ids, index=t, name=names[t] if names else f"{t:05d}")
-            writer.write(masks, Frame(torch.zeros(3, 40, 50, dtype=torch.uint8), t))
+            shown_at = seconds[t - start] if seconds else None
+            writer.write(masks, Frame(torch.zeros(3, 40, 50, dtype=torch.uint8), t, shown_at))
 
 
 @pytest.mark.parametrize("mask_format", ["png", "ffv1", "rle"])
@@ -76,9 +80,52 @@ def test_a_label_video_is_paired_by_order_or_by_number(tmp_path):
     assert np.array_equal(read_labels(by_number["00003"]), drawn[3])
 
 
+def test_masks_have_the_names_of_their_frames_however_accents_are_written(tmp_path):
+    write(tmp_path / "s" / "masks", maps((1, 2)), "png", names=[f"cafe\u0301{t}" for t in range(4)])
+    names = [f"caf\u00e9{t}" for t in range(4)]
+    assert list(labels_by_name(label_paths(tmp_path / "s" / "masks"), names)) == names
+    (tmp_path / "s" / "frames").mkdir()
+    for name in names:
+        Image.new("RGB", (50, 40)).save(tmp_path / "s" / "frames" / f"{name}.png")
+    (video,) = open_video_folders(tmp_path)
+    assert sorted(video.masks) == [0, 1, 2, 3]
+
+
 def test_a_label_video_that_begins_later_keeps_its_numbers(tmp_path):
     write(tmp_path, maps((1, 2)), "ffv1", start=7, names={t: str(t) for t in range(12)})
     assert [path.name for path in label_paths(tmp_path)] == ["00007", "00008", "00009", "00010"]
+
+
+@pytest.mark.parametrize(
+    "seconds", [(1.48, 1.52, 1.56, 1.6), (0.0, 0.04, 0.12, 0.16), (0.0, 0.01, 0.05, 0.3)], ids=["late", "gap", "uneven"]
+)
+def test_a_label_video_is_numbered_by_its_frames_and_not_by_the_clock(tmp_path, seconds):
+    write(tmp_path, maps((1, 2)), "ffv1", seconds=seconds)
+    assert [path.name for path in label_paths(tmp_path)] == ["00000", "00001", "00002", "00003"]
+
+
+def test_a_label_video_keeps_the_numbers_of_frames_around_one_that_was_left_out(tmp_path):
+    with MaskWriter(tmp_path, "ffv1") as writer:
+        for t, labels in zip((3, 4, 6, 7), maps((1, 2)), strict=True):
+            labels = torch.from_numpy(labels)
+            probs = torch.stack([(labels == i).float() for i in range(3)])
+            writer.write(Masks(labels, probs, (1, 2), t, f"{t:05d}"), Frame(torch.zeros(3, 40, 50).byte(), t))
+    assert [path.name for path in label_paths(tmp_path)] == ["00003", "00004", "00006", "00007"]
+
+
+def test_an_older_label_video_is_counted_from_its_first_time_and_that_is_said(tmp_path, caplog):
+    with av.open(str(tmp_path / "masks.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 50, 40, "gray"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 25)
+        for place, labels in zip((7, 8, 10, 11), maps((1, 2)), strict=True):
+            frame = av.VideoFrame.from_ndarray(labels.astype(np.uint8), "gray")
+            frame.pts, frame.time_base = place, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with caplog.at_level("WARNING"):
+        assert [path.name for path in label_paths(tmp_path)] == ["00007", "00008", "00009", "00010"]
+    assert "frame 7" in caplog.text
 
 
 @pytest.mark.parametrize("mask_format", ["png", "ffv1", "rle"])
@@ -134,3 +181,12 @@ def test_names_with_dots_are_paired_whatever_file_they_are_in(tmp_path):
         for prediction in ("png", "ffv1", "rle"):
             report = score_folder(tmp_path / truth, tmp_path / prediction)
             assert [each.region.mean for each in report.objects] == [1.0, 1.0]
+
+
+def test_colours_of_the_davis_palette_are_its_ids_and_others_say_what_to_do(tmp_path):
+    (labels,) = maps((1, 3), 1)
+    Image.fromarray(davis_palette()[labels]).save(tmp_path / "m.png")
+    assert np.array_equal(read_labels(tmp_path / "m.png"), labels)
+    Image.fromarray(davis_palette()[labels] + 1).save(tmp_path / "m.png")
+    with refusal(MaskError, "RGB", "#800000"):
+        read_labels(tmp_path / "m.png")

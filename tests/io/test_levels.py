@@ -55,18 +55,21 @@ def test_8_bits_have_no_levels(tmp_path):
     assert VideoReader(tmp_path).facts.levels is None
 
 
-@pytest.mark.parametrize("stored", ["gray16le", "rgb48le"])
+@pytest.mark.parametrize("stored", ["gray16le", "rgb48le", "rgba64le", "gbrap16le", "ya16le"])
 def test_a_video_of_16_bits_that_uses_12_is_read_by_those(tmp_path, stored):
-    with av.open(str(tmp_path / "v.mkv"), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.height, stream.width, stream.pix_fmt = *GREY.shape[1:], stored
+    video = tmp_path / ("v.mov" if stored == "ya16le" else "v.mkv")
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("png" if stored == "ya16le" else "ffv1", rate=25)
+        stream.height, stream.width = GREY.shape[1:]
+        stream.pix_fmt = stored.replace("ya16le", "ya16be")
         for grey in (GREY[0] // 20, *GREY[1:]):  # the first is dark
             wide = grey.astype(np.uint16) * 16
             values = wide if stored == "gray16le" else np.repeat(wide[:, :, None], 3, axis=2)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format=stored)))
+            picture = av.VideoFrame.from_ndarray(values, format="gray16le" if stored == "gray16le" else "rgb48le")
+            container.mux(stream.encode(picture.reformat(format=stream.pix_fmt)))
         container.mux(stream.encode(None))
-    assert VideoReader(tmp_path / "v.mkv").facts.levels == Levels(0, 2**12 - 1)
-    read = frames(tmp_path / "v.mkv")
+    assert VideoReader(video).facts.levels == Levels(0, 2**12 - 1)
+    read = frames(video)
     assert len(read) == len(GREY)
     assert np.abs(read[-1].astype(int) - GREY[-1][:, :, None]).max() <= 1
 

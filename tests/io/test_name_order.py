@@ -44,6 +44,7 @@ IN_ORDER = {
     "days before months in words": ["31Jan2024_2", "31Jan2024_10", "01Feb2024_1"],
     "scenes, shots and frames": ["1_1_0001", "1_1_0002", "1_1_0003", "1_2_0001", "1_2_0002"],
     "numbers around a word that is a month": ["5_oct_0001", "5_oct_0002", "6_oct_0001"],
+    "accents of one sign and of two": ["\u00e91", "e\u03012", "\u00e93", "e\u030110"],
     "a month that is only a word": ["may_1", "may_2", "may_10"],
 }
 
@@ -63,6 +64,53 @@ def test_what_may_be_read_in_two_ways_is_said(tmp_path):
     assert NameOrder.of(["a1.3", "a1.14", "a2.9"]).doubts
     assert "day" in NameOrder.of(["02-03-2024", "03-02-2024", "04-01-2024"]).doubts[0]
     assert not any(NameOrder.of(names).doubts for names in IN_ORDER.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "fact"),
+    [
+        ([f"frame {i:,}" for i in range(997, 1004)], "thousands"),
+        ([f"frame {i:,}".replace(",", ".") for i in range(990, 1200, 7)], "thousands"),
+        (["30Jan24", "31Jan24", "01Feb24"], "day"),
+        ([*"yz", "aa", "ab"], "letters"),
+        (["f_y", "f_z", "f_aa"], "letters"),
+    ],
+)
+def test_what_is_counted_in_an_unusual_way_is_in_order_and_that_is_said(names, fact):
+    shuffled = random.Random(0).sample(names, len(names))
+    assert [path.stem for path in natural_order(Path(f"{stem}.png") for stem in shuffled)] == names
+    assert fact in " ".join(NameOrder.of(shuffled).doubts)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["12-30-23", "12-31-23", "01-01-24"],
+        ["235900_31012024", "000100_01022024"],
+        ["2359_2024-01-31", "0001_2024-02-01"],
+        ["30012024", "31012024", "01022024"],
+        ["\u7b2c\u4e00", "\u7b2c\u4e8c", "\u7b2c\u5341"],
+    ],
+)
+def test_dates_out_of_order_and_numbers_in_words_are_a_doubt(names):
+    assert len(NameOrder.of(names).doubts) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"10-{minute:02d}-{second:02d}" for minute in (5, 6) for second in (1, 30, 59)],
+        [f"{scene:02d}-{shot:02d}-{take:02d}" for scene in (1, 2) for shot in (1, 2) for take in (1, 2)],
+        [f"IMG_20240131_{i:06d}" for i in range(235957, 235960)] + ["IMG_20240201_000000"],
+        [f"{i:08d}" for i in range(12011999, 12012010)],
+        [f"t{i / 4:.3f}" for i in range(12)],
+        [f"a{i},{j:03d}" for i in (1, 2) for j in (500, 750)],
+        ["\u7b2c\u4e09\u56de_1", "\u7b2c\u4e09\u56de_2"],
+        ["as", "be", "c"],
+    ],
+)
+def test_numbers_that_could_be_dates_and_are_in_order_are_no_doubt(names):
+    assert not NameOrder.of(names).doubts
 
 
 @pytest.mark.parametrize("name", ["{:05x}", "{:x}", "f_{:04X}", "{:03x}_rgb"])

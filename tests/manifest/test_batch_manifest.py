@@ -184,6 +184,39 @@ def test_of_a_dataset_only_the_first_mask_is_given_and_that_is_said(tmp_path):
     assert "00000.png" in found.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("video", "mask"),
+    [("A.mp4", "A.PNG"), ("A.MP4", "A.Masks"), ("caf\u00e9.mp4", "cafe\u0301.png"), ("videos/B.mov", "masks/B.TIF")],
+)
+def test_a_mask_has_the_name_of_its_clip_however_its_suffix_and_accents_are_written(tmp_path, video, mask):
+    (tmp_path / video).parent.mkdir(exist_ok=True)
+    (tmp_path / video).write_bytes(b"12345")
+    picture(tmp_path / (mask if Path(mask).suffix.lower() != ".masks" else f"{mask}/0.png"))
+    (clip,) = read_folder(tmp_path, COLUMNS).clips
+    assert Path(clip.options["mask"]).name == Path(mask).name
+
+
+def test_a_clip_of_a_folder_without_a_mask_is_named_with_the_mask_that_is_expected(folder):
+    def check(options):
+        if "mask" not in options:
+            raise InputError("there is nothing to track", "give a mask")
+
+    picture(folder / "street.png")
+    found = read_folder(folder, COLUMNS, check)
+    assert [clip.name for clip in found.clips] == ["street"]
+    (fault,) = found.faults
+    assert all(fact in str(fault) for fact in ("zoo.mov", "zoo.png", "nothing to track"))
+    assert "line" not in str(fault)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_manifest_from_a_spreadsheet_is_read_in_its_encodings_and_with_capitals_in_its_head(folder, encoding, end):
+    text = end.join(("Video\tMask\tSize\t_Note", "street.mp4\tfirst.png\t480\tB\u00e4r", ""))
+    (clip,) = read(folder, text.encode(encoding), "clips.txt").clips
+    assert (clip.name, clip.options["size"], clip.notes) == ("street", "480", {"_Note": "B\u00e4r"})
+
+
 def test_a_folder_without_clips_is_refused(tmp_path):
     with refusal(InputError, "no clip"):
         read_folder(tmp_path, COLUMNS)

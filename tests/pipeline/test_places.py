@@ -5,6 +5,7 @@ import json
 import os
 import sys
 
+import av
 import pytest
 import torch
 from drawn_clip import drawn_clip
@@ -218,6 +219,48 @@ def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_mode
     with refusal(InputError, rf"{NUM_FRAMES}"):
         run(tiny_model, tmp_path / "out", clip, prompts=Prompts())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+def test_masks_just_beyond_the_end_of_a_video_are_refused_before_the_first_frame(tiny_model, tmp_path, clip, suffix):
+    class Prompts:
+        def __init__(self, last):
+            self.to_come = {last: [2]}
+
+        def __call__(self, frame):
+            self.to_come.pop(frame.index, None)
+            return clip[1] if frame.index == 0 else None
+
+    with mm.VideoReader(clip[0]) as video:
+        pictures = [frame.image.permute(1, 2, 0).numpy() for frame in video]
+    with av.open(str(tmp_path / f"v{suffix}"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    for last in (NUM_FRAMES, NUM_FRAMES - 1):
+        expected = refusal(InputError, f"{NUM_FRAMES}") if last == NUM_FRAMES else contextlib.nullcontext()
+        with expected, mm.VideoReader(tmp_path / f"v{suffix}") as video:
+            mm.segment(video, mm.Tracker(tiny_model, short_side=None), tmp_path / "out", Prompts(last))
+        assert (tmp_path / "out").exists() == (last < NUM_FRAMES)
+
+
+def test_a_run_with_masks_beyond_an_end_that_was_not_known_is_not_complete(tiny_model, tmp_path, clip):
+    class Prompts:
+        def __init__(self):
+            self.to_come = {NUM_FRAMES: [2]}
+
+        def __call__(self, frame):
+            return clip[1] if frame.index == 0 else None
+
+    with mm.VideoReader(clip[0]) as video:
+        frames = list(video)
+    with refusal(InputError, rf"{NUM_FRAMES}"):
+        mm.segment(frames, mm.Tracker(tiny_model, short_side=None), tmp_path / "out", Prompts())
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert not report["complete"]
+    assert str(NUM_FRAMES) in report["stopped_by"]
 
 
 @pytest.mark.parametrize("mask_format", ["png", "rgba", "ffv1", "rle"])

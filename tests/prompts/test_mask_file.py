@@ -1,5 +1,6 @@
 import contextlib
 import logging
+import os
 import struct
 import zlib
 
@@ -10,12 +11,14 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from refusals import refusal
 
 from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import MaskError
 from mnemask.io import MaskWriter, davis_palette, read_image
-from mnemask.prompts import inspect_mask, read_mask
+from mnemask.io.label_files import read_labels
+from mnemask.prompts import PromptPlan, inspect_mask, read_mask
 from mnemask.types import Frame, Masks
 
 H, W = 48, 80
@@ -650,3 +653,152 @@ def test_webp_without_loss_is_no_lossy_file(tmp_path):
     labels = drawn((1, 2), np.uint8)
     Image.fromarray(labels * 100).convert("RGB").save(tmp_path / "m.webp", lossless=True)
     assert sorted(read_mask(tmp_path / "m.webp")) == [100, 200]
+
+
+def png_chunks(array, colour_type):
+    """A PNG of 16 bits a channel, of kinds that Pillow does not write."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = array.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["rgb.png", "rgba.png", "grey and alpha.png", "rgb.tif"])
+def test_grey_levels_of_16_bits_are_ids_in_any_number_of_channels(tmp_path, kind):
+    labels = drawn((300, 310), np.uint16)
+    opaque = np.full((H, W), 65_535, np.uint16)
+    if kind == "grey and alpha.png":
+        (tmp_path / kind).write_bytes(png_chunks(np.dstack([labels, opaque]), 4))
+    else:
+        cv2.imwrite(str(tmp_path / kind), np.dstack([labels] * 3 + [opaque] * ("a" in kind.split(".")[0])))
+    check(read_mask(tmp_path / kind), labels)
+    if kind != "grey and alpha.png":
+        assert np.array_equal(read_labels(tmp_path / kind), labels)
+
+
+def test_colours_of_16_bits_that_8_bits_would_make_one_are_refused(tmp_path):
+    labels = drawn()
+    for one, other, read in ((40_000, 30_000, True), (40_000, 40_010, False)):
+        bgr = np.array([(0, 0, 0), (0, 0, one), (0, 0, other)], np.uint16)[labels]
+        cv2.imwrite(str(tmp_path / "m.png"), bgr)
+        with contextlib.nullcontext() if read else refusal(MaskError, "16 bits"):
+            assert len(read_mask(tmp_path / "m.png")) == 2
+
+
+def test_whole_numbers_in_floating_point_are_ids_and_fractions_are_refused(tmp_path):
+    labels = drawn((1, 300), np.float32)
+    Image.fromarray(labels).save(tmp_path / "m.tif")
+    check(read_mask(tmp_path / "m.tif"), labels.astype(int))
+    assert np.array_equal(read_labels(tmp_path / "m.tif"), labels)
+    Image.fromarray(labels / 7).save(tmp_path / "m.tif")
+    with refusal(MaskError, "fractions"):
+        read_mask(tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_background_of_minus_one_is_named(tmp_path, bits):
+    labels = drawn().astype(np.int8 if bits == 8 else np.int16)
+    labels[labels == 0] = -1
+    tags = ImageFileDirectory_v2()
+    tags[339] = 2  # signed
+    plain = Image.fromarray(labels.view(np.uint8 if bits == 8 else np.uint16))
+    plain.save(tmp_path / "m.tif", tiffinfo=tags)
+    with refusal(MaskError, "-1", "add 1"):
+        read_mask(tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 90, 95, 99])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_black_and_white_that_was_a_jpeg_once_is_still_black_and_white(tmp_path, quality, mode):
+    mask = drawn((255,)).repeat(3, 0).repeat(3, 1)
+    Image.fromarray(mask).convert(mode).save(tmp_path / "m.jpg", quality=quality)
+    Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
+    reading = inspect_mask(tmp_path / "m.png")
+    assert reading.kind == "black and white"
+    assert (reading.labels != (mask > 0)).mean() < 0.002
+
+
+def test_ids_near_both_ends_are_no_noise(tmp_path):
+    labels = np.zeros((96, 160), np.uint8)
+    for number, value in enumerate((1, 2, 253, 254)):
+        labels[20:80, 8 + 38 * number : 40 + 38 * number] = value
+    assert inspect_mask(save(tmp_path / "m.png", labels)).ids == [1, 2, 253, 254]
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("quality", [75, 90, 95])
+@pytest.mark.parametrize("scale", [1, 4])
+def test_an_object_whose_colour_a_jpeg_made_uneven_is_not_lost(tmp_path, quality, scale, subsampling):
+    labels = drawn().repeat(scale, 0).repeat(scale, 1)
+    cv2.circle(labels, (scale * W - 9, scale * H - 9), 7, 3, -1)
+    image = Image.fromarray(coloured(labels, [(255, 0, 0), (0, 255, 0), (0, 0, 255)]))
+    image.save(tmp_path / "m.jpg", quality=quality, subsampling=subsampling)
+    Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
+    with contextlib.suppress(MaskError):
+        assert len(read_mask(tmp_path / "m.png")) == 3
+
+
+def test_colours_that_run_into_each_other_far_from_the_outlines_are_refused(tmp_path):
+    labels = cv2.copyMakeBorder(drawn(), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=0)
+    image = Image.fromarray(coloured(labels, [(255, 0, 0), (0, 255, 0)]))
+    image.save(tmp_path / "m.jpg", quality=75)
+    Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
+    with refusal(MaskError, "JPEG", "PNG"):
+        read_mask(tmp_path / "m.png")
+
+
+def test_a_palette_with_a_black_object_first_on_a_white_ground_is_read_by_its_colours(tmp_path):
+    labels = drawn()
+    palette = [0, 0, 0, 255, 255, 255, 255, 0, 0]  # object 1 is black
+    save(tmp_path / "p.png", np.array([1, 0, 2], np.uint8)[labels], palette)
+    Image.open(tmp_path / "p.png").convert("RGB").save(tmp_path / "rgb.png")
+    found, expected = read_mask(tmp_path / "p.png"), read_mask(tmp_path / "rgb.png")
+    assert sorted(found) == sorted(expected) == [1, 2]
+    assert all(torch.equal(found[i], expected[i]) for i in found)
+
+
+def test_black_and_white_of_video_is_one_object_and_that_is_said(tmp_path):
+    mask = drawn((1,)) > 0
+    reading = inspect_mask(save(tmp_path / "m.png", np.where(mask, 235, 16).astype(np.uint8)))
+    assert np.array_equal(reading.labels, mask)
+    assert any("16 and 235" in note for note in reading.notes)
+
+
+@pytest.mark.parametrize("levels", [(85, 170), (128, 255)])
+@pytest.mark.parametrize("paint", [0, 255])
+def test_one_colour_at_two_opacities_is_a_question(tmp_path, levels, paint):
+    pixels = np.full((H, W, 4), paint, np.uint8)
+    pixels[..., 3] = np.array([0, *levels], np.uint8)[drawn()]
+    with refusal(MaskError, *map(str, levels), "opaque"):
+        read_mask(save(tmp_path / "m.png", pixels))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_white_frame_around_a_black_and_white_mask_is_said(tmp_path, caplog, width):
+    mask = drawn((255,))
+    framed = cv2.copyMakeBorder(mask, width, width, width, width, cv2.BORDER_CONSTANT, value=255)
+    for picture, said in ((mask, False), (framed, True), (255 - mask, False)):
+        caplog.clear()
+        read_mask(save(tmp_path / "m.png", picture))
+        assert ("white frame" in caplog.text) == said
+
+
+@pytest.mark.parametrize(("ids", "void"), [((1, 3), 254), ((1000, 2000), 255), ((1000, 2000), 65_534)])
+def test_a_contour_of_another_value_that_tools_use_is_void_too(tmp_path, ids, void):
+    labels = contoured((120, 160), (1, 2), 5).astype(np.uint16)
+    values = np.select([labels == 1, labels == 2, labels == 255], [*ids, void], 0)
+    reading = inspect_mask(save(tmp_path / "m.png", values.astype(np.uint8 if max(ids) < 256 else np.uint16)))
+    assert reading.ids == list(ids)
+    assert reading.void == (labels == 255).sum()
+
+
+def test_a_pipe_is_no_mask_and_nothing_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "m.png")
+    with refusal(MaskError, "pipe", "file"):
+        read_mask(tmp_path / "m.png")
+    with refusal(MaskError, "pipe", "file"):
+        PromptPlan(tmp_path / "m.png", [], [], clean=False)

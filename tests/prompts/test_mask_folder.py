@@ -149,3 +149,11 @@ def test_other_numbers_in_front_of_a_frame_s_are_none_of_an_object(masks, frames
 )
 def test_frames_that_nobody_came_to_are_told_from_those_without_objects(marked, expected):
     assert never_annotated([bool(each) for each in marked]) is expected
+
+
+def test_accents_of_one_sign_and_of_two_are_the_same_name():
+    matched, guessed = match_frames(
+        [Path("cafe\u0301_a.png"), Path("caf\u00e9_b_mask.png")], ["caf\u00e9_a", "cafe\u0301_b"]
+    )
+    assert [path.name for path in matched.values()] == ["cafe\u0301_a.png", "caf\u00e9_b_mask.png"]
+    assert not guessed

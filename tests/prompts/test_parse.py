@@ -4,7 +4,8 @@ import pytest
 from refusals import refusal
 
 from mnemask.errors import MaskError, ObjectIdError
-from mnemask.prompts import parse_at, parse_box, parse_click
+from mnemask.prompts import PromptPlan, parse_at, parse_box, parse_click
+from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.parse import ClickAt
 
 
@@ -76,6 +77,9 @@ def test_a_click_on_an_impossible_id_is_refused(text):
 
 
 def test_fractions_are_no_pixels():
+    click = parse_click("1=0.2,0.35")
     with refusal(MaskError, "fractions"):
-        parse_click("1=0.2,0.35")
-    assert parse_click("1=0,0.5").y == 0.5
+        check_clicks([(click.x, click.y)], [])
+    with refusal(MaskError, "fractions"):
+        PromptPlan(None, [], [], clean=False, clicks=["1=0.2,0.35"])
+    assert check_clicks([(0, 0.5)], []) == ([(0, 0.5)], [])

@@ -410,3 +410,10 @@ def test_of_a_cut_out_in_the_folder_of_its_object_only_transparency_counts(tmp_p
     Image.fromarray(colours[labels]).save(tmp_path / "3" / "00000.png")
     plan = PromptPlan(tmp_path, [], [], False)
     assert ids_at(plan, 0, (labels > 0).astype(np.uint8)) == {1: [3]}
+
+
+@pytest.mark.parametrize(("aspect", "said"), [(Fraction(16, 11), True), (Fraction(1), False)])
+def test_boxes_and_clicks_on_wide_pixels_count_those_that_are_stored_and_that_is_said(caplog, aspect, said):
+    plan = PromptPlan(None, ["10,10,20,20"], [], clean=False)
+    plan.check_sizes(mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), 0, pixel_aspect=aspect))
+    assert (f"{W} across" in caplog.text) == said

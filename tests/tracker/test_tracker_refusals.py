@@ -21,7 +21,8 @@ def bad_calls(frames, masks):
     nothing = torch.zeros_like(mask)
     return [
         ("another size", frames[3][:, :48], None, FrameError, r"96×48 pixels.*96×64 pixels"),
-        ("float pixels", picture.float() / 255, None, FrameError, r"float32.*uint8"),
+        ("float pixels", picture.float() / 255, None, FrameError, r"float32.*uint8.*255 \*"),
+        ("float bytes", picture.float(), None, FrameError, r"float32.*uint8.*0 to 255 become bytes by x\.round"),
         ("four channels", torch.cat((picture, picture[:1])), None, FrameError, r"\(4, 64, 96\)"),
         ("grey", picture[0], None, FrameError, r"\(64, 96\)"),
         ("batch", picture[None], None, FrameError, r"\(1, 3, 64, 96\)"),
@@ -66,12 +67,12 @@ def under_way(tiny_model, clip):
     return trackers
 
 
-@pytest.mark.parametrize("number", range(33))
+@pytest.mark.parametrize("number", range(34))
 def test_a_call_that_cannot_be_answered_is_refused_in_a_sentence_and_leaves_no_trace(
     under_way, clip, number, as_users_call_it
 ):
     frames, masks = clip
-    assert number < len(bad_calls(frames, masks)) <= 33
+    assert number < len(bad_calls(frames, masks)) <= 34
     name, picture, prompts, error, message = bad_calls(frames, masks)[number]
     tracker, twin = (each.fork() for each in under_way)
     with pytest.raises(error, match=message) as caught:

@@ -24,7 +24,7 @@ from mnemask.io.label_files import (
     only_annotated,
     read_labels,
 )
-from mnemask.io.name_order import natural_order
+from mnemask.io.name_order import composed, natural_order
 from mnemask.prompts.mask_file import inspect_mask
 
 
@@ -292,8 +292,8 @@ class _Pairs:
 @lru_cache(maxsize=1024)
 def _pair(frame_names: tuple[str, ...], mask_names: tuple[str, ...]) -> _Pairs:
     frames = tuple(map(str, natural_order(map(Path, frame_names))))
-    stems = [Path(name).stem for name in frames]
-    masks = {Path(name).stem: name for name in mask_names}
+    stems = [composed(Path(name).stem) for name in frames]
+    masks = {composed(Path(name).stem): name for name in mask_names}
     last = dict(zip(stems, frames, strict=True))
     return _Pairs(
         frames,

@@ -7,7 +7,7 @@ Read as frames they would be tracked through; so they are left out, and that is 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, islice, permutations
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import PREVIEW, Written
 
+# Pictures that nothing here reads.
+_UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
 # A drawn picture may have few colours too, so names or numbers must also pair them with frames.
 _MOST_LABELS = 64
 # Among more, each pair of which would have to be compared, masks are known by their names alone.
@@ -68,7 +70,16 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
         project = "; a studio's project is repeated by `mnemask project`" * (source / "project.json").is_file()
         raise FrameError(f"{str(source)!r} holds no image{kinds}", f"expected {', '.join(IMAGE_SUFFIXES)}{project}")
     _refuse_names(found.paths)
-    return found
+    return replace(found, notes=(*found.notes, *_unread(source, masks)))
+
+
+def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
+    """Yields a sentence where there are pictures of kinds that are not read, which may be frames."""
+    given = {Path(path).resolve() for path in masks}
+    files = (path for path in _files(source) if path.suffix.lower() in _UNREAD.split())
+    if unread := sorted(path.name for path in files if path.resolve() not in given):
+        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+        yield f"{unread[0]}{more} cannot be read and are left out: convert what is a frame to PNG"
 
 
 def image_files(source: Path) -> list[Path]:
@@ -100,9 +111,11 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
     notes += order.doubts
-    notes += _doubles({shape: members for shape, members in series.items() if not out.issuperset(members)})
+    doubles = _doubles({shape: members for shape, members in series.items() if not out.issuperset(members)})
+    notes += doubles
     kept = sorted(kept, key=order.key)
-    notes += [] if order.hexadecimal else _strangers(kept)
+    strangers = [] if order.hexadecimal else _strangers(kept)
+    notes += strangers if strangers or doubles else _copies(kept)
     return FrameFiles(kept, tuple(notes))
 
 
@@ -147,6 +160,8 @@ def _refuse_names(images: Iterable[Path]) -> None:
 Series = Mapping[str, Sequence[Path]]
 _FEW = 0.25  # of the other frames
 _SIGNED_DECIMAL = re.compile(r"[-+\u2212]?\d+(?:[.,]\d+)?")
+# As browsers and file managers call a second file of one name.
+_COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| (?:copy|Kopie)(?: \d+)?)", re.IGNORECASE)
 _HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
 
 
@@ -157,6 +172,18 @@ def _series(images: Sequence[Path]) -> Series:
         shape = re.sub(r"\d+", "#", path.stem)
         series[f"{path.parent}/{shape}{path.suffix.lower()}"].append(path)
     return {shape: sorted(members) for shape, members in series.items()}
+
+
+def _copies(frames: Sequence[Path]) -> list[str]:
+    """Returns a sentence where frames are called copies of others: `frame_002 (1)` beside `frame_002`."""
+    by_name = {(path.parent, path.stem): path for path in frames}
+    called = [(path, _COPY.fullmatch(path.stem)) for path in frames]
+    originals = [(path, by_name.get((path.parent, name[1]))) for path, name in called if name]
+    copies = [(path, original) for path, original in originals if original and numbers_of(original.stem)]
+    if not copies:
+        return []
+    (copy, original), more = copies[0], f", and {len(copies) - 1} more such" if len(copies) > 1 else ""
+    return [f"{copy.name} is called a copy of {original.name}, and read as a frame all the same{more}"]
 
 
 def _strangers(frames: Sequence[Path]) -> list[str]:
@@ -191,7 +218,8 @@ def _named_masks(named: Series, others: Series) -> set[str]:
     return {
         shape
         for shape, members in named.items()
-        if all(keys & _keys(path) for path in members) or (len(members) == 1 and _like_labels(members))
+        if all(keys & _keys(path) for path in members)
+        or (len(members) == 1 and (_like_labels(members) or _is_black_and_white(members[0])))
     }
 
 
@@ -290,3 +318,16 @@ def _is_like_labels(path: Path, least: int = 1) -> bool:
             return len(image.convert("RGB").getcolors(_MOST_LABELS) or ()) >= least
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
         return False
+
+
+def _is_black_and_white(path: Path) -> bool:
+    """Returns whether nearly all of an image is near black or near white, and some of it each, as a mask in a JPEG."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return False
+            grey = np.asarray(image.convert("L"))
+    except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+        return False
+    dark, bright = float((grey < 32).mean()), float((grey > 223).mean())
+    return dark + bright > 0.95 and min(dark, bright) > 0

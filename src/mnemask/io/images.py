@@ -17,9 +17,9 @@ from torch import Tensor
 from mnemask.errors import FrameError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, check_size
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".ppm", ".pgm")
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 
 # What Pillow's decoders raise on damaged files; the tests feed them such.
 DAMAGED_IMAGE_ERRORS = (
@@ -34,7 +34,9 @@ DAMAGED_IMAGE_ERRORS = (
 )
 # Pillow refuses by itself what is far too large, before anybody can look at the header.
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF tags
+_SIGNED = 2
+BORDER_SHARE = 0.9  # of a picture's border: a background
 
 
 def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:
@@ -134,14 +136,39 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode == "I" or image.mode.startswith("I;16") or _has_deep_colours(image)
 
 
+def stored_values(image: Image.Image, path: str | Path) -> np.ndarray[Any, np.dtype[Any]]:
+    """Returns the pixels of a page that was not decoded yet, also where Pillow would halve or misread its numbers.
+
+    Colours of 16 bits are RGB, without alpha; whole numbers in floating point are integers.
+
+    Raises:
+        FrameError: 16-bit colours cannot be read.
+    """
+    if _has_deep_colours(image):
+        return _deep_colours(image, path)
+    pixels = np.asarray(image)
+    if image.mode == "L" and image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT) == (_SIGNED,):
+        return pixels.view(np.int8)
+    if pixels.dtype.kind == "f" and (np.isfinite(pixels) & (pixels == np.round(pixels))).all():
+        return pixels.clip(-(2**31), 2**31 - 1).astype(np.int64)
+    return pixels
+
+
+def _tag(image: Image.Image, number: int) -> tuple[int, ...]:
+    """Returns the numbers of a TIFF tag; none where it is missing."""
+    value = getattr(image, "tag_v2", {}).get(number, ())
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _has_deep_colours(image: Image.Image) -> bool:
     """Returns whether Pillow would drop the lower half of 16-bit colours."""
+    if image.mode.startswith(("I", "F")):
+        return False
     if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-        return image.mode not in ("I", "F") and max(bits if isinstance(bits, tuple) else (bits,)) == 16
+        return max(_tag(image, _BITS_PER_SAMPLE), default=8) == 16
     tiles = getattr(image, "tile", [])
     raw = str(tiles[0][3]) if tiles else ""
-    return image.format == "PNG" and ";16B" in raw and not image.mode.startswith("I")
+    return image.format == "PNG" and ";16B" in raw
 
 
 def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W 3"]:
@@ -178,18 +205,34 @@ def is_picture_palette(image: Image.Image) -> bool:
     """Returns whether the palette's first colour is no background, so that the indices cannot be ids.
 
     Where it is neither black nor white, and black or white is used elsewhere, that is the background; and so is another
-    index that is transparent.
+    index that is transparent, and white around black and other colours.
     """
     if image.mode != "P":
         return False
     if _another_is_transparent(image):
         return True
-    if not (colours := palette_of(image))[0].any():
-        return False
-    indices = np.unique(np.asarray(image))
+    colours, pixels = palette_of(image), np.asarray(image)
+    if not colours[0].any():
+        return _is_on_white(pixels, colours)
+    indices = np.unique(pixels)
     used = colours[indices[indices < len(colours)]]
     has_black, has_white = (bool((used == value).all(axis=1).any()) for value in (0, 255))
     return has_black or (has_white and not (colours[0] == 255).all())
+
+
+def _is_on_white(pixels: npt.NDArray[Any], colours: UInt8[np.ndarray, "N 3"]) -> bool:
+    """Returns whether black, which is index 0, and other colours lie on a white ground."""
+    white = (colours == 255).all(axis=1)
+    used = np.unique(pixels)
+    others = [index for index in used if index < len(colours) and colours[index].any() and not white[index]]
+    border = border_of(pixels)
+    ground = float(np.isin(border, np.flatnonzero(white)).mean()) > BORDER_SHARE and 0 not in border
+    return ground and bool(others) and 0 in used
+
+
+def border_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns the outermost pixels of a picture."""
+    return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
 def _another_is_transparent(image: Image.Image) -> bool:

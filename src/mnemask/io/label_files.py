@@ -31,11 +31,13 @@ from mnemask.io.images import (
     TOO_LARGE_ERRORS,
     is_picture_palette,
     orientation_of,
+    stored_values,
     turned,
 )
-from mnemask.io.name_order import natural_order
+from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
-from mnemask.io.pictures import check_size
+from mnemask.io.pictures import MAX_IMAGES, check_size
+from mnemask.io.visualize import davis_palette
 from mnemask.types import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
 VIDEO = ".mkv"
+FRAMES_TAG = "FRAMES"  # of a label video: which frames of their video its pictures are
 HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
 _NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
@@ -100,7 +103,8 @@ def labels_by_name(paths: list[Path], names: list[str]) -> Mapping[str, Path]:
     A video keeps no names. If it has as many maps as there are frames, they are taken in order; otherwise a map belongs
     to the frame of its number.
     """
-    by_name = {map_name(path): path for path in paths}
+    meant = {composed(name): name for name in names}
+    by_name = {meant.get(composed(name := map_name(path)), name): path for path in paths}
     holder = _holder(paths[0]) if paths else None
     if all(name.startswith(AT) for name in by_name) and not by_name.keys() & set(names):
         numbered = {int(name[1:]): path for name, path in by_name.items()}
@@ -168,13 +172,26 @@ def read_labels(path: Path | str) -> Labels:
         )
     if pixels.ndim == 3 and pixels.shape[2] >= 3 and (pixels[..., :3] == pixels[..., :1]).all():
         pixels = pixels[..., 0]
+    if pixels.ndim == 3 and pixels.dtype == np.uint8 and (indices := _davis_indices(pixels)) is not None:
+        pixels = indices
     if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > _LARGEST_ID:
         raise MaskError(
             f"{path} is an image of mode {mode}, which does not say which object is where",
             f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {_LARGEST_ID}) for "
-            "each object",
+            "each object; colours are read where they are those of the DAVIS palette, #800000 for object 1, #008000 "
+            "for object 2 and so on",
         )
     return _narrow(pixels)
+
+
+def _davis_indices(pixels: UInt8[np.ndarray, "H W C"]) -> Labels | None:
+    """Returns the index of each pixel's colour in the DAVIS palette; None where one has another colour, or alpha."""
+    if pixels.shape[2] != 3 and (pixels.shape[2] != 4 or (pixels[..., 3] != 255).any()):
+        return None
+    colours, inverse = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_inverse=True)
+    index_of = {tuple(colour): index for index, colour in enumerate(davis_palette().tolist())}
+    indices = [index_of.get(tuple(colour), -1) for colour in colours.tolist()]
+    return None if -1 in indices else np.array(indices, np.uint8)[inverse.reshape(pixels.shape[:2])]
 
 
 def _is_painted(path: Path) -> bool:
@@ -186,7 +203,8 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
     """Returns the mode in which an image is stored, and its upright pixels as stored or converted to another mode."""
     try:
         with Image.open(path) as image:
-            return image.mode, turned(np.asarray(image.convert(mode) if mode else image), orientation_of(image))
+            pixels = np.asarray(image.convert(mode)) if mode else stored_values(image, path)
+            return image.mode, turned(pixels, orientation_of(image))
     except FileNotFoundError:
         raise MaskError(f"there is no mask {path}", "check the path, or write it") from None
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
@@ -290,7 +308,8 @@ def _of_video(path: Path) -> Iterator[tuple[str, Labels]]:
         with _opened_video(path) as (container, stream):
             shown = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
             times = [float(pts * (stream.time_base or 1)) for pts in shown]
-        numbers = dict(zip(shown, _numbers(times), strict=True))
+            stated = _stated_numbers(container.metadata.get(FRAMES_TAG, ""))
+        numbers = dict(zip(shown, stated if len(stated) == len(shown) else _numbers(times, path), strict=True))
         with _opened_video(path) as (container, stream):
             for frame in container.decode(stream):
                 if frame.pts not in numbers:
@@ -310,12 +329,32 @@ def _opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _numbers(times: list[float]) -> list[int]:
-    """Returns the numbers of the frames shown at these times, of an even video; else they are counted."""
+def _stated_numbers(tag: str) -> list[int]:
+    """Returns the numbers of "7-9,12-12": 7, 8, 9 and 12; none where a tag is no such list."""
+    if not re.fullmatch(r"\d{1,9}-\d{1,9}(,\d{1,9}-\d{1,9})*", tag):
+        return []
+    ranges = [tuple(map(int, each.split("-"))) for each in tag.split(",")]
+    if sum(last + 1 - first for first, last in ranges) > MAX_IMAGES:
+        return []
+    return [number for first, last in ranges for number in range(first, last + 1)]
+
+
+def _numbers(times: list[float], path: Path) -> list[int]:
+    """Returns the numbers of the frames shown at these times, where a file does not state them: counted.
+
+    The first is taken from its time, of an even video: an older label video of a run that began later has nothing else.
+    """
     step = min((after - before for before, after in pairwise(times)), default=0.0)
-    numbers = [round(time / step) for time in times] if step > 0 else []
-    even = all(abs(time - number * step) <= 0.2 * step for time, number in zip(times, numbers, strict=False))
-    return numbers if even and len(set(numbers)) == len(times) else list(range(len(times)))
+    places = [round(time / step) for time in times] if step > 0 else []
+    even = all(abs(time - place * step) <= 0.2 * step for time, place in zip(times, places, strict=False))
+    first = max(places[0], 0) if places and even else 0
+    if first:
+        log.warning(
+            "%s does not state which frames it holds: by its time the first is taken for frame %d, which is wrong "
+            "if the clock of the video it was made from did not begin at 0",
+            *(path, first),
+        )
+    return list(range(first, first + len(times)))
 
 
 def _narrow(pixels: np.ndarray[Any, np.dtype[Any]]) -> Labels:

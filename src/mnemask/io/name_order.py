@@ -5,9 +5,10 @@ separator in `frame-10`. One name does not tell, but all names of a folder mostl
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,16 @@ _MONTH = re.compile(
     r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![a-z])",
     re.IGNORECASE,
 )
-_DAY_MONTH_YEAR = re.compile(r"(?<!\d)(\d{1,2})([-_. ]?)%(\d{2})\2((?:19|20)\d{2})(?!\d)")
+_DAY_MONTH_YEAR = re.compile(r"(?<!\d)(\d{1,2})([-_. ]?)%(\d{2})\2((?:19|20)?\d{2})(?!\d)")
+# Whatever else may be a date: with the year first or last, of two digits or without a sign between.
+_DATES = (
+    re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<d>\d\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<d>\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<y>(?:19|20)\d\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<m>\d\d)([-_. ]?)(?P<d>\d\d)\2(?P<y>(?:19|20)\d\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<d>\d\d)([-_. ])(?P<m>\d\d)\2(?P<y>[1-4]\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<m>\d\d)([-_. ])(?P<d>\d\d)\2(?P<y>[1-4]\d)(?!\d)"),
+)
+_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})([.,])(\d{3})((?:\2\d{3})*)(?![.,]?\d)")
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
 # After these, or at the beginning of a name, there is nothing that a minus could separate from the number.
@@ -58,6 +68,8 @@ class NameOrder:
         hexadecimal: how many characters are before and after the hexadecimal number of each name, where they are such.
         twelve_hours: whether times are followed by AM or PM, so that 12.05 AM is before 9.41 AM, and that before 1 PM.
         months: whether all names have a month in words.
+        thousands: whether 1,000 follows 999.
+        letters: how many characters are before the letters that count from a to z and on with aa, where they do; or -1.
         year_last: how dates are written whose year comes last: "dmy", "mdy" or, where there are none, "".
         doubts: sentences about what could be read in another way, for the user to check.
     """
@@ -67,16 +79,33 @@ class NameOrder:
     hexadecimal: tuple[int, int] | None = None
     twelve_hours: bool = False
     months: bool = False
+    thousands: bool = False
+    letters: int = -1
     year_last: str = ""
     doubts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stems: Sequence[str]) -> "NameOrder":
         """Returns how the numbers of these names (without folder and suffix) are meant."""
+        stems = [composed(stem) for stem in stems]
         if around := _around_hexadecimals(stems):
             example = next(stem for stem in stems if not stem[around[0] : len(stem) - around[1]].isdecimal())
             doubt = f"names like {example!r} are taken for hexadecimal numbers, as they follow each other evenly so"
             return cls(frozenset(), frozenset(), around, doubts=(doubt,))
+        if (before := _before_letters(stems)) >= 0:
+            doubt = f"names like {max(stems, key=len)!r} are taken to count with letters, as aa follows z"
+            return cls(frozenset(), frozenset(), letters=before, doubts=(doubt,))
+        thousands = _has_thousands(stems)
+        plain = [_THOUSANDS.sub(_without_signs, stem) for stem in stems] if thousands else stems
+        found = cls._of_plain(plain)
+        example = next((stem for stem in stems if _THOUSANDS.search(stem)), "")
+        said = [f"the sign in names like {example!r} is taken for one between thousands"] if thousands else []
+        found = replace(found, thousands=thousands, doubts=(*found.doubts, *said))
+        return replace(found, doubts=(*found.doubts, *_other_doubts(stems, found)))
+
+    @classmethod
+    def _of_plain(cls, stems: Sequence[str]) -> "NameOrder":
+        """Returns how names are meant whose numbers are decimal, without signs between thousands."""
         twelve_hours = bool(stems) and all(map(_TWELVE_HOURS.search, stems))
         stems = [_of_24_hours(stem) for stem in stems] if twelve_hours else stems
         months = len(stems) > 1 and all(any(map(str.isdigit, s)) and len(_MONTH.findall(s)) == 1 for s in stems)
@@ -97,21 +126,25 @@ class NameOrder:
         ]
         decimals = frozenset(before for before, (decimal, _) in decided.items() if decimal)
         doubts = (*sign_doubts, *dot_doubts, *date_doubts)
-        return cls(decimals, signed, None, twelve_hours, months, year_last, doubts)
+        return cls(decimals, signed, None, twelve_hours, months, year_last=year_last, doubts=doubts)
 
     def key(self, path: Path) -> Key:
         """Returns the sort key; names that are equal but for zeros are ordered by the name."""
-        stem = path.stem
+        stem = composed(path.stem)
         last: list[str | Decimal]
         if self.hexadecimal:
             before, after = self.hexadecimal
             end = len(stem) - after
             last = [stem[:before].casefold(), Decimal(int(stem[before:end], 16)), stem[end:].casefold()]
+        elif self.letters >= 0:
+            counted = stem[self.letters :].casefold()
+            last = [stem[: self.letters].casefold(), Decimal(len(counted)), counted]
         else:
+            stem = _THOUSANDS.sub(_without_signs, stem) if self.thousands else stem
             stem = _of_24_hours(stem) if self.twelve_hours else stem
             stem = _with_month_numbers(stem) if self.months else stem
             last = self._parts(_year_first(stem, self.year_last) if self.year_last else stem)
-        return [*map(self._parts, path.parts[:-1]), last], path.name
+        return [*map(self._parts, map(composed, path.parts[:-1])), last], path.name
 
     def _parts(self, stem: str) -> list[str | Decimal]:
         """Returns texts and numbers in turns, a text first; capitals do not count."""
@@ -135,6 +168,11 @@ class NameOrder:
                 end, value = number.end(1), Decimal(number[1])
             yield begin - len(sign), end, -value if sign in _MINUS else value
             at = end
+
+
+def composed(name: str) -> str:
+    """Returns a name as it is compared: a letter and its accent are one sign or two, as the system likes."""
+    return unicodedata.normalize("NFC", name)
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -181,8 +219,82 @@ def _of_24_hours(stem: str) -> str:
 
 def _with_month_numbers(stem: str) -> str:
     """Returns a name with 2024-02-01 in place of 2024-Feb-01, and of 01-Feb-2024."""
-    numbered = _MONTH.sub(lambda month: f"%{_MONTHS.index(month[0][:3].lower()) + 1:02d}", stem)
-    return _DAY_MONTH_YEAR.sub(r"\4-\3-\1", numbered).replace("%", "")
+    return _DAY_MONTH_YEAR.sub(r"\4-\3-\1", _with_month_signs(stem)).replace("%", "")
+
+
+def _with_month_signs(stem: str) -> str:
+    return _MONTH.sub(lambda month: f"%{_MONTHS.index(month[0][:3].lower()) + 1:02d}", stem)
+
+
+def _without_signs(number: re.Match[str]) -> str:
+    return re.sub("[.,]", "", number[0])
+
+
+def _has_thousands(stems: Sequence[str]) -> bool:
+    """Returns whether names count up to 999, and on with 1,000."""
+    if not any(map(_THOUSANDS.search, stems)):
+        return False
+    plain = [stem for stem in stems if not _THOUSANDS.search(stem)]
+    signed = [number for stem in stems for number in _THOUSANDS.finditer(stem)]
+    before = {_shape(number.string[: number.start()]) for number in signed}
+    largest = dict.fromkeys(before, 0)
+    for number in (number for stem in plain for number in re.finditer(r"\d+", stem)):
+        if (shape := _shape(number.string[: number.start()])) in largest:
+            largest[shape] = max(largest[shape], int(number[0]))
+    return len(before) == 1 and all(100 <= each < 1000 for each in largest.values())
+
+
+def _before_letters(stems: Sequence[str]) -> int:
+    """Returns how much is before the letters of names that count with them, from z on to aa; -1 where none do."""
+    before = _shared(stems)
+    counted = [stem[before:].casefold() for stem in stems]
+    if len({len(each) for each in counted}) < 2 or not all(re.fullmatch("[a-z]{1,3}", each) for each in counted):
+        return -1
+    values = []
+    for each in counted:
+        value = 0
+        for letter in each:
+            value = 26 * value + ord(letter) - ord("a") + 1
+        values.append(value)
+    return before if sorted(values) == list(range(min(values), min(values) + len(values))) else -1
+
+
+def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
+    """Yields sentences about numbers that are not counted: dates that lie otherwise than their names, and words."""
+    if not order.months and not order.year_last:
+        for date in (each for each in _DATES if stems and all(map(each.search, stems))):
+            ordered = sorted(stems, key=lambda stem: order.key(Path(f"{stem}.png")))
+            if not _is_ascending([found for found in map(date.search, ordered) if found]):
+                yield (
+                    f"names like {ordered[0]!r} seem to hold dates, and do not follow each other by them: if they "
+                    "should, begin them with year, month and day"
+                )
+                break
+    elif order.months and any(len(date[4]) == 2 for date in map(_month_date, stems) if date):
+        yield f"dates in names like {stems[0]!r} are taken for day, month and year"
+    if len({_number_words(stem) for stem in stems}) > 1:
+        yield f"the numbers in names like {stems[0]!r} are written in words, which are not counted"
+
+
+def _number_words(stem: str) -> str:
+    """Returns the signs of a name that mean numbers and are no digits, such as those of Chinese."""
+    if stem.isascii():
+        return ""
+    return "".join(sign for sign in stem if unicodedata.category(sign) == "Lo" and unicodedata.numeric(sign, False))
+
+
+def _month_date(stem: str) -> re.Match[str] | None:
+    return _DAY_MONTH_YEAR.search(_with_month_signs(stem))
+
+
+def _is_ascending(dates: Sequence[re.Match[str]]) -> bool:
+    """Returns whether dates follow each other, or are none: months up to 12, days to 31, years close together."""
+    days = [(int(date["y"]), int(date["m"]), int(date["d"])) for date in dates]
+    years = {year for year, _, _ in days}
+    are_dates = all(1 <= month <= 12 and 1 <= day <= 31 for _, month, day in days)
+    if not are_dates or (max(years) < 100 and max(years) - min(years) > 1):
+        return True
+    return days == sorted(days)
 
 
 def _year_last(stems: Sequence[str]) -> tuple[str, list[str]]:

@@ -205,8 +205,10 @@ class StretchedVideo:
         with self._file, self._container:
             self._end_stretch()
 
-    def remux(self, target: Path, excerpt: Excerpt | None = None, timecode: str = "") -> None:
-        """Copies the closed file into the container that the suffix of the target says, and sound beside it.
+    def remux(
+        self, target: Path, excerpt: Excerpt | None = None, timecode: str = "", tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Copies the closed file into the container that the suffix of the target says, and sound and tags beside it.
 
         Sound that the container does not take is encoded anew; where that is impossible too, the video has none. Both
         are said aloud.
@@ -214,15 +216,15 @@ class StretchedVideo:
         ways = [] if excerpt is None else [(excerpt, True), (excerpt, False)]
         for sound, copied in ways:
             try:
-                return self._join(target, Sound(sound, copied), timecode)
+                return self._join(target, Sound(sound, copied), timecode, tags or {})
             except (FFmpegError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise
                 how = "copied" if copied else "re-encoded"
                 logger.warning("the sound of %s cannot be %s for %s (%s)", sound.path.name, how, target.suffix, error)
-        return self._join(target, None, timecode)
+        return self._join(target, None, timecode, tags or {})
 
-    def _join(self, target: Path, sound: Sound | None, timecode: str) -> None:
+    def _join(self, target: Path, sound: Sound | None, timecode: str, tags: Mapping[str, str]) -> None:
         suffix = target.suffix.lower()
         options = {"fflags": "+bitexact"}
         if suffix in (".mp4", ".mov"):
@@ -233,6 +235,7 @@ class StretchedVideo:
         with ExitStack() as stack:
             source = stack.enter_context(_packets(self.path))
             container = stack.enter_context(av.open(f"file:{target}", "w", options=options))
+            container.metadata.update(tags)
             if self._codec.tag:
                 # What an encoder says of itself is more than a journal keeps: without 32 bits a pixel no alpha is read.
                 stream = self._codec.stream(container, self.pictures)

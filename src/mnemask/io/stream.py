@@ -46,7 +46,11 @@ _OPEN_SECONDS, _READ_SECONDS = 10.0, 30.0
 _NARROWEST = Fraction(1, 8)
 
 # Formats that cameras of 10, 12 and 14 bits are stored in, without a word of how many bits are used.
-_DEEP = ("gray16le", "gray16be", "rgb48le", "rgb48be", "bgr48le", "bgr48be", "gbrp16le", "gbrp16be")
+_DEEP = tuple(
+    f"{kind}{end}"
+    for kind in ("gray16", "ya16", "rgb48", "bgr48", "rgba64", "bgra64", "gbrp16", "gbrap16")
+    for end in ("le", "be")
+)
 _LOOKS, _LOOKED_AT = 8, 12  # at so many places of such a video, and frames at each, before the first is given
 
 Origin = str | Readable | Callable[[], ReadableFile]
@@ -279,6 +283,13 @@ class EncodedVideo:
         return stream
 
 
+def most_frames(video: Path) -> int | None:
+    """Returns the number of packets of a video, which has no more frames than those; None where it cannot be read."""
+    with suppress(FFmpegError, OSError), open_container(f"file:{video}", {"protocol_whitelist": "file"}) as container:
+        return sum(packet.size > 0 for packet in container.demux(container.streams.best("video")))
+    return None
+
+
 def _lacks_index(path: Path) -> bool:
     """Returns whether a file is an mp4 or mov of which the part that says where its frames lie is missing."""
     place = 0
@@ -324,7 +335,8 @@ def _doubts(gif: Path | None) -> tuple[str, ...]:
 
 def _deep_values(frame: VideoFrame) -> UInt16[np.ndarray, "H W"] | UInt16[np.ndarray, "H W 3"]:
     """Returns grey or RGB of 16 bits as they are stored."""
-    return np.asarray(frame.to_ndarray(format="gray16le" if frame.format.name.startswith("gray") else "rgb48le"))
+    is_grey = frame.format.name.startswith(("gray", "ya"))
+    return np.asarray(frame.to_ndarray(format="gray16le" if is_grey else "rgb48le"))
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction:

@@ -13,6 +13,7 @@ from mnemask.errors import FrameError, ObjectIdError, OutputError
 from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, unfinished
 from mnemask.io.footage import Colours, Footage, ticks_for
 from mnemask.io.image_formats import picture_of
+from mnemask.io.label_files import FRAMES_TAG
 from mnemask.io.resumable_video import STRETCH, Codec, Pictures, StretchedVideo
 from mnemask.io.sound import Excerpt
 from mnemask.io.visualize import draw_overlay
@@ -72,10 +73,15 @@ class VideoFile:
         self._video.close()
         with unfinished(self._target) as partial:
             timecode = self.footage.timecode_at(self._began)
-            self._video.remux(partial, self._excerpt(self._video.pictures), timecode)
+            self._video.remux(partial, self._excerpt(self._video.pictures), timecode, self._tags)
             self._how.finish(partial, self._target, complete=complete)
         if self._how.journal is None:
             self._video.path.unlink()
+
+    @property
+    def _tags(self) -> dict[str, str]:
+        """What the finished file says beside its pictures."""
+        return {}
 
     def _excerpt(self, pictures: Pictures) -> Excerpt | None:
         """Returns which sound belongs to the frames."""
@@ -135,6 +141,7 @@ class VideoFile:
 class Ffv1Masks(VideoFile):
     """OUT/masks.mkv: lossless grey video; the pixel value is the object id, at the times of the source.
 
+    The tag FRAMES says which frames they are, as "7-120,122-300".
     8 bits a pixel if the ids of the first frame, and those known to come, are up to 255, else 16. Where frames come
     without times, they are 1 / frames_per_second apart.
 
@@ -148,6 +155,17 @@ class Ffv1Masks(VideoFile):
 
     def __init__(self, out: Path, how: Writing) -> None:
         super().__init__(target_file(out, "masks.mkv"), "ffv1", {"level": "3", "slicecrc": "1"}, how)
+        resumed = how.resume_state or {}
+        self._indices: list[list[int]] = [list(each) for each in resumed.get("indices", ())]  # first and last of a run
+
+    def resume_state(self) -> ResumeState:
+        """Returns the state from which a later run can resume."""
+        return {**super().resume_state(), "indices": [list(each) for each in self._indices]}
+
+    @property
+    def _tags(self) -> dict[str, str]:
+        # The times of a video do not tell: they may begin anywhere, and be uneven.
+        return {FRAMES_TAG: ",".join(f"{first}-{last}" for first, last in self._indices)}
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Adds one frame."""
@@ -165,6 +183,10 @@ class Ffv1Masks(VideoFile):
         labels = masks.labels.cpu().numpy()
         picture = labels.astype(np.uint16) if wide else labels.astype(np.uint8)
         self._add(VideoFrame.from_ndarray(picture, "gray16le" if wide else "gray"), Colours(), masks, frame)
+        if self._indices and masks.index == self._indices[-1][1] + 1:
+            self._indices[-1][1] = masks.index
+        else:
+            self._indices.append([masks.index, masks.index])
 
 
 # Without B-frames packets are in the order of frames, and one stretch can follow another. With mbtree a video comes out

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from mnemask.choices import VIDEO_SUFFIXES
-from mnemask.errors import InputError
+from mnemask.errors import InputError, MnemaskError
 from mnemask.io.frame_files import image_files
 from mnemask.io.images import IMAGE_SUFFIXES
-from mnemask.io.name_order import natural_order
+from mnemask.io.name_order import composed, natural_order
 from mnemask.manifest.lines import Column, Manifest, read_manifest
 
 _FRAMES = ("videos", "clips", "frames", "JPEGImages", "JPEGImages/480p")
 _MASKS = ("masks", "prompts", "labels", "Annotations", "Annotations/480p")
+_PROMPTS = {"mask", "at", "box", "click"}
 _MASK_SUFFIXES = (".png", ".json", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
 
@@ -39,9 +40,10 @@ def read_folder(
             "expected videos or folders of images with masks beside them (street.mp4, street.png), or name a manifest",
         )
     rows, notes = [], []
+    there = _named(masks or videos)
     for number, clip in enumerate(clips, 1):
         row: dict[str, Any] = {"video": str(clip.resolve())}
-        mask = _mask_of(clip, masks)
+        mask = next((there[name] for each in _ends_of(clip, masks) if (name := composed(each)) in there), None)
         if mask is not None:
             first = _first_if_all(clip, mask)
             if first is not None:
@@ -50,7 +52,16 @@ def read_folder(
                 )
             row["mask"] = str((first or mask).resolve())
         rows.append((number, row))
-    read = read_manifest(folder, columns, check, defaults, rows)
+
+    def check_by_name(options: Mapping[str, Any]) -> object:
+        try:
+            return check(options)
+        except MnemaskError as error:
+            if not _PROMPTS.isdisjoint(options):
+                raise
+            raise _naming(Path(options["video"]), error, masks) from error
+
+    read = read_manifest(folder, columns, check_by_name, defaults, rows)
     return Manifest(read.path, read.clips, read.faults, notes)
 
 
@@ -64,22 +75,34 @@ def _two_folders(folder: Path) -> tuple[Path, Path | None]:
 
 
 def _is_clip(path: Path) -> bool:
-    if path.name.startswith(".") or path.name.endswith(".masks"):
+    if path.name.startswith(".") or path.suffix.lower() == ".masks":
         return False
     if path.is_file():
         return path.suffix.lower() in VIDEO_SUFFIXES
     return path.is_dir() and bool(image_files(path))
 
 
-def _mask_of(clip: Path, masks: Path | None) -> Path | None:
-    if masks is None:
-        beside = [
-            clip.with_name(f"{clip.stem}.masks"),
-            *(clip.with_name(f"{clip.stem}{end}") for end in _MASK_SUFFIXES),
-        ]
-    else:
-        beside = [masks / clip.stem, *(masks / f"{clip.stem}{end}" for end in _MASK_SUFFIXES)]
-    return next((path for path in beside if path.exists()), None)
+def _named(place: Path) -> dict[str, Path]:
+    """Returns what is in a folder by its name, also by that with a suffix in small letters."""
+    there = sorted(place.iterdir())
+    small = {composed(f"{path.stem}{path.suffix.lower()}"): path for path in there}
+    return small | {composed(path.name): path for path in there}
+
+
+def _ends_of(clip: Path, masks: Path | None) -> tuple[str, ...]:
+    """Returns what a mask of a clip may be called, most wanted first."""
+    of_many = f"{clip.stem}.masks" if masks is None else clip.stem
+    return (of_many, *(f"{clip.stem}{end}" for end in _MASK_SUFFIXES))
+
+
+def _naming(clip: Path, error: MnemaskError, masks: Path | None) -> InputError:
+    """Returns what is wrong with a clip, which is called by its name, and which mask was looked for in vain."""
+    of_many, png, *_ = _ends_of(clip, masks)
+    where = "beside it" if masks is None else f"in {masks.name}"
+    return InputError(
+        f"{clip.name} has no mask {where}: {error.problem}",
+        f"expected {png!r}, or a folder {of_many!r}, {where}; or write a manifest that says what to track",
+    )
 
 
 def _first_if_all(clip: Path, mask: Path) -> Path | None:

@@ -6,7 +6,6 @@ a sentence of its own, so that a manifest of a thousand lines is corrected once 
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from typing import Any
 
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.atomic import safe_name
+from mnemask.io.name_order import composed
 from mnemask.io.storage import is_address
 from mnemask.manifest.rows import read_rows
 from mnemask.manifest.schedule import Clip
@@ -114,7 +114,8 @@ def read_manifest(
 
 
 def _at(path: Path, number: int, error: MnemaskError) -> MnemaskError:
-    placed = InputError(f"{path.name or path}, line {number}: {error.problem}", error.remedy)
+    line = "" if path.is_dir() else f", line {number}"  # the clips of a folder have names instead
+    placed = InputError(f"{path.name or path}{line}: {error.problem}", error.remedy)
     placed.line = number  # type: ignore[attr-defined]
     return placed
 
@@ -234,7 +235,7 @@ def _without_clashes(reader: _Reader, clips: Sequence[Clip]) -> Iterator[Clip]:
     first: dict[str, Clip] = {}
     inner: dict[str, Clip] = {}
     for clip in clips:
-        key = unicodedata.normalize("NFC", clip.name.casefold())  # as some file systems compare them
+        key = composed(clip.name.casefold())  # as some file systems compare them
         above = ["/".join(key.split("/")[:count]) for count in range(1, key.count("/") + 1)]
         other = first.get(key) or inner.get(key) or next((first[each] for each in above if each in first), None)
         if other is not None:

@@ -1,5 +1,6 @@
 """The lines of a manifest file: CSV in its dialects, or JSON lines."""
 
+import codecs
 import csv
 import io
 import json
@@ -22,11 +23,15 @@ def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(f"{path.name!r} is larger than 256 MiB", "split it: a manifest is a line for each clip")
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        # A spreadsheet's "Unicode text" is UTF-16, and begins with a mark that says so.
+        text = data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read ({error.strerror})", "give a manifest that can") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path.name!r} is not UTF-8 (byte {error.start})", "save it as CSV UTF-8") from error
+        problem = f"{path.name!r} is neither UTF-8 nor UTF-16 (byte {error.start})"
+        raise InputError(problem, "save it as CSV UTF-8") from error
     yield from _json_rows(text) if kind in (".jsonl", ".ndjson") else _csv_rows(text, path)
 
 
@@ -66,7 +71,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
             if not any(cell.strip() for cell in row) or row[0].startswith("#"):
                 continue
             if not names:
-                names = [cell.strip() for cell in row]
+                names = [cell if cell.startswith("_") else cell.lower() for cell in map(str.strip, row)]
                 _refuse_head(names, path)
             elif len(row) > len(names):
                 problem = f"there are {len(row)} values for {len(names)} columns"

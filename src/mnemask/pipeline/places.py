@@ -17,6 +17,7 @@ from mnemask.io.edges import Cutout
 from mnemask.io.footage import Footage
 from mnemask.io.lock import LOCK
 from mnemask.io.reader import VideoReader
+from mnemask.io.stream import most_frames
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
@@ -63,12 +64,20 @@ class Expected:
 
     def refuse_beyond(self, frames: Iterable[int]) -> None:
         """Raises InputError if masks are given for a frame that the video does not have."""
-        if self.num_frames is None:
-            return
+        about = self.num_frames or 0
+        doubtful = [frame for frame in frames if frame >= (about if self.counted else max(about * 9 // 10 - 2, 1))]
+        most = self._most() if doubtful else None
+        if most is not None and (beyond := [frame for frame in doubtful if frame >= most]):
+            raise beyond_the_end(min(beyond), most)
+
+    def _most(self) -> int | None:
+        """Returns how many frames there are at most; a file that does not say it is looked through."""
+        if self.counted:
+            return self.num_frames
         # A length that was reckoned from a duration may be wrong by a little.
-        surely = self.num_frames if self.counted else self.num_frames + 2 + self.num_frames // 10
-        if beyond := [frame for frame in frames if frame >= surely]:
-            raise beyond_the_end(min(beyond), self.num_frames)
+        limits = [] if self.num_frames is None else [self.num_frames + 2 + self.num_frames // 10]
+        found = None if self.footage.path is None else most_frames(self.footage.path)
+        return min((*limits, *([] if found is None else [found])), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from mnemask.pipeline.checkpoint import Checkpoint, CheckpointFolder, PendingChe
 from mnemask.pipeline.estimates import estimate_memory, refuse_without_room
 from mnemask.pipeline.outputs import Outputs, RunProgress, computed_on
 from mnemask.pipeline.places import CHECKPOINT, REPORT, Expected, Places, VideoOutputs
+from mnemask.prompts.plan import beyond_the_end
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks, ObjectInfo, Prompt, object_infos
@@ -220,6 +221,7 @@ class _Run:
                     with _noting(error):
                         self._save()
                     raise
+            self._refuse_left()
         except StopError as stopped:
             progress.stopped_by = str(stopped)
         except BaseException as error:
@@ -227,6 +229,11 @@ class _Run:
             raise
         else:
             progress.complete = True
+
+    def _refuse_left(self) -> None:
+        """Raises InputError if the video ended before a frame that masks are given for."""
+        if left := self._to_come():
+            raise beyond_the_end(min(left), self.progress.frames)
 
     def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yields the frames that are not done, for as long as nobody asks for an end."""

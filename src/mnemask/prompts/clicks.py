@@ -272,6 +272,11 @@ def _checked_click(click: Sequence[int | float], size: tuple[int, int] | None) -
         x, y = (float(number) for number in click)
     except (TypeError, ValueError, OverflowError):
         raise MaskError(f"click {click!r:.60} is not a place in the frame", "give x,y in pixels") from None
+    if 0 < x < 1 and 0 < y < 1:
+        raise MaskError(
+            f"click {x:g},{y:g} has fractions of the frame's sides, or lies within its first pixel",
+            "give pixels: 320,200 is 320 from the left and 200 from the top",
+        )
     if size is not None and not (0 <= x < size[1] and 0 <= y < size[0]):  # NaN is neither
         raise MaskError(
             f"click {x:g},{y:g} lies outside the frame of {describe(size)}",

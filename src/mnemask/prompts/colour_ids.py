@@ -15,8 +15,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import MaskError
+from mnemask.io.images import BORDER_SHARE
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.mask_file import BORDER_SHARE, RGB, SAME_COLOUR, MaskReading
+from mnemask.prompts.mask_file import RGB, SAME_COLOUR, MaskReading
 from mnemask.prompts.parse import in_words, typed
 from mnemask.types import MAX_OBJECT_ID, Frame
 

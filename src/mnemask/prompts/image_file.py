@@ -4,13 +4,14 @@ import logging
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
-from mnemask.errors import MaskError
+from mnemask.errors import FrameError, MaskError
 from mnemask.io.image_sequences import page_count
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
@@ -18,10 +19,12 @@ from mnemask.io.images import (
     is_picture_palette,
     orientation_of,
     palette_of,
+    stored_values,
     turned,
 )
 from mnemask.io.label_files import holds_labels, label_paths, read_labels, states_ids
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE
+from mnemask.types import MAX_OBJECT_ID
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +41,12 @@ BLENDED_CROSSINGS = 0.15
 CHANCE = 2.0
 FAINTEST = 8  # alpha of paint that can be seen
 FAINT_SHARE = 0.01  # of what is painted, and more than is left over by chance
+OPACITY_STEP = 16  # between two alphas that are no chance
 SQUARE = np.ones((3, 3), np.uint8)
 
 Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 Colour = UInt8[np.ndarray, "H W 3"]
+DeepColour = UInt16[np.ndarray, "H W 3"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class RawMask:
         are_ids: whether the pixels are object ids for certain, as in the files of annotation tools.
         pages: how many pictures the file holds; this is the first.
         opacity: the lowest at which something is painted, as a share.
+        opacities: alphas of areas of one and the same colour, where there are several.
     """
 
     pixels: Grey | Colour
@@ -65,6 +71,7 @@ class RawMask:
     are_ids: bool = False
     pages: int = 1
     opacity: float = 1.0
+    opacities: tuple[int, ...] = ()
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
@@ -80,20 +87,24 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
         _check_size(path, (labels.shape[1], labels.shape[0]), size)
         pages = len(label_paths(Path(path))) or 1  # none is inside of `masks.mkv/00012`
         return RawMask(labels, np.ones(labels.shape, bool), lossy=False, are_ids=states_ids(Path(path)), pages=pages)
+    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        raise MaskError(f"mask {path} is a pipe or a device, and masks are read twice", "save it to a file first")
     try:
         with Image.open(path, formats=_FORMATS) as image:  # reads the header only
             _check_size(path, image.size, None)  # looking for a tag may decode a PNG
+            stored = stored_values(image, path)
             orientation = orientation_of(image)
             if size is not None and orientation >= 5 and image.size == size[::-1] and size[0] != size[1]:
                 log.warning("mask %s fits the video only as it is stored, so its orientation tag is left aside", path)
                 orientation = 1
             _check_size(path, image.size if orientation < 5 else image.size[::-1], size)
-            image.load()
             may_be_stack = image.format in ("TIFF", "WEBP", "GIF") or getattr(image, "is_animated", False)
             pages = page_count(Path(path)) if may_be_stack else 1
-            return replace(_upright(_plain_pixels(image, path), orientation), pages=pages)
+            return replace(_upright(_plain_pixels(image, stored, path), orientation), pages=pages)
     except MaskError:
         raise
+    except FrameError as error:
+        raise MaskError(f"mask {path} cannot be read: {error.problem}", error.remedy) from error
     except FileNotFoundError as error:
         raise MaskError(f"mask {path} does not exist", "give an image file, or a box") from error
     except UnidentifiedImageError as error:
@@ -136,32 +147,74 @@ def _is_lossless_webp(image: Image.Image, path: str | Path) -> bool:
     return b"VP8L" in data and b"VP8 " not in data
 
 
-def _plain_pixels(image: Image.Image, path: str | Path) -> RawMask:
+def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> RawMask:
     lossy = image.format in _LOSSY_FORMATS and not _is_lossless_webp(image, path)
-    palette = None
-    opacity = 1.0
     opaque = np.ones((image.height, image.width), bool)
     if image.mode == "1":
-        pixels = np.asarray(image.convert("L"))
-    elif image.mode in ("L", "P") and not is_picture_palette(image):
-        pixels = np.asarray(image)
-        palette = palette_of(image) if image.mode == "P" else None
-    elif image.mode.startswith("I"):
-        wide = np.asarray(image)
-        if wide.min() < 0 or wide.max() > 65_535:
-            raise MaskError(f"mask {path} has values from {wide.min()} to {wide.max()}", "ids go from 1 to 65535")
-        pixels = wide.astype(np.uint16)
-    elif image.mode == "F":
+        return RawMask(np.asarray(image.convert("L")), opaque, lossy)
+    if image.mode in ("L", "P") and stored.dtype == np.uint8 and not is_picture_palette(image):
+        return RawMask(stored, opaque, lossy, palette_of(image) if image.mode == "P" else None)
+    if stored.ndim == 2 and image.mode not in ("L", "P"):
+        return RawMask(_whole_numbers(stored, path), opaque, lossy)
+    if stored.dtype.kind == "i":
+        return RawMask(_whole_numbers(stored, path), opaque, lossy)
+    rgba = np.asarray(image.convert("RGBA"))
+    opacity = _lowest_opacity(rgba)
+    opaque = rgba[..., 3] > 127.5 * opacity
+    colours = rgba[..., :3] if stored.dtype == np.uint8 else _of_16_bits(stored, rgba[..., :3], opaque, path)
+    pixels = np.where(opaque[..., None], colours, 0).astype(colours.dtype)
+    # Grey from a lossy file comes in channels that differ by rounding.
+    if int(np.ptp(pixels, axis=2).max()) <= (8 if lossy else 0):
+        pixels = pixels[..., 0]
+    return RawMask(np.ascontiguousarray(pixels), opaque, lossy, opacity=opacity, opacities=_opacities(rgba))
+
+
+def _whole_numbers(stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> UInt16[np.ndarray, "H W"]:
+    """Returns what a file holds of more than 8 bits, or with a sign; raises MaskError where these are no ids."""
+    if stored.dtype.kind == "f":
         raise MaskError(f"mask {path} holds fractions", "ids are whole numbers: export it as 8-bit PNG")
-    else:
-        rgba = np.asarray(image.convert("RGBA"))
-        opacity = _lowest_opacity(rgba)
-        opaque = rgba[..., 3] > 127.5 * opacity
-        pixels = np.where(opaque[..., None], rgba[..., :3], 0).astype(np.uint8)
-        # Grey from a lossy file comes in channels that differ by rounding.
-        if int(np.ptp(pixels, axis=2).max()) <= (8 if lossy else 0):
-            pixels = pixels[..., 0]
-    return RawMask(np.ascontiguousarray(pixels), opaque, lossy, palette, opacity=opacity)
+    if stored.min() < 0 or stored.max() > MAX_OBJECT_ID:
+        ground = ", so if -1 is the background, add 1 to all values" if stored.min() == -1 else ""
+        raise MaskError(
+            f"mask {path} has values from {stored.min()} to {stored.max()}",
+            f"ids go from 1 to {MAX_OBJECT_ID} and the background is 0{ground}",
+        )
+    return stored.astype(np.uint16)
+
+
+def _of_16_bits(
+    wide: DeepColour, eight: Colour, opaque: Bool[np.ndarray, "H W"], path: str | Path
+) -> Colour | DeepColour:
+    """Returns colours of 16 bits: as they are if grey, else in 8 bits, which must not make two areas one."""
+    if not np.ptp(wide, axis=2)[opaque].any():
+        return wide
+    solid = Edges.from_values(wide).solid & opaque
+    if len(np.unique(wide[solid], axis=0)) > len(np.unique(eight[solid], axis=0)):
+        raise MaskError(
+            f"mask {path} has colours of 16 bits that would be one in 8 bits",
+            "save ids as grey levels, or paint the objects in colours that differ by more",
+        )
+    return eight
+
+
+def _evenly_painted(rgba: UInt8[np.ndarray, "H W 4"]) -> Bool[np.ndarray, "H W"]:
+    """Returns the pixels within areas of one colour and one opacity that can be seen."""
+    even = (np.asarray(cv2.erode(rgba, SQUARE)) == np.asarray(cv2.dilate(rgba, SQUARE))).all(axis=2)
+    return np.asarray(even & (rgba[..., 3] >= FAINTEST))
+
+
+def _opacities(rgba: UInt8[np.ndarray, "H W 4"]) -> tuple[int, ...]:
+    """Returns the alphas, well apart, in which one colour is painted; none where each colour has one."""
+    alpha = rgba[..., 3]
+    if (alpha == 255).all():
+        return ()
+    painted = np.ascontiguousarray(rgba[_evenly_painted(rgba)]).view(np.uint32).ravel()
+    values, counts = np.unique(painted, return_counts=True)
+    levels: dict[tuple[int, ...], list[int]] = {}
+    for value in values[counts >= FAINT_SHARE * np.count_nonzero(alpha >= FAINTEST)]:
+        *colour, level = value.reshape(1).view(np.uint8).tolist()
+        levels.setdefault(tuple(colour), []).append(level)
+    return next((tuple(sorted(each)) for each in levels.values() if max(each) - min(each) >= OPACITY_STEP), ())
 
 
 def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
@@ -170,8 +223,7 @@ def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
     The edges of areas and the inside of photographs fade too, and a shadow is black: they are no paint.
     """
     alpha = rgba[..., 3]
-    even = (np.asarray(cv2.erode(rgba, SQUARE)) == np.asarray(cv2.dilate(rgba, SQUARE))).all(axis=2)
-    faint = alpha[even & (alpha >= FAINTEST) & (alpha <= 127) & rgba[..., :3].any(axis=2)]
+    faint = alpha[_evenly_painted(rgba) & (alpha <= 127) & rgba[..., :3].any(axis=2)]
     enough = faint.size >= FAINT_SHARE * np.count_nonzero(alpha >= FAINTEST)
     return float(faint.min()) / 255 if faint.size and enough else 1.0
 
@@ -193,7 +245,7 @@ class Edges:
     sharp: int
 
     @classmethod
-    def from_values(cls, values: Grey | Colour) -> "Edges":
+    def from_values(cls, values: Grey | Colour | DeepColour) -> "Edges":
         """Returns the edges of a picture."""
         lowest, highest = np.asarray(cv2.erode(values, SQUARE)), np.asarray(cv2.dilate(values, SQUARE))
         # Plane by plane, since numpy is slow at reducing an axis of three.
@@ -223,7 +275,7 @@ class Edges:
         return distinct > MANY_VALUES and float(self.thin.mean()) > 0.25
 
 
-def differences(values: Grey | Colour, axis: int) -> UInt8[np.ndarray, "y x"] | UInt16[np.ndarray, "y x"]:
+def differences(values: Grey | Colour | DeepColour, axis: int) -> UInt8[np.ndarray, "y x"] | UInt16[np.ndarray, "y x"]:
     """Returns how far each two neighbours along an axis are apart, in the channel where they are farthest."""
     later, earlier = np.delete(values, 0, axis), np.delete(values, -1, axis)
     if not later.size:  # one pixel wide, or high; OpenCV takes no empty pictures

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int32, Int64, UInt8
 from torch import Tensor
 
 from mnemask.errors import MaskError
+from mnemask.io.images import BORDER_SHARE, border_of
 from mnemask.io.pictures import MAX_MASK_BYTES
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.image_file import (
@@ -44,11 +45,18 @@ CONTOUR_SIDE = 9  # pixels, and more in larger pictures:
 CONTOUR_SHARE_OF_SIDE = 0.02
 SOLID_SHARE = 0.25
 HUGGED_SHARE = 0.4  # of the objects' outer rim
-BORDER_SHARE = 0.9  # of the border's pixels: a background
+NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
+NOISE_VALUES = 4  # so many at both ends, and hardly one between, are no ids
+VIDEO_BLACK, VIDEO_WHITE = 16, 235
+WIDEST_FRAME = 4  # pixels; a wider one was meant
 SMALL_ID = 10  # ids from here on are grey levels that somebody painted, and so is 255 beside them
 
 # Colours that differ by no more than this in each channel are one, where something has changed a file's colours.
 SAME_COLOUR = 4
+# An area that is even but for so much noise, and this far from all plain colours, has a colour of its own. Of drawn
+# masks that were resized no pixel is such, of objects of 150 pixels that a JPEG made uneven 4 to 600 are.
+EVEN, FAR_COLOUR, LOST_PIXELS = 12, 48, 4
+WIDE_OUTLINE = 4  # blended pixels for each of the outline: 0.2 to 2 by antialiasing or resizing, 2.5 to 7 by JPEG
 
 RGB = tuple[int, int, int]
 Void = int | Literal["auto", "none"]
@@ -130,6 +138,9 @@ def clean_or_refuse(path: str | Path, reading: MaskReading, antialiased: Literal
                 '(--clean-masks, antialiased="clean")',
             )
         log.warning("%s; each was given to the nearest plain area", what)
+    if reading.kind == "black and white" and (frame := _frame_width(reading.labels)):
+        wide = "1 pixel" if frame == 1 else f"{frame} pixels"
+        log.warning("mask %s has a white frame, %s wide, which is part of the object: paint it black", path, wide)
     ids = reading.ids
     height, width = reading.labels.shape
     if len(ids) > MAX_OBJECTS:
@@ -179,6 +190,12 @@ def inspect_mask(
 
 
 def _read(raw: RawMask, void: Void) -> MaskReading:
+    if raw.opacities:
+        raise MaskError(
+            f"has areas of one colour with several opacities (alpha {', '.join(map(str, raw.opacities[:5]))}), which "
+            "may be objects or the softness of one",
+            "paint each object opaque in a colour of its own, or save the alpha channel as a grey picture",
+        )
     if not raw.opaque.all():
         if not _is_painted(raw):
             return MaskReading("transparency", raw.opaque.astype(np.int32))
@@ -189,6 +206,11 @@ def _read(raw: RawMask, void: Void) -> MaskReading:
 def _read_grey(raw: RawMask, void: Void) -> MaskReading:
     values, lossy = raw.pixels, raw.lossy
     top = 65_535 if values.max() > 255 else 255
+    if (stretched := _of_video_range(values)) is not None:
+        note = f"{VIDEO_BLACK} and {VIDEO_WHITE} are black and white, as in video"
+        reading = _read_grey(replace(raw, pixels=stretched, palette=None), void)
+        if reading.kind == "black and white":
+            return replace(reading, notes=(*reading.notes, note))
     left_out = values == void if isinstance(void, int) else np.zeros(values.shape, bool)
     values = np.where(left_out, 0, values).astype(values.dtype)
     edges = Edges.from_values(raw.pixels)
@@ -196,6 +218,11 @@ def _read_grey(raw: RawMask, void: Void) -> MaskReading:
         soft = int(((values > 0) & (values < top)).sum())
         bright = (values > top // 2).astype(np.int32)
         return MaskReading("black and white", bright, void=int(left_out.sum()), blended=soft)
+    if not lossy and _is_noisy_black_and_white(values, top, edges):
+        soft = int(((values > top // 10) & (values < top - top // 10)).sum())
+        note = f"values near 0 and {top} count as black and white, as they are where a file was a JPEG once"
+        bright = (values > top // 2).astype(np.int32)
+        return MaskReading("black and white", bright, int(left_out.sum()), soft, notes=(note,))
     distinct = np.unique(values)
     if lossy and not edges.look_like_a_photograph(len(distinct)):
         raise MaskError(
@@ -228,8 +255,15 @@ def _void_area(
 
     A contour is thin and lies between the objects and the rest; a solid area is an object, or is asked about.
     """
+    found = set(np.unique(values[~blended]).tolist())
+    for other in (255, 254, top - 1):  # a contour of these is void too, and an area is an object
+        alone = found.isdisjoint((other - 1, other + 1, top))  # no id of many that are counted
+        if other in found and alone and len(found) > 2:
+            area = values == other
+            if _is_contour(area, (values > 0) & ~area):
+                return area, (f"the contour of {other} around the objects belongs to none of them (void)",)
     area = values == top
-    ids = [int(i) for i in np.unique(values[~blended]) if 0 < i < top]
+    ids = sorted(i for i in found if 0 < i < top)
     if not area.any() or not ids:
         return np.zeros(area.shape, bool), ()
     others = (values > 0) & ~area
@@ -284,8 +318,47 @@ def _is_black_and_white(values: Grey, top: int, edges: Edges, lossy: bool) -> bo
     return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
 
 
+def _is_noisy_black_and_white(values: Grey, top: int, edges: Edges) -> bool:
+    """Returns whether values are near both ends, and what is between lies along the border, as JPEG leaves it.
+
+    Ids fill areas far from it: noise does not, and has several values at both ends.
+    """
+    dark, bright = values <= top // 10, values >= top - top // 10
+    faint, middle, pale = dark & (values > 0), ~(dark | bright), bright & (values < top)
+    if not (faint.any() and pale.any()) or middle.mean() > 0.25:
+        return False
+    half = (values > top // 2).astype(np.uint8)
+    border = np.asarray(cv2.dilate(half, SQUARE)) != np.asarray(cv2.erode(half, SQUARE))
+    near = np.asarray(cv2.dilate(border.astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
+    if (middle & ~near).sum() > 0.05 * middle.sum():
+        return False
+    if _mostly_thin(faint, edges) and _mostly_thin(pale, edges):
+        return True
+    distinct = min(len(np.unique(values[faint])), len(np.unique(values[pale])))
+    stray = (faint | pale) & edges.solid & ~near  # strong compression moves the whole ground too
+    return distinct >= NOISE_VALUES or (distinct > 1 and bool(stray.sum() <= 0.05 * (faint | pale).sum()))
+
+
+def _of_video_range(values: Grey) -> UInt8[np.ndarray, "H W"] | None:
+    """Returns the values of a picture whose lowest and highest are black and white in video, stretched; else None."""
+    if values.dtype != np.uint8 or (values.min(), values.max()) != (VIDEO_BLACK, VIDEO_WHITE):
+        return None
+    return np.round((values.astype(float) - VIDEO_BLACK) * 255 / (VIDEO_WHITE - VIDEO_BLACK)).astype(np.uint8)
+
+
 def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: Edges) -> bool:
     return bool((where & edges.solid).sum() <= 0.05 * where.sum())
+
+
+def _frame_width(bright: Int32[np.ndarray, "H W"]) -> int:
+    """Returns how many pixels wide a bright frame around the picture is; 0 where there is none, or no thin one."""
+    inner = bright
+    for width in range(min(WIDEST_FRAME, (min(bright.shape) - 1) // 2) + 1):
+        share = float(border_of(inner).mean())
+        if share < 1:
+            return width if share < 0.5 else 0
+        inner = inner[1:-1, 1:-1]
+    return 0
 
 
 def _read_colours(raw: RawMask, void: Void) -> MaskReading:
@@ -311,6 +384,7 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     ids[own], is_davis = _ids_of_colours(colours[own], first[own], ground)
     blended |= ~own[inverse]
     labels = nearest_plain(ids[inverse], blended)
+    _refuse_lost_colours(raw.pixels, colours[own], labels, blended)
     left_out = np.zeros(labels.shape, bool)
     notes: tuple[str, ...] = ()
     if isinstance(void, int):
@@ -323,6 +397,40 @@ def _read_colours(raw: RawMask, void: Void) -> MaskReading:
     }
     shown = {i: colour for i, colour in shown.items() if (labels == i).any()}
     return MaskReading("colours", labels, int(left_out.sum()), int(blended.sum()), shown, notes)
+
+
+def _refuse_lost_colours(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    plain: Int64[np.ndarray, " N"],
+    labels: Int32[np.ndarray, "H W"],
+    blended: Bool[np.ndarray, "H W"],
+) -> None:
+    """Raises MaskError where blended pixels are no mere outlines, as a picture has that was a JPEG once.
+
+    They are more than the objects and lie wide around them, or even areas among them have a colour that none has.
+    """
+    if not blended.any():
+        return
+    spread = cv2.absdiff(cv2.dilate(pixels, SQUARE), cv2.erode(pixels, SQUARE)).max(axis=2)
+    even = np.unique(pixels[blended & (spread <= EVEN)], axis=0, return_counts=True)
+    known = np.stack([unpack(int(colour)) for colour in plain]).astype(int)
+    far = (
+        np.abs(even[0].astype(int)[:, None] - known)
+        .max(axis=2)
+        .min(
+            axis=1,
+        )
+        > FAR_COLOUR
+    )
+    lost = int(even[1][far].sum())
+    values = labels.astype(np.float32)
+    outline = int((np.asarray(cv2.dilate(values, SQUARE)) != np.asarray(cv2.erode(values, SQUARE))).sum())
+    wide = blended.sum() > max((labels > 0).sum(), WIDE_OUTLINE * outline)
+    if wide or lost >= LOST_PIXELS:
+        raise MaskError(
+            f"has {int(blended.sum())} pixels whose colours run into each other, as in a picture that was a JPEG once",
+            "export it again from the program that painted it, as PNG without antialiasing",
+        )
 
 
 def _near_a_larger(
@@ -339,7 +447,7 @@ def _near_a_larger(
 
 def _white_ground(packed: Int64[np.ndarray, "H W"]) -> int | None:
     """Returns white where it is nearly all of the picture's border and black is none of it; black may be an object."""
-    border = np.concatenate((packed[0], packed[-1], packed[:, 0], packed[:, -1]))
+    border = border_of(packed)
     return 0xFFFFFF if (border == 0xFFFFFF).mean() > BORDER_SHARE and (border != 0).all() else None
 
 

@@ -9,6 +9,7 @@ from mnemask.errors import MaskError, listed
 from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import annotated_frames, holds_labels, map_name
+from mnemask.io.name_order import composed
 from mnemask.types import check_object_id
 
 SHOWN = 5
@@ -172,9 +173,9 @@ def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None)
 
     Of a video's masks, many with one beginning count frames, and so does a number with leading zeros.
     """
-    known, asked = set(names or ()), {}
+    known, asked = set(map(composed, names or ())), {}
     for path in (path for path in masks if not holds_labels(path)):
-        stem = _without_endings(path.stem)
+        stem = _without_endings(composed(path.stem))
         if stem in known:
             continue
         while (bare := _BEFORE.sub("", _AFTER.sub("", stem))) not in ("", stem):
@@ -203,10 +204,10 @@ def _looks_like_a_frame(parts: re.Match[str]) -> bool:
 
 
 def _by_name(masks: Iterable[Path], names: Sequence[str]) -> dict[Path, int | None]:
-    index_of = {name: index for index, name in enumerate(names)}
+    index_of = {composed(name): index for index, name in enumerate(names)}
     found = {}
     for path in masks:
-        stem = map_name(path)
+        stem = composed(map_name(path))
         while True:
             plain = _without_endings(stem)
             index = next((index_of[each] for each in (stem, plain) if each in index_of), None)

@@ -89,11 +89,6 @@ def parse_click(text: str, positive: bool = True) -> ClickAt:
             "write 1=320,200 for object 1 at 320 pixels from the left and 200 from the top",
         )
     frame, object_id, x, y = found.groups()
-    if 0 < float(x) < 1 and 0 < float(y) < 1:
-        raise MaskError(
-            f"click {text[:60]!r} has fractions of the frame's sides, or lies within its first pixel",
-            "write pixels: 1=320,200 for object 1 at 320 from the left and 200 from the top",
-        )
     return ClickAt(None if frame is None else int(frame), check_object_id(int(object_id)), float(x), float(y), positive)
 
 

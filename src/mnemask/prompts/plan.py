@@ -201,6 +201,12 @@ class PromptPlan:
     def check_sizes(self, frame: Frame) -> None:
         """Raises MaskError if any mask has another size than a frame of the video, or any click lies outside."""
         self._size = frame.size
+        if frame.pixel_aspect != 1 and (self.boxes or self.clicks):
+            log.warning(
+                "the video's pixels are shown %s:%s wide: boxes and clicks count those that are stored, %s across and "
+                "%s down, and not those on the screen",
+                *(frame.pixel_aspect.numerator, frame.pixel_aspect.denominator, frame.size[1], frame.size[0]),
+            )
         for file in (file for moment in self._moments.values() for file, _ in moment.files):
             if frame.pixel_aspect != 1 and file.is_as_shown(frame):
                 raise MaskError(
