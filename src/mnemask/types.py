@@ -184,7 +184,7 @@ def rgb_image(picture: "Picture", what: str = "picture") -> UInt8[Tensor, "3 H W
         kind, layout = ("array", "(height, width, 3)") if is_array else ("tensor", "(3, height, width)")
         remedy = _conversion(tuple(picture.shape), is_array) if not fits else ""
         if not remedy and "float" in str(picture.dtype):
-            if float(picture.max()) > 1:
+            if 0 not in picture.shape and float(picture.max()) > 1:
                 remedy = "values from 0 to 255 become bytes by x.round() as uint8"
             else:
                 remedy = "turn values from 0 to 1 into bytes, (255 * x).round() as uint8"

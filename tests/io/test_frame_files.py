@@ -237,3 +237,10 @@ def test_a_jpeg_of_a_mask_alone_among_frames_is_no_frame(tmp_path):
     assert "mask.jpg" in found.notes[0]
     photograph(tmp_path / "mask.jpg")
     assert len(find_frames(tmp_path).paths) == 4
+
+
+def test_depth_beside_colour_of_the_same_name_is_no_frame(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number:05d}.jpg")
+        Image.new("L", (8, 8)).save(tmp_path / f"{number:05d}.pgm")
+    assert [path.suffix for path in find_frames(tmp_path).paths] == [".jpg"] * 3

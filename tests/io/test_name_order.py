@@ -83,6 +83,13 @@ def test_what_is_counted_in_an_unusual_way_is_in_order_and_that_is_said(names, f
 
 
 @pytest.mark.parametrize(
+    "names", [["t99.5", "t99.625", "t99.75", "t99.875", "t100", "t100.125"], ["t99", "t99.333", "t99.667", "t100"]]
+)
+def test_decimals_past_a_hundred_are_no_thousands(names):
+    assert [path.stem for path in natural_order(Path(f"{stem}.png") for stem in reversed(names))] == names
+
+
+@pytest.mark.parametrize(
     "names",
     [
         ["12-30-23", "12-31-23", "01-01-24"],

@@ -74,10 +74,20 @@ def test_a_rendering_that_was_killed_between_two_names_is_repeated_by_the_same_c
     with refusal(OutputError, "exists already"):
         rendered(video, out, "matte", "green")
     whole["green"].unlink()
+    journal, written = out / "green.partial.0.nut", Written(out)
+    written.claim(journal)
+    journal.write_bytes(b"half of it")
+    written.write(whole["matte"], before["matte"])  # which got its name after that
+    assert {kind: path.read_bytes() for kind, path in rendered(video, out, "matte", "green").items()} == before
+
+
+def test_a_killed_rendering_of_one_kind_takes_nothing_of_an_earlier_one(video, out):
+    rendered(video, out, "matte")
     journal = out / "green.partial.0.nut"
     Written(out).claim(journal)
     journal.write_bytes(b"half of it")
-    assert {kind: path.read_bytes() for kind, path in rendered(video, out, "matte", "green").items()} == before
+    with refusal(OutputError, "matte.*exists already"):
+        rendered(video, out, "matte", "green")
 
 
 def luma(path):

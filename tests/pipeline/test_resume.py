@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import errno
 import json
 import pydoc
 import shutil
@@ -127,27 +128,30 @@ def test_the_report_of_a_run_that_only_had_to_be_ended_is_whole(tiny_model, tmp_
     assert memory[0]["tokens"] > 0
 
 
-class Promised(dict):
+class Promised:
     """Prompts whose ids are known beforehand, as those of the command line are."""
+
+    def __init__(self, prompts):
+        self.left = dict(prompts)
 
     @property
     def to_come(self):
-        return {frame: tuple(given) for frame, given in self.items()}
+        return {frame: tuple(given) for frame, given in self.left.items()}
 
     def __call__(self, frame):
-        return self.get(frame.index)
+        return self.left.pop(frame.index, None)
 
 
 def test_a_late_id_above_255_fits_into_a_label_video_that_begins_again(tiny_model, tmp_path, clip):
     frames, prompts = clip
-    promised = Promised({**prompts, 6: {300: prompts[4][2]}})
+    given = {0: prompts[0], 4: prompts[4], 6: {300: prompts[4][2]}}
 
     def follow(out, resume=None, **options):
         tracker = mm.Tracker(tiny_model, budget=mm.Budget(frames=4), short_side=None)
         if resume is not None:
             tracker = mm.Tracker.from_state(resume.state, tiny_model)
         options |= {"settings": SETTINGS, "mask_format": "ffv1", "resume": resume}
-        mm.segment(frames, tracker, out, promised, **options)
+        mm.segment(frames, tracker, out, Promised(given), **options)
 
     def copy(progress, masks):
         if masks.index == 3:
@@ -200,6 +204,23 @@ def test_what_is_left_of_a_run_that_was_being_removed_is_not_complete(tiny_model
             Written(tmp_path).remove_all()
     assert gone[0] == "report.json"
     assert not is_complete(tmp_path, SETTINGS)
+
+
+def test_a_line_that_the_disk_tore_takes_no_other_along(tmp_path, monkeypatch):
+    written, (one, two) = Written(tmp_path), (tmp_path / "one", tmp_path / "two")
+    written.write(one, "1")
+    with (tmp_path / ".mnemask-written").open("ab") as index:
+        index.write(b'["torn", 12')
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "open", full_disk)
+        with refusal(OutputError, "make room"):
+            written.claim(tmp_path / "torn")
+    written.write(two, "2")
+    assert Written(tmp_path).owns(two)
+
+
+def full_disk(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_killed_runs_hidden_files_go_when_the_folder_is_used_again(tiny_model, tmp_path, clip):

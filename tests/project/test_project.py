@@ -411,6 +411,11 @@ def test_another_video_of_the_same_size_and_length_is_not_taken_for_the_projects
     write_images(source, [frame.flip(2) // 2 for frame in clip[1]])
     with refusal(InputError, "another video"):
         mm.Project(tmp_path / "project", compact)
+    write_images(source, clip[1])
+    (source / "00000_mask.png").write_bytes((source / sorted(p.name for p in source.iterdir())[0]).read_bytes())
+    mm.Project(tmp_path / "project", compact).close()  # a mask beside the frames is none of them
+    (source / "00000_mask.png").unlink()
+    write_images(source, [frame.flip(2) // 2 for frame in clip[1]])
     del about["digest"]  # as projects of earlier versions
     (tmp_path / "project/project.json").write_text(json.dumps(about))
     with mm.Project(tmp_path / "project", compact) as again:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from math import nan
 from pathlib import Path
 
@@ -307,6 +308,17 @@ def test_a_log_that_was_cut_off_in_a_line_goes_on(tmp_path):
     log.write_text(whole + '{"step": 2, "lo')
     start(tmp_path, steps=2).run()
     assert log.read_text() == whole
+
+
+def test_a_run_goes_on_where_a_setting_is_newer_than_it_and_leaves_other_files_alone(tmp_path, monkeypatch):
+    notes = tmp_path / "mine.jsonl"
+    notes.write_text('{"note": "of the user"}\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "fields", lambda recipe: [f for f in fields(recipe) if f.name != "min_objects"])
+        start(tmp_path, steps=4, options=RunOptions(minutes=0.0)).run()
+    again = start(tmp_path, steps=4)
+    assert again.step > 0
+    assert notes.read_text() == '{"note": "of the user"}\n'
 
 
 def test_the_same_weights_are_the_same_bytes_and_for_all_to_read(tmp_path):

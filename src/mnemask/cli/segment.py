@@ -193,8 +193,6 @@ def segment(
         go_on = "; resume with --resume" if reader.repeatable else ""
         console.print(f"stopped by {progress.stopped_by} after {progress.frames} frames, all of them written{go_on}")
         raise typer.Exit(asked.exit_code)
-    if run.plan is not None:
-        run.plan.check_all_given(progress.frames)
     show_result(progress, run.tracker, out, run.all_videos.places(out))
 
 

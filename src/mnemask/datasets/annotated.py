@@ -99,14 +99,14 @@ class AnnotatedVideo:
         return (labels > 0).astype(np.uint8) if self.single_object else labels
 
 
-def refuse_mixed(videos: Iterable[AnnotatedVideo]) -> None:
+def refuse_mixed(videos: Iterable[AnnotatedVideo], remedy: str) -> None:
     """Raises InputError where some masks are of one object and others keep ids apart: scores of both have no mean."""
     by_kind = {video.single_object: video.name for video in videos}
     if len(by_kind) > 1:
         raise InputError(
             f"{by_kind[True]!r} has masks of one object, black and white, and {by_kind[False]!r} has ids; their scores "
             "follow other rules and cannot be averaged",
-            "score them apart, or take all that a mask shows as one object (--single-object)",
+            remedy,
         )
 
 

@@ -112,7 +112,7 @@ def _videos(root: Path, left_out: tuple[str, ...]) -> list[tuple[VideoFolder, li
     found = []
     known = {folder.name for folder in VIDEO_FOLDERS}
     if others := sorted(path.name for path in root.glob("*/") if path.name not in known):
-        log.warning("%s of %s is not trained on; the recipe knows %s", listed(others), root, ", ".join(sorted(known)))
+        log.warning("not trained on, of %s: %s; the recipe knows %s", root, listed(others), ", ".join(sorted(known)))
     for number, folder in enumerate(VIDEO_FOLDERS):
         if number and not (root / folder.name).is_dir():
             continue

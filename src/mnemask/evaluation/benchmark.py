@@ -203,7 +203,7 @@ class Benchmark:
         meta = read_meta(Path(self.root) / self.chosen_subset / "meta.json") if self.dataset == "youtube-vos" else {}
         seen = self._seen_categories() if meta else frozenset()
         chosen = [videos[name] for name in wanted or videos]
-        refuse_mixed(chosen)
+        refuse_mixed(chosen, "score them apart, or take all that a mask shows as one object (--single-object)")
         return [self._pose(video, meta.get(video.name, {}), seen) for video in chosen]
 
     def settings(self) -> dict[str, Any]:

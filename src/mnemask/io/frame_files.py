@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from mnemask.errors import FrameError
-from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
+from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, RARE_SUFFIXES, TOO_LARGE_ERRORS
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import PREVIEW, Written
 
-# Pictures that nothing here reads.
+# Pictures that are not read as frames.
 _UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
 # A drawn picture may have few colours too, so names or numbers must also pair them with frames.
 _MOST_LABELS = 64
@@ -78,16 +78,22 @@ def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
     given = {Path(path).resolve() for path in masks}
     files = (path for path in _files(source) if path.suffix.lower() in _UNREAD.split())
     if unread := sorted(path.name for path in files if path.resolve() not in given):
-        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
-        yield f"{unread[0]}{more} cannot be read and are left out: convert what is a frame to PNG"
+        what = f"{unread[0]} and {len(unread) - 1} more are" if len(unread) > 1 else f"{unread[0]} is"
+        yield f"{what} left out, being no picture that is read as a frame: convert what is one to PNG"
 
 
 def image_files(source: Path) -> list[Path]:
-    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million."""
+    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million.
+
+    Of `a.jpg` and `a.pgm`, as of cameras for depth, the first is the picture.
+    """
     files = list(islice(_files(source), MAX_IMAGES + 1))
     if len(files) > MAX_IMAGES:
         raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files", "read it in parts, each a folder")
-    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    rare = {path for path in images if path.suffix.lower() in RARE_SUFFIXES}
+    usual = {path.with_suffix("") for path in images if path not in rare} if rare else set()
+    return [path for path in images if path not in rare or path.with_suffix("") not in usual]
 
 
 def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameFiles:

@@ -17,7 +17,8 @@ from torch import Tensor
 from mnemask.errors import FrameError
 from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, check_size
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".ppm", ".pgm")
+RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 

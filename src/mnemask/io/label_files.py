@@ -18,7 +18,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Int16, UInt8, UInt16
 from PIL import Image
 
 from mnemask.errors import MaskError
@@ -188,10 +188,17 @@ def _davis_indices(pixels: UInt8[np.ndarray, "H W C"]) -> Labels | None:
     """Returns the index of each pixel's colour in the DAVIS palette; None where one has another colour, or alpha."""
     if pixels.shape[2] != 3 and (pixels.shape[2] != 4 or (pixels[..., 3] != 255).any()):
         return None
-    colours, inverse = np.unique(pixels[..., :3].reshape(-1, 3), axis=0, return_inverse=True)
-    index_of = {tuple(colour): index for index, colour in enumerate(davis_palette().tolist())}
-    indices = [index_of.get(tuple(colour), -1) for colour in colours.tolist()]
-    return None if -1 in indices else np.array(indices, np.uint8)[inverse.reshape(pixels.shape[:2])]
+    indices = _davis_index_of()[pixels[..., :3].astype(np.int32) @ (1 << 16, 1 << 8, 1)]
+    return None if (indices < 0).any() else indices.astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _davis_index_of() -> Int16[np.ndarray, " N"]:
+    """Returns the index in the DAVIS palette of each colour of 24 bits, -1 for others."""
+    index_of = np.full(1 << 24, -1, np.int16)
+    palette = davis_palette().astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    index_of[palette[::-1]] = np.arange(len(palette) - 1, -1, -1)  # the first of equal colours
+    return index_of
 
 
 def _is_painted(path: Path) -> bool:
@@ -348,10 +355,11 @@ def _numbers(times: list[float], path: Path) -> list[int]:
     places = [round(time / step) for time in times] if step > 0 else []
     even = all(abs(time - place * step) <= 0.2 * step for time, place in zip(times, places, strict=False))
     first = max(places[0], 0) if places and even else 0
-    if first:
+    if first or (even and places != list(range(first, first + len(places)))):
         log.warning(
-            "%s does not state which frames it holds: by its time the first is taken for frame %d, which is wrong "
-            "if the clock of the video it was made from did not begin at 0",
+            "%s does not state which frames it holds: by its time the first is taken for frame %d and the others are "
+            "counted, which is wrong if the clock of the video it was made from did not begin at 0, or if frames of it "
+            "were left out",
             *(path, first),
         )
     return list(range(first, first + len(times)))

@@ -186,12 +186,13 @@ class OutputLock:
             if taker is not None and _is_alive(taker, time.time()):
                 raise _in_use(self._folder, taker[0])
             guard.unlink(missing_ok=True)  # of a process that died while it took over
+        taker = _read(guard)
+        if taker is None or taker[0] is None or taker[0].token != me.token:
+            raise _in_use(self._folder, None)
         try:
-            found, taker = _read(self._path), _read(guard)
+            found = _read(self._path)
             if found is not None and found[0] != dead:
                 raise _in_use(self._folder, found[0])
-            if taker is None or taker[0] is None or taker[0].token != me.token:
-                raise _in_use(self._folder, None)
             temporary.replace(self._path)
         finally:
             guard.unlink(missing_ok=True)

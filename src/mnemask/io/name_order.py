@@ -230,18 +230,27 @@ def _without_signs(number: re.Match[str]) -> str:
     return re.sub("[.,]", "", number[0])
 
 
+_MOST_DATES = 4096
+
+
 def _has_thousands(stems: Sequence[str]) -> bool:
-    """Returns whether names count up to 999, and on with 1,000."""
+    """Returns whether names count up to 999, and on with 1,000: more evenly than with a comma for decimals."""
     if not any(map(_THOUSANDS.search, stems)):
         return False
     plain = [stem for stem in stems if not _THOUSANDS.search(stem)]
     signed = [number for stem in stems for number in _THOUSANDS.finditer(stem)]
     before = {_shape(number.string[: number.start()]) for number in signed}
-    largest = dict.fromkeys(before, 0)
-    for number in (number for stem in plain for number in re.finditer(r"\d+", stem)):
-        if (shape := _shape(number.string[: number.start()])) in largest:
-            largest[shape] = max(largest[shape], int(number[0]))
-    return len(before) == 1 and all(100 <= each < 1000 for each in largest.values())
+    plain_values = [
+        Decimal(number[0])
+        for stem in plain
+        for number in re.finditer(r"\d+(?:\.\d+)?", stem)
+        if _shape(stem[: number.start()]) in before
+    ]
+    if len(before) != 1 or not 100 <= max(plain_values, default=0) < 1000:
+        return False
+    counted = [Decimal(_without_signs(number)) for number in signed]
+    in_decimals = [Decimal(number[0].replace(",", ".")) for number in signed if number[0].count(number[2]) == 1]
+    return _evenness([[*plain_values, *counted]]) > _evenness([[*plain_values, *in_decimals]])
 
 
 def _before_letters(stems: Sequence[str]) -> int:
@@ -262,8 +271,9 @@ def _before_letters(stems: Sequence[str]) -> int:
 def _other_doubts(stems: Sequence[str], order: NameOrder) -> Iterator[str]:
     """Yields sentences about numbers that are not counted: dates that lie otherwise than their names, and words."""
     if not order.months and not order.year_last:
-        for date in (each for each in _DATES if stems and all(map(each.search, stems))):
-            ordered = sorted(stems, key=lambda stem: order.key(Path(f"{stem}.png")))
+        some = stems[:: -(-len(stems) // _MOST_DATES) or 1]  # of very many names, enough to see it
+        for date in (each for each in _DATES if stems and all(map(each.search, some))):
+            ordered = sorted(some, key=lambda stem: order.key(Path(f"{stem}.png")))
             if not _is_ascending([found for found in map(date.search, ordered) if found]):
                 yield (
                     f"names like {ordered[0]!r} seem to hold dates, and do not follow each other by them: if they "

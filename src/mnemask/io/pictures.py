@@ -169,6 +169,11 @@ _VISIBLE = Fraction(1, 100)
 """How far from square pixels have to be to be worth saying: encoders round the shape of a picture."""
 
 
+def is_wide(pixel_aspect: Fraction) -> bool:
+    """Returns whether pixels are visibly wider or narrower than high."""
+    return bool(abs(pixel_aspect - 1) >= _VISIBLE)
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
     """What is known of a video before its first frame, and should be said.
@@ -195,10 +200,9 @@ class SourceFacts:
     def about(self) -> tuple[str, ...]:
         """How its pictures differ from those of most videos, in words."""
         aspect = self.pixel_aspect
-        shown = abs(aspect - 1) >= _VISIBLE
         return (
             *((f"more than 8 bits: {self.levels}",) if self.levels else ()),
-            *((f"pixels are shown {aspect.numerator}:{aspect.denominator} wide",) if shown else ()),
+            *((f"pixels are shown {aspect.numerator}:{aspect.denominator} wide",) if is_wide(aspect) else ()),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -90,7 +90,10 @@ def digest_of_video(path: Path) -> str | None:
             file.seek(max(size - _END, 0))
             content = str(size).encode() + ends + file.read(_END)
     elif path.is_dir() or glob.has_magic(str(path)):
-        images = sorted(image_files(path))
+        try:
+            images = sorted(find_frames(path).paths)  # masks among them may come later
+        except FrameError:
+            images = sorted(image_files(path))
         content = os.fsencode("\n".join(f"{image.name} {image.stat().st_size}" for image in images))
     else:
         return None

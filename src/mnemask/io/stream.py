@@ -247,7 +247,7 @@ class EncodedVideo:
             if isinstance(source, str) and not remote and _lacks_index(Path(source.removeprefix("file:"))):
                 raise FrameError(
                     f"{self._shown!r} has no index (moov): it was cut off, or its recording never ended",
-                    "fetch it again, or have a program for repairs rebuild the index from another file of the camera",
+                    "fetch it again, or rebuild the index with a repair program and another file from the same camera",
                 ) from error
             raise FrameError(
                 f"{self._shown!r} cannot be opened as a video ({error.strerror})",

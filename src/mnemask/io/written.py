@@ -105,6 +105,11 @@ class Written:
         """Returns the files that runs wrote and that are still there, as they were written."""
         return [path for key in self._states if self.owns(path := self.folder / key)]
 
+    def since(self, path: Path) -> list[Path]:
+        """Returns what was noted after a file, or claimed after it."""
+        keys = list(self._states)
+        return [self.folder / key for key in keys[keys.index(self._key(path)) + 1 :]]
+
     def missing(self) -> list[Path]:
         """Returns the files that runs wrote and that are no longer there, unfinished ones among them."""
         listed = (self.folder / key for key, states in self._states.items() if states)
@@ -224,6 +229,7 @@ class Written:
         try:
             yield
         except OSError as error:
+            self._begun = False  # a part of a line may be there
             raise OutputError(
                 f"cannot write {str(self._index)!r} ({error.strerror})", "make room or give another place"
             ) from error

@@ -68,7 +68,7 @@ class Expected:
         doubtful = [frame for frame in frames if frame >= (about if self.counted else max(about * 9 // 10 - 2, 1))]
         most = self._most() if doubtful else None
         if most is not None and (beyond := [frame for frame in doubtful if frame >= most]):
-            raise beyond_the_end(min(beyond), most)
+            raise beyond_the_end(min(beyond), about or most, about=most != about)
 
     def _most(self) -> int | None:
         """Returns how many frames there are at most; a file that does not say it is looked through."""

@@ -184,9 +184,10 @@ def _free(written: Written, targets: Mapping[str, Path], overwrite: bool, inputs
         for kind, path in targets.items()
     ]
     written.refuse_foreign(*journals)
-    killed = any(written.owns(path) for path in journals)  # between the names of its videos, maybe
-    there = [path for path in targets.values() if path.exists()]
-    if there and not (overwrite or killed):
+    # What a killed rendering named before it could name them all.
+    left = {path for journal in journals if written.owns(journal) for path in written.since(journal)}
+    there = [path for path in targets.values() if path.exists() and path not in left]
+    if there and not overwrite:
         raise OutputError(f"{str(there[0])!r} exists already", "move it, or replace it (--overwrite)")
     written.remove(*journals)
 

@@ -164,6 +164,7 @@ class _Run:
         given: the known masks of the frame that is computed.
         before: what was known before the first frame, for a checkpoint at its start.
         latest: where the run could go on, not yet written down.
+        num_seen: frames up to the last that came, from the video's first.
         saved: when that was written down last.
     """
 
@@ -190,6 +191,7 @@ class _Run:
     estimated: tuple[object, ...] = field(default=(), init=False)
     given: Mapping[int, Prompt | None] = field(default_factory=dict, init=False)
     before: TrackerState | None = field(default=None, init=False)
+    num_seen: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.begin = self.saved = time.perf_counter()
@@ -233,11 +235,12 @@ class _Run:
     def _refuse_left(self) -> None:
         """Raises InputError if the video ended before a frame that masks are given for."""
         if left := self._to_come():
-            raise beyond_the_end(min(left), self.progress.frames)
+            raise beyond_the_end(min(left), self.num_seen)
 
     def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yields the frames that are not done, for as long as nobody asks for an end."""
         for frame in frames:
+            self.num_seen = frame.index + 1
             self._end_if_asked()
             if self.resume is None or frame.index >= self.resume.position:
                 yield frame

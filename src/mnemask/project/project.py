@@ -17,7 +17,7 @@ from torch import Tensor
 from mnemask.engines import load_model
 from mnemask.errors import InputError, ObjectIdError, OutputError
 from mnemask.io.atomic import make_folder
-from mnemask.io.lock import OutputLock
+from mnemask.io.lock import FolderInUseError, OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.table import doubts
 from mnemask.model.stcn import STCN
@@ -105,17 +105,18 @@ class Project:
             raise OutputError(f"{str(folder)!r} holds a project already", "open it, or give another folder")
         chosen = {**SETTINGS, **settings}
         check_settings(chosen)
-        is_new = not folder.exists()
+        is_new = False
         try:
             with FrameAccess(Path(source).resolve()) as frames:
+                is_new = not folder.exists()
                 make_folder(folder)
                 if not any(read_journal(folder / JOURNAL)):
                     with closing(Journal(folder / JOURNAL)) as journal:
                         journal.add({"do": "settings", "settings": chosen, "at": _now()})
                 write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
             return cls(folder, network)
-        except BaseException:
-            if is_new:
+        except BaseException as error:
+            if is_new and not isinstance(error, FolderInUseError):  # which another process made meanwhile
                 shutil.rmtree(folder, ignore_errors=True)
             raise
 

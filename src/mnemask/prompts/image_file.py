@@ -154,9 +154,7 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
         return RawMask(np.asarray(image.convert("L")), opaque, lossy)
     if image.mode in ("L", "P") and stored.dtype == np.uint8 and not is_picture_palette(image):
         return RawMask(stored, opaque, lossy, palette_of(image) if image.mode == "P" else None)
-    if stored.ndim == 2 and image.mode not in ("L", "P"):
-        return RawMask(_whole_numbers(stored, path), opaque, lossy)
-    if stored.dtype.kind == "i":
+    if stored.dtype.kind == "i" or (stored.ndim == 2 and image.mode not in ("L", "P")):
         return RawMask(_whole_numbers(stored, path), opaque, lossy)
     rgba = np.asarray(image.convert("RGBA"))
     opacity = _lowest_opacity(rgba)

@@ -7,6 +7,7 @@ resized with interpolation, has blended pixels along its edges; read as ids they
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -208,9 +209,10 @@ def _read_grey(raw: RawMask, void: Void) -> MaskReading:
     top = 65_535 if values.max() > 255 else 255
     if (stretched := _of_video_range(values)) is not None:
         note = f"{VIDEO_BLACK} and {VIDEO_WHITE} are black and white, as in video"
-        reading = _read_grey(replace(raw, pixels=stretched, palette=None), void)
-        if reading.kind == "black and white":
-            return replace(reading, notes=(*reading.notes, note))
+        with suppress(MaskError):  # what is no picture of black and white is read as it is
+            reading = _read_grey(replace(raw, pixels=stretched, palette=None), void)
+            if reading.kind == "black and white":
+                return replace(reading, notes=(*reading.notes, note))
     left_out = values == void if isinstance(void, int) else np.zeros(values.shape, bool)
     values = np.where(left_out, 0, values).astype(values.dtype)
     edges = Edges.from_values(raw.pixels)
@@ -332,6 +334,9 @@ def _is_noisy_black_and_white(values: Grey, top: int, edges: Edges) -> bool:
     near = np.asarray(cv2.dilate(border.astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
     if (middle & ~near).sum() > 0.05 * middle.sum():
         return False
+    areas = edges.solid & ~near
+    if max(len(np.unique(values[areas & end])) for end in (dark, bright)) > 1:
+        return False
     if _mostly_thin(faint, edges) and _mostly_thin(pale, edges):
         return True
     distinct = min(len(np.unique(values[faint])), len(np.unique(values[pale])))
@@ -414,14 +419,7 @@ def _refuse_lost_colours(
     spread = cv2.absdiff(cv2.dilate(pixels, SQUARE), cv2.erode(pixels, SQUARE)).max(axis=2)
     even = np.unique(pixels[blended & (spread <= EVEN)], axis=0, return_counts=True)
     known = np.stack([unpack(int(colour)) for colour in plain]).astype(int)
-    far = (
-        np.abs(even[0].astype(int)[:, None] - known)
-        .max(axis=2)
-        .min(
-            axis=1,
-        )
-        > FAR_COLOUR
-    )
+    far = np.abs(even[0].astype(int)[:, None] - known).max(axis=2).min(axis=1) > FAR_COLOUR
     lost = int(even[1][far].sum())
     values = labels.astype(np.float32)
     outline = int((np.asarray(cv2.dilate(values, SQUARE)) != np.asarray(cv2.erode(values, SQUARE))).sum())

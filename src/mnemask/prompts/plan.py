@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
+from mnemask.io.pictures import is_wide
 from mnemask.model.stcn import STCN
 from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
@@ -41,10 +42,11 @@ def _is_cut_out(path: Path, object_id: int | None) -> bool:
     return path.parent.name == str(object_id)
 
 
-def beyond_the_end(frame: int, num_frames: int) -> InputError:
-    """Returns the error of masks that are given for a frame after the video's last."""
+def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> InputError:
+    """Returns the error of masks that are given for a frame after the video's last, of a length that may be a guess."""
+    frames = f"about {num_frames} frames" if about else f"{num_frames} frames"
     return InputError(
-        f"masks are given for frame {frame} but the video has {num_frames} frames (they count from 0)",
+        f"masks are given for frame {frame} but the video has {frames} (they count from 0)",
         "correct the --at, --remove, --click or name of a mask that says so",
     )
 
@@ -201,7 +203,7 @@ class PromptPlan:
     def check_sizes(self, frame: Frame) -> None:
         """Raises MaskError if any mask has another size than a frame of the video, or any click lies outside."""
         self._size = frame.size
-        if frame.pixel_aspect != 1 and (self.boxes or self.clicks):
+        if is_wide(frame.pixel_aspect) and (self.boxes or self.clicks):
             log.warning(
                 "the video's pixels are shown %s:%s wide: boxes and clicks count those that are stored, %s across and "
                 "%s down, and not those on the screen",

@@ -318,7 +318,7 @@ class Desk:
         try:
             with warnings_heard() as warnings:
                 write(self.project, unfinished, on_frame)
-            taken = exports_in(folder)
+            taken = {path.name for path in folder.iterdir()}
             name = next(n for n in (kind, *(f"{kind}-{k}" for k in range(2, 10_000))) if n not in taken)
             done = unfinished.rename(folder / name)
         except BaseException as error:

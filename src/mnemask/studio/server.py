@@ -1,5 +1,6 @@
 """The studio's server: one process, one user, one address."""
 
+import os
 import secrets
 import signal
 import socket
@@ -62,7 +63,8 @@ def _listening(host: str, port: int | None) -> socket.socket:
     """Returns a socket that listens on a port; None is for `PORT`, or any if that is taken."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # where it would let two studios have one port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, PORT if port is None else port))
         listening.listen()
     except OSError:

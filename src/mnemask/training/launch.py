@@ -199,7 +199,7 @@ class Validation:
             videos: list[AnnotatedVideo] = list(DavisSequences(root, year, "val"))
         else:
             videos = open_video_folders(root)
-        refuse_mixed(videos)
+        refuse_mixed(videos, "validate on one kind (--validate), or save all masks with ids")
         self.videos = [beginning(video, num_frames) for video in videos]
         for video in self.videos:
             if len(video.masks) < 3:

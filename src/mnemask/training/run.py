@@ -5,7 +5,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -21,6 +21,7 @@ from mnemask.training.losses import EMA
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 180
+LOGS = ("log.jsonl", "validation.jsonl")
 LOG_EVERY = 10  # steps; also how often processes agree on whether to save and stop
 
 
@@ -88,6 +89,7 @@ class Run(ABC, Generic[R]):
         self._steps: int = recipe.steps
         self._fixed = {field.name: repr(getattr(recipe, field.name)) for field in fields(recipe)} | dict(fixed)
         self._origin = dict(origin)
+        self._defaults = {field.name: repr(field.default) for field in fields(recipe) if field.default is not MISSING}
         self.trained = trained
         self.module, self.optimizer = fabric.setup(module, optimizer)
         self.average = EMA(trained, recipe.ema)
@@ -98,8 +100,9 @@ class Run(ABC, Generic[R]):
         elif branch_from is not None:
             load_run(branch_from, network, self.average.weights, self.optimizer.optimizer)
         if fabric.is_global_zero:
-            for path in out.glob("*.jsonl"):  # a run that ended before its first checkpoint leaves lines too
-                forget_after(path, self.step)
+            for path in (out / name for name in LOGS):  # a run that ended before its first checkpoint leaves lines too
+                if path.exists():
+                    forget_after(path, self.step)
 
     @abstractmethod
     def advance(self) -> None:
@@ -197,7 +200,8 @@ class Run(ABC, Generic[R]):
         path = self.out / "latest.safetensors"
         done = load_run(path, self.network, self.average.weights, self.optimizer.optimizer)
         for name, value in self._fixed.items():
-            before = done.settings.get(name, "None")  # a run that is older than the setting did without
+            # A run that is older than a setting did as the default says.
+            before = done.settings.get(name, self._defaults.get(name, "None"))
             if before != value:
                 raise InputError(
                     f"the run in {self.out} has {name} {before}, not {value}",

@@ -140,7 +140,7 @@ class Studio {
     } else {
       this.renderExport(job);
       $("speed").textContent = job.running ? `Exporting ${Math.round(100 * (job.done ?? 0) / (job.total ?? 1))} %` : "";
-      if (was && !job.running && !dialog("export-dialog").open && !job.error) this.complain(job.stopped ? "The export was stopped for what you did. Export again." : ["The export is ready: Ctrl+E.", ...(job.warnings ?? [])].join(" "), !job.stopped);
+      if (was && !job.running && !dialog("export-dialog").open && !job.error) this.complain(job.stopped ? "Your change stopped the export. Export again." : ["The export is ready: Ctrl+E.", ...(job.warnings ?? [])].join(" "), !job.stopped);
     }
     this.renderBusy();
   }
