@@ -39,6 +39,7 @@ _DATES = (
     re.compile(r"(?<!\d)(?P<m>\d\d)([-_. ])(?P<d>\d\d)\2(?P<y>[1-4]\d)(?!\d)"),
 )
 _THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})([.,])(\d{3})((?:\2\d{3})*)(?![.,]?\d)")
+_MOST_DATES = 4096  # names that are looked at for dates
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
 # After these, or at the beginning of a name, there is nothing that a minus could separate from the number.
@@ -228,9 +229,6 @@ def _with_month_signs(stem: str) -> str:
 
 def _without_signs(number: re.Match[str]) -> str:
     return re.sub("[.,]", "", number[0])
-
-
-_MOST_DATES = 4096
 
 
 def _has_thousands(stems: Sequence[str]) -> bool:

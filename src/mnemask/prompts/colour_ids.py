@@ -17,7 +17,7 @@ from torch import Tensor
 from mnemask.errors import MaskError
 from mnemask.io.images import BORDER_SHARE
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.mask_file import RGB, SAME_COLOUR, MaskReading
+from mnemask.prompts.mask_reading import RGB, SAME_COLOUR, MaskReading
 from mnemask.prompts.parse import in_words, typed
 from mnemask.types import MAX_OBJECT_ID, Frame
 

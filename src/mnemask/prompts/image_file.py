@@ -197,8 +197,7 @@ def _of_16_bits(
 
 def _evenly_painted(rgba: UInt8[np.ndarray, "H W 4"]) -> Bool[np.ndarray, "H W"]:
     """Returns the pixels within areas of one colour and one opacity that can be seen."""
-    even = (np.asarray(cv2.erode(rgba, SQUARE)) == np.asarray(cv2.dilate(rgba, SQUARE))).all(axis=2)
-    return np.asarray(even & (rgba[..., 3] >= FAINTEST))
+    return ~is_border(rgba).any(axis=2) & (rgba[..., 3] >= FAINTEST)
 
 
 def _opacities(rgba: UInt8[np.ndarray, "H W 4"]) -> tuple[int, ...]:
@@ -296,6 +295,11 @@ def nearest_plain(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H
 def unpack(colour: int) -> UInt8[np.ndarray, " 3"]:
     """Returns red, green and blue of a packed colour."""
     return np.array([colour >> 16, colour >> 8 & 255, colour & 255], np.uint8)
+
+
+def is_border(values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Returns in which places, and channels, the square around a pixel has more than one value."""
+    return np.not_equal(cv2.dilate(values, SQUARE), cv2.erode(values, SQUARE)).astype(bool, copy=False)
 
 
 def pack(pixels: Colour) -> Int64[np.ndarray, "H W"]:

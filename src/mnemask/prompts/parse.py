@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnemask.errors import InputError, MaskError
-from mnemask.prompts.mask_file import Void
+from mnemask.prompts.mask_reading import Void
 from mnemask.types import MAX_OBJECT_ID, ObjectInfo, check_object_id
 
 # Python refuses to read numbers of thousands of digits, and no frame has ten.

@@ -1,0 +1,155 @@
+"""Masks in colours: each plain colour is an object, numbered as in the DAVIS palette or by its first pixel."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int32, Int64, UInt8
+
+from mnemask.errors import MaskError
+from mnemask.io.images import BORDER_SHARE, border_of
+from mnemask.io.visualize import davis_palette
+from mnemask.prompts.image_file import SQUARE, Edges, RawMask, distinct_colours, is_border, nearest_plain, pack, unpack
+from mnemask.prompts.mask_reading import SAME_COLOUR, MaskReading, Void, rgb_of, void_area
+from mnemask.types import MAX_OBJECTS
+
+# An area that is even but for so much noise, and this far from all plain colours, has a colour of its own. Of drawn
+# masks that were resized no pixel is such, of objects of 150 pixels that a JPEG made uneven 4 to 600 are.
+EVEN, FAR_COLOUR, LOST_PIXELS = 12, 48, 4
+WIDE_OUTLINE = 4  # blended pixels for each of the outline: 0.2 to 2 by antialiasing or resizing, 2.5 to 7 by JPEG
+
+
+def read_colours(raw: RawMask, void: Void) -> MaskReading:
+    """Returns what a painted mask says; raises MaskError where its colours do not tell objects apart."""
+    edges = Edges.from_values(raw.pixels)
+    packed = pack(raw.pixels)
+    colours, first, inverse = distinct_colours(packed)
+    plain = np.bincount(inverse[edges.solid], minlength=len(colours)) > 0
+    if edges.look_like_a_photograph(len(colours)) or not plain.any():
+        raise MaskError(
+            f"looks like a photograph: {len(colours)} colours run into each other",
+            "expected each object in one plain colour of its own",
+        )
+    if raw.lossy:
+        raise MaskError("is compressed with loss (JPEG or the like), which makes up colours", "save it as PNG")
+    blended = edges.blended()
+    if blended.any() and plain.sum() <= MAX_OBJECTS:
+        plain &= ~_near_a_larger(colours, np.bincount(inverse.ravel()), plain)
+    own = plain
+    if not blended.any():
+        own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
+    ground = _white_ground(packed) if raw.opaque.all() else int(packed[~raw.opaque][0])
+    ids = np.zeros(len(colours), np.int32)
+    ids[own], is_davis = _ids_of_colours(colours[own], first[own], ground)
+    blended |= ~own[inverse]
+    labels = nearest_plain(ids[inverse], blended)
+    _refuse_lost_colours(raw.pixels, colours[own], labels, blended)
+    left_out = np.zeros(labels.shape, bool)
+    notes: tuple[str, ...] = ()
+    if isinstance(void, int):
+        left_out = labels == void
+    elif void == "auto" and is_davis:
+        left_out, notes = void_area(labels, 255, np.zeros(labels.shape, bool))
+    labels = np.where(left_out, 0, labels).astype(np.int32)
+    shown = {i: rgb_of(unpack(colour)) for i, colour in zip(ids[own].tolist(), colours[own].tolist(), strict=True) if i}
+    shown = {i: colour for i, colour in shown.items() if (labels == i).any()}
+    return MaskReading("colours", labels, int(left_out.sum()), int(blended.sum()), shown, notes)
+
+
+def _refuse_lost_colours(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    plain: Int64[np.ndarray, " N"],
+    labels: Int32[np.ndarray, "H W"],
+    blended: Bool[np.ndarray, "H W"],
+) -> None:
+    """Raises MaskError where blended pixels are no mere outlines, as a picture has that was a JPEG once.
+
+    They are more than the objects and lie wide around them, or even areas among them have a colour that none has.
+    """
+    if not blended.any():
+        return
+    spread = cv2.absdiff(cv2.dilate(pixels, SQUARE), cv2.erode(pixels, SQUARE)).max(axis=2)
+    even = np.unique(pixels[blended & (spread <= EVEN)], axis=0, return_counts=True)
+    known = np.stack([unpack(int(colour)) for colour in plain]).astype(int)
+    far = np.abs(even[0].astype(int)[:, None] - known).max(axis=2).min(axis=1) > FAR_COLOUR
+    lost = int(even[1][far].sum())
+    values = labels.astype(np.float32)
+    outline = int(is_border(values).sum())
+    wide = blended.sum() > max((labels > 0).sum(), WIDE_OUTLINE * outline)
+    if wide or lost >= LOST_PIXELS:
+        raise MaskError(
+            f"has {int(blended.sum())} pixels whose colours run into each other, as in a picture that was a JPEG once",
+            "export it again from the program that painted it, as PNG without antialiasing",
+        )
+
+
+def _near_a_larger(
+    colours: Int64[np.ndarray, " N"], areas: Int64[np.ndarray, " N"], plain: Bool[np.ndarray, " N"]
+) -> Bool[np.ndarray, " N"]:
+    """Returns which colours are hardly another one than a plain one of more pixels, as a lossy file leaves them."""
+    near = np.zeros(len(colours), bool)
+    shown = np.stack([unpack(int(colour)) for colour in colours[plain]]).astype(int)
+    apart = np.abs(shown[:, None] - shown).max(axis=2)
+    larger = areas[plain] > areas[plain][:, None]
+    near[plain] = ((apart <= SAME_COLOUR) & larger).any(axis=1)
+    return near
+
+
+def _white_ground(packed: Int64[np.ndarray, "H W"]) -> int | None:
+    """Returns white where it is nearly all of the picture's border and black is none of it; black may be an object."""
+    border = border_of(packed)
+    return 0xFFFFFF if (border == 0xFFFFFF).mean() > BORDER_SHARE and (border != 0).all() else None
+
+
+def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) -> Bool[np.ndarray, " N"]:
+    """Returns for each number whether it is `where` in more than half of its pixels."""
+    return np.asarray(np.bincount(numbers, where.ravel()) > 0.5 * np.bincount(numbers))
+
+
+def _ids_of_colours(
+    colours: Int64[np.ndarray, " N"], first: Int64[np.ndarray, " N"], ground: int | None
+) -> tuple[Int32[np.ndarray, " N"], bool]:
+    """Returns each colour's label, 0 for the background, and whether the labels are indices of the DAVIS palette.
+
+    Args:
+        colours: packed.
+        first: where each appears first.
+        ground: the colour of the background where it is known, as that of what is transparent.
+    """
+    davis = {int(colour): index for index, colour in enumerate(_davis_colours())}
+    known = [0 if colour == ground else davis.get(int(colour)) for colour in colours]
+    if None not in known and not (ground not in (None, 0) and 0 in colours):
+        return np.array(known, np.int32), True
+    black, white = 0x000000, 0xFFFFFF
+    background = ground if ground is not None else black if black in colours else white
+    if ground is None and background not in colours:
+        raise MaskError("has no black or white background", "paint everything black that is not an object")
+    ids = np.zeros(len(colours), np.int32)
+    objects = [i for i in np.argsort(first) if colours[i] != background]
+    ids[objects] = np.arange(1, len(objects) + 1)
+    return ids, False
+
+
+def on_plain_ground(raw: RawMask) -> RawMask:
+    """Returns a painting on transparency with the transparent part in a colour that no object has, black if it can be.
+
+    Where black was painted too it is an object, since the background is what is transparent.
+    """
+    if raw.pixels.ndim == 2 or not (Edges.from_values(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
+        return raw
+    used = set(np.unique(pack(raw.pixels)).tolist())
+    free = next(colour for colour in range(0xFFFFFF, 0, -1) if colour not in used)
+    pixels = np.where(raw.opaque[..., None], raw.pixels, unpack(free)).astype(np.uint8)
+    return replace(raw, pixels=pixels)
+
+
+def _davis_colours() -> Int64[np.ndarray, " 256"]:
+    packed: Int64[np.ndarray, " 256"] = pack(davis_palette()[None])[0]
+    return packed
+
+
+def is_painted(raw: RawMask) -> bool:
+    """Returns whether what is opaque is mostly plain colours, which then tell the objects apart."""
+    edges = Edges.from_values(raw.pixels)
+    coloured = raw.pixels.any(axis=2) if raw.pixels.ndim == 3 else raw.pixels > 0
+    return bool((edges.solid & coloured).sum() > 0.5 * raw.opaque.sum())

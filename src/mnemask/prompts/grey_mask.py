@@ -1,0 +1,120 @@
+"""Masks in one channel: ids as grey levels or palette indices, or black and white in all the ways it is saved."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Int32, UInt8
+
+from mnemask.errors import MaskError
+from mnemask.prompts.image_file import MANY_VALUES, Edges, Grey, RawMask, differences, is_border, nearest_plain
+from mnemask.prompts.mask_reading import RGB, MaskReading, Void, rgb_of, void_area
+
+NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
+NOISE_VALUES = 4  # so many at both ends, and hardly one between, are no ids
+VIDEO_BLACK, VIDEO_WHITE = 16, 235
+
+
+def read_grey(raw: RawMask, void: Void) -> MaskReading:
+    """Returns what a mask of one channel says; raises MaskError where that is ambiguous."""
+    values, lossy = raw.pixels, raw.lossy
+    top = 65_535 if values.max() > 255 else 255
+    if (stretched := _of_video_range(values)) is not None:
+        note = f"{VIDEO_BLACK} and {VIDEO_WHITE} are black and white, as in video"
+        with suppress(MaskError):  # what is no picture of black and white is read as it is
+            reading = read_grey(replace(raw, pixels=stretched, palette=None), void)
+            if reading.kind == "black and white":
+                return replace(reading, notes=(*reading.notes, note))
+    left_out = values == void if isinstance(void, int) else np.zeros(values.shape, bool)
+    values = np.where(left_out, 0, values).astype(values.dtype)
+    edges = Edges.from_values(raw.pixels)
+    if _is_black_and_white(values, top, edges, lossy):
+        soft = int(((values > 0) & (values < top)).sum())
+        bright = (values > top // 2).astype(np.int32)
+        return MaskReading("black and white", bright, void=int(left_out.sum()), blended=soft)
+    if not lossy and _is_noisy_black_and_white(values, top, edges):
+        soft = int(((values > top // 10) & (values < top - top // 10)).sum())
+        note = f"values near 0 and {top} count as black and white, as they are where a file was a JPEG once"
+        bright = (values > top // 2).astype(np.int32)
+        return MaskReading("black and white", bright, int(left_out.sum()), soft, notes=(note,))
+    distinct = np.unique(values)
+    if lossy and not edges.look_like_a_photograph(len(distinct)):
+        raise MaskError(
+            "is compressed with loss (JPEG or the like), which makes up values between the ids", "save it as PNG"
+        )
+    if (len(distinct) > MANY_VALUES and _is_smooth(values)) or edges.look_like_a_photograph(len(distinct)):
+        raise MaskError(
+            f"looks like a photograph or a soft map: {len(distinct)} grey levels run into each other",
+            "expected one value for each object",
+        )
+    blended = edges.blended() & ~left_out
+    notes: tuple[str, ...] = ()
+    if void == "auto":
+        left_out, notes = void_area(values, top, blended)
+    labels = nearest_plain(np.where(left_out, 0, values).astype(np.int32), blended)
+    colours = {} if raw.palette is None else _palette_colours(labels, raw.palette)
+    return MaskReading("ids", labels, int((left_out & ~blended).sum()), int(blended.sum()), colours, notes)
+
+
+def _palette_colours(labels: Int32[np.ndarray, "H W"], palette: UInt8[np.ndarray, "N 3"]) -> dict[int, RGB]:
+    """Returns the colour of each label that no other one shares."""
+    shown = {int(i): rgb_of(palette[i]) for i in np.unique(labels) if 0 < i < len(palette)}
+    return {i: colour for i, colour in shown.items() if list(shown.values()).count(colour) == 1}
+
+
+def _is_smooth(values: Grey) -> bool:
+    """Returns whether most steps are small in either direction; areas numbered row by row differ much in one."""
+    steps = [differences(values, axis) for axis in (0, 1)]
+    return all(np.median(step[step > 0]) <= 2 for step in steps if step.any())
+
+
+def _is_black_and_white(values: Grey, top: int, edges: Edges, lossy: bool) -> bool:
+    """Returns whether nearly all pixels are near 0 or near `top`, and the rest are the soft edges between the two."""
+    dark, bright = values <= top // 10, values >= top - top // 10
+    middle, faint, pale = ~(dark | bright), dark & (values > 0), bright & (values < top)
+    if not bright.any():
+        return False
+    if not middle.any():
+        return lossy or not (faint | pale).any()
+    soft_edges = dark.any() and middle.mean() <= 0.25 and _mostly_thin(middle, edges)
+    if lossy:
+        return bool(soft_edges)
+    # Values that fill areas are ids: the bright ones beside small ids are void, and a bright one need not be white.
+    wide_feather = faint.sum() <= middle.sum()
+    white = (values == top).any() and (pale & edges.solid).sum() <= 0.05 * (bright & edges.solid).sum()
+    return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
+
+
+def _is_noisy_black_and_white(values: Grey, top: int, edges: Edges) -> bool:
+    """Returns whether values are near both ends, and what is between lies along the border, as JPEG leaves it.
+
+    Ids fill areas far from it: noise does not, and has several values at both ends.
+    """
+    dark, bright = values <= top // 10, values >= top - top // 10
+    faint, middle, pale = dark & (values > 0), ~(dark | bright), bright & (values < top)
+    if not (faint.any() and pale.any()) or middle.mean() > 0.25:
+        return False
+    half = (values > top // 2).astype(np.uint8)
+    near = np.asarray(cv2.dilate(is_border(half).astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
+    if (middle & ~near).sum() > 0.05 * middle.sum():
+        return False
+    areas = edges.solid & ~near
+    if max(len(np.unique(values[areas & end])) for end in (dark, bright)) > 1:
+        return False
+    if _mostly_thin(faint, edges) and _mostly_thin(pale, edges):
+        return True
+    distinct = min(len(np.unique(values[faint])), len(np.unique(values[pale])))
+    stray = (faint | pale) & areas  # strong compression moves the whole ground too
+    return distinct >= NOISE_VALUES or (distinct > 1 and bool(stray.sum() <= 0.05 * (faint | pale).sum()))
+
+
+def _of_video_range(values: Grey) -> UInt8[np.ndarray, "H W"] | None:
+    """Returns the values of a picture whose lowest and highest are black and white in video, stretched; else None."""
+    if values.dtype != np.uint8 or (values.min(), values.max()) != (VIDEO_BLACK, VIDEO_WHITE):
+        return None
+    return np.round((values.astype(float) - VIDEO_BLACK) * 255 / (VIDEO_WHITE - VIDEO_BLACK)).astype(np.uint8)
+
+
+def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: Edges) -> bool:
+    return bool((where & edges.solid).sum() <= 0.05 * where.sum())
