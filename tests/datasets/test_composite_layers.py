@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mnemask.datasets.composite.appearance import affine_path, bend_path
-from mnemask.datasets.composite.layers import Layer, Scene, fit, move, pass_in_front
+from mnemask.datasets.composite.layers import Layer, Scene, fit, move, pass_in_front, spray
 from mnemask.datasets.composite.photographs import CutOut
 
 SIZE = 80
@@ -112,3 +112,35 @@ def test_an_object_that_leaves_is_gone_for_a_frame_and_comes_back() -> None:
         layer.paint(t, frame, labels)
         seen.append(bool(labels.any()))
     assert seen == [True, False, True]
+
+
+def test_an_object_that_turns_looks_different_in_each_frame_and_as_such_in_a_frame_of_its_own() -> None:
+    layer = move(np.random.default_rng(0), CutOut(disc(), "discs"), 1, 200, 3, 0.01, turned=1.0)
+    flat = move(np.random.default_rng(0), CutOut(disc(), "discs"), 1, 200, 3, 0.01)
+    assert flat.views is None
+    assert layer.views is not None
+    assert len(layer.views) == 3
+    assert not np.array_equal(layer.views[0], layer.views[2])
+    for t in range(3):
+        whole, one = np.zeros((2, 200, 200, 3), np.uint8)
+        labels = np.zeros((2, 200, 200), np.uint8)
+        layer.paint(t, whole, labels[0])
+        layer.at(t).paint(0, one, labels[1])
+        assert np.array_equal(whole, one)
+        assert np.array_equal(labels[0], labels[1])
+        assert labels.any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spray_is_seen_near_its_object_and_changes_no_label(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    target = move(rng, CutOut(disc(), "discs"), 1, 200, 3, 0.02).track()
+    cloud = spray(rng, target)
+    for t in range(3):
+        frame, labels = np.zeros((200, 200, 3), np.uint8), np.ones((200, 200), np.uint8)
+        cloud.paint(t, frame, labels)
+        assert (labels == 1).all()
+        ys, xs = np.nonzero(frame.any(axis=2))
+        assert len(xs)
+        assert frame.max() < 128
+        assert np.hypot(xs.mean() - target.centre[t, 0], ys.mean() - target.centre[t, 1]) < 4 * target.radius

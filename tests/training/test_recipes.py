@@ -30,8 +30,7 @@ def test_plans_depend_on_the_step_and_the_seed():
 
 def test_most_of_the_real_video_recipe_is_real_video():
     mixture = recipes.real_video().mixture
-    photographs = mixture.composite, mixture.warped
-    assert mixture.real + mixture.pasted >= 1.5 * sum(photographs)
+    assert mixture.real + mixture.pasted >= 0.5
 
 
 @pytest.mark.parametrize("ingredient", recipes.INGREDIENTS)

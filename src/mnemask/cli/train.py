@@ -90,7 +90,8 @@ def train(
     without: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of `real-video`: real, zoom, pasted, new-looks, memory, kmn-sigma or length, to see what it brings."
+            help="Of real-video: real, zoom, pasted, turning, new-looks, memory, kmn-sigma or length, "
+            "to see what it brings."
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates; schedules scale. [default: the recipe's]")] = None,

@@ -65,6 +65,7 @@ class PastedClips:
         zoom: by how many times a guest grows or shrinks within a clip at most; 1 for not.
         doubles: in which part of the clips the first guest is a double.
         photographs: what other guests are cut out of in half of the clips; None for videos alone.
+        turned: how often such a guest turns about its own axis.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class PastedClips:
         zoom: float = 1.0,
         doubles: float = 0.0,
         photographs: StaticImages | None = None,
+        turned: float = 0.0,
     ) -> None:
         self.hosts, self.zoom, self.doubles, self.photographs = hosts, zoom, doubles, photographs
+        self.turned = turned
         self.guests = tuple(source for source, _ in guests)
         self.shares = np.array([weight for _, weight in guests]) / sum(weight for _, weight in guests)
 
@@ -124,7 +127,7 @@ class PastedClips:
             set_name = cut_out.set_name if twins else None
             most = self.zoom if rng.random() < 0.5 else 1.0
             seen = augment_appearance(rng, cut_out, host.frames[0], self.photographs)
-            layer = move(rng, seen, label, shape.size, shape.num_frames, step, leave=0.1, most=most)
+            layer = move(rng, seen, label, shape.size, shape.num_frames, step, leave=0.1, most=most, turned=self.turned)
             yield Guest([layer.at(t) for t in range(shape.num_frames)], label, bool(rng.random() < IN_FRONT))
 
     def _from_videos(

@@ -62,18 +62,22 @@ class RealVideoMixture:
         zoom: largest scale of things in a clip / smallest, for all kinds but `moving`; 1 switches it off.
         zoomed: in which part of the clips there is any.
         doubles: in which part of the pasted clips something looks like the host's own object.
+        turned: which part of the cut-outs of photographs that move turn about their own axis as well.
+        spray: in which part of the composites an object throws up dust, smoke or water.
         new_looks: which part of the real and of the pasted clips gets other colours and the faults of a camera.
         left_out: videos of `video_train` that are not trained on.
     """
 
-    real: float = 0.26
-    pasted: float = 0.37
-    composite: float = 0.23
-    warped: float = 0.12
+    real: float = 0.24
+    pasted: float = 0.32
+    composite: float = 0.32
+    warped: float = 0.10
     moving: float = 0.02
     zoom: float = 3.0
     zoomed: float = 0.5
     doubles: float = 0.5
+    turned: float = 0.5
+    spray: float = 0.12
     new_looks: float = 0.7
     left_out: tuple[str, ...] = SELECTION
 
@@ -92,7 +96,10 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
     kinds = mixture.composite, mixture.warped, mixture.moving
     photographs = None
     if sum(kinds) > 0:
-        composites = CompositeClips(root, CompositeRecipe(*kinds, zoom=mixture.zoom, zoomed=mixture.zoomed))
+        recipe = CompositeRecipe(
+            *kinds, zoom=mixture.zoom, zoomed=mixture.zoomed, turned=mixture.turned, spray=mixture.spray
+        )
+        composites = CompositeClips(root, recipe)
         sources, photographs = [(composites, sum(kinds))], composites.static
     if mixture.real + mixture.pasted > 0:
         clips = [
@@ -101,7 +108,7 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
         ]
         real = Mixture([(source, folder.share) for folder, source in clips])
         guests = [(source, folder.share) for folder, source in clips if folder.guests]
-        pasted = PastedClips(real, guests, mixture.zoom, mixture.doubles, photographs)
+        pasted = PastedClips(real, guests, mixture.zoom, mixture.doubles, photographs, mixture.turned)
         share = mixture.new_looks
         sources = [(NewLooks(real, share), mixture.real), (NewLooks(pasted, share), mixture.pasted), *sources]
     return Mixture(sources)

@@ -225,7 +225,7 @@ def real_video(steps: int = 1_000_000) -> Recipe:
     """Returns what turns weights that know photographs into weights that know video: a trunk without an end.
 
     The learning rate stays; `decayed` makes weights to use of what it has come to, and the trunk goes on from before
-    that. Two thirds of the clips are real video, most of them with objects pasted in. Figures:
+    that. More than half of the clips are real video, most of them with objects pasted in. Figures:
     benchmarks/results/training.md.
     """
     return Recipe(
@@ -267,7 +267,7 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
     )
 
 
-INGREDIENTS = ("real", "zoom", "pasted", "new-looks", "memory", "kmn-sigma", "length")
+INGREDIENTS = ("real", "zoom", "pasted", "turning", "new-looks", "memory", "kmn-sigma", "length")
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:
@@ -287,6 +287,7 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
         "real": replace(recipe, mixture=replace(recipe.mixture, real=0.0)),
         "zoom": replace(recipe, mixture=replace(recipe.mixture, zoom=1.0)),
         "pasted": replace(recipe, mixture=replace(recipe.mixture, pasted=0.0)),
+        "turning": replace(recipe, mixture=replace(recipe.mixture, turned=0.0)),
         "new-looks": replace(recipe, mixture=replace(recipe.mixture, new_looks=0.0)),
         "memory": replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0)),
         "kmn-sigma": replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0)),

@@ -8,7 +8,7 @@ from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.appearance import augment_appearance, log_uniform, sensor_effects
-from mnemask.datasets.composite.layers import film, film_scene, move, pass_in_front
+from mnemask.datasets.composite.layers import film, film_scene, move, pass_in_front, spray
 from mnemask.datasets.composite.moving_foreground import RealClips
 from mnemask.datasets.composite.photographs import CutOut, StaticImages, read_rgb
 from mnemask.errors import InputError
@@ -30,6 +30,8 @@ class CompositeRecipe:
             before others of its kind that are not to be followed.
         zoom: by how many times what moves, or the photograph itself, grows or shrinks within a clip at most; 1 for not.
         zoomed: how often it does.
+        turned: how often what moves turns about its own axis, so that its sides come into view.
+        spray: how often an object of a composite throws up dust, smoke or water.
     """
 
     composite: float = 0.55
@@ -42,6 +44,8 @@ class CompositeRecipe:
     crowd: float = 0.25
     zoom: float = 1.0
     zoomed: float = 0.5
+    turned: float = 0.0
+    spray: float = 0.0
 
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
@@ -104,17 +108,36 @@ def _draw(
     )
     cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks), like)
     layers = [
-        move(rng, augment_appearance(rng, cut_out, image, static), len(masks) + n, *shape, step, recipe.leave, most)
+        move(
+            rng,
+            augment_appearance(rng, cut_out, image, static),
+            len(masks) + n,
+            *shape,
+            step,
+            recipe.leave,
+            most,
+            recipe.turned,
+        )
         for n, cut_out in enumerate(cast, 1)
     ]
     rng.shuffle(layers)
     if rng.random() < recipe.distractor * (0.4 if warped else 1):
-        extra = move(rng, augment_appearance(rng, _distractor(rng, static, cast), image, static), 0, *shape, step)
+        extra = move(
+            rng,
+            augment_appearance(rng, _distractor(rng, static, cast), image, static),
+            0,
+            *shape,
+            step,
+            turned=recipe.turned,
+        )
         layers.insert(int(rng.integers(len(layers) + 1)), extra)
     if rng.random() < recipe.occluder:
         screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)
         targets = [*scene.tracks(), *(layer.track() for layer in layers if layer.label)]
         layers.append(pass_in_front(rng, screen, targets[int(rng.integers(len(targets)))], *shape))
+    followed = [layer for layer in layers if layer.label]
+    if followed and recipe.spray > 0 and rng.random() < recipe.spray:
+        layers.append(spray(rng, followed[int(rng.integers(len(followed)))].track()))
     frames, labels = film(scene, layers, range(clip.num_frames), clip.size)
     return frames, np.stack(labels)
 

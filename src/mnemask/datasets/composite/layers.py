@@ -17,7 +17,9 @@ from mnemask.datasets.composite.appearance import (
     zoom_path,
 )
 from mnemask.datasets.composite.photographs import CutOut
+from mnemask.datasets.composite.turning import turning
 
+MOST_SEE_THROUGH = 120  # opacity of a cloud; what is behind it is still labelled
 MOST_COVERED = 0.7  # of a frame, by something that comes nearer
 
 
@@ -41,6 +43,7 @@ class Layer:
         light: logarithm of the brightness in each frame, 0 for as it is.
         smear: motion blur in each frame, in pixels (x, y).
         shadow: darkness of the shadow, 0 to 1, and its offset in pixels (x, y).
+        views: what is shown in each frame in place of `pixels`, where it does not always look the same.
     """
 
     pixels: UInt8[np.ndarray, "h w 4"]
@@ -50,6 +53,7 @@ class Layer:
     light: Float[np.ndarray, " T"]
     smear: Float[np.ndarray, "T 2"]
     shadow: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    views: UInt8[np.ndarray, "T h w 4"] | None = None
 
     def paint(self, t: int, frame: UInt8[np.ndarray, "H W 3"], labels: UInt8[np.ndarray, "H W"]) -> None:
         """Draws the layer onto frame `t` and its labels, in place; its pixels are those with opacity above 127."""
@@ -73,7 +77,15 @@ class Layer:
         """Returns the layer of frame `t` alone, which is its frame 0."""
         one = slice(t, t + 1)
         bend = None if self.bend is None else self.bend[one]
-        return replace(self, to_frame=self.to_frame[one], bend=bend, light=self.light[one], smear=self.smear[one])
+        views = None if self.views is None else self.views[one]
+        return replace(
+            self,
+            to_frame=self.to_frame[one],
+            bend=bend,
+            light=self.light[one],
+            smear=self.smear[one],
+            views=views,
+        )
 
     def area(self, t: int) -> int:
         """Returns how many pixels the layer has in frame `t` and beyond its borders."""
@@ -86,7 +98,8 @@ class Layer:
         return Track(self.to_frame @ np.array([width / 2, height / 2, 1.0]), float(radius.mean()))
 
     def _warped(self, t: int, box: tuple[int, int, int, int]) -> UInt8[np.ndarray, "b w 4"]:
-        warped = cv2.remap(self.pixels, *self._sources(t, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        pixels = self.pixels if self.views is None else self.views[t]
+        warped = cv2.remap(pixels, *self._sources(t, box), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         return motion_blur(warped, *self.smear[t].tolist())
 
     def _box(self, t: int) -> tuple[int, int, int, int]:
@@ -256,17 +269,23 @@ def move(
     step: float,
     leave: float = 0.0,
     most: float = 1.0,
+    turned: float = 0.0,
 ) -> Layer:
     """Returns the cut-out on a smooth path of its own, turning, growing and bending on the way.
 
     In the first frame it covers 0.8 to 45 % of the frame, where its resolution allows. `step` is the motion from frame
     to frame as a share of the frame, `leave` how likely it is out of the picture for a frame after the first, `most`
-    by how many times it grows or shrinks at most; `label` is 0 if it is not to be followed.
+    by how many times it grows or shrinks at most, `turned` how likely it shows its sides (`turning`); `label` is 0 if
+    it is not to be followed.
     """
     near, share = zoom_path(rng, num_frames, most), log_uniform(rng, 0.008, 0.45)
     # Nothing grows until it covers the whole frame.
     near = np.minimum(near, max(1.0, float(np.sqrt(MOST_COVERED / share))))
     pixels, grow = fit(cut_out, size, share, float(near.max()))
+    views = None
+    if turned > 0 and rng.random() < turned:
+        views, smaller = turning(rng, pixels, num_frames)
+        pixels, grow = views[0], grow / smaller
     step *= log_uniform(rng, 0.4, 1.5)
     path = smooth_path(rng, num_frames, 5) * step
     position = size * _folded(rng.uniform(0.12, 0.88, 2) + path[:, :2])
@@ -287,7 +306,31 @@ def move(
     shadow = (0.0, 0.0, 0.0)
     if rng.random() < 0.2:
         shadow = (rng.uniform(0.2, 0.7), *(rng.uniform(-0.1, 0.1, 2) * grow * max(pixels.shape)).tolist())
-    return Layer(pixels, label, to_frame, bend, light, smear, shadow)
+    return Layer(pixels, label, to_frame, bend, light, smear, shadow, views)
+
+
+def spray(rng: np.random.Generator, target: Track) -> Layer:
+    """Returns what an object throws up behind it, dust, smoke or water: see-through, another cloud in each frame."""
+    num_frames, side = len(target.centre), 96
+    ramp = np.linspace(-1, 1, side, dtype=np.float32)
+    round_off = np.clip(1 - ramp[:, None] ** 2 - ramp**2, 0, 1) ** 0.5
+    thickness = rng.uniform(60, MOST_SEE_THROUGH)
+    colour = rng.uniform(70, 250) + rng.normal(0, 12, 3) + np.array([1, 0, -1]) * rng.uniform(0, 30)
+    views = np.zeros((num_frames, side, side, 4), np.uint8)
+    for view in views:
+        cloud = sum(
+            cv2.resize(rng.random((n, n), np.float32), (side, side), interpolation=cv2.INTER_CUBIC) for n in (4, 9, 20)
+        )
+        opacity = np.clip((cloud - 1.1) * 1.5, 0, 1) * round_off * thickness
+        view[..., 3] = opacity
+        view[..., :3] = np.clip(colour, 0, 255) * (opacity / 255)[..., None]
+    motion = np.gradient(target.centre, axis=0)
+    behind = -motion / (np.linalg.norm(motion, axis=1, keepdims=True) + 1e-3) * target.radius * rng.uniform(0, 1.2)
+    behind[:, 1] += target.radius * rng.uniform(0, 0.6)
+    scale = target.radius * 2 / side * np.exp(rng.normal(0, 0.4) + smooth_path(rng, num_frames, 2) * 0.2)
+    still = np.zeros(num_frames)
+    to_frame = affine_path((side / 2, side / 2), target.centre + behind, still, scale, still)
+    return Layer(views[0], 0, to_frame, None, still, np.zeros((num_frames, 2)), views=views)
 
 
 def pass_in_front(rng: np.random.Generator, cut_out: CutOut, target: Track, size: int, num_frames: int) -> Layer:
