@@ -23,6 +23,7 @@ class Squares:
 @pytest.fixture
 def without_a_camera(monkeypatch):
     monkeypatch.setattr(new_looks, "sensor_effects", lambda rng, frames: np.stack(frames))
+    monkeypatch.setattr(new_looks, "WHOLE", 0.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -57,3 +58,10 @@ def test_the_share_says_how_many_clips_change(without_a_camera):
     changed = sum(not np.array_equal(clip.frames, plain) for clip in drawn)
     assert 15 < changed < 45
     assert not any((clip.frames != plain).any() for clip in (NewLooks(Squares(), 0.0).draw(rng, SHAPE),) * 5)
+
+
+def test_at_times_one_look_is_given_to_all(without_a_camera, monkeypatch):
+    monkeypatch.setattr(new_looks, "WHOLE", 1.0)
+    frames = NewLooks(Squares(), 1.0).draw(np.random.default_rng(0), SHAPE).frames
+    assert len(np.unique(frames.reshape(-1, 3), axis=0)) == 1
+    assert frames[0, 0, 0].tolist() != [120, 120, 120]

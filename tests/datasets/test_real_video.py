@@ -41,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_kinds_come_in_their_shares_whatever_the_size_of_their_sets(root: Path) -> None:
     mixture = open_real_video(root, RealVideoMixture(0.5, 0.25, 0.125, 0.125, 0.0))
     assert mixture.shares.tolist() == [0.5, 0.25, 0.25]
-    real = mixture.sources[0].source
+    real = mixture.sources[0].source.source
     assert real.shares.tolist() == pytest.approx([0.75 / 0.84, 0.09 / 0.84])
     assert len(open_real_video(root, RealVideoMixture(**NONE | {"real": 1.0})).sources) == 2
 
@@ -66,7 +66,7 @@ def test_what_a_kind_without_a_share_is_drawn_from_need_not_be_there(tmp_path: P
 
 def test_the_videos_to_choose_by_are_left_out(root: Path) -> None:
     assert "bus" in SELECTION
-    davis = open_real_video(root).sources[0].source.sources[0]
+    davis = open_real_video(root).sources[0].source.source.sources[0]
     assert [video.name for video in davis.videos] == ["bear", "hike"]
     with refusal(InputError, r"davis2016_train"):
         open_real_video(root, RealVideoMixture(left_out=("bear", "hike", "bus")))

@@ -8,14 +8,16 @@ from mnemask.datasets.clips import ClipShape, ClipSource, TrainingClip
 from mnemask.datasets.composite.appearance import sensor_effects, tint, tone_table
 
 STRONGEST = 0.7  # 1 is garish
+WHOLE = 0.5  # of these clips have one look for all
 EDGE = 1.0  # pixels; standard deviation of the border between two looks
 
 
 class NewLooks:
     """Gives clips of a source new looks; a `ClipSource`.
 
-    Each object and what is around them get tones and tints of their own, the same in all frames, as if it were another
-    thing in another place that moves alike; then all goes through one camera (`sensor_effects`). Labels stay.
+    All of a clip, or each object and what is around them on its own, gets other tones and tints, the same in all
+    frames, as if it were another thing in another place that moves alike; then all goes through one camera
+    (`sensor_effects`). Labels stay.
 
     Args:
         source: of the clips.
@@ -30,7 +32,10 @@ class NewLooks:
         clip = self.source.draw(rng, shape)
         if rng.random() >= self.share:
             return clip
-        looks = [_Look(rng) for _ in range(clip.num_objects + 1)]
+        # A look of one's own ends in a step along the outline, where there should be none to learn.
+        whole = rng.random() < WHOLE
+        looks = [_Look(rng)]
+        looks += [looks[0] if whole else _Look(rng) for _ in range(clip.num_objects)]
         frames = [_seen(frame, labels, looks) for frame, labels in zip(clip.frames, clip.labels, strict=True)]
         return TrainingClip(sensor_effects(rng, frames), clip.labels, clip.num_objects)
 

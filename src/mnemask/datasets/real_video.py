@@ -9,7 +9,8 @@ from mnemask.datasets.clips import ClipSource, Mixture
 from mnemask.datasets.composite.clips import CompositeClips, CompositeRecipe
 from mnemask.datasets.new_looks import NewLooks
 from mnemask.datasets.pasted_clips import PastedClips
-from mnemask.datasets.stcn_augment import ZoomAugmentation
+from mnemask.datasets.screens import Screens
+from mnemask.datasets.stcn_augment import AffineJitter, VideoAugmentation, ZoomAugmentation
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.errors import InputError, listed
@@ -63,22 +64,28 @@ class RealVideoMixture:
         zoomed: in which part of the clips there is any.
         doubles: in which part of the pasted clips something looks like the host's own object.
         turned: which part of the cut-outs of photographs that move turn about their own axis as well.
+        limbs: which part of what moves in composites has limbs that swing.
         spray: in which part of the composites an object throws up dust, smoke or water.
         new_looks: which part of the real and of the pasted clips gets other colours and the faults of a camera.
+        screens: in which part of the clips something full of holes is in front, where there are photographs.
+        jitter: degrees by which each frame of a real clip is turned on its own, at most; it is sheared by two thirds.
         left_out: videos of `video_train` that are not trained on.
     """
 
-    real: float = 0.24
-    pasted: float = 0.32
-    composite: float = 0.32
-    warped: float = 0.10
+    real: float = 0.28
+    pasted: float = 0.34
+    composite: float = 0.28
+    warped: float = 0.08
     moving: float = 0.02
     zoom: float = 3.0
     zoomed: float = 0.5
     doubles: float = 0.5
     turned: float = 0.5
+    limbs: float = 0.25
     spray: float = 0.12
+    screens: float = 0.15
     new_looks: float = 0.7
+    jitter: float = 15.0
     left_out: tuple[str, ...] = SELECTION
 
 
@@ -91,19 +98,34 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
     Raises:
         InputError: a folder that the mixture needs is missing or incomplete.
     """
-    zoom = ZoomAugmentation(mixture.zoom) if mixture.zoom > 1 else None
+    jitter = AffineJitter(mixture.jitter, mixture.jitter * 2 / 3)
+    zoom = ZoomAugmentation(mixture.zoom, affine=jitter) if mixture.zoom > 1 else None
     sources: list[tuple[ClipSource, float]] = []
     kinds = mixture.composite, mixture.warped, mixture.moving
     photographs = None
     if sum(kinds) > 0:
         recipe = CompositeRecipe(
-            *kinds, zoom=mixture.zoom, zoomed=mixture.zoomed, turned=mixture.turned, spray=mixture.spray
+            *kinds,
+            zoom=mixture.zoom,
+            zoomed=mixture.zoomed,
+            turned=mixture.turned,
+            spray=mixture.spray,
+            limbs=mixture.limbs,
         )
         composites = CompositeClips(root, recipe)
         sources, photographs = [(composites, sum(kinds))], composites.static
     if mixture.real + mixture.pasted > 0:
         clips = [
-            (folder, VideoClips(videos, frame_step=folder.frame_step, zoom=zoom, zoomed=mixture.zoomed))
+            (
+                folder,
+                VideoClips(
+                    videos,
+                    VideoAugmentation(affine=jitter),
+                    frame_step=folder.frame_step,
+                    zoom=zoom,
+                    zoomed=mixture.zoomed,
+                ),
+            )
             for folder, videos in _videos(root / "video_train", mixture.left_out)
         ]
         real = Mixture([(source, folder.share) for folder, source in clips])
@@ -111,6 +133,8 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
         pasted = PastedClips(real, guests, mixture.zoom, mixture.doubles, photographs, mixture.turned)
         share = mixture.new_looks
         sources = [(NewLooks(real, share), mixture.real), (NewLooks(pasted, share), mixture.pasted), *sources]
+    if photographs is not None and mixture.screens > 0:
+        sources = [(Screens(source, photographs, mixture.screens), weight) for source, weight in sources]
     return Mixture(sources)
 
 

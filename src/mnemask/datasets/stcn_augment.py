@@ -176,7 +176,9 @@ class VideoAugmentation:
 
 @dataclass(frozen=True, slots=True)
 class ZoomAugmentation:
-    """Frames of a video as if the camera came nearer or drew back: for each a crop of its own size about the object.
+    """Frames of a video as if the camera came nearer or drew back: for each a crop of its own size.
+
+    Crops are where the object is first, or follow it: in each clip to another degree.
 
     The project's own; the thesis's crop is the same in all frames of a clip.
 
@@ -215,6 +217,8 @@ class ZoomAugmentation:
         # A crop shows much of a large object, if not all: what fills a frame to its borders teaches nothing.
         sides = np.clip(sides, 0.75 * boxes[:, 2:].max(1), min(picture))
         middle = boxes[:, :2] + boxes[:, 2:] / 2
+        # A crop that always followed the object would take its motion away.
+        middle = middle[0] + rng.uniform(0, 1) * (middle - middle[0])
         middle = (
             middle + (rng.uniform(-1, 1, 2) + 0.3 * rng.uniform(-1, 1, middle.shape)) * self.wander * sides[:, None]
         )

@@ -254,7 +254,9 @@ def real_video(steps: int = 1_000_000) -> Recipe:
 def decayed(trunk: Recipe, steps: int) -> Recipe:
     """Returns a short run that branches off a trunk and lets its learning rate fall; 20 to 25 % of the trunk's steps.
 
-    It sees other clips than the trunk, and more of them with a budget in the loop.
+    It sees other clips than the trunk, more of them with a budget in the loop, and comes to video as it is: frames are
+    not turned on their own, zoom is rarer, and in the second half neighbours are at most 10 frames apart (the thesis
+    too returns to small gaps at last).
     """
     return replace(
         trunk,
@@ -262,7 +264,9 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
         steps=steps,
         schedule=LinearDecay(),
         ema=None if trunk.ema is None else 0.995,
-        memory=replace(trunk.memory, bounded=min(1.0, 2 * trunk.memory.bounded)),
+        mixture=trunk.mixture and replace(trunk.mixture, zoom=min(trunk.mixture.zoom, 2.0), zoomed=0.3, jitter=3.0),
+        gap=GapCurriculum(10, 15, (0.0,), 0.5) if trunk.mixture else trunk.gap,
+        memory=replace(trunk.memory, bounded=min(1.0, 3 * trunk.memory.bounded)),
         seed=trunk.seed + 1,
     )
 

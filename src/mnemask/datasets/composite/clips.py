@@ -8,7 +8,8 @@ from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.appearance import augment_appearance, log_uniform, sensor_effects
-from mnemask.datasets.composite.layers import film, film_scene, move, pass_in_front, spray
+from mnemask.datasets.composite.layers import Layer, film, film_scene, move, pass_in_front, spray
+from mnemask.datasets.composite.limbs import grow_limbs
 from mnemask.datasets.composite.moving_foreground import RealClips
 from mnemask.datasets.composite.photographs import CutOut, StaticImages, read_rgb
 from mnemask.errors import InputError
@@ -32,6 +33,7 @@ class CompositeRecipe:
         zoomed: how often it does.
         turned: how often what moves turns about its own axis, so that its sides come into view.
         spray: how often an object of a composite throws up dust, smoke or water.
+        limbs: how often what moves has limbs that swing.
     """
 
     composite: float = 0.55
@@ -46,6 +48,7 @@ class CompositeRecipe:
     zoomed: float = 0.5
     turned: float = 0.0
     spray: float = 0.0
+    limbs: float = 0.0
 
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
@@ -135,6 +138,8 @@ def _draw(
         screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)
         targets = [*scene.tracks(), *(layer.track() for layer in layers if layer.label)]
         layers.append(pass_in_front(rng, screen, targets[int(rng.integers(len(targets)))], *shape))
+    if recipe.limbs > 0:
+        layers = [part for layer in layers for part in _with_limbs(rng, layer, static, recipe.limbs)]
     followed = [layer for layer in layers if layer.label]
     if followed and recipe.spray > 0 and rng.random() < recipe.spray:
         layers.append(spray(rng, followed[int(rng.integers(len(followed)))].track()))
@@ -159,6 +164,14 @@ def _set_of(rng: np.random.Generator, cast: list[CutOut], like: str | None) -> s
     if not cast:
         return like
     return cast[-1].set_name if rng.random() < 0.35 else None
+
+
+def _with_limbs(rng: np.random.Generator, body: Layer, static: StaticImages, share: float) -> list[Layer]:
+    """A layer, at times with limbs in front of it or behind."""
+    if rng.random() >= share:
+        return [body]
+    limbs = grow_limbs(rng, body, static.draw_image(rng))
+    return [*limbs, body] if rng.random() < 0.6 else [body, *limbs]
 
 
 def _distractor(rng: np.random.Generator, static: StaticImages, cast: list[CutOut]) -> CutOut:
