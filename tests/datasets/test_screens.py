@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from drawn_data import draw_photographs

@@ -116,6 +116,13 @@ def test_a_video_played_to_and_fro_gives_one_mask_and_its_frames_are_called_by_n
     assert frame_names(dog.given)[23] == "000023"
 
 
+def test_objects_of_a_video_played_to_and_fro_are_given_where_they_first_appear(tmp_path):
+    draw_youtube_vos(tmp_path)
+    once, often = (Benchmark(tmp_path, "youtube-vos", "train", ping_pong=times).open()[0] for times in (None, 2))
+    assert len(often.given.frames) > len(once.given.frames)
+    assert list(often.given.masks) == list(once.given.masks) == [0, 2]
+
+
 def test_secret_masks_of_davis_are_no_truth(tmp_path):
     (dog,) = Benchmark(draw_davis(tmp_path, ["dog"], 2017, "test-dev", masked=[0]), "davis2017", "test-dev").open()
     assert dog.truth is None

@@ -52,6 +52,14 @@ def test_which_photographs_are_held_out_depends_on_their_names_alone_and_they_ar
     assert len(ClickPictures(tmp_path).pictures) == 100 - len(held_out)
 
 
+def test_a_folder_of_which_all_pictures_are_held_out_is_refused(tmp_path: Path) -> None:
+    names = (f"{number:03d}" for number in range(100))
+    held_out = next(name for name in names if ClickPicture(Path(f"{name}.jpg"), Path(), "things").held_out)
+    write_picture(tmp_path / "static" / "things", held_out, [(10, 10, 30, 20)])
+    with refusal(InputError, "held out", "add others"):
+        ClickPictures(tmp_path)
+
+
 def test_videos_for_choosing_are_never_drawn(tmp_path: Path) -> None:
     for name in ("bus", "bear"):
         write_picture(tmp_path / "video_train" / "davis2016_train" / name, "00000", [(20, 10, 30, 30)], images="frames")

@@ -114,7 +114,7 @@ def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:
     pairs = [arg.partition("=") for arg in args]
     return [
         value if equals else following
-        for (name, equals, value), following in zip(pairs, [*args[1:], ""], strict=True)
+        for (name, equals, value), following in zip(pairs, [*args[1:], ""], strict=False)
         if name in names
     ]
 

@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from mnemask.comparison.measure import Comparison, Truth, undominated
 from mnemask.comparison.track import PolicyFolder
 from mnemask.inspection.canvas import heat_colors
 from mnemask.io import colors_of
+from mnemask.io.atomic import safe_name
 from mnemask.version import __version__
 
 MOST_SHOWN = 200  # frames that can be scrubbed through
@@ -161,12 +163,12 @@ def _table(comparison: Comparison) -> str:
     lines = []
     for number, row in enumerate(rows):
         cells = [_cell(name, row.get(name), row.get(name) == best[name] and len(rows) > 1) for name in columns]
-        name = escape(str(row["policy"]))
+        name, folder = escape(str(row["policy"])), quote(safe_name(str(row["policy"])))
         pace = f"{row['write every']} or sooner" if row["write on growth"] else str(row["write every"])
         lines.append(
             f'<tr><th scope="row"><i class="dot" style="background:{style_of(number)[0]}"></i>{name}</th>'
             f"{''.join(cells)}<td>{escape(str(row['budget']))}</td><td>{pace}</td>"
-            f'<td><a href="policies/{name}/overlay.mp4">whole video</a></td></tr>'
+            f'<td><a href="policies/{folder}/overlay.mp4">whole video</a></td></tr>'
         )
     heads = ["policy", *("most MiB" if name == "most bytes" else name for name in columns), "budget", "writes each", ""]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)

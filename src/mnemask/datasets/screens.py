@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int32, UInt8
 
 from mnemask.datasets.clips import ClipShape, ClipSource, TrainingClip, keep_visible
 from mnemask.datasets.composite.appearance import affine_path, log_uniform, recolour, smooth_path
@@ -112,10 +112,9 @@ def _fence(rng: np.random.Generator, side: int) -> Opacity:
 def _patches(rng: np.random.Generator, side: int) -> Opacity:
     """Where a rough surface is above a level: a hedge, a crown of leaves, lace."""
     cells = round(log_uniform(rng, 20.0, 90.0))
-    rough = sum(
-        weight * cv2.resize(rng.random((n, n), np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-        for weight, n in ((1.0, cells), (0.5, 2 * cells), (0.8, 3))
-    )
+    rough = np.zeros((side, side), np.float32)
+    for weight, n in ((1.0, cells), (0.5, 2 * cells), (0.8, 3)):
+        rough += weight * cv2.resize(rng.random((n, n), np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
     level = np.quantile(rough[::4, ::4], rng.uniform(0.6, 0.85))
     return np.asarray(rough > level, np.uint8) * np.uint8(255)
 
@@ -123,10 +122,11 @@ def _patches(rng: np.random.Generator, side: int) -> Opacity:
 KINDS: tuple[Callable[[np.random.Generator, int], Opacity], ...] = (_leaves, _grass, _fence, _patches)
 
 
-def _points(places: np.ndarray) -> np.ndarray:
-    return np.round(places * 2**SUBPIXEL).astype(np.int32)
+def _points(places: Float[np.ndarray, "*n 2"]) -> Int32[np.ndarray, "*n 2"]:
+    """Pixels as OpenCV's drawing takes them, with `SUBPIXEL` bits after the point."""
+    return np.asarray(np.round(places * 2**SUBPIXEL), np.int32)
 
 
-def _fixed(place: np.ndarray) -> tuple[int, int]:
+def _fixed(place: Float[np.ndarray, " 2"]) -> tuple[int, int]:
     x, y = _points(place).tolist()
     return x, y

@@ -235,6 +235,8 @@ class Benchmark:
             _check_masks(video)
         numbers = {path.stem: number for number, path in enumerate(video.frames)}
         named = {numbers[stem] for thing in objects.values() for stem in thing.stems}
+        late = self.dataset == "youtube-vos" and not self.secret
+        arrivals = _arrivals(video, objects, numbers) if late else set()
         if self.ping_pong is not None:
             video = ping_pong(video, self.ping_pong)
         if self.ping_pong is not None or self.dataset == "long-video":
@@ -245,7 +247,6 @@ class Benchmark:
             return BenchmarkSequence(only_first_masks(video), asked, None if self.secret else video)
         if self.secret:  # each mask that is published shows an object for the first time
             return BenchmarkSequence(video, asked, None, late_objects=True)
-        arrivals = _arrivals(video, objects)
         known = {object_id: thing.category for object_id, thing in objects.items() if seen and thing.category}
         groups = {object_id: "seen" if category in seen else "unseen" for object_id, category in known.items()}
         return BenchmarkSequence(only_first_masks(video, arrivals), asked, video, late_objects=True, groups=groups)
@@ -258,9 +259,11 @@ class Benchmark:
         return frozenset(thing.category for things in read_meta(of_training).values() for thing in things.values())
 
 
-def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta]) -> set[int]:
-    """Returns the frames in which objects appear: the first that meta.json lists of which the mask does show it."""
-    numbers = {path.stem: number for number, path in enumerate(video.frames)}
+def _arrivals(video: AnnotatedVideo, objects: Mapping[int, ObjectMeta], numbers: Mapping[str, int]) -> set[int]:
+    """Returns the frames in which objects appear: the first that meta.json lists of which the mask does show it.
+
+    `numbers` has the index of each frame by its name.
+    """
     shown: dict[int, set[int]] = {}
     found = set()
     for object_id, thing in objects.items():

@@ -102,6 +102,8 @@ class ClickPictures:
 
     def __init__(self, root: Path) -> None:
         self.pictures = [picture for picture in list_pictures(root) if not picture.held_out]
+        if not self.pictures:
+            raise InputError(f"all pictures of {root} are held out to validate with", "add others")
         names = [picture.set_name for picture in self.pictures]
         sizes = {name: names.count(name) for name in set(names)}
         # The power keeps the large sets from crowding out the small ones.

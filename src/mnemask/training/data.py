@@ -30,8 +30,8 @@ OWN_SETS = {
     "frames": "videos of your own: frames/ and masks/, or NAME/frames and NAME/masks",
     "composites": "static/NAME/{images,masks} and video/NAME/{frames,masks}, made into moving clips",
 }
-# YouTube-VOS publishes every fifth frame of its training videos.
 MIN_MASKS = 3  # frames in a clip
+# YouTube-VOS publishes every fifth frame of its training videos.
 FRAME_STEPS = {"YouTube-VOS-train": 5}
 
 
@@ -130,7 +130,7 @@ def open_own_videos(root: Path) -> ClipSource:
     """
     videos = open_video_folders(root)
     annotated = [
-        AnnotatedImage(f"{video.name}/{index}", video.frames[index], mask, object_above=0)
+        AnnotatedImage(f"{video.name}/{index}", video.frames[index], mask, 0 if video.single_object else None)
         for video in videos
         for index, mask in video.masks.items()
     ]

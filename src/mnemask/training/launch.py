@@ -95,7 +95,7 @@ def launch(
     Args:
         recipe: all hyper-parameters.
         open_source: opens the training data.
-        make_model: makes the network to start from; not called where a run resumes from its own weights.
+        make_model: makes the network to start from; a run that resumes or branches off replaces its weights.
         out: folder of the run.
         hardware: what to compute on.
         options: what may differ from one start of the run to the next.
