@@ -304,7 +304,7 @@ def test_a_value_that_an_option_cannot_have_is_named(tmp_path, given, named):
     assert all(word in result.output for word in named), result.output
 
 
-@pytest.mark.parametrize("name", ["segment", "evaluate", "score", "train", "batch", "doctor", "export"])
+@pytest.mark.parametrize("name", ["segment", "evaluate", "train", "batch"])
 def test_a_command_without_what_it_needs_says_what_is_missing(name):
     result = CliRunner().invoke(app, [name])
     assert result.exit_code == 2

@@ -53,7 +53,7 @@ class AnnotatedImage:
         """
         if self.object_above is None:
             labels = read_labels(self.mask)
-            return (labels > 0) & (labels != 255)
+            return np.asarray((labels > 0) & (labels != 255))
         brightness = _brightness(self.mask)
         above = self.object_above * (257 if brightness.dtype == np.uint16 else 1)
         mask: Bool[np.ndarray, "H W"] = brightness > above
