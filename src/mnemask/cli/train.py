@@ -90,7 +90,7 @@ def train(
     without: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of real-video: real, zoom, pasted, turning, new-looks, memory, kmn-sigma or length, "
+            help="Of real-video: real, zoom, pasted, turning, limbs, screens, new-looks, memory, kmn-sigma or length, "
             "to see what it brings."
         ),
     ] = None,

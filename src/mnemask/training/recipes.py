@@ -271,7 +271,10 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
     )
 
 
-INGREDIENTS = ("real", "zoom", "pasted", "turning", "new-looks", "memory", "kmn-sigma", "length")
+INGREDIENTS = (
+    *("real", "zoom", "pasted", "turning", "limbs", "screens"),
+    *("new-looks", "memory", "kmn-sigma", "length"),
+)
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:
@@ -292,6 +295,8 @@ def without(recipe: Recipe, ingredient: str) -> Recipe:
         "zoom": replace(recipe, mixture=replace(recipe.mixture, zoom=1.0)),
         "pasted": replace(recipe, mixture=replace(recipe.mixture, pasted=0.0)),
         "turning": replace(recipe, mixture=replace(recipe.mixture, turned=0.0)),
+        "limbs": replace(recipe, mixture=replace(recipe.mixture, limbs=0.0)),
+        "screens": replace(recipe, mixture=replace(recipe.mixture, screens=0.0)),
         "new-looks": replace(recipe, mixture=replace(recipe.mixture, new_looks=0.0)),
         "memory": replace(recipe, memory=replace(recipe.memory, keep=1.0, latest=1.0, bounded=0.0)),
         "kmn-sigma": replace(recipe, memory=replace(recipe.memory, kmn_sigma=0.0)),
