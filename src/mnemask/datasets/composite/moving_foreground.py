@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mnemask.datasets.annotated import read_annotation
 from mnemask.datasets.clips import IGNORE, ClipShape
 from mnemask.datasets.composite.appearance import affine_path, log_uniform, smooth_path
 from mnemask.datasets.composite.photographs import pictures_in, read_rgb
 from mnemask.errors import InputError
+from mnemask.io.label_files import read_labels
 
 MAX_TRIES = 50
 MIN_FOREGROUND = 0.003
@@ -58,7 +58,7 @@ class RealClips:
             sequence = fit[int(rng.integers(len(fit)))]
             span = _span(rng, len(sequence.frames), num_frames, shape.max_gap)
             onward = 1 if span[-1] > span[0] else -1
-            masks = [read_annotation(sequence.masks[i]) for i in range(span[0], span[-1] + onward, onward)]
+            masks = [read_labels(sequence.masks[i]) for i in range(span[0], span[-1] + onward, onward)]
             labels = _follow(rng, masks, [abs(i - span[0]) for i in span], shape.max_objects)
             views = _views(rng, labels[0], size, num_frames)
             seen = [_warp_labels(label, view, size) for label, view in zip(labels, views, strict=True)]

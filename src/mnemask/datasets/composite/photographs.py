@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import FrameError, InputError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES
+from mnemask.io.label_files import read_labels
 from mnemask.io.shapes import pieces_of
 
 MIN_OBJECT_PIXELS = 200
@@ -114,7 +114,7 @@ class StaticImages:
         """Returns a photograph (RGB) and the masks of 1 to `max_objects` of its objects, which do not overlap."""
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng)
-            masks = choose_objects(rng, read_annotation(photograph.mask), rule_of(photograph.set_name), max_objects)
+            masks = choose_objects(rng, read_labels(photograph.mask), rule_of(photograph.set_name), max_objects)
             if masks:
                 return read_rgb(photograph.image), masks
         raise _no_objects(self.photographs[0].mask.parent.parent.parent)
@@ -124,7 +124,7 @@ class StaticImages:
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng, set_name)
             rule = rule_of(photograph.set_name)
-            masks = choose_objects(rng, read_annotation(photograph.mask), rule, 1)
+            masks = choose_objects(rng, read_labels(photograph.mask), rule, 1)
             if masks:
                 pixels = _cut(read_rgb(photograph.image), masks[0], rule.shrink)
                 cut_out = CutOut(pixels, photograph.set_name)
