@@ -244,7 +244,7 @@ def first_clicks(
     inside, outside = depth(truth == 1), (truth == 0).astype(np.uint8)
     clicks = [Click(*inner_pixel(inside, rng), 1) for _ in range(positive)]
     reach = max(5.0, 2 * float(inside.max()))
-    away = np.asarray(cv2.distanceTransform((truth == 0).astype(np.uint8), cv2.DIST_L2, 3))
+    away = np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, 3))
     near = outside * (away > 2) * (away < reach) if negative else outside
     rows, columns = np.nonzero(near)
     for _ in range(negative if len(rows) else 0):

@@ -17,13 +17,13 @@ from mnemask.training.clip_tracker import ClipTracker
 from mnemask.training.data import Batch, Batches, load
 from mnemask.training.losses import bootstrapped_cross_entropy, can_fuse, make_optimizer, mean_iou, soft_dice
 from mnemask.training.recipes import Recipe
-from mnemask.training.run import Report, Run
+from mnemask.training.run import TrainingReport, TrainingRun
 
 PICTURES_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
-class StepReport(Report):
+class StepReport(TrainingReport):
     """How a run is doing: the last step that was logged.
 
     Attributes:
@@ -58,7 +58,7 @@ class RunOptions:
     validate_every: int = 1000
 
 
-class Training(Run[StepReport]):
+class Training(TrainingRun[StepReport]):
     """A run that trains a network on clips, new or resumed from `out/latest.safetensors`.
 
     Args:
@@ -69,7 +69,7 @@ class Training(Run[StepReport]):
         out: folder of the run: `latest.safetensors`, `log.jsonl`, `board/` and, at the end, `model.safetensors`.
         options: what may differ from one start of the run to the next.
         validate: returns scores by name for a model, higher being better.
-        branch_from: a run's file to go on from, see `Run`.
+        branch_from: a run's file to go on from, see `TrainingRun`.
         origin: what the run is made of, in words by name, such as its data; a run that goes on with something else
             says so.
 
