@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from mnemask.datasets.clips import IGNORE, ClipShape
 from mnemask.datasets.composite.appearance import affine_path, log_uniform, smooth_path
-from mnemask.datasets.composite.photographs import pictures_in, read_rgb
+from mnemask.datasets.composite.photographs import pairs_in, read_rgb
 from mnemask.errors import InputError
 from mnemask.io.label_files import read_labels
 
@@ -186,13 +186,9 @@ def _sequences(root: Path) -> list[Sequence]:
     for folder in sorted(root.glob("*/frames")) if root.is_dir() else []:
         if folder.parent.name in LEFT_OUT:
             continue
-        frames = tuple(pictures_in(folder))
-        masks = tuple(folder.parent / "masks" / f"{frame.stem}.png" for frame in frames)
-        for frame, mask in zip(frames, masks, strict=True):
-            if not mask.is_file():
-                raise InputError(f"{frame} has no mask", f"expected {mask}")
+        filed = pairs_in(folder)
         shift = MASK_SHIFT.get(folder.parent.name, 0)
-        pairs = [(frame, masks[t + shift]) for t, frame in enumerate(frames) if 0 <= t + shift < len(masks)]
+        pairs = [(frame, filed[t + shift][1]) for t, (frame, _) in enumerate(filed) if 0 <= t + shift < len(filed)]
         if pairs:
             sequences.append(Sequence(folder.parent.name, tuple(f for f, _ in pairs), tuple(m for _, m in pairs)))
     if not sequences:

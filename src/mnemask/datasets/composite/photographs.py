@@ -166,6 +166,19 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
+def pairs_in(folder: Path) -> list[tuple[Path, Path]]:
+    """Returns the pictures of a folder, by name, each with its mask in the folder `masks` beside that one.
+
+    Raises:
+        InputError: one has no mask.
+    """
+    pairs = [(picture, folder.parent / "masks" / f"{picture.stem}.png") for picture in pictures_in(folder)]
+    for picture, mask in pairs:
+        if not mask.is_file():
+            raise InputError(f"{picture} has no mask", f"expected {mask}")
+    return pairs
+
+
 _JPEG_BEGINS, _JPEG_ENDS = b"\xff\xd8", b"\xff\xd9"
 _LONGEST_TAIL = 1024  # bytes that programs put behind a picture
 
@@ -190,18 +203,12 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _photographs(root: Path) -> list[Photograph]:
-    photographs = []
-    for folder in sorted(root.glob("*/images")) if root.is_dir() else []:
-        for image in pictures_in(folder):
-            mask = folder.parent / "masks" / f"{image.stem}.png"
-            photographs.append(Photograph(image, mask, folder.parent.name))
+    folders = sorted(root.glob("*/images")) if root.is_dir() else []
+    photographs = [Photograph(*pair, folder.parent.name) for folder in folders for pair in pairs_in(folder)]
     if not photographs:
         raise InputError(
             f"no photographs in {root}", f"expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png beside them"
         )
-    for photograph in photographs:
-        if not photograph.mask.is_file():
-            raise InputError(f"{photograph.image} has no mask", f"expected {photograph.mask}")
     return photographs
 
 
