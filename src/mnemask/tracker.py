@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemask.config import TrackerConfig
+from mnemask.config import TrackerConfig, mean_of
 from mnemask.errors import CheckpointError, FrameError, InputError
 from mnemask.io.reader import VideoReader
 from mnemask.memory.bank import MemoryBank, MemoryStats
@@ -24,7 +24,6 @@ from mnemask.model.stcn import STCN, require_network
 from mnemask.state import TrackerState
 from mnemask.step import labels_of, step_together, undone_on_failure
 from mnemask.types import Frame, Masks, Objects, Picture, Prompts, is_whole, validate_prompts
-from mnemask.views import mean_of
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 

@@ -18,8 +18,7 @@ from mnemask.engines import load_model
 from mnemask.engines.parts import cached_features
 from mnemask.errors import InputError, MnemaskError, OutputError
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
-from mnemask.evaluation.provenance import digest_of
-from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.evaluation.results import Result, ResultFolder, digest_of
 from mnemask.io.images import read_image
 from mnemask.io.label_files import read_labels
 from mnemask.io.writer import MaskWriter
