@@ -41,9 +41,9 @@ if importlib.util.find_spec("av") is None:
     for name in ("codeccontext", "frame", "reformatter", "stream"):
         sys.modules[f"av.video.{name}"] = MagicMock()
 
-from mnemask.datasets.annotated import read_annotation
 from mnemask.datasets.composite.photographs import pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION, VIDEO_FOLDERS, open_real_video
+from mnemask.io.label_files import read_labels
 from mnemask.model.checkpoints import FORMAT as MODEL_FORMAT
 from mnemask.model.checkpoints import save_model
 from mnemask.training import recipes
@@ -103,7 +103,7 @@ def photographs(data: Path) -> Iterator[tuple[Path, Path]]:
 
 def shrunk(image: Path, mask: Path, short_side: int, quality: int) -> tuple[bytes, bytes]:
     """Returns a picture as WebP and its mask as PNG, no larger than they were."""
-    picture, labels = read_rgb(image), read_annotation(mask)
+    picture, labels = read_rgb(image), read_labels(mask)
     height, width = labels.shape
     scale = min(1.0, short_side / min(height, width))
     size = (round(width * scale), round(height * scale))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from selection import KINDS, Task, above, cell, clips_of, in_full, known, report
 
-from mnemask.evaluation.suite import results_of
+from mnemask.evaluation.suite import run_jobs
 from mnemask.training.recipes import INGREDIENTS
 
 START, WHOLE = "start", "whole"
@@ -46,7 +46,7 @@ def score(variant: str, weights: Path, args: argparse.Namespace) -> None:
         if missing:
             file.parent.mkdir(parents=True, exist_ok=True)
             tasks.append(Task(str(weights), clip, missing, file, args.data, args.size, None))
-    for done in results_of(tasks, args.devices, on_frames=lambda frames: None):
+    for done in run_jobs(tasks, args.devices, on_frames=lambda frames: None):
         print(done, flush=True)
 
 

@@ -52,7 +52,7 @@ from mnemask.datasets.real_video import SELECTION
 from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.datasets.video_sets import open_video_folders
 from mnemask.engines.parts import FeatureCache
-from mnemask.evaluation.suite import results_of
+from mnemask.evaluation.suite import run_jobs
 from mnemask.io.images import read_image
 from mnemask.memory.policies import WithLatest
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
@@ -322,7 +322,7 @@ def main() -> None:
     kinds = [kind for kind in kinds if any(clip.kind == kind for clip in clips)]
     folders = {weights: folder_of(weights, args) for weights in args.weights}
     tasks = [] if args.table else list(tasks_of(clips, folders, args))
-    for done in results_of(tasks, args.processes, on_frames=lambda frames: None):
+    for done in run_jobs(tasks, args.processes, on_frames=lambda frames: None):
         print(done, flush=True)
     tables = []
     of_first: dict[Clip, dict] = {}

@@ -13,7 +13,7 @@ BOXES = (
     # The network, and the prompts that it helps to make.
     (("model",), ("prompts",)),
     # What is remembered.
-    (("views",), ("memory", "config")),
+    (("memory", "config"),),
     # A frame in, masks out.
     (("state",), ("tracker", "step"), ("batch",)),
     # What is done with a tracker.

@@ -150,4 +150,5 @@ def test_more_objects_than_can_be_tracked_are_refused_before_anything_is_compute
     with refusal(mm.errors.ObjectIdError, rf"{MAX_OBJECTS}"):
         objects.add(MAX_OBJECTS + 1)
     objects.remove(1)
-    assert objects.add(1000) == MAX_OBJECTS - 1
+    objects.add(1000)
+    assert objects.row(1000) == MAX_OBJECTS - 1

@@ -1,8 +1,16 @@
-"""How a video is tracked: the one value that a tracker, its saved state, the command line and reports share."""
+"""How a video is tracked: the one value that a tracker, its saved state, the command line and reports share.
 
-from collections.abc import Mapping
+With `tta` a video is followed in several views at once and the probabilities are averaged, as STCN, XMem and Cutie are
+evaluated with flips and at several sizes; each view has a memory of its own.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from mnemask.choices import POLICY_NAMES
 from mnemask.errors import CheckpointError, InputError
@@ -10,7 +18,10 @@ from mnemask.memory.budget import Budget
 from mnemask.memory.policies import DEFAULT_POLICY, POLICIES, Policy, policy_named, restored_policy, saved_policy
 from mnemask.memory.read import Metric, resolve_kmn_sigma
 from mnemask.model.stcn import STRIDE
-from mnemask.views import View, views_of
+from mnemask.types import Frame, Masks
+
+SCALES = (0.8, 1.25)  # that tta calls "scales"
+LEAST_SCALE, MOST_SCALE = 0.5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,7 @@ class TrackerConfig:
             raise InputError(f"policy {used} has no write interval", "give a whole number from 1 as write_every")
         return used
 
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> "tuple[View, ...]":
         """Returns how frames are seen: as they are, and in what `tta` adds."""
         return views_of(self.tta, self.short_side)
 
@@ -179,3 +190,71 @@ def _check_whole(name: str, value: object, least: int, such_as: str) -> None:
     """Raises InputError unless a setting is a whole number from `least` on."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} is {value!r}", f"give a whole number from {least}, {such_as}")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a tracker sees each frame.
+
+    Attributes:
+        flipped: whether left and right are exchanged.
+        scale: by which the size is multiplied at which frames are processed.
+    """
+
+    flipped: bool = False
+    scale: float = 1.0
+
+    def short_side(self, short_side: int | None) -> int | None:
+        """Returns the short side at which frames are processed in this view."""
+        return None if short_side is None else round(short_side * self.scale)
+
+    def frame(self, frame: Frame) -> Frame:
+        """Returns the frame as this view shows it."""
+        return replace(frame, image=frame.image.flip(-1)) if self.flipped else frame
+
+    def prompts(self, given: Mapping[int, Bool[Tensor, "H W"]]) -> Mapping[int, Bool[Tensor, "H W"]]:
+        """Returns given masks as this view shows them."""
+        return {object_id: mask.flip(-1) for object_id, mask in given.items()} if self.flipped else given
+
+
+def views_of(tta: str, short_side: int | None = 480) -> tuple[View, ...]:
+    """Returns the views that a text such as "flip,1.25" names, beginning with the frames as they are.
+
+    Args:
+        tta: "flip" (mirrored too), "scales" (0.8 and 1.25 times as large too) and factors from 0.5 to 2, after commas;
+            with "flip" each size is mirrored too. "" for none.
+        short_side: at which frames are processed; None, for as they are, has no other size.
+
+    Raises:
+        InputError: there are no such views.
+    """
+    words = [word.strip() for word in tta.split(",")] if tta else []
+    scales = [1.0]
+    for word in words:
+        if word == "scales":
+            scales += SCALES
+        elif word != "flip":
+            scales.append(_factor(word, tta))
+    scales = list(dict.fromkeys(scales))
+    if short_side is None and len(scales) > 1:
+        raise InputError(f"tta is {tta!r} and frames are processed as they are", "give a short_side (--size)")
+    sides = (False, True) if "flip" in words else (False,)
+    return tuple(View(flipped, scale) for scale in scales for flipped in sides)
+
+
+def _factor(word: str, tta: str) -> float:
+    try:
+        scale = float(word)
+    except ValueError:
+        scale = 0.0
+    if not LEAST_SCALE <= scale <= MOST_SCALE:
+        raise InputError(
+            f"tta is {tta[:40]!r}", f"give flip, scales or factors from {LEAST_SCALE} to {MOST_SCALE}, after commas"
+        )
+    return scale
+
+
+def mean_of(views: Sequence[View], answers: Sequence[Masks]) -> Float[Tensor, "K1 H W"]:
+    """Returns the mean of the probabilities that each view gives, for the frame as it is."""
+    both = zip(views, answers, strict=True)
+    return torch.stack([answer.probs.flip(-1) if view.flipped else answer.probs for view, answer in both]).mean(0)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mnemask.config import TrackerConfig
+from mnemask.config import TrackerConfig, mean_of
 from mnemask.errors import CheckpointError, FrameError, InputError
 from mnemask.io.reader import VideoReader
 from mnemask.memory.bank import MemoryBank, MemoryStats
@@ -24,7 +24,6 @@ from mnemask.model.stcn import STCN, require_network
 from mnemask.state import TrackerState
 from mnemask.step import labels_of, step_together, undone_on_failure
 from mnemask.types import Frame, Masks, Objects, Picture, Prompts, is_whole, validate_prompts
-from mnemask.views import mean_of
 
 PromptSource = Mapping[int, Prompts | None] | Callable[[Frame], Prompts | None]
 
@@ -198,6 +197,7 @@ class Tracker:
                     break
             left.discard(last)
             yield frame, self.step(frame, prompts(frame) if callable(prompts) else prompts.get(last))
+        self.settle()
         if left:
             late = last is None or min(left) > last
             where = (
@@ -214,15 +214,19 @@ class Tracker:
         return self, *self.others
 
     def stats(self) -> MemoryStats:
-        """Returns numbers about the memory of all views together."""
-        self.settle()
+        """Returns numbers about the memory of all views together.
+
+        A GPU is not waited for: they may count the last frame before it is known whether its numbers are finite, which
+        `settle`, `state` and the next step tell.
+        """
         first, *others = (tracker.memory.stats() for tracker in self.trackers)
         return sum(others, first)
 
     def settle(self) -> None:
         """Raises FrameError if the numbers of the last frame turn out not to be finite, and undoes its step.
 
-        A step on a GPU does not wait to learn that; the next one asks, and so does whatever looks at the state.
+        A step on a GPU does not wait to learn that; the next one asks, and so do `remove`, `explain`, `state`, and
+        `follow` after the last frame.
         """
         check, self.unsettled = self.unsettled, None
         if check is not None and self.before is not None:

@@ -311,15 +311,14 @@ class Objects:
         """The ids, by row."""
         return tuple(self._ids)
 
-    def add(self, object_id: int) -> int:
-        """Returns the row of a new id; raises ObjectIdError for one object too many."""
+    def add(self, object_id: int) -> None:
+        """Gives a new id the next row; raises ObjectIdError for one object too many."""
         if len(self._ids) == MAX_OBJECTS:
             raise ObjectIdError(
                 f"object id {object_id} would be the {MAX_OBJECTS + 1}th object",
                 f"{MAX_OBJECTS} can be tracked at once, so remove others first, or track them in a run of their own",
             )
         self._ids.append(check_object_id(object_id))
-        return len(self._ids) - 1
 
     def row(self, object_id: int) -> int:
         """Returns the row of an id; raises ObjectIdError if it is not tracked."""

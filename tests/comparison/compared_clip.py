@@ -6,8 +6,8 @@ from drawn_clip import drawn_clip
 from PIL import Image
 
 from mnemask.config import TrackerConfig
-from mnemask.datasets.annotated import read_annotation
 from mnemask.evaluation.runner import TrackerFactory
+from mnemask.io.label_files import read_labels
 from mnemask.model.checkpoints import save_model
 
 
@@ -26,7 +26,7 @@ def write_clip(folder, name="frames", num_frames=8, num_objects=2):
 
 def first_masks(truth):
     """What `compare_video` takes as new_prompts: all objects in frame 0."""
-    labels = torch.from_numpy(read_annotation(truth / "00000.png"))
+    labels = torch.from_numpy(read_labels(truth / "00000.png"))
     given = {object_id: labels == object_id for object_id in labels.unique().tolist() if object_id}
     return lambda: lambda frame: given if frame.index == 0 else None
 

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from refusals import refusal
 
-from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo, read_annotation
+from mnemask.datasets.annotated import AnnotatedImage, AnnotatedVideo
 from mnemask.errors import InputError, MaskError
+from mnemask.io.label_files import read_labels
 
 LABELS = np.kron(np.array([[0, 1], [2, 255]]), np.ones((5, 8), int)).astype(np.uint8)
 
@@ -64,7 +65,7 @@ def test_a_mask_of_small_values_is_told_how_to_be_read_and_an_empty_one_is_empty
 
 def test_palette_and_greyscale_masks_give_the_stored_labels(tmp_path):
     for palette in (True, False):
-        found = read_annotation(save(tmp_path / f"{palette}.png", LABELS, palette))
+        found = read_labels(save(tmp_path / f"{palette}.png", LABELS, palette))
         np.testing.assert_array_equal(found, LABELS)
         assert found.dtype == np.uint8
 
@@ -72,21 +73,21 @@ def test_palette_and_greyscale_masks_give_the_stored_labels(tmp_path):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_grey_saved_as_colour_is_still_a_mask(tmp_path, mode):
     Image.fromarray(LABELS).convert(mode).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_annotation(tmp_path / "mask.png"), LABELS)
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.png"), LABELS)
 
 
 def test_two_valued_and_16_bit_masks_are_read(tmp_path):
     Image.fromarray(LABELS > 0).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read_annotation(tmp_path / "bits.png"), LABELS > 0)
+    np.testing.assert_array_equal(read_labels(tmp_path / "bits.png"), LABELS > 0)
     Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(read_annotation(tmp_path / "deep.png"), LABELS)
+    np.testing.assert_array_equal(read_labels(tmp_path / "deep.png"), LABELS)
 
 
 def test_colours_are_refused_because_they_name_no_object(tmp_path):
     image = Image.open(save(tmp_path / "mask.png", LABELS)).convert("RGB")
     image.save(tmp_path / "mask.png")
     with refusal(MaskError, r"mask\.png", r"RGB"):
-        read_annotation(tmp_path / "mask.png")
+        read_labels(tmp_path / "mask.png")
 
 
 def test_files_that_are_no_masks_are_refused_by_name(tmp_path):
@@ -96,8 +97,8 @@ def test_files_that_are_no_masks_are_refused_by_name(tmp_path):
     (tmp_path / "empty.png").touch()
     for name in ("text.png", "cut.png", "empty.png"):
         with refusal(MaskError, rf"{name}"):
-            read_annotation(tmp_path / name)
+            read_labels(tmp_path / name)
     with refusal(MaskError, r"absent\.png"):
-        read_annotation(tmp_path / "absent.png")
+        read_labels(tmp_path / "absent.png")
     with refusal(MaskError, "cannot"):
-        read_annotation(tmp_path)
+        read_labels(tmp_path)

@@ -16,7 +16,7 @@ from mnemask.datasets.copy_paste import (
     copy_paste_videos,
     guest_way,
     to_and_fro,
-    turning,
+    turning_frame,
 )
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.real_video import SELECTION
@@ -89,7 +89,7 @@ def test_the_labels_are_what_the_picture_shows(pasted):
 
 def test_both_objects_are_apart_at_first_then_each_hides_the_other(pasted):
     truths = [truth for _, _, truth in pasted]
-    turn = turning(len(pasted))
+    turn = turning_frame(len(pasted))
     for index in (0, turn):
         assert (truths[index][HOST].visible, truths[index][GUEST].occluded) == (1, False)
     assert truths[0][GUEST].visible == 1

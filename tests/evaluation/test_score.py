@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from refusals import refusal
+from scored_sequence import score_sequence
 
 from mnemask.errors import InputError, MaskError
-from mnemask.evaluation.score import format_table, score_folder, score_sequence
+from mnemask.evaluation.score import score_folder
+from mnemask.evaluation.tables import cells
 
 DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
 
@@ -141,13 +143,13 @@ def test_folders_without_masks_are_refused_with_the_reason(tmp_path, folders):
 
 
 def test_the_table_has_a_header_a_row_for_each_and_the_overall_mean(folders):
-    header, cars, dogs, overall = format_table(score_folder(*folders))
-    assert header == ("name", "J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
-    assert cars == ("cars", "100.0", "100.0", "100.0", "0.0", "100.0", "100.0", "0.0")
-    assert dogs[:4] == ("dogs", dogs[1], "83.3", "100.0")
+    header, cars, dogs, overall = cells(score_folder(*folders).rows())
+    assert header == ["name", "J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay"]
+    assert cars == ["cars", "100.0", "100.0", "100.0", "0.0", "100.0", "100.0", "0.0"]
+    assert dogs[:4] == ["dogs", dogs[1], "83.3", "100.0"]
     assert overall[0] == "all"
     assert overall[2] == "91.7"
-    assert [row[0] for row in format_table(score_folder(*folders), per="object")[1:-1]] == [
+    assert [row[0] for row in cells(score_folder(*folders).rows("object"))[1:-1]] == [
         "cars_1",
         "cars_2",
         "dogs_1",
@@ -157,7 +159,7 @@ def test_the_table_has_a_header_a_row_for_each_and_the_overall_mean(folders):
 
 def test_a_decay_that_does_not_exist_is_a_dash():
     report = score_sequence(clip(5) * 60, clip(5) * 60, official_decay=True)
-    assert format_table(report)[-1][4] == "-"
+    assert cells(report.rows())[-1][4] == "-"
 
 
 @pytest.mark.shared

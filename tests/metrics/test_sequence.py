@@ -3,9 +3,10 @@ import tracemalloc
 import numpy as np
 import pytest
 from refusals import refusal
+from scored_sequence import score_sequence
 
 from mnemask.errors import InputError, MaskError, ObjectIdError
-from mnemask.metrics import SequenceScorer, score_sequence
+from mnemask.metrics import SequenceScorer
 from mnemask.metrics.davis import check_labels, check_protocol
 
 
@@ -141,13 +142,6 @@ def test_a_255_mask_scored_by_davis2017_is_told_about_davis2016():
 def test_a_video_with_nothing_between_its_first_and_last_frame_is_refused():
     with refusal(InputError, r"\(2\)"):
         score_sequence(clip(2), clip(2))
-
-
-def test_frames_without_a_partner_are_refused():
-    with refusal(InputError, "predictions"):
-        score_sequence(clip(6), clip(5))
-    with refusal(InputError, "predictions"):
-        score_sequence(clip(5), clip(6))
 
 
 def test_frames_of_another_size_are_refused_with_both_sizes():

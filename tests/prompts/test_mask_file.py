@@ -14,7 +14,6 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from refusals import refusal
 
-from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import MaskError
 from mnemask.io import MaskWriter, davis_palette, read_image
 from mnemask.io.label_files import read_labels
@@ -582,7 +581,7 @@ def test_an_orientation_tag_turns_a_mask_as_it_turns_frames(tmp_path, orientatio
     Image.fromarray(mask * 255).save(tmp_path / "frame.png", exif=exif)
     shown = read_image(tmp_path / "frame.png")
     assert np.array_equal(read_mask(tmp_path / "mask.png", tuple(shown.shape[1:]))[1], shown[0] > 0)
-    assert np.array_equal(read_annotation(tmp_path / "mask.png"), shown[0] > 0)
+    assert np.array_equal(read_labels(tmp_path / "mask.png"), shown[0] > 0)
 
 
 def test_a_tag_that_would_turn_a_mask_out_of_the_videos_size_is_left_aside_with_a_warning(tmp_path, caplog):

@@ -108,8 +108,9 @@ def test_what_a_caller_does_between_two_steps_outlives_a_step_that_is_undone_lat
         weight.copy_(before)
         return tracker
 
-    for ask in (lambda tracker: tracker.remove(8), mm.Tracker.stats, lambda tracker: tracker.explain(0, 0)):
+    for ask in (lambda tracker: tracker.remove(8), mm.Tracker.state, lambda tracker: tracker.explain(0, 0)):
         tracker = spoilt()
+        assert tracker.stats().tokens == tracker.memory.stats().tokens  # which waits for nothing
         with refusal(FrameError, "frame 1"):
             ask(tracker)
         assert (tracker.steps, tracker.object_ids) == (1, (7, 8))
@@ -120,6 +121,20 @@ def test_what_a_caller_does_between_two_steps_outlives_a_step_that_is_undone_lat
     with refusal(FrameError, "frame 1"):
         tracker.step(frames[2])
     assert tracker.memory.frozen
+
+
+def test_of_the_last_frame_too_it_is_told_whether_its_numbers_are_finite(make, clip, tiny_model, monkeypatch):
+    monkeypatch.setattr(devices, "DEFERRED", ("cpu",))
+    frames, masks = clip
+    tracker, weight, seen = make("lfu"), tiny_model.decoder.pred.weight, []
+    before = weight.clone()
+    with refusal(FrameError, "frame 1"):
+        for frame, _ in tracker.follow(frames[:2], {0: {7: masks[0, 0]}}):
+            seen.append(frame.index)
+            weight.fill_(torch.nan)
+    weight.copy_(before)
+    assert seen == [0, 1]
+    assert tracker.steps == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to wait for")

@@ -8,8 +8,8 @@ from refusals import refusal
 from tracking import assert_same_state, equal
 
 import mnemask as mm
+from mnemask.config import View, views_of
 from mnemask.errors import FrameError, InputError
-from mnemask.views import View, views_of
 
 
 @pytest.mark.parametrize(

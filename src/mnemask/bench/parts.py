@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.bench.machine import Timing, timing_of
-from mnemask.bench.plain import PlainSTCN, PlainTracker, plain_answer, plain_read
+from mnemask.bench.plain import TOP_K, PlainSTCN, PlainTracker, plain_answer, plain_read
 from mnemask.config import TrackerConfig
 from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.io import MaskWriter, VideoReader
@@ -29,7 +29,6 @@ from mnemask.types import Frame, Masks
 
 POLICY = "lfu-pinned"  # which at two frames keeps the first and the latest, as the plain path does
 CYCLE = 5  # frames from one write of the memory to the next
-TOP_K = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,9 @@
 
 float32 and NCHW throughout, every object's input written out in full, the affinity of all memories and all queries as
 one dense matrix with zeros outside the top k, the readout as a product with it: as STCN's original
-evaluation does. It shares the weights with mnemask's network, and no code. BatchNorm is folded in these weights,
-which alone makes it some 5 to 15 % faster than the original.
+evaluation does. It shares the weights with mnemask's network, and no computation. BatchNorm is folded in these
+weights, which alone makes it some 5 to 15 % faster than the original.
 """
-
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -14,20 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mnemask.model import preprocess
-from mnemask.model.stcn import STCN
+from mnemask.model.stcn import STCN, KeyFeatures
 
 BLOCKS = {18: (2, 2, 2), 50: (3, 4, 6)}
-
-
-@dataclass(frozen=True, slots=True)
-class PlainFeatures:
-    """What the key encoder says of an image; one of a batch."""
-
-    key: Float[Tensor, "1 Ck h w"]
-    compressed: Float[Tensor, "1 Cc h w"]
-    stride16: Float[Tensor, "1 C16 h w"]
-    stride8: Float[Tensor, "1 C8 h8 w8"]
-    stride4: Float[Tensor, "1 C4 h4 w4"]
+TOP_K = 20  # memories read per query
 
 
 class PlainSTCN:
@@ -41,14 +29,14 @@ class PlainSTCN:
         self.depth = model.config.key_depth
         self.weights = {name: value.detach().float().contiguous() for name, value in model.state_dict().items()}
 
-    def encode_key(self, image: Float[Tensor, "1 3 H W"]) -> PlainFeatures:
+    def encode_key(self, image: Float[Tensor, "1 3 H W"]) -> KeyFeatures:
         """Returns keys and features of an image."""
         stride4, stride8, stride16 = self._resnet("key_encoder", image, self.depth)
         key, compressed = (self._conv(name, stride16) for name in ("key_projection", "key_compression"))
-        return PlainFeatures(key, compressed, stride16, stride8, stride4)
+        return KeyFeatures(key, compressed, stride16, stride8, stride4)
 
     def encode_value(
-        self, image: Float[Tensor, "1 3 H W"], features: PlainFeatures, masks: Float[Tensor, "K H W"]
+        self, image: Float[Tensor, "1 3 H W"], features: KeyFeatures, masks: Float[Tensor, "K H W"]
     ) -> Float[Tensor, "K Cv h w"]:
         """Returns a value per object and cell; masks are probabilities."""
         num_objects = len(masks)
@@ -59,7 +47,7 @@ class PlainSTCN:
         x = self._residual("value_encoder.fuser.block1", x)
         return self._residual("value_encoder.fuser.block2", x + self._attention("value_encoder.fuser.attention", x))
 
-    def decode(self, readout: Float[Tensor, "K Cv h w"], features: PlainFeatures) -> Float[Tensor, "K H W"]:
+    def decode(self, readout: Float[Tensor, "K Cv h w"], features: KeyFeatures) -> Float[Tensor, "K H W"]:
         """Returns the logit of each object at each pixel."""
         num_objects = len(readout)
         x = torch.cat((readout, features.compressed.expand(num_objects, -1, -1, -1)), 1)
@@ -141,13 +129,10 @@ class PlainTracker:
         growing: whether all fifth frames are remembered (STCN's every-5); else the first and the latest, which is what
             `LFU` keeps at its default budget of two frames.
         short_side: as for `Tracker`.
-        top_k: memories read per query.
     """
 
-    def __init__(
-        self, network: PlainSTCN, *, growing: bool = False, short_side: int | None = 480, top_k: int = 20
-    ) -> None:
-        self.network, self.growing, self.short_side, self.top_k = network, growing, short_side, top_k
+    def __init__(self, network: PlainSTCN, *, growing: bool = False, short_side: int | None = 480) -> None:
+        self.network, self.growing, self.short_side = network, growing, short_side
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.steps = 0
@@ -167,7 +152,7 @@ class PlainTracker:
             probs = preprocess.pad(preprocess.resize(masks.float(), working))
         else:
             keys, values = torch.cat(self.keys, 1), torch.cat(self.values, 1)
-            readout = plain_read(query, keys, values, self.top_k)
+            readout = plain_read(query, keys, values, TOP_K)
             planes = readout.unflatten(0, (-1, self._channels)).unflatten(2, features.key.shape[2:])
             probs = torch.sigmoid(self.network.decode(planes, features))
         answer, rows = plain_answer(probs, working, size)
@@ -176,7 +161,7 @@ class PlainTracker:
         self.steps += 1
         return answer, rows
 
-    def _remember(self, image: Tensor, features: PlainFeatures, query: Tensor, probs: Tensor) -> None:
+    def _remember(self, image: Tensor, features: KeyFeatures, query: Tensor, probs: Tensor) -> None:
         competing = plain_answer(probs, (probs.shape[1], probs.shape[2]), (probs.shape[1], probs.shape[2]))[0][1:]
         value = self.network.encode_value(image, features, competing)
         self._channels = value.shape[1]

@@ -95,14 +95,15 @@ def score(
 
     `mnemask score --gt truth --pred out/masks --protocol davis2016  # masks of 0 and 255: all is one object`
     """
-    from mnemask.evaluation.score import format_table, score_folder
+    from mnemask.evaluation.score import score_folder
+    from mnemask.evaluation.tables import cells
     from mnemask.pipeline import refuse_other_report, write_report
 
     if json_file is not None:
         refuse_other_report(json_file, "protocol")
     report = score_folder(gt, pred, protocol=protocol.value, official_decay=official_decay)
     emit("result", command="score", **report.to_dict(frames=True))
-    rows = format_table(report, per.value)
+    rows = cells(report.rows(per.value))
     table = Table(*rows[0])
     for row in rows[1:]:
         table.add_row(*row, style="bold" if row is rows[-1] else None)

@@ -107,6 +107,7 @@ EngineOption = Annotated[
     ),
 ]
 DEFAULT_ENGINE = EngineName["eager"]
+Precision = Enum("Precision", {name: name for name in choices.PRECISION_NAMES})  # type: ignore[misc]
 DatasetOption = Annotated[
     str,
     typer.Option(
@@ -282,7 +283,7 @@ def with_videos(function: Callable[P, None]) -> Callable[P, None]:
 
 
 OnCorrupt = Enum("OnCorrupt", {"stop": "stop", "skip": "skip", "hold": "hold"})
-# By the name of the command's parameter; `Reading` is made of them.
+# By the name of the command's parameter; `VideoReading` is made of them.
 _READING_OPTIONS: dict[str, tuple[Any, Any]] = {
     "live": (Annotated[bool, typer.Option("--live", help="Drop frames to keep up with a camera.")], False),
     "follow": (Annotated[bool, typer.Option("--follow", help="The file or folder is still being written.")], False),
@@ -313,7 +314,7 @@ _READING_OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class VideoReading:
     """How a video is read, as the user gave it."""
 
     live: bool
@@ -378,8 +379,8 @@ class Reading:
             )
 
 
-def _reading(options: dict[str, Any]) -> Reading:
-    return Reading(**{**options, "on_corrupt": options["on_corrupt"].value})
+def _reading(options: dict[str, Any]) -> VideoReading:
+    return VideoReading(**{**options, "on_corrupt": options["on_corrupt"].value})
 
 
 READING: Any = None  # as CONFIG

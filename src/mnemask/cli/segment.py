@@ -25,7 +25,8 @@ from mnemask.cli.options import (
     DeviceOption,
     EngineOption,
     ModelOption,
-    Reading,
+    Precision,
+    VideoReading,
     configured,
     in_panels,
     with_reading,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from mnemask.prompts import PromptPlan
 
 Format = Enum("Format", {name: name for name in choices.MASK_FORMAT_NAMES})  # type: ignore[misc]
-Precision = Enum("Precision", {name: name for name in choices.PRECISION_NAMES})  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def segment(
     max_memory: Annotated[
         str | None, typer.Option(help="Refuse to start if the run may need more memory than this, such as 2GiB.")
     ] = None,
-    reading: Reading = READING,
+    reading: VideoReading = READING,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume a run that was cut off; start one if there is none.")
     ] = False,
@@ -210,7 +210,7 @@ class _Run:
     out: Path
     prompts: PromptOptions
     plan: PromptPlan | None
-    reading: Reading
+    reading: VideoReading
     model: str
     tracker: mm.Tracker
     bank: Path | None
@@ -280,8 +280,7 @@ class _Run:
         """Makes the masks of clicks and boxes of frames to come, and says what was understood."""
         if self.plan is None:
             return
-        begun = self.checkpoint is not None and self.checkpoint.progress["frames"]
-        if self.checkpoint is not None and begun:
+        if self.checkpoint is not None and self.checkpoint.progress["frames"]:
             self.plan.skip(self.checkpoint.position)
         self.reading.refuse_beyond(self.plan)
         self.plan.prepare(self.tracker.model)

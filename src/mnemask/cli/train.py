@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import mnemask as mm
-from mnemask import choices
 from mnemask.cli.app import command, console, locks_out
+from mnemask.cli.options import Precision
 from mnemask.cli.output import emit
 from mnemask.cli.progress import Show, progress
 
@@ -37,10 +37,8 @@ class Size(StrEnum):
     """Networks."""
 
     compact = "compact"
-    paper = "stcn"
+    stcn = "stcn"
 
-
-Precision = Enum("Precision", {name: name for name in choices.PRECISION_NAMES})  # type: ignore[misc]
 
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run: checkpoints, log, curves, weights.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT, if there is one.")]

@@ -14,11 +14,11 @@ from jaxtyping import Float
 
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
-from mnemask.datasets.annotated import read_annotation, refuse_soft_edges
+from mnemask.datasets.annotated import refuse_soft_edges
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
-from mnemask.io.label_files import Labels, label_paths, labels_by_name, only_annotated
+from mnemask.io.label_files import Labels, label_paths, labels_by_name, only_annotated, read_labels
 from mnemask.metrics import VOID, Protocol, Report, SequenceScorer
 from mnemask.version import __version__
 
@@ -94,7 +94,7 @@ class Truth:
                 "name 3 or more so, since the first and the last are not scored",
             )
         for path in files.values():
-            labels = read_annotation(path)
+            labels = read_labels(path)
             if labels.shape != clip.size:
                 raise InputError(
                     f"{path} is {labels.shape} and the video {clip.size} (height, width)",
@@ -110,7 +110,7 @@ class Truth:
         """Raises InputError if an object that will be tracked is in no true mask; only ids in both can be scored."""
         if self.protocol == "davis2016":
             return
-        shown = {int(label) for path in self.files.values() for label in np.unique(read_annotation(path))}
+        shown = {int(label) for path in self.files.values() for label in np.unique(read_labels(path))}
         if unknown := sorted(set(object_ids) - shown):
             there = ", ".join(map(str, sorted(shown - {0, VOID})))
             raise InputError(
@@ -121,7 +121,7 @@ class Truth:
 
     def labels(self, index: int, object_ids: Sequence[int]) -> Labels:
         """Returns the true object id at each pixel (1 where all is one); untracked objects are background."""
-        labels = read_annotation(self.files[index])
+        labels = read_labels(self.files[index])
         if self.protocol == "davis2016":
             return (labels > 0).astype(np.uint8)
         return np.where(np.isin(labels, [*object_ids, VOID]), labels, 0).astype(labels.dtype)

@@ -99,7 +99,7 @@ class AnnotatedVideo:
                 f"frame {index} of {self.name} has no mask",
                 f"{len(self.masks)} of its {len(self.frames)} frames have one, first frame {self.first_annotated}",
             )
-        labels = read_annotation(self.masks[index])
+        labels = read_labels(self.masks[index])
         return (labels > 0).astype(np.uint8) if self.single_object else labels
 
 
@@ -155,11 +155,6 @@ def refuse_soft_edges(path: Path) -> None:
             "and true masks must be exact",
             "export it without antialiasing, resize with nearest neighbour, or make it black and white at a threshold",
         )
-
-
-def read_annotation(path: Path | str) -> Labels:
-    """Returns the label stored at each pixel of a mask; see `mnemask.io.label_files.read_labels`."""
-    return read_labels(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ class CopyPasteVideo:
         if layer is not None:
             layer.paint(0, picture, labels)
         inside = int(np.count_nonzero(labels == GUEST))
-        if index > turning(self.num_frames):  # now the host's object is in front
+        if index > turning_frame(self.num_frames):  # now the host's object is in front
             picture = covered_by(before, host, picture)
             labels[host > 0] = HOST
         whole = int(np.count_nonzero(host))
@@ -207,7 +207,7 @@ def guest_way(rng: Rng, host: Course, guest: Course, size: tuple[int, int]) -> F
     offset = host.centre - scale * guest.centre
     # Only the slow part of both motions is made the same: what is quick, each keeps.
     even = cv2.GaussianBlur(offset, (1, 0), sigmaX=0.1, sigmaY=num_frames / 12, borderType=cv2.BORDER_REPLICATE)
-    ends = [0, turning(num_frames)]
+    ends = [0, turning_frame(num_frames)]
     apart = (host.box[ends, 0] + scale * guest.box[ends, 0]) / 2 + np.abs(offset - even)[ends, 0]
     side = 1 if host.centre[0, 0] < size[1] / 2 else -1
     swing = side * 1.05 * apart.max() * np.cos(np.pi * np.arange(num_frames) / max(1, ends[1]))
@@ -217,7 +217,7 @@ def guest_way(rng: Rng, host: Course, guest: Course, size: tuple[int, int]) -> F
     return affine_path((0.0, 0.0), position, still, np.full((num_frames, 2), scale), still)
 
 
-def turning(num_frames: int) -> int:
+def turning_frame(num_frames: int) -> int:
     """Returns the frame in which a guest turns back: it is in front up to then, and behind from then on."""
     return num_frames // 2
 

@@ -85,27 +85,20 @@ class ImageSet:
         return images
 
 
-def open_image_folders(images: Path | str, masks: Path | str, object_above: int = 127) -> list[AnnotatedImage]:
-    """Returns the images of one folder with the masks of the same names in another, in natural order.
+def open_image_folder(root: Path | str) -> list[AnnotatedImage]:
+    """Returns the pictures in `root/images`, of any common kind, with their masks in `root/masks`, in natural order.
 
-    Args:
-        images: folder of pictures of any common kind.
-        masks: folder of PNG files, white where the object is.
-        object_above: how bright a pixel of a mask is at most outside the object; 0 for masks of 0 and 1.
+    Masks are PNG files with the pictures' names, white where the object is.
 
     Raises:
         InputError: there are none, an image or a mask is missing, or two images have one name.
     """
+    images, masks = Path(root) / "images", Path(root) / "masks"
     pairs = _Pairs()
-    pairs.add(Path(images), Path(masks), IMAGE_SUFFIXES, object_above=object_above)
+    pairs.add(images, masks, IMAGE_SUFFIXES)
     if not pairs.any:
         raise InputError(f"there are no images in {images} and no masks in {masks}", "expected NAME.jpg and NAME.png")
     return pairs.whole(str(images))
-
-
-def open_image_folder(root: Path | str, object_above: int = 127) -> list[AnnotatedImage]:
-    """Returns the images of `root/images` with the masks in `root/masks`; see `open_image_folders`."""
-    return open_image_folders(Path(root) / "images", Path(root) / "masks", object_above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +124,12 @@ class _Pairs:
         image_endings: tuple[str, ...],
         mask_ending: str = ".png",
         prefix: str = "",
-        object_above: int = 127,
     ) -> None:
         pictures, masks = _by_name(folder, image_endings), _by_name(mask_folder, (mask_ending,))
         for name, file in pictures.items():
             if name in masks:
                 mask = mask_folder / masks[name]
-                self.images.append(AnnotatedImage(prefix + name, folder / file, mask, object_above))
+                self.images.append(AnnotatedImage(prefix + name, folder / file, mask))
             else:
                 self.missing.append(mask_folder / f"{name}{mask_ending}")
         self.missing.extend(folder / f"{name}{image_endings[0]}" for name in masks if name not in pictures)

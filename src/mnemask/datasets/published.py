@@ -36,6 +36,7 @@ DAVIS_PUBLISHED = "davischallenge.org (the archive named trainval-480p)"
 YOUTUBE_VOS_PUBLISHED = "https://youtube-vos.org/dataset/vos"
 LONG_VIDEO_PUBLISHED = "https://github.com/xmlyqing00/AFB-URR"
 logger = logging.getLogger(__name__)
+_RESOLUTION = "480p"
 _WHERE = f"DAVIS is published at {DAVIS_PUBLISHED}"
 
 
@@ -46,7 +47,6 @@ class DavisSequences:
         root: the folder that holds JPEGImages, Annotations and ImageSets.
         year: 2016 (one object a sequence) or 2017 (several).
         subset: name of a list in ImageSets, such as "train" or "val".
-        resolution: name of the folders below JPEGImages and Annotations.
 
     Raises:
         InputError: a part of it is missing, or it is DAVIS of the other year; the message says what was expected
@@ -57,16 +57,16 @@ class DavisSequences:
             print(sequence.name, len(sequence.frames))
     """
 
-    def __init__(self, root: Path | str, year: int = 2017, subset: str = "val", resolution: str = "480p") -> None:
+    def __init__(self, root: Path | str, year: int = 2017, subset: str = "val") -> None:
         root = Path(root)
         if year not in (2016, 2017):
             raise InputError(f"there is no DAVIS of {year} with given masks", "use 2016 or 2017")
-        for folder in (root / "JPEGImages" / resolution, root / "Annotations" / resolution):
+        for folder in (root / "JPEGImages" / _RESOLUTION, root / "Annotations" / _RESOLUTION):
             if not folder.is_dir():
-                raise InputError(f"{root} is not DAVIS at {resolution}: there is no folder {folder}", f"{_WHERE}")
+                raise InputError(f"{root} is not DAVIS at {_RESOLUTION}: there is no folder {folder}", f"{_WHERE}")
         self._sequences = {
-            name: _open_sequence(root, resolution, name, year == 2016, every_frame=not subset.startswith("test"))
-            for name in _sequence_names(root, year, subset, resolution)
+            name: _open_sequence(root, name, year == 2016, every_frame=not subset.startswith("test"))
+            for name in _sequence_names(root, year, subset)
         }
         _check_year(root, year, self._sequences)
 
@@ -87,8 +87,8 @@ class DavisSequences:
         return self._sequences[name]
 
 
-def _sequence_names(root: Path, year: int, subset: str, resolution: str) -> list[str]:
-    lists = [root / "ImageSets" / folder / f"{subset}.txt" for folder in (str(year), resolution)]
+def _sequence_names(root: Path, year: int, subset: str) -> list[str]:
+    lists = [root / "ImageSets" / folder / f"{subset}.txt" for folder in (str(year), _RESOLUTION)]
     found = next((path for path in lists if path.is_file()), None)
     if found is None:
         other = 4033 - year
@@ -112,8 +112,8 @@ def _sequence_names(root: Path, year: int, subset: str, resolution: str) -> list
     return names
 
 
-def _open_sequence(root: Path, resolution: str, name: str, single_object: bool, every_frame: bool) -> AnnotatedVideo:
-    frames, masks = (root / kind / resolution / name for kind in ("JPEGImages", "Annotations"))
+def _open_sequence(root: Path, name: str, single_object: bool, every_frame: bool) -> AnnotatedVideo:
+    frames, masks = (root / kind / _RESOLUTION / name for kind in ("JPEGImages", "Annotations"))
     sequence = open_video(name, frames, masks, single_object, every_frame=every_frame, published=DAVIS_PUBLISHED)
     if 0 not in sequence.masks:
         raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}", f"{_WHERE}")

@@ -286,11 +286,10 @@ class ImageClips:
     The frames of a clip are samples of one photograph; files are read when they are drawn.
 
     Masks are what saliency sets publish, grey levels above 127 where the object is; for masks of 0 and 1, or with a
-    number for each instance, give images with `object_above=0`.
+    number for each instance, give each `AnnotatedImage` with `object_above=0`.
 
     Args:
         images: photographs with a mask of the same size; of a mask, all is one object.
-        augmentation: how samples differ.
 
     Raises:
         InputError: there are no images.
@@ -300,11 +299,11 @@ class ImageClips:
         clip = ImageClips(images).draw(np.random.default_rng(0), ClipShape(size=384, num_frames=3))
     """
 
-    def __init__(self, images: Sequence[AnnotatedImage], augmentation: StillAugmentation | None = None) -> None:
+    def __init__(self, images: Sequence[AnnotatedImage]) -> None:
         if not images:
             raise InputError("no images to draw clips from", "expected at least one photograph with its mask")
         self.images = images
-        self.augmentation = augmentation or StillAugmentation()
+        self.augmentation = StillAugmentation()
 
     def __len__(self) -> int:
         return len(self.images)

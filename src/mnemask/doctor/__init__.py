@@ -5,8 +5,7 @@ from itertools import product
 from pathlib import Path
 
 from mnemask.doctor.installation import diagnose_installation
-from mnemask.doctor.mask import IMAGES, diagnose_mask, diagnose_masks, is_of_masks
-from mnemask.doctor.together import diagnose_together
+from mnemask.doctor.mask import IMAGES, diagnose_mask, diagnose_masks, diagnose_together, is_of_masks
 from mnemask.doctor.video import Finding, diagnose_folder, diagnose_video
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Findings about a mask file, or a folder of them."""
+"""Findings about a mask file or a folder of them, and about masks and the video that they are for."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,15 @@ from jaxtyping import Bool
 from PIL import Image
 
 from mnemask.doctor.video import Finding
-from mnemask.errors import InputError, MaskError
+from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.io import VideoReader
 from mnemask.io.image_sequences import page_count
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
 from mnemask.io.shapes import box_of, pieces_of
 from mnemask.model.stcn import STRIDE
-from mnemask.prompts import MaskReading, inspect_mask
+from mnemask.pipeline.places import Expected
+from mnemask.prompts import MaskReading, PromptPlan, inspect_mask
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse
 from mnemask.prompts.mask_folder import list_masks, never_annotated
@@ -201,3 +203,25 @@ def _ids(reading: MaskReading) -> Iterator[Finding]:
             f"the ids are {', '.join(map(str, ids))}, as if colours had been turned to grey",
             "if they should be 1, 2, ..., export the mask with its palette or in colour",
         )
+
+
+def diagnose_together(video: Path, mask: Path) -> list[Finding]:
+    """Returns whether a run would take a mask, or a folder or file of them, for a video: its size and its frames.
+
+    Nothing where the video cannot be read, which is a finding about that alone.
+    """
+    try:
+        with VideoReader(video, masks=[mask]) as reader:
+            names = None if reader.files is None else [path.stem for path in reader.files]
+            # Blended edges are a finding about the mask alone.
+            plan = PromptPlan(mask, (), (), True, names=names, num_frames=None if names is None else len(names))
+            Expected.of(reader).refuse_beyond(plan.to_come)
+            frames = ", ".join(map(str, list(plan.to_come)[:SHOWN])) + ", …" * (len(plan.to_come) > SHOWN)
+            if (frame := next(iter(reader), None)) is None:
+                return []
+            plan(frame)
+    except FrameError:
+        return []
+    except InputError as error:
+        return [Finding.from_error(error)]
+    return [Finding("ok", f"they fit: both are {frame.size[1]}x{frame.size[0]}, with masks of frame {frames}")]

@@ -50,14 +50,15 @@ def load_model(
         name: "compact", whose weights are part of the package, or the path of a checkpoint: a safetensors file of
             mnemask, or a published STCN file as it is (stcn.pth, s03, s012, or a stage-0 file with 4 input channels).
         device: "cpu", "cuda", "mps", …; by default CUDA where there is one.
-        dtype: of the convolutions; by default bfloat16 where the processor computes in it, else float32. Keys and
-            distances are always float32.
+        dtype: of the convolutions; by default `$MNEMASK_PRECISION`, else bfloat16 where the processor computes in it,
+            else float32. Keys and distances are always float32.
         engine: what computes: "eager", torch as it is; "compile", "int8" or "int8-all", built once for each size of
             frames and number of objects. The masks of the last two differ a little (docs/speed.md).
 
     Raises:
         CheckpointError: if the file is missing, damaged, foreign, or carries code; every misfitting tensor is named.
-        InputError: if there is no such device or engine, or the engine cannot compute on this device in this precision.
+        InputError: if there is no such device, precision or engine, or the engine cannot compute on this device in
+            this precision.
         MissingExtraError: if what the engine needs is not installed.
     """
     if engine not in ENGINES:

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from mnemask.config import TrackerConfig
-from mnemask.datasets.annotated import AnnotatedVideo, read_annotation
+from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.engines import load_model
 from mnemask.engines.parts import cached_features
 from mnemask.errors import InputError, MnemaskError, OutputError
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
-from mnemask.evaluation.provenance import digest_of
-from mnemask.evaluation.results import Result, ResultFolder
+from mnemask.evaluation.results import Result, ResultFolder, digest_of
 from mnemask.io.images import read_image
+from mnemask.io.label_files import read_labels
 from mnemask.io.writer import MaskWriter
 from mnemask.memory.policies import Policy, policy_named, saved_if_custom
 from mnemask.memory.read import resolve_kmn_sigma
@@ -70,6 +70,7 @@ def timed(
         begin = time.perf_counter()
         masks = tracker.step(frame, known)
         masks.labels.cpu()  # waits for an accelerator to be done
+        tracker.settle()
         yield frame, masks, time.perf_counter() - begin
 
 
@@ -283,7 +284,7 @@ def score_masks(sequence: BenchmarkSequence, folder: Path) -> Report | None:
     )
     names = frame_names(truth)
     for index in sorted(truth.masks):
-        scorer.add(truth.read_labels(index), read_annotation(folder / f"{names[index]}.png"), names[index])
+        scorer.add(truth.read_labels(index), read_labels(folder / f"{names[index]}.png"), names[index])
     return scorer.report()
 
 

@@ -1,20 +1,13 @@
-"""Folders of predicted masks against folders of true ones, and the table of the result.
-
-`score_sequence` does the same for frames in memory; the protocols are described where it is defined.
-"""
+"""Folders of predicted masks against folders of true ones; `mnemask.metrics.davis` describes the protocols."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from mnemask.datasets.annotated import may_be_soft, read_annotation, refuse_soft_edges
+from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges
 from mnemask.errors import InputError, listed
-from mnemask.evaluation.tables import cells
-from mnemask.io.label_files import label_paths, labels_by_name, map_name, only_annotated
-from mnemask.metrics import Protocol, Report, SequenceScorer, score_sequence
+from mnemask.io.label_files import label_paths, labels_by_name, map_name, only_annotated, read_labels
+from mnemask.metrics import Protocol, Report, SequenceScorer
 from mnemask.metrics.davis import check_protocol
-
-__all__ = ["format_table", "score_folder", "score_sequence"]
 
 Pairs = list[tuple[Path, Path]]
 
@@ -51,21 +44,13 @@ def score_folder(
         scorer = SequenceScorer(name, protocol, late_objects, official_decay)
         shown: set[Path] = set()  # the folders, or files, of which a mask with objects was looked at
         for truth, prediction in files:
-            labels = {path: read_annotation(path) for path in (truth, prediction)}
+            labels = {path: read_labels(path) for path in (truth, prediction)}
             for path in (path for path in labels if path.parent not in shown or may_be_soft(labels[path])):
                 refuse_soft_edges(path)
                 shown |= {path.parent} if labels[path].any() else set()
             scorer.add(labels[truth], labels[prediction], prediction.name)
         reports.append(scorer.report())
     return Report.merged(reports, notes)
-
-
-def format_table(report: Report, per: Literal["sequence", "object"] = "sequence") -> list[tuple[str, ...]]:
-    """Returns a table as text cells: a header, a row for each sequence or object, and the mean over all objects.
-
-    Scores are in percent with one decimal, as papers print them; a dash is one that does not exist.
-    """
-    return [tuple(row) for row in cells(report.rows(per))]
 
 
 def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) -> tuple[dict[str, Pairs], list[str]]:

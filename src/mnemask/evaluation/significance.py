@@ -21,7 +21,7 @@ from mnemask.plugins import Call, label_of
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PolicyComparison:
     """A compared with one other.
 
     Attributes:
@@ -61,7 +61,8 @@ class Comparison:
     def sequence_rows(self) -> list[Row]:
         """Returns a row for each sequence, the greatest gain first."""
         pairs = zip(self.found.sequences, self.found.by_sequence, strict=True)
-        return [{"A": self.a, "B": self.b, "sequence": name, "gain": gain} for name, gain in sorted(pairs, key=_gain)]
+        ordered = sorted(pairs, key=lambda pair: -pair[1])
+        return [{"A": self.a, "B": self.b, "sequence": name, "gain": gain} for name, gain in ordered]
 
     def sentences(self, measure: str, power_points: float) -> list[str]:
         """Returns what this means, in words."""
@@ -94,13 +95,9 @@ class Comparison:
         return said
 
 
-def _gain(pair: tuple[str, float]) -> float:
-    return -pair[1]
-
-
 def compared(
     outs: Sequence[Path], a: str, others: Sequence[str] = (), measure: str = "J&F", level: float = 0.95
-) -> list[Comparison]:
+) -> list[PolicyComparison]:
     """Returns how A differs from others, with p-values that are corrected for their number.
 
     Args:
@@ -137,7 +134,8 @@ def compared(
         found.append((other, result, tuple(name for name in every if name not in result.sequences)))
     corrected = holm([result.p for _, result, _ in found])
     return [
-        Comparison(a, other, result, p, left_out) for (other, result, left_out), p in zip(found, corrected, strict=True)
+        PolicyComparison(a, other, result, p, left_out)
+        for (other, result, left_out), p in zip(found, corrected, strict=True)
     ]
 
 
@@ -212,10 +210,9 @@ def _refuse_twice(runs: Sequence[Path]) -> None:
 def _refuse_two_versions(results: Mapping[str, Sequence[Results]]) -> None:
     """Raises InputError if results of one name are of two versions of somebody's own policy."""
     for name, runs in results.items():
-        first: dict[str, tuple[Path, Result]] = {}
-        for path, result in (item for run in runs for item in run.items()):
-            known, other = first.setdefault(name, (path, result))
-            if dict(result.own_policy) != dict(other.own_policy):
+        (known, first), *rest = (item for run in runs for item in run.items())
+        for path, result in rest:
+            if dict(result.own_policy) != dict(first.own_policy):
                 raise InputError(
                     f"{path} and {known} are of two versions of {name}", "evaluate all sequences with one of them"
                 )

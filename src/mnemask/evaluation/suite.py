@@ -42,7 +42,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """Raised in a process that is to stop before its job is done."""
 
 
-def results_of(
+def run_jobs(
     jobs: Sequence[Task[Outcome]], processes: int, on_frames: Callable[[int], None]
 ) -> Generator[Outcome, None, None]:
     """Yields the result of each job when it is there.
@@ -231,7 +231,7 @@ def carry_out(
 
     tell(0)
     # Closed at once, not when an interrupt's traceback is forgotten: until then its processes would go on.
-    with closing(results_of(tasks, processes, tell)) as arriving:
+    with closing(run_jobs(tasks, processes, tell)) as arriving:
         for outcome in arriving:
             outcomes.append(outcome)
             progress.done += 1

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnemask.comparison.charts import OKABE_ITO
-from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import OutputError, missing_extra
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names
 from mnemask.evaluation.tables import Row, overall_rows
@@ -23,7 +22,7 @@ from mnemask.experiments.plan import Run, Study, memory_text
 from mnemask.experiments.rows import gain
 from mnemask.io.atomic import unfinished
 from mnemask.io.images import read_image
-from mnemask.io.label_files import Labels
+from mnemask.io.label_files import Labels, read_labels
 from mnemask.io.written import Written
 from mnemask.memory.policies import policy_named
 from mnemask.metrics import VOID
@@ -351,4 +350,4 @@ def _row_label(run: Run) -> str:
 
 
 def _labels(folder: Path, name: str) -> Labels:
-    return read_annotation(folder / f"{name}.png")
+    return read_labels(folder / f"{name}.png")

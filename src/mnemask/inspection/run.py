@@ -181,6 +181,7 @@ def _looks(
 
 
 def _look(tracker: Tracker, frame: Frame, masks: Masks, pixels: Pixels) -> _Look:
+    tracker.settle()
     explanations = [tracker.explain(y, x) for x, y in pixels]
     return _Look(frame, masks, tracker.memory.provenance(), tracker.stats(), explanations)
 

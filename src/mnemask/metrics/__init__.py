@@ -5,9 +5,7 @@ from mnemask.metrics.davis import (
     Protocol,
     SequenceScorer,
     boundary_f,
-    boundary_map,
     region_similarity,
-    score_sequence,
     tolerance_pixels,
 )
 from mnemask.metrics.report import ObjectScore, Report, Statistics, bootstrap_interval, statistics
@@ -21,9 +19,7 @@ __all__ = [
     "Statistics",
     "bootstrap_interval",
     "boundary_f",
-    "boundary_map",
     "region_similarity",
-    "score_sequence",
     "statistics",
     "tolerance_pixels",
 ]

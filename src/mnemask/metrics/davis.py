@@ -14,9 +14,7 @@ objects are the union over frames, for trackers that were given each one when it
 """
 
 import math
-from collections.abc import Iterable
 from functools import lru_cache
-from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 import cv2
@@ -99,7 +97,7 @@ def boundary_f(
     if void is not None:
         prediction, truth = prediction & ~void, truth & ~void
     rows, columns = _joint_box(prediction, truth)
-    predicted, true = _outline(prediction[rows, columns]), _outline(truth[rows, columns])
+    predicted, true = outline(prediction[rows, columns]), outline(truth[rows, columns])
     num_predicted, num_true = cv2.countNonZero(predicted), cv2.countNonZero(true)
     if num_predicted == 0 or num_true == 0:
         return 1.0 if num_predicted == num_true else 0.0
@@ -107,15 +105,6 @@ def boundary_f(
     precision = cv2.countNonZero(predicted & cv2.dilate(true, disk)) / num_predicted
     recall = cv2.countNonZero(true & cv2.dilate(predicted, disk)) / num_true
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def boundary_map(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Returns the one pixel wide outline of a mask.
-
-    As in the Berkeley benchmark, a pixel is on it if it differs from its east, south or south-east neighbour. Those
-    outside the image do not count, so an object cut off by the frame has no outline along the frame.
-    """
-    return _outline(mask).view(np.bool_)
 
 
 def tolerance_pixels(height: int, width: int, bound_ratio: float = BOUND_RATIO) -> int:
@@ -137,11 +126,16 @@ def _joint_box(prediction: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray, "H W
     return slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1)
 
 
-def _outline(mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+def outline(mask: Bool[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """Returns the one pixel wide outline of a mask, 1 on it and 0 elsewhere.
+
+    As in the Berkeley benchmark, a pixel is on it if it differs from its east, south or south-east neighbour. Those
+    outside the image do not count, so an object cut off by the frame has no outline along the frame.
+    """
     # Largest minus smallest of a pixel and its three neighbours; OpenCV leaves those outside the image out of both.
     pixels = np.ascontiguousarray(mask).view(np.uint8)
-    outline: UInt8[np.ndarray, "H W"] = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, _WINDOW, anchor=(0, 0))
-    return outline
+    found: UInt8[np.ndarray, "H W"] = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, _WINDOW, anchor=(0, 0))
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -259,28 +253,6 @@ class SequenceScorer:
             for object_id, frames in scored.items()
         )
         return Report(objects, self.protocol, notes)
-
-
-def score_sequence(
-    truths: Iterable[Integer[np.ndarray, "H W"]],
-    predictions: Iterable[Integer[np.ndarray, "_ _"]],
-    name: str = "sequence",
-    protocol: Protocol = "davis2017",
-    late_objects: bool = False,
-    official_decay: bool = False,
-) -> Report:
-    """Returns the scores of one sequence's predictions, with one pair of frames in memory at a time.
-
-    Raises:
-        InputError: the two do not have the same number of frames, or `SequenceScorer` cannot use them.
-    """
-    scorer = SequenceScorer(name, protocol, late_objects, official_decay)
-    for truth, prediction in zip_longest(truths, predictions):
-        if truth is None or prediction is None:
-            longer, shorter = ("predictions", "truths") if truth is None else ("truths", "predictions")
-            raise InputError(f"{name} has more {longer} than {shorter}", "give one prediction for each annotated frame")
-        scorer.add(truth, prediction)
-    return scorer.report()
 
 
 def check_protocol(protocol: str) -> None:

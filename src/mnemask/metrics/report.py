@@ -182,8 +182,8 @@ class Report:
         known = {name: {key: value for key, value in each.items() if value == value} for name, each in named.items()}
         return {name: each for name, each in known.items() if each}
 
-    def interval(self, samples: int = RESAMPLINGS, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-        """Returns the bootstrap interval of J&F when other sequences like these had been drawn.
+    def interval(self) -> tuple[float, float]:
+        """Returns the 95 % bootstrap interval of J&F when other sequences like these had been drawn.
 
         Raises:
             InputError: there are fewer than two sequences.
@@ -191,7 +191,7 @@ class Report:
         groups = self.by_sequence.values()
         means = np.array([np.mean([score.j_and_f for score in scores]) for scores in groups])
         counts = np.array([len(scores) for scores in groups], np.float64)
-        return bootstrap_interval(means, samples, seed, level, counts)
+        return bootstrap_interval(means, weights=counts)
 
     def rows(self, per: Literal["sequence", "object"] = "sequence") -> list[dict[str, str | float]]:
         """Returns a row for each sequence (the mean of its objects) or object and a last one, "all", over all objects.

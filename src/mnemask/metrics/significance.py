@@ -20,6 +20,7 @@ EXACT = 12  # sequences up to which all exchanges are counted
 EXCHANGES = 99_999
 SAMPLES = 10_000
 TIE = 0.0005  # of a score from 0 to 1: what a table with one decimal of percent shows as equal
+ALPHA, POWER = 0.05, 0.8  # at which a difference counts as shown, and how likely it then is
 Scores = Mapping[str, Mapping[int, float]]
 """Scores from 0 to 1 by sequence and object."""
 
@@ -65,25 +66,23 @@ class Difference:
         losses = sum(value < -TIE for value in self.by_sequence)
         return wins, len(self.by_sequence) - wins - losses, losses
 
-    def sequences_needed(self, gain: float, power: float = 0.8, alpha: float = 0.05) -> int:
-        """Returns how many sequences like these show a difference of this size, at two-sided level `alpha`.
+    def sequences_needed(self, gain: float) -> int:
+        """Returns how many sequences like these show a difference of this size, at two-sided level 0.05, power 0.8.
 
         Guenther (1981): n = (z₁₋α/₂ + z_power)² σ² / gain² + z²₁₋α/₂ / 2, σ the spread of paired differences; and as
-        many as `p` needs to fall below `alpha` at all.
+        many as `p` needs to fall below 0.05 at all.
 
         Raises:
-            InputError: the difference is not above 0, or power or alpha is no probability.
+            InputError: the difference is not above 0.
         """
-        if not 0 < gain < inf or not 0 < power < 1 or not 0 < alpha < 1:
-            raise InputError(
-                f"a difference of {gain} with power {power}", "give a difference above 0, power within 0 to 1"
-            )
-        z, beyond = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
-        return max(fewest(alpha), ceil(((z + beyond) * self.spread / gain) ** 2 + z**2 / 2))
+        if not 0 < gain < inf:
+            raise InputError(f"a difference of {gain} cannot be shown", "give one above 0")
+        z, beyond = NormalDist().inv_cdf(1 - ALPHA / 2), NormalDist().inv_cdf(POWER)
+        return max(fewest(), ceil(((z + beyond) * self.spread / gain) ** 2 + z**2 / 2))
 
-    def visible(self, power: float = 0.8, alpha: float = 0.05) -> float:
-        """Returns the smallest difference that as many sequences as these show with this power."""
-        z, beyond = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
+    def visible(self) -> float:
+        """Returns the smallest difference that as many sequences as these show, at the same level and power."""
+        z, beyond = NormalDist().inv_cdf(1 - ALPHA / 2), NormalDist().inv_cdf(POWER)
         return (z + beyond) * self.spread / sqrt(len(self.sequences))
 
 
@@ -138,9 +137,9 @@ def difference(
     )
 
 
-def fewest(alpha: float = 0.05) -> int:
-    """Returns how many sequences it takes for a p-value of at most `alpha` to be possible: 2 of 2ⁿ exchanges are it."""
-    return ceil(log2(2 / alpha))
+def fewest() -> int:
+    """Returns how many sequences it takes for a p-value of at most 0.05 to be possible: 2 of 2ⁿ exchanges are it."""
+    return ceil(log2(2 / ALPHA))
 
 
 def report_difference(a: Report, b: Report) -> Difference | None:

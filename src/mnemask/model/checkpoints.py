@@ -87,19 +87,7 @@ STCN_NAMES = {
 def load_model(
     name: str | Path = "compact", *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
 ) -> STCN:
-    """Returns a network ready to track.
-
-    Args:
-        name: "compact", whose weights are part of the package, or the path of a checkpoint: a safetensors file of
-            mnemask, or a published STCN file as it is (stcn.pth, s03, s012, or a stage-0 file with 4 input channels).
-        device: "cpu", "cuda", "mps", …; by default CUDA where there is one.
-        dtype: of the convolutions; by default `$MNEMASK_PRECISION`, else bfloat16 where the processor computes in
-            it, else float32. Keys and distances are always float32.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, foreign, or carries code; misfitting tensors are named.
-        InputError: if that is no name, or there is no such device or precision.
-    """
+    """Returns a network ready to track, as the public `mnemask.load_model` does for the engine "eager"."""
     if not isinstance(name, str | Path):
         raise InputError(f"the weights are a {type(name).__name__}", 'give "compact" or the path of a checkpoint')
     chosen = choose_device(device)

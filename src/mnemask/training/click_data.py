@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.clips import IGNORE
-from mnemask.datasets.composite.photographs import is_compact, pictures_in, read_rgb
+from mnemask.datasets.composite.photographs import is_compact, pairs_in, pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import InputError
 from mnemask.io.label_files import Labels, read_labels
@@ -132,11 +132,10 @@ def list_pictures(root: Path) -> list[ClickPicture]:
         InputError: there are none, or one has no mask.
     """
     found = [
-        ClickPicture(image, folder.parent / "masks" / f"{image.stem}.png", folder.parent.name)
+        ClickPicture(*pair, folder.parent.name)
         for folder in sorted(root.glob("static/*/images"))
-        for image in pictures_in(folder)
+        for pair in pairs_in(folder)
     ]
-    found = [_checked(picture) for picture in found]
     for folder in sorted(root.glob("video_train/*/*/frames")):
         if folder.parent.name not in SELECTION:
             frames = [(image, folder.parent / "masks" / f"{image.stem}.png") for image in pictures_in(folder)]
@@ -149,12 +148,6 @@ def list_pictures(root: Path) -> list[ClickPicture]:
             "masks beside it",
         )
     return found
-
-
-def _checked(picture: ClickPicture) -> ClickPicture:
-    if not picture.mask.is_file():
-        raise InputError(f"{picture.image} has no mask", f"expected {picture.mask}")
-    return picture
 
 
 def _crop(
@@ -244,7 +237,7 @@ def first_clicks(
     inside, outside = depth(truth == 1), (truth == 0).astype(np.uint8)
     clicks = [Click(*inner_pixel(inside, rng), 1) for _ in range(positive)]
     reach = max(5.0, 2 * float(inside.max()))
-    away = np.asarray(cv2.distanceTransform((truth == 0).astype(np.uint8), cv2.DIST_L2, 3))
+    away = np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, 3))
     near = outside * (away > 2) * (away < reach) if negative else outside
     rows, columns = np.nonzero(near)
     for _ in range(negative if len(rows) else 0):

@@ -27,7 +27,7 @@ from mnemask.training.click_data import (
     spoilt,
 )
 from mnemask.training.losses import Cosine, can_fuse, normalized_focal, soft_dice
-from mnemask.training.run import Report, Run
+from mnemask.training.run import TrainingReport, TrainingRun
 
 CROPS = 3  # numpy's seeds of different things differ in their first number; 1 and 2 are those of clips
 
@@ -67,7 +67,7 @@ class ClickRecipe:
 
 
 @dataclass(frozen=True, slots=True)
-class ClickReport(Report):
+class ClickReport(TrainingReport):
     """How a run is doing: the mean of the steps since the last report.
 
     Attributes:
@@ -151,7 +151,7 @@ def pad_clicks(clicks: Sequence[Sequence[Click]]) -> Float[Tensor, "B N 3"]:
     return torch.tensor(rows, dtype=torch.float32)
 
 
-class ClickTraining(Run[ClickReport]):
+class ClickTraining(TrainingRun[ClickReport]):
     """A run that trains a click head, new or resumed from `out/latest.safetensors`.
 
     Args:

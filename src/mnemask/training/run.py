@@ -26,7 +26,7 @@ LOG_EVERY = 10  # steps; also how often processes agree on whether to save and s
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TrainingReport:
     """How a run is doing: the last step that was logged.
 
     Attributes:
@@ -38,10 +38,10 @@ class Report:
     loss: float
 
 
-R = TypeVar("R", bound=Report)
+R = TypeVar("R", bound=TrainingReport)
 
 
-class Run(ABC, Generic[R]):
+class TrainingRun(ABC, Generic[R]):
     """A run, new or resumed from `out/latest.safetensors`; a subclass says what is trained and how.
 
     Args:

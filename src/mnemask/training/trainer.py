@@ -4,26 +4,28 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from mnemask.datasets.clips import ClipSource
-from mnemask.errors import InputError
+from mnemask.errors import InputError, missing_extra
+from mnemask.io.visualize import draw_overlay
 from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
-from mnemask.training.board import Board
 from mnemask.training.clip_tracker import ClipTracker
 from mnemask.training.data import Batch, Batches, load
 from mnemask.training.losses import bootstrapped_cross_entropy, can_fuse, make_optimizer, mean_iou, soft_dice
 from mnemask.training.recipes import Recipe
-from mnemask.training.run import Report, Run
+from mnemask.training.run import TrainingReport, TrainingRun
 
 PICTURES_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
-class StepReport(Report):
+class StepReport(TrainingReport):
     """How a run is doing: the last step that was logged.
 
     Attributes:
@@ -58,7 +60,7 @@ class RunOptions:
     validate_every: int = 1000
 
 
-class Training(Run[StepReport]):
+class Training(TrainingRun[StepReport]):
     """A run that trains a network on clips, new or resumed from `out/latest.safetensors`.
 
     Args:
@@ -69,7 +71,7 @@ class Training(Run[StepReport]):
         out: folder of the run: `latest.safetensors`, `log.jsonl`, `board/` and, at the end, `model.safetensors`.
         options: what may differ from one start of the run to the next.
         validate: returns scores by name for a model, higher being better.
-        branch_from: a run's file to go on from, see `Run`.
+        branch_from: a run's file to go on from, see `TrainingRun`.
         origin: what the run is made of, in words by name, such as its data; a run that goes on with something else
             says so.
 
@@ -197,3 +199,55 @@ class Training(Run[StepReport]):
         if self.recipe.dice:
             loss = loss + self.recipe.dice * soft_dice(flat, truth, valid)
         return loss
+
+
+class Board:
+    """Writes to a folder that `tensorboard --logdir` shows; on all processes but the first it does nothing.
+
+    Args:
+        folder: where to.
+        from_step: what an earlier start of the run wrote for later steps is hidden.
+        active: whether this process writes.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path, from_step: int, active: bool) -> None:
+        self._writer = None
+        if active:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise missing_extra("training writes TensorBoard files", "train") from error
+            self._writer = SummaryWriter(str(folder), purge_step=from_step or None)
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Adds a point to each named curve."""
+        if self._writer:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def pictures(self, step: int, batch: Batch, probs: Float[Tensor, "B t C H W"]) -> None:
+        """Adds the batch's first clip: what the network said, above what is true."""
+        if self._writer:
+            self._writer.add_image("clip", strip(batch, probs), step, dataformats="HWC")
+
+
+def strip(batch: Batch, probs: Float[Tensor, "B t C H W"]) -> UInt8[np.ndarray, "H2 W2 3"]:
+    """Returns the frames of a batch's first clip in a row with the predicted masks, and below with the true ones."""
+    frames, truth = batch.frames[0].cpu().numpy(), batch.labels[0].cpu().numpy()
+    known = np.where(truth == 255, 0, truth)
+    said = np.concatenate((known[:1], probs[0].argmax(1).byte().cpu().numpy()))
+    rows = [
+        np.concatenate([draw_overlay(frame, label) for frame, label in zip(frames, labels, strict=True)], axis=1)
+        for labels in (said, known)
+    ]
+    return np.concatenate(rows)

@@ -1,5 +1,6 @@
 """Random appearance: smooth change over the frames of a clip, sensor effects, and new looks for a cut-out."""
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -62,12 +63,11 @@ def affine_path(
     return np.concatenate((linear, offset[..., None]), -1)
 
 
-def bend_path(
-    rng: np.random.Generator, num_frames: int, amplitude: float, cells: int = 4
-) -> Float[np.ndarray, "T g g 2"]:
+def bend_path(rng: np.random.Generator, num_frames: int, amplitude: float) -> Float[np.ndarray, "T g g 2"]:
     """Returns displacements that are smooth in space and time, `amplitude` in size, as fractions of the width."""
-    shape = (cells, cells, 2)
-    path = smooth_path(rng, num_frames, cells * cells * 2) + rng.standard_normal(cells * cells * 2) * 0.5
+    shape = (4, 4, 2)  # of the knots
+    num_values = math.prod(shape)
+    path = smooth_path(rng, num_frames, num_values) + rng.standard_normal(num_values) * 0.5
     path = 2 * np.tanh(path / 2)  # more would fold the picture over itself
     fields = [cv2.resize(p.reshape(shape), (24, 24), interpolation=cv2.INTER_CUBIC) for p in path]
     return np.asarray(np.stack(fields) * amplitude, np.float32)

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mnemask.datasets.annotated import read_annotation
 from mnemask.datasets.clips import IGNORE, ClipShape
 from mnemask.datasets.composite.appearance import affine_path, log_uniform, smooth_path
-from mnemask.datasets.composite.photographs import pictures_in, read_rgb
+from mnemask.datasets.composite.photographs import pairs_in, read_rgb
 from mnemask.errors import InputError
+from mnemask.io.label_files import read_labels
 
 MAX_TRIES = 50
 MIN_FOREGROUND = 0.003
@@ -58,7 +58,7 @@ class RealClips:
             sequence = fit[int(rng.integers(len(fit)))]
             span = _span(rng, len(sequence.frames), num_frames, shape.max_gap)
             onward = 1 if span[-1] > span[0] else -1
-            masks = [read_annotation(sequence.masks[i]) for i in range(span[0], span[-1] + onward, onward)]
+            masks = [read_labels(sequence.masks[i]) for i in range(span[0], span[-1] + onward, onward)]
             labels = _follow(rng, masks, [abs(i - span[0]) for i in span], shape.max_objects)
             views = _views(rng, labels[0], size, num_frames)
             seen = [_warp_labels(label, view, size) for label, view in zip(labels, views, strict=True)]
@@ -186,13 +186,9 @@ def _sequences(root: Path) -> list[Sequence]:
     for folder in sorted(root.glob("*/frames")) if root.is_dir() else []:
         if folder.parent.name in LEFT_OUT:
             continue
-        frames = tuple(pictures_in(folder))
-        masks = tuple(folder.parent / "masks" / f"{frame.stem}.png" for frame in frames)
-        for frame, mask in zip(frames, masks, strict=True):
-            if not mask.is_file():
-                raise InputError(f"{frame} has no mask", f"expected {mask}")
+        filed = pairs_in(folder)
         shift = MASK_SHIFT.get(folder.parent.name, 0)
-        pairs = [(frame, masks[t + shift]) for t, frame in enumerate(frames) if 0 <= t + shift < len(masks)]
+        pairs = [(frame, filed[t + shift][1]) for t, (frame, _) in enumerate(filed) if 0 <= t + shift < len(filed)]
         if pairs:
             sequences.append(Sequence(folder.parent.name, tuple(f for f, _ in pairs), tuple(m for _, m in pairs)))
     if not sequences:

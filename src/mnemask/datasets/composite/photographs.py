@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from mnemask.datasets.annotated import read_annotation
 from mnemask.errors import FrameError, InputError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES
+from mnemask.io.label_files import read_labels
 from mnemask.io.shapes import pieces_of
 
 MIN_OBJECT_PIXELS = 200
@@ -114,7 +114,7 @@ class StaticImages:
         """Returns a photograph (RGB) and the masks of 1 to `max_objects` of its objects, which do not overlap."""
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng)
-            masks = choose_objects(rng, read_annotation(photograph.mask), rule_of(photograph.set_name), max_objects)
+            masks = choose_objects(rng, read_labels(photograph.mask), rule_of(photograph.set_name), max_objects)
             if masks:
                 return read_rgb(photograph.image), masks
         raise _no_objects(self.photographs[0].mask.parent.parent.parent)
@@ -124,7 +124,7 @@ class StaticImages:
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng, set_name)
             rule = rule_of(photograph.set_name)
-            masks = choose_objects(rng, read_annotation(photograph.mask), rule, 1)
+            masks = choose_objects(rng, read_labels(photograph.mask), rule, 1)
             if masks:
                 pixels = _cut(read_rgb(photograph.image), masks[0], rule.shrink)
                 cut_out = CutOut(pixels, photograph.set_name)
@@ -166,6 +166,19 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
+def pairs_in(folder: Path) -> list[tuple[Path, Path]]:
+    """Returns the pictures of a folder, by name, each with its mask in the folder `masks` beside that one.
+
+    Raises:
+        InputError: one has no mask.
+    """
+    pairs = [(picture, folder.parent / "masks" / f"{picture.stem}.png") for picture in pictures_in(folder)]
+    for picture, mask in pairs:
+        if not mask.is_file():
+            raise InputError(f"{picture} has no mask", f"expected {mask}")
+    return pairs
+
+
 _JPEG_BEGINS, _JPEG_ENDS = b"\xff\xd8", b"\xff\xd9"
 _LONGEST_TAIL = 1024  # bytes that programs put behind a picture
 
@@ -190,18 +203,12 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _photographs(root: Path) -> list[Photograph]:
-    photographs = []
-    for folder in sorted(root.glob("*/images")) if root.is_dir() else []:
-        for image in pictures_in(folder):
-            mask = folder.parent / "masks" / f"{image.stem}.png"
-            photographs.append(Photograph(image, mask, folder.parent.name))
+    folders = sorted(root.glob("*/images")) if root.is_dir() else []
+    photographs = [Photograph(*pair, folder.parent.name) for folder in folders for pair in pairs_in(folder)]
     if not photographs:
         raise InputError(
             f"no photographs in {root}", f"expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png beside them"
         )
-    for photograph in photographs:
-        if not photograph.mask.is_file():
-            raise InputError(f"{photograph.image} has no mask", f"expected {photograph.mask}")
     return photographs
 
 
