@@ -282,6 +282,19 @@ def test_replaying_a_session_gives_the_same_masks(tmp_path, project, clip, compa
         assert again.state == project.state
 
 
+def test_a_replay_computes_each_pass_with_the_network_of_its_time(tmp_path, project, clip, compact, monkeypatch):
+    masks, loaded = clip[2], []
+    monkeypatch.setattr("mnemask.project.project.load_model", lambda name: loaded.append(name) or compact)
+    cat = track_first(project, masks)
+    project.change_settings(model="other.safetensors")
+    project.set_key(20, cat, masks[20, 0])
+    project.track(20)
+    assert loaded == ["other.safetensors"]
+    with replay(project.folder, tmp_path / "again") as again:
+        assert loaded == ["other.safetensors", "compact", "other.safetensors"]
+        assert again.state == project.state
+
+
 def test_a_line_that_was_being_written_when_the_process_was_killed_is_dropped(tracked, clip, compact):
     tracked.close()
     with (tracked.folder / "actions.jsonl").open("ab") as file:

@@ -24,7 +24,7 @@ from mnemask.io.writer import MaskWriter
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.pipeline.render import report_of
 from mnemask.project import Project
-from mnemask.types import Masks, ObjectInfo, index_of_name
+from mnemask.types import Masks, ObjectInfo, frame_name, index_of_name
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 logger = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ class _OfProject:
 
     def __iter__(self) -> Iterator[Moment]:
         for index in range(len(self)):
-            file_name = f"{index:05d}.jpg" if self._names is None else self._names[index]
+            file_name = f"{frame_name(index, len(self))}.jpg" if self._names is None else self._names[index]
             labels = self._project.labels(index).numpy()
             yield Moment(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {}, self.objects, index)
 

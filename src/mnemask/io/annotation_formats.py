@@ -21,8 +21,9 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from mnemask.errors import MaskError, missing_extra
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
+from mnemask.io.pictures import check_size
 from mnemask.io.shapes import filled, mask_of_brush, mask_of_runs
 from mnemask.types import check_object_id
 
@@ -285,7 +286,8 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
     for each in content["shapes"]:
         kind, points = each.get("shape_type") or "polygon", _points(each["points"])
         if kind == "mask":
-            with Image.open(io.BytesIO(base64.b64decode(each["mask"]))) as image:
+            with Image.open(io.BytesIO(base64.b64decode(each["mask"])), formats=FORMATS_AND_GIF) as image:
+                check_size(image.width, image.height, f"a mask of {stem}")
                 cut = np.asarray(image) > 0
             left, top = np.floor(points[0] + 0.5).astype(int).tolist()
             mask: MaskOf = partial(_placed, cut, left, top)
@@ -329,7 +331,7 @@ def _of_yolo(folder: Path, skipped: Counter[str]) -> list[Picture]:
                 f"{path} gives fractions of a picture that is not there",
                 f"put {path.stem}.jpg into {labels.parent / 'images'}",
             )
-        with Image.open(images[0]) as image:
+        with Image.open(images[0], formats=FORMATS_AND_GIF) as image:
             picture = Picture(path.stem, images[0].name, (image.height, image.width))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():
@@ -366,12 +368,15 @@ def _are_keypoints(numbers: Sequence[str]) -> bool:
 
 
 def _names_of_yolo(path: Path) -> dict[int, str]:
-    """Returns the names of classes in a data.yaml, in the two ways in which they are written; empty where none is."""
+    """Returns the names of classes in a data.yaml, in the three ways in which they are written; empty where none is."""
     if not path.is_file():
         return {}
     text = path.read_text(encoding="utf-8")
     if listed := re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL):
         return dict(enumerate(part.strip().strip("'\"") for part in listed[1].split(",")))
+    if block := re.search(r"^names:[ \t]*\n((?:[ \t]*-[ \t].*\n?)+)", text, re.MULTILINE):
+        items = re.findall(r"^[ \t]*-[ \t]+(.*?)[ \t]*$", block[1], re.MULTILINE)
+        return dict(enumerate(item.strip("'\"") for item in items))
     rows = re.findall(r"^\s+(\d{1,6}):\s*(.+?)\s*$", text, re.MULTILINE)
     return {int(number): json.loads(name) if name.startswith('"') else name.strip("'") for number, name in rows}
 

@@ -66,9 +66,8 @@ class ProRes(_Cutout):
         super().__init__(target_file(out, "cutout.mov"), "prores_ks", options, how, "ap4h")
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
-        planes = to_10_bits(stored)
+        planes = to_limited_range(stored) if self.colours.full_range else to_10_bits(stored)
         if self.colours.full_range:  # which ProRes has no way to say
-            planes = to_limited_range(planes)
             self.colours = self.colours.limited()
         black, _, grey = self._levels(10)
         planes = own_colours(planes, alpha, (black, grey, grey))
@@ -184,10 +183,11 @@ def to_8_bits(planes: YCbCr) -> UInt8[np.ndarray, "3 H W"]:
     return planes if planes.dtype == np.uint8 else np.minimum((planes + 2) >> 2, 255).astype(np.uint8)
 
 
-def to_limited_range(planes: UInt16[np.ndarray, "3 H W"]) -> UInt16[np.ndarray, "3 H W"]:
-    """Returns values of 10 bits from 0 to 1023 as from 64 to 940, chroma to 960."""
-    luma = 64 + planes[:1] * (876 / 1023)
-    chroma = 512 + (planes[1:] - 512.0) * (896 / 1023)
+def to_limited_range(planes: YCbCr) -> UInt16[np.ndarray, "3 H W"]:
+    """Returns values of full range, of 8 or 10 bits, as 10 bits from 64 to 940, chroma to 960."""
+    top = 255 if planes.dtype == np.uint8 else 1023
+    luma = 64 + planes[:1] * (876 / top)
+    chroma = 512 + (planes[1:] - (top + 1) / 2) * (896 / top)
     return np.concatenate((luma, chroma)).round().astype(np.uint16)
 
 

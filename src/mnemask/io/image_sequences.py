@@ -17,6 +17,7 @@ from mnemask.io.frame_files import FrameFiles
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     FORMATS,
+    FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
     decode,
     deep_values,
@@ -129,7 +130,7 @@ _REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
 def page_count(path: Path) -> int:
     """Returns how many pictures of full size an image file holds; 1 for what cannot be read, or is no stack."""
     try:
-        with Image.open(path, formats=(*FORMATS, "GIF")) as image:
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:
             if image.format not in _STACKS:
                 return 1
             pages, broken = _pages(image)
@@ -151,7 +152,7 @@ class ImageStack:
         self.name = path.stem
         self._path = path
         try:
-            with Image.open(path, formats=(*FORMATS, "GIF")) as image:
+            with Image.open(path, formats=FORMATS_AND_GIF) as image:
                 self._pages, self._cut = _pages(image)
                 _refuse_dimensions(self._path.name, image, len(self._pages))
                 self._check(image)
@@ -172,7 +173,7 @@ class ImageStack:
         seconds = 0.0
         index = 0
         try:
-            with Image.open(self._path, formats=(*FORMATS, "GIF")) as image:
+            with Image.open(self._path, formats=FORMATS_AND_GIF) as image:
                 timed = image.format != "TIFF"
                 for index, page in enumerate(self._pages):
                     if not timed and index < start:

@@ -21,6 +21,7 @@ RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+FORMATS_AND_GIF = (*FORMATS, "GIF")  # of masks, and of files of several pictures
 
 # What Pillow's decoders raise on damaged files; the tests feed them such.
 DAMAGED_IMAGE_ERRORS = (

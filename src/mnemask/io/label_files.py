@@ -21,12 +21,13 @@ from av.video.stream import VideoStream
 from jaxtyping import Int16, UInt8, UInt16
 from PIL import Image
 
-from mnemask.errors import MaskError
+from mnemask.errors import FrameError, MaskError
 from mnemask.io.annotation_formats import AT
 from mnemask.io.annotations import Annotations
 from mnemask.io.decoder import open_container
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
+    FORMATS_AND_GIF,
     IMAGE_SUFFIXES,
     TOO_LARGE_ERRORS,
     is_picture_palette,
@@ -202,16 +203,19 @@ def _davis_index_of() -> Int16[np.ndarray, " N"]:
 
 
 def _is_painted(path: Path) -> bool:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS_AND_GIF) as image:
         return is_picture_palette(image)
 
 
 def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:
     """Returns the mode in which an image is stored, and its upright pixels as stored or converted to another mode."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:
+            check_size(image.width, image.height, str(path))
             pixels = np.asarray(image.convert(mode)) if mode else stored_values(image, path)
             return image.mode, turned(pixels, orientation_of(image))
+    except FrameError as error:
+        raise MaskError(error.problem, error.remedy) from error
     except FileNotFoundError:
         raise MaskError(f"there is no mask {path}", "check the path, or write it") from None
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:
