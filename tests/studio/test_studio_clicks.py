@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import mnemask as mm
+from mnemask.studio.api import labels_to_bytes, mask_from_bytes
 from mnemask.studio.clicks import ColourClicks
-from mnemask.studio.runs import labels_to_bytes, mask_from_bytes
 
 SIZE = (40, 60)
 

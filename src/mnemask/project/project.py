@@ -23,8 +23,7 @@ from mnemask.io.table import doubts
 from mnemask.model.stcn import STCN
 from mnemask.project.about import ABOUT, SETTINGS, check_settings, check_video, read_about, source_of, write_about
 from mnemask.project.journal import Journal, Line, read_journal
-from mnemask.project.key_masks import KeyMasks
-from mnemask.project.results import Labels, Results
+from mnemask.project.results import KeyMasks, Labels, Results
 from mnemask.project.state import Action, applied, folded
 from mnemask.project.states import States
 from mnemask.project.tracking import Direction, Pass, PassReport, plan_pass

@@ -6,8 +6,8 @@ from pathlib import Path
 from mnemask.model.stcn import STCN
 from mnemask.project.about import source_of
 from mnemask.project.journal import Line, read_journal
-from mnemask.project.key_masks import read_key_mask
 from mnemask.project.project import JOURNAL, Mask, Project
+from mnemask.project.results import read_key_mask
 from mnemask.project.tracking import PassReport
 from mnemask.types import Frame
 

@@ -17,8 +17,7 @@ from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import never_annotated
-from mnemask.prompts.mask_places import MaskPlaces, say_not_annotated
+from mnemask.prompts.mask_folder import MaskPlaces, never_annotated, say_not_annotated
 from mnemask.prompts.mask_reading import Void
 from mnemask.prompts.parse import (
     FIRST_READ,

@@ -28,7 +28,6 @@ from mnemask.studio.exports import (
     writing,
 )
 from mnemask.studio.jobs import Event, Job, Listeners, warnings_heard
-from mnemask.studio.runs import labels_to_bytes
 
 APART = 5  # frames between two that the keys lead to
 _PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
@@ -135,10 +134,6 @@ class Desk:
             while sum(map(len, self._pictures.values())) > _PICTURES:
                 self._pictures.popitem(last=False)
         return data
-
-    def labels(self, index: int) -> bytes:
-        """Returns the runs of a frame's labels."""
-        return labels_to_bytes(self.project.labels(index))
 
     def facts(self, index: int) -> dict[str, Any]:
         """Returns whether a frame is tracked, and how doubtful each object in it is."""
