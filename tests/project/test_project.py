@@ -26,7 +26,7 @@ from mnemask.project import (
     picture_reason,
     replay,
     set_corrections,
-    states,
+    snapshots,
 )
 
 CAT = 1
@@ -451,7 +451,7 @@ def test_the_states_that_are_kept_stay_few(tracked, clip):
 
 
 def test_states_take_no_more_of_the_disk_than_they_may_and_the_newest_stays(tracked, monkeypatch):
-    monkeypatch.setattr(states, "MOST_BYTES", 1)
+    monkeypatch.setattr(snapshots, "MOST_BYTES", 1)
     tracked.track(0, to=12)
     assert [path.name for path in (tracked.folder / "states").iterdir()] == ["forward-0000012.bank"]
 
@@ -520,7 +520,7 @@ def test_a_project_whose_files_were_garbled_is_refused_in_a_sentence(tmp_path, t
 def test_a_key_may_be_an_array_and_what_is_no_mask_or_change_is_refused(project, clip, as_users_call_it):
     number, mask = project.add_object("cat"), clip[2][0, 0]
     project.set_key(0, number, mask.numpy())
-    assert torch.equal(project.key_mask_of()(0, number), mask)
+    assert torch.equal(project._key_mask_of()(0, number), mask)
     for wrong in (mask.numpy().astype(np.uint8), mask[:3], None):
         with refusal(MaskError, f"object {number}"):
             project.set_key(1, number, wrong)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mnemask.model.stcn import STCN
 from mnemask.project.about import source_of
@@ -38,7 +39,7 @@ def replay(
         on_frame: is called after each tracked frame.
     """
     lines = list(read_journal(Path(folder) / JOURNAL))
-    first = next((line["settings"] for line in lines if line["do"] == "settings"), {})
+    first: dict[str, Any] = next((line["settings"] for line in lines if line["do"] == "settings"), {})
     ends = {line["pass"]: line["reached"] for line in lines if line["do"] == "tracked"}
     project = Project.create(target, source or source_of(Path(folder)), model, **first)
     for line in lines:

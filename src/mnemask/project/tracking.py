@@ -16,8 +16,8 @@ from mnemask.io.table import Confidence, certainty_now
 from mnemask.memory.budget import Budget
 from mnemask.model.stcn import STCN
 from mnemask.project.results import Labels, Results
+from mnemask.project.snapshots import EVERY, Snapshots
 from mnemask.project.state import State
-from mnemask.project.states import EVERY, States
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
@@ -109,19 +109,15 @@ def plan_pass(
 
 def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -> Tracker:
     """Returns a tracker of a project's settings; each key frame after the first adds a frame's worth to its budget."""
+    frames = settings["frames"]
     return Tracker(
         model,
         policy=settings["policy"],
-        budget=_budget(settings, num_key_frames),
+        budget=Budget() if frames is None else Budget(frames=frames + max(0, num_key_frames - 1)),
         write_every=settings["write_every"],
         keep_corrections=True,
         short_side=settings["size"],
     )
-
-
-def _budget(settings: Mapping[str, Any], num_key_frames: int) -> Budget:
-    frames = settings["frames"]
-    return Budget() if frames is None else Budget(frames=frames + max(0, num_key_frames - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +130,7 @@ class Pass:
         state: what the user had said when the pass began.
         mask_of: returns the mask of a key by frame and id.
         results: masks so far.
-        states: what was known at earlier frames.
+        snapshots: what was known at earlier frames.
         report: where it begins and ends.
         objects: the ids to write; None for all.
     """
@@ -144,7 +140,7 @@ class Pass:
     state: State
     mask_of: KeyMask
     results: Results
-    states: States
+    snapshots: Snapshots
     report: PassReport
     objects: Sequence[int] | None
 
@@ -216,7 +212,7 @@ class Pass:
         tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
         found = None
         if not self._corrects(start):
-            found = self.states.best(start, step, self._keys(), self.state.settings, self.model.device)
+            found = self.snapshots.best(start, step, self._keys(), self.state.settings, self.model.device)
         if found is not None:
             config = replace(found.state.config, budget=tracker.memory.budget)
             tracker = Tracker.from_state(replace(found.state, config=config), self.model)
@@ -312,4 +308,4 @@ class Pass:
 
     def _save(self, tracker: Tracker, frame: int, learnt: Mapping[str, str]) -> None:
         if tracker.object_ids:
-            self.states.save(tracker, frame, self.report.step, learnt, self.state.settings)
+            self.snapshots.save(tracker, frame, self.report.step, learnt, self.state.settings)

@@ -16,7 +16,8 @@ from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
 from mnemask.memory.tokens import runs_of
 from mnemask.project import PassReport
-from mnemask.studio.clicks import ClickSession, Mask, Point, open_clicks
+from mnemask.prompts.clicks import ClickSession
+from mnemask.studio.clicks import ColourClicks, Mask, Point, open_clicks
 from mnemask.studio.exports import (
     EXPORTS,
     UNFINISHED,
@@ -55,7 +56,7 @@ class Desk:
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._clicking = threading.Lock()
-        self._session: tuple[int, ClickSession] | None = None
+        self._session: tuple[int, ClickSession | ColourClicks] | None = None
         self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     def state(self) -> dict[str, Any]:
@@ -248,7 +249,7 @@ class Desk:
             raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
         return self._clicks(index).mask(positive, negative, box, previous)
 
-    def _clicks(self, index: int) -> ClickSession:
+    def _clicks(self, index: int) -> ClickSession | ColourClicks:
         if self._session is None or self._session[0] != index:
             project = self.project
             size = project.state.settings["size"]
