@@ -38,7 +38,7 @@ DAMAGED_IMAGE_ERRORS = (
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF tags
 _SIGNED = 2
-BORDER_SHARE = 0.9  # of a picture's border: a background
+BORDER_SHARE = 0.9  # a colour on more of the border than this is the background
 
 
 def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:

@@ -185,7 +185,7 @@ def _of_16_bits(
     """Returns colours of 16 bits: as they are if grey, else in 8 bits, which must not make two areas one."""
     if not np.ptp(wide, axis=2)[opaque].any():
         return wide
-    solid = Edges.from_values(wide).solid & opaque
+    solid = EdgeMap.from_values(wide).solid & opaque
     if len(np.unique(wide[solid], axis=0)) > len(np.unique(eight[solid], axis=0)):
         raise MaskError(
             f"mask {path} has colours of 16 bits that would be one in 8 bits",
@@ -225,7 +225,7 @@ def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Edges:
+class EdgeMap:
     """Where the values change.
 
     Attributes:
@@ -241,7 +241,7 @@ class Edges:
     sharp: int
 
     @classmethod
-    def from_values(cls, values: Grey | Colour | DeepColour) -> "Edges":
+    def from_values(cls, values: Grey | Colour | DeepColour) -> "EdgeMap":
         """Returns the edges of a picture."""
         lowest, highest = np.asarray(cv2.erode(values, SQUARE)), np.asarray(cv2.dilate(values, SQUARE))
         # Plane by plane, since numpy is slow at reducing an axis of three.

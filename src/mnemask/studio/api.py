@@ -22,7 +22,7 @@ from torch import Tensor
 
 import mnemask as mm
 from mnemask.io.atomic import safe_name
-from mnemask.io.shapes import mask_of_runs
+from mnemask.io.shapes import mask_from_run_lengths
 from mnemask.project import picture_memory, picture_reason
 from mnemask.studio.desk import Desk, encoded
 from mnemask.studio.exports import exported, offered, zipped
@@ -250,7 +250,7 @@ def mask_from_bytes(data: bytes, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
         values = np.frombuffer(data, "<u4").tolist()
         if values[:2] != [width, height]:
             raise ValueError("another size")  # noqa: TRY301
-        return torch.from_numpy(mask_of_runs(values[2:], height, width))
+        return torch.from_numpy(mask_from_run_lengths(values[2:], height, width))
     except ValueError as error:
         raise mm.InputError(f"the data is no mask of {width}x{height} pixels", "reload the page") from error
 

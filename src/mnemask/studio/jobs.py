@@ -57,7 +57,7 @@ def _put(queue: asyncio.Queue[Event], event: Event) -> None:
 
 
 class _Heard(logging.Handler):
-    """Keeps what one thread warns of, each sentence once."""
+    """Collects one thread's warnings, without duplicates."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
