@@ -295,6 +295,17 @@ def test_a_replay_computes_each_pass_with_the_network_of_its_time(tmp_path, proj
         assert again.state == project.state
 
 
+def test_an_object_that_is_gone_at_a_later_key_is_followed_until_then(project, clip):
+    masks = clip[2]
+    cat, dog = project.add_object("cat"), project.add_object("dog")
+    project.set_key(0, cat, masks[0, 0])
+    project.set_key(20, dog, masks[20, 1])
+    project.set_key(20, cat, torch.zeros(SIZE, dtype=torch.bool))
+    project.track(18)  # the key at 20 is the nearest, and taught last
+    assert all(overlap(project.labels(index) == cat, masks[index, 0]) > 0.7 for index in (18, 19))
+    assert not any((project.labels(index) == cat).any() for index in range(20, NUM_FRAMES))
+
+
 def test_a_line_that_was_being_written_when_the_process_was_killed_is_dropped(tracked, clip, compact):
     tracked.close()
     with (tracked.folder / "actions.jsonl").open("ab") as file:

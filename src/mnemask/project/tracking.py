@@ -221,7 +221,7 @@ class Pass:
         for frame in sorted(self.state.key_frames(), key=lambda frame: -abs(frame - start)):
             comes = frame == start if found is None else step * frame <= step * start
             if not comes and not self._is_learnt(frame, learnt):
-                self._advance(tracker, self.frames[frame], learnt)
+                self._advance(tracker, self.frames[frame], learnt, follows=False)
         for object_id in tracker.object_ids:
             if self._is_absent(object_id, start):
                 tracker.remove(object_id)
@@ -252,8 +252,11 @@ class Pass:
         shown = [object_id for object_id in self.state.keys_at(frame) if self._is_shown((frame, object_id))]
         return all(f"{frame}:{object_id}" in learnt for object_id in shown)
 
-    def _advance(self, tracker: Tracker, frame: Frame, learnt: dict[str, str]) -> Masks:
-        """Returns the masks of a frame, its keys in place; what the tracker does not know of them yet, it is taught."""
+    def _advance(self, tracker: Tracker, frame: Frame, learnt: dict[str, str], *, follows: bool = True) -> Masks:
+        """Returns the masks of a frame, its keys in place; what the tracker does not know of them yet, it is taught.
+
+        Only on the way (`follows`) an object that is gone in the frame is forgotten: elsewhere it may be there again.
+        """
         given, gone = {}, []
         for object_id, key in self.state.keys_at(frame.index).items():
             mask = self.mask_of(frame.index, object_id)
@@ -263,7 +266,7 @@ class Pass:
                 given[object_id] = mask
             learnt[f"{frame.index}:{object_id}"] = key.mask
         for object_id in gone:
-            if object_id in tracker.object_ids:
+            if follows and object_id in tracker.object_ids:
                 tracker.remove(object_id)
         return tracker.step(frame, given or None)
 
