@@ -5,6 +5,7 @@ import csv
 import json
 import resource
 import xml.etree.ElementTree as ET
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from typer.testing import CliRunner
 from mnemask.cli import app
 from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.export import EXPORT_FORMATS, export_masks
+from mnemask.export.source import open_finished
 from mnemask.io.images import orientation_of
 from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
 from mnemask.io.written import Written
+from mnemask.project import Project
 from mnemask.prompts import PromptPlan
 from mnemask.types import Masks
 
@@ -495,6 +498,14 @@ def test_no_export_takes_the_place_of_another_run(tmp_path):
     Written(tmp_path / "other").claim(tmp_path / "other/masks/00000.png")
     with refusal(OutputError, "holds a run"):
         export_masks(tmp_path / "run", "npz", tmp_path / "other", overwrite=True)
+
+
+def test_frames_of_a_long_project_have_the_names_that_a_run_gives_them(tmp_path, run, monkeypatch):
+    with Project.create(tmp_path / "project", run[1]) as project:
+        monkeypatch.setattr(project.frames, "file_names", None)  # as of a video file
+        monkeypatch.setattr(Project, "num_frames", 100_001)
+        frame = next(iter(open_finished(project, ExitStack())))
+    assert (frame.name, frame.file_name) == ("000000", "000000.jpg")
 
 
 def test_that_a_run_is_not_complete_is_said(tmp_path, caplog):

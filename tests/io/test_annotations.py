@@ -1,5 +1,7 @@
 """Files of annotation tools as people have them: partly labelled, damaged, with shapes behind each other."""
 
+import base64
+import io
 import json
 
 import numpy as np
@@ -8,7 +10,7 @@ from PIL import Image
 from refusals import refusal
 
 from mnemask.errors import MaskError
-from mnemask.io.label_files import annotated_frames, is_annotated, map_name, read_labels
+from mnemask.io.label_files import annotated_frames, is_annotated, map_name, objects_of, read_labels
 
 H, W = 40, 60
 LEFT, RIGHT = [5, 5, 25, 5, 25, 35, 5, 35], [35, 5, 55, 5, 55, 35, 35, 35]
@@ -141,6 +143,21 @@ def test_key_points_are_no_outline(tmp_path):
         annotated_frames(yolo(tmp_path / "a", **{"00000": f"{pose}\n"}))
 
 
+def test_a_mask_within_labelme_is_of_a_picture_format(tmp_path):
+    def embedded(kind):
+        data = io.BytesIO()
+        Image.new("L", (10, 10), 255).save(data, kind)
+        shape = {"shape_type": "mask", "label": "dog", "points": [[5, 5], [14, 14]]}
+        shape["mask"] = base64.b64encode(data.getvalue()).decode()
+        content = {"imageHeight": H, "imageWidth": W, "imagePath": "a.jpg", "shapes": [shape]}
+        (tmp_path / f"{kind}.json").write_text(json.dumps(content))
+        return tmp_path / f"{kind}.json"
+
+    assert read_labels(annotated_frames(embedded("PNG"))[0]).sum() == 100
+    with refusal(MaskError, "PCX.json"):
+        annotated_frames(embedded("PCX"))
+
+
 def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tmp_path):
     shape = {"original_width": W, "original_height": H, "value": {"points": [[10, 10], [40, 10], [40, 90]]}}
     tasks = [{"data": {"image": f"/data/{i:05d}.jpg"}} for i in range(3)]
@@ -149,6 +166,22 @@ def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tm
     paths = annotated_frames(tmp_path / "tasks.json")
     assert [is_annotated(path) for path in paths] == [True, True, False]
     assert [bool(read_labels(path).any()) for path in paths] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "names: [dog, 'big cat']",
+        "names:\n  0: dog\n  1: big cat",
+        "names:\n- dog\n- big cat\nnc: 2",
+        "names:\n  - \"dog\"\n  - 'big cat'",
+    ],
+)
+def test_yolo_has_the_names_of_its_classes_however_they_are_listed(tmp_path, names):
+    place = yolo(tmp_path / "labels", **{"00000": f"{FRACTIONS}1 0.6 0.1 0.9 0.1 0.9 0.9\n"})
+    (tmp_path / "data.yaml").write_text(f"path: .\n{names}\n")
+    (path,) = annotated_frames(place)
+    assert [info.category for info in objects_of(path.parent).values()] == ["dog", "big cat"]
 
 
 def test_yolo_in_pixels_is_refused(tmp_path):

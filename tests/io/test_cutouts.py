@@ -13,6 +13,7 @@ from refusals import refusal
 from mnemask.errors import InputError, OutputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.atomic import Writing
+from mnemask.io.cutouts import to_limited_range
 from mnemask.io.edges import ALL, Cutout, Edges, Smoother
 from mnemask.io.footage import Footage
 from mnemask.io.video_formats import VideoFile
@@ -290,7 +291,17 @@ def test_full_range_becomes_limited_in_prores_which_cannot_say_it(tmp_path):
     source = write_source(tmp_path / "s.mp4", 2, pixel_format="yuvj420p", colours=(1, 1, 1, 2), sound=None)
     with VideoReader(cut(source, tmp_path / "out", "prores")) as video:
         image = next(iter(video)).image.permute(1, 2, 0).numpy().astype(int)
-    assert np.abs(image[20, 20] - OBJECT).max() <= 5
+    assert np.abs(image[20, 20] - OBJECT).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(8, np.uint8), (10, np.uint16)])
+def test_black_grey_and_white_of_full_range_are_those_of_limited_range(bits, kind):
+    top = 2**bits - 1
+    planes = np.array([[[0, top]], [[0, top // 2 + 1]], [[top // 2 + 1, top]]], kind)
+    (luma,), (blue,), (red,) = to_limited_range(planes).tolist()
+    assert luma == [64, 940]
+    assert blue == pytest.approx([64, 512], abs=2)
+    assert red == pytest.approx([512, 960], abs=2)
 
 
 def test_nothing_of_what_was_behind_shows_at_a_soft_edge(tmp_path):

@@ -377,7 +377,7 @@ class FileCamera(Camera):
 
 def test_a_camera_that_comes_back_goes_on_counting(video_file, clip):
     log, interrupted = EventLog(), threading.Event()
-    camera = FileCamera(video_file("clip.mkv", clip[:5]), patience=Backoff(10.0, interrupted, first=0.01), log=log)
+    camera = FileCamera(video_file("clip.mkv", clip[:5]), backoff=Backoff(10.0, interrupted, first=0.01), log=log)
     indices = []
     for picture in camera.pictures(start=2):
         indices.append(picture.index)
@@ -406,14 +406,14 @@ def test_patience_doubles_its_steps_up_to_a_limit_and_ends_on_time():
             return super().wait(timeout)
 
     interrupted = Recorded()
-    patience = Backoff(0.2, interrupted, first=0.01, longest=0.04)
-    while patience.wait():
+    backoff = Backoff(0.2, interrupted, first=0.01, longest=0.04)
+    while backoff.wait():
         pass
     assert steps[:4] == [0.01, 0.02, 0.04, 0.04]
     assert sum(steps) < 0.25
-    patience.succeeded()
+    backoff.succeeded()
     interrupted.set()
-    assert not patience.wait()
+    assert not backoff.wait()
 
 
 # What an option is for

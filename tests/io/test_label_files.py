@@ -173,6 +173,21 @@ def test_a_palette_that_was_made_for_one_file_says_no_ids(tmp_path):
         read_labels(tmp_path / "0.png")
 
 
+@pytest.mark.parametrize("suffix", [".tga", ".pcx"])
+def test_a_mask_is_read_by_the_decoders_of_pictures_alone_whatever_it_is_called(tmp_path, suffix):
+    (labels,) = maps((1, 2), 1)
+    Image.fromarray(labels.astype(np.uint8)).save(tmp_path / f"m{suffix}")
+    (tmp_path / f"m{suffix}").rename(tmp_path / "m.png")
+    with refusal(MaskError, "m.png"):
+        read_labels(tmp_path / "m.png")
+
+
+def test_a_mask_that_claims_more_pixels_than_a_frame_has_is_not_decoded(tmp_path):
+    Image.new("1", (20_000, 10)).save(tmp_path / "m.png")
+    with refusal(MaskError, "m.png", "20000x10"):
+        read_labels(tmp_path / "m.png")
+
+
 def test_names_with_dots_are_paired_whatever_file_they_are_in(tmp_path):
     names = ["t0.5", "t0.75", "t1.0", "t1.25"]
     for mask_format in ("png", "ffv1", "rle"):

@@ -31,7 +31,9 @@ def assert_holds(folder, count):
     paths = label_paths(folder)
     assert [path.name for path in paths] == [f"{index:05d}" for index in range(count)]
     for index, path in enumerate(paths):
-        assert np.array_equal(read_labels(path), labels_of(index))
+        labels = read_labels(path)
+        assert np.array_equal(labels, labels_of(index))
+        assert labels.dtype == (np.uint8 if index == 4 else np.uint16)
 
 
 @pytest.mark.parametrize(("frames", "step"), [(3, 1.0), (90_000, 1200.0)])

@@ -4,8 +4,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from refusals import refusal
 
 import mnemask as mm
+from mnemask.errors import FrameError
 from mnemask.io.random_access import FrameAccess
 
 
@@ -62,6 +65,20 @@ def test_no_more_frames_are_held_than_the_cache_may(tmp_path):
     with FrameAccess(path, cache_bytes=5 * 48 * 64 * 3) as frames:
         for _ in frames.run(69, 0):
             assert len(frames._cache) <= 5
+
+
+def test_a_good_frame_after_a_damaged_one_is_given_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(5):
+        pixels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index:05d}.png")
+    damaged = tmp_path / "00002.png"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    with FrameAccess(tmp_path) as frames:
+        assert frames[1].index == 1
+        with refusal(FrameError, "00002.png"):
+            frames[2]
+        assert frames[3].index == 3
 
 
 def test_a_frame_that_there_is_not_is_refused(tmp_path):

@@ -174,6 +174,16 @@ def test_a_folder_gives_each_video_the_mask_beside_it(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("mask", ["cam.left.png", "cam.left.masks/0.png", "masks/cam.left.png", "masks/cam.left/0.png"])
+def test_a_folder_of_frames_with_a_dot_in_its_name_has_its_mask(tmp_path, mask):
+    for number in range(2):
+        picture(tmp_path / ("videos" if mask.startswith("masks/") else "") / f"cam.left/{number}.png")
+    picture(tmp_path / mask)
+    (clip,) = read_folder(tmp_path, COLUMNS).clips
+    assert clip.name == "cam.left"
+    assert Path(clip.options["mask"]) in ((tmp_path / mask).resolve(), (tmp_path / mask).parent.resolve())
+
+
 def test_of_a_dataset_only_the_first_mask_is_given_and_that_is_said(tmp_path):
     for name in ("00000", "00001"):
         picture(tmp_path / f"JPEGImages/480p/bear/{name}.jpg")

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mnemask.manifest.lines import Manifest
-from mnemask.manifest.moments import moments_of
-from mnemask.manifest.page import page_of, report_of
+from mnemask.manifest.report import doubtful_frames, page_of, report_of
 from mnemask.manifest.schedule import Clip, Outcome
 
 
@@ -66,11 +65,11 @@ def test_moments_come_from_the_table_of_a_run_apart_from_each_other_with_picture
         (tmp_path / kind).mkdir()
         for n in range(80):
             Image.new("L", (48, 32), value).save(tmp_path / kind / f"{n:05d}.png")
-    found = moments_of(tmp_path, str(tmp_path / "frames"))
+    found = doubtful_frames(tmp_path, str(tmp_path / "frames"))
     assert [(moment.frame, moment.doubt) for moment in found] == [(3, 0.9), (40, 0.3), (70, 0.2)]
     assert (found[0].area, found[0].area_before) == (103, 102)
     drawn = np.array(Image.open(io.BytesIO(base64.b64decode(found[0].picture))).convert("RGB")).reshape(-1, 3).mean(0)
     assert drawn[0] > drawn[1] + 20, "the mask is not drawn in its red"
     (tmp_path / "masks/00003.png").unlink()
-    assert all(moment.picture for moment in moments_of(tmp_path, str(tmp_path / "frames")))
-    assert [moment.picture for moment in moments_of(tmp_path, "lost.mp4")] == [""] * 3
+    assert all(moment.picture for moment in doubtful_frames(tmp_path, str(tmp_path / "frames")))
+    assert [moment.picture for moment in doubtful_frames(tmp_path, "lost.mp4")] == [""] * 3

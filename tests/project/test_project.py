@@ -26,7 +26,7 @@ from mnemask.project import (
     picture_reason,
     replay,
     set_corrections,
-    states,
+    snapshots,
 )
 
 CAT = 1
@@ -282,6 +282,30 @@ def test_replaying_a_session_gives_the_same_masks(tmp_path, project, clip, compa
         assert again.state == project.state
 
 
+def test_a_replay_computes_each_pass_with_the_network_of_its_time(tmp_path, project, clip, compact, monkeypatch):
+    masks, loaded = clip[2], []
+    monkeypatch.setattr("mnemask.project.project.load_model", lambda name: loaded.append(name) or compact)
+    cat = track_first(project, masks)
+    project.change_settings(model="other.safetensors")
+    project.set_key(20, cat, masks[20, 0])
+    project.track(20)
+    assert loaded == ["other.safetensors"]
+    with replay(project.folder, tmp_path / "again") as again:
+        assert loaded == ["other.safetensors", "compact", "other.safetensors"]
+        assert again.state == project.state
+
+
+def test_an_object_that_is_gone_at_a_later_key_is_followed_until_then(project, clip):
+    masks = clip[2]
+    cat, dog = project.add_object("cat"), project.add_object("dog")
+    project.set_key(0, cat, masks[0, 0])
+    project.set_key(20, dog, masks[20, 1])
+    project.set_key(20, cat, torch.zeros(SIZE, dtype=torch.bool))
+    project.track(18)  # the key at 20 is the nearest, and taught last
+    assert all(overlap(project.labels(index) == cat, masks[index, 0]) > 0.7 for index in (18, 19))
+    assert not any((project.labels(index) == cat).any() for index in range(20, NUM_FRAMES))
+
+
 def test_a_line_that_was_being_written_when_the_process_was_killed_is_dropped(tracked, clip, compact):
     tracked.close()
     with (tracked.folder / "actions.jsonl").open("ab") as file:
@@ -438,7 +462,7 @@ def test_the_states_that_are_kept_stay_few(tracked, clip):
 
 
 def test_states_take_no_more_of_the_disk_than_they_may_and_the_newest_stays(tracked, monkeypatch):
-    monkeypatch.setattr(states, "MOST_BYTES", 1)
+    monkeypatch.setattr(snapshots, "MOST_BYTES", 1)
     tracked.track(0, to=12)
     assert [path.name for path in (tracked.folder / "states").iterdir()] == ["forward-0000012.bank"]
 
@@ -507,7 +531,7 @@ def test_a_project_whose_files_were_garbled_is_refused_in_a_sentence(tmp_path, t
 def test_a_key_may_be_an_array_and_what_is_no_mask_or_change_is_refused(project, clip, as_users_call_it):
     number, mask = project.add_object("cat"), clip[2][0, 0]
     project.set_key(0, number, mask.numpy())
-    assert torch.equal(project.key_mask_of()(0, number), mask)
+    assert torch.equal(project._key_mask_of()(0, number), mask)
     for wrong in (mask.numpy().astype(np.uint8), mask[:3], None):
         with refusal(MaskError, f"object {number}"):
             project.set_key(1, number, wrong)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import mnemask as mm
-from mnemask.studio.runs import labels_to_bytes, mask_from_bytes
+from mnemask.studio.api import labels_to_bytes, mask_from_bytes
+from mnemask.studio.clicks import ColourClicks
 
 SIZE = (40, 60)
 
@@ -33,6 +34,14 @@ def test_masks_travel_as_runs():
 def test_what_is_no_mask_of_the_frame_is_refused(data):
     with pytest.raises(ValueError):
         mask_from_bytes(data, (2, 3))
+
+
+def test_a_first_click_finds_an_object_by_its_colour_alone():
+    image = torch.full((3, 80, 100), 60, dtype=torch.uint8)
+    image[0, 20:60, 30:70] = 220
+    mask = ColourClicks(mm.Frame(image, 0)).mask([(50, 40)])
+    assert mask[40, 50]
+    assert not mask[5, 5]
 
 
 def test_the_page_calls_actions_by_the_names_that_they_have():

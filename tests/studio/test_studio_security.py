@@ -103,8 +103,8 @@ def test_only_what_lies_below_the_named_folders_is_listed_or_opened(studio, plac
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/..%2fguard.py",
-        "/static/%2e%2e/guard.py",
+        "/static/..%2fserver.py",
+        "/static/%2e%2e/server.py",
         "/api/projects/..%2f..%2fother",
         "/api/projects/../../etc",
         "/api/projects/clip/exports/..%2f..%2fproject.json",

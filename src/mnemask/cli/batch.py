@@ -256,7 +256,7 @@ def _finish(
     write: Callable[[dict[str, str]], None],
 ) -> None:
     """Writes the reports, says what became of the batch, and leaves with its exit code."""
-    from mnemask.manifest.page import page_of, report_of
+    from mnemask.manifest.report import page_of, report_of
 
     report = report_of(read, outcomes, seconds, why)
     write(dict(zip(REPORTS, (page_of(report), report.to_json()), strict=True)))

@@ -197,13 +197,13 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def _moments(folder: Path, video: str) -> list[dict[str, Any]]:
-    """Returns the most doubtful moments of a complete clip, found once and saved."""
-    from mnemask.manifest.moments import moments_of
+    """Returns the most doubtful frames of a complete clip, found once and saved."""
+    from mnemask.manifest.report import doubtful_frames
 
     saved, written = folder / MOMENTS, Written(folder)
     if written.owns(saved):
         return list(json.loads(saved.read_bytes()))
-    found = [moment.to_dict() for moment in moments_of(folder, video)]
+    found = [each.to_dict() for each in doubtful_frames(folder, video)]
     # A file of that name that is the user's own is left alone; the batch's report has them anyway.
     with suppress(OutputError), OutputLock(folder):
         written.write(saved, json.dumps(found))

@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from mnemask.errors import InputError, MaskError
+from mnemask.io.images import FORMATS_AND_GIF
 from mnemask.io.label_files import (
     Labels,
     holds_labels,
@@ -139,7 +140,7 @@ def refuse_soft_edges(path: Path) -> None:
     """
     if holds_labels(path):
         return
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS_AND_GIF) as image:
         if image.mode in ("P", "1"):
             return
         lossy = image.format in ("JPEG", "MPO")

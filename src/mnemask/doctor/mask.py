@@ -12,7 +12,7 @@ from mnemask.doctor.video import Finding
 from mnemask.errors import FrameError, InputError, MaskError
 from mnemask.io import VideoReader
 from mnemask.io.image_sequences import page_count
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
 from mnemask.io.label_files import HOLDERS, VIDEO, is_annotated
 from mnemask.io.shapes import box_of, pieces_of
 from mnemask.model.stcn import STRIDE
@@ -44,7 +44,7 @@ def diagnose_mask(path: Path) -> list[Finding]:
         reading = inspect_mask(path)
     except MaskError as error:
         return [Finding.from_error(error)]
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS_AND_GIF) as image:
         first = Finding("ok", f"{image.format} of {image.width}x{image.height} pixels, {MARKED_AS[reading.kind]}")
         file_format = image.format
     return [first, *_edges(reading, file_format), *_objects(reading), *_ids(reading)]

@@ -18,7 +18,7 @@ from mnemask.io import VideoReader
 from mnemask.io.decoder import open_container
 from mnemask.io.frame_files import find_frames
 from mnemask.io.image_sequences import ImageSequence, number_gaps, page_count
-from mnemask.io.images import IMAGE_SUFFIXES, read_image
+from mnemask.io.images import FORMATS, IMAGE_SUFFIXES, read_image
 from mnemask.io.pictures import ReaderEvents, SourceFacts
 
 GO_ON = "continue after the damage with --on-corrupt skip or hold"
@@ -210,7 +210,7 @@ def _gaps(images: Sequence[Path]) -> Iterator[Finding]:
 def _kind(image: Path | None) -> Iterator[Finding]:
     if image is None:
         return
-    with Image.open(image) as opened:
+    with Image.open(image, formats=FORMATS) as opened:
         if opened.mode == "P":
             yield Finding(
                 "warning", "the images are indexed, as masks are", "to look at a mask, give the doctor the file itself"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnemask.errors import MaskError, missing_extra
-from mnemask.export.source import Exporting, Moment
+from mnemask.export.source import Exporting, FrameMasks
 from mnemask.types import ObjectInfo
 
 
@@ -27,29 +27,29 @@ class _Arrays:
         self._frames: list[int] = []
         self._names: list[str] = []
 
-    def add(self, moment: Moment) -> None:
+    def add(self, frame: FrameMasks) -> None:
         if self._size is None:
-            self._size, self._objects = moment.size, moment.objects
-            self._begin(moment)
-        if moment.size != self._size:
+            self._size, self._objects = frame.size, frame.objects
+            self._begin(frame)
+        if frame.size != self._size:
             raise MaskError(
-                f"frame {moment.index} is {moment.size} and the first {self._size} (height, width)",
+                f"frame {frame.index} is {frame.size} and the first {self._size} (height, width)",
                 "an array holds one size, so export to coco or labelme",
             )
         at = len(self._frames)
-        self._frames.append(moment.index)
-        self._names.append(moment.name)
-        self._put(at, moment)
+        self._frames.append(frame.index)
+        self._names.append(frame.name)
+        self._put(at, frame)
 
-    def _begin(self, moment: Moment) -> None:
+    def _begin(self, frame: FrameMasks) -> None:
         raise NotImplementedError
 
-    def _put(self, at: int, moment: Moment) -> None:
+    def _put(self, at: int, frame: FrameMasks) -> None:
         raise NotImplementedError
 
-    def _alphas(self, moment: Moment) -> UInt8[np.ndarray, "K H W"]:
-        empty = np.zeros(moment.size, np.uint8)
-        return np.stack([moment.alphas.get(object_id, empty) for object_id in self._ids])
+    def _alphas(self, frame: FrameMasks) -> UInt8[np.ndarray, "K H W"]:
+        empty = np.zeros(frame.size, np.uint8)
+        return np.stack([frame.alphas.get(object_id, empty) for object_id in self._ids])
 
     def _about(self) -> dict[str, list[Any]]:
         infos = [self._objects.get(object_id, ObjectInfo()) for object_id in self._ids]
@@ -77,19 +77,19 @@ class NpzArrays(_Arrays):
         self._labels: IO[bytes] | None = None
         self._beside: IO[bytes] | None = None  # an archive takes one member at a time
 
-    def _begin(self, moment: Moment) -> None:
-        shape = (len(self._source), *moment.size)
+    def _begin(self, frame: FrameMasks) -> None:
+        shape = (len(self._source), *frame.size)
         self._labels = self._how.stack.enter_context(self._zip.open("labels.npy", "w", force_zip64=True))
         self._labels.write(_npy_head(shape, self._kind))
         if self._source.has_alphas:
             self._beside = self._how.stack.enter_context((self._how.out / "probabilities.npy").open("w+b"))
-            self._beside.write(_npy_head((shape[0], len(self._ids), *moment.size), np.uint8))
+            self._beside.write(_npy_head((shape[0], len(self._ids), *frame.size), np.uint8))
 
-    def _put(self, at: int, moment: Moment) -> None:
+    def _put(self, at: int, frame: FrameMasks) -> None:
         assert self._labels is not None
-        self._labels.write(moment.labels.astype(self._kind).tobytes())
+        self._labels.write(frame.labels.astype(self._kind).tobytes())
         if self._beside is not None:
-            self._beside.write(self._alphas(moment).tobytes())
+            self._beside.write(self._alphas(frame).tobytes())
 
     def finish(self) -> None:
         if self._labels is not None:
@@ -122,8 +122,8 @@ class ZarrArrays(_Arrays):
         self._group = zarr.open_group(str(how.out / "masks.zarr"), mode="w")
         self._alphas_array: Any = None
 
-    def _begin(self, moment: Moment) -> None:
-        height, width = moment.size
+    def _begin(self, frame: FrameMasks) -> None:
+        height, width = frame.size
         shape, chunk = (len(self._source), height, width), (1, height, width)
         self._labels = self._group.create_array("labels", shape=shape, chunks=chunk, dtype=np.dtype(self._kind).name)
         if self._source.has_alphas:
@@ -133,10 +133,10 @@ class ZarrArrays(_Arrays):
                 "probabilities", shape=shapes[0], chunks=shapes[1], dtype="uint8"
             )
 
-    def _put(self, at: int, moment: Moment) -> None:
-        self._labels[at] = moment.labels.astype(self._kind)
+    def _put(self, at: int, frame: FrameMasks) -> None:
+        self._labels[at] = frame.labels.astype(self._kind)
         if self._alphas_array is not None:
-            self._alphas_array[at] = self._alphas(moment)
+            self._alphas_array[at] = self._alphas(frame)
 
     def finish(self) -> None:
         self._group.attrs.update(self._about())
@@ -167,7 +167,7 @@ class ParquetTable:
             for batch in rows:
                 writer.write_batch(batch)
 
-    def add(self, moment: Moment) -> None:
+    def add(self, frame: FrameMasks) -> None:
         """Does nothing: the table is written."""
 
     def finish(self) -> None:

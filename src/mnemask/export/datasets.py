@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 
 from mnemask.errors import InputError, missing_extra
-from mnemask.export.source import Exporting, Moment, OfBatch
+from mnemask.export.source import Exporting, FrameMasks, OfBatch
 from mnemask.io.atomic import Writing
 from mnemask.io.coco import CocoRle
 from mnemask.io.image_formats import label_png
@@ -29,12 +29,12 @@ class CocoRuns:
         self._file = _CocoFile(how.out / "annotations.json", where, how, polygons=self.polygons)
         how.stack.callback(self._file.close)
 
-    def add(self, moment: Moment) -> None:
-        self._file.moment = moment
-        ids = tuple(object_id for object_id, _ in moment.masks())
-        labels = torch.from_numpy(moment.labels.astype(np.int32))
-        probs = torch.empty(len(ids) + 1, *moment.size)
-        self._file.write(Masks(labels, probs, ids, moment.number, Path(moment.file_name).stem), None)
+    def add(self, frame: FrameMasks) -> None:
+        self._file.current = frame
+        ids = tuple(object_id for object_id, _ in frame.masks())
+        labels = torch.from_numpy(frame.labels.astype(np.int32))
+        probs = torch.empty(len(ids) + 1, *frame.size)
+        self._file.write(Masks(labels, probs, ids, frame.number, Path(frame.file_name).stem), None)
 
     def finish(self) -> None:
         self._file.finish(complete=True)
@@ -49,7 +49,7 @@ class CocoPolygons(CocoRuns):
 class _CocoFile(CocoRle):
     """A COCO file with masks that may be outlines, and with frames that may be of several videos."""
 
-    moment: Moment
+    current: FrameMasks
 
     def __init__(self, out: Path, where: Writing, how: Exporting, *, polygons: bool) -> None:
         super().__init__(out, where)
@@ -58,13 +58,13 @@ class _CocoFile(CocoRle):
         self._videos: dict[str, int] = {}
 
     def info_of(self, object_id: int) -> ObjectInfo:
-        return self.moment.info(object_id)
+        return self.current.info(object_id)
 
     def more_of_image(self) -> dict[str, Any]:
-        if not self.moment.clip:
+        if not self.current.clip:
             return {}
-        number = self._videos.setdefault(self.moment.clip, len(self._videos) + 1)
-        return {"frame_index": self.moment.index, "video_id": number}
+        number = self._videos.setdefault(self.current.clip, len(self._videos) + 1)
+        return {"frame_index": self.current.index, "video_id": number}
 
     def more_of_head(self) -> dict[str, Any]:
         return (
@@ -72,7 +72,7 @@ class _CocoFile(CocoRle):
         )
 
     def file_name(self, masks: Masks, frame: Frame | None) -> str:
-        return self.moment.file_name
+        return self.current.file_name
 
     def segmentation(self, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]) -> Any:
         if self._tolerance is None:
@@ -93,15 +93,15 @@ class YoloSegments:
         self._how, self._classes = how, how.classes()
         (how.out / "labels").mkdir()
 
-    def add(self, moment: Moment) -> None:
-        height, width = moment.size
+    def add(self, frame: FrameMasks) -> None:
+        height, width = frame.size
         lines = []
-        for object_id, mask in moment.masks():
+        for object_id, mask in frame.masks():
             if outlines := outlines_of(mask, self._how.tolerance):
                 points = (joined(outlines) / (width, height)).ravel()
-                place = self._classes.id_of(moment.info(object_id)) - 1
+                place = self._classes.id_of(frame.info(object_id)) - 1
                 lines.append(" ".join([str(place), *(f"{value:.6f}" for value in points.tolist())]))
-        name = Path(moment.file_name).stem
+        name = Path(frame.file_name).stem
         path = self._how.out / f"labels/{name}.txt"
         if path.exists():
             raise InputError(f"two frames are called {name!r}", "give one of their clips another name")
@@ -126,12 +126,12 @@ class MotsText:
         self._rle, self._how, self._classes = mask, how, how.classes()
         self._rows = how.open("gt/gt.txt")
 
-    def add(self, moment: Moment) -> None:
-        height, width = moment.size
-        for object_id, mask in moment.masks():
+    def add(self, frame: FrameMasks) -> None:
+        height, width = frame.size
+        for object_id, mask in frame.masks():
             counts = self._rle.encode(np.asfortranarray(mask, np.uint8))["counts"].decode("ascii")
-            place = self._classes.id_of(moment.info(object_id))
-            self._rows.write(f"{moment.index + 1} {object_id} {place} {height} {width} {counts}\n")
+            place = self._classes.id_of(frame.info(object_id))
+            self._rows.write(f"{frame.index + 1} {object_id} {place} {height} {width} {counts}\n")
 
     def finish(self) -> None:
         self._rows.close()
@@ -148,13 +148,13 @@ class MotBoxes:
         self._rows = how.open("gt/gt.txt")
         self._size, self._count, self._suffix = (0, 0), 0, ".jpg"
 
-    def add(self, moment: Moment) -> None:
-        self._size, self._count = moment.size, moment.index + 1
-        self._suffix = Path(moment.file_name).suffix
-        for object_id, mask in moment.masks():
+    def add(self, frame: FrameMasks) -> None:
+        self._size, self._count = frame.size, frame.index + 1
+        self._suffix = Path(frame.file_name).suffix
+        for object_id, mask in frame.masks():
             box = ",".join(map(str, box_of(mask)))
-            place = self._classes.id_of(moment.info(object_id))
-            self._rows.write(f"{moment.index + 1},{object_id},{box},1,{place},1\n")
+            place = self._classes.id_of(frame.info(object_id))
+            self._rows.write(f"{frame.index + 1},{object_id},{box},1,{place},1\n")
 
     def finish(self) -> None:
         self._rows.close()
@@ -191,12 +191,12 @@ class DavisFolder:
     def pictures(self) -> str | None:
         return f"{self.images}/{self._alone}"
 
-    def add(self, moment: Moment) -> None:
-        video = moment.clip or self._alone
+    def add(self, frame: FrameMasks) -> None:
+        video = frame.clip or self._alone
         self._videos[video] = None
-        path = self._how.out / self.layout / video / f"{Path(moment.file_name).stem}.png"
+        path = self._how.out / self.layout / video / f"{Path(frame.file_name).stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(label_png(moment.labels.astype(np.uint8)))
+        path.write_bytes(label_png(frame.labels.astype(np.uint8)))
 
     def finish(self) -> None:
         self._how.open("ImageSets/2017/val.txt").write("".join(f"{video}\n" for video in self._videos))
@@ -212,12 +212,12 @@ class YoutubeVosFolder(DavisFolder):
         super().__init__(how)
         self._objects: dict[str, dict[int, dict[str, Any]]] = {}
 
-    def add(self, moment: Moment) -> None:
-        super().add(moment)
-        objects = self._objects.setdefault(moment.clip or self._alone, {})
-        for object_id, _ in moment.masks():
-            about = objects.setdefault(object_id, {"category": moment.class_of(object_id), "frames": []})
-            about["frames"].append(Path(moment.file_name).stem)
+    def add(self, frame: FrameMasks) -> None:
+        super().add(frame)
+        objects = self._objects.setdefault(frame.clip or self._alone, {})
+        for object_id, _ in frame.masks():
+            about = objects.setdefault(object_id, {"category": frame.class_of(object_id), "frames": []})
+            about["frames"].append(Path(frame.file_name).stem)
 
     def finish(self) -> None:
         content = {"videos": {name: {"objects": dict(sorted(each.items()))} for name, each in self._objects.items()}}

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mnemask.export.source import Exporting, Finished, Moment
+from mnemask.export.source import Exporting, Finished, FrameMasks
 from mnemask.io.coco import Categories
-from mnemask.io.shapes import box_of, brush_of, joined, outlines_of, runs_of
+from mnemask.io.shapes import box_of, brush_of, joined, outlines_of, run_lengths
 from mnemask.io.visualize import davis_palette
 from mnemask.types import MAX_OBJECT_ID
 
@@ -27,8 +27,8 @@ class _Labels:
 
     pictures: str | None = "images"
 
-    def _attributes(self, moment: Moment, object_id: int) -> dict[str, str]:
-        name = moment.info(object_id).name
+    def _attributes(self, frame: FrameMasks, object_id: int) -> dict[str, str]:
+        name = frame.info(object_id).name
         return {"track_id": str(object_id), **({"name": name} if name else {})}
 
 
@@ -40,20 +40,20 @@ class CvatImages(_Labels):
         self._file = how.open("annotations.xml")
         self._begun = False
 
-    def add(self, moment: Moment) -> None:
-        height, width = moment.size
+    def add(self, frame: FrameMasks) -> None:
+        height, width = frame.size
         if not self._begun:
-            self._file.write(cvat_head(self._source, self._classes, moment.size, mode="annotation"))
+            self._file.write(cvat_head(self._source, self._classes, frame.size, mode="annotation"))
             self._begun = True
-        image = {"id": moment.number, "name": moment.file_name, "width": width, "height": height}
+        image = {"id": frame.number, "name": frame.file_name, "width": width, "height": height}
         self._file.write(f"  <image {_attributes(image)}>\n")
-        for object_id, mask in moment.masks():
+        for object_id, mask in frame.masks():
             left, top, w, h = box_of(mask)
             shape = {
-                "label": moment.class_of(object_id),
+                "label": frame.class_of(object_id),
                 "source": "mnemask",
                 "occluded": 0,
-                "rle": ", ".join(map(str, runs_of(mask[top : top + h, left : left + w]).tolist())),
+                "rle": ", ".join(map(str, run_lengths(mask[top : top + h, left : left + w]).tolist())),
                 "left": left,
                 "top": top,
                 "width": w,
@@ -61,7 +61,7 @@ class CvatImages(_Labels):
                 "z_order": 0,
                 "group_id": object_id,
             }
-            said = "".join(_attribute(*each) for each in self._attributes(moment, object_id).items())
+            said = "".join(_attribute(*each) for each in self._attributes(frame, object_id).items())
             self._file.write(f"    <mask {_attributes(shape)}>{said}</mask>\n")
         self._file.write("  </image>\n")
 
@@ -83,26 +83,26 @@ class CvatTracks(_Labels):
         self._last: dict[int, tuple[int, str]] = {}  # the frame in which an object was last seen, and its outline there
         self._size, self._index = (0, 0), 0
 
-    def add(self, moment: Moment) -> None:
-        self._size, self._index = moment.size, moment.index
-        for object_id, mask in moment.masks():
+    def add(self, frame: FrameMasks) -> None:
+        self._size, self._index = frame.size, frame.index
+        for object_id, mask in frame.masks():
             if not (outlines := outlines_of(mask, self._how.tolerance)):
                 continue
             if object_id not in self._tracks:
                 self._tracks[object_id] = self._how.open(f"track-{object_id}")
             points = ";".join(f"{x:.2f},{y:.2f}" for x, y in joined(outlines).tolist())
-            self._classes_of[object_id] = moment.class_of(object_id)
-            self._tracks[object_id].write(self._polygon(moment, object_id, points, outside=False))
-            self._last[object_id] = moment.index, points
+            self._classes_of[object_id] = frame.class_of(object_id)
+            self._tracks[object_id].write(self._polygon(frame, object_id, points, outside=False))
+            self._last[object_id] = frame.index, points
         for object_id, (index, points) in list(self._last.items()):
-            if index < moment.index:
-                self._tracks[object_id].write(self._polygon(moment, object_id, points, outside=True))
+            if index < frame.index:
+                self._tracks[object_id].write(self._polygon(frame, object_id, points, outside=True))
                 del self._last[object_id]
 
-    def _polygon(self, moment: Moment, object_id: int, points: str, *, outside: bool) -> str:
-        shape = {"frame": moment.index, "keyframe": 1, "outside": int(outside), "occluded": 0, "points": points}
+    def _polygon(self, frame: FrameMasks, object_id: int, points: str, *, outside: bool) -> str:
+        shape = {"frame": frame.index, "keyframe": 1, "outside": int(outside), "occluded": 0, "points": points}
         shape["z_order"] = 0
-        said = "".join(_attribute(*each) for each in self._attributes(moment, object_id).items())
+        said = "".join(_attribute(*each) for each in self._attributes(frame, object_id).items())
         return f"    <polygon {_attributes(shape)}>{said}</polygon>\n"
 
     def finish(self) -> None:
@@ -132,13 +132,13 @@ class CvatMasks(_Labels):
         self._names: list[str] = []
         self._palette = davis_palette(MAX_OBJECT_ID + 1)
 
-    def add(self, moment: Moment) -> None:
-        classes = np.zeros(moment.size, np.uint16)
-        for object_id, mask in moment.masks():
-            classes[mask] = self._classes.id_of(moment.info(object_id))
-        self._write("SegmentationClass", moment.name, self._palette[classes])
-        self._write("SegmentationObject", moment.name, self._palette[moment.labels])
-        self._names.append(moment.name)
+    def add(self, frame: FrameMasks) -> None:
+        classes = np.zeros(frame.size, np.uint16)
+        for object_id, mask in frame.masks():
+            classes[mask] = self._classes.id_of(frame.info(object_id))
+        self._write("SegmentationClass", frame.name, self._palette[classes])
+        self._write("SegmentationObject", frame.name, self._palette[frame.labels])
+        self._names.append(frame.name)
 
     def _write(self, folder: str, name: str, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
         encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
@@ -162,32 +162,32 @@ class LabelStudioTasks(_Labels):
         self._file.write("[")
         self._begun = False
 
-    def add(self, moment: Moment) -> None:
-        result = [self._brush(moment, object_id, mask) for object_id, mask in moment.masks()]
+    def add(self, frame: FrameMasks) -> None:
+        result = [self._brush(frame, object_id, mask) for object_id, mask in frame.masks()]
         task = {
             "data": {
-                "image": f"/data/local-files/?d=images/{quote(moment.file_name)}",
-                "frame": moment.index,
-                "name": moment.name,
-                "width": moment.size[1],
-                "height": moment.size[0],
+                "image": f"/data/local-files/?d=images/{quote(frame.file_name)}",
+                "frame": frame.index,
+                "name": frame.name,
+                "width": frame.size[1],
+                "height": frame.size[0],
             },
             "annotations": [{"result": result, "ground_truth": False}],
         }
         self._file.write(("," if self._begun else "") + "\n" + json.dumps(task, ensure_ascii=False))
         self._begun = True
 
-    def _brush(self, moment: Moment, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
-        said = " ".join(f"{name}={value}" for name, value in self._attributes(moment, object_id).items())
+    def _brush(self, frame: FrameMasks, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
+        said = " ".join(f"{name}={value}" for name, value in self._attributes(frame, object_id).items())
         return {
-            "id": f"{moment.index}-{object_id}",
+            "id": f"{frame.index}-{object_id}",
             "type": "brushlabels",
             "from_name": "label",
             "to_name": "image",
-            "original_width": moment.size[1],
-            "original_height": moment.size[0],
+            "original_width": frame.size[1],
+            "original_height": frame.size[0],
             "image_rotation": 0,
-            "value": {"format": "rle", "rle": brush_of(mask), "brushlabels": [moment.class_of(object_id)]},
+            "value": {"format": "rle", "rle": brush_of(mask), "brushlabels": [frame.class_of(object_id)]},
             "meta": {"text": [said]},
         }
 
@@ -207,27 +207,27 @@ class LabelmeFiles(_Labels):
 
     pictures: str | None = "."
 
-    def add(self, moment: Moment) -> None:
+    def add(self, frame: FrameMasks) -> None:
         content: dict[str, Any] = {
             "version": "5.5.0",
             "flags": {},
-            "shapes": [self._shape(moment, object_id, mask) for object_id, mask in moment.masks()],
-            "imagePath": Path(moment.file_name).name,
+            "shapes": [self._shape(frame, object_id, mask) for object_id, mask in frame.masks()],
+            "imagePath": Path(frame.file_name).name,
             "imageData": None,
-            "imageHeight": moment.size[0],
-            "imageWidth": moment.size[1],
+            "imageHeight": frame.size[0],
+            "imageWidth": frame.size[1],
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
-        _place(self._out / f"{moment.name}.json").write_text(text + "\n", encoding="utf-8")
+        _place(self._out / f"{frame.name}.json").write_text(text + "\n", encoding="utf-8")
 
-    def _shape(self, moment: Moment, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
+    def _shape(self, frame: FrameMasks, object_id: int, mask: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
         left, top, width, height = box_of(mask)
         cut = mask[top : top + height, left : left + width]
         return {
-            "label": moment.class_of(object_id),
+            "label": frame.class_of(object_id),
             "points": [[left, top], [left + width - 1, top + height - 1]],
             "group_id": object_id,
-            "description": moment.info(object_id).name,
+            "description": frame.info(object_id).name,
             "shape_type": "mask",
             "flags": {},
             "mask": base64.b64encode(cv2.imencode(".png", cut.astype(np.uint8))[1].tobytes()).decode("ascii"),

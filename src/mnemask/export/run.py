@@ -23,7 +23,7 @@ from mnemask.export.datasets import (
     YoutubeVosFolder,
 )
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
-from mnemask.export.source import Exporting, Finished, Moment, OfBatch, open_finished
+from mnemask.export.source import Exporting, Finished, FrameMasks, OfBatch, open_finished
 from mnemask.io.atomic import make_folder
 from mnemask.io.images import FORMATS, orientation_of
 from mnemask.io.lock import OutputLock
@@ -44,7 +44,7 @@ class ExportFormat(Protocol):
     @property
     def pictures(self) -> str | None: ...
 
-    def add(self, moment: Moment) -> None:
+    def add(self, frame: FrameMasks) -> None:
         """Takes the next frame."""
         ...
 
@@ -197,14 +197,14 @@ def _write(
     with ExitStack() as stack:
         format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack))
         pictures = _Pictures(videos, stack)
-        for moment in source:
-            joint = moment.clip and moment.clip + ("-" if to in _FLAT else "/")
-            file_name = moment.file_name
+        for frame in source:
+            joint = frame.clip and frame.clip + ("-" if to in _FLAT else "/")
+            file_name = frame.file_name
             if videos and format.pictures is not None:
-                file_name = pictures.put(moment, moment.clip or source.name, folder / format.pictures, joint)
-            format.add(replace(moment, name=f"{joint}{moment.name}", file_name=f"{joint}{file_name}"))
+                file_name = pictures.put(frame, frame.clip or source.name, folder / format.pictures, joint)
+            format.add(replace(frame, name=f"{joint}{frame.name}", file_name=f"{joint}{file_name}"))
             count += 1
-            on_frame(moment.index)
+            on_frame(frame.index)
         format.finish()
     return count
 
@@ -226,7 +226,7 @@ class _Pictures:
         self._files: Sequence[Path] | None = None
         self._frames: Iterator[Frame] = iter(())
 
-    def put(self, moment: Moment, video: str, folder: Path, joint: str) -> str:
+    def put(self, masks: FrameMasks, video: str, folder: Path, joint: str) -> str:
         """Writes the picture of a frame as folder/joint+name, and returns the name of its file."""
         if video != self._video:
             self._stack.close()
@@ -236,20 +236,20 @@ class _Pictures:
                 place = fetched(place, Path(scratch))
             reader = self._stack.enter_context(VideoReader(place))
             self._video, self._files, self._frames = video, reader.files, iter(reader)
-        frame = next((each for each in self._frames if each.index >= moment.index), None)
-        if frame is None or frame.index != moment.index or frame.size != moment.size:
+        frame = next((each for each in self._frames if each.index >= masks.index), None)
+        if frame is None or frame.index != masks.index or frame.size != masks.size:
             found = "ends before it" if frame is None else f"has {frame.size}"
             raise InputError(
-                f"the masks of frame {moment.index} are {moment.size} (height, width) and "
+                f"the masks of frame {masks.index} are {masks.size} (height, width) and "
                 f"{str(self._videos[video])!r} {found}",
                 "give the video that they were made from",
             )
-        if self._files is not None and _is_plain(self._files[moment.index]):
-            name, data = self._files[moment.index].name, self._files[moment.index].read_bytes()
+        if self._files is not None and _is_plain(self._files[masks.index]):
+            name, data = self._files[masks.index].name, self._files[masks.index].read_bytes()
         else:
             bgr = cv2.cvtColor(frame.image.permute(1, 2, 0).cpu().numpy(), cv2.COLOR_RGB2BGR)
             quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-            name, data = f"{moment.name}.jpg", cv2.imencode(".jpg", bgr, quality)[1].tobytes()
+            name, data = f"{masks.name}.jpg", cv2.imencode(".jpg", bgr, quality)[1].tobytes()
         path = folder / f"{joint}{name}"
         make_folder(path.parent)
         path.write_bytes(data)

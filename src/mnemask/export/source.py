@@ -24,14 +24,14 @@ from mnemask.io.writer import MaskWriter
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 from mnemask.pipeline.render import report_of
 from mnemask.project import Project
-from mnemask.types import Masks, ObjectInfo, index_of_name
+from mnemask.types import Masks, ObjectInfo, frame_name, index_of_name
 
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class FrameMasks:
     """The masks of one frame.
 
     Attributes:
@@ -41,7 +41,7 @@ class Moment:
         labels: the object id at each pixel, 0 for the background.
         alphas: of each object, its probability from 0 to 255, where the run kept them; empty where it did not.
         objects: what the objects of its video are called, by id.
-        number: that no other moment of the source has; for a video alone, the index.
+        number: that no other frame of the source has; for a video alone, the index.
         clip: the name of its video among those of a batch; empty for a video alone.
     """
 
@@ -94,11 +94,11 @@ class Finished(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Moment]: ...
+    def __iter__(self) -> Iterator[FrameMasks]: ...
 
     @property
     def has_alphas(self) -> bool:
-        """Whether moments have the objects' probabilities."""
+        """Whether frames have the objects' probabilities."""
         ...
 
     def table(self, out: Path) -> Path:
@@ -189,14 +189,14 @@ class _OfRun:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def __iter__(self) -> Iterator[Moment]:
+    def __iter__(self) -> Iterator[FrameMasks]:
         for at, (index, name) in enumerate(self._frames):
             if self._cut_outs:
                 alphas = {object_id: alpha_of(path) for object_id, path in self._cut_outs[name].items()}
                 labels = _labels_of(alphas)
             else:
                 alphas, labels = {}, read_labels(self._paths[at])
-            yield Moment(index, name, self._files.get(name, f"{name}.jpg"), labels, alphas, self.objects, index)
+            yield FrameMasks(index, name, self._files.get(name, f"{name}.jpg"), labels, alphas, self.objects, index)
 
     def infos(self) -> list[ObjectInfo]:
         """Returns what each object is called, in the order of the ids."""
@@ -232,11 +232,11 @@ class _OfProject:
     def __len__(self) -> int:
         return self._project.num_frames
 
-    def __iter__(self) -> Iterator[Moment]:
+    def __iter__(self) -> Iterator[FrameMasks]:
         for index in range(len(self)):
-            file_name = f"{index:05d}.jpg" if self._names is None else self._names[index]
+            file_name = f"{frame_name(index, len(self))}.jpg" if self._names is None else self._names[index]
             labels = self._project.labels(index).numpy()
-            yield Moment(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {}, self.objects, index)
+            yield FrameMasks(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {}, self.objects, index)
 
     def table(self, out: Path) -> Path:
         project, ids = self._project, self.object_ids
@@ -290,11 +290,11 @@ class OfBatch:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Moment]:
+    def __iter__(self) -> Iterator[FrameMasks]:
         number = 0
         for run in self.runs():
-            for moment in run:
-                yield replace(moment, clip=run.name, number=number)
+            for frame in run:
+                yield replace(frame, clip=run.name, number=number)
                 number += 1
 
     def table(self, out: Path) -> Path:

@@ -21,9 +21,10 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from mnemask.errors import MaskError, missing_extra
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
-from mnemask.io.shapes import filled, mask_of_brush, mask_of_runs
+from mnemask.io.pictures import check_size
+from mnemask.io.shapes import filled, mask_from_run_lengths, mask_of_brush
 from mnemask.types import check_object_id
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Shape:
 
 
 @dataclass(slots=True)
-class Picture:
+class AnnotatedFrame:
     """What a file says of one frame.
 
     Attributes:
@@ -75,7 +76,7 @@ class Picture:
     annotated: bool = False
 
 
-def read_pictures(path: Path, skipped: Counter[str]) -> list[Picture]:
+def read_pictures(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns what a file says of each frame, or a folder of one file for each.
 
     Args:
@@ -107,7 +108,7 @@ def read_pictures(path: Path, skipped: Counter[str]) -> list[Picture]:
     return _of_coco(content, path, skipped)
 
 
-def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> list[Picture]:
+def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     if missing := [part for part in ("images", "annotations") if part not in content]:
         raise MaskError(
             f"{path} has no {missing[0]!r}, so it is no COCO file",
@@ -150,10 +151,10 @@ def _track_of(annotation: Mapping[str, Any]) -> Any:
     return annotation.get("track_id", (annotation.get("attributes") or {}).get("track_id"))
 
 
-def _coco_picture(image: Mapping[str, Any]) -> Picture:
+def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
     name = str(image["file_name"])
     stem = Path(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name
-    return Picture(stem, PurePosixPath(name).name, (int(image["height"]), int(image["width"])))
+    return AnnotatedFrame(stem, PurePosixPath(name).name, (int(image["height"]), int(image["width"])))
 
 
 def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
@@ -164,7 +165,7 @@ def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
         raise ValueError(f"a mask of {segmentation['size']} in an image of {[height, width]}")
     counts = segmentation["counts"]
     if isinstance(counts, list):
-        return mask_of_runs(counts, width, height).T
+        return mask_from_run_lengths(counts, width, height).T
     try:
         from pycocotools import mask as coco
     except ImportError as error:
@@ -174,16 +175,16 @@ def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
         return np.asarray(coco.decode(segmentation), bool)
 
 
-def _of_cvat(data: bytes, skipped: Counter[str]) -> list[Picture]:
+def _of_cvat(data: bytes, skipped: Counter[str]) -> list[AnnotatedFrame]:
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type, which CVAT does not write")
     root = ElementTree.fromstring(data)
     size = root.find(".//original_size")
     whole = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
-    pictures: dict[int, Picture] = {}
+    pictures: dict[int, AnnotatedFrame] = {}
     for image in root.iter("image"):
         name = PurePosixPath(image.attrib["name"])
-        picture = Picture(name.stem, name.name, (int(image.attrib["height"]), int(image.attrib["width"])))
+        picture = AnnotatedFrame(name.stem, name.name, (int(image.attrib["height"]), int(image.attrib["width"])))
         pictures[int(image.attrib["id"])] = picture
         for each in image:
             if shape := _cvat_shape(each, each.attrib.get("label"), None, skipped):
@@ -191,7 +192,7 @@ def _of_cvat(data: bytes, skipped: Counter[str]) -> list[Picture]:
     for track in root.iter("track"):
         for each in track:
             index = int(each.attrib["frame"])
-            picture = pictures.setdefault(index, Picture(f"{AT}{index}", "", whole))
+            picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", whole))
             if each.attrib.get("outside") == "1":
                 picture.annotated = True  # where all are outside, that says that they are gone
             elif shape := _cvat_shape(each, track.attrib["label"], int(track.attrib["id"]) + 1, skipped):
@@ -207,7 +208,7 @@ def _cvat_shape(each: ElementTree.Element, label: str | None, track: int | None,
     category, name, depth = _class(label or ""), said.get("name", ""), int(each.attrib.get("z_order", 0))
     if each.tag == "mask":
         left, top, width, height = (int(each.attrib[key]) for key in ("left", "top", "width", "height"))
-        cut = mask_of_runs([int(part) for part in each.attrib["rle"].split(",")], height, width)
+        cut = mask_from_run_lengths([int(part) for part in each.attrib["rle"].split(",")], height, width)
         return Shape(category, object_id, partial(_placed, cut, left, top), name, depth)
     if each.tag == "polygon":
         points = _points([part.split(",") for part in each.attrib["points"].split(";")])
@@ -216,7 +217,7 @@ def _cvat_shape(each: ElementTree.Element, label: str | None, track: int | None,
     return None
 
 
-def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) -> list[Picture]:
+def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns what tasks say; one without shapes has the size of the first that says one."""
     answers = [_answer_of(task) for task in tasks]
     sizes = [_size_of_task(task, answer or ()) for task, answer in zip(tasks, answers, strict=True)]
@@ -245,12 +246,12 @@ def _size_of_task(task: Mapping[str, Any], results: Sequence[Any]) -> tuple[int,
 
 def _of_task(
     task: Mapping[str, Any], answer: Sequence[Any] | None, size: tuple[int, int], place: int, skipped: Counter[str]
-) -> Picture:
+) -> AnnotatedFrame:
     data = task["data"]
     source = str(next((value for value in data.values() if str(value).lower().endswith(IMAGE_SUFFIXES)), ""))
     file_name = unquote(re.split(r"[/=\\]", source)[-1])
     name = str(data.get("name") or Path(file_name).stem or f"{AT}{place}")
-    picture = Picture(name, file_name, size, annotated=answer is not None)
+    picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None)
     for each in answer or ():
         value = each["value"]
         labels = value.get("brushlabels") or value.get("polygonlabels") or value.get("labels") or [""]
@@ -275,17 +276,18 @@ def _first_group(contents: Sequence[Mapping[str, Any]], name: str) -> int:
     return first
 
 
-def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], first_group: int) -> Picture:
+def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], first_group: int) -> AnnotatedFrame:
     if None in (content["imageHeight"], content["imageWidth"]):
         raise ValueError("imageHeight or imageWidth is null")
     size = int(content["imageHeight"]), int(content["imageWidth"])
     file_name = re.split(r"[/\\]", str(content.get("imagePath") or ""))[-1]
     # labelme writes a file when somebody saves what they see, so an empty one says that there is nothing.
-    picture = Picture(Path(file_name).stem or stem, file_name, size, annotated=True)
+    picture = AnnotatedFrame(Path(file_name).stem or stem, file_name, size, annotated=True)
     for each in content["shapes"]:
         kind, points = each.get("shape_type") or "polygon", _points(each["points"])
         if kind == "mask":
-            with Image.open(io.BytesIO(base64.b64decode(each["mask"]))) as image:
+            with Image.open(io.BytesIO(base64.b64decode(each["mask"])), formats=FORMATS_AND_GIF) as image:
+                check_size(image.width, image.height, f"a mask of {stem}")
                 cut = np.asarray(image) > 0
             left, top = np.floor(points[0] + 0.5).astype(int).tolist()
             mask: MaskOf = partial(_placed, cut, left, top)
@@ -300,24 +302,24 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
     return picture
 
 
-def _of_mots(text: str, listing: Path, skipped: Counter[str]) -> list[Picture]:
+def _of_mots(text: str, listing: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     rows = [line.split() for line in text.splitlines() if line.strip()]
     if all(len(row) == 1 and row[0].count(",") >= 5 for row in rows) and rows:
         skipped["boxes"] += len(rows)  # MOT's
         return []
     first = min((int(row[0]) for row in rows), default=1) and 1  # KITTI counts frames from 0
     names = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
-    pictures: dict[int, Picture] = {}
+    pictures: dict[int, AnnotatedFrame] = {}
     for frame, number, kind, height, width, counts in rows:
         index, size = int(frame) - first, (int(height), int(width))
-        picture = pictures.setdefault(index, Picture(f"{AT}{index}", "", size))
+        picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", size))
         category = names[int(kind) - 1] if 1 <= int(kind) <= len(names) else ""
         mask = partial(_coco_mask, {"size": list(size), "counts": counts})
         picture.shapes.append(Shape(_class(category), check_object_id(int(number)), mask))
     return [pictures[index] for index in sorted(pictures)]
 
 
-def _of_yolo(folder: Path, skipped: Counter[str]) -> list[Picture]:
+def _of_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     labels = folder / "labels" if (folder / "labels").is_dir() else folder
     names = _names_of_yolo(labels.parent / "data.yaml")
     pictures = []
@@ -329,8 +331,8 @@ def _of_yolo(folder: Path, skipped: Counter[str]) -> list[Picture]:
                 f"{path} gives fractions of a picture that is not there",
                 f"put {path.stem}.jpg into {labels.parent / 'images'}",
             )
-        with Image.open(images[0]) as image:
-            picture = Picture(path.stem, images[0].name, (image.height, image.width))
+        with Image.open(images[0], formats=FORMATS_AND_GIF) as image:
+            picture = AnnotatedFrame(path.stem, images[0].name, (image.height, image.width))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():
                 continue
@@ -366,12 +368,15 @@ def _are_keypoints(numbers: Sequence[str]) -> bool:
 
 
 def _names_of_yolo(path: Path) -> dict[int, str]:
-    """Returns the names of classes in a data.yaml, in the two ways in which they are written; empty where none is."""
+    """Returns the names of classes in a data.yaml, in the three ways in which they are written; empty where none is."""
     if not path.is_file():
         return {}
     text = path.read_text(encoding="utf-8")
     if listed := re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL):
         return dict(enumerate(part.strip().strip("'\"") for part in listed[1].split(",")))
+    if block := re.search(r"^names:[ \t]*\n((?:[ \t]*-[ \t].*\n?)+)", text, re.MULTILINE):
+        items = re.findall(r"^[ \t]*-[ \t]+(.*?)[ \t]*$", block[1], re.MULTILINE)
+        return dict(enumerate(item.strip("'\"") for item in items))
     rows = re.findall(r"^\s+(\d{1,6}):\s*(.+?)\s*$", text, re.MULTILINE)
     return {int(number): json.loads(name) if name.startswith('"') else name.strip("'") for number, name in rows}
 

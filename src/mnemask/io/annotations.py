@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from mnemask.errors import InputError, MaskError
-from mnemask.io.annotation_formats import Picture, read_pictures
+from mnemask.io.annotation_formats import AnnotatedFrame, read_pictures
 from mnemask.io.pictures import check_size
 from mnemask.types import ObjectInfo
 
@@ -45,7 +45,7 @@ class Annotations:
     def __init__(self, path: Path) -> None:
         self._path = path
         skipped: Counter[str] = Counter()
-        self._pictures: list[Picture] = self._guarded(partial(read_pictures, path, skipped))
+        self._pictures: list[AnnotatedFrame] = self._guarded(partial(read_pictures, path, skipped))
         shapes = [shape for picture in self._pictures for shape in picture.shapes]
         if not shapes and skipped:
             raise MaskError(
@@ -84,7 +84,7 @@ class Annotations:
                 raise MaskError(what, "bring it to the front, correct its corners, or delete it")
             log.warning("%s; it is left out", what)
 
-    def _labels(self, picture: Picture) -> UInt16[np.ndarray, "H W"]:
+    def _labels(self, picture: AnnotatedFrame) -> UInt16[np.ndarray, "H W"]:
         height, width = picture.size
         check_size(width, height, str(self._path))
         labels = np.zeros(picture.size, np.uint16)
@@ -104,7 +104,7 @@ class Annotations:
             ) from error
 
 
-def _identified(path: Path, pictures: Sequence[Picture]) -> dict[int, int]:
+def _identified(path: Path, pictures: Sequence[AnnotatedFrame]) -> dict[int, int]:
     """Returns the object id of each shape, by the shape's own id in memory.
 
     Shapes that say which object they are keep that. Of others one of a class in each picture is one object; several

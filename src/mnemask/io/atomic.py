@@ -1,7 +1,4 @@
-"""Files that appear under their name only when they are whole, and what they are made of until then.
-
-A run that was cut off goes on with the unfinished ones.
-"""
+"""Atomic file writes, and the journals that an interrupted run resumes from."""
 
 import os
 import re

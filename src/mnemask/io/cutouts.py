@@ -59,16 +59,15 @@ class ProRes(_Cutout):
 
     single_file: ClassVar[str | None] = "cutout.mov"
     bytes_per_pixel: ClassVar[float] = 1 / 20
-    journal: ClassVar[str] = "mkv"
+    container: ClassVar[str] = "mkv"
 
     def __init__(self, out: Path, how: Writing) -> None:
         options = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "0"}
         super().__init__(target_file(out, "cutout.mov"), "prores_ks", options, how, "ap4h")
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
-        planes = to_10_bits(stored)
+        planes = to_limited_range(stored) if self.colours.full_range else to_10_bits(stored)
         if self.colours.full_range:  # which ProRes has no way to say
-            planes = to_limited_range(planes)
             self.colours = self.colours.limited()
         black, _, grey = self._levels(10)
         planes = own_colours(planes, alpha, (black, grey, grey))
@@ -80,7 +79,7 @@ class WebM(_Cutout):
 
     single_file: ClassVar[str | None] = "cutout.webm"
     bytes_per_pixel: ClassVar[float] = 1 / 400
-    journal: ClassVar[str] = "webm"
+    container: ClassVar[str] = "webm"
 
     def __init__(self, out: Path, how: Writing) -> None:
         # libvpx can have no hidden reference frames beside an alpha channel.
@@ -184,10 +183,11 @@ def to_8_bits(planes: YCbCr) -> UInt8[np.ndarray, "3 H W"]:
     return planes if planes.dtype == np.uint8 else np.minimum((planes + 2) >> 2, 255).astype(np.uint8)
 
 
-def to_limited_range(planes: UInt16[np.ndarray, "3 H W"]) -> UInt16[np.ndarray, "3 H W"]:
-    """Returns values of 10 bits from 0 to 1023 as from 64 to 940, chroma to 960."""
-    luma = 64 + planes[:1] * (876 / 1023)
-    chroma = 512 + (planes[1:] - 512.0) * (896 / 1023)
+def to_limited_range(planes: YCbCr) -> UInt16[np.ndarray, "3 H W"]:
+    """Returns values of full range, of 8 or 10 bits, as 10 bits from 64 to 940, chroma to 960."""
+    top = 255 if planes.dtype == np.uint8 else 1023
+    luma = 64 + planes[:1] * (876 / top)
+    chroma = 512 + (planes[1:] - (top + 1) / 2) * (896 / top)
     return np.concatenate((luma, chroma)).round().astype(np.uint16)
 
 

@@ -137,7 +137,7 @@ class Smoother:
             self._load(saved)
 
     def add(self, masks: Masks, frame: Frame | None) -> Iterator[tuple[Masks, Frame | None]]:
-        """Takes over a frame; yields the one that is complete with it, if one is."""
+        """Adds a frame; yields the frame whose window is now complete, if any."""
         probs = np.round(_objects(masks) * 255).astype(np.uint8)
         self._window.append(_Held(masks.object_ids, masks.index, masks.name, probs))
         self._waiting.append(frame)
@@ -209,7 +209,7 @@ class _Held:
 
 
 def soft_masks(labels: Integer[np.ndarray, "H W"], object_ids: Sequence[int], index: int, name: str) -> Masks:
-    """Returns the masks of a label map with edges that are soft by one pixel, for a label map has none.
+    """Returns masks of a label map, whose hard edges are blurred by one pixel.
 
     Args:
         labels: the object at each pixel, 0 for none.

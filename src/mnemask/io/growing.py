@@ -25,16 +25,16 @@ class GrowingFile:
     It cannot seek, so that a decoder takes it for a pipe and never looks for what is not written yet.
     """
 
-    def __init__(self, path: Path, patience: Backoff) -> None:
+    def __init__(self, path: Path, backoff: Backoff) -> None:
         self._file = path.open("rb", buffering=0)
-        self._patience = patience
+        self._backoff = backoff
 
     def read(self, size: int, /) -> bytes:
-        """Returns up to `size` bytes; none once nothing came for as long as there is patience."""
+        """Returns up to `size` bytes; none once nothing came for as long as is waited for it."""
         while not (data := self._file.read(size)):
-            if not self._patience.wait():
+            if not self._backoff.wait():
                 return b""
-        self._patience.succeeded()
+        self._backoff.succeeded()
         return data
 
     def close(self) -> None:
@@ -98,10 +98,10 @@ class GrowingFolder:
     repeatable = True
     facts = SourceFacts(timed=False)
 
-    def __init__(self, folder: Path, name: str, patience: Backoff, masks: Collection[Path] = ()) -> None:
+    def __init__(self, folder: Path, name: str, backoff: Backoff, masks: Collection[Path] = ()) -> None:
         self.name = name
         self._folder, self._masks = folder, masks
-        self._patience = patience
+        self._backoff = backoff
 
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on as they come, and every unreadable one."""
@@ -114,15 +114,15 @@ class GrowingFolder:
             for path in waiting:
                 levels = levels or levels_of([path])
                 picture = read_picture(path, index, levels)
-                if isinstance(picture, Damaged) and path == waiting[-1] and self._patience.wait():
+                if isinstance(picture, Damaged) and path == waiting[-1] and self._backoff.wait():
                     break  # it may still be written
                 last = path
                 seen.add(path)
-                self._patience.succeeded()
+                self._backoff.succeeded()
                 if index >= start:
                     yield picture
                 index += 1
-            if not waiting and not self._patience.wait():
+            if not waiting and not self._backoff.wait():
                 return
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count, pairwise
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from mnemask.io.frame_files import FrameFiles
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
     FORMATS,
+    FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
     decode,
     deep_values,
@@ -27,6 +29,8 @@ from mnemask.io.images import (
 from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, SourceFacts, check_size
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Pictures that are looked at before the first is given: for the range of their values, and for further pages.
 _SAMPLES = 32
@@ -103,11 +107,11 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
             )
 
 
-def _sample(paths: Sequence[Path]) -> list[Path]:
-    """Returns some of the files, the first and the last among them."""
-    last = len(paths) - 1
-    most = min(len(paths), _SAMPLES)
-    return [paths[round(at * last / max(most - 1, 1))] for at in range(most)]
+def _sample(items: Sequence[T]) -> list[T]:
+    """Returns some of the files or pages, the first and the last among them."""
+    last = len(items) - 1
+    most = min(len(items), _SAMPLES)
+    return [items[round(at * last / max(most - 1, 1))] for at in range(most)]
 
 
 def _refuse_stacks(paths: Sequence[Path]) -> None:
@@ -129,7 +133,7 @@ _REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
 def page_count(path: Path) -> int:
     """Returns how many pictures of full size an image file holds; 1 for what cannot be read, or is no stack."""
     try:
-        with Image.open(path, formats=(*FORMATS, "GIF")) as image:
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:
             if image.format not in _STACKS:
                 return 1
             pages, broken = _pages(image)
@@ -151,7 +155,7 @@ class ImageStack:
         self.name = path.stem
         self._path = path
         try:
-            with Image.open(path, formats=(*FORMATS, "GIF")) as image:
+            with Image.open(path, formats=FORMATS_AND_GIF) as image:
                 self._pages, self._cut = _pages(image)
                 _refuse_dimensions(self._path.name, image, len(self._pages))
                 self._check(image)
@@ -172,7 +176,7 @@ class ImageStack:
         seconds = 0.0
         index = 0
         try:
-            with Image.open(self._path, formats=(*FORMATS, "GIF")) as image:
+            with Image.open(self._path, formats=FORMATS_AND_GIF) as image:
                 timed = image.format != "TIFF"
                 for index, page in enumerate(self._pages):
                     if not timed and index < start:
@@ -224,14 +228,12 @@ class ImageStack:
         return tuple(notes)
 
     def _levels_of(self, image: Image.Image) -> Levels | None:
-        last = len(self._pages) - 1
-        most = min(len(self._pages), _SAMPLES)
         image.seek(self._pages[0])
         if not is_deep(image):
             return None
         deep = []
-        for at in range(most):
-            image.seek(self._pages[round(at * last / max(most - 1, 1))])
+        for page in _sample(self._pages):
+            image.seek(page)
             values = deep_values(image, self._path)
             if values is not None:
                 deep.append(values)

@@ -21,6 +21,7 @@ RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+FORMATS_AND_GIF = (*FORMATS, "GIF")  # of masks, and of files of several pictures
 
 # What Pillow's decoders raise on damaged files; the tests feed them such.
 DAMAGED_IMAGE_ERRORS = (
@@ -37,7 +38,7 @@ DAMAGED_IMAGE_ERRORS = (
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF tags
 _SIGNED = 2
-BORDER_SHARE = 0.9  # of a picture's border: a background
+BORDER_SHARE = 0.9  # a colour on more of the border than this is the background
 
 
 def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:

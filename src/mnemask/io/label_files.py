@@ -21,12 +21,13 @@ from av.video.stream import VideoStream
 from jaxtyping import Int16, UInt8, UInt16
 from PIL import Image
 
-from mnemask.errors import MaskError
+from mnemask.errors import FrameError, MaskError
 from mnemask.io.annotation_formats import AT
 from mnemask.io.annotations import Annotations
 from mnemask.io.decoder import open_container
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
+    FORMATS_AND_GIF,
     IMAGE_SUFFIXES,
     TOO_LARGE_ERRORS,
     is_picture_palette,
@@ -38,7 +39,7 @@ from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import MAX_IMAGES, check_size
 from mnemask.io.visualize import davis_palette
-from mnemask.types import ObjectInfo
+from mnemask.types import MAX_OBJECT_ID, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ FRAMES_TAG = "FRAMES"  # of a label video: which frames of their video its pictu
 HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
 _NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
-_LARGEST_ID = 65_535
 _YOLO = re.compile(rb"\d{1,6}( +(-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-?inf|nan)){4,}", re.IGNORECASE)
 
 
@@ -106,14 +106,12 @@ def labels_by_name(paths: list[Path], names: list[str]) -> Mapping[str, Path]:
     meant = {composed(name): name for name in names}
     by_name = {meant.get(composed(name := map_name(path)), name): path for path in paths}
     holder = _holder(paths[0]) if paths else None
-    if all(name.startswith(AT) for name in by_name) and not by_name.keys() & set(names):
-        numbered = {int(name[1:]): path for name, path in by_name.items()}
-        return {name: numbered[at] for at, name in enumerate(names) if at in numbered}
-    if holder is None or holder.suffix.lower() != VIDEO or by_name.keys() & set(names):
+    in_video = holder is not None and holder.suffix.lower() == VIDEO
+    if by_name.keys() & set(names) or not (in_video or all(name.startswith(AT) for name in by_name)):
         return by_name
-    if len(paths) == len(names):
+    if in_video and len(paths) == len(names):
         return dict(zip(names, paths, strict=True))
-    numbered = {int(path.name): path for path in paths}
+    numbered = {int(name.removeprefix(AT)): path for name, path in by_name.items()}
     return {name: numbered[at] for at, name in enumerate(names) if at in numbered}
 
 
@@ -160,10 +158,10 @@ def read_labels(path: Path | str) -> Labels:
     """
     path = Path(path)
     if (holder := _holder(path)) is not None:
-        return _opened(holder).read(path.name)
+        return _narrow(_opened(holder).read(path.name))
     if path.suffix.lower() in HOLDERS and path.is_file():
         opened = _opened(path)
-        return opened.read(next(iter(opened.maps)))
+        return _narrow(opened.read(next(iter(opened.maps))))
     mode, pixels = load_stored(path)
     if mode == "P" and _is_painted(path):
         raise MaskError(
@@ -174,10 +172,10 @@ def read_labels(path: Path | str) -> Labels:
         pixels = pixels[..., 0]
     if pixels.ndim == 3 and pixels.dtype == np.uint8 and (indices := _davis_indices(pixels)) is not None:
         pixels = indices
-    if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > _LARGEST_ID:
+    if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > MAX_OBJECT_ID:
         raise MaskError(
             f"{path} is an image of mode {mode}, which does not say which object is where",
-            f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {_LARGEST_ID}) for "
+            f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {MAX_OBJECT_ID}) for "
             "each object; colours are read where they are those of the DAVIS palette, #800000 for object 1, #008000 "
             "for object 2 and so on",
         )
@@ -202,16 +200,19 @@ def _davis_index_of() -> Int16[np.ndarray, " N"]:
 
 
 def _is_painted(path: Path) -> bool:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS_AND_GIF) as image:
         return is_picture_palette(image)
 
 
 def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:
     """Returns the mode in which an image is stored, and its upright pixels as stored or converted to another mode."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:
+            check_size(image.width, image.height, str(path))
             pixels = np.asarray(image.convert(mode)) if mode else stored_values(image, path)
             return image.mode, turned(pixels, orientation_of(image))
+    except FrameError as error:
+        raise MaskError(error.problem, error.remedy) from error
     except FileNotFoundError:
         raise MaskError(f"there is no mask {path}", "check the path, or write it") from None
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS) as error:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Backoff:
-    """Waits in doubling steps, for no longer than `seconds` since the last success, and not at all once interrupted.
+    """Exponential backoff: at most `seconds` since the last success; ends at once when interrupted.
 
     Args:
         seconds: in all; 0 waits never.
@@ -157,7 +157,7 @@ class Camera:
 
     Args:
         number: counted from 0.
-        patience: for how long to try again when it gives nothing; None for not at all.
+        backoff: for how long to try again when it gives nothing; None for not at all.
         log: where reconnects are noted.
     """
 
@@ -165,10 +165,10 @@ class Camera:
     repeatable = False
     facts = SourceFacts()
 
-    def __init__(self, number: int, *, patience: Backoff | None = None, log: EventLog | None = None) -> None:
+    def __init__(self, number: int, *, backoff: Backoff | None = None, log: EventLog | None = None) -> None:
         self.name = f"camera{number}"
         self._number = number
-        self._patience = patience
+        self._backoff = backoff
         self._log = log or EventLog()
         # Another thread may close the camera while one waits for a picture.
         self._lock = threading.Lock()
@@ -219,10 +219,10 @@ class Camera:
                 if not lost:
                     logger.warning("%s gave no picture after %d frames", self.name, index)
                 lost = True
-                if self._patience is None or not self._patience.wait():
-                    if self._patience is not None and self._patience.interrupted.is_set():
+                if self._backoff is None or not self._backoff.wait():
+                    if self._backoff is not None and self._backoff.interrupted.is_set():
                         return
-                    waited = f" within {self._patience.seconds:g} s" if self._patience is not None else ""
+                    waited = f" within {self._backoff.seconds:g} s" if self._backoff is not None else ""
                     raise FrameError(
                         f"{self.name} gave no picture after {index} frames{waited}", "check that it is still connected"
                     )
@@ -231,6 +231,6 @@ class Camera:
             if lost:
                 self._log.note("reconnects", index)
                 lost = False
-            if self._patience is not None:
-                self._patience.succeeded()
+            if self._backoff is not None:
+                self._backoff.succeeded()
             yield picture

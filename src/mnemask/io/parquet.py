@@ -13,7 +13,7 @@ from mnemask.errors import MaskError, missing_extra
 from mnemask.io.atomic import ResumeState, TextJournal, Writing, make_folder, unfinished
 from mnemask.io.image_formats import name_of
 from mnemask.io.pictures import check_size
-from mnemask.io.shapes import box_of, mask_of_runs, runs_of
+from mnemask.io.shapes import box_of, mask_from_run_lengths, run_lengths
 from mnemask.types import Frame, Masks, ObjectInfo
 
 PARQUET = ".parquet"
@@ -103,7 +103,7 @@ class ParquetMasks:
             if area := int(mask.sum()):
                 info = self._how.objects.get(object_id, ObjectInfo())
                 about = {"object": object_id, "class": info.category, "instance": info.name}
-                shape = {"area": area, "box": list(box_of(mask)), "rle": runs_of(mask.T).tolist()}
+                shape = {"area": area, "box": list(box_of(mask)), "rle": run_lengths(mask.T).tolist()}
                 rows.append({**common, **about, **sized, **shape})
         nothing = {"object": 0, "class": "", "instance": "", **sized, "area": 0, "box": None, "rle": None}
         rows = rows or [{**common, **nothing}]
@@ -216,7 +216,7 @@ class ParquetLabels:
             labels = np.zeros((height, width), np.uint16)
             for row in rows:
                 if row["object"]:
-                    labels[mask_of_runs(row["rle"], width, height).T] = row["object"]
+                    labels[mask_from_run_lengths(row["rle"], width, height).T] = row["object"]
         except (OSError, ValueError, KeyError, TypeError, IndexError, self._arrow.ArrowException) as error:
             raise self._unreadable(error) from error
         return labels

@@ -119,13 +119,14 @@ class FrameAccess:
     def _decode_to(self, index: int) -> None:
         if self._under_way is None or not self._next <= index < self._next + AHEAD:
             self._under_way, self._next = self._decoder.frames(index), -1
-        for frame in self._under_way:
+        frames, self._under_way = self._under_way, None  # what raises cannot be gone on with
+        for frame in frames:
             self._next = frame.index + 1
             self._keep(frame)
             if frame.index >= index:
+                self._under_way = frames
                 break
         if index not in self._cache:
-            self._under_way = None
             raise FrameError(
                 f"frame {index} of {self.name!r} cannot be decoded", "run `mnemask doctor` on it, or re-encode it"
             )

@@ -39,7 +39,7 @@ STRETCH = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class StreamParameters:
     """What all pictures of a video have in common.
 
     Attributes:
@@ -61,7 +61,7 @@ class Pictures:
     period: int = TICKS_PER_SECOND // 25
 
     @classmethod
-    def of_state(cls, state: ResumeState) -> "Pictures":
+    def of_state(cls, state: ResumeState) -> "StreamParameters":
         """Returns what a resume state says of them."""
         values = {each.name: state[each.name] for each in fields(cls)}
         return cls(**{**values, "colours": Colours(**values["colours"])})
@@ -80,7 +80,7 @@ class Codec:
         name: FFmpeg's, of the encoder.
         options: of it.
         rate: frames per second.
-        journal: the container in which they grow, nut, mkv or webm: one that holds such packets and reads to where it
+        container: in which they grow, nut, mkv or webm: one that holds such packets and reads to where it
             is cut off.
         tag: what an mp4 or mov file calls the codec, where FFmpeg would take another name.
 
@@ -92,42 +92,42 @@ class Codec:
     name: str
     options: Mapping[str, str]
     rate: Fraction
-    journal: str = "nut"
+    container: str = "nut"
     tag: str = ""
 
     @property
     def is_matroska(self) -> bool:
-        """Whether the journal counts ticks as milliseconds."""
-        return self.journal != "nut"
+        """Whether the container counts ticks as milliseconds."""
+        return self.container != "nut"
 
-    def encoder(self, pictures: Pictures) -> VideoCodecContext:
+    def encoder(self, parameters: StreamParameters) -> VideoCodecContext:
         """Returns a new encoder."""
         context = av.CodecContext.create(self.name, "w")
         assert isinstance(context, VideoCodecContext)
-        context.framerate, context.options = self.rate, self._options_for(pictures)
+        context.framerate, context.options = self.rate, self._options_for(parameters)
         context.flags |= Flags.global_header
-        _describe(context, pictures)
+        _describe(context, parameters)
         return context
 
-    def stream(self, container: OutputContainer, pictures: Pictures) -> VideoStream:
+    def stream(self, container: OutputContainer, parameters: StreamParameters) -> VideoStream:
         """Returns a new stream of a container for what such encoders give."""
-        stream = container.add_stream(self.name, rate=self.rate, options=self._options_for(pictures))
+        stream = container.add_stream(self.name, rate=self.rate, options=self._options_for(parameters))
         assert isinstance(stream, VideoStream)
-        _describe(stream.codec_context, pictures)
+        _describe(stream.codec_context, parameters)
         if self.tag:
             stream.codec_context.codec_tag = self.tag
         return stream
 
-    def _options_for(self, pictures: Pictures) -> dict[str, str]:
+    def _options_for(self, parameters: StreamParameters) -> dict[str, str]:
         # FFV1 of level 3 is cut into slices side by side, two or more, which a column of pixels has not.
-        return {"level": "1"} if self.name == "ffv1" and pictures.width == 1 else dict(self.options)
+        return {"level": "1"} if self.name == "ffv1" and parameters.width == 1 else dict(self.options)
 
     def path(self, folder: Path, name: str, number: int) -> Path:
-        """Returns the path of a journal."""
-        return folder / f"{name}.{number}.{self.journal}"
+        """Returns the path of a file that grows."""
+        return folder / f"{name}.{number}.{self.container}"
 
 
-_JOURNALS = {"nut": "nut", "mkv": "matroska", "webm": "webm"}
+_CONTAINERS = {"nut": "nut", "mkv": "matroska", "webm": "webm"}
 _MILLISECOND = Fraction(1, 1000)
 
 
@@ -138,7 +138,7 @@ class StretchedVideo:
         folder: of the file.
         name: of the file, to which a number and the suffix are added.
         codec: how to encode.
-        pictures: what is encoded.
+        parameters: of the pictures.
         resume_state: of an earlier run; this one continues its file.
         begun: frames that count as before the first one, so that the first stretch is shorter by them.
 
@@ -151,24 +151,24 @@ class StretchedVideo:
         folder: Path,
         name: str,
         codec: Codec,
-        pictures: Pictures,
+        parameters: StreamParameters,
         resume_state: ResumeState | None = None,
         begun: int = 0,
     ) -> None:
         number = 0 if resume_state is None else int(resume_state["number"]) + 1
-        self.pictures, self._codec, self._number, self._num_frames = pictures, codec, number, 0
+        self.parameters, self._codec, self._number, self._num_frames = parameters, codec, number, 0
         self._begun = begun
         self.path = codec.path(folder, name, number)
         self._file = self.path.open("wb")
         options = {"fflags": "+flush_packets+bitexact"}
         if codec.is_matroska:
             options["cluster_time_limit"] = "0"  # each packet goes to the disk when the next one comes
-        self._container = av.open(self._file, "w", format=_JOURNALS[codec.journal], options=options)
-        self._stream = codec.stream(self._container, pictures)
+        self._container = av.open(self._file, "w", format=_CONTAINERS[codec.container], options=options)
+        self._stream = codec.stream(self._container, parameters)
         self._container.start_encoding()
         self._encoder: VideoCodecContext | None = None
         self._last: AnyPacket | None = None
-        self._widen = None if pictures.pixel_aspect == "1" else _with_pixel_aspect(pictures)
+        self._widen = None if parameters.pixel_aspect == "1" else _with_pixel_aspect(parameters)
         if resume_state is not None:
             # The checkpoint before it, and its file, must survive until the next one.
             for older in range(number - 1):
@@ -180,11 +180,11 @@ class StretchedVideo:
 
     def add(self, frame: VideoFrame, ticks: int) -> None:
         """Encodes one picture, to be shown at this time."""
-        frame.pts, frame.time_base = ticks, self.pictures.time_base
+        frame.pts, frame.time_base = ticks, self.parameters.time_base
         if self._widen is not None:
             self._widen.push(frame)
             frame = cast(VideoFrame, self._widen.pull())
-        self._encoder = self._encoder or self._codec.encoder(self.pictures)
+        self._encoder = self._encoder or self._codec.encoder(self.parameters)
         self._encode(frame)
         self._num_frames += 1
         if (self._num_frames + self._begun) % STRETCH == 0:
@@ -193,7 +193,7 @@ class StretchedVideo:
     def resume_state(self) -> ResumeState:
         """Returns the state from which a later run can resume; only at the end of a stretch."""
         assert self._encoder is None, f"frame {self._num_frames} is within a stretch"
-        return {"number": self._number, "frames": self._num_frames, **asdict(self.pictures)}
+        return {"number": self._number, "frames": self._num_frames, **asdict(self.parameters)}
 
     def sync(self) -> None:
         """Makes the stretches so far durable."""
@@ -228,7 +228,7 @@ class StretchedVideo:
         suffix = target.suffix.lower()
         options = {"fflags": "+bitexact"}
         if suffix in (".mp4", ".mov"):
-            options |= _timescale(self.pictures)
+            options |= _timescale(self.parameters)
         if suffix == ".mp4":
             # Puts the index in front, so that a browser or a pipe can play it.
             options["movflags"] = "faststart"
@@ -237,16 +237,16 @@ class StretchedVideo:
             container = stack.enter_context(av.open(f"file:{target}", "w", options=options))
             container.metadata.update(tags)
             if self._codec.tag:
-                # What an encoder says of itself is more than a journal keeps: without 32 bits a pixel no alpha is read.
-                stream = self._codec.stream(container, self.pictures)
+                # What an encoder says of itself is more than that file keeps: without 32 bits a pixel no alpha is read.
+                stream = self._codec.stream(container, self.parameters)
                 stream.metadata.update({"timecode": timecode} if timecode else {})
             else:
                 stream = container.add_stream_from_template(source.streams.video[0])
-            if self.pictures.pixel_format == "yuva420p":
+            if self.parameters.pixel_format == "yuva420p":
                 stream.metadata["alpha_mode"] = "1"  # without which browsers show no alpha
-            if self.pictures.pixel_aspect != "1":  # some journals do not keep it
-                stream.codec_context.sample_aspect_ratio = Fraction(self.pictures.pixel_aspect)
-            streams = [_retimed(_whole(source, self._codec), stream, self.pictures)]
+            if self.parameters.pixel_aspect != "1":  # some containers do not keep it
+                stream.codec_context.sample_aspect_ratio = Fraction(self.parameters.pixel_aspect)
+            streams = [_retimed(_whole(source, self._codec), stream, self.parameters)]
             if sound is not None:
                 streams.append(stack.enter_context(sound).packets(container))
             # By their times: what a muxer waits for it holds in memory.
@@ -290,47 +290,47 @@ class StretchedVideo:
             self._container.mux(self._last)
 
 
-def _describe(context: VideoCodecContext, pictures: Pictures) -> None:
-    context.width, context.height, context.pix_fmt = pictures.width, pictures.height, pictures.pixel_format
-    context.time_base = pictures.time_base
-    if pictures.pixel_aspect != "1":
-        context.sample_aspect_ratio = Fraction(pictures.pixel_aspect)
-    if not pictures.pixel_format.startswith("gray"):
-        colours = pictures.colours
+def _describe(context: VideoCodecContext, parameters: StreamParameters) -> None:
+    context.width, context.height, context.pix_fmt = parameters.width, parameters.height, parameters.pixel_format
+    context.time_base = parameters.time_base
+    if parameters.pixel_aspect != "1":
+        context.sample_aspect_ratio = Fraction(parameters.pixel_aspect)
+    if not parameters.pixel_format.startswith("gray"):
+        colours = parameters.colours
         context.color_primaries, context.color_trc = colours.primaries, colours.transfer
         context.colorspace, context.color_range = colours.matrix, colours.range
 
 
-def _timescale(pictures: Pictures) -> dict[str, str]:
-    return {"video_track_timescale": str(pictures.ticks_per_second)}
+def _timescale(parameters: StreamParameters) -> dict[str, str]:
+    return {"video_track_timescale": str(parameters.ticks_per_second)}
 
 
-def _retimed(packets: Iterable[AnyPacket], stream: VideoStream, pictures: Pictures) -> Iterator[AnyPacket]:
+def _retimed(packets: Iterable[AnyPacket], stream: VideoStream, parameters: StreamParameters) -> Iterator[AnyPacket]:
     """Yields the packets for a stream; the last says how long it is shown, which no later one tells."""
     last: AnyPacket | None = None
     for packet in packets:
         if packet.time_base == _MILLISECOND:  # of Matroska
-            packet.time_base, packet.duration = pictures.time_base, 0
+            packet.time_base, packet.duration = parameters.time_base, 0
         if last is not None:
             yield last
         packet.stream = stream
         last = packet
     if last is not None:
         if last.time_base:
-            last.duration = round(pictures.period * pictures.time_base / last.time_base)
+            last.duration = round(parameters.period * parameters.time_base / last.time_base)
         yield last
 
 
-def _with_pixel_aspect(pictures: Pictures) -> Graph:
+def _with_pixel_aspect(parameters: StreamParameters) -> Graph:
     """Returns a filter that writes the pixel aspect into a frame, the only place from which FFV1 takes it."""
     graph = Graph()
     source = graph.add_buffer(
-        width=pictures.width,
-        height=pictures.height,
-        format=VideoFormat(pictures.pixel_format),
-        time_base=pictures.time_base,
+        width=parameters.width,
+        height=parameters.height,
+        format=VideoFormat(parameters.pixel_format),
+        time_base=parameters.time_base,
     )
-    setting, sink = graph.add("setsar", pictures.pixel_aspect), graph.add("buffersink")
+    setting, sink = graph.add("setsar", parameters.pixel_aspect), graph.add("buffersink")
     source.link_to(setting)
     setting.link_to(sink)
     graph.configure()
@@ -342,7 +342,7 @@ def _packets(path: Path) -> InputContainer:
 
 
 def _whole(source: InputContainer, codec: Codec) -> Iterator[AnyPacket]:
-    """Yields the packets of a journal, each once."""
+    """Yields the packets of a file that grew, each once."""
     before: int | None = None
     for packet in source.demux(source.streams.video[0]):
         if not packet.size or packet.is_corrupt:

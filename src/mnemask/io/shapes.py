@@ -35,15 +35,15 @@ def pieces_of(
     return pieces, areas
 
 
-def runs_of(mask: Mask) -> Int64[np.ndarray, " N"]:
+def run_lengths(mask: Mask) -> Int64[np.ndarray, " N"]:
     """Returns the lengths of the runs of a mask row by row, of the background first, so the first may be 0."""
     flat = np.concatenate(([False], mask.ravel()))
     ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]), mask.size)
     return np.diff(ends, prepend=0)
 
 
-def mask_of_runs(runs: Sequence[int], height: int, width: int) -> Mask:
-    """Returns the mask of run lengths as `runs_of` gives them; raises ValueError where they do not fill it."""
+def mask_from_run_lengths(runs: Sequence[int], height: int, width: int) -> Mask:
+    """Returns the mask of run lengths as `run_lengths` gives them; raises ValueError where they do not fill it."""
     lengths = np.asarray(runs, np.int64)
     if lengths.ndim != 1 or (lengths < 0).any() or int(lengths.sum()) != height * width:
         raise ValueError(f"run lengths of {int(lengths.sum())} pixels for {width}x{height}")
@@ -53,7 +53,7 @@ def mask_of_runs(runs: Sequence[int], height: int, width: int) -> Mask:
 def brush_of(mask: Mask) -> list[int]:
     """Returns the bytes of a mask as Label Studio's brush keeps it: bits of runs of RGBA bytes, 255 in the mask."""
     bits = [f"{4 * mask.size:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _BRUSH_SIZES)]
-    for place, run in enumerate(runs_of(mask).tolist()):
+    for place, run in enumerate(run_lengths(mask).tolist()):
         value, left = "11111111" if place % 2 else "00000000", 4 * run
         while left:
             length = min(left, 1 << 16)

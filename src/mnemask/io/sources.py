@@ -48,7 +48,7 @@ class Opening:
     masks: Collection[Path] = ()
     originals: bool = False
 
-    def patience(self) -> Backoff | None:
+    def backoff(self) -> Backoff | None:
         """Returns how long to try to connect again; None for not at all."""
         return Backoff(self.reconnect, self.interrupted) if self.reconnect else None
 
@@ -126,13 +126,13 @@ def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -
         # The name goes into messages and logs: neither password nor token may be in it.
         name = Path(address.path).stem or address.hostname or address.scheme
         how.refuse(repr(name), live=True, reconnect=True)
-        return how.video(text, name, broadcast=is_broadcast(text), patience=how.patience())
+        return how.video(text, name, broadcast=is_broadcast(text), backoff=how.backoff())
     return _open_path(text, how)
 
 
 def _open_camera(number: int, how: Opening) -> Source:
     how.refuse(f"camera {number}", live=True, reconnect=True)
-    return Camera(number, patience=how.patience(), log=how.log)
+    return Camera(number, backoff=how.backoff(), log=how.log)
 
 
 def _open_pipe(pipe: Readable, name: str, how: Opening) -> Source:
@@ -180,6 +180,6 @@ def _open_file(path: Path, how: Opening) -> Source:
     how.refuse(repr(str(path)), follow=True)
     origin: Origin = f"file:{path}"
     if how.follow is not None:
-        patience = how.growth(how.follow)
-        origin = lambda: GrowingFile(path, patience)  # noqa: E731
+        backoff = how.growth(how.follow)
+        origin = lambda: GrowingFile(path, backoff)  # noqa: E731
     return how.video(origin, path.name)

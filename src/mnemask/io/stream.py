@@ -65,7 +65,7 @@ class EncodedVideo:
         shown: what messages call it: no password or token.
         goes_on: whether frames behind a damage are looked for.
         broadcast: it has no end that could be missing.
-        patience: for how long to try to connect again; None where there is no connection, or no wish to.
+        backoff: for how long to try to connect again; None where there is no connection, or no wish to.
         log: where reconnects are noted.
         originals: whether pictures also come as they are stored.
     """
@@ -77,7 +77,7 @@ class EncodedVideo:
         *,
         goes_on: bool = False,
         broadcast: bool = False,
-        patience: Backoff | None = None,
+        backoff: Backoff | None = None,
         log: EventLog | None = None,
         originals: bool = False,
     ) -> None:
@@ -87,7 +87,7 @@ class EncodedVideo:
         self._source = source
         self._goes_on = goes_on
         self._broadcast = broadcast
-        self._patience = patience
+        self._backoff = backoff
         self._log = log or EventLog()
         self._file: ReadableFile | None = None
         self._container: InputContainer | None = self._open()
@@ -140,8 +140,8 @@ class EncodedVideo:
                                 self._log.note("doubtful", index)
                             yield self.picture(frame, seconds, index, matrices)
                     index += 1
-                    if self._patience is not None:
-                        self._patience.succeeded()
+                    if self._backoff is not None:
+                        self._backoff.succeeded()
             container = self._connect_again(decoding.lost, index) if decoding.lost else None
 
     def picture(self, frame: VideoFrame, seconds: float | None, index: int, matrices: dict[int, Matrix]) -> Picture:
@@ -199,7 +199,7 @@ class EncodedVideo:
                 self._file.close()
 
     def _decoding(self, container: InputContainer) -> Decoding:
-        resumes = self._patience is not None
+        resumes = self._backoff is not None
         return Decoding(
             container,
             self._stream(container),
@@ -211,10 +211,10 @@ class EncodedVideo:
 
     def _connect_again(self, why: FrameError, index: int) -> InputContainer | None:
         """Returns the new connection, or None where the wait was interrupted."""
-        patience = self._patience
-        assert patience is not None, "only what resumes is lost"
+        backoff = self._backoff
+        assert backoff is not None, "only what resumes is lost"
         logger.warning("lost the connection to %s at frame %d (%s); trying again", self._shown, index, why)
-        while patience.wait():
+        while backoff.wait():
             try:
                 container = self._open()
             except FrameError as error:
@@ -222,10 +222,10 @@ class EncodedVideo:
             else:
                 self._log.note("reconnects", index)
                 return container
-        if patience.interrupted.is_set():
+        if backoff.interrupted.is_set():
             return None
         raise FrameError(
-            f"{self._shown!r} broke off after {index} frames and did not come back within {patience.seconds:g} s; "
+            f"{self._shown!r} broke off after {index} frames and did not come back within {backoff.seconds:g} s; "
             "the frames before are good",
             "check the connection, or wait for longer (--reconnect)",
         ) from why

@@ -14,7 +14,7 @@ from mnemask.io.atomic import ResumeState, Writing, partial_file, target_file, u
 from mnemask.io.footage import Colours, Footage, ticks_for
 from mnemask.io.image_formats import picture_of
 from mnemask.io.label_files import FRAMES_TAG
-from mnemask.io.resumable_video import STRETCH, Codec, Pictures, StretchedVideo
+from mnemask.io.resumable_video import STRETCH, Codec, StreamParameters, StretchedVideo
 from mnemask.io.sound import Excerpt
 from mnemask.io.visualize import draw_overlay
 from mnemask.types import Frame, Masks
@@ -25,13 +25,13 @@ class VideoFile:
 
     Attributes:
         with_sound: whether it is a video to be watched: it begins at 0 seconds and has the sound of its source.
-        journal: the suffix of what it is until it is complete.
+        container: the suffix of what it is until it is complete.
     """
 
     stretch = STRETCH
     per_object: ClassVar[bool] = False
     with_sound: ClassVar[bool] = True
-    journal: ClassVar[str] = "nut"
+    container: ClassVar[str] = "nut"
 
     def __init__(self, target: Path, name: str, options: dict[str, str], how: Writing, tag: str = "") -> None:
         self._target, self._how, self.footage = target, how, how.footage
@@ -45,7 +45,7 @@ class VideoFile:
         rate = self.footage.rate or Fraction(how.frames_per_second).limit_denominator(1001)
         if self.footage == Footage():
             self.footage = Footage(ticks_per_second=ticks_for(rate))
-        self._codec = Codec(name, options, rate, self.journal, tag)
+        self._codec = Codec(name, options, rate, self.container, tag)
         self._folder, resume_state = how.journal or target.parent, how.resume_state
         how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None
@@ -53,7 +53,7 @@ class VideoFile:
         self._next_ticks = 0  # before which the next frame cannot be
         if resume_state is not None and resume_state["frames"]:
             self._began, self._next_ticks = float(resume_state["began"]), int(resume_state["next_ticks"])
-            self._video = self._begin(Pictures.of_state(resume_state), resume_state)
+            self._video = self._begin(StreamParameters.of_state(resume_state), resume_state)
 
     def resume_state(self) -> ResumeState:
         """Returns the state from which a later run can resume."""
@@ -73,7 +73,7 @@ class VideoFile:
         self._video.close()
         with unfinished(self._target) as partial:
             timecode = self.footage.timecode_at(self._began)
-            self._video.remux(partial, self._excerpt(self._video.pictures), timecode, self._tags)
+            self._video.remux(partial, self._excerpt(self._video.parameters), timecode, self._tags)
             self._how.finish(partial, self._target, complete=complete)
         if self._how.journal is None:
             self._video.path.unlink()
@@ -83,23 +83,23 @@ class VideoFile:
         """What the finished file says beside its pictures."""
         return {}
 
-    def _excerpt(self, pictures: Pictures) -> Excerpt | None:
+    def _excerpt(self, parameters: StreamParameters) -> Excerpt | None:
         """Returns which sound belongs to the frames."""
         if not self.with_sound or self.footage.path is None:
             return None
         begin = Fraction(self._began)
-        length = (self._next_ticks - self._least_step + pictures.period) * pictures.time_base
+        length = (self._next_ticks - self._least_step + parameters.period) * parameters.time_base
         return Excerpt(self.footage.path, begin, begin + length)
 
     @property
     def _least_step(self) -> int:
         return self.footage.ticks_per_second // 1000
 
-    def _begin(self, pictures: Pictures, resume_state: ResumeState | None = None) -> StretchedVideo:
+    def _begin(self, parameters: StreamParameters, resume_state: ResumeState | None = None) -> StretchedVideo:
         name = f"{self._target.stem}.partial"
         self._how.begin(self._codec.path(self._folder, name, 0))
         delay = self._how.cutout.edges.delay
-        return StretchedVideo(self._folder, name, self._codec, pictures, resume_state, delay)
+        return StretchedVideo(self._folder, name, self._codec, parameters, resume_state, delay)
 
     def _seconds_of(self, masks: Masks, frame: Frame | None) -> float:
         """Returns when the frame is shown, by the source's clock."""
@@ -115,7 +115,7 @@ class VideoFile:
         if self._video is None:
             self._began = seconds if self.with_sound else 0.0
             self._video = self._begin(
-                Pictures(
+                StreamParameters(
                     picture.width,
                     picture.height,
                     picture.format.name,
@@ -125,7 +125,7 @@ class VideoFile:
                     self.footage.period(self._how.frames_per_second),
                 )
             )
-        size = self._video.pictures
+        size = self._video.parameters
         if (picture.width, picture.height) != (size.width, size.height):
             raise FrameError(
                 f"a frame of {picture.width}x{picture.height} pixels cannot follow one of {size.width}x{size.height} "
@@ -173,7 +173,7 @@ class Ffv1Masks(VideoFile):
         wide = (
             max(largest, self._how.largest_id) > 255
             if self._video is None
-            else self._video.pictures.pixel_format == "gray16le"
+            else self._video.parameters.pixel_format == "gray16le"
         )
         if largest > 255 and not wide:
             raise ObjectIdError(

@@ -86,7 +86,7 @@ MASK_FORMATS: Mapping[str, type[MaskFormat]] = {
 
 
 class _Edited:
-    """A format that gets masks with other edges, and where they are smoothed in time, gets them later.
+    """Applies `Edges` before a format writes the masks; smoothing in time delays them by `Edges.delay` frames.
 
     A later run goes on with the frames that wait, which are saved beside the unfinished files.
     """

@@ -91,8 +91,9 @@ def _named(place: Path) -> dict[str, Path]:
 
 def _ends_of(clip: Path, masks: Path | None) -> tuple[str, ...]:
     """Returns what a mask of a clip may be called, most wanted first."""
-    of_many = f"{clip.stem}.masks" if masks is None else clip.stem
-    return (of_many, *(f"{clip.stem}{end}" for end in _MASK_SUFFIXES))
+    name = clip.name if clip.is_dir() else clip.stem
+    of_many = f"{name}.masks" if masks is None else name
+    return (of_many, *(f"{name}{end}" for end in _MASK_SUFFIXES))
 
 
 def _naming(clip: Path, error: MnemaskError, masks: Path | None) -> InputError:

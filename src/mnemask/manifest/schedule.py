@@ -114,7 +114,7 @@ def after_loss(why: str, attempts: Attempts, now: float, retries: Retries) -> Ou
 
 
 def in_order(clips: Iterable[Clip]) -> list[Clip]:
-    """Returns the clips as they are to be begun: large ones first, so that none is left for the end; else as they come.
+    """Returns the clips in the order to start them: largest first, so that no long clip runs alone at the end.
 
     Graham 1969, "Bounds on multiprocessing timing anomalies": longest first ends at most a third later than the best.
     """

@@ -179,17 +179,17 @@ def _free(written: Written, targets: Mapping[str, Path], overwrite: bool, inputs
     if found := first_same(inputs, list(targets.values())):
         raise OutputError(f"{str(found[0])!r} is read, and would be replaced", "copy it elsewhere, and give that")
     written.refuse_foreign(*targets.values(), *map(partial_file, targets.values()))
-    journals = [
-        partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'journal', 'nut')}")
+    growing = [
+        partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'container', 'nut')}")
         for kind, path in targets.items()
     ]
-    written.refuse_foreign(*journals)
+    written.refuse_foreign(*growing)
     # What a killed rendering named before it could name them all.
-    left = {path for journal in journals if written.owns(journal) for path in written.since(journal)}
+    left = {path for file in growing if written.owns(file) for path in written.since(file)}
     there = [path for path in targets.values() if path.exists() and path not in left]
     if there and not overwrite:
         raise OutputError(f"{str(there[0])!r} exists already", "move it, or replace it (--overwrite)")
-    written.remove(*journals)
+    written.remove(*growing)
 
 
 def _writers(

@@ -23,11 +23,11 @@ from mnemask.io.table import doubts
 from mnemask.model.stcn import STCN
 from mnemask.project.about import ABOUT, SETTINGS, check_settings, check_video, read_about, source_of, write_about
 from mnemask.project.journal import Journal, Line, read_journal
-from mnemask.project.key_masks import KeyMasks
-from mnemask.project.results import Labels, Results
+from mnemask.project.results import KeyMasks, Labels, Results
+from mnemask.project.snapshots import Snapshots
 from mnemask.project.state import Action, applied, folded
-from mnemask.project.states import States
-from mnemask.project.tracking import Direction, Pass, PassReport, plan_pass
+from mnemask.project.tracking import Direction, Pass, PassReport, Until, plan_pass
+from mnemask.tracker import Tracker
 from mnemask.types import Frame, ObjectInfo, Prompt, is_whole
 
 Mask = Bool[Tensor, "H W"]
@@ -79,7 +79,7 @@ class Project:
             self._results = opened.enter_context(
                 closing(Results(self.folder, self.frames.num_frames, self.frames.size))
             )
-            self._states = States(self.folder / "states")
+            self._snapshots = Snapshots(self.folder / "states")
             self._changing, self._tracking = threading.RLock(), threading.Lock()
             self._masks = KeyMasks(self.folder, self.frames.size)
             self._end_interrupted_pass()
@@ -119,11 +119,6 @@ class Project:
             if is_new and not isinstance(error, FolderInUseError):  # which another process made meanwhile
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-
-    @staticmethod
-    def source_of(folder: str | Path) -> Path:
-        """Returns the video of a project, without opening either; raises InputError where there is no project."""
-        return source_of(Path(folder))
 
     @property
     def model(self) -> STCN:
@@ -287,7 +282,7 @@ class Project:
         start: int,
         direction: Direction = "forward",
         *,
-        to: int | Literal["end", "key"] = "end",
+        to: Until = "end",
         objects: Sequence[int] | None = None,
         stop: Callable[[], bool] = lambda: False,
         on_frame: Callable[[PassReport, Frame], None] = lambda report, frame: None,
@@ -326,10 +321,9 @@ class Project:
             self._tracking.release()
         return report
 
-    def tracker_before(self, frame: int) -> Any:
+    def tracker_before(self, frame: int) -> Tracker:
         """Returns a tracker that knows what it knew before a frame, going forwards; nothing is written."""
-        report = PassReport(0, frame, frame, 1)
-        report.start = max(0, frame - 1)
+        report = PassReport(0, max(0, frame - 1), frame, 1)
         return self._pass(report, None).tracker_before(frame)
 
     def check_folder(self) -> None:
@@ -392,10 +386,10 @@ class Project:
 
     def _pass(self, report: PassReport, objects: Sequence[int] | None) -> Pass:
         return Pass(
-            self.frames, self.model, self.state, self.key_mask_of(), self._results, self._states, report, objects
+            self.frames, self.model, self.state, self._key_mask_of(), self._results, self._snapshots, report, objects
         )
 
-    def key_mask_of(self) -> Callable[[int, int], Mask]:
+    def _key_mask_of(self) -> Callable[[int, int], Mask]:
         """Returns what gives the masks of the keys that there are now, whatever is changed later."""
         keys = self.state.keys
         return lambda frame, object_id: self._masks.read(keys[frame, object_id].mask)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mnemask.model.stcn import STCN
-from mnemask.project.about import read_about
+from mnemask.project.about import source_of
 from mnemask.project.journal import Line, read_journal
-from mnemask.project.key_masks import read_key_mask
 from mnemask.project.project import JOURNAL, Mask, Project
+from mnemask.project.results import read_key_mask
 from mnemask.project.tracking import PassReport
 from mnemask.types import Frame
 
@@ -38,9 +39,9 @@ def replay(
         on_frame: is called after each tracked frame.
     """
     lines = list(read_journal(Path(folder) / JOURNAL))
-    about = read_about(Path(folder))
+    first: dict[str, Any] = next((line["settings"] for line in lines if line["do"] == "settings"), {})
     ends = {line["pass"]: line["reached"] for line in lines if line["do"] == "tracked"}
-    project = Project.create(target, source or about["source"], model)
+    project = Project.create(target, source or source_of(Path(folder)), model, **first)
     for line in lines:
         _repeat(project, line, Path(folder), ends, mask_of, on_frame)
     return project
@@ -67,6 +68,8 @@ def _repeat(
     elif kind == "track":
         if ends.get(line["pass"]) is not None:
             _track_again(project, line, ends[line["pass"]], on_frame)
+    elif kind == "settings":
+        project.change_settings(**line["settings"])
     elif kind != "tracked":
         project._do({name: value for name, value in line.items() if name != "at"})
 

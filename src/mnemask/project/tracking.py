@@ -16,8 +16,8 @@ from mnemask.io.table import Confidence, certainty_now
 from mnemask.memory.budget import Budget
 from mnemask.model.stcn import STCN
 from mnemask.project.results import Labels, Results
+from mnemask.project.snapshots import EVERY, Snapshots
 from mnemask.project.state import State
-from mnemask.project.states import EVERY, States
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
@@ -109,19 +109,15 @@ def plan_pass(
 
 def new_tracker(model: STCN, settings: Mapping[str, Any], num_key_frames: int) -> Tracker:
     """Returns a tracker of a project's settings; each key frame after the first adds a frame's worth to its budget."""
+    frames = settings["frames"]
     return Tracker(
         model,
         policy=settings["policy"],
-        budget=_budget(settings, num_key_frames),
+        budget=Budget() if frames is None else Budget(frames=frames + max(0, num_key_frames - 1)),
         write_every=settings["write_every"],
         keep_corrections=True,
         short_side=settings["size"],
     )
-
-
-def _budget(settings: Mapping[str, Any], num_key_frames: int) -> Budget:
-    frames = settings["frames"]
-    return Budget() if frames is None else Budget(frames=frames + max(0, num_key_frames - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +130,7 @@ class Pass:
         state: what the user had said when the pass began.
         mask_of: returns the mask of a key by frame and id.
         results: masks so far.
-        states: what was known at earlier frames.
+        snapshots: what was known at earlier frames.
         report: where it begins and ends.
         objects: the ids to write; None for all.
     """
@@ -144,7 +140,7 @@ class Pass:
     state: State
     mask_of: KeyMask
     results: Results
-    states: States
+    snapshots: Snapshots
     report: PassReport
     objects: Sequence[int] | None
 
@@ -216,7 +212,7 @@ class Pass:
         tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
         found = None
         if not self._corrects(start):
-            found = self.states.best(start, step, self._keys(), self.state.settings, self.model.device)
+            found = self.snapshots.best(start, step, self._keys(), self.state.settings, self.model.device)
         if found is not None:
             config = replace(found.state.config, budget=tracker.memory.budget)
             tracker = Tracker.from_state(replace(found.state, config=config), self.model)
@@ -225,7 +221,7 @@ class Pass:
         for frame in sorted(self.state.key_frames(), key=lambda frame: -abs(frame - start)):
             comes = frame == start if found is None else step * frame <= step * start
             if not comes and not self._is_learnt(frame, learnt):
-                self._advance(tracker, self.frames[frame], learnt)
+                self._advance(tracker, self.frames[frame], learnt, follows=False)
         for object_id in tracker.object_ids:
             if self._is_absent(object_id, start):
                 tracker.remove(object_id)
@@ -256,8 +252,11 @@ class Pass:
         shown = [object_id for object_id in self.state.keys_at(frame) if self._is_shown((frame, object_id))]
         return all(f"{frame}:{object_id}" in learnt for object_id in shown)
 
-    def _advance(self, tracker: Tracker, frame: Frame, learnt: dict[str, str]) -> Masks:
-        """Returns the masks of a frame, its keys in place; what the tracker does not know of them yet, it is taught."""
+    def _advance(self, tracker: Tracker, frame: Frame, learnt: dict[str, str], *, follows: bool = True) -> Masks:
+        """Returns the masks of a frame, its keys in place; what the tracker does not know of them yet, it is taught.
+
+        Only on the way (`follows`) an object that is gone in the frame is forgotten: elsewhere it may be there again.
+        """
         given, gone = {}, []
         for object_id, key in self.state.keys_at(frame.index).items():
             mask = self.mask_of(frame.index, object_id)
@@ -267,7 +266,7 @@ class Pass:
                 given[object_id] = mask
             learnt[f"{frame.index}:{object_id}"] = key.mask
         for object_id in gone:
-            if object_id in tracker.object_ids:
+            if follows and object_id in tracker.object_ids:
                 tracker.remove(object_id)
         return tracker.step(frame, given or None)
 
@@ -312,4 +311,4 @@ class Pass:
 
     def _save(self, tracker: Tracker, frame: int, learnt: Mapping[str, str]) -> None:
         if tracker.object_ids:
-            self.states.save(tracker, frame, self.report.step, learnt, self.state.settings)
+            self.snapshots.save(tracker, frame, self.report.step, learnt, self.state.settings)

@@ -81,7 +81,7 @@ class ClickSegmenter:
 
 
 class ClickSession:
-    """One frame that is clicked on. What it keeps depends on the frame alone: each mask is a function of what is given.
+    """Click prompts on one frame. Only the frame's features are cached: each mask depends on the arguments alone.
 
     Attributes:
         size: height and width of the frame.

@@ -9,7 +9,16 @@ from jaxtyping import Bool, Int32, Int64, UInt8
 from mnemask.errors import MaskError
 from mnemask.io.images import BORDER_SHARE, border_of
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.image_file import SQUARE, Edges, RawMask, distinct_colours, is_border, nearest_plain, pack, unpack
+from mnemask.prompts.image_file import (
+    SQUARE,
+    EdgeMap,
+    RawMask,
+    distinct_colours,
+    is_border,
+    nearest_plain,
+    pack,
+    unpack,
+)
 from mnemask.prompts.mask_reading import SAME_COLOUR, MaskReading, Void, rgb_of, void_area
 from mnemask.types import MAX_OBJECTS
 
@@ -21,7 +30,7 @@ WIDE_OUTLINE = 4  # blended pixels for each of the outline: 0.2 to 2 by antialia
 
 def read_colours(raw: RawMask, void: Void) -> MaskReading:
     """Returns what a painted mask says; raises MaskError where its colours do not tell objects apart."""
-    edges = Edges.from_values(raw.pixels)
+    edges = EdgeMap.from_values(raw.pixels)
     packed = pack(raw.pixels)
     colours, first, inverse = distinct_colours(packed)
     plain = np.bincount(inverse[edges.solid], minlength=len(colours)) > 0
@@ -135,7 +144,7 @@ def on_plain_ground(raw: RawMask) -> RawMask:
 
     Where black was painted too it is an object, since the background is what is transparent.
     """
-    if raw.pixels.ndim == 2 or not (Edges.from_values(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
+    if raw.pixels.ndim == 2 or not (EdgeMap.from_values(raw.pixels).solid & raw.opaque & ~raw.pixels.any(axis=2)).any():
         return raw
     used = set(np.unique(pack(raw.pixels)).tolist())
     free = next(colour for colour in range(0xFFFFFF, 0, -1) if colour not in used)
@@ -150,6 +159,6 @@ def _davis_colours() -> Int64[np.ndarray, " 256"]:
 
 def is_painted(raw: RawMask) -> bool:
     """Returns whether what is opaque is mostly plain colours, which then tell the objects apart."""
-    edges = Edges.from_values(raw.pixels)
+    edges = EdgeMap.from_values(raw.pixels)
     coloured = raw.pixels.any(axis=2) if raw.pixels.ndim == 3 else raw.pixels > 0
     return bool((edges.solid & coloured).sum() > 0.5 * raw.opaque.sum())

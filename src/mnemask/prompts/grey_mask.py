@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
 from mnemask.errors import MaskError
-from mnemask.prompts.image_file import MANY_VALUES, Edges, Grey, RawMask, differences, is_border, nearest_plain
+from mnemask.prompts.image_file import MANY_VALUES, EdgeMap, Grey, RawMask, differences, is_border, nearest_plain
 from mnemask.prompts.mask_reading import RGB, MaskReading, Void, rgb_of, void_area
 
 NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
@@ -28,7 +28,7 @@ def read_grey(raw: RawMask, void: Void) -> MaskReading:
                 return replace(reading, notes=(*reading.notes, note))
     left_out = values == void if isinstance(void, int) else np.zeros(values.shape, bool)
     values = np.where(left_out, 0, values).astype(values.dtype)
-    edges = Edges.from_values(raw.pixels)
+    edges = EdgeMap.from_values(raw.pixels)
     if _is_black_and_white(values, top, edges, lossy):
         soft = int(((values > 0) & (values < top)).sum())
         bright = (values > top // 2).astype(np.int32)
@@ -69,7 +69,7 @@ def _is_smooth(values: Grey) -> bool:
     return all(np.median(step[step > 0]) <= 2 for step in steps if step.any())
 
 
-def _is_black_and_white(values: Grey, top: int, edges: Edges, lossy: bool) -> bool:
+def _is_black_and_white(values: Grey, top: int, edges: EdgeMap, lossy: bool) -> bool:
     """Returns whether nearly all pixels are near 0 or near `top`, and the rest are the soft edges between the two."""
     dark, bright = values <= top // 10, values >= top - top // 10
     middle, faint, pale = ~(dark | bright), dark & (values > 0), bright & (values < top)
@@ -86,7 +86,7 @@ def _is_black_and_white(values: Grey, top: int, edges: Edges, lossy: bool) -> bo
     return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
 
 
-def _is_noisy_black_and_white(values: Grey, top: int, edges: Edges) -> bool:
+def _is_noisy_black_and_white(values: Grey, top: int, edges: EdgeMap) -> bool:
     """Returns whether values are near both ends, and what is between lies along the border, as JPEG leaves it.
 
     Ids fill areas far from it: noise does not, and has several values at both ends.
@@ -116,5 +116,5 @@ def _of_video_range(values: Grey) -> UInt8[np.ndarray, "H W"] | None:
     return np.round((values.astype(float) - VIDEO_BLACK) * 255 / (VIDEO_WHITE - VIDEO_BLACK)).astype(np.uint8)
 
 
-def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: Edges) -> bool:
+def _mostly_thin(where: Bool[np.ndarray, "H W"], edges: EdgeMap) -> bool:
     return bool((where & edges.solid).sum() <= 0.05 * where.sum())

@@ -15,6 +15,7 @@ from mnemask.errors import FrameError, MaskError
 from mnemask.io.image_sequences import page_count
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
+    FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
     is_picture_palette,
     orientation_of,
@@ -29,8 +30,6 @@ from mnemask.types import MAX_OBJECT_ID
 log = logging.getLogger(__name__)
 
 _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")  # MPO is what Pillow makes of some JPEG files
-# Pillow reads more, some of it by starting other programs.
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 
 MANY_VALUES = 50
 # Blended pixels as a share of all edge pixels: at most 0.03 in 700 label maps of photographs, 0.05 to 0.4 once resized.
@@ -90,7 +89,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
         raise MaskError(f"mask {path} is a pipe or a device, and masks are read twice", "save it to a file first")
     try:
-        with Image.open(path, formats=_FORMATS) as image:  # reads the header only
+        with Image.open(path, formats=FORMATS_AND_GIF) as image:  # reads the header only
             _check_size(path, image.size, None)  # looking for a tag may decode a PNG
             stored = stored_values(image, path)
             orientation = orientation_of(image)
@@ -186,7 +185,7 @@ def _of_16_bits(
     """Returns colours of 16 bits: as they are if grey, else in 8 bits, which must not make two areas one."""
     if not np.ptp(wide, axis=2)[opaque].any():
         return wide
-    solid = Edges.from_values(wide).solid & opaque
+    solid = EdgeMap.from_values(wide).solid & opaque
     if len(np.unique(wide[solid], axis=0)) > len(np.unique(eight[solid], axis=0)):
         raise MaskError(
             f"mask {path} has colours of 16 bits that would be one in 8 bits",
@@ -226,7 +225,7 @@ def _lowest_opacity(rgba: UInt8[np.ndarray, "H W 4"]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Edges:
+class EdgeMap:
     """Where the values change.
 
     Attributes:
@@ -242,7 +241,7 @@ class Edges:
     sharp: int
 
     @classmethod
-    def from_values(cls, values: Grey | Colour | DeepColour) -> "Edges":
+    def from_values(cls, values: Grey | Colour | DeepColour) -> "EdgeMap":
         """Returns the edges of a picture."""
         lowest, highest = np.asarray(cv2.erode(values, SQUARE)), np.asarray(cv2.dilate(values, SQUARE))
         # Plane by plane, since numpy is slow at reducing an axis of three.

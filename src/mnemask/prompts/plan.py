@@ -17,8 +17,7 @@ from mnemask.prompts.box import Box, BoxFormat, parse_box
 from mnemask.prompts.clicks import check_clicks
 from mnemask.prompts.colour_ids import ColourIds, MarkedFile, colours_said
 from mnemask.prompts.mask_file import clean_or_refuse, inspect_mask
-from mnemask.prompts.mask_folder import never_annotated
-from mnemask.prompts.mask_places import MaskPlaces, say_not_annotated
+from mnemask.prompts.mask_folder import MaskPlaces, never_annotated, say_not_annotated
 from mnemask.prompts.mask_reading import Void
 from mnemask.prompts.parse import (
     FIRST_READ,
@@ -44,7 +43,7 @@ def _is_cut_out(path: Path, object_id: int | None) -> bool:
 
 
 def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> InputError:
-    """Returns the error of masks that are given for a frame after the video's last, of a length that may be a guess."""
+    """Returns the error for a prompt beyond the video's last frame; `about`: the length is an estimate."""
     frames = f"about {num_frames} frames" if about else f"{num_frames} frames"
     return InputError(
         f"masks are given for frame {frame} but the video has {frames} (they count from 0)",
@@ -53,7 +52,7 @@ def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> Input
 
 
 @dataclass(slots=True)
-class _Moment:
+class _FramePrompts:
     """What is given for one frame: files with the id of each label, objects pointed at, and objects that are gone."""
 
     files: list[tuple[MarkedFile, dict[int, int]]] = field(default_factory=list)
@@ -133,7 +132,7 @@ class PromptPlan:
                 "there is nothing to track",
                 "give --mask FIRST.png with the objects, a --box x,y,w,h around each, or a --click ID=x,y on each",
             )
-        self._moments: dict[int, _Moment] = {}
+        self._by_frame: dict[int, _FramePrompts] = {}
         self._boxes: dict[int, Box] = {}
         self._size: tuple[int, int] | None = None
         self._finder = ObjectFinder()
@@ -151,11 +150,11 @@ class PromptPlan:
             self._begin(frame.index)
         if self._size is None:
             self.check_sizes(frame)
-        moment = self._moments.pop(frame.index, None)
-        if moment is None:
+        prompts = self._by_frame.pop(frame.index, None)
+        if prompts is None:
             return None
-        found: dict[int, Bool[Tensor, "H W"] | None] = dict.fromkeys(sorted(moment.gone))
-        for file, ids in moment.files:
+        found: dict[int, Bool[Tensor, "H W"] | None] = dict.fromkeys(sorted(prompts.gone))
+        for file, ids in prompts.files:
             cut_out = _is_cut_out(file.path, file.object_id)
             reading = inspect_mask(file.path, frame.size, void=self.void, cut_out=cut_out)
             labels = torch.from_numpy(reading.labels)
@@ -163,7 +162,7 @@ class PromptPlan:
                 mask = labels == label
                 file.warn_if_whole(mask, object_id, frame.index)
                 found[object_id] = mask
-        return found | self._finder.find(frame, moment.pointed, found)
+        return found | self._finder.find(frame, prompts.pointed, found)
 
     def prepare(self, model: STCN) -> None:
         """Looks at frames with clicks and boxes by a model's key encoder; without it, boxes are found by colour.
@@ -188,7 +187,7 @@ class PromptPlan:
     @property
     def to_come(self) -> Mapping[int, Collection[int]]:
         """The object ids of the masks that are still to be given, by frame."""
-        return {frame: moment.given for frame, moment in self._moments.items()}
+        return {frame: prompts.given for frame, prompts in self._by_frame.items()}
 
     def say_notes(self) -> None:
         """Logs what was understood and guessed."""
@@ -197,7 +196,7 @@ class PromptPlan:
 
     def skip(self, position: int) -> None:
         """Leaves out what is given for frames before this one, which are done."""
-        self._moments = {frame: moment for frame, moment in self._moments.items() if frame >= position}
+        self._by_frame = {frame: prompts for frame, prompts in self._by_frame.items() if frame >= position}
         self._begins_later = False
         self.notes.clear()
 
@@ -210,7 +209,7 @@ class PromptPlan:
                 "%s down, and not those on the screen",
                 *(frame.pixel_aspect.numerator, frame.pixel_aspect.denominator, frame.size[1], frame.size[0]),
             )
-        for file in (file for moment in self._moments.values() for file, _ in moment.files):
+        for file in (file for prompts in self._by_frame.values() for file, _ in prompts.files):
             if frame.pixel_aspect != 1 and file.is_as_shown(frame):
                 raise MaskError(
                     f"mask {file.path} is {file.size[1]}x{file.size[0]}, as the video is shown, but its pixels are "
@@ -218,16 +217,16 @@ class PromptPlan:
                     f"{frame.size[1]}x{frame.size[0]}",
                     "resize it to that with nearest neighbour",
                 )
-        for moment in self._moments.values():
-            for file in (file for file, _ in moment.files if file.size != frame.size):
+        for prompts in self._by_frame.values():
+            for file in (file for file, _ in prompts.files if file.size != frame.size):
                 inspect_mask(file.path, frame.size, void=self.void)
-            for how in moment.pointed.values():
+            for how in prompts.pointed.values():
                 check_clicks(how.on, how.beside, frame.size)
 
     def check_all_given(self, num_frames: int) -> None:
         """Raises InputError if the video ended before a frame that something was given for."""
-        if self._moments:
-            raise beyond_the_end(min(self._moments), num_frames)
+        if self._by_frame:
+            raise beyond_the_end(min(self._by_frame), num_frames)
 
     def _places(self, names: Sequence[str] | None, num_frames: int | None) -> list[At]:
         """Returns all mask files with their frames, in the order of the frames."""
@@ -269,45 +268,45 @@ class PromptPlan:
         frames = {file.frame for file in files} | {click.frame or 0 for click in self.clicks}
         frames |= {frame for frame, _ in self._removed} | ({self._first} if self.boxes else set())
         for frame in sorted(frames):
-            self._moments[frame] = self._moment(frame, [file for file in files if file.frame == frame], alive)
+            self._by_frame[frame] = self._prompts_of(frame, [file for file in files if file.frame == frame], alive)
         self.notes += self._ids.notes
 
-    def _moment(self, frame: int, files: Sequence[MarkedFile], alive: set[int]) -> _Moment:
+    def _prompts_of(self, frame: int, files: Sequence[MarkedFile], alive: set[int]) -> _FramePrompts:
         """Returns the prompts of a frame; `alive`, the objects tracked before it, becomes those after it."""
-        moment = _Moment()
+        prompts = _FramePrompts()
         marked = [file for file in files if file.labels]
         for file in sorted(marked, key=lambda file: not file.names_its_ids):  # before colours get the ids that are left
             if len(alive) > 1 and file.object_id is None and file.kind in ("black and white", "transparency"):
                 self._refuse_unnamed(file, sorted(alive))
             ids = self._ids.ids_of(file)
-            if both := sorted({*moment.given} & {*ids.values()}):
+            if both := sorted({*prompts.given} & {*ids.values()}):
                 raise MaskError(
                     f"mask {file.path} marks object {both[0]} in {in_words(frame)}, and so does another mask given for "
                     "it",
                     f"give each object an id of its own, such as --at {typed(frame)}:{both[0] + 1}={file.path.name} "
                     "(black and white is id 1)",
                 )
-            moment.files.append((file, ids))
+            prompts.files.append((file, ids))
         for box in self.boxes if frame == self._first else ():
             object_id = self._ids.free_id()
             self._boxes[object_id] = box
-            moment.pointed[object_id] = Pointed(box)
+            prompts.pointed[object_id] = Pointed(box)
             self._ids.known.add(object_id)
             self.notes.append(f"box {box.in_words} of object {object_id}")
-        self._add_clicks(frame, moment)
-        moment.gone = self._gone(frame, [file for file in files if not file.labels], moment.given, alive)
-        alive -= moment.gone
-        alive |= {*moment.given}
+        self._add_clicks(frame, prompts)
+        prompts.gone = self._gone(frame, [file for file in files if not file.labels], prompts.given, alive)
+        alive -= prompts.gone
+        alive |= {*prompts.given}
         if len(alive) > MAX_OBJECTS:
             raise MaskError(
                 f"from {in_words(frame)} on, {len(alive)} objects would be tracked at once, more than {MAX_OBJECTS}",
                 "remove others first (--remove), or track some of them in a run of their own",
             )
-        return moment
+        return prompts
 
-    def _add_clicks(self, frame: int, moment: _Moment) -> None:
+    def _add_clicks(self, frame: int, prompts: _FramePrompts) -> None:
         """Adds the clicks in a frame, each object's with the box or mask that they correct."""
-        shown = moment.given
+        shown = prompts.given
         here = [click for click in self.clicks if click.frame == frame]
         for object_id in dict.fromkeys(click.object_id for click in here):
             its = [click for click in here if click.object_id == object_id]
@@ -320,7 +319,7 @@ class PromptPlan:
                     f"object {object_id} has clicks beside it but none on it, no box and no mask in {in_words(frame)}",
                     f"add --click {object_id}=X,Y on it",
                 )
-            moment.pointed[object_id] = replace(moment.pointed.get(object_id, Pointed()), on=on, beside=beside)
+            prompts.pointed[object_id] = replace(prompts.pointed.get(object_id, Pointed()), on=on, beside=beside)
             self._ids.known.add(object_id)
             also = ", which correct what was given" if object_id in shown else ""
             count = f"{len(on)} click{'s' * (len(on) != 1)} on object {object_id}"
@@ -365,18 +364,18 @@ class PromptPlan:
         Raises:
             MaskError: something is given for a frame before it, or for that frame twice.
         """
-        begin = self._moments.pop(FIRST_READ, None)
+        begin = self._by_frame.pop(FIRST_READ, None)
         self._first, self._begins_later = first, False
         self.clicks = [click._replace(frame=first) if click.frame == FIRST_READ else click for click in self.clicks]
-        if begin is not None and first in self._moments:
+        if begin is not None and first in self._by_frame:
             raise MaskError(
                 f"frame {first} is the first that is read: its masks are given by --mask and by --at", "give one"
             )
-        if early := [frame for frame in self._moments if frame < first]:
+        if early := [frame for frame in self._by_frame if frame < first]:
             raise MaskError(
                 f"masks are given for frame {early[0]}, and the first that is read is {first}",
                 "begin there (--start), or give masks of later frames; a single image, a box, and a click without a "
                 "frame are of the first that is read",
             )
         if begin is not None:
-            self._moments[first] = begin
+            self._by_frame[first] = begin

@@ -111,7 +111,8 @@ def mask_from_scribble(image: Picture, strokes: Mapping[int, Sequence[Points]]) 
     rgb = _rgb(image)
     if not isinstance(strokes, Mapping):
         raise MaskError(f"strokes are a {type(strokes).__name__}", "expected a list of lines by object id, {1: [line]}")
-    drawn = {object_id: _draw(lines, object_id, rgb.shape[:2]) for object_id, lines in strokes.items()}
+    given = {i: lines for i, lines in strokes.items() if i != 0 or (lines is not None and len(lines))}
+    drawn = {object_id: _draw(lines, object_id, rgb.shape[:2]) for object_id, lines in given.items()}
     objects = [check_object_id(object_id) for object_id in drawn if object_id != 0]
     if not objects:
         raise MaskError("no stroke was given on an object", "draw at least one on each")

@@ -8,6 +8,9 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+import torch
+from jaxtyping import Bool, Int32
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -15,13 +18,14 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from torch import Tensor
 
 import mnemask as mm
 from mnemask.io.atomic import safe_name
+from mnemask.io.shapes import mask_from_run_lengths
 from mnemask.project import picture_memory, picture_reason
 from mnemask.studio.desk import Desk, encoded
 from mnemask.studio.exports import exported, offered, zipped
-from mnemask.studio.runs import mask_from_bytes
 from mnemask.studio.workspace import Workspace
 
 STATIC = str(files("mnemask.studio") / "static")
@@ -220,8 +224,35 @@ async def _until_closed(socket: WebSocket) -> None:
 
 def _labels(desk: Desk, index: int) -> Response:
     """Returns the labels of a frame, what else is known of it as a header."""
-    data = desk.labels(index)
+    data = labels_to_bytes(desk.project.labels(index))
     return Response(data, headers={"x-frame": json.dumps(desk.facts(index))}, media_type="application/octet-stream")
+
+
+# Masks travel as runs: exact, small, and a few lines to read in any language.
+# Labels of a frame: little-endian uint32 width, height, then a pair of id and length for each run, row by row.
+# A mask that the page sends: width, height, then lengths that alternate between outside and inside, outside first.
+
+
+def labels_to_bytes(labels: Int32[Tensor, "H W"]) -> bytes:
+    """Returns the runs of a frame's labels."""
+    height, width = labels.shape
+    flat = labels.cpu().numpy().ravel()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
+    lengths = np.diff(np.concatenate([starts, [flat.size]]))
+    runs = np.stack([flat[starts], lengths], axis=1).astype("<u4")
+    return np.array([width, height], "<u4").tobytes() + runs.tobytes()
+
+
+def mask_from_bytes(data: bytes, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """Returns the mask that the page sent; raises InputError for anything that is no mask of this height and width."""
+    height, width = size
+    try:
+        values = np.frombuffer(data, "<u4").tolist()
+        if values[:2] != [width, height]:
+            raise ValueError("another size")  # noqa: TRY301
+        return torch.from_numpy(mask_from_run_lengths(values[2:], height, width))
+    except ValueError as error:
+        raise mm.InputError(f"the data is no mask of {width}x{height} pixels", "reload the page") from error
 
 
 async def _answer(function: Callable[..., Any], *values: Any) -> Response:

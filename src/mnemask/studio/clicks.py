@@ -1,7 +1,6 @@
 """From clicks and a box to the mask of an object in one frame."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool
@@ -10,33 +9,10 @@ from torch import Tensor
 import mnemask as mm
 from mnemask.errors import CheckpointError
 from mnemask.model.stcn import STCN
-from mnemask.prompts.clicks import ClickSegmenter, pointed_at
+from mnemask.prompts.clicks import ClickSegmenter, ClickSession, pointed_at
 
 Point = tuple[int, int]
 Mask = Bool[Tensor, "H W"]
-
-
-@runtime_checkable
-class ClickSession(Protocol):
-    """What answers clicks in one frame; what it knows of the frame is computed once."""
-
-    def mask(
-        self,
-        positive: Sequence[Point],
-        negative: Sequence[Point] = (),
-        box: tuple[int, int, int, int] | None = None,
-        previous: Mask | None = None,
-    ) -> Mask:
-        """Returns the mask of what was clicked."""
-        ...
-
-
-def open_clicks(model: STCN, frame: mm.Frame, short_side: int) -> ClickSession:
-    """Returns what answers clicks in a frame: a network where there is one for these weights, else colours."""
-    try:
-        return ClickSegmenter(model, short_side=short_side).open(frame)
-    except CheckpointError:  # the head belongs to other weights
-        return ColourClicks(frame)
 
 
 class ColourClicks:
@@ -68,6 +44,14 @@ class ColourClicks:
         clicks = torch.tensor([*((x, y, 1) for x, y in positive), *((x, y, -1) for x, y in negative)])
         earlier = torch.zeros(image.shape[1:]) if previous is None else previous.float()
         return found & pointed_at(found, clicks.float(), earlier[None, 1::4, 1::4])
+
+
+def open_clicks(model: STCN, frame: mm.Frame, short_side: int) -> ClickSession | ColourClicks:
+    """Returns what answers clicks in a frame: a network where there is one for these weights, else colours."""
+    try:
+        return ClickSegmenter(model, short_side=short_side).open(frame)
+    except CheckpointError:  # the head belongs to other weights
+        return ColourClicks(frame)
 
 
 def _dots(points: Sequence[Point]) -> list[list[Point]]:

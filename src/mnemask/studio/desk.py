@@ -16,7 +16,8 @@ from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
 from mnemask.memory.tokens import runs_of
 from mnemask.project import PassReport
-from mnemask.studio.clicks import ClickSession, Mask, Point, open_clicks
+from mnemask.prompts.clicks import ClickSession
+from mnemask.studio.clicks import ColourClicks, Mask, Point, open_clicks
 from mnemask.studio.exports import (
     EXPORTS,
     UNFINISHED,
@@ -28,7 +29,6 @@ from mnemask.studio.exports import (
     writing,
 )
 from mnemask.studio.jobs import Event, Job, Listeners, warnings_heard
-from mnemask.studio.runs import labels_to_bytes
 
 APART = 5  # frames between two that the keys lead to
 _PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
@@ -56,7 +56,7 @@ class Desk:
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._clicking = threading.Lock()
-        self._session: tuple[int, ClickSession] | None = None
+        self._session: tuple[int, ClickSession | ColourClicks] | None = None
         self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     def state(self) -> dict[str, Any]:
@@ -135,10 +135,6 @@ class Desk:
             while sum(map(len, self._pictures.values())) > _PICTURES:
                 self._pictures.popitem(last=False)
         return data
-
-    def labels(self, index: int) -> bytes:
-        """Returns the runs of a frame's labels."""
-        return labels_to_bytes(self.project.labels(index))
 
     def facts(self, index: int) -> dict[str, Any]:
         """Returns whether a frame is tracked, and how doubtful each object in it is."""
@@ -253,7 +249,7 @@ class Desk:
             raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
         return self._clicks(index).mask(positive, negative, box, previous)
 
-    def _clicks(self, index: int) -> ClickSession:
+    def _clicks(self, index: int) -> ClickSession | ColourClicks:
         if self._session is None or self._session[0] != index:
             project = self.project
             size = project.state.settings["size"]

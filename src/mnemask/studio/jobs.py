@@ -57,7 +57,7 @@ def _put(queue: asyncio.Queue[Event], event: Event) -> None:
 
 
 class _Heard(logging.Handler):
-    """Keeps what one thread warns of, each sentence once."""
+    """Collects one thread's warnings, without duplicates."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -117,11 +117,11 @@ class Job:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
-    def tell(self, event: Event, *, always: bool = False) -> None:
+    def tell(self, event: Event) -> None:
         """Tells the pages how far it is, not more often than they can show."""
         self.latest = {"type": "job", "kind": self.kind, "running": True, **event}
         now = time.monotonic()
-        if always or now - self._told >= _EVERY:
+        if now - self._told >= _EVERY:
             self._told = now
             self._listeners.tell(self.latest)
 

@@ -11,7 +11,7 @@ from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.model.stcn import STCN
-from mnemask.project.about import follow_video
+from mnemask.project.about import follow_video, source_of
 from mnemask.studio.exports import EXPORTS, remove_unfinished
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Workspace:
             if name not in self._open:
                 if name not in self.names():
                     raise mm.InputError(f"there is no project {name[:80]!r}", "open a video first")
-                self.allowed(str(mm.Project.source_of(self.folder / name)))
+                self.allowed(str(source_of(self.folder / name)))
                 self._open[name] = mm.Project(self.folder / name, self._model)
                 remove_unfinished(self.folder / name / EXPORTS)
             return self._open[name]
@@ -119,7 +119,7 @@ class Workspace:
         sources = {}
         for name in self.names():
             try:
-                sources[name] = mm.Project.source_of(self.folder / name)
+                sources[name] = source_of(self.folder / name)
             except mm.InputError as error:
                 log.warning("a project is passed over: %s", error)
         return sources

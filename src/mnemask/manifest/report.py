@@ -1,20 +1,41 @@
-"""The end report of a batch: report.json, and a page that is complete in itself."""
+"""The end report of a batch: report.json, a page that is complete in itself, and the frames at which to look.
 
+A frame is doubtful where the network was least sure, or where a mask leapt or fell to pieces.
+"""
+
+import base64
+import csv
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from string import Template
 from typing import Any
 from urllib.parse import quote
 
+import cv2
+import numpy as np
+
+from mnemask.errors import MnemaskError
+from mnemask.io import VideoReader, draw_overlay
+from mnemask.io.label_files import read_labels
 from mnemask.io.storage import without_password
+from mnemask.io.table import TABLE
 from mnemask.manifest.lines import Manifest
-from mnemask.manifest.moments import most_doubtful
 from mnemask.manifest.schedule import Outcome
 from mnemask.version import __version__
+
+MOST, MOST_OF_ALL = 3, 10
+"""Doubtful frames that are told of a clip, and of all clips together."""
+APART = 24
+"""Frames between two of them at least: neighbours show the same."""
+WORTH = 0.1
+"""Doubt below which a frame is none."""
+_WIDTH = 320
+_QUALITY = 78
 
 STATES = ("done", "complete", "failed", "stopped")
 _WORDS = {"done": "done", "complete": "complete before", "failed": "failed", "stopped": "not ended"}
@@ -47,7 +68,7 @@ class BatchReport:
 
     Attributes:
         facts: all of it but pictures, as report.json holds it.
-        moments: clip, and moment with its picture, of the most doubtful ones of all.
+        moments: clip, and doubtful frame with its picture, of the most doubtful ones of all.
     """
 
     facts: Mapping[str, Any]
@@ -67,7 +88,7 @@ def report_of(read: Manifest, outcomes: Mapping[str, Outcome], seconds: float, s
         seconds: that it took this time.
         stopped_by: the signal that ended it early.
     """
-    moments = most_doubtful({name: outcome.facts.get("moments", ()) for name, outcome in outcomes.items()})
+    moments = _most_doubtful({name: outcome.facts.get("moments", ()) for name, outcome in outcomes.items()})
     counts: Counter[str] = Counter(outcome.state for outcome in outcomes.values())
     clips = []
     for clip in read.clips:
@@ -161,3 +182,88 @@ def _number(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtfulFrame:
+    """A frame to look at.
+
+    Attributes:
+        frame: its number.
+        object_id: the object that is doubtful there.
+        doubt: from 0 to 1, see `io/table.py`.
+        certainty: mean probability of the mask's pixels.
+        area: pixels of the mask.
+        area_before: in the frame before.
+        specks: small pieces of the mask.
+        name: of the frame's files.
+        picture: JPEG with the masks drawn in, base64; empty where the frame cannot be read again.
+    """
+
+    frame: int
+    object_id: int
+    doubt: float
+    certainty: float
+    area: int
+    area_before: int
+    specks: int
+    name: str = ""
+    picture: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as JSON holds it."""
+        return asdict(self)
+
+
+def doubtful_frames(folder: Path, video: str) -> list[DoubtfulFrame]:
+    """Returns the most doubtful frames of a run, the most doubtful first, from the table that it wrote.
+
+    Args:
+        folder: of the run.
+        video: that it tracked, from which the pictures are taken.
+    """
+    kept: list[DoubtfulFrame] = []
+    for found in _doubtful(folder / TABLE):
+        near = [each for each in kept if abs(each.frame - found.frame) < APART]
+        if all(each.doubt < found.doubt for each in near):
+            rest = [each for each in kept if each not in near]
+            kept = sorted([*rest, found], key=lambda each: -each.doubt)[:MOST]
+    return [_with_picture(each, folder, video) for each in kept]
+
+
+def _doubtful(table: Path) -> Iterator[DoubtfulFrame]:
+    """Yields the frames of a table that are worth a look; the first of an object, whose mask was given, is none."""
+    if not table.is_file():
+        return
+    areas: dict[int, int] = {}
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            object_id, area, doubt = int(row["object"]), int(row["area"]), float(row["doubt"])
+            before, areas[object_id] = areas.get(object_id), area
+            if before is not None and doubt >= WORTH:
+                certainty, specks = float(row["certainty"]), int(row["specks"])
+                yield DoubtfulFrame(int(row["frame"]), object_id, doubt, certainty, area, before, specks, row["name"])
+
+
+def _with_picture(found: DoubtfulFrame, folder: Path, video: str) -> DoubtfulFrame:
+    """Returns it with its picture; the masks are drawn in where each frame has a file of labels."""
+    try:
+        with VideoReader(video, start=found.frame, stop=found.frame + 1) as reader:
+            image = next(iter(reader)).image.permute(1, 2, 0).numpy()
+        width = min(_WIDTH, image.shape[1])
+        size = width, max(1, round(image.shape[0] * width / image.shape[1]))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        masks = folder / "masks" / f"{found.name}.png"
+        if masks.is_file():
+            labels = cv2.resize(read_labels(masks), size, interpolation=cv2.INTER_NEAREST)
+            small = draw_overlay(small, labels.astype(np.int32))
+    except (MnemaskError, StopIteration):
+        return found
+    jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    return replace(found, picture=base64.b64encode(jpeg.tobytes()).decode())
+
+
+def _most_doubtful(by_clip: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Returns clip and doubtful frame of the most doubtful ones of all clips, the most doubtful first."""
+    found = [(clip, dict(moment)) for clip, moments in by_clip.items() for moment in moments]
+    return sorted(found, key=lambda each: -float(each[1]["doubt"]))[:MOST_OF_ALL]

@@ -23,11 +23,11 @@ Known = Mapping[str, str]  # masks of keys by "frame:id"
 
 
 @dataclass(frozen=True, slots=True)
-class KnownState:
+class Snapshot:
     """The tracker after one frame.
 
     Attributes:
-        session: of the tracker.
+        state: of the tracker.
         frame: that it saw last.
         keys: which masks of keys it has been given, by "frame:id".
     """
@@ -37,7 +37,7 @@ class KnownState:
     keys: Known
 
 
-class States:
+class Snapshots:
     """Tracker states in a folder: dense near the newest frame, sparse far from it, so that they stay few."""
 
     def __init__(self, folder: Path) -> None:
@@ -46,12 +46,12 @@ class States:
     def save(self, tracker: Tracker, frame: int, step: int, keys: Known, settings: Mapping[str, Any]) -> None:
         """Keeps the state after a frame."""
         facts = {"frame": frame, "keys": dict(keys), "settings": dict(settings)}
-        tracker.state().save(self._folder / f"{_direction(step)}-{frame:07d}.bank", project=facts)
+        tracker.state().save(self._path(frame, step), project=facts)
         self._thin(frame, step)
 
     def best(
         self, start: int, step: int, keys: Known, settings: Mapping[str, Any], device: torch.device
-    ) -> KnownState | None:
+    ) -> Snapshot | None:
         """Returns the latest state at or before a frame, in this direction, that nothing has made wrong since.
 
         It knows no key that is gone, every key that it has passed, and was made with the same settings.
@@ -69,7 +69,7 @@ class States:
             passed = {place for place in keys if step * int(place.split(":")[0]) <= step * frame}
             same = all(keys.get(place) == mask for place, mask in about["keys"].items())
             if same and passed <= about["keys"].keys() and about["settings"] == dict(settings):
-                return KnownState(state, frame, about["keys"])
+                return Snapshot(state, frame, about["keys"])
         return None
 
     def _frames(self, step: int) -> list[int]:
