@@ -6,50 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from drawn_annotations import FRACTIONS, LEFT, RIGHT, H, W, annotation, coco, cvat, polygon, yolo
 from PIL import Image
+from pycocotools import mask as rle
 from refusals import refusal
 
 from mnemask.errors import MaskError
-from mnemask.io.label_files import annotated_frames, is_annotated, map_name, objects_of, read_labels
-
-H, W = 40, 60
-LEFT, RIGHT = [5, 5, 25, 5, 25, 35, 5, 35], [35, 5, 55, 5, 55, 35, 35, 35]
-
-
-def annotation(number, corners, image=1, **more):
-    return {"id": number, "image_id": image, "category_id": number, "segmentation": [corners], **more}
-
-
-def coco(path, annotations, pictures=1, **more):
-    images = [{"id": i + 1, "file_name": f"{i:05d}.jpg", "height": H, "width": W} for i in range(pictures)]
-    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories, **more}))
-    return path
-
-
-def cvat(path, *images, tracks=""):
-    path.write_text(
-        f"<annotations><meta><original_size><width>{W}</width><height>{H}</height></original_size></meta>"
-        f"{''.join(images)}{tracks}</annotations>"
-    )
-    return path
-
-
-def polygon(label, corners, **more):
-    points = ";".join(f"{x},{y}" for x, y in zip(corners[::2], corners[1::2], strict=True))
-    said = "".join(f' {name}="{value}"' for name, value in more.items())
-    return f'<polygon label="{label}" points="{points}"{said}></polygon>'
-
-
-def yolo(folder, **labels):
-    folder.mkdir()
-    for stem, text in labels.items():
-        (folder / f"{stem}.txt").write_text(text)
-        Image.new("RGB", (W, H)).save(folder / f"{stem}.jpg")
-    return folder
-
-
-FRACTIONS = "0 0.1 0.1 0.4 0.1 0.4 0.9 0.1 0.9\n"
+from mnemask.io.label_files import annotated_frames, file_names_of, is_annotated, map_name, objects_of, read_labels
+from mnemask.io.shapes import mask_from_run_lengths, runs_of_text
 
 
 @pytest.mark.parametrize("tool", ["coco", "cvat", "yolo", "label-studio"])
@@ -83,18 +47,6 @@ def test_a_file_that_says_so_has_empty_pictures(tmp_path):
     assert [is_annotated(path) for path in annotated_frames(track)] == [True, True]
 
 
-@pytest.mark.parametrize("z", [(0, 1), (1, 0)])
-def test_the_shape_in_front_is_seen_and_one_that_is_not_is_named(tmp_path, caplog, z):
-    large = [0, 0, 30, 0, 30, 40, 0, 40]
-    shapes = polygon("dog", LEFT, z_order=z[0]) + polygon("cat", large, z_order=z[1])
-    place = cvat(tmp_path / "a.xml", f'<image id="0" name="a.jpg" width="{W}" height="{H}">{shapes}</image>')
-    labels = read_labels(annotated_frames(place)[0])
-    seen = 0 if z[1] else 20 * 30
-    assert (labels == 1).sum() == seen
-    assert (labels == 2).sum() == 30 * 40 - seen
-    assert ("object 1 (dog)" in caplog.text and "cover it" in caplog.text) == bool(z[1])
-
-
 def test_an_object_outside_of_the_picture_is_named_and_refused_where_there_is_no_other(tmp_path, caplog):
     beyond = [500, 500, 520, 500, 520, 520]
     annotated_frames(coco(tmp_path / "a.json", [annotation(1, LEFT), annotation(2, beyond)]))
@@ -125,24 +77,6 @@ def test_a_json_of_something_else_is_said_to_be_that(tmp_path):
         annotated_frames(tmp_path / "report.json")
 
 
-@pytest.mark.parametrize("first", ["1e-05 0.1", "-0.001 0.1", "0 0.1", ".1 .1"])
-def test_yolo_is_known_however_its_numbers_are_written(tmp_path, first):
-    place = yolo(tmp_path / "a", **{"00000": f"0 {first} 0.4 0.1 0.4 0.9 0.1 0.9\n"})
-    assert read_labels(annotated_frames(place)[0]).sum() > 0.2 * H * W
-
-
-def test_a_confidence_behind_an_outline_is_no_corner(tmp_path):
-    place = yolo(tmp_path / "a", **{"00000": FRACTIONS, "00001": FRACTIONS.replace("\n", " 0.83\n")})
-    exact, doubted = map(read_labels, annotated_frames(place))
-    assert np.array_equal(exact, doubted)
-
-
-def test_key_points_are_no_outline(tmp_path):
-    pose = " ".join(["0 0.5 0.5 0.9 0.9", *("0.2 0.3 2" for _ in range(17))])
-    with refusal(MaskError, "keypoints"):
-        annotated_frames(yolo(tmp_path / "a", **{"00000": f"{pose}\n"}))
-
-
 def test_a_mask_within_labelme_is_of_a_picture_format(tmp_path):
     def embedded(kind):
         data = io.BytesIO()
@@ -168,27 +102,6 @@ def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tm
     assert [bool(read_labels(path).any()) for path in paths] == [True, False, False]
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        "names: [dog, 'big cat']",
-        "names:\n  0: dog\n  1: big cat",
-        "names:\n- dog\n- big cat\nnc: 2",
-        "names:\n  - \"dog\"\n  - 'big cat'",
-    ],
-)
-def test_yolo_has_the_names_of_its_classes_however_they_are_listed(tmp_path, names):
-    place = yolo(tmp_path / "labels", **{"00000": f"{FRACTIONS}1 0.6 0.1 0.9 0.1 0.9 0.9\n"})
-    (tmp_path / "data.yaml").write_text(f"path: .\n{names}\n")
-    (path,) = annotated_frames(place)
-    assert [info.category for info in objects_of(path.parent).values()] == ["dog", "big cat"]
-
-
-def test_yolo_in_pixels_is_refused(tmp_path):
-    with refusal(MaskError, "line 1", "fractions"):
-        annotated_frames(yolo(tmp_path / "a", **{"00000": "0 10 10 40 10 40 30\n"}))
-
-
 def test_tracks_and_groups_that_count_from_0_become_ids_from_1(tmp_path):
     tracks = [annotation(1, LEFT, attributes={"track_id": 0}), annotation(2, RIGHT, attributes={"track_id": 1})]
     path = coco(tmp_path / "c.json", tracks)
@@ -202,3 +115,103 @@ def test_tracks_and_groups_that_count_from_0_become_ids_from_1(tmp_path):
         content = {"imageHeight": H, "imageWidth": W, "imagePath": f"{stem}.jpg", "shapes": [shape]}
         (folder / f"{stem}.json").write_text(json.dumps(content))
     assert [int(read_labels(path).max()) for path in annotated_frames(folder)] == [1, 2]
+
+
+def test_compressed_run_lengths_are_read_as_pycocotools_reads_them():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        height, width = rng.integers(1, 60, 2).tolist()
+        mask = rng.random((height, width)) < rng.random()
+        counts = rle.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+        assert np.array_equal(mask_from_run_lengths(runs_of_text(counts), width, height).T, mask)
+
+
+@pytest.mark.parametrize("cut_off", range(1, 9))
+def test_compressed_run_lengths_that_are_cut_off_are_refused(tmp_path, cut_off):
+    mask = np.zeros((H, W), bool)
+    mask[5:35, 5:25], mask[8:12, 9:15] = True, False
+    counts = rle.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+
+    def written(text):
+        return coco(tmp_path / "a.json", [annotation(1, LEFT) | {"segmentation": {"size": [H, W], "counts": text}}])
+
+    assert np.array_equal(read_labels(annotated_frames(written(counts))[0]), mask)
+    with refusal(MaskError, "a.json"):
+        annotated_frames(written(counts[:-cut_off]))
+
+
+@pytest.mark.parametrize(
+    "counts", ["", "0", "oooooooooooo0", "~~", "\u00e9", 5, [2**62, 2**62, 2**62, 2**62 + H * W], [10**30]]
+)
+def test_run_lengths_of_another_picture_or_of_none_are_refused(tmp_path, counts):
+    wrong = annotation(1, LEFT) | {"segmentation": {"size": [H, W], "counts": counts}}
+    with refusal(MaskError, "a.json"):
+        annotated_frames(coco(tmp_path / "a.json", [wrong]))
+
+
+def test_two_images_of_one_id_are_refused_and_one_that_is_listed_twice_is_not(tmp_path):
+    path = coco(tmp_path / "a.json", [annotation(1, LEFT)], pictures=2)
+    content = json.loads(path.read_text())
+    content["images"][1] = content["images"][0]
+    path.write_text(json.dumps(content))
+    assert [map_name(frame) for frame in annotated_frames(path)] == ["00000"]
+    content["images"][1] = content["images"][0] | {"file_name": "other.jpg"}
+    path.write_text(json.dumps(content))
+    with refusal(MaskError, "two images of one id", "each task by itself"):
+        annotated_frames(path)
+
+
+def test_an_object_of_two_classes_is_refused_and_one_that_lacks_its_class_somewhere_is_not(tmp_path):
+    def written(*labels):
+        corners = [[[5, 5], [25, 5], [25, 35]], [[35, 5], [55, 5], [55, 35]]]
+        shapes = [{"label": label, "points": at, "group_id": 1} for label, at in zip(labels, corners, strict=True)]
+        content = {"imageHeight": H, "imageWidth": W, "imagePath": "a.jpg", "shapes": shapes}
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        return annotated_frames(tmp_path / "a.json")
+
+    assert np.unique(read_labels(written("object", "car")[0])).tolist() == [0, 1]
+    with refusal(MaskError, "object 1 'car' and 'person'", "different ids"):
+        written("car", "person")
+
+
+def test_regions_that_mots_ignores_are_no_object_and_frames_that_begin_late_are_said(tmp_path, caplog):
+    masks = np.zeros((2, H, W), np.uint8)
+    masks[0, 5:20, 5:20], masks[1, 25:35, 30:50] = 1, 1
+    one, other = (rle.encode(np.asfortranarray(mask))["counts"].decode() for mask in masks)
+    rows = "".join(f"{frame} 2001 2 {H} {W} {one}\n{frame} 10000 10 {H} {W} {other}\n" for frame in (3, 4))
+    (tmp_path / "gt.txt").write_text(rows)
+    paths = annotated_frames(tmp_path / "gt.txt")
+    assert [map_name(path) for path in paths] == ["@2", "@3"]
+    assert set(objects_of(tmp_path / "gt.txt")) == {2001}
+    assert np.unique(read_labels(paths[0])).tolist() == [0, 2001]
+    assert "2 regions to ignore" in caplog.text
+    assert "frame 3 and is taken to count frames from 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file_name", "name"),
+    [("clip/00000", "00000"), ("data\\shot_a.jpg", "shot_a"), ("a/b/t0.5", "t0.5"), ("a/b/t0.5.png", "t0.5")],
+)
+def test_a_picture_has_the_last_part_of_its_path_with_or_without_a_suffix(tmp_path, file_name, name):
+    path = coco(tmp_path / "a.json", [annotation(1, LEFT)])
+    path.write_text(path.read_text().replace("00000.jpg", file_name.replace("\\", "\\\\")))
+    (frame,) = annotated_frames(path)
+    assert map_name(frame) == name
+    assert file_names_of(path) == {name: file_name.replace("\\", "/").rpartition("/")[2]}
+    assert read_labels(frame).any()
+
+
+def test_a_relation_of_two_regions_is_no_shape(tmp_path):
+    shape = {"original_width": W, "original_height": H, "value": {"points": [[10, 10], [40, 10], [40, 90]]}}
+    relation = {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"}
+    task = {"data": {"image": "00000.jpg"}, "annotations": [{"result": [shape, relation]}]}
+    (tmp_path / "tasks.json").write_text(json.dumps([task]))
+    assert read_labels(annotated_frames(tmp_path / "tasks.json")[0]).any()
+
+
+def test_outlines_of_too_few_corners_are_left_out(tmp_path, caplog):
+    some = annotation(1, LEFT) | {"segmentation": [LEFT, [], [3, 4, 5, 6]]}
+    none = annotation(2, []) | {"segmentation": [[], [3, 4, 5, 6]]}
+    (path,) = annotated_frames(coco(tmp_path / "a.json", [some, none]))
+    assert np.unique(read_labels(path)).tolist() == [0, 1]
+    assert "1 outlines of fewer than 3 corners" in caplog.text

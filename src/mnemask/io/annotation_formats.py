@@ -1,4 +1,4 @@
-"""What files of COCO, CVAT, Label Studio, labelme, MOTS and YOLO say of masks, in one form."""
+"""What files of COCO, Label Studio, labelme and MOTS say of masks, in one form; `cvat` and `yolo` read theirs."""
 
 import base64
 import io
@@ -6,36 +6,34 @@ import json
 import logging
 import math
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from mnemask.errors import MaskError, missing_extra
+from mnemask.errors import MaskError
 from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import check_size
-from mnemask.io.shapes import filled, mask_from_run_lengths, mask_of_brush
+from mnemask.io.shapes import filled, mask_from_run_lengths, mask_of_brush, runs_of_text
 from mnemask.types import check_object_id
 
 log = logging.getLogger(__name__)
 Mask = Bool[np.ndarray, "H W"]
 MaskOf = Callable[[int, int], Mask]  # of a height and a width
 AT = "@"  # begins the name of a frame that a file knows by its place in the video alone, as @12
+TASK_BY_TASK = "export each task by itself"
 _NAMES_ITSELF = "mnemask"  # as the contributor of a COCO file: each frame without annotations was looked at
 
 _TRACK = re.compile(r"track_id=(\d{1,5})(?: name=(.*))?")
-# A fraction of a picture, as YOLO has them, is at most 1, and of a shape beyond the edge a little more.
-_LARGEST_FRACTION = 2.0
+_IGNORED, _IGNORED_CLASS = 10_000, 10  # of MOTS: a region that nobody looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +74,36 @@ class AnnotatedFrame:
     annotated: bool = False
 
 
-def read_pictures(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what a file says of each frame, or a folder of one file for each.
-
-    Args:
-        path: of COCO, Label Studio or labelme (.json), CVAT (.xml), MOTS (.txt); or a folder of labelme's files, or of
-            YOLO's labels with its images beside it.
-        skipped: counts the shapes that are no masks, by what they are.
-
-    Raises:
-        MaskError: it contradicts itself.
-        MissingExtraError: it needs pycocotools, which is not installed.
-        ValueError, KeyError, TypeError and others: it is damaged, or of another kind.
-    """
-    if path.is_dir():
-        if jsons := natural_order(list(path.glob("*.json"))):
-            contents = [_json_of(each) for each in jsons]
-            first = _first_group(contents, path.name)
-            stems = [each.stem for each in jsons]
-            return [_of_labelme(*each, skipped, first) for each in zip(contents, stems, strict=True)]
-        return _of_yolo(path, skipped)
-    if path.suffix.lower() == ".xml":
-        return _of_cvat(path.read_bytes(), skipped)
+def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
+    """Returns what a file of COCO, Label Studio or labelme (.json), or of MOTS (.txt), says of each frame."""
     if path.suffix.lower() == ".txt":
-        return _of_mots(path.read_text(encoding="utf-8-sig"), path.with_name("labels.txt"), skipped)
+        return _of_mots(path, skipped)
     content = _json_of(path)
     if isinstance(content, list):
         return _of_label_studio(content, skipped)
     if "shapes" in content:
         return [_of_labelme(content, path.stem, skipped, _first_group([content], path.name))]
     return _of_coco(content, path, skipped)
+
+
+def read_labelme(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
+    """Returns what the files of labelme in a folder say, one of each frame; none where no JSON there is labelme's."""
+    jsons = natural_order([path for path in folder.glob("*.json") if path.is_file()])
+    if not any(map(may_be_labelme, jsons)):
+        return []
+    found = {path: _json_of(path) for path in jsons}
+    contents = {path: each for path, each in found.items() if isinstance(each, dict) and "shapes" in each}
+    if contents and len(contents) < len(found):
+        others = [path.name for path in found if path not in contents]
+        log.warning("%s: %d files are not labelme's and are left out, first %s", folder, len(others), others[0])
+    first = _first_group(list(contents.values()), folder.name)
+    return [_of_labelme(each, path.stem, skipped, first) for path, each in contents.items()]
+
+
+def may_be_labelme(path: Path) -> bool:
+    """Returns whether a JSON file begins as those of labelme do."""
+    with path.open("rb") as file:
+        return b'"shapes"' in file.read(4096)
 
 
 def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
@@ -116,6 +114,8 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
         )
     names = {int(each["id"]): str(each["name"]) for each in content.get("categories", [])}
     pictures = {int(each["id"]): _coco_picture(each) for each in content["images"]}
+    if len({(int(each["id"]), str(each["file_name"])) for each in content["images"]}) > len(pictures):
+        raise MaskError(f"{path} has two images of one id", f"give each an id of its own, or {TASK_BY_TASK}")
     if (content.get("info") or {}).get("contributor") == _NAMES_ITSELF:
         for picture in pictures.values():
             picture.annotated = True
@@ -136,9 +136,13 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
         if not (segmentation := each.get("segmentation")):
             skipped["boxes"] += 1
             continue
+        if isinstance(segmentation, list) and not (segmentation := [part for part in segmentation if len(part) >= 6]):
+            skipped["outlines of fewer than 3 corners"] += 1
+            continue
         mask = partial(_coco_mask, segmentation)
         object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
-        pictures[int(each["image_id"])].shapes.append(Shape(_class(category), object_id, mask, said.get("name") or ""))
+        shape = Shape(class_of(category), object_id, mask, said.get("name") or "")
+        pictures[int(each["image_id"])].shapes.append(shape)
     return list(pictures.values())
 
 
@@ -152,69 +156,20 @@ def _track_of(annotation: Mapping[str, Any]) -> Any:
 
 
 def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
-    name = str(image["file_name"])
-    stem = Path(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name
-    return AnnotatedFrame(stem, PurePosixPath(name).name, (int(image["height"]), int(image["width"])))
+    file_name = last_part(str(image["file_name"]))
+    return AnnotatedFrame(_frame_of(file_name), file_name, (int(image["height"]), int(image["width"])))
 
 
 def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
     """Returns the mask of polygons, or of run lengths, compressed or not."""
     if isinstance(segmentation, list):
-        return filled([_points(each) for each in segmentation], height, width)
+        return filled([points_of(each) for each in segmentation], height, width)
     if tuple(segmentation["size"]) != (height, width):
         raise ValueError(f"a mask of {segmentation['size']} in an image of {[height, width]}")
     counts = segmentation["counts"]
     if isinstance(counts, list):
         return mask_from_run_lengths(counts, width, height).T
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise missing_extra("compressed run lengths need pycocotools", "rle") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools with NumPy 2
-        return np.asarray(coco.decode(segmentation), bool)
-
-
-def _of_cvat(data: bytes, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise ValueError("a document type, which CVAT does not write")
-    root = ElementTree.fromstring(data)
-    size = root.find(".//original_size")
-    whole = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
-    pictures: dict[int, AnnotatedFrame] = {}
-    for image in root.iter("image"):
-        name = PurePosixPath(image.attrib["name"])
-        picture = AnnotatedFrame(name.stem, name.name, (int(image.attrib["height"]), int(image.attrib["width"])))
-        pictures[int(image.attrib["id"])] = picture
-        for each in image:
-            if shape := _cvat_shape(each, each.attrib.get("label"), None, skipped):
-                picture.shapes.append(shape)
-    for track in root.iter("track"):
-        for each in track:
-            index = int(each.attrib["frame"])
-            picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", whole))
-            if each.attrib.get("outside") == "1":
-                picture.annotated = True  # where all are outside, that says that they are gone
-            elif shape := _cvat_shape(each, track.attrib["label"], int(track.attrib["id"]) + 1, skipped):
-                picture.shapes.append(shape)
-    return [pictures[index] for index in sorted(pictures)]
-
-
-def _cvat_shape(each: ElementTree.Element, label: str | None, track: int | None, skipped: Counter[str]) -> Shape | None:
-    said = {part.attrib["name"]: part.text or "" for part in each.iter("attribute")}
-    number = said.get("track_id", "")
-    group = int(each.attrib.get("group_id", 0)) or None
-    object_id = check_object_id(int(number)) if number.isdecimal() else track or group
-    category, name, depth = _class(label or ""), said.get("name", ""), int(each.attrib.get("z_order", 0))
-    if each.tag == "mask":
-        left, top, width, height = (int(each.attrib[key]) for key in ("left", "top", "width", "height"))
-        cut = mask_from_run_lengths([int(part) for part in each.attrib["rle"].split(",")], height, width)
-        return Shape(category, object_id, partial(_placed, cut, left, top), name, depth)
-    if each.tag == "polygon":
-        points = _points([part.split(",") for part in each.attrib["points"].split(";")])
-        return Shape(category, object_id, partial(filled, [points]), name, depth)
-    skipped["boxes" if each.tag == "box" else f"shapes of type {each.tag}"] += each.tag != "tag"
-    return None
+    return mask_from_run_lengths(runs_of_text(counts), width, height).T
 
 
 def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) -> list[AnnotatedFrame]:
@@ -253,18 +208,19 @@ def _of_task(
     name = str(data.get("name") or Path(file_name).stem or f"{AT}{place}")
     picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None)
     for each in answer or ():
-        value = each["value"]
+        if (value := each.get("value")) is None:
+            continue  # such as a relation of two regions
         labels = value.get("brushlabels") or value.get("polygonlabels") or value.get("labels") or [""]
         said = _TRACK.search(" ".join((each.get("meta") or {}).get("text") or []))
         if value.get("format") == "rle":
             mask: MaskOf = partial(mask_of_brush, value["rle"])
         elif "points" in value:
-            mask = partial(filled, [_points(value["points"]) / 100 * size[::-1]])
+            mask = partial(filled, [points_of(value["points"]) / 100 * size[::-1]])
         else:
             skipped[f"shapes of type {each.get('type')}"] += 1
             continue
         object_id = None if said is None else check_object_id(int(said[1]))
-        picture.shapes.append(Shape(_class(str(labels[0])), object_id, mask, "" if said is None else said[2] or ""))
+        picture.shapes.append(Shape(class_of(str(labels[0])), object_id, mask, "" if said is None else said[2] or ""))
     return picture
 
 
@@ -280,17 +236,17 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
     if None in (content["imageHeight"], content["imageWidth"]):
         raise ValueError("imageHeight or imageWidth is null")
     size = int(content["imageHeight"]), int(content["imageWidth"])
-    file_name = re.split(r"[/\\]", str(content.get("imagePath") or ""))[-1]
+    file_name = last_part(str(content.get("imagePath") or ""))
     # labelme writes a file when somebody saves what they see, so an empty one says that there is nothing.
     picture = AnnotatedFrame(Path(file_name).stem or stem, file_name, size, annotated=True)
     for each in content["shapes"]:
-        kind, points = each.get("shape_type") or "polygon", _points(each["points"])
+        kind, points = each.get("shape_type") or "polygon", points_of(each["points"])
         if kind == "mask":
             with Image.open(io.BytesIO(base64.b64decode(each["mask"])), formats=FORMATS_AND_GIF) as image:
                 check_size(image.width, image.height, f"a mask of {stem}")
                 cut = np.asarray(image) > 0
             left, top = np.floor(points[0] + 0.5).astype(int).tolist()
-            mask: MaskOf = partial(_placed, cut, left, top)
+            mask: MaskOf = partial(placed, cut, left, top)
         elif kind == "polygon":
             mask = partial(filled, [points])
         else:
@@ -298,95 +254,50 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
             continue
         group = each.get("group_id")
         object_id = None if group is None else check_object_id(group + first_group if type(group) is int else group)
-        picture.shapes.append(Shape(_class(str(each["label"])), object_id, mask, str(each.get("description") or "")))
+        picture.shapes.append(Shape(class_of(str(each["label"])), object_id, mask, str(each.get("description") or "")))
     return picture
 
 
-def _of_mots(text: str, listing: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    rows = [line.split() for line in text.splitlines() if line.strip()]
+def _of_mots(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
+    rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if all(len(row) == 1 and row[0].count(",") >= 5 for row in rows) and rows:
         skipped["boxes"] += len(rows)  # MOT's
         return []
-    first = min((int(row[0]) for row in rows), default=1) and 1  # KITTI counts frames from 0
-    names = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
+    smallest = min((int(row[0]) for row in rows), default=1)
+    if smallest > 1:
+        log.warning("%s begins with frame %d and is taken to count frames from 1", path, smallest)
+    first = smallest and 1  # KITTI counts frames from 0
+    listing = path.with_name("labels.txt")
+    names = listing.read_text(encoding="utf-8-sig").splitlines() if listing.is_file() else []
     pictures: dict[int, AnnotatedFrame] = {}
     for frame, number, kind, height, width, counts in rows:
+        if (int(number), int(kind)) == (_IGNORED, _IGNORED_CLASS) and len(names) < _IGNORED_CLASS:
+            skipped["regions to ignore"] += 1
+            continue
         index, size = int(frame) - first, (int(height), int(width))
         picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", size))
         category = names[int(kind) - 1] if 1 <= int(kind) <= len(names) else ""
         mask = partial(_coco_mask, {"size": list(size), "counts": counts})
-        picture.shapes.append(Shape(_class(category), check_object_id(int(number)), mask))
+        picture.shapes.append(Shape(class_of(category), check_object_id(int(number)), mask))
     return [pictures[index] for index in sorted(pictures)]
 
 
-def _of_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    labels = folder / "labels" if (folder / "labels").is_dir() else folder
-    names = _names_of_yolo(labels.parent / "data.yaml")
-    pictures = []
-    for path in natural_order(list(labels.glob("*.txt"))):
-        beside = [*(labels.parent / "images").glob(f"{path.stem}.*"), *labels.glob(f"{path.stem}.*")]
-        images = [each for each in beside if each.suffix.lower() in IMAGE_SUFFIXES]
-        if not images:
-            raise MaskError(
-                f"{path} gives fractions of a picture that is not there",
-                f"put {path.stem}.jpg into {labels.parent / 'images'}",
-            )
-        with Image.open(images[0], formats=FORMATS_AND_GIF) as image:
-            picture = AnnotatedFrame(path.stem, images[0].name, (image.height, image.width))
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip():
-                continue
-            kind, *numbers = line.split()
-            if len(numbers) in (4, 5):  # the fifth is how sure a network was
-                skipped["boxes"] += 1
-                continue
-            if _are_keypoints(numbers):
-                skipped["keypoints"] += 1
-                continue
-            if len(numbers) % 2 and len(numbers) > 6:
-                numbers.pop()  # likewise
-            corners = _points(numbers)
-            if len(corners) < 3:
-                raise MaskError(f"line {number} of {path} has {len(corners)} corners", "a mask has 3 or more")
-            if (np.abs(corners) > _LARGEST_FRACTION).any():
-                raise MaskError(
-                    f"line {number} of {path} has a corner at {np.abs(corners).max():g}, and YOLO's are fractions of "
-                    "the picture, from 0 to 1",
-                    "divide x by the picture's width and y by its height, or export it again",
-                )
-            mask = partial(filled, [np.round(corners * picture.size[::-1], 2)])
-            picture.shapes.append(Shape(_class(names.get(int(kind), f"class {kind}")), None, mask))
-        pictures.append(picture)
-    return pictures
+def last_part(path: str) -> str:
+    """Returns the name of a file of this or another system."""
+    return re.split(r"[/\\]", path)[-1]
 
 
-def _are_keypoints(numbers: Sequence[str]) -> bool:
-    """Returns whether a line's numbers are a box and x, y, visibility of points; an outline may touch an edge at 0."""
-    seen = numbers[6::3]
-    odd = len(numbers) % 2 == 1 or "2" in seen
-    return len(numbers) > 10 and (len(numbers) - 4) % 3 == 0 and odd and set(seen) <= {"0", "1", "2"}
+def _frame_of(file_name: str) -> str:
+    """Returns the name of a picture's frame: without the suffix, where it has one."""
+    return Path(file_name).stem if file_name.lower().endswith(IMAGE_SUFFIXES) else file_name
 
 
-def _names_of_yolo(path: Path) -> dict[int, str]:
-    """Returns the names of classes in a data.yaml, in the three ways in which they are written; empty where none is."""
-    if not path.is_file():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    if listed := re.search(r"^names:\s*\[(.*?)\]", text, re.MULTILINE | re.DOTALL):
-        return dict(enumerate(part.strip().strip("'\"") for part in listed[1].split(",")))
-    if block := re.search(r"^names:[ \t]*\n((?:[ \t]*-[ \t].*\n?)+)", text, re.MULTILINE):
-        items = re.findall(r"^[ \t]*-[ \t]+(.*?)[ \t]*$", block[1], re.MULTILINE)
-        return dict(enumerate(item.strip("'\"") for item in items))
-    rows = re.findall(r"^\s+(\d{1,6}):\s*(.+?)\s*$", text, re.MULTILINE)
-    return {int(number): json.loads(name) if name.startswith('"') else name.strip("'") for number, name in rows}
-
-
-def _class(label: str) -> str:
+def class_of(label: str) -> str:
     """Returns the class that a label says: none where it is what `export` writes for an object without a class."""
     return "" if label == "object" else label
 
 
-def _points(numbers: Sequence[Any]) -> Float[np.ndarray, "N 2"]:
+def points_of(numbers: Sequence[Any]) -> Float[np.ndarray, "N 2"]:
     """Returns corners (x, y) of pairs, or of numbers in turns; raises ValueError where one is no number."""
     points: Float[np.ndarray, "N 2"] = np.array(numbers, float).reshape(-1, 2)
     if not math.isfinite(points.sum()):
@@ -394,17 +305,10 @@ def _points(numbers: Sequence[Any]) -> Float[np.ndarray, "N 2"]:
     return points
 
 
-def _placed(cut: Bool[np.ndarray, "h w"], left: int, top: int, height: int, width: int) -> Mask:
+def placed(cut: Bool[np.ndarray, "h w"], left: int, top: int, height: int, width: int) -> Mask:
     """Returns a mask of the size of the picture, of a part of it."""
     if left < 0 or top < 0 or cut.ndim != 2 or top + cut.shape[0] > height or left + cut.shape[1] > width:
         raise ValueError(f"a mask of {cut.shape} at {left}, {top} in a picture of {width}x{height}")
     mask = np.zeros((height, width), bool)
     mask[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
     return mask
-
-
-def _text(element: ElementTree.Element, name: str) -> str:
-    found = element.find(name)
-    if found is None or found.text is None:
-        raise ValueError(f"no {name}")
-    return found.text

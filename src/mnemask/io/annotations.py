@@ -5,7 +5,7 @@ Shapes without pixels of their own, such as boxes, are no masks: a file that has
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,26 @@ import numpy as np
 from jaxtyping import UInt16
 
 from mnemask.errors import InputError, MaskError
-from mnemask.io.annotation_formats import AnnotatedFrame, read_pictures
+from mnemask.io.annotation_formats import AnnotatedFrame, Shape, read_file, read_labelme
+from mnemask.io.cvat import read_cvat
 from mnemask.io.pictures import check_size
+from mnemask.io.yolo import read_yolo
 from mnemask.types import ObjectInfo
 
 log = logging.getLogger(__name__)
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ElementTree.ParseError)
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError),
+    ElementTree.ParseError,
+)
 
 
 class Annotations:
     """The label maps of one file, or of a folder of one file for each frame.
 
     Args:
-        path: see `read_pictures`.
+        path: of COCO, Label Studio or labelme (.json), CVAT (.xml), MOTS (.txt); or a folder of labelme's files, or of
+            YOLO's labels with its images beside it.
 
     Attributes:
         objects: what the objects are called, by id.
@@ -37,15 +43,14 @@ class Annotations:
             file does not say that nothing is there.
 
     Raises:
-        MaskError: the file is damaged, of another kind, holds no masks, or does not say which object is which; while
-            its maps are read also where no object is to be seen in any.
-        MissingExtraError: it needs pycocotools, which is not installed.
+        MaskError: the file is damaged, of another kind, holds no masks, contradicts itself, or does not say which
+            object is which; while its maps are read also where no object is to be seen in any.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         skipped: Counter[str] = Counter()
-        self._pictures: list[AnnotatedFrame] = self._guarded(partial(read_pictures, path, skipped))
+        self._pictures: list[AnnotatedFrame] = self._guarded(partial(_read, path, skipped))
         shapes = [shape for picture in self._pictures for shape in picture.shapes]
         if not shapes and skipped:
             raise MaskError(
@@ -56,6 +61,7 @@ class Annotations:
             what = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
             log.warning("%s: %s are no masks and are left out", path, what)
         self._ids = _identified(path, self._pictures)
+        self._refuse_several_classes(shapes)
         self.files = {picture.name: picture.file_name for picture in self._pictures if picture.file_name}
         self.objects = {self._ids[id(shape)]: ObjectInfo(shape.category, shape.name) for shape in shapes}
         self.unannotated = frozenset(
@@ -65,6 +71,17 @@ class Annotations:
             raise MaskError(
                 f"{path} has pictures that share a name", "give frames names of their own, or a file to each video"
             )
+
+    def _refuse_several_classes(self, shapes: Iterable[Shape]) -> None:
+        """Raises MaskError for an object of two classes; a shape without one says nothing of it."""
+        classes: dict[int, str] = {}
+        for shape in shapes:
+            object_id = self._ids[id(shape)]
+            if shape.category and classes.setdefault(object_id, shape.category) != shape.category:
+                raise MaskError(
+                    f"{self._path} calls object {object_id} {classes[object_id]!r} and {shape.category!r}",
+                    "give objects of different classes different ids",
+                )
 
     def __iter__(self) -> Iterator[tuple[str, UInt16[np.ndarray, "H W"]]]:
         """Yields the name and the object id at each pixel of each frame."""
@@ -102,6 +119,13 @@ class Annotations:
                 f"{self._path} cannot be read as masks ({type(error).__name__}: {error})",
                 "expected COCO, CVAT 1.1, Label Studio, labelme, MOTS or YOLO with masks; export it again",
             ) from error
+
+
+def _read(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
+    """Returns what a file, or a folder of one for each frame, says of each; counts the shapes that are no masks."""
+    if path.is_dir():
+        return read_labelme(path, skipped) or read_yolo(path, skipped)
+    return read_cvat(path, skipped) if path.suffix.lower() == ".xml" else read_file(path, skipped)
 
 
 def _identified(path: Path, pictures: Sequence[AnnotatedFrame]) -> dict[int, int]:

@@ -22,7 +22,7 @@ from jaxtyping import Int16, UInt8, UInt16
 from PIL import Image
 
 from mnemask.errors import FrameError, MaskError
-from mnemask.io.annotation_formats import AT
+from mnemask.io.annotation_formats import AT, may_be_labelme
 from mnemask.io.annotations import Annotations
 from mnemask.io.decoder import open_container
 from mnemask.io.images import (
@@ -39,6 +39,7 @@ from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import MAX_IMAGES, check_size
 from mnemask.io.visualize import davis_palette
+from mnemask.io.yolo import holds_yolo
 from mnemask.types import MAX_OBJECT_ID, ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,6 @@ FRAMES_TAG = "FRAMES"  # of a label video: which frames of their video its pictu
 HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
 _NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
-_YOLO = re.compile(rb"\d{1,6}( +(-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-?inf|nan)){4,}", re.IGNORECASE)
 
 
 def label_paths(place: Path) -> list[Path]:
@@ -281,18 +281,9 @@ def _holds_annotations(folder: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _has_tool_files(folder: Path, modified: int) -> bool:
-    """Returns whether the first file that may be one is of labelme or YOLO; of a folder in this state."""
-    jsons = [path for path in sorted(folder.glob("*.json")) if path.name not in _NAMES and path.is_file()]
-    if jsons:
-        with jsons[0].open("rb") as file:
-            return b'"shapes"' in file.read(4096)
-    labels = folder / "labels" if (folder / "labels").is_dir() else folder
-    return any(_YOLO.match(_beginning(path)) for path in labels.glob("*.txt") if path.is_file())
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(200)
+    """Returns whether a file there begins as those of labelme or YOLO; of a folder in this state."""
+    jsons = (path for path in folder.glob("*.json") if path.name not in _NAMES and path.is_file())
+    return any(map(may_be_labelme, jsons)) or holds_yolo(folder)
 
 
 def _inside(holder: Path) -> list[Path]:

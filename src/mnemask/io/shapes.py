@@ -42,12 +42,35 @@ def run_lengths(mask: Mask) -> Int64[np.ndarray, " N"]:
     return np.diff(ends, prepend=0)
 
 
-def mask_from_run_lengths(runs: Sequence[int], height: int, width: int) -> Mask:
+def mask_from_run_lengths(runs: Sequence[int] | Int64[np.ndarray, " N"], height: int, width: int) -> Mask:
     """Returns the mask of run lengths as `run_lengths` gives them; raises ValueError where they do not fill it."""
     lengths = np.asarray(runs, np.int64)
-    if lengths.ndim != 1 or (lengths < 0).any() or int(lengths.sum()) != height * width:
-        raise ValueError(f"run lengths of {int(lengths.sum())} pixels for {width}x{height}")
+    if lengths.ndim != 1 or ((lengths < 0) | (lengths > height * width)).any() or lengths.sum() != height * width:
+        raise ValueError(f"run lengths of {sum(lengths.ravel().tolist())} pixels for {width}x{height}")
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
+
+
+def runs_of_text(text: str) -> Int64[np.ndarray, " N"]:
+    """Returns the run lengths, column by column, in COCO's compressed `counts`; raises ValueError for damaged ones.
+
+    Each is of characters with 5 bits, the lowest first, of which another bit says that more follow; from the fourth on
+    they are differences to the one before the last. pycocotools gives what happens to be in memory for a text that is
+    cut off.
+    """
+    codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+        raise ValueError("compressed run lengths that are cut off or damaged")
+    ends = np.flatnonzero((codes & 32) == 0)
+    starts = np.append(0, ends[:-1] + 1)
+    sizes = ends - starts + 1
+    if sizes.max() > 7:
+        raise ValueError("compressed run lengths with one of more than 32 bits")
+    places = np.arange(len(codes)) - np.repeat(starts, sizes)
+    runs = np.add.reduceat((codes & 31) << (5 * places), starts)
+    runs = np.where(codes[ends] & 16, runs - (np.int64(1) << (5 * sizes)), runs)
+    for chain in (runs[1::2], runs[2::2]):
+        np.cumsum(chain, out=chain)
+    return runs
 
 
 def brush_of(mask: Mask) -> list[int]:

@@ -1,0 +1,112 @@
+"""What files of CVAT 1.1 say of masks, of images or of video: which object a shape is, and in which frame."""
+
+from collections import Counter
+from collections.abc import Sequence, Set
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+from mnemask.errors import MaskError
+from mnemask.io.annotation_formats import (
+    AT,
+    TASK_BY_TASK,
+    AnnotatedFrame,
+    Shape,
+    class_of,
+    last_part,
+    placed,
+    points_of,
+)
+from mnemask.io.shapes import filled, mask_from_run_lengths
+from mnemask.types import check_object_id
+
+
+def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
+    """Returns what a file says of each frame: by the names of images, or by the numbers of frames in tracks."""
+    data = path.read_bytes()
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise ValueError("a document type, which CVAT does not write")
+    root = ElementTree.fromstring(data)
+    size = root.find(".//original_size")
+    whole = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
+    images, tracks = list(root.iter("image")), list(root.iter("track"))
+    if len({track.get("task_id") for track in tracks}) > 1:
+        raise MaskError(f"{path} has tracks of several tasks, which have frames of the same numbers", TASK_BY_TASK)
+    stated = {number for part in (*images, *tracks) for each in part if (number := _stated_id(each)) is not None}
+    others = _groups_of_others(images, stated)
+    pictures: dict[int, AnnotatedFrame] = {}
+    for image in images:
+        index, file_name = int(image.attrib["id"]), last_part(image.attrib["name"])
+        if index in pictures:
+            both = f"{pictures[index].file_name} and {file_name}"
+            raise MaskError(f"{path} has two images of id {index}, {both}", TASK_BY_TASK)
+        frame_size = int(image.attrib["height"]), int(image.attrib["width"])
+        pictures[index] = picture = AnnotatedFrame(Path(file_name).stem, file_name, frame_size)
+        for each in image:
+            group = _group_of(each)
+            if shape := _shape_of(each, each.attrib.get("label"), None if group in others else group, skipped):
+                picture.shapes.append(shape)
+    for track in tracks:
+        track_id = _id_of_track(track, stated)
+        for each in track:
+            index = int(each.attrib["frame"])
+            picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", whole))
+            if each.attrib.get("outside") == "1":
+                picture.annotated = True  # where all are outside, that says that they are gone
+            elif shape := _shape_of(each, track.attrib["label"], track_id, skipped):
+                picture.shapes.append(shape)
+    return [pictures[index] for index in sorted(pictures)]
+
+
+def _stated_id(each: ElementTree.Element) -> int | None:
+    """Returns the object that a shape states by the attribute that exports of mnemask give it."""
+    number = next((part.text or "" for part in each.iter("attribute") if part.get("name") == "track_id"), "")
+    return check_object_id(int(number)) if number.isdecimal() else None
+
+
+def _group_of(each: ElementTree.Element) -> int | None:
+    return int(each.attrib.get("group_id", 0)) or None
+
+
+def _groups_of_others(images: Sequence[ElementTree.Element], stated: Set[int]) -> Set[int]:
+    """Returns the groups whose number a shape outside of them states as its object, so that it is not theirs."""
+    said: dict[int, set[int | None]] = {}
+    for each in (each for image in images for each in image):
+        if group := _group_of(each):
+            said.setdefault(group, set()).add(_stated_id(each))
+    return {group for group, ids in said.items() if group in stated and ids - {None} != {group}}
+
+
+def _id_of_track(track: ElementTree.Element, stated: Set[int]) -> int | None:
+    """Returns the object of a track's shapes that state none: that of its others, else one more than the track's id.
+
+    A track that was drawn afterwards may have the number of an object that is there: then nothing says which it is.
+    """
+    others = {number for each in track if (number := _stated_id(each)) is not None}
+    own = int(track.attrib["id"]) + 1
+    return others.pop() if len(others) == 1 else None if own in stated else check_object_id(own)
+
+
+def _shape_of(each: ElementTree.Element, label: str | None, other: int | None, skipped: Counter[str]) -> Shape | None:
+    """Returns a shape, of the object that it states or else of another; None for one that is no mask."""
+    said = {part.attrib["name"]: part.text or "" for part in each.iter("attribute")}
+    stated = _stated_id(each)
+    object_id = other if stated is None else stated
+    category, name, depth = class_of(label or ""), said.get("name", ""), int(each.attrib.get("z_order", 0))
+    if each.tag == "mask":
+        left, top, width, height = (int(each.attrib[key]) for key in ("left", "top", "width", "height"))
+        cut = mask_from_run_lengths([int(part) for part in each.attrib["rle"].split(",")], height, width)
+        return Shape(category, object_id, partial(placed, cut, left, top), name, depth)
+    if each.tag == "polygon":
+        points = points_of([part.split(",") for part in each.attrib["points"].split(";")])
+        return Shape(category, object_id, partial(filled, [points]), name, depth)
+    if each.tag != "tag":  # which is of the picture
+        skipped["boxes" if each.tag == "box" else f"shapes of type {each.tag}"] += 1
+    return None
+
+
+def _text(element: ElementTree.Element, name: str) -> str:
+    found = element.find(name)
+    if found is None or found.text is None:
+        raise ValueError(f"no {name}")
+    return found.text

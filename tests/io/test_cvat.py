@@ -1,0 +1,89 @@
+"""Files of CVAT: which object a shape is, what lies in front, and what cannot be told apart."""
+
+import pytest
+from drawn_annotations import LEFT, RIGHT, H, W, cvat, polygon
+from refusals import refusal
+
+from mnemask.errors import MaskError
+from mnemask.io.label_files import annotated_frames, map_name, objects_of, read_labels
+
+MIDDLE = [26, 5, 34, 5, 34, 35, 26, 35]
+
+
+def image(number, name, *shapes, **more):
+    said = "".join(f' {key}="{value}"' for key, value in more.items())
+    return f'<image id="{number}" name="{name}" width="{W}" height="{H}"{said}>{"".join(shapes)}</image>'
+
+
+def track(number, *shapes, label="dog", **more):
+    said = "".join(f' {key}="{value}"' for key, value in more.items())
+    return f'<track id="{number}" label="{label}"{said}>{"".join(shapes)}</track>'
+
+
+def stating(track_id, corners, **more):
+    said = f'<attribute name="track_id">{track_id}</attribute></polygon>'
+    return polygon("dog", corners, **more).replace("</polygon>", said)
+
+
+@pytest.mark.parametrize("z", [(0, 1), (1, 0)])
+def test_the_shape_in_front_is_seen_and_one_that_is_not_is_named(tmp_path, caplog, z):
+    large = [0, 0, 30, 0, 30, 40, 0, 40]
+    shapes = polygon("dog", LEFT, z_order=z[0]) + polygon("cat", large, z_order=z[1])
+    place = cvat(tmp_path / "a.xml", f'<image id="0" name="a.jpg" width="{W}" height="{H}">{shapes}</image>')
+    labels = read_labels(annotated_frames(place)[0])
+    seen = 0 if z[1] else 20 * 30
+    assert (labels == 1).sum() == seen
+    assert (labels == 2).sum() == 30 * 40 - seen
+    assert ("object 1 (dog)" in caplog.text and "cover it" in caplog.text) == bool(z[1])
+
+
+def test_images_of_several_tasks_are_refused(tmp_path):
+    shape = polygon("dog", LEFT)
+    with refusal(MaskError, "a_0.jpg and b_0.jpg", "each task by itself"):
+        annotated_frames(cvat(tmp_path / "a.xml", image(0, "a_0.jpg", shape), image(0, "b_0.jpg", shape, task_id=2)))
+
+
+def test_tracks_of_several_tasks_are_refused(tmp_path):
+    one, other = (track(0, polygon("dog", LEFT, frame=0), task_id=task) for task in (1, 2))
+    assert annotated_frames(cvat(tmp_path / "a.xml", tracks=one))
+    with refusal(MaskError, "several tasks", "each task by itself"):
+        annotated_frames(cvat(tmp_path / "b.xml", tracks=one + other))
+
+
+@pytest.mark.parametrize(("stated", "ids"), [((1, 2, ""), [1, 2, 3]), ((1, 3, ""), None), (("", "", ""), [1, 2, 3])])
+def test_a_new_track_never_takes_over_an_object(tmp_path, stated, ids):
+    drawn = zip(stated, (LEFT, RIGHT, MIDDLE), strict=True)
+    tracks = [track(number, stating(said, corners, frame=0)) for number, (said, corners) in enumerate(drawn)]
+    path = cvat(tmp_path / "a.xml", tracks="".join(tracks))
+    if ids:
+        assert sorted(objects_of(annotated_frames(path)[0].parent)) == ids
+    else:
+        with refusal(MaskError, "of others not"):
+            annotated_frames(path)
+
+
+def test_a_shape_without_an_id_is_the_object_of_the_others_in_its_track(tmp_path):
+    shapes = stating(7, LEFT, frame=0), polygon("dog", RIGHT, frame=1)
+    path = cvat(tmp_path / "a.xml", tracks=track(0, *shapes) + track(6, stating(1, MIDDLE, frame=0)))
+    first, second = map(read_labels, annotated_frames(path))
+    assert (first.max(), second.max()) == (7, 7)
+
+
+def test_a_group_is_no_object_that_others_state(tmp_path):
+    same = stating(1, LEFT, group_id=1), polygon("dog", RIGHT, group_id=1)
+    path = cvat(tmp_path / "a.xml", image(0, "a.jpg", *same))
+    assert read_labels(annotated_frames(path)[0])[20, 45] == 1
+    other = stating(1, LEFT), polygon("dog", RIGHT, group_id=1)
+    with refusal(MaskError, "of others not"):
+        annotated_frames(cvat(tmp_path / "b.xml", image(0, "a.jpg", *other)))
+
+
+def test_names_of_another_system_are_those_of_its_files(tmp_path):
+    path = cvat(tmp_path / "a.xml", image(0, "data\\shot_a.jpg", polygon("dog", LEFT)))
+    assert [map_name(frame) for frame in annotated_frames(path)] == ["shot_a"]
+
+
+def test_a_tag_of_a_picture_is_not_counted_among_shapes(tmp_path, caplog):
+    path = cvat(tmp_path / "a.xml", image(0, "a.jpg", '<tag label="night"/>', polygon("dog", LEFT)))
+    assert read_labels(annotated_frames(path)[0]).any()
+    assert "tag" not in caplog.text
