@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from refusals import refusal
 from scored_sequence import score_sequence
@@ -12,6 +13,8 @@ from scored_sequence import score_sequence
 from mnemask.errors import InputError, MaskError
 from mnemask.evaluation.score import score_folder
 from mnemask.evaluation.tables import cells
+from mnemask.io import MaskWriter
+from mnemask.types import Frame, Masks
 
 DAVIS = Path(__file__).resolve().parents[2] / "../shared/data/davis2016-dev"
 
@@ -206,3 +209,56 @@ def test_soft_edges_are_refused_since_each_shade_would_be_an_object(tmp_path, so
             )
     with refusal(MaskError, "blended", soft):
         score_folder(tmp_path / "truth", tmp_path / "predicted", "davis2016")
+
+
+def write_as(folder, mask_format, name, numbers):
+    """Masks of a square that moves to the right, of the frames of these numbers."""
+    with MaskWriter(folder, mask_format) as writer:
+        for number in numbers:
+            labels = torch.zeros(60, 80, dtype=torch.int32)
+            labels[10:20, 2 * number : 2 * number + 10] = 1
+            probs = torch.stack([(labels == each).float() for each in (0, 1)])
+            frame = Frame(torch.zeros(3, 60, 80, dtype=torch.uint8), number)
+            writer.write(Masks(labels, probs, (1,), number, name.format(number)), frame)
+
+
+def cvat_track(path, numbers):
+    """The same as a track of CVAT, which keeps the numbers of frames alone."""
+    corners = "{0},10;{1},10;{1},20;{0},20"
+    shapes = [f'<polygon frame="{t}" points="{corners.format(2 * t, 2 * t + 10)}"/>' for t in numbers]
+    size = "<meta><original_size><width>80</width><height>60</height></original_size></meta>"
+    track = f'<track id="0" label="cat">{"".join(shapes)}</track>'
+    path.write_text(f"<annotations>{size}{track}</annotations>")
+    return path
+
+
+def test_a_label_video_is_never_paired_with_the_wrong_frames(tmp_path):
+    write_as(tmp_path / "predicted", "ffv1", "{:05d}", range(21))
+    write_as(tmp_path / "sparse", "png", "frame_{:04d}", range(0, 21, 5))
+    with refusal(InputError, "frame_0000", "PNG"):
+        score_folder(tmp_path / "sparse", tmp_path / "predicted")
+    write_as(tmp_path / "all", "png", "frame_{:04d}", range(21))
+    assert score_folder(tmp_path / "all", tmp_path / "predicted").j_and_f == 1
+    write_as(tmp_path / "numbered", "png", "{:06d}", range(0, 21, 5))
+    report = score_folder(tmp_path / "numbered", tmp_path / "predicted")
+    assert (report.j_and_f, len(report.objects[0].region_frames)) == (1, 3)
+    assert score_folder(cvat_track(tmp_path / "a.xml", range(3, 9)), tmp_path / "predicted").j_and_f == 1
+
+
+def test_truth_that_keeps_numbers_is_paired_by_the_numbers_of_predictions(tmp_path, caplog):
+    truth = cvat_track(tmp_path / "truth.xml", range(21))
+    write_as(tmp_path / "later", "png", "{:05d}", range(5, 21))
+    report = score_folder(truth, tmp_path / "later")
+    assert (report.j_and_f, len(report.objects[0].region_frames)) == (1, 14)
+    assert "5 of 21 annotated frames" in caplog.text
+    write_as(tmp_path / "far", "png", "{:05d}", range(30, 33))
+    with refusal(InputError, "lack 21 of 21"):
+        score_folder(truth, tmp_path / "far")
+
+
+def test_truth_that_keeps_numbers_is_paired_by_place_where_predictions_have_names(tmp_path):
+    write_as(tmp_path / "named", "png", "frame_{:04d}", range(21))
+    assert score_folder(cvat_track(tmp_path / "a.xml", range(3, 9)), tmp_path / "named").j_and_f == 1
+    write_as(tmp_path / "cut", "png", "frame_{:04d}", range(5, 21))
+    with refusal(InputError, "lack 5 of 21"):
+        score_folder(cvat_track(tmp_path / "b.xml", range(21)), tmp_path / "cut")

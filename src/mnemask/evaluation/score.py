@@ -1,13 +1,16 @@
 """Folders of predicted masks against folders of true ones; `mnemask.metrics.davis` describes the protocols."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges
 from mnemask.errors import InputError, listed
-from mnemask.io.label_files import label_paths, labels_by_name, map_name, only_annotated, read_labels
+from mnemask.io.label_files import label_paths, labels_by_name, map_name, number_of, only_annotated, read_labels
 from mnemask.metrics import Protocol, Report, SequenceScorer
 from mnemask.metrics.davis import check_protocol
+
+log = logging.getLogger(__name__)
 
 Pairs = list[tuple[Path, Path]]
 
@@ -24,7 +27,8 @@ def score_folder(
 
     Both hold a folder of masks for each sequence, or both are such a folder: PNG files of 8 or 16 bits, a label video
     (masks.mkv) or COCO run lengths (masks.json). Masks belong together by name; predictions of frames that are not
-    annotated are not looked at.
+    annotated are not looked at. Where one side keeps numbers of frames alone, as a label video and tracks of CVAT do,
+    masks belong together by the numbers in the other's names (00012), or in order where there are as many on each side.
 
     Args:
         gt_dir: the truth, such as DAVIS's Annotations/480p.
@@ -35,7 +39,8 @@ def score_folder(
         official_decay: repeat the official tool's decay, which is wrong past 256 frames.
 
     Raises:
-        InputError: a folder, a sequence or a frame is missing, or a file does not hold a mask of the right size.
+        InputError: a folder, a sequence or a frame is missing, a file does not hold a mask of the right size, or one
+            side keeps numbers of frames and the other names that say none.
     """
     check_protocol(protocol)
     pairs, notes = _pair_folders(Path(gt_dir), Path(pred_dir), sequences)
@@ -97,9 +102,19 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
 def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
     truths = only_annotated(truths)
     names = [map_name(path) for path in truths]
-    by_stem = labels_by_name(predictions, names)
-    truth_of = labels_by_name(truths, list(by_stem))
+    by_stem = labels_by_name(predictions, names, every_frame=False)  # truth is often of every fifth frame
+    numbered = None not in map(number_of, by_stem)
+    truth_of = labels_by_name(truths, list(by_stem), every_frame=not numbered)
     missing = [truth_of[name] for name in truth_of if name not in by_stem]
+    paired = set(truth_of.values())
+    beyond = [path for path in truths if path not in paired]
+    if beyond and paired and numbered:
+        log.warning(
+            "%d of %d annotated frames of %s are not scored, since no prediction has their number: the first is %s",
+            *(len(beyond), len(truths), name, beyond[0].name),
+        )
+    elif beyond:
+        missing += beyond
     if missing:
         raise InputError(
             f"the predictions of {name} in {pred_dir} lack {len(missing)} of {len(truths)} annotated frames, first "

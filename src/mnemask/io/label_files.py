@@ -40,7 +40,7 @@ from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import MAX_IMAGES, check_size
 from mnemask.io.visualize import davis_palette
 from mnemask.io.yolo import holds_yolo
-from mnemask.types import MAX_OBJECT_ID, ObjectInfo
+from mnemask.types import MAX_OBJECT_ID, ObjectInfo, index_of_name
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +97,20 @@ def annotated_frames(place: Path) -> list[Path]:
     return _inside(holders[0]) if holders else []
 
 
-def labels_by_name(paths: list[Path], names: list[str]) -> Mapping[str, Path]:
+def labels_by_name(paths: list[Path], names: list[str], *, every_frame: bool = True) -> Mapping[str, Path]:
     """Returns the label map of each frame that has one, by the frame's name without suffix.
 
-    A video keeps no names. If it has as many maps as there are frames, they are taken in order; otherwise a map belongs
-    to the frame of its number.
+    A video keeps no names, and neither do some tools. If a video has as many maps as there are frames, they are taken
+    in order; otherwise a map belongs to the frame of its number.
+
+    Args:
+        paths: of label maps in one place.
+        names: of frames in their order.
+        every_frame: whether these are all frames of their video, so that a frame's number is its place among them.
+            Otherwise it is the one that its name says.
+
+    Raises:
+        MaskError: the maps have numbers alone, and the names of some of the frames say none.
     """
     meant = {composed(name): name for name in names}
     by_name = {meant.get(composed(name := map_name(path)), name): path for path in paths}
@@ -109,10 +118,22 @@ def labels_by_name(paths: list[Path], names: list[str]) -> Mapping[str, Path]:
     in_video = holder is not None and holder.suffix.lower() == VIDEO
     if by_name.keys() & set(names) or not (in_video or all(name.startswith(AT) for name in by_name)):
         return by_name
-    if in_video and len(paths) == len(names):
-        return dict(zip(names, paths, strict=True))
     numbered = {int(name.removeprefix(AT)): path for name, path in by_name.items()}
-    return {name: numbered[at] for at, name in enumerate(names) if at in numbered}
+    numbers: list[int | None] = list(range(len(names))) if every_frame else [number_of(name) for name in names]
+    as_many = len(paths) == len(names) and (in_video or sorted(numbered) == list(range(len(names))))
+    if as_many and (every_frame or not numbered.keys() >= set(numbers)):
+        return dict(zip(names, paths, strict=True))
+    if None in numbers:
+        raise MaskError(
+            f"{holder} has masks of frames by their number, and the name {names[numbers.index(None)]!r} has none",
+            "write masks as PNG, or give those of all frames",
+        )
+    return {name: numbered[at] for at, name in zip(numbers, names, strict=True) if at in numbered}
+
+
+def number_of(name: str) -> int | None:
+    """Returns the number of its frame that a name says, as 00012 and @12 do, None for other names."""
+    return int(name.removeprefix(AT)) if re.fullmatch(rf"{AT}\d+", name) else index_of_name(name)
 
 
 def map_name(path: Path) -> str:
