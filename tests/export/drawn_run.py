@@ -31,21 +31,21 @@ def drawn():
     return frames
 
 
-def picture(index):
+def picture(index, name=""):
     rng = np.random.default_rng(index)
-    return Frame(torch.from_numpy(rng.integers(0, 256, (3, *SIZE), dtype=np.uint8)), index, index / 10)
+    return Frame(torch.from_numpy(rng.integers(0, 256, (3, *SIZE), dtype=np.uint8)), index, index / 10, name)
 
 
-def write_run(out: Path, format="png"):
+def write_run(out: Path, format="png", indices=range(5), name="{:05d}"):
     """Writes OUT/ as segment does; returns the labels."""
-    frames = drawn()
+    frames = [drawn()[index] for index in indices]
     out.mkdir(parents=True)
     with MaskWriter(out / "masks", format, largest_id=137, objects=OBJECTS) as masks, MaskWriter(out, "table") as table:
-        for index, labels in enumerate(frames):
+        for index, labels in zip(indices, frames, strict=True):
             hard = torch.stack([torch.from_numpy(labels == each) for each in (0, *OBJECTS)]).float()
-            moment = Masks(torch.from_numpy(labels), hard * 0.9 + 0.1 / 4, tuple(OBJECTS), index)
+            moment = Masks(torch.from_numpy(labels), hard * 0.9 + 0.1 / 4, tuple(OBJECTS), index, name.format(index))
             for writer in (masks, table):
-                writer.write(moment, picture(index))
+                writer.write(moment, picture(index, moment.name))
     infos = [
         dict(zip(("id", "category", "name"), (i, *(text + ":").split(":")[:2]), strict=True))
         for i, text in OBJECTS.items()

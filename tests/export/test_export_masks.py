@@ -6,6 +6,7 @@ import json
 import resource
 import xml.etree.ElementTree as ET
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from mnemask.cli import app
 from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.export import EXPORT_FORMATS, export_masks
 from mnemask.export.source import open_finished
+from mnemask.io import MaskWriter
 from mnemask.io.images import orientation_of
 from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
 from mnemask.io.written import Written
@@ -97,6 +99,48 @@ def test_yolo_comes_back_as_the_only_frame(tmp_path, run):
     found = {map_name(path): path for path in annotated_frames(tmp_path)}
     assert np.array_equal(read_labels(found["00000"]) > 0, drawn()[0] > 0)
     assert len(np.unique(read_labels(found["00000"]))) == 4
+
+
+def test_a_label_video_of_named_frames_is_exported_by_their_names_and_numbers(tmp_path):
+    named = {index: f"frame_{index:04d}.png" for index in (0, 1, 3, 4)}
+    write_run(tmp_path / "run", "ffv1", list(named), "frame_{:04d}")
+    export_masks(tmp_path / "run", "labelme", tmp_path / "labelme")
+    assert {path.stem for path in (tmp_path / "labelme").glob("*.json")} == {Path(each).stem for each in named.values()}
+    (tmp_path / "frames").mkdir()
+    for path in write_video(tmp_path / "jpeg").iterdir():
+        Image.open(path).save(tmp_path / "frames" / f"frame_{int(path.stem):04d}.png")
+    (tmp_path / "frames/frame_0002.png").write_bytes((tmp_path / "frames/frame_0002.png").read_bytes()[:300])
+    export_masks(tmp_path / "run", "coco", tmp_path / "out", video=tmp_path / "frames")
+    content = json.loads((tmp_path / "out/annotations.json").read_text())
+    assert {each["id"]: each["file_name"] for each in content["images"]} == named
+    found = labels_by_name(annotated_frames(tmp_path / "out/annotations.json"), [f"frame_{t:04d}" for t in range(5)])
+    for index in (0, 1, 4):
+        assert np.array_equal(read_labels(found[f"frame_{index:04d}"]), drawn()[index])
+
+
+def test_yolo_is_found_from_wherever_it_is_started(tmp_path, run):
+    export_masks(run[0], "yolo", tmp_path)
+    assert "path:" not in (tmp_path / "data.yaml").read_text()
+
+
+@pytest.mark.parametrize("to", ["davis", "youtube-vos"])
+def test_benchmarks_have_no_object_255_which_is_void_there(tmp_path, to, caplog):
+    for name, ids in (("white", [255]), ("ids", [85, 255])):
+        labels = np.zeros(SIZE, np.int32)
+        labels[5:9, 5:9], labels[20:24, 20:24] = ids[-1], ids[0]
+        with MaskWriter(tmp_path / name / "masks", "png", objects={255: "camel"}) as writer:
+            probs = torch.stack([torch.from_numpy(labels == each).float() for each in (0, *ids)])
+            writer.write(Masks(torch.from_numpy(labels), probs, tuple(ids), 0), None)
+    objects = [{"id": 255, "category": "camel", "name": ""}]
+    (tmp_path / "white/report.json").write_text(json.dumps({"objects": objects}))
+    export_masks(tmp_path / "white", to, tmp_path / "out")
+    assert np.unique(read_labels(next((tmp_path / "out").rglob("*.png")))).tolist() == [0, 1]
+    assert "object 255 of white is object 1 in the export" in caplog.text
+    if to == "youtube-vos":
+        (about,) = json.loads((tmp_path / "out/meta.json").read_text())["videos"]["white"]["objects"].items()
+        assert about == ("1", {"category": "camel", "frames": ["00000"]})
+    with refusal(InputError, "object 255 of ids", "void"):
+        export_masks(tmp_path / "ids", to, tmp_path / "out2")
 
 
 @pytest.mark.parametrize("to", ["davis", "youtube-vos"])

@@ -1,6 +1,8 @@
 """Masks as data sets keep them: COCO, YOLO, MOTS and MOT texts, DAVIS and YouTube-VOS folders."""
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +17,10 @@ from mnemask.io.coco import CocoRle
 from mnemask.io.image_formats import label_png
 from mnemask.io.shapes import box_of, joined, outlines_of
 from mnemask.io.written import Unlisted
+from mnemask.metrics.davis import VOID
 from mnemask.types import Frame, Masks, ObjectInfo
+
+log = logging.getLogger(__name__)
 
 
 class CocoRuns:
@@ -109,7 +114,8 @@ class YoloSegments:
 
     def finish(self) -> None:
         names = "".join(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(self._classes.names))
-        text = f"path: .\ntrain: images\nval: images\nnames:\n{names}"
+        # Without "path" the folder of this file is meant; "path: ." would be that in which YOLO is started.
+        text = f"train: images\nval: images\nnames:\n{names}"
         (self._how.out / "data.yaml").write_text(text, encoding="utf-8")
 
 
@@ -173,7 +179,10 @@ class MotBoxes:
 
 
 class DavisFolder:
-    """Annotations/480p/VIDEO/NAME.png of DAVIS 2017, JPEGImages beside it, and the list of videos."""
+    """Annotations/480p/VIDEO/NAME.png of DAVIS 2017, JPEGImages beside it, and the list of videos.
+
+    255 is void there. The only object of a video, as a black and white mask gives it that id, is 1 instead.
+    """
 
     layout: ClassVar[str] = "Annotations/480p"
     images: ClassVar[str] = "JPEGImages/480p"
@@ -181,11 +190,17 @@ class DavisFolder:
     def __init__(self, how: Exporting) -> None:
         self._how, self._alone = how, "" if isinstance(how.source, OfBatch) else how.source.name
         self._videos: dict[str, None] = {}
-        if max(how.source.object_ids, default=0) > 255:
-            raise InputError(
-                f"object {max(how.source.object_ids)} has an id above 255, which a palette does not hold",
-                "give it a smaller id, or export to npz, coco or mots",
-            )
+        source = how.source
+        ids = source.ids_by_clip if isinstance(source, OfBatch) else {source.name: source.object_ids}
+        self._white = {name for name, known in ids.items() if known == (VOID,)}
+        for name, known in ids.items():
+            if name not in self._white and max(known, default=0) >= VOID:
+                raise InputError(
+                    f"object {max(known)} of {name} has an id above {VOID - 1}, and {VOID} is void in this format",
+                    "give it a smaller id, or export to npz, coco or mots",
+                )
+            if name in self._white:
+                log.warning("object %d of %s is object 1 in the export: %d is void in this format", VOID, name, VOID)
 
     @property
     def pictures(self) -> str | None:
@@ -193,6 +208,11 @@ class DavisFolder:
 
     def add(self, frame: FrameMasks) -> None:
         video = frame.clip or self._alone
+        if video in self._white:
+            frame = replace(frame, labels=frame.labels.astype(bool).astype(np.uint8), objects={1: frame.info(VOID)})
+        self._add(video, frame)
+
+    def _add(self, video: str, frame: FrameMasks) -> None:
         self._videos[video] = None
         path = self._how.out / self.layout / video / f"{Path(frame.file_name).stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -212,9 +232,9 @@ class YoutubeVosFolder(DavisFolder):
         super().__init__(how)
         self._objects: dict[str, dict[int, dict[str, Any]]] = {}
 
-    def add(self, frame: FrameMasks) -> None:
-        super().add(frame)
-        objects = self._objects.setdefault(frame.clip or self._alone, {})
+    def _add(self, video: str, frame: FrameMasks) -> None:
+        super()._add(video, frame)
+        objects = self._objects.setdefault(video, {})
         for object_id, _ in frame.masks():
             about = objects.setdefault(object_id, {"category": frame.class_of(object_id), "frames": []})
             about["frames"].append(Path(frame.file_name).stem)

@@ -234,14 +234,18 @@ class _Pictures:
             if is_fetched(place):
                 scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mnemask-"))
                 place = fetched(place, Path(scratch))
-            reader = self._stack.enter_context(VideoReader(place))
+            reader = self._stack.enter_context(VideoReader(place, on_corrupt="skip"))  # as a run may have
             self._video, self._files, self._frames = video, reader.files, iter(reader)
         frame = next((each for each in self._frames if each.index >= masks.index), None)
         if frame is None or frame.index != masks.index or frame.size != masks.size:
-            found = "ends before it" if frame is None else f"has {frame.size}"
+            there = (
+                "has no such frame, or a damaged one"
+                if frame is None or frame.index != masks.index
+                else f"has {frame.size}"
+            )
             raise InputError(
                 f"the masks of frame {masks.index} are {masks.size} (height, width) and "
-                f"{str(self._videos[video])!r} {found}",
+                f"{str(self._videos[video])!r} {there}",
                 "give the video that they were made from",
             )
         if self._files is not None and _is_plain(self._files[masks.index]):

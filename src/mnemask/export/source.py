@@ -175,6 +175,8 @@ class _OfRun:
                 "(segment --overwrite) for all",
                 *(len(gone), len(rows), out / TABLE, gone[0]),
             )
+        if rows and len(rows) == len(self._paths) and all(name in there for name in rows):
+            names, self._paths = list(rows), [there[name] for name in rows]  # which a label video does not keep
         self._frames = _numbered(names, rows)
         self.frames_per_second = _rate(rows)
         self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}
@@ -257,6 +259,7 @@ class OfBatch:
 
     Attributes:
         videos: from which the clips are, by the clips' names.
+        ids_by_clip: the ids of each clip's objects, in order.
     """
 
     frames_per_second: float | None = None
@@ -279,6 +282,7 @@ class OfBatch:
         runs = list(self.runs())
         self._count = sum(map(len, runs))
         self.has_alphas = all(run.has_alphas for run in runs)
+        self.ids_by_clip = {run.name: run.object_ids for run in runs}
         self.object_ids = tuple(sorted({object_id for run in runs for object_id in run.object_ids}))
         self.classes = _classes(info for run in runs for info in run.infos())
 
