@@ -6,7 +6,7 @@ import pickle
 import shutil
 import sys
 import zipfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -24,6 +24,8 @@ from mnemask.experiments.figures import Curves, Line
 from mnemask.experiments.plan import COSTS
 from mnemask.experiments.rows import run_rows
 from mnemask.experiments.run import Attempt, open_folder, refusal_of, trackers_of
+from mnemask.memory.budget import Budget
+from mnemask.memory.policies.base import Policy, make_room
 
 SMALL = TrackerFactory(TrackerConfig(short_side=64), device="cpu")
 ALL_MEMORY, ONE_FRAME = Run("all", "keep-all"), Run("all", "keep-all", frames=1)
@@ -184,7 +186,35 @@ def test_a_device_without_memory_is_an_error_and_not_a_policy_that_cannot_work(d
     sequence = davis.open()[0]
     with refusal(BudgetError, "device"):
         Attempt(Job(sequence, "fifo", TrackersWithoutMemory(trackers.config, device="cpu"), folder)).run(lambda: None)
-    assert refusal_of(folder, "fifo") is None
+    assert refusal_of(Job(sequence, "fifo", trackers, folder)) is None
+
+
+@dataclass(frozen=True)
+class Wilful(Policy):
+    """A policy of somebody's own that gives up, or not."""
+
+    gives_up: bool = True
+
+    def update(self, memory, new, budget):
+        if self.gives_up and len(memory) > budget // 2:
+            raise BudgetError("not today", "come back tomorrow")
+        return make_room(memory, memory.written_at, new, budget)
+
+
+def test_ones_own_policy_is_tried_again_once_it_was_corrected(davis, tmp_path):
+    sequence = davis.open()[0]
+
+    def attempt(policy):
+        config = replace(SMALL.config, policy=policy, budget=Budget(frames=2), write_every=1)
+        trackers = replace(SMALL, config=config)
+        return Job(sequence, "wilful", trackers, open_folder(tmp_path, davis, trackers, SMALL.settings()))
+
+    first, corrected = attempt(Wilful()), attempt(Wilful(gives_up=False))
+    assert first.folder.out == corrected.folder.out
+    assert "not today" in Attempt(first).run(lambda: None)
+    assert "not today" in refusal_of(first)
+    assert refusal_of(corrected) is None
+    assert Attempt(corrected).run(lambda: None).report.j_and_f > 0
 
 
 def test_a_line_is_drawn_over_a_setting(davis, lab):

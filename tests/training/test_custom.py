@@ -42,6 +42,7 @@ def beside(root, only=None):
     masks = {n: f.with_suffix(".png") for n, f in enumerate(frames)}
     return [AnnotatedVideo("clip", frames, masks, True)]
 def nothing(root): return []
+def maskless(root): return [AnnotatedVideo("clip", sorted(Path(root).glob("*/*.jpg")), {}, True)]
 def broken(root): return [1 / 0]
 """
 
@@ -107,7 +108,8 @@ def test_a_data_set_of_ones_own_is_trained_and_evaluated_on(own, tmp_path):
     assert open_sources(main(4), folders)
     (sequence,) = Benchmark(tmp_path / "set", "my_training:beside(only=1)").open()
     assert (sequence.name, len(sequence.given.masks), len(sequence.asked)) == ("clip", 1, 6)
-    for name, fact in (("nothing", "0 videos"), ("broken", "ZeroDivisionError.*line 28")):
+    faults = {"nothing": "0 videos", "broken": "ZeroDivisionError.*line 29", "maskless": "clip no masks"}
+    for name, fact in faults.items():
         with refusal(InputError, fact):
             open_sources(main(4), parse_data([f"{own}:{name}={tmp_path / 'set'}"]))
     for text in (f"{own}=x", "=x", "nowhere=", "DAVIS-2017-val=x"):

@@ -195,7 +195,10 @@ def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]
 
 
 def _check_own(video: AnnotatedVideo, label: str) -> None:
-    """Raises InputError for a video of somebody's own that has masks of no frame."""
+    """Raises InputError for a video of somebody's own without masks, or with masks of no frame."""
+    if not video.frames or not video.masks:
+        what = "masks" if video.frames else "frames"
+        raise InputError(f"data set {label} gives {video.name} no {what}", "leave it out, or give it some")
     beyond = [index for index in video.masks if not is_whole(index) or not 0 <= index < len(video.frames)]
     if beyond:
         raise InputError(

@@ -3,7 +3,7 @@
 ::
 
     OUT/runs/SETTINGS/…     a ResultFolder for each setting: masks and results by policy and sequence
-    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot work with that budget
+    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot work with that budget; of one's own POLICY_DIGEST.txt
     OUT/NAME/…              the tables and pictures of an experiment, made of these
 """
 
@@ -30,7 +30,7 @@ from mnemask.experiments.rows import notes_on
 from mnemask.io.atomic import make_folder, safe_name, write_file
 from mnemask.io.written import Written
 from mnemask.memory.budget import Budget
-from mnemask.memory.policies import policy_named
+from mnemask.memory.policies import policy_named, saved_if_custom
 from mnemask.version import __version__
 
 ALL_MEMORIES = 1_000_000
@@ -45,7 +45,7 @@ class Attempt:
 
     def run(self, on_frame: Callable[[], None]) -> Result | str:
         """Returns the result, or the reason why there can be none; both are kept."""
-        if refusal := refusal_of(self.job.folder, self.job.policy):
+        if refusal := refusal_of(self.job):
             return refusal
         try:
             return self.job.run(on_frame)
@@ -53,7 +53,7 @@ class Attempt:
             if _is_out_of_memory(error):  # which another device may have
                 raise
             self.job.folder.begin(*self.job.key).rmdir()
-            path = _refusal_path(self.job.folder, self.job.policy)
+            path = _refusal_path(self.job)
             make_folder(path.parent)
             write_file(path, str(error))
             return str(error)
@@ -65,14 +65,17 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return cause is not None and (isinstance(cause, torch.OutOfMemoryError) or _is_out_of_memory(cause))
 
 
-def refusal_of(folder: ResultFolder, policy: str) -> str | None:
-    """Returns why a policy cannot work with a folder's settings, None where nothing says so."""
-    path = _refusal_path(folder, policy)
+def refusal_of(job: Job) -> str | None:
+    """Returns why a job's policy cannot work with the settings of its folder, None where nothing says so."""
+    path = _refusal_path(job)
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
-def _refusal_path(folder: ResultFolder, policy: str) -> Path:
-    return folder.out / "impossible" / f"{safe_name(policy)}.txt"
+def _refusal_path(job: Job) -> Path:
+    """Returns the file for the refusal of a policy; one of your own has another once it was changed."""
+    own = saved_if_custom(job.trackers.config.used_policy())
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:10]
+    return job.folder.out / "impossible" / f"{safe_name(job.policy)}{f'_{digest}' if own else ''}.txt"
 
 
 def trackers_of(run: Run, common: TrackerFactory) -> TrackerFactory:
@@ -136,14 +139,14 @@ def run_all(
         for run in runs
     }
     distinct = {(job.folder.out, *job.key): job for job in jobs.values()}
-    there = [refusal_of(job.folder, job.policy) or job.found() for job in distinct.values()]
+    there = [refusal_of(job) or job.found() for job in distinct.values()]
     missing = [job for job, found in zip(distinct.values(), there, strict=True) if found is None]
     num_frames = sum(len(job.sequence.given.frames) for job in missing)
     attempts = [Attempt(job) for job in missing]
     suite.carry_out(attempts, num_frames, len(distinct) - len(missing), processes, on_progress)
     outcomes = []
     for run in runs:
-        refusal = refusal_of(folders[run], run.policy)
+        refusal = refusal_of(jobs[run, sequences[0].name])
         results = [folders[run].load(run.policy, sequence.name) for sequence in sequences]
         known = () if refusal else tuple(result for result in results if result is not None)
         outcomes.append(Outcome(run, folders[run], known, refusal or ""))
