@@ -80,16 +80,26 @@ def test_a_label_video_is_paired_by_order_or_by_number(tmp_path):
     assert np.array_equal(read_labels(by_number["00003"]), drawn[3])
 
 
+def test_a_label_video_of_files_that_count_from_1_goes_by_the_numbers_of_frames(tmp_path):
+    write(tmp_path, maps((1, 2)), "ffv1")
+    paths = label_paths(tmp_path)
+    names = ["00001", "00002", "00003", "00004"]
+    assert list(labels_by_name(paths, names, range(4)).values()) == paths
+    assert list(labels_by_name(paths, names).values()) == paths
+    assert labels_by_name(paths, names[2:], [2, 3]) == {"00003": paths[2], "00004": paths[3]}
+    assert labels_by_name(paths[:2], names, range(4)) == {"00001": paths[0], "00002": paths[1]}
+
+
 def test_maps_with_numbers_belong_to_some_frames_by_the_numbers_in_their_names(tmp_path):
     write(tmp_path, maps((1, 2), 7), "ffv1")
     paths = label_paths(tmp_path)
-    found = labels_by_name(paths, ["000000", "000005", "@6"], every_frame=False)
+    found = labels_by_name(paths, ["000000", "000005", "@6"])
     assert {name: path.name for name, path in found.items()} == {"000000": "00000", "000005": "00005", "@6": "00006"}
-    assert labels_by_name(paths, ["f00010", "f00100"], every_frame=False) == {}
+    assert labels_by_name(paths, ["f00010", "f00100"]) == {}
     names = [f"frame_{t:04d}" for t in range(7)]
-    assert list(labels_by_name(paths, names, every_frame=False).values()) == paths
+    assert list(labels_by_name(paths, names).values()) == paths
     with refusal(MaskError, "'frame_0000' has none", "PNG"):
-        labels_by_name(paths, names[::5], every_frame=False)
+        labels_by_name(paths, names[::5])
 
 
 def test_masks_have_the_names_of_their_frames_however_accents_are_written(tmp_path):

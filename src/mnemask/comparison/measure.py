@@ -82,7 +82,7 @@ class Truth:
         """
         if not folder.exists():
             raise InputError(f"there is no folder {folder} of true masks", "give one with a PNG for each frame (--gt)")
-        found = labels_by_name(only_annotated(label_paths(folder)), list(clip.names))
+        found = labels_by_name(only_annotated(label_paths(folder)), list(clip.names), range(len(clip.names)))
         by_name = {safe_name(name): path for name, path in found.items()}
         files = {index: by_name[name] for index, name in enumerate(clip.names) if name in by_name}
         if others := [name for name in by_name if name not in clip.names]:

@@ -246,7 +246,7 @@ def _with_label_file(
 ) -> AnnotatedVideo:
     """Returns a video with all masks in one file: a label video, or run lengths."""
     files = _pair(frame_names, ()).frames
-    by_name = labels_by_name(only_annotated(inside), [Path(file).stem for file in files])
+    by_name = labels_by_name(only_annotated(inside), [Path(file).stem for file in files], range(len(files)))
     masks = {at: by_name[stem].name for at, file in enumerate(files) if (stem := Path(file).stem) in by_name}
     if not masks:
         raise InputError(f"{inside[0].parent} holds no mask of a frame in {frames}", "name masks as their frames are")

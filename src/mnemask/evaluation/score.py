@@ -102,9 +102,9 @@ def _find_masks(folder: Path) -> list[Path] | dict[str, list[Path]]:
 def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir: Path) -> Pairs:
     truths = only_annotated(truths)
     names = [map_name(path) for path in truths]
-    by_stem = labels_by_name(predictions, names, every_frame=False)  # truth is often of every fifth frame
+    by_stem = labels_by_name(predictions, names)  # truth is often of every fifth frame
     numbered = None not in map(number_of, by_stem)
-    truth_of = labels_by_name(truths, list(by_stem), every_frame=not numbered)
+    truth_of = labels_by_name(truths, list(by_stem), None if numbered else range(len(by_stem)))
     missing = [truth_of[name] for name in truth_of if name not in by_stem]
     paired = set(truth_of.values())
     beyond = [path for path in truths if path not in paired]

@@ -168,7 +168,7 @@ class _OfRun:
         self.folder, self.name = out, name or _video_of(report) or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
-        there = labels_by_name(self._paths, list(rows))
+        there = labels_by_name(self._paths, list(rows), [index for index, _ in rows.values()])
         if gone := [] if self._cut_outs else [name for name in rows if name not in there]:
             logger.warning(
                 "%d of the %d frames in %s have no mask any more, first %s: they are left out; track again "

@@ -6,7 +6,7 @@ A map inside such a file has a path too, as if the file were a folder: `masks.mk
 import logging
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,7 +97,7 @@ def annotated_frames(place: Path) -> list[Path]:
     return _inside(holders[0]) if holders else []
 
 
-def labels_by_name(paths: list[Path], names: list[str], *, every_frame: bool = True) -> Mapping[str, Path]:
+def labels_by_name(paths: list[Path], names: list[str], numbers: Sequence[int] | None = None) -> Mapping[str, Path]:
     """Returns the label map of each frame that has one, by the frame's name without suffix.
 
     A video keeps no names, and neither do some tools. If a video has as many maps as there are frames, they are taken
@@ -106,8 +106,7 @@ def labels_by_name(paths: list[Path], names: list[str], *, every_frame: bool = T
     Args:
         paths: of label maps in one place.
         names: of frames in their order.
-        every_frame: whether these are all frames of their video, so that a frame's number is its place among them.
-            Otherwise it is the one that its name says.
+        numbers: of these frames in their video; what their names say where nothing else is known.
 
     Raises:
         MaskError: the maps have numbers alone, and the names of some of the frames say none.
@@ -116,19 +115,19 @@ def labels_by_name(paths: list[Path], names: list[str], *, every_frame: bool = T
     by_name = {meant.get(composed(name := map_name(path)), name): path for path in paths}
     holder = _holder(paths[0]) if paths else None
     in_video = holder is not None and holder.suffix.lower() == VIDEO
-    if by_name.keys() & set(names) or not (in_video or all(name.startswith(AT) for name in by_name)):
+    if not in_video and (by_name.keys() & set(names) or not all(name.startswith(AT) for name in by_name)):
         return by_name
     numbered = {int(name.removeprefix(AT)): path for name, path in by_name.items()}
-    numbers: list[int | None] = list(range(len(names))) if every_frame else [number_of(name) for name in names]
+    known: list[int | None] = [number_of(name) for name in names] if numbers is None else [*numbers]
     as_many = len(paths) == len(names) and (in_video or sorted(numbered) == list(range(len(names))))
-    if as_many and (every_frame or not numbered.keys() >= set(numbers)):
+    if as_many and (numbers is not None or not numbered.keys() >= set(known)):
         return dict(zip(names, paths, strict=True))
-    if None in numbers:
+    if None in known:
         raise MaskError(
-            f"{holder} has masks of frames by their number, and the name {names[numbers.index(None)]!r} has none",
+            f"{holder} has masks of frames by their number, and the name {names[known.index(None)]!r} has none",
             "write masks as PNG, or give those of all frames",
         )
-    return {name: numbered[at] for at, name in zip(numbers, names, strict=True) if at in numbered}
+    return {name: numbered[at] for at, name in zip(known, names, strict=True) if at in numbered}
 
 
 def number_of(name: str) -> int | None:

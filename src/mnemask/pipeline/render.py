@@ -17,7 +17,7 @@ from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.atomic import partial_file, remove_left_overs
 from mnemask.io.edges import masks_of, soft_masks
 from mnemask.io.image_formats import alpha_of, cut_outs_in
-from mnemask.io.label_files import label_paths, labels_by_name, read_labels
+from mnemask.io.label_files import label_paths, labels_by_name, map_name, read_labels
 from mnemask.io.lock import OutputLock
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import Written, first_same
@@ -51,7 +51,9 @@ class StoredMasks:
         paths = [] if self._cut_outs else label_paths(self._folder)
         if not paths and not self._cut_outs:
             raise MaskError(f"there are no masks in {str(self._folder)!r}", "give the folder that `segment` wrote to")
-        self._paths = labels_by_name(paths, names or [path.name for path in paths]) if paths else {}
+        self._paths = (
+            labels_by_name(paths, names, range(len(names))) if names else {map_name(path): path for path in paths}
+        )
         self._ids: dict[int, None] = {}
         self._scaled = False
 
