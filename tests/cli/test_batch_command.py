@@ -170,3 +170,15 @@ def test_what_is_no_column_is_an_option_of_the_command_alone():
     names = {column.name for column in batch_worker.columns()}
     assert {"mask", "box", "click", "not", "at", "size", "policy", "overlay", "format", "model"} <= names
     assert not names & {"out", "resume", "overwrite", "live", "follow", "trace", "help"}
+
+
+def test_a_clip_that_is_kept_at_an_address_is_complete_without_masks_here(files):
+    fsspec = pytest.importorskip("fsspec")
+    work = batch_worker.open_worker({"out": "memory://elsewhere", "redo": False, "threads": torch.get_num_threads()})
+    clip = Clip("one", 1, options(files, "one"))
+    try:
+        outcomes = [work(clip, Quiet()) for _ in range(2)]
+    finally:
+        fsspec.filesystem("memory").rm("/elsewhere", recursive=True)
+    assert [outcome.state for outcome in outcomes] == ["done", "complete"]
+    assert outcomes[1].facts["warnings"] == []

@@ -182,3 +182,126 @@ def test_a_file_without_rights_is_a_sentence(clip, tmp_path, monkeypatch):
     assert code == 2
     assert "Permission denied" in said
     assert "change its rights" in said
+
+
+def damage(video, *frames):
+    for index in frames:
+        path = video / f"{index:05d}.png"
+        path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize("on_corrupt", ["skip", "hold"])
+@pytest.mark.parametrize("how", ["mask", "box"])
+def test_the_first_masks_are_of_the_first_frame_that_comes(clip, tmp_path, caplog, on_corrupt, how):
+    frames, labels, _ = clip
+    video = frames_in(tmp_path / "frames", frames)
+    damage(video, 0)
+    Image.fromarray(labels[1]).save(tmp_path / "second.png")
+    first = ("--mask", tmp_path / "second.png") if how == "mask" else ("--box", "20,10,30,30")
+    code, said = segment(clip, video, tmp_path / "out", *first, "--on-corrupt", on_corrupt)
+    assert code == 0, said
+    assert "taken for frame 1" in caplog.text
+    masks = masks_in(tmp_path / "out")
+    assert list(masks) == [f"{index:05d}" for index in range(1, 8)]
+    assert masks["00001"].any()
+    assert (tmp_path / "out/preview.png").is_file()
+    resumed = segment(clip, video, tmp_path / "out", *first, "--on-corrupt", on_corrupt, "--resume")
+    assert resumed[0] == 0
+    assert "is complete" in resumed[1]
+
+
+def test_masks_of_the_first_frame_are_still_given_with_others_of_it(clip, tmp_path):
+    frames, labels, _ = clip
+    video = frames_in(tmp_path / "frames", frames)
+    for object_id in (1, 2):
+        Image.fromarray((labels[0] == object_id).astype(np.uint8) * 255).save(tmp_path / f"{object_id}.png")
+    given = ("--mask", tmp_path / "1.png", "--at", f"0:2={tmp_path / '2.png'}", "--on-corrupt", "skip")
+    assert segment(clip, video, tmp_path / "out", *given)[0] == 0
+    assert set(np.unique(masks_in(tmp_path / "out")["00000"])) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("given", "at"), [("--at", 3), ("--at", 0), ("--remove", 3), ("--at", 7), ("--mask", 0)])
+def test_what_is_given_for_a_frame_that_is_damaged_ends_the_run_there(clip, tmp_path, given, at):
+    frames, labels, folder = clip
+    video, masks = frames_in(tmp_path / "frames", frames), tmp_path / "masks"
+    damage(video, at)
+    masks.mkdir()
+    Image.fromarray(labels[at]).save(masks / f"{at:05d}.png")
+    value = {"--at": f"{at}={masks / f'{at:05d}.png'}", "--remove": f"{at}:1", "--mask": masks}[given]
+    arguments = [*(["--mask", folder / "first.png"] if at else []), given, value]
+    code, said = segment(clip, video, tmp_path / "out", *arguments, "--on-corrupt", "skip")
+    assert code == 2
+    assert f"frame {at}, which is damaged" in said
+    assert ("--on-corrupt hold" in said) == (at > 0)
+    assert len(masks_in(tmp_path / "out")) == at
+    if at:
+        assert segment(clip, video, tmp_path / "held", *arguments, "--on-corrupt", "hold")[0] == 0
+
+
+def test_a_mask_among_the_frames_is_none_of_them_for_all_commands(clip, tmp_path):
+    frames, labels, _ = clip
+    video = frames_in(tmp_path / "frames", frames)
+    Image.fromarray((labels[0] == 1).astype(np.uint8) * 255).save(video / "00000_obj.jpg", quality=60)
+    out = tmp_path / "out"
+    assert segment(clip, video, out, "--mask", video / "00000_obj.jpg")[0] == 0
+    assert list(masks_in(out)) == [f"{index:05d}" for index in range(8)]
+    for command in (
+        ["render", video, out, "--as", "matte"],
+        ["export", out, "--to", "davis", "-o", tmp_path / "davis", "--video", video],
+    ):
+        result = CliRunner().invoke(app, [str(argument) for argument in command])
+        assert result.exit_code == 0, result.output
+    copied = {path.stem: path.read_bytes() for path in (tmp_path / "davis").rglob("JPEGImages/**/*.png")}
+    assert copied == {path.stem: path.read_bytes() for path in video.glob("*.png")}
+
+
+@pytest.mark.parametrize("on_corrupt", ["skip", "hold"])
+def test_pictures_of_a_damaged_video_are_exported_as_its_run_read_them(clip, tmp_path, on_corrupt):
+    frames, _, folder = clip
+    video, out = frames_in(tmp_path / "frames", frames), tmp_path / "out"
+    damage(video, 3)
+    assert segment(clip, video, out, "--mask", folder / "first.png", "--on-corrupt", on_corrupt)[0] == 0
+    command = ["export", out, "--to", "davis", "-o", tmp_path / "davis", "--video", video]
+    result = CliRunner().invoke(app, [str(argument) for argument in command])
+    assert result.exit_code == 0, result.output
+    pictures = {path.name: path for path in (tmp_path / "davis").rglob("JPEGImages/**/*.*")}
+    shown = [f"{index:05d}.png" for index in range(8) if index != 3]
+    assert sorted(pictures) == sorted([*shown, *["00003.jpg"] * (on_corrupt == "hold")])
+    if on_corrupt == "hold":
+        held = np.asarray(Image.open(pictures["00003.jpg"])).astype(int)
+        assert np.abs(held - frames[2]).mean() < np.abs(held - frames[3]).mean()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["segment", "LONG", "--mask", "MASK", "-o", "out"],
+        ["segment", "FRAMES", "--mask", "LONG", "-o", "out"],
+        ["segment", "FRAMES", "--mask", "LOOP", "-o", "out"],
+        ["doctor", "LONG"],
+        ["render", "LONG", "out", "--as", "matte"],
+        ["export", "LONG", "--to", "coco"],
+        ["inspect", "LONG", "--box", "1,1,2,2", "-o", "out"],
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_sentence(clip, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    frames_in(tmp_path / "frames", clip[0])
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    places = {"LONG": "a" * 300, "MASK": clip[2] / "first.png", "FRAMES": "frames", "LOOP": "loop.png"}
+    result = CliRunner().invoke(app, [str(places.get(each, each)) for each in command])
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == 2, result.output
+    assert ("loop" if "LOOP" in command else "a" * 40) in re.sub(r"\s+", "", result.output)
+
+
+def test_a_complete_run_tells_a_program_its_report_again(clip, tmp_path):
+    frames, _, folder = clip
+    video, out = frames_in(tmp_path / "frames", frames), tmp_path / "out"
+    assert segment(clip, video, out, "--mask", folder / "first.png")[0] == 0
+    command = ["segment", video, "-o", out, "--model", folder / "tiny.safetensors", "--size", "64", "--resume"]
+    command += ["--mask", folder / "first.png", "--json"]
+    result = CliRunner().invoke(app, [str(argument) for argument in command])
+    told = json.loads(result.stdout.splitlines()[-1])
+    report = json.loads((out / "report.json").read_text())
+    assert told == {"type": "result", "command": "segment", "out": str(out), **report}

@@ -4,6 +4,7 @@ import configparser
 import csv
 import json
 import resource
+import shutil
 import xml.etree.ElementTree as ET
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_run import NAMES, OBJECTS, SIZE, drawn, write_run, write_video
+from drawn_run import NAMES, OBJECTS, SIZE, drawn, picture, write_run, write_video
 from PIL import ExifTags, Image
 from refusals import refusal
 from typer.testing import CliRunner
@@ -20,7 +21,7 @@ from mnemask.cli import app
 from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.export import EXPORT_FORMATS, export_masks
 from mnemask.export.source import open_finished
-from mnemask.io import MaskWriter
+from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.images import orientation_of
 from mnemask.io.label_files import annotated_frames, label_paths, labels_by_name, map_name, objects_of, read_labels
 from mnemask.io.written import Written
@@ -296,6 +297,33 @@ def test_pictures_with_an_orientation_tag_are_written_upright_as_the_masks_are(t
     assert np.corrcoef(np.asarray(written).ravel(), np.asarray(drawn_one).ravel())[0, 1] > 0.5
     export_masks(run[0], "davis", tmp_path / "plain", video=run[1])
     assert next((tmp_path / "plain").rglob("00002.jpg")).read_bytes() == (run[1] / "00002.jpg").read_bytes()
+
+
+@pytest.mark.parametrize(("called", "more"), [("shot_{:03d}", "shot_000_first"), ("{:05d}", "00002_mask_of")])
+def test_masks_are_not_exported_with_the_picture_of_another_frame(tmp_path, called, more):
+    frames, out = tmp_path / "frames", tmp_path / "run"
+    frames.mkdir()
+    for index in range(5):
+        pixels = picture(index).image.permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(frames / f"{called.format(index + 3)}.png")
+    with VideoReader(frames) as video, MaskWriter(out / "masks", "png") as masks, MaskWriter(out, "table") as table:
+        for frame, labels in zip(video, drawn(), strict=True):
+            hard = torch.stack([torch.from_numpy(labels == each) for each in (0, *OBJECTS)]).float()
+            for writer in (masks, table):
+                writer.write(Masks(torch.from_numpy(labels), hard, tuple(OBJECTS), frame.index, frame.name), frame)
+    export_masks(out, "davis", tmp_path / "davis", video=frames)
+    assert len(list((tmp_path / "davis").rglob("*.png"))) == 10
+    shutil.copyfile(frames / f"{called.format(4)}.png", frames / f"{more}.png")  # before all others
+    with refusal(InputError, called.format(3), "take out"):
+        export_masks(out, "davis", tmp_path / "shifted", video=frames)
+
+
+def test_pictures_that_are_counted_from_1_are_those_of_a_video_that_is_counted_from_0(tmp_path, run):
+    (tmp_path / "frames").mkdir()
+    for index, path in enumerate(sorted(run[1].iterdir()), 1):
+        shutil.copyfile(path, tmp_path / f"frames/{index:05d}.jpg")
+    export_masks(run[0], "davis", tmp_path / "out", video=tmp_path / "frames")
+    assert len(list((tmp_path / "out").rglob("*.jpg"))) == 5
 
 
 def test_frames_of_several_clips_have_ids_names_and_classes_of_their_own(tmp_path, batch):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mnemask.io import VideoReader
-from mnemask.io.pictures import Levels
+from mnemask.io.pictures import Levels, extremes
 
 cv2 = pytest.importorskip("cv2")
 GREY = np.random.default_rng(0).integers(40, 250, (6, 24, 32), np.uint8)
@@ -97,3 +97,23 @@ def test_an_animation_of_16_bits_has_the_range_that_it_uses(tmp_path):
     found = [frame.image[0].numpy() for frame in reader]
     assert len(found) == len(pictures)
     assert all(np.abs(one.astype(int) - other).max() <= 1 for one, other in zip(found, pictures, strict=True))
+
+
+@pytest.mark.parametrize("broken", [0, 65_535])
+def test_a_broken_pixel_does_not_darken_a_video_file(tmp_path, broken):
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 60, 80, "gray16le"
+        for index in range(3):
+            values = np.random.default_rng(index).integers(40, 4000, (60, 80), np.uint16)
+            values[5, 7] = broken
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="gray16le")))
+        container.mux(stream.encode(None))
+    assert VideoReader(tmp_path / "v.mkv").facts.levels == Levels(0, 2**12 - 1)
+
+
+@pytest.mark.parametrize("size", [1000, 1001, 20_000, 20_001])
+def test_the_extremes_leave_one_value_in_ten_thousand_aside(size):
+    values = np.random.default_rng(size).integers(0, 2**16, size, np.uint16)
+    aside, ordered = -(-size // 10_000), np.sort(values)
+    assert extremes(values) == (ordered[aside], ordered[-1 - aside])

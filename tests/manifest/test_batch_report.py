@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mnemask.io.sources import of_content
 from mnemask.manifest.lines import Manifest
 from mnemask.manifest.report import doubtful_frames, page_of, report_of
 from mnemask.manifest.schedule import Clip, Outcome
@@ -73,3 +74,17 @@ def test_moments_come_from_the_table_of_a_run_apart_from_each_other_with_picture
     (tmp_path / "masks/00003.png").unlink()
     assert all(moment.picture for moment in doubtful_frames(tmp_path, str(tmp_path / "frames")))
     assert [moment.picture for moment in doubtful_frames(tmp_path, "lost.mp4")] == [""] * 3
+
+
+def test_a_moment_is_shown_by_its_frame_where_a_mask_lies_among_them(tmp_path):
+    rows = ["frame,name,object,certainty,area,specks,doubt"]
+    rows += [f"{n},{n:05d},1,0.5,100,0,{0.9 if n == 3 else 0}" for n in range(6)]
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "frames").mkdir()
+    for n in range(6):
+        Image.new("L", (48, 32), 40 * n).save(tmp_path / f"frames/{n:05d}.png")
+    mask = tmp_path / "frames/00000_obj.jpg"
+    Image.new("L", (48, 32), 128).save(mask)
+    (tmp_path / "report.json").write_text(json.dumps({"settings": {"mask": [of_content(mask)]}}))
+    (found,) = doubtful_frames(tmp_path, str(tmp_path / "frames"))
+    assert abs(np.array(Image.open(io.BytesIO(base64.b64decode(found.picture)))).mean() - 120) < 5

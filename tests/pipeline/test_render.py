@@ -1,5 +1,6 @@
 """Videos made of masks that are there already."""
 
+import json
 import os
 import re
 import signal
@@ -19,10 +20,11 @@ from mnemask.cli import app
 from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.edges import Cutout, Edges
+from mnemask.io.sources import of_content
 from mnemask.io.written import Written
 from mnemask.pipeline import VideoOutputs
-from mnemask.pipeline.render import render
-from mnemask.types import Masks
+from mnemask.pipeline.render import StoredMasks, render
+from mnemask.types import Frame, Masks, frame_name
 
 SIZE = (48, 64)
 
@@ -211,3 +213,116 @@ def test_frames_of_a_folder_come_at_the_rate_that_is_given(video, tmp_path):
     assert result.exit_code == 0, result.output
     with av.open(str(out / "matte.mp4")) as container:
         assert container.streams.video[0].average_rate == 24
+
+
+def frames_called(folder, names):
+    folder.mkdir()
+    for index, name in enumerate(names):
+        cv2.imwrite(str(folder / f"{name}.png"), np.random.default_rng(index).integers(0, 256, (*SIZE, 3), np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize("format", ["png", "rgba"])
+def test_a_picture_without_a_mask_gets_none_of_another_that_is_called_after_its_place(tmp_path, format):
+    frames, out = frames_called(tmp_path / "frames", [f"{number:05d}" for number in range(4, 12)]), tmp_path / "out"
+    with VideoReader(frames, stop=4) as read, MaskWriter(out / "masks", format) as writer:
+        for frame in read:
+            writer.write(masks_of(frame), frame)
+    with refusal(MaskError, r"frame 4 \(00008\)"):
+        rendered(frames, out, "matte")
+
+
+def test_pictures_taken_of_a_video_have_its_masks_by_their_number(video, out, tmp_path):
+    expected = rendered(video, out, "matte")["matte"]
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    with VideoReader(video) as read:
+        for frame in read:
+            cv2.imwrite(
+                str(frames / f"shot_{frame.index + 1:03d}.png"), frame.image.permute(1, 2, 0).numpy()[..., ::-1]
+            )
+    found = rendered(frames, out, "matte", overwrite=True)["matte"]
+    assert len(luma(found)) == 16
+    assert expected == found
+
+
+@pytest.mark.parametrize("format", ["png", "rgba"])
+@pytest.mark.parametrize("written_as", [None, 180_000])
+@pytest.mark.parametrize("read_as", [None, 180_000])
+def test_masks_of_a_video_are_found_however_long_it_was_known_to_be(tmp_path, format, written_as, read_as):
+    image = torch.zeros((3, *SIZE), dtype=torch.uint8)
+    with MaskWriter(tmp_path / "masks", format) as writer:
+        for index in (5, 100_000):
+            frame = Frame(image, index, None, frame_name(index, written_as))
+            writer.write(masks_of(frame), frame)
+    stored = StoredMasks(tmp_path, None)
+    for index in (5, 100_000):
+        found = stored.of(Frame(image, index, None, frame_name(index, read_as)))
+        assert found.labels.any()
+        assert found.index == index
+    with refusal(MaskError, "frame 6"):
+        stored.of(Frame(image, 6, None, frame_name(6, read_as)))
+
+
+def cut_outs(video, out, with_object, **report):
+    """Writes RGBA cut-outs as a run does in which an object is tracked in these frames alone."""
+    with VideoReader(video) as frames, MaskWriter(out / "masks", "rgba", written=Written(out)) as writer:
+        for frame in frames:
+            if frame.index in with_object:
+                writer.write(masks_of(frame), frame)
+    (out / "report.json").write_text(json.dumps(report))
+
+
+@pytest.mark.parametrize("with_object", [range(4), range(5, 16)])
+def test_frames_of_a_complete_run_in_which_nothing_was_tracked_are_rendered_empty(video, tmp_path, with_object):
+    cut_outs(video, tmp_path, with_object, complete=True)
+    matte = luma(rendered(video, tmp_path, "matte")["matte"])
+    assert [bool((picture > 128).any()) for picture in matte] == [index in with_object for index in range(16)]
+
+
+@pytest.mark.parametrize(
+    "report", [{"complete": False}, {}, {"complete": True, "settings": {"start": "0", "stop": "9"}}]
+)
+def test_frames_that_a_run_did_not_come_to_have_no_cut_outs_and_are_no_empty_ones(video, tmp_path, report):
+    cut_outs(video, tmp_path, range(9), **report)
+    with refusal(MaskError, "frame 9"):
+        rendered(video, tmp_path, "matte")
+
+
+def test_a_cut_out_that_is_gone_is_no_frame_without_an_object(video, tmp_path):
+    cut_outs(video, tmp_path, range(16), complete=True)
+    (tmp_path / "masks/3/00012.png").unlink()
+    with refusal(MaskError, "frame 12"):
+        rendered(video, tmp_path, "matte")
+
+
+@pytest.mark.parametrize(
+    "report",
+    ['{"settings": null}', '{"settings": [1]}', '{"objects": null}', '{"objects": [3]}', '{"objects": {"id": 1}}',
+     '{"objects": [{"id": null}]}', '{"frames": "many"}', '{"frames": []}', "[]", "null"],
+)  # fmt: skip
+def test_a_report_that_garbles_what_it_says_stops_no_rendering(video, out, report):
+    (out / "report.json").write_text(report)
+    result = CliRunner().invoke(app, ["render", str(video), str(out), "--as", "matte"])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_rendering_that_was_stopped_says_so_to_a_program(video, out, monkeypatch):
+    monkeypatch.setattr("mnemask.io.stop_signals.StopSignals.__call__", lambda self: "SIGINT")
+    result = CliRunner().invoke(app, ["render", str(video), str(out), "--as", "matte", "--json"])
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert (last["type"], last["command"], last["complete"]) == ("result", "render", False)
+    assert last["stopped_by"] == "SIGINT"
+
+
+def test_a_mask_that_lay_among_the_frames_of_the_run_is_none_of_them(tmp_path):
+    frames, out = frames_called(tmp_path / "frames", [f"{number:05d}" for number in range(6)]), tmp_path / "out"
+    write_masks(frames, out)
+    (frames / "00000_obj.jpg").write_bytes((frames / "00000.png").read_bytes())
+    for name in ("mask", "at"):
+        told = of_content(frames / "00000_obj.jpg")
+        (out / "report.json").write_text(json.dumps({"settings": {name: [f"0={told}" if name == "at" else told]}}))
+        command = ["render", str(frames), str(out), "--as", "matte", "--overwrite"]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        assert len(luma(out / "matte.mp4")) == 6

@@ -15,6 +15,7 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import CheckpointError, InputError, OutputError
+from mnemask.io.table import packed
 from mnemask.io.written import Written
 from mnemask.memory.storage import load_bank, save_bank
 from mnemask.model.stcn import STCN
@@ -441,3 +442,12 @@ def test_a_run_whose_only_checkpoint_is_damaged_says_how_to_begin_again(tiny_mod
         path.write_bytes(path.read_bytes()[:-40])
     with refusal(CheckpointError, "--overwrite"):
         find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+
+
+def test_a_label_map_is_compressed_for_a_checkpoint_alone(tiny_model, tmp_path, clip, monkeypatch):
+    calls = []
+    monkeypatch.setattr("mnemask.pipeline.checkpoint.packed", lambda labels: calls.append(labels) or packed(labels))
+    run(tiny_model, tmp_path / "seldom", clip, checkpoint_every=3600.0)
+    assert not calls
+    run(tiny_model, tmp_path / "often", clip, checkpoint_every=0.0)
+    assert len(calls) == len(clip[0])

@@ -191,19 +191,26 @@ def _run(do: Callable[[], Any]) -> None:
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         raise _interrupted() from None
-    except PermissionError as error:
+    except OSError as error:
+        if INTERRUPTS.heard:
+            raise _interrupted() from None
         if error.filename is None:
             raise
-        place = error.filename if error.filename2 is None else error.filename2
-        say_error(
-            mm.InputError(f"{str(place)!r} may not be used ({error.strerror})", "change its rights, or copy it"), 2
-        )
+        say_error(_unusable(error), 2)
         raise typer.Exit(2) from None
     except Exception:
         # What a library makes of an interrupt, such as an import that failed.
         if INTERRUPTS.heard:
             raise _interrupted() from None
         raise
+
+
+def _unusable(error: OSError) -> mm.InputError:
+    """Returns the error for a file that the system does not let a command use."""
+    place = str(error.filename if error.filename2 is None else error.filename2)
+    if isinstance(error, PermissionError):
+        return mm.InputError(f"{place!r} may not be used ({error.strerror})", "change its rights, or copy it")
+    return mm.InputError(f"{place!r:.300} cannot be used ({error.strerror})", "correct its name, or give another place")
 
 
 def _interrupted() -> typer.Exit:

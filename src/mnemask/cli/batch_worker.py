@@ -27,7 +27,7 @@ from mnemask.io.storage import fetched, is_fetched
 from mnemask.io.written import Written
 from mnemask.manifest.lines import VIDEO, Column, placed
 from mnemask.manifest.schedule import Outcome, State
-from mnemask.manifest.storage import MOMENTS, clip_folder
+from mnemask.manifest.storage import MOMENTS, ClipFolder, clip_folder
 
 if TYPE_CHECKING:
     from mnemask.manifest.run import Control, Work
@@ -132,12 +132,12 @@ def open_worker(options: Mapping[str, Any]) -> Work:
         with TemporaryDirectory(prefix="mnemask-") as scratch, clip_folder(options["out"], clip.name) as folder:
             given = _at_hand(clip.options, Path(scratch))
             try:
-                outcome = _segment(given, folder.path, control, load)
+                outcome = _segment(given, folder, control, load)
             except CheckpointError as error:
                 if not options["redo"]:
                     raise
                 folder.begin_again()
-                outcome = _segment(given, folder.path, control, load, f"done again: {error.problem}")
+                outcome = _segment(given, folder, control, load, f"done again: {error.problem}")
             if outcome.state == "done":
                 folder.keep()
             return outcome
@@ -162,11 +162,11 @@ def _at_hand(options: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def _segment(
-    options: Mapping[str, Any], folder: Path, control: Control, load: Callable[..., Any], again: str = ""
+    options: Mapping[str, Any], place: ClipFolder, control: Control, load: Callable[..., Any], again: str = ""
 ) -> Outcome:
     """Returns what became of a clip; raises MnemaskError for what it cannot do."""
-    teller, said = _Teller(control), [again] if again else []
-    lent = segment.Lent(load, lambda interrupt: _Asked(control), teller)
+    folder, teller, said = place.path, _Teller(control), [again] if again else []
+    lent = segment.Lent(load, lambda interrupt: _Asked(control), teller, masks_elsewhere=bool(place.address))
     token = segment.LENT.set(lent)
     begin = time.monotonic()
     try:

@@ -51,19 +51,17 @@ def of_video(video: str, *, growing: bool) -> str:
 
 def of_files(*paths: Path | None) -> list[str]:
     """Returns name and checksum of each file that is given; only the name of one that is not there."""
+    from mnemask.io.sources import of_content
+
     return [of_content(path) if path.is_file() else path.name for path in paths if path]
-
-
-def of_content(path: Path) -> str:
-    """Returns name and checksum of a file; raises OSError where it cannot be read."""
-    with path.open("rb") as file:
-        return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def of_masks(path: Path | None) -> list[str]:
     """Returns name and checksum of a mask file, or of all files in a folder of masks."""
     if path is None or not path.is_dir():
         return of_files(path)
+    from mnemask.io.sources import of_content
+
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
     listing = "\n".join(f"{file.relative_to(path).parent.as_posix()} {of_content(file)}" for file in files)
     return [f"{path.name}, sha256 {_short(os.fsencode(listing))}"]

@@ -42,12 +42,12 @@ def render(
     `mnemask render frames/ out --as matte --fps 24 --largest --fill-holes all  # makes a matte of a folder of images`
     """
     from mnemask.io.stop_signals import StopSignals
+    from mnemask.pipeline.render import masks_among, report_of, settings_of
     from mnemask.pipeline.render import render as write_videos
-    from mnemask.pipeline.render import report_of
     from mnemask.pipeline.run import StopError
 
     report, count = report_of(out), 0
-    settings = report.get("settings", {})
+    settings = settings_of(report)
     with ExitStack() as stack:
         reader = stack.enter_context(
             mm.VideoReader(
@@ -55,6 +55,7 @@ def render(
                 start=start or str(settings.get("start") or "0"),
                 stop=stop or settings.get("stop"),
                 on_corrupt=settings.get("on_corrupt", "stop"),
+                masks=masks_among(video, report),
                 originals=videos.originals,
             )
         )
@@ -80,10 +81,13 @@ def render(
                 on_frame=on_frame,
             )
         except StopError as stopped:
+            emit("result", command="render", out=str(out), files={}, complete=False, stopped_by=str(stopped))
             console.print(f"stopped by {stopped}; what there is plays as NAME.partial")
             raise typer.Exit(asked.exit_code) from None
-    if start is None and stop is None and count < (tracked := int(report.get("frames") or 0)):
+    tracked = report.get("frames")
+    if start is None and stop is None and isinstance(tracked, int) and count < tracked:
         logger.warning("%s has %d frames and the run in %s had %d: is it that video?", video, count, out, tracked)
-    emit("result", command="render", out=str(out), files={kind: str(path) for kind, path in written.items()})
+    files = {kind: str(path) for kind, path in written.items()}
+    emit("result", command="render", out=str(out), files=files, complete=True)
     for path in written.values():
         console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB", markup=False, soft_wrap=True)

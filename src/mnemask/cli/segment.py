@@ -53,12 +53,14 @@ class Lent:
         signals: in place of StopSignals.
         on_frame: is called with progress, masks and the number of frames after each.
         checks_only: whether to end where the network would be loaded, with all that is known by then checked.
+        masks_elsewhere: whether the masks of a complete run are kept in another place than its folder.
     """
 
     load: Callable[..., Any] | None = None
     signals: Callable[[Callable[[], None]], AbstractContextManager[Any]] | None = None
     on_frame: Callable[[Any, mm.Masks, int | None], None] = lambda progress, masks, total: None
     checks_only: bool = False
+    masks_elsewhere: bool = False
 
 
 _NOTHING_LENT = Lent()
@@ -144,6 +146,7 @@ def segment(
     import torch
 
     from mnemask.io.stop_signals import StopSignals
+    from mnemask.pipeline.render import report_of
 
     plan = None
     if bank is None:
@@ -180,7 +183,7 @@ def segment(
     )
     run.start()
     if resume and not run.take_up():
-        emit("result", command="segment", out=str(out), complete=True)
+        emit("result", command="segment", out=str(out), **report_of(out))
         console.print(f"{out} is complete", markup=False)
         return
     run.prepare()
@@ -266,7 +269,7 @@ class _Run:
         from mnemask.memory.policies import is_custom
         from mnemask.pipeline import find_checkpoint, is_complete
 
-        if is_complete(self.out, self.settings):
+        if is_complete(self.out, self.settings, masks_elsewhere=LENT.get().masks_elsewhere):
             return False
         policy, network = self.tracker.policy, self.tracker.model
         found = find_checkpoint(self.out, network.device, self.settings, policy if is_custom(policy) else None)

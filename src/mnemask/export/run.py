@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 from PIL import Image
@@ -24,15 +24,17 @@ from mnemask.export.datasets import (
 )
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
 from mnemask.export.source import Exporting, Finished, FrameMasks, OfBatch, open_finished
-from mnemask.io.atomic import make_folder
+from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import FORMATS, orientation_of
 from mnemask.io.lock import OutputLock
+from mnemask.io.name_order import composed
 from mnemask.io.reader import VideoReader
 from mnemask.io.storage import fetched, is_fetched
 from mnemask.io.written import Written
 from mnemask.pipeline.places import refuse_run
+from mnemask.pipeline.render import masks_among, report_of, settings_of
 from mnemask.project import Project
-from mnemask.types import Frame
+from mnemask.types import Frame, index_of_name
 
 
 @runtime_checkable
@@ -196,7 +198,7 @@ def _write(
     count = 0
     with ExitStack() as stack:
         format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack))
-        pictures = _Pictures(videos, stack)
+        pictures = _Pictures(videos, _reports(source) if videos else {}, stack)
         for frame in source:
             joint = frame.clip and frame.clip + ("-" if to in _FLAT else "/")
             file_name = frame.file_name
@@ -209,6 +211,12 @@ def _write(
     return count
 
 
+def _reports(source: Finished) -> Mapping[str, Mapping[str, Any]]:
+    """Returns the reports of the runs that masks are of, by the names of their videos."""
+    runs: Iterable[Finished] = source.runs() if isinstance(source, OfBatch) else (source,)
+    return {run.name: report_of(run.folder) for run in runs}
+
+
 def _is_plain(path: Path) -> bool:
     """Returns whether every tool shows a picture as it is tracked: of a usual format, and upright without its tag."""
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
@@ -218,13 +226,16 @@ def _is_plain(path: Path) -> bool:
 
 
 class _Pictures:
-    """The frames of videos, as files beside their masks."""
+    """The frames of videos, as files beside their masks, read as the runs of these reports read them."""
 
-    def __init__(self, videos: Mapping[str, str | Path], stack: ExitStack) -> None:
-        self._videos, self._stack = videos, stack.enter_context(ExitStack())
+    def __init__(
+        self, videos: Mapping[str, str | Path], reports: Mapping[str, Mapping[str, Any]], stack: ExitStack
+    ) -> None:
+        self._videos, self._reports, self._stack = videos, reports, stack.enter_context(ExitStack())
         self._video = ""
         self._files: Sequence[Path] | None = None
-        self._frames: Iterator[Frame] = iter(())
+        self._places: Mapping[str, int] = {}
+        self._frames: Iterator[tuple[Frame, bool]] = iter(())
 
     def put(self, masks: FrameMasks, video: str, folder: Path, joint: str) -> str:
         """Writes the picture of a frame as folder/joint+name, and returns the name of its file."""
@@ -234,9 +245,13 @@ class _Pictures:
             if is_fetched(place):
                 scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mnemask-"))
                 place = fetched(place, Path(scratch))
-            reader = self._stack.enter_context(VideoReader(place, on_corrupt="skip"))  # as a run may have
-            self._video, self._files, self._frames = video, reader.files, iter(reader)
-        frame = next((each for each in self._frames if each.index >= masks.index), None)
+            report = self._reports.get(video, {})
+            # Without a report nobody knows; a frame that is asked for and skipped is refused below.
+            damaged, given = settings_of(report).get("on_corrupt", "skip"), masks_among(place, report)
+            reader = self._stack.enter_context(VideoReader(place, on_corrupt=damaged, masks=given))
+            self._video, self._files, self._frames = video, reader.files, _whole_or_held(reader)
+            self._places = {composed(safe_name(path.stem)): at for at, path in enumerate(reader.files or ())}
+        frame, held = next((each for each in self._frames if each[0].index >= masks.index), (None, False))
         if frame is None or frame.index != masks.index or frame.size != masks.size:
             there = (
                 "has no such frame, or a damaged one"
@@ -248,7 +263,8 @@ class _Pictures:
                 f"{str(self._videos[video])!r} {there}",
                 "give the video that they were made from",
             )
-        if self._files is not None and _is_plain(self._files[masks.index]):
+        self._refuse_shifted(masks)
+        if self._files is not None and not held and _is_plain(self._files[masks.index]):
             name, data = self._files[masks.index].name, self._files[masks.index].read_bytes()
         else:
             bgr = cv2.cvtColor(frame.image.permute(1, 2, 0).cpu().numpy(), cv2.COLOR_RGB2BGR)
@@ -258,3 +274,24 @@ class _Pictures:
         make_folder(path.parent)
         path.write_bytes(data)
         return name
+
+    def _refuse_shifted(self, masks: FrameMasks) -> None:
+        """Raises InputError if masks are called after a picture of a folder that is another frame of it.
+
+        Names that are the frames' numbers are those of a video, whatever the pictures of its frames are called.
+        """
+        named = self._places.get(composed(safe_name(masks.name)), masks.index)
+        if named != masks.index and index_of_name(masks.name) != masks.index:
+            raise InputError(
+                f"the masks {masks.name!r} are of frame {masks.index}, and that picture is frame {named} of "
+                f"{str(self._videos[self._video])!r}",
+                "give the folder as it was tracked: take out what has come to it since",
+            )
+
+
+def _whole_or_held(reader: VideoReader) -> Iterator[tuple[Frame, bool]]:
+    """Yields each frame, and whether it is the one before in place of a damaged one."""
+    count = 0
+    for frame in reader:
+        before, count = count, reader.events.held.count
+        yield frame, count > before

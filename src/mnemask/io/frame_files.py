@@ -4,6 +4,7 @@ Annotation tools leave masks beside the frames that they belong to: `00000_mask.
 Read as frames they would be tracked through; so they are left out, and that is said.
 """
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -75,9 +76,9 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
 
 def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
     """Yields a sentence where there are pictures of kinds that are not read, which may be frames."""
-    given = {Path(path).resolve() for path in masks}
+    given = {os.path.realpath(path) for path in masks}  # where links lead in a circle, Path.resolve raises
     files = (path for path in _files(source) if path.suffix.lower() in _UNREAD.split())
-    if unread := sorted(path.name for path in files if path.resolve() not in given):
+    if unread := sorted(path.name for path in files if os.path.realpath(path) not in given):
         what = f"{unread[0]} and {len(unread) - 1} more are" if len(unread) > 1 else f"{unread[0]} is"
         yield f"{what} left out, being no picture that is read as a frame: convert what is one to PNG"
 
@@ -98,9 +99,9 @@ def image_files(source: Path) -> list[Path]:
 
 def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameFiles:
     """Returns the images that are frames, in order."""
-    given = {Path(path).resolve() for path in masks}
-    names = {path.name for path in given}
-    is_given = {path for path in images if path.name in names and path.resolve() in given}
+    given = {os.path.realpath(path) for path in masks}
+    names = {os.path.basename(path) for path in given}  # noqa: PTH119
+    is_given = {path for path in images if path.name in names and os.path.realpath(path) in given}
     series = _series(images)
     notes: list[str] = []
     out = set(is_given)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
+import cv2
 import numpy as np
 from av.buffer import Buffer
 from av.video.frame import VideoFrame
@@ -53,13 +54,14 @@ _BROKEN = 1e-4
 _FEW_VALUES = 1000  # in so small a picture each counts
 
 
-def _extremes(sample: UInt16[np.ndarray, "..."]) -> tuple[int, int]:
+def extremes(sample: UInt16[np.ndarray, "..."]) -> tuple[int, int]:
     """Returns the lowest and the highest value of a picture, but for those of broken pixels."""
     if sample.size < _FEW_VALUES:
         return int(sample.min()), int(sample.max())
     aside = math.ceil(_BROKEN * sample.size)
-    parted = np.partition(sample, (aside, sample.size - 1 - aside), axis=None)
-    return int(parted[aside]), int(parted[-1 - aside])
+    counts = cv2.calcHist([sample.reshape(1, -1)], [0], None, [2**16], [0, 2**16]).ravel()
+    below, above = (np.cumsum(each, dtype=np.float64) for each in (counts, counts[::-1]))
+    return int(np.searchsorted(below, aside, "right")), 2**16 - 1 - int(np.searchsorted(above, aside, "right"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class Levels:
     @classmethod
     def of(cls, samples: Iterable[UInt16[np.ndarray, "..."]]) -> "Levels":
         """Returns the levels of a video from some of its pictures: 8 to 16 bits, or the narrow part that is used."""
-        extremes = [_extremes(sample) for sample in samples]
-        lowest, highest = min((low for low, _ in extremes), default=0), max((high for _, high in extremes), default=0)
+        found = [extremes(sample) for sample in samples]
+        lowest, highest = min((low for low, _ in found), default=0), max((high for _, high in found), default=0)
         if not highest:  # black, which says nothing of what is to come
             return cls()
         white = next(white for white in _WHITES if white >= highest)

@@ -100,6 +100,12 @@ def digest_of_video(path: Path) -> str | None:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def of_content(path: Path) -> str:
+    """Returns name and checksum of a file; raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return f"{path.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+
 def open_source(source: str | os.PathLike[str] | int | Readable, how: Opening) -> Source:
     """Returns the opened source; raises FrameError if it cannot be opened."""
     if isinstance(source, bool) or (isinstance(source, int) and source < 0):

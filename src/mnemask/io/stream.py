@@ -37,6 +37,7 @@ from mnemask.io.pictures import (
     apply_rotation,
     check_size,
     display_matrix,
+    extremes,
     swaps_sides,
 )
 
@@ -179,7 +180,7 @@ class EncodedVideo:
                 container.seek((container.start_time or 0) + (container.duration or 0) * look // _LOOKS)
                 for frame in islice(container.decode(stream), _LOOKED_AT):
                     values = _deep_values(frame)
-                    samples.append(np.array([values.min(), values.max()]))
+                    samples.append(np.array(extremes(values), np.uint16))
         levels = Levels.of(samples)
         return None if levels == Levels() else levels
 

@@ -112,7 +112,7 @@ class ObjectTable:
                 rows.add(_line(COLUMNS))
             self._path, self._length = beside, rows.length
         self._before = {int(i): _appearance(each) for i, each in begun.get("before", {}).items()}
-        self._labels = _unpacked(begun["labels"]) if begun.get("labels") else None
+        self._labels = _labels_of(begun.get("labels"))
         self._looks = {int(i): _Look(**each) for i, each in begun.get("looks", {}).items()}
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
@@ -162,11 +162,14 @@ class ObjectTable:
         return {object_id: look.told() for object_id, look in self._looks.items()}
 
     def resume_state(self) -> ResumeState:
-        """Returns the length of the rows, and what the next ones are compared with."""
+        """Returns the length of the rows, and what the next ones are compared with; the labels as they are.
+
+        `packed` makes them what JSON holds, which takes too long to do after each frame.
+        """
         return {
             "length": self._length,
             "before": {str(i): [list(each.confidence), each.centre, each.box] for i, each in self._before.items()},
-            "labels": None if self._labels is None else _packed(self._labels),
+            "labels": self._labels,
             "looks": {str(i): look.to_dict() for i, look in self._looks.items()},
         }
 
@@ -264,12 +267,15 @@ def _appearance(saved: Sequence[Any]) -> Appearance:
     return Appearance(Confidence(*confidence), centre and (centre[0], centre[1]), box and tuple(box))
 
 
-def _packed(labels: Labels) -> list[Any]:
+def packed(labels: Labels) -> list[Any]:
     """Returns a label map as JSON holds it: height, width and the compressed ids."""
     return [*labels.shape, base64.b64encode(zlib.compress(labels.astype(np.uint16).tobytes(), 1)).decode("ascii")]
 
 
-def _unpacked(saved: Sequence[Any]) -> Labels:
+def _labels_of(saved: Sequence[Any] | Labels | None) -> Labels | None:
+    """Returns the label map of a state, as it was returned or as JSON held it."""
+    if saved is None or isinstance(saved, np.ndarray):
+        return saved
     height, width, data = saved
     return np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint16).reshape(height, width).astype(np.int32)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -57,6 +57,9 @@ class Unlisted:
 class Written:
     """The files that runs wrote below a folder.
 
+    What is published is noted on the disk alone, so that a run of any length takes no more memory; what earlier runs
+    wrote, what is claimed, and what `write` wrote is at hand.
+
     Args:
         folder: that holds the index; it need not exist yet.
         index: what that is called; what another one lists is nothing to it.
@@ -65,10 +68,9 @@ class Written:
     def __init__(self, folder: str | Path, index: str = INDEX) -> None:
         self.folder = Path(folder)
         self._index = self.folder / index
-        self._states: dict[str, set[State]] = {}
-        self._now: set[str] = set()
-        for path, state in self._read():
-            self._learn(path, state)
+        self._states = self._all()
+        self._now: set[str] = set()  # of those at hand, what this run published
+        self._more = False  # whether the index has files that are not at hand
         self._begun = False
         self._writing = threading.Lock()
 
@@ -88,36 +90,45 @@ class Written:
             except (ValueError, TypeError, IndexError):
                 continue
 
+    def _all(self) -> dict[str, set[State]]:
+        """Returns the states of all files that the index has, in the order in which they were noted last."""
+        states: dict[str, set[State]] = {}
+        for key, state in self._read():
+            _learn(states, key, state)
+        return states
+
+    def _states_of(self, *paths: Path) -> Mapping[str, set[State]]:
+        """Returns the states of these files and others; the index is read only if it may have some not at hand."""
+        at_hand = not self._more or all(self._key(path) in self._states for path in paths)
+        return self._states if at_hand else self._all()
+
     def owns(self, path: Path) -> bool:
         """Returns whether a file is there as a run wrote it."""
-        states = self._states.get(self._key(path))
-        if not states or path.is_symlink() or not path.is_file():
-            return False
-        if _ANY in states:
-            return True
-        found = path.stat()
-        if any((size, changed) == (found.st_size, found.st_mtime_ns) for size, changed, _ in states):
-            return True
-        same_size = {digest for size, _, digest in states if size == found.st_size}
-        return bool(same_size) and _digest(path) in same_size
+        return os.path.lexists(path) and _is_as_written(path, self._states_of(path).get(self._key(path)))
 
     def files(self) -> list[Path]:
         """Returns the files that runs wrote and that are still there, as they were written."""
-        return [path for key in self._states if self.owns(path := self.folder / key)]
+        states = self._all() if self._more else self._states
+        return [path for key, known in states.items() if _is_as_written(path := self.folder / key, known)]
 
     def since(self, path: Path) -> list[Path]:
         """Returns what was noted after a file, or claimed after it."""
-        keys = list(self._states)
+        keys = list(self._all() if self._more else self._states)
         return [self.folder / key for key in keys[keys.index(self._key(path)) + 1 :]]
 
     def missing(self) -> list[Path]:
         """Returns the files that runs wrote and that are no longer there, unfinished ones among them."""
-        listed = (self.folder / key for key, states in self._states.items() if states)
-        return [path for path in listed if not os.path.lexists(path)]
+        gone: dict[str, set[State]] = {}
+        for key, state in self._read():
+            if not os.path.lexists(self.folder / key):
+                _learn(gone, key, state)
+        return [self.folder / key for key, states in gone.items() if states]
 
     def refuse_foreign(self, *paths: Path) -> None:
         """Raises OutputError if something has one of these names that no run wrote."""
-        if taken := sorted(path for path in paths if os.path.lexists(path) and not self.owns(path)):
+        there = [path for path in paths if os.path.lexists(path)]
+        states = self._states_of(*there)
+        if taken := sorted(path for path in there if not _is_as_written(path, states.get(self._key(path)))):
             raise foreign(*taken)
 
     def publish(self, partial: Path, target: Path) -> None:
@@ -127,15 +138,21 @@ class Written:
             OutputError: something else has the name, or this run has used it already.
         """
         key = self._key(target)
-        if key in self._now:
+        # What an earlier run wrote is at hand; what is there and is not at hand can only be this run's own.
+        if key in self._now or (key not in self._states and self.owns(target)):
             raise OutputError(
                 f"{str(target)!r} would be written twice by this run", "give its frames names that differ"
             )
+        self._publish(partial, target)
+
+    def _publish(self, partial: Path, target: Path) -> None:
+        key = self._key(target)
         may_replace = not os.path.lexists(target) or self.owns(target)
         state = partial.stat()
         self._note(key, (state.st_size, state.st_mtime_ns, _digest(partial)))
         _place(partial, target, lambda: may_replace and self.owns(target))
-        self._now.add(key)
+        if key in self._states:
+            self._now.add(key)
 
     def expect(self, partial: Path, target: Path) -> None:
         """Notes a finished folder that is about to be renamed: the files in it are the run's own under their new names.
@@ -169,11 +186,12 @@ class Written:
         Raises:
             OutputError: something else has the name, or the place cannot be written to.
         """
-        self._now.discard(self._key(path))
+        key = self._key(path)
+        self._states.setdefault(key, self._states_of(path).get(key, set()))
         try:
             with unfinished(path) as partial:
                 partial.write_bytes(content.encode() if isinstance(content, str) else content)
-                self.publish(partial, path)
+                self._publish(partial, path)
         except OSError as error:
             raise OutputError(
                 f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
@@ -194,9 +212,9 @@ class Written:
 
     def remove(self, *paths: Path) -> None:
         """Removes those of the files that a run wrote, and folders that are empty then."""
-        parents = set()
+        states, parents = self._states_of(*paths), set()
         for path in paths:
-            if self.owns(path):
+            if _is_as_written(path, states.get(self._key(path))):
                 path.unlink()
                 parents |= {each for each in path.parents if self.folder in each.parents}
         for folder in sorted(parents, key=lambda each: len(each.parts), reverse=True):
@@ -214,7 +232,7 @@ class Written:
                 f"the files of an earlier run cannot be removed from {str(self.folder)!r} ({error.strerror})",
                 "remove them yourself, or give another folder",
             ) from error
-        self._begun = False
+        self._begun = self._more = False
         self._states.clear()
         self._now.clear()
 
@@ -245,14 +263,32 @@ class Written:
                 line = b"\n" + line  # what a crash cut off ends here
                 self._begun = True
             index.write(line)
-            self._learn(key, state)
+            if key in self._states or state is None or state == _ANY:
+                _learn(self._states, key, state)
+            else:
+                self._more = True
 
-    def _learn(self, key: str, state: State | None) -> None:
-        states = self._states[key] = self._states.pop(key, set())  # the last one noted comes last
-        if state is None or state == _ANY or _ANY in states:
-            states.clear()
-        if state is not None:
-            states.add(state)
+
+def _learn(states: dict[str, set[State]], key: str, state: State | None) -> None:
+    """Adds what a line of the index says of a file; None says that it is gone."""
+    known = states[key] = states.pop(key, set())  # the last one noted comes last
+    if state is None or state == _ANY or _ANY in known:
+        known.clear()
+    if state is not None:
+        known.add(state)
+
+
+def _is_as_written(path: Path, states: Collection[State] | None) -> bool:
+    """Returns whether a file is there in one of these states."""
+    if not states or path.is_symlink() or not path.is_file():
+        return False
+    if _ANY in states:
+        return True
+    found = path.stat()
+    if any((size, changed) == (found.st_size, found.st_mtime_ns) for size, changed, _ in states):
+        return True
+    same_size = {digest for size, _, digest in states if size == found.st_size}
+    return bool(same_size) and _digest(path) in same_size
 
 
 def foreign(path: Path, *others: Path) -> OutputError:

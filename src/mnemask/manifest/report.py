@@ -7,7 +7,7 @@ import base64
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from html import escape
@@ -26,6 +26,7 @@ from mnemask.io.storage import without_password
 from mnemask.io.table import TABLE
 from mnemask.manifest.lines import Manifest
 from mnemask.manifest.schedule import Outcome
+from mnemask.pipeline import render
 from mnemask.version import __version__
 
 MOST, MOST_OF_ALL = 3, 10
@@ -228,7 +229,8 @@ def doubtful_frames(folder: Path, video: str) -> list[DoubtfulFrame]:
         if all(each.doubt < found.doubt for each in near):
             rest = [each for each in kept if each not in near]
             kept = sorted([*rest, found], key=lambda each: -each.doubt)[:MOST]
-    return [_with_picture(each, folder, video) for each in kept]
+    masks = render.masks_among(video, render.report_of(folder)) if kept else []
+    return [_with_picture(each, folder, video, masks) for each in kept]
 
 
 def _doubtful(table: Path) -> Iterator[DoubtfulFrame]:
@@ -245,10 +247,17 @@ def _doubtful(table: Path) -> Iterator[DoubtfulFrame]:
                 yield DoubtfulFrame(int(row["frame"]), object_id, doubt, certainty, area, before, specks, row["name"])
 
 
-def _with_picture(found: DoubtfulFrame, folder: Path, video: str) -> DoubtfulFrame:
-    """Returns it with its picture; the masks are drawn in where each frame has a file of labels."""
+def _with_picture(found: DoubtfulFrame, folder: Path, video: str, given: Collection[Path]) -> DoubtfulFrame:
+    """Returns it with its picture; the masks are drawn in where each frame has a file of labels.
+
+    Args:
+        found: the frame.
+        folder: of the run.
+        video: that it tracked.
+        given: files that are no frames of it.
+    """
     try:
-        with VideoReader(video, start=found.frame, stop=found.frame + 1) as reader:
+        with VideoReader(video, start=found.frame, stop=found.frame + 1, masks=given) as reader:
             image = next(iter(reader)).image.permute(1, 2, 0).numpy()
         width = min(_WIDTH, image.shape[1])
         size = width, max(1, round(image.shape[0] * width / image.shape[1]))

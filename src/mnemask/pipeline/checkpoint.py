@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mnemask.errors import CheckpointError, OutputError
 from mnemask.io import ReaderEvents
 from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
+from mnemask.io.table import packed
 from mnemask.io.written import Written, foreign
 from mnemask.memory.policies import Policy
 from mnemask.pipeline.places import CHECKPOINT, REPORT
@@ -224,12 +226,27 @@ class PendingCheckpoint:
     progress: Mapping[str, Any]
 
     def written(self) -> dict[str, ResumeState]:
-        """Returns the states from which the writers can resume; raises OutputError if a frame could not be written."""
-        return {name: resume_state.result() for name, resume_state in self.resume_states.items()}
+        """Returns the states from which the writers can resume, as JSON holds them.
+
+        Raises:
+            OutputError: a frame could not be written.
+        """
+        states = {name: resume_state.result() for name, resume_state in self.resume_states.items()}
+        return {name: {key: _saved(value) for key, value in state.items()} for name, state in states.items()}
 
 
-def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
+def _saved(value: Any) -> Any:
+    """Returns a part of a writer's state as JSON holds it: a label map is compressed only here, and not each frame."""
+    return packed(value) if isinstance(value, np.ndarray) else value
+
+
+def is_complete(out: str | Path, settings: Mapping[str, Any], *, masks_elsewhere: bool = False) -> bool:
     """Returns whether `out` holds the complete run with these settings; what it left to remove is removed.
+
+    Args:
+        out: the folder that `segment` was to write to.
+        settings: those that the run must have been made with.
+        masks_elsewhere: whether its masks are kept in another place; else a warning says where some are gone.
 
     Raises:
         CheckpointError: if `out` holds a run, complete or not, that was made with other settings.
@@ -251,7 +268,8 @@ def is_complete(out: str | Path, settings: Mapping[str, Any]) -> bool:
     with OutputLock(out):
         written = Written(out)
         CheckpointFolder(written, {}).remove()
-    warn_of_gone(written)
+    if not masks_elsewhere:
+        warn_of_gone(written)
     return True
 
 

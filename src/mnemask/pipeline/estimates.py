@@ -21,6 +21,7 @@ _QUEUED = 5
 # Numbers alive at once per pixel that the network sees, whatever the objects and for each of them; measured for both
 # networks, with room for what the convolutions allocate inside.
 _ONCE, _PER_OBJECT = 80, 110
+_BLOCK = 4096  # bytes of a disk that a file takes at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def refuse_without_room(
     pixels = size[0] * size[1]
     file_bytes = pixels * format.bytes_per_pixel
     if format.single_file is None:
-        file_bytes = max(file_bytes, disk.f_frsize)
+        # What a network's file system gives as its block, such as 1 MiB, is the unit of its transfers.
+        file_bytes = max(file_bytes, min(disk.f_frsize, _BLOCK))
         needed_files = num_frames * masks
         if disk.f_files and needed_files > disk.f_favail + freed // max(disk.f_frsize, 1):
             raise OutputError(

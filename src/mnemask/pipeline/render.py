@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from mnemask.errors import InputError, MaskError, OutputError
+from mnemask.errors import FrameError, InputError, MaskError, OutputError
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.io.atomic import partial_file, remove_left_overs
 from mnemask.io.edges import masks_of, soft_masks
+from mnemask.io.frame_files import image_files
 from mnemask.io.image_formats import alpha_of, cut_outs_in
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, read_labels
 from mnemask.io.lock import OutputLock
+from mnemask.io.reader import Position
+from mnemask.io.sources import of_content
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import Written, first_same
 from mnemask.pipeline.places import REPORT, VideoOutputs
 from mnemask.pipeline.run import StopError
-from mnemask.types import Frame, Masks
+from mnemask.types import Frame, Masks, frame_name, index_of_name
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,11 @@ class StoredMasks:
         self._paths = (
             labels_by_name(paths, names, range(len(names))) if names else {map_name(path): path for path in paths}
         )
+        stored = self._cut_outs if self._cut_outs else self._paths
+        # Where frames have the names of masks, a mask's number is a name too, and no place in the video.
+        by_name = bool(names) and not stored.keys().isdisjoint(names or ())
+        self._stored, self._numbered = stored.keys(), {} if by_name else {index_of_name(name): name for name in stored}
+        self._run = _CompleteRun.in_folder(out) if self._cut_outs else None
         self._ids: dict[int, None] = {}
         self._scaled = False
 
@@ -66,19 +75,24 @@ class StoredMasks:
         """Returns the masks of a frame; raises MaskError where there are none, or of another size."""
         if self._cut_outs:
             return self._of_cut_outs(frame)
-        path = self._paths.get(frame.name) or self._paths.get(f"{frame.index:05d}")
-        if path is None:
+        name = self._name_of(frame)
+        if name is None:
             raise self._missing(frame)
-        labels = read_labels(path).astype(np.int32)
+        labels = read_labels(self._paths[name]).astype(np.int32)
         self._check_shape(labels.shape, frame)
         self._ids |= dict.fromkeys(int(object_id) for object_id in np.unique(labels) if object_id)
         masks = soft_masks(labels, self.object_ids, frame.index, frame.name)
         return masks if labels.shape == frame.size else self._masks(list(masks.probs[1:].numpy()), frame)
 
+    def _name_of(self, frame: Frame) -> str | None:
+        """Returns the name under which there are masks of a frame; None where there are none."""
+        return frame.name if frame.name in self._stored else self._numbered.get(frame.index)
+
     def _of_cut_outs(self, frame: Frame) -> Masks:
-        alphas = {object_id: alpha_of(path) for object_id, path in self._cut_outs.get(frame.name, {}).items()}
-        if not alphas:
+        name = self._name_of(frame)
+        if name is None and (self._run is None or not self._run.tracked_nothing_in(frame)):
             raise self._missing(frame)
+        alphas = {} if name is None else {i: alpha_of(path) for i, path in self._cut_outs[name].items()}
         for alpha in alphas.values():
             self._check_shape(alpha.shape, frame)
         self._ids |= dict.fromkeys(alphas)
@@ -113,12 +127,69 @@ class StoredMasks:
         self._scaled = True
 
 
+@dataclass(frozen=True, slots=True)
+class _CompleteRun:
+    """A run that came to its end: a frame of it without cut-outs is one in which no object is tracked.
+
+    Attributes:
+        start: its first frame.
+        stop: the frame that it stopped before; None for the end.
+        gone: names of cut-outs that it wrote, and that are no longer there.
+    """
+
+    start: Position
+    stop: Position | None
+    gone: frozenset[str]
+
+    @classmethod
+    def in_folder(cls, out: Path) -> "_CompleteRun | None":
+        """Returns the complete run that a folder holds; None where there is none."""
+        report = report_of(out)
+        if report.get("complete") is not True:
+            return None
+        start, stop = (settings_of(report).get(name) for name in ("start", "stop"))
+        gone = frozenset(path.stem for path in Written(out).missing() if path.suffix == ".png")
+        return cls(Position.of(str(start or "0")), None if stop is None else Position.of(str(stop)), gone)
+
+    def tracked_nothing_in(self, frame: Frame) -> bool:
+        """Returns whether a frame without cut-outs is of the run; of a range by times it is taken to be."""
+        first, end = self.start.frame or 0, None if self.stop is None else self.stop.frame
+        in_range = first <= frame.index and (end is None or frame.index < end)
+        return in_range and not self.gone & {frame.name, frame_name(frame.index)}
+
+
 def report_of(out: Path) -> Mapping[str, Any]:
     """Returns the report of the run that a folder holds; nothing where there is none."""
     try:
         return dict(json.loads((out / REPORT).read_text()))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def settings_of(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the settings that a report tells; nothing where it tells none, or garbles them."""
+    told = report.get("settings")
+    return told if isinstance(told, Mapping) else {}
+
+
+def masks_among(video: str | Path, report: Mapping[str, Any]) -> list[Path]:
+    """Returns the images in a folder or pattern that the run of a report was given as masks, and are no frames."""
+    settings = settings_of(report)
+    masks, later = (each if isinstance(each, list) else [] for each in (settings.get("mask"), settings.get("at")))
+    told = {*map(str, masks), *(str(each).partition("=")[2] for each in later)} - {""}
+    names = {each.rpartition(", sha256 ")[0] for each in told}
+    try:
+        return [path for path in image_files(Path(video)) if path.name in names and of_content(path) in told]
+    except (FrameError, OSError):
+        return []  # whoever reads the video says what is wrong
+
+
+def _ids_of(report: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the ids of the objects that a report tells; none where it garbles them."""
+    try:
+        return tuple(int(each["id"]) for each in report.get("objects") or ())
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return ()
 
 
 def render(
@@ -158,7 +229,7 @@ def render(
     with OutputLock(out):
         written = Written(out)
         _free(written, targets, overwrite, inputs)
-        if known := tuple(int(each["id"]) for each in report_of(out).get("objects", ())):
+        if known := _ids_of(report_of(out)):
             videos.cutout.refuse_unknown(known)
         remove_left_overs(out, below=False)
         names = None if frames.files is None else [path.stem for path in frames.files]

@@ -235,7 +235,17 @@ class _Run:
     def _refuse_left(self) -> None:
         """Raises InputError if the video ended before a frame that masks are given for."""
         if left := self._to_come():
-            raise beyond_the_end(min(left), self.num_seen)
+            if (first := min(left)) in self._happened().skipped.frames:
+                raise self._left_out(first)
+            raise beyond_the_end(first, self.num_seen)
+
+    def _left_out(self, frame: int) -> InputError:
+        """Returns the error for masks of a frame that the video has, and that did not come."""
+        events = self._happened()
+        why = "is damaged and left out" if frame in events.skipped.frames else "did not come"
+        why = "was dropped, to keep up" if frame in events.dropped.frames else why
+        held = ", or let the frame before stand for it (--on-corrupt hold)" if self.progress.frames else ""
+        return InputError(f"masks are given for frame {frame}, which {why}", f"give them at a later frame{held}")
 
     def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yields the frames that are not done, for as long as nobody asks for an end."""
@@ -258,6 +268,8 @@ class _Run:
                 f"the masks of frame {frame.index} are a {type(given).__name__}",
                 "give them by object id, {1: mask}; of a label map, {i: labels == i} for each id in it",
             )
+        if left_out := [each for each in self._to_come() if each < frame.index]:
+            raise self._left_out(min(left_out))
         self.given = {} if given is None else given
         self._check_estimate(frame)
         self.lock.check()

@@ -88,7 +88,7 @@ class PromptPlan:
         known: the objects that are tracked before the first frame.
         objects: "ID=CLASS" or "ID=CLASS:NAME", what objects are called.
         begins_later: whether reading begins at a later frame than the first: what is given without a frame is of the
-            one that is read first, whichever that is.
+            one that is read first, whichever that is. Without this too, where frames before it are damaged or dropped.
 
     Attributes:
         notes: what was understood and guessed, in words.
@@ -123,10 +123,12 @@ class PromptPlan:
         self.later = [parse_at(text) for text in later]
         self._begins_later = begins_later
         self._first = FIRST_READ if begins_later else 0
+        self._begun = False
         clicked = [*map(parse_click, clicks), *(parse_click(text, positive=False) for text in not_clicks)]
         self.clicks = [click._replace(frame=self._first) if click.frame is None else click for click in clicked]
         self.notes: list[str] = []
         self._removed = [parse_remove(text) for text in removed]
+        self._names_first = 0 in (click.frame for click in clicked) or 0 in (frame for frame, _ in self._removed)
         if mask is None and not boxes and not later and not removed and not self.clicks:
             raise InputError(
                 "there is nothing to track",
@@ -146,7 +148,7 @@ class PromptPlan:
 
     def __call__(self, frame: Frame) -> Mapping[int, Bool[Tensor, "H W"] | None] | None:
         """Returns the masks that are known in a frame, None for the objects that are gone."""
-        if self._begins_later:
+        if not self._begun:
             self._begin(frame.index)
         if self._size is None:
             self.check_sizes(frame)
@@ -197,7 +199,7 @@ class PromptPlan:
     def skip(self, position: int) -> None:
         """Leaves out what is given for frames before this one, which are done."""
         self._by_frame = {frame: prompts for frame, prompts in self._by_frame.items() if frame >= position}
-        self._begins_later = False
+        self._begun = True
         self.notes.clear()
 
     def check_sizes(self, frame: Frame) -> None:
@@ -232,9 +234,11 @@ class PromptPlan:
         """Returns all mask files with their frames, in the order of the frames."""
         places = list(self.later)
         if self.mask is not None:
-            found = MaskPlaces.of(self.mask, self._first, names, num_frames)
+            found = MaskPlaces.of(self.mask, FIRST_READ, names, num_frames)
             self.objects, self.notes = dict(found.objects), found.notes
             places = [*found.places, *places]
+        self._names_first |= 0 in (at.frame for at in places)
+        places = [at._replace(frame=self._first) if at.frame == FIRST_READ else at for at in places]
         beyond = [at.frame for at in places] + [click.frame or 0 for click in self.clicks]
         beyond += [frame for frame, _ in self._removed]
         if num_frames is not None and max(beyond, default=0) >= num_frames:
@@ -359,19 +363,24 @@ class PromptPlan:
         )
 
     def _begin(self, first: int) -> None:
-        """Lets what is given for the first frame count for the one that is read first, where that is a later one.
+        """Lets what is given without a frame count for the one that is read first, where that is a later one.
 
         Raises:
-            MaskError: something is given for a frame before it, or for that frame twice.
+            MaskError: something is given for a frame before one that reading was to begin at, or for that one twice.
         """
-        begin = self._by_frame.pop(FIRST_READ, None)
-        self._first, self._begins_later = first, False
-        self.clicks = [click._replace(frame=first) if click.frame == FIRST_READ else click for click in self.clicks]
+        self._begun = True
+        if not self._begins_later:
+            if self._names_first or first == 0 or [frame for frame in self._by_frame if frame <= first] != [0]:
+                return
+            log.warning("frame 0 did not come: what is given for the first frame is taken for frame %d", first)
+        begin = self._by_frame.pop(self._first, None)
+        self.clicks = [click._replace(frame=first) if click.frame == self._first else click for click in self.clicks]
+        self._first = first
         if begin is not None and first in self._by_frame:
             raise MaskError(
                 f"frame {first} is the first that is read: its masks are given by --mask and by --at", "give one"
             )
-        if early := [frame for frame in self._by_frame if frame < first]:
+        if self._begins_later and (early := [frame for frame in self._by_frame if frame < first]):
             raise MaskError(
                 f"masks are given for frame {early[0]}, and the first that is read is {first}",
                 "begin there (--start), or give masks of later frames; a single image, a box, and a click without a "
