@@ -81,6 +81,26 @@ def test_a_mask_in_the_middle_is_tracked_both_ways_and_a_later_one_corrects(tmp_
         assert all(torch.equal(project.labels(index), labels[index]) for index in range(5))
 
 
+def test_an_object_that_is_first_marked_later_is_tracked_backwards_from_there(tmp_path, session):
+    folder = session[0].parent
+    line = ["project", tmp_path / "made", "-o", tmp_path / "out", "--video", folder / "frames"]
+    line += ["--size", 32, "--model", folder / "tiny.safetensors"]
+    for number, frame in ((1, 2), (2, 5)):
+        shown = torch.zeros(32, 48, dtype=torch.uint8)
+        shown[4:28, 24 * number - 20 : 24 * number - 4] = 255
+        Image.fromarray(shown.numpy()).save(tmp_path / f"{number}.png")
+        line += ["--at", f"{frame}:{number}={tmp_path / f'{number}.png'}"]
+    assert mnemask(*line) == 0
+    with mm.Project(tmp_path / "made") as project:
+        passes = [line for line in project.actions if line["do"] == "track"]
+        assert [(each["start"], each["direction"], each["objects"]) for each in passes] == [
+            (2, "forward", None),
+            (2, "backward", [1]),
+            (5, "backward", [2]),
+        ]
+        assert all((project.labels(index) == 2).any() for index in range(NUM_FRAMES))
+
+
 def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, session):
     folder, _ = session
     assert mnemask("project", tmp_path / "nothing", "-o", tmp_path / "out") == 2

@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 import os
@@ -18,6 +19,7 @@ from refusals import refusal
 import mnemask as mm
 from mnemask.errors import InputError, MaskError, ObjectIdError, OutputError
 from mnemask.export import export_masks
+from mnemask.io import atomic
 from mnemask.io.edges import Cutout
 from mnemask.project import (
     export_project,
@@ -174,6 +176,31 @@ def test_an_empty_key_says_that_the_object_is_gone_until_it_is_marked_again(proj
     (project.folder / "states").mkdir()
     project.track(9)
     assert [bool((project.labels(index) == cat).any()) for index in range(NUM_FRAMES)] == expected
+
+
+def test_where_marks_of_a_frame_overlap_the_one_set_last_is_shown_and_taught(project, monkeypatch):
+    large, small = torch.zeros(2, *SIZE, dtype=torch.bool)
+    large[10:50, 10:60], small[20:30, 20:30] = True, True
+    given, step = {}, mm.Tracker.step
+
+    def noted(tracker, frame, prompts=None):
+        given[frame.index] = prompts
+        return step(tracker, frame, prompts)
+
+    monkeypatch.setattr(mm.Tracker, "step", noted)
+    cat, dog = project.add_object("cat"), project.add_object("dog")
+    project.set_key(0, cat, large)
+    project.set_key(0, dog, small)
+    project.track(0, to=1)
+    assert torch.equal(given[0][cat], large & ~small)
+    assert torch.equal(given[0][dog], small)
+    project.set_key(0, cat, large)  # the same mask, on top now
+    project.track(0, to=1)
+    assert torch.equal(project.labels(0) == cat, large)
+    assert list(given[0]) == [cat]
+    assert torch.equal(given[0][cat], large)
+    project.undo()
+    assert torch.equal(project.labels(0) == dog, small)
 
 
 def test_undo_and_redo_bring_back_what_was_said(project, clip):
@@ -473,6 +500,33 @@ def test_the_confidence_in_some_frames_is_that_in_all_frames_there(tracked, clip
     for first, last in ((0, 0), (5, 11), (9, 9), (10, NUM_FRAMES - 1)):
         part = tracked.confidence(CAT, first, last)
         assert all((part[name] == whole[name][first : last + 1]).all() for name in whole)
+
+
+def test_a_project_goes_on_with_other_weights_of_the_same_name(tracked, compact):
+    other = copy.deepcopy(compact)
+    for parameter in other.parameters():
+        parameter.mul_(1.001)
+    tracked.close()
+    with mm.Project(tracked.folder, other) as again:
+        assert again.track(3).complete
+
+
+def test_a_mark_is_synced_and_one_whose_file_was_emptied_is_mended_by_marking_again(
+    project, clip, compact, monkeypatch
+):
+    synced, mask = [], clip[2][0, 0]
+    monkeypatch.setattr(atomic, "make_durable", lambda *paths: synced.extend(paths))
+    cat = project.add_object("cat")
+    project.set_key(0, cat, mask)
+    file = project.folder / project.state.keys[0, cat].mask
+    assert file in synced
+    project.close()
+    file.write_bytes(b"")
+    with mm.Project(project.folder, compact) as again:
+        with refusal(InputError, "damaged", "mark the object again"):
+            again.labels(0)
+        again.set_key(0, cat, mask)
+        assert torch.equal(again.labels(0) == cat, mask)
 
 
 @pytest.mark.parametrize("block", [1, 7, 2**16])

@@ -31,8 +31,8 @@ def masks():
 
 
 @contextmanager
-def browsing(studio, **options):
-    """A page of the studio; nothing may go wrong in its console."""
+def browsing(studio, refused=False, **options):
+    """A page of the studio; nothing may go wrong in its console, save that the server refuses where that is tested."""
     from playwright.sync_api import sync_playwright
 
     said = []
@@ -47,7 +47,7 @@ def browsing(studio, **options):
         saved(page)
         yield page
         browser.close()
-    assert said == []
+    assert [text for text in said if not (refused and "status of 400" in text)] == []
 
 
 def place(page, x, y):
@@ -101,6 +101,59 @@ def drag(page, x, y, to_x, to_y):
     page.mouse.down()
     page.mouse.move(*place(page, to_x, to_y), steps=4)
     page.mouse.up()
+
+
+class Held:
+    """Requests whose answers wait: the server has answered, the page has not heard it yet.
+
+    Args:
+        page: that asks.
+        address: pattern of the addresses.
+    """
+
+    def __init__(self, page, address):
+        self._page, self._waiting, self._ended = page, [], False
+        page.route(address, self._hold)
+
+    def _hold(self, route):
+        if self._ended:
+            route.fallback()
+        else:
+            self._waiting.append((route, route.fetch()))
+
+    def wait(self):
+        """Returns once a request has been answered."""
+        while not self._waiting:
+            self._page.wait_for_timeout(20)
+
+    def release(self):
+        """Lets the page hear the answers so far."""
+        while self._waiting:
+            route, answer = self._waiting.pop(0)
+            route.fulfill(response=answer)
+        self._page.wait_for_timeout(150)
+
+    def end(self):
+        """Holds nothing any more."""
+        self._ended = True
+        self.release()
+
+
+def refuse(page, address):
+    """Has the server refuse what is asked for there; returns the addresses so far."""
+    asked = []
+
+    def refused(route):
+        asked.append(route.request.url)
+        route.fulfill(status=400, json={"error": "it is damaged; restore it"})
+
+    page.route(address, refused)
+    return asked
+
+
+def dab(page, x, y):
+    with page.expect_response(re.compile("/masks")):
+        drag(page, x, y, x, y)
 
 
 def track(page, key):
@@ -326,6 +379,164 @@ def test_marks_are_taken_back_and_no_hasty_gesture_changes_another_frame(tmp_pat
         page.mouse.up()
         saved(page)
         assert sorted(key["frame"] for key in keys_of(page)) == sorted({0, frame})
+
+
+def test_quick_dabs_are_all_kept_though_older_masks_arrive_between_them(tmp_path):
+    projects = tmp_path / "projects"
+    with running(write_clip(tmp_path / "clip"), projects=projects) as studio:
+        with browsing(studio) as page:
+            page.keyboard.press("o")
+            saved(page)
+            page.keyboard.press("b")
+            labels = Held(page, "**/labels/0")
+            dab(page, 20, 20)
+            labels.wait()
+            dab(page, 70, 50)
+            labels.release()
+            dab(page, 120, 80)
+            labels.end()
+            saved(page)
+        assert studio.end() == 0
+    shown = stored(studio, 0, projects)
+    assert [int(shown[y, x]) for x, y in ((20, 20), (70, 50), (120, 80))] == [1, 1, 1]
+
+
+def test_the_page_stays_in_the_frame_where_the_user_works_and_goes_where_the_user_goes(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page, studio.client() as client:
+        page.keyboard.press("o")
+        saved(page)
+        page.keyboard.press("b")
+        dab(page, 40, 40)
+        saved(page)
+        labels = Held(page, f"**/labels/{NUM_FRAMES - 1}")
+        page.keyboard.press("End")
+        labels.wait()
+        renamed = {"do": "update_object", "object_id": 1, "name": "Nala"}
+        client.post("/api/projects/clip/actions", json=renamed)  # as another page would
+        page.wait_for_selector("[aria-label='Delete Nala']")
+        labels.end()
+        at_frame(page, NUM_FRAMES - 1)
+        page.keyboard.press("Home")
+        at_frame(page, 0)
+        for key in ("t", "Space"):  # tracking leads to other frames, and so does playing
+            labels = Held(page, re.compile("/labels/[1-9]"))
+            page.keyboard.press(key)
+            labels.wait()
+            page.keyboard.press("o")
+            labels.end()
+            saved(page)
+            at_frame(page, 0)
+
+
+def test_a_frame_that_is_damaged_is_told_of_once_and_keeps_no_other_from_being_shown(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        asked = refuse(page, "**/frames/3?*")
+        page.keyboard.press("Space")
+        shows(page, "#toast", "It is damaged; restore it")
+        at_frame(page, 2)
+        page.wait_for_timeout(200)
+        before = len(asked)
+        page.wait_for_timeout(500)
+        assert len(asked) == before
+        assert page.locator("#play").get_attribute("aria-label") == "Play"
+        waiting = []
+        page.route("**/frames/3?*", lambda route: waiting.append(route))
+        page.keyboard.press("ArrowRight")
+        while not waiting:
+            page.wait_for_timeout(20)
+        page.keyboard.press("ArrowRight")
+        waiting[0].fallback()
+        at_frame(page, 4)
+
+
+def test_what_is_refused_is_seen_though_a_dialog_is_open(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    on_top = """() => { const { left, top, width, height } = document.querySelector('#toast').getBoundingClientRect();
+        return document.elementFromPoint(left + width / 2, top + height / 2)?.id; }"""
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        page.keyboard.press("Control+o")
+        page.wait_for_selector("#entries button")
+        refuse(page, "**/api/browse?*")
+        page.locator("#entries button", has_text="Up").click()
+        shows(page, "#toast", "It is damaged; restore it")
+        assert page.evaluate(on_top) == "toast"
+        page.keyboard.press("Escape")
+        page.keyboard.press("Control+e")
+        page.locator("#export-start").click()
+        shows(page, "#toast", re.compile("nothing to export"))
+        assert page.evaluate(on_top) == "toast"
+
+
+def test_the_first_box_and_polygon_make_one_object_each_where_they_were_drawn(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        made = Held(page, "**/actions")
+        page.keyboard.press("x")
+        drag(page, 20, 20, 80, 70)
+        made.wait()
+        page.keyboard.press("ArrowRight")
+        at_frame(page, 1)
+        with page.expect_response(re.compile("/clicks$")):
+            made.end()
+        saved(page)
+        assert [key["frame"] for key in keys_of(page)] == [0]
+        page.get_by_role("button", name="Delete Object 1").click()
+        page.wait_for_selector("#objects li", state="detached")
+        saved(page)
+        page.keyboard.press("p")
+        for corner in ((20, 20), (80, 20), (80, 70)):
+            page.mouse.click(*place(page, *corner))
+        page.wait_for_timeout(600)  # else it is a triple click
+        page.mouse.dblclick(*place(page, 20, 20))
+        page.wait_for_selector("#objects li")
+        saved(page)
+        shows(page, "#badge", "marked")
+        assert [key["how"] for key in keys_of(page)] == [{"tool": "polygon"}]
+        assert page.locator("#objects li").count() == 1
+        page.keyboard.press("c")
+        click(page, 40, 60)
+        page.wait_for_timeout(700)  # else it is a double click
+        click(page, 40, 60)  # on the click itself: takes it back
+        assert [key["how"] for key in keys_of(page)] == [{"tool": "polygon"}], "what was drawn is not lost"
+
+
+def test_names_on_the_timeline_and_the_heading_of_the_settings_do_not_move_the_video(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        for _ in range(2):
+            page.keyboard.press("o")
+            saved(page)
+        page.keyboard.press("End")
+        at_frame(page, NUM_FRAMES - 1)
+        page.locator("#timeline").click(position={"x": 50, "y": 35})
+        page.wait_for_selector("#objects li:nth-child(1)[aria-current=true]")
+        page.wait_for_timeout(300)
+        at_frame(page, NUM_FRAMES - 1)
+        page.keyboard.press("Home")
+        at_frame(page, 0)
+        page.locator("summary").focus()
+        for key, is_open in (("Enter", True), ("Space", False)):
+            page.keyboard.press(key)
+            page.wait_for_timeout(200)
+            assert page.locator("details").evaluate("(details) => details.open") == is_open
+        at_frame(page, 0)
+
+
+def test_a_page_that_left_a_video_while_it_was_not_connected_hears_no_more_of_it(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        connections = page.evaluate(
+            """async () => { const { Api } = await import('/static/api.js'), made = [];
+            window.WebSocket = class { constructor() { made.push(this); } close() {} };
+            const leave = new Api('clip').listen(() => {});
+            made[0].onclose();
+            leave();
+            await new Promise((done) => setTimeout(done, 500));
+            return made.length; }"""
+        )
+        assert connections == 1
 
 
 def test_clicks_that_wait_stay_in_the_video_that_they_were_made_in(tmp_path, masks):

@@ -1,10 +1,14 @@
-"""The studio's desk and workspace without a server."""
+"""The studio's desk, workspace and events without a server."""
 
+import asyncio
+import copy
 import json
 import logging
 import threading
 
+import numpy as np
 import pytest
+import torch
 from refusals import refusal
 from studio_server import NUM_FRAMES, SIZE, drawn, write_clip
 
@@ -13,6 +17,7 @@ from mnemask.errors import InputError, OutputError
 from mnemask.studio import desk as desks
 from mnemask.studio import server
 from mnemask.studio.exports import exports_in, files_of, main_files
+from mnemask.studio.jobs import Listeners
 from mnemask.studio.workspace import Workspace
 
 
@@ -68,6 +73,65 @@ def test_frames_that_are_marked_are_not_counted_as_empty(desk):
     assert desk.state()["empty"] == NUM_FRAMES - 1
 
 
+def tracked_both_ways(desk, start):
+    """What the page is told once a pass both ways has ended."""
+    desk.track(start, "both", None, None)
+    desk._job._thread.join(120)
+    return desk.state()["job"]
+
+
+def test_both_ways_is_one_way_where_the_other_has_no_frame_left_and_tells_of_whatever_else_goes_wrong(
+    desk, monkeypatch
+):
+    project, masks = desk.project, drawn()[1]
+    project.set_key(3, 1, masks[3, 0])
+    project.accept(3, NUM_FRAMES - 1)
+    assert "error" not in tracked_both_ways(desk, 3)
+    assert np.flatnonzero(project.known()).tolist() == [1, 2]
+    project.unaccept(3, 4)
+    write = project._results.write
+
+    def full(index, *more):
+        if index < 3:
+            raise OutputError("the disk is full", "make room")
+        write(index, *more)
+
+    monkeypatch.setattr(project._results, "write", full)
+    assert "the disk is full" in tracked_both_ways(desk, 3)["error"]
+    assert np.flatnonzero(project.known()).tolist() == [1, 2, 3, 4]
+    project.accept(0, 4)
+    assert "accepted" in tracked_both_ways(desk, 3)["error"]
+
+
+def test_where_all_clicks_are_taken_back_a_mark_is_what_it_was_before_them(desk):
+    project, square = desk.project, torch.zeros(SIZE, dtype=torch.bool)
+    square[20:80, 20:60] = True
+    desk.paint(0, 1, square, "polygon")
+    desk.click(0, 1, [[100.0, 50.0, 1.0]], None)
+    desk.click(0, 1, [[100.0, 50.0, 1.0], [120.0, 50.0, 1.0]], None)
+    desk.click(0, 1, [], None)
+    assert torch.equal(project.labels(0) == 1, square)
+    assert project.state.keys[0, 1].how["tool"] == "polygon"
+    desk.click(1, 1, [[40.0, 40.0, 1.0]], None)
+    desk.click(1, 1, [], None)
+    assert project.state.key_frames() == [0]
+    with refusal(InputError, "first click"):
+        desk.click(1, 1, [], None)
+
+
+def test_a_page_that_does_not_listen_misses_the_oldest_events_and_not_the_last():
+    async def heard():
+        listeners = Listeners()
+        queue = listeners.join()
+        for number in range(300):
+            listeners.tell({"number": number})
+        await asyncio.sleep(0)
+        return [queue.get_nowait()["number"] for _ in range(queue.qsize())]
+
+    numbers = asyncio.run(heard())
+    assert numbers == list(range(300 - len(numbers), 300))
+
+
 def test_nothing_is_exported_into_the_place_of_a_folder_that_was_moved_away(tmp_path, desk):
     folder = desk.project.folder
     folder.rename(tmp_path / "moved")
@@ -119,6 +183,41 @@ def test_a_video_that_was_renamed_is_opened_with_its_project_and_another_one_is_
     assert "clip" in workspace.notes[name]
     workspace.close()
     assert json.loads((tmp_path / "projects" / name / "project.json").read_text())["source"] == str(tmp_path / "moved")
+
+
+def test_a_project_is_opened_with_the_network_that_it_was_made_with(tmp_path, tiny_model, monkeypatch):
+    own, clip = copy.deepcopy(tiny_model), str(write_clip(tmp_path / "clip"))
+    monkeypatch.setattr("mnemask.project.project.load_model", {"own": own}.__getitem__)
+    for name, expected in (("own", tiny_model), ("compact", own), ("own", tiny_model)):
+        workspace = Workspace(tmp_path / "projects", [tmp_path], tiny_model, {"model": name})
+        assert workspace.project(workspace.open_source(clip)).model is expected
+        workspace.close()
+
+
+def test_an_open_project_is_at_hand_while_a_long_video_is_listed(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+    name = workspace.open_source(str(write_clip(tmp_path / "clip")))
+    begun, may_end, found, create = threading.Event(), threading.Event(), [], mm.Project.create
+
+    def listed(*given, **settings):
+        begun.set()
+        may_end.wait(60)
+        return create(*given, **settings)
+
+    monkeypatch.setattr(mm.Project, "create", listed)
+    other = write_clip(tmp_path / "other")
+    (other / "00000.png").unlink()
+    opening = threading.Thread(target=workspace.open_source, args=[str(other)])
+    asking = threading.Thread(target=lambda: found.append(workspace.project(name)))
+    opening.start()
+    assert begun.wait(60)
+    asking.start()
+    asking.join(5)
+    assert found
+    may_end.set()
+    for thread in (opening, asking):
+        thread.join()
+    workspace.close()
 
 
 def test_the_studio_has_one_port_where_that_is_free(monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,7 +118,7 @@ def project(
                 if at:
                     _mark_and_track(marked, at, lambda frame: status.update(f"frame {frame.index}"))
                 elif mask and (changed := set_corrections(marked, mask)):
-                    _track(marked, min(changed), lambda frame: status.update(f"frame {frame.index}"))
+                    _track(marked, changed, lambda frame: status.update(f"frame {frame.index}"))
             except BaseException:
                 marked.close()
                 raise
@@ -148,7 +148,7 @@ def _opened(folder: Path, video: Path | None, settings: dict[str, Any]) -> mm.Pr
 
 
 def _mark_and_track(project: mm.Project, at: Sequence[str], on_frame: Callable[[mm.Frame], None]) -> None:
-    """Sets the masks of frames, and tracks from the first of them forwards, then backwards to the mark before it."""
+    """Sets the masks of frames, and tracks from them both ways."""
     from mnemask.prompts import parse_at
 
     marks = [parse_at(text) for text in at]
@@ -161,12 +161,18 @@ def _mark_and_track(project: mm.Project, at: Sequence[str], on_frame: Callable[[
             if number not in project.state.objects:
                 project.add_object(object_id=number)
             project.set_key(mark.frame, number, mask)
-    _track(project, min(mark.frame for mark in marks), on_frame)
+    _track(project, (mark.frame for mark in marks), on_frame)
 
 
-def _track(project: mm.Project, first: int, on_frame: Callable[[mm.Frame], None]) -> None:
-    """Tracks from a mark to the end, then backwards to the mark before it."""
+def _track(project: mm.Project, marked: Iterable[int], on_frame: Callable[[mm.Frame], None]) -> None:
+    """Tracks from the first of the marked frames to the end, then backwards from each that shows an object first."""
+    first, *later = sorted(set(marked))
     project.track(first, on_frame=lambda report, frame: on_frame(frame))
-    before = first - 1
-    if first and before not in project.state.key_frames() and not project.state.is_accepted(before):
-        project.track(first, "backward", to="key", on_frame=lambda report, frame: on_frame(frame))
+    keys = project.state.keys
+    for start in (first, *later):
+        shown = project.labels(start).unique().tolist()
+        ids = [i for i in project.state.keys_at(start) if i in shown and (start - 1, i) not in keys]
+        if start > first:  # what was marked earlier has been tracked up to here
+            ids = [i for i in ids if min(at for at, j in keys if j == i) == start]
+        if ids and start and not project.state.is_accepted(start - 1):
+            project.track(start, "backward", to="key", objects=ids, on_frame=lambda report, frame: on_frame(frame))

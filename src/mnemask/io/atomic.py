@@ -144,10 +144,10 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             make_durable(path)
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Writes the file, whole or not at all; raises OutputError where that is impossible."""
+def write_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Writes the file, whole or not at all (`durable` as in `replacing`); raises OutputError where it cannot."""
     try:
-        with replacing(path) as partial:
+        with replacing(path, durable=durable) as partial:
             partial.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OutputError(

@@ -6,11 +6,12 @@ from mnemask.project.look import picture_memory, picture_reason
 from mnemask.project.project import Project
 from mnemask.project.replay import replay
 from mnemask.project.state import Key, ProjectObject, State
-from mnemask.project.tracking import PassReport
+from mnemask.project.tracking import NoFrameLeftError, PassReport
 
 __all__ = [
     "Confidence",
     "Key",
+    "NoFrameLeftError",
     "PassReport",
     "Project",
     "ProjectObject",

@@ -1,6 +1,6 @@
 """The masks of a project on the disk: the results, a PNG a frame with how far each can be trusted, and those of keys.
 
-The masks of keys are lossless files that are never replaced: an undo must find them again.
+The masks of keys are lossless files that never change and are never removed: an undo must find them again.
 """
 
 import hashlib
@@ -156,12 +156,12 @@ class KeyMasks:
         self._held: dict[str, Mask] = {}
 
     def add(self, frame: int, object_id: int, mask: Prompt) -> str:
-        """Returns the name of the file of a mask, written unless it is there; raises MaskError if it does not fit."""
+        """Returns the name of the file of a mask, durably on the disk; raises MaskError if the mask does not fit."""
         checked = checked_mask(object_id, mask, self._size)
         data = cv2.imencode(".png", checked.cpu().numpy().astype(np.uint8) * 255)[1].tobytes()
         name = f"{KEYS}/{frame:07d}-{object_id}-{hashlib.sha256(data).hexdigest()[:16]}.png"
-        if not (self._folder / name).exists():
-            write_file(make_folder(self._folder / KEYS) / Path(name).name, data)
+        # Also where it is there: it may be damaged, and marking again is the remedy.
+        write_file(make_folder(self._folder / KEYS) / Path(name).name, data, durable=True)
         return name
 
     def read(self, name: str) -> Mask:

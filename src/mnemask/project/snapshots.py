@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mnemask.errors import CheckpointError
 from mnemask.io.atomic import make_folder
+from mnemask.model.checkpoints import fingerprint
+from mnemask.model.stcn import STCN
 from mnemask.state import TrackerState
 from mnemask.tracker import Tracker
 
@@ -19,7 +19,7 @@ MOST = 64  # files of earlier passes included
 MOST_BYTES = 2**30  # of all files: each further marked frame makes a state larger
 _CLOSE = 8  # a state is kept if it is farther from its neighbour than its distance from the newest, divided by this
 
-Known = Mapping[str, str]  # masks of keys by "frame:id"
+Known = Mapping[str, str]  # files of keys by "frame:id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Snapshot:
     Attributes:
         state: of the tracker.
         frame: that it saw last.
-        keys: which masks of keys it has been given, by "frame:id".
+        keys: the files of the keys that it has been given, by "frame:id".
     """
 
     state: TrackerState
@@ -49,25 +49,24 @@ class Snapshots:
         tracker.state().save(self._path(frame, step), project=facts)
         self._thin(frame, step)
 
-    def best(
-        self, start: int, step: int, keys: Known, settings: Mapping[str, Any], device: torch.device
-    ) -> Snapshot | None:
+    def best(self, start: int, step: int, keys: Known, settings: Mapping[str, Any], model: STCN) -> Snapshot | None:
         """Returns the latest state at or before a frame, in this direction, that nothing has made wrong since.
 
-        It knows no key that is gone, every key that it has passed, and was made with the same settings.
+        It knows no key that is gone, every key that it has passed, and was made with the same settings and weights.
         """
+        weights = fingerprint(model)
         for frame in sorted(self._frames(step), key=lambda frame: -step * frame):
             if step * frame > step * start:
                 continue
             path = self._path(frame, step)
             try:
-                state, facts = TrackerState.load(path, device)
+                state, facts = TrackerState.load(path, model.device)
             except CheckpointError:  # of another version or damaged: it only saves time
                 path.unlink(missing_ok=True)
                 continue
             about = facts["project"]
             passed = {place for place in keys if step * int(place.split(":")[0]) <= step * frame}
-            same = all(keys.get(place) == mask for place, mask in about["keys"].items())
+            same = state.model == weights and all(keys.get(place) == mask for place, mask in about["keys"].items())
             if same and passed <= about["keys"].keys() and about["settings"] == dict(settings):
                 return Snapshot(state, frame, about["keys"])
         return None

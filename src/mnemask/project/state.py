@@ -59,7 +59,7 @@ class State:
 
     Attributes:
         objects: by id.
-        keys: by frame and id.
+        keys: by frame and id, the one that was set last at the end: where masks overlap, it lies on top.
         accepted: runs of frames whose masks never change any more, in order, apart from each other.
         settings: of tracking.
     """
@@ -114,7 +114,8 @@ def applied(state: State, action: Action) -> State:
     if kind == "set_key":
         known = _object(state, action["object"])
         key = Key(action["frame"], known.id, action["mask"], action.get("how", {}))
-        return replace(state, keys={**state.keys, (key.frame, known.id): key})
+        others = {place: each for place, each in state.keys.items() if place != (key.frame, known.id)}
+        return replace(state, keys={**others, (key.frame, known.id): key})
     if kind == "clear_key":
         place = (action["frame"], action["object"])
         return replace(state, keys={other: key for other, key in state.keys.items() if other != place})

@@ -26,6 +26,10 @@ Until = int | Literal["end", "key"]
 KeyMask = Callable[[int, int], Bool[Tensor, "H W"]]
 
 
+class NoFrameLeftError(InputError):
+    """There is nothing to track: all frames of a pass were accepted, or none lies in its direction."""
+
+
 @dataclass(slots=True)
 class PassReport:
     """How far a pass has come.
@@ -78,7 +82,8 @@ def plan_pass(
         objects: the ids that are written; None for all.
 
     Raises:
-        InputError: no object is marked, or no frame is left.
+        InputError: no object is marked.
+        NoFrameLeftError: there is no frame on this side, or all were accepted.
     """
     if not state.keys:
         raise InputError("no object is marked yet", "mark one in any frame first")
@@ -98,12 +103,12 @@ def plan_pass(
         last -= step
     if step * last < step * start <= step * asked:
         first, final = sorted((start, asked))
-        raise InputError(
+        raise NoFrameLeftError(
             f"frames {first} to {final} were accepted, so none of them is tracked",
             "take that back first (Shift+A in the studio), or choose another frame",
         )
     if step * last < step * start:
-        raise InputError(f"no frame from {start} {direction}s is left to track", "choose another frame or end")
+        raise NoFrameLeftError(f"no frame from {start} {direction}s is left to track", "choose another frame or end")
     return PassReport(number, start, last, step)
 
 
@@ -212,7 +217,7 @@ class Pass:
         tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
         found = None
         if not self._corrects(start):
-            found = self.snapshots.best(start, step, self._keys(), self.state.settings, self.model.device)
+            found = self.snapshots.best(start, step, self._keys(), self.state.settings, self.model)
         if found is not None:
             config = replace(found.state.config, budget=tracker.memory.budget)
             tracker = Tracker.from_state(replace(found.state, config=config), self.model)
@@ -258,17 +263,31 @@ class Pass:
         Only on the way (`follows`) an object that is gone in the frame is forgotten: elsewhere it may be there again.
         """
         given, gone = {}, []
-        for object_id, key in self.state.keys_at(frame.index).items():
-            mask = self.mask_of(frame.index, object_id)
-            if not bool(mask.any()):
+        for object_id, (mask, files) in self._visible(frame.index).items():
+            place = f"{frame.index}:{object_id}"
+            if not self._is_shown((frame.index, object_id)):
                 gone.append(object_id)
-            elif f"{frame.index}:{object_id}" not in learnt or object_id not in tracker.object_ids:
+            elif bool(mask.any()) and (place not in learnt or object_id not in tracker.object_ids):
                 given[object_id] = mask
-            learnt[f"{frame.index}:{object_id}"] = key.mask
+            learnt[place] = files
         for object_id in gone:
             if follows and object_id in tracker.object_ids:
                 tracker.remove(object_id)
         return tracker.step(frame, given or None)
+
+    def _visible(self, frame: int) -> dict[int, tuple[Bool[Tensor, "H W"], str]]:
+        """Returns what is seen of each key of a frame: where masks overlap, the one that was set last lies on top.
+
+        With it go the files that decide it: the key's own, and those above it where they cover a part.
+        """
+        visible: dict[int, tuple[Tensor, str]] = {}
+        covered, above = torch.tensor(False, device="cpu"), ""
+        for object_id, key in reversed(self.state.keys_at(frame).items()):
+            mask = self.mask_of(frame, object_id)
+            files = f"{key.mask}{above}" if bool((mask & covered).any()) else key.mask
+            visible = {object_id: (mask & ~covered, files), **visible}
+            covered, above = covered | mask, f" {key.mask}{above}"
+        return visible
 
     def _merged(self, masks: Masks, written: Sequence[int]) -> tuple[Labels, dict[int, Confidence]]:
         """Returns the labels of a frame: of the written objects the new ones, of others those that are stored."""
@@ -307,7 +326,8 @@ class Pass:
         return bool(self.mask_of(*place).any())
 
     def _keys(self) -> dict[str, str]:
-        return {f"{frame}:{object_id}": key.mask for (frame, object_id), key in self.state.keys.items()}
+        frames = self.state.key_frames()
+        return {f"{frame}:{i}": files for frame in frames for i, (_, files) in self._visible(frame).items()}
 
     def _save(self, tracker: Tracker, frame: int, learnt: Mapping[str, str]) -> None:
         if tracker.object_ids:

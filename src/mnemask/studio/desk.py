@@ -15,7 +15,7 @@ import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
 from mnemask.memory.tokens import runs_of
-from mnemask.project import PassReport
+from mnemask.project import NoFrameLeftError, PassReport
 from mnemask.prompts.clicks import ClickSession
 from mnemask.studio.clicks import ColourClicks, Mask, Point, open_clicks
 from mnemask.studio.exports import (
@@ -149,15 +149,21 @@ class Desk:
                 self._clicks(index)
 
     def click(self, index: int, object_id: int, points: list[list[float]], box: list[float] | None) -> None:
-        """Sets the key of an object from the clicks so far: each x, y and whether it is on the object."""
+        """Sets the key of an object from the clicks so far: each x, y and whether it is on the object.
+
+        Without any, all were taken back, and the key is what it was before them.
+        """
         project = self.project
         project.frames[index]
         asked = _asked(points, box, project.frames.size)
         how = {"tool": "click", "points": points, "box": box}
         self.stop()
-        with self._clicking:
-            mask = self._clicked(index, object_id, how, *asked)
-            project.set_key(index, object_id, mask, how)
+        if not points and box is None and (index, object_id) in project.state.keys:
+            self._unclick(index, object_id)
+        else:
+            with self._clicking:
+                mask = self._clicked(index, object_id, how, *asked)
+                project.set_key(index, object_id, mask, how)
         self.changed()
 
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
@@ -249,6 +255,20 @@ class Desk:
             raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
         return self._clicks(index).mask(positive, negative, box, previous)
 
+    def _unclick(self, index: int, object_id: int) -> None:
+        """Brings back the key that was not made by clicks, or clears it where there was none."""
+        hows: list[Mapping[str, Any]] = []
+
+        def is_drawn(how: Mapping[str, Any]) -> bool:
+            hows.append(how)
+            return how.get("tool") != "click"
+
+        drawn = self.project.earlier_key(index, object_id, is_drawn)
+        if drawn is None:
+            self.project.clear_key(index, object_id)
+        else:
+            self.project.set_key(index, object_id, drawn, hows[-1])
+
     def _clicks(self, index: int) -> ClickSession | ColourClicks:
         if self._session is None or self._session[0] != index:
             project = self.project
@@ -284,22 +304,26 @@ class Desk:
         ways: list[Literal["forward", "backward"]]
         ways = ["forward", "backward"] if direction == "both" else [direction]  # type: ignore[list-item]
         result: Event = {}
-        for way in ways:
-            if job.stop():
-                break
-            until: Any = to if to is not None else "end" if way == "forward" else "key"
+        nothing: NoFrameLeftError | None = None
 
-            def on_frame(report: PassReport, frame: mm.Frame) -> None:
-                job.tell(_progress(report))
+        def on_frame(report: PassReport, frame: mm.Frame) -> None:
+            job.tell(_progress(report))
 
-            try:
-                report = self.project.track(start, way, to=until, objects=objects, stop=job.stop, on_frame=on_frame)
-            except mm.InputError:
-                if way == "backward" and direction == "both":  # nothing lies before the frame
+        try:
+            for way in ways:
+                if job.stop():
                     break
-                raise
-            result = {**_progress(report), "complete": report.complete}
-        self.listeners.tell({**self.state(), "job": None})
+                until: Any = to if to is not None else "end" if way == "forward" else "key"
+                try:
+                    report = self.project.track(start, way, to=until, objects=objects, stop=job.stop, on_frame=on_frame)
+                except NoFrameLeftError as error:  # on this side; there may be some on the other
+                    nothing = error
+                else:
+                    result = {**_progress(report), "complete": report.complete}
+        finally:
+            self.listeners.tell({**self.state(), "job": None})
+        if nothing is not None and not result:
+            raise nothing
         return result
 
     def _export(self, job: Job, kind: str, write: Write) -> Event:

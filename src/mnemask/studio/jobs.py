@@ -42,7 +42,7 @@ class Listeners:
         return bool(self._queues)
 
     def tell(self, event: Event) -> None:
-        """Tells all pages, from any thread; a page that does not listen misses it."""
+        """Tells all pages, from any thread; a page that does not listen misses the oldest."""
         with self._lock:
             for queue, loop in list(self._queues.items()):
                 try:
@@ -52,8 +52,9 @@ class Listeners:
 
 
 def _put(queue: asyncio.Queue[Event], event: Event) -> None:
-    if not queue.full():
-        queue.put_nowait(event)
+    if queue.full():
+        queue.get_nowait()  # the oldest: the newest says how things stand
+    queue.put_nowait(event)
 
 
 class _Heard(logging.Handler):

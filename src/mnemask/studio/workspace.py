@@ -11,7 +11,10 @@ from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.model.stcn import STCN
-from mnemask.project.about import follow_video, source_of
+from mnemask.project.about import SETTINGS, follow_video, source_of
+from mnemask.project.journal import read_journal
+from mnemask.project.project import JOURNAL
+from mnemask.project.state import folded
 from mnemask.studio.exports import EXPORTS, remove_unfinished
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ class Workspace:
     Args:
         folder: in which each project has a folder of its own.
         roots: the folders below which videos may be opened.
-        model: the network that all projects share; by default each loads what its settings name.
+        model: the network that `settings` names, shared by all projects made with it; by default each loads its own.
         settings: of new projects.
 
     Attributes:
@@ -105,14 +108,24 @@ class Workspace:
 
     def project(self, name: str) -> mm.Project:
         """Returns an open project; raises InputError where there is none, or its video may not be opened."""
+        found = self._open.get(name)  # without the lock: a long video may be listed under it
+        if found is not None:
+            return found
         with self._lock:
             if name not in self._open:
                 if name not in self.names():
                     raise mm.InputError(f"there is no project {name[:80]!r}", "open a video first")
                 self.allowed(str(source_of(self.folder / name)))
-                self._open[name] = mm.Project(self.folder / name, self._model)
+                opened = mm.Project(self.folder / name, self._network(name))
                 remove_unfinished(self.folder / name / EXPORTS)
+                self._open[name] = opened
             return self._open[name]
+
+    def _network(self, name: str) -> STCN | None:
+        """Returns the network that is shared if it is the one of a project; None: the project loads its own."""
+        settings = folded(read_journal(self.folder / name / JOURNAL))[0].settings
+        shared = self._settings.get("model", SETTINGS["model"])
+        return self._model if settings.get("model") == shared else None
 
     def _sources(self) -> dict[str, Path]:
         """Returns the videos of projects by name; a project that does not say its own is named in the log."""

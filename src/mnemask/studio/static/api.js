@@ -69,6 +69,7 @@ export class Api {
     /** @type {WebSocket | undefined} */
     let socket;
     const connect = () => {
+      if (ended) return; // while it waited to connect again
       socket = new WebSocket(`ws://${location.host}${this.base}/events`);
       socket.onopen = () => { wait = 250; };
       socket.onmessage = (message) => tell(JSON.parse(message.data));

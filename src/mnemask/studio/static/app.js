@@ -36,7 +36,8 @@ class Studio {
     this.wanted = -1; // the frame to show when the one that is loading is shown
     this.coming = 0; // the one that is loading
     this.loading = false;
-    this.busy = 0;
+    this.led = false; // whether that one is shown because of tracking or playing, not because the user asked for it
+    this.busy = this.edits = 0; // edits under way, and all so far
     this.starting = false; // whether an export was asked for and not yet answered
     this.unsaved = false; // whether the last edit was refused
     this.held = false; // whether something waits until a stroke or a box is drawn
@@ -171,31 +172,42 @@ class Studio {
     return found;
   }
 
-  /** Shows a frame; of several that are asked for while one loads, only the last. @param {number} frame */
-  async go(frame) {
+  /**
+   * Shows a frame; of several that are asked for while one loads, only the last.
+   * @param {number} frame @param {boolean} [led] whether tracking or playing goes there, until the user does something
+   */
+  async go(frame, led = false) {
     if (!this.state || !this.api) return;
+    this.led = led;
     this.wanted = Math.max(0, Math.min(this.state.num_frames - 1, frame));
     this.time.frame = this.wanted;
     this.time.draw();
     if (this.loading) return;
     if (this.view.drawingShape) { this.held = true; this.wanted = -1; return; }
     this.loading = true;
-    try {
-      while (this.wanted >= 0) {
-        const next = this.coming = this.wanted;
-        /** @type {Api} */
-        const api = this.api, { height } = this;
-        this.wanted = -1;
+    while (this.wanted >= 0) {
+      const next = this.coming = this.wanted;
+      /** @type {Api} */
+      const api = this.api, { height } = this, edits = this.busy ? -1 : this.edits;
+      this.wanted = -1;
+      try {
         const [picture, labels] = await Promise.all([this.picture(next), api.labels(next)]);
-        if (api !== this.api) continue;
+        if (api !== this.api || next !== this.coming) continue;
         if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the frame that is shown
+        if (next === this.frame && this.view.labels && edits !== this.edits) { this.refresh(); continue; } // what was drawn meanwhile is not in these masks
         this.frame = next;
         this.shownHeight = height;
         this.showKey();
         this.view.show(picture, labels);
         this.render();
+      } catch (error) {
+        this.playing = false;
+        this.complain(error);
       }
-    } catch (error) { this.complain(error); } finally { this.loading = false; }
+    }
+    this.loading = false;
+    this.time.frame = this.frame; // also where the one that was wanted cannot be shown
+    this.time.draw();
     try { localStorage.setItem(`frame:${this.state.name}`, String(this.frame)); } catch { /* private mode */ }
     this.prepare();
   }
@@ -203,11 +215,20 @@ class Studio {
   /** The frame that is shown, or about to be. */
   get at() { return this.wanted >= 0 ? this.wanted : this.loading ? this.coming : this.frame; }
 
-  /** Loads the masks of the shown frame again. */
-  refresh() { if (this.api && this.wanted < 0) this.go(this.frame); }
+  /** Loads the masks of the shown frame again, once all edits are saved. */
+  refresh() { this.queue.then(() => { if (this.api && this.wanted < 0) this.go(this.at, this.led); }); }
 
   /** @param {number} frame */
-  follow(frame) { if (this.follows && frame !== this.frame) this.go(frame); }
+  follow(frame) { if (this.follows && frame !== this.frame) this.go(frame, true); }
+
+  /** Stays in the frame that is shown: the user does something there. */
+  stay() {
+    this.follows = this.playing = false;
+    if (!this.led) return;
+    this.led = false;
+    this.coming = this.frame;
+    this.wanted = -1;
+  }
 
   /** Goes where the user wants to look, and stays there while tracking goes on. @param {number} frame */
   seek(frame) {
@@ -230,7 +251,7 @@ class Studio {
     while (this.playing && this.state && this.frame < this.state.num_frames - 1) {
       const begin = performance.now(), next = this.frame + 1;
       for (let ahead = 1; ahead < 6 && next + ahead < this.state.num_frames; ahead++) this.picture(next + ahead).catch(() => {});
-      await this.go(next);
+      await this.go(next, true);
       await new Promise((done) => setTimeout(done, Math.max(0, pace - (performance.now() - begin))));
     }
     this.playing = false;
@@ -259,7 +280,8 @@ class Studio {
     const { api } = this; // an edit belongs to the video that it was made in
     if (!api) return Promise.resolve();
     this.busy++;
-    this.follows = this.playing = false;
+    this.edits++;
+    this.stay();
     $("toast").hidden = true;
     this.note("Saving …", "busy");
     const done = this.queue.then(() => work(api)).then(() => { this.unsaved = false; }, (error) => {
@@ -325,14 +347,13 @@ class Studio {
     this.view.draw();
     const object = await this.ensureObject();
     if (frame === this.frame) this.view.points = points; // a new object has none yet
-    if (!points.length && !box) { this.act({ do: "clear_key", frame, object_id: object }); return; }
     this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api));
   }
 
   /** @param {number[]} box */
   async box(box) {
     if (!this.workable()) return;
-    const object = await this.ensureObject(), frame = this.frame, points = this.view.points;
+    const { frame, view: { points } } = this, object = await this.ensureObject();
     this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api));
   }
 
@@ -498,6 +519,7 @@ class Studio {
     const toast = $("toast"), text = error instanceof Error ? error.message : String(error);
     toast.textContent = text[0].toUpperCase() + text.slice(1);
     toast.style.borderColor = calm ? "var(--line)" : "";
+    (document.querySelector("dialog[open]") ?? document.body).append(toast); // a dialog would lie over it
     toast.hidden = false;
     clearTimeout(this.toasting);
     this.toasting = setTimeout(() => { toast.hidden = true; }, 6000);
@@ -742,8 +764,9 @@ class Studio {
     if (path === undefined && found.entries.length === 1) found = await (await ask(`/api/browse?path=${encodeURIComponent(found.entries[0].path)}`)).json();
     $("folder").textContent = found.path || "Videos";
     const open = (/** @type {string} */ at) => openBy(async () => (await (await ask("/api/projects", { method: "POST", body: JSON.stringify({ path: at }) })).json()).name);
-    const rows = found.entries.map((entry) => fileRow(entry.folder ? "folder" : "film", entry.name, () => entry.folder ? this.browse(entry.path) : open(entry.path)));
-    if (found.parent !== null) rows.unshift(fileRow("back", "Up", () => this.browse(/** @type {string} */ (found.parent))));
+    const look = (/** @type {string} */ at) => this.browse(at).catch((error) => this.complain(error));
+    const rows = found.entries.map((entry) => fileRow(entry.folder ? "folder" : "film", entry.name, () => entry.folder ? look(entry.path) : open(entry.path)));
+    if (found.parent !== null) rows.unshift(fileRow("back", "Up", () => look(/** @type {string} */ (found.parent))));
     if (found.images) rows.push(fileRow("film", `The ${found.images} images here, as a video`, () => open(found.path)));
     entries.replaceChildren(...rows);
     if (!found.entries.length && !found.images) entries.append(element("p", "No video here.", "quiet"));
@@ -885,17 +908,20 @@ goto.addEventListener("keydown", (event) => {
 studio.view.addEventListener("zoomed", () => { if (studio.height > studio.shownHeight) studio.refresh(); });
 studio.view.addEventListener("aim", () => studio.render());
 studio.view.addEventListener("box", (event) => studio.box(/** @type {CustomEvent} */ (event).detail.box));
-studio.view.addEventListener("begin", () => { studio.playing = studio.follows = false; });
+studio.view.addEventListener("begin", () => studio.stay());
 studio.view.addEventListener("rest", () => {
   if (!studio.held) return;
   studio.held = false;
-  studio.queue.then(() => studio.refresh());
+  studio.refresh();
 });
 studio.view.addEventListener("painted", (event) => studio.painted(/** @type {CustomEvent} */ (event).detail.tool));
 studio.view.addEventListener("begin-paint", (event) => {
   if (!studio.selected) {
     event.preventDefault();
-    studio.newObject().then(() => studio.view.tool === "polygon" ? studio.view.closePolygon() : studio.complain("A new object was made; paint it now.", true));
+    studio.ensureObject().then((object) => {
+      if (!object) return; // refused
+      if (studio.view.tool === "polygon") studio.view.closePolygon(); else studio.complain("A new object was made; paint it now.", true);
+    });
   }
   else if (!studio.workable()) event.preventDefault();
 });
@@ -915,8 +941,7 @@ const byKey = new Map(KEYS.filter(([, command]) => command).flatMap(([keys, comm
 addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
   if (document.querySelector("dialog[open]") || target.matches("input:not([type=range]), select, textarea")) return;
-  if (event.key === " " && target.matches("button")) return;
-  if (event.key === "Enter" && target.matches("button")) return;
+  if ((event.key === " " || event.key === "Enter") && target.matches("button, summary")) return;
   const letter = /^[a-z]$/i.test(event.key), shift = event.shiftKey && (letter || event.key.length > 1);
   const key = event.key === " " ? "space" : letter ? event.key.toLowerCase() : event.key;
   if (/^[1-9]$/.test(key)) { const object = studio.state?.objects[Number(key) - 1]; if (object) studio.select(object.id); return; }

@@ -16,17 +16,18 @@ export class TimelineView extends EventTarget {
     this.selected = this.revealed = 0;
     /** @type {number | null} */
     this.hover = null;
-    this.drawing = false;
+    this.drawing = this.seeking = false;
     new ResizeObserver(() => this.draw()).observe(/** @type {Element} */ (canvas.parentElement));
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       const row = this.rowAt(event);
       if (row !== null) this.dispatchEvent(new CustomEvent("select", { detail: row }));
-      this.seek(event);
+      this.seeking = event.clientX - canvas.getBoundingClientRect().left >= this.left - 4; // names stand left of time
+      if (this.seeking) this.seek(event);
     });
     canvas.addEventListener("pointermove", (event) => {
       this.hover = this.frameAt(event);
-      if (event.buttons) this.seek(event);
+      if (event.buttons && this.seeking) this.seek(event);
       this.draw();
     });
     canvas.addEventListener("pointerleave", () => { this.hover = null; this.draw(); });
