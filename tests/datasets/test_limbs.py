@@ -20,13 +20,14 @@ def painted(layers: list[Layer], t: int) -> np.ndarray:
     return labels
 
 
+@pytest.mark.parametrize("stuff", [STUFF, None])
 @pytest.mark.parametrize("turned", [0.0, 1.0])
-def test_limbs_begin_in_their_body_have_its_label_and_swing(turned: float) -> None:
+def test_limbs_begin_in_their_body_have_its_label_and_swing(turned: float, stuff: np.ndarray | None) -> None:
     changed = 0
     for seed in range(12):
         rng = np.random.default_rng(seed)
         trunk = body(rng, turned)
-        limbs = grow_limbs(rng, trunk, STUFF)
+        limbs = grow_limbs(rng, trunk, stuff)
         assert 1 <= len(limbs) <= 3
         for limb in limbs:
             assert limb.label == 2
@@ -56,3 +57,11 @@ def test_a_body_of_a_few_pixels_has_no_limbs() -> None:
     speck = move(rng, CutOut(np.full((3, 3, 4), 255, np.uint8), "specks"), 1, 64, 3, 0.02)
     small = Layer(speck.pixels[:3, :3], 1, speck.to_frame, None, speck.light, speck.smear)
     assert grow_limbs(rng, small, STUFF) == []
+
+
+def test_limbs_of_a_bodys_own_colours_are_not_black() -> None:
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        for limb in grow_limbs(rng, body(rng, 1.0), None):
+            solid = limb.pixels[limb.pixels[..., 3] == 255]
+            assert (solid[:, :3].max(axis=1) > 60).all()

@@ -119,6 +119,18 @@ def test_where_all_clicks_are_taken_back_a_mark_is_what_it_was_before_them(desk)
         desk.click(1, 1, [], None)
 
 
+def test_a_removed_objects_mask_does_not_come_back_as_another_objects(desk):
+    project, square = desk.project, torch.zeros(SIZE, dtype=torch.bool)
+    square[20:80, 20:60] = True
+    desk.paint(0, 1, square, "polygon")
+    project.remove_object(1)
+    again = project.add_object()
+    assert again == 1
+    desk.click(0, again, [[100.0, 50.0, 1.0]], None)
+    desk.click(0, again, [], None)
+    assert not (project.labels(0) == again).any()
+
+
 def test_a_page_that_does_not_listen_misses_the_oldest_events_and_not_the_last():
     async def heard():
         listeners = Listeners()

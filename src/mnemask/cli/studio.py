@@ -67,9 +67,11 @@ def studio(
     for path in given:
         if not path.exists():
             raise mm.InputError(f"there is no {str(path)!r}", "give a video or a folder")
-    settings = {"model": model, "policy": chosen_policy(policy), "frames": frames, "size": size}
     roots = [path if path.is_dir() else path.parent for path in given]
     network = mm.load_model(model)
+    # A project may be opened from another folder.
+    named = model if network.path is None else str(network.path.resolve())
+    settings = {"model": named, "policy": chosen_policy(policy), "frames": frames, "size": size}
     workspace = Workspace(project, roots, network, settings)
     opened = [workspace.open_source(str(path)) for path in given if path.is_file() or _is_clip(path)]
     for name in opened:

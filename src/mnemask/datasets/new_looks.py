@@ -32,10 +32,9 @@ class NewLooks:
         clip = self.source.draw(rng, shape)
         if rng.random() >= self.share:
             return clip
-        # A look of one's own ends in a step along the outline, where there should be none to learn.
-        whole = rng.random() < WHOLE
-        looks = [_Look(rng)]
-        looks += [looks[0] if whole else _Look(rng) for _ in range(clip.num_objects)]
+        # Looks of their own leave a step along every outline, which real objects do not have.
+        num_looks = 1 if rng.random() < WHOLE else clip.num_objects + 1
+        looks = [_Look(rng) for _ in range(num_looks)]
         frames = [_seen(frame, labels, looks) for frame, labels in zip(clip.frames, clip.labels, strict=True)]
         return TrainingClip(sensor_effects(rng, frames), clip.labels, clip.num_objects)
 
@@ -55,7 +54,7 @@ class _Look:
 def _seen(
     frame: UInt8[np.ndarray, "S S 3"], labels: UInt8[np.ndarray, "S S"], looks: list[_Look]
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """A frame with a look for all that is no object, then one for each object."""
+    """A frame with the first look, and each object with its own where there are more."""
     seen = looks[0].of(frame)
     for label, look in enumerate(looks[1:], 1):
         inside = cv2.GaussianBlur(cv2.inRange(labels, label, label), (0, 0), EDGE).astype(np.float32) / 255

@@ -178,7 +178,8 @@ class VideoAugmentation:
 class ZoomAugmentation:
     """Frames of a video as if the camera came nearer or drew back: for each a crop of its own size.
 
-    Crops are where the object is first, or follow it: in each clip to another degree.
+    How far the crops follow the object differs from clip to clip: from not at all (they stay where it was first) to
+    fully.
 
     The project's own; the thesis's crop is the same in all frames of a clip.
 
@@ -285,8 +286,8 @@ class ImageClips:
 
     The frames of a clip are samples of one photograph; files are read when they are drawn.
 
-    Masks are what saliency sets publish, grey levels above 127 where the object is; for masks of 0 and 1, or with a
-    number for each instance, give each `AnnotatedImage` with `object_above=0`.
+    Masks are what saliency sets publish, grey levels above 127 where the object is; for masks of 0 and 1, give each
+    `AnnotatedImage` with `object_above=0`, for object ids with 255 as void with None.
 
     Args:
         images: photographs with a mask of the same size; of a mask, all is one object.

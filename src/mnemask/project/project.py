@@ -211,20 +211,25 @@ class Project:
         """Returns whether there is something to undo, and to redo."""
         return any(action["do"] != "settings" for action in self._done), bool(self._undone)
 
-    def earlier_key(self, frame: int, object_id: int, fits: Callable[[Mapping[str, Any]], bool]) -> Mask | None:
-        """Returns the last mask that was set for an object in a frame and was made as asked for, or None.
+    def earlier_key(
+        self, frame: int, object_id: int, fits: Callable[[Mapping[str, Any]], bool]
+    ) -> tuple[Mask, Mapping[str, Any]] | None:
+        """Returns the last mask that was set for an object in a frame and was made as asked for, and how it was made.
 
         Args:
             frame: the frame.
             object_id: the object.
-            fits: is given how a mask was made; masks of before the key was last cleared do not count.
+            fits: is given how a mask was made. Masks of before the key was last cleared, or of another object that had
+                the same id, do not count.
         """
         for action in reversed(self._done):
+            if action["do"] == "remove_object" and action["id"] == object_id:
+                return None
             if action["do"] in ("set_key", "clear_key") and (action["frame"], action["object"]) == (frame, object_id):
                 if action["do"] == "clear_key":
                     return None
                 if fits(action["how"]):
-                    return self._masks.read(action["mask"])
+                    return self._masks.read(action["mask"]), action["how"]
         return None
 
     def labels(self, frame: int, *, without: int | None = None) -> Labels:

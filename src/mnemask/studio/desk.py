@@ -106,7 +106,8 @@ class Desk:
         }
         if kind == "settings" and not values.keys() <= {"policy", "frames", "size", "write_every"}:
             raise mm.InputError(
-                "only policy, frames, size and write_every can be set here", "start the studio with others"
+                "only policy, frames, size and write_every can be set here",
+                "for another model, start the studio with --model and another --project",
             )
         if not isinstance(kind, str) or kind not in simple:
             raise mm.InputError(f"action {str(kind)[:40]!r} is unknown", "reload the page")
@@ -151,7 +152,7 @@ class Desk:
     def click(self, index: int, object_id: int, points: list[list[float]], box: list[float] | None) -> None:
         """Sets the key of an object from the clicks so far: each x, y and whether it is on the object.
 
-        Without any, all were taken back, and the key is what it was before them.
+        With no clicks left, the key is again what it was before the first one.
         """
         project = self.project
         project.frames[index]
@@ -247,9 +248,9 @@ class Desk:
         if how["points"][: len(earlier)] != earlier:
             before = project.earlier_key(index, object_id, lambda its: its == how)
             if before is not None:
-                return before
+                return before[0]
             painted = project.earlier_key(index, object_id, lambda its: its.get("tool") != "click")
-            shown = project.labels(index, without=object_id) == object_id if painted is None else painted
+            shown = project.labels(index, without=object_id) == object_id if painted is None else painted[0]
         previous = shown if bool(shown.any()) else None
         if not positive and box is None and previous is None:
             raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
@@ -257,17 +258,11 @@ class Desk:
 
     def _unclick(self, index: int, object_id: int) -> None:
         """Brings back the key that was not made by clicks, or clears it where there was none."""
-        hows: list[Mapping[str, Any]] = []
-
-        def is_drawn(how: Mapping[str, Any]) -> bool:
-            hows.append(how)
-            return how.get("tool") != "click"
-
-        drawn = self.project.earlier_key(index, object_id, is_drawn)
+        drawn = self.project.earlier_key(index, object_id, lambda its: its.get("tool") != "click")
         if drawn is None:
             self.project.clear_key(index, object_id)
         else:
-            self.project.set_key(index, object_id, drawn, hows[-1])
+            self.project.set_key(index, object_id, *drawn)
 
     def _clicks(self, index: int) -> ClickSession | ColourClicks:
         if self._session is None or self._session[0] != index:

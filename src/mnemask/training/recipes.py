@@ -255,7 +255,7 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
     """Returns a short run that branches off a trunk and lets its learning rate fall; 20 to 25 % of the trunk's steps.
 
     It sees other clips than the trunk, more of them with a budget in the loop, and comes to video as it is: frames are
-    not turned on their own, zoom is rarer, and in the second half neighbours are at most 10 frames apart (the thesis
+    hardly turned on their own, zoom is rarer, and in the second half neighbours are at most 10 frames apart (the thesis
     too returns to small gaps at last).
     """
     return replace(
@@ -272,8 +272,16 @@ def decayed(trunk: Recipe, steps: int) -> Recipe:
 
 
 INGREDIENTS = (
-    *("real", "zoom", "pasted", "turning", "limbs", "screens"),
-    *("new-looks", "memory", "kmn-sigma", "length"),
+    "real",
+    "zoom",
+    "pasted",
+    "turning",
+    "limbs",
+    "screens",
+    "new-looks",
+    "memory",
+    "kmn-sigma",
+    "length",
 )
 
 

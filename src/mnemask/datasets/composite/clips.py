@@ -15,6 +15,7 @@ from mnemask.datasets.composite.photographs import CutOut, StaticImages, read_rg
 from mnemask.errors import InputError
 
 MAX_TRIES = 30
+OWN_COLOURS = 0.75  # of limbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,9 @@ def _draw(
         screen = _bar(rng, static.draw_image(rng)) if rng.random() < 0.4 else static.draw_cut_out(rng)
         targets = [*scene.tracks(), *(layer.track() for layer in layers if layer.label)]
         layers.append(pass_in_front(rng, screen, targets[int(rng.integers(len(targets)))], *shape))
+    followed = [layer for layer in layers if layer.label]
     if recipe.limbs > 0:
         layers = [part for layer in layers for part in _with_limbs(rng, layer, static, recipe.limbs)]
-    followed = [layer for layer in layers if layer.label]
     if followed and recipe.spray > 0 and rng.random() < recipe.spray:
         layers.append(spray(rng, followed[int(rng.integers(len(followed)))].track()))
     frames, labels = film(scene, layers, range(clip.num_frames), clip.size)
@@ -170,7 +171,8 @@ def _with_limbs(rng: np.random.Generator, body: Layer, static: StaticImages, sha
     """A layer, at times with limbs in front of it or behind."""
     if rng.random() >= share:
         return [body]
-    limbs = grow_limbs(rng, body, static.draw_image(rng))
+    stuff = None if rng.random() < OWN_COLOURS else static.draw_image(rng)
+    limbs = grow_limbs(rng, body, stuff)
     return [*limbs, body] if rng.random() < 0.6 else [body, *limbs]
 
 

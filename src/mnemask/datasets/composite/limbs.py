@@ -8,25 +8,27 @@ from jaxtyping import UInt8
 
 from mnemask.datasets.composite.appearance import log_uniform, recolour, smooth_path
 from mnemask.datasets.composite.layers import Layer
+from mnemask.datasets.composite.turning import opaque
 
 OUTLINE = np.array([[0, 0.35], [0.25, 0.5], [0.6, 0.32], [0.95, 0.22], [1, 0]])  # along it, half its width
 
-OWN_COLOURS = 0.75
 
-
-def grow_limbs(rng: np.random.Generator, body: Layer, stuff: UInt8[np.ndarray, "H W 3"]) -> list[Layer]:
+def grow_limbs(rng: np.random.Generator, body: Layer, stuff: UInt8[np.ndarray, "H W 3"] | None) -> list[Layer]:
     """Returns one to three limbs of a body, which move with it, have its label and are of one make.
 
-    They are of its own colours, or of those of a photograph (`stuff`), as clothes and wheels are.
+    Args:
+        rng: where the draw comes from.
+        body: what they belong to.
+        stuff: a photograph whose colours they have, as clothes and wheels do; None for the body's own colours.
     """
-    opaque = body.pixels if body.views is None else body.views[0]
-    ys, xs = np.nonzero(opaque[..., 3] > 127)
+    seen = body.pixels if body.views is None else body.views[0]
+    ys, xs = np.nonzero(seen[..., 3] > 127)
     if len(xs) < 16:
         return []
     size = float(np.sqrt(len(xs)))
     long = max(6, round(size * rng.uniform(0.4, 1.1)))
     wide = max(3, round(long * log_uniform(rng, 0.12, 0.6)))
-    pixels = _limb(rng, opaque, stuff, long, wide)
+    pixels = _limb(rng, seen, stuff, long, wide)
     num_frames = len(body.to_frame)
     limbs = []
     for _ in range(int(rng.integers(1, 4))):
@@ -45,16 +47,14 @@ def grow_limbs(rng: np.random.Generator, body: Layer, stuff: UInt8[np.ndarray, "
 
 
 def _limb(
-    rng: np.random.Generator, body: UInt8[np.ndarray, "h w 4"], stuff: UInt8[np.ndarray, "H W 3"], long: int, wide: int
+    rng: np.random.Generator,
+    body: UInt8[np.ndarray, "h w 4"],
+    stuff: UInt8[np.ndarray, "H W 3"] | None,
+    long: int,
+    wide: int,
 ) -> UInt8[np.ndarray, "wide long 4"]:
     """RGB times opacity, and opacity."""
-    if rng.random() < OWN_COLOURS:
-        around = cv2.blur(body, (9, 9)).astype(np.float32)
-        mean = around[..., :3] * (255 / np.maximum(around[..., 3:], 1))
-        colours = np.where(body[..., 3:] > 250, body[..., :3], np.minimum(mean, 255)).astype(np.uint8)
-        colours = recolour(rng, colours, rng.uniform(0, 0.4))
-    else:
-        colours = stuff
+    colours = recolour(rng, opaque(body), rng.uniform(0, 0.4)) if stuff is None else stuff
     height, width = colours.shape[:2]
     rows, columns = max(1, min(height, wide * 2)), max(1, min(width, long))
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))

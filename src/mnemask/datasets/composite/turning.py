@@ -37,7 +37,7 @@ class Body:
         """
         height, width = self.opacity.shape
         dense = (width * DENSITY, height)
-        ys, xs = np.nonzero(cv2.resize(self.opacity, dense, interpolation=cv2.INTER_LINEAR) > 127)
+        xs, ys = np.nonzero(cv2.resize(self.opacity, dense, interpolation=cv2.INTER_LINEAR).T > 127)  # by x
         depth = cv2.resize(self.depth, dense, interpolation=cv2.INTER_LINEAR)[ys, xs]
         x, column = (xs + 0.5) / DENSITY - width / 2, xs // DENSITY
         slope_y, slope_x = (slope[ys, column] for slope in np.gradient(self.depth))
@@ -45,10 +45,10 @@ class Body:
         cos, sin = np.cos(angle), np.sin(angle)
         # From this end to the other, what is nearer covers what is farther, whatever the depth (McMillan and Bishop,
         # Plenoptic Modeling, SIGGRAPH 1995).
-        order = np.argsort(-xs if sin > 0 else xs, kind="stable")
+        way = -1 if sin > 0 else 1
         shown = np.zeros((height, width, 4), np.uint8)
         for colours, side in ((self.back, -1), (self.front, 1)) if cos > 0 else ((self.front, 1), (self.back, -1)):
-            points = order[(side * cos + slope_x * sin > 0)[order]]
+            points = np.flatnonzero(side * cos + slope_x * sin > 0)[::way]
             across = x[points] * cos + side * depth[points] * sin + width / 2
             # The photograph has shades of its own: only what the turn changes is added to them.
             before = light[2] - side * light[0] * slope_x
@@ -67,10 +67,10 @@ class Body:
 def turning(
     rng: np.random.Generator, pixels: UInt8[np.ndarray, "h w 4"], num_frames: int
 ) -> tuple[UInt8[np.ndarray, "T H W 4"], float]:
-    """Returns how a cut-out looks in each frame while it turns about its upright axis, and what was its size made by.
+    """Returns a cut-out in each frame while it turns about its upright axis, and the factor by which it was scaled.
 
-    Pixels are RGB times opacity, and opacity. It is about as deep as it is wide, begins up to 60 degrees from its
-    front, and its back has its own colours, mirrored, in other tints.
+    Pixels are RGB times opacity, and opacity. It is 0.4 to 1 times as deep as it is wide, begins up to 60 degrees from
+    its front, and its back has its own colours, mirrored, in other tints.
     """
     smaller = min(1.0, LARGEST / max(pixels.shape))
     if smaller < 1:
@@ -91,7 +91,7 @@ def _body(rng: np.random.Generator, pixels: UInt8[np.ndarray, "h w 4"]) -> Body:
     # A parabola over the distance from the outline: twice as steep as it is deep there, and level in the middle.
     bulge = rng.uniform(0.4, 1.0) * inside * (2 - inside / reach)
     depth = cv2.GaussianBlur(bulge.astype(np.float32), (0, 0), 0.05 * reach + 0.5) * solid
-    front = _opaque(pixels)
+    front = opaque(pixels)
     back = recolour(rng, _mirrored(front, solid), rng.uniform(0, 0.6))
     margin = int(np.ceil(float(depth.max()))) + 1
     edges = (1, 1, margin, margin)
@@ -100,10 +100,11 @@ def _body(rng: np.random.Generator, pixels: UInt8[np.ndarray, "h w 4"]) -> Body:
     return Body(front, back, whole, cv2.copyMakeBorder(np.asarray(depth, np.float32), *edges, cv2.BORDER_CONSTANT))
 
 
-def _opaque(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Colours without their opacity; a rim that is half there takes the mean of what is around it."""
+def opaque(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns colours without their opacity: on a rim the mean of what is around it, farther out the mean of all."""
     around = cv2.blur(pixels, (5, 5)).astype(np.float32)
-    mean = around[..., :3] * (255 / np.maximum(around[..., 3:], 1))
+    around = np.where(around[..., 3:] > 0, around, pixels.reshape(-1, 4).mean(0))
+    mean = around[..., :3] * (255 / np.maximum(around[..., 3:], 1e-3))
     colours = np.where(pixels[..., 3:] > 250, pixels[..., :3], mean)
     return np.asarray(np.minimum(colours, 255), np.uint8)
 

@@ -188,10 +188,12 @@ class Studio {
     while (this.wanted >= 0) {
       const next = this.coming = this.wanted;
       /** @type {Api} */
-      const api = this.api, { height } = this, edits = this.busy ? -1 : this.edits;
+      const api = this.api, { height } = this;
       this.wanted = -1;
       try {
-        const [picture, labels] = await Promise.all([this.picture(next), api.labels(next)]);
+        const coming = this.picture(next);
+        while (this.busy) await this.queue; // masks are read once all edits are saved
+        const { edits } = this, [picture, labels] = await Promise.all([coming, api.labels(next)]);
         if (api !== this.api || next !== this.coming) continue;
         if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the frame that is shown
         if (next === this.frame && this.view.labels && edits !== this.edits) { this.refresh(); continue; } // what was drawn meanwhile is not in these masks
@@ -215,8 +217,8 @@ class Studio {
   /** The frame that is shown, or about to be. */
   get at() { return this.wanted >= 0 ? this.wanted : this.loading ? this.coming : this.frame; }
 
-  /** Loads the masks of the shown frame again, once all edits are saved. */
-  refresh() { this.queue.then(() => { if (this.api && this.wanted < 0) this.go(this.at, this.led); }); }
+  /** Loads the masks of the shown frame again. */
+  refresh() { if (this.api && this.wanted < 0) this.go(this.at, this.led); }
 
   /** @param {number} frame */
   follow(frame) { if (this.follows && frame !== this.frame) this.go(frame, true); }
@@ -358,7 +360,11 @@ class Studio {
   }
 
   /** @param {number} frame @param {Labels} labels @param {Api} api */
-  showLabels(frame, labels, api) { if (api === this.api && frame === this.frame) this.view.setLabels(labels); }
+  showLabels(frame, labels, api) {
+    if (api !== this.api || frame !== this.frame) return;
+    if (this.busy > 1 || this.view.drawingShape) this.refresh(); // what is drawn meanwhile is not in these masks
+    else this.view.setLabels(labels);
+  }
 
   /** @param {string} tool */
   painted(tool) {
