@@ -119,6 +119,26 @@ def test_a_label_video_of_named_frames_is_exported_by_their_names_and_numbers(tm
         assert np.array_equal(read_labels(found[f"frame_{index:04d}"]), drawn()[index])
 
 
+@pytest.mark.parametrize("format", ["png", "ffv1"])
+@pytest.mark.parametrize("counted_from", [0, 1])
+def test_frames_without_a_row_in_the_table_keep_their_numbers_around_one_that_was_left_out(
+    tmp_path, format, counted_from
+):
+    frames = [0, 1, 3, 4]
+    out = tmp_path / "run"
+    with MaskWriter(out / "masks", format) as masks, MaskWriter(out, "table") as table:
+        for index in frames:
+            tracked = (1,) if index < 3 else ()
+            labels = torch.full(SIZE, len(tracked), dtype=torch.int32)
+            probs = torch.stack([(labels == each).float() for each in (0, *tracked)])
+            name = f"{index + counted_from:05d}"
+            for writer in (masks, table):
+                writer.write(Masks(labels, probs, tracked, index, name), picture(index, name))
+    assert (out / "table.csv").read_text().count("\n") == 3
+    with ExitStack() as stack:
+        assert [frame.index for frame in open_finished(out, stack)] == frames
+
+
 def test_yolo_is_found_from_wherever_it_is_started(tmp_path, run):
     export_masks(run[0], "yolo", tmp_path)
     assert "path:" not in (tmp_path / "data.yaml").read_text()

@@ -14,6 +14,7 @@ from refusals import refusal
 from mnemask.errors import MaskError
 from mnemask.io.label_files import annotated_frames, file_names_of, is_annotated, map_name, objects_of, read_labels
 from mnemask.io.shapes import mask_from_run_lengths, runs_of_text
+from mnemask.types import ObjectInfo
 
 
 @pytest.mark.parametrize("tool", ["coco", "cvat", "yolo", "label-studio"])
@@ -172,6 +173,14 @@ def test_an_object_of_two_classes_is_refused_and_one_that_lacks_its_class_somewh
     assert np.unique(read_labels(written("object", "car")[0])).tolist() == [0, 1]
     with refusal(MaskError, "object 1 'car' and 'person'", "different ids"):
         written("car", "person")
+
+
+def test_what_an_object_is_called_in_one_frame_is_kept_where_others_do_not_say(tmp_path):
+    for index, (label, name) in enumerate((("car", "Herbie"), ("car", ""), ("object", ""))):
+        shape = {"label": label, "points": [[5, 5], [25, 5], [25, 35]], "group_id": 1, "description": name}
+        content = {"imageHeight": H, "imageWidth": W, "imagePath": f"{index:05d}.jpg", "shapes": [shape]}
+        (tmp_path / f"{index:05d}.json").write_text(json.dumps(content))
+    assert objects_of(tmp_path) == {1: ObjectInfo("car", "Herbie")}
 
 
 def test_regions_that_mots_ignores_are_no_object_and_frames_that_begin_late_are_said(tmp_path, caplog):

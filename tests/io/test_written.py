@@ -31,6 +31,35 @@ def test_a_long_run_remembers_nothing_of_the_files_that_it_wrote(tmp_path):
     assert len(written.files()) == number + 1
 
 
+def test_a_long_run_ends_without_all_that_it_wrote_in_memory(tmp_path):
+    written, number = Written(tmp_path), 3000
+    for index in range(number):
+        publish(written, tmp_path / f"{index:05d}.png")
+    left = publish(written, tmp_path / "left.partial")
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        written.write(tmp_path / "report.json", "1")
+        written.remove(left, tmp_path / "never.partial")
+        written.write(tmp_path / "report.json", "2")
+        assert written.owns(tmp_path / "02999.png")
+        assert written.missing() == [left]
+        grown = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 200 * number  # of which a digest takes 256 KiB at once, and the whole index would take 480 each
+    assert (tmp_path / "report.json").read_text() == "2"
+
+
+def test_nothing_is_looked_up_of_a_file_that_is_not_there(tmp_path, monkeypatch):
+    written = Written(tmp_path)
+    publish(written, tmp_path / "0.png")
+    monkeypatch.setattr(Written, "_read", lambda self: pytest.fail("the index is read"))
+    written.remove(tmp_path / "0.partial.png")
+    written.write(tmp_path / "report.json", "1")
+    written.write(tmp_path / "report.json", "2")
+
+
 def test_what_it_wrote_is_its_own_all_the_same(tmp_path):
     written = Written(tmp_path)
     one, two, three = (publish(written, tmp_path / f"{name}.png") for name in ("one", "two", "three"))

@@ -11,6 +11,8 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.errors import FrameError, InputError, OutputError
+from mnemask.io import ReaderEvents
+from mnemask.io.pictures import Noted
 from mnemask.pipeline import VideoOutputs
 
 
@@ -87,6 +89,50 @@ def test_an_interrupt_leaves_what_was_done(tiny_model, tmp_path):
         run(tiny_model, tmp_path, frames, first, on_frame=interrupt)
     assert len(list((tmp_path / "masks").glob("*.png"))) == 4
     assert json.loads((tmp_path / "report.json").read_text())["stopped_by"] == "KeyboardInterrupt"
+
+
+class Lossy(mm.VideoReader):
+    """A folder of which frames do not come: these are dropped, or damaged."""
+
+    def __init__(self, folder, event, lost):
+        super().__init__(folder)
+        self.event, self.lost = event, lost
+
+    def __iter__(self):
+        return (frame for frame in super().__iter__() if frame.index not in self.lost)
+
+    @property
+    def events(self):
+        return ReaderEvents(**{self.event: Noted(len(self.lost), self.lost)})
+
+
+class Given(dict):
+    """Masks by frame, and which of them are to come."""
+
+    def __call__(self, frame):
+        return self.pop(frame.index, None)
+
+    @property
+    def to_come(self):
+        return {index: tuple(masks) for index, masks in self.items()}
+
+
+@pytest.mark.parametrize("at", [2, 5])
+@pytest.mark.parametrize(
+    ("event", "said"), [("dropped", "was dropped, to keep up"), ("skipped", "is damaged and left out")]
+)
+def test_masks_of_a_frame_that_did_not_come_are_refused_with_the_way_out(tiny_model, tmp_path, event, said, at):
+    frames, first = clip(6)
+    (tmp_path / "frames").mkdir()
+    for frame in frames:
+        Image.fromarray(frame.image.permute(1, 2, 0).numpy()).save(tmp_path / f"frames/{frame.index:05d}.png")
+    video, given = Lossy(tmp_path / "frames", event, (1, at)), Given({0: first, at: first})
+    with pytest.raises(InputError) as refused:
+        mm.segment(video, mm.Tracker(tiny_model, short_side=None), tmp_path / "out", given)
+    assert f"frame {at}, which {said}" in str(refused.value)
+    assert ("--on-corrupt hold" in str(refused.value)) == (event == "skipped")
+    video, given = Lossy(tmp_path / "frames", event, (1, at)), Given({0: first, 3: first})
+    assert mm.segment(video, mm.Tracker(tiny_model, short_side=None), tmp_path / "free", given).frames == 4
 
 
 def test_a_first_mask_that_is_wrong_leaves_no_run_behind(tiny_model, tmp_path):

@@ -169,10 +169,13 @@ def _track(project: mm.Project, marked: Iterable[int], on_frame: Callable[[mm.Fr
     first, *later = sorted(set(marked))
     project.track(first, on_frame=lambda report, frame: on_frame(frame))
     keys = project.state.keys
-    for start in (first, *later):
+    begins: dict[int, int] = {}
+    for at, object_id in sorted(keys):
+        begins.setdefault(object_id, at)
+    for start in (first, *sorted(set(begins.values()).intersection(later))):
         shown = project.labels(start).unique().tolist()
         ids = [i for i in project.state.keys_at(start) if i in shown and (start - 1, i) not in keys]
         if start > first:  # what was marked earlier has been tracked up to here
-            ids = [i for i in ids if min(at for at, j in keys if j == i) == start]
+            ids = [i for i in ids if begins[i] == start]
         if ids and start and not project.state.is_accepted(start - 1):
             project.track(start, "backward", to="key", objects=ids, on_frame=lambda report, frame: on_frame(frame))

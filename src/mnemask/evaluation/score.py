@@ -1,6 +1,5 @@
 """Folders of predicted masks against folders of true ones; `mnemask.metrics.davis` describes the protocols."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +8,6 @@ from mnemask.errors import InputError, listed
 from mnemask.io.label_files import label_paths, labels_by_name, map_name, number_of, only_annotated, read_labels
 from mnemask.metrics import Protocol, Report, SequenceScorer
 from mnemask.metrics.davis import check_protocol
-
-log = logging.getLogger(__name__)
 
 Pairs = list[tuple[Path, Path]]
 
@@ -105,16 +102,9 @@ def _pair_files(name: str, truths: list[Path], predictions: list[Path], pred_dir
     by_stem = labels_by_name(predictions, names)  # truth is often of every fifth frame
     numbered = None not in map(number_of, by_stem)
     truth_of = labels_by_name(truths, list(by_stem), None if numbered else range(len(by_stem)))
-    missing = [truth_of[name] for name in truth_of if name not in by_stem]
     paired = set(truth_of.values())
-    beyond = [path for path in truths if path not in paired]
-    if beyond and paired and numbered:
-        log.warning(
-            "%d of %d annotated frames of %s are not scored, since no prediction has their number: the first is %s",
-            *(len(beyond), len(truths), name, beyond[0].name),
-        )
-    elif beyond:
-        missing += beyond
+    missing = [truth_of[name] for name in truth_of if name not in by_stem]
+    missing += [path for path in truths if path not in paired]
     if missing:
         raise InputError(
             f"the predictions of {name} in {pred_dir} lack {len(missing)} of {len(truths)} annotated frames, first "

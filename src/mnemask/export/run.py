@@ -213,8 +213,8 @@ def _write(
 
 def _reports(source: Finished) -> Mapping[str, Mapping[str, Any]]:
     """Returns the reports of the runs that masks are of, by the names of their videos."""
-    runs: Iterable[Finished] = source.runs() if isinstance(source, OfBatch) else (source,)
-    return {run.name: report_of(run.folder) for run in runs}
+    folders = source.folders if isinstance(source, OfBatch) else {source.name: source.folder}
+    return {name: report_of(folder) for name, folder in folders.items()}
 
 
 def _is_plain(path: Path) -> bool:

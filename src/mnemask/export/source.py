@@ -22,7 +22,7 @@ from mnemask.io.label_files import file_names_of, label_paths, labels_by_name, m
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MaskWriter
 from mnemask.pipeline.places import CHECKPOINT, REPORT
-from mnemask.pipeline.render import report_of
+from mnemask.pipeline.render import report_of, settings_of
 from mnemask.project import Project
 from mnemask.types import Masks, ObjectInfo, frame_name, index_of_name
 
@@ -175,9 +175,13 @@ class _OfRun:
                 "(segment --overwrite) for all",
                 *(len(gone), len(rows), out / TABLE, gone[0]),
             )
+        told = {name: index for name, (index, _) in rows.items()}
         if rows and len(rows) == len(self._paths) and all(name in there for name in rows):
-            names, self._paths = list(rows), [there[name] for name in rows]  # which a label video does not keep
-        self._frames = _numbered(names, rows)
+            # A label video keeps no names: those of the table.
+            names, self._paths = list(rows), [there[name] for name in rows]
+        elif self._paths:
+            told = {map_name(path): told[name] for name, path in there.items() if name in told}
+        self._frames = _numbered(names, told)
         self.frames_per_second = _rate(rows)
         self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}
         known = [int(each["id"]) for each in report.get("objects", [])]
@@ -258,7 +262,8 @@ class OfBatch:
     """The masks of all clips of a batch that are complete, one clip after the other.
 
     Attributes:
-        videos: from which the clips are, by the clips' names.
+        folders: of the clips, by name.
+        videos: from which the clips are, likewise.
         ids_by_clip: the ids of each clip's objects, in order.
     """
 
@@ -275,10 +280,10 @@ class OfBatch:
             logger.warning("%d of %d clips are left out: %s", len(left), len(ended), ", ".join(left[:20]))
         if not complete:
             raise InputError(f"no clip of {str(out)!r} is complete", "run the batch again")
-        self._folders = {safe_name(name.replace("/", "-")): out / name for name, _ in complete}
-        if len(self._folders) < len(complete):
+        self.folders = {safe_name(name.replace("/", "-")): out / name for name, _ in complete}
+        if len(self.folders) < len(complete):
             raise InputError(f"two clips of {str(out)!r} have the same name with - for /", "give one of them another")
-        self.videos = dict(zip(self._folders, (video for _, video in complete), strict=True))
+        self.videos = dict(zip(self.folders, (video for _, video in complete), strict=True))
         runs = list(self.runs())
         self._count = sum(map(len, runs))
         self.has_alphas = all(run.has_alphas for run in runs)
@@ -288,7 +293,7 @@ class OfBatch:
 
     def runs(self) -> Iterator[_OfRun]:
         """Yields the masks of each clip, called as a folder or file of it may be."""
-        for name, folder in self._folders.items():
+        for name, folder in self.folders.items():
             yield _OfRun(folder, name)
 
     def __len__(self) -> int:
@@ -312,8 +317,7 @@ def _probable(mask: Bool[Tensor, "H W"], certainty: float) -> Float[Tensor, "H W
 
 def _video_of(report: Mapping[str, Any]) -> str:
     """Returns the name of the video file that a report names, without its suffix; empty where it names none."""
-    settings = report.get("settings")
-    told = str(settings.get("video", "")) if isinstance(settings, Mapping) else ""
+    told = str(settings_of(report).get("video", ""))
     name = Path(told.partition(", sha256 ")[0])
     return safe_name(name.stem) if name.suffix.lower() in VIDEO_SUFFIXES else ""
 
@@ -344,13 +348,21 @@ def _frames_of_table(out: Path) -> dict[str, tuple[int, float | None]]:
         return {}
 
 
-def _numbered(names: list[str], rows: Mapping[str, tuple[int, float | None]]) -> list[tuple[int, str]]:
-    """Returns the number of each frame: the table's, else that in its name if all follow each other, else its place."""
-    if all(name in rows for name in names):
-        return [(rows[name][0], name) for name in names]
-    first = index_of_name(names[0])
-    if first is not None and [index_of_name(name) for name in names] == list(range(first, first + len(names))):
-        return list(enumerate(names, first))
+def _numbered(names: list[str], told: Mapping[str, int]) -> list[tuple[int, str]]:
+    """Returns the number of each frame: what the table tells, else that in its name, else its place.
+
+    A table has no row of a frame without tracked objects. By how much names count from another number than 0, the
+    frames that it has tell; without any, names that follow each other are taken as they are.
+    """
+    if all(name in told for name in names):
+        return [(told[name], name) for name in names]
+    numbers = [number for name in names if (number := index_of_name(name)) is not None]
+    if len(numbers) == len(names):
+        shifts = {number - told[name] for number, name in zip(numbers, names, strict=True) if name in told}
+        follow = numbers == list(range(numbers[0], numbers[0] + len(names)))
+        if len(shifts) == 1 or (not shifts and follow):
+            shift = shifts.pop() if shifts else 0
+            return [(number - shift, name) for number, name in zip(numbers, names, strict=True)]
     return list(enumerate(names))
 
 

@@ -61,9 +61,8 @@ class Annotations:
             what = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
             log.warning("%s: %s are no masks and are left out", path, what)
         self._ids = _identified(path, self._pictures)
-        self._refuse_several_classes(shapes)
         self.files = {picture.name: picture.file_name for picture in self._pictures if picture.file_name}
-        self.objects = {self._ids[id(shape)]: ObjectInfo(shape.category, shape.name) for shape in shapes}
+        self.objects = self._infos(shapes)
         self.unannotated = frozenset(
             picture.name for picture in self._pictures if not picture.shapes and not picture.annotated
         )
@@ -72,16 +71,24 @@ class Annotations:
                 f"{path} has pictures that share a name", "give frames names of their own, or a file to each video"
             )
 
-    def _refuse_several_classes(self, shapes: Iterable[Shape]) -> None:
-        """Raises MaskError for an object of two classes; a shape without one says nothing of it."""
-        classes: dict[int, str] = {}
+    def _infos(self, shapes: Iterable[Shape]) -> dict[int, ObjectInfo]:
+        """Returns what each object is called: the last class and name that a shape of it says.
+
+        Raises:
+            MaskError: an object has two classes.
+        """
+        infos: dict[int, ObjectInfo] = {}
         for shape in shapes:
             object_id = self._ids[id(shape)]
-            if shape.category and classes.setdefault(object_id, shape.category) != shape.category:
+            info = infos.get(object_id, ObjectInfo())
+            category, name = shape.category or info.category, shape.name or info.name
+            if category != info.category and info.category:
                 raise MaskError(
-                    f"{self._path} calls object {object_id} {classes[object_id]!r} and {shape.category!r}",
+                    f"{self._path} calls object {object_id} {info.category!r} and {category!r}",
                     "give objects of different classes different ids",
                 )
+            infos[object_id] = ObjectInfo(category, name)
+        return infos
 
     def __iter__(self) -> Iterator[tuple[str, UInt16[np.ndarray, "H W"]]]:
         """Yields the name and the object id at each pixel of each frame."""

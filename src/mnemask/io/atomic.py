@@ -177,7 +177,10 @@ class Files(Protocol):
 
 
 ResumeState = Mapping[str, Any]
-"""What a format must know to go on after the frames so far, as JSON holds it."""
+"""What a format must know to go on after the frames so far.
+
+It has values that JSON holds, and label maps, which a checkpoint packs.
+"""
 
 
 @dataclass(frozen=True, slots=True)

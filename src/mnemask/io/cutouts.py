@@ -59,7 +59,7 @@ class ProRes(_Cutout):
 
     single_file: ClassVar[str | None] = "cutout.mov"
     bytes_per_pixel: ClassVar[float] = 1 / 20
-    container: ClassVar[str] = "mkv"
+    growing_suffix: ClassVar[str] = "mkv"
 
     def __init__(self, out: Path, how: Writing) -> None:
         options = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "0"}
@@ -79,7 +79,7 @@ class WebM(_Cutout):
 
     single_file: ClassVar[str | None] = "cutout.webm"
     bytes_per_pixel: ClassVar[float] = 1 / 400
-    container: ClassVar[str] = "webm"
+    growing_suffix: ClassVar[str] = "webm"
 
     def __init__(self, out: Path, how: Writing) -> None:
         # libvpx can have no hidden reference frames beside an alpha channel.

@@ -30,7 +30,7 @@ class GrowingFile:
         self._backoff = backoff
 
     def read(self, size: int, /) -> bytes:
-        """Returns up to `size` bytes; none once nothing came for as long as is waited for it."""
+        """Returns up to `size` bytes; none once `backoff` has given up."""
         while not (data := self._file.read(size)):
             if not self._backoff.wait():
                 return b""

@@ -80,8 +80,8 @@ class Codec:
         name: FFmpeg's, of the encoder.
         options: of it.
         rate: frames per second.
-        container: in which they grow, nut, mkv or webm: one that holds such packets and reads to where it
-            is cut off.
+        growing_suffix: of the file while it grows: nut, mkv or webm, which hold such packets and can be read up to
+            where they were cut off.
         tag: what an mp4 or mov file calls the codec, where FFmpeg would take another name.
 
     Matroska (mkv, webm) counts in milliseconds. Here it counts ticks in their place: it plays at another speed, and
@@ -92,13 +92,13 @@ class Codec:
     name: str
     options: Mapping[str, str]
     rate: Fraction
-    container: str = "nut"
+    growing_suffix: str = "nut"
     tag: str = ""
 
     @property
     def is_matroska(self) -> bool:
         """Whether the container counts ticks as milliseconds."""
-        return self.container != "nut"
+        return self.growing_suffix != "nut"
 
     def encoder(self, parameters: StreamParameters) -> VideoCodecContext:
         """Returns a new encoder."""
@@ -124,10 +124,10 @@ class Codec:
 
     def path(self, folder: Path, name: str, number: int) -> Path:
         """Returns the path of a file that grows."""
-        return folder / f"{name}.{number}.{self.container}"
+        return folder / f"{name}.{number}.{self.growing_suffix}"
 
 
-_CONTAINERS = {"nut": "nut", "mkv": "matroska", "webm": "webm"}
+_FORMATS = {"nut": "nut", "mkv": "matroska", "webm": "webm"}
 _MILLISECOND = Fraction(1, 1000)
 
 
@@ -163,7 +163,7 @@ class StretchedVideo:
         options = {"fflags": "+flush_packets+bitexact"}
         if codec.is_matroska:
             options["cluster_time_limit"] = "0"  # each packet goes to the disk when the next one comes
-        self._container = av.open(self._file, "w", format=_CONTAINERS[codec.container], options=options)
+        self._container = av.open(self._file, "w", format=_FORMATS[codec.growing_suffix], options=options)
         self._stream = codec.stream(self._container, parameters)
         self._container.start_encoding()
         self._encoder: VideoCodecContext | None = None

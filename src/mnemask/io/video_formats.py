@@ -25,13 +25,13 @@ class VideoFile:
 
     Attributes:
         with_sound: whether it is a video to be watched: it begins at 0 seconds and has the sound of its source.
-        container: the suffix of what it is until it is complete.
+        growing_suffix: of what it is until it is complete.
     """
 
     stretch = STRETCH
     per_object: ClassVar[bool] = False
     with_sound: ClassVar[bool] = True
-    container: ClassVar[str] = "nut"
+    growing_suffix: ClassVar[str] = "nut"
 
     def __init__(self, target: Path, name: str, options: dict[str, str], how: Writing, tag: str = "") -> None:
         self._target, self._how, self.footage = target, how, how.footage
@@ -45,7 +45,7 @@ class VideoFile:
         rate = self.footage.rate or Fraction(how.frames_per_second).limit_denominator(1001)
         if self.footage == Footage():
             self.footage = Footage(ticks_per_second=ticks_for(rate))
-        self._codec = Codec(name, options, rate, self.container, tag)
+        self._codec = Codec(name, options, rate, self.growing_suffix, tag)
         self._folder, resume_state = how.journal or target.parent, how.resume_state
         how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None

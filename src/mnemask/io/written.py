@@ -77,18 +77,19 @@ class Written:
     def _read(self) -> Iterator[tuple[str, State | None]]:
         """Yields the file and state of each line; skips lines that were cut off or lead out of the folder."""
         try:
-            lines = self._index.read_bytes().splitlines()
+            index = self._index.open("rb")
         except OSError:
             return
-        for line in lines:
-            try:
-                path, *state = json.loads(line)
-                pure = PurePosixPath(path)
-                if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        with index:
+            for line in index:
+                try:
+                    path, *state = json.loads(line)
+                    pure = PurePosixPath(path)
+                    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+                        continue
+                    yield path, (int(state[0]), int(state[1]), str(state[2])) if state else None
+                except (ValueError, TypeError, IndexError):
                     continue
-                yield path, (int(state[0]), int(state[1]), str(state[2])) if state else None
-            except (ValueError, TypeError, IndexError):
-                continue
 
     def _all(self) -> dict[str, set[State]]:
         """Returns the states of all files that the index has, in the order in which they were noted last."""
@@ -98,9 +99,15 @@ class Written:
         return states
 
     def _states_of(self, *paths: Path) -> Mapping[str, set[State]]:
-        """Returns the states of these files and others; the index is read only if it may have some not at hand."""
-        at_hand = not self._more or all(self._key(path) in self._states for path in paths)
-        return self._states if at_hand else self._all()
+        """Returns the states of these files at least; the index is read only if it may have some not at hand."""
+        keys = {self._key(path) for path in paths}
+        if not self._more or keys <= self._states.keys():
+            return self._states
+        states: dict[str, set[State]] = {}
+        for key, state in self._read():
+            if key in keys:
+                _learn(states, key, state)
+        return states
 
     def owns(self, path: Path) -> bool:
         """Returns whether a file is there as a run wrote it."""
@@ -187,7 +194,8 @@ class Written:
             OutputError: something else has the name, or the place cannot be written to.
         """
         key = self._key(path)
-        self._states.setdefault(key, self._states_of(path).get(key, set()))
+        if key not in self._states:
+            self._states[key] = set(self._states_of(path).get(key, ())) if os.path.lexists(path) else set()
         try:
             with unfinished(path) as partial:
                 partial.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -212,8 +220,9 @@ class Written:
 
     def remove(self, *paths: Path) -> None:
         """Removes those of the files that a run wrote, and folders that are empty then."""
-        states, parents = self._states_of(*paths), set()
-        for path in paths:
+        there = [path for path in paths if os.path.lexists(path)]
+        states, parents = self._states_of(*there), set()
+        for path in there:
             if _is_as_written(path, states.get(self._key(path))):
                 path.unlink()
                 parents |= {each for each in path.parents if self.folder in each.parents}

@@ -184,8 +184,8 @@ class Places:
         kinds += self.videos.kinds
         unfinished = [partial_file(path) for path in (*videos, self.out / TABLE)]
         for path, kind in zip(videos, kinds, strict=True):
-            if container := getattr(MASK_FORMATS[kind], "container", None):
-                unfinished.append(partial_file(path).with_suffix(f".0.{container}"))
+            if suffix := getattr(MASK_FORMATS[kind], "growing_suffix", None):
+                unfinished.append(partial_file(path).with_suffix(f".0.{suffix}"))
         if single is not None and single.endswith(".json"):
             unfinished += [partial_file(videos[0]).with_suffix(f".{part}") for part in ("annotations", "images")]
         return [*videos, *unfinished, self.out / TABLE, self.out / REPORT, *[self.out / PREVIEW] * self.preview]

@@ -44,12 +44,13 @@ class StoredMasks:
     Args:
         out: the folder of the run; its masks are in `out/masks`.
         names: of all frames, where they are known beforehand.
+        written: what runs wrote in `out`; None to look there.
 
     Raises:
         MaskError: there are none.
     """
 
-    def __init__(self, out: Path, names: list[str] | None) -> None:
+    def __init__(self, out: Path, names: list[str] | None, written: Written | None = None) -> None:
         self._folder = out / "masks"
         self._cut_outs = cut_outs_in(self._folder)
         paths = [] if self._cut_outs else label_paths(self._folder)
@@ -62,7 +63,7 @@ class StoredMasks:
         # Where frames have the names of masks, a mask's number is a name too, and no place in the video.
         by_name = bool(names) and not stored.keys().isdisjoint(names or ())
         self._stored, self._numbered = stored.keys(), {} if by_name else {index_of_name(name): name for name in stored}
-        self._run = _CompleteRun.in_folder(out) if self._cut_outs else None
+        self._run = _CompleteRun.in_folder(out, written or Written(out)) if self._cut_outs else None
         self._ids: dict[int, None] = {}
         self._scaled = False
 
@@ -142,13 +143,13 @@ class _CompleteRun:
     gone: frozenset[str]
 
     @classmethod
-    def in_folder(cls, out: Path) -> "_CompleteRun | None":
+    def in_folder(cls, out: Path, written: Written) -> "_CompleteRun | None":
         """Returns the complete run that a folder holds; None where there is none."""
         report = report_of(out)
         if report.get("complete") is not True:
             return None
         start, stop = (settings_of(report).get(name) for name in ("start", "stop"))
-        gone = frozenset(path.stem for path in Written(out).missing() if path.suffix == ".png")
+        gone = frozenset(path.stem for path in written.missing() if path.suffix == ".png")
         return cls(Position.of(str(start or "0")), None if stop is None else Position.of(str(stop)), gone)
 
     def tracked_nothing_in(self, frame: Frame) -> bool:
@@ -177,6 +178,8 @@ def masks_among(video: str | Path, report: Mapping[str, Any]) -> list[Path]:
     settings = settings_of(report)
     masks, later = (each if isinstance(each, list) else [] for each in (settings.get("mask"), settings.get("at")))
     told = {*map(str, masks), *(str(each).partition("=")[2] for each in later)} - {""}
+    if not told:
+        return []
     names = {each.rpartition(", sha256 ")[0] for each in told}
     try:
         return [path for path in image_files(Path(video)) if path.name in names and of_content(path) in told]
@@ -233,7 +236,7 @@ def render(
             videos.cutout.refuse_unknown(known)
         remove_left_overs(out, below=False)
         names = None if frames.files is None else [path.stem for path in frames.files]
-        stored = StoredMasks(out, names)
+        stored = StoredMasks(out, names, written)
         with ExitStack() as stack:
             writers = [stack.enter_context(each) for each in _writers(frames, targets, videos, written)]
             for number, frame in enumerate(frames, 1):
@@ -253,7 +256,7 @@ def _free(written: Written, targets: Mapping[str, Path], overwrite: bool, inputs
         raise OutputError(f"{str(found[0])!r} is read, and would be replaced", "copy it elsewhere, and give that")
     written.refuse_foreign(*targets.values(), *map(partial_file, targets.values()))
     growing = [
-        partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'container', 'nut')}")
+        partial_file(path).with_suffix(f".0.{getattr(MASK_FORMATS[kind], 'growing_suffix', 'nut')}")
         for kind, path in targets.items()
     ]
     written.refuse_foreign(*growing)

@@ -165,6 +165,7 @@ class _Run:
         before: what was known before the first frame, for a checkpoint at its start.
         latest: where the run could go on, not yet written down.
         num_seen: frames up to the last that came, from the video's first.
+        gap: whether frames before that one did not come.
         saved: when that was written down last.
     """
 
@@ -192,6 +193,7 @@ class _Run:
     given: Mapping[int, Prompt | None] = field(default_factory=dict, init=False)
     before: TrackerState | None = field(default=None, init=False)
     num_seen: int = field(default=0, init=False)
+    gap: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.begin = self.saved = time.perf_counter()
@@ -235,21 +237,25 @@ class _Run:
     def _refuse_left(self) -> None:
         """Raises InputError if the video ended before a frame that masks are given for."""
         if left := self._to_come():
-            if (first := min(left)) in self._happened().skipped.frames:
+            first, events = min(left), self._happened()
+            if first in (*events.skipped.frames, *events.dropped.frames):
                 raise self._left_out(first)
             raise beyond_the_end(first, self.num_seen)
 
     def _left_out(self, frame: int) -> InputError:
         """Returns the error for masks of a frame that the video has, and that did not come."""
-        events = self._happened()
-        why = "is damaged and left out" if frame in events.skipped.frames else "did not come"
-        why = "was dropped, to keep up" if frame in events.dropped.frames else why
-        held = ", or let the frame before stand for it (--on-corrupt hold)" if self.progress.frames else ""
-        return InputError(f"masks are given for frame {frame}, which {why}", f"give them at a later frame{held}")
+        events, why, hold = self._happened(), "did not come", ""
+        if frame in events.dropped.frames:
+            why = "was dropped, to keep up"
+        elif frame in events.skipped.frames:
+            why = "is damaged and left out"
+            hold = ", or let the frame before stand for it (--on-corrupt hold)" if self.progress.frames else ""
+        return InputError(f"masks are given for frame {frame}, which {why}", f"give them at a later frame{hold}")
 
     def _due(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Yields the frames that are not done, for as long as nobody asks for an end."""
         for frame in frames:
+            self.gap = frame.index > self.num_seen
             self.num_seen = frame.index + 1
             self._end_if_asked()
             if self.resume is None or frame.index >= self.resume.position:
@@ -268,7 +274,7 @@ class _Run:
                 f"the masks of frame {frame.index} are a {type(given).__name__}",
                 "give them by object id, {1: mask}; of a label map, {i: labels == i} for each id in it",
             )
-        if left_out := [each for each in self._to_come() if each < frame.index]:
+        if self.gap and (left_out := [each for each in self._to_come() if each < frame.index]):
             raise self._left_out(min(left_out))
         self.given = {} if given is None else given
         self._check_estimate(frame)

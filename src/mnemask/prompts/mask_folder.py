@@ -12,7 +12,7 @@ from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import annotated_frames, holds_labels, is_annotated, map_name, objects_of
 from mnemask.io.name_order import composed
-from mnemask.prompts.parse import At
+from mnemask.prompts.parse import FIRST_READ, At
 from mnemask.types import ObjectInfo, check_object_id
 
 log = logging.getLogger(__name__)
@@ -260,12 +260,11 @@ class MaskPlaces:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, mask: Path, first: int, names: Sequence[str] | None, num_frames: int | None) -> "MaskPlaces":
+    def of(cls, mask: Path, names: Sequence[str] | None, num_frames: int | None) -> "MaskPlaces":
         """Returns the places of an image, a folder of masks or of one folder for each object, or a tool's file.
 
         Args:
             mask: as the user gave it; an image need not exist.
-            first: the number of the frame for what names none.
             names: of all frames, where they are files.
             num_frames: of the video, where it is known.
 
@@ -275,23 +274,23 @@ class MaskPlaces:
         inside = annotated_frames(mask) if mask.exists() else []
         found = cls(objects=dict(objects_of(inside[0].parent)) if inside else {})
         if inside and mask.is_file() and len(inside) == 1:
-            found._add_only(inside[0], first, match_one(inside[0], names, num_frames))
+            found._add_only(inside[0], match_one(inside[0], names, num_frames))
         elif inside:
             found._add_folder(mask, None, names, num_frames)
         elif mask.is_dir():
             for object_id, folder in folders_of_objects(mask).items():
                 found._add_folder(folder, object_id, names, num_frames)
         else:
-            found.places.append(At(first, None, mask))
+            found.places.append(At(FIRST_READ, None, mask))
         return found
 
-    def _add_only(self, path: Path, first: int, frame: int | None) -> None:
+    def _add_only(self, path: Path, frame: int | None) -> None:
         if frame:
             log.warning(
                 "the picture in %s is %s: its masks go to frame %s; frames count from 0",
                 *(path.parent.name, map_name(path), frame),
             )
-        self.places.append(At(first if frame is None else frame, None, path))
+        self.places.append(At(FIRST_READ if frame is None else frame, None, path))
 
     def _add_folder(
         self, folder: Path, object_id: int | None, names: Sequence[str] | None, num_frames: int | None

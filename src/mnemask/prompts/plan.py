@@ -88,7 +88,8 @@ class PromptPlan:
         known: the objects that are tracked before the first frame.
         objects: "ID=CLASS" or "ID=CLASS:NAME", what objects are called.
         begins_later: whether reading begins at a later frame than the first: what is given without a frame is of the
-            one that is read first, whichever that is. Without this too, where frames before it are damaged or dropped.
+            one that is read first, whichever that is. The same holds without it where frame 0 is damaged or dropped,
+            unless something is given for frame 0 by its number.
 
     Attributes:
         notes: what was understood and guessed, in words.
@@ -234,7 +235,7 @@ class PromptPlan:
         """Returns all mask files with their frames, in the order of the frames."""
         places = list(self.later)
         if self.mask is not None:
-            found = MaskPlaces.of(self.mask, FIRST_READ, names, num_frames)
+            found = MaskPlaces.of(self.mask, names, num_frames)
             self.objects, self.notes = dict(found.objects), found.notes
             places = [*found.places, *places]
         self._names_first |= 0 in (at.frame for at in places)
