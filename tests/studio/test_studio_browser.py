@@ -401,6 +401,31 @@ def test_quick_dabs_are_all_kept_though_older_masks_arrive_between_them(tmp_path
     assert [int(shown[y, x]) for x, y in ((20, 20), (70, 50), (120, 80))] == [1, 1, 1]
 
 
+def test_a_dab_is_kept_though_the_frame_is_left_and_shown_again_before_it_is_saved(tmp_path):
+    projects = tmp_path / "projects"
+    with running(write_clip(tmp_path / "clip"), projects=projects) as studio:
+        with browsing(studio) as page:
+            page.keyboard.press("o")
+            saved(page)
+            page.keyboard.press("b")
+            on_the_way = []
+            page.route("**/masks*", lambda route: on_the_way.append(route))  # the server has not heard of it
+            drag(page, 20, 20, 20, 20)
+            page.keyboard.press("ArrowRight")
+            at_frame(page, 1)
+            page.keyboard.press("ArrowLeft")
+            page.wait_for_timeout(300)
+            on_the_way.pop().continue_()
+            page.unroute("**/masks*")
+            at_frame(page, 0)
+            saved(page)
+            dab(page, 120, 80)
+            saved(page)
+        assert studio.end() == 0
+    shown = stored(studio, 0, projects)
+    assert [int(shown[y, x]) for x, y in ((20, 20), (120, 80))] == [1, 1]
+
+
 def test_the_page_stays_in_the_frame_where_the_user_works_and_goes_where_the_user_goes(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page, studio.client() as client:

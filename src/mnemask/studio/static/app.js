@@ -38,6 +38,8 @@ class Studio {
     this.loading = false;
     this.led = false; // whether that one is shown because of tracking or playing, not because the user asked for it
     this.busy = this.edits = 0; // edits under way, and all so far
+    /** @type {number[]} */
+    this.drawnIn = []; // the frames that those under way change the masks of
     this.starting = false; // whether an export was asked for and not yet answered
     this.unsaved = false; // whether the last edit was refused
     this.held = false; // whether something waits until a stroke or a box is drawn
@@ -192,7 +194,7 @@ class Studio {
       this.wanted = -1;
       try {
         const coming = this.picture(next);
-        while (this.busy) await this.queue; // masks are read once all edits are saved
+        while (this.drawnIn.includes(next)) await this.queue; // its masks are read once what was drawn there is saved
         const { edits } = this, [picture, labels] = await Promise.all([coming, api.labels(next)]);
         if (api !== this.api || next !== this.coming) continue;
         if (this.view.drawingShape) { this.held = true; this.wanted = -1; break; } // what is drawn belongs to the frame that is shown
@@ -276,13 +278,15 @@ class Studio {
 
   /**
    * Does one edit after the other, shows that it is saved, and why it is not.
-   * @param {(api: Api) => Promise<unknown>} work @param {boolean} [drawn] whether something drawn is lost where it is refused
+   * @param {(api: Api) => Promise<unknown>} work @param {number} [frame] in which something was drawn, that is lost where it is refused
    */
-  edit(work, drawn = true) {
+  edit(work, frame = -1) {
     const { api } = this; // an edit belongs to the video that it was made in
     if (!api) return Promise.resolve();
     this.busy++;
     this.edits++;
+    const drawn = frame >= 0;
+    if (drawn) this.drawnIn.push(frame);
     this.stay();
     $("toast").hidden = true;
     this.note("Saving …", "busy");
@@ -290,7 +294,11 @@ class Studio {
       this.unsaved = drawn || (error instanceof Refused && error.unanswered);
       this.complain(error);
       this.refresh();
-    }).finally(() => { this.busy--; this.settle(); });
+    }).finally(() => {
+      this.busy--;
+      if (drawn) this.drawnIn.shift();
+      this.settle();
+    });
     this.queue = done;
     return done;
   }
@@ -299,7 +307,7 @@ class Studio {
   settle() { if (!this.busy) this.note(this.unsaved ? "Not saved" : "Saved", this.unsaved ? "lost" : ""); }
 
   /** @param {object} action */
-  act(action) { return this.edit(async (api) => this.take(await api.act(action), api), false); }
+  act(action) { return this.edit(async (api) => this.take(await api.act(action), api)); }
 
   async newObject() {
     if (!this.api) return;
@@ -349,14 +357,14 @@ class Studio {
     this.view.draw();
     const object = await this.ensureObject();
     if (frame === this.frame) this.view.points = points; // a new object has none yet
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api));
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), frame);
   }
 
   /** @param {number[]} box */
   async box(box) {
     if (!this.workable()) return;
     const { frame, view: { points } } = this, object = await this.ensureObject();
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api));
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), frame);
   }
 
   /** @param {number} frame @param {Labels} labels @param {Api} api */
@@ -371,7 +379,7 @@ class Studio {
     const { labels } = this.view, frame = this.frame, object = this.selected;
     if (!labels) return;
     this.view.points = [];
-    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api));
+    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), frame);
   }
 
   /** Whether the masks of this frame may change. */
@@ -400,7 +408,7 @@ class Studio {
     if (!this.state || !this.selected || !this.workable()) return;
     const { width, height } = this.state, frame = this.frame, object = this.selected;
     const empty = { width, height, ids: new Uint16Array(width * height) };
-    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); });
+    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, frame);
   }
 
   clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object_id: this.selected }); }
