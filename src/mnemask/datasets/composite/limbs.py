@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from mnemask.datasets.composite.appearance import log_uniform, recolour, smooth_path
+from mnemask.datasets.composite.appearance import affine_path, log_uniform, recolour, smooth_path
 from mnemask.datasets.composite.layers import Layer
 from mnemask.datasets.composite.turning import opaque
 
@@ -35,14 +35,11 @@ def grow_limbs(rng: np.random.Generator, body: Layer, stuff: UInt8[np.ndarray, "
         joint = int(rng.integers(len(xs)))
         step = log_uniform(rng, 0.05, 1.0)
         angles = rng.uniform(0, 2 * np.pi) + smooth_path(rng, num_frames, 1)[:, 0] * step
-        maps = []
-        for view, angle in zip(body.to_frame, angles, strict=True):
-            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            shift = np.array([xs[joint], ys[joint]]) - turn @ np.array([0.1 * long, wide / 2])
-            maps.append(np.hstack((view[:, :2] @ turn, (view[:, :2] @ shift + view[:, 2])[:, None])))
-        limbs.append(
-            replace(body, pixels=pixels, views=None, bend=None, to_frame=np.stack(maps), shadow=(0.0, 0.0, 0.0))
-        )
+        at = np.tile((float(xs[joint]), float(ys[joint])), (num_frames, 1))
+        held = affine_path((0.1 * long, wide / 2), at, angles, np.ones((num_frames, 2)), np.zeros(num_frames))
+        to_frame = body.to_frame[..., :2] @ held
+        to_frame[..., 2] += body.to_frame[..., 2]
+        limbs.append(replace(body, pixels=pixels, views=None, bend=None, to_frame=to_frame, shadow=(0.0, 0.0, 0.0)))
     return limbs
 
 
