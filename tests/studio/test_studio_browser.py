@@ -156,6 +156,13 @@ def dab(page, x, y):
         drag(page, x, y, x, y)
 
 
+def take_a_brush(page):
+    """Makes an object to paint."""
+    page.keyboard.press("o")
+    saved(page)
+    page.keyboard.press("b")
+
+
 def track(page, key):
     with page.expect_response(re.compile("/track$")):
         page.keyboard.press(key)
@@ -385,9 +392,7 @@ def test_quick_dabs_are_all_kept_though_older_masks_arrive_between_them(tmp_path
     projects = tmp_path / "projects"
     with running(write_clip(tmp_path / "clip"), projects=projects) as studio:
         with browsing(studio) as page:
-            page.keyboard.press("o")
-            saved(page)
-            page.keyboard.press("b")
+            take_a_brush(page)
             labels = Held(page, "**/labels/0")
             dab(page, 20, 20)
             labels.wait()
@@ -405,9 +410,7 @@ def test_a_dab_is_kept_though_the_frame_is_left_and_shown_again_before_it_is_sav
     projects = tmp_path / "projects"
     with running(write_clip(tmp_path / "clip"), projects=projects) as studio:
         with browsing(studio) as page:
-            page.keyboard.press("o")
-            saved(page)
-            page.keyboard.press("b")
+            take_a_brush(page)
             on_the_way = []
             page.route("**/masks*", lambda route: on_the_way.append(route))  # the server has not heard of it
             drag(page, 20, 20, 20, 20)
@@ -429,9 +432,7 @@ def test_a_dab_is_kept_though_the_frame_is_left_and_shown_again_before_it_is_sav
 def test_the_page_stays_in_the_frame_where_the_user_works_and_goes_where_the_user_goes(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page, studio.client() as client:
-        page.keyboard.press("o")
-        saved(page)
-        page.keyboard.press("b")
+        take_a_brush(page)
         dab(page, 40, 40)
         saved(page)
         labels = Held(page, f"**/labels/{NUM_FRAMES - 1}")
