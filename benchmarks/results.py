@@ -4,11 +4,14 @@
     python benchmarks/results.py --quick          # the same steps on a few frames: minutes, no document changes
     python benchmarks/results.py --only quality   # some tables, or steps by name
     python benchmarks/results.py --check          # computes nothing; exit code 1 and a list, where tables are stale
+    python benchmarks/results.py --note           # computes nothing; tables of other weights say so until rebuilt
     python benchmarks/results.py --list           # every step and table
 
 A document shows a table between `<!-- results:NAME -->` and `<!-- /results -->`; what lies between is replaced. Tables
 are defined in `results_tables.py`. Each table is kept in benchmarks/results/built.json with the SHA-256 of the weights
 and the commands that it comes from, and is stale when one of these has changed, or when it was edited by hand.
+So better weights need not wait for hours of tables: those that no reader should miss are built with `--only`, and
+`--note` writes under the others that they are of the weights before.
 
 A step is one command with a folder of its own under runs/results; a step that is done is not run again for the same
 weights, and one that was stopped goes on where its command can. A step that fails is reported, and the others go on.
@@ -124,6 +127,19 @@ def stale(place: Place) -> list[str]:
     return lines
 
 
+def note_other_weights(place: Place) -> list[str]:
+    """Writes under each table of other weights whose it is, until it is rebuilt; returns the names of these tables."""
+    built, noted = place.built(), []
+    for name in shown(place):
+        entry = built.get(name)
+        if entry is None or entry["weights"] == place.origin(place.tables[name])["weights"]:
+            continue
+        before = ", ".join(f"{weights} {sha[:12]}" for weights, sha in sorted(entry["weights"].items()))
+        write_table(place, name, f"{entry['markdown']}\n\n*Of the weights before ({before}), not yet of today's.*")
+        noted.append(name)
+    return noted
+
+
 def run_step(place: Place, step: Step) -> Path | None:
     """Returns the folder of a step that is done, or None where its command failed."""
     folder = place.folder(step)
@@ -172,6 +188,11 @@ def fill(place: Place, name: str, markdown: str) -> None:
     """Records a table, then writes it into each document that shows it."""
     built = place.built() | {name: {**place.origin(place.tables[name]), "markdown": markdown}}
     replace_file(place.record, (json.dumps(built, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    write_table(place, name, markdown)
+
+
+def write_table(place: Place, name: str, markdown: str) -> None:
+    """Writes a table into each document that shows it."""
     for path, _ in shown(place).get(name, ()):
         text = path.read_text(encoding="utf-8")
         filled = MARKED.sub(lambda m: f"{m[1]}{markdown}\n{m[4]}" if m[2] == name else m[0], text)
@@ -213,6 +234,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these tables or steps alone")
     parser.add_argument("--quick", action="store_true", help="a few frames of each step; documents stay as they are")
     parser.add_argument("--check", action="store_true", help="list stale tables; exit code 1 where there are any")
+    parser.add_argument("--note", action="store_true", help="write whose they are under tables of other weights")
     parser.add_argument("--list", action="store_true", help="print every step and table")
     args = parser.parse_args()
     if unknown := sorted(set(args.only) - STEPS.keys() - TABLES.keys()):
@@ -234,6 +256,9 @@ def main() -> int:
         lines = stale(place)
         print("\n".join(lines) or "every table is that of the weights in the package")
         return int(bool(lines))
+    if args.note:
+        print("\n".join(note_other_weights(place)) or "every table is that of the weights in the package")
+        return 0
     return int(not build(place, args.only))
 
 

@@ -56,6 +56,20 @@ def test_what_is_done_is_not_done_again_until_the_weights_change(place):
     assert results.stale(place) == []
 
 
+def test_a_table_of_other_weights_says_so_until_it_is_rebuilt(place):
+    results.build(place, ())
+    assert results.note_other_weights(place) == []
+    (place.root / "weights").write_text("2 |")
+    for _ in range(2):
+        assert results.note_other_weights(place) == ["sizes"]
+        text = (place.root / "README.md").read_text()
+        assert "| 1 |\n\n*Of the weights before (compact " in text
+        assert text.count("*") == 2
+    assert results.stale(place) == ["README.md: sizes comes from other weights"]
+    results.build(place, ())
+    assert (place.root / "README.md").read_text() == DOCUMENT.replace("| old |", "| a |\n| 2 |")
+
+
 def test_a_table_is_stale_when_it_was_never_built_was_edited_or_has_another_command(place):
     assert results.stale(place) == ["README.md: sizes was never built"]
     results.build(place, ())
