@@ -43,6 +43,7 @@ if importlib.util.find_spec("av") is None:
 
 from mnemask.datasets.composite.photographs import pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION, VIDEO_FOLDERS, open_real_video
+from mnemask.datasets.shrunk_masks import SHRUNK, put_back
 from mnemask.io.label_files import read_labels
 from mnemask.model.checkpoints import FORMAT as MODEL_FORMAT
 from mnemask.model.checkpoints import save_model
@@ -103,13 +104,14 @@ def photographs(data: Path) -> Iterator[tuple[Path, Path]]:
 
 def shrunk(image: Path, mask: Path, short_side: int, quality: int) -> tuple[bytes, bytes]:
     """Returns a picture as WebP and its mask as PNG, no larger than they were."""
-    picture, labels = read_rgb(image), read_labels(mask)
+    picture = read_rgb(image)
+    labels = put_back(read_labels(mask), SHRUNK.get(mask.parts[-4]))
     height, width = labels.shape
     scale = min(1.0, short_side / min(height, width))
     size = (round(width * scale), round(height * scale))
     if scale < 1:
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
     done, encoded = cv2.imencode(".webp", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, quality])
     assert done
     buffer = io.BytesIO()

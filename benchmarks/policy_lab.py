@@ -97,7 +97,7 @@ def resized(moment: Moment, size: int) -> Moment:
     if height <= size:
         return picture, labels
     to = (round(width * size / height), size)
-    labels = cv2.resize(labels, to, interpolation=cv2.INTER_NEAREST)
+    labels = cv2.resize(labels, to, interpolation=cv2.INTER_NEAREST_EXACT)
     return cv2.resize(picture, to, interpolation=cv2.INTER_AREA), labels
 
 

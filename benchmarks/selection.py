@@ -48,9 +48,8 @@ import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.copy_paste import DAVIS_PAIRS, SELECTION_PAIRS, CopyPasteVideo
 from mnemask.datasets.published import DavisSequences
-from mnemask.datasets.real_video import SELECTION
+from mnemask.datasets.real_video import SELECTION, VIDEO_FOLDERS
 from mnemask.datasets.synthetic.video import HELD_OUT
-from mnemask.datasets.video_sets import open_video_folders
 from mnemask.engines.parts import FeatureCache
 from mnemask.evaluation.suite import run_jobs
 from mnemask.io.images import read_image
@@ -143,8 +142,7 @@ class ClipReader:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        videos = open_video_folders(data / "video_train" / "davis2016_train", single_object=True)
-        self.real = {video.name: video for video in videos}
+        self.real = {video.name: video for video in VIDEO_FOLDERS[0].open(data / "video_train")}
 
     @property
     def dev(self) -> DavisSequences:

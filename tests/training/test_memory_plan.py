@@ -32,6 +32,15 @@ def test_the_first_frame_is_always_read_and_the_one_before_in_a_part_of_the_step
     assert 0.45 < np.mean([t in plan.reads[4] for plan in drawn for t in (1, 2, 3)]) < 0.55
 
 
+def test_a_frame_that_would_read_the_first_one_alone_mostly_reads_a_mask_of_the_network_s_own_too():
+    drawn = plans(MemoryInUse(keep=0.5, latest=0.5, own=0.8))
+    alone = [read == (0,) for plan in drawn for read in plan.reads[1:]]
+    without = [read == (0,) for plan in plans(MemoryInUse(keep=0.5, latest=0.5)) for read in plan.reads[1:]]
+    assert np.mean(alone) == pytest.approx(0.2 * np.mean(without), rel=0.3)
+    assert all(plan.reads[0] == (0,) and plan.reads[1] in ((0,), (0, 1)) for plan in drawn)
+    assert {read for plan in drawn for read in (plan.reads[3],)} >= {(0, 1), (0, 2), (0, 3)}
+
+
 def test_without_others_a_frame_reads_the_first_and_the_one_before_it():
     assert {plan.reads for plan in plans(MemoryInUse(keep=0.0), 20, 4)} == {((0,), (0, 1), (0, 2))}
 
@@ -59,7 +68,14 @@ def test_a_frame_is_read_if_a_later_one_reads_it():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"keep": 1.5}, {"latest": -0.1}, {"capacities": (0.5,)}, {"kmn_sigma": -1.0}, {"bounded": 1.0, "policies": ()}],
+    [
+        {"keep": 1.5},
+        {"latest": -0.1},
+        {"own": 2.0},
+        {"capacities": (0.5,)},
+        {"kmn_sigma": -1.0},
+        {"bounded": 1.0, "policies": ()},
+    ],
 )
 def test_memories_that_cannot_be_are_refused(wrong):
     with pytest.raises(InputError):

@@ -8,7 +8,7 @@ from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.training import recipes
-from mnemask.training.losses import LinearDecay, WarmUpStable
+from mnemask.training.losses import RootDecay, WarmUpStable
 
 
 def test_lengths_take_turns_and_depend_on_the_step_alone():
@@ -51,6 +51,6 @@ def test_a_recipe_without_the_ingredient_says_so():
 def test_a_trunk_keeps_its_rate_and_a_decay_loses_it():
     trunk = WarmUpStable(warm_up=10)
     assert [trunk.rate(step, 100) for step in (0, 9, 10, 99, 10**6)] == [0.1, 1, 1, 1, 1]
-    decay = LinearDecay(final=0.02)
-    assert [decay.rate(step, 100) for step in (0, 50, 99, 100)] == pytest.approx([1, 0.5, 0.02, 0.02])
+    decay = RootDecay(final=0.02)
+    assert [decay.rate(step, 100) for step in (0, 50, 99, 100)] == pytest.approx([1, 1 - 0.5**0.5, 0.02, 0.02])
     assert recipes.decayed(recipes.real_video(), 500).schedule == decay

@@ -21,7 +21,7 @@ from mnemask.model.stcn import STCN
 from mnemask.training import run
 from mnemask.training.clip_tracker import MemoryInUse
 from mnemask.training.data import Batches, load
-from mnemask.training.losses import LinearDecay
+from mnemask.training.losses import RootDecay
 from mnemask.training.recipes import Phase
 from mnemask.training.regularizers import Dropout
 from mnemask.training.trainer import RunOptions, Training
@@ -100,7 +100,7 @@ def test_a_branch_begins_with_the_weights_average_and_moments_of_a_trunk_and_cou
     trunk.run()
     latest = tmp_path / "trunk" / "latest.safetensors"
     before = load_file(latest)
-    branch = start(tmp_path / "branch", steps=2, ema=0.8, schedule=LinearDecay(), branch_from=latest)
+    branch = start(tmp_path / "branch", steps=2, ema=0.8, schedule=RootDecay(), branch_from=latest)
     assert branch.step == 0
     branch.save()
     assert same(before, load_file(tmp_path / "branch" / "latest.safetensors"))
@@ -108,7 +108,7 @@ def test_a_branch_begins_with_the_weights_average_and_moments_of_a_trunk_and_cou
     assert branch.finished
     assert same(before, load_file(latest))  # the trunk goes on from before
     # Taken up again it is its own run, not the trunk's.
-    assert start(tmp_path / "branch", steps=2, ema=0.8, schedule=LinearDecay(), branch_from=latest).step == 2
+    assert start(tmp_path / "branch", steps=2, ema=0.8, schedule=RootDecay(), branch_from=latest).step == 2
 
 
 def test_gradients_added_up_over_parts_equal_those_of_the_whole_batch(tmp_path):

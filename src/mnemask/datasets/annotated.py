@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
+from mnemask.datasets.shrunk_masks import put_back
 from mnemask.errors import InputError, MaskError
 from mnemask.io.images import FORMATS_AND_GIF
 from mnemask.io.label_files import (
@@ -76,12 +77,14 @@ class AnnotatedVideo:
         frames: the files of its frames, in order.
         masks: the mask's file by the index of its frame, in order; at least one.
         single_object: whether all that a mask shows is one object; otherwise values are object ids and 255 is void.
+        shrunk: the rows that masks had and have, where they were made smaller by leaving out rows and columns.
     """
 
     name: str
     frames: Sequence[Path]
     masks: Mapping[int, Path]
     single_object: bool
+    shrunk: tuple[int, int] | None = None
 
     @property
     def first_annotated(self) -> int:
@@ -100,7 +103,7 @@ class AnnotatedVideo:
                 f"frame {index} of {self.name} has no mask",
                 f"{len(self.masks)} of its {len(self.frames)} frames have one, first frame {self.first_annotated}",
             )
-        labels = read_labels(self.masks[index])
+        labels = put_back(read_labels(self.masks[index]), self.shrunk)
         return (labels > 0).astype(np.uint8) if self.single_object else labels
 
 

@@ -29,6 +29,7 @@ MIN_PIXELS = 300  # of a guest in its own video
 MAX_GROWTH = 2.0  # more would only show pixels
 MAX_CUT = 0.15  # how much of a guest's box may lie along a border of its video, which cuts it straight
 FOLLOWED_DOUBLES = 0.4  # the others are background
+LOOK_ALIKES = 0.5  # of the doubles: as large as the object itself, in its colours
 FROM_PHOTOGRAPHS = 0.5  # of the clips, where there are any
 IN_FRONT = 0.6
 REPAINT = ColourJitter(0.2, 0.2, 0.4, 0.08)
@@ -54,10 +55,10 @@ class PastedClips:
 
     Into the host's frames 1 to 3 guests are pasted. Those of other videos move as they do there, and on top of that
     along a path that often meets one of the host's objects; at times two come from one video and look alike. Those of
-    photographs move on a smooth path and bend. A double is one of the host's own objects once more, elsewhere, at
-    another size and in other tints, mirrored or not, with its motion or the reverse of it; more often than not it is
-    background. Of all that can be seen in the first frame, up to `ClipShape.max_objects` are followed; the rest stays
-    in the picture, unlabelled.
+    photographs move on a smooth path and bend. A double is one of the host's own objects once more, elsewhere, half
+    of them at another size and in other tints, mirrored or not, with its motion or the reverse of it; more often than
+    not it is background. Of all that can be seen in the first frame, up to `ClipShape.max_objects` are followed; the
+    rest stays in the picture, unlabelled.
 
     Args:
         hosts: what guests are pasted into.
@@ -114,7 +115,8 @@ class PastedClips:
         """One of the host's own objects once more."""
         order = np.arange(shape.num_frames)[:: int(rng.choice([-1, 1]))]
         label = host.num_objects + 1 if rng.random() < FOLLOWED_DOUBLES else 0
-        return self._guest(rng, list(host.frames[order]), list(host.labels[order]), shape, host, label)
+        alike = bool(rng.random() < LOOK_ALIKES)
+        return self._guest(rng, list(host.frames[order]), list(host.labels[order]), shape, host, label, alike)
 
     def _cut_outs(
         self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip, labels: range, twins: bool
@@ -152,23 +154,29 @@ class PastedClips:
         shape: ClipShape,
         host: TrainingClip,
         label: int,
+        alike: bool = False,
     ) -> Guest | None:
-        """A guest, or None where the frames show no object that can be cut out whole."""
+        """A guest, or None where the frames show no object that can be cut out whole.
+
+        One that is `alike` keeps its colours and about its size.
+        """
         fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < IGNORE and _is_whole(masks[0] == each)]
         if not fit:
             return None
         chosen = int(rng.choice(fit))
         shown = [(mask == chosen).astype(np.uint8) for mask in masks]
         boxes = boxes_of(masks, chosen)
-        to_frame = _way(rng, boxes, int(shown[0].sum()), host, shape, self.zoom)
-        colours = REPAINT.draw(rng)
+        area = int(shown[0].sum())
+        share = log_uniform(rng, 0.7, 1.4) * area / shape.size**2 if alike else log_uniform(rng, 0.01, 0.25)
+        to_frame = _way(rng, boxes, share / area, host, shape, self.zoom)
+        colours = None if alike else REPAINT.draw(rng)
         layers: list[Layer | None] = []
         for picture, mask, view in zip(pictures, shown, to_frame, strict=True):
             if not mask.any():
                 layers.append(None)
                 continue
             rgb = read_rgb(picture) if isinstance(picture, Path) else picture
-            pixels, corner = cut_out_of(colours.apply(rgb), mask)
+            pixels, corner = cut_out_of(rgb if colours is None else colours.apply(rgb), mask)
             layers.append(_layer(pixels, corner, view, label))
         return Guest(layers, label, bool(rng.random() < IN_FRONT))
 
@@ -197,18 +205,19 @@ def _is_whole(mask: Bool[np.ndarray, "H W"]) -> bool:
 def _way(
     rng: np.random.Generator,
     boxes: Float[np.ndarray, "T 4"],
-    area: int,
+    growth: float,
     host: TrainingClip,
     shape: ClipShape,
     zoom: float,
 ) -> Float[np.ndarray, "T 2 3"]:
     """Maps from the guest's frames to the clip's, in pixels (x, y): its size, its own motion, and a path on top.
 
-    In 60 % of the clips the path meets an object of the host's in a frame after the first.
+    `growth` is the share of the clip's area that the guest is to cover / its area in pixels. In 60 % of the clips the
+    path meets an object of the host's in a frame after the first.
     """
     num_frames, size = shape.num_frames, shape.size
     near = zoom_path(rng, num_frames, zoom if rng.random() < 0.5 else 1.0)
-    scale = size * float(np.sqrt(log_uniform(rng, 0.01, 0.25) / area))
+    scale = size * float(np.sqrt(growth))
     scale = min(scale, MAX_GROWTH, 0.9 * size / float(boxes[0, 2:].max()))
     near = np.minimum(near, max(1.0, 1.2 * size / (scale * float(boxes[:, 2:].max()))))
     middle = boxes[:, :2] + boxes[:, 2:] / 2

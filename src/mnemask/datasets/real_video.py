@@ -1,7 +1,7 @@
 """Real video with masks, real objects pasted into it, and photographs made into video: one folder, fixed shares."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnemask.datasets.annotated import AnnotatedVideo
@@ -10,6 +10,7 @@ from mnemask.datasets.composite.clips import CompositeClips, CompositeRecipe
 from mnemask.datasets.new_looks import NewLooks
 from mnemask.datasets.pasted_clips import PastedClips
 from mnemask.datasets.screens import Screens
+from mnemask.datasets.shrunk_masks import SHRUNK
 from mnemask.datasets.stcn_augment import AffineJitter, VideoAugmentation, ZoomAugmentation
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.datasets.video_sets import open_video_folders
@@ -38,6 +39,11 @@ class VideoFolder:
     frame_step: int
     single_object: bool = False
     guests: bool = False
+
+    def open(self, root: Path) -> list[AnnotatedVideo]:
+        """Returns its videos, of the folder `video_train`; raises InputError where one is incomplete."""
+        videos = open_video_folders(root / self.name, self.single_object)
+        return [replace(video, shrunk=SHRUNK.get(self.name)) for video in videos]
 
 
 VIDEO_FOLDERS = (
@@ -147,8 +153,7 @@ def _videos(root: Path, left_out: tuple[str, ...]) -> list[tuple[VideoFolder, li
     for number, folder in enumerate(VIDEO_FOLDERS):
         if number and not (root / folder.name).is_dir():
             continue
-        videos = open_video_folders(root / folder.name, folder.single_object)
-        found.append((folder, [video for video in videos if video.name not in left_out]))
+        found.append((folder, [video for video in folder.open(root) if video.name not in left_out]))
     if not found[0][1]:
         raise InputError(
             f"all videos of {root / VIDEO_FOLDERS[0].name} are left out ({', '.join(left_out)})", "expected others too"

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from mnemask.datasets.clips import IGNORE
 from mnemask.datasets.composite.photographs import is_compact, pairs_in, pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION
+from mnemask.datasets.shrunk_masks import SHRUNK, put_back
 from mnemask.errors import InputError
 from mnemask.io.label_files import Labels, read_labels
 
@@ -57,7 +58,7 @@ class ClickPicture:
         Raises:
             InputError: one of them cannot be read, the mask has colours, or they differ in size.
         """
-        image, values = read_rgb(self.image), read_labels(self.mask)
+        image, values = read_rgb(self.image), put_back(read_labels(self.mask), SHRUNK.get(self.set_name))
         if image.shape[:2] != values.shape:
             (height, width), (rows, columns) = image.shape[:2], values.shape
             raise InputError(
@@ -162,7 +163,7 @@ def _crop(
     shape = (max(size, round(image.shape[1] * scale)), max(size, round(image.shape[0] * scale)))
     image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     chosen = [objects[int(rng.integers(len(objects)))] for _ in range(2)]
-    first = cv2.resize(chosen[0], shape, interpolation=cv2.INTER_NEAREST)
+    first = cv2.resize(chosen[0], shape, interpolation=cv2.INTER_NEAREST_EXACT)
     rows, columns = np.nonzero(first == 1)
     if not len(rows):
         return None
@@ -170,7 +171,7 @@ def _crop(
     left = int(np.clip(columns[at] - rng.integers(size), 0, shape[0] - size))
     top = int(np.clip(rows[at] - rng.integers(size), 0, shape[1] - size))
     window = np.s_[top : top + size, left : left + size]
-    second = cv2.resize(chosen[1], shape, interpolation=cv2.INTER_NEAREST)
+    second = cv2.resize(chosen[1], shape, interpolation=cv2.INTER_NEAREST_EXACT)
     if not _shows_object(first[window]):
         return None
     planes = [

@@ -71,6 +71,8 @@ class MemoryInUse:
     Attributes:
         keep: how likely a frame between the first one and the one just before is read.
         latest: in which part of the steps the frame just before is read.
+        own: how likely a frame that would read the first one alone reads another too, so one with a mask of the
+            network's own.
         bounded: in which part of the steps a policy decides instead, with a budget.
         capacities: the budgets, in frames' worth of tokens, each as likely as another.
         policies: likewise.
@@ -83,6 +85,7 @@ class MemoryInUse:
 
     keep: float = 1.0
     latest: float = 1.0
+    own: float = 0.0
     bounded: float = 0.0
     capacities: tuple[float, ...] = (1.5, 2.0, 3.0)
     policies: tuple[Policy, ...] = (LFU(pin=False), LFU(), Diverse())
@@ -91,7 +94,7 @@ class MemoryInUse:
 
     def __post_init__(self) -> None:
         check_kmn_sigma(self.kmn_sigma)
-        parts = self.keep, self.latest, self.bounded, self.kernelled
+        parts = self.keep, self.latest, self.own, self.bounded, self.kernelled
         if not all(0 <= part <= 1 for part in parts):
             raise InputError(f"a memory with the parts {parts}", "expected each from 0 to 1")
         if wrong := [each for each in self.capacities if not 1 <= each < inf]:
@@ -112,11 +115,15 @@ class MemoryInUse:
             return MemoryPlan(None, capacity, policy, kmn_sigma)
         latest = rng.random() < self.latest
         between = rng.random((num_frames, num_frames)) < self.keep
-        reads = tuple(
+        reads = [
             (0, *(t for t in range(1, frame) if (latest if t == frame - 1 else between[frame, t])))
             for frame in range(1, num_frames)
-        )
-        return MemoryPlan(reads, kmn_sigma=kmn_sigma)
+        ]
+        for frame in range(2, num_frames):
+            # A tracker has the given mask alone only until its first write.
+            if reads[frame - 1] == (0,) and rng.random() < self.own:
+                reads[frame - 1] = (0, int(rng.integers(1, frame)))
+        return MemoryPlan(tuple(reads), kmn_sigma=kmn_sigma)
 
 
 class ClipMemory:

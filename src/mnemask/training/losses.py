@@ -175,17 +175,20 @@ class WarmUpStable:
 
 
 @dataclass(frozen=True, slots=True)
-class LinearDecay:
-    """The rate falls linearly to `final`: what makes weights to use of a trunk's."""
+class RootDecay:
+    """The rate falls by the square root of the progress, to `final`: what makes weights to use of a trunk's.
+
+    Hägele et al. (see `WarmUpStable`) find 1 − √progress better than a line.
+    """
 
     final: float = 0.02
 
     def rate(self, step: int, steps: int) -> float:
         """Returns the factor on the learning rate at a step, counted from 0."""
-        return max(self.final, 1 - step / steps)
+        return max(self.final, 1 - math.sqrt(step / steps))
 
 
-Schedule = StepDecay | Cosine | WarmUpStable | LinearDecay
+Schedule = StepDecay | Cosine | WarmUpStable | RootDecay
 
 
 def make_optimizer(recipe: "Recipe", trained: Mapping[str, nn.Parameter], *, fused: bool) -> torch.optim.Optimizer:

@@ -20,7 +20,7 @@ from mnemask.errors import InputError
 from mnemask.model.stcn import STRIDE
 from mnemask.training.clip_tracker import MemoryInUse, MemoryPlan
 from mnemask.training.custom import CustomLoss, CustomRegularizer
-from mnemask.training.losses import Bootstrap, Cosine, LinearDecay, Schedule, StepDecay, WarmUpStable
+from mnemask.training.losses import Bootstrap, Cosine, RootDecay, Schedule, StepDecay, WarmUpStable
 from mnemask.training.regularizers import Regularizer
 
 
@@ -247,26 +247,26 @@ def real_video(steps: int = 1_000_000) -> Recipe:
         bootstrap=Bootstrap(0, 1, hardest=0.25),
         dice=0.5,
         ema=0.998,
-        memory=MemoryInUse(keep=0.5, latest=0.5, bounded=0.15, kmn_sigma=0.2),
+        memory=MemoryInUse(keep=0.5, latest=0.5, own=0.9, bounded=0.15, kmn_sigma=0.2),
     )
 
 
 def decayed(trunk: Recipe, steps: int) -> Recipe:
     """Returns a short run that branches off a trunk and lets its learning rate fall; 20 to 25 % of the trunk's steps.
 
-    It sees other clips than the trunk, more of them with a budget in the loop, and comes to video as it is: frames are
-    hardly turned on their own, zoom is rarer, and in the second half neighbours are at most 10 frames apart (the thesis
-    too returns to small gaps at last).
+    It sees other clips than the trunk, more of them with a budget in the loop and with the kernel, and comes to
+    video as it is: frames are hardly turned on their own, zoom is rarer, and in the second half neighbours are at
+    most 10 frames apart (the thesis too returns to small gaps at last).
     """
     return replace(
         trunk,
         name=f"{trunk.name}-decay",
         steps=steps,
-        schedule=LinearDecay(),
+        schedule=RootDecay(),
         ema=None if trunk.ema is None else 0.995,
         mixture=trunk.mixture and replace(trunk.mixture, zoom=min(trunk.mixture.zoom, 2.0), zoomed=0.3, jitter=3.0),
         gap=GapCurriculum(10, 15, (0.0,), 0.5) if trunk.mixture else trunk.gap,
-        memory=replace(trunk.memory, bounded=min(1.0, 3 * trunk.memory.bounded)),
+        memory=replace(trunk.memory, bounded=min(1.0, 3 * trunk.memory.bounded), kernelled=0.85),
         seed=trunk.seed + 1,
     )
 
