@@ -75,19 +75,40 @@ def test_own_videos_give_clips_even_where_one_frame_has_a_mask(tmp_path):
     draw_own_video(tmp_path / "one", [255])
     for mask in sorted((tmp_path / "one" / "masks").iterdir())[1:]:
         mask.unlink()
-    clips = open_own_videos(tmp_path)
+    clips = open_own_videos(tmp_path, 10)
     assert len(clips.sources) == 1
     clip = clips.draw(np.random.default_rng(0), ClipShape(64))
     assert set(np.unique(clip.labels)) == {0, 1}
     draw_own_video(tmp_path / "many", [1, 2])
-    assert len(open_own_videos(tmp_path).sources) == 2
+    assert len(open_own_videos(tmp_path, 10).sources) == 2
 
 
-def test_void_in_own_masks_is_no_object(tmp_path):
+def test_own_masks_further_apart_than_a_clip_may_reach_follow_each_other(tmp_path):
+    draw_own_video(tmp_path / "sparse", [255], count=15)
+    for mask in sorted((tmp_path / "sparse" / "masks").iterdir()):
+        if int(mask.stem) % 7:
+            mask.unlink()
+    _, followed = open_own_videos(tmp_path, 5).sources
+    clip = followed.draw(np.random.default_rng(0), ClipShape(64, max_gap=5))
+    places = [np.argwhere(labels == 1).mean() for labels in clip.labels]
+    assert len(set(places)) == 3
+
+
+def test_ids_of_own_videos_stay_apart_in_one_frame_warped(tmp_path):
+    draw_own_video(tmp_path / "own", [1, 2], count=1)
+    clips = open_own_videos(tmp_path, 10)
+    drawn = [clips.draw(np.random.default_rng(seed), ClipShape(64, max_objects=2)) for seed in range(10)]
+    assert 2 in {clip.num_objects for clip in drawn}
+    pairs = [clip for clip in drawn if clip.num_objects == 2]
+    assert all({1, 2} <= set(np.unique(clip.labels[0])) for clip in pairs)
+
+
+def test_void_in_own_masks_is_no_object_and_not_background(tmp_path):
     draw_own_video(tmp_path / "own", [1, 255], count=1)
-    (warped,) = open_own_videos(tmp_path).sources
-    (image,) = warped.images
-    assert np.array_equal(image.read_mask(), np.asarray(Image.open(image.mask)) == 1)
+    clips = open_own_videos(tmp_path, 10)
+    drawn = [clips.draw(np.random.default_rng(seed), ClipShape(64)) for seed in range(10)]
+    assert {clip.num_objects for clip in drawn} == {1}
+    assert {0, 1, 255} == set(np.unique([clip.labels for clip in drawn]))
 
 
 def test_the_stages_are_those_of_the_thesis():

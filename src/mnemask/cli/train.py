@@ -238,7 +238,7 @@ def finetune(
     _run(
         "finetune",
         chosen,
-        lambda: open_own_videos(videos),
+        lambda: open_own_videos(videos, chosen.gap.max_gap(0)),
         lambda: init_from_weights(weights),
         out,
         hardware=Hardware(accelerator, devices),

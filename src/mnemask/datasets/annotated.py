@@ -38,14 +38,13 @@ class AnnotatedImage:
         name: of the picture, without suffix; unique in its set.
         image: its file.
         mask: the mask's file, white where the object is.
-        object_above: how bright (0 to 255) a pixel of the mask is at most outside the object; None where its values are
-            object ids, all of them one object, and 255 is void.
+        object_above: how bright (0 to 255) a pixel of the mask is at most outside the object.
     """
 
     name: str
     image: Path
     mask: Path
-    object_above: int | None = 127
+    object_above: int = 127
 
     def read_mask(self) -> Bool[np.ndarray, "H W"]:
         """Returns where the object is.
@@ -53,9 +52,6 @@ class AnnotatedImage:
         Raises:
             MaskError: the file is not an image, or it holds something but nothing bright enough to be an object.
         """
-        if self.object_above is None:
-            labels = read_labels(self.mask)
-            return np.asarray((labels > 0) & (labels != 255))
         brightness = _brightness(self.mask)
         above = self.object_above * (257 if brightness.dtype == np.uint16 else 1)
         mask: Bool[np.ndarray, "H W"] = brightness > above

@@ -39,9 +39,10 @@ def put_back(labels: Labels, shrunk: tuple[int, int] | None) -> Labels:
 @lru_cache(maxsize=16)
 def _sampling(height: int, width: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Where, between its pixels, a mask made smaller from `rows` shows what belongs at each pixel; for `cv2.remap`."""
-    x = _along(width, 2 * round(width * rows / height / 2))  # video has even sides
-    y = _along(height, rows)
-    return cv2.convertMaps(*np.meshgrid(x, y), cv2.CV_16SC2)
+    columns = 2 * round(width * rows / height / 2)  # video has even sides
+    x, y = np.meshgrid(_along(width, columns), _along(height, rows))
+    fast, fractions = cv2.convertMaps(x, y, cv2.CV_16SC2)
+    return np.asarray(fast), np.asarray(fractions)
 
 
 def _along(length: int, original: int) -> Float32[np.ndarray, " L"]:

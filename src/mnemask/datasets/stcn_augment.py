@@ -287,7 +287,7 @@ class ImageClips:
     The frames of a clip are samples of one photograph; files are read when they are drawn.
 
     Masks are what saliency sets publish, grey levels above 127 where the object is; for masks of 0 and 1, give each
-    `AnnotatedImage` with `object_above=0`, for object ids with 255 as void with None.
+    `AnnotatedImage` with `object_above=0`.
 
     Args:
         images: photographs with a mask of the same size; of a mask, all is one object.

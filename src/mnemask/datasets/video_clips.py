@@ -10,7 +10,7 @@ from jaxtyping import Float, Integer, UInt8
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import IGNORE, ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.photographs import read_rgb
-from mnemask.datasets.stcn_augment import VideoAugmentation, ZoomAugmentation, render, warp_labels
+from mnemask.datasets.stcn_augment import StillAugmentation, VideoAugmentation, ZoomAugmentation, render, warp_labels
 from mnemask.errors import FrameError, InputError, MaskError
 
 MAX_TRIES = 50
@@ -106,7 +106,7 @@ class VideoClips:
             self._long_enough[key] = [
                 position
                 for position, video in enumerate(self.videos)
-                if max(_followers(sorted(video.masks), shape.max_gap // self.frame_step)) >= shape.num_frames - 1
+                if has_clips(video, shape.num_frames, shape.max_gap // self.frame_step)
             ]
         if not self._long_enough[key]:
             raise InputError(
@@ -115,6 +115,51 @@ class VideoClips:
                 "ask for fewer frames or a larger gap",
             )
         return self._long_enough[key]
+
+
+class FrameClips:
+    """Endless clips that are samples of one annotated frame, as stage 1 of the thesis makes them of photographs.
+
+    Each frame with a mask is as likely as another. Its objects stay apart and void stays void, as in `VideoClips`.
+
+    Args:
+        videos: frames and masks are of one size within a video.
+
+    Raises:
+        InputError: there are no videos.
+    """
+
+    def __init__(self, videos: Sequence[AnnotatedVideo]) -> None:
+        if not videos:
+            raise InputError("no videos to draw frames of", "expected at least one with a mask")
+        self.frames = [(video, index) for video in videos for index in video.masks]
+        self.augmentation = StillAugmentation()
+
+    def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
+        """Returns a clip with 1 to `shape.max_objects` objects at random of those that its first sample shows.
+
+        Raises:
+            FrameError: a file is not a picture, or not of its mask's size.
+            MaskError: a file is not a mask.
+            InputError: no frame drawn has an object.
+        """
+        for _ in range(MAX_TRIES):
+            video, index = self.frames[int(rng.integers(len(self.frames)))]
+            (labels,) = in_8_bits([video.read_labels(index)])
+            views = self.augmentation.views(rng, (labels.shape[0], labels.shape[1]), shape)
+            if not (chosen := _choose(rng, labels, views[0], shape)):
+                continue
+            picture = read_rgb(video.frames[index])
+            _check_sizes(video, [index], [picture], [labels])
+            seen = np.stack([_warp_chosen(labels, chosen, view, shape.size) for view in views])
+            seen, num_objects = keep_visible(seen, shape.max_objects)
+            if num_objects:
+                pictures = [picture] * shape.num_frames
+                return TrainingClip(render(rng, self.augmentation.look, pictures, views, shape.size), seen, num_objects)
+        raise InputError(
+            f"{MAX_TRIES} frames drawn had no object to follow, the last one of {video.name}",
+            "expected objects that cover at least 0.2 % of a sample",
+        )
 
 
 def _ids(labels: UInt8[np.ndarray, "H W"]) -> list[int]:
@@ -146,6 +191,11 @@ def in_8_bits(masks: list[Integer[np.ndarray, "_ _"]]) -> list[UInt8[np.ndarray,
         table[ids] = np.arange(1, len(ids) + 1)
         table[IGNORE] = IGNORE
     return [table[mask] for mask in masks]
+
+
+def has_clips(video: AnnotatedVideo, num_frames: int, max_step: int) -> bool:
+    """Returns whether so many masks of a video follow each other, one at most `max_step` files after another."""
+    return max(_followers(sorted(video.masks), max_step)) >= num_frames - 1
 
 
 def _followers(times: list[int], max_step: int) -> list[int]:

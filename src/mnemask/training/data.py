@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, Dataset
 
-from mnemask.datasets.annotated import AnnotatedImage
+from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import IGNORE, ClipSource, Mixture, TrainingClip
 from mnemask.datasets.composite.clips import CompositeClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
 from mnemask.datasets.real_video import open_real_video
 from mnemask.datasets.stcn_augment import ImageClips
-from mnemask.datasets.video_clips import VideoClips
+from mnemask.datasets.video_clips import FrameClips, VideoClips, has_clips
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError
 from mnemask.model.preprocess import normalize
@@ -120,24 +120,35 @@ def open_source(name: str, folder: Path) -> ImageClips | VideoClips | CompositeC
     return VideoClips(videos, frame_step=FRAME_STEPS.get(name, 1))
 
 
-def open_own_videos(root: Path) -> ClipSource:
-    """Returns clips of your own videos: half of them successive frames, half one frame warped.
+def open_own_videos(root: Path, max_gap: int) -> ClipSource:
+    """Returns clips of your own videos: half of them frames that follow each other, half one frame warped.
 
     Where fewer than three frames of a video have masks, there is nothing to follow and only the latter are drawn.
+
+    Args:
+        root: the folder.
+        max_gap: frames between two frames of a clip at most; where masks are further apart, those with masks follow
+            each other.
 
     Raises:
         InputError: there are no such videos.
     """
     videos = open_video_folders(root)
-    annotated = [
-        AnnotatedImage(f"{video.name}/{index}", video.frames[index], mask, 0 if video.single_object else None)
-        for video in videos
-        for index, mask in video.masks.items()
-    ]
-    sources: list[tuple[ClipSource, int | float]] = [(ImageClips(annotated), 1.0)]
-    if long_enough := [video for video in videos if len(video.masks) >= MIN_MASKS]:
-        sources.append((VideoClips(long_enough), 1.0))
+    dense = [video for video in videos if has_clips(video, MIN_MASKS, max_gap)]
+    sparse = [_annotated_frames(video) for video in videos if video not in dense and len(video.masks) >= MIN_MASKS]
+    sources: list[tuple[ClipSource, int | float]] = [(FrameClips(videos), len(dense) + len(sparse) or 1)]
+    if dense:
+        sources.append((VideoClips(dense), len(dense)))
+    if sparse:
+        sources.append((VideoClips(sparse, frame_step=max_gap), len(sparse)))
     return Mixture(sources)
+
+
+def _annotated_frames(video: AnnotatedVideo) -> AnnotatedVideo:
+    """The video of the frames that have masks."""
+    frames = [video.frames[index] for index in sorted(video.masks)]
+    masks = {number: video.masks[index] for number, index in enumerate(sorted(video.masks))}
+    return replace(video, frames=frames, masks=masks)
 
 
 # Seeds of different things must differ in their first number: numpy takes (1, 2) and (1, 2, 0) for the same.
