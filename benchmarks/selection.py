@@ -25,10 +25,10 @@ clip by clip. Of several weights, each is also compared with the first, setting 
 intervals over clips.
 
 One thread a process, and a niceness of its own. The scores of each clip and setting are kept in `--out` under the
-weights' content, so that a run that was stopped goes on, and the table is printed from what there is. `--dev` scores
-`davis2016-dev` too, for the record, in a table of its own: nothing is chosen by it. `--crossing` does so with pairs of
-its objects that cross, `--trained` with seven sequences that `real-video` trains on: how far they are above the real
-clips is what was learnt by heart.
+weights' content, the precision and the code that tracks, so that a run that was stopped goes on, and the table is
+printed from what there is. `--dev` scores `davis2016-dev` too, for the record, in a table of its own: nothing is chosen
+by it. `--crossing` does so with pairs of its objects that cross, `--trained` with seven sequences that `real-video`
+trains on: how far they are above the real clips is what was learnt by heart.
 """
 
 import argparse
@@ -57,6 +57,7 @@ from mnemask.memory.policies import WithLatest
 from mnemask.metrics import Report, SequenceScorer, bootstrap_interval
 from mnemask.metrics.report import ObjectScore
 from mnemask.model.checkpoints import packaged_weights
+from mnemask.model.devices import preferred_dtype
 from mnemask.model.stcn import STCN
 from mnemask.types import Frame
 
@@ -342,9 +343,18 @@ def main() -> None:
 
 
 def folder_of(weights: str, args: argparse.Namespace) -> Path:
-    """Where the scores of these weights are kept, under their content."""
+    """Where the scores of these weights are kept, under their content and what scores depend on beside it."""
     content = (packaged_weights(weights) or Path(weights)).read_bytes()
-    return Path(args.out / f"{hashlib.sha256(content).hexdigest()[:12]}-{args.size}-{args.frames or 'all'}")
+    parts = f"{args.size}-{args.frames or 'all'}-{str(preferred_dtype(torch.device('cpu'))).removeprefix('torch.')}-{code_digest()}"
+    return Path(args.out / f"{hashlib.sha256(content).hexdigest()[:12]}-{parts}")
+
+
+def code_digest() -> str:
+    """Returns a digest of the code that tracks and that says what is true."""
+    package = Path(mm.__file__).parent
+    files = [package / f"{name}.py" for name in ("tracker", "step", "state")]
+    files += [path for part in ("memory", "model", "datasets", "metrics") for path in (package / part).rglob("*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:6]
 
 
 def file_of(folder: Path, clip: Clip) -> Path:
