@@ -345,8 +345,9 @@ def main() -> None:
 def folder_of(weights: str, args: argparse.Namespace) -> Path:
     """Where the scores of these weights are kept, under their content and what scores depend on beside it."""
     content = (packaged_weights(weights) or Path(weights)).read_bytes()
-    parts = f"{args.size}-{args.frames or 'all'}-{str(preferred_dtype(torch.device('cpu'))).removeprefix('torch.')}-{code_digest()}"
-    return Path(args.out / f"{hashlib.sha256(content).hexdigest()[:12]}-{parts}")
+    precision = str(preferred_dtype(torch.device("cpu"))).removeprefix("torch.")
+    parts = hashlib.sha256(content).hexdigest()[:12], args.size, args.frames or "all", precision, code_digest()
+    return Path(args.out / "-".join(map(str, parts)))
 
 
 def code_digest() -> str:
