@@ -140,7 +140,8 @@ def train(args: argparse.Namespace) -> None:
     over = begin + 60 * args.minutes
     trunk = sitting_of(recipe, args, "trunk", (over - time.monotonic()) * (1 - DECAY_SHARE), args.branch)
     rate = trunk.step / trunk.seconds
-    steps = max(1, int(0.9 * rate * (over - time.monotonic())))  # the start takes the rest
+    # A decay has more budgets in the loop, which take time, as its start does.
+    steps = max(1, int(0.75 * rate * (over - time.monotonic())))
     candidate = sitting_of(
         recipes.decayed(recipe, steps), args, "candidate", over - time.monotonic(), trunk.out / "latest.safetensors"
     )

@@ -43,6 +43,15 @@ def test_instances_do_not_overlap_and_specks_are_left_out() -> None:
     assert counts == {1, 2}
 
 
+def test_what_nobody_knows_beside_ids_is_no_object_and_alone_255_is_one() -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[60:90, 60:90] = 255
+    assert choose_objects(np.random.default_rng(0), mask, SetRule(), 2)[0].sum() == 900
+    mask[10:50, 10:50] = 1
+    for seed in range(20):
+        assert [one.sum() for one in choose_objects(np.random.default_rng(seed), mask, SetRule(), 2)] == [1600]
+
+
 def test_a_cut_out_holds_the_object_and_fades_at_its_edge(tmp_path: Path) -> None:
     draw_photographs(tmp_path, ("discs",))
     images = StaticImages(tmp_path / "static")

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from mnemask.datasets.clips import IGNORE
 from mnemask.errors import FrameError, InputError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES
 from mnemask.io.label_files import read_labels
@@ -142,6 +143,8 @@ def choose_objects(
     rng: np.random.Generator, mask: UInt8[np.ndarray, "H W"], rule: SetRule, max_objects: int
 ) -> list[Bool[np.ndarray, "H W"]]:
     """Returns the masks of up to `max_objects` objects at random; none where no object is fit to be followed."""
+    if rule.kind == "instances" and ((mask > 0) & (mask < IGNORE)).any():
+        mask = np.where(mask == IGNORE, 0, mask).astype(np.uint8)  # beside ids it is what nobody knows
     if rule.kind == "union" or (rule.kind == "instances" and rng.random() < 0.25):
         return [whole] if _is_fit(whole := _without_specks(mask > 0), rule.min_share) else []
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
