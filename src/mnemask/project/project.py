@@ -300,7 +300,8 @@ class Project:
             to: the last frame; "end" for the video's; "key" for the frame before the next one with a key.
             objects: the ids to write; by default all that have a key at or behind the frame, as seen from there.
             stop: is asked after each frame; True ends the pass.
-            on_frame: is called after each frame.
+            on_frame: is called after each frame, also after those that are run through on the way to the first one:
+                the report then says that none is reached.
 
         Raises:
             InputError: nothing is marked, the range is none, or a pass is under way already.
@@ -326,10 +327,21 @@ class Project:
             self._tracking.release()
         return report
 
-    def tracker_before(self, frame: int) -> Tracker:
-        """Returns a tracker that knows what it knew before a frame, going forwards; nothing is written."""
+    def tracker_before(self, frame: int, stop: Callable[[], bool] = lambda: False) -> Tracker:
+        """Returns a tracker that knows what it knew before a frame, going forwards; nothing is written.
+
+        Args:
+            frame: the frame.
+            stop: is asked after each frame that is run through on the way there.
+
+        Raises:
+            InputError: `stop` said so before the frame was reached.
+        """
         report = PassReport(0, max(0, frame - 1), frame, 1)
-        return self._pass(report, None).tracker_before(frame)
+        tracker = self._pass(report, None).tracker_before(frame, stop)
+        if tracker is None:
+            raise InputError(f"the way to frame {frame} was stopped", "ask again when nothing else is done")
+        return tracker
 
     def check_folder(self) -> None:
         """Raises OutputError if the folder is no longer where it was when the project was opened."""
