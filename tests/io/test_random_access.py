@@ -11,14 +11,19 @@ import mnemask as mm
 from mnemask.errors import FrameError
 from mnemask.io.random_access import FrameAccess
 
+QUARTER_TURN = [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
 
-def write_video(path, codec="libx264", options=None, num_frames=70, size=(48, 64), rotation=None):
+
+def write_video(path, codec="libx264", options=None, num_frames=70, size=(48, 64), matrix=None, aspect=None):
     """Noise that moves, so that every frame differs from the others; B-frames where the codec has them."""
     rng = np.random.default_rng(0)
     ground = rng.integers(0, 256, (size[0], size[1] * 2, 3)).astype(np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25), options=options or {})
         stream.width, stream.height, stream.pix_fmt = size[1], size[0], "yuv420p"
+        if matrix:
+            stream.set_display_matrix(matrix)
+            stream.codec_context.sample_aspect_ratio = aspect
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(np.roll(ground, -index, axis=1)[:, : size[1]].copy(), format="rgb24")
             container.mux(stream.encode(frame))
@@ -121,6 +126,12 @@ def test_the_first_good_picture_stands_in_where_none_is_before_and_none_where_to
         assert [frame.name for frame in frames.run(0, 4)] == [f"{index:05d}" for index in range(5)]
         with refusal(FrameError, "00005"):
             frames.held(5)
+
+
+def test_pixels_of_a_turned_video_are_as_wide_as_they_are_shown(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=3, matrix=QUARTER_TURN, aspect=Fraction(16, 11))
+    with FrameAccess(path) as frames, mm.VideoReader(path) as reader:
+        assert frames.pixel_aspect == next(iter(reader)).pixel_aspect == Fraction(11, 16)
 
 
 def test_a_frame_that_there_is_not_is_refused(tmp_path):

@@ -271,6 +271,25 @@ def test_undo_and_redo_bring_back_what_was_said(project, clip):
     assert not project.state.objects
 
 
+def test_undo_and_redo_return_what_they_turned(project, clip):
+    cat = project.add_object("cat")
+    project.set_key(4, cat, clip[2][4, 0])
+    project.change_settings(frames=3)
+    assert (project.undo() or {})["frame"] == 4
+    assert (project.undo() or {})["id"] == cat
+    assert (project.redo() or {})["do"] == "add_object"
+
+
+def test_objects_beyond_the_palette_have_colours_of_their_own(project):
+    for _ in range(40):
+        project.add_object()
+    colors = [
+        np.array([int(each.color[at : at + 2], 16) for at in (1, 3, 5)]) for each in project.state.objects.values()
+    ]
+    apart = [np.abs(one - other).max() for place, one in enumerate(colors) for other in colors[:place]]
+    assert min(apart) > 12
+
+
 def test_a_new_object_has_no_masks_of_a_removed_one_and_undo_brings_those_back(tracked):
     before = tracked.labels(5)
     tracked.remove_object(CAT)
