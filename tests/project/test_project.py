@@ -153,6 +153,7 @@ def test_one_damaged_frame_ends_neither_tracking_nor_an_export(tmp_path, clip, c
         for mask_format in ("png", "ffv1", "green"):
             export_project(project, tmp_path / mask_format, mask_format=mask_format)
         export_masks(project, "table", tmp_path / "table")
+        export_masks(project, "coco", tmp_path / "coco", video=folder)
         project.track(NUM_FRAMES - 1, "backward")
         project.set_key(9, cat, clip[2][9, 0])
         assert project.track(9).complete
