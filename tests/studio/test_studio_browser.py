@@ -764,8 +764,8 @@ def test_fields_keys_and_lists_do_what_they_say(tmp_path, masks):
         page.keyboard.press("v")
         page.get_by_role("button", name="Delete Object 1").click()
         saved(page)
-        click(page, SIZE[1] - 0.54, middle(masks[0, 0])[1])  # on the last of its pixels
         click(page, *middle(masks[0, 0]))
+        click(page, SIZE[1] - 0.54, middle(masks[0, 0])[1], button="right")  # on the last of its pixels
         assert page.get_by_role("button", name="Hide Object 1").count() == 1, "a new object is not hidden"
         name = page.locator("#objects input[type=text]").first
         name.fill("Nobody")
