@@ -11,14 +11,19 @@ import mnemask as mm
 from mnemask.errors import FrameError
 from mnemask.io.random_access import FrameAccess
 
+QUARTER_TURN = [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
 
-def write_video(path, codec="libx264", options=None, num_frames=70, size=(48, 64), rotation=None):
+
+def write_video(path, codec="libx264", options=None, num_frames=70, size=(48, 64), matrix=None, aspect=None):
     """Noise that moves, so that every frame differs from the others; B-frames where the codec has them."""
     rng = np.random.default_rng(0)
     ground = rng.integers(0, 256, (size[0], size[1] * 2, 3)).astype(np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25), options=options or {})
         stream.width, stream.height, stream.pix_fmt = size[1], size[0], "yuv420p"
+        if matrix:
+            stream.set_display_matrix(matrix)
+            stream.codec_context.sample_aspect_ratio = aspect
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(np.roll(ground, -index, axis=1)[:, : size[1]].copy(), format="rgb24")
             container.mux(stream.encode(frame))
@@ -79,6 +84,54 @@ def test_a_good_frame_after_a_damaged_one_is_given_at_once(tmp_path):
         with refusal(FrameError, "00002.png"):
             frames[2]
         assert frames[3].index == 3
+
+
+def test_going_through_a_video_the_last_good_picture_stands_in_for_damaged_frames_and_one_damaged_packet_costs_few(
+    tmp_path, caplog
+):
+    path = write_video(tmp_path / "clip.mkv", "mjpeg", {"strict": "unofficial"}, num_frames=20)
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux() if packet.size][8]
+        data = bytes(packet)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(data, bytes(len(data))))
+    with FrameAccess(path) as frames:
+        good = [frames[index].image for index in (7, 9)]
+        for _ in range(2):
+            with refusal(FrameError, "frame 8"):
+                frames[8]
+        for run in (frames.run(5, 12), frames.run(8, 10), frames.run(12, 5)):
+            seen = {frame.index: frame for frame in run}
+            assert torch.equal(seen[8].image, good[0])
+            assert torch.equal(seen[9].image, good[1])
+            assert seen[8].seconds == pytest.approx(0.32)
+            assert seen[8].name == "00008"
+        assert "frame 7 stands in" in caplog.text
+        path.write_bytes(whole)
+        frames.forget()
+        assert frames[8].index == 8
+
+
+def test_the_first_good_picture_stands_in_where_none_is_before_and_none_where_too_many_are_damaged(
+    tmp_path, monkeypatch
+):
+    for index in range(6):
+        Image.new("RGB", (40, 30), (0, 0, 40 * index)).save(tmp_path / f"{index:05d}.png")
+    for index in (0, 3, 4, 5):
+        (tmp_path / f"{index:05d}.png").write_bytes((tmp_path / f"{index:05d}.png").read_bytes()[:60])
+    monkeypatch.setattr("mnemask.io.random_access.MOST_HELD", 2)
+    with FrameAccess(tmp_path) as frames:
+        assert frames.size == (30, 40)
+        assert int(frames.held(0).image[2, 0, 0]) == 40
+        assert [frame.name for frame in frames.run(0, 4)] == [f"{index:05d}" for index in range(5)]
+        with refusal(FrameError, "00005"):
+            frames.held(5)
+
+
+def test_pixels_of_a_turned_video_are_as_wide_as_they_are_shown(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", num_frames=3, matrix=QUARTER_TURN, aspect=Fraction(16, 11))
+    with FrameAccess(path) as frames, mm.VideoReader(path) as reader:
+        assert frames.pixel_aspect == next(iter(reader)).pixel_aspect == Fraction(11, 16)
 
 
 def test_a_frame_that_there_is_not_is_refused(tmp_path):

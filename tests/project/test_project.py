@@ -29,6 +29,7 @@ from mnemask.project import (
     replay,
     set_corrections,
     snapshots,
+    tracking,
 )
 
 CAT = 1
@@ -106,6 +107,58 @@ def test_a_pass_that_was_paused_goes_on_as_if_it_never_had_been(tmp_path, clip, 
         assert torch.equal(all_labels(paused), all_labels(tracked))
 
 
+def test_a_pass_far_ahead_of_what_is_tracked_begins_with_the_marks_alone(project, clip, compact, monkeypatch):
+    monkeypatch.setattr(tracking, "NEAR", 4)
+    _, frames, masks = clip
+    cat = project.add_object("cat")
+    project.set_key(0, cat, masks[0, 0])
+    project.track(0, to=3)
+    seen = []
+    project.track(20, on_frame=lambda report, frame: seen.append(frame.index))
+    assert seen == [0, *range(20, NUM_FRAMES)]
+    tracker = mm.Tracker(compact, budget=mm.Budget(frames=2.0), keep_corrections=True, short_side=min(SIZE))
+    tracker.step(mm.Frame(frames[0], 0), {cat: masks[0, 0]})
+    assert torch.equal(project.labels(20), tracker.step(mm.Frame(frames[20], 20)).labels)
+    seen.clear()
+    project.track(6, to=7, on_frame=lambda report, frame: seen.append((frame.index, report.reached)))
+    assert seen == [(4, None), (5, None), (6, 6), (7, 7)]
+    assert np.flatnonzero(project.known()).tolist() == [0, 1, 2, 3, 6, 7, *range(20, NUM_FRAMES)]
+
+
+def test_the_way_from_an_earlier_state_can_be_stopped_and_leaves_all_as_it_was(tracked, clip):
+    before = all_labels(tracked)
+    for path in (tracked.folder / "states").iterdir():
+        if not path.stem.endswith("00"):
+            path.unlink()
+    dog = tracked.add_object("dog")
+    tracked.set_key(15, dog, clip[2][15, 1])
+    seen = []
+    report = tracked.track(15, stop=lambda: len(seen) == 3, on_frame=lambda report, frame: seen.append(frame.index))
+    assert seen == [1, 2, 3]
+    assert (report.reached, report.complete, report.frames) == (None, False, 0)
+    tracked.clear_key(15, dog)
+    assert torch.equal(all_labels(tracked), before)
+    with refusal(InputError, "stopped"):
+        tracked.tracker_before(15, stop=lambda: True)
+
+
+def test_one_damaged_frame_ends_neither_tracking_nor_an_export(tmp_path, clip, compact, caplog):
+    folder = shutil.copytree(clip[0], tmp_path / "damaged")
+    (folder / "00009.png").write_bytes((folder / "00009.png").read_bytes()[:200])
+    with mm.Project.create(tmp_path / "project", folder, compact, size=min(SIZE)) as project:
+        cat = track_first(project, clip[2])
+        assert project.known().all()
+        assert "frame 8 stands in" in caplog.text
+        assert overlap(project.labels(9) == cat, project.labels(8) == cat) > 0.9
+        for mask_format in ("png", "ffv1", "green"):
+            export_project(project, tmp_path / mask_format, mask_format=mask_format)
+        export_masks(project, "table", tmp_path / "table")
+        export_masks(project, "coco", tmp_path / "coco", video=folder)
+        project.track(NUM_FRAMES - 1, "backward")
+        project.set_key(9, cat, clip[2][9, 0])
+        assert project.track(9).complete
+
+
 def test_a_prompt_in_the_middle_tracks_both_ways(project, clip):
     masks = clip[2]
     cat = track_first(project, masks, 12)
@@ -129,8 +182,8 @@ def test_only_frames_that_a_key_can_change_are_computed_again(tracked, clip):
     masks = clip[2]
     before, seen = all_labels(tracked), []
     tracked.set_key(15, CAT, masks[15, 1])
-    tracked.track(15, on_frame=lambda report, frame: seen.append(frame.index))
-    assert seen == list(range(15, NUM_FRAMES))
+    tracked.track(15, on_frame=lambda report, frame: seen.append((frame.index, report.reached)))
+    assert seen == [(0, None), *((index, index) for index in range(15, NUM_FRAMES))]
     assert torch.equal(all_labels(tracked)[:15], before[:15])
 
 
@@ -217,6 +270,25 @@ def test_undo_and_redo_bring_back_what_was_said(project, clip):
         assert project.undo()
     assert not project.undo()
     assert not project.state.objects
+
+
+def test_undo_and_redo_return_what_they_turned(project, clip):
+    cat = project.add_object("cat")
+    project.set_key(4, cat, clip[2][4, 0])
+    project.change_settings(frames=3)
+    assert (project.undo() or {})["frame"] == 4
+    assert (project.undo() or {})["id"] == cat
+    assert (project.redo() or {})["do"] == "add_object"
+
+
+def test_objects_beyond_the_palette_have_colours_of_their_own(project):
+    for _ in range(40):
+        project.add_object()
+    colors = [
+        np.array([int(each.color[at : at + 2], 16) for at in (1, 3, 5)]) for each in project.state.objects.values()
+    ]
+    apart = [np.abs(one - other).max() for place, one in enumerate(colors) for other in colors[:place]]
+    assert min(apart) > 12
 
 
 def test_a_new_object_has_no_masks_of_a_removed_one_and_undo_brings_those_back(tracked):

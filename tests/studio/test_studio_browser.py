@@ -31,8 +31,15 @@ def masks():
 
 
 @contextmanager
-def browsing(studio, refused=False, **options):
-    """A page of the studio; nothing may go wrong in its console, save that the server refuses where that is tested."""
+def browsing(studio, refused=False, script="", **options):
+    """A page of the studio; nothing may go wrong in its console, save that the server refuses where that is tested.
+
+    Args:
+        studio: that runs.
+        refused: whether the server may refuse, or not answer.
+        script: what is run before the page's own.
+        **options: of the browser's context.
+    """
     from playwright.sync_api import sync_playwright
 
     said = []
@@ -40,6 +47,7 @@ def browsing(studio, refused=False, **options):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         context = browser.new_context(viewport={"width": 1280, "height": 720}, accept_downloads=True, **options)
         page = context.new_page()
+        page.add_init_script(script)
         page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(studio.address)
@@ -47,7 +55,7 @@ def browsing(studio, refused=False, **options):
         saved(page)
         yield page
         browser.close()
-    assert [text for text in said if not (refused and "status of 400" in text)] == []
+    assert [text for text in said if not (refused and re.search("status of 400|ERR_FAILED", text))] == []
 
 
 def place(page, x, y):
@@ -528,6 +536,167 @@ def test_the_first_box_and_polygon_make_one_object_each_where_they_were_drawn(tm
         assert [key["how"] for key in keys_of(page)] == [{"tool": "polygon"}], "what was drawn is not lost"
 
 
+def touches(page, *steps):
+    """Fingers that touch the screen, one list of places after the other."""
+    session = page.context.new_cdp_session(page)
+    before = 0
+    for points in steps:
+        kind = "touchMove" if len(points) == before else "touchStart" if len(points) > before else "touchEnd"
+        fingers = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        before = len(points)
+        page.wait_for_timeout(30)
+
+
+def test_two_fingers_zoom_and_leave_no_stroke_and_take_no_corner(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, has_touch=True) as page:
+        take_a_brush(page)
+        before = shown(page)
+        x, y = place(page, 60, 50)
+        pinch = [[(x, y)], [(x + 12, y)], [(x + 12, y), (x + 90, y)], [(x + 12, y), (x + 120, y)], []]
+        touches(page, *pinch)
+        page.keyboard.press("0")
+        page.mouse.move(5, 5)
+        page.wait_for_timeout(300)
+        assert shown(page) == before
+        assert keys_of(page) == []
+        page.keyboard.press("p")
+        for corner in ((20, 20), (80, 20)):
+            page.mouse.click(*place(page, *corner))
+        touches(page, *pinch)
+        page.keyboard.press("0")
+        page.wait_for_timeout(600)  # else it is a double click
+        page.mouse.click(*place(page, 80, 70))
+        with page.expect_response(re.compile("/masks")):
+            page.keyboard.press("Enter")
+        saved(page)
+        assert [key["how"] for key in keys_of(page)] == [{"tool": "polygon"}]
+
+
+def prevents(page, **key):
+    """Whether the page takes a key away from the browser."""
+    return page.evaluate(
+        """(key) => { const event = new KeyboardEvent('keydown', { ...key, bubbles: true, cancelable: true });
+        document.body.dispatchEvent(event); return event.defaultPrevented; }""",
+        key,
+    )
+
+
+def test_a_press_counts_where_it_begins_keys_with_modifiers_are_the_browsers_and_undo_shows_what_it_changes(
+    tmp_path, masks
+):
+    x, y = middle(masks[0, 0])
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
+        drag(page, x, y, x + 20, y)
+        page.wait_for_timeout(200)
+        assert page.locator("#objects li").count() == 0, "what moves is no click"
+        click(page, x, y)
+        page.keyboard.press("Space")  # plays
+        page.wait_for_timeout(200)
+        page.mouse.move(*place(page, x + 6, y))
+        page.mouse.down()
+        frame = int(page.locator("#goto").input_value())
+        page.wait_for_timeout(300)
+        with page.expect_response(re.compile("/clicks$")):
+            page.mouse.up()
+        saved(page)
+        assert sorted(key["frame"] for key in keys_of(page)) == sorted({0, frame})
+        page.keyboard.press("o")
+        saved(page)
+        assert not prevents(page, key="1", ctrlKey=True)
+        assert not prevents(page, key="ArrowLeft", altKey=True)
+        page.wait_for_selector("#objects li:nth-child(2)[aria-current=true]")
+        page.keyboard.press("1")
+        page.wait_for_selector("#objects li:nth-child(1)[aria-current=true]")
+        page.keyboard.press("End")
+        at_frame(page, NUM_FRAMES - 1)
+        page.keyboard.press("Control+z")
+        shows(page, "#toast", "New object taken back.")
+        page.keyboard.press("Control+z")
+        shows(page, "#toast", f"Mark in frame {frame} taken back.")
+        at_frame(page, frame)
+        page.keyboard.press("Control+Shift+z")
+        shows(page, "#toast", f"Mark in frame {frame} done again.")
+        page.keyboard.press("b")
+        page.locator("#size").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#size").input_value() == "13"
+        at_frame(page, frame)
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("End")
+        at_frame(page, NUM_FRAMES - 1)
+        before = len(keys_of(page))
+        page.keyboard.press("y")
+        page.mouse.click(*place(page, x, y))
+        page.wait_for_selector("#picture-dialog[open]")
+        page.keyboard.press("Escape")
+        assert len(keys_of(page)) == before, "to ask why is not to paint"
+        page.evaluate("Object.defineProperty(window, 'devicePixelRatio', { value: 2 })")  # as on another monitor
+        page.mouse.move(*place(page, x, y))
+        page.wait_for_timeout(100)
+        assert page.evaluate("(({ width, clientWidth }) => width === 2 * clientWidth)(document.querySelector('#view'))")
+
+
+SOCKETS = """const Plain = WebSocket; window.sockets = [];
+    window.WebSocket = class extends Plain { constructor(...more) { super(...more); sockets.push(this); } };"""
+
+
+def test_a_pass_is_told_of_from_its_beginning_to_its_end_and_shows_its_masks_where_it_comes_by(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, script=SOCKETS) as page:
+        told = {"type": "job", "kind": "track", "running": True, "number": 1, "start": 2, "step": 1, "last": 20}
+
+        def tell(**more):
+            data = {**told, **more}
+            page.evaluate("(data) => sockets.at(-1).onmessage({ data: JSON.stringify(data) })", data)
+            page.wait_for_timeout(150)
+
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+        at_frame(page, 5)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url) if "/labels/" in request.url else None)
+        tell(frame=None, passing=301)
+        shows(page, "#speed", "on the way there: frame 301")
+        tell(frame=4, fps=8.0)
+        assert asked == []
+        tell(frame=7, fps=8.0)
+        assert [url.rsplit("/", 1)[1] for url in asked] == ["5"]
+        tell(running=False, frame=7, error="the disk is full; make room")
+        shows(page, "#toast", "The disk is full; make room")
+        page.wait_for_timeout(6500)
+        assert page.locator("#toast").is_visible(), "nobody may be looking"
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#toast", state="hidden")
+
+
+def test_what_nobody_answered_is_kept_in_view_asked_for_before_leaving_and_sent_again(tmp_path):
+    projects, asked = tmp_path / "projects", []
+    with running(write_clip(tmp_path / "clip"), projects=projects) as studio:
+        with browsing(studio, refused=True) as page:
+            page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+            take_a_brush(page)
+            page.route("**/masks*", lambda route: route.abort())
+            drag(page, 20, 20, 20, 20)
+            shows(page, "#saved", "Not saved")
+            drag(page, 70, 50, 70, 50)
+            shows(page, "#saved", "Not saved")
+            page.evaluate("setTimeout(() => location.reload())")
+            page.wait_for_timeout(500)
+            assert asked == ["beforeunload"]
+            page.unroute("**/masks*")
+            with page.expect_response(re.compile("/masks")):
+                page.keyboard.press("o")
+            saved(page)
+        assert studio.end() == 0
+    kept = stored(studio, 0, projects)
+    assert [int(kept[y, x]) for x, y in ((20, 20), (70, 50))] == [1, 1]
+
+
 def test_names_on_the_timeline_and_the_heading_of_the_settings_do_not_move_the_video(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:
@@ -595,8 +764,8 @@ def test_fields_keys_and_lists_do_what_they_say(tmp_path, masks):
         page.keyboard.press("v")
         page.get_by_role("button", name="Delete Object 1").click()
         saved(page)
-        click(page, SIZE[1] - 0.54, middle(masks[0, 0])[1])  # on the last of its pixels
         click(page, *middle(masks[0, 0]))
+        click(page, SIZE[1] - 0.54, middle(masks[0, 0])[1], button="right")  # on the last of its pixels
         assert page.get_by_role("button", name="Hide Object 1").count() == 1, "a new object is not hidden"
         name = page.locator("#objects input[type=text]").first
         name.fill("Nobody")

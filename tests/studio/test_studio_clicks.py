@@ -47,11 +47,12 @@ def test_a_first_click_finds_an_object_by_its_colour_alone():
 def test_the_page_calls_actions_by_the_names_that_they_have():
     script = files("mnemask.studio").joinpath("static/app.js").read_text()
     asked = re.findall(r"\bdo: \"(\w+)\"((?:, \w+(?:: [^,{}]+)?)*)", script)
+    asked += re.findall(r"\bstudio\.turn\(\"(\w+)\"()\)", script)
     methods = {
         "settings": mm.Project.change_settings,
         **{name: getattr(mm.Project, name, None) for name, _ in asked if name != "settings"},
     }
-    assert {"add_object", "clear_key", "undo"} <= methods.keys()
+    assert {"add_object", "clear_key", "undo", "redo"} <= methods.keys()
     for name, more in asked:
         parameters = inspect.signature(methods[name]).parameters.values()
         known = {each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}

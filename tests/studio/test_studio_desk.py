@@ -5,6 +5,7 @@ import copy
 import json
 import logging
 import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -242,3 +243,157 @@ def test_the_studio_has_one_port_where_that_is_free(monkeypatch):
             server._listening("127.0.0.1", taken)
     with server._listening("127.0.0.1", None) as third:
         assert third.getsockname()[1] == taken
+
+
+def ended(desk):
+    """Waits for what runs, and returns what the page is told of it."""
+    desk._job._thread.join(120)
+    return desk.state()["job"]
+
+
+def test_an_export_goes_on_where_no_mask_changes_and_keeps_tracking_from_beginning(desk, monkeypatch):
+    project, square, may_end = desk.project, torch.zeros(SIZE, dtype=torch.bool), threading.Event()
+    square[20:80, 20:60] = True
+    project.accept(5, 5)
+
+    def write(project, out, on_frame):
+        out.mkdir(parents=True)
+        (out / "masks.txt").write_text("1")
+        while not may_end.wait(0.01):
+            on_frame(0)
+
+    monkeypatch.setattr(desks, "writing", lambda name, options: write)
+    desk.export("png", {})
+    desk.act({"do": "add_object"})
+    desk.act({"do": "settings", "frames": 3})
+    desk.act({"do": "redo"})
+    desk.act({"do": "clear_key", "frame": 9, "object_id": 1})
+    with refusal(InputError, "accepted"):
+        desk.click(5, 1, [[100.0, 50.0, 1.0]], None)
+    with refusal(InputError, "accepted"):
+        desk.paint(5, 1, square, "brush")
+    with refusal(InputError, "first click"):
+        desk.click(7, 1, [[100.0, 50.0, 0.0]], None)
+    with refusal(InputError, "an export is under way", "wait for it"):
+        desk.track(0, "forward", None, None)
+    assert desk._job.running
+    may_end.set()
+    assert ended(desk)["export"] == "png"
+    may_end.clear()
+    desk.export("png", {})
+    desk.paint(6, 1, square, "brush")
+    assert ended(desk)["stopped"]
+
+
+def test_clicks_that_find_nothing_or_leave_nothing_say_so_and_change_nothing(desk, monkeypatch):
+    project, empty = desk.project, torch.zeros(SIZE, dtype=torch.bool)
+    before = project.state
+
+    class FindsNothing:
+        def mask(self, *asked):
+            return empty
+
+    monkeypatch.setattr(desk, "_clicks", lambda index: FindsNothing())
+    with refusal(InputError, "nothing was found", "draw a box"):
+        desk.click(2, 1, [[100.0, 50.0, 1.0]], None)
+    with refusal(InputError, "nothing was found"):
+        desk.click(2, 1, [], [5.0, 5.0, 30.0, 30.0])
+    with refusal(InputError, "would leave nothing", "Not here"):
+        desk.click(0, 1, [[100.0, 50.0, 0.0]], None)
+    assert project.state == before
+
+
+def test_a_mark_whose_file_is_lost_is_told_of_and_can_be_made_again_or_cleared(desk):
+    project, mask = desk.project, drawn()[1][0, 0]
+    project.set_key(3, 1, mask)
+    for frame in (0, 3):
+        (project.folder / project.state.keys[frame, 1].mask).unlink()
+    project._masks._held.clear()
+    assert not desk.labels(0).any()
+    [note] = desk.facts(0)["notes"]
+    assert "mark the object again" in note
+    desk.click(0, 1, [[float(part) for part in (*mask.nonzero().float().mean(0).flip(0), 1)]], None)
+    assert (desk.labels(0) == 1).any()
+    assert desk.facts(0)["notes"] == []
+    desk.act({"do": "clear_key", "frame": 3, "object_id": 1})
+    assert desk.facts(3)["notes"] == []
+
+
+def test_up_to_here_accepts_what_is_tracked_before_and_behind_a_frame_that_was_accepted_alone(desk):
+    desk.track(0, "forward", 8, None)
+    ended(desk)
+    desk.act({"do": "accept", "first": 4, "last": 4})
+    assert desk.act({"do": "accept", "first": 0, "last": 6})["accepted"] == [[0, 6]]
+    with refusal(InputError, "not accepted yet"):
+        desk.act({"do": "accept", "first": 0, "last": 6})
+
+
+def test_what_was_undone_is_told_with_the_state(desk):
+    assert "turned" not in desk.act({"do": "add_object"})
+    desk.project.set_key(9, 1, drawn()[1][9, 0])
+    turned = desk.act({"do": "undo"})["turned"]
+    assert (turned["do"], turned["frame"], turned["object"]) == ("set_key", 9, 1)
+    assert desk.act({"do": "redo"})["turned"]["frame"] == 9
+    assert desk.act({"do": "redo"})["turned"] is None
+
+
+def test_keys_lead_to_the_worst_frame_of_each_doubtful_stretch_however_long_the_first_one_is():
+    worst = np.zeros(20_000, np.float32)
+    worst[100:5000] = 1
+    worst[[103, 7000, 7003, 9000]] = 0.6, 0.7, 0.9, 0.5
+    worst[15_000:15_010] = np.linspace(0.5, 0.8, 10)
+    assert desks._peaks(worst) == [100, 7003, 9000, 15_009]
+    assert desks._peaks(worst[:50]) == []
+    worst[:] = 0
+    worst[::20] = 0.9
+    worst[19_000::20] = 1
+    peaks = desks._peaks(worst)
+    assert len(peaks) == desks.MOST_PEAKS
+    assert set(range(19_000, 20_000, 20)) <= set(peaks)
+
+
+def test_a_look_inside_ends_when_something_else_is_done(desk, monkeypatch):
+    begun, failed = threading.Event(), []
+
+    def slow(project, frame, *, stop):
+        begun.set()
+        while not stop():
+            pass
+        raise InputError("the way was stopped")
+
+    def look():
+        try:
+            desk.look(9, None)
+        except InputError as error:
+            failed.append(error.problem)
+
+    monkeypatch.setattr(desks, "picture_memory", slow)
+    looking = threading.Thread(target=look)
+    looking.start()
+    assert begun.wait(60)
+    desk.act({"do": "add_object"})
+    looking.join(60)
+    assert failed == ["the way was stopped"]
+
+
+def test_a_turned_video_of_wide_pixels_is_shown_as_its_frames_are(desk, monkeypatch):
+    monkeypatch.setattr(desk.project.frames, "pixel_aspect", Fraction(11, 16))
+    assert desk.state()["pixel_aspect"] == 11 / 16
+
+
+def test_a_folder_that_may_not_be_read_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path / "projects", [tmp_path])
+
+    def iterdir(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", iterdir)
+    with refusal(InputError, "Permission denied", "another folder"):
+        workspace.browse(str(tmp_path))
+
+
+def test_a_machine_whose_name_has_capitals_is_reached_by_it():
+    guard = server.Guard(lambda *asked: None, "token", 80, frozenset(["Studio-PC", "*"]))
+    assert guard._is_own_host("studio-pc:80")
+    assert guard._is_own_host("10.0.0.7:80")
+    assert not guard._is_own_host("other-pc:80")

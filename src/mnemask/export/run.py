@@ -23,7 +23,7 @@ from mnemask.export.datasets import (
     YoutubeVosFolder,
 )
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
-from mnemask.export.source import Exporting, Finished, FrameMasks, OfBatch, open_finished
+from mnemask.export.source import Exporting, Finished, FrameMasks, OfBatch, OfProject, open_finished
 from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import FORMATS, orientation_of
 from mnemask.io.lock import OutputLock
@@ -198,7 +198,9 @@ def _write(
     count = 0
     with ExitStack() as stack:
         format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack))
-        pictures = _Pictures(videos, _reports(source) if videos else {}, stack)
+        # Without a report nobody knows; a frame that is asked for and skipped is refused.
+        damaged = "hold" if isinstance(source, OfProject) else "skip"
+        pictures = _Pictures(videos, _reports(source) if videos else {}, damaged, stack)
         for frame in source:
             joint = frame.clip and frame.clip + ("-" if to in _FLAT else "/")
             file_name = frame.file_name
@@ -226,12 +228,24 @@ def _is_plain(path: Path) -> bool:
 
 
 class _Pictures:
-    """The frames of videos, as files beside their masks, read as the runs of these reports read them."""
+    """The frames of videos, as files beside their masks, read as the runs of these reports read them.
+
+    Args:
+        videos: by clip.
+        reports: of the runs, by clip.
+        damaged: what was done with damaged frames where no report says it.
+        stack: closes what is opened.
+    """
 
     def __init__(
-        self, videos: Mapping[str, str | Path], reports: Mapping[str, Mapping[str, Any]], stack: ExitStack
+        self,
+        videos: Mapping[str, str | Path],
+        reports: Mapping[str, Mapping[str, Any]],
+        damaged: str,
+        stack: ExitStack,
     ) -> None:
         self._videos, self._reports, self._stack = videos, reports, stack.enter_context(ExitStack())
+        self._damaged = damaged
         self._video = ""
         self._files: Sequence[Path] | None = None
         self._places: Mapping[str, int] = {}
@@ -246,8 +260,7 @@ class _Pictures:
                 scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mnemask-"))
                 place = fetched(place, Path(scratch))
             report = self._reports.get(video, {})
-            # Without a report nobody knows; a frame that is asked for and skipped is refused below.
-            damaged, given = settings_of(report).get("on_corrupt", "skip"), masks_among(place, report)
+            damaged, given = settings_of(report).get("on_corrupt", self._damaged), masks_among(place, report)
             reader = self._stack.enter_context(VideoReader(place, on_corrupt=damaged, masks=given))
             self._video, self._files, self._frames = video, reader.files, _whole_or_held(reader)
             self._places = {composed(safe_name(path.stem)): at for at, path in enumerate(reader.files or ())}

@@ -140,10 +140,10 @@ def open_finished(place: str | Path | Project, stack: ExitStack) -> Finished:
         InputError: there are none, or they are damaged.
     """
     if isinstance(place, Project):
-        return _OfProject(place)
+        return OfProject(place)
     place = Path(place)
     if (place / "project.json").is_file():
-        return _OfProject(stack.enter_context(Project(place)))
+        return OfProject(stack.enter_context(Project(place)))
     report = report_of(place)
     return OfBatch(place, report) if "manifest" in report and "clips" in report else _OfRun(place)
 
@@ -220,7 +220,7 @@ class _OfRun:
         return {int(i) for path in self._paths for i in np.unique(read_labels(path)) if i}
 
 
-class _OfProject:
+class OfProject:
     """The masks that are stored in a project."""
 
     has_alphas = False

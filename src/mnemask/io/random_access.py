@@ -4,10 +4,14 @@
 files the packets are listed once without decoding them, and a request decodes from the keyframe before it.
 """
 
+import logging
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +24,12 @@ from mnemask.io.sources import Opening, open_source
 from mnemask.io.stream import EncodedVideo
 from mnemask.types import Frame, frame_name
 
+log = logging.getLogger(__name__)
+
 CACHE_BYTES = 96 * 2**20
 STRETCH = 48  # frames decoded at a time when going backwards
 AHEAD = 24  # frames: decoding on is cheaper than seeking
+MOST_HELD = 100  # frames in a row that cannot be decoded; of more, too much is lost for one picture to stand in
 
 
 class FrameAccess:
@@ -40,6 +47,7 @@ class FrameAccess:
         frames_per_second: the average; None for images.
         size: height and width in pixels.
         file_names: of images, by number; None where the frames are no files.
+        pixel_aspect: how many times as wide as high a pixel is shown.
         facts: what else is known of the video beforehand.
         notes: sentences about what should be known of it, such as that it is cut off.
 
@@ -71,7 +79,9 @@ class FrameAccess:
         self._cache_bytes = cache_bytes
         self._under_way: Iterator[Frame] | None = None
         self._next = -1
-        self.size = self[0].size
+        self._damaged: dict[int, FrameError] = {}
+        first = self.held(0)
+        self.size, self.pixel_aspect = first.size, first.pixel_aspect
 
     def __len__(self) -> int:
         return self.num_frames
@@ -80,22 +90,61 @@ class FrameAccess:
         if not 0 <= index < self.num_frames:
             raise FrameError(f"frame {index} does not exist", f"the video has frames 0 to {self.num_frames - 1}")
         with self._lock:
+            if index in self._damaged:  # to find that out again takes a seek
+                known = self._damaged[index]
+                raise FrameError(known.problem, known.remedy)
             if index not in self._cache:
-                self._decode_to(index)
+                try:
+                    self._decode_to(index)
+                except FrameError as error:
+                    self._damaged[index] = error
+                    raise
             self._cache.move_to_end(index)
             return self._cache[index]
 
+    def held(self, index: int) -> Frame:
+        """Returns a frame; the picture of the last good one before stands in for one that cannot be decoded.
+
+        Where there is none before, it is the first good one after. A warning says so.
+
+        Raises:
+            FrameError: there is no such frame, or no good one among the nearest `MOST_HELD`.
+        """
+        try:
+            return self[index]
+        except FrameError as error:
+            if not 0 <= index < self.num_frames:
+                raise
+            before, after = max(-1, index - 1 - MOST_HELD), min(self.num_frames, index + 1 + MOST_HELD)
+            for near in chain(range(index - 1, before, -1), range(index + 1, after)):
+                try:
+                    good = self[near]
+                except FrameError:
+                    continue
+                log.warning("%s: the picture of frame %d stands in for it", error.problem, near)
+                name = self.file_names and Path(self.file_names[index]).stem
+                return replace(
+                    good,
+                    index=index,
+                    seconds=self._decoder.seconds(index),
+                    name=name or frame_name(index, self.num_frames),
+                )
+            raise
+
     def run(self, first: int, last: int) -> Iterator[Frame]:
-        """Yields the frames from one number to another, both included, backwards where the second is smaller."""
+        """Yields the frames from one number to another, both included, backwards where the second is smaller.
+
+        Those that cannot be decoded are as `held` gives them.
+        """
         if first <= last:
             for index in range(first, last + 1):
-                yield self[index]
+                yield self.held(index)
             return
         height, width = self.size
         # Half the cache: the frames of a stretch must all be there when it is read from its end.
         stretch = max(1, min(STRETCH, self._cache_bytes // (2 * 3 * height * width)))
         for end in range(first, last - 1, -stretch):
-            held = [self[index] for index in range(max(end - stretch + 1, last), end + 1)]
+            held = [self.held(index) for index in range(max(end - stretch + 1, last), end + 1)]
             yield from reversed(held)
 
     def forget(self) -> None:
@@ -103,6 +152,7 @@ class FrameAccess:
         with self._lock:
             self._under_way = None
             self._cache.clear()
+            self._damaged.clear()  # a file may have been restored
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -157,6 +207,9 @@ class _Listed:
         for picture in self._source.pictures(start):
             yield _frame(picture, self.num_frames)
 
+    def seconds(self, index: int) -> float | None:
+        return None
+
     def close(self) -> None:
         self._source.close()
 
@@ -166,13 +219,16 @@ class _Indexed:
 
     def __init__(self, video: EncodedVideo) -> None:
         self._video = video
-        times, keys = _listing(video)
+        times, keys, self._time_base = _listing(video)
         order = np.argsort(times, kind="stable")
         self._times, self._seekable = times[order], np.flatnonzero(keys[order])
         self.num_frames = len(times)
 
     def frames(self, start: int) -> Iterator[Frame]:
-        """Yields the frames from some number up to `start` on: those that were decoded on the way come too."""
+        """Yields the frames from some number up to `start` on: those that were decoded on the way come too.
+
+        Damaged packets are passed over: what they cost is missing, and what comes after may be whole.
+        """
         container = self._video._open()
         with container:
             stream = self._video._stream(container)
@@ -181,28 +237,37 @@ class _Indexed:
             if key:
                 container.seek(int(self._times[key]), stream=stream, backward=True)
             matrices: dict[int, Matrix] = {}
-            time_base = stream.time_base
             try:
-                for decoded in container.decode(stream):
-                    if decoded.pts is None:
+                for packet in container.demux(stream):
+                    try:
+                        found = packet.decode()
+                    except FFmpegError as error:
+                        log.debug("a packet of %s cannot be decoded: %s", self._video.name, error.strerror)
                         continue
-                    index = int(np.searchsorted(self._times, decoded.pts))
-                    if index < max(key, start - AHEAD) or index >= self.num_frames:
-                        continue
-                    seconds = None if time_base is None else float(decoded.pts * time_base)
-                    yield _frame(self._video.picture(decoded, seconds, index, matrices), self.num_frames)
+                    for decoded in found:
+                        if decoded.pts is None:
+                            continue
+                        index = int(np.searchsorted(self._times, decoded.pts))
+                        if index < max(key, start - AHEAD) or index >= self.num_frames:
+                            continue
+                        picture = self._video.picture(decoded, self.seconds(index), index, matrices)
+                        yield _frame(picture, self.num_frames)
             except FFmpegError as error:
                 raise FrameError(
                     f"{self._video.name!r} is damaged after frame {start} ({error.strerror})",
                     "run `mnemask doctor` on it, or re-encode it",
                 ) from error
 
+    def seconds(self, index: int) -> float | None:
+        """Returns when a frame is shown."""
+        return None if self._time_base is None else float(int(self._times[index]) * self._time_base)
+
     def close(self) -> None:
         self._video.close()
 
 
-def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndarray, " T"]]:
-    """Returns the presentation time of each frame of a file, as the packets come, and which begin anew."""
+def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndarray, " T"], Fraction | None]:
+    """Returns the presentation time of each frame of a file, as the packets come, which begin anew, and the unit."""
     times: list[int] = []
     keys: list[bool] = []
     with video._open() as container:
@@ -222,7 +287,8 @@ def _listing(video: EncodedVideo) -> tuple[Int64[np.ndarray, " T"], Bool[np.ndar
             raise FrameError(
                 f"{video.name!r} is damaged after {len(times)} frames ({error.strerror})", "run `mnemask doctor` on it"
             ) from error
-    return np.array(times, np.int64), np.array(keys, bool)
+        time_base = stream.time_base
+    return np.array(times, np.int64), np.array(keys, bool), time_base
 
 
 def _frame(picture: Picture | Damaged, num_frames: int) -> Frame:

@@ -89,7 +89,7 @@ def export_project(
         # Videos for editors are made of the pictures as they are stored, with all their bits.
         frames: Iterable[Frame] = project.frames.run(0, project.num_frames - 1)
         if mask_format in VIDEO_FORMAT_NAMES and project.source.is_file():
-            originals = stack.enter_context(VideoReader(str(project.source), originals=True))
+            originals = stack.enter_context(VideoReader(str(project.source), originals=True, on_corrupt="hold"))
             frames = islice(originals, project.num_frames)  # a file that is cut off is exported as far as it goes
         for frame in frames:
             labels = project.labels(frame.index)

@@ -1,5 +1,7 @@
 """What a project's tracker remembers at a frame, and why a pixel was labelled so, as pictures."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -12,9 +14,12 @@ from mnemask.project.project import Project
 Picture = UInt8[np.ndarray, "h w 3"]
 
 
-def picture_memory(project: Project, frame: int) -> Picture:
-    """Returns what is remembered when a frame is about to be tracked forwards: source frames and remembered cells."""
-    tracker = project.tracker_before(frame)
+def picture_memory(project: Project, frame: int, *, stop: Callable[[], bool] = lambda: False) -> Picture:
+    """Returns what is remembered when a frame is about to be tracked forwards: source frames and remembered cells.
+
+    `stop` is asked as by `Project.tracker_before`.
+    """
+    tracker = project.tracker_before(frame, stop)
     if not tracker.object_ids:
         raise InputError(f"nothing is remembered before frame {frame}", "mark an object in it or earlier")
     memory, stats = tracker.memory.provenance(), tracker.memory.stats()
@@ -34,17 +39,22 @@ def picture_memory(project: Project, frame: int) -> Picture:
     )
 
 
-def picture_reason(project: Project, frame: int, x: int, y: int) -> Picture:
-    """Returns which remembered pixels decide on one pixel of a frame when it is tracked forwards."""
-    tracker = project.tracker_before(frame)
+def picture_reason(
+    project: Project, frame: int, x: int, y: int, *, stop: Callable[[], bool] = lambda: False
+) -> Picture:
+    """Returns which remembered pixels decide on one pixel of a frame when it is tracked forwards.
+
+    `stop` is asked as by `Project.tracker_before`.
+    """
+    tracker = project.tracker_before(frame, stop)
     if not tracker.object_ids:
         raise InputError(f"nothing is remembered before frame {frame}", "mark an object in it or earlier")
-    shown = tracker.step(project.frames[frame])
+    shown = tracker.step(project.frames.held(frame))
     explanation = tracker.explain(y, x)
     sources = {index: _pixels(project, index) for index in sources_of(explanation)}
     return explained_sheet(explanation, draw_overlay(_pixels(project, frame), shown.labels), sources)
 
 
 def _pixels(project: Project, index: int) -> Picture:
-    pixels: Picture = project.frames[index].image.permute(1, 2, 0).cpu().numpy()
+    pixels: Picture = project.frames.held(index).image.permute(1, 2, 0).cpu().numpy()
     return pixels

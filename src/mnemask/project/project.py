@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
@@ -172,13 +172,13 @@ class Project:
             MaskError: the mask is not bool or of another size than the frame.
             InputError: the frame does not exist, or was accepted.
         """
-        self._check_changeable(frame)
+        self.check_changeable(frame)
         name = self._masks.add(frame, object_id, mask)
         self._do({"do": "set_key", "frame": frame, "object": object_id, "mask": name, "how": dict(how or {})})
 
     def clear_key(self, frame: int, object_id: int) -> None:
         """Takes back what was said of an object in a frame; its tracked mask shows again."""
-        self._check_changeable(frame)
+        self.check_changeable(frame)
         self._do({"do": "clear_key", "frame": frame, "object": object_id})
 
     def accept(self, first: int, last: int) -> None:
@@ -199,12 +199,12 @@ class Project:
                 self._model = None
             self._do({"do": "settings", "settings": settings})
 
-    def undo(self) -> bool:
-        """Takes the last action back, but no tracking; returns whether there was one."""
+    def undo(self) -> Action | None:
+        """Takes the last action back, but no tracking, and returns it; None where there is none."""
         return self._turn("undo")
 
-    def redo(self) -> bool:
-        """Does again what was undone last; returns whether there was something."""
+    def redo(self) -> Action | None:
+        """Does again what was undone last, and returns it; None where there is nothing."""
         return self._turn("redo")
 
     def can(self) -> tuple[bool, bool]:
@@ -232,12 +232,12 @@ class Project:
                     return self._masks.read(action["mask"]), action["how"]
         return None
 
-    def labels(self, frame: int, *, without: int | None = None) -> Labels:
+    def labels(self, frame: int, *, without: Collection[int] = ()) -> Labels:
         """Returns the object id at each pixel of a frame: as tracked, the frame's keys in place.
 
         Args:
             frame: the frame.
-            without: an object whose key is left out, so that it is shown as tracked.
+            without: objects whose keys are left out, so that they are shown as tracked.
 
         Raises:
             InputError: the frame does not exist, or its file is damaged.
@@ -252,12 +252,22 @@ class Project:
             shown = torch.tensor(sorted(state.objects), dtype=torch.int32)
             labels = labels * torch.isin(labels, shown)
         for object_id, key in state.keys_at(frame).items():
-            if object_id == without:
+            if object_id in without:
                 continue
             mask = self._masks.read(key.mask)
             labels[(labels == object_id) & ~mask] = 0
             labels[mask] = object_id
         return labels
+
+    def lost_keys(self, frame: int) -> dict[int, InputError]:
+        """Returns, by object id, what is wrong with the keys of a frame whose files are missing or damaged."""
+        lost = {}
+        for object_id, key in self.state.keys_at(frame).items():
+            try:
+                self._masks.read(key.mask)
+            except InputError as error:
+                lost[object_id] = error
+        return lost
 
     def is_tracked(self, frame: int) -> bool:
         """Returns whether tracking has reached a frame."""
@@ -300,7 +310,8 @@ class Project:
             to: the last frame; "end" for the video's; "key" for the frame before the next one with a key.
             objects: the ids to write; by default all that have a key at or behind the frame, as seen from there.
             stop: is asked after each frame; True ends the pass.
-            on_frame: is called after each frame.
+            on_frame: is called after each frame, also after those that are run through on the way to the first one:
+                the report then says that none is reached.
 
         Raises:
             InputError: nothing is marked, the range is none, or a pass is under way already.
@@ -326,10 +337,28 @@ class Project:
             self._tracking.release()
         return report
 
-    def tracker_before(self, frame: int) -> Tracker:
-        """Returns a tracker that knows what it knew before a frame, going forwards; nothing is written."""
+    def tracker_before(self, frame: int, stop: Callable[[], bool] = lambda: False) -> Tracker:
+        """Returns a tracker that knows what it knew before a frame, going forwards; nothing is written.
+
+        Args:
+            frame: the frame.
+            stop: is asked after each frame that is run through on the way there.
+
+        Raises:
+            InputError: `stop` said so before the frame was reached.
+        """
         report = PassReport(0, max(0, frame - 1), frame, 1)
-        return self._pass(report, None).tracker_before(frame)
+        tracker = self._pass(report, None).tracker_before(frame, stop)
+        if tracker is None:
+            raise InputError(f"the way to frame {frame} was stopped", "ask again when nothing else is done")
+        return tracker
+
+    def check_changeable(self, frame: int) -> None:
+        """Raises InputError where no key of a frame may change: there is no such frame, or it was accepted."""
+        self.check_folder()
+        self._check_run(frame, frame)
+        if self.state.is_accepted(frame):
+            raise InputError(f"frame {frame} was accepted, so it does not change", "take that back first")
 
     def check_folder(self) -> None:
         """Raises OutputError if the folder is no longer where it was when the project was opened."""
@@ -359,13 +388,14 @@ class Project:
             if action["do"] != "settings":
                 self._undone.clear()
 
-    def _turn(self, which: Literal["undo", "redo"]) -> bool:
+    def _turn(self, which: Literal["undo", "redo"]) -> Action | None:
         with self._changing:
             if not self.can()[which == "redo"]:
-                return False
+                return None
             self._log({"do": which})
+            before = self._undone
             self.state, self._done, self._undone = folded(self.actions)
-            return True
+            return before[-1] if which == "redo" else self._undone[-1]
 
     def _is_free(self, object_id: int) -> bool:
         return object_id not in self.state.objects and not self._results.columns(object_id)["area"].any()
@@ -374,12 +404,6 @@ class Project:
         with self._changing:
             self.check_folder()
             self._journal.add({**action, "at": _now()})
-
-    def _check_changeable(self, frame: int) -> None:
-        self.check_folder()
-        self._check_run(frame, frame)
-        if self.state.is_accepted(frame):
-            raise InputError(f"frame {frame} was accepted, so it does not change", "take that back first")
 
     def _check_run(self, first: int, last: int) -> None:
         if not (is_whole(first) and is_whole(last) and 0 <= first <= last < self.num_frames):

@@ -49,15 +49,19 @@ class Snapshots:
         tracker.state().save(self._path(frame, step), project=facts)
         self._thin(frame, step)
 
-    def best(self, start: int, step: int, keys: Known, settings: Mapping[str, Any], model: STCN) -> Snapshot | None:
-        """Returns the latest state at or before a frame, in this direction, that nothing has made wrong since.
+    def best(self, reach: range, keys: Known, settings: Mapping[str, Any], model: STCN) -> Snapshot | None:
+        """Returns the state of the first of some frames that has one that nothing has made wrong since.
 
         It knows no key that is gone, every key that it has passed, and was made with the same settings and weights.
+
+        Args:
+            reach: the frames, against the direction of the pass.
+            keys: that there are.
+            settings: of tracking.
+            model: the network.
         """
-        weights = fingerprint(model)
-        for frame in sorted(self._frames(step), key=lambda frame: -step * frame):
-            if step * frame > step * start:
-                continue
+        weights, step = fingerprint(model), -reach.step
+        for frame in sorted(set(self._frames(step)).intersection(reach), key=reach.index):
             path = self._path(frame, step)
             try:
                 state, facts = TrackerState.load(path, model.device)

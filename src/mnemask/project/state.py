@@ -1,5 +1,6 @@
 """What the user has said in a project: a value that each action turns into the next one."""
 
+import colorsys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,6 +12,7 @@ Action = Mapping[str, Any]
 Run = tuple[int, int]  # first and last frame
 
 COLORS = ("#4aa3ff", "#ff9f43", "#b388ff", "#2ed3a2", "#ff6b9d", "#ffd166", "#26c6da", "#f2545b", "#a6d94a", "#8aa4c8")
+_LIGHTNESS = (0.4, 0.52, 0.64, 0.76)
 UNDOABLE = ("add_object", "update_object", "remove_object", "set_key", "clear_key", "accept", "unaccept")
 
 
@@ -168,10 +170,19 @@ def _add_object(state: State, action: Action) -> State:
     number = check_object_id(action["id"])
     if number in state.objects:
         raise ObjectIdError(f"object {number} exists", "give another id")
-    color = action.get("color") or COLORS[(number - 1) % len(COLORS)]
+    color = action.get("color") or _color(number)
     name = action.get("name") or f"Object {number}"
     new = _checked(ProjectObject(number, name, action.get("category") or "", color))
     return replace(state, objects={**state.objects, number: new})
+
+
+def _color(number: int) -> str:
+    """Returns the colour of an object that was given none: of `COLORS`, and beyond them one of its own."""
+    if number <= len(COLORS):
+        return COLORS[number - 1]
+    hue = 0.618034 * number % 1.0  # by the golden angle, each falls into the widest gap that those before have left
+    parts = colorsys.hls_to_rgb(hue, _LIGHTNESS[number % len(_LIGHTNESS)], 0.75)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
 def _object(state: State, number: object) -> ProjectObject:

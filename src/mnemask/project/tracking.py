@@ -1,7 +1,7 @@
 """One pass of the tracker through a project, forwards or backwards, from a frame on."""
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from mnemask.project.state import State
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
+NEAR = 2 * EVERY  # frames that were never tracked, and are run through to go on from a state before them
 Direction = Literal["forward", "backward"]
 Until = int | Literal["end", "key"]
 KeyMask = Callable[[int, int], Bool[Tensor, "H W"]]
@@ -41,7 +42,7 @@ class PassReport:
         step: 1 forwards, −1 backwards.
         reached: the last frame that is done; None before the first.
         frames: how many are done.
-        seconds: since it began.
+        seconds: that these took.
         tokens: cells remembered now.
         bank_bytes: bytes of the memory.
         complete: whether it came to its end.
@@ -160,23 +161,28 @@ class Pass:
         Args:
             may_change: is asked before each frame is written.
             stop: is asked after each frame.
-            on_frame: is called after each frame.
+            on_frame: is called after each frame. On the way to the first one, the report says that none is reached.
         """
         report, begin = self.report, time.perf_counter()
         with closing(self.run()) as steps:
             for frame, labels, confidence in steps:
-                if may_change(frame.index):
-                    self.results.write(frame.index, labels, confidence, report.number)
-                report.reached, report.confidence = frame.index, confidence
-                report.frames += 1
-                report.seconds = time.perf_counter() - begin
+                if labels is None:
+                    begin = time.perf_counter()
+                else:
+                    if may_change(frame.index):
+                        self.results.write(frame.index, labels, confidence, report.number)
+                    report.reached, report.confidence = frame.index, confidence
+                    report.frames += 1
+                    report.seconds = time.perf_counter() - begin
                 on_frame(report, frame)
                 if stop():
                     return
         report.complete = True
 
-    def run(self) -> Generator[tuple[Frame, Labels, dict[int, Confidence]], None, None]:
+    def run(self) -> Generator[tuple[Frame, Labels | None, dict[int, Confidence]], None, None]:
         """Yields each frame with its labels and the confidence in the objects that are written.
+
+        Before them come, without labels, frames that the tracker must know first and that stay as they are.
 
         Raises:
             InputError: no object is marked.
@@ -184,14 +190,15 @@ class Pass:
         if not any(self._is_shown(place) for place in self.state.keys):
             raise InputError("no object is marked yet", "mark one in any frame first")
         report, step = self.report, self.report.step
-        tracker, learnt, begin = self._begin()
+        tracker, learnt, found = self._begin()
+        for frame in self._approach(tracker, learnt, found, report.start):
+            yield frame, None, {}
+        begin = report.start if found != report.start else report.start + step
         wanted = self._wanted()
         reached = saved = None
         try:
-            for frame in self.frames.run(begin, report.last) if step * begin <= step * report.last else ():
+            for frame in self._frames(begin, report.last):
                 masks = self._advance(tracker, frame, learnt)
-                if step * frame.index < step * report.start:
-                    continue  # on the way from an earlier state: as it was
                 reached = frame.index
                 stats = tracker.memory.stats()
                 report.tokens, report.bank_bytes = stats.tokens, stats.bank_bytes
@@ -203,34 +210,71 @@ class Pass:
             if reached is not None and reached != saved:
                 self._save(tracker, reached, learnt)
 
-    def tracker_before(self, frame: int) -> Tracker:
-        """Returns the tracker as it is before a frame, in this direction; nothing is written."""
-        tracker, learnt, begin = self._begin()
-        step = self.report.step
-        for each in self.frames.run(begin, frame - step) if step * begin < step * frame else ():
-            self._advance(tracker, each, learnt)
+    def tracker_before(self, frame: int, stop: Callable[[], bool]) -> Tracker | None:
+        """Returns the tracker as it is before a frame, in this direction, or None if it was told to stop on the way.
+
+        Nothing is written.
+        """
+        tracker, learnt, found = self._begin()
+        for _ in self._approach(tracker, learnt, found, frame):
+            if stop():
+                return None
         return tracker
 
-    def _begin(self) -> tuple[Tracker, dict[str, str], int]:
-        """Returns the tracker, the keys that it knows, and the first frame to give it."""
+    def _begin(self) -> tuple[Tracker, dict[str, str], int | None]:
+        """Returns the tracker, the keys that it knows, and the frame that it saw last; None where it begins anew."""
         start, step = self.report.start, self.report.step
         tracker = new_tracker(self.model, self.state.settings, len(self.state.key_frames()))
         found = None
         if not self._corrects(start):
-            found = self.snapshots.best(start, step, self._keys(), self.state.settings, self.model)
-        if found is not None:
-            config = replace(found.state.config, budget=tracker.memory.budget)
-            tracker = Tracker.from_state(replace(found.state, config=config), self.model)
-        learnt = {} if found is None else dict(found.keys)
+            reach = range(start, self._farthest(start) - step, -step)
+            found = self.snapshots.best(reach, self._keys(), self.state.settings, self.model)
+        if found is None:
+            return tracker, {}, None
+        config = replace(found.state.config, budget=tracker.memory.budget)
+        tracker = Tracker.from_state(replace(found.state, config=config), self.model)
+        return tracker, dict(found.keys), found.frame
+
+    def _farthest(self, start: int) -> int:
+        """Returns the frame farthest behind a frame from which the tracker may go on to it.
+
+        What lies between was tracked or is `NEAR`: the way through frames that nobody asked for may be hours long, and
+        the marks alone do as well there.
+        """
+        step, known = self.report.step, self.results.known()
+        at = start - step
+        while 0 <= at < len(known) and (known[at] or abs(start - at) <= NEAR):
+            at -= step
+        return min(max(at, 0), len(known) - 1)
+
+    def _approach(self, tracker: Tracker, learnt: dict[str, str], found: int | None, end: int) -> Iterator[Frame]:
+        """Yields the frames that the tracker is given before it comes to a frame: those of keys, and those on the way.
+
+        Args:
+            tracker: as it begins.
+            learnt: the keys that it knows, which those that it is taught are added to.
+            found: the frame that it saw last; None where it begins anew.
+            end: the frame that it is to come to.
+        """
+        start, step = self.report.start, self.report.step
         # The nearest last: it is then the newest memory.
-        for frame in sorted(self.state.key_frames(), key=lambda frame: -abs(frame - start)):
-            comes = frame == start if found is None else step * frame <= step * start
-            if not comes and not self._is_learnt(frame, learnt):
-                self._advance(tracker, self.frames[frame], learnt, follows=False)
+        for at in sorted(self.state.key_frames(), key=lambda at: -abs(at - start)):
+            comes = at == start if found is None else step * at <= step * start
+            if not comes and not self._is_learnt(at, learnt):
+                frame = self.frames.held(at)
+                self._advance(tracker, frame, learnt, follows=False)
+                yield frame
         for object_id in tracker.object_ids:
             if self._is_absent(object_id, start):
                 tracker.remove(object_id)
-        return tracker, learnt, start if found is None else found.frame + step
+        for frame in self._frames(start if found is None else found + step, end - step):
+            self._advance(tracker, frame, learnt)
+            yield frame
+
+    def _frames(self, first: int, last: int) -> Iterator[Frame]:
+        """Yields the frames from one to another in the direction of the pass; none where the other lies behind."""
+        step = self.report.step
+        return self.frames.run(first, last) if step * first <= step * last else iter(())
 
     def _is_absent(self, object_id: int, frame: int) -> bool:
         """Returns whether the last key of an object before a frame says that it is gone."""

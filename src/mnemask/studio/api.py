@@ -23,7 +23,6 @@ from torch import Tensor
 import mnemask as mm
 from mnemask.io.atomic import safe_name
 from mnemask.io.shapes import mask_from_run_lengths
-from mnemask.project import picture_memory, picture_reason
 from mnemask.studio.desk import Desk, encoded
 from mnemask.studio.exports import exported, offered, zipped
 from mnemask.studio.workspace import Workspace
@@ -120,11 +119,8 @@ class Api:
         return JSONResponse(self._desk(request).timeline(_number(request, "bins", 1000)))
 
     def memory(self, request: Request) -> Response:
-        project, frame = self._desk(request).project, _number(request, "frame", 0)
-        if "x" in request.query_params:
-            picture = picture_reason(project, frame, _number(request, "x", 0), _number(request, "y", 0))
-        else:
-            picture = picture_memory(project, frame)
+        spot = (_number(request, "x", 0), _number(request, "y", 0)) if "x" in request.query_params else None
+        picture = self._desk(request).look(_number(request, "frame", 0), spot)
         return Response(encoded(picture, ".png"), media_type="image/png")
 
     def exported(self, request: Request) -> Response:
@@ -224,7 +220,7 @@ async def _until_closed(socket: WebSocket) -> None:
 
 def _labels(desk: Desk, index: int) -> Response:
     """Returns the labels of a frame, what else is known of it as a header."""
-    data = labels_to_bytes(desk.project.labels(index))
+    data = labels_to_bytes(desk.labels(index))
     return Response(data, headers={"x-frame": json.dumps(desk.facts(index))}, media_type="application/octet-stream")
 
 

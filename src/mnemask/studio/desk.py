@@ -15,7 +15,8 @@ import mnemask as mm
 from mnemask.errors import OutputError
 from mnemask.io.table import DOUBTFUL
 from mnemask.memory.tokens import runs_of
-from mnemask.project import NoFrameLeftError, PassReport
+from mnemask.project import NoFrameLeftError, PassReport, picture_memory, picture_reason
+from mnemask.project.results import Labels
 from mnemask.prompts.clicks import ClickSession
 from mnemask.studio.clicks import ColourClicks, Mask, Point, open_clicks
 from mnemask.studio.exports import (
@@ -30,7 +31,8 @@ from mnemask.studio.exports import (
 )
 from mnemask.studio.jobs import Event, Job, Listeners, warnings_heard
 
-APART = 5  # frames between two that the keys lead to
+APART = 5  # frames from one doubtful stretch to the next; nearer ones are one
+MOST_PEAKS = 200
 _PICTURES = 64 * 2**20  # bytes of encoded frames that are kept
 MAX_POINTS = 100
 Spots = list[Point]
@@ -58,6 +60,7 @@ class Desk:
         self._clicking = threading.Lock()
         self._session: tuple[int, ClickSession | ColourClicks] | None = None
         self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._looked_away = threading.Event()
 
     def state(self) -> dict[str, Any]:
         """Returns what the page shows, but for pictures and masks."""
@@ -76,7 +79,7 @@ class Desk:
             "tracked": int(project.known().sum()),
             "empty": int((~self._shown()).sum()),
             "exports": exports_in(self.exports),
-            "pixel_aspect": float(project.frames.facts.pixel_aspect),
+            "pixel_aspect": float(project.frames.pixel_aspect),
             "notes": self._notes,
             "undo": undo,
             "redo": redo,
@@ -90,7 +93,7 @@ class Desk:
         return state
 
     def act(self, action: Mapping[str, Any]) -> dict[str, Any]:
-        """Does one of the page's actions and returns the state."""
+        """Does one of the page's actions and returns the state, with what was undone or redone as "turned"."""
         project, kind = self.project, action.get("do")
         values = {name: value for name, value in action.items() if name != "do"}
         simple: dict[str, Callable[..., Any]] = {
@@ -111,13 +114,12 @@ class Desk:
             )
         if not isinstance(kind, str) or kind not in simple:
             raise mm.InputError(f"action {str(kind)[:40]!r} is unknown", "reload the page")
-        if kind not in ("update_object", "accept", "unaccept"):
-            self.stop()
         try:
-            simple[kind](**values)
+            self._make_way(kind, values)
+            done = simple[kind](**values)
         except TypeError as error:
             raise mm.InputError(f"action {kind} does not fit ({error})", "reload the page") from error
-        return self.changed()
+        return {**self.changed(), **({"turned": done} if kind in ("undo", "redo") else {})}
 
     def picture(self, index: int, height: int) -> bytes:
         """Returns a frame as JPEG, at most so many pixels high."""
@@ -137,11 +139,36 @@ class Desk:
                 self._pictures.popitem(last=False)
         return data
 
+    def labels(self, index: int, without: Sequence[int] = ()) -> Labels:
+        """Returns the labels of a frame, marks whose files are lost left out: in the page they can be made again."""
+        project = self.project
+        return project.labels(index, without={*without, *project.lost_keys(index)})
+
     def facts(self, index: int) -> dict[str, Any]:
-        """Returns whether a frame is tracked, and how doubtful each object in it is."""
+        """Returns whether a frame is tracked, how doubtful each object in it is, and what is wrong with its marks."""
         project = self.project
         doubts = {i: float(project.confidence(i, index, index)["doubt"][0]) for i in project.state.objects}
-        return {"known": project.is_tracked(index), "doubt": {i: round(doubt, 3) for i, doubt in doubts.items()}}
+        return {
+            "known": project.is_tracked(index),
+            "doubt": {i: round(doubt, 3) for i, doubt in doubts.items()},
+            "notes": [str(error) for error in project.lost_keys(index).values()],
+        }
+
+    def look(self, index: int, spot: Point | None) -> UInt8[np.ndarray, "h w 3"]:
+        """Returns what is remembered before a frame, or why a pixel of it is labelled so, until something else is done.
+
+        Args:
+            index: of the frame.
+            spot: x and y of the pixel; None for what is remembered.
+
+        Raises:
+            InputError: nothing is remembered there, or something else was done.
+        """
+        self._looked_away.set()
+        self._looked_away = away = threading.Event()
+        if spot is None:
+            return picture_memory(self.project, index, stop=away.is_set)
+        return picture_reason(self.project, index, *spot, stop=away.is_set)
 
     def prepare(self, index: int) -> None:
         """Looks at a frame before it is clicked, so that the first click is as fast as the others."""
@@ -153,22 +180,29 @@ class Desk:
         """Sets the key of an object from the clicks so far: each x, y and whether it is on the object.
 
         With no clicks left, the key is again what it was before the first one.
+
+        Raises:
+            InputError: the frame was accepted, or the clicks find nothing.
         """
         project = self.project
         project.frames[index]
         asked = _asked(points, box, project.frames.size)
         how = {"tool": "click", "points": points, "box": box}
-        self.stop()
+        project.check_changeable(index)
+        self._pause()
         if not points and box is None and (index, object_id) in project.state.keys:
+            self.stop()
             self._unclick(index, object_id)
         else:
             with self._clicking:
                 mask = self._clicked(index, object_id, how, *asked)
+                self.stop()
                 project.set_key(index, object_id, mask, how)
         self.changed()
 
     def paint(self, index: int, object_id: int, mask: Mask, tool: str) -> dict[str, Any]:
         """Sets the key of an object to a mask that was drawn."""
+        self.project.check_changeable(index)
         self.stop()
         self.project.set_key(index, object_id, mask, {"tool": tool[:20]})
         return self.changed()
@@ -177,7 +211,7 @@ class Desk:
         """Begins to track, forwards, backwards or both ways."""
         if direction not in ("forward", "backward", "both"):
             raise mm.InputError(f"direction {direction[:20]!r} is unknown", "choose forward, backward or both")
-        self.stop()
+        self._pause()
         self._begin("track", lambda job: self._track(job, start, direction, to, objects))
 
     def export(self, name: str, options: Mapping[str, Any]) -> None:
@@ -186,12 +220,12 @@ class Desk:
         self.project.check_folder()
         if not self.project.state.objects:
             raise mm.InputError("there is nothing to export", "click on an object first")
-        if not (self._job and self._job.running and self._job.kind == "export"):
-            self.stop()
+        self._pause()
         self._begin("export", lambda job: self._export(job, name, write))
 
     def stop(self) -> None:
-        """Ends what is running; what it has done so far stays."""
+        """Ends what is running; what tracking has done so far stays, and nothing of an export."""
+        self._looked_away.set()
         if self._job is not None:
             self._job.end()
 
@@ -242,7 +276,7 @@ class Desk:
         Where a click was taken back, it is the mask of before it was made, or what the others make of the mask of
         before all of them.
         """
-        project, shown = self.project, self.project.labels(index) == object_id
+        project, shown = self.project, self.labels(index) == object_id
         key = project.state.keys.get((index, object_id))
         earlier = key.how.get("points", []) if key is not None and key.how.get("tool") == "click" else []
         if how["points"][: len(earlier)] != earlier:
@@ -250,11 +284,20 @@ class Desk:
             if before is not None:
                 return before[0]
             painted = project.earlier_key(index, object_id, lambda its: its.get("tool") != "click")
-            shown = project.labels(index, without=object_id) == object_id if painted is None else painted[0]
+            shown = self.labels(index, [object_id]) == object_id if painted is None else painted[0]
         previous = shown if bool(shown.any()) else None
         if not positive and box is None and previous is None:
             raise mm.InputError("the first click must be on the object", "negative ones take away from a mask")
-        return self._clicks(index).mask(positive, negative, box, previous)
+        mask = self._clicks(index).mask(positive, negative, box, previous)
+        if not bool(mask.any()):
+            if how["points"] and not how["points"][-1][2]:
+                raise mm.InputError(
+                    "this click would leave nothing of the object", "if it is not in this frame, press G (Not here)"
+                )
+            raise mm.InputError(
+                "nothing was found where you clicked", "click on another part of it, draw a box around it, or paint it"
+            )
+        return mask
 
     def _unclick(self, index: int, object_id: int) -> None:
         """Brings back the key that was not made by clicks, or clears it where there was none."""
@@ -278,15 +321,40 @@ class Desk:
         return shown
 
     def _accept(self, first: int, last: int) -> None:
-        """Accepts the frames of a run that are tracked or marked; raises InputError where there is none."""
+        """Accepts the frames of a run that are tracked or marked; raises InputError where there is none left."""
         project, shown = self.project, self._shown()
         if not 0 <= first <= last < len(shown):
             project.accept(first, last)  # which says what is wrong
+        for begin, end in project.state.accepted:
+            shown[begin : end + 1] = False
         wanted = [frame for frame in range(first, last + 1) if shown[frame]]
         if not wanted:
-            raise mm.InputError(f"no frame from {first} to {last} is tracked or marked yet", "track it first")
+            raise mm.InputError(
+                f"no frame from {first} to {last} is tracked or marked, and not accepted yet", "track it first"
+            )
         for run in runs_of(wanted, len(wanted)):
             project.accept(run.start, run.stop - 1)
+
+    def _make_way(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Ends what an action of the page cannot go along with: tracking, and an export of masks that it changes."""
+        state, place = self.project.state, (values.get("frame", -1), values.get("object_id"))
+        undo, redo = self.project.can()
+        changes = {
+            "undo": undo,
+            "redo": redo,
+            "remove_object": place[1] in state.objects,
+            "clear_key": place in state.keys and not state.is_accepted(int(place[0])),
+        }
+        if changes.get(kind):
+            self.stop()
+        elif kind in ("add_object", "settings"):
+            self._pause()
+
+    def _pause(self) -> None:
+        """Ends tracking, but no export."""
+        self._looked_away.set()
+        if self._job is not None and self._job.kind == "track":
+            self._job.end()
 
     def _begin(self, kind: str, work: Any) -> None:
         with self._lock:
@@ -302,24 +370,27 @@ class Desk:
         nothing: NoFrameLeftError | None = None
 
         def on_frame(report: PassReport, frame: mm.Frame) -> None:
-            job.tell(_progress(report))
+            job.tell({**_progress(report), "passing": None if report.frames else frame.index})
 
         try:
-            for way in ways:
-                if job.stop():
-                    break
-                until: Any = to if to is not None else "end" if way == "forward" else "key"
-                try:
-                    report = self.project.track(start, way, to=until, objects=objects, stop=job.stop, on_frame=on_frame)
-                except NoFrameLeftError as error:  # on this side; there may be some on the other
-                    nothing = error
-                else:
-                    result = {**_progress(report), "complete": report.complete}
+            with warnings_heard() as warnings:
+                for way in ways:
+                    if job.stop():
+                        break
+                    until: Any = to if to is not None else "end" if way == "forward" else "key"
+                    try:
+                        report = self.project.track(
+                            start, way, to=until, objects=objects, stop=job.stop, on_frame=on_frame
+                        )
+                    except NoFrameLeftError as error:  # on this side; there may be some on the other
+                        nothing = error
+                    else:
+                        result = {**_progress(report), "complete": report.complete}
         finally:
             self.listeners.tell({**self.state(), "job": None})
         if nothing is not None and not result:
             raise nothing
-        return result
+        return {**result, "passing": None, "warnings": warnings}
 
     def _export(self, job: Job, kind: str, write: Write) -> Event:
         folder, total = self.exports, self.project.num_frames
@@ -397,11 +468,10 @@ def _box(box: list[float], width: int, height: int) -> Box:
 
 
 def _peaks(worst: Float[np.ndarray, " T"]) -> list[int]:
-    """Returns the most doubtful frames, a few apart, in order of time."""
-    chosen: list[int] = []
-    for index in np.argsort(-worst, kind="stable")[:2000].tolist():
-        if worst[index] < DOUBTFUL or len(chosen) == 200:
-            break
-        if all(abs(index - other) >= APART for other in chosen):
-            chosen.append(index)
-    return sorted(chosen)
+    """Returns the most doubtful frame of each doubtful stretch, of the `MOST_PEAKS` worst, in order of time."""
+    doubtful = np.flatnonzero(worst >= DOUBTFUL)
+    if not len(doubtful):
+        return []
+    stretches = np.split(doubtful, np.flatnonzero(np.diff(doubtful) >= APART) + 1)
+    peaks = [int(frames[worst[frames].argmax()]) for frames in stretches]
+    return sorted(sorted(peaks, key=lambda frame: -worst[frame])[:MOST_PEAKS])

@@ -122,7 +122,8 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, token: str, port: int, hosts: frozenset[str]) -> None:
-        self._app, self._token, self._port, self._hosts = app, token, port, hosts
+        self._app, self._token, self._port = app, token, port
+        self._hosts = frozenset(map(str.lower, hosts))  # as browsers say them
         self._cookie = f"mnemask-studio-{port}"  # cookies of one host are shared by its ports
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

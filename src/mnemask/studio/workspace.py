@@ -77,7 +77,13 @@ class Workspace:
         parent = "" if folder in self.roots else str(folder.parent)
         entries: list[dict[str, Any]] = []
         images = 0
-        for path in sorted(folder.iterdir(), key=lambda path: (not path.is_dir(), path.name.casefold())):
+        try:
+            found = sorted(folder.iterdir(), key=lambda path: (not path.is_dir(), path.name.casefold()))
+        except OSError as error:
+            raise mm.InputError(
+                f"{text[:200]!r} cannot be read ({error.strerror})", "let this user read it, or choose another folder"
+            ) from error
+        for path in found:
             if path.name.startswith(".") or len(entries) >= MOST_ENTRIES:
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -8,7 +8,7 @@ import { Viewer } from "./viewer.js";
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const $ = (id) => /** @type {T} */ (document.getElementById(id));
 
-const HEIGHTS = [480, 720, 1080, 2160];
+const HEIGHTS = [480, 720, 1080, 2160, 4320];
 const CACHED = 192 * 2 ** 20; // bytes of decoded frames
 const LEAST = 12; // frames that are kept, however large
 
@@ -41,7 +41,11 @@ class Studio {
     /** @type {number[]} */
     this.drawnIn = []; // the frames that those under way change the masks of
     this.starting = false; // whether an export was asked for and not yet answered
+    this.drawing = false; // whether a picture of the memory was asked for and not yet answered
     this.unsaved = false; // whether the last edit was refused
+    /** @type {Map<string, Unanswered>} what was drawn and nobody answered, by video, frame and object: it sets the whole mark, so only the last counts */
+    this.unanswered = new Map();
+    this.failed = ""; // why the last job ended, if the user was told
     this.held = false; // whether something waits until a stroke or a box is drawn
     /** @type {Promise<unknown> | null} */
     this.making = null; // the object that is being made
@@ -50,6 +54,7 @@ class Studio {
     /** @type {() => void} */
     this.leave = () => {};
     this.timelineWanted = false;
+    this.timelines = this.timelineShown = 0; // how many were asked for, and which of them is shown
     this.shownObjects = "";
     this.shownKey = "";
     this.preparing = this.toasting = 0;
@@ -75,7 +80,8 @@ class Studio {
     const state = await api.state();
     this.leave();
     this.playing = this.unsaved = false;
-    this.job = null;
+    this.job = this.time.data = null;
+    this.failed = "";
     $("speed").textContent = $("held").textContent = $("export-result").textContent = "";
     this.pictures.clear();
     this.shownHeight = Infinity; // until its first frame is shown
@@ -93,7 +99,8 @@ class Studio {
     this.take(state);
     this.leave = api.listen((event) => this.hear(event));
     await this.go(this.frame);
-    if (state.notes.length) this.complain(state.notes.join(" "), true);
+    if (state.job?.error) this.complain(state.job.error); // over what opening the frame said
+    else if (state.notes.length) this.complain(state.notes.join(" "), true);
   }
 
   /** @param {State | Job | null} event */
@@ -108,7 +115,7 @@ class Studio {
       }, () => {});
       return;
     }
-    if (event.type === "state") this.take(event);
+    if (event.type === "state") { this.sendAgain(); this.take(event); }
     else this.takeJob(event);
   }
 
@@ -131,13 +138,18 @@ class Studio {
 
   /** @param {Job} job */
   takeJob(job) {
-    const was = this.job?.running;
+    const { job: before } = this, was = before?.running;
     this.job = job;
-    if (job.error && was) this.complain(job.error);
+    if (job.running) this.failed = "";
+    else if (job.error && job.error !== this.failed) this.complain(this.failed = job.error);
     if (job.kind === "track") {
       if ((job.running || was) && job.frame != null) this.follow(job.frame);
-      if (!job.running && was) { this.refresh(); this.loadTimeline(); }
-      $("speed").textContent = job.running ? (job.fps ? `${job.fps.toFixed(1)} frames/s · ${time(Math.abs((job.last ?? 0) - (job.frame ?? 0)) / job.fps)} left` : "starting …") : "";
+      if ((!job.running && was) || this.passed(before, job)) this.refresh();
+      if (!job.running && was) {
+        this.loadTimeline();
+        if (job.warnings?.length && !job.error) this.complain(job.warnings.slice(0, 3).join(" · "));
+      }
+      $("speed").textContent = job.running ? progress(job) : "";
       if (job.bank_bytes) $("held").textContent = `${(job.tokens ?? 0).toLocaleString("en")} tokens, ${(job.bank_bytes / 2 ** 20).toFixed(1)} MiB`;
       if (job.running && job.frames && job.frames % 8 === 0) this.loadTimeline();
     } else {
@@ -148,6 +160,13 @@ class Studio {
     this.renderBusy();
   }
 
+  /** Whether tracking came to the shown frame, or past it, between two events. @param {Job | null} before @param {Job} job */
+  passed(before, { number, start = 0, step = 1, frame }) {
+    if (frame == null) return false;
+    const from = before?.number === number && before?.frame != null ? before.frame : start - step;
+    return step * from < step * this.frame && step * this.frame <= step * frame;
+  }
+
   /** Whether frames are being tracked. */
   get tracking() { return !!this.job?.running && this.job.kind === "track"; }
 
@@ -155,7 +174,7 @@ class Studio {
 
   get height() {
     const need = this.view.height * this.view.scale * (devicePixelRatio || 1);
-    return Math.min(this.view.height, HEIGHTS.find((height) => height >= need) ?? 2160);
+    return Math.min(this.view.height, HEIGHTS.find((height) => height >= need) ?? 4320);
   }
 
   /** @param {number} frame @returns {Promise<ImageBitmap>} */
@@ -204,6 +223,7 @@ class Studio {
         this.showKey();
         this.view.show(picture, labels);
         this.render();
+        if (labels.notes?.length) this.complain(labels.notes.join(" "));
       } catch (error) {
         this.playing = false;
         this.complain(error);
@@ -267,8 +287,12 @@ class Studio {
     this.timelineWanted = true;
     await new Promise((done) => setTimeout(done, 120));
     this.timelineWanted = false;
+    const { api } = this, number = ++this.timelines;
     try {
-      this.time.data = await this.api.timeline(this.time.bins);
+      const data = await api.timeline(this.time.bins);
+      if (api !== this.api || number < this.timelineShown) return; // of another video, or late
+      this.timelineShown = number;
+      this.time.data = data;
       this.time.draw();
       this.render();
     } catch { /* the next change asks again */ }
@@ -278,22 +302,27 @@ class Studio {
 
   /**
    * Does one edit after the other, shows that it is saved, and why it is not.
-   * @param {(api: Api) => Promise<unknown>} work @param {number} [frame] in which something was drawn, that is lost where it is refused
+   * @param {(api: Api) => Promise<unknown>} work @param {{ frame: number; object: number }} [drawn] whose mark it sets; kept where nobody answers
+   * @param {Api | null} [api] of the video that it was made in
    */
-  edit(work, frame = -1) {
-    const { api } = this; // an edit belongs to the video that it was made in
+  edit(work, drawn, api = this.api) {
     if (!api) return Promise.resolve();
     this.busy++;
     this.edits++;
-    const drawn = frame >= 0;
-    if (drawn) this.drawnIn.push(frame);
+    const mark = drawn ? `${api.base}:${drawn.frame}:${drawn.object}` : "";
+    if (drawn) this.drawnIn.push(drawn.frame);
+    this.unanswered.delete(mark); // what was drawn there before is part of this
     this.stay();
     $("toast").hidden = true;
     this.note("Saving …", "busy");
-    const done = this.queue.then(() => work(api)).then(() => { this.unsaved = false; }, (error) => {
-      this.unsaved = drawn || (error instanceof Refused && error.unanswered);
+    const done = this.queue.then(() => work(api)).then(() => {
+      this.unsaved = false;
+      this.sendAgain();
+    }, (error) => {
+      const unanswered = error instanceof Refused && error.unanswered;
+      if (drawn && unanswered) this.unanswered.set(mark, { work, drawn, api }); // stays in view
+      else { this.unsaved = !!drawn || unanswered; this.refresh(); }
       this.complain(error);
-      this.refresh();
     }).finally(() => {
       this.busy--;
       if (drawn) this.drawnIn.shift();
@@ -303,11 +332,32 @@ class Studio {
     return done;
   }
 
+  /** Sends again what nobody answered, now that somebody does. */
+  sendAgain() {
+    for (const { work, drawn, api } of this.unanswered.values()) this.edit(work, drawn, api);
+  }
+
+  /** Whether something is not saved and not under way. */
+  get lacking() { return this.unsaved || this.unanswered.size > 0; }
+
   /** Says whether all is saved, once nothing is under way. */
-  settle() { if (!this.busy) this.note(this.unsaved ? "Not saved" : "Saved", this.unsaved ? "lost" : ""); }
+  settle() { if (!this.busy) this.note(this.lacking ? "Not saved" : "Saved", this.lacking ? "lost" : ""); }
 
   /** @param {object} action */
   act(action) { return this.edit(async (api) => this.take(await api.act(action), api)); }
+
+  /** Takes the last action back, or does it again, and shows what that was. @param {"undo" | "redo"} which */
+  turn(which) {
+    return this.edit(async (api) => {
+      const state = await api.act({ do: which }), { turned } = state;
+      this.take(state, api);
+      if (!turned || api !== this.api) return;
+      const id = turned.object ?? turned.id;
+      if (id !== undefined && this.view.objects.has(id)) this.select(id);
+      if (turned.frame !== undefined && turned.frame !== this.at) this.seek(turned.frame);
+      this.complain(`${named(turned)} ${which === "undo" ? "taken back" : "done again"}.`, true);
+    });
+  }
 
   async newObject() {
     if (!this.api) return;
@@ -357,14 +407,14 @@ class Studio {
     this.view.draw();
     const object = await this.ensureObject();
     if (frame === this.frame) this.view.points = points; // a new object has none yet
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), frame);
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object });
   }
 
   /** @param {number[]} box */
   async box(box) {
     if (!this.workable()) return;
     const { frame, view: { points } } = this, object = await this.ensureObject();
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), frame);
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object });
   }
 
   /** @param {number} frame @param {Labels} labels @param {Api} api */
@@ -379,7 +429,7 @@ class Studio {
     const { labels } = this.view, frame = this.frame, object = this.selected;
     if (!labels) return;
     this.view.points = [];
-    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), frame);
+    this.edit(async (api) => this.take(await api.paint(frame, object, tool, labels), api), { frame, object });
   }
 
   /** Whether the masks of this frame may change. */
@@ -399,16 +449,14 @@ class Studio {
     if (!this.state) return;
     const run = this.state.accepted.find(([start, end]) => start <= this.frame && this.frame <= end);
     if (run) { this.act({ do: "unaccept", first: run[0], last: run[1] }); return; }
-    const before = this.state.accepted.filter(([, last]) => last < this.frame).at(-1);
-    const first = before ? before[1] + 1 : 0;
-    this.act({ do: "accept", first, last: this.frame });
+    this.act({ do: "accept", first: 0, last: this.frame });
   }
 
   absent() {
     if (!this.state || !this.selected || !this.workable()) return;
     const { width, height } = this.state, frame = this.frame, object = this.selected;
     const empty = { width, height, ids: new Uint16Array(width * height) };
-    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, frame);
+    this.edit(async (api) => { this.take(await api.paint(frame, object, "absent", empty), api); this.refresh(); }, { frame, object });
   }
 
   clear() { if (this.keyNow()) this.act({ do: "clear_key", frame: this.frame, object_id: this.selected }); }
@@ -472,7 +520,8 @@ class Studio {
   /** @param {string} title @param {string} [more] */
   async sheet(title, more = "") {
     if (!this.api) return;
-    this.note("Drawing …", "busy");
+    this.drawing = true; // which may take a while where no state is near
+    this.note("Drawing … (Esc stops)", "busy");
     try {
       const answer = await this.api.ask(`/memory?frame=${this.frame}${more}`);
       const image = /** @type {HTMLImageElement} */ ($("sheet"));
@@ -482,11 +531,22 @@ class Studio {
       $("picture-title").textContent = title;
       dialog("picture-dialog").showModal();
     } catch (error) { this.complain(error); }
+    this.drawing = false;
     this.settle();
   }
 
   /** @param {boolean} on */
-  setWhy(on) { this.why = on; $("why").setAttribute("aria-pressed", String(on)); this.render(); }
+  setWhy(on) {
+    this.why = this.view.asking = on;
+    $("why").setAttribute("aria-pressed", String(on));
+    this.showCursor();
+    this.render();
+  }
+
+  showCursor() {
+    const tool = this.view.acting;
+    $("view").className = tool === "pan" ? "pan" : tool === "brush" || tool === "eraser" ? "paint" : "aim";
+  }
 
   /** @param {Tool} tool */
   setTool(tool) {
@@ -494,9 +554,8 @@ class Studio {
     this.view.tool = tool;
     for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(/** @type {HTMLElement} */ (button).dataset.tool === tool));
     $("size-label").hidden = tool !== "brush" && tool !== "eraser";
-    $("view").className = tool === "pan" ? "pan" : tool === "brush" || tool === "eraser" ? "paint" : "aim";
+    this.setWhy(false);
     this.prepare();
-    this.render();
   }
 
   /** @param {boolean} minus */
@@ -532,11 +591,12 @@ class Studio {
     if (!(error instanceof Refused) && error instanceof Error) console.error(error);
     const toast = $("toast"), text = error instanceof Error ? error.message : String(error);
     toast.textContent = text[0].toUpperCase() + text.slice(1);
+    if (!calm) toast.append(iconButton("close", "Dismiss (Esc)", () => { toast.hidden = true; }));
     toast.style.borderColor = calm ? "var(--line)" : "";
     (document.querySelector("dialog[open]") ?? document.body).append(toast); // a dialog would lie over it
     toast.hidden = false;
     clearTimeout(this.toasting);
-    this.toasting = setTimeout(() => { toast.hidden = true; }, 6000);
+    if (calm) this.toasting = setTimeout(() => { toast.hidden = true; }, 6000); // an error stays: nobody may be looking
   }
 
   render() {
@@ -856,6 +916,22 @@ function time(seconds) {
   return whole >= 3600 ? `${Math.floor(whole / 3600)}:${minutes}` : minutes;
 }
 
+/** @param {Job} job */
+function progress({ fps, last = 0, frame, passing }) {
+  if (passing != null) return `on the way there: frame ${passing}`;
+  return fps ? `${fps.toFixed(1)} frames/s · ${time(Math.abs(last - (frame ?? 0)) / fps)} left` : "starting …";
+}
+
+/** @param {Action} action */
+function named({ do: kind, frame, first, last }) {
+  const frames = frame !== undefined ? ` in frame ${frame}` : first === undefined ? "" : first === last ? ` of frame ${first}` : ` of frames ${first} to ${last}`;
+  const names = /** @type {Record<string, string>} */ ({
+    set_key: "Mark", clear_key: "Clearing of a mark", accept: "Acceptance", unaccept: "End of acceptance", add_object: "New object", update_object: "Change of an object",
+    remove_object: "Deletion of an object",
+  });
+  return `${names[kind] ?? kind}${frames}`;
+}
+
 // ---- wires --------------------------------------------------------------------------------------------------------
 
 const studio = new Studio();
@@ -869,7 +945,7 @@ function setTheme(name) {
 
 const commands = /** @type {Record<string, () => unknown>} */ ({
   open: () => studio.browse().catch((error) => studio.complain(error)),
-  undo: () => studio.act({ do: "undo" }), redo: () => studio.act({ do: "redo" }),
+  undo: () => studio.turn("undo"), redo: () => studio.turn("redo"),
   theme: () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
   help: () => dialog("help-dialog").showModal(),
   export: () => studio.openExport(), "export-start": () => studio.export(), "export-stop": () => studio.stop(),
@@ -887,7 +963,12 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
   track: () => studio.track("forward"), "track-back": () => studio.track("backward"), "track-both": () => studio.track("both"), "track-here": () => studio.trackHere(),
   stop: () => studio.stop(),
   "close-polygon": () => { if (studio.view.polygon.length) studio.view.closePolygon(); },
-  escape: () => { studio.setWhy(false); studio.view.cancel(); if (studio.tracking) studio.stop(); },
+  escape: () => {
+    $("toast").hidden = true;
+    studio.setWhy(false);
+    studio.view.cancel();
+    if (studio.tracking || (studio.drawing && !studio.job?.running)) studio.stop(); // no key ends an export
+  },
   hide: () => { if (studio.selected) studio.toggle(studio.selected); },
   masks: () => { studio.view.showMasks = !studio.view.showMasks; studio.view.draw(); },
   smaller: () => studio.setBrush(studio.view.brush - 3), larger: () => studio.setBrush(studio.view.brush + 3),
@@ -897,6 +978,8 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
 for (const id of Object.keys(commands)) document.getElementById(id)?.addEventListener("click", () => commands[id]());
 for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => studio.setTool(/** @type {Tool} */ (/** @type {HTMLElement} */ (button).dataset.tool)));
 for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog")?.close());
+for (const each of document.querySelectorAll("dialog")) each.addEventListener("close", () => { if (each.contains($("toast"))) document.body.append($("toast")); });
+$("size").addEventListener("pointerup", () => $("size").blur()); // the mouse needs no focus: arrow keys go to other frames again
 $("size").addEventListener("input", () => studio.setBrush(Number(/** @type {HTMLInputElement} */ ($("size")).value)));
 $("keys").replaceChildren(...KEYS.map(([keys, , about]) => {
   const row = document.createElement("div"), names = document.createElement("span");
@@ -942,7 +1025,7 @@ studio.view.addEventListener("begin-paint", (event) => {
 studio.time.addEventListener("seek", (event) => studio.seek(/** @type {CustomEvent} */ (event).detail));
 studio.time.addEventListener("select", (event) => studio.select(/** @type {CustomEvent} */ (event).detail));
 
-addEventListener("beforeunload", (event) => { if (studio.busy) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if (studio.busy || studio.unanswered.size) event.preventDefault(); });
 
 const STEPS = /** @type {Record<string, string>} */ ({ ArrowUp: "next", ArrowDown: "prev", PageUp: "next-10", PageDown: "prev-10" });
 $("timeline").addEventListener("keydown", (event) => {
@@ -956,10 +1039,13 @@ addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
   if (document.querySelector("dialog[open]") || target.matches("input:not([type=range]), select, textarea")) return;
   if ((event.key === " " || event.key === "Enter") && target.matches("button, summary")) return;
+  if (/^(Arrow|Page|Home|End)/.test(event.key) && target.matches("input")) return; // the slider's own
+  if (event.altKey && !"[]".includes(event.key)) return; // the browser's; some keyboards have brackets there
+  const control = event.metaKey || (event.ctrlKey && !event.altKey);
   const letter = /^[a-z]$/i.test(event.key), shift = event.shiftKey && (letter || event.key.length > 1);
   const key = event.key === " " ? "space" : letter ? event.key.toLowerCase() : event.key;
-  if (/^[1-9]$/.test(key)) { const object = studio.state?.objects[Number(key) - 1]; if (object) studio.select(object.id); return; }
-  const name = `${event.ctrlKey || event.metaKey ? "ctrl+" : ""}${shift ? "shift+" : ""}${key}`;
+  if (!control && /^[1-9]$/.test(key)) { const object = studio.state?.objects[Number(key) - 1]; if (object) studio.select(object.id); return; }
+  const name = `${control ? "ctrl+" : ""}${shift ? "shift+" : ""}${key}`;
   const command = byKey.get(name) ?? byKey.get(name.toLowerCase());
   if (!command) return;
   event.preventDefault();

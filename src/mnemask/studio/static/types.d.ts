@@ -4,15 +4,18 @@ interface StudioObject { id: number; name: string; category: string; color: stri
 interface Key { frame: number; object_id: number; mask: string; how: { tool?: string; points?: [number, number, number][]; box?: [number, number, number, number] | null }; }
 interface Settings { model: string; policy: string; frames: number | null; size: number; write_every: number | null; }
 interface Job {
-  type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number;
+  type: "job"; kind: "track" | "export"; running: boolean; error?: string; frame?: number; fps?: number; step?: number; number?: number; start?: number;
+  passing?: number | null;
   frames?: number; tokens?: number; bank_bytes?: number; complete?: boolean; total?: number; done?: number; folder?: string;
   files?: string[]; written?: number; bytes?: number; export?: string; last?: number; stopped?: boolean; warnings?: string[]; confidence?: Record<string, number[]>;
 }
 interface State {
   type: "state"; name: string; video: string; num_frames: number; width: number; height: number; fps: number | null;
   objects: StudioObject[]; keys: Key[]; accepted: [number, number][]; settings: Settings; tracked: number; empty: number; exports: string[];
-  undo: boolean; redo: boolean; job: Job | null; pixel_aspect: number; notes: string[];
+  undo: boolean; redo: boolean; job: Job | null; pixel_aspect: number; notes: string[]; turned?: Action | null;
 }
+interface Action { do: string; frame?: number; object?: number; id?: number; first?: number; last?: number; }
+interface Unanswered { work: (api: import("./api.js").Api) => Promise<unknown>; drawn: { frame: number; object: number } | undefined; api: import("./api.js").Api; }
 interface Timeline {
   bins: number; known: number[]; objects: Record<string, { doubt: number[]; area: number[] }>; doubtful: number[];
 }
@@ -20,5 +23,5 @@ interface Workspace { version: string; folder: string; projects: string[]; polic
 interface Format { name: string; group: string; title: string; about: string; options: string[]; }
 interface Entry { name: string; path: string; folder: boolean; }
 interface Browse { path: string; parent: string | null; entries: Entry[]; images?: number; }
-interface Labels { width: number; height: number; ids: Uint16Array; known?: boolean; doubt?: Record<string, number>; }
+interface Labels { width: number; height: number; ids: Uint16Array; known?: boolean; doubt?: Record<string, number>; notes?: string[]; }
 type Tool = "click" | "box" | "brush" | "eraser" | "polygon" | "pan";

@@ -2,6 +2,7 @@
 
 const POINT = 7; // radius on the screen
 const TINT = 0.42;
+const SLIP = 6; // pixels on the screen that a press may move and still be a click
 const STEP = 10; // pixels on the screen that an arrow key moves the cross-hair; one of the video with Shift
 const ARROWS = /** @type {Record<string, [number, number]>} */ ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] });
 
@@ -10,6 +11,9 @@ export function rgb(color) {
   const part = (/** @type {number} */ at) => parseInt(color.slice(at, at + 2), 16);
   return [part(1), part(3), part(5)];
 }
+
+/** How far apart two places are on the screen. @param {MouseEvent} one @param {MouseEvent} other */
+const apart = (one, other) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
 
 export class Viewer extends EventTarget {
   /** @param {HTMLCanvasElement} canvas */
@@ -35,6 +39,7 @@ export class Viewer extends EventTarget {
     this.polygon = [];
     /** @type {Tool} */
     this.tool = "click";
+    this.asking = false; // whether the next press asks about a pixel, whatever the tool
     this.selected = 0;
     this.brush = 12; // radius in pixels of the video
     this.width = this.height = 1;
@@ -50,6 +55,10 @@ export class Viewer extends EventTarget {
     /** @type {Map<number, PointerEvent>} */
     this.pointers = new Map();
     this.gesture = "";
+    /** @type {{ event: PointerEvent; x: number; y: number } | null} the press that may become a click, in pixels of the video */
+    this.pressed = null;
+    /** @type {Uint16Array | null} the masks before the stroke that is being drawn */
+    this.before = null;
     this.changed = false; // whether the stroke changed any pixel
     this.stretch = 1; // how many times as wide as high a pixel is shown
     /** @type {[number, number, number]} */
@@ -71,6 +80,9 @@ export class Viewer extends EventTarget {
       this.zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)), x, y);
     }, { passive: false });
   }
+
+  /** What a press does. */
+  get acting() { return this.asking ? "click" : this.tool; }
 
   /** Whether a stroke or a box is being drawn, which belongs to the frame that is shown. */
   get drawingShape() { return this.gesture === "paint" || this.gesture === "box" || this.gesture === "corner"; }
@@ -98,12 +110,7 @@ export class Viewer extends EventTarget {
     this.draw();
   }
 
-  resize() {
-    const ratio = devicePixelRatio || 1, box = this.canvas.getBoundingClientRect();
-    this.canvas.width = Math.max(1, Math.round(box.width * ratio));
-    this.canvas.height = Math.max(1, Math.round(box.height * ratio));
-    if (this.fitted) this.fit(); else this.draw();
-  }
+  resize() { if (this.fitted) this.fit(); else this.draw(); }
 
   fit() {
     const { width, height } = this.canvas.getBoundingClientRect(), margin = 20;
@@ -165,7 +172,9 @@ export class Viewer extends EventTarget {
   }
 
   paint() {
-    const { context, canvas } = this, ratio = devicePixelRatio || 1;
+    const { context, canvas } = this, ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
+    const width = Math.max(1, Math.round(box.width * ratio)), height = Math.max(1, Math.round(box.height * ratio));
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height }); // also another monitor has another ratio
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.setTransform(ratio * this.scale * this.stretch, 0, 0, ratio * this.scale, ratio * this.left, ratio * this.top);
@@ -183,7 +192,7 @@ export class Viewer extends EventTarget {
     }
     for (const [x, y, on] of this.points) this.mark(x, y, on > 0, unit);
     if (this.cross && this.aiming) this.hair(...this.cross, unit);
-    if (this.cursor && (this.tool === "brush" || this.tool === "eraser")) {
+    if (this.cursor && (this.acting === "brush" || this.acting === "eraser")) {
       this.strokeShape((path) => path.arc(.../** @type {[number, number]} */ (this.cursor), this.brush, 0, 2 * Math.PI), unit);
     }
   }
@@ -267,7 +276,7 @@ export class Viewer extends EventTarget {
       if (this.box || this.polygon.length) this.cancel(); else this.canvas.blur();
       return true;
     }
-    if (event.key === "Enter" && this.tool === "polygon") { this.closePolygon(); return true; }
+    if (event.key === "Enter" && this.acting === "polygon") { this.closePolygon(); return true; }
     if (event.key !== "Enter" && event.key !== " ") return false;
     this.press(x, y, event.shiftKey);
     return true;
@@ -275,11 +284,11 @@ export class Viewer extends EventTarget {
 
   /** Does what the tool does where the keyboard points. @param {number} x @param {number} y @param {boolean} minus */
   press(x, y, minus) {
-    if (this.tool === "click" || this.tool === "pan") {
+    if (this.acting === "click" || this.acting === "pan") {
       this.emit("click", { x, y, near: this.near(x, y), minus });
-    } else if (this.tool === "polygon") {
+    } else if (this.acting === "polygon") {
       this.polygon.push([x, y]);
-    } else if (this.tool === "box") {
+    } else if (this.acting === "box") {
       if (this.gesture === "corner") { this.gesture = ""; this.boxed(); this.emit("rest"); } else { this.emit("begin"); this.gesture = "corner"; this.box = [x, y, 0, 0]; }
     } else if (this.emit("begin-paint")) {
       this.changed = false;
@@ -290,7 +299,10 @@ export class Viewer extends EventTarget {
   }
 
   /** Ends a stroke: one that changed no pixel says nothing of the object. */
-  paintedNow() { if (this.changed) this.emit("painted", { tool: this.tool }); }
+  paintedNow() {
+    this.before = null;
+    if (this.changed) this.emit("painted", { tool: this.tool });
+  }
 
   /** Ends a box. */
   boxed() {
@@ -324,21 +336,22 @@ export class Viewer extends EventTarget {
     this.canvas.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, event);
     const [x, y] = this.inVideo(event);
-    if (this.pointers.size === 2) { this.cancel(); this.gesture = "pinch"; return; }
-    if (this.tool === "pan" || event.button === 1) { this.gesture = "pan"; return; }
-    if (event.button > 0 && this.tool !== "click") return;
-    if (this.tool === "brush" || this.tool === "eraser") {
-      this.emit("begin");
+    if (this.pointers.size > 1) { this.undraw(); this.gesture = "pinch"; return; }
+    if (this.acting === "pan" || event.button === 1) { this.gesture = "pan"; return; }
+    if (event.button > 0 && this.acting !== "click") return;
+    this.emit("begin");
+    if (this.acting === "brush" || this.acting === "eraser") {
       if (!this.emit("begin-paint")) return;
       this.gesture = "paint";
       this.changed = false;
+      this.before = this.labels && this.labels.ids.slice();
       this.stroke(x, y, x, y);
-    } else if (this.tool === "box") {
-      this.emit("begin");
+    } else if (this.acting === "box") {
       this.gesture = "box";
       this.box = [x, y, 0, 0];
     } else {
       this.gesture = "tap";
+      this.pressed = { event, x, y };
     }
   }
 
@@ -350,6 +363,7 @@ export class Viewer extends EventTarget {
       const [oldX, oldY] = this.inVideo(before);
       if (this.gesture === "pan") { this.pan(event.clientX - before.clientX, event.clientY - before.clientY); }
       if (this.gesture === "pinch") { this.pinch(event); }
+      if (this.gesture === "tap" && this.pressed && apart(event, this.pressed.event) > SLIP) this.gesture = "";
       if (this.gesture === "paint") this.stroke(oldX, oldY, x, y);
       if (this.gesture === "box" && this.box) this.box = [this.box[0], this.box[1], x - this.box[0], y - this.box[1]];
       this.pointers.set(event.pointerId, event);
@@ -360,23 +374,22 @@ export class Viewer extends EventTarget {
   /** @param {PointerEvent} event */
   up(event) {
     if (!this.pointers.delete(event.pointerId)) return;
-    const gesture = this.gesture, [x, y] = this.inVideo(event);
+    const { gesture, pressed } = this;
     if (gesture === "pinch") { if (!this.pointers.size) this.gesture = ""; return; }
     this.gesture = "";
     if (event.type === "pointercancel") { this.cancel(); return; }
     if (gesture === "paint") this.paintedNow();
     if (gesture === "box") this.boxed();
     this.emit("rest");
-    if (gesture === "tap" && this.isInside(x, y)) this.tap(event, x, y);
+    if (gesture === "tap" && pressed && this.isInside(pressed.x, pressed.y)) this.tap(pressed);
     this.draw();
   }
 
-  /** @param {PointerEvent} event @param {number} x @param {number} y */
-  tap(event, x, y) {
+  /** @param {{ event: PointerEvent; x: number; y: number }} pressed where and when it began: the picture may have moved on */
+  tap({ event, x, y }) {
     const [when, left, top] = this.tapped;
     this.tapped = [event.timeStamp, event.clientX, event.clientY];
-    if (this.tool === "polygon") {
-      if (!this.polygon.length) this.emit("begin");
+    if (this.acting === "polygon") {
       const first = this.polygon[0];
       if (first && this.polygon.length > 2 && Math.hypot((first[0] - x) * this.stretch, first[1] - y) * this.scale < 12) this.closePolygon();
       else this.polygon.push([x, y]);
@@ -384,7 +397,7 @@ export class Viewer extends EventTarget {
     }
     // The second click of a double one would take the first back.
     if (when >= 0 && event.timeStamp - when < 500 && Math.hypot(event.clientX - left, event.clientY - top) < 5) return;
-    this.emit("click", { x, y, near: this.near(x, y), minus: event.button === 2 || event.altKey || event.shiftKey });
+    this.emit("click", { x, y, near: this.near(x, y), minus: event.button === 2 || event.ctrlKey || event.altKey || event.shiftKey }); // Ctrl-click is the Mac's right click
   }
 
   closePolygon() {
@@ -442,10 +455,21 @@ export class Viewer extends EventTarget {
     if (!one || !other) return;
     const still = one.pointerId === event.pointerId ? other : one, before = this.pointers.get(event.pointerId);
     if (!before) return;
-    const apart = (/** @type {PointerEvent} */ a) => Math.max(8, Math.hypot(a.clientX - still.clientX, a.clientY - still.clientY));
     const [x, y] = this.onScreen(still);
     this.pan((event.clientX - before.clientX) / 2, (event.clientY - before.clientY) / 2);
-    this.zoom(apart(event) / apart(before), x, y);
+    this.zoom(Math.max(8, apart(event, still)) / Math.max(8, apart(before, still)), x, y);
+  }
+
+  /** Takes back the stroke or box that the first of two fingers began. */
+  undraw() {
+    if (this.gesture === "paint" && this.labels && this.before) {
+      this.labels.ids.set(this.before);
+      this.paintOverlay();
+    }
+    this.before = this.box = null;
+    this.gesture = "";
+    this.emit("rest");
+    this.draw();
   }
 
   cancel() {
