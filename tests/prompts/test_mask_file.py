@@ -102,6 +102,20 @@ def test_a_wide_feathered_edge_is_still_one_object(tmp_path):
     assert list(read_mask(save(tmp_path / "m.png", soft))) == [1]
 
 
+@pytest.mark.parametrize("value", [100, 127, 150])
+def test_a_thin_grey_object_away_from_a_white_one_is_an_object(tmp_path, value):
+    image = np.zeros((240, 320), np.uint8)
+    image[40:140, 40:140] = 255
+    image[160:220, 200:202] = value
+    check(read_mask(save(tmp_path / "m.png", image)), image)
+
+
+def test_faint_strands_of_a_matte_are_no_objects(tmp_path):
+    soft = cv2.GaussianBlur(drawn((255,)), (0, 0), 1)
+    soft[2:40, 60] = np.linspace(60, 120, 38).astype(np.uint8)
+    assert list(read_mask(save(tmp_path / "m.png", soft))) == [1]
+
+
 def contoured(size, ids, width, inner=False):
     """Discs and a bar with a contour of 255 of so many pixels around each, as in PASCAL VOC."""
     height, side = size[1], min(size)
@@ -129,6 +143,32 @@ def test_a_contour_of_255_is_void(tmp_path, size, ids, width, form):
     reading = inspect_mask(path)
     assert reading.void == (labels == 255).sum()
     check(read_mask(path), np.where(labels == 255, 0, labels))
+
+
+@pytest.mark.parametrize("void", [WHITE, (224, 224, 192), (128, 128, 128)])
+@pytest.mark.parametrize("painted", [((255, 0, 0), (0, 255, 0)), ((128, 0, 0), (0, 128, 0))])
+def test_a_contour_in_a_colour_that_tools_draw_is_void_and_that_is_said(tmp_path, painted, void):
+    labels = contoured((120, 160), (1, 2), 5)
+    picture = np.select([labels[..., None] == value for value in (1, 2, 255)], [*painted, void]).astype(np.uint8)
+    path = save(tmp_path / "m.png", picture)
+    reading = inspect_mask(path)
+    assert reading.void == (labels == 255).sum()
+    assert reading.colours == {1: painted[0], 2: painted[1]}
+    assert any("void" in note for note in reading.notes)
+    check(read_mask(path), np.where(labels == 255, 0, labels))
+    assert len(read_mask(path, void="none")) == 3
+    if void != (128, 128, 128):
+        check(read_mask(path, void=255), np.where(labels == 255, 0, labels))
+
+
+def test_a_value_of_void_that_no_painted_colour_has_is_refused(tmp_path):
+    path = save(tmp_path / "m.png", coloured(drawn(), [(255, 0, 0), (0, 255, 0)]))
+    with refusal(MaskError, "--void 255", "1 to 2"):
+        read_mask(path, void=255)
+    assert list(read_mask(path, void=1)) == [2]
+    solid = save(tmp_path / "white.png", coloured(drawn(), [(255, 0, 0), WHITE]))
+    assert list(read_mask(solid)) == [1, 2]
+    assert list(read_mask(solid, void=255)) == [1]
 
 
 def areas(kind, size, others):

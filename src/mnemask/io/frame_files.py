@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mnemask.errors import FrameError
+from mnemask.errors import FrameError, listed
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, RARE_SUFFIXES, TOO_LARGE_ERRORS
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
@@ -84,23 +84,18 @@ def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
 
 
 def image_files(source: Path) -> list[Path]:
-    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million.
-
-    Of `a.jpg` and `a.pgm`, as of cameras for depth, the first is the picture.
-    """
+    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million."""
     files = list(islice(_files(source), MAX_IMAGES + 1))
     if len(files) > MAX_IMAGES:
         raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files", "read it in parts, each a folder")
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    rare = {path for path in images if path.suffix.lower() in RARE_SUFFIXES}
-    usual = {path.with_suffix("") for path in images if path not in rare} if rare else set()
-    return [path for path in images if path not in rare or path.with_suffix("") not in usual]
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameFiles:
     """Returns the images that are frames, in order."""
     given = {os.path.realpath(path) for path in masks}
-    names = {os.path.basename(path) for path in given}  # noqa: PTH119
+    # A link among the frames is called otherwise than what it leads to, and so is a file that a link elsewhere gives.
+    names = {os.path.basename(path) for path in (*given, *masks)}  # noqa: PTH119
     is_given = {path for path in images if path.name in names and os.path.realpath(path) in given}
     series = _series(images)
     notes: list[str] = []
@@ -115,6 +110,13 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
             notes.append(f"{members[0].name} is a mask: left out of the frames")
     alone = is_given.difference(*(series[shape] for shape in mask_series))
     notes += [f"{path.name} was given as a mask: left out of the frames" for path in sorted(alone)]
+    seconds = _second_pictures([path for path in images if path not in out])
+    out.update(seconds)
+    if seconds:
+        notes.append(
+            f"{listed((path.name for path in seconds), 1)}: left out, since pictures in more usual formats have the "
+            "same names, and are the frames"
+        )
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
     notes += order.doubts
@@ -124,6 +126,17 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     strangers = [] if order.hexadecimal else _strangers(kept)
     notes += strangers if strangers or doubles else _copies(kept)
     return FrameFiles(kept, tuple(notes))
+
+
+def _second_pictures(images: Sequence[Path]) -> list[Path]:
+    """Returns the images of rare formats that share a name with a photograph, as the depth that a camera writes."""
+    rare = [path for path in images if path.suffix.lower() in RARE_SUFFIXES]
+    if not rare:
+        return []
+    usual = {path.with_suffix(""): path for path in images if path.suffix.lower() not in RARE_SUFFIXES}
+    seconds = sorted(path for path in rare if path.with_suffix("") in usual)
+    beside = [usual[path.with_suffix("")] for path in seconds]
+    return [] if not seconds or _like_labels(beside) else seconds
 
 
 def _files(source: Path) -> Iterator[Path]:
