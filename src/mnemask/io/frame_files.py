@@ -13,10 +13,9 @@ from itertools import combinations, islice, permutations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mnemask.errors import FrameError, listed
-from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, RARE_SUFFIXES, TOO_LARGE_ERRORS
+from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES, RARE_SUFFIXES, TOO_LARGE_ERRORS, open_image
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import PREVIEW, Written
@@ -330,7 +329,7 @@ def _like_labels(images: Sequence[Path]) -> bool:
 
 def _is_like_labels(path: Path, least: int = 1) -> bool:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             if image.format == "JPEG" or image.width * image.height > MAX_PIXELS:
                 return False
             if image.mode.startswith("I"):
@@ -343,7 +342,7 @@ def _is_like_labels(path: Path, least: int = 1) -> bool:
 def _is_black_and_white(path: Path) -> bool:
     """Returns whether nearly all of an image is near black or near white, and some of it each, as a mask in a JPEG."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 return False
             grey = np.asarray(image.convert("L"))

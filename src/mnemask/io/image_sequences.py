@@ -17,13 +17,13 @@ from mnemask.errors import FrameError
 from mnemask.io.frame_files import FrameFiles
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
-    FORMATS,
     FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
     decode,
     deep_values,
     is_deep,
     levels_of,
+    open_image,
     read_picture,
 )
 from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, SourceFacts, check_size
@@ -94,7 +94,7 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
     first: tuple[Path, tuple[int, int]] | None = None
     for path in paths:
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with open_image(path) as image:
                 size = image.size
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
             continue  # is said when it comes, or skipped
@@ -133,7 +133,7 @@ _REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
 def page_count(path: Path) -> int:
     """Returns how many pictures of full size an image file holds; 1 for what cannot be read, or is no stack."""
     try:
-        with Image.open(path, formats=FORMATS_AND_GIF) as image:
+        with open_image(path, FORMATS_AND_GIF) as image:
             if image.format not in _STACKS:
                 return 1
             pages, broken = _pages(image)
@@ -155,7 +155,7 @@ class ImageStack:
         self.name = path.stem
         self._path = path
         try:
-            with Image.open(path, formats=FORMATS_AND_GIF) as image:
+            with open_image(path, FORMATS_AND_GIF) as image:
                 self._pages, self._cut = _pages(image)
                 _refuse_dimensions(self._path.name, image, len(self._pages))
                 self._check(image)
@@ -176,7 +176,7 @@ class ImageStack:
         seconds = 0.0
         index = 0
         try:
-            with Image.open(self._path, formats=FORMATS_AND_GIF) as image:
+            with open_image(self._path, FORMATS_AND_GIF) as image:
                 timed = image.format != "TIFF"
                 for index, page in enumerate(self._pages):
                     if not timed and index < start:

@@ -19,7 +19,6 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 from jaxtyping import Int16, UInt8, UInt16
-from PIL import Image
 
 from mnemask.errors import FrameError, MaskError
 from mnemask.io.annotation_formats import AT, may_be_labelme
@@ -31,6 +30,7 @@ from mnemask.io.images import (
     IMAGE_SUFFIXES,
     TOO_LARGE_ERRORS,
     is_picture_palette,
+    open_image,
     orientation_of,
     stored_values,
     turned,
@@ -220,14 +220,14 @@ def _davis_index_of() -> Int16[np.ndarray, " N"]:
 
 
 def _is_painted(path: Path) -> bool:
-    with Image.open(path, formats=FORMATS_AND_GIF) as image:
+    with open_image(path, FORMATS_AND_GIF) as image:
         return is_picture_palette(image)
 
 
 def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:
     """Returns the mode in which an image is stored, and its upright pixels as stored or converted to another mode."""
     try:
-        with Image.open(path, formats=FORMATS_AND_GIF) as image:
+        with open_image(path, FORMATS_AND_GIF) as image:
             check_size(image.width, image.height, str(path))
             pixels = np.asarray(image.convert(mode)) if mode else stored_values(image, path)
             return image.mode, turned(pixels, orientation_of(image))

@@ -18,6 +18,7 @@ from mnemask.io.images import (
     FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
     is_picture_palette,
+    open_image,
     orientation_of,
     palette_of,
     stored_values,
@@ -89,7 +90,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
         raise MaskError(f"mask {path} is a pipe or a device, and masks are read twice", "save it to a file first")
     try:
-        with Image.open(path, formats=FORMATS_AND_GIF) as image:  # reads the header only
+        with open_image(path, FORMATS_AND_GIF) as image:  # reads the header only
             _check_size(path, image.size, None)  # looking for a tag may decode a PNG
             stored = stored_values(image, path)
             orientation = orientation_of(image)
