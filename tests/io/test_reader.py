@@ -125,12 +125,29 @@ def test_a_size_change_is_said_before_the_first_frame_with_both_sizes(tmp_path, 
         assert len(list(video)) == 2
 
 
-def test_a_frame_on_its_side_is_refused_when_it_comes(tmp_path, clip):
-    save(tmp_path / "0.png", clip[0])
-    save(tmp_path / "1.png", clip[1].transpose(1, 0, 2))
+@pytest.mark.parametrize("how", ["stored", "tagged"])
+def test_a_frame_on_its_side_is_refused_before_the_first_frame(tmp_path, clip, how):
+    save(tmp_path / "0.jpg", clip[0])
+    exif = Image.Exif()
+    exif[274] = 6 if how == "tagged" else 1
+    turned = clip[1] if how == "tagged" else clip[1].transpose(1, 0, 2)
+    Image.fromarray(turned).save(tmp_path / "1.jpg", exif=exif)
     frames, message = read_until_error(tmp_path)
-    assert len(frames) == 1
-    assert all(part in message for part in ("frame 1 ", "48x64", "64x48"))
+    assert frames == []
+    assert all(part in message for part in ("1.jpg", "48x64", "64x48"))
+    assert ("orientation tag" in message) == (how == "tagged")
+
+
+@pytest.mark.parametrize(("tag", "said"), [(1, ""), (2, "mirrored"), (3, "180"), (4, "upside down"), (6, "")])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_frames_that_are_turned_without_another_size_are_said(tmp_path, clip, tag, said, suffix):
+    exif = Image.Exif()
+    exif[274] = tag
+    for index in range(3):
+        Image.fromarray(clip[index]).save(tmp_path / f"{index}{suffix}", exif=exif)
+    notes = VideoReader(tmp_path).facts.notes
+    assert len(notes) == bool(said)
+    assert all(said in note and "preview.png" in note for note in notes)
 
 
 # Video files

@@ -227,8 +227,24 @@ def orientation_of(image: Image.Image) -> int:
 
     Those of a TIFF need not be: Pillow and OpenCV turn them as they decode, and its size is the upright one before.
     """
-    if image.format == "TIFF":
-        return 1
+    return 1 if image.format == "TIFF" else _tagged_orientation(image)
+
+
+def stated_orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation in which an image is stored, from its header.
+
+    It is 1 for a PNG that states it behind its pixels, which would have to be decoded.
+    """
+    return 1 if image.format == "PNG" and "exif" not in image.info else _tagged_orientation(image)
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Returns the width and height in which an image is shown, from its header."""
+    swapped = image.format != "TIFF" and stated_orientation(image) >= 5
+    return (image.height, image.width) if swapped else image.size
+
+
+def _tagged_orientation(image: Image.Image) -> int:
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return orientation if orientation in range(1, 9) else 1
 
