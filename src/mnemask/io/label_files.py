@@ -239,6 +239,11 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
         raise MaskError(f"{path} cannot be read as a mask ({error})", "copy or write it again") from error
 
 
+def file_of(path: Path) -> Path:
+    """Returns the file or folder that a label map is in: `masks.mkv` of `masks.mkv/00012`, and of others themselves."""
+    return _holder(path) or path
+
+
 def holds_labels(path: Path) -> bool:
     """Returns whether a path names a label map inside a file, or a file of several."""
     return _holder(path) is not None or (path.suffix.lower() in HOLDERS and path.is_file())
@@ -246,7 +251,7 @@ def holds_labels(path: Path) -> bool:
 
 def states_ids(path: Path) -> bool:
     """Returns whether the values of such a map are object ids for certain: in all files but a label video."""
-    return (_holder(path) or path).suffix.lower() != VIDEO
+    return file_of(path).suffix.lower() != VIDEO
 
 
 @dataclass(frozen=True)
