@@ -16,10 +16,11 @@ from encoding import encode
 from PIL import Image
 from refusals import refusal
 
-from mnemask.errors import FrameError
+from mnemask.errors import FrameError, InputError
 from mnemask.io import VideoReader, prefetch
 from mnemask.io.pictures import Damaged, Picture
 from mnemask.io.stream import EncodedVideo
+from mnemask.pipeline.places import Expected
 
 
 def read(source, **how):
@@ -380,6 +381,35 @@ def test_a_clip_trimmed_by_an_edit_list_is_not_called_damaged(video_file, clip, 
     with av.open(str(trimmed)) as container:
         assert container.streams.video[0].frames == 30, "the header still counts what is hidden"
     assert len(read(trimmed)) == 15
+    with VideoReader(trimmed) as video:
+        assert (video.num_frames, video.counted) == (15, False)
+        with refusal(InputError, "frame 20"):
+            Expected.of(video).refuse_beyond([20])
+        Expected.of(video).refuse_beyond([14])
+
+
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_fragmented_mp4_has_the_frames_of_all_fragments(tmp_path, clip, sound):
+    path = tmp_path / "fragments.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe"}) as container:
+        video = container.add_stream("libx264", rate=25, options={"g": "10"})
+        video.height, video.width, video.pix_fmt = *clip[0].shape[:2], "yuv420p"
+        audio = container.add_stream("aac", rate=16_000, layout="mono") if sound else None
+        for picture in clip:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(video.encode(None))
+        for start in range(0, 48_000 if sound else 0, 1024):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            samples.sample_rate, samples.pts = 16_000, start
+            container.mux(audio.encode(samples))
+        if sound:
+            container.mux(audio.encode(None))
+    with VideoReader(path) as video:
+        assert (video.num_frames, video.counted) == (len(clip), False)
+        Expected.of(video).refuse_beyond([len(clip) - 1])
+        with refusal(InputError, f"frame {len(clip) + 10}"):
+            Expected.of(video).refuse_beyond([len(clip) + 10])
+        assert len(list(video)) == len(clip)
 
 
 @pytest.mark.parametrize("name", ["sound.mp4", "sound.mkv"])
