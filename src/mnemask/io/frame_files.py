@@ -135,7 +135,7 @@ def _second_pictures(images: Sequence[Path]) -> list[Path]:
     usual = {path.with_suffix(""): path for path in images if path.suffix.lower() not in RARE_SUFFIXES}
     seconds = sorted(path for path in rare if path.with_suffix("") in usual)
     beside = [usual[path.with_suffix("")] for path in seconds]
-    return [] if not seconds or _like_labels(beside) else seconds
+    return [] if not seconds or like_labels(beside) else seconds
 
 
 def _files(source: Path) -> Iterator[Path]:
@@ -238,7 +238,7 @@ def _named_masks(named: Series, others: Series) -> set[str]:
         shape
         for shape, members in named.items()
         if all(keys & _keys(path) for path in members)
-        or (len(members) == 1 and (_like_labels(members) or _is_black_and_white(members[0])))
+        or (len(members) == 1 and (like_labels(members) or _is_black_and_white(members[0])))
     }
 
 
@@ -246,8 +246,8 @@ def _lone_masks(others: Series) -> set[str]:
     """One `first.png` with plain values beside numbered frames with others."""
     frames = max(others.values(), key=len)
     lone = {shape for shape, members in others.items() if len(members) == 1 and "#" not in Path(shape).stem}
-    masks = {shape for shape in lone if len(frames) > 1 and _is_like_labels(others[shape][0], least=2)}
-    return set() if masks and _like_labels(frames) else masks
+    masks = {shape for shape in lone if len(frames) > 1 and _islike_labels(others[shape][0], least=2)}
+    return set() if masks and like_labels(frames) else masks
 
 
 def _paired_masks(others: Series, given: Collection[Path]) -> set[str]:
@@ -319,15 +319,15 @@ def _counted_alike(some: Sequence[Path], others: Sequence[Path]) -> bool:
 
 
 def _more_like_labels(some: Sequence[Path], others: Sequence[Path]) -> bool:
-    return _like_labels(some) and not _like_labels(others)
+    return like_labels(some) and not like_labels(others)
 
 
-def _like_labels(images: Sequence[Path]) -> bool:
+def like_labels(images: Sequence[Path]) -> bool:
     """Returns whether the first, the middle and the last image have few plain values, as maps of labels have."""
-    return all(_is_like_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
+    return all(_islike_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
 
 
-def _is_like_labels(path: Path, least: int = 1) -> bool:
+def _islike_labels(path: Path, least: int = 1) -> bool:
     try:
         with open_image(path) as image:
             if image.format == "JPEG" or image.width * image.height > MAX_PIXELS:

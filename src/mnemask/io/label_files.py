@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Int16, UInt8, UInt16
 
 from mnemask.errors import FrameError, MaskError
-from mnemask.io.annotation_formats import AT, may_be_labelme
+from mnemask.io.annotation_formats import AT, json_files, may_be_labelme
 from mnemask.io.annotations import Annotations
 from mnemask.io.decoder import open_container
 from mnemask.io.images import (
@@ -69,7 +69,7 @@ def label_paths(place: Path) -> list[Path]:
         return []
     if _holds_annotations(place):
         return _inside(place)
-    files = [path for path in place.iterdir() if path.is_file() and not path.name.startswith(".")]
+    files = _visible_files(place)
     if images := [path for path in files if path.suffix.lower() == ".png"]:
         return natural_order(images)
     if parts := sorted(path for path in files if path.suffix.lower() == PARQUET):
@@ -88,13 +88,17 @@ def annotated_frames(place: Path) -> list[Path]:
         return _inside(place) if place.suffix.lower() in HOLDERS[1:] else []
     if _holds_annotations(place):
         return _inside(place)
-    files = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else []
+    files = _visible_files(place) if place.is_dir() else []
     if any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
         return []
     if parts := sorted(path for path in files if path.suffix.lower() == PARQUET):
         return [path for part in parts for path in _inside(part)]
     holders = sorted(path for path in files if path.name in _NAMES and path.suffix != VIDEO)
     return _inside(holders[0]) if holders else []
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
 
 
 def labels_by_name(paths: list[Path], names: list[str], numbers: Sequence[int] | None = None) -> Mapping[str, Path]:
@@ -307,7 +311,7 @@ def _holds_annotations(folder: Path) -> bool:
 @lru_cache(maxsize=64)
 def _has_tool_files(folder: Path, modified: int) -> bool:
     """Returns whether a file there begins as those of labelme or YOLO; of a folder in this state."""
-    jsons = (path for path in folder.glob("*.json") if path.name not in _NAMES and path.is_file())
+    jsons = (path for path in json_files(folder) if path.name not in _NAMES)
     return any(map(may_be_labelme, jsons)) or holds_yolo(folder)
 
 
