@@ -14,10 +14,11 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from refusals import refusal
 
-from mnemask.errors import MaskError
-from mnemask.io import MaskWriter, davis_palette, read_image
+from mnemask.errors import FrameError, MaskError
+from mnemask.io import MaskWriter, davis_palette, list_images, read_image
 from mnemask.io.label_files import read_labels
 from mnemask.prompts import PromptPlan, inspect_mask, read_mask
+from mnemask.prompts.mask_folder import list_masks
 from mnemask.types import Frame, Masks
 
 H, W = 48, 80
@@ -736,6 +737,29 @@ def test_whole_numbers_in_floating_point_are_ids_and_fractions_are_refused(tmp_p
     Image.fromarray(labels / 7).save(tmp_path / "m.tif")
     with refusal(MaskError, "fractions"):
         read_mask(tmp_path / "m.tif")
+
+
+def test_a_matte_of_fractions_is_black_and_white_and_that_is_said(tmp_path):
+    soft = cv2.GaussianBlur(drawn((1,), np.float32), (0, 0), 2)
+    Image.fromarray(soft).save(tmp_path / "m.tif")
+    reading = inspect_mask(tmp_path / "m.tif")
+    assert reading.kind == "black and white"
+    assert any("fractions" in note for note in reading.notes)
+    check(read_mask(tmp_path / "m.tif"), (soft > 0.5).astype(int))
+    Image.fromarray(soft - 0.5).save(tmp_path / "m.tif")
+    with refusal(MaskError, "fractions"):
+        read_mask(tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("name", ["m.avif", "m.HEIC", "m.tga", "m.psd"])
+def test_a_picture_of_a_kind_that_is_not_read_is_said_to_be_that(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0\0\0 ftypavif")
+    with refusal(MaskError, name[2:].upper(), "PNG"):
+        read_mask(tmp_path / name)
+    with refusal(MaskError, name, "PNG"):
+        list_masks(tmp_path)
+    with refusal(FrameError, name[1:].lower(), "PNG"):
+        list_images(tmp_path)
 
 
 @pytest.mark.parametrize("bits", [8, 16])

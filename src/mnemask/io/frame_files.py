@@ -15,13 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from mnemask.errors import FrameError, listed
-from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES, RARE_SUFFIXES, TOO_LARGE_ERRORS, open_image
+from mnemask.io.images import (
+    DAMAGED_IMAGE_ERRORS,
+    IMAGE_SUFFIXES,
+    RARE_SUFFIXES,
+    TOO_LARGE_ERRORS,
+    is_unread_picture,
+    open_image,
+)
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import PREVIEW, Written
 
-# Pictures that are not read as frames.
-_UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
 # A drawn picture may have few colours too, so names or numbers must also pair them with frames.
 _MOST_LABELS = 64
 # Among more, each pair of which would have to be compared, masks are known by their names alone.
@@ -65,10 +70,13 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
     """
     found = frames_among(image_files(source), masks)
     if not found.paths:
-        others = sorted({path.suffix.lower() for path in _files(source)} - set(IMAGE_SUFFIXES))
+        files = list(_files(source))
+        others = sorted({path.suffix.lower() for path in files} - set(IMAGE_SUFFIXES))
         kinds = f" (it holds {', '.join(others[:5])})" if others else ""
         project = "; a studio's project is repeated by `mnemask project`" * (source / "project.json").is_file()
-        raise FrameError(f"{str(source)!r} holds no image{kinds}", f"expected {', '.join(IMAGE_SUFFIXES)}{project}")
+        convert = "convert its pictures to PNG" if any(map(is_unread_picture, files)) else ""
+        way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
+        raise FrameError(f"{str(source)!r} holds no image that is read{kinds}", way_out)
     _refuse_names(found.paths)
     return replace(found, notes=(*found.notes, *_unread(source, masks)))
 
@@ -76,7 +84,7 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
 def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
     """Yields a sentence where there are pictures of kinds that are not read, which may be frames."""
     given = {os.path.realpath(path) for path in masks}  # where links lead in a circle, Path.resolve raises
-    files = (path for path in _files(source) if path.suffix.lower() in _UNREAD.split())
+    files = (path for path in _files(source) if is_unread_picture(path))
     if unread := sorted(path.name for path in files if os.path.realpath(path) not in given):
         what = f"{unread[0]} and {len(unread) - 1} more are" if len(unread) > 1 else f"{unread[0]} is"
         yield f"{what} left out, being no picture that is read as a frame: convert what is one to PNG"

@@ -19,6 +19,8 @@ from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, 
 
 RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
+# Pictures that are not read as frames.
+_UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 FORMATS_AND_GIF = (*FORMATS, "GIF")  # of masks, and of files of several pictures
@@ -39,6 +41,11 @@ TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
 _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
 BORDER_SHARE = 0.9  # a colour on more of the border than this is the background
+
+
+def is_unread_picture(path: Path) -> bool:
+    """Returns whether a file is called as a picture of a kind that is not read as a frame, and most not as a mask."""
+    return path.suffix.lower() in _UNREAD.split()
 
 
 def open_image(path: str | Path, formats: Sequence[str] = FORMATS) -> Image.Image:
