@@ -102,7 +102,7 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     """Returns the images that are frames, in order."""
     given = {os.path.realpath(path) for path in masks}
     # A link among the frames is called otherwise than what it leads to, and so is a file that a link elsewhere gives.
-    names = {os.path.basename(path) for path in (*given, *masks)}  # noqa: PTH119
+    names = {Path(path).name for path in given} | {path.name for path in masks}
     is_given = {path for path in images if path.name in names and os.path.realpath(path) in given}
     series = _series(images)
     notes: list[str] = []

@@ -48,7 +48,7 @@ def is_unread_picture(path: Path) -> bool:
     return path.suffix.lower() in _UNREAD.split()
 
 
-def open_image(path: str | Path, formats: Sequence[str] = FORMATS) -> Image.Image:
+def open_image(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Returns an image of which no more than the header is read, to be used in a with statement; raises as Pillow does.
 
     Pillow maps the pixels of plain TIFFs into memory by the file's name, in the size that they are shown in: those of

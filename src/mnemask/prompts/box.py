@@ -30,8 +30,6 @@ class Box(NamedTuple):
     width: int
     height: int
 
-    form = "x,y,width,height"  # in which it was given, and is shown
-
     def __str__(self) -> str:
         return ",".join(map(str, self))
 
@@ -57,6 +55,11 @@ class Box(NamedTuple):
         return cls(*map(round, numbers))
 
     @property
+    def form(self) -> str:
+        """What its four numbers are, as it was given and is shown."""
+        return "x,y,width,height"
+
+    @property
     def in_words(self) -> str:
         """Both corners and the size, as "120,80 to 320,240 (200x160)"; the second corner is just outside."""
         corner = f"{self.x + self.width},{self.y + self.height}"
@@ -66,10 +69,13 @@ class Box(NamedTuple):
 class CornerBox(Box):
     """A box that was given by its left top corner and its right bottom one, which is just outside."""
 
-    form = "x1,y1,x2,y2"
-
     def __str__(self) -> str:
         return f"{self.x},{self.y},{self.x + self.width},{self.y + self.height}"
+
+    @property
+    def form(self) -> str:
+        """What its four numbers are, as it was given and is shown."""
+        return "x1,y1,x2,y2"
 
 
 def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
@@ -83,7 +89,7 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
     example = kind(120, 80, 200, 160)
     parts = text.split(",")
     if len(parts) != 4 or not all(_WHOLE.fullmatch(part) for part in parts):
-        raise MaskError(f"box {text[:60]!r} is not {kind.form}", f"give whole pixels, such as {example}")
+        raise MaskError(f"box {text[:60]!r} is not {example.form}", f"give whole pixels, such as {example}")
     x, y, width, height = map(int, parts)
     if box_format == "xyxy":
         width, height = width - x, height - y
@@ -93,7 +99,7 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
             if box_format == "xywh"
             else "x2 must exceed x1 and y2 exceed y1; if it is x,y,width,height, leave --box-format out"
         )
-        raise MaskError(f"box {text!r} ({kind.form}) is {width}x{height} pixels", f"{way_out}")
+        raise MaskError(f"box {text!r} ({example.form}) is {width}x{height} pixels", f"{way_out}")
     return kind(x, y, width, height)
 
 
