@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -91,6 +93,29 @@ def test_a_mask_within_labelme_is_of_a_picture_format(tmp_path):
     assert read_labels(annotated_frames(embedded("PNG"))[0]).sum() == 100
     with refusal(MaskError, "PCX.json"):
         annotated_frames(embedded("PCX"))
+
+
+@pytest.mark.parametrize("fault", ["chunk", "size"])
+def test_a_damaged_or_huge_mask_within_labelme_is_one_sentence(tmp_path, fault):
+    data = io.BytesIO()
+    Image.new("L", (10, 10), 255).save(data, "PNG")
+    whole = data.getvalue()
+    at = whole.index(b"IDAT") - 4
+    if fault == "chunk":
+        spoiled = whole[:at] + b"\0\0\0\5" + whole[at + 4 :]
+    else:
+        header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+        spoiled = whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+    shape = {
+        "shape_type": "mask",
+        "label": "dog",
+        "points": [[5, 5], [14, 14]],
+        "mask": base64.b64encode(spoiled).decode(),
+    }
+    content = {"imageHeight": H, "imageWidth": W, "imagePath": "a.jpg", "shapes": [shape]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with refusal(MaskError, "a.json"):
+        annotated_frames(tmp_path / "a.json")
 
 
 def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tmp_path):

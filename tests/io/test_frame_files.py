@@ -239,8 +239,33 @@ def test_a_jpeg_of_a_mask_alone_among_frames_is_no_frame(tmp_path):
     assert len(find_frames(tmp_path).paths) == 4
 
 
-def test_depth_beside_colour_of_the_same_name_is_no_frame(tmp_path):
+def test_depth_beside_colour_of_the_same_name_is_no_frame_and_that_is_said(tmp_path):
     for number in range(3):
-        Image.new("RGB", (8, 8)).save(tmp_path / f"{number:05d}.jpg")
-        Image.new("L", (8, 8)).save(tmp_path / f"{number:05d}.pgm")
-    assert [path.suffix for path in find_frames(tmp_path).paths] == [".jpg"] * 3
+        photograph(tmp_path / f"{number:05d}.jpg")
+        Image.fromarray(PICTURE[..., 0]).save(tmp_path / f"{number:05d}.pgm")
+    found = find_frames(tmp_path)
+    assert [path.suffix for path in found.paths] == [".jpg"] * 3
+    assert "00000.pgm and 2 more" in found.notes[0]
+
+
+@pytest.mark.parametrize(("frame", "annotation"), [(".ppm", ".png"), (".pgm", ".bmp"), (".jpg", ".pgm")])
+@pytest.mark.parametrize("given", [True, False])
+def test_masks_are_no_frames_whichever_of_both_formats_is_rare(tmp_path, frame, annotation, given):
+    for number in range(3):
+        Image.fromarray(PICTURE[..., 0] if frame == ".pgm" else PICTURE).save(tmp_path / f"{number:05d}{frame}")
+        mask(tmp_path / f"{number:05d}{annotation}")
+    found = find_frames(tmp_path, [tmp_path / f"00000{annotation}"] if given else [])
+    assert [path.suffix for path in found.paths] == [frame] * 3
+    assert len(found.notes) == 1
+
+
+def test_a_mask_that_is_a_link_among_the_frames_is_no_frame(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(3):
+        photograph(frames / f"f{number}.png")
+    photograph(tmp_path / "soft.png")
+    (frames / "f7.png").symlink_to(tmp_path / "soft.png")
+    assert [path.name for path in find_frames(frames, [frames / "f7.png"]).paths] == ["f0.png", "f1.png", "f2.png"]
+    (tmp_path / "first.png").symlink_to(frames / "f1.png")
+    assert [path.name for path in find_frames(frames, [tmp_path / "first.png"]).paths] == ["f0.png", "f2.png", "f7.png"]

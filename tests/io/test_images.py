@@ -11,6 +11,8 @@ from refusals import refusal
 
 from mnemask.errors import FrameError
 from mnemask.io import read_image
+from mnemask.io.images import deep_values, open_image
+from mnemask.io.label_files import read_labels
 from mnemask.io.name_order import natural_order
 
 
@@ -74,6 +76,102 @@ def test_orientation_tags_are_applied(tmp_path, picture, orientation):
         8: np.rot90(picture),
     }
     assert np.array_equal(pixels(tmp_path / "image.png"), turned[orientation])
+
+
+def tiff(path, stored, **tags):
+    """A plain TIFF of one strip for all, or of one for each channel, with any tags."""
+    channels = 1 if stored.ndim == 2 else stored.shape[2]
+    separate = tags.get("planes") == 2
+    data = (np.moveaxis(stored, 2, 0) if separate else stored).astype(stored.dtype.newbyteorder("<")).tobytes()
+    strips = channels if separate else 1
+    lists = struct.pack(f"<{channels}H", *[8 * stored.itemsize] * channels)
+    offsets = [8 + at * len(data) // strips for at in range(strips)]
+    counts = [len(data) // strips] * strips
+    lists_at = 8 + len(data)
+    if strips > 1:
+        lists += struct.pack(f"<{strips}I", *offsets) + struct.pack(f"<{strips}I", *counts)
+    wide = (lists_at + 2 * channels, lists_at + 2 * channels + 4 * strips)
+    entries = [
+        (256, 3, 1, stored.shape[1]),
+        (257, 3, 1, stored.shape[0]),
+        (258, 3, channels, lists_at if channels > 2 else 8 * stored.itemsize),
+        (259, 3, 1, 1),
+        (262, 3, 1, tags.get("photometric", 2 if channels > 1 else 1)),
+        (273, 4, strips, offsets[0] if strips == 1 else wide[0]),
+        (274, 3, 1, tags.get("orientation", 1)),
+        (277, 3, 1, channels),
+        (278, 3, 1, stored.shape[0]),
+        (279, 4, strips, counts[0] if strips == 1 else wide[1]),
+        (284, 3, 1, tags.get("planes", 1)),
+        *([(338, 3, 1, 2)] if channels == 4 else []),
+    ]
+    body = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = b"II*\0" + struct.pack("<I", lists_at + len(lists)) + data + lists
+    path.write_bytes(head + struct.pack("<H", len(entries)) + body + bytes(4))
+    return path
+
+
+STORED = {  # what is shown, as it is stored under an orientation
+    1: lambda shown: shown,
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
+    5: lambda shown: np.swapaxes(shown, 0, 1),
+    6: lambda shown: np.rot90(shown),
+    7: lambda shown: np.swapaxes(shown[::-1, ::-1], 0, 1),
+    8: lambda shown: np.rot90(shown, k=-1),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["grey", "rgb", "rgba", "grey of 16 bits", "rgb of 16 bits"])
+def test_a_plain_tiff_is_turned_once_as_a_frame_and_as_a_mask(tmp_path, picture, orientation, kind):
+    grey = np.repeat(picture[..., :1], 3, axis=2)
+    shown = grey if "grey" in kind else picture
+    wide = shown.astype(np.uint16) * 257 if "16" in kind else shown
+    stored = wide[..., 0] if "grey" in kind else wide
+    if kind == "rgba":
+        stored = np.dstack([stored, np.full(stored.shape[:2], 255, np.uint8)])
+    path = tiff(tmp_path / "image.tif", np.ascontiguousarray(STORED[orientation](stored)), orientation=orientation)
+    assert np.array_equal(pixels(path), shown)
+    if "grey" in kind:
+        assert np.array_equal(read_labels(path), stored)
+
+
+def test_16_bit_channels_each_by_itself_are_refused(tmp_path, picture):
+    path = tiff(tmp_path / "image.tif", picture.astype(np.uint16) * 257, planes=2)
+    with refusal(FrameError, "PlanarConfiguration"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_of_which_0_is_white_is_no_negative(tmp_path, picture, dtype):
+    largest = np.iinfo(dtype).max
+    stored = largest - picture[..., 0].astype(dtype) * (largest // 255)
+    path = tiff(tmp_path / "image.tif", stored, photometric=0)
+    assert np.array_equal(pixels(path)[..., 1], picture[..., 0])
+    assert np.array_equal(read_labels(path), picture[..., 0].astype(dtype) * (largest // 255))
+
+
+@pytest.mark.parametrize("white", [1000, 4095, 65_535])
+def test_a_ppm_keeps_more_than_8_bits(tmp_path, white):
+    values = np.linspace(0, white, 6 * 8 * 3).round().astype(np.uint16).reshape(6, 8, 3)
+    (tmp_path / "0.ppm").write_bytes(b"P6\n# a comment\n8 6\n%d\n" % white + values.astype(">u2").tobytes())
+    with open_image(tmp_path / "0.ppm") as image:
+        deep = deep_values(image, tmp_path / "0.ppm")
+    assert len(np.unique(deep)) == 6 * 8 * 3
+    assert np.abs(deep - values / white * 65_535).max() <= 0.5
+    assert np.abs(pixels(tmp_path / "0.ppm") - values / white * 255).max() <= 1
+
+
+@pytest.mark.parametrize("white", [2, 3, 15, 255, 1000, 65_535])
+@pytest.mark.parametrize("kind", [b"P5", b"P2"])
+def test_a_pgm_of_ids_keeps_them_whatever_it_calls_white(tmp_path, white, kind):
+    labels = np.random.default_rng(0).integers(0, 3, (6, 8))
+    bytes_of = labels.astype(">u2" if white > 255 else np.uint8).tobytes()
+    data = bytes_of if kind == b"P5" else " ".join(map(str, labels.ravel())).encode() + b"\n"
+    (tmp_path / "m.pgm").write_bytes(kind + b"\n8 6\n%d\n" % white + data)
+    assert np.array_equal(read_labels(tmp_path / "m.pgm"), labels)
 
 
 @pytest.mark.parametrize(("width", "height"), [(16_385, 1), (1, 16_385), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])

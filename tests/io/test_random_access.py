@@ -53,6 +53,25 @@ def test_frames_by_number_are_those_of_a_reader_in_any_order(tmp_path, name):
             assert frames[index].name == expected[index].name
 
 
+def test_a_video_that_was_cut_between_key_frames_is_read_from_its_first_shown_one(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", options={"g": "15", "bf": "0"})
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+        copied = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.dts = (ticks - 6 * packet.duration for ticks in (packet.pts, packet.dts))
+                packet.stream = copied
+                target.mux(packet)
+    with mm.VideoReader(cut) as reader:
+        expected = list(reader)
+    with FrameAccess(cut) as frames:
+        assert frames.num_frames == len(expected) == 64
+        assert not frames.notes
+        for index in (0, 3, 8, 9, 30, 63, 1):
+            assert torch.equal(frames[index].image, expected[index].image), index
+
+
 @pytest.mark.parametrize("cached", [2, 7, 1000])
 def test_running_backwards_gives_every_frame_once_whatever_is_cached(tmp_path, cached):
     path = write_video(tmp_path / "clip.mp4", options={"g": "20"})

@@ -16,10 +16,11 @@ from encoding import encode
 from PIL import Image
 from refusals import refusal
 
-from mnemask.errors import FrameError
+from mnemask.errors import FrameError, InputError
 from mnemask.io import VideoReader, prefetch
 from mnemask.io.pictures import Damaged, Picture
 from mnemask.io.stream import EncodedVideo
+from mnemask.pipeline.places import Expected
 
 
 def read(source, **how):
@@ -125,12 +126,29 @@ def test_a_size_change_is_said_before_the_first_frame_with_both_sizes(tmp_path, 
         assert len(list(video)) == 2
 
 
-def test_a_frame_on_its_side_is_refused_when_it_comes(tmp_path, clip):
-    save(tmp_path / "0.png", clip[0])
-    save(tmp_path / "1.png", clip[1].transpose(1, 0, 2))
+@pytest.mark.parametrize("how", ["stored", "tagged"])
+def test_a_frame_on_its_side_is_refused_before_the_first_frame(tmp_path, clip, how):
+    save(tmp_path / "0.jpg", clip[0])
+    exif = Image.Exif()
+    exif[274] = 6 if how == "tagged" else 1
+    turned = clip[1] if how == "tagged" else clip[1].transpose(1, 0, 2)
+    Image.fromarray(turned).save(tmp_path / "1.jpg", exif=exif)
     frames, message = read_until_error(tmp_path)
-    assert len(frames) == 1
-    assert all(part in message for part in ("frame 1 ", "48x64", "64x48"))
+    assert frames == []
+    assert all(part in message for part in ("1.jpg", "48x64", "64x48"))
+    assert ("orientation tag" in message) == (how == "tagged")
+
+
+@pytest.mark.parametrize(("tag", "said"), [(1, ""), (2, "mirrored"), (3, "180"), (4, "upside down"), (6, "")])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_frames_that_are_turned_without_another_size_are_said(tmp_path, clip, tag, said, suffix):
+    exif = Image.Exif()
+    exif[274] = tag
+    for index in range(3):
+        Image.fromarray(clip[index]).save(tmp_path / f"{index}{suffix}", exif=exif)
+    notes = VideoReader(tmp_path).facts.notes
+    assert len(notes) == bool(said)
+    assert all(said in note and "preview.png" in note for note in notes)
 
 
 # Video files
@@ -363,6 +381,35 @@ def test_a_clip_trimmed_by_an_edit_list_is_not_called_damaged(video_file, clip, 
     with av.open(str(trimmed)) as container:
         assert container.streams.video[0].frames == 30, "the header still counts what is hidden"
     assert len(read(trimmed)) == 15
+    with VideoReader(trimmed) as video:
+        assert (video.num_frames, video.counted) == (15, False)
+        with refusal(InputError, "frame 20"):
+            Expected.of(video).refuse_beyond([20])
+        Expected.of(video).refuse_beyond([14])
+
+
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_fragmented_mp4_has_the_frames_of_all_fragments(tmp_path, clip, sound):
+    path = tmp_path / "fragments.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe"}) as container:
+        video = container.add_stream("libx264", rate=25, options={"g": "10"})
+        video.height, video.width, video.pix_fmt = *clip[0].shape[:2], "yuv420p"
+        audio = container.add_stream("aac", rate=16_000, layout="mono") if sound else None
+        for picture in clip:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(video.encode(None))
+        for start in range(0, 48_000 if sound else 0, 1024):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            samples.sample_rate, samples.pts = 16_000, start
+            container.mux(audio.encode(samples))
+        if sound:
+            container.mux(audio.encode(None))
+    with VideoReader(path) as video:
+        assert (video.num_frames, video.counted) == (len(clip), False)
+        Expected.of(video).refuse_beyond([len(clip) - 1])
+        with refusal(InputError, f"frame {len(clip) + 10}"):
+            Expected.of(video).refuse_beyond([len(clip) + 10])
+        assert len(list(video)) == len(clip)
 
 
 @pytest.mark.parametrize("name", ["sound.mp4", "sound.mkv"])

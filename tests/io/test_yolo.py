@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 from refusals import refusal
 
 from mnemask.errors import MaskError
-from mnemask.io.label_files import annotated_frames, map_name, objects_of, read_labels
+from mnemask.io.label_files import annotated_frames, label_paths, map_name, objects_of, read_labels
 from mnemask.prompts import PromptPlan
 
 
@@ -108,3 +108,68 @@ def test_names_with_brackets_and_labels_with_a_mark_are_read(tmp_path):
     found = {map_name(path): read_labels(path) for path in annotated_frames(place)}
     assert found.keys() == {"frame[1]", "frame"}
     assert np.array_equal(found["frame"], found["frame[1]"])
+
+
+def mask(path):
+    labels = np.zeros((H, W), np.uint8)
+    labels[10:20, 10:30] = 2
+    Image.fromarray(labels).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0\n", False),
+        ("00000.txt", "0 0.5 0.5 0.2 0.2\n", True),
+        ("00000.txt", FRACTIONS, True),
+    ],
+)
+def test_masks_beside_texts_of_numbers_are_read_as_masks(tmp_path, name, text, said, caplog):
+    path = mask(tmp_path / "00000.png")
+    (tmp_path / name).write_text(text)
+    assert annotated_frames(tmp_path) == []
+    assert label_paths(tmp_path) == [path]
+    assert (name in caplog.text) == said
+
+
+def test_boxes_beside_pictures_are_still_said_to_be_boxes(tmp_path):
+    with refusal(MaskError, "boxes"):
+        annotated_frames(yolo(tmp_path / "a", **{"00000": "0 0.5 0.5 0.2 0.2\n"}))
+
+
+def test_pictures_of_a_split_are_where_yolo_has_them(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    pictures, labels = tmp_path / "images/train", yolo(tmp_path / "labels/train", **{"00000": FRACTIONS})
+    (tmp_path / "data.yaml").write_text("names: [dog]\n")
+    pictures.mkdir()
+    (labels / "00000.jpg").rename(pictures / "00000.jpg")
+    assert classes(labels) == ["dog"]
+    (labels / "00001.txt").write_text(FRACTIONS)
+    with refusal(MaskError, "00001.txt", f"into {pictures}$"):
+        annotated_frames(labels)
+
+
+def test_files_that_macos_leaves_beside_others_are_no_labels(tmp_path):
+    hidden = b"\0\5\x16\7\0\2\0\0Mac OS X        \0\2\xb0\xff"
+    place = yolo(tmp_path / "a", **{"00000": FRACTIONS})
+    for name in ("._00000.txt", "._00000.jpg", "._notes.json"):
+        (place / name).write_bytes(hidden)
+    assert [map_name(path) for path in annotated_frames(place)] == ["00000"]
+    shape = {"label": "dog", "points": [[5, 5], [25, 5], [25, 35]]}
+    content = {"shapes": [shape], "imageHeight": H, "imageWidth": W, "imagePath": "00000.jpg"}
+    (tmp_path / "00000.json").write_text(json.dumps(content))
+    (tmp_path / "._00000.json").write_bytes(hidden)
+    assert classes(tmp_path) == ["dog"]
+
+
+@pytest.mark.parametrize("name", ["00001.txt", "00001.json"])
+def test_a_damaged_file_of_a_folder_is_named(tmp_path, name):
+    place = yolo(tmp_path / "a", **{"00000": FRACTIONS, "00001": FRACTIONS})
+    if name.endswith("json"):
+        content = {"shapes": [], "imageHeight": H, "imageWidth": W}
+        (place / "00000.json").write_text(json.dumps(content))
+    (place / name).write_bytes(b"0 \xff\xfe{")
+    with refusal(MaskError, name):
+        annotated_frames(place)

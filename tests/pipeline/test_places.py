@@ -12,6 +12,7 @@ from drawn_clip import drawn_clip
 from refusals import refusal
 
 import mnemask as mm
+from mnemask.cli.inputs import of_files
 from mnemask.errors import InputError, OutputError
 from mnemask.io.written import INDEX, Written
 from mnemask.memory.trace import TraceFile
@@ -182,6 +183,17 @@ def test_an_input_is_never_an_output(tiny_model, tmp_path, clip):
     with refusal(OutputError, "read"):
         run(tiny_model, tmp_path / "out", (tmp_path / "out/masks", clip[1]), overwrite=True, mask_format="rle")
     assert files(tmp_path) == before
+
+
+def test_a_map_inside_a_file_of_the_earlier_run_is_not_removed(tiny_model, tmp_path, clip):
+    out = tmp_path / "out"
+    run(tiny_model, out, clip, mask_format="ffv1")
+    before = files(tmp_path)
+    with refusal(OutputError, r"masks\.mkv", "read"):
+        run(tiny_model, out, clip, overwrite=True, inputs=[out / "masks/masks.mkv/00002"])
+    assert files(tmp_path) == before
+    (named,) = of_files(out / "masks/masks.mkv/00002")
+    assert named == f"00002 of {of_files(out / 'masks/masks.mkv')[0]}"
 
 
 def test_masks_are_not_written_among_the_frames(tiny_model, tmp_path, clip):

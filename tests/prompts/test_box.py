@@ -30,6 +30,16 @@ def test_a_box_that_fits_as_two_corners_only_is_refused_with_both_ways_out(box):
         clip_box(Box(*box), SIZE)
 
 
+def test_a_box_of_two_corners_is_not_told_to_be_one():
+    box = parse_box("20,8,75,44", "xyxy")
+    found, (doubt,) = clip_box(Box.of(box), (48, 64))
+    assert found == (20, 8, 44, 36)
+    assert "20,8,64,44 (x1,y1,x2,y2)" in doubt
+    with refusal(MaskError, r"60,8,90,44 \(x1,y1,x2,y2\)", r"60,8,64,44") as refused:
+        clip_box(parse_box("60,8,90,44", "xyxy"), (48, 64))
+    assert all("--box-format" not in said for said in (doubt, str(refused.value)))
+
+
 @pytest.mark.parametrize("box", [(-90, 40, 100, 40), (150, 40, 100, 40), (140, 100, 40, 40), (20, -70, 50, 100)])
 def test_a_box_that_lies_outside_for_the_most_part_is_refused(box):
     with refusal(MaskError, r"160x120"):

@@ -14,10 +14,11 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from refusals import refusal
 
-from mnemask.errors import MaskError
-from mnemask.io import MaskWriter, davis_palette, read_image
+from mnemask.errors import FrameError, MaskError
+from mnemask.io import MaskWriter, davis_palette, list_images, read_image
 from mnemask.io.label_files import read_labels
 from mnemask.prompts import PromptPlan, inspect_mask, read_mask
+from mnemask.prompts.mask_folder import list_masks
 from mnemask.types import Frame, Masks
 
 H, W = 48, 80
@@ -102,6 +103,20 @@ def test_a_wide_feathered_edge_is_still_one_object(tmp_path):
     assert list(read_mask(save(tmp_path / "m.png", soft))) == [1]
 
 
+@pytest.mark.parametrize("value", [100, 127, 150])
+def test_a_thin_grey_object_away_from_a_white_one_is_an_object(tmp_path, value):
+    image = np.zeros((240, 320), np.uint8)
+    image[40:140, 40:140] = 255
+    image[160:220, 200:202] = value
+    check(read_mask(save(tmp_path / "m.png", image)), image)
+
+
+def test_faint_strands_of_a_matte_are_no_objects(tmp_path):
+    soft = cv2.GaussianBlur(drawn((255,)), (0, 0), 1)
+    soft[2:40, 60] = np.linspace(60, 120, 38).astype(np.uint8)
+    assert list(read_mask(save(tmp_path / "m.png", soft))) == [1]
+
+
 def contoured(size, ids, width, inner=False):
     """Discs and a bar with a contour of 255 of so many pixels around each, as in PASCAL VOC."""
     height, side = size[1], min(size)
@@ -129,6 +144,32 @@ def test_a_contour_of_255_is_void(tmp_path, size, ids, width, form):
     reading = inspect_mask(path)
     assert reading.void == (labels == 255).sum()
     check(read_mask(path), np.where(labels == 255, 0, labels))
+
+
+@pytest.mark.parametrize("void", [WHITE, (224, 224, 192), (128, 128, 128)])
+@pytest.mark.parametrize("painted", [((255, 0, 0), (0, 255, 0)), ((128, 0, 0), (0, 128, 0))])
+def test_a_contour_in_a_colour_that_tools_draw_is_void_and_that_is_said(tmp_path, painted, void):
+    labels = contoured((120, 160), (1, 2), 5)
+    picture = np.select([labels[..., None] == value for value in (1, 2, 255)], [*painted, void]).astype(np.uint8)
+    path = save(tmp_path / "m.png", picture)
+    reading = inspect_mask(path)
+    assert reading.void == (labels == 255).sum()
+    assert reading.colours == {1: painted[0], 2: painted[1]}
+    assert any("void" in note for note in reading.notes)
+    check(read_mask(path), np.where(labels == 255, 0, labels))
+    assert len(read_mask(path, void="none")) == 3
+    if void != (128, 128, 128):
+        check(read_mask(path, void=255), np.where(labels == 255, 0, labels))
+
+
+def test_a_value_of_void_that_no_painted_colour_has_is_refused(tmp_path):
+    path = save(tmp_path / "m.png", coloured(drawn(), [(255, 0, 0), (0, 255, 0)]))
+    with refusal(MaskError, "--void 255", "1 to 2"):
+        read_mask(path, void=255)
+    assert list(read_mask(path, void=1)) == [2]
+    solid = save(tmp_path / "white.png", coloured(drawn(), [(255, 0, 0), WHITE]))
+    assert list(read_mask(solid)) == [1, 2]
+    assert list(read_mask(solid, void=255)) == [1]
 
 
 def areas(kind, size, others):
@@ -696,6 +737,29 @@ def test_whole_numbers_in_floating_point_are_ids_and_fractions_are_refused(tmp_p
     Image.fromarray(labels / 7).save(tmp_path / "m.tif")
     with refusal(MaskError, "fractions"):
         read_mask(tmp_path / "m.tif")
+
+
+def test_a_matte_of_fractions_is_black_and_white_and_that_is_said(tmp_path):
+    soft = cv2.GaussianBlur(drawn((1,), np.float32), (0, 0), 2)
+    Image.fromarray(soft).save(tmp_path / "m.tif")
+    reading = inspect_mask(tmp_path / "m.tif")
+    assert reading.kind == "black and white"
+    assert any("fractions" in note for note in reading.notes)
+    check(read_mask(tmp_path / "m.tif"), (soft > 0.5).astype(int))
+    Image.fromarray(soft - 0.5).save(tmp_path / "m.tif")
+    with refusal(MaskError, "fractions"):
+        read_mask(tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("name", ["m.avif", "m.HEIC", "m.tga", "m.psd"])
+def test_a_picture_of_a_kind_that_is_not_read_is_said_to_be_that(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0\0\0 ftypavif")
+    with refusal(MaskError, name[2:].upper(), "PNG"):
+        read_mask(tmp_path / name)
+    with refusal(MaskError, name, "PNG"):
+        list_masks(tmp_path)
+    with refusal(FrameError, name[1:].lower(), "PNG"):
+        list_images(tmp_path)
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -50,10 +50,20 @@ def of_video(video: str, *, growing: bool) -> str:
 
 
 def of_files(*paths: Path | None) -> list[str]:
-    """Returns name and checksum of each file that is given; only the name of one that is not there."""
+    """Returns name and checksum of each file that is given; only the name of one that is not there.
+
+    A map inside a file, such as `masks.mkv/00012`, has its own name and that file's checksum.
+    """
+    from mnemask.io.label_files import file_of
     from mnemask.io.sources import of_content
 
-    return [of_content(path) if path.is_file() else path.name for path in paths if path]
+    named = []
+    for path in paths:
+        if path:
+            file = file_of(path)
+            known = of_content(file) if file.is_file() else file.name
+            named.append(known if file == path else f"{path.name} of {known}")
+    return named
 
 
 def of_masks(path: Path | None) -> list[str]:

@@ -7,19 +7,21 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from mnemask.errors import MaskError
-from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES
+from mnemask.errors import InputError, MaskError
+from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS_AND_GIF, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
 from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import check_size
 from mnemask.io.shapes import filled, mask_from_run_lengths, mask_of_brush, runs_of_text
@@ -34,6 +36,27 @@ _NAMES_ITSELF = "mnemask"  # as the contributor of a COCO file: each frame witho
 
 _TRACK = re.compile(r"track_id=(\d{1,5})(?: name=(.*))?")
 _IGNORED, _IGNORED_CLASS = 10_000, 10  # of MOTS: a region that nobody looked at
+
+
+# What readers raise on files that are damaged or of another kind; the tests feed them such.
+_DAMAGE = (
+    *(KeyError, TypeError, AttributeError, RecursionError, ElementTree.ParseError),
+    *(*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS),
+)
+
+
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Raises MaskError, which names a file or folder, where what is read within turns out to be damaged."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise MaskError(
+            f"{path} cannot be read as masks ({type(error).__name__}: {error})",
+            "expected COCO, CVAT 1.1, Label Studio, labelme, MOTS or YOLO with masks; export it again",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +111,28 @@ def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
 
 def read_labelme(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns what the files of labelme in a folder say, one of each frame; none where no JSON there is labelme's."""
-    jsons = natural_order([path for path in folder.glob("*.json") if path.is_file()])
+    jsons = natural_order(json_files(folder))
     if not any(map(may_be_labelme, jsons)):
         return []
-    found = {path: _json_of(path) for path in jsons}
+    found = {}
+    for path in jsons:
+        with naming_damage(path):
+            found[path] = _json_of(path)
     contents = {path: each for path, each in found.items() if isinstance(each, dict) and "shapes" in each}
     if contents and len(contents) < len(found):
         others = [path.name for path in found if path not in contents]
         log.warning("%s: %d files are not labelme's and are left out, first %s", folder, len(others), others[0])
     first = _first_group(list(contents.values()), folder.name)
-    return [_of_labelme(each, path.stem, skipped, first) for path, each in contents.items()]
+    pictures = []
+    for path, each in contents.items():
+        with naming_damage(path):
+            pictures.append(_of_labelme(each, path.stem, skipped, first))
+    return pictures
+
+
+def json_files(folder: Path) -> list[Path]:
+    """Returns the JSON files in a folder; names that begin with a dot are of other systems' files, such as macOS's."""
+    return [path for path in folder.glob("*.json") if path.is_file() and not path.name.startswith(".")]
 
 
 def may_be_labelme(path: Path) -> bool:

@@ -5,28 +5,20 @@ Shapes without pixels of their own, such as boxes, are no masks: a file that has
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import UInt16
 
-from mnemask.errors import InputError, MaskError
-from mnemask.io.annotation_formats import AnnotatedFrame, Shape, read_file, read_labelme
+from mnemask.errors import MaskError
+from mnemask.io.annotation_formats import AnnotatedFrame, Shape, naming_damage, read_file, read_labelme
 from mnemask.io.cvat import read_cvat
 from mnemask.io.pictures import check_size
 from mnemask.io.yolo import read_yolo
 from mnemask.types import ObjectInfo
 
 log = logging.getLogger(__name__)
-
-_DAMAGE = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError),
-    ElementTree.ParseError,
-)
 
 
 class Annotations:
@@ -50,7 +42,8 @@ class Annotations:
     def __init__(self, path: Path) -> None:
         self._path = path
         skipped: Counter[str] = Counter()
-        self._pictures: list[AnnotatedFrame] = self._guarded(partial(_read, path, skipped))
+        with naming_damage(path):
+            self._pictures = _read(path, skipped)
         shapes = [shape for picture in self._pictures for shape in picture.shapes]
         if not shapes and skipped:
             raise MaskError(
@@ -94,7 +87,8 @@ class Annotations:
         """Yields the name and the object id at each pixel of each frame."""
         hidden = set(self.objects)
         for picture in self._pictures:
-            labels = self._guarded(partial(self._labels, picture))
+            with naming_damage(self._path):
+                labels = self._labels(picture)
             hidden -= set(np.unique(labels).tolist())
             yield picture.name, labels
         if hidden:
@@ -115,17 +109,6 @@ class Annotations:
         for shape in sorted(picture.shapes, key=lambda shape: shape.depth):
             labels[shape.mask(height, width)] = self._ids[id(shape)]
         return labels
-
-    def _guarded(self, do: Callable[[], Any]) -> Any:
-        try:
-            return do()
-        except InputError:
-            raise
-        except _DAMAGE as error:
-            raise MaskError(
-                f"{self._path} cannot be read as masks ({type(error).__name__}: {error})",
-                "expected COCO, CVAT 1.1, Label Studio, labelme, MOTS or YOLO with masks; export it again",
-            ) from error
 
 
 def _read(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:

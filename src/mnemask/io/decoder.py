@@ -66,6 +66,22 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> float | 
     return container.duration / av.time_base if "mov" in container.format.name else None
 
 
+def promised_frames(container: InputContainer, stream: VideoStream) -> tuple[int | None, bool]:
+    """Returns how many frames the header says that there are, None where it does not, and whether that is sure.
+
+    An MP4 counts those of its first fragment alone, and those too that an edit list hides: for how long its pictures
+    are shown tells the number better.
+    """
+    rate = stream.average_rate or stream.guessed_rate
+    seconds = promised_seconds(container, stream)
+    is_mov = "mov" in container.format.name
+    if is_mov and stream.duration and stream.time_base:
+        seconds = float(stream.duration * stream.time_base)  # sound may last longer
+    by_time = round(seconds * rate) if seconds and rate else None
+    doubtful = is_mov and bool(stream.average_rate) and by_time is not None and abs(by_time - stream.frames) > 1
+    return (stream.frames, True) if stream.frames and not doubtful else (by_time, False)
+
+
 class ReadSoFar:
     """How far a video has been read.
 
@@ -78,7 +94,7 @@ class ReadSoFar:
         self.num_frames = 0
         self.cut = False
         self._estimated = promised_seconds(container, stream)
-        self._num_promised = stream.frames or (self._estimated and rate and round(self._estimated * rate)) or None
+        self._num_promised, _ = promised_frames(container, stream)
         self._slack = _SLACK_SECONDS if len(container.streams) == 1 else _SLACK_SECONDS_WITH_SOUND
         # Matroska does not say how long the last frame is shown; in an uneven video that may be long.
         self._last_frame_unknown = "matroska" in container.format.name

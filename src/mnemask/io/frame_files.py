@@ -13,16 +13,20 @@ from itertools import combinations, islice, permutations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from mnemask.errors import FrameError
-from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, RARE_SUFFIXES, TOO_LARGE_ERRORS
+from mnemask.errors import FrameError, listed
+from mnemask.io.images import (
+    DAMAGED_IMAGE_ERRORS,
+    IMAGE_SUFFIXES,
+    RARE_SUFFIXES,
+    TOO_LARGE_ERRORS,
+    is_unread_picture,
+    open_image,
+)
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import PREVIEW, Written
 
-# Pictures that are not read as frames.
-_UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
 # A drawn picture may have few colours too, so names or numbers must also pair them with frames.
 _MOST_LABELS = 64
 # Among more, each pair of which would have to be compared, masks are known by their names alone.
@@ -66,10 +70,13 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
     """
     found = frames_among(image_files(source), masks)
     if not found.paths:
-        others = sorted({path.suffix.lower() for path in _files(source)} - set(IMAGE_SUFFIXES))
+        files = list(_files(source))
+        others = sorted({path.suffix.lower() for path in files} - set(IMAGE_SUFFIXES))
         kinds = f" (it holds {', '.join(others[:5])})" if others else ""
         project = "; a studio's project is repeated by `mnemask project`" * (source / "project.json").is_file()
-        raise FrameError(f"{str(source)!r} holds no image{kinds}", f"expected {', '.join(IMAGE_SUFFIXES)}{project}")
+        convert = "convert its pictures to PNG" if any(map(is_unread_picture, files)) else ""
+        way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
+        raise FrameError(f"{str(source)!r} holds no image that is read{kinds}", way_out)
     _refuse_names(found.paths)
     return replace(found, notes=(*found.notes, *_unread(source, masks)))
 
@@ -77,30 +84,25 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
 def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
     """Yields a sentence where there are pictures of kinds that are not read, which may be frames."""
     given = {os.path.realpath(path) for path in masks}  # where links lead in a circle, Path.resolve raises
-    files = (path for path in _files(source) if path.suffix.lower() in _UNREAD.split())
+    files = (path for path in _files(source) if is_unread_picture(path))
     if unread := sorted(path.name for path in files if os.path.realpath(path) not in given):
         what = f"{unread[0]} and {len(unread) - 1} more are" if len(unread) > 1 else f"{unread[0]} is"
         yield f"{what} left out, being no picture that is read as a frame: convert what is one to PNG"
 
 
 def image_files(source: Path) -> list[Path]:
-    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million.
-
-    Of `a.jpg` and `a.pgm`, as of cameras for depth, the first is the picture.
-    """
+    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million."""
     files = list(islice(_files(source), MAX_IMAGES + 1))
     if len(files) > MAX_IMAGES:
         raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files", "read it in parts, each a folder")
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    rare = {path for path in images if path.suffix.lower() in RARE_SUFFIXES}
-    usual = {path.with_suffix("") for path in images if path not in rare} if rare else set()
-    return [path for path in images if path not in rare or path.with_suffix("") not in usual]
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameFiles:
     """Returns the images that are frames, in order."""
     given = {os.path.realpath(path) for path in masks}
-    names = {os.path.basename(path) for path in given}  # noqa: PTH119
+    # A link among the frames is called otherwise than what it leads to, and so is a file that a link elsewhere gives.
+    names = {Path(path).name for path in given} | {path.name for path in masks}
     is_given = {path for path in images if path.name in names and os.path.realpath(path) in given}
     series = _series(images)
     notes: list[str] = []
@@ -115,6 +117,13 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
             notes.append(f"{members[0].name} is a mask: left out of the frames")
     alone = is_given.difference(*(series[shape] for shape in mask_series))
     notes += [f"{path.name} was given as a mask: left out of the frames" for path in sorted(alone)]
+    seconds = _second_pictures([path for path in images if path not in out])
+    out.update(seconds)
+    if seconds:
+        notes.append(
+            f"{listed((path.name for path in seconds), 1)}: left out, since pictures in more usual formats have the "
+            "same names, and are the frames"
+        )
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
     notes += order.doubts
@@ -124,6 +133,17 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     strangers = [] if order.hexadecimal else _strangers(kept)
     notes += strangers if strangers or doubles else _copies(kept)
     return FrameFiles(kept, tuple(notes))
+
+
+def _second_pictures(images: Sequence[Path]) -> list[Path]:
+    """Returns the images of rare formats that share a name with a photograph, as the depth that a camera writes."""
+    rare = [path for path in images if path.suffix.lower() in RARE_SUFFIXES]
+    if not rare:
+        return []
+    usual = {path.with_suffix(""): path for path in images if path.suffix.lower() not in RARE_SUFFIXES}
+    seconds = sorted(path for path in rare if path.with_suffix("") in usual)
+    beside = [usual[path.with_suffix("")] for path in seconds]
+    return [] if not seconds or like_labels(beside) else seconds
 
 
 def _files(source: Path) -> Iterator[Path]:
@@ -226,7 +246,7 @@ def _named_masks(named: Series, others: Series) -> set[str]:
         shape
         for shape, members in named.items()
         if all(keys & _keys(path) for path in members)
-        or (len(members) == 1 and (_like_labels(members) or _is_black_and_white(members[0])))
+        or (len(members) == 1 and (like_labels(members) or _is_black_and_white(members[0])))
     }
 
 
@@ -234,8 +254,8 @@ def _lone_masks(others: Series) -> set[str]:
     """One `first.png` with plain values beside numbered frames with others."""
     frames = max(others.values(), key=len)
     lone = {shape for shape, members in others.items() if len(members) == 1 and "#" not in Path(shape).stem}
-    masks = {shape for shape in lone if len(frames) > 1 and _is_like_labels(others[shape][0], least=2)}
-    return set() if masks and _like_labels(frames) else masks
+    masks = {shape for shape in lone if len(frames) > 1 and _islike_labels(others[shape][0], least=2)}
+    return set() if masks and like_labels(frames) else masks
 
 
 def _paired_masks(others: Series, given: Collection[Path]) -> set[str]:
@@ -307,17 +327,17 @@ def _counted_alike(some: Sequence[Path], others: Sequence[Path]) -> bool:
 
 
 def _more_like_labels(some: Sequence[Path], others: Sequence[Path]) -> bool:
-    return _like_labels(some) and not _like_labels(others)
+    return like_labels(some) and not like_labels(others)
 
 
-def _like_labels(images: Sequence[Path]) -> bool:
+def like_labels(images: Sequence[Path]) -> bool:
     """Returns whether the first, the middle and the last image have few plain values, as maps of labels have."""
-    return all(_is_like_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
+    return all(_islike_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
 
 
-def _is_like_labels(path: Path, least: int = 1) -> bool:
+def _islike_labels(path: Path, least: int = 1) -> bool:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             if image.format == "JPEG" or image.width * image.height > MAX_PIXELS:
                 return False
             if image.mode.startswith("I"):
@@ -330,7 +350,7 @@ def _is_like_labels(path: Path, least: int = 1) -> bool:
 def _is_black_and_white(path: Path) -> bool:
     """Returns whether nearly all of an image is near black or near white, and some of it each, as a mask in a JPEG."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 return False
             grey = np.asarray(image.convert("L"))

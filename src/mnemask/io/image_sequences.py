@@ -17,14 +17,16 @@ from mnemask.errors import FrameError
 from mnemask.io.frame_files import FrameFiles
 from mnemask.io.images import (
     DAMAGED_IMAGE_ERRORS,
-    FORMATS,
     FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
     decode,
     deep_values,
     is_deep,
     levels_of,
+    open_image,
     read_picture,
+    shown_size,
+    stated_orientation,
 )
 from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, SourceFacts, check_size
 
@@ -34,6 +36,8 @@ T = TypeVar("T")
 
 # Pictures that are looked at before the first is given: for the range of their values, and for further pages.
 _SAMPLES = 32
+# How a picture is shown by an orientation that leaves its size, so that nothing else tells it from the stored one.
+_SHOWN = {2: "mirrored", 3: "turned by 180 degrees", 4: "upside down and mirrored"}
 
 
 def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
@@ -65,8 +69,10 @@ class ImageSequence:
         self.files = self._paths = files.paths
         self._log = log or EventLog()
         _refuse_stacks(files.paths)
-        self._levels = levels_of(_sample(files.paths))
-        self.facts = SourceFacts(files.notes, self._levels, num_frames=len(files.paths), timed=False)
+        sample = _sample(files.paths)
+        self._levels = levels_of(sample)
+        notes = (*files.notes, *_turned(sample))
+        self.facts = SourceFacts(notes, self._levels, num_frames=len(files.paths), timed=False)
 
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on, decoding each when it is asked for, and every unreadable one."""
@@ -88,23 +94,39 @@ class ImageSequence:
 def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
     """Raises FrameError where headers of a video's images say that one is larger or smaller than the first.
 
-    So a run of hours does not end in its middle. Whether an image is turned is not looked at, which takes a PNG as long
-    as to read it.
+    So a run of hours does not end in its middle.
     """
     first: tuple[Path, tuple[int, int]] | None = None
     for path in paths:
         try:
-            with Image.open(path, formats=FORMATS) as image:
-                size = image.size
+            with open_image(path) as image:
+                size, tag = shown_size(image), stated_orientation(image)
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
             continue  # is said when it comes, or skipped
         first = first or (path, size)
-        if sorted(size) != sorted(first[1]):
+        if size != first[1]:
             width, height = first[1]
+            turned = " as its orientation tag says" if tag >= 5 else ""
             raise FrameError(
-                f"{path.name} of {name!r} is {size[0]}x{size[1]} pixels, {first[0].name} is {width}x{height}",
+                f"{path.name} of {name!r} is {size[0]}x{size[1]} pixels{turned}, {first[0].name} is {width}x{height}",
                 "expected one size, so scale it or take it out; `mnemask doctor` lists all such files",
             )
+
+
+def _turned(paths: Sequence[Path]) -> Iterator[str]:
+    """Yields a sentence where pictures are shown otherwise than they are stored, in the same size."""
+    for path in paths:
+        try:
+            with open_image(path) as image:
+                shown = _SHOWN.get(stated_orientation(image))
+        except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+            continue  # is said when it comes
+        if shown:
+            yield (
+                f"{path.name} is shown {shown}, as its orientation tag says, and masks are taken to be of what is "
+                "shown: look at preview.png, and remove the tag if they are of the picture as it is stored"
+            )
+            return
 
 
 def _sample(items: Sequence[T]) -> list[T]:
@@ -133,7 +155,7 @@ _REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
 def page_count(path: Path) -> int:
     """Returns how many pictures of full size an image file holds; 1 for what cannot be read, or is no stack."""
     try:
-        with Image.open(path, formats=FORMATS_AND_GIF) as image:
+        with open_image(path, FORMATS_AND_GIF) as image:
             if image.format not in _STACKS:
                 return 1
             pages, broken = _pages(image)
@@ -155,7 +177,7 @@ class ImageStack:
         self.name = path.stem
         self._path = path
         try:
-            with Image.open(path, formats=FORMATS_AND_GIF) as image:
+            with open_image(path, FORMATS_AND_GIF) as image:
                 self._pages, self._cut = _pages(image)
                 _refuse_dimensions(self._path.name, image, len(self._pages))
                 self._check(image)
@@ -176,7 +198,7 @@ class ImageStack:
         seconds = 0.0
         index = 0
         try:
-            with Image.open(self._path, formats=FORMATS_AND_GIF) as image:
+            with open_image(self._path, FORMATS_AND_GIF) as image:
                 timed = image.format != "TIFF"
                 for index, page in enumerate(self._pages):
                     if not timed and index < start:

@@ -19,6 +19,8 @@ from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, 
 
 RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
+# Pictures that are not read as frames.
+_UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
 # Pillow reads more, whatever a file is called, some of it by starting other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 FORMATS_AND_GIF = (*FORMATS, "GIF")  # of masks, and of files of several pictures
@@ -36,9 +38,26 @@ DAMAGED_IMAGE_ERRORS = (
 )
 # Pillow refuses by itself what is far too large, before anybody can look at the header.
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF tags
-_SIGNED = 2
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
+_WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
 BORDER_SHARE = 0.9  # a colour on more of the border than this is the background
+
+
+def is_unread_picture(path: Path) -> bool:
+    """Returns whether a file is called as a picture of a kind that is not read as a frame, and most not as a mask."""
+    return path.suffix.lower() in _UNREAD.split()
+
+
+def open_image(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Returns an image of which no more than the header is read, to be used in a with statement; raises as Pillow does.
+
+    Pillow maps the pixels of plain TIFFs into memory by the file's name, in the size that they are shown in: those of
+    pictures stored turned would come out sheared. Without the name it reads them.
+    """
+    image = Image.open(path, formats=formats)
+    if image.format == "TIFF":
+        image.filename = ""
+    return image
 
 
 def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:
@@ -56,7 +75,7 @@ def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, 
             before anything is decoded), or of a kind without a fixed range, such as floating point.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             check_size(image.width, image.height, str(path))
             rgb = decode(image, path, levels)
     except FrameError:
@@ -87,7 +106,7 @@ def levels_of(paths: Sequence[Path]) -> Levels | None:
     extremes = []
     for path in paths:
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with open_image(path) as image:
                 if is_deep(image) and image.width * image.height <= MAX_PIXELS:
                     extremes.append(deep_values(image, path))
         except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
@@ -123,14 +142,17 @@ def deep_values(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W
             "expected 8 or 16 bits a channel, so convert it first",
         )
     if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.int64)
+        grey = _as_shown(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65_535:
             raise FrameError(
                 f"image {str(path)!r} holds values from {grey.min()} to {grey.max()}",
                 "expected 8 or 16 bits a channel, so convert it first",
             )
         return grey.astype(np.uint16)
-    return _deep_colours(image, path) if _has_deep_colours(image) else None
+    if not _has_deep_colours(image):
+        return None
+    deep, white = _deep_colours(image, path), _white_of_ppm(image)
+    return deep if white is None else np.round(deep.clip(0, white) * (65_535 / white)).astype(np.uint16)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -148,12 +170,29 @@ def stored_values(image: Image.Image, path: str | Path) -> np.ndarray[Any, np.dt
     """
     if _has_deep_colours(image):
         return _deep_colours(image, path)
-    pixels = np.asarray(image)
+    white = _white_of_ppm(image)
+    pixels = _as_shown(image)
     if image.mode == "L" and image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT) == (_SIGNED,):
         return pixels.view(np.int8)
     if pixels.dtype.kind == "f" and (np.isfinite(pixels) & (pixels == np.round(pixels))).all():
         return pixels.clip(-(2**31), 2**31 - 1).astype(np.int64)
+    if white is not None and image.mode in ("L", "I"):
+        return np.round(pixels * (white / (255 if image.mode == "L" else 65_535))).astype(pixels.dtype)
     return pixels
+
+
+def _as_shown(image: Image.Image) -> np.ndarray[Any, np.dtype[Any]]:
+    """Returns the pixels of a page, upside down where it says that 0 is white: Pillow heeds that in 8 bits only."""
+    zero_is_white = image.mode.startswith("I;16") and _tag(image, _PHOTOMETRIC) == (_WHITE_IS_ZERO,)
+    pixels = np.asarray(image)
+    return 65_535 - pixels if zero_is_white else pixels
+
+
+def _white_of_ppm(image: Image.Image) -> int | None:
+    """Returns what a PPM or PGM that was not decoded yet calls white, where Pillow spreads its values by that."""
+    tiles = getattr(image, "tile", [])
+    arguments = tiles[0][3] if tiles and image.format == "PPM" else ""
+    return int(arguments[-1]) if image.mode in ("L", "I", "RGB") and isinstance(arguments, tuple) else None
 
 
 def _tag(image: Image.Image, number: int) -> tuple[int, ...]:
@@ -168,12 +207,19 @@ def _has_deep_colours(image: Image.Image) -> bool:
         return False
     if image.format == "TIFF":
         return max(_tag(image, _BITS_PER_SAMPLE), default=8) == 16
+    if image.format == "PPM":
+        return image.mode == "RGB" and (_white_of_ppm(image) or 0) > 255
     tiles = getattr(image, "tile", [])
     raw = str(tiles[0][3]) if tiles else ""
     return image.format == "PNG" and ";16B" in raw
 
 
 def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W 3"]:
+    if _tag(image, _PLANES) == (_SEPARATE,):
+        raise FrameError(
+            f"image {str(path)!r} has 16 bits a channel and each channel by itself (PlanarConfiguration 2)",
+            "save it with the channels interleaved, or as PNG",
+        )
     _, pages = cv2.imreadmulti(str(path), start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)
     values = np.asarray(pages[0]) if pages else None
     if values is None or values.dtype != np.uint16 or values.shape[:2] != (image.height, image.width):
@@ -184,7 +230,28 @@ def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Returns the EXIF orientation of an opened image: 1 upright, 2 to 8 turned or mirrored."""
+    """Returns how decoded pixels must still be turned, as an EXIF orientation: 1 not at all, 2 to 8 turned or mirrored.
+
+    Those of a TIFF need not be: Pillow and OpenCV turn them as they decode, and its size is the upright one before.
+    """
+    return 1 if image.format == "TIFF" else _tagged_orientation(image)
+
+
+def stated_orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation in which an image is stored, from its header.
+
+    It is 1 for a PNG that states it behind its pixels, which would have to be decoded.
+    """
+    return 1 if image.format == "PNG" and "exif" not in image.info else _tagged_orientation(image)
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Returns the width and height in which an image is shown, from its header."""
+    swapped = image.format != "TIFF" and stated_orientation(image) >= 5
+    return (image.height, image.width) if swapped else image.size
+
+
+def _tagged_orientation(image: Image.Image) -> int:
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return orientation if orientation in range(1, 9) else 1
 

@@ -19,10 +19,9 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 from jaxtyping import Int16, UInt8, UInt16
-from PIL import Image
 
 from mnemask.errors import FrameError, MaskError
-from mnemask.io.annotation_formats import AT, may_be_labelme
+from mnemask.io.annotation_formats import AT, json_files, may_be_labelme
 from mnemask.io.annotations import Annotations
 from mnemask.io.decoder import open_container
 from mnemask.io.images import (
@@ -31,6 +30,7 @@ from mnemask.io.images import (
     IMAGE_SUFFIXES,
     TOO_LARGE_ERRORS,
     is_picture_palette,
+    open_image,
     orientation_of,
     stored_values,
     turned,
@@ -69,7 +69,7 @@ def label_paths(place: Path) -> list[Path]:
         return []
     if _holds_annotations(place):
         return _inside(place)
-    files = [path for path in place.iterdir() if path.is_file() and not path.name.startswith(".")]
+    files = _visible_files(place)
     if images := [path for path in files if path.suffix.lower() == ".png"]:
         return natural_order(images)
     if parts := sorted(path for path in files if path.suffix.lower() == PARQUET):
@@ -88,13 +88,17 @@ def annotated_frames(place: Path) -> list[Path]:
         return _inside(place) if place.suffix.lower() in HOLDERS[1:] else []
     if _holds_annotations(place):
         return _inside(place)
-    files = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else []
+    files = _visible_files(place) if place.is_dir() else []
     if any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
         return []
     if parts := sorted(path for path in files if path.suffix.lower() == PARQUET):
         return [path for part in parts for path in _inside(part)]
     holders = sorted(path for path in files if path.name in _NAMES and path.suffix != VIDEO)
     return _inside(holders[0]) if holders else []
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
 
 
 def labels_by_name(paths: list[Path], names: list[str], numbers: Sequence[int] | None = None) -> Mapping[str, Path]:
@@ -220,14 +224,14 @@ def _davis_index_of() -> Int16[np.ndarray, " N"]:
 
 
 def _is_painted(path: Path) -> bool:
-    with Image.open(path, formats=FORMATS_AND_GIF) as image:
+    with open_image(path, FORMATS_AND_GIF) as image:
         return is_picture_palette(image)
 
 
 def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:
     """Returns the mode in which an image is stored, and its upright pixels as stored or converted to another mode."""
     try:
-        with Image.open(path, formats=FORMATS_AND_GIF) as image:
+        with open_image(path, FORMATS_AND_GIF) as image:
             check_size(image.width, image.height, str(path))
             pixels = np.asarray(image.convert(mode)) if mode else stored_values(image, path)
             return image.mode, turned(pixels, orientation_of(image))
@@ -239,6 +243,11 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
         raise MaskError(f"{path} cannot be read as a mask ({error})", "copy or write it again") from error
 
 
+def file_of(path: Path) -> Path:
+    """Returns the file or folder that a label map is in: `masks.mkv` of `masks.mkv/00012`, and of others themselves."""
+    return _holder(path) or path
+
+
 def holds_labels(path: Path) -> bool:
     """Returns whether a path names a label map inside a file, or a file of several."""
     return _holder(path) is not None or (path.suffix.lower() in HOLDERS and path.is_file())
@@ -246,7 +255,7 @@ def holds_labels(path: Path) -> bool:
 
 def states_ids(path: Path) -> bool:
     """Returns whether the values of such a map are object ids for certain: in all files but a label video."""
-    return (_holder(path) or path).suffix.lower() != VIDEO
+    return file_of(path).suffix.lower() != VIDEO
 
 
 @dataclass(frozen=True)
@@ -302,7 +311,7 @@ def _holds_annotations(folder: Path) -> bool:
 @lru_cache(maxsize=64)
 def _has_tool_files(folder: Path, modified: int) -> bool:
     """Returns whether a file there begins as those of labelme or YOLO; of a folder in this state."""
-    jsons = (path for path in folder.glob("*.json") if path.name not in _NAMES and path.is_file())
+    jsons = (path for path in json_files(folder) if path.name not in _NAMES)
     return any(map(may_be_labelme, jsons)) or holds_yolo(folder)
 
 

@@ -233,7 +233,9 @@ class _Indexed:
         with container:
             stream = self._video._stream(container)
             stream.codec_context.thread_type = "AUTO"
-            key = int(self._seekable[max(0, bisect_right(self._seekable, start) - 1)]) if len(self._seekable) else 0
+            # A video that was cut between key frames begins with frames that build on hidden ones before them.
+            before = bisect_right(self._seekable, start)
+            key = int(self._seekable[before - 1]) if before else 0
             if key:
                 container.seek(int(self._times[key]), stream=stream, backward=True)
             matrices: dict[int, Matrix] = {}

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt16
 
 from mnemask.errors import FrameError
-from mnemask.io.decoder import Decoding, is_recording, open_container, promised_seconds
+from mnemask.io.decoder import Decoding, is_recording, open_container, promised_frames, promised_seconds
 from mnemask.io.footage import Colours, Footage, read_planes
 from mnemask.io.growing import GrowingFile
 from mnemask.io.live import Backoff
@@ -96,8 +96,7 @@ class EncodedVideo:
         rate = stream.average_rate or stream.guessed_rate
         promised = promised_seconds(self._container, stream)
         self.frames_per_second = float(rate) if rate else None
-        self.counted = stream.frames > 0
-        self.num_frames = stream.frames or (round(promised * rate) if promised and rate else None)
+        self.num_frames, self.counted = promised_frames(self._container, stream)
         is_file = (isinstance(source, str) and not broadcast) or isinstance(self._file, GrowingFile)
         may_look = is_file and isinstance(source, str) and not self._is_remote()
         levels = self._look_for_levels() if may_look and stream.codec_context.pix_fmt in _DEEP else None
@@ -108,7 +107,7 @@ class EncodedVideo:
             ),
             levels,
             pixel_aspect=_pixel_aspect(stream),
-            num_frames=stream.frames or None,
+            num_frames=self.num_frames if self.counted else None,
             duration=promised,
             footage=Footage.of_stream(
                 stream, _file_of(source) if is_file else None, self._container.metadata.get("timecode", "")
@@ -285,9 +284,10 @@ class EncodedVideo:
 
 
 def most_frames(video: Path) -> int | None:
-    """Returns the number of packets of a video, which has no more frames than those; None where it cannot be read."""
+    """Returns how many packets of a video are shown, and so its frames at most; None where it cannot be read."""
     with suppress(FFmpegError, OSError), open_container(f"file:{video}", {"protocol_whitelist": "file"}) as container:
-        return sum(packet.size > 0 for packet in container.demux(container.streams.best("video")))
+        packets = container.demux(container.streams.best("video"))
+        return sum(packet.size > 0 and not packet.is_discard for packet in packets)
     return None
 
 

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mnemask.errors import MaskError
-from mnemask.io.annotation_formats import AnnotatedFrame, Shape, class_of, points_of
-from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES, orientation_of
+from mnemask.io.annotation_formats import AnnotatedFrame, Shape, class_of, naming_damage, points_of
+from mnemask.io.frame_files import like_labels
+from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES, open_image, shown_size
 from mnemask.io.name_order import natural_order
 from mnemask.io.shapes import filled
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 # A fraction of a picture is at most 1, and of a shape beyond the edge a little more.
 _LARGEST_FRACTION = 2.0
+_LABELS, _IMAGES = "labels", "images"
 _CLASSES = "classes.txt"  # names, a line each, as labelImg and Label Studio write them
 _LINE = re.compile(rb"\d{1,6}( +(-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-?inf|nan)){4,}", re.IGNORECASE)
 _MARK = b"\xef\xbb\xbf"  # with which some editors begin a file
@@ -34,38 +35,71 @@ _ROW = re.compile(r"""^[ \t]*(?:-|['"]?(\d{1,6})['"]?:)[ \t]+(.*)$""", re.MULTIL
 
 
 def holds_yolo(folder: Path) -> bool:
-    """Returns whether a folder has a text with a line of YOLO, in labels/ where there is one."""
-    return any(_LINE.match(_beginning(path)) for path in _texts(_labels_in(folder)))
+    """Returns whether a folder has a text with a line of YOLO and its picture, in labels/ where there is one.
+
+    A text among pictures of other names is something else, such as the poses of a camera. Where the pictures beside the
+    texts are maps of labels, a warning says that those are read.
+    """
+    labels = _labels_in(folder)
+    if not (texts := _texts(labels)):
+        return False
+    pictures = _pictures_of(labels)
+    texts = [path for path in texts if path.stem in pictures or not pictures]
+    first = next((path for path in texts if _LINE.match(_beginning(path))), None)
+    if first is None:
+        return False
+    beside = [path for path in pictures.values() if path.parent == labels]
+    if beside and like_labels(beside):
+        log.warning(
+            "%s holds maps of labels beside texts like %s: the maps are read, not the texts", folder, first.name
+        )
+        return False
+    return True
 
 
 def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what the labels in a folder say of each frame; their pictures are beside them or in images/."""
+    """Returns what the labels in a folder say of each frame; their pictures are beside them or where YOLO has them."""
     labels = _labels_in(folder)
     names = _names_of(labels)
-    images = {
-        path.stem: path
-        for place in (labels, labels.parent / "images")
-        for path in (natural_order(list(place.iterdir())) if place.is_dir() else ())
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    }
+    images = _pictures_of(labels)
     pictures = []
     for path in natural_order(_texts(labels)):
         if path.stem not in images:
+            places = [place for place in _places_of_pictures(labels)[1:] if place.is_dir()]
             raise MaskError(
                 f"{path} gives fractions of a picture that is not there",
-                f"put {path.stem}.jpg into {labels.parent / 'images'}",
+                f"put {path.stem}.jpg into {places[-1] if places else labels.parent / _IMAGES}",
             )
-        with Image.open(images[path.stem], formats=FORMATS_AND_GIF) as image:
-            height, width = (image.width, image.height) if orientation_of(image) >= 5 else (image.height, image.width)
+        with naming_damage(images[path.stem]), open_image(images[path.stem], FORMATS_AND_GIF) as image:
+            width, height = shown_size(image)
         picture = AnnotatedFrame(path.stem, images[path.stem].name, (height, width))
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-            said = f"line {number} of {path}"
-            if line.strip() and (shape := _shape_of(line.split(), names, said, picture, skipped)):
-                picture.shapes.append(shape)
+        with naming_damage(path):
+            for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+                said = f"line {number} of {path}"
+                if line.strip() and (shape := _shape_of(line.split(), names, said, picture, skipped)):
+                    picture.shapes.append(shape)
         pictures.append(picture)
     if not names and any(picture.shapes for picture in pictures):
         log.warning("%s has no data.yaml or %s that names its classes: they are called by number", folder, _CLASSES)
     return pictures
+
+
+def _places_of_pictures(labels: Path) -> list[Path]:
+    """Returns where the pictures of labels may be: beside them, in a/images for a/labels, a/images/b for a/labels/b."""
+    parts = list(labels.parts)
+    if _LABELS in parts:
+        parts[len(parts) - 1 - parts[::-1].index(_LABELS)] = _IMAGES
+    return list(dict.fromkeys((labels, labels.parent / _IMAGES, Path(*parts))))
+
+
+def _pictures_of(labels: Path) -> dict[str, Path]:
+    """Returns the pictures that labels may be of, by name."""
+    return {
+        path.stem: path
+        for place in _places_of_pictures(labels)
+        for path in (natural_order(list(place.iterdir())) if place.is_dir() else ())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    }
 
 
 def _shape_of(
@@ -101,11 +135,13 @@ def _are_keypoints(numbers: Sequence[str]) -> bool:
 
 
 def _labels_in(folder: Path) -> Path:
-    return folder / "labels" if (folder / "labels").is_dir() else folder
+    return folder / _LABELS if (folder / _LABELS).is_dir() else folder
 
 
 def _texts(labels: Path) -> list[Path]:
-    return [path for path in labels.glob("*.txt") if path.is_file() and path.name != _CLASSES]
+    """Returns the texts in a folder; names that begin with a dot are of other systems' files, such as macOS's."""
+    texts = (path for path in labels.glob("*.txt") if path.is_file() and path.name != _CLASSES)
+    return [path for path in texts if not path.name.startswith(".")]
 
 
 def _beginning(path: Path) -> bytes:
@@ -115,10 +151,10 @@ def _beginning(path: Path) -> bytes:
 
 def _names_of(labels: Path) -> dict[int, str]:
     """Returns the names of classes in a data.yaml beside the labels or above them, or else in a classes.txt."""
-    for path in (labels / "data.yaml", labels.parent / "data.yaml"):
+    for path in (place / "data.yaml" for place in (labels, *labels.parents[:2])):  # a part may be between: labels/train
         if path.is_file() and (names := _names_in(path.read_text(encoding="utf-8-sig"))):
             return names
-    for path in (labels / _CLASSES, *([labels.parent / _CLASSES] if labels.name == "labels" else [])):
+    for path in (labels / _CLASSES, *([labels.parent / _CLASSES] if labels.name == _LABELS else [])):
         if path.is_file():
             return dict(enumerate(map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())))
     return {}

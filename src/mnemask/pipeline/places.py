@@ -15,6 +15,7 @@ from mnemask.errors import InputError, OutputError
 from mnemask.io.atomic import make_folder, partial_file, safe_name
 from mnemask.io.edges import Cutout
 from mnemask.io.footage import Footage
+from mnemask.io.label_files import file_of
 from mnemask.io.lock import LOCK
 from mnemask.io.reader import VideoReader
 from mnemask.io.stream import most_frames
@@ -222,8 +223,9 @@ class Places:
             raise OutputError(
                 f"the masks would be written among the frames in {str(self.masks)!r}", "give another folder"
             )
-        files = [*(path for path in self.inputs if path.is_file()), *frames]
-        for folder in (path for path in self.inputs if path.is_dir() and path not in folders):
+        inputs = [file_of(path) for path in self.inputs]
+        files = [*(path for path in inputs if path.is_file()), *frames]
+        for folder in (path for path in inputs if path.is_dir() and path not in folders):
             files += [path for path in _masks_in(folder) if path.is_file()]
         if found := first_same(files, [*self.single_files(), *written.files()]):
             raise OutputError(
@@ -240,7 +242,7 @@ class Places:
             raise OutputError(
                 f"there is no folder {str(trace.parent)!r} for the trace", "make it, or give another place"
             )
-        if found := first_same([trace], [path for path in self.inputs if path.is_file()]):
+        if found := first_same([trace], [path for path in map(file_of, self.inputs) if path.is_file()]):
             raise OutputError(f"trace {str(trace)!r} is read by this run ({found[1]})", "give another file")
         place = trace.parent.resolve() / trace.name
         out = self.out.resolve()

@@ -40,6 +40,8 @@ class Box(NamedTuple):
         Raises:
             MaskError: for anything else, fractions of the image's size among them.
         """
+        if isinstance(values, Box):
+            return values
         plain = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
         given = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else []
         kinds = int | float | np.integer | np.floating
@@ -53,10 +55,27 @@ class Box(NamedTuple):
         return cls(*map(round, numbers))
 
     @property
+    def form(self) -> str:
+        """What its four numbers are, as it was given and is shown."""
+        return "x,y,width,height"
+
+    @property
     def in_words(self) -> str:
         """Both corners and the size, as "120,80 to 320,240 (200x160)"; the second corner is just outside."""
         corner = f"{self.x + self.width},{self.y + self.height}"
         return f"{self.x},{self.y} to {corner} ({self.width}x{self.height})"
+
+
+class CornerBox(Box):
+    """A box that was given by its left top corner and its right bottom one, which is just outside."""
+
+    def __str__(self) -> str:
+        return f"{self.x},{self.y},{self.x + self.width},{self.y + self.height}"
+
+    @property
+    def form(self) -> str:
+        """What its four numbers are, as it was given and is shown."""
+        return "x1,y1,x2,y2"
 
 
 def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
@@ -66,12 +85,11 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
         text: as typed.
         box_format: "xywh", or "xyxy" for the left top corner and the right bottom one, which is just outside.
     """
-    expected, example = (
-        ("x,y,width,height", "120,80,200,160") if box_format == "xywh" else ("x1,y1,x2,y2", "120,80,320,240")
-    )
+    kind = Box if box_format == "xywh" else CornerBox
+    example = kind(120, 80, 200, 160)
     parts = text.split(",")
     if len(parts) != 4 or not all(_WHOLE.fullmatch(part) for part in parts):
-        raise MaskError(f"box {text[:60]!r} is not {expected}", f"give whole pixels, such as {example}")
+        raise MaskError(f"box {text[:60]!r} is not {example.form}", f"give whole pixels, such as {example}")
     x, y, width, height = map(int, parts)
     if box_format == "xyxy":
         width, height = width - x, height - y
@@ -81,8 +99,8 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
             if box_format == "xywh"
             else "x2 must exceed x1 and y2 exceed y1; if it is x,y,width,height, leave --box-format out"
         )
-        raise MaskError(f"box {text!r} ({expected}) is {width}x{height} pixels", f"{way_out}")
-    return Box(x, y, width, height)
+        raise MaskError(f"box {text!r} ({example.form}) is {width}x{height} pixels", f"{way_out}")
+    return kind(x, y, width, height)
 
 
 def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box, list[str]]:
@@ -104,7 +122,7 @@ def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box, list[str]]:
     right, bottom = min(width, box.x + box.width), min(height, box.y + box.height)
     if right <= left or bottom <= top:
         raise MaskError(f"box {box} lies outside {image}", _or_corners(box, size) or "give one that is inside")
-    inside = Box(left, top, right - left, bottom - top)
+    inside = type(box)(left, top, right - left, bottom - top)
     if inside.width * inside.height > LARGEST_SHARE * width * height:
         raise MaskError(f"box {box} covers the whole image", "leave some background around the object")
     share = inside.width * inside.height / (box.width * box.height)
@@ -112,20 +130,20 @@ def clip_box(box: Box, size: tuple[int, int]) -> tuple[Box, list[str]]:
     corners = _or_corners(box, size)
     if share < INSIDE_SHARE or not centred or (corners and share < PROBABLY_XYXY):
         raise MaskError(
-            f"box {box} (x,y,width,height) runs from {box.in_words} and leaves {image}, with {100 * share:.0f} % of it "
+            f"box {box} ({box.form}) runs from {box.in_words} and leaves {image}, with {100 * share:.0f} % of it "
             "inside",
             corners or f"give the part that is inside, {inside}, if you mean that",
         )
     if inside == box:
         return inside, []
     also = f"; {corners}" if corners else ""
-    return inside, [f"box {box} leaves {image} and is cut to {inside} (x,y,width,height){also}"]
+    return inside, [f"box {box} leaves {image} and is cut to {inside} ({box.form}){also}"]
 
 
 def _or_corners(box: Box, size: tuple[int, int]) -> str:
-    """Returns the way out where the numbers fit the image as two corners; empty where they do not."""
+    """Returns the way out where the numbers fit the image as two corners; empty where they do not, or were given so."""
     x1, y1, x2, y2 = box
-    if not (0 <= x1 < x2 <= size[1] and 0 <= y1 < y2 <= size[0]):
+    if isinstance(box, CornerBox) or not (0 <= x1 < x2 <= size[1] and 0 <= y1 < y2 <= size[0]):
         return ""
     return f"if {x2},{y2} is its right bottom corner, give --box-format xyxy, or --box {x1},{y1},{x2 - x1},{y2 - y1}"
 

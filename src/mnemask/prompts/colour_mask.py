@@ -19,12 +19,14 @@ from mnemask.prompts.image_file import (
     pack,
     unpack,
 )
-from mnemask.prompts.mask_reading import SAME_COLOUR, MaskReading, Void, rgb_of, void_area
+from mnemask.prompts.mask_reading import SAME_COLOUR, MaskReading, Void, is_contour, rgb_of, void_area
 from mnemask.types import MAX_OBJECTS
 
 # An area that is even but for so much noise, and this far from all plain colours, has a colour of its own. Of drawn
 # masks that were resized no pixel is such, of objects of 150 pixels that a JPEG made uneven 4 to 600 are.
 EVEN, FAR_COLOUR, LOST_PIXELS = 12, 48, 4
+BLACK, WHITE, CREAM = 0x000000, 0xFFFFFF, 0xE0E0C0  # the last is index 255 of the palettes of PASCAL VOC and DAVIS
+VOID_INDEX = 255
 WIDE_OUTLINE = 4  # blended pixels for each of the outline: 0.2 to 2 by antialiasing or resizing, 2.5 to 7 by JPEG
 
 
@@ -48,21 +50,69 @@ def read_colours(raw: RawMask, void: Void) -> MaskReading:
     if not blended.any():
         own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
     ground = _white_ground(packed) if raw.opaque.all() else int(packed[~raw.opaque][0])
-    ids = np.zeros(len(colours), np.int32)
-    ids[own], is_davis = _ids_of_colours(colours[own], first[own], ground)
     blended |= ~own[inverse]
-    labels = nearest_plain(ids[inverse], blended)
+    numbers = nearest_plain(inverse.astype(np.int32), blended)
+    none, notes = _void_colours(colours, own, numbers, _background(colours[own], ground), void)
+    objects = own & ~none
+    ids = np.where(none, -1, 0).astype(np.int32)
+    ids[objects], is_davis = _ids_of_colours(colours[objects], first[objects], ground)
+    labels: Int32[np.ndarray, "H W"] = ids[numbers]
     _refuse_lost_colours(raw.pixels, colours[own], labels, blended)
-    left_out = np.zeros(labels.shape, bool)
-    notes: tuple[str, ...] = ()
+    left_out = labels == -1
     if isinstance(void, int):
-        left_out = labels == void
+        left_out |= labels == void
+        if not (is_davis or left_out.any()):
+            raise MaskError(
+                f"has no colour for --void {void}: its own are numbered from 1 to {ids.max()}",
+                f"give the number of one, {VOID_INDEX} for white or #{CREAM:06x}, or none",
+            )
     elif void == "auto" and is_davis:
-        left_out, notes = void_area(labels, 255, np.zeros(labels.shape, bool))
+        area, more = void_area(np.where(left_out, 0, labels), VOID_INDEX, np.zeros(labels.shape, bool))
+        left_out, notes = left_out | area, (*notes, *more)
     labels = np.where(left_out, 0, labels).astype(np.int32)
     shown = {i: rgb_of(unpack(colour)) for i, colour in zip(ids[own].tolist(), colours[own].tolist(), strict=True) if i}
     shown = {i: colour for i, colour in shown.items() if (labels == i).any()}
     return MaskReading("colours", labels, int(left_out.sum()), int(blended.sum()), shown, notes)
+
+
+def _void_colours(
+    colours: Int64[np.ndarray, " N"],
+    own: Bool[np.ndarray, " N"],
+    numbers: Int32[np.ndarray, "H W"],
+    background: int | None,
+    void: Void,
+) -> tuple[Bool[np.ndarray, " N"], tuple[str, ...]]:
+    """Returns which colours belong to no object, and what was guessed, before the others are numbered.
+
+    White and the colour of void in PASCAL VOC are it where 255 is said to be; else these and any grey are it where they
+    are a contour around the others.
+
+    Args:
+        colours: packed.
+        own: which of them are no mere blend of others.
+        numbers: which of them each pixel has.
+        background: the colour of the background, None where that is not known.
+        void: as it was said.
+    """
+    found = np.zeros(len(colours), bool)
+    notes = []
+    if void not in ("auto", VOID_INDEX):
+        return found, ()
+    is_ground = colours == background
+    for at in np.flatnonzero(own & ~is_ground):
+        red, green, blue = unpack(int(colours[at])).tolist()
+        usual = colours[at] in (WHITE, CREAM)
+        if void == VOID_INDEX:
+            found[at] = usual
+        elif usual or red == green == blue:
+            area = numbers == at
+            if is_contour(area, ~area & ~is_ground[numbers]):
+                found[at] = True
+                notes.append(
+                    f"the contour of #{colours[at]:06x} around the objects belongs to none of them (void); if it "
+                    "is an object, --void none"
+                )
+    return found, tuple(notes)
 
 
 def _refuse_lost_colours(
@@ -107,7 +157,7 @@ def _near_a_larger(
 def _white_ground(packed: Int64[np.ndarray, "H W"]) -> int | None:
     """Returns white where it is nearly all of the picture's border and black is none of it; black may be an object."""
     border = border_of(packed)
-    return 0xFFFFFF if (border == 0xFFFFFF).mean() > BORDER_SHARE and (border != 0).all() else None
+    return WHITE if (border == WHITE).mean() > BORDER_SHARE and (border != BLACK).all() else None
 
 
 def _mostly(where: Bool[np.ndarray, "H W"], numbers: Int64[np.ndarray, " P"]) -> Bool[np.ndarray, " N"]:
@@ -129,14 +179,18 @@ def _ids_of_colours(
     known = [0 if colour == ground else davis.get(int(colour)) for colour in colours]
     if None not in known and not (ground not in (None, 0) and 0 in colours):
         return np.array(known, np.int32), True
-    black, white = 0x000000, 0xFFFFFF
-    background = ground if ground is not None else black if black in colours else white
-    if ground is None and background not in colours:
+    background = _background(colours, ground)
+    if background is None:
         raise MaskError("has no black or white background", "paint everything black that is not an object")
     ids = np.zeros(len(colours), np.int32)
     objects = [i for i in np.argsort(first) if colours[i] != background]
     ids[objects] = np.arange(1, len(objects) + 1)
     return ids, False
+
+
+def _background(colours: Int64[np.ndarray, " N"], ground: int | None) -> int | None:
+    """Returns the colour of the background: the one that is known, else black, else white; None if none of them is."""
+    return ground if ground is not None else next((each for each in (BLACK, WHITE) if each in colours), None)
 
 
 def on_plain_ground(raw: RawMask) -> RawMask:

@@ -1,5 +1,6 @@
 """Masks in one channel: ids as grey levels or palette indices, or black and white in all the ways it is saved."""
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from mnemask.prompts.mask_reading import RGB, MaskReading, Void, rgb_of, void_ar
 NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
 NOISE_VALUES = 4  # so many at both ends, and hardly one between, are no ids
 VIDEO_BLACK, VIDEO_WHITE = 16, 235
+FAR_SHARE = 0.05  # of the pixels between black and white, all of one value and far from both: an object, and no edge
 
 
 def read_grey(raw: RawMask, void: Void) -> MaskReading:
@@ -78,12 +80,28 @@ def _is_black_and_white(values: Grey, top: int, edges: EdgeMap, lossy: bool) -> 
     if not middle.any():
         return lossy or not (faint | pale).any()
     soft_edges = dark.any() and middle.mean() <= 0.25 and _mostly_thin(middle, edges)
+    soft_edges = soft_edges and not _is_an_object_between(values, middle, dark, bright)
     if lossy:
         return bool(soft_edges)
     # Values that fill areas are ids: the bright ones beside small ids are void, and a bright one need not be white.
     wide_feather = faint.sum() <= middle.sum()
     white = (values == top).any() and (pale & edges.solid).sum() <= 0.05 * (bright & edges.solid).sum()
     return bool(soft_edges and white and (wide_feather or _mostly_thin(faint, edges)))
+
+
+def _is_an_object_between(
+    values: Grey, middle: Bool[np.ndarray, "H W"], dark: Bool[np.ndarray, "H W"], bright: Bool[np.ndarray, "H W"]
+) -> bool:
+    """Returns whether one value in the middle lies where no edge is: farther from dark or bright than twice its width.
+
+    A soft edge runs from one to the other, however wide it is; faint strands far from all that is bright have many
+    values.
+    """
+    width = 2 * float(cv2.distanceTransform(middle.astype(np.uint8), cv2.DIST_L2, 3).max())
+    reach = np.ones((2 * math.ceil(2 * width) + 1,) * 2, np.uint8)
+    near = [np.asarray(cv2.dilate(end.astype(np.uint8), reach)) > 0 for end in (dark, bright)]
+    far = values[middle & ~(near[0] & near[1])]
+    return bool(far.size) and int(np.bincount(far).max()) > FAR_SHARE * int(middle.sum())
 
 
 def _is_noisy_black_and_white(values: Grey, top: int, edges: EdgeMap) -> bool:

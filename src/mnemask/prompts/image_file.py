@@ -18,6 +18,8 @@ from mnemask.io.images import (
     FORMATS_AND_GIF,
     TOO_LARGE_ERRORS,
     is_picture_palette,
+    is_unread_picture,
+    open_image,
     orientation_of,
     palette_of,
     stored_values,
@@ -61,6 +63,7 @@ class RawMask:
         pages: how many pictures the file holds; this is the first.
         opacity: the lowest at which something is painted, as a share.
         opacities: alphas of areas of one and the same colour, where there are several.
+        fractions: whether the file has fractions from 0 to 1, which the pixels have in 16 bits.
     """
 
     pixels: Grey | Colour
@@ -71,6 +74,7 @@ class RawMask:
     pages: int = 1
     opacity: float = 1.0
     opacities: tuple[int, ...] = ()
+    fractions: bool = False
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
@@ -89,7 +93,7 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
         raise MaskError(f"mask {path} is a pipe or a device, and masks are read twice", "save it to a file first")
     try:
-        with Image.open(path, formats=FORMATS_AND_GIF) as image:  # reads the header only
+        with open_image(path, FORMATS_AND_GIF) as image:  # reads the header only
             _check_size(path, image.size, None)  # looking for a tag may decode a PNG
             stored = stored_values(image, path)
             orientation = orientation_of(image)
@@ -107,6 +111,9 @@ def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> Ra
     except FileNotFoundError as error:
         raise MaskError(f"mask {path} does not exist", "give an image file, or a box") from error
     except UnidentifiedImageError as error:
+        if is_unread_picture(Path(path)):
+            kind = Path(path).suffix[1:].upper()
+            raise MaskError(f"mask {path} is of a kind that is not read ({kind})", "convert it to PNG") from error
         raise MaskError(f"mask {path} is not an image", "export it as PNG") from error
     except TOO_LARGE_ERRORS as error:
         raise MaskError(
@@ -153,6 +160,8 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
         return RawMask(np.asarray(image.convert("L")), opaque, lossy)
     if image.mode in ("L", "P") and stored.dtype == np.uint8 and not is_picture_palette(image):
         return RawMask(stored, opaque, lossy, palette_of(image) if image.mode == "P" else None)
+    if stored.dtype.kind == "f" and stored.min() >= 0 and stored.max() <= 1:  # a matte
+        return RawMask(np.round(stored * 65_535).astype(np.uint16), opaque, lossy, fractions=True)
     if stored.dtype.kind == "i" or (stored.ndim == 2 and image.mode not in ("L", "P")):
         return RawMask(_whole_numbers(stored, path), opaque, lossy)
     rgba = np.asarray(image.convert("RGBA"))
@@ -169,7 +178,10 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
 def _whole_numbers(stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> UInt16[np.ndarray, "H W"]:
     """Returns what a file holds of more than 8 bits, or with a sign; raises MaskError where these are no ids."""
     if stored.dtype.kind == "f":
-        raise MaskError(f"mask {path} holds fractions", "ids are whole numbers: export it as 8-bit PNG")
+        raise MaskError(
+            f"mask {path} holds fractions from {stored.min():g} to {stored.max():g}",
+            "ids are whole numbers and a matte is from 0 to 1: export it as 8-bit PNG",
+        )
     if stored.min() < 0 or stored.max() > MAX_OBJECT_ID:
         ground = ", so if -1 is the background, add 1 to all values" if stored.min() == -1 else ""
         raise MaskError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mnemask.errors import MaskError, listed
 from mnemask.io.annotation_formats import AT
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
 from mnemask.io.label_files import annotated_frames, holds_labels, is_annotated, map_name, objects_of
 from mnemask.io.name_order import composed
 from mnemask.prompts.parse import FIRST_READ, At
@@ -64,9 +64,14 @@ def list_masks(folder: Path) -> list[Path]:
         raise MaskError(
             f"{folder} {what}", "give such a file, or a folder of masks; a single image is given by --at FRAME=FILE"
         )
-    masks = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-    masks = [path for path in masks if not path.name.startswith(".")]
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    masks = [path for path in files if path.suffix.lower() in _SUFFIXES]
     if not masks:
+        if unread := [path.name for path in files if is_unread_picture(path)]:
+            raise MaskError(
+                f"folder {folder} holds pictures of a kind that is not read ({listed(unread, 1)})",
+                "convert them to PNG",
+            )
         raise MaskError(
             f"folder {folder} holds no image ({', '.join(_SUFFIXES)})", "give the folder that the masks are in"
         )

@@ -65,16 +65,16 @@ def void_area(
         alone = found.isdisjoint((other - 1, other + 1, top))  # no id of many that are counted
         if other in found and alone and len(found) > 2:
             area = values == other
-            if _is_contour(area, (values > 0) & ~area):
+            if is_contour(area, (values > 0) & ~area):
                 return area, (f"the contour of {other} around the objects belongs to none of them (void)",)
     area = values == top
     ids = sorted(i for i in found if 0 < i < top)
     if not area.any() or not ids:
         return np.zeros(area.shape, bool), ()
     others = (values > 0) & ~area
-    if _is_contour(area, others):
+    if is_contour(area, others):
         return area, (f"the contour of {top} around the objects belongs to none of them (void)",)
-    if len(ids) == 1 and abs(2 * ids[0] - top) <= top // 8 and _is_contour(others & ~blended, area):
+    if len(ids) == 1 and abs(2 * ids[0] - top) <= top // 8 and is_contour(others & ~blended, area):
         raise MaskError(
             f"marks a contour of {ids[0]} around {top}, as a trimap does where it knows nothing, or an object",
             f"say that it belongs to none (--void {ids[0]}, void={ids[0]}) or is an object (--void none)",
@@ -89,7 +89,7 @@ def void_area(
     return np.zeros(area.shape, bool), (f"the solid area of {top} is an object; if it belongs to none, --void {top}",)
 
 
-def _is_contour(area: Bool[np.ndarray, "H W"], around: Bool[np.ndarray, "H W"]) -> bool:
+def is_contour(area: Bool[np.ndarray, "H W"], around: Bool[np.ndarray, "H W"]) -> bool:
     """Returns whether an area is thin, and most of what lies next to other areas."""
     side = max(CONTOUR_SIDE, round(CONTOUR_SHARE_OF_SIDE * min(area.shape))) | 1
     # What is beyond the picture is not void: a contour along its edge is as thin as elsewhere.
