@@ -16,6 +16,7 @@ from mnemask.io.atomic import make_folder, partial_file, safe_name
 from mnemask.io.edges import Cutout
 from mnemask.io.footage import Footage
 from mnemask.io.lock import LOCK
+from mnemask.io.parquet import parts_in
 from mnemask.io.reader import VideoReader
 from mnemask.io.stream import most_frames
 from mnemask.io.table import TABLE
@@ -33,13 +34,15 @@ class Expected:
     """What is known of a video before it is read.
 
     Attributes:
-        num_frames: in all, as its source promises; None where it does not.
+        num_frames: before which the run stops, as its source promises; None where it does not.
+        total: in all, likewise; the digits of frames' names are as many as it needs.
         counted: whether that many there are, and not about as many.
         files: of the frames, where each is one.
         footage: what videos made of it keep.
     """
 
     num_frames: int | None = None
+    total: int | None = None
     counted: bool = False
     files: Sequence[Path] | None = None
     footage: Footage = Footage()
@@ -47,7 +50,7 @@ class Expected:
     @classmethod
     def of(cls, reader: VideoReader | None) -> "Expected":
         """Returns what a reader, if there is one, knows before reading."""
-        return cls(reader.last, reader.counted, reader.files, reader.facts.footage) if reader else cls()
+        return cls(reader.last, reader.total, reader.counted, reader.files, reader.facts.footage) if reader else cls()
 
     @property
     def file_names(self) -> list[str] | None:
@@ -60,7 +63,7 @@ class Expected:
             return [safe_name(path.stem) for path in self.files[start : self.num_frames]]
         if self.num_frames is None:
             return None
-        return [frame_name(index, self.num_frames) for index in range(start, self.num_frames)]
+        return [frame_name(index, self.total) for index in range(start, self.num_frames)]
 
     def refuse_beyond(self, frames: Iterable[int]) -> None:
         """Raises InputError if masks are given for a frame that the video does not have."""
@@ -193,6 +196,8 @@ class Places:
     def check(self, written: Written, start: int = 0) -> None:
         """Raises OutputError unless each place is free or an earlier run's, and can be written to.
 
+        So it does, or raises MissingExtraError, where something is not installed that a format is written with.
+
         Args:
             written: what earlier runs wrote there.
             start: the first frame that will be written.
@@ -205,9 +210,13 @@ class Places:
             raise foreign(checkpoint)
         is_images = MASK_FORMATS[self.mask_format].single_file is None
         names = self.expected.names(start) if is_images else []
+        for kind in (self.mask_format, *self.videos.kinds):
+            MASK_FORMATS[kind].check()
         self._refuse_inputs(written)
         self._check_trace()
         written.refuse_foreign(*self.single_files())
+        if self.mask_format == "parquet":
+            written.refuse_foreign(*parts_in(self.masks))
         if is_images:
             written.refuse_foreign(*self._images_in_the_way(names, start))
         if names:
@@ -217,15 +226,17 @@ class Places:
         """Raises OutputError if an input lies where this run writes, or an earlier one wrote it and this removes it."""
         frames = self.expected.files or ()
         folders = {path.parent for path in frames}
-        is_images = MASK_FORMATS[self.mask_format].single_file is None
-        if is_images and any(_same(folder, self.masks) for folder in folders):
+        format = MASK_FORMATS[self.mask_format]
+        of_objects = {path.parent for path in folders if format.per_object and path.name.isdecimal()}
+        if format.single_file is None and any(_same(folder, self.masks) for folder in folders | of_objects):
             raise OutputError(
                 f"the masks would be written among the frames in {str(self.masks)!r}", "give another folder"
             )
         files = [*(path for path in self.inputs if path.is_file()), *frames]
         for folder in (path for path in self.inputs if path.is_dir() and path not in folders):
             files += [path for path in _masks_in(folder) if path.is_file()]
-        if found := first_same(files, [*self.single_files(), *written.files()]):
+        ours = [*self.single_files(), *written.files(), *(self.out / CHECKPOINT).glob("*")]
+        if found := first_same(files, ours):
             raise OutputError(
                 f"{str(found[0])!r} is read by this run, which would replace or remove it",
                 "give another folder, or copy the file elsewhere",
