@@ -268,6 +268,37 @@ def test_a_trace_replaces_a_trace_and_nothing_else(tmp_path):
         TraceFile(tmp_path / "first.png", overwrite=True)
 
 
+def test_a_trace_in_the_runs_folder_is_its_own_until_it_is_changed(tiny_model, tmp_path, clip):
+    def traced(**options):
+        tracker = mm.Tracker(tiny_model, short_side=None)
+        with (
+            TraceFile(tmp_path / "out/t.jsonl", overwrite=True) as tracker.memory.trace,
+            mm.VideoReader(clip[0]) as video,
+        ):
+            mm.segment(video, tracker, tmp_path / "out", lambda frame: clip[1] if frame.index == 0 else None, **options)
+
+    (tmp_path / "out").mkdir()
+    traced()
+    lines = (tmp_path / "out/t.jsonl").read_text()
+    traced(overwrite=True)
+    assert (tmp_path / "out/t.jsonl").read_text() == lines
+    run(tiny_model, tmp_path / "out", clip, overwrite=True)
+    assert not (tmp_path / "out/t.jsonl").exists()
+    traced(overwrite=True)
+    (tmp_path / "out/t.jsonl").write_bytes(MINE)
+    run(tiny_model, tmp_path / "out", clip, overwrite=True)
+    assert (tmp_path / "out/t.jsonl").read_bytes() == MINE
+
+
+def test_masks_are_not_written_among_those_that_are_given(tiny_model, tmp_path, clip):
+    given = tmp_path / "out/masks"
+    (given / "1").mkdir(parents=True)
+    for folder, mask_format in ((given, "ffv1"), (given, "rgba"), (given / "1", "rgba")):
+        with refusal(OutputError, "read by this run"):
+            run(tiny_model, tmp_path / "out", clip, inputs=[folder], mask_format=mask_format)
+    run(tiny_model, tmp_path / "out", clip, inputs=[given / "1"])
+
+
 def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_model, tmp_path, clip):
     class Prompts:
         def __init__(self):

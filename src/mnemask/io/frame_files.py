@@ -19,7 +19,7 @@ from mnemask.errors import FrameError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS, IMAGE_SUFFIXES, RARE_SUFFIXES, TOO_LARGE_ERRORS
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
-from mnemask.io.written import PREVIEW, Written
+from mnemask.io.written import is_preview
 
 # Pictures that are not read as frames.
 _UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
@@ -135,16 +135,9 @@ def _files(source: Path) -> Iterator[Path]:
             root = next((folder for folder in source.parents if folder.is_dir()), Path(source.anchor))
             # Unlike the module glob, this cannot be led in circles by links.
             found = root.glob(str(source.relative_to(root)))
-        yield from (
-            path for path in found if not path.name.startswith(".") and path.is_file() and not _is_preview(path)
-        )
+        yield from (path for path in found if not path.name.startswith(".") and path.is_file() and not is_preview(path))
     except (OSError, ValueError) as error:
         raise FrameError(f"{str(source)!r} cannot be listed ({error})", "expected a folder or a pattern") from error
-
-
-def _is_preview(path: Path) -> bool:
-    """Returns whether a file is the preview that a run left in the folder, which may be that of its frames."""
-    return path.name == PREVIEW and Written(path.parent).owns(path)
 
 
 def _refuse_names(images: Iterable[Path]) -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mnemask.io.stream import most_frames
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
+from mnemask.prompts.mask_folder import given_in
 from mnemask.prompts.plan import beyond_the_end
 from mnemask.types import frame_name, index_of_name
 
@@ -160,7 +161,7 @@ class Places:
         mask_format: of the masks.
         videos: what is written beside the masks.
         preview: whether there is a preview.
-        trace: a file outside the run's own, or None.
+        trace: a file beside the run's own, or None.
         inputs: files that it reads, other than the frames of a folder.
         expected: what is known of the video.
     """
@@ -177,6 +178,11 @@ class Places:
     def masks(self) -> Path:
         """The folder of the masks."""
         return self.out / "masks"
+
+    @property
+    def own_trace(self) -> Path | None:
+        """The trace, where it lies in the run's folder."""
+        return self.trace if self.trace is not None and self.out in self.trace.parents else None
 
     def single_files(self) -> list[Path]:
         """Returns the files that are not one of many."""
@@ -226,14 +232,18 @@ class Places:
         """Raises OutputError if an input lies where this run writes, or an earlier one wrote it and this removes it."""
         frames = self.expected.files or ()
         folders = {path.parent for path in frames}
-        format = MASK_FORMATS[self.mask_format]
-        of_objects = {path.parent for path in folders if format.per_object and path.name.isdecimal()}
-        if format.single_file is None and any(_same(folder, self.masks) for folder in folders | of_objects):
+        if MASK_FORMATS[self.mask_format].single_file is None and self._writes_into(folders):
             raise OutputError(
                 f"the masks would be written among the frames in {str(self.masks)!r}", "give another folder"
             )
+        given = {path for path in self.inputs if path.is_dir()} - folders
+        if self._writes_into(given):
+            raise OutputError(
+                f"the masks would be written among those in {str(self.masks)!r}, which are read by this run",
+                "give another folder",
+            )
         files = [*(path for path in self.inputs if path.is_file()), *frames]
-        for folder in (path for path in self.inputs if path.is_dir() and path not in folders):
+        for folder in given:
             files += [path for path in _masks_in(folder) if path.is_file()]
         ours = [*self.single_files(), *written.files(), *(self.out / CHECKPOINT).glob("*")]
         if found := first_same(files, ours):
@@ -241,6 +251,12 @@ class Places:
                 f"{str(found[0])!r} is read by this run, which would replace or remove it",
                 "give another folder, or copy the file elsewhere",
             )
+
+    def _writes_into(self, folders: Collection[Path]) -> bool:
+        """Returns whether masks go into one of these folders."""
+        per_object = MASK_FORMATS[self.mask_format].per_object
+        above = [path.parent for path in folders if per_object and path.name.isdecimal()]
+        return any(_same(folder, self.masks) for folder in (*folders, *above))
 
     def _check_trace(self) -> None:
         """Raises OutputError if the trace has the place of something else, or no folder."""
@@ -336,11 +352,11 @@ def _telling(names: Sequence[str]) -> Iterator[str]:
 
 
 def _masks_in(folder: Path) -> Iterator[Path]:
-    """Yields what lies in a folder of masks, and in those of its objects, which have ids for names."""
-    for path in folder.iterdir():
+    """Yields what is given in a folder of masks, and in those of its objects, which have ids for names."""
+    for path in given_in(folder):
         yield path
         if path.name.isdecimal() and path.is_dir():
-            yield from path.iterdir()
+            yield from given_in(path)
 
 
 def _folded(name: str) -> str:
