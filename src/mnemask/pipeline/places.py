@@ -164,6 +164,7 @@ class Places:
         trace: a file beside the run's own, or None.
         inputs: files that it reads, other than the frames of a folder.
         expected: what is known of the video.
+        told: whether there are a table and a report.
     """
 
     out: Path
@@ -173,6 +174,7 @@ class Places:
     trace: Path | None = None
     inputs: Sequence[Path] = ()
     expected: Expected = field(default_factory=Expected)
+    told: bool = True
 
     @property
     def masks(self) -> Path:
@@ -191,13 +193,14 @@ class Places:
         kinds = [] if single is None else [self.mask_format]
         videos += self.videos.places(self.out).values()
         kinds += self.videos.kinds
-        unfinished = [partial_file(path) for path in (*videos, self.out / TABLE)]
+        told = [self.out / TABLE, self.out / REPORT] if self.told else []
+        unfinished = [partial_file(path) for path in (*videos, *told[:1])]
         for path, kind in zip(videos, kinds, strict=True):
             if suffix := getattr(MASK_FORMATS[kind], "growing_suffix", None):
                 unfinished.append(partial_file(path).with_suffix(f".0.{suffix}"))
         if single is not None and single.endswith(".json"):
             unfinished += [partial_file(videos[0]).with_suffix(f".{part}") for part in ("annotations", "images")]
-        return [*videos, *unfinished, self.out / TABLE, self.out / REPORT, *[self.out / PREVIEW] * self.preview]
+        return [*videos, *unfinished, *told, *[self.out / PREVIEW] * self.preview]
 
     def check(self, written: Written, start: int = 0) -> None:
         """Raises OutputError unless each place is free or an earlier run's, and can be written to.
@@ -320,9 +323,17 @@ class Places:
                     empty.rmdir()
 
 
-def refuse_run(out: Path, written: Written) -> None:
-    """Raises OutputError if a folder holds a run, which something else would replace: masks are dear."""
-    if {path.relative_to(out).parts[0] for path in written.files()} & {"masks", CHECKPOINT, REPORT}:
+def refuse_run(out: Path, written: Written, *, masks: bool = True) -> None:
+    """Raises OutputError if a folder holds a run, which something else would replace: masks are dear.
+
+    Args:
+        out: the folder.
+        written: what runs and others wrote there.
+        masks: whether masks alone are a run's; a project's export has some too.
+    """
+    found = {path.relative_to(out).parts[0] for path in written.files()}
+    of_runs = {REPORT, partial_file(out / TABLE).name, *["masks"] * masks}
+    if found & of_runs or written.claims(out / CHECKPOINT):
         raise OutputError(f"{str(out)!r} holds a run", "give another folder")
 
 
