@@ -146,6 +146,14 @@ def match_frames(
     return dict(sorted(matched.items())), guessed
 
 
+def mask_of_first(masks: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """Returns the mask of the first of these frames, found as `match_frames` does; None where it has none."""
+    found = _by_name(masks, names)
+    if all(index is None for index in found.values()):
+        found = _by_number(masks, names)
+    return next((path for path, index in found.items() if index == 0), None)
+
+
 def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = None) -> int | None:
     """Returns the frame of the only map in a file of an annotation tool; None where its name has no number to go by.
 
