@@ -91,6 +91,26 @@ def test_what_a_clip_did_not_write_is_not_kept(address):
     assert fsspec.filesystem("memory").cat_file(f"{address}/a/b/moments.json") == b"mine"
 
 
+def test_what_is_left_where_a_replacement_was_cut_off_is_still_known_as_the_runs(address, monkeypatch):
+    run(address, {"masks/0.png": "0", "masks/1.png": "1", "report.json": "{}"})
+    system = fsspec.filesystem("memory")
+    remove, removed = type(system).rm_file, []
+
+    def fails(self, path):
+        if removed:
+            raise OSError("gone")
+        removed.append(path)
+        remove(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(system), "rm_file", fails)
+        with refusal(OutputError, "gone"):
+            run(address, {"masks/0.png": "2", "report.json": "{}"}, again=True)
+    assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/masks/1.png"]
+    run(address, {"masks/0.png": "2", "report.json": "{}"}, again=True)
+    assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/report.json"]
+
+
 def test_a_folder_is_used_as_it_is(tmp_path):
     with clip_folder(str(tmp_path), "a/b") as folder:
         folder.keep()

@@ -157,8 +157,8 @@ def project(
         )
 
 
-def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
-    """Raises InputError for a video or a setting that is not the one that a project was made with."""
+def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raises InputError for a video or a setting that is not a project's own."""
     from mnemask.project import is_of
 
     if video is not None and not is_of(folder, video):
@@ -167,9 +167,9 @@ def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], m
             "leave out --video, or name a folder for another project",
         )
     for name, value in chosen.items():
-        if value != made_with[name]:
+        if value != (known := own.get(name)):
             raise mm.InputError(
-                f"{str(folder)!r} was made with --{name} {made_with[name]}, and {value} is given",
+                f"{str(folder)!r} has --{name} {known}, and {value} is given",
                 f"leave out --{name}, or make another project",
             )
 

@@ -63,7 +63,8 @@ class ClipFolder:
             file_system.invalidate_cache()
             before = _written_at(file_system, there)
             self._refuse_foreign(_files_at(file_system, there) & {*names} - before)
-            for name in sorted(before if self._replaces else (), key=lambda name: name != REPORT):
+            # The index stays until the new one takes its place: it says whose files are left should this be killed.
+            for name in sorted(before - {INDEX} if self._replaces else (), key=lambda name: name != REPORT):
                 if file_system.exists(f"{there}/{name}"):
                     file_system.rm_file(f"{there}/{name}")
             for name in names:
