@@ -332,7 +332,8 @@ def _video_of(report: Mapping[str, Any]) -> str:
 
 def _suffix_of(report: Mapping[str, Any]) -> str:
     """Returns the suffix of pictures of a video: that of its own, where a report says that it has such."""
-    suffix = dict(report.get("source") or {}).get("suffix")
+    source = report.get("source")
+    suffix = source.get("suffix") if isinstance(source, dict) else None
     return suffix if isinstance(suffix, str) and suffix.lower() in IMAGE_SUFFIXES else ".jpg"
 
 
