@@ -107,7 +107,7 @@ def project(
     if stored and (video or keep):
         raise mm.InputError("--stored computes nothing", "leave out --video and --keep")
     infos = parse_objects(object_ or ())
-    settings = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
+    settings: dict[str, Any] = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
     is_new = bool((at or mask) and video) and not (folder / "project.json").exists()
     state = None if is_new else state_of(folder)
     if state is not None:
