@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import sys
 
 import cv2
 import pytest
@@ -155,6 +156,15 @@ def test_a_manifest_that_is_wrong_is_refused_before_anything_is_made(files, tmp_
     code, said = mnemask("batch", files / "clips.csv", "-o", tmp_path / "out", "--check")
     assert code == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_a_format_that_is_not_installed_is_refused_before_the_first_clip(files, monkeypatch):
+    manifest = files / "formats.csv"
+    manifest.write_text("video,mask,format\none,first.png,rle\ntwo,first.png,png\n")
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    code, said = mnemask("batch", manifest, "--check")
+    assert code == 2
+    assert re.search(r"line 2: [^\n]*pycocotools", said), said
 
 
 def test_the_example_names_columns_that_there_are():

@@ -95,6 +95,20 @@ def test_a_run_that_began_later_is_resumed_with_its_masks(clip, tmp_path):
     assert all(np.array_equal(expected[name], cut[name]) for name in cut)
 
 
+def test_a_run_in_or_around_its_folder_of_masks_is_resumed_and_done_again(clip, tmp_path):
+    frames, labels, _ = clip
+    video = frames_in(tmp_path / "frames", frames)
+    (tmp_path / "masks").mkdir()
+    for index in (0, 3):
+        Image.fromarray(labels[index]).save(tmp_path / f"masks/{index:05d}.png")
+    for out in (tmp_path / "masks/out", tmp_path / "masks"):
+        assert segment(clip, video, out, "--mask", tmp_path / "masks")[0] == 0
+        code, said = segment(clip, video, out, "--mask", tmp_path / "masks", "--resume")
+        assert (code, "is complete" in said) == (0, True), said
+        code, said = segment(clip, video, out, "--mask", tmp_path / "masks", "--overwrite")
+        assert code == 0, said
+
+
 def test_twelve_bits_have_the_masks_of_eight_and_the_report_says_the_range(clip, tmp_path):
     frames, _, folder = clip
     grey = [np.asarray(Image.fromarray(frame).convert("L")) for frame in frames]

@@ -1,7 +1,10 @@
 import json
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from drawn_clip import drawn_clip
@@ -12,6 +15,8 @@ from typer.testing import CliRunner
 import mnemask as mm
 from mnemask.cli import app
 from mnemask.errors import FrameError
+from mnemask.io.lock import OutputLock
+from mnemask.io.written import Written
 from mnemask.model.checkpoints import save_model
 
 NUM_FRAMES = 8
@@ -109,6 +114,80 @@ def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, se
     (tmp_path / "taken/masks/000.png").write_bytes(b"mine")
     assert mnemask("project", folder, "-o", tmp_path / "taken", "--stored") == 2
     assert (tmp_path / "taken/masks/000.png").read_bytes() == b"mine"
+
+
+def test_what_is_in_the_way_is_refused_before_anything_is_marked_or_computed(tmp_path, session, monkeypatch):
+    project = shutil.copytree(session[0], tmp_path / "project")
+    before = mnemask_project_lines(project)
+    monkeypatch.setattr(mm.Project, "track", None)
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    Image.fromarray(np.full((32, 48), 255, np.uint8)).save(tmp_path / "all.png")
+    (tmp_path / "afile").write_bytes(b"mine")
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen/overlay.mp4").write_bytes(b"mine")
+    ways = [(), ("--at", f"6:1={tmp_path / 'all.png'}"), ("--mask", tmp_path / "all")]
+    (tmp_path / "all").mkdir()
+    shutil.copy(tmp_path / "all.png", tmp_path / "all/006.png")
+    new = ("project", tmp_path / "new", "--video", session[0].parent / "frames", *ways[1])
+    for line in (new, *(("project", project, *way) for way in ways)):
+        for wrong in (
+            ("-o", tmp_path / "afile"),
+            ("-o", tmp_path / "seen", "--overlay", "--overwrite"),
+            ("-o", tmp_path / "out", "--object", "9=camel"),
+            ("-o", tmp_path / "out", "--format", "rle"),
+            ("-o", line[1], "--overwrite"),
+        ):
+            if line is not new or wrong[1] != line[1]:
+                assert mnemask(*line, *wrong) == 2, (line, wrong)
+    assert mnemask_project_lines(project) == before
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["overlay.mp4"]
+
+
+def mnemask_project_lines(folder):
+    return (folder / "actions.jsonl").read_bytes()
+
+
+def test_an_export_takes_no_place_of_a_run_or_of_a_mask_that_was_changed(tmp_path, session):
+    line = ("project", session[0], "--stored", "-o")
+    for name in ("killed", "complete"):
+        (tmp_path / name / "masks").mkdir(parents=True)
+        written = Written(tmp_path / name)
+        written.write(tmp_path / name / "masks/000.png", b"of a run")
+        if name == "killed":
+            written.claim(tmp_path / name / "checkpoint")
+        else:
+            written.write(tmp_path / name / "report.json", "{}")
+        assert mnemask(*line, tmp_path / name, "--overwrite") == 2
+        assert (tmp_path / name / "masks/000.png").read_bytes() == b"of a run"
+    lock = OutputLock(tmp_path / "at_work")
+    with ThreadPoolExecutor(1) as another:
+        another.submit(lock.__enter__).result()
+        assert mnemask(*line, tmp_path / "at_work") == 2
+        another.submit(lock.__exit__).result()
+    assert mnemask(*line, tmp_path / "out") == 0
+    (tmp_path / "out/masks/003.png").write_bytes(b"mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out/masks").iterdir()}
+    assert mnemask(*line, tmp_path / "out", "--overwrite") == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out/masks").iterdir()} == before
+    (tmp_path / "out/masks/003.png").unlink()
+    assert mnemask(*line, tmp_path / "out", "--overwrite") == 0
+
+
+def test_a_project_goes_on_with_its_own_video_and_settings_alone(tmp_path, session):
+    project = shutil.copytree(session[0], tmp_path / "project")
+    frames = session[0].parent / "frames"
+    other = shutil.copytree(frames, tmp_path / "other")
+    with Image.open(other / "003.png") as image:
+        image.rotate(180).save(other / "003.png", compress_level=0)
+    before = mnemask_project_lines(project)
+    Image.fromarray(np.full((32, 48), 255, np.uint8)).save(tmp_path / "all.png")
+    line = ("project", project, "-o", tmp_path / "out", "--at", f"6:1={tmp_path / 'all.png'}")
+    for wrong in (("--video", other), ("--policy", "lfu"), ("--size", 64), ("--frames", 4), ("--model", "compact")):
+        assert mnemask(*line, *wrong) == 2, wrong
+    assert mnemask_project_lines(project) == before
+    assert mnemask(*line, "--video", frames, "--size", 32) == 0
 
 
 def test_a_project_that_is_given_for_a_video_is_refused_with_the_command_for_it(session):

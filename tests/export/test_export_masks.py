@@ -342,8 +342,95 @@ def test_pictures_that_are_counted_from_1_are_those_of_a_video_that_is_counted_f
     (tmp_path / "frames").mkdir()
     for index, path in enumerate(sorted(run[1].iterdir()), 1):
         shutil.copyfile(path, tmp_path / f"frames/{index:05d}.jpg")
-    export_masks(run[0], "davis", tmp_path / "out", video=tmp_path / "frames")
+    shutil.copytree(run[0], tmp_path / "run")
+    with refusal(InputError, "00001"):
+        export_masks(tmp_path / "run", "davis", tmp_path / "out", video=tmp_path / "frames")
+    tell(tmp_path / "run", settings={"video": "camels.mp4, sha256 00"})
+    export_masks(tmp_path / "run", "davis", tmp_path / "out", video=tmp_path / "frames")
     assert len(list((tmp_path / "out").rglob("*.jpg"))) == 5
+
+
+def tell(out, **more):
+    """Adds to what the report of a run says."""
+    path = out / "report.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+
+
+@pytest.mark.parametrize("place", ["table.partial.csv", "checkpoint/table.partial.csv"])
+def test_a_run_that_was_cut_off_is_exported_with_the_numbers_of_its_frames(tmp_path, run, place):
+    (tmp_path / "frames").mkdir()
+    write_run(tmp_path / "run")
+    for index in reversed(range(5)):
+        shutil.copyfile(run[1] / f"{NAMES[index]}.jpg", tmp_path / f"frames/{index + 1:05d}.jpg")
+        (tmp_path / f"run/masks/{NAMES[index]}.png").rename(tmp_path / f"run/masks/{index + 1:05d}.png")
+    head, *lines = (tmp_path / "run/table.csv").read_text().splitlines(keepends=True)
+    parts = [line.split(",", 2) for line in lines]
+    lines = [f"{number},{int(name) + 1:05d},{rest}" for number, name, rest in parts]
+    (tmp_path / "run/table.csv").unlink()
+    (tmp_path / "run/report.json").unlink()
+    with refusal(InputError, "00001"):  # nothing says that it is of the first frame
+        export_masks(tmp_path / "run", "mot", tmp_path / "doubt", video=tmp_path / "frames")
+    path = tmp_path / "run" / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join([head, *lines[:7], lines[7][:9]]))
+    for video in (None, tmp_path / "frames"):
+        export_masks(tmp_path / "run", "mot", tmp_path / "out", video=video, overwrite=True)
+        with (tmp_path / "out/gt/gt.txt").open(newline="") as file:
+            assert {int(row[0]) for row in csv.reader(file)} == {1, 2, 3, 5}
+    assert (tmp_path / "out/img1/000005.jpg").read_bytes() == (tmp_path / "frames/00005.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("to", ["mot", "mots"])
+def test_pictures_of_mot_are_counted_from_1_and_have_one_suffix(tmp_path, run, to):
+    frames = shutil.copytree(run[1], tmp_path / "frames")
+    with Image.open(frames / "00002.jpg") as image:
+        image.save(frames / "00002.png")
+    (frames / "00002.jpg").unlink()
+    export_masks(run[0], to, tmp_path / "out", video=frames)
+    assert sorted(path.name for path in (tmp_path / "out/img1").iterdir()) == [f"{i:06d}.jpg" for i in range(1, 6)]
+    with Image.open(tmp_path / "out/img1/000003.jpg") as image:
+        assert image.format == "JPEG"
+    if to == "mot":
+        assert "imExt=.jpg" in (tmp_path / "out/seqinfo.ini").read_text()
+
+
+def test_pictures_that_are_not_exported_have_the_suffix_that_they_have(tmp_path, run):
+    shutil.copytree(run[0], tmp_path / "run")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    Image.new("RGB", SIZE[::-1]).save(frames / "00000.PNG")
+    with VideoReader(frames) as video:
+        tell(tmp_path / "run", source=video.facts.to_dict())
+    export_masks(tmp_path / "run", "coco", tmp_path / "out")
+    images = json.loads((tmp_path / "out/annotations.json").read_text())["images"]
+    assert [each["file_name"] for each in images] == [f"{name}.PNG" for name in NAMES]
+    Image.new("RGB", SIZE[::-1]).save(frames / "00001.jpg")
+    with VideoReader(frames) as video:
+        assert "suffix" not in video.facts.to_dict()
+
+
+def test_a_class_has_any_sign_in_yolo(tmp_path):
+    write_run(tmp_path / "run")
+    tell(tmp_path / "run", objects=[{"id": i, "category": "🐪", "name": ""} for i in OBJECTS])
+    export_masks(tmp_path / "run", "yolo", tmp_path / "out")
+    assert '0: "🐪"\n' in (tmp_path / "out/data.yaml").read_text(encoding="utf-8")
+
+
+def test_an_export_is_replaced_once_its_places_are_free_and_named_when_it_is_there(tmp_path, run, monkeypatch):
+    export_masks(run[0], "coco", tmp_path / "out")
+    (tmp_path / "out/images").write_text("mine")
+    with refusal(OutputError, "images"):
+        export_masks(run[0], "coco", tmp_path / "out", video=run[1], overwrite=True)
+    assert (tmp_path / "out/annotations.json").exists()
+    (tmp_path / "out/images").unlink()
+    order = []
+    publish = Written.publish
+    monkeypatch.setattr(
+        Written, "publish", lambda self, partial, target: (order.append(target.name), publish(self, partial, target))
+    )
+    exported = export_masks(run[0], "coco", tmp_path / "out", video=run[1], overwrite=True)
+    assert order == [*(f"{name}.jpg" for name in NAMES), "annotations.json"]
+    assert list(exported.files) == sorted(exported.files)
 
 
 def test_frames_of_several_clips_have_ids_names_and_classes_of_their_own(tmp_path, batch):
@@ -594,7 +681,7 @@ def test_no_export_takes_the_place_of_another_run(tmp_path):
 
 def test_frames_of_a_long_project_have_the_names_that_a_run_gives_them(tmp_path, run, monkeypatch):
     with Project.create(tmp_path / "project", run[1]) as project:
-        monkeypatch.setattr(project.frames, "file_names", None)  # as of a video file
+        monkeypatch.setattr(project.frames, "files", None)  # as of a video file
         monkeypatch.setattr(Project, "num_frames", 100_001)
         frame = next(iter(open_finished(project, ExitStack())))
     assert (frame.name, frame.file_name) == ("000000", "000000.jpg")

@@ -453,6 +453,11 @@ def test_edges_out_of_range_are_refused(wrong):
 
 
 def test_an_encoder_that_is_missing_is_said_before_the_first_frame(tmp_path):
+    class Unknown(VideoFile):
+        encoder, single_file = "nosuch", "x.mov"
+
     with refusal(OutputError, "nosuch", "x.mov"):
-        VideoFile(tmp_path / "x.mov", "nosuch", {}, Writing(Unlisted(False)))
+        Unknown.check()
+    with refusal(OutputError, "nosuch", "x.mov"):
+        Unknown(tmp_path / "x.mov", {}, Writing(Unlisted(False)))
     assert not list(tmp_path.iterdir())

@@ -94,6 +94,15 @@ def test_each_wrong_line_gets_a_sentence_with_its_number_and_the_right_ones_stay
     assert all(fault.remedy for fault in found.faults)
 
 
+def test_a_quote_that_is_not_closed_takes_no_clip_along(folder):
+    text = 'video,mask,_note\nzoo.mov,,\nstreet.mp4,,"5 inch monitor\nzoo.mov,first.png,\n'
+    found = read(folder, text)
+    assert [clip.line for clip in found.clips] == [2]
+    assert [where for where, _ in faults(found)] == ["clips.csv, line 3"]
+    assert "quote" in faults(found)[0][1]
+    assert len(read(folder, 'video,_note\nzoo.mov,5" monitor\nstreet.mp4,"5"" monitor"\n').clips) == 2
+
+
 def test_lines_that_are_no_json_are_told_apart(folder):
     found = read(folder, '{"video": "zoo.mov"}\n{"video": \n[1]\n{"size": 1, "size": 2}\n', "clips.jsonl")
     assert [clip.name for clip in found.clips] == ["zoo"]
@@ -192,6 +201,17 @@ def test_of_a_dataset_only_the_first_mask_is_given_and_that_is_said(tmp_path):
     (clip,) = found.clips
     assert (clip.name, Path(clip.options["mask"]).name) == ("bear", "00000.png")
     assert "00000.png" in found.notes[0]
+
+
+def test_of_a_dataset_the_first_frame_has_its_own_mask_and_no_earlier_one(tmp_path):
+    for place, indices in (("clips/s", range(3, 6)), ("masks/s", range(6)), ("clips/t", (9, 10)), ("masks/t", (10, 9))):
+        for index in indices:
+            picture(tmp_path / place / f"{index}.png")
+    for index in (0, 1):
+        picture(tmp_path / f"clips/u/{index}.png")
+        picture(tmp_path / f"masks/u/{index + 1}.png")
+    found = read_folder(tmp_path, COLUMNS)
+    assert [Path(clip.options["mask"]).name for clip in found.clips] == ["3.png", "9.png", "u"]
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,51 @@ def test_doing_it_again_replaces_what_the_run_wrote_and_nothing_else(address):
     assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/mine.txt", "a/b/report.json"]
 
 
+@pytest.mark.parametrize("name", ["masks/2.png", "table.csv", "overlay.mp4", "preview.png", "report.json"])
+def test_files_of_others_at_an_address_are_refused_before_the_clip_and_never_replaced(address, name):
+    system, mine = fsspec.filesystem("memory"), f"{address}/a/b/{name}"
+    run(address, {"masks/0.png": "0"})
+    system.pipe(mine, b"mine")
+    with refusal(OutputError, name), clip_folder(address, "a/b"):
+        raise AssertionError("it began")
+    system.rm_file(mine)
+    with clip_folder(address, "a/b") as folder:
+        system.pipe(mine, b"mine")
+        (folder.path / name).parent.mkdir(exist_ok=True)
+        (folder.path / name).write_text("2")
+        (folder.path / ".mnemask-written").write_text(json.dumps([name, 1, 1, ""]) + "\n")
+        with refusal(OutputError, name):
+            folder.keep()
+    assert system.cat_file(mine) == b"mine"
+    assert system.cat_file(f"{address}/a/b/masks/0.png") == b"0"
+
+
+def test_what_a_clip_did_not_write_is_not_kept(address):
+    fsspec.filesystem("memory").pipe(f"{address}/a/b/moments.json", b"mine")
+    assert run(address, {"masks/0.png": "0", "report.json": "{}"}) == ["moments.json"]
+    assert fsspec.filesystem("memory").cat_file(f"{address}/a/b/moments.json") == b"mine"
+
+
+def test_what_is_left_where_a_replacement_was_cut_off_is_still_known_as_the_runs(address, monkeypatch):
+    run(address, {"masks/0.png": "0", "masks/1.png": "1", "report.json": "{}"})
+    system = fsspec.filesystem("memory")
+    remove, removed = type(system).rm_file, []
+
+    def fails(self, path):
+        if removed:
+            raise OSError("gone")
+        removed.append(path)
+        remove(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(system), "rm_file", fails)
+        with refusal(OutputError, "gone"):
+            run(address, {"masks/0.png": "2", "report.json": "{}"}, again=True)
+    assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/masks/1.png"]
+    run(address, {"masks/0.png": "2", "report.json": "{}"}, again=True)
+    assert names(address) == ["a/b/.mnemask-written", "a/b/masks/0.png", "a/b/report.json"]
+
+
 def test_a_folder_is_used_as_it_is(tmp_path):
     with clip_folder(str(tmp_path), "a/b") as folder:
         folder.keep()
@@ -124,6 +169,9 @@ def test_a_file_of_others_is_refused_before_the_batch_begins(address, tmp_path):
     for out in (address, str(tmp_path)):
         with refusal(OutputError), batch_folder(out, ["report.html", "report.json"]):
             raise AssertionError("it began")
+    fsspec.filesystem("memory").mv(f"{address}/report.json", f"{address}/report.html")
+    with refusal(OutputError, "report.html"), batch_folder(address, ["report.html", "report.json"]):
+        raise AssertionError("it began")
     (tmp_path / "one/masks").mkdir(parents=True)
     with refusal(OutputError, "one video"), batch_folder(str(tmp_path / "one"), ["report.html"]):
         raise AssertionError("it began")

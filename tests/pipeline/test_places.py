@@ -13,11 +13,14 @@ from refusals import refusal
 
 import mnemask as mm
 from mnemask.cli.inputs import of_files
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError, MissingExtraError, OutputError
+from mnemask.io import MASK_FORMATS
 from mnemask.io.written import INDEX, Written
 from mnemask.memory.trace import TraceFile
 from mnemask.pipeline import VideoOutputs
 from mnemask.pipeline.estimates import refuse_without_room
+from mnemask.pipeline.places import Expected
+from mnemask.types import frame_name
 
 NUM_FRAMES = 5
 # Every kind of output, and how to have it.
@@ -98,6 +101,36 @@ def test_what_a_run_wrote_is_replaced_and_removed_when_that_is_asked(tiny_model,
     assert files(tmp_path).keys() == {"table.csv", *(f"masks/{index:05d}.png" for index in range(NUM_FRAMES))}
 
 
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}])
+def test_any_hour_of_parquet_has_a_place_of_its_own_and_what_is_called_otherwise_stays(tiny_model, tmp_path, clip, how):
+    pytest.importorskip("pyarrow")
+    run(tiny_model, tmp_path / "out", clip)
+    mine = tmp_path / "out/masks/masks-00007.parquet"
+    mine.write_bytes(MINE)
+    before = files(tmp_path / "out")
+    with refusal(OutputError):
+        run(tiny_model, tmp_path / "out", clip, mask_format="parquet", **how)
+    assert files(tmp_path / "out") == before
+    mine = mine.rename(mine.with_name("masks-summary.parquet"))
+    run(tiny_model, tmp_path / "out", clip, mask_format="parquet", overwrite=True)
+    assert (tmp_path / "out/masks/masks-00000.parquet").exists()
+    assert mine.read_bytes() == MINE
+
+
+@pytest.mark.parametrize(("kind", "how"), [("rle", {}), ("parquet", {}), ("webm", {"encoder": "nosuch"})])
+def test_what_is_not_installed_does_not_cost_the_former_run(tiny_model, tmp_path, clip, monkeypatch, kind, how):
+    run(tiny_model, tmp_path, clip)
+    before = files(tmp_path)
+    for package in ("pycocotools", "pyarrow"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for name, value in how.items():
+        monkeypatch.setattr(MASK_FORMATS[kind], name, value)
+    more = {"videos": VideoOutputs((kind,))} if how else {"mask_format": kind}
+    with refusal((OutputError, MissingExtraError)):
+        run(tiny_model, tmp_path, clip, overwrite=True, **more)
+    assert files(tmp_path) == before
+
+
 @pytest.mark.parametrize("place", [place for place in KINDS if "partial" not in place and "." in place][:-1])
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(MINE), lambda path: path.write_bytes(b"")])
 def test_what_was_changed_by_hand_since_is_somebody_elses(tiny_model, tmp_path, clip, place, change):
@@ -176,6 +209,15 @@ def test_an_input_is_never_an_output(tiny_model, tmp_path, clip):
         run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[mask])
     with refusal(OutputError, "read"):  # as a folder of masks
         run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[tmp_path / "out/masks"])
+    bank = tmp_path / "out/checkpoint/000000000004.bank"
+    bank.parent.mkdir()
+    Written(tmp_path / "out").claim(bank.parent)
+    bank.write_bytes(MINE)
+    with refusal(OutputError, "read"):
+        run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[bank])
+    assert bank.read_bytes() == MINE
+    bank.unlink()
+    before = files(tmp_path)
     os.link(mask, tmp_path / "same.png")
     with refusal(OutputError, "read"):
         run(tiny_model, tmp_path / "out", clip, overwrite=True, inputs=[tmp_path / "same.png"])
@@ -200,6 +242,24 @@ def test_masks_are_not_written_among_the_frames(tiny_model, tmp_path, clip):
     (tmp_path / "masks").symlink_to(clip[0])
     with refusal(OutputError, "frames"):
         run(tiny_model, tmp_path, clip)
+    (tmp_path / "out/masks").mkdir(parents=True)
+    (tmp_path / "out/masks/1").symlink_to(clip[0])
+    with refusal(OutputError, "frames"):
+        run(tiny_model, tmp_path / "out", (tmp_path / "out/masks/1", clip[1]), mask_format="rgba")
+    assert len(files(tmp_path / "out/masks/1")) == NUM_FRAMES
+
+
+def test_names_have_as_many_digits_as_the_whole_video_needs_though_a_run_ends_early(tmp_path):
+    expected = Expected(3, total=200_000)
+    assert expected.names(1) == [frame_name(1, 200_000), frame_name(2, 200_000)]
+    with av.open(str(tmp_path / "long.mp4"), "w") as video:
+        stream = video.add_stream("libx264", rate=25)
+        stream.height = stream.width = 16
+        for _ in range(4):
+            video.mux(stream.encode(av.VideoFrame(16, 16, "yuv420p")))
+        video.mux(stream.encode(None))
+    with mm.VideoReader(tmp_path / "long.mp4", stop=2) as video:
+        assert (Expected.of(video).num_frames, Expected.of(video).total) == (2, 4)
 
 
 @pytest.mark.parametrize("place", ["out/report.json", "out/masks/x.jsonl", "out/checkpoint/x", "first.png", "no/x"])
@@ -218,6 +278,37 @@ def test_a_trace_replaces_a_trace_and_nothing_else(tmp_path):
     (tmp_path / "first.png").write_bytes(MINE)
     with refusal(OutputError, "trace"):
         TraceFile(tmp_path / "first.png", overwrite=True)
+
+
+def test_a_trace_in_the_runs_folder_is_its_own_until_it_is_changed(tiny_model, tmp_path, clip):
+    def traced(**options):
+        tracker = mm.Tracker(tiny_model, short_side=None)
+        with (
+            TraceFile(tmp_path / "out/t.jsonl", overwrite=True) as tracker.memory.trace,
+            mm.VideoReader(clip[0]) as video,
+        ):
+            mm.segment(video, tracker, tmp_path / "out", lambda frame: clip[1] if frame.index == 0 else None, **options)
+
+    (tmp_path / "out").mkdir()
+    traced()
+    lines = (tmp_path / "out/t.jsonl").read_text()
+    traced(overwrite=True)
+    assert (tmp_path / "out/t.jsonl").read_text() == lines
+    run(tiny_model, tmp_path / "out", clip, overwrite=True)
+    assert not (tmp_path / "out/t.jsonl").exists()
+    traced(overwrite=True)
+    (tmp_path / "out/t.jsonl").write_bytes(MINE)
+    run(tiny_model, tmp_path / "out", clip, overwrite=True)
+    assert (tmp_path / "out/t.jsonl").read_bytes() == MINE
+
+
+def test_masks_are_not_written_among_those_that_are_given(tiny_model, tmp_path, clip):
+    given = tmp_path / "out/masks"
+    (given / "1").mkdir(parents=True)
+    for folder, mask_format in ((given, "ffv1"), (given, "rgba"), (given / "1", "rgba")):
+        with refusal(OutputError, "read by this run"):
+            run(tiny_model, tmp_path / "out", clip, inputs=[folder], mask_format=mask_format)
+    run(tiny_model, tmp_path / "out", clip, inputs=[given / "1"])
 
 
 def test_masks_for_a_frame_beyond_the_end_are_refused_before_the_first(tiny_model, tmp_path, clip):

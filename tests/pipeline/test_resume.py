@@ -263,6 +263,27 @@ def test_a_run_that_was_killed_before_its_second_frame_begins_again_with_the_sam
     assert files(tmp_path / "killed") == files(tmp_path / "alive")
 
 
+def test_what_is_before_the_first_frame_of_a_run_is_not_read_when_it_goes_on(tiny_model, tmp_path, clip):
+    frames, prompts = clip
+    begun = frames[2:], {2: prompts[0]}
+    killed(tiny_model, tmp_path / "killed", begun, at=2, checkpoint_every=1e9)
+    checkpoint = find_checkpoint(tmp_path / "killed", torch.device("cpu"), SETTINGS)
+    assert (checkpoint.position, checkpoint.last_frame) == (2, 2)
+    killed(tiny_model, tmp_path / "more/killed", begun, at=4)
+    checkpoint = find_checkpoint(tmp_path / "more/killed", torch.device("cpu"), SETTINGS)
+    assert checkpoint.last_frame == checkpoint.position - 1
+
+
+def test_a_strangers_file_among_checkpoints_stays_and_is_in_no_later_runs_way(tiny_model, tmp_path, clip):
+    killed(tiny_model, tmp_path / "out", clip)
+    mine = tmp_path / "out/checkpoint/.DS_Store"
+    mine.write_bytes(b"made by hand")
+    for _ in range(2):
+        run(tiny_model, tmp_path / "out", clip, overwrite=True)
+        assert is_complete(tmp_path / "out", SETTINGS)
+        assert [path.name for path in mine.parent.iterdir()] == [mine.name]
+
+
 def test_a_broken_video_leaves_a_checkpoint_to_go_on_from_once_it_is_repaired(tiny_model, tmp_path, clip):
     frames, prompts = clip
 

@@ -463,6 +463,8 @@ def test_an_export_holds_the_masks_that_are_shown(tmp_path, project, clip, mask_
         assert matte[project.labels(10).numpy() == cat].mean() > 230
     with pytest.raises(OutputError):
         export_project(project, tmp_path / "out", mask_format=mask_format)
+    with refusal(OutputError, "own folder"):
+        export_project(project, project.folder, mask_format=mask_format, overwrite=True)
     with pytest.raises(ObjectIdError):
         export_project(project, tmp_path / "out", mask_format=mask_format, overwrite=True, cutout=Cutout((99,)))
     assert all(path.exists() for path in written)
@@ -525,6 +527,24 @@ def test_a_project_is_not_made_over_another_nor_opened_where_there_is_none(tmp_p
     (project.folder / "project.json").write_text(json.dumps({**about, "num_frames": 3}))
     with pytest.raises(mm.InputError):
         mm.Project(project.folder, compact)
+
+
+def test_a_project_takes_no_place_of_files_of_others(tmp_path, clip, compact):
+    for name in ("masks/0000003.png", "keys/mine.txt", "states", "actions.jsonl", "confidence.jsonl"):
+        mine = tmp_path / name.replace("/", "-") / name
+        mine.parent.mkdir(parents=True)
+        mine.write_text("made by hand")
+        with refusal(OutputError, "in the way"):
+            mm.Project.create(tmp_path / name.replace("/", "-"), clip[0], compact)
+        assert [path for path in (tmp_path / name.replace("/", "-")).rglob("*") if path.is_file()] == [mine]
+        assert mine.read_text() == "made by hand"
+
+
+@pytest.mark.parametrize("left", ["", '{"do":"set', '{"do":"settings","settings":{"size":64}}\n'])
+def test_what_was_being_made_when_its_process_was_killed_is_made_anew(tmp_path, clip, compact, left):
+    (tmp_path / "actions.jsonl").write_text(left)
+    with mm.Project.create(tmp_path, clip[0], compact, size=min(SIZE)) as made:
+        assert made.state.settings["size"] == min(SIZE)
 
 
 def test_another_video_of_the_same_size_and_length_is_not_taken_for_the_projects_own(tmp_path, clip, compact):

@@ -4,7 +4,8 @@ import pytest
 from refusals import refusal
 
 from mnemask.errors import MaskError
-from mnemask.prompts.mask_folder import folders_of_objects, list_masks, match_frames, never_annotated
+from mnemask.io.written import Written
+from mnemask.prompts.mask_folder import folders_of_objects, list_masks, mask_files, match_frames, never_annotated
 
 FRAMES = [f"street_{number:05d}" for number in range(12)]
 
@@ -88,6 +89,33 @@ def test_a_folder_without_an_id_beside_folders_of_objects_is_refused(tmp_path):
     (tmp_path / "cat").mkdir()
     with refusal(MaskError, "'cat'"):
         folders_of_objects(tmp_path)
+
+
+def test_what_a_run_left_in_a_folder_of_masks_is_no_mask(tmp_path):
+    for name in (
+        "1/00003.png",
+        "1/.hidden.png",
+        "2/00003.png",
+        ".hidden.png",
+        "masks/00003.png",
+        "out/masks/00003.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    written = Written(tmp_path)
+    for name in ("preview.png", "masks/00004.png"):
+        written.write(tmp_path / name, "")
+    Written(tmp_path / "out").claim(tmp_path / "out/checkpoint")
+    assert mask_files(tmp_path) == [tmp_path / "1/00003.png", tmp_path / "2/00003.png"]
+    (tmp_path / "1/preview.png").write_text("")
+    assert tmp_path / "1/preview.png" in mask_files(tmp_path), "nobody but the user wrote it"
+
+
+def test_of_annotations_the_files_of_the_tool_are_read(tmp_path):
+    labelme = '{"shapes": [], "imagePath": "00003.jpg", "imageHeight": 4, "imageWidth": 6}'
+    (tmp_path / "00003.json").write_text(labelme)
+    (tmp_path / "00003.jpg").write_bytes(b"")
+    assert mask_files(tmp_path) == [tmp_path / "00003.json"]
 
 
 def test_what_is_neither_a_folder_nor_a_file_of_an_annotation_tool_is_refused(tmp_path):

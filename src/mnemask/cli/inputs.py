@@ -67,12 +67,13 @@ def of_files(*paths: Path | None) -> list[str]:
 
 
 def of_masks(path: Path | None) -> list[str]:
-    """Returns name and checksum of a mask file, or of all files in a folder of masks."""
+    """Returns name and checksum of a mask file, or of a folder of masks: of all files that are read there."""
     if path is None or not path.is_dir():
         return of_files(path)
     from mnemask.io.sources import of_content
+    from mnemask.prompts.mask_folder import mask_files
 
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    files = mask_files(path)
     listing = "\n".join(f"{file.relative_to(path).parent.as_posix()} {of_content(file)}" for file in files)
     return [f"{path.name}, sha256 {_short(os.fsencode(listing))}"]
 

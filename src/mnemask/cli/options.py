@@ -420,6 +420,22 @@ def in_panels(panels: Mapping[str, Sequence[str]] = PANELS) -> Callable[[Callabl
     return decorate
 
 
+def with_given(function: Callable[P, None]) -> Callable[P, None]:
+    """Tells a command in its parameter `given` which of its others were given to it, and are not defaults."""
+    own = inspect.signature(function, eval_str=True).parameters
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        context: Any = kwargs.pop("context")
+        kwargs["given"] = {name for name in kwargs if context.get_parameter_source(name).name == "COMMANDLINE"}
+        function(*args, **kwargs)
+
+    injected = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    kept = [parameter for name, parameter in own.items() if name != "given"]
+    run.__signature__ = inspect.Signature([injected, *kept])  # type: ignore[attr-defined]
+    return run
+
+
 def with_options(
     replaced: str, options: dict[str, tuple[Any, Any]], make: Callable[[dict[str, Any]], Any]
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,16 +12,22 @@ import typer
 
 import mnemask as mm
 from mnemask import choices
-from mnemask.cli.app import command
+from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import ObjectOption
-from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy
+from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy, with_given
 from mnemask.cli.output import console, emit, errors
 
 EXPORTED = (*choices.MASK_FORMAT_NAMES, *(name for name in choices.VIDEO_FORMAT_NAMES if name != "overlay"))
 ProjectFormat = Enum("ProjectFormat", {name: name for name in EXPORTED})  # type: ignore[misc]
 
 
+Mark = tuple[int, int, Any]
+"""Frame, object id and mask."""
+
+
 @command
+@locks_out
+@with_given
 def project(
     folder: Annotated[
         Path, typer.Argument(help="Folder of one project, as the studio leaves it; made by --video with --at.")
@@ -71,6 +77,7 @@ def project(
         Path | None, typer.Option("--keep", help="Folder for the repeated project; without, it is thrown away.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in OUT.")] = False,
+    given: Collection[str] = (),
 ) -> None:
     """Repeat a session of the studio, or make one: masks in any frames, tracked both ways, corrected, exported.
 
@@ -91,10 +98,30 @@ def project(
 
     `mnemask project mnemask-projects/camel -o out --stored  # writes those that the session left`
     """
-    from mnemask.project import export_project, replay, set_corrections
-    from mnemask.prompts import parse_objects
+    from mnemask.io.random_access import FrameAccess
+    from mnemask.project import check_export, export_project, replay, set_corrections, source_of, state_of
+    from mnemask.prompts import parse_objects, refuse_unknown
 
+    if (at or mask) and (stored or keep or (at and mask)):
+        raise mm.InputError("--at and --mask compute new masks", "give one of them, without --stored and --keep")
+    if stored and (video or keep):
+        raise mm.InputError("--stored computes nothing", "leave out --video and --keep")
     infos = parse_objects(object_ or ())
+    settings: dict[str, Any] = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
+    is_new = bool((at or mask) and video) and not (folder / "project.json").exists()
+    state = None if is_new else state_of(folder)
+    if state is not None:
+        chosen = {name: value for name, value in settings.items() if name in given}
+        _refuse_other(folder, video if at or mask else None, chosen, state.settings)
+    source = video or source_of(folder)
+    # All that can be refused is refused before anything is marked, computed or removed.
+    with FrameAccess(source) as pictures:
+        projects = [folder, *([keep] if keep else [])]
+        check_export(pictures, source, out, projects, format.value, overlay=overlay, overwrite=overwrite)
+        marks = _read_marks(at or (), pictures.size)
+    known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
+    if not mask:
+        refuse_unknown(infos, known)
 
     def export(which: mm.Project) -> None:
         with which:
@@ -104,20 +131,12 @@ def project(
             console.print(str(path), markup=False, soft_wrap=True)
         emit("result", command="project", out=str(out), files=[str(path) for path in paths])
 
-    if (out / "masks").exists() and not overwrite:  # before anything is computed
-        raise mm.InputError(
-            f"{str(out / 'masks')!r} exists already", "give another folder, or overwrite it (--overwrite)"
-        )
     if at or mask:
-        if stored or keep or (at and mask):
-            raise mm.InputError("--at and --mask compute new masks", "give one of them, without --stored and --keep")
-        settings = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
         with errors.status("tracking …") as status:
-            marked = _opened(folder, video, settings)
+            marked = mm.Project.create(folder, source, **settings) if is_new else mm.Project(folder)
             try:
-                if at:
-                    _mark_and_track(marked, at, lambda frame: status.update(f"frame {frame.index}"))
-                elif mask and (changed := set_corrections(marked, mask)):
+                changed = set_corrections(marked, mask, infos) if mask else _set_marks(marked, marks)
+                if changed:
                     _track(marked, changed, lambda frame: status.update(f"frame {frame.index}"))
             except BaseException:
                 marked.close()
@@ -125,8 +144,6 @@ def project(
         export(marked)
         return
     if stored:
-        if video or keep:
-            raise mm.InputError("--stored computes nothing", "leave out --video and --keep")
         export(mm.Project(folder))
         return
     with tempfile.TemporaryDirectory(prefix="mnemask-") as scratch, errors.status("repeating …") as status:
@@ -140,28 +157,43 @@ def project(
         )
 
 
-def _opened(folder: Path, video: Path | None, settings: dict[str, Any]) -> mm.Project:
-    """Returns the project in a folder, made of a video where there is none."""
-    if (folder / "project.json").exists() or video is None:
-        return mm.Project(folder)
-    return mm.Project.create(folder, video, **settings)
+def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raises InputError for a video or a setting that is not a project's own."""
+    from mnemask.project import is_of
+
+    if video is not None and not is_of(folder, video):
+        raise mm.InputError(
+            f"{str(folder)!r} is a project of another video than {str(video)!r}",
+            "leave out --video, or name a folder for another project",
+        )
+    for name, value in chosen.items():
+        if value != (known := own.get(name)):
+            raise mm.InputError(
+                f"{str(folder)!r} has --{name} {known}, and {value} is given",
+                f"leave out --{name}, or make another project",
+            )
 
 
-def _mark_and_track(project: mm.Project, at: Sequence[str], on_frame: Callable[[mm.Frame], None]) -> None:
-    """Sets the masks of frames, and tracks from them both ways."""
+def _read_marks(at: Sequence[str], size: tuple[int, int]) -> list[Mark]:
+    """Returns frame, object id and mask of all that `--at` gives."""
     from mnemask.prompts import parse_at
 
-    marks = [parse_at(text) for text in at]
-    found = [(mark, mm.read_mask(mark.path, project.frames.size)) for mark in marks]
-    for mark, masks in found:
+    found: list[Mark] = []
+    for mark in map(parse_at, at):
+        masks = mm.read_mask(mark.path, size)
         if mark.object_id is not None and len(masks) > 1:
             raise mm.InputError(f"mask {mark.path} marks {len(masks)} objects, and one id is given", "leave the id out")
-        for object_id, mask in masks.items():
-            number = mark.object_id or object_id
-            if number not in project.state.objects:
-                project.add_object(object_id=number)
-            project.set_key(mark.frame, number, mask)
-    _track(project, (mark.frame for mark in marks), on_frame)
+        found += [(mark.frame, mark.object_id or object_id, mask) for object_id, mask in masks.items()]
+    return found
+
+
+def _set_marks(project: mm.Project, marks: Sequence[Mark]) -> list[int]:
+    """Marks objects, new ones among them; returns the frames."""
+    for frame, object_id, mask in marks:
+        if object_id not in project.state.objects:
+            project.add_object(object_id=object_id)
+        project.set_key(frame, object_id, mask)
+    return [frame for frame, _, _ in marks]
 
 
 def _track(project: mm.Project, marked: Iterable[int], on_frame: Callable[[mm.Frame], None]) -> None:

@@ -145,6 +145,7 @@ def segment(
     """
     import torch
 
+    from mnemask.io import MASK_FORMATS
     from mnemask.io.stop_signals import StopSignals
     from mnemask.pipeline.render import report_of
 
@@ -157,6 +158,8 @@ def segment(
     _refuse_resume(resume, inputs.is_repeatable(video), video, trace, overwrite)
     precision = None if dtype is Precision["auto"] else getattr(torch, dtype.value)
     lent = LENT.get()
+    for kind in (format.value, *videos.with_overlay(overlay).kinds):
+        MASK_FORMATS[kind].check()
     if lent.checks_only:
         if plan is not None:
             reading.check(plan, video, prompts.files())

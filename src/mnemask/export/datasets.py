@@ -113,7 +113,9 @@ class YoloSegments:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
 
     def finish(self) -> None:
-        names = "".join(f"  {place}: {json.dumps(name)}\n" for place, name in enumerate(self._classes.names))
+        names = "".join(
+            f"  {place}: {json.dumps(name, ensure_ascii=False)}\n" for place, name in enumerate(self._classes.names)
+        )
         # Without "path" the folder of this file is meant; "path: ." would be that in which YOLO is started.
         text = f"train: images\nval: images\nnames:\n{names}"
         (self._how.out / "data.yaml").write_text(text, encoding="utf-8")

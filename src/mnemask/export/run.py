@@ -25,7 +25,7 @@ from mnemask.export.datasets import (
 from mnemask.export.labelling import CvatImages, CvatMasks, CvatTracks, LabelmeFiles, LabelStudioTasks
 from mnemask.export.source import Exporting, Finished, FrameMasks, OfBatch, OfProject, open_finished
 from mnemask.io.atomic import make_folder, safe_name
-from mnemask.io.images import FORMATS, orientation_of
+from mnemask.io.images import FORMATS, IMAGE_SUFFIXES, orientation_of
 from mnemask.io.lock import OutputLock
 from mnemask.io.name_order import composed
 from mnemask.io.reader import VideoReader
@@ -76,6 +76,8 @@ _OF_ONE_VIDEO = ("cvat-video", "mot", "mots", "npz", "table", "zarr")
 _SCRATCH = ".mnemask-export-"
 _FLAT = ("yolo",)
 """Formats with readers that find no frame in a folder of its clip."""
+_COUNTED = ("mot", "mots")
+"""Formats with readers that look for 000001.jpg and the next ones, all of one suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,11 @@ def export_masks(
         if isinstance(source, OfBatch) and to in _OF_ONE_VIDEO:
             parts = ((scratch / run.name, run) for run in source.runs())
         count = sum(_write(to, *part, videos, tolerance, on_frame) for part in parts)
-        made = sorted(path for path in scratch.rglob("*") if path.is_file())
+        # Pictures first, and last what lies above the rest and names it: without that, a tool finds no data set.
+        made = sorted((path for path in scratch.rglob("*") if path.is_file()), key=_last_if_it_names_others)
         targets = [out / path.relative_to(scratch) for path in made]
-        written.refuse_foreign(*targets)
+        parents = {parent for path in targets for parent in path.parents if out in parent.parents}
+        written.refuse_foreign(*targets, *(each for each in sorted(parents) if not each.is_dir()))
         written.remove_all()
         try:
             for path, target in zip(made, targets, strict=True):
@@ -150,7 +154,11 @@ def export_masks(
         except BaseException:
             written.remove_all()
             raise
-    return Exported(out, tuple(targets), count)
+    return Exported(out, tuple(sorted(targets)), count)
+
+
+def _last_if_it_names_others(path: Path) -> tuple[bool, int, Path]:
+    return path.suffix.lower() not in IMAGE_SUFFIXES, -len(path.parts), path
 
 
 def _refuse_masks(out: Path, source: Finished) -> None:
@@ -200,7 +208,8 @@ def _write(
         format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack))
         # Without a report nobody knows; a frame that is asked for and skipped is refused.
         damaged = "hold" if isinstance(source, OfProject) else "skip"
-        pictures = _Pictures(videos, _reports(source) if videos else {}, damaged, stack)
+        reports = _reports(source) if videos else {}
+        pictures = _Pictures(videos, reports, damaged, stack, counted=to in _COUNTED)
         for frame in source:
             joint = frame.clip and frame.clip + ("-" if to in _FLAT else "/")
             file_name = frame.file_name
@@ -243,9 +252,11 @@ class _Pictures:
         reports: Mapping[str, Mapping[str, Any]],
         damaged: str,
         stack: ExitStack,
+        *,
+        counted: bool,
     ) -> None:
         self._videos, self._reports, self._stack = videos, reports, stack.enter_context(ExitStack())
-        self._damaged = damaged
+        self._damaged, self._counted, self._suffix = damaged, counted, ""
         self._video = ""
         self._files: Sequence[Path] | None = None
         self._places: Mapping[str, int] = {}
@@ -277,12 +288,17 @@ class _Pictures:
                 "give the video that they were made from",
             )
         self._refuse_shifted(masks)
-        if self._files is not None and not held and _is_plain(self._files[masks.index]):
-            name, data = self._files[masks.index].name, self._files[masks.index].read_bytes()
+        file = None if self._files is None or held else self._files[masks.index]
+        if file is not None and self._suffix in ("", file.suffix) and _is_plain(file):
+            name, data = file.name, file.read_bytes()
         else:
             bgr = cv2.cvtColor(frame.image.permute(1, 2, 0).cpu().numpy(), cv2.COLOR_RGB2BGR)
-            quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-            name, data = f"{masks.name}.jpg", cv2.imencode(".jpg", bgr, quality)[1].tobytes()
+            suffix = self._suffix or ".jpg"
+            quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix.lower() != ".png" else []
+            name, data = f"{masks.name}{suffix}", cv2.imencode(suffix, bgr, quality)[1].tobytes()
+        if self._counted:
+            self._suffix = Path(name).suffix
+            name = f"{masks.index + 1:06d}{self._suffix}"
         path = folder / f"{joint}{name}"
         make_folder(path.parent)
         path.write_bytes(data)
@@ -291,10 +307,10 @@ class _Pictures:
     def _refuse_shifted(self, masks: FrameMasks) -> None:
         """Raises InputError if masks are called after a picture of a folder that is another frame of it.
 
-        Names that are the frames' numbers are those of a video, whatever the pictures of its frames are called.
+        Frames of a video file are called by their numbers, whatever pictures of them are called.
         """
         named = self._places.get(composed(safe_name(masks.name)), masks.index)
-        if named != masks.index and index_of_name(masks.name) != masks.index:
+        if named != masks.index and not (masks.of_file and index_of_name(masks.name) == masks.index):
             raise InputError(
                 f"the masks {masks.name!r} are of frame {masks.index}, and that picture is frame {named} of "
                 f"{str(self._videos[self._video])!r}",

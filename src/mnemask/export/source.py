@@ -15,9 +15,10 @@ from torch import Tensor
 
 from mnemask.choices import VIDEO_SUFFIXES
 from mnemask.errors import InputError
-from mnemask.io.atomic import safe_name
+from mnemask.io.atomic import partial_file, safe_name
 from mnemask.io.coco import OBJECT, Categories
 from mnemask.io.image_formats import alpha_of, cut_outs_in
+from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.label_files import file_names_of, label_paths, labels_by_name, map_name, read_labels
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MaskWriter
@@ -43,6 +44,7 @@ class FrameMasks:
         objects: what the objects of its video are called, by id.
         number: that no other frame of the source has; for a video alone, the index.
         clip: the name of its video among those of a batch; empty for a video alone.
+        of_file: whether its video is known to be one file, so that its name is its number.
     """
 
     index: int
@@ -53,6 +55,7 @@ class FrameMasks:
     objects: Mapping[int, ObjectInfo]
     number: int
     clip: str = ""
+    of_file: bool = False
 
     def info(self, object_id: int) -> ObjectInfo:
         """Returns what an object is called."""
@@ -165,11 +168,14 @@ class _OfRun:
         if (out / CHECKPOINT).is_dir():
             logger.warning("the run in %s is not complete: these are its first %d frames", out, len(names))
         report = report_of(out)
-        self.folder, self.name = out, name or _video_of(report) or out.resolve().name
+        video = _video_of(report)
+        self._of_file, self._suffix = bool(video), _suffix_of(report)
+        self.folder, self.name = out, name or video or out.resolve().name
         self.objects: Mapping[int, ObjectInfo] = _infos(report, out)
         rows = _frames_of_table(out)
         there = labels_by_name(self._paths, list(rows), [index for index, _ in rows.values()])
-        if gone := [] if self._cut_outs else [name for name in rows if name not in there]:
+        may_be_gone = not self._cut_outs and (out / TABLE).is_file()  # that of a run at work may be ahead
+        if gone := [name for name in rows if name not in there] if may_be_gone else []:
             logger.warning(
                 "%d of the %d frames in %s have no mask any more, first %s: they are left out; track again "
                 "(segment --overwrite) for all",
@@ -202,7 +208,8 @@ class _OfRun:
                 labels = _labels_of(alphas)
             else:
                 alphas, labels = {}, read_labels(self._paths[at])
-            yield FrameMasks(index, name, self._files.get(name, f"{name}.jpg"), labels, alphas, self.objects, index)
+            file_name = self._files.get(name, f"{name}{self._suffix}")
+            yield FrameMasks(index, name, file_name, labels, alphas, self.objects, index, of_file=self._of_file)
 
     def infos(self) -> list[ObjectInfo]:
         """Returns what each object is called, in the order of the ids."""
@@ -241,8 +248,9 @@ class OfProject:
     def __iter__(self) -> Iterator[FrameMasks]:
         for index in range(len(self)):
             file_name = f"{frame_name(index, len(self))}.jpg" if self._names is None else self._names[index]
-            labels = self._project.labels(index).numpy()
-            yield FrameMasks(index, Path(file_name).stem, file_name, labels.astype(np.uint16), {}, self.objects, index)
+            labels, of_file = self._project.labels(index).numpy().astype(np.uint16), self._names is None
+            name = Path(file_name).stem
+            yield FrameMasks(index, name, file_name, labels, {}, self.objects, index, of_file=of_file)
 
     def table(self, out: Path) -> Path:
         project, ids = self._project, self.object_ids
@@ -322,6 +330,13 @@ def _video_of(report: Mapping[str, Any]) -> str:
     return safe_name(name.stem) if name.suffix.lower() in VIDEO_SUFFIXES else ""
 
 
+def _suffix_of(report: Mapping[str, Any]) -> str:
+    """Returns the suffix of pictures of a video: that of its own, where a report says that it has such."""
+    source = report.get("source")
+    suffix = source.get("suffix") if isinstance(source, dict) else None
+    return suffix if isinstance(suffix, str) and suffix.lower() in IMAGE_SUFFIXES else ".jpg"
+
+
 def _classes(infos: Iterable[ObjectInfo]) -> tuple[str, ...]:
     """Returns the classes of objects, each once; that of objects that have none is the last."""
     found = dict.fromkeys(info.category for info in infos)
@@ -337,12 +352,18 @@ def _infos(report: Mapping[str, Any], out: Path) -> dict[int, ObjectInfo]:
 
 
 def _frames_of_table(out: Path) -> dict[str, tuple[int, float | None]]:
-    """Returns number and time of each frame by its name, of the table of a run; empty where there is none."""
+    """Returns number and time of each frame by its name, of the table of a run; empty where there is none.
+
+    Of a run that is at work, or was cut off, it is what that has written so far: whole lines count.
+    """
+    unfinished = partial_file(out / TABLE)
+    places = (out / TABLE, unfinished, out / CHECKPOINT / unfinished.name)
     try:
-        with (out / TABLE).open(newline="", encoding="utf-8") as file:
+        place = next((path for path in places if path.is_file()), out / TABLE)
+        with place.open(newline="", encoding="utf-8", errors="replace") as file:
             return {
                 row["name"]: (int(row["frame"]), float(row["seconds"]) if row["seconds"] else None)
-                for row in csv.DictReader(file)
+                for row in csv.DictReader(line for line in file if line.endswith("\n"))
             }
     except (OSError, ValueError, KeyError, TypeError):
         return {}

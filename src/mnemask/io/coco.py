@@ -36,6 +36,14 @@ _LICENSE = {"id": 1, "name": "not stated", "url": ""}
 _NAME_OF_A_VIDEO_FRAME = ".jpg"
 
 
+def _pycocotools() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise missing_extra("the rle format needs pycocotools", "rle") from error
+    return mask
+
+
 class Categories:
     """The classes of objects as numbers from 1, in the order of the objects' ids; "object" comes last, where needed.
 
@@ -84,12 +92,13 @@ class CocoRle:
     per_object: ClassVar[bool] = True
     bytes_per_pixel: ClassVar[float] = 1 / 4000
 
+    @classmethod
+    def check(cls) -> None:
+        """Raises MissingExtraError where pycocotools is not installed."""
+        _pycocotools()
+
     def __init__(self, out: Path, how: Writing) -> None:
-        try:
-            from pycocotools import mask
-        except ImportError as error:
-            raise missing_extra("the rle format needs pycocotools", "rle") from error
-        self._rle, self._how = mask, how
+        self._rle, self._how = _pycocotools(), how
         self._target = target_file(out, "masks.json")
         how.files.refuse_foreign(self._target, partial_file(self._target))
         begun = how.resume_state or {"annotations": 0, "images": 0, "count": 0, "categories": []}

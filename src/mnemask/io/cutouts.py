@@ -57,13 +57,14 @@ class _Cutout(VideoFile):
 class ProRes(_Cutout):
     """OUT/cutout.mov: ProRes 4444, 10 bits and straight alpha, for every editing program."""
 
+    encoder: ClassVar[str] = "prores_ks"
     single_file: ClassVar[str | None] = "cutout.mov"
     bytes_per_pixel: ClassVar[float] = 1 / 20
     growing_suffix: ClassVar[str] = "mkv"
 
     def __init__(self, out: Path, how: Writing) -> None:
         options = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": "0"}
-        super().__init__(target_file(out, "cutout.mov"), "prores_ks", options, how, "ap4h")
+        super().__init__(target_file(out, "cutout.mov"), options, how, "ap4h")
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         planes = to_limited_range(stored) if self.colours.full_range else to_10_bits(stored)
@@ -77,6 +78,7 @@ class ProRes(_Cutout):
 class WebM(_Cutout):
     """OUT/cutout.webm: VP9 with straight alpha, for web pages and OBS; its pixels are square."""
 
+    encoder: ClassVar[str] = "libvpx-vp9"
     single_file: ClassVar[str | None] = "cutout.webm"
     bytes_per_pixel: ClassVar[float] = 1 / 400
     growing_suffix: ClassVar[str] = "webm"
@@ -84,7 +86,7 @@ class WebM(_Cutout):
     def __init__(self, out: Path, how: Writing) -> None:
         # libvpx can have no hidden reference frames beside an alpha channel.
         options = {"crf": "20", "b": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
-        super().__init__(target_file(out, "cutout.webm"), "libvpx-vp9", {**options, "threads": "0"}, how)
+        super().__init__(target_file(out, "cutout.webm"), {**options, "threads": "0"}, how)
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         black, _, grey = self._levels(8)
@@ -102,11 +104,12 @@ class WebM(_Cutout):
 class Matte(_Cutout):
     """OUT/matte.mp4: white where the objects are, black elsewhere, H.264."""
 
+    encoder: ClassVar[str] = "libx264"
     single_file: ClassVar[str | None] = "matte.mp4"
     bytes_per_pixel: ClassVar[float] = 1 / 1000
 
     def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "matte.mp4"), "libx264", {"crf": "12", **H264}, how)
+        super().__init__(target_file(out, "matte.mp4"), {"crf": "12", **H264}, how)
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         black, white, grey = self._levels(8)
@@ -117,11 +120,12 @@ class Matte(_Cutout):
 class GreenScreen(_Cutout):
     """OUT/green.mp4: the objects before a plain colour, H.264, for programs that take no alpha."""
 
+    encoder: ClassVar[str] = "libx264"
     single_file: ClassVar[str | None] = "green.mp4"
     bytes_per_pixel: ClassVar[float] = 1 / 400
 
     def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "green.mp4"), "libx264", {"crf": "16", **H264}, how)
+        super().__init__(target_file(out, "green.mp4"), {"crf": "16", **H264}, how)
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         plain = np.full((2, 2, 3), self._how.cutout.background, np.uint8)

@@ -25,7 +25,7 @@ from mnemask.io.images import (
 )
 from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
-from mnemask.io.written import PREVIEW, Written
+from mnemask.io.written import is_preview
 
 # A drawn picture may have few colours too, so names or numbers must also pair them with frames.
 _MOST_LABELS = 64
@@ -155,16 +155,9 @@ def _files(source: Path) -> Iterator[Path]:
             root = next((folder for folder in source.parents if folder.is_dir()), Path(source.anchor))
             # Unlike the module glob, this cannot be led in circles by links.
             found = root.glob(str(source.relative_to(root)))
-        yield from (
-            path for path in found if not path.name.startswith(".") and path.is_file() and not _is_preview(path)
-        )
+        yield from (path for path in found if not path.name.startswith(".") and path.is_file() and not is_preview(path))
     except (OSError, ValueError) as error:
         raise FrameError(f"{str(source)!r} cannot be listed ({error})", "expected a folder or a pattern") from error
-
-
-def _is_preview(path: Path) -> bool:
-    """Returns whether a file is the preview that a run left in the folder, which may be that of its frames."""
-    return path.name == PREVIEW and Written(path.parent).owns(path)
 
 
 def _refuse_names(images: Iterable[Path]) -> None:

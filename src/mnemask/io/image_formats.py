@@ -34,6 +34,10 @@ class _Images:
     single_file: ClassVar[str | None] = None
     per_object: ClassVar[bool] = False
 
+    @classmethod
+    def check(cls) -> None:
+        """Does nothing: it needs no more than the package does."""
+
     def __init__(self, out: Path, how: Writing) -> None:
         self._folder, self._files = make_folder(out), how.files
         self._unsynced = Unsynced()

@@ -72,7 +72,9 @@ class ImageSequence:
         sample = _sample(files.paths)
         self._levels = levels_of(sample)
         notes = (*files.notes, *_turned(sample))
-        self.facts = SourceFacts(notes, self._levels, num_frames=len(files.paths), timed=False)
+        suffixes = {path.suffix for path in files.paths}
+        suffix = suffixes.pop() if len(suffixes) == 1 else ""
+        self.facts = SourceFacts(notes, self._levels, num_frames=len(files.paths), suffix=suffix, timed=False)
 
     def pictures(self, start: int) -> Pictures:
         """Yields the images from number `start` on, decoding each when it is asked for, and every unreadable one."""

@@ -39,6 +39,7 @@ from mnemask.io.name_order import composed, natural_order
 from mnemask.io.parquet import PARQUET, ParquetLabels
 from mnemask.io.pictures import MAX_IMAGES, check_size
 from mnemask.io.visualize import davis_palette
+from mnemask.io.written import is_preview
 from mnemask.io.yolo import holds_yolo
 from mnemask.types import MAX_OBJECT_ID, ObjectInfo, index_of_name
 
@@ -88,7 +89,7 @@ def annotated_frames(place: Path) -> list[Path]:
         return _inside(place) if place.suffix.lower() in HOLDERS[1:] else []
     if _holds_annotations(place):
         return _inside(place)
-    files = _visible_files(place) if place.is_dir() else []
+    files = [path for path in _visible_files(place) if not is_preview(path)] if place.is_dir() else []
     if any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
         return []
     if parts := sorted(path for path in files if path.suffix.lower() == PARQUET):

@@ -1,6 +1,7 @@
 """Masks of hours of video in a few files: Parquet, a row for each object in each frame."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from mnemask.types import Frame, Masks, ObjectInfo
 PARQUET = ".parquet"
 _SECONDS, _FRAMES = 3600.0, 90_000  # of video in one file, whichever comes first
 _GROUP = 512  # rows that are read or written together
+_PART = re.compile(rf"masks-\d{{5,}}{re.escape(PARQUET)}")
 
 _COLUMNS = {
     "frame": "int64",
@@ -63,14 +65,19 @@ class ParquetMasks:
     per_object: ClassVar[bool] = True
     bytes_per_pixel: ClassVar[float] = 1 / 4000
 
+    @classmethod
+    def check(cls) -> None:
+        """Raises MissingExtraError where pyarrow is not installed."""
+        _pyarrow()
+
     def __init__(self, out: Path, how: Writing) -> None:
         self._arrow, self._how = _pyarrow(), how
         self._folder = make_folder(out)
-        how.files.refuse_foreign(*self._folder.glob(f"masks-*{PARQUET}"))
+        how.files.refuse_foreign(*parts_in(self._folder))
         begun = how.resume_state or {"part": 0, "rows": 0, "length": 0, "frames": 0, "since": None}
         self._part, self._rows = int(begun["part"]), int(begun["rows"])
         self._frames, self._since = int(begun["frames"]), begun["since"]
-        later = (path for path in self._folder.glob(f"masks-*{PARQUET}") if path.name > self._path(self._part).name)
+        later = (path for path in parts_in(self._folder) if path.name > self._path(self._part).name)
         how.files.remove(*later)  # of what was written after this state
         self._journal = self._open(int(begun["length"]))
 
@@ -151,6 +158,11 @@ class ParquetMasks:
 
     def _text(self, part: int) -> Path:
         return (self._how.journal or self._folder) / f"masks.partial.{part:05d}.rows"
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """Returns what has the name of a file of `ParquetMasks` in a folder, which need not exist."""
+    return [path for path in folder.glob(f"masks-*{PARQUET}") if _PART.fullmatch(path.name)]
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -186,6 +186,7 @@ class SourceFacts:
         pixel_aspect: how many times as wide as high a stored pixel is shown.
         num_frames: how many frames there are; None where that is not sure.
         duration: how long it lasts, in seconds; None where that is not sure.
+        suffix: of its pictures, where each is a file and all have the same one; else empty.
         timed: whether frames may have times.
         footage: what videos made of it keep.
     """
@@ -195,6 +196,7 @@ class SourceFacts:
     pixel_aspect: Fraction = Fraction(1)
     num_frames: int | None = None
     duration: float | None = None
+    suffix: str = ""
     timed: bool = True
     footage: Footage = Footage()
 
@@ -215,6 +217,7 @@ class SourceFacts:
             **({"notes": list(self.notes)} if self.notes else {}),
             **({"black": self.levels.black, "white": self.levels.white} if self.levels else {}),
             **({"pixel_aspect": aspect} if self.pixel_aspect != 1 else {}),
+            **({"suffix": self.suffix} if self.suffix else {}),
         }
 
 

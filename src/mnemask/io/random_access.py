@@ -8,7 +8,7 @@ import logging
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
@@ -46,7 +46,7 @@ class FrameAccess:
         num_frames: the length.
         frames_per_second: the average; None for images.
         size: height and width in pixels.
-        file_names: of images, by number; None where the frames are no files.
+        files: of images, by number; None where the frames are no files.
         pixel_aspect: how many times as wide as high a pixel is shown.
         facts: what else is known of the video beforehand.
         notes: sentences about what should be known of it, such as that it is cut off.
@@ -67,8 +67,7 @@ class FrameAccess:
             found.close()
             raise FrameError(f"{found.name!r} gives its frames only once", "save it to a file")
         self.name, self.frames_per_second, self.facts = found.name, found.frames_per_second, found.facts
-        files = getattr(found, "files", None)
-        self.file_names = None if files is None else [path.name for path in files]
+        self.files: Sequence[Path] | None = getattr(found, "files", None)
         self._decoder = _Indexed(found) if isinstance(found, EncodedVideo) else _Listed(found)
         self.num_frames = self._decoder.num_frames
         self.notes = (*found.facts.notes, *_cut_off(found, self.num_frames))
@@ -82,6 +81,11 @@ class FrameAccess:
         self._damaged: dict[int, FrameError] = {}
         first = self.held(0)
         self.size, self.pixel_aspect = first.size, first.pixel_aspect
+
+    @property
+    def file_names(self) -> list[str] | None:
+        """What the files of the frames are called, by number; None where the frames are no files."""
+        return None if self.files is None else [path.name for path in self.files]
 
     def __len__(self) -> int:
         return self.num_frames

@@ -132,6 +132,7 @@ class VideoReader:
         frames_per_second: the average; None for images and where it is not known.
         live: as given.
         repeatable: whether the same frames come when it is read again, also later and elsewhere.
+        total: how many frames the source promises in all; None where it does not.
         last: the frame to stop before, as far as the source promises one; None where it does not.
         counted: whether the source knows that number, and does not reckon it from a duration.
         files: of the frames, by number, where each is one and all are there; else None.
@@ -183,8 +184,8 @@ class VideoReader:
         self.size: tuple[int, int] | None = None
         self.frames_per_second = self._source.frames_per_second
         self.repeatable = self._source.repeatable and not live
-        self._total = self._source.num_frames
-        self.last = self._last(self._total)
+        self.total = self._source.num_frames
+        self.last = self._last(self.total)
         self.num_frames = self._count(self.last)
         by_time = self._stop is not None and self._stop.frame is None
         self.counted = bool(getattr(self._source, "counted", True)) and not by_time
@@ -221,7 +222,7 @@ class VideoReader:
                 picture = self._held_or_skipped(item, last, given) if isinstance(item, Damaged) else item
                 last = picture or last
                 if picture is not None and given:
-                    name = picture.name or frame_name(picture.index, self._total)
+                    name = picture.name or frame_name(picture.index, self.total)
                     frame = Frame(
                         picture.image, picture.index, picture.seconds, name, picture.pixel_aspect, picture.ycbcr
                     )

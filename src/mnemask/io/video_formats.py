@@ -24,28 +24,36 @@ class VideoFile:
     """A video that has its name only when it is complete, begun when the first frame tells its size.
 
     Attributes:
+        encoder: FFmpeg's name of it.
         with_sound: whether it is a video to be watched: it begins at 0 seconds and has the sound of its source.
         growing_suffix: of what it is until it is complete.
     """
 
     stretch = STRETCH
+    encoder: ClassVar[str]
+    single_file: ClassVar[str | None]
     per_object: ClassVar[bool] = False
     with_sound: ClassVar[bool] = True
     growing_suffix: ClassVar[str] = "nut"
 
-    def __init__(self, target: Path, name: str, options: dict[str, str], how: Writing, tag: str = "") -> None:
-        self._target, self._how, self.footage = target, how, how.footage
+    @classmethod
+    def check(cls) -> None:
+        """Raises OutputError where there is no such encoder."""
         try:
-            av.Codec(name, "w")
+            av.Codec(cls.encoder, "w")
         except ValueError as error:
             raise OutputError(
-                f"the FFmpeg inside PyAV has no encoder {name}, so {target.name!r} cannot be written",
+                f"the FFmpeg inside PyAV has no encoder {cls.encoder}, so {cls.single_file!r} cannot be written",
                 "install PyAV's own wheels (pip install av), or write another format",
             ) from error
+
+    def __init__(self, target: Path, options: dict[str, str], how: Writing, tag: str = "") -> None:
+        self.check()
+        self._target, self._how, self.footage = target, how, how.footage
         rate = self.footage.rate or Fraction(how.frames_per_second).limit_denominator(1001)
         if self.footage == Footage():
             self.footage = Footage(ticks_per_second=ticks_for(rate))
-        self._codec = Codec(name, options, rate, self.growing_suffix, tag)
+        self._codec = Codec(self.encoder, options, rate, self.growing_suffix, tag)
         self._folder, resume_state = how.journal or target.parent, how.resume_state
         how.files.refuse_foreign(target, partial_file(target))
         self._video: StretchedVideo | None = None
@@ -149,12 +157,13 @@ class Ffv1Masks(VideoFile):
         ObjectIdError: an id beyond 255 arrives after the file began with 8 bits.
     """
 
+    encoder: ClassVar[str] = "ffv1"
     single_file: ClassVar[str | None] = "masks.mkv"
     bytes_per_pixel: ClassVar[float] = 1 / 800
     with_sound: ClassVar[bool] = False
 
     def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "masks.mkv"), "ffv1", {"level": "3", "slicecrc": "1"}, how)
+        super().__init__(target_file(out, "masks.mkv"), {"level": "3", "slicecrc": "1"}, how)
         resumed = how.resume_state or {}
         self._indices: list[list[int]] = [list(each) for each in resumed.get("indices", ())]  # first and last of a run
 
@@ -200,11 +209,12 @@ class OverlayVideo(VideoFile):
     The first frame is at 0 seconds. Odd sizes are padded by one row or column, since yuv420p has only even ones.
     """
 
+    encoder: ClassVar[str] = "libx264"
     single_file: ClassVar[str | None] = "overlay.mp4"
     bytes_per_pixel: ClassVar[float] = 1 / 100
 
     def __init__(self, out: Path, how: Writing) -> None:
-        super().__init__(target_file(out, "overlay.mp4"), "libx264", {"crf": "20", **H264}, how)
+        super().__init__(target_file(out, "overlay.mp4"), {"crf": "20", **H264}, how)
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Draws and adds one frame."""

@@ -49,6 +49,11 @@ class MaskFormat(Protocol):
     per_object: ClassVar[bool]
     bytes_per_pixel: ClassVar[float]
 
+    @classmethod
+    def check(cls) -> None:
+        """Raises MissingExtraError or OutputError where what it is written with is not installed."""
+        ...
+
     def __init__(self, out: Path, how: Writing) -> None:
         """Takes the folder, or the single file, and how to write there."""
         ...

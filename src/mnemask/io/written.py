@@ -214,9 +214,16 @@ class Written:
         return _ANY in self._states.get(self._key(path), ())
 
     def forget(self, path: Path) -> None:
-        """Notes that what was claimed is gone."""
-        if self.claims(path):
+        """Notes that a file or folder at hand is gone, or is another one's from now on."""
+        if self._key(path) in self._states:
             self._note(self._key(path), None)
+
+    def settle(self, path: Path) -> None:
+        """Notes what a claimed file has become: who changes it later makes it theirs."""
+        self.forget(path)
+        if path.is_file():
+            state = path.stat()
+            self._note(self._key(path), (state.st_size, state.st_mtime_ns, _digest(path)))
 
     def remove(self, *paths: Path) -> None:
         """Removes those of the files that a run wrote, and folders that are empty then."""
@@ -298,6 +305,11 @@ def _is_as_written(path: Path, states: Collection[State] | None) -> bool:
         return True
     same_size = {digest for size, _, digest in states if size == found.st_size}
     return bool(same_size) and _digest(path) in same_size
+
+
+def is_preview(path: Path) -> bool:
+    """Returns whether a file is the preview that a run left in its folder, which may be that of frames or masks."""
+    return path.name == PREVIEW and Written(path.parent).owns(path)
 
 
 def foreign(path: Path, *others: Path) -> OutputError:

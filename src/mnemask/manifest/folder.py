@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from mnemask.choices import VIDEO_SUFFIXES
-from mnemask.errors import InputError, MnemaskError
-from mnemask.io.frame_files import image_files
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.errors import FrameError, InputError, MnemaskError
+from mnemask.io.frame_files import find_frames, image_files
 from mnemask.io.name_order import composed, natural_order
 from mnemask.manifest.lines import Column, Manifest, read_manifest
+from mnemask.prompts.mask_folder import mask_of_first
 
 _FRAMES = ("videos", "clips", "frames", "JPEGImages", "JPEGImages/480p")
 _MASKS = ("masks", "prompts", "labels", "Annotations", "Annotations/480p")
@@ -107,9 +107,17 @@ def _naming(clip: Path, error: MnemaskError, masks: Path | None) -> InputError:
 
 
 def _first_if_all(clip: Path, mask: Path) -> Path | None:
-    """Returns the first mask where there is one for each frame: the truth of a dataset, which is not to be given."""
+    """Returns the mask of the first frame where each has one: the truth of a dataset, which is not to be given.
+
+    Where there are as many and the first frame has none, the folder is given: one of its masks is of no frame.
+    """
     if not (clip.is_dir() and mask.is_dir()):
         return None
-    found = sorted(path for path in mask.iterdir() if path.suffix.lower() == ".png")
-    frames = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in clip.iterdir())
-    return found[0] if 1 < frames <= len(found) else None
+    found = [path for path in mask.iterdir() if path.suffix.lower() == ".png" and path.name[0] != "."]
+    if not 1 < len(image_files(clip)) <= len(found):
+        return None
+    try:
+        names = [path.stem for path in find_frames(clip).paths]
+    except FrameError:  # which is said where the clip is checked
+        return None
+    return mask_of_first(found, names)

@@ -300,7 +300,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     head = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
     delimiter = max(",;\t", key=head.count)  # a spreadsheet in a country of decimal commas writes semicolons
-    rows = csv.reader(io.StringIO(text.replace("\0", "�"), newline=""), delimiter=delimiter, skipinitialspace=True)
+    lines = io.StringIO(text.replace("\0", "�"), newline="")
+    # Strictly: else a quote that is not closed takes all lines after it into one value.
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     names: list[str] = []
     last = 0
     try:

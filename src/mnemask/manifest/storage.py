@@ -6,20 +6,24 @@ own disk and copies what is complete, the report last: a clip on the storage tha
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.errors import OutputError
 from mnemask.io.lock import OutputLock
 from mnemask.io.storage import is_address, open_storage, reached, shown
-from mnemask.io.written import INDEX, Written
+from mnemask.io.table import TABLE
+from mnemask.io.writer import MASK_FORMATS
+from mnemask.io.written import INDEX, PREVIEW, Written
 from mnemask.pipeline.places import CHECKPOINT, REPORT
 
 MOMENTS = "moments.json"
+_OUTPUTS = {REPORT, TABLE, PREVIEW, *(str(MASK_FORMATS[kind].single_file) for kind in VIDEO_FORMAT_NAMES)}
 _RIGHTS = "look at its keys, its rights and its room"
 
 
@@ -47,21 +51,33 @@ class ClipFolder:
         """Copies what is complete to its address, the report last, so that it is there only with all the rest.
 
         Raises:
-            OutputError: it cannot be written there.
+            OutputError: it cannot be written there, or a file is in the way that no run wrote.
         """
         if not self.address:
             return
         file_system, there = open_storage(self.address)
-        files = [path for path in sorted(self.path.rglob("*")) if path.is_file()]
-        files = [path for path in files if path.name[0] != "." or path.name == INDEX]
-        files.sort(key=lambda path: path == self.path / REPORT)
+        written = _listed((self.path / INDEX).read_bytes())
+        names = [name for name in sorted({INDEX, *written}) if (self.path / name).is_file()]
+        names.sort(key=lambda name: name == REPORT)
         with reached(self.address, OutputError, "written to", _RIGHTS):
-            if self._replaces:
-                _remove_listed(file_system, there)
-            for path in files:
-                target = f"{there}/{path.relative_to(self.path).as_posix()}"
+            file_system.invalidate_cache()
+            before = _written_at(file_system, there)
+            self._refuse_foreign(_files_at(file_system, there) & {*names} - before)
+            # The index stays until the new one takes its place: it says whose files are left should this be killed.
+            for name in sorted(before - {INDEX} if self._replaces else (), key=lambda name: name != REPORT):
+                if file_system.exists(f"{there}/{name}"):
+                    file_system.rm_file(f"{there}/{name}")
+            for name in names:
+                target = f"{there}/{name}"
                 file_system.makedirs(target.rpartition("/")[0], exist_ok=True)
-                file_system.put_file(str(path), target)
+                file_system.put_file(str(self.path / name), target)
+
+    def _refuse_foreign(self, names: Collection[str]) -> None:
+        if names:
+            raise OutputError(
+                f"{min(names)!r} is in the way at {shown(self.address)}: no run wrote it there",
+                "move it, or give another address",
+            )
 
 
 @contextmanager
@@ -71,6 +87,9 @@ def clip_folder(out: str, name: str) -> Iterator[ClipFolder]:
     Args:
         out: the batch's folder, or its address.
         name: of the clip.
+
+    Raises:
+        OutputError: files are at its address that no run wrote, and that are called as this one's will be.
     """
     if not is_address(out):
         yield ClipFolder(Path(out) / name)
@@ -80,20 +99,32 @@ def clip_folder(out: str, name: str) -> Iterator[ClipFolder]:
         folder = ClipFolder(Path(scratch) / "clip", f"{out.rstrip('/')}/{name}")
         folder.path.mkdir()
         with reached(folder.address, OutputError, "read", _RIGHTS):
+            place = f"{root.rstrip('/')}/{name}"
+            foreign = _files_at(file_system, place) - _written_at(file_system, place)
+            folder._refuse_foreign({each for each in foreign if each in _OUTPUTS or each.startswith("masks/")})
             for known in (REPORT, INDEX, MOMENTS):
-                there = f"{root.rstrip('/')}/{name}/{known}"
-                if file_system.exists(there):
-                    file_system.get_file(there, str(folder.path / known))
+                if file_system.exists(f"{place}/{known}"):
+                    file_system.get_file(f"{place}/{known}", str(folder.path / known))
         yield folder
 
 
-def _remove_listed(file_system: Any, there: str) -> None:
-    """Removes what an earlier run wrote, the report first, and nothing else."""
-    listed = file_system.cat_file(f"{there}/{INDEX}").splitlines() if file_system.exists(f"{there}/{INDEX}") else []
-    names = {str(json.loads(line)[0]) for line in listed if line}
-    for name in sorted(names, key=lambda name: name != REPORT):
-        if ".." not in name.split("/") and file_system.exists(f"{there}/{name}"):
-            file_system.rm_file(f"{there}/{name}")
+def _written_at(file_system: Any, there: str) -> set[str]:
+    """Returns the names of the files that runs wrote at a place, and of the index that says so."""
+    index = f"{there}/{INDEX}"
+    return {INDEX, *_listed(file_system.cat_file(index))} if file_system.exists(index) else set()
+
+
+def _files_at(file_system: Any, there: str) -> set[str]:
+    return {str(path).removeprefix(f"{there}/") for path in file_system.find(there)}
+
+
+def _listed(index: bytes) -> set[str]:
+    """Returns the names in an index of what runs wrote, as `Written` keeps it."""
+    names: dict[str, bool] = {}
+    for line in filter(None, index.splitlines()):
+        name, *state = json.loads(line)
+        names[str(name)] = bool(state)  # without one it is gone
+    return {name for name, is_there in names.items() if is_there and ".." not in name.split("/")}
 
 
 @contextmanager
@@ -110,7 +141,7 @@ def batch_folder(out: str, names: Sequence[str]) -> Iterator[Callable[[dict[str,
         OutputError: another batch uses the folder, it is that of a single run, or files of others have these names.
     """
     if is_address(out):
-        yield _results_at(out)
+        yield _results_at(out, names)
         return
     folder = Path(out)
     with OutputLock(folder):
@@ -126,17 +157,19 @@ def batch_folder(out: str, names: Sequence[str]) -> Iterator[Callable[[dict[str,
         yield write
 
 
-def _results_at(out: str) -> Callable[[dict[str, str]], None]:
+def _results_at(out: str, names: Sequence[str]) -> Callable[[dict[str, str]], None]:
     file_system, root = open_storage(out)
     root = root.rstrip("/")
     with reached(out, OutputError, "used", "look at its keys and rights, or give another address"):
-        if file_system.exists(f"{root}/{REPORT}") and not _is_of_a_batch(file_system.cat_file(f"{root}/{REPORT}")):
-            raise OutputError(f"{shown(out)} holds a report that is no batch's", "give another address")
+        there = [name for name in names if file_system.exists(f"{root}/{name}")]
+        if there and not (REPORT in there and _is_of_a_batch(file_system.cat_file(f"{root}/{REPORT}"))):
+            raise OutputError(f"{shown(out)} holds a {there[0]} that is no batch's", "give another address")
 
     def write(files: dict[str, str]) -> None:
         with reached(out, OutputError, "written to", _RIGHTS):
             file_system.makedirs(root, exist_ok=True)
-            for name, text in files.items():
+            # The report of a batch that was killed in between says that the page is its own.
+            for name, text in sorted(files.items(), key=lambda each: each[0] != REPORT):
                 file_system.pipe_file(f"{root}/{name}", text.encode())
 
     return write

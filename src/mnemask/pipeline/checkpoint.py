@@ -75,8 +75,11 @@ class Checkpoint:
 
     @property
     def last_frame(self) -> int:
-        """The frame at which to read on: the one before `position`, which every reader has even if it is the last."""
-        return max(self.position - 1, 0)
+        """The frame at which to read on: the one before `position`, which every reader has even if it is the last.
+
+        Before its first frame a run has read none, and may not: that one may be of another size.
+        """
+        return self.position - 1 if self.progress["frames"] else self.position
 
 
 def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from mnemask.io.edges import Cutout
 from mnemask.io.footage import Footage
 from mnemask.io.label_files import file_of
 from mnemask.io.lock import LOCK
+from mnemask.io.parquet import parts_in
 from mnemask.io.reader import VideoReader
 from mnemask.io.stream import most_frames
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
+from mnemask.prompts.mask_folder import given_in
 from mnemask.prompts.plan import beyond_the_end
 from mnemask.types import frame_name, index_of_name
 
@@ -34,13 +36,15 @@ class Expected:
     """What is known of a video before it is read.
 
     Attributes:
-        num_frames: in all, as its source promises; None where it does not.
+        num_frames: before which the run stops, as its source promises; None where it does not.
+        total: in all, likewise; the digits of frames' names are as many as it needs.
         counted: whether that many there are, and not about as many.
         files: of the frames, where each is one.
         footage: what videos made of it keep.
     """
 
     num_frames: int | None = None
+    total: int | None = None
     counted: bool = False
     files: Sequence[Path] | None = None
     footage: Footage = Footage()
@@ -48,7 +52,7 @@ class Expected:
     @classmethod
     def of(cls, reader: VideoReader | None) -> "Expected":
         """Returns what a reader, if there is one, knows before reading."""
-        return cls(reader.last, reader.counted, reader.files, reader.facts.footage) if reader else cls()
+        return cls(reader.last, reader.total, reader.counted, reader.files, reader.facts.footage) if reader else cls()
 
     @property
     def file_names(self) -> list[str] | None:
@@ -61,7 +65,7 @@ class Expected:
             return [safe_name(path.stem) for path in self.files[start : self.num_frames]]
         if self.num_frames is None:
             return None
-        return [frame_name(index, self.num_frames) for index in range(start, self.num_frames)]
+        return [frame_name(index, self.total) for index in range(start, self.num_frames)]
 
     def refuse_beyond(self, frames: Iterable[int]) -> None:
         """Raises InputError if masks are given for a frame that the video does not have."""
@@ -158,9 +162,10 @@ class Places:
         mask_format: of the masks.
         videos: what is written beside the masks.
         preview: whether there is a preview.
-        trace: a file outside the run's own, or None.
+        trace: a file beside the run's own, or None.
         inputs: files that it reads, other than the frames of a folder.
         expected: what is known of the video.
+        told: whether there are a table and a report.
     """
 
     out: Path
@@ -170,11 +175,17 @@ class Places:
     trace: Path | None = None
     inputs: Sequence[Path] = ()
     expected: Expected = field(default_factory=Expected)
+    told: bool = True
 
     @property
     def masks(self) -> Path:
         """The folder of the masks."""
         return self.out / "masks"
+
+    @property
+    def own_trace(self) -> Path | None:
+        """The trace, where it lies in the run's folder."""
+        return self.trace if self.trace is not None and self.out in self.trace.parents else None
 
     def single_files(self) -> list[Path]:
         """Returns the files that are not one of many."""
@@ -183,16 +194,19 @@ class Places:
         kinds = [] if single is None else [self.mask_format]
         videos += self.videos.places(self.out).values()
         kinds += self.videos.kinds
-        unfinished = [partial_file(path) for path in (*videos, self.out / TABLE)]
+        told = [self.out / TABLE, self.out / REPORT] if self.told else []
+        unfinished = [partial_file(path) for path in (*videos, *told[:1])]
         for path, kind in zip(videos, kinds, strict=True):
             if suffix := getattr(MASK_FORMATS[kind], "growing_suffix", None):
                 unfinished.append(partial_file(path).with_suffix(f".0.{suffix}"))
         if single is not None and single.endswith(".json"):
             unfinished += [partial_file(videos[0]).with_suffix(f".{part}") for part in ("annotations", "images")]
-        return [*videos, *unfinished, self.out / TABLE, self.out / REPORT, *[self.out / PREVIEW] * self.preview]
+        return [*videos, *unfinished, *told, *[self.out / PREVIEW] * self.preview]
 
     def check(self, written: Written, start: int = 0) -> None:
         """Raises OutputError unless each place is free or an earlier run's, and can be written to.
+
+        So it does, or raises MissingExtraError, where something is not installed that a format is written with.
 
         Args:
             written: what earlier runs wrote there.
@@ -206,9 +220,13 @@ class Places:
             raise foreign(checkpoint)
         is_images = MASK_FORMATS[self.mask_format].single_file is None
         names = self.expected.names(start) if is_images else []
+        for kind in (self.mask_format, *self.videos.kinds):
+            MASK_FORMATS[kind].check()
         self._refuse_inputs(written)
         self._check_trace()
         written.refuse_foreign(*self.single_files())
+        if self.mask_format == "parquet":
+            written.refuse_foreign(*parts_in(self.masks))
         if is_images:
             written.refuse_foreign(*self._images_in_the_way(names, start))
         if names:
@@ -218,20 +236,32 @@ class Places:
         """Raises OutputError if an input lies where this run writes, or an earlier one wrote it and this removes it."""
         frames = self.expected.files or ()
         folders = {path.parent for path in frames}
-        is_images = MASK_FORMATS[self.mask_format].single_file is None
-        if is_images and any(_same(folder, self.masks) for folder in folders):
+        if MASK_FORMATS[self.mask_format].single_file is None and self._writes_into(folders):
             raise OutputError(
                 f"the masks would be written among the frames in {str(self.masks)!r}", "give another folder"
             )
         inputs = [file_of(path) for path in self.inputs]
+        given = {path for path in inputs if path.is_dir()} - folders
+        if self._writes_into(given):
+            raise OutputError(
+                f"the masks would be written among those in {str(self.masks)!r}, which are read by this run",
+                "give another folder",
+            )
         files = [*(path for path in inputs if path.is_file()), *frames]
-        for folder in (path for path in inputs if path.is_dir() and path not in folders):
+        for folder in given:
             files += [path for path in _masks_in(folder) if path.is_file()]
-        if found := first_same(files, [*self.single_files(), *written.files()]):
+        ours = [*self.single_files(), *written.files(), *(self.out / CHECKPOINT).glob("*")]
+        if found := first_same(files, ours):
             raise OutputError(
                 f"{str(found[0])!r} is read by this run, which would replace or remove it",
                 "give another folder, or copy the file elsewhere",
             )
+
+    def _writes_into(self, folders: Collection[Path]) -> bool:
+        """Returns whether masks go into one of these folders."""
+        per_object = MASK_FORMATS[self.mask_format].per_object
+        above = [path.parent for path in folders if per_object and path.name.isdecimal()]
+        return any(_same(folder, self.masks) for folder in (*folders, *above))
 
     def _check_trace(self) -> None:
         """Raises OutputError if the trace has the place of something else, or no folder."""
@@ -295,9 +325,17 @@ class Places:
                     empty.rmdir()
 
 
-def refuse_run(out: Path, written: Written) -> None:
-    """Raises OutputError if a folder holds a run, which something else would replace: masks are dear."""
-    if {path.relative_to(out).parts[0] for path in written.files()} & {"masks", CHECKPOINT, REPORT}:
+def refuse_run(out: Path, written: Written, *, masks: bool = True) -> None:
+    """Raises OutputError if a folder holds a run, which something else would replace: masks are dear.
+
+    Args:
+        out: the folder.
+        written: what runs and others wrote there.
+        masks: whether masks alone are a run's; a project's export has some too.
+    """
+    found = {path.relative_to(out).parts[0] for path in written.files()}
+    of_runs = {REPORT, partial_file(out / TABLE).name, *["masks"] * masks}
+    if found & of_runs or written.claims(out / CHECKPOINT):
         raise OutputError(f"{str(out)!r} holds a run", "give another folder")
 
 
@@ -327,11 +365,11 @@ def _telling(names: Sequence[str]) -> Iterator[str]:
 
 
 def _masks_in(folder: Path) -> Iterator[Path]:
-    """Yields what lies in a folder of masks, and in those of its objects, which have ids for names."""
-    for path in folder.iterdir():
+    """Yields what is given in a folder of masks, and in those of its objects, which have ids for names."""
+    for path in given_in(folder):
         yield path
         if path.name.isdecimal() and path.is_dir():
-            yield from path.iterdir()
+            yield from given_in(path)
 
 
 def _folded(name: str) -> str:

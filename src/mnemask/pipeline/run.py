@@ -294,6 +294,8 @@ class _Run:
             self.progress.memory = self.tracker.stats()
             text = json.dumps(self.progress.to_dict(), indent=2) + "\n"
             self.written.write(self.places.out / REPORT, text)
+        if self.outputs is not None and self.places.own_trace is not None:
+            self.written.settle(self.places.own_trace)
         nothing_to_go_on_with = self.progress.complete or not self.progress.frames
         if self.folder is not None and self.outputs is not None and nothing_to_go_on_with:
             self.folder.remove()
@@ -340,12 +342,17 @@ class _Run:
 
         Otherwise another one with other settings could go on in its place.
         """
+        checkpoint, trace = self.places.out / CHECKPOINT, self.places.own_trace
         CheckpointFolder(self.written, {}).remove()
+        if trace is not None:
+            self.written.forget(trace)  # it has the records of this run by now
         self.written.remove_all()
+        if checkpoint.exists():  # with a file of somebody else's in it
+            self.written.claim(checkpoint)
         if self.preview is not None:
             self.written.write(self.places.out / PREVIEW, self.preview(frame, self.given))
-        if self.places.trace is not None and self.places.out in self.places.trace.parents:
-            self.written.claim(self.places.trace)
+        if trace is not None:
+            self.written.claim(trace)
         self.outputs = outputs = self._open(max(self._ids(), default=0))
         before, self.before = self.before, None
         if self.folder is not None and before is not None:

@@ -1,9 +1,10 @@
 """A video that is cut out step by step: prompts at any frame, both ways, corrections, and nothing lost between."""
 
 from mnemask.io.table import Confidence, doubts
-from mnemask.project.export import export_project, set_corrections
+from mnemask.project.about import is_of, source_of
+from mnemask.project.export import check_export, export_project, set_corrections
 from mnemask.project.look import picture_memory, picture_reason
-from mnemask.project.project import Project
+from mnemask.project.project import Project, state_of
 from mnemask.project.replay import replay
 from mnemask.project.state import Key, ProjectObject, State
 from mnemask.project.tracking import NoFrameLeftError, PassReport
@@ -16,10 +17,14 @@ __all__ = [
     "Project",
     "ProjectObject",
     "State",
+    "check_export",
     "doubts",
     "export_project",
+    "is_of",
     "picture_memory",
     "picture_reason",
     "replay",
     "set_corrections",
+    "source_of",
+    "state_of",
 ]

@@ -35,10 +35,15 @@ def write_about(folder: Path, frames: FrameAccess, source: Path) -> None:
     _write(folder, facts)
 
 
+def is_of(folder: Path, source: Path) -> bool:
+    """Returns whether a project is one of this video, by its name or its content."""
+    return source.resolve() == source_of(folder) or _has_content(read_about(folder), source)
+
+
 def follow_video(folder: Path, source: Path) -> bool:
     """Returns whether a video is the one of a project, under another name, and then notes that name."""
-    about, digest = read_about(folder), digest_of_video(source)
-    if digest is None or about.get("digest") != digest:
+    about = read_about(folder)
+    if not _has_content(about, source):
         return False
     _write(folder, {**about, "source": str(source)})
     return True
@@ -91,6 +96,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if every is not None and not (isinstance(every, int) and 1 <= every <= 1000):
         raise InputError(f"write_every is {every!r}", "give a number of frames, 1 to 1000, or None")
     policy_named(settings["policy"])
+
+
+def _has_content(about: Mapping[str, Any], source: Path) -> bool:
+    digest = about.get("digest")
+    return digest is not None and digest == digest_of_video(source)
 
 
 def _write(folder: Path, facts: Mapping[str, Any]) -> None:

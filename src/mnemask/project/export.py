@@ -12,16 +12,19 @@ from torch import Tensor
 
 from mnemask.choices import VIDEO_FORMAT_NAMES
 from mnemask.errors import InputError, MaskError, OutputError
-from mnemask.io.atomic import make_folder
 from mnemask.io.edges import Cutout, soft_masks
 from mnemask.io.label_files import annotated_frames, is_annotated, objects_of
+from mnemask.io.lock import OutputLock
+from mnemask.io.random_access import FrameAccess
 from mnemask.io.reader import VideoReader
 from mnemask.io.writer import MaskWriter
-from mnemask.io.written import Written
+from mnemask.io.written import Written, first_same
+from mnemask.pipeline.places import Expected, Places, VideoOutputs, refuse_run
 from mnemask.project.project import Project
 from mnemask.project.results import Labels
 from mnemask.prompts.mask_file import inspect_mask
 from mnemask.prompts.mask_folder import list_masks, match_frames, never_annotated
+from mnemask.prompts.parse import refuse_unknown
 from mnemask.types import MAX_OBJECTS, Frame, Masks
 
 log = logging.getLogger(__name__)
@@ -53,23 +56,23 @@ def export_project(
 
     Raises:
         ObjectIdError: the cut-out names an object that there is not.
-        OutputError: `out` holds an export, or cannot be written to; or the project's folder is gone.
+        OutputError: `out` is in use, or `check_export` raises it; or the project's folder is gone.
+        MissingExtraError: the format needs a package that is not installed.
     """
     project.check_folder()
     out = Path(out)
-    places = [out / "masks", *([out / "overlay.mp4"] if overlay else [])]
-    taken = [place for place in places if place.exists()]
-    if taken and not overwrite:
-        raise OutputError(f"{str(taken[0])!r} exists already", "give another folder, or overwrite it")
     ids = tuple(sorted(project.state.objects))
     cutout = cutout or Cutout()
     cutout.refuse_unknown(ids)
-    written = Written(make_folder(out))
-    if overwrite:
-        written.remove_all()
     rate = project.frames.frames_per_second or 25.0
-    kinds = [mask_format, "overlay"][: len(places)]
     with ExitStack() as stack:
+        stack.enter_context(OutputLock(out))
+        places = check_export(
+            project.frames, project.source, out, [project.folder], mask_format, overlay=overlay, overwrite=overwrite
+        )
+        written = Written(out)
+        if overwrite:
+            written.remove_all()
         writers = [
             stack.enter_context(
                 MaskWriter(
@@ -84,7 +87,7 @@ def export_project(
                     cutout=cutout,
                 )
             )
-            for place, kind in zip(places, kinds, strict=True)
+            for place, kind in places.items()
         ]
         # Videos for editors are made of the pictures as they are stored, with all their bits.
         frames: Iterable[Frame] = project.frames.run(0, project.num_frames - 1)
@@ -100,6 +103,46 @@ def export_project(
             for writer in writers:
                 writer.write(masks, frame)
             on_frame(frame.index)
+    return list(places)
+
+
+def check_export(
+    frames: FrameAccess,
+    source: Path,
+    out: Path,
+    projects: Iterable[Path],
+    mask_format: str = "png",
+    *,
+    overlay: bool = False,
+    overwrite: bool = False,
+) -> dict[Path, str]:
+    """Returns where an export will be written and in which formats, once it is seen that it can be.
+
+    Args:
+        frames: of the project's video.
+        source: the video.
+        out: the folder to write to.
+        projects: folders of projects, which none of it may be.
+        mask_format: as `export_project` takes it.
+        overlay: likewise.
+        overwrite: likewise.
+
+    Raises:
+        OutputError: the folder holds an export, a run, a project or files of others that are in the way; or it cannot
+            be written to.
+        MissingExtraError: the format needs a package that is not installed.
+    """
+    places = {out / "masks": mask_format, **({out / "overlay.mp4": "overlay"} if overlay else {})}
+    taken = [place for place in places if place.exists()]
+    if taken and not overwrite:
+        raise OutputError(f"{str(taken[0])!r} exists already", "give another folder, or overwrite it (--overwrite)")
+    if found := first_same([out, out / "masks"], [part for each in projects for part in (each, each / "masks")]):
+        raise OutputError(f"{str(found[0])!r} is a project's own folder", "give another folder")
+    written = Written(out)
+    refuse_run(out, written, masks=False)
+    expected = Expected(frames.num_frames, frames.num_frames, True, frames.files, frames.facts.footage)
+    videos = VideoOutputs().with_overlay(overlay)
+    Places(out, mask_format, videos, inputs=[source], expected=expected, told=False).check(written)
     return places
 
 
@@ -108,7 +151,7 @@ def _certain(labels: Labels, ids: tuple[int, ...]) -> Float[Tensor, "K1 H W"]:
     return torch.stack([labels == object_id for object_id in (0, *ids)]).float()
 
 
-def set_corrections(project: Project, place: str | Path) -> list[int]:
+def set_corrections(project: Project, place: str | Path, objects: Iterable[int] = ()) -> list[int]:
     """Returns the frames in which masks of a file or folder differ from a project's, where they are keys now.
 
     Tools give back every frame; those that nobody changed stay as they are. Of the objects in the file, one that is not
@@ -118,10 +161,11 @@ def set_corrections(project: Project, place: str | Path) -> list[int]:
     Args:
         project: to correct.
         place: a folder of masks, or the file or folder of an annotation tool, as `--mask` of `segment` takes it.
+        objects: ids that must be among those of the project and of the masks.
 
     Raises:
         MaskError: it cannot be read, is of other frames, or of another size; nothing is changed.
-        InputError: a frame that it changes was accepted; nothing is changed.
+        InputError: a frame that it changes was accepted, or an object is missing; nothing is changed.
     """
     place = Path(place)
     names = project.frames.file_names
@@ -143,6 +187,7 @@ def set_corrections(project: Project, place: str | Path) -> list[int]:
     ids = {int(object_id) for marked in shown.values() for object_id in marked}
     if len(ids) > MAX_OBJECTS:
         raise InputError(f"{place} marks {len(ids)} objects, more than {MAX_OBJECTS}", "keep those that you follow")
+    refuse_unknown(objects, {*project.state.objects, *ids})
     changed = [
         frame for frame, path in matched.items() if next(_differences(project, frame, path, ids), None) is not None
     ]

@@ -20,18 +20,20 @@ from mnemask.io.atomic import make_folder
 from mnemask.io.lock import FolderInUseError, OutputLock
 from mnemask.io.random_access import FrameAccess
 from mnemask.io.table import doubts
+from mnemask.io.written import foreign
 from mnemask.model.stcn import STCN
 from mnemask.project.about import ABOUT, SETTINGS, check_settings, check_video, read_about, source_of, write_about
 from mnemask.project.journal import Journal, Line, read_journal
-from mnemask.project.results import KeyMasks, Labels, Results
+from mnemask.project.results import CONFIDENCE, KEYS, MASKS, KeyMasks, Labels, Results
 from mnemask.project.snapshots import Snapshots
-from mnemask.project.state import Action, applied, folded
+from mnemask.project.state import Action, State, applied, folded
 from mnemask.project.tracking import Direction, Pass, PassReport, Until, plan_pass
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, ObjectInfo, Prompt, is_whole
 
 Mask = Bool[Tensor, "H W"]
-JOURNAL = "actions.jsonl"
+JOURNAL, STATES = "actions.jsonl", "states"
+_FIRST = b'{"do":"settings",'
 
 
 class Project:
@@ -79,7 +81,7 @@ class Project:
             self._results = opened.enter_context(
                 closing(Results(self.folder, self.frames.num_frames, self.frames.size))
             )
-            self._snapshots = Snapshots(self.folder / "states")
+            self._snapshots = Snapshots(self.folder / STATES)
             self._changing, self._tracking = threading.RLock(), threading.Lock()
             self._masks = KeyMasks(self.folder, self.frames.size)
             self._end_interrupted_pass()
@@ -96,13 +98,15 @@ class Project:
             **settings: what differs from `SETTINGS`: model, policy, frames (the budget), size, write_every.
 
         Raises:
-            OutputError: there is a project in the folder, or it cannot be written to.
+            OutputError: there is a project in the folder, or files of others that are in its way; or it cannot be
+                written to.
             InputError: a setting is unknown or impossible.
             FrameError: the video cannot be read.
         """
         folder = Path(folder)
         if (folder / ABOUT).exists():
             raise OutputError(f"{str(folder)!r} holds a project already", "open it, or give another folder")
+        _refuse_files(folder)
         chosen = {**SETTINGS, **settings}
         check_settings(chosen)
         is_new = False
@@ -110,9 +114,9 @@ class Project:
             with FrameAccess(Path(source).resolve()) as frames:
                 is_new = not folder.exists()
                 make_folder(folder)
-                if not any(read_journal(folder / JOURNAL)):
-                    with closing(Journal(folder / JOURNAL)) as journal:
-                        journal.add({"do": "settings", "settings": chosen, "at": _now()})
+                (folder / JOURNAL).unlink(missing_ok=True)  # of one that was never made
+                with closing(Journal(folder / JOURNAL)) as journal:
+                    journal.add({"do": "settings", "settings": chosen, "at": _now()})
                 write_about(folder, frames, Path(source).resolve())  # last: from then on it is a project
             return cls(folder, network)
         except BaseException as error:
@@ -435,3 +439,24 @@ class Project:
 
 def _now() -> float:
     return round(time.time(), 3)
+
+
+def state_of(folder: Path) -> State:
+    """Returns what was said in a project, which may be open elsewhere; raises InputError where there is none."""
+    read_about(folder)
+    return folded(read_journal(folder / JOURNAL))[0]
+
+
+def _refuse_files(folder: Path) -> None:
+    """Raises OutputError if the place of a project's file or folder is taken, though there is no project.
+
+    The first line of a journal, in which the settings are, is that of a process that was killed as it made one.
+    """
+    taken = [path for name in (JOURNAL, KEYS, MASKS, STATES, CONFIDENCE) if (path := folder / name).exists()]
+    if taken and taken[0] == folder / JOURNAL and taken[0].is_file():
+        with taken[0].open("rb") as file:
+            first, more = file.readline(), file.read(1)
+        if not more and first[: len(_FIRST)] == _FIRST[: len(first)]:
+            taken = taken[1:]
+    if taken:
+        raise foreign(*taken)

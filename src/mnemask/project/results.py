@@ -25,7 +25,7 @@ from mnemask.types import Prompt, checked_mask
 FIELDS = Confidence._fields
 Labels = Int32[Tensor, "H W"]
 Mask = Bool[Tensor, "H W"]
-KEYS = "keys"
+KEYS, MASKS, CONFIDENCE = "keys", "masks", "confidence.jsonl"
 HELD_BYTES = 64 * 2**20
 _REMEDY = "restore it from a copy of the project's folder, or mark the object again"
 _LINES_PER_FRAME = 4  # of the journal, before it is written anew
@@ -41,12 +41,12 @@ class Results:
     """
 
     def __init__(self, folder: Path, num_frames: int, size: tuple[int, int]) -> None:
-        self._masks = make_folder(folder / "masks")
+        self._masks = make_folder(folder / MASKS)
         self._size, self._num_frames = size, num_frames
         self._unsynced = Unsynced()
         self._pass: Int32[np.ndarray, " T"] = np.zeros(num_frames, np.int32)
         self._columns: dict[int, Float[np.ndarray, "C T"]] = {}
-        path = folder / "confidence.jsonl"
+        path = folder / CONFIDENCE
         count = 0
         try:
             for count, line in enumerate(read_journal(path), 1):  # noqa: B007

@@ -12,6 +12,7 @@ from mnemask.io.annotation_formats import AT
 from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
 from mnemask.io.label_files import annotated_frames, holds_labels, is_annotated, map_name, objects_of
 from mnemask.io.name_order import composed
+from mnemask.io.written import INDEX, Written
 from mnemask.prompts.parse import FIRST_READ, At
 from mnemask.types import ObjectInfo, check_object_id
 
@@ -38,17 +39,41 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
     Raises:
         MaskError: some have such names and others have not.
     """
-    inside = sorted(folder.iterdir())
+    inside = given_in(folder)
     by_id = {int(each.name): each for each in inside if each.is_dir() and re.fullmatch(r"\d{1,5}", each.name)}
     if not by_id or any(each.suffix.lower() in _SUFFIXES for each in inside):
         return {None: folder}
-    if others := [each.name for each in inside if each.is_dir() and each.name[0] != "." and each not in by_id.values()]:
+    if others := [each.name for each in inside if each.is_dir() and each not in by_id.values()]:
         raise MaskError(
             f"folder {folder} holds folders of objects ({', '.join(each.name for each in by_id.values())[:60]}), and "
             f"{others[0]!r}, which is no id",
             "name each folder by the id of its object, or take it out",
         )
     return {check_object_id(object_id): each for object_id, each in sorted(by_id.items())}
+
+
+def given_in(folder: Path) -> list[Path]:
+    """Returns what lies in a folder of masks, by name: neither hidden files nor what a run wrote there."""
+    written = Written(folder)
+    of_runs = {folder / path.relative_to(folder).parts[0] for path in written.files()}
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name[0] != "." and path not in of_runs and not written.claims(path) and not (path / INDEX).exists()
+    ]
+
+
+def mask_files(folder: Path) -> list[Path]:
+    """Returns the files in a folder of masks that `MaskPlaces` reads, by name.
+
+    Raises:
+        MaskError: as `list_masks` and `folders_of_objects` do.
+    """
+    holders = list(dict.fromkeys(path.parent for path in annotated_frames(folder)))
+    if holders == [folder]:  # one text for each picture, perhaps in labels/, and one for the names of classes
+        texts = (path for place in (folder, folder / "labels") if place.is_dir() for path in given_in(place))
+        return [path for path in texts if path.suffix.lower() in (".json", ".txt", ".yaml")]
+    return holders or [path for each in folders_of_objects(folder).values() for path in list_masks(each)]
 
 
 def list_masks(folder: Path) -> list[Path]:
@@ -64,7 +89,7 @@ def list_masks(folder: Path) -> list[Path]:
         raise MaskError(
             f"{folder} {what}", "give such a file, or a folder of masks; a single image is given by --at FRAME=FILE"
         )
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in given_in(folder) if path.is_file()]
     masks = [path for path in files if path.suffix.lower() in _SUFFIXES]
     if not masks:
         if unread := [path.name for path in files if is_unread_picture(path)]:
@@ -72,9 +97,7 @@ def list_masks(folder: Path) -> list[Path]:
                 f"folder {folder} holds pictures of a kind that is not read ({listed(unread, 1)})",
                 "convert them to PNG",
             )
-        raise MaskError(
-            f"folder {folder} holds no image ({', '.join(_SUFFIXES)})", "give the folder that the masks are in"
-        )
+        raise MaskError(f"folder {folder} holds no image ({', '.join(_SUFFIXES)})", _way_out(folder))
     return masks
 
 
@@ -129,6 +152,14 @@ def match_frames(
     return dict(sorted(matched.items())), guessed
 
 
+def mask_of_first(masks: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """Returns the mask of the first of these frames, found as `match_frames` does; None where it has none."""
+    found = _by_name(masks, names)
+    if all(index is None for index in found.values()):
+        found = _by_number(masks, names)
+    return next((path for path, index in found.items() if index == 0), None)
+
+
 def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = None) -> int | None:
     """Returns the frame of the only map in a file of an annotation tool; None where its name has no number to go by.
 
@@ -173,9 +204,14 @@ def _lost(
     else:
         until = "" if num_frames is None else f" to {num_frames - 1}"
         expected = f"the number of a frame, from 0{until}"
-    run = folder / "masks"
-    give = f"give {run}, which a run wrote" if run.is_dir() else f"expected {expected}, so rename or remove them"
+    give = _way_out(folder, f"expected {expected}, so rename or remove them")
     return MaskError(f"{len(lost)} of {total} masks in {folder} are of no frame: {which}", give)
+
+
+def _way_out(folder: Path, else_: str = "give the folder that the masks are in") -> str:
+    """Returns the remedy for a folder of no masks, which may be that of a run."""
+    run = folder / "masks"
+    return f"give {run}, which a run wrote" if run.is_dir() else else_
 
 
 def _refuse_numbered_objects(masks: Sequence[Path], names: Sequence[str] | None) -> None:
