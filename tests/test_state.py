@@ -64,7 +64,7 @@ def test_a_frozen_memory_answers_and_does_not_change(half_way):
     before, stats = tokens(tracker), tracker.memory.stats()
     answers = follow(tracker, rest)
     assert same(tokens(tracker), before)
-    assert tracker.memory.stats().writes == stats.writes
+    assert tracker.memory.stats() == stats
     assert answers.shape[1] == 3
     tracker.memory.frozen = False
     tracker.step(rest[0])
@@ -111,6 +111,20 @@ def test_a_warm_start_needs_no_mask_and_keeps_what_was_pinned(half_way, tiny_mod
     assert bool((kept.frame < 0).all())
     assert second.memory.stats().writes == tracker.memory.stats().writes + 2  # of frames 5 and 10
     assert set(second.memory.provenance().frame) == {5, 10}
+
+
+def test_after_a_warm_start_the_memory_is_counted_in_frames_of_the_video_to_come(half_way, tiny_model):
+    second = mm.Tracker(tiny_model, budget=mm.Budget(tokens=30), short_side=None)
+    second.warm_start(half_way[0])
+    second.step(drawn_clip(1, 80, 128, num_objects=2, seed=5)[0][0])  # of 40 cells, where the first had 24
+    assert (second.stats().frames, second.stats().capacity) == (second.stats().tokens / 40, 30)
+
+
+def test_a_state_goes_to_the_device_of_its_network_whole(half_way):
+    state = half_way[0].state().on(torch.device("meta"), torch.bfloat16)
+    assert {tensor.device.type for tensor in (*state.tokens.tensors().values(), state.written_area)} == {"meta"}
+    assert state.tokens.value.dtype == torch.bfloat16
+    assert state.tokens.key.dtype == torch.float32
 
 
 def test_a_warm_start_takes_corrections_and_leaves_the_other_tracker_as_it_is(half_way, tiny_model):

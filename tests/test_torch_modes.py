@@ -40,6 +40,16 @@ def deterministic():
         torch.use_deterministic_algorithms(False)
 
 
+@contextmanager
+def matrix_products(precision):
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+        assert torch.get_float32_matmul_precision() == precision, "the mode is the caller's"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 MODES = {
     "autocast to bfloat16": lambda: torch.autocast("cpu", torch.bfloat16),
     "autocast to float16": lambda: torch.autocast("cpu", torch.float16),
@@ -50,6 +60,7 @@ MODES = {
     "gradients": torch.enable_grad,
     "inference mode": torch.inference_mode,
     "deterministic algorithms": deterministic,
+    "matrix products in bfloat16": lambda: matrix_products("medium"),
 }
 
 

@@ -182,11 +182,13 @@ class TrackerState:
         if reason:
             raise CheckpointError(f"the memory bank cannot be followed: it has {reason}", "write it again")
 
-    def in_precision(self, dtype: torch.dtype) -> "TrackerState":
-        """Returns the state for a network that computes in this precision; values are converted to it."""
-        if self.tokens is None or self.tokens.value.dtype == dtype:
-            return self
-        return replace(self, tokens=replace(self.tokens, value=self.tokens.value.to(dtype)))
+    def on(self, device: torch.device, dtype: torch.dtype) -> "TrackerState":
+        """Returns the state for a network on this device and of this precision, to which values are converted."""
+        tokens, area = self.tokens, self.written_area
+        if tokens is not None:
+            moved = {name: tensor.to(device) for name, tensor in tokens.tensors().items()}
+            tokens = Tokens(**moved | {"value": moved["value"].to(dtype)})
+        return replace(self, tokens=tokens, written_area=None if area is None else area.to(device))
 
     def in_another_video(self) -> "TrackerState":
         """Returns the state before the first frame of another video.

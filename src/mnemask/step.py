@@ -22,7 +22,6 @@ from mnemask.types import AnyPicture, Frame, Masks, Picture, Prompts, ValidPromp
 if TYPE_CHECKING:
     import mnemask.tracker
 
-MAX_WORKING_SIDE = 16_384
 SOONEST = 2  # frames from one write to an early one: masks that flicker are not to be written in every frame
 
 
@@ -101,12 +100,7 @@ class Step:
                 f"frame {frame.index} has {describe(frame.size)} but the ones before have {describe(tracker.size)}",
                 "resize it, or start a new tracker",
             )
-        if max(preprocess.working_size(frame.size, tracker.short_side)) > MAX_WORKING_SIDE:
-            raise FrameError(
-                f"frame {frame.index} has {describe(frame.size)}; with a short side of {tracker.short_side} the long "
-                f"one would exceed {MAX_WORKING_SIDE}",
-                "give a smaller short_side (--size; in Python None takes frames as they are), or crop the video",
-            )
+        preprocess.refuse_too_long(frame.size, tracker.short_side, f"frame {frame.index}")
         given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, tracker.model.device)
         if given:
             tracker.refuse_if_frozen(f"the masks of objects {sorted(given)}")
@@ -134,7 +128,7 @@ class Step:
     ) -> Float[Tensor, "K1 Hp Wp"]:
         """Returns the probabilities of the background and of each object, the given masks in place."""
         alone = image.new_zeros((0, *image.shape[2:]), dtype=torch.float32) if logits is None else logits.sigmoid()
-        self.check = FiniteCheck(features.key, alone, self.frame.index)
+        self.check = FiniteCheck(self.frame.index, keys=features.key, masks=alone)
         if not self.check.deferred:
             self.check.require()
         return soft_aggregate(self._merge(alone) if self.given else alone)
@@ -155,6 +149,7 @@ class Step:
         assert check is not None, "probabilities come before the answer"
         if value is not None:
             check.require()
+            FiniteCheck(self.frame.index, values=value).require()  # the host has waited for the frame anyway
             self._write(features, value, probs[1:])
             tracker.last_write = tracker.steps
             grown = largest_areas(areas(probs[1:]), tracker.written_area) if tracker.config.write_on_growth else None

@@ -19,7 +19,7 @@ from mnemask.memory.introspection import Explanation, array
 from mnemask.memory.policies import Policy
 from mnemask.memory.tokens import CellGrid
 from mnemask.model.checkpoints import fingerprint
-from mnemask.model.devices import FiniteCheck, isolated_torch_modes
+from mnemask.model.devices import FiniteCheck, isolated_torch_modes, out_of_memory_named
 from mnemask.model.stcn import STCN, require_network
 from mnemask.state import TrackerState
 from mnemask.step import labels_of, step_together, undone_on_failure
@@ -169,8 +169,8 @@ class Tracker:
     def _step_in_views(self, frame: Frame, prompts: Prompts | None) -> Masks:
         """Returns the mean of what all views say; whatever is raised leaves all of them as they were."""
         given, gone = ({}, []) if prompts is None else validate_prompts(prompts, frame, self.model.device)
-        answers = []
-        with self.turn, ExitStack() as stack:
+        answers, num_objects = [], len({*self.object_ids, *given})
+        with self.turn, out_of_memory_named(frame.size, num_objects), ExitStack() as stack:
             for tracker in self.trackers:
                 stack.enter_context(undone_on_failure(tracker))
             for object_id in gone:
@@ -179,8 +179,8 @@ class Tracker:
                 tracker.model, tracker.memory.frozen = self.model, self.memory.frozen
                 answers += step_together([tracker], [view.frame(frame)], [view.prompts(given)])
                 tracker.settle()  # a GPU is waited for, so that no view is undone alone
-        mean = mean_of(self._views, answers)
-        return replace(answers[0], labels=labels_of(mean, self.object_ids, given), probs=mean)
+            mean = mean_of(self._views, answers)
+            return replace(answers[0], labels=labels_of(mean, self.object_ids, given), probs=mean)
 
     def follow(self, frames: Iterable[Picture], prompts: PromptSource) -> Iterator[tuple[Frame, Masks]]:
         """Yields each frame with its masks; `track` says what the arguments are, and what is raised."""
@@ -284,16 +284,21 @@ class Tracker:
             ObjectIdError: if the id is not tracked.
             InputError: if the memory is frozen.
         """
-        with self.turn:
+        with self.turn, ExitStack() as stack:
             self.settle()
             self.refuse_if_frozen(f"the removal of object {object_id}")
-            row = self.objects.remove(object_id)
-            self.memory.remove_object(row)
-            for other in self.others:
-                other.remove(object_id)
-            if self.written_area is not None:
-                left = torch.cat((self.written_area[:row], self.written_area[row + 1 :]))
-                self.written_area = left if len(left) else None
+            self.objects.row(object_id)  # an id that is not tracked is refused before anything changes
+            for tracker in self.trackers:
+                stack.enter_context(undone_on_failure(tracker))
+            for tracker in self.trackers:
+                tracker._forget(object_id)
+
+    def _forget(self, object_id: int) -> None:
+        row = self.objects.remove(object_id)
+        self.memory.remove_object(row)
+        if self.written_area is not None:
+            left = torch.cat((self.written_area[:row], self.written_area[row + 1 :]))
+            self.written_area = left if len(left) else None
 
     def refuse_if_frozen(self, what: str) -> None:
         """Raises InputError if the memory is read only."""
@@ -339,7 +344,7 @@ class Tracker:
             )
         for each, its in zip(tracker.trackers, (state, *state.others), strict=True):
             its.refuse_other_model(tracker._fingerprint)
-            its = its.in_precision(model.dtype)
+            its = its.on(model.device, model.dtype)
             its.refuse_unsound(model)
             each._take_over(its)
         return tracker
@@ -388,7 +393,7 @@ class Tracker:
         theirs.refuse_other_affinity(self.config)
         theirs.refuse_other_model(self._fingerprint)
         for tracker, its in zip(self.trackers, (theirs, *theirs.others), strict=True):
-            tracker._take_over(its.in_precision(self.model.dtype).in_another_video())
+            tracker._take_over(its.on(self.model.device, self.model.dtype).in_another_video())
 
     def save(self, path: str | Path) -> None:
         """Writes the memory, the ids and the settings to one file, from which `load` goes on with the next frame.

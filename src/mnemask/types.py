@@ -415,13 +415,11 @@ def checked_mask(object_id: int, prompt: object, size: tuple[int, int]) -> Bool[
             f"expected a bool tensor or array of the frame's {size}",
         )
     _refuse_without_numbers(prompt, f"the mask of object {object_id}", MaskError)
-    # A tensor shares only memory that is in order and may be written to.
-    mask = prompt if isinstance(prompt, Tensor) else torch.from_numpy(np.require(prompt, requirements=("C", "W")))
-    if tuple(mask.shape) != size or mask.dtype != torch.bool:
-        fits = tuple(mask.shape) == size
+    fits = tuple(prompt.shape) == size
+    if not fits or prompt.dtype not in (torch.bool, np.bool_):
         raise MaskError(
-            f"the mask of object {object_id} is {mask.dtype} of shape {tuple(mask.shape)}",
-            f"expected torch.bool of the frame's {size}"
-            + (": say which values are it, such as mask > 0" if fits else ""),
+            f"the mask of object {object_id} is {prompt.dtype} of shape {tuple(prompt.shape)}",
+            f"expected bool of the frame's {size}" + (": say which values are it, such as mask > 0" if fits else ""),
         )
-    return mask
+    # A tensor shares only memory that is in order and may be written to.
+    return prompt if isinstance(prompt, Tensor) else torch.from_numpy(np.require(prompt, requirements=("C", "W")))

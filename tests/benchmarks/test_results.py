@@ -12,8 +12,8 @@ import results
 import results_tables
 from results_tables import Step, Table, as_table, printed, written
 
-from mnemask.model.checkpoints import save_model
-from mnemask.model.click_head import ClickHead, ClickHeadConfig, key_encoder_id, save_click_head
+from mnemask.model.checkpoints import key_encoder_id, save_model
+from mnemask.model.click_head import ClickHead, ClickHeadConfig, save_click_head
 
 DOCUMENT = "# Scores\n\n<!-- results:sizes -->\n| old |\n<!-- /results -->\n\nText.\n"
 COUNT = (

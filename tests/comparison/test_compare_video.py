@@ -14,9 +14,10 @@ from mnemask.comparison.track import read_labels
 from mnemask.config import TrackerConfig
 from mnemask.evaluation.runner import TrackerFactory
 from mnemask.evaluation.score import score_folder
+from mnemask.memory.policies import LFU, POLICIES
 from mnemask.metrics import region_similarity
 
-POLICIES = ["lfu", "keep-all"]
+COMPARED = ["lfu", "keep-all"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def compared(files, tmp_path_factory):
     """A comparison without true masks, and its folder."""
     video, truth, trackers = files
     out = tmp_path_factory.mktemp("out")
-    return compare_video(video, first_masks(truth), POLICIES, out, trackers), out
+    return compare_video(video, first_masks(truth), COMPARED, out, trackers), out
 
 
 def stages(seen):
@@ -57,10 +58,10 @@ def test_it_leaves_a_page_numbers_and_overlays_and_nothing_else(compared):
         "frames.csv",
         "policies",
     }
-    assert {path.name for path in (out / "policies").glob("[!.]*")} == {*POLICIES, "settings.json"}
+    assert {path.name for path in (out / "policies").glob("[!.]*")} == {*COMPARED, "settings.json"}
     assert (out / "policies/lfu/overlay.mp4").stat().st_size > 0
     told = json.loads((out / "compare.json").read_text())
-    assert [each["policy"] for each in told["policies"]] == POLICIES
+    assert [each["policy"] for each in told["policies"]] == COMPARED
     assert told["ranked_by"] == "consistency"
     assert told["agreement"][0]["mean"] == pytest.approx(comparison.agreement_of("lfu"))
     with (out / "frames.csv").open() as file:
@@ -101,19 +102,19 @@ def test_what_is_finished_is_not_tracked_again_and_policies_can_be_added(files, 
         seen.append(progress.stage)
         reused[:] = progress.reused
 
-    comparison = compare_video(video, first_masks(truth), [*POLICIES, "fifo"], out, trackers, on_progress=listen)
+    comparison = compare_video(video, first_masks(truth), [*COMPARED, "fifo"], out, trackers, on_progress=listen)
     assert stages(seen) == ["reading", "fifo", "fifo, back", "comparing"]
-    assert reused == POLICIES
+    assert reused == COMPARED
     assert (out / "policies/lfu/result.json").stat().st_mtime_ns == written
     assert len(comparison.agreement) == 3
-    assert [row["policy"] for row in comparison.rows()] == [*POLICIES, "fifo"]
+    assert [row["policy"] for row in comparison.rows()] == [*COMPARED, "fifo"]
 
 
 def test_true_masks_are_scored_as_the_score_command_does(files, compared):
     video, truth, trackers = files
     out = compared[1]
-    comparison = compare_video(video, first_masks(truth), POLICIES, out, trackers, gt=truth)
-    for policy in POLICIES:
+    comparison = compare_video(video, first_masks(truth), COMPARED, out, trackers, gt=truth)
+    for policy in COMPARED:
         expected = score_folder(truth, out / "policies" / policy / "masks")
         assert comparison.scores[policy].rows()[-1] == expected.rows()[-1]
         curve = comparison.curves[policy]
@@ -137,7 +138,7 @@ def test_an_interrupted_run_keeps_the_finished_policies_and_leaves_no_frames(fil
         return first_masks(truth)()(frame)
 
     with pytest.raises(KeyboardInterrupt):
-        compare_video(video, prompts, POLICIES, tmp_path, trackers, consistency=False)
+        compare_video(video, prompts, COMPARED, tmp_path, trackers, consistency=False)
     assert (tmp_path / "policies/lfu/result.json").exists()
     assert not (tmp_path / "policies/keep-all").exists()
     assert not (tmp_path / ".frames.partial").exists()
@@ -145,14 +146,14 @@ def test_an_interrupted_run_keeps_the_finished_policies_and_leaves_no_frames(fil
     compare_video(
         video,
         first_masks(truth),
-        POLICIES,
+        COMPARED,
         tmp_path,
         trackers,
         consistency=False,
         on_progress=lambda progress: seen.append(progress.stage),
     )
     assert stages(seen) == ["reading", "keep-all", "comparing"]
-    assert {path.name for path in (tmp_path / "policies").glob("[!.]*")} == {*POLICIES, "settings.json"}
+    assert {path.name for path in (tmp_path / "policies").glob("[!.]*")} == {*COMPARED, "settings.json"}
 
 
 def test_other_settings_are_refused_unless_it_is_to_begin_anew(files, compared, tmp_path):
@@ -165,6 +166,15 @@ def test_other_settings_are_refused_unless_it_is_to_begin_anew(files, compared, 
         compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, **other)
     compare_video(video, first_masks(truth), ["fifo"], tmp_path, trackers, overwrite=True, **other)
     assert mine.read_text() == "kept"
+
+
+def test_another_policy_of_a_name_that_is_not_built_in_is_not_taken_for_the_one_before(files, tmp_path, monkeypatch):
+    video, truth, trackers = files
+    monkeypatch.setitem(POLICIES, "mine", LFU(write_every=2))
+    compare_video(video, first_masks(truth), ["mine"], tmp_path, trackers, consistency=False)
+    monkeypatch.setitem(POLICIES, "mine", LFU(write_every=7))
+    with refusal(mm.InputError, "mine", "--overwrite"):
+        compare_video(video, first_masks(truth), ["mine"], tmp_path, trackers, consistency=False)
 
 
 def test_another_video_of_the_same_name_is_not_taken_for_the_one_before(files, tmp_path, tiny_model):
@@ -198,7 +208,7 @@ def test_an_object_that_came_late_does_not_count_against_the_way_back_before_it_
 def test_a_budget_limits_only_policies_that_forget(files, tmp_path, tiny_model):
     video, truth, _ = files
     trackers = tiny_trackers(tiny_model, tmp_path, budget=mm.Budget(frames=2.0))
-    comparison = compare_video(video, first_masks(truth), POLICIES, tmp_path, trackers, consistency=False)
+    comparison = compare_video(video, first_masks(truth), COMPARED, tmp_path, trackers, consistency=False)
     lfu, keep_all = comparison.rows()
     assert (lfu["budget"], keep_all["budget"]) == ("2 frames", "no limit")
     assert max(comparison.runs["lfu"].frames_held) <= 2 < max(comparison.runs["keep-all"].frames_held)

@@ -90,6 +90,19 @@ def test_true_masks_are_found_by_the_names_that_masks_are_written_under(tmp_path
     assert list(Truth.from_folder(tmp_path / "truth", clip).files) == [0, 1, 2]
 
 
+def test_all_true_masks_are_looked_at_and_not_only_the_first_that_shows_an_object(tmp_path):
+    one, other = labels((255, 0, 10)), labels((1, 0, 10), (255, 18, 20))
+    write(tmp_path / "void first", [one, other, other])
+    assert Truth.from_folder(tmp_path / "void first", clip_of(3)).protocol == "davis2017"
+    write(tmp_path / "small later", [other, other, labels((1, 0, 4), size=(10, 30))])
+    with refusal(InputError, r"00002\.png", r"\(10"):
+        Truth.from_folder(tmp_path / "small later", clip_of(3))
+    soft = np.repeat(np.linspace(0, 255, 30).astype(np.uint8)[None], 20, 0)
+    write(tmp_path / "soft later", [one, one, soft])
+    with refusal(MaskError, r"00002\.png"):
+        Truth.from_folder(tmp_path / "soft later", clip_of(3))
+
+
 def test_truth_that_does_not_fit_is_refused(tmp_path):
     write(tmp_path / "small", [labels((1, 0, 4), size=(10, 30)) for _ in range(3)])
     with refusal(InputError, r"\(10", r"30", r"\(20"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import zipfile
 
@@ -21,6 +22,7 @@ from mnemask.evaluation.suite import run_benchmark
 from mnemask.evaluation.tables import write_submission
 from mnemask.io.written import INDEX
 from mnemask.memory.budget import Budget
+from mnemask.memory.policies import LFU, POLICIES
 from mnemask.model.checkpoints import save_model
 
 
@@ -297,6 +299,41 @@ def test_results_of_a_video_that_has_changed_since_are_refused_and_not_reported(
         run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
     shutil.rmtree(tmp_path / "out")
     assert run_benchmark(davis, ["lfu"], tmp_path / "out", tiny)
+
+
+def test_results_of_another_task_on_the_same_files_are_refused_and_seen_is_what_training_shows_now(tiny, tmp_path):
+    root = draw_youtube_vos(tmp_path / "yv")
+    shutil.copytree(root / "train", root / "held-out")
+    benchmark = Benchmark(root, "youtube-vos", "held-out")
+
+    def scored():
+        return run_benchmark(benchmark, ["lfu"], tmp_path / "out", tiny)[0]
+
+    def changed(subset, old, new):
+        text = (root / subset / "meta.json").read_text()
+        assert old in text
+        (root / subset / "meta.json").write_text(text.replace(old, new))
+
+    assert scored().groups == {1: "seen", 2: "seen"}
+    changed("train", '"ape"', '"bat"')
+    assert scored().groups == {1: "seen", 2: "unseen"}
+    changed("held-out", '"frames": ["00010", ', '"frames": [')  # object 2 is given one mask later
+    with refusal(OutputError, "frogs", "given"):
+        scored()
+
+
+@pytest.mark.parametrize("name", ["mine", "lfu(write_every=2)"])
+def test_another_policy_of_a_name_that_is_not_built_in_has_no_results_of_the_one_before(
+    davis, tiny, tmp_path, monkeypatch, name
+):
+    def scored(write_every):
+        monkeypatch.setitem(POLICIES, name, LFU(write_every=write_every))
+        return run_benchmark(davis, [name, "lfu"], tmp_path, tiny, sequences=["dog"])
+
+    scored(2)
+    with refusal(OutputError, re.escape(name), "write_every 2, now 7"):
+        scored(7)
+    assert scored(2)[0].own_policy["write_every"] == 2
 
 
 def folder_of_one(root, sizes):

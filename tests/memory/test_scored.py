@@ -20,8 +20,14 @@ from mnemask.memory.policies import LFU, POLICIES, AttentionMass, Fifo, LeastRec
 @given(cases())
 def test_the_oldest_frames_go_just_as_many_tokens_as_needed(case):
     memory, new, budget = without_pins(case)
-    frame = memory.frame.tolist()
-    assert same(Fifo().update(memory, new, budget), evicting_lowest(memory, new, budget, lambda i: frame[i]))
+    written = memory.written_at.tolist()
+    assert same(Fifo().update(memory, new, budget), evicting_lowest(memory, new, budget, lambda i: written[i]))
+
+
+def test_the_oldest_write_goes_first_where_a_video_is_tracked_back():
+    memory, new = random_tokens(range(5), [0] * 5, [False] * 5), random_tokens([9] * 2, [0] * 2, [False] * 2)
+    back = replace(memory, frame=100 - memory.frame)
+    assert Fifo().update(back, new, 5).written_at.tolist() == [2, 3, 4, 9, 9]
 
 
 def test_first_in_first_out_does_not_look_at_use():

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from drawn_clip import drawn_clip
-from random_tokens import random_frame, write
+from random_tokens import random_frame, random_tokens, write
 from refusals import refusal
 from thorough import thorough_but
 
@@ -59,6 +60,17 @@ def test_what_the_trace_says_was_written_and_not_evicted_is_what_is_remembered(p
         assert record.held == len(memory)
         assert record.capacity == bank.stats().capacity
     assert sum(len(record.evicted) + len(record.left_out) for record in records) == bank.stats().evictions
+
+
+def test_what_is_kept_of_an_earlier_video_with_more_cells_is_not_taken_for_what_was_evicted():
+    earlier = replace(random_tokens([-1], [0], [False]), cell=torch.tensor([30]))  # -1 × 6 + 30 = 4 × 6 + 0
+    memory = earlier + replace(random_tokens([4], [0], [False]), cell=torch.tensor([0]))
+    new = random_tokens([5], [0], [False])
+    record = WriteRecord.from_write(
+        memory, new, earlier + new, grid=CellGrid((32, 48), None), policy="fifo", capacity=2
+    )
+    assert (record.evicted.frame.tolist(), record.evicted.cell.tolist()) == ([12], [0])
+    assert len(record.left_out) == 0
 
 
 def test_the_evicted_come_with_the_use_they_went_for(tiny_model):

@@ -7,13 +7,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mnemask.errors import CheckpointError, InputError, OutputError
-from mnemask.model.checkpoints import load_model, save_model
+from mnemask.model.checkpoints import key_encoder_id, load_model, save_model
 from mnemask.model.click_head import (
     ClickHead,
     ClickHeadConfig,
     GlobalMixing,
     disks,
-    key_encoder_id,
     load_click_head,
     save_click_head,
     similarities,
@@ -79,10 +78,19 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
 def test_the_id_is_that_of_the_key_encoder_alone_and_the_same_in_every_precision(model: STCN) -> None:
     half = load_model("compact", device="cpu", dtype=torch.bfloat16)
     assert key_encoder_id(half) == key_encoder_id(model)
-    half.decoder.pred.weight.data += 1
+    half.decoder.pred.weight += 1
     assert key_encoder_id(half) == key_encoder_id(model)
-    half.key_encoder.layer1[0].conv1.bias.data[0] += 1
+    half.key_encoder.layer1[0].conv1.bias[0] += 1
     assert key_encoder_id(half) != key_encoder_id(model)
+
+
+def test_the_id_is_that_of_the_files_numbers_where_half_precision_would_round_them_twice(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trained = STCN(COMPACT)
+    trained.key_encoder.conv1.bias.data[0] = 1 + 2**-8 + 2**-13  # above the middle of two bfloat16, in it as float16
+    save_model(trained, tmp_path / "mine.safetensors", dtype=torch.float32)
+    full, half = (load_model(tmp_path / "mine.safetensors", dtype=dtype) for dtype in (torch.float32, torch.float16))
+    assert key_encoder_id(half) == key_encoder_id(full)
 
 
 def test_disks_lie_where_was_clicked_each_kind_in_its_plane() -> None:

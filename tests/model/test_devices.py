@@ -1,10 +1,12 @@
+from threading import Event, Thread
+
 import pytest
 import torch
 from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.model.checkpoints import load_model
-from mnemask.model.devices import choose_device, preferred_dtype, upload
+from mnemask.model.devices import choose_device, isolated_torch_modes, preferred_dtype, upload
 
 pytestmark = pytest.mark.precision
 
@@ -38,6 +40,41 @@ def test_a_variable_that_names_no_precision_is_refused(monkeypatch):
     monkeypatch.setenv("MNEMASK_PRECISION", "double")
     with refusal(InputError, r"MNEMASK_PRECISION"):
         load_model("compact", device="cpu")
+
+
+def test_matrix_products_are_full_until_the_last_thread_has_left():
+    inside, leave = Event(), Event()
+
+    def stay():
+        with isolated_torch_modes():
+            inside.set()
+            leave.wait(10)
+
+    thread = Thread(target=stay)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        thread.start()
+        inside.wait(10)
+        with isolated_torch_modes():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "highest"
+        leave.set()
+        thread.join()
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this PyTorch has one mode for all backends")
+def test_matrix_products_are_full_where_a_program_has_set_the_mode_of_each_backend():
+    products = torch.backends.cuda.matmul
+    products.fp32_precision = "tf32"
+    try:
+        with isolated_torch_modes():
+            assert products.fp32_precision == "ieee"
+        assert products.fp32_precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_what_a_gpu_is_sent_is_pinned_first_and_not_waited_for(monkeypatch):

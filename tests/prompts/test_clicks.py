@@ -2,9 +2,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from refusals import refusal
 
 from mnemask.datasets.synthetic.drawn import DrawnVideo
-from mnemask.errors import CheckpointError, MaskError
+from mnemask.errors import BudgetError, CheckpointError, FrameError, MaskError
 from mnemask.model.checkpoints import load_model
 from mnemask.model.stcn import STCN
 from mnemask.prompts.clicks import ClickSegmenter, ClickSession, mask_from_clicks, passes, pointed_at
@@ -132,6 +133,20 @@ def test_frames_of_any_size_are_taken(model: STCN, size: tuple[int, int]) -> Non
     assert segmenter.open(image).mask([(size[1] - 1, size[0] - 1)]).shape == size
 
 
+def test_a_frame_that_would_become_far_too_long_is_refused(segmenter: ClickSegmenter) -> None:
+    with refusal(FrameError, "4000×8 pixels", "short_side"):
+        segmenter.open(np.zeros((8, 4000, 3), np.uint8))
+
+
+def test_a_device_without_memory_is_named(segmenter: ClickSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(*_: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(segmenter.head, "prepare", without_memory)
+    with refusal(BudgetError, "memory", f"{WIDTH}×{HEIGHT} pixels with 1 object "):
+        segmenter.open(drawn()[0])
+
+
 def test_the_function_gives_what_a_session_gives(model: STCN) -> None:
     image, *_ = drawn()
     mask = mask_from_clicks(image, [(70, 90)], [(195, 85)], model=model)
@@ -149,14 +164,14 @@ def test_one_click_deep_inside_finds_an_object(model: STCN, object_id: int) -> N
 
 def test_a_head_for_another_key_encoder_is_refused() -> None:
     model = load_model("compact", device="cpu")
-    model.key_encoder.conv1.weight.data[0, 0, 0, 0] += 1
+    model.key_encoder.conv1.weight[0, 0, 0, 0] += 1
     with pytest.raises(CheckpointError):
         ClickSegmenter(model)
 
 
 def test_a_head_fits_its_key_encoder_in_every_precision_and_whatever_else_the_model_holds() -> None:
     model = load_model("compact", device="cpu", dtype=torch.float32)
-    model.decoder.pred.weight.data += 1
+    model.decoder.pred.weight += 1
     assert ClickSegmenter(model).open(drawn()[0]).mask([(70, 90)]).any()
 
 

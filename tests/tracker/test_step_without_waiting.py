@@ -6,6 +6,7 @@ import pytest
 import torch
 from refusals import refusal
 from torch.utils._python_dispatch import TorchDispatchMode
+from tracking import assert_same_state
 
 import mnemask as mm
 from mnemask.errors import FrameError
@@ -92,6 +93,39 @@ def test_on_a_gpu_numbers_that_are_not_finite_are_found_with_the_next_frame_and_
         tracker.step(frames[3])
     assert tracker.steps == 2
     assert torch.equal(tracker.step(frames[2]).probs, twin.step(frames[2]).probs)
+
+
+def test_values_that_are_not_finite_are_not_remembered(make, clip, tiny_model):
+    frames, masks = clip
+    tracker, twin = make("lfu", write_every=2), make("lfu", write_every=2)
+    for each in (tracker, twin):
+        each.step(frames[0], {7: masks[0, 0]})
+        each.step(frames[1])
+    bias = tiny_model.value_encoder.fuser.block2.conv2.bias
+    before = bias.clone()
+    bias[0] = torch.inf
+    with refusal(FrameError, "values", "frame 2"):
+        tracker.step(frames[2])
+    bias.copy_(before)
+    assert_same_state(tracker, twin)
+
+
+def test_the_answer_of_another_gpu_than_the_current_one_is_waited_for_there(monkeypatch):
+    class Elsewhere(torch.Tensor):
+        is_cuda, device = True, torch.device("cuda:1")
+
+    class Event:
+        def record(self, stream):
+            recorded.append(stream)
+
+        def synchronize(self):
+            recorded.append("waited")
+
+    recorded = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    devices.FiniteCheck(0, keys=torch.zeros(3).as_subclass(Elsewhere)).require()
+    assert recorded == ["stream of cuda:1", "waited"]
 
 
 def test_what_a_caller_does_between_two_steps_outlives_a_step_that_is_undone_late(make, clip, tiny_model, monkeypatch):

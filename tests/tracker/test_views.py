@@ -9,7 +9,7 @@ from tracking import assert_same_state, equal
 
 import mnemask as mm
 from mnemask.config import View, views_of
-from mnemask.errors import FrameError, InputError
+from mnemask.errors import BudgetError, FrameError, InputError
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,41 @@ def test_removal_and_a_warm_start_reach_all_views(several, make, clip):
     assert new.others[0].object_ids == (3,)
     with refusal(InputError, "flip"):
         make().warm_start(tracker)
+
+
+def test_an_object_can_be_removed_from_a_memory_that_was_frozen_for_a_while(several):
+    tracker, rest = several
+    tracker.memory.frozen = True
+    tracker.step(rest[0])
+    tracker.memory.frozen = False
+    tracker.remove(7)
+    assert [each.object_ids for each in tracker.trackers] == [(3,), (3,)]
+    tracker.memory.frozen = True
+    tracker.step(rest[1])
+    tracker.memory.frozen = False
+    assert tracker.step(rest[2], {3: None}).object_ids == ()
+
+
+def test_a_removal_that_fails_in_one_view_is_undone_in_all(several, monkeypatch):
+    tracker, rest = several
+    other = tracker.others[0].memory
+    monkeypatch.setattr(other, "remove_object", None)
+    with pytest.raises(TypeError):
+        tracker.remove(7)
+    monkeypatch.undo()
+    assert [each.object_ids for each in tracker.trackers] == [(7, 3), (7, 3)]
+    assert tracker.step(rest[0]).object_ids == (7, 3)
+
+
+def test_a_mean_for_which_there_is_no_memory_undoes_all_views(several, monkeypatch):
+    def without_memory(views, answers):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    tracker, rest = several
+    monkeypatch.setattr("mnemask.tracker.mean_of", without_memory)
+    with refusal(BudgetError, "2 objects"):
+        tracker.step(rest[0])
+    assert [each.steps for each in tracker.trackers] == [5, 5]
 
 
 def test_a_batch_refuses_a_tracker_of_several_views(several):

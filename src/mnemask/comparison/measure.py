@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from mnemask.comparison.frames import Clip
 from mnemask.comparison.track import PolicyFolder, PolicyRun, WayBack, overlap
-from mnemask.datasets.annotated import refuse_soft_edges
+from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges
 from mnemask.errors import InputError
 from mnemask.evaluation.tables import Row
 from mnemask.io.atomic import safe_name
@@ -78,7 +78,9 @@ class Truth:
         """Returns the masks of a folder, which are named as the frames are.
 
         Raises:
-            InputError: there is no such folder, it has too few masks of these frames, or one of another size.
+            InputError: there is no such folder, it has too few masks of these frames, one of another size, or none that
+                shows an object.
+            MaskError: the edges of one are soft.
         """
         if not folder.exists():
             raise InputError(f"there is no folder {folder} of true masks", "give one with a PNG for each frame (--gt)")
@@ -93,6 +95,7 @@ class Truth:
                 f"to {clip.names[-1]}.png",
                 "name 3 or more so, since the first and the last are not scored",
             )
+        shown: set[int] = set()
         for path in files.values():
             labels = read_labels(path)
             if labels.shape != clip.size:
@@ -100,11 +103,13 @@ class Truth:
                     f"{path} is {labels.shape} and the video {clip.size} (height, width)",
                     "give masks of the video's size",
                 )
-            if labels.any():
+            values = set(np.unique(labels).tolist()) - {0}
+            if may_be_soft(labels) or (values and not shown):  # the first with an object even where it has few values
                 refuse_soft_edges(path)
-            if shown := set(np.unique(labels).tolist()) - {0}:
-                return cls(files, "davis2016" if shown == {VOID} else "davis2017")
-        raise InputError(f"the true masks in {folder} show no object", "give the masks of this video's objects")
+            shown |= values
+        if not shown:
+            raise InputError(f"the true masks in {folder} show no object", "give the masks of this video's objects")
+        return cls(files, "davis2016" if shown == {VOID} else "davis2017")
 
     def refuse_other_ids(self, object_ids: Collection[int]) -> None:
         """Raises InputError if an object that will be tracked is in no true mask; only ids in both can be scored."""

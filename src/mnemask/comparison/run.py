@@ -19,7 +19,7 @@ from mnemask.evaluation.tables import to_csv
 from mnemask.io import VideoReader
 from mnemask.io.atomic import safe_name
 from mnemask.io.written import Written
-from mnemask.memory.policies import policy_named, saved_if_custom
+from mnemask.memory.policies import policy_named, saved_unless_built_in
 from mnemask.pipeline import PromptFunction
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
@@ -218,7 +218,7 @@ class _Tracking:
                     f"{self.folder(policy).path} holds {len(found.seconds)} frames, and the video has {num_frames}",
                     "give another folder, or start over (--overwrite)",
                 )
-            if found.own_policy != saved_if_custom(policy_named(policy)):
+            if found.own_policy != saved_unless_built_in(policy, policy_named(policy)):
                 raise InputError(
                     f"{self.folder(policy).path} was made with other parameters or an earlier version of {policy}",
                     "give another folder, or start over (--overwrite)",
@@ -228,9 +228,8 @@ class _Tracking:
         on_frame, looks = self.steps.stage(policy, num_frames), look_frames(num_frames)
         prompts = self.new_prompts()
         tracker, folder = self.tracker(policy), self.folder(policy)
-        return track_policy(
-            self.video, tracker, policy, prompts, folder, looks, on_frame, saved_if_custom(policy_named(policy))
-        )
+        own = saved_unless_built_in(policy, policy_named(policy))
+        return track_policy(self.video, tracker, policy, prompts, folder, looks, on_frame, own)
 
     def back(self, run: PolicyRun) -> WayBack:
         folder = self.folder(run.policy)

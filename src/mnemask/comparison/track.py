@@ -53,7 +53,7 @@ class PolicyRun:
         threads: that computed it.
         edges: where the cells of a frame lie, see `cell_edges`.
         looks: into the memory, see `look_into`.
-        own_policy: class, parameters and digest of a policy that is not the package's.
+        own_policy: class and parameters of a policy whose name is not built in, of your own also a digest.
     """
 
     policy: str

@@ -44,7 +44,8 @@ class Result:
         most_bytes: the most bytes that the bank took.
         threads: that computed it.
         groups: "seen" or "unseen" in training, by object id.
-        own_policy: class, parameters and digest of a policy that is not the package's, as files hold them.
+        own_policy: class and parameters, as files hold them, of a policy whose name is not built in, such as
+            lfu(write_every=2); of one of your own also a digest of its source.
         made_of: digest of the video and its masks, see `digest_of`; empty of results from before there was one.
     """
 
@@ -265,15 +266,17 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def digest_of(sequence: BenchmarkSequence) -> str:
-    """Returns a digest of a sequence: its frames by name, size and samples, its masks by content, what is asked for.
+    """Returns a digest of a sequence: its frames by name, size and samples, its masks by content, what is its task.
 
-    So no result is taken for one of a video or of masks that have changed since.
+    So no result is taken for one of a video or of masks that have changed since, or from before other frames were given
+    or asked for, which YouTube-VOS's meta.json says.
 
     Raises:
         InputError: a file is not there or cannot be read.
     """
     given, truth = sequence.given, sequence.truth
-    lines = [f"{len(given.frames)} frames, {len(sequence.asked)} asked, one object {given.single_object}"]
+    lines = [f"{len(given.frames)} frames, one object {given.single_object}"]
+    lines += [f"given {sorted(given.masks)}", f"asked {sorted(sequence.asked)}"]
     lines += [f"{path.name} {_sampled(path)}" for path in _files(given.frames)]
     masks = given.masks if truth is None else {**given.masks, **truth.masks}
     lines += [f"{index} {path.name}" for index, path in sorted(masks.items())]

@@ -22,7 +22,7 @@ from mnemask.evaluation.results import Result, ResultFolder, digest_of
 from mnemask.io.images import read_image
 from mnemask.io.label_files import read_labels
 from mnemask.io.writer import MaskWriter
-from mnemask.memory.policies import Policy, policy_named, saved_if_custom
+from mnemask.memory.policies import Policy, policy_named, saved_unless_built_in
 from mnemask.memory.read import resolve_kmn_sigma
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.checkpoints import packaged_weights
@@ -202,7 +202,7 @@ class Job:
     def run(self, on_frame: Callable[[], None]) -> Result:
         """Returns the result, which is then in the folder with its masks; `on_frame` is called after each frame."""
         tracker, made_of = self.trackers.tracker(), digest_of(self.sequence)
-        own_policy = saved_if_custom(self.trackers.config.used_policy())
+        own_policy = self._own_policy()
         partial = self.folder.begin(*self.key)
         tracker.model = network = cached_features(tracker.model)
         network.begin(self.sequence.name)
@@ -237,17 +237,17 @@ class Job:
         return result
 
     def found(self) -> Result | None:
-        """Returns the result that the folder has, or None.
+        """Returns the result that the folder has, or None; "seen" and "unseen" are what the data set says now.
 
         Raises:
-            OutputError: it was made with other parameters, or an earlier version, of somebody's own policy; or of
-                frames or masks that have changed since.
+            OutputError: it was made with another policy of that name, other parameters of it or an earlier version; or
+                of frames, masks or frames to answer for that have changed since.
         """
-        result, wanted = self.folder.load(*self.key), saved_if_custom(self.trackers.config.used_policy())
+        result, wanted = self.folder.load(*self.key), self._own_policy()
         if result is not None and result.made_of not in ("", digest_of(self.sequence)):
             raise OutputError(
-                f"{str(self.folder.out)!r} holds results of {self.sequence.name} as it was: its frames or masks have "
-                "changed since",
+                f"{str(self.folder.out)!r} holds results of {self.sequence.name} as it was: its frames, its masks, or "
+                "which of them are given or asked for, have changed since",
                 f"give another folder, or delete results/*/{self.sequence.name}.json there",
             )
         if result is not None and dict(result.own_policy) != wanted:
@@ -260,7 +260,10 @@ class Job:
                 f"{str(self.folder.out)!r} holds results of {self.policy} as it was ({'; '.join(changed)})",
                 f"give another folder, or delete results/{self.policy} there",
             )
-        return result
+        return None if result is None else replace(result, groups=self.sequence.groups)
+
+    def _own_policy(self) -> dict[str, Any]:
+        return saved_unless_built_in(self.policy, self.trackers.config.used_policy())
 
     @contextmanager
     def _named(self) -> Iterator[None]:

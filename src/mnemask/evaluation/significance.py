@@ -208,7 +208,7 @@ def _refuse_twice(runs: Sequence[Path]) -> None:
 
 
 def _refuse_two_versions(results: Mapping[str, Sequence[Results]]) -> None:
-    """Raises InputError if results of one name are of two versions of somebody's own policy."""
+    """Raises InputError if results of one name are of two versions of a policy that is not built in."""
     for name, runs in results.items():
         (known, first), *rest = (item for run in runs for item in run.items())
         for path, result in rest:

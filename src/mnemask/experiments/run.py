@@ -3,7 +3,7 @@
 ::
 
     OUT/runs/SETTINGS/…     a ResultFolder for each setting: masks and results by policy and sequence
-    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot work with that budget; of one's own POLICY_DIGEST.txt
+    OUT/runs/SETTINGS/impossible/POLICY.txt   why a policy cannot work with that budget; not built in, POLICY_DIGEST.txt
     OUT/NAME/…              the tables and pictures of an experiment, made of these
 """
 
@@ -30,7 +30,7 @@ from mnemask.experiments.rows import notes_on
 from mnemask.io.atomic import make_folder, safe_name, write_file
 from mnemask.io.written import Written
 from mnemask.memory.budget import Budget
-from mnemask.memory.policies import policy_named, saved_if_custom
+from mnemask.memory.policies import policy_named, saved_unless_built_in
 from mnemask.version import __version__
 
 ALL_MEMORIES = 1_000_000
@@ -72,8 +72,8 @@ def refusal_of(job: Job) -> str | None:
 
 
 def _refusal_path(job: Job) -> Path:
-    """Returns the file for the refusal of a policy; one of your own has another once it was changed."""
-    own = saved_if_custom(job.trackers.config.used_policy())
+    """Returns the file for the refusal of a policy; one that is not built in has another once it was changed."""
+    own = saved_unless_built_in(job.policy, job.trackers.config.used_policy())
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:10]
     return job.folder.out / "impossible" / f"{safe_name(job.policy)}{f'_{digest}' if own else ''}.txt"
 

@@ -169,7 +169,7 @@ class MemoryBank:
         new = Tokens.from_frame(
             key, value, mask_fraction, frame=frame, step=step, pins=pins, detail=self._detail(stride8)
         )
-        capacity = self.capacity(new)
+        capacity = self.budget.capacity(*self._sizes(new))
         memory = new[:0] if self.tokens is None else self.tokens
         try:
             kept = self._update(memory, new, capacity, frame)
@@ -196,12 +196,12 @@ class MemoryBank:
             return checked_update(self.policy, memory, new, capacity, f"at frame {frame}")
         return self.policy.update(memory, new, capacity)
 
-    def capacity(self, like: Tokens) -> int:
-        """Returns how many tokens with the shape of these may be held; raises BudgetError if not even one frame."""
+    def _sizes(self, like: Tokens) -> tuple[int, int, int, torch.device]:
+        """Returns what a budget wants to know to say how many tokens with the shape of these it holds."""
         num_bytes = self.bytes_per_token(
             like.num_objects, like.key.shape[1], like.value.shape[2], like.value.element_size()
         )
-        return self.budget.capacity(self.tokens_per_frame, num_bytes, self.config.top_k, like.key.device)
+        return self.tokens_per_frame, num_bytes, self.config.top_k, like.key.device
 
     def bytes_per_token(self, num_objects: int, key_channels: int, value_channels: int, value_bytes: int) -> int:
         """Returns the bytes that a token takes in this bank, and for its place while it is read."""
@@ -235,6 +235,7 @@ class MemoryBank:
         """
         assert self.tokens is not None, "a memory is written before it is read"
         tokens, self.last_read, detail = self.tokens, None, self._detail(stride8)
+        self.tokens_per_frame = len(query_key)  # before the first write in another video too
         readout = tokens.value.new_empty((tokens.num_objects, len(query_key), tokens.value.shape[2]))
         if not len(tokens):
             return readout.zero_()
@@ -258,7 +259,8 @@ class MemoryBank:
                 readout[some] = reading.gather(tokens.value[some])
             if number == 0 and not self.frozen:
                 self.tokens = update_usage(tokens, reading, step)
-        self.reads += 1
+        if not self.frozen:
+            self.reads += 1
         self.last_read = LastRead.from_readings(tokens, readings)
         return readout
 
@@ -325,7 +327,7 @@ class MemoryBank:
     def stats(self) -> MemoryStats:
         """Returns numbers about the bank."""
         tokens = self.tokens
-        capacity = UNLIMITED if tokens is None else self.capacity(tokens)
+        capacity = UNLIMITED if tokens is None else self.budget.limit(*self._sizes(tokens))
         return MemoryStats(
             tokens=0 if tokens is None else len(tokens),
             frames=0.0 if tokens is None else len(tokens) / self.tokens_per_frame,

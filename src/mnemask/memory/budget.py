@@ -55,33 +55,38 @@ class Budget:
         return parse_bytes(self.bytes) if isinstance(self.bytes, str) else self.bytes
 
     def capacity(self, tokens_per_frame: int, bytes_per_token: int, top_k: int, device: torch.device = CPU) -> int:
-        """Returns how many tokens may be held.
+        """Returns how many tokens may be held when a frame is written; arguments as of `limit`.
+
+        Raises:
+            BudgetError: if that is less than one frame, which no policy can work with.
+        """
+        capacity = self.limit(tokens_per_frame, bytes_per_token, top_k, device)
+        if capacity >= tokens_per_frame:
+            return capacity
+        if self.max_bytes is not None:
+            least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k)
+            remedy = f"give at least {-(-least // 2**20)}MiB, process smaller frames, or track fewer objects"
+        elif self.tokens is not None:
+            remedy = f"give at least {tokens_per_frame} tokens, or process smaller frames"
+        else:
+            remedy = "give at least 1 frame"
+        raise BudgetError(f"a budget of {self} holds {capacity} tokens, but one frame has {tokens_per_frame}", remedy)
+
+    def limit(self, tokens_per_frame: int, bytes_per_token: int, top_k: int, device: torch.device = CPU) -> int:
+        """Returns how many tokens may be held, even if that is less than a frame.
 
         Args:
             tokens_per_frame: cells of one frame.
             bytes_per_token: with the objects there are now.
             top_k: memories read per query; their indices and weights are buffers too.
             device: where the memory is, on which the size of a read's buffers depends.
-
-        Raises:
-            BudgetError: if that is less than one frame, which no policy can work with.
         """
         if self.max_bytes is not None:
             held = self.max_bytes - read_buffer_bytes(tokens_per_frame, top_k, tile_bytes(device, self.max_bytes))
-            capacity = max(held, 0) // bytes_per_token
-            least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k)
-            remedy = f"give at least {-(-least // 2**20)}MiB, process smaller frames, or track fewer objects"
-        elif self.tokens is not None:
-            capacity, remedy = self.tokens, f"give at least {tokens_per_frame} tokens, or process smaller frames"
-        elif self.frames is not None:
-            capacity, remedy = int(self.frames * tokens_per_frame), "give at least 1 frame"
-        else:
-            return UNLIMITED
-        if capacity < tokens_per_frame:
-            raise BudgetError(
-                f"a budget of {self} holds {capacity} tokens, but one frame has {tokens_per_frame}", f"{remedy}"
-            )
-        return capacity
+            return max(held, 0) // bytes_per_token
+        if self.tokens is not None:
+            return self.tokens
+        return UNLIMITED if self.frames is None else int(self.frames * tokens_per_frame)
 
     def __str__(self) -> str:
         if self.bytes is not None:

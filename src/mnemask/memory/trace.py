@@ -41,11 +41,11 @@ class WriteRecord:
     ) -> "WriteRecord":
         """Returns the record of a write, from what was remembered, what was new and what was kept of both."""
         step = int(new.written_at[0])
-        # A step writes a cell at most once, and policies that merge or replace values leave both as they are.
-        kept_ids = kept.written_at * grid.num_cells + kept.cell
-        gone, out = (
-            part[~torch.isin(part.written_at * grid.num_cells + part.cell, kept_ids)] for part in (memory, new)
-        )
+        # A step writes a cell at most once, and policies that merge or replace values leave both as they are. Cells of
+        # an earlier video may be more than the grid has.
+        num_cells = 1 + torch.cat((memory.cell, new.cell, kept.cell)).max()
+        kept_ids = kept.written_at * num_cells + kept.cell
+        gone, out = (part[~torch.isin(part.written_at * num_cells + part.cell, kept_ids)] for part in (memory, new))
         return cls(
             frame=int(new.frame[0]),
             step=step,

@@ -100,9 +100,9 @@ def load_model(
     model.path = None if packaged else Path(name)
     check_state(model, state, str(name))
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
-    content = content_of(model)
+    content = content_of(model), _key_encoder_of(model)
     in_precision(model, chosen, dtype or preferred_dtype(chosen))
-    remember_content(model, content)
+    _remember(model, *content)
     return model
 
 
@@ -280,10 +280,35 @@ def fingerprint(model: STCN) -> str:
     Of a network from `load_model` it is that of the file's numbers, on whatever device and in whatever precision it
     computes. Otherwise, or where weights were changed since, it is that of the weights as they are.
     """
+    content, _ = _content(model)
+    return f"ResNet-{model.config.key_depth}, sha256 {content[:16]}"
+
+
+def key_encoder_id(model: STCN) -> str:
+    """Returns what tells one key encoder from another: the SHA-256 of its tensors, rounded to bfloat16.
+
+    Of a network from `load_model` it is that of the file's numbers, as `fingerprint` is: rounded to float16 first, some
+    of them would become other ones.
+    """
+    _, key_encoder = _content(model)
+    return key_encoder
+
+
+def _content(model: STCN) -> tuple[str, str]:
+    """Returns the SHA-256 of all weights and that of the key encoder's, computed anew where weights have changed."""
     if model.content is None or model.content[0] != _changes(model):
-        remember_content(model, content_of(model))
+        _remember(model, content_of(model), _key_encoder_of(model))
     assert model.content is not None
-    return f"ResNet-{model.config.key_depth}, sha256 {model.content[1][:16]}"
+    return model.content[1:]
+
+
+def _remember(model: STCN, content: str, key_encoder: str) -> None:
+    """Notes what `_content` returns, for as long as weights do not change."""
+    model.content = _changes(model), content, key_encoder
+
+
+def _key_encoder_of(model: STCN) -> str:
+    return sha256_of(model.key_encoder.state_dict(), torch.bfloat16)
 
 
 def content_of(model: STCN) -> str:
@@ -300,11 +325,6 @@ def sha256_of(tensors: Mapping[str, Tensor], dtype: torch.dtype, begin: bytes = 
         digest.update(f"{name} {tuple(rounded.shape)}\n".encode())
         digest.update(rounded.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def remember_content(model: STCN, content: str) -> None:
-    """Notes the SHA-256 of a network's weights, for as long as they do not change."""
-    model.content = _changes(model), content
 
 
 def _changes(model: STCN) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnemask.errors import CheckpointError, InputError
-from mnemask.model.checkpoints import check_state, read_tensors, sha256_of, write_weights
+from mnemask.model.checkpoints import check_state, key_encoder_id, read_tensors, write_weights
 from mnemask.model.stcn import STCN
 
 FORMAT = "mnemask-clicks-1"
@@ -213,14 +213,6 @@ def similarities(embedding: Float[Tensor, "B E h w"], clicks: Float[Tensor, "B N
         ],
         1,
     )
-
-
-def key_encoder_id(model: STCN) -> str:
-    """Returns what tells one key encoder from another: the SHA-256 of its tensors, the same in every precision.
-
-    They are rounded to bfloat16 first, the coarsest precision that a network is loaded in.
-    """
-    return sha256_of(model.key_encoder.state_dict(), torch.bfloat16)
 
 
 def save_click_head(head: ClickHead, key_encoder: str, path: Path, *, note: str = "") -> None:

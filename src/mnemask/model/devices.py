@@ -3,11 +3,12 @@
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from mnemask.errors import BudgetError, FrameError, InputError
@@ -69,14 +70,63 @@ def upload(tensor: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Ten
     return tensor.to(device, non_blocking=True)
 
 
+class _Held:
+    """Within it a mode of the whole process is held, from when the first thread comes until the last one has left."""
+
+    def __init__(self, mode: Callable[[], AbstractContextManager[None]]) -> None:
+        self._lock, self._inside, self._mode, self._stack = threading.Lock(), 0, mode, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._stack.enter_context(self._mode())
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._stack.close()
+
+
+@contextmanager
+def _full_convolutions() -> Iterator[None]:
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def _full_products() -> Iterator[None]:
+    newer: list[tuple[Any, str]] = []
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the program has set the newer modes, one for each backend, which this one cannot tell
+        before, backends = "", (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        newer = [(backend, backend.fp32_precision) for backend in backends]
+    if before == "highest":  # which is not set again: that would outweigh a newer mode that the program sets later
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before or "highest")
+    for backend, precision in newer:
+        backend.fp32_precision = precision
+
+
+_FULL_CONVOLUTIONS, _FULL_PRODUCTS = _Held(_full_convolutions), _Held(_full_products)
+
+
 @contextmanager
 def isolated_torch_modes() -> Iterator[None]:
     """Within it, no mode of torch that a caller has set changes what is computed.
 
-    Gradients, inference mode, autocast and the default device are as if nobody had set them. The default dtype is the
-    same for all threads and stays as it is: tensors are made with a dtype of their own.
+    Gradients, inference mode, autocast, the default device and the precision of matrix products are as if nobody had
+    set them. The default dtype is the same for all threads and stays as it is: tensors are made with a dtype of their
+    own.
     """
     with ExitStack() as stack:
+        stack.enter_context(_FULL_PRODUCTS)
         stack.enter_context(torch.inference_mode(mode=False))  # else the memory could not be used outside of it
         stack.enter_context(torch.no_grad())
         for kind in ("cpu", "cuda", "mps"):
@@ -87,31 +137,9 @@ def isolated_torch_modes() -> Iterator[None]:
         yield
 
 
-class _WithoutTF32:
-    """Within it TF32 is off, until the last thread has left: the flag is one for the whole process."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._before = threading.Lock(), 0, True
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                torch.backends.cudnn.allow_tf32 = self._before
-
-
-_WITHOUT_TF32 = _WithoutTF32()
-
-
 def without_tf32(on_gpu: bool) -> AbstractContextManager[None]:
     """Within it, a GPU's convolutions in float32 keep all 24 bits of the significand, where TF32 keeps 11."""
-    return _WITHOUT_TF32 if on_gpu else nullcontext()
+    return _FULL_CONVOLUTIONS if on_gpu else nullcontext()
 
 
 @contextmanager
@@ -120,11 +148,17 @@ def out_of_memory_named(size: tuple[int, int], num_objects: int) -> Iterator[Non
     try:
         yield
     except torch.OutOfMemoryError as error:
-        reason = str(error).split(". ")[0]
+        reason, objects = str(error).split(". ")[0], "1 object" if num_objects == 1 else f"{num_objects} objects"
         raise BudgetError(
-            f"the device ran out of memory on a frame of {describe(size)} with {num_objects} objects ({reason})",
+            f"the device ran out of memory on a frame of {describe(size)} with {objects} ({reason})",
             "process smaller frames (--size), remember less (--frames, --budget), or track fewer objects",
         ) from error
+
+
+def _all_finite(numbers: Float[Tensor, "..."]) -> Bool[Tensor, ""]:
+    """Returns whether all are; both ends, which NaN is too if there is any, take a tenth of the time of each number."""
+    ends = torch.stack(torch.aminmax(numbers)) if numbers.numel() else numbers.flatten()
+    return torch.isfinite(ends).all()
 
 
 class FiniteCheck:
@@ -134,27 +168,27 @@ class FiniteCheck:
     next frame comes, or before the frame is written to memory.
 
     Args:
-        key: of the frame.
-        masks: probabilities of each object.
         index: of the frame.
+        **numbers: what was computed for it, by what it is called.
     """
 
-    def __init__(self, key: Float[Tensor, "..."], masks: Float[Tensor, "..."], index: int) -> None:
-        self.index, self.deferred = index, key.device.type in DEFERRED
-        flags = torch.stack((torch.isfinite(key).all(), torch.isfinite(masks).all()))
+    def __init__(self, index: int, **numbers: Float[Tensor, "..."]) -> None:
+        self.index, self._names = index, tuple(numbers)
+        flags = torch.stack([_all_finite(each) for each in numbers.values()])
+        self.deferred = flags.device.type in DEFERRED
         self._flags = flags.to("cpu", non_blocking=self.deferred)
         self._sent = torch.cuda.Event() if flags.is_cuda else None
         if self._sent is not None:
-            self._sent.record()
+            self._sent.record(torch.cuda.current_stream(flags.device))  # which may not be the current device
 
     def require(self) -> None:
         """Raises FrameError unless all numbers are finite, before they are remembered or written."""
         if self._sent is not None:
             self._sent.synchronize()
-        for what, finite in zip(("keys", "masks"), self._flags.tolist(), strict=True):
+        for what, finite in zip(self._names, self._flags.tolist(), strict=True):
             if not finite:
                 raise FrameError(
-                    f"the network's {what} for frame {self.index} are not finite, so no masks can be made of them",
+                    f"the network's {what} for frame {self.index} are not finite, so no masks can come of them",
                     "use the weights as they were published, and float32 where the precision was lowered "
                     "(--dtype float32)",
                 )

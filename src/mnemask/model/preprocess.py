@@ -7,8 +7,11 @@ from jaxtyping import Float, Real
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnemask.errors import FrameError
 from mnemask.model.stcn import STRIDE
+from mnemask.types import describe
 
+MAX_WORKING_SIDE = 16_384  # pixels
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -19,6 +22,22 @@ def working_size(size: tuple[int, int], short_side: int | None) -> tuple[int, in
         return size
     scale = short_side / min(size)
     return round(size[0] * scale), round(size[1] * scale)
+
+
+def refuse_too_long(size: tuple[int, int], short_side: int | None, what: str) -> None:
+    """Raises FrameError for a frame of which the long side would exceed MAX_WORKING_SIDE at its working size.
+
+    Args:
+        size: height and width of the frame.
+        short_side: as of `working_size`.
+        what: what a message calls the frame.
+    """
+    if max(working_size(size, short_side)) > MAX_WORKING_SIDE:
+        raise FrameError(
+            f"{what} has {describe(size)}; with a short side of {short_side} the long one would exceed "
+            f"{MAX_WORKING_SIDE}",
+            "give a smaller short_side (--size; in Python None takes frames as they are), or crop the video",
+        )
 
 
 def padding(size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -19,8 +19,8 @@ from mnemask.errors import MaskError
 from mnemask.io.shapes import pieces_of
 from mnemask.model.checkpoints import load_model
 from mnemask.model.click_head import ClickHead, PreparedFrame, load_click_head
-from mnemask.model.devices import isolated_torch_modes
-from mnemask.model.preprocess import normalize, pad, padding, resize, unpad, working_size
+from mnemask.model.devices import isolated_torch_modes, out_of_memory_named
+from mnemask.model.preprocess import normalize, pad, padding, refuse_too_long, resize, unpad, working_size
 from mnemask.model.stcn import STCN, require_network
 from mnemask.prompts.box import Box, clip_box
 from mnemask.types import Frame, Picture, describe
@@ -69,14 +69,17 @@ class ClickSegmenter:
         """Returns a session on one frame, which is encoded here: a tensor [3 H W] or an array [H W 3], uint8 RGB.
 
         Raises:
-            FrameError: it is no such picture.
+            FrameError: it is no such picture, or its long side would exceed 16,384 pixels at this short side.
+            BudgetError: the device ran out of memory.
         """
         picture = Frame.from_picture(frame, 0)
+        refuse_too_long(picture.size, self.short_side, "the frame")
         working = working_size(picture.size, self.short_side)
-        image = pad(resize(normalize(picture.image.to(self.model.device).float()), working))[None]
-        image = image.to(self.model.dtype, memory_format=torch.channels_last)
-        features = self.model.encode_key(image)
-        prepared = self.head.prepare(image, features.stride4, features.stride8, features.stride16)
+        with out_of_memory_named(picture.size, num_objects=1):
+            image = pad(resize(normalize(picture.image.to(self.model.device).float()), working))[None]
+            image = image.to(self.model.dtype, memory_format=torch.channels_last)
+            features = self.model.encode_key(image)
+            prepared = self.head.prepare(image, features.stride4, features.stride8, features.stride16)
         return ClickSession(self.head, prepared, picture.size, working)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnemask.errors import InputError
-from mnemask.model.checkpoints import sha256_of
-from mnemask.model.click_head import ClickHead, ClickHeadConfig, PreparedFrame, key_encoder_id, save_click_head
+from mnemask.model.checkpoints import key_encoder_id, sha256_of
+from mnemask.model.click_head import ClickHead, ClickHeadConfig, PreparedFrame, save_click_head
 from mnemask.model.preprocess import normalize
 from mnemask.model.stcn import STCN
 from mnemask.training.click_data import (

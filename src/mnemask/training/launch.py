@@ -19,7 +19,8 @@ from mnemask.evaluation.runner import evaluate
 from mnemask.io.atomic import make_folder, remove_left_overs
 from mnemask.io.stop_signals import StopSignals
 from mnemask.io.written import Written
-from mnemask.model.click_head import key_encoder_id, read_click_head
+from mnemask.model.checkpoints import key_encoder_id
+from mnemask.model.click_head import read_click_head
 from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.model.stcn import STCN
 from mnemask.tracker import Tracker

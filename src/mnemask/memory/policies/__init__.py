@@ -120,9 +120,13 @@ def saved_policy(policy: Policy) -> dict[str, Any]:
     return {"name": name, **values, **inner}
 
 
-def saved_if_custom(policy: Policy) -> dict[str, Any]:
-    """Returns `saved_policy` of one that is not the package's, nothing of others."""
-    return saved_policy(policy) if is_custom(policy) else {}
+def saved_unless_built_in(name: str, policy: Policy) -> dict[str, Any]:
+    """Returns `saved_policy` of the policy that goes by a name, nothing where the name says it all.
+
+    Only the package's own names cannot be taken: any other may stand for another policy in the next process, whether
+    the package has its class or not.
+    """
+    return {} if name in POLICY_NAMES else saved_policy(policy)
 
 
 def restored_policy(saved: dict[str, Any]) -> Policy:

@@ -64,11 +64,14 @@ class LeastRecentlyUsed(Policy):
 
 @dataclass(frozen=True)
 class Fifo(Policy):
-    """Evicts the tokens of the oldest source frame, in a frame from the top left on; use does not count."""
+    """Evicts the tokens that were written longest ago, of one frame from the top left on; use does not count.
+
+    The index of the frame says less: it falls where a video is tracked back.
+    """
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         """Returns the most recent of memory, and new."""
-        return make_room(memory, memory.frame, new, budget)
+        return make_room(memory, memory.written_at, new, budget)
 
 
 MASK = 2**31 - 1
