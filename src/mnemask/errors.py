@@ -91,7 +91,7 @@ def missing_extra(need: str, extra: str) -> MissingExtraError:
         need: what needs which package, such as "figures need matplotlib".
         extra: what brings it, such as "figures".
     """
-    return MissingExtraError(f"{need}", f"run: {install_command(extra)}")
+    return MissingExtraError(need, f"run: {install_command(extra)}")
 
 
 def install_command(extra: str) -> str:

@@ -172,7 +172,7 @@ class Registry(Generic[T]):
                 except Exception as error:
                     raise InputError(
                         f"{self.kind} {each.name!r} of an installed package, {each.value}, cannot be imported: "
-                        f"{told(error)}",
+                        + told(error),
                         "reinstall that package, or remove it",
                     ) from error
         choices = ", ".join(self.names())

@@ -29,6 +29,8 @@ from mnemask.errors import InputError, OutputError
 from mnemask.model.checkpoints import content_of
 from mnemask.model.stcn import STCN, KeyFeatures
 
+logger = logging.getLogger(__name__)
+
 TALKATIVE = ("torch.onnx", "torch.export", "onnxscript")
 
 
@@ -52,9 +54,6 @@ def quiet_compilers() -> Iterator[None]:
 
 def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
-
-
-logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:

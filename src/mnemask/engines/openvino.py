@@ -29,7 +29,11 @@ from mnemask.model.stcn import STCN, KeyFeatures
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
 
+logger = logging.getLogger(__name__)
+
 STEPS = 255
+GRAPH, RANGES = "part.xml", "ranges.json"
+NUM_CLIPS, NUM_FRAMES, SIZE, PACE = 3, 4, (288, 512), 10  # of the clips that ranges are seen in
 
 
 def precise_convolutions(model: STCN) -> tuple[nn.Conv2d, ...]:
@@ -127,7 +131,6 @@ class Rounded(EachConvolution):
         return expected.rounded(x), rounded_filters(weight)
 
 
-NUM_CLIPS, NUM_FRAMES, SIZE, PACE = 3, 4, (288, 512), 10
 Ranges = dict[str, list[InputRange]]
 
 
@@ -184,11 +187,6 @@ def read_ranges(path: Path) -> Ranges:
         part: [InputRange(tuple(one["weight"]), one["low"], one["high"]) for one in found]
         for part, found in saved.items()
     }
-
-
-logger = logging.getLogger(__name__)
-
-GRAPH, RANGES = "part.xml", "ranges.json"
 
 
 class Int8All(FixedShapes):

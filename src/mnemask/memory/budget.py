@@ -79,7 +79,7 @@ class Budget:
             return UNLIMITED
         if capacity < tokens_per_frame:
             raise BudgetError(
-                f"a budget of {self} holds {capacity} tokens, but one frame has {tokens_per_frame}", f"{remedy}"
+                f"a budget of {self} holds {capacity} tokens, but one frame has {tokens_per_frame}", remedy
             )
         return capacity
 

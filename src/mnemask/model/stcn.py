@@ -19,6 +19,7 @@ from mnemask.errors import InputError
 from mnemask.model.devices import without_tf32
 from mnemask.model.resnet import ResNet
 
+STRIDE = 16
 ATTENTION_REDUCTION = 16
 
 
@@ -173,9 +174,6 @@ class Decoder(nn.Module):
         logits = self.pred(F.relu(x)).float()
         logits = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
         return logits.unflatten(0, (-1, readout.shape[1])).squeeze(2)
-
-
-STRIDE = 16
 
 
 @dataclass(frozen=True, slots=True)

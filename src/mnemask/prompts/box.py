@@ -81,7 +81,7 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
             if box_format == "xywh"
             else "x2 must exceed x1 and y2 exceed y1; if it is x,y,width,height, leave --box-format out"
         )
-        raise MaskError(f"box {text!r} ({expected}) is {width}x{height} pixels", f"{way_out}")
+        raise MaskError(f"box {text!r} ({expected}) is {width}x{height} pixels", way_out)
     return Box(x, y, width, height)
 
 
