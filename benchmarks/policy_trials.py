@@ -30,8 +30,8 @@ class PartPinned(Policy):
 
     grid: int = field(default=2, kw_only=True)
 
-    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
-        objects = (share.amax(0) > SEEN).float()[None]
+    def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+        objects = (mask_fraction.amax(0) > SEEN).float()[None]
         part = F.max_pool2d(objects, 3, stride=1, padding=1)[0] > 0
         part[:: self.grid, :: self.grid] = True
         return part
