@@ -64,7 +64,7 @@ class Call:
         """
         match = _CALL.fullmatch(text) if len(text) <= LONGEST else None
         if match is None:
-            raise InputError(f"{text[:80]!r} is no name with arguments", EXAMPLE)
+            raise InputError(f"{text[:80]!r} is not a name with arguments", EXAMPLE)
         try:
             call = ast.parse(f"_{match[2] or '()'}", mode="eval").body
             assert isinstance(call, ast.Call), "more than one pair of parentheses"
@@ -73,9 +73,9 @@ class Call:
             kwargs = {str(each.arg or "**"): _value(each.value) for each in call.keywords}
         except (AssertionError, SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
             reason = str(error).partition(" (<unknown>")[0]
-            raise InputError(f"the arguments of {text[:80]!r} are no literals ({reason})"[:300], EXAMPLE) from error
+            raise InputError(f"the arguments of {text[:80]!r} must be literals ({reason})"[:300], EXAMPLE) from error
         if "**" in kwargs:
-            raise InputError(f"the arguments of {text[:80]!r} are no literals (**)", EXAMPLE)
+            raise InputError(f"the arguments of {text[:80]!r} must be literals (**)", EXAMPLE)
         return cls(match[1], args, kwargs)
 
     def __str__(self) -> str:

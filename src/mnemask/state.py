@@ -104,9 +104,7 @@ class TrackerState:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
             reason = printable(f"{type(error).__name__} {error}", 120)
-            raise CheckpointError(
-                f"memory bank {str(path)!r} lacks or garbles facts ({reason})", "write it again"
-            ) from error
+            raise CheckpointError(f"memory bank {str(path)!r} is malformed ({reason})", "write it again") from error
         for each in (state, *state.others):
             if each.tokens is not None and each.tokens.num_objects != len(each.object_ids):
                 raise CheckpointError(

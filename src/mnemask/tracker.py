@@ -105,8 +105,8 @@ class Tracker:
         require_network(model)
         if unknown := sorted(changes.keys() - TrackerConfig.__dataclass_fields__.keys()):
             raise InputError(
-                f"{unknown[0]!r} is no setting of a tracker",
-                f"settings are {', '.join(TrackerConfig.__dataclass_fields__)}",
+                f"{unknown[0]!r} is not a TrackerConfig field",
+                f"its fields are {', '.join(TrackerConfig.__dataclass_fields__)}",
             )
         config = replace(config or TrackerConfig(), **changes)
         self.model, self.config = model, config.filled(model.kmn_sigma)

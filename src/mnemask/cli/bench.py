@@ -71,7 +71,7 @@ def parse_objects(text: str) -> list[int]:
     """Returns the numbers of "1,3"; raises InputError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 3 for part in parts):
-        raise mm.InputError(f"--objects {text[:40]!r} is no list of numbers", "give some such as 1,3")
+        raise mm.InputError(f"--objects {text[:40]!r} is not a list of numbers", "give some such as 1,3")
     return [int(part) for part in parts]
 
 

@@ -114,7 +114,7 @@ def _network(onnx: Path, size: str, objects: int, config: mm.TrackerConfig, mode
 
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
     if match is None:
-        raise mm.InputError(f"--size {size!r} is no size", "write the height, an x and the width, such as 480x854")
+        raise mm.InputError(f"--size {size!r} is not a size", "write the height, an x and the width, such as 480x854")
     import torch
 
     network = mm.load_model(model, device="cpu", dtype=torch.float32)

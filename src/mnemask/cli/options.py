@@ -259,11 +259,11 @@ def video_outputs(options: dict[str, Any]) -> Any:
         background = ImageColor.getrgb(options["background"])[:3]
     except ValueError:
         raise mm.InputError(
-            f"--background {options['background']!r} is no colour", "expected a name, such as green, or #00ff00"
+            f"--background {options['background']!r} is not a colour", "expected a name, such as green, or #00ff00"
         ) from None
     holes = options["fill_holes"]
     if not (holes == "all" or holes.isdecimal()):
-        raise mm.InputError(f"--fill-holes {holes!r} is no size", "expected pixels, such as 200, or all")
+        raise mm.InputError(f"--fill-holes {holes!r} is not a size", "expected pixels, such as 200, or all")
     if options["grow"] and options["shrink"]:
         raise mm.InputError("--grow and --shrink are opposites", "give one of them")
     edges = Edges(

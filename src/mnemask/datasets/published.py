@@ -103,7 +103,7 @@ def _sequence_names(root: Path, year: int, subset: str) -> list[str]:
     try:
         text = found.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{found} is no text in UTF-8", "save it as such") from error
+        raise InputError(f"{found} is not UTF-8 text", "save it as UTF-8") from error
     lines = [line.strip().rstrip("/") for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
     # A line is a sequence's name or, in DAVIS 2016, the paths of a frame and its annotation.
     names = list(dict.fromkeys(Path(line.split()[0]).parent.name if "/" in line else line for line in lines))

@@ -239,4 +239,4 @@ def load_result(path: Path) -> Result:
     try:
         return Result.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path} is no result ({type(error).__name__})", "delete it, and evaluate again") from error
+        raise InputError(f"{path} is not a result ({type(error).__name__})", "delete it, and evaluate again") from error

@@ -131,7 +131,7 @@ def _results_at(out: str) -> Callable[[dict[str, str]], None]:
     root = root.rstrip("/")
     with reached(out, OutputError, "used", "look at its keys and rights, or give another address"):
         if file_system.exists(f"{root}/{REPORT}") and not _is_of_a_batch(file_system.cat_file(f"{root}/{REPORT}")):
-            raise OutputError(f"{shown(out)} holds a report that is no batch's", "give another address")
+            raise OutputError(f"{shown(out)} holds a report not written by mnemask batch", "give another address")
 
     def write(files: dict[str, str]) -> None:
         with reached(out, OutputError, "written to", _RIGHTS):

@@ -149,7 +149,9 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
         grid = None if size is None else CellGrid((int(size[0]), int(size[1])), short_side and int(short_side))
         num_cells = 0 if grid is None else grid.num_cells
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}", "write it again") from error
+        raise CheckpointError(
+            f"memory bank {str(path)!r} is malformed (missing or wrong {error})", "write it again"
+        ) from error
     if grid is None:
         raise InputError(f"memory bank {str(path)!r} was saved before the first frame", "save it after one")
     if tokens is None:

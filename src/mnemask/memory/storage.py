@@ -150,7 +150,7 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}",
-            "it is no memory bank, or one of another version: track the video again",
+            "it is not a memory bank, or one of another version: track the video again",
         )
     text = metadata.get("facts", "")
     if metadata.get("sha256") != digest_of(text, tensors):

@@ -119,7 +119,7 @@ class TraceFile:
                 f"trace {str(path)!r} exists already", "choose another, or overwrite it (overwrite=True or --overwrite)"
             )
         if overwrite and self.path.exists() and not _is_trace(self.path):
-            raise OutputError(f"{str(path)!r} is no trace, so it is not overwritten", "choose another file")
+            raise OutputError(f"{str(path)!r} is not a trace, so it is not overwritten", "choose another file")
 
     def __call__(self, record: WriteRecord) -> None:
         """Writes a record."""

@@ -199,9 +199,11 @@ class STCNConfig:
     def __post_init__(self) -> None:
         widths = (self.key_channels, self.value_channels, self.compressed_channels, *self.decoder_channels)
         if self.key_depth not in (18, 50) or self.shortcut_kernel not in (1, 3) or len(self.decoder_channels) != 3:
-            raise InputError(f"{self} is no network", "depth is 18 or 50, kernel 1 or 3, and the decoder has 3 widths")
+            raise InputError(
+                f"{self} is not a network", "depth is 18 or 50, kernel 1 or 3, and the decoder has 3 widths"
+            )
         if any(isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 4096 for width in widths):
-            raise InputError(f"{self} is no network", "channels are whole numbers from 1 to 4096")
+            raise InputError(f"{self} is not a network", "channels are whole numbers from 1 to 4096")
         if self.value_channels < ATTENTION_REDUCTION:
             raise InputError(f"{self.value_channels} value channels are too few", f"give {ATTENTION_REDUCTION} or more")
 

@@ -213,7 +213,7 @@ def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
     except (TypeError, ValueError, OverflowError):
         array = np.zeros((1, 1))
     if array.size and (array.ndim != 2 or array.shape[1] != 2):
-        raise MaskError(f"{points!r:.60} are no points", "expected a list of x, y in pixels, [(x, y), (x, y)]")
+        raise MaskError(f"{points!r:.60} are not points", "expected a list of x, y in pixels, [(x, y), (x, y)]")
     array = array.reshape(-1, 2)
     if not (inside := np.all(np.abs(array) < 2**20, axis=1)).all():  # NaN is not less than anything
         wrong = tuple(array[~inside][0].tolist())

@@ -96,7 +96,7 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
         reason = printable(str(error), 120)
         raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start it afresh") from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT})", "start the run afresh")
+        raise CheckpointError(f"{str(path)!r} is not a saved run of mnemask ({FORMAT})", "start the run afresh")
     if "checksum" in metadata and metadata["checksum"] != _checksum(tensors):
         raise CheckpointError(
             f"the run in {str(path)!r} is damaged: its content does not match its checksum", "start it afresh"
