@@ -91,7 +91,7 @@ def export(
     from mnemask.io.storage import fetched, is_address
 
     if is_address(masks) and out is None:
-        raise mm.InputError("an export of what is at an address is written here", "give it a folder (-o FOLDER)")
+        raise mm.InputError("an export from remote storage needs a local folder", "name one (-o FOLDER)")
     with errors.status("exporting …") as status, TemporaryDirectory(prefix="mnemask-") as scratch:
         place = Path(fetched(masks, Path(scratch)) if is_address(masks) else masks)
         done = export_masks(

@@ -143,7 +143,7 @@ def doubts_of_mask(mask: Bool[np.ndarray, "H W"], box: Box) -> list[str]:
         return [f"the mask found in box {box} nearly fills it ({100 * share:.0f} %); {remedy}"]
     if share < LEFT_OVER:
         return [
-            f"the mask found in box {box} is only {100 * share:.0f} % of it, perhaps a rest of the object; {remedy}"
+            f"the mask found in box {box} is only {100 * share:.0f} % of it, perhaps only part of the object; {remedy}"
         ]
     if np.ptp(columns) + 1 < SHORT_SIDE * box.width or np.ptp(rows) + 1 < SHORT_SIDE * box.height:
         return [f"the mask found in box {box} reaches over a part of it, perhaps of the object too; {remedy}"]
