@@ -294,7 +294,7 @@ class Places:
 
 
 def refuse_run(out: Path, written: Written) -> None:
-    """Raises OutputError if a folder holds a run, which something else would replace: masks are dear."""
+    """Raises OutputError if a folder holds a run, which something else would replace."""
     if {path.relative_to(out).parts[0] for path in written.files()} & {"masks", CHECKPOINT, REPORT}:
         raise OutputError(f"{str(out)!r} holds a run", "give another folder")
 

@@ -89,7 +89,7 @@ CELLS, KEY_CHANNELS, VALUE_CHANNELS = 6, 4, 3
 
 
 def check_policy(policy: Policy, name: str = "") -> None:
-    """Returns where a policy keeps its contract on drawn memories: small and large, pinned and not, of several objects.
+    """Raises PolicyError unless a policy keeps its contract on drawn memories, with pins and several objects too.
 
     The contract: it never keeps more than the budget; every pinned token stays as it is; what it keeps is in the order
     of writing; its inputs are not changed; the same inputs give the same result. It may raise BudgetError where pinned
@@ -100,7 +100,7 @@ def check_policy(policy: Policy, name: str = "") -> None:
         name: for the message.
 
     Raises:
-        PolicyError: it does not; the message says in which way and in which case.
+        PolicyError: the message says in which way the contract is broken, and in which case.
 
     Example:
         >>> from mnemask.memory.policies import LFU
