@@ -54,7 +54,7 @@ class Call:
 
     @classmethod
     def parse(cls, text: str) -> "Call":
-        """Returns what a text says; raises InputError for one that is no name with literals in parentheses.
+        """Returns the parsed text; raises InputError unless it is a name, with literals in parentheses or none.
 
         Example:
             >>> Call.parse("lfu( write_every = 3 )")
@@ -207,7 +207,7 @@ class Registry(Generic[T]):
 
 
 def label_of(call: Call) -> str:
-    """Returns what a call is named in tables and folders: a file goes by its module."""
+    """Returns the name of a call in tables and folders: a file goes by its module."""
     where, colon, name = call.target.rpartition(":")
     short = f"{Path(where).stem}:{name}" if where.endswith(".py") else f"{where}{colon}{name}"
     return str(replace(call, target=short))
@@ -284,7 +284,7 @@ def _is_installed(base: type) -> bool:
 
 
 def told(error: BaseException) -> str:
-    """Returns what went wrong in code of somebody else, and where in it."""
+    """Returns a description of an error in code of somebody else, with its place there."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
     else:

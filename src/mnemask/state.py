@@ -68,7 +68,7 @@ class TrackerState:
         save_bank(path, together, {**self._facts(), **more})
 
     def _facts(self) -> dict[str, Any]:
-        """Returns what JSON holds of the state: all but the tokens, of which it says how many there are."""
+        """Returns the state as JSON holds it: of the tokens only their number."""
         left_out = ("tokens", "config", "written_area", "others")
         facts = {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
         return facts | {
@@ -82,7 +82,7 @@ class TrackerState:
     def load(
         cls, path: Path, device: torch.device, policy: Policy | None = None
     ) -> tuple["TrackerState", Mapping[str, Any]]:
-        """Returns what `save` wrote, and all facts in the file.
+        """Returns the state that `save` wrote, and all facts in the file.
 
         Args:
             path: of the file.

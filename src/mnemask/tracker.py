@@ -237,7 +237,7 @@ class Tracker:
                 raise
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns what `restore` takes; tokens are never changed in place, so it costs nothing."""
+        """Returns a snapshot for `restore`; tokens are never changed in place, so it costs nothing."""
         before = vars(self) | {"objects": Objects(self.objects.ids), "before": None}
         return before, dict(vars(self.memory))
 
@@ -304,7 +304,7 @@ class Tracker:
             )
 
     def state(self) -> TrackerState:
-        """Returns what the tracker knows now, apart from its network; it stays the same while the tracker goes on."""
+        """Returns the tracker's state, apart from its network; it stays the same while the tracker goes on."""
         with self.turn:
             self.settle()
             return TrackerState(

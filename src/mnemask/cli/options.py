@@ -78,9 +78,8 @@ KmnSigmaOption = Annotated[
     typer.Option(
         "--kmn-sigma",
         min=0,
-        help="How far from where it fits best a token is read: σ of the KMN kernel as a fraction of the short side. "
-        "Smaller values keep distractors out and lose what moves oddly; 0 disables it, as in STCN. [default: the "
-        "model's, 0.2 of compact]",
+        help="σ of the KMN kernel as a fraction of the short side. Smaller values suppress distractors but lose "
+        "erratic motion; 0 disables it, as in STCN. [default: the model's, 0.2 of compact]",
     ),
 ]
 TtaOption = Annotated[
@@ -176,7 +175,7 @@ def chosen_dataset(name: str) -> str:
 
 
 def tracker_config(options: dict[str, Any]) -> mm.TrackerConfig:
-    """Returns what these options say; the others stay as they are by default."""
+    """Returns the settings of these options; the others keep their defaults."""
     values = dict(options)
     if "policy" in values:
         values["policy"] = chosen_policy(values["policy"])

@@ -1,4 +1,4 @@
-"""Real clips in other colours and through other cameras: of few videos the colours are learnt by heart."""
+"""Colour and camera augmentation of real clips: small video sets overfit to their colours."""
 
 import cv2
 import numpy as np

@@ -166,7 +166,7 @@ class FixedShapes(SharedWeights):
 
     @abstractmethod
     def load(self, part: str, folder: Path) -> Runner:
-        """Returns what runs a built part."""
+        """Returns a function that runs a built part."""
 
     def _run(self, part: str, *inputs: Tensor) -> Sequence[Tensor]:
         # What is built takes its inputs for laid out as they were then.
@@ -230,7 +230,7 @@ class Compiled(FixedShapes):
         aoti_compile_and_package(exported, package_path=str(folder / PACKAGE), inductor_configs={"freezing": True})
 
     def load(self, part: str, folder: Path) -> Runner:
-        """Returns what runs a package."""
+        """Returns a function that runs a package."""
         from torch._inductor import aoti_load_package
 
         package = aoti_load_package(str(folder / PACKAGE))

@@ -98,7 +98,7 @@ class EachConvolution(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Returns what torch's function returns, convolutions being seen to."""
+        """Returns the result of torch's function, of a convolution after `handle`."""
         if function is not torch.conv2d or any(args[1] is one.weight for one in self.precise):
             return function(*args, **(kwargs or {}))
         x, weight, *others = args
@@ -227,7 +227,7 @@ class Int8All(FixedShapes):
         self._openvino.save_model(self._channels_last(part, graph), folder / GRAPH, compress_to_fp16=False)
 
     def load(self, part: str, folder: Path) -> Runner:
-        """Returns what runs a graph, with as many threads as torch uses."""
+        """Returns a function that runs a graph, with as many threads as torch uses."""
         settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "f32",
@@ -266,7 +266,7 @@ class Int8All(FixedShapes):
 
 
 class Int8(Int8All):
-    """An STCN of which value encoder and decoder are in 8-bit integers; keys are made as ever."""
+    """An STCN with value encoder and decoder in 8-bit integers; keys are computed in full precision."""
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
         """Returns keys and features of images, see STCN."""

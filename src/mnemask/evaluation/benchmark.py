@@ -207,7 +207,7 @@ class Benchmark:
         return [self._pose(video, meta.get(video.name, {}), seen) for video in chosen]
 
     def settings(self) -> dict[str, Any]:
-        """Returns what distinguishes this benchmark from another, as JSON holds it."""
+        """Returns the facts that identify this benchmark, as JSON holds them."""
         return asdict(self) | {"root": str(Path(self.root).resolve()), "subset": self.chosen_subset}
 
     def _videos(self) -> Iterable[AnnotatedVideo]:
@@ -327,6 +327,6 @@ def objects_in(video: AnnotatedVideo, index: int) -> list[int]:
 
 
 def frame_names(video: AnnotatedVideo) -> Sequence[str]:
-    """Returns what the masks of each frame are called: as the frame, or its number where frames share a name."""
+    """Returns the names of each frame's masks: the frame's name, or its number where frames share one."""
     names = [safe_name(path.stem) for path in video.frames]
     return names if len(set(names)) == len(names) else [f"{number:06d}" for number in range(len(names))]

@@ -65,7 +65,7 @@ class PolicyComparison:
         return [{"A": self.a, "B": self.b, "sequence": name, "gain": gain} for name, gain in ordered]
 
     def sentences(self, measure: str, power_points: float) -> list[str]:
-        """Returns what this means, in words."""
+        """Returns the conclusion in words."""
         found, (wins, ties, losses) = self.found, self.found.outcomes
         count, gain = len(found.sequences), 100 * found.gain
         how = "all exchanges counted" if found.exact else "99,999 exchanges drawn"
@@ -140,7 +140,7 @@ def compared(
 
 
 def _label(name: str) -> str:
-    """Returns what the results of a policy are called; of one's own, as the command that scored it was told it."""
+    """Returns the name of a policy's results; of one's own, as it was given to the command that scored it."""
     return label_of(Call.parse(name)) if ".py:" in name else name
 
 

@@ -156,7 +156,7 @@ def _looks(
     pixels: Pixels,
     on_frame: Callable[[Frame], None],
 ) -> list[_Look]:
-    """Returns what the memory was after each of these frames, or after the last frame of all."""
+    """Returns the memory after each of these frames, or after the last frame of all."""
     looks, last = [], None
     for frame, masks in tracker.follow(video, prompts):
         if last is None and tracker.memory.grid is not None:

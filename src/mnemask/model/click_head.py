@@ -147,7 +147,7 @@ class ClickHead(nn.Module):
         stride8: Float[Tensor, "B F8 h8 w8"],
         stride16: Float[Tensor, "B F16 h w"],
     ) -> PreparedFrame:
-        """Returns what is needed of frames, once for all clicks.
+        """Returns the features of frames that clicks need, computed once for all clicks.
 
         Args:
             image: normalised, sides multiples of 16.
@@ -218,7 +218,7 @@ def similarities(embedding: Float[Tensor, "B E h w"], clicks: Float[Tensor, "B N
 
 
 def key_encoder_id(model: STCN) -> str:
-    """Returns what tells one key encoder from another: the SHA-256 of its tensors, the same in every precision.
+    """Returns the identity of a key encoder: the SHA-256 of its tensors, the same in every precision.
 
     They are rounded to bfloat16 first, the coarsest precision that a network is loaded in.
     """

@@ -1,7 +1,7 @@
 """The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It keeps no state.
 
-The value encoder and the decoder share two building blocks, a residual block and CBAM attention. What a convolution
-returns is nobody else's, and its gradient does not need it: rectified and added to in place.
+The value encoder and the decoder share two building blocks, a residual block and CBAM attention. A convolution's
+output has no other reader, nor does its gradient need it, so ReLU and the residual are applied in place.
 """
 
 from collections.abc import Sequence
@@ -271,7 +271,7 @@ class STCN(nn.Module):
 
     @property
     def kmn_sigma(self) -> float:
-        """How far from where it fits best a memory is read unless a tracker says otherwise; 0 for anywhere."""
+        """σ of the KMN kernel as a fraction of the short side, unless a tracker says otherwise; 0 disables it."""
         return KERNELS.get(self.config, 0.0)
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:

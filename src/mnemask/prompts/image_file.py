@@ -167,7 +167,7 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
 
 
 def _whole_numbers(stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> UInt16[np.ndarray, "H W"]:
-    """Returns what a file holds of more than 8 bits, or with a sign; raises MaskError where these are no ids."""
+    """Returns the ids in a file of more than 8 bits, or with signs; raises MaskError where its values are not ids."""
     if stored.dtype.kind == "f":
         raise MaskError(f"mask {path} holds fractions", "ids are whole numbers: export it as 8-bit PNG")
     if stored.min() < 0 or stored.max() > MAX_OBJECT_ID:

@@ -165,7 +165,7 @@ class Batch:
         return normalize(self.frames.movedim(-1, 2))
 
     def targets(self) -> tuple[Int64[Tensor, "n H W"], Bool[Tensor, "n K"]]:
-        """Returns what the loss compares with: labels and objects of all frames after the first, clip by clip."""
+        """Returns the targets of the loss: labels and objects of all frames after the first, clip by clip."""
         later = self.labels[:, 1:]
         return later.flatten(0, 1).long(), self.valid.repeat_interleave(later.shape[1], 0)
 

@@ -310,7 +310,7 @@ def move(
 
 
 def spray(rng: np.random.Generator, target: Track) -> Layer:
-    """Returns what an object throws up behind it, dust, smoke or water: see-through, another cloud in each frame."""
+    """Returns the dust, smoke or water that an object throws up: see-through, another cloud in each frame."""
     num_frames, side = len(target.centre), 96
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     round_off = np.clip(1 - ramp[:, None] ** 2 - ramp**2, 0, 1) ** 0.5

@@ -42,7 +42,7 @@ class Policy(ABC):
 
     @abstractmethod
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns what is kept.
+        """Returns the tokens that are kept.
 
         Args:
             memory: what is remembered, oldest write first; may be empty.

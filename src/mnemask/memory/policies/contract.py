@@ -44,7 +44,7 @@ def violation(memory: Tokens, new: Tokens, budget: int, kept: object) -> str:
 
 
 def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, when: str) -> Tokens:
-    """Returns what a policy of somebody's own keeps.
+    """Returns the tokens that a user's policy keeps.
 
     Args:
         policy: decides.

@@ -49,7 +49,7 @@ class Wrapper(Policy):
 
 
 def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-    """Returns what the inner policy keeps of a part of the memory.
+    """Returns the tokens that the inner policy keeps of a part of the memory.
 
     Where nothing in the part is new, it stays as it is; if it must shrink, its newest write stands in for the new
     frame, so that ages are counted up to there while an object is out of sight. When it returns, its absence counts.
@@ -62,7 +62,7 @@ def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens
 
 
 def last_write_apart(memory: Tokens) -> tuple[Tokens, Tokens]:
-    """Returns what was written before the last write, and what was written then; without a copy."""
+    """Returns the tokens from before the last write, and those of the last write; without a copy."""
     count = int((memory.written_at != memory.written_at[-1:]).sum())
     return memory[:count], memory[count:]
 
@@ -127,7 +127,7 @@ class WithLatest(Wrapper):
             raise InputError(f"share of the latest frame is {self.share!r}", "give a number above 0, at most 1")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns what the inner policy keeps of memory, and new."""
+        """Returns the tokens that the inner policy keeps of memory, and new."""
         older, latest = last_write_apart(memory)
         latest = latest if self._asked_for(older, latest) else latest[:0]
         new = admit(memory, new, budget)
@@ -168,7 +168,7 @@ class PerObject(Wrapper):
             )
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns what the inner policy keeps of each object's tokens."""
+        """Returns the tokens that the inner policy keeps of each object."""
         room_beside_pins(memory, new, budget)
         old, arrived = owners(memory), owners(new)
         owner, written_at = torch.cat((old, arrived)), torch.cat((memory.written_at, new.written_at))
