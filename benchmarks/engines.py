@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clips import HELD_OUT
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved, timing_of
 from mnemask.datasets.published import DavisSequences
-from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.engines import ENGINES
 from mnemask.model.preprocess import cells
 from mnemask.model.stcn import STCN, STRIDE

@@ -19,12 +19,12 @@ from mnemask.datasets.composite.appearance import (
 )
 from mnemask.datasets.composite.layers import Layer, move
 from mnemask.datasets.composite.photographs import StaticImages, read_rgb
-from mnemask.datasets.copy_paste import covered_by, cut_out_of
 from mnemask.datasets.stcn_augment import ColourJitter
 from mnemask.datasets.video_clips import VideoClips, boxes_of, in_8_bits
 from mnemask.errors import InputError
 
 MAX_TRIES = 50
+RIM = 3  # room for a soft edge
 MIN_PIXELS = 300  # of a guest in its own video
 MAX_GROWTH = 2.0  # more would only show pixels
 MAX_CUT = 0.15  # how much of a guest's box may lie along a border of its video, which cuts it straight
@@ -264,3 +264,29 @@ def _some(rng: np.random.Generator, labels: UInt8[np.ndarray, "T S S"], count: i
     table = np.arange(256, dtype=np.uint8)
     table[1 : count + 1] = rng.permutation(count) + 1
     return np.asarray(cv2.LUT(labels.reshape(len(labels), -1), table).reshape(labels.shape))
+
+
+def cut_out_of(
+    picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]
+) -> tuple[UInt8[np.ndarray, "h w 4"], tuple[int, int]]:
+    """Returns an object's pixels with a soft edge, RGB times opacity and opacity, and the x and y of their corner.
+
+    Args:
+        picture: RGB.
+        mask: 1 where the object is, somewhere; 0 elsewhere.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    # A pixel less, so that no rim of the old background comes along.
+    opacity = cv2.GaussianBlur(cv2.erode(np.pad(mask[rows, columns] * 255, RIM), np.ones((3, 3))), (5, 5), 1.0)
+    colours = cv2.copyMakeBorder(picture[rows, columns], RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
+    pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in cv2.split(colours)), opacity])
+    return pixels, (left - RIM, top - RIM)
+
+
+def covered_by(
+    front: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], behind: UInt8[np.ndarray, "H W 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns `behind` with what `front` shows within a mask of 0 and 1 before it, softly at its edge."""
+    cover = np.maximum(cv2.GaussianBlur(mask * np.float32(1), (3, 3), 0.8), mask)
+    return cv2.blendLinear(front, behind, cover, 1 - cover)

@@ -1,9 +1,4 @@
-"""Generated video of any length with exact masks and visibility; and the held-out set made of it.
-
-The held-out set is eight clips of two to four objects that hide each other, always the same. They are drawn from no
-file. Networks trained on photographs and real video, as the shipped ones are, have seen neither these objects nor this
-ground; one that was trained on SyntheticVideo without photographs must be measured elsewhere.
-"""
+"""Generated video of any length with exact masks and visibility."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -239,44 +234,3 @@ def _canvas(rng: Rng, size: tuple[int, int], photographs: StaticImages | None) -
     )
     warped = cv2.warpAffine(image, to_canvas, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(warped, np.uint8)
-
-
-NUM_FRAMES = 40
-SIZE = (480, 854)
-PACE = 3  # 40 frames are then enough for objects to meet and to part
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutClip:
-    """One clip of the set; `open` draws it. The attributes are those of SyntheticVideo."""
-
-    name: str
-    num_objects: int
-    seed: int
-    lookalikes: bool = False
-    num_occluders: int = 0
-
-    def open(self, num_frames: int = NUM_FRAMES, size: tuple[int, int] = SIZE) -> SyntheticVideo:
-        """Returns the clip; fewer frames are its beginning, and each size is a scene of its own."""
-        return SyntheticVideo(
-            num_frames,
-            size,
-            self.num_objects,
-            self.seed,
-            lookalikes=self.lookalikes,
-            num_occluders=self.num_occluders,
-            pace=PACE,
-        )
-
-
-# In each, objects are hidden to more than half and come out again; the numbers are part of the set.
-HELD_OUT = (
-    HeldOutClip("pair", 2, 200),
-    HeldOutClip("pair-leaving", 2, 203),
-    HeldOutClip("pair-screened", 2, 205, num_occluders=1),
-    HeldOutClip("pair-doubled", 2, 202, lookalikes=True, num_occluders=1),
-    HeldOutClip("three-screened", 3, 201, num_occluders=1),
-    HeldOutClip("three-doubled", 3, 201, lookalikes=True),
-    HeldOutClip("four-screened", 4, 204, num_occluders=1),
-    HeldOutClip("four-crowded", 4, 201, num_occluders=2),
-)
