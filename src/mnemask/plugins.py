@@ -172,7 +172,7 @@ class Registry(Generic[T]):
                 except Exception as error:
                     raise InputError(
                         f"{self.kind} {each.name!r} of an installed package, {each.value}, cannot be imported: "
-                        + told(error),
+                        + describe_error(error),
                         "reinstall that package, or remove it",
                     ) from error
         choices = ", ".join(self.names())
@@ -203,7 +203,9 @@ class Registry(Generic[T]):
         except MnemaskError:
             raise
         except Exception as error:
-            raise InputError(f"{call} cannot be made: {told(error)}", f"it is {call.target}{_shown(maker)}") from error
+            raise InputError(
+                f"{call} cannot be made: {describe_error(error)}", f"it is {call.target}{_shown(maker)}"
+            ) from error
 
 
 def label_of(call: Call) -> str:
@@ -249,7 +251,7 @@ def _module(where: str) -> ModuleType:
                 f"there is no module {error.name!r}",
                 "install it, change to the folder that holds it, or give its file, as in file.py:Class",
             ) from error
-        raise InputError(f"{where} cannot be imported: {told(error)}", "correct it") from error
+        raise InputError(f"{where} cannot be imported: {describe_error(error)}", "correct it") from error
     if file is not None and Path(module.__file__ or ".").resolve() != file.resolve():
         raise InputError(f"another module is called {name!r} too ({module.__file__})", f"rename {where}")
     return module
@@ -283,7 +285,7 @@ def _is_installed(base: type) -> bool:
     return file is None or any(place in file for place in _INSTALLED)
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Returns a description of an error in code of somebody else, with its place there."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"

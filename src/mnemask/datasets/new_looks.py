@@ -34,12 +34,12 @@ class NewLooks:
             return clip
         # Looks of their own leave a step along every outline, which real objects do not have.
         num_looks = 1 if rng.random() < WHOLE else clip.num_objects + 1
-        looks = [_Look(rng) for _ in range(num_looks)]
+        looks = [_ColourShift(rng) for _ in range(num_looks)]
         frames = [_seen(frame, labels, looks) for frame, labels in zip(clip.frames, clip.labels, strict=True)]
         return TrainingClip(sensor_effects(rng, frames), clip.labels, clip.num_objects)
 
 
-class _Look:
+class _ColourShift:
     """A change of tone and of tint; weak more often than strong."""
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -47,17 +47,17 @@ class _Look:
         self.tones = tone_table(*(rng.uniform(-1, 1, 5) * strength).tolist())
         self.hue, self.saturation = (rng.uniform(-1, 1, 2) * (0.5, 0.9) * strength).tolist()
 
-    def of(self, image: UInt8[np.ndarray, "S S 3"]) -> UInt8[np.ndarray, "S S 3"]:
+    def apply(self, image: UInt8[np.ndarray, "S S 3"]) -> UInt8[np.ndarray, "S S 3"]:
         return tint(cv2.LUT(image, self.tones), self.hue, self.saturation)
 
 
 def _seen(
-    frame: UInt8[np.ndarray, "S S 3"], labels: UInt8[np.ndarray, "S S"], looks: list[_Look]
+    frame: UInt8[np.ndarray, "S S 3"], labels: UInt8[np.ndarray, "S S"], looks: list[_ColourShift]
 ) -> UInt8[np.ndarray, "S S 3"]:
     """A frame with the first look, and each object with its own where there are more."""
-    seen = looks[0].of(frame)
+    seen = looks[0].apply(frame)
     for label, look in enumerate(looks[1:], 1):
         inside = cv2.GaussianBlur(cv2.inRange(labels, label, label), (0, 0), EDGE).astype(np.float32) / 255
         if inside.any():
-            seen = cv2.blendLinear(look.of(frame), seen, inside, 1 - inside)
+            seen = cv2.blendLinear(look.apply(frame), seen, inside, 1 - inside)
     return np.asarray(seen, np.uint8)

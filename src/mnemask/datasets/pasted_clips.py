@@ -160,7 +160,7 @@ class PastedClips:
         chosen = int(rng.choice(fit))
         shown = [(mask == chosen).astype(np.uint8) for mask in masks]
         boxes = boxes_of(masks, chosen)
-        to_frame = _way(rng, boxes, int(shown[0].sum()), host, shape, self.zoom)
+        to_frame = _sample_path(rng, boxes, int(shown[0].sum()), host, shape, self.zoom)
         colours = REPAINT.draw(rng)
         layers: list[Layer | None] = []
         for picture, mask, view in zip(pictures, shown, to_frame, strict=True):
@@ -194,7 +194,7 @@ def _is_whole(mask: Bool[np.ndarray, "H W"]) -> bool:
     return bool(np.count_nonzero(mask) >= MIN_PIXELS and rim <= MAX_CUT * (width + height))
 
 
-def _way(
+def _sample_path(
     rng: np.random.Generator,
     boxes: Float[np.ndarray, "T 4"],
     area: int,

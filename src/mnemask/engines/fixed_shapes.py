@@ -31,13 +31,13 @@ from mnemask.model.stcn import STCN, KeyFeatures
 
 logger = logging.getLogger(__name__)
 
-TALKATIVE = ("torch.onnx", "torch.export", "onnxscript")
+NOISY_LOGGERS = ("torch.onnx", "torch.export", "onnxscript")
 
 
 @contextmanager
 def quiet_compilers() -> Iterator[None]:
     """Within it, compilers and exporters give no warnings; their errors are raised unchanged."""
-    logs, root = [logging.getLogger(name) for name in TALKATIVE], logging.getLogger()
+    logs, root = [logging.getLogger(name) for name in NOISY_LOGGERS], logging.getLogger()
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.ERROR)
@@ -71,7 +71,7 @@ def digest(model: STCN, *compilers: str) -> str:
     return found.hexdigest()[:24]
 
 
-def kept(target: Path, build: Callable[[Path], None]) -> Path:
+def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
     """Returns `target`, a folder that `build` has filled, now or in an earlier run; there whole or not at all.
 
     Where the cache cannot be written to, it is a folder for this process alone, and a warning says so.
@@ -179,7 +179,7 @@ class FixedShapes(SharedWeights):
         name = "-".join((part, *("x".join(map(str, tensor.shape)) for tensor in laid_out)))
         with _turn:
             if name not in self._built:
-                folder = kept(self.folder / name, lambda partial: self._build(part, laid_out, partial))
+                folder = build_cached(self.folder / name, lambda partial: self._build(part, laid_out, partial))
                 self._built[name] = self.load(part, folder)
                 if len(self._built) > MAX_BUILT:
                     self._built.popitem(last=False)

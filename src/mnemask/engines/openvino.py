@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mnemask.datasets.synthetic.video import SyntheticVideo
-from mnemask.engines.fixed_shapes import FixedShapes, Runner, cache_folder, digest, kept
+from mnemask.engines.fixed_shapes import FixedShapes, Runner, build_cached, cache_folder, digest
 from mnemask.engines.parts import SharedWeights
 from mnemask.errors import InputError, missing_extra
 from mnemask.memory.policies import LFU
@@ -80,7 +80,7 @@ def rounded_filters(weight: Tensor) -> Tensor:
 
 
 @dataclass
-class EachConvolution(TorchFunctionMode):
+class ConvolutionHook(TorchFunctionMode):
     """Within it, each convolution is handed its range, in the order of execution.
 
     Attributes:
@@ -114,7 +114,7 @@ class EachConvolution(TorchFunctionMode):
         raise NotImplementedError
 
 
-class Observed(EachConvolution):
+class RangeObserver(ConvolutionHook):
     """Widens the ranges to what the inputs hold."""
 
     def handle(self, expected: InputRange, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +123,7 @@ class Observed(EachConvolution):
         return x, weight
 
 
-class Rounded(EachConvolution):
+class FakeQuantizer(ConvolutionHook):
     """Rounds inputs and filters to the steps of 8 bits."""
 
     def handle(self, expected: InputRange, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +134,7 @@ class Rounded(EachConvolution):
 Ranges = dict[str, list[InputRange]]
 
 
-class Watched(SharedWeights):
+class CalibrationModel(SharedWeights):
     """An STCN that notes the range of each convolution's input."""
 
     def __init__(self, model: STCN, ranges: Ranges) -> None:
@@ -158,14 +158,14 @@ class Watched(SharedWeights):
         with self._observed("decode"):
             return super().decode(readout, features)
 
-    def _observed(self, part: str) -> Observed:
-        return Observed(self.ranges.setdefault(part, []), precise_convolutions(self))
+    def _observed(self, part: str) -> RangeObserver:
+        return RangeObserver(self.ranges.setdefault(part, []), precise_convolutions(self))
 
 
 def calibrate(model: STCN, size: tuple[int, int] = SIZE) -> Ranges:
     """Returns the range of each convolution's input, by part, over a few generated clips with two objects each."""
     ranges: Ranges = {}
-    watched = Watched(model, ranges)
+    watched = CalibrationModel(model, ranges)
     for seed in range(NUM_CLIPS):
         tracker = Tracker(watched, policy=LFU(write_every=1), short_side=None)
         video = SyntheticVideo(NUM_FRAMES, size, num_objects=2, seed=1000 + seed, pace=PACE)
@@ -217,7 +217,7 @@ class Int8All(FixedShapes):
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-        with Rounded(self._ranges[part], self._precise):
+        with FakeQuantizer(self._ranges[part], self._precise):
             exported = torch.export.export(module, inputs, strict=False)
         # Not openvino.convert_model, which reports its use to OpenVINO's makers over the network.
         frontend = FrontEndManager().load_by_framework("pytorch")
@@ -262,7 +262,7 @@ class Int8All(FixedShapes):
             logger.info("finding the ranges of values in the network on generated clips, once …")
             write_ranges(calibrate(self), folder / RANGES)
 
-        return read_ranges(kept(self.folder / "ranges", watch) / RANGES)
+        return read_ranges(build_cached(self.folder / "ranges", watch) / RANGES)
 
 
 class Int8(Int8All):

@@ -262,7 +262,7 @@ def inner_pixel(depths: Float[np.ndarray, "H W"], rng: np.random.Generator | Non
     return int(columns[chosen]), int(rows[chosen])
 
 
-def spoilt(
+def corrupt_mask(
     truth: UInt8[np.ndarray, "H W"], other: UInt8[np.ndarray, "H W"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "H W"]:
     """Returns the object as a tracker may have lost it: grown or shrunk, shifted, cut, or with something beside it.

@@ -8,7 +8,7 @@ from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.appearance import augment_appearance, log_uniform, sensor_effects
-from mnemask.datasets.composite.layers import Layer, film, film_scene, move, pass_in_front, spray
+from mnemask.datasets.composite.layers import Layer, move, pass_in_front, render_clip, render_scene, spray
 from mnemask.datasets.composite.limbs import grow_limbs
 from mnemask.datasets.composite.moving_foreground import RealClips
 from mnemask.datasets.composite.photographs import CutOut, StaticImages, read_rgb
@@ -107,7 +107,7 @@ def _draw(
         like = photograph.set_name if rng.random() < recipe.crowd else None
     shape = (clip.size, clip.num_frames)
     most = recipe.zoom if rng.random() < recipe.zoomed else 1.0
-    scene = film_scene(
+    scene = render_scene(
         rng, image, masks, *shape, step * (1 if warped else rng.uniform(0, 0.6)), most if warped else 1.0
     )
     cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks), like)
@@ -144,7 +144,7 @@ def _draw(
         layers = [part for layer in layers for part in _with_limbs(rng, layer, static, recipe.limbs)]
     if followed and recipe.spray > 0 and rng.random() < recipe.spray:
         layers.append(spray(rng, followed[int(rng.integers(len(followed)))].track()))
-    frames, labels = film(scene, layers, range(clip.num_frames), clip.size)
+    frames, labels = render_clip(scene, layers, range(clip.num_frames), clip.size)
     return frames, np.stack(labels)
 
 

@@ -174,7 +174,7 @@ class Scene:
         return frame, labels
 
 
-def film(
+def render_clip(
     scene: Scene, layers: Sequence[Layer], times: Iterable[int], size: int
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], list[UInt8[np.ndarray, "S S"]]]:
     """Returns frames and labels of a scene and of what moves in front of it, the last layer foremost."""
@@ -219,7 +219,7 @@ def _darken(
     region[:] = cv2.multiply(np.ascontiguousarray(region), cv2.merge((kept, kept, kept)), dtype=cv2.CV_8U)
 
 
-def film_scene(
+def render_scene(
     rng: np.random.Generator,
     image: UInt8[np.ndarray, "h w 3"],
     masks: list[Bool[np.ndarray, "h w"]],

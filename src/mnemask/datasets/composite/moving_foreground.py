@@ -24,7 +24,7 @@ MASK_SHIFT = {"ucsd__bottle": 1, "ucsd__hockey": 1, "ucsd__jump": -1, "ucsd__sur
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class ForegroundSequence:
     """The files of one video, in order."""
 
     name: str
@@ -181,7 +181,7 @@ def _warp_labels(
     return warped
 
 
-def _sequences(root: Path) -> list[Sequence]:
+def _sequences(root: Path) -> list[ForegroundSequence]:
     sequences = []
     for folder in sorted(root.glob("*/frames")) if root.is_dir() else []:
         if folder.parent.name in LEFT_OUT:
@@ -190,7 +190,9 @@ def _sequences(root: Path) -> list[Sequence]:
         shift = MASK_SHIFT.get(folder.parent.name, 0)
         pairs = [(frame, filed[t + shift][1]) for t, (frame, _) in enumerate(filed) if 0 <= t + shift < len(filed)]
         if pairs:
-            sequences.append(Sequence(folder.parent.name, tuple(f for f, _ in pairs), tuple(m for _, m in pairs)))
+            sequences.append(
+                ForegroundSequence(folder.parent.name, tuple(f for f, _ in pairs), tuple(m for _, m in pairs))
+            )
     if not sequences:
         raise InputError(
             f"no video in {root}",

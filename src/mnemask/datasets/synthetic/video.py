@@ -67,9 +67,9 @@ class MovingCutOut:
     light: Wave
 
     @classmethod
-    def along(cls, rng: Rng, body: Body, cut_out: CutOut) -> "MovingCutOut":
+    def from_body(cls, rng: Rng, body: Body, cut_out: CutOut) -> "MovingCutOut":
         """Returns the cut-out, nearly upright, within the circle that the body fills in frame 0."""
-        body = replace(body, turn=Wave.about(rng, 0.0, 0.35, 220))
+        body = replace(body, turn=Wave.random(rng, 0.0, 0.35, 220))
         pose = body.pose(0)[:, :2]
         reach = float(np.linalg.norm(body.outline(0)[0] @ pose.T, axis=1).max())
         wanted = 0.95 * reach / (np.hypot(*cut_out.pixels.shape[:2]) / 2)
@@ -77,7 +77,7 @@ class MovingCutOut:
         pixels, grow = fit(cut_out, unit, wanted**2 * cut_out.area / unit**2)
         coarse = np.clip(rng.standard_normal((NUM_SWAYS, 4, 4, 2)), -1.5, 1.5) * 0.025 * np.sqrt(pixels[..., 0].size)
         sways = np.stack([cv2.resize(field, (24, 24), interpolation=cv2.INTER_CUBIC) for field in coarse])
-        swings = tuple(Wave.about(rng, 0.0, 1.0, 60) for _ in range(NUM_SWAYS))
+        swings = tuple(Wave.random(rng, 0.0, 1.0, 60) for _ in range(NUM_SWAYS))
         radii = grow / float(np.linalg.norm(pose, 2))
         return cls(pixels, body, radii, sways.astype(np.float32), swings, _light(rng))
 
@@ -132,14 +132,14 @@ def draw_cast(
             for _ in range(num_objects + num_occluders)
         ]
         wearers = [i // copies if i < num_actors else i - num_actors + num_objects for i in range(len(bodies))]
-        things = (MovingCutOut.along(rng, body, looks[look]) for body, look in zip(bodies, wearers, strict=True))
+        things = (MovingCutOut.from_body(rng, body, looks[look]) for body, look in zip(bodies, wearers, strict=True))
     # The second of two is the one asked for: draw_bodies lets it leave the picture now and then.
     ids = [(i + 1) // copies if i < num_actors and (i + 1) % copies == 0 else 0 for i in range(len(bodies))]
     return list(zip(things, ids, strict=True))
 
 
 def _light(rng: Rng) -> Wave:
-    return Wave.about(rng, 0.0, 0.25, 180)
+    return Wave.random(rng, 0.0, 0.25, 180)
 
 
 def _boulder(rng: Rng, body: Body) -> Body:
@@ -200,23 +200,23 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         self.pace = pace
         rng = np.random.default_rng(seed)
         canvas = _canvas(rng, size, photographs)
-        self.camera = Camera.over(rng, canvas, size)
-        self._cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
+        self.camera = Camera.random(rng, canvas, size)
+        self.cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
 
     def draw(self, index: int) -> Moment:
         """Returns the frame, the id at each pixel (0 for what is not to be followed) and each object's Visibility."""
         moment = index * self.pace
         picture, owners = self.camera.look(moment), np.zeros(self.size, np.uint8)
         pixels = []  # inside the frame, and in all
-        for number, (thing, _) in enumerate(self._cast, 1):
+        for number, (thing, _) in enumerate(self.cast, 1):
             whole = thing.paint(moment, picture, owners, number)
             pixels.append((int(np.count_nonzero(owners == number)), whole))
         seen = np.bincount(owners.ravel(), minlength=len(pixels) + 1)
         ids = np.zeros(256, np.uint8)
-        ids[1 : len(pixels) + 1] = [object_id for _, object_id in self._cast]
+        ids[1 : len(pixels) + 1] = [object_id for _, object_id in self.cast]
         truth = {
             object_id: Visibility.from_areas(int(seen[number]), *pixels[number - 1])
-            for number, (_, object_id) in enumerate(self._cast, 1)
+            for number, (_, object_id) in enumerate(self.cast, 1)
             if object_id
         }
         return self.finish(picture, index, moment), torch.from_numpy(cv2.LUT(owners, ids)), truth

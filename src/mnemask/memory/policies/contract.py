@@ -11,7 +11,7 @@ from torch import Tensor
 from mnemask.errors import BudgetError, MnemaskError, PolicyError
 from mnemask.memory.policies.base import Policy
 from mnemask.memory.tokens import PER_OBJECT, Tokens
-from mnemask.plugins import told
+from mnemask.plugins import describe_error
 
 REMEDY = "correct its `update`; mnemask.testing.check_policy shows the case without a video"
 
@@ -62,7 +62,7 @@ def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, whe
     except (MnemaskError, torch.OutOfMemoryError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        raise PolicyError(f"policy {policy} failed {when}: {told(error)}", REMEDY) from error
+        raise PolicyError(f"policy {policy} failed {when}: {describe_error(error)}", REMEDY) from error
     if wrong := violation(memory, new, budget, kept):
         raise PolicyError(f"policy {policy} {wrong}, {when}", REMEDY)
     return kept
@@ -75,7 +75,7 @@ def checked_pins(policy: Policy, mask_fraction: Float[Tensor, "K h w"]) -> Bool[
     except (MnemaskError, torch.OutOfMemoryError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        raise PolicyError(f"policy {policy} failed in pinned_part: {told(error)}", REMEDY) from error
+        raise PolicyError(f"policy {policy} failed in pinned_part: {describe_error(error)}", REMEDY) from error
     if not isinstance(pins, Tensor) or pins.dtype != torch.bool or pins.shape != mask_fraction.shape[1:]:
         raise PolicyError(
             f"policy {policy} returned from pinned_part {getattr(pins, 'dtype', type(pins).__name__)} of shape "
