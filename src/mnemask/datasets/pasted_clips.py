@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.clips import IGNORE, ClipShape, ClipSource, TrainingClip, keep_visible
+from mnemask.datasets.clips import ClipShape, ClipSource, TrainingClip, keep_visible
 from mnemask.datasets.composite.appearance import (
     affine_path,
     augment_appearance,
@@ -22,6 +22,7 @@ from mnemask.datasets.composite.photographs import StaticImages, read_rgb
 from mnemask.datasets.stcn_augment import ColourJitter
 from mnemask.datasets.video_clips import VideoClips, boxes_of, in_8_bits
 from mnemask.errors import InputError
+from mnemask.metrics import VOID
 
 MAX_TRIES = 50
 RIM = 3  # room for a soft edge
@@ -154,7 +155,7 @@ class PastedClips:
         label: int,
     ) -> Guest | None:
         """A guest, or None where the frames show no object that can be cut out whole."""
-        fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < IGNORE and _is_whole(masks[0] == each)]
+        fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < VOID and _is_whole(masks[0] == each)]
         if not fit:
             return None
         chosen = int(rng.choice(fit))
@@ -233,7 +234,7 @@ def _sample_path(
 
 def _middle_of(rng: np.random.Generator, labels: UInt8[np.ndarray, "S S"]) -> Float[np.ndarray, " 2"] | None:
     """The middle (x, y) of one of the objects shown, None where there are none."""
-    ids = [each for each in np.unique(labels).tolist() if 0 < each < IGNORE]
+    ids = [each for each in np.unique(labels).tolist() if 0 < each < VOID]
     if not ids:
         return None
     ys, xs = np.nonzero(labels == int(rng.choice(ids)))

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mnemask.datasets.clips import IGNORE
 from mnemask.datasets.composite.appearance import (
     affine_path,
     bend_path,
@@ -18,6 +17,7 @@ from mnemask.datasets.composite.appearance import (
 )
 from mnemask.datasets.composite.photographs import CutOut
 from mnemask.datasets.composite.turning import turning
+from mnemask.metrics import VOID
 
 MOST_SEE_THROUGH = 120  # opacity of a cloud; what is behind it is still labelled
 MOST_COVERED = 0.7  # of a frame, by something that comes nearer
@@ -170,7 +170,7 @@ class Scene:
             # A mirrored object is neither the object nor a background worth learning.
             height, width = self.image.shape[:2]
             beyond = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
-            labels[beyond & (labels > 0)] = IGNORE
+            labels[beyond & (labels > 0)] = VOID
         return frame, labels
 
 

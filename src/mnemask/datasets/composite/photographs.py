@@ -1,12 +1,13 @@
 """Photographs with masks, `static/NAME/{images,masks}`: scenes to film and objects to cut out of them."""
 
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from mnemask.errors import FrameError, InputError
@@ -81,6 +82,12 @@ class CutOut:
         return int(np.count_nonzero(self.pixels[..., 3] > 127))
 
 
+def balanced_weights(names: Sequence[str], weight_of: Callable[[str], float]) -> Float[np.ndarray, " N"]:
+    """Returns the weight of each picture by the name of its set, so that large sets do not crowd out small ones."""
+    sizes = {name: names.count(name) for name in set(names)}
+    return np.array([weight_of(name) * sizes[name] ** -0.4 for name in names])
+
+
 class StaticImages:
     """Every photograph under `root`; files are read when asked for and the system's cache keeps them.
 
@@ -91,11 +98,9 @@ class StaticImages:
     def __init__(self, root: Path) -> None:
         self.photographs = _photographs(root)
         names = [photograph.set_name for photograph in self.photographs]
-        sizes = {name: names.count(name) for name in set(names)}
-        # The root keeps the large sets from crowding out the small ones.
-        weights = np.array([rule_of(name).weight * sizes[name] ** -0.4 for name in names])
+        weights = balanced_weights(names, lambda name: rule_of(name).weight)
         self.weights = np.cumsum(weights / weights.sum())
-        self.by_set = {name: [p for p in self.photographs if p.set_name == name] for name in sizes}
+        self.by_set = {name: [p for p in self.photographs if p.set_name == name] for name in set(names)}
 
     def draw(self, rng: np.random.Generator, set_name: str | None = None) -> Photograph:
         """Returns one photograph at random, of one set if that is named."""
