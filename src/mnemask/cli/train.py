@@ -163,16 +163,16 @@ def train(
         if steps is None:
             raise mm.InputError("--decay needs to know how long", "give --steps, 20 to 25 % of the trunk's")
         chosen = recipes.decayed(chosen, steps)
-    changes: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate, "seed": seed}
-    if capacity is not None:
-        changes["memory"] = chosen.memory.within(capacity)
-    chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
-    if clip_frames is not None:
-        chosen = replace(chosen, phases=tuple(replace(phase, num_frames=clip_frames) for phase in chosen.phases))
-    if regularizer is not None:
-        chosen = replace(chosen, regularizer=REGULARIZERS.named(regularizer, own_code=True))
-    if loss is not None:
-        chosen = replace(chosen, loss=LOSSES.named(loss, own_code=True))
+    chosen = recipes.customized(
+        chosen,
+        clip_frames,
+        capacity,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        regularizer=None if regularizer is None else REGULARIZERS.named(regularizer, own_code=True),
+        loss=None if loss is None else LOSSES.named(loss, own_code=True),
+    )
     if weights and imagenet:
         raise mm.InputError("--weights and --imagenet both say where to start", "give one of them")
     if branch and (weights or imagenet):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -283,6 +283,25 @@ INGREDIENTS = (
     "kmn-sigma",
     "length",
 )
+
+
+def customized(
+    recipe: Recipe, clip_frames: int | None = None, capacity: float | None = None, **changes: object
+) -> Recipe:
+    """Returns a recipe with other hyper-parameters; what is None stays as it is.
+
+    Args:
+        recipe: any.
+        clip_frames: frames in a clip, in all phases.
+        capacity: frames that a clip's memory always holds, see `MemoryInUse.within`.
+        **changes: fields of the recipe.
+    """
+    if capacity is not None:
+        changes["memory"] = recipe.memory.within(capacity)
+    if clip_frames is not None:
+        changes["phases"] = tuple(replace(phase, num_frames=clip_frames) for phase in recipe.phases)
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    return replace(recipe, **given)
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:
