@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from plain import PlainSTCN, plain_parts
 
 import mnemask as mm
 from mnemask.bench.machine import heading, interleaved
 from mnemask.bench.parts import network_parts
-from mnemask.bench.plain import PlainSTCN
 from mnemask.bench.run import weights_of
 from mnemask.types import Frame
 
@@ -40,9 +40,9 @@ def main() -> None:
     print("| part | objects | plain ms | mnemask ms | ratio | extra, plain | extra, mnemask |")
     print("|---|---|---|---|---|---|---|")
     for num_objects in args.objects:
-        for part in network_parts(model, plain, frame, min(args.size), num_objects):
-            assert part.plain is not None
-            times = interleaved({"plain": part.plain, "fast": part.fast}, args.rounds, model.device)
+        plainly = plain_parts(plain, frame, min(args.size), num_objects)
+        for part in network_parts(model, frame, min(args.size), num_objects):
+            times = interleaved({"plain": plainly[part.name], "fast": part.compute}, args.rounds, model.device)
             now = times["plain"].median, times["fast"].median
             alone = first.setdefault(part.name, now)
             more = max(num_objects - args.objects[0], 1)

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clips import HELD_OUT
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved, timing_of
 from mnemask.datasets.published import DavisSequences
-from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.engines import ENGINES
+from mnemask.metrics import region_similarity
 from mnemask.model.preprocess import cells
 from mnemask.model.stcn import STCN, STRIDE
 
@@ -88,15 +89,10 @@ def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dic
                 masks[name] = tracker.step(frame)
                 seconds[name].append(time.perf_counter() - begin)
             for name, ours in masks.items():
-                each = [overlap(ours.mask(k), masks["eager"].mask(k)) for k in first]
+                each = [region_similarity(ours.mask(k).numpy(), masks["eager"].mask(k).numpy()) for k in first]
                 overlaps[name].setdefault(clip, []).extend(each)
         print(f"<!-- {clip}: {len(frames)} frames -->", flush=True)
     return {name: timing_of(values) for name, values in seconds.items()}, overlaps
-
-
-def overlap(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    union = int((ours | theirs).sum())
-    return int((ours & theirs).sum()) / union if union else 1.0
 
 
 def show(parts: dict[tuple[str, str], Timing], frames: dict[str, Timing], overlaps: Overlaps) -> None:

@@ -14,19 +14,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import sqrt
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
+from clips import Clip, HeldOutClip, drawn, follow
 from jaxtyping import Float
-from policy_lab import Clip, Moment, moments, resized
+from policy_lab import Moment, moments, resized
 from torch import Tensor
 
 import mnemask as mm
 from mnemask.datasets.published import DavisSequences
-from mnemask.datasets.synthetic.video import HeldOutClip
 from mnemask.engines.parts import FeatureCache, SharedWeights
 from mnemask.memory.read import DETAIL_BYTES
 from mnemask.memory.tokens import CellGrid, bytes_per_token
@@ -98,27 +99,22 @@ def tracker_of(trial: Trial, look: FeatureCache, size: tuple[int, int], num_obje
 def opened(kind: str, name: str, args: argparse.Namespace) -> Iterator[Moment]:
     if kind == "davis":
         return (resized(moment, args.size) for moment in moments(Clip(kind, name), args.davis))
-    clip = next(one for one in DRAWN[kind] if one.name == name)
-    drawn = clip.open(size=(args.size, 2 * round(args.size * 427 / 480)))
+    video = drawn(name, DRAWN[kind]).open(size=(args.size, 2 * round(args.size * 427 / 480)))
     return (
-        (np.ascontiguousarray(frame.image.numpy().transpose(1, 2, 0)), labels.numpy()) for frame, labels, _ in drawn
+        (np.ascontiguousarray(frame.image.numpy().transpose(1, 2, 0)), labels.numpy()) for frame, labels, _ in video
     )
 
 
-def follow(kind: str, name: str, trials: Sequence[str], args: argparse.Namespace) -> dict[str, Report]:
+def score(kind: str, name: str, trials: Sequence[str], args: argparse.Namespace) -> dict[str, Report]:
     """Returns the scores of each trial on one clip."""
     torch.set_num_threads(1)
     look = FeatureCache(mm.load_model(args.model))
-    trackers: dict[str, mm.Tracker] = {}
+    frames = opened(kind, name, args)
+    first = next(frames)
+    num_objects = np.count_nonzero(np.unique(first[1]))
+    trackers = {trial: tracker_of(TRIALS[trial], look, first[1].shape, num_objects) for trial in trials}
     scorers = {trial: SequenceScorer(name) for trial in trials}
-    for index, (picture, labels) in enumerate(opened(kind, name, args)):
-        look.begin(f"frame {index}")  # the frames before are not looked at again
-        prompts = None
-        if not trackers:
-            prompts = {int(k): labels == k for k in np.unique(labels) if k}
-            trackers = {trial: tracker_of(TRIALS[trial], look, labels.shape, len(prompts)) for trial in trials}
-        for trial, tracker in trackers.items():
-            scorers[trial].add(labels, tracker.step(picture, prompts).labels.numpy().astype(np.uint8))
+    follow(chain([first], frames), trackers, scorers, (look,))
     print(f"{kind} {name}", file=sys.stderr, flush=True)
     return {trial: scorer.report() for trial, scorer in scorers.items()}
 
@@ -160,7 +156,7 @@ def main() -> None:
     trials = list(dict.fromkeys(args.trial or TRIALS))
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as pool:
         waiting = {
-            kind: [pool.submit(follow, kind, name, trials, args) for name in names[kind][: args.clips]]
+            kind: [pool.submit(score, kind, name, trials, args) for name in names[kind][: args.clips]]
             for kind in args.set or names
         }
         for kind, futures in waiting.items():

@@ -4,8 +4,8 @@
     mnemask experiment policies OUT/generated --dataset folder -o lab
     mnemask experiment policies OUT/pasted --dataset folder -o lab
 
-OUT/generated: the eight clips of `mnemask.datasets.synthetic.video`, drawn by the computer and never trained on.
-OUT/pasted, where DAVIS 2016 val is given: pairs of its objects with crossing paths (`mnemask.datasets.copy_paste`).
+OUT/generated: the eight clips of `clips.py`, drawn by the computer and never trained on.
+OUT/pasted, where DAVIS 2016 val is given: pairs of its objects with crossing paths (`copy_paste.py`).
 """
 
 import argparse
@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from clips import HELD_OUT
+from copy_paste import DAVIS_PAIRS, CopyPasteVideo
 from PIL import Image
 
 import mnemask as mm
-from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
 from mnemask.datasets.published import DavisSequences
-from mnemask.datasets.synthetic.video import HELD_OUT, SyntheticVideo
+from mnemask.datasets.synthetic.video import SyntheticVideo
 from mnemask.io.visualize import davis_palette
 
 

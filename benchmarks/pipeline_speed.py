@@ -8,7 +8,7 @@ files     `compact`, one object, from an mp4 on disk to PNGs on disk, with each 
 start-up  `compact`: from the start of a fresh process to the first mask that it computes
 memory    `compact`, one object: a frame with a full bank of N frames, `lfu-pinned`
 objects   `compact`: a frame with 1 to 5 objects, `lfu-pinned` at two frames
-plain     `stcn` with random weights, 1 and 3 objects, beside the plain path (mnemask/bench/plain.py)
+plain     `stcn` with random weights, 1 and 3 objects, beside the plain path (plain.py)
 versions  the whole command `mnemask segment`, start-up included, of this source and of an earlier one (--before)
 
 A frame is a fifth of a cycle of five, one of them written to memory. Times are medians of interleaved rounds and, in
@@ -26,11 +26,11 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 import torch
 from PIL import Image
+from plain import PlainSTCN, plain_cycle
 
 import mnemask as mm
 from mnemask.bench.machine import Timing, heading, interleaved
-from mnemask.bench.parts import CYCLE, POLICY, cycles, start_up, whole_run, write_clip
-from mnemask.bench.plain import PlainSTCN
+from mnemask.bench.parts import CYCLE, POLICY, cycle, start_up, whole_run, write_clip
 from mnemask.bench.run import weights_of
 from mnemask.engines import ENGINES
 from mnemask.model.stcn import STCN
@@ -111,10 +111,10 @@ def memory(args: argparse.Namespace, size: tuple[int, int]) -> None:
 
 
 def objects(args: argparse.Namespace, size: tuple[int, int]) -> None:
-    plain, rows = PlainSTCN(network()), []
+    rows = []
     for engine in args.engine:
         model = network(engine=engine)
-        actions = {n: cycles(model, plain, mm.DrawnVideo(CYCLE + 1, size, n), args.size)[0] for n in OBJECTS}
+        actions = {n: cycle(model, mm.DrawnVideo(CYCLE + 1, size, n), args.size) for n in OBJECTS}
         times = interleaved(actions, args.rounds, CPU)
         one = times[OBJECTS[0]].median
         for n, timing in times.items():
@@ -127,9 +127,9 @@ def plainly(args: argparse.Namespace, size: tuple[int, int]) -> None:
     models, rows = {engine: network("stcn", engine) for engine in args.engine}, []
     plain = PlainSTCN(network("stcn"))
     for count in PLAIN_OBJECTS:
-        video, actions = mm.DrawnVideo(CYCLE + 1, size, count), {}
-        for engine, model in models.items():
-            actions[engine], actions["plain"] = cycles(model, plain, video, args.size)
+        video = mm.DrawnVideo(CYCLE + 1, size, count)
+        actions = {engine: cycle(model, video, args.size) for engine, model in models.items()}
+        actions["plain"] = plain_cycle(plain, video, args.size)
         times = interleaved(actions, min(args.rounds, PLAIN_ROUNDS), CPU)
         for way, timing in times.items():
             ratio = times["plain"].median / timing.median

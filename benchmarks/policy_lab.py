@@ -15,21 +15,20 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from clips import HELD_OUT, Clip, HeldOutClip, drawn, follow, pair_names, pasted
+from copy_paste import DAVIS_PAIRS
 from jaxtyping import Float, UInt8
 from policy_trials import TRIALS
 
 import mnemask as mm
 from mnemask.datasets.composite.photographs import read_rgb
-from mnemask.datasets.copy_paste import DAVIS_PAIRS, CopyPasteVideo
 from mnemask.datasets.published import DavisSequences
-from mnemask.datasets.synthetic.video import HELD_OUT, HeldOutClip
 from mnemask.engines.parts import FeatureCache
 from mnemask.evaluation.benchmark import ping_pong
 from mnemask.metrics import SequenceScorer, bootstrap_interval
@@ -48,20 +47,12 @@ REFERENCES = ("keep-all", "lfu")
 Moment = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A clip by the name of its set and its own."""
-
-    kind: str
-    name: str
-
-
 def clips(kind: str, davis: Path | None) -> list[Clip]:
     names: Sequence[str]
     if kind in ("davis", "ping-pong"):
         names = DavisSequences(needed(davis), 2016).names
     elif kind == "pasted":
-        names = [f"{host}+{guest}" for host, guest, _ in DAVIS_PAIRS]
+        names = pair_names(DAVIS_PAIRS)
     else:
         names = [clip.name for clip in (DRAWN if kind == "drawn" else HELD_OUT)]
     return [Clip(kind, name) for name in names]
@@ -75,13 +66,10 @@ def moments(clip: Clip, davis: Path | None) -> Iterator[Moment]:
         yield from ((read_rgb(path), video.read_labels(index)) for index, path in enumerate(video.frames))
         return
     if clip.kind == "pasted":
-        sequences = DavisSequences(needed(davis), 2016)
-        seed = next(seed for host, guest, seed in DAVIS_PAIRS if f"{host}+{guest}" == clip.name)
-        host, guest = clip.name.split("+")
-        drawn = iter(CopyPasteVideo(sequences[host], sequences[guest], seed))
+        video = pasted(clip.name, DAVIS_PAIRS, DavisSequences(needed(davis), 2016))
     else:
-        drawn = iter(next(one for one in (*DRAWN, *HELD_OUT) if one.name == clip.name).open())
-    for frame, labels, _ in drawn:
+        video = drawn(clip.name, (*DRAWN, *HELD_OUT)).open()
+    for frame, labels, _ in video:
         yield np.ascontiguousarray(frame.image.numpy().transpose(1, 2, 0)), labels.numpy()
 
 
@@ -101,7 +89,7 @@ def resized(moment: Moment, size: int) -> Moment:
     return cv2.resize(picture, to, interpolation=cv2.INTER_AREA), labels
 
 
-def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
+def score(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
     """Follows a clip with all trials in step, and keeps their scores."""
     torch.set_num_threads(1)
     network = FeatureCache(mm.load_model(args.model))
@@ -110,13 +98,7 @@ def follow(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
         name: mm.Tracker(network, policy=TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials
     }
     scorers = {name: SequenceScorer(clip.name) for name in trials}
-    for index, moment in enumerate(moments(clip, args.davis)):
-        picture, labels = resized(moment, args.size)
-        network.begin(f"frame {index}")  # the frames before are not looked at again
-        prompts = {int(k): labels == k for k in np.unique(labels) if k} if index == 0 else None
-        for name, tracker in trackers.items():
-            masks = tracker.step(picture, prompts)
-            scorers[name].add(labels, masks.labels.numpy().astype(np.uint8))
+    follow((resized(moment, args.size) for moment in moments(clip, args.davis)), trackers, scorers, (network,))
     for name, scorer in scorers.items():
         file = result_file(args, name, clip)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +189,7 @@ def run(args: argparse.Namespace, names: Sequence[str]) -> None:
     }
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(args.processes, get_context("spawn"), max_tasks_per_child=1) as pool:
-        futures = {pool.submit(follow, clip, missing, args): clip for clip, missing in todo.items()}
+        futures = {pool.submit(score, clip, missing, args): clip for clip, missing in todo.items()}
         for done, future in enumerate(as_completed(futures), 1):
             future.result()
             print(f"{done} of {len(todo)}: {futures[future]}", file=sys.stderr, flush=True)

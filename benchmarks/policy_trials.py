@@ -30,8 +30,8 @@ class PartPinned(Policy):
 
     grid: int = field(default=2, kw_only=True)
 
-    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
-        objects = (share.amax(0) > SEEN).float()[None]
+    def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+        objects = (mask_fraction.amax(0) > SEEN).float()[None]
         part = F.max_pool2d(objects, 3, stride=1, padding=1)[0] > 0
         part[:: self.grid, :: self.grid] = True
         return part
@@ -87,7 +87,7 @@ class Sample(PartPinned):
 
 
 @dataclass(frozen=True)
-class Diverse(PartPinned):
+class DiverseTrial(PartPinned):
     """Evicts what has the nearest neighbour among its seniors: the more alike, the sooner; cells of new frames too.
 
     Args:
@@ -253,7 +253,7 @@ TRIALS = {
     "condensed": Trial(Condensed(), "e: what a read would go wrong without stays"),
     "margin": Trial(Margin(), "e: what is close to another object stays, even duplicates"),
     "margin-half": Trial(Margin(margin=0.5), "e: the same, less for being near to another owner"),
-    "distinct-new-whole": Trial(Diverse(senior="new", grid=1), "a, b: distinct beside the whole first frame"),
+    "distinct-new-whole": Trial(DiverseTrial(senior="new", grid=1), "a, b: distinct beside the whole first frame"),
     "sample-100": Trial(Sample(recency=100.0), "a: thinning, with slow forgetting"),
     "per-object": Trial(mm.POLICIES["per-object"], "d: first frame pinned, objects do not compete"),
     "sample-10-objects": Trial(Sample(recency=10.0, objects=4.0), "a, f: both"),
@@ -265,17 +265,18 @@ TRIALS = {
     "sample-per-object": Trial(PerObject(Sample()), "a, f: thinning, objects more densely (root of the area)"),
     "sample-equal": Trial(PerObject(Sample(), exponent=0.0), "a, f: thinning, half of the room for objects"),
     "sample-recent-per-object": Trial(PerObject(Sample(recency=25.0)), "a, f: the same, the recent past more densely"),
-    "distinct-old": Trial(Diverse(), "a: what is like something older goes"),
-    "distinct-new": Trial(Diverse(senior="new"), "a, b: what is like something newer goes; became `diverse`"),
+    "distinct-old": Trial(DiverseTrial(), "a: what is like something older goes"),
+    "distinct-new": Trial(DiverseTrial(senior="new"), "a, b: what is like something newer goes; became `diverse`"),
     "diverse": Trial(mm.POLICIES["diverse"], "the default: `distinct-new`, written sooner where an object grows"),
-    "distinct-new-4": Trial(Diverse(senior="new", copies=4), "a: the same, four may be alike"),
+    "distinct-new-4": Trial(DiverseTrial(senior="new", copies=4), "a: the same, four may be alike"),
     "distinct-label": Trial(
-        Diverse(senior="new", label=4.0), "a, e: what is like something newer, in key and in share of the object, goes"
+        DiverseTrial(senior="new", label=4.0),
+        "a, e: what is like something newer, in key and in share of the object, goes",
     ),
-    "distinct-used": Trial(Diverse(senior="new", used=True), "a, e: distance × use = what a removal changes"),
-    "distinct-per-object": Trial(PerObject(Diverse(senior="new")), "a, f: distinct within each object's part"),
-    "distinct-used-per-object": Trial(PerObject(Diverse(senior="new", used=True)), "a, e, f: all of these"),
-    "distinct-old-per-object": Trial(PerObject(Diverse()), "a, f: what is like something older goes, by object"),
+    "distinct-used": Trial(DiverseTrial(senior="new", used=True), "a, e: distance × use = what a removal changes"),
+    "distinct-per-object": Trial(PerObject(DiverseTrial(senior="new")), "a, f: distinct within each object's part"),
+    "distinct-used-per-object": Trial(PerObject(DiverseTrial(senior="new", used=True)), "a, e, f: all of these"),
+    "distinct-old-per-object": Trial(PerObject(DiverseTrial()), "a, f: what is like something older goes, by object"),
     "trusting-lfu-pinned": Trial(Trusting(LFU()), "c: doubtful cells of new frames stay out"),
     "trusting-sample": Trial(Trusting(PerObject(Sample(recency=25.0))), "c: the same with thinning"),
     "write-3": Trial(PerObject(Sample(recency=25.0), write_every=3), "c: a newer newest frame"),

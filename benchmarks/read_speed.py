@@ -13,10 +13,10 @@ import argparse
 from collections.abc import Callable
 
 import torch
+from plain import plain_read
 from torch.profiler import ProfilerActivity, profile
 
 from mnemask.bench.machine import heading, interleaved
-from mnemask.bench.plain import plain_read
 from mnemask.config import TrackerConfig
 from mnemask.memory.bank import MemoryBank
 from mnemask.memory.budget import Budget

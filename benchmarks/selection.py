@@ -43,13 +43,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clips import HELD_OUT, Clip, drawn, follow, pair_names, pasted
+from copy_paste import DAVIS_PAIRS, SELECTION_PAIRS
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.copy_paste import DAVIS_PAIRS, SELECTION_PAIRS, CopyPasteVideo
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.real_video import SELECTION, VIDEO_FOLDERS
-from mnemask.datasets.synthetic.video import HELD_OUT
 from mnemask.engines.parts import FeatureCache
 from mnemask.evaluation.suite import run_jobs
 from mnemask.io.images import read_image
@@ -113,14 +113,6 @@ def in_full(setting: str, size: int) -> str:
     return setting if "on-growth" in setting or not growth else f"{setting}, on-growth={growth:g}"
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A clip by its kind and name."""
-
-    kind: str
-    name: str
-
-
 def clips_of(kinds: Sequence[str], data: Path) -> list[Clip]:
     """Returns the clips of these kinds, of `KINDS` and of those `FOR_THE_RECORD`."""
     names = {
@@ -132,10 +124,6 @@ def clips_of(kinds: Sequence[str], data: Path) -> list[Clip]:
         "trained": lambda: TRAINED,
     }
     return [Clip(kind, name) for kind in kinds for name in names[kind]()]
-
-
-def pair_names(pairs: Sequence[tuple[str, str, int]]) -> list[str]:
-    return [f"{host}+{guest}" for host, guest, _ in pairs]
 
 
 class ClipReader:
@@ -158,11 +146,10 @@ class ClipReader:
             return _annotated(self.dev[clip.name])
         if clip.kind in ("pasted", "crossing"):
             videos, pairs = (self.real, SELECTION_PAIRS) if clip.kind == "pasted" else (self.dev, DAVIS_PAIRS)
-            host, guest, seed = next(pair for pair in pairs if f"{pair[0]}+{pair[1]}" == clip.name)
-            drawn = iter(CopyPasteVideo(videos[host], videos[guest], seed))
+            video = pasted(clip.name, pairs, videos)
         else:
-            drawn = iter(next(one for one in HELD_OUT if one.name == clip.name).open())
-        return ((frame, labels.numpy()) for frame, labels, _ in drawn)
+            video = drawn(clip.name).open()
+        return ((frame, labels.numpy()) for frame, labels, _ in video)
 
 
 def _annotated(video: AnnotatedVideo) -> Iterator[tuple[Frame, np.ndarray]]:
@@ -197,14 +184,8 @@ class Task:
         clip, trackers = self.clip, self._trackers()
         protocol = "davis2016" if clip.kind in ONE_OBJECT else "davis2017"
         scorers = {text: SequenceScorer(clip.name, protocol) for text in trackers}
-        networks = {tracker.model for tracker in trackers.values()}
-        for number, (frame, labels) in enumerate(islice(ClipReader(self.data).frames(clip), self.frames)):
-            for shared in networks:
-                shared.begin(f"{clip.name} {number}")  # the frames before are not looked at again
-            prompts = prompts_of(labels) if number == 0 else None
-            for text, tracker in trackers.items():
-                scorers[text].add(labels, tracker.step(frame, prompts).labels.numpy().astype(np.uint8))
-            on_frame()
+        frames = islice(ClipReader(self.data).frames(clip), self.frames)
+        follow(frames, trackers, scorers, {tracker.model for tracker in trackers.values()}, on_frame)
         return {
             text: [[each.object_id, each.region_frames, each.boundary_frames] for each in scorer.report().objects]
             for text, scorer in scorers.items()
@@ -214,10 +195,6 @@ class Task:
         """Returns a tracker for each setting; they share what the key encoder says."""
         network = FeatureCache(loaded(self.weights))
         return {text: mm.Tracker(network, read_setting(text, self.size)) for text in self.settings}
-
-
-def prompts_of(labels: np.ndarray) -> dict[int, torch.Tensor]:
-    return {int(label): torch.from_numpy(labels == label) for label in np.unique(labels) if label}
 
 
 @lru_cache(maxsize=1)
@@ -353,7 +330,8 @@ def folder_of(weights: str, args: argparse.Namespace) -> Path:
 def code_digest() -> str:
     """Returns a digest of the code that tracks and that says what is true."""
     package = Path(mm.__file__).parent
-    files = [package / f"{name}.py" for name in ("tracker", "step", "state")]
+    files = [Path(__file__).with_name(f"{name}.py") for name in ("clips", "copy_paste")]
+    files += [package / f"{name}.py" for name in ("tracker", "step", "state")]
     files += [path for part in ("memory", "model", "datasets", "metrics") for path in (package / part).rglob("*.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:6]
 

@@ -30,6 +30,7 @@ from PIL import Image
 import mnemask as mm
 from mnemask.bench.machine import processor_name
 from mnemask.io.atomic import make_folder
+from mnemask.metrics import region_similarity
 from mnemask.project import PassReport, replay
 from mnemask.project.journal import Line
 from mnemask.studio.clicks import Mask
@@ -55,7 +56,7 @@ def overlaps(project: mm.Project, masks: Path) -> list[float]:
     values = []
     for index, path in enumerate(sorted(masks.glob("*.png"))):
         mask, truth = project.labels(index).numpy() == 1, np.array(Image.open(path)) > 0
-        values.append(float((mask & truth).sum() / (mask | truth).sum()))
+        values.append(region_similarity(mask, truth))
     return values
 
 

@@ -11,11 +11,14 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+
+from clips import follow
+from copy_paste import copy_paste_videos
 
 import mnemask as mm
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.copy_paste import copy_paste_videos
 from mnemask.datasets.published import DavisSequences
 from mnemask.metrics import Report, SequenceScorer
 from mnemask.model.stcn import STCN
@@ -102,10 +105,8 @@ def score_pasted(model: STCN, root: Path, num_frames: int | None) -> Report:
     reports = []
     for number, video in enumerate(copy_paste_videos(DavisSequences(root, 2016, "val"))):
         tracker, scorer = mm.Tracker(model, policy="keep-all", kmn_sigma=0.0), SequenceScorer(f"pair {number}")
-        for index in range(min(len(video), num_frames or len(video))):
-            frame, labels, _ = video[index]
-            prompts = {i: labels == i for i in (1, 2)} if index == 0 else None
-            scorer.add(labels.numpy(), tracker.step(frame, prompts).labels.cpu().numpy(), frame.name)
+        frames = ((frame, labels.numpy()) for frame, labels, _ in islice(video, num_frames))
+        follow(frames, {"one": tracker}, {"one": scorer})
         reports.append(scorer.report())
     return Report.merged(reports)
 

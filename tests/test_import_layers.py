@@ -1,9 +1,11 @@
 """Imports run one way only, from the parts to the whole: six boxes, and an order within each."""
 
 import ast
+import re
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "mnemask"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "mnemask"
 
 # Six boxes. A module imports from its own box and from those before it, and, within a box, from what stands before it
 # in a line of its own. "mnemask" is the package itself, whose public names only the last box may use.
@@ -90,6 +92,16 @@ def faults(package=PACKAGE):
 
 def test_a_module_imports_only_from_its_own_part_and_those_before_it():
     assert not faults(), "\n".join(["", *faults()])
+
+
+def test_the_layout_in_the_documents_has_these_boxes():
+    page = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    (diagram,) = re.findall(r"## Layout\n.*?```\n(.*?)```", page, flags=re.DOTALL)
+    drawn = [
+        {part for line in box.splitlines() for part in re.findall(r"\w+", re.split(r" {2,}", line.strip())[0])}
+        for box in diagram.split("│")
+    ]
+    assert drawn == [{part for parts in box for part in parts} for box in BOXES]
 
 
 def test_an_import_against_the_order_is_found_wherever_it_hides(tmp_path):

@@ -9,13 +9,12 @@ from importlib import import_module
 
 import pytest
 import torch
+from command_line import mnemask
 from drawn_benchmark import draw_davis
 from refusals import refusal
-from typer.testing import CliRunner
 
 import mnemask as mm
 from mnemask.choices import POLICY_NAMES
-from mnemask.cli import app
 from mnemask.config import TrackerConfig
 from mnemask.errors import BudgetError, CheckpointError, InputError, PolicyError
 from mnemask.memory.policies import (
@@ -226,9 +225,7 @@ def place(tmp_path_factory, tiny_model):
 def run(place, command, *arguments):
     """Returns the exit code and the output with its line breaks taken out."""
     fixed = ["--model", place / "tiny.safetensors", "--size", "48", "--device", "cpu"]
-    result = CliRunner().invoke(app, [command, *map(str, [*arguments, *fixed])])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
+    return mnemask(command, *arguments, *fixed)
 
 
 def test_ones_own_policy_is_scored_beside_others_resumed_and_refused_when_it_has_changed(place, own, tmp_path):

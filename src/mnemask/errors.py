@@ -27,7 +27,7 @@ def listed(names: collections.abc.Iterable[object], most: int = 5, between: str 
 
 
 def printable(text: str, length: int) -> str:
-    """Returns what a file said as one line of printable text, cut to a length."""
+    """Returns text from a file as one line of printable characters, cut to a length."""
     line = "".join(char if char.isprintable() else "?" for char in text[: length + 1])
     return line if len(line) <= length else line[: length - 1] + "…"
 
@@ -91,7 +91,7 @@ def missing_extra(need: str, extra: str) -> MissingExtraError:
         need: what needs which package, such as "figures need matplotlib".
         extra: what brings it, such as "figures".
     """
-    return MissingExtraError(f"{need}", f"run: {install_command(extra)}")
+    return MissingExtraError(need, f"run: {install_command(extra)}")
 
 
 def install_command(extra: str) -> str:

@@ -54,7 +54,7 @@ class Call:
 
     @classmethod
     def parse(cls, text: str) -> "Call":
-        """Returns what a text says; raises InputError for one that is no name with literals in parentheses.
+        """Returns the parsed text; raises InputError unless it is a name, with literals in parentheses or none.
 
         Example:
             >>> Call.parse("lfu( write_every = 3 )")
@@ -64,7 +64,7 @@ class Call:
         """
         match = _CALL.fullmatch(text) if len(text) <= LONGEST else None
         if match is None:
-            raise InputError(f"{text[:80]!r} is no name with arguments", EXAMPLE)
+            raise InputError(f"{text[:80]!r} is not a name with arguments", EXAMPLE)
         try:
             call = ast.parse(f"_{match[2] or '()'}", mode="eval").body
             assert isinstance(call, ast.Call), "more than one pair of parentheses"
@@ -73,9 +73,9 @@ class Call:
             kwargs = {str(each.arg or "**"): _value(each.value) for each in call.keywords}
         except (AssertionError, SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
             reason = str(error).partition(" (<unknown>")[0]
-            raise InputError(f"the arguments of {text[:80]!r} are no literals ({reason})"[:300], EXAMPLE) from error
+            raise InputError(f"the arguments of {text[:80]!r} must be literals ({reason})"[:300], EXAMPLE) from error
         if "**" in kwargs:
-            raise InputError(f"the arguments of {text[:80]!r} are no literals (**)", EXAMPLE)
+            raise InputError(f"the arguments of {text[:80]!r} must be literals (**)", EXAMPLE)
         return cls(match[1], args, kwargs)
 
     def __str__(self) -> str:
@@ -172,7 +172,7 @@ class Registry(Generic[T]):
                 except Exception as error:
                     raise InputError(
                         f"{self.kind} {each.name!r} of an installed package, {each.value}, cannot be imported: "
-                        f"{told(error)}",
+                        + describe_error(error),
                         "reinstall that package, or remove it",
                     ) from error
         choices = ", ".join(self.names())
@@ -203,11 +203,13 @@ class Registry(Generic[T]):
         except MnemaskError:
             raise
         except Exception as error:
-            raise InputError(f"{call} cannot be made: {told(error)}", f"it is {call.target}{_shown(maker)}") from error
+            raise InputError(
+                f"{call} cannot be made: {describe_error(error)}", f"it is {call.target}{_shown(maker)}"
+            ) from error
 
 
 def label_of(call: Call) -> str:
-    """Returns what a call is named in tables and folders: a file goes by its module."""
+    """Returns the name of a call in tables and folders: a file goes by its module."""
     where, colon, name = call.target.rpartition(":")
     short = f"{Path(where).stem}:{name}" if where.endswith(".py") else f"{where}{colon}{name}"
     return str(replace(call, target=short))
@@ -249,7 +251,7 @@ def _module(where: str) -> ModuleType:
                 f"there is no module {error.name!r}",
                 "install it, change to the folder that holds it, or give its file, as in file.py:Class",
             ) from error
-        raise InputError(f"{where} cannot be imported: {told(error)}", "correct it") from error
+        raise InputError(f"{where} cannot be imported: {describe_error(error)}", "correct it") from error
     if file is not None and Path(module.__file__ or ".").resolve() != file.resolve():
         raise InputError(f"another module is called {name!r} too ({module.__file__})", f"rename {where}")
     return module
@@ -283,8 +285,8 @@ def _is_installed(base: type) -> bool:
     return file is None or any(place in file for place in _INSTALLED)
 
 
-def told(error: BaseException) -> str:
-    """Returns what went wrong in code of somebody else, and where in it."""
+def describe_error(error: BaseException) -> str:
+    """Returns a description of an error in code of somebody else, with its place there."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}"
     else:

@@ -68,7 +68,7 @@ class TrackerState:
         save_bank(path, together, {**self._facts(), **more})
 
     def _facts(self) -> dict[str, Any]:
-        """Returns what JSON holds of the state: all but the tokens, of which it says how many there are."""
+        """Returns the state as JSON holds it: of the tokens only their number."""
         left_out = ("tokens", "config", "written_area", "others")
         facts = {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
         return facts | {
@@ -82,7 +82,7 @@ class TrackerState:
     def load(
         cls, path: Path, device: torch.device, policy: Policy | None = None
     ) -> tuple["TrackerState", Mapping[str, Any]]:
-        """Returns what `save` wrote, and all facts in the file.
+        """Returns the state that `save` wrote, and all facts in the file.
 
         Args:
             path: of the file.
@@ -104,9 +104,7 @@ class TrackerState:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
             reason = printable(f"{type(error).__name__} {error}", 120)
-            raise CheckpointError(
-                f"memory bank {str(path)!r} lacks or garbles facts ({reason})", "write it again"
-            ) from error
+            raise CheckpointError(f"memory bank {str(path)!r} is malformed ({reason})", "write it again") from error
         for each in (state, *state.others):
             if each.tokens is not None and each.tokens.num_objects != len(each.object_ids):
                 raise CheckpointError(

@@ -107,14 +107,14 @@ class Step:
         return cls(tracker, frame, given, gone)
 
     def image(self) -> Float[Tensor, "1 3 Hp Wp"]:
-        """Returns what the network sees of the frame; bytes are what travels to its device."""
+        """Returns the network's input; the frame travels to the device as bytes."""
         model = self.tracker.model
         pixels = upload(self.frame.image, model.device).float()
         image = preprocess.normalize(preprocess.resize(pixels, self.working_size()))
         return preprocess.pad(image)[None].to(model.dtype, memory_format=torch.channels_last)
 
     def read(self, features: KeyFeatures) -> Float[Tensor, "K Cv h w"] | None:
-        """Returns what the memory says of each tracked object, None where there is none."""
+        """Returns the memory's readout for each tracked object, None where there is none."""
         memory = self.tracker.memory
         memory.grid = CellGrid(self.frame.size, self.tracker.short_side)
         if not len(self.tracker.objects):
@@ -307,7 +307,7 @@ def _by_number(
     planes: Sequence[Float[Tensor, "_ ..."] | None],
     compute: Callable[[list[int], Float[Tensor, "B K ..."]], Float[Tensor, "B K ..."]],
 ) -> list[Tensor | None]:
-    """Returns what is computed of each video's planes, [K ...], together for those with as many objects; None of None.
+    """Returns a function of each video's planes, [K ...], computed together where they have as many; None of None.
 
     Args:
         planes: of each video.

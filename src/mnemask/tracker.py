@@ -105,8 +105,8 @@ class Tracker:
         require_network(model)
         if unknown := sorted(changes.keys() - TrackerConfig.__dataclass_fields__.keys()):
             raise InputError(
-                f"{unknown[0]!r} is no setting of a tracker",
-                f"settings are {', '.join(TrackerConfig.__dataclass_fields__)}",
+                f"{unknown[0]!r} is not a TrackerConfig field",
+                f"its fields are {', '.join(TrackerConfig.__dataclass_fields__)}",
             )
         config = replace(config or TrackerConfig(), **changes)
         self.model, self.config = model, config.filled(model.kmn_sigma)
@@ -237,7 +237,7 @@ class Tracker:
                 raise
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns what `restore` takes; tokens are never changed in place, so it costs nothing."""
+        """Returns a snapshot for `restore`; tokens are never changed in place, so it costs nothing."""
         before = vars(self) | {"objects": Objects(self.objects.ids), "before": None}
         return before, dict(vars(self.memory))
 
@@ -309,7 +309,7 @@ class Tracker:
             )
 
     def state(self) -> TrackerState:
-        """Returns what the tracker knows now, apart from its network; it stays the same while the tracker goes on."""
+        """Returns the tracker's state, apart from its network; it stays the same while the tracker goes on."""
         with self.turn:
             self.settle()
             return TrackerState(

@@ -71,7 +71,7 @@ def check_name(text: object) -> str:
 
 
 def object_infos(objects: Mapping[int, ObjectInfo | str] | None) -> dict[int, ObjectInfo]:
-    """Returns what objects are called, by id in order; "camel" and "camel:Bobby" are read as an ObjectInfo.
+    """Returns the names of objects, by id in order; "camel" and "camel:Bobby" are read as an ObjectInfo.
 
     Raises:
         ObjectIdError: if an id is not from 1 to 65535.
@@ -83,7 +83,7 @@ def object_infos(objects: Mapping[int, ObjectInfo | str] | None) -> dict[int, Ob
 
 
 def frame_name(index: int, num_frames: int | None = None) -> str:
-    """Returns what the files of a frame without a name are called: names sort as the frames do, however many come.
+    """Returns the file name of a frame without a name: names sort as the frames do, however many come.
 
     It is the index in five digits, or in as many as the last of `num_frames` has. Where more come than that, a letter
     goes in front, as 99999 and a100000, since nobody knows at the beginning how long a camera will run.

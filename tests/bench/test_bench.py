@@ -60,7 +60,7 @@ def test_each_part_is_measured_for_each_number_of_objects(measured):
     names = {(part["name"], part["num_objects"]) for part in numbers["parts"]}
     parts = ("key encoder", "value encoder", "decoder", "labels", "read, 2 frames")
     assert names >= {(name, count) for name in parts for count in (1, 2)}
-    assert all(part["fast"]["median"] > 0 and part["plain"]["median"] > 0 for part in numbers["parts"])
+    assert all(part["fast"]["median"] > 0 for part in numbers["parts"])
     convolutions = [part for part in numbers["parts"] if "encoder" in part["name"] or part["name"] == "decoder"]
     assert all(part["flops"] > 10**6 and part["bytes"] > 10**4 and part["share"] > 0 for part in convolutions)
 
@@ -71,12 +71,11 @@ def test_two_objects_are_twice_the_value_encoder_and_one_key_encoder(measured):
     assert 1.5 < flops["value encoder", 2] / flops["value encoder", 1] <= 2.0
 
 
-def test_whole_frames_files_start_up_and_agreement_are_measured(measured):
+def test_whole_frames_files_and_start_up_are_measured(measured):
     output, numbers = measured
     assert [frame["num_objects"] for frame in numbers["frames"]] == [1, 2]
     assert {file["name"] for file in numbers["files"]} == {"decode an mp4", "write PNGs", "mp4 to PNGs, whole"}
     assert numbers["start_up"]["median"] > 0
-    assert all(alike["largest_difference"] < 0.05 for alike in numbers["agreement"])
     assert "What the machine can do" in output
 
 

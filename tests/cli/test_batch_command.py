@@ -8,6 +8,7 @@ import sys
 import cv2
 import pytest
 import torch
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
 from typer.testing import CliRunner
@@ -34,12 +35,6 @@ def files(tmp_path_factory, tiny_model):
     lines = ["video,mask,model", *(f"{name},first.png,tiny.safetensors" for name in ("one", "broken.mp4", "two"))]
     (folder / "clips.csv").write_text("\n".join(lines) + "\n")
     return folder
-
-
-def mnemask(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
 
 
 def options(files, name, **more):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
 from typer.testing import CliRunner
@@ -38,13 +39,6 @@ def files(tmp_path_factory, tiny_model):
     Image.fromarray(corner).save(folder / "bw.png")
     save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
-
-
-def mnemask(*arguments):
-    """Returns the exit code and the output with its line breaks taken out."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
 
 
 def segment(files, out, *arguments):

@@ -7,11 +7,10 @@ import shutil
 import cv2
 import pytest
 import torch
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
-from typer.testing import CliRunner
 
-from mnemask.cli import app
 from mnemask.model.checkpoints import save_model
 
 
@@ -32,9 +31,7 @@ def files(tmp_path_factory, tiny_model):
 def compare(files, *arguments):
     """Returns the exit code and the output with its line breaks taken out."""
     common = "--model", files / "tiny.safetensors", "--size", 64
-    result = CliRunner().invoke(app, ["compare", *map(str, (*arguments, *common))])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
+    return mnemask("compare", *arguments, *common)
 
 
 def test_compare_leaves_a_page_and_says_where(files, tmp_path):

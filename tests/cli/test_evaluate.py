@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from command_line import mnemask
 from drawn_benchmark import draw_davis, draw_video, draw_youtube_vos
 from typer.testing import CliRunner
 
@@ -34,9 +35,7 @@ def place(tmp_path_factory, tiny_model):
 def evaluate(place, *arguments):
     """Returns the exit code and the output with its line breaks taken out."""
     fixed = ["--model", place / "tiny.safetensors", "--size", "48", "--device", "cpu"]
-    result = CliRunner().invoke(app, ["evaluate", *map(str, [*arguments, *fixed])])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
+    return mnemask("evaluate", *arguments, *fixed)
 
 
 def test_policies_are_compared_in_tables(place, tmp_path):

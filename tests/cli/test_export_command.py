@@ -6,7 +6,7 @@ from mnemask.cli import app
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [("480", "--size '480' is no size"), ("480x99999", "frames of 99999×480 pixels cannot be exported")],
+    [("480", "--size '480' is not a size"), ("480x99999", "frames of 99999×480 pixels cannot be exported")],
 )
 def test_a_size_that_is_none_is_said_before_anything_is_written(size, said, tmp_path):
     result = CliRunner().invoke(app, ["export", "--onnx", str(tmp_path / "network"), "--size", size])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
 from typer.testing import CliRunner
@@ -28,10 +29,7 @@ def clip(tmp_path_factory, tiny_model):
 
 def segment(clip, video, out, *arguments):
     _, _, folder = clip
-    command = ["segment", video, "-o", out, "--model", folder / "tiny.safetensors", "--size", "64", *arguments]
-    result = CliRunner().invoke(app, [str(argument) for argument in command])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
+    return mnemask("segment", video, "-o", out, "--model", folder / "tiny.safetensors", "--size", "64", *arguments)
 
 
 def frames_in(folder, pictures):
@@ -64,8 +62,8 @@ def test_a_part_has_the_masks_that_a_run_begun_there_has(clip, tmp_path):
         (("--start", "8"), "has 8 frames"),
         (("--stop", "9"), "has 8 frames"),
         (("--start", "1s"), "no times"),
-        (("--start", "4", "--stop", "2"), "no range"),
-        (("--start", "soon"), "no position"),
+        (("--start", "4", "--stop", "2"), "not a range"),
+        (("--start", "soon"), "not a position"),
         (("--start", "2", "--at", "1=first.png"), "frame 1"),
         (("--stop", "4", "--at", "5=first.png"), "frame 5"),
     ],

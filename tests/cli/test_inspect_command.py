@@ -1,16 +1,13 @@
 """`inspect` and `segment --trace` as their user runs them."""
 
-import re
-
 import cv2
 import pytest
 import torch
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
-from typer.testing import CliRunner
 
 import mnemask as mm
-from mnemask.cli import app
 from mnemask.memory.trace import read_trace
 from mnemask.model.checkpoints import save_model
 
@@ -26,13 +23,6 @@ def files(tmp_path_factory, tiny_model):
     Image.fromarray(masks[0, 0].byte().numpy()).save(folder / "first.png")
     save_model(tiny_model, folder / "tiny.safetensors", dtype=torch.float32)
     return folder
-
-
-def mnemask(*arguments):
-    """Returns the exit code and the output with its line breaks taken out."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
 
 
 def tracking(files):

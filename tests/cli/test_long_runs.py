@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
-from typer.testing import CliRunner
 
 import mnemask as mm
-from mnemask.cli import app
 from mnemask.model.checkpoints import save_model
 
 pytestmark = pytest.mark.precision
@@ -48,13 +47,6 @@ def arguments(files, out, *more):
     line = ["segment", files / "frames", "-o", out, "--mask", files / "first.png", "--at", f"60={files / 'late.png'}"]
     line += ["--model", files / "tiny.safetensors", "--size", 32, "--frames", 4, "--checkpoint-every", 0, *more]
     return [str(part) for part in line]
-
-
-def mnemask(*line):
-    """Returns the exit code and the output with its line breaks taken out."""
-    result = CliRunner().invoke(app, [str(part) for part in line])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
 
 
 def signalled(line, out, number):

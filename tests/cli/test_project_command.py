@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
 from refusals import refusal
@@ -41,16 +42,14 @@ def session(tmp_path_factory, tiny_model):
     return folder / "project", labels
 
 
-def mnemask(*line):
-    result = CliRunner().invoke(app, [str(part) for part in line])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code
+def exit_code(*line):
+    return mnemask(*line)[0]
 
 
 @pytest.mark.parametrize("more", [(), ("--stored",)])
 def test_a_session_is_written_as_it_was_repeated_or_as_it_is_stored(tmp_path, session, more):
     folder, labels = session
-    assert mnemask("project", folder, "-o", tmp_path / "out", "--overlay", *more) == 0
+    assert exit_code("project", folder, "-o", tmp_path / "out", "--overlay", *more) == 0
     assert (tmp_path / "out/overlay.mp4").exists()
     files = sorted((tmp_path / "out/masks").glob("*.png"))
     assert [file.stem for file in files] == [f"{index:03d}" for index in range(NUM_FRAMES)]
@@ -61,7 +60,7 @@ def test_a_session_is_written_as_it_was_repeated_or_as_it_is_stored(tmp_path, se
 
 def test_the_repeated_project_can_be_kept(tmp_path, session):
     folder, labels = session
-    assert mnemask("project", folder, "-o", tmp_path / "out", "--keep", tmp_path / "kept", "--format", "ffv1") == 0
+    assert exit_code("project", folder, "-o", tmp_path / "out", "--keep", tmp_path / "kept", "--format", "ffv1") == 0
     with mm.Project(tmp_path / "kept") as kept:
         assert all(torch.equal(kept.labels(index), expected) for index, expected in enumerate(labels))
 
@@ -73,13 +72,13 @@ def test_a_mask_in_the_middle_is_tracked_both_ways_and_a_later_one_corrects(tmp_
     weights = folder.parent / "tiny.safetensors"
     line = ["project", tmp_path / "made", "-o", tmp_path / "out"]
     made = ["--video", folder.parent / "frames", "--size", 32, "--model", weights]
-    assert mnemask(*line, *made, "--at", f"4:1={tmp_path / 'middle.png'}") == 0
+    assert exit_code(*line, *made, "--at", f"4:1={tmp_path / 'middle.png'}") == 0
     with mm.Project(tmp_path / "made") as project:
         assert all(torch.equal(project.labels(index), expected) for index, expected in enumerate(labels))
-    assert mnemask(*line, "--at", f"6={tmp_path / 'other.png'}") == 2, "an export is not replaced unasked"
+    assert exit_code(*line, "--at", f"6={tmp_path / 'other.png'}") == 2, "an export is not replaced unasked"
     with mm.Project(tmp_path / "made") as project:
         assert project.state.key_frames() == [4]
-    assert mnemask(*line, "--at", f"6={tmp_path / 'other.png'}", "--overwrite") == 0
+    assert exit_code(*line, "--at", f"6={tmp_path / 'other.png'}", "--overwrite") == 0
     with mm.Project(tmp_path / "made") as project:
         assert project.state.key_frames() == [4, 6]
         assert torch.equal(project.labels(6) == 1, labels[4] == 0)
@@ -95,7 +94,7 @@ def test_an_object_that_is_first_marked_later_is_tracked_backwards_from_there(tm
         shown[4:28, 24 * number - 20 : 24 * number - 4] = 255
         Image.fromarray(shown.numpy()).save(tmp_path / f"{number}.png")
         line += ["--at", f"{frame}:{number}={tmp_path / f'{number}.png'}"]
-    assert mnemask(*line) == 0
+    assert exit_code(*line) == 0
     with mm.Project(tmp_path / "made") as project:
         passes = [line for line in project.actions if line["do"] == "track"]
         assert [(each["start"], each["direction"], each["objects"]) for each in passes] == [
@@ -108,11 +107,11 @@ def test_an_object_that_is_first_marked_later_is_tracked_backwards_from_there(tm
 
 def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, session):
     folder, _ = session
-    assert mnemask("project", tmp_path / "nothing", "-o", tmp_path / "out") == 2
-    assert mnemask("project", folder, "-o", tmp_path / "out", "--stored", "--keep", tmp_path / "kept") == 2
+    assert exit_code("project", tmp_path / "nothing", "-o", tmp_path / "out") == 2
+    assert exit_code("project", folder, "-o", tmp_path / "out", "--stored", "--keep", tmp_path / "kept") == 2
     (tmp_path / "taken/masks").mkdir(parents=True)
     (tmp_path / "taken/masks/000.png").write_bytes(b"mine")
-    assert mnemask("project", folder, "-o", tmp_path / "taken", "--stored") == 2
+    assert exit_code("project", folder, "-o", tmp_path / "taken", "--stored") == 2
     assert (tmp_path / "taken/masks/000.png").read_bytes() == b"mine"
 
 
@@ -196,7 +195,7 @@ def test_a_project_that_is_given_for_a_video_is_refused_with_the_command_for_it(
 
 
 def test_a_studio_of_nothing_is_refused(tmp_path):
-    assert mnemask("studio", tmp_path / "nothing.mp4", "--no-browser") == 2
+    assert exit_code("studio", tmp_path / "nothing.mp4", "--no-browser") == 2
 
 
 def test_a_program_is_told_which_files_were_written(tmp_path, session):
@@ -211,8 +210,8 @@ def test_a_program_is_told_which_files_were_written(tmp_path, session):
 def test_the_class_of_an_object_is_kept_in_the_project_and_written(tmp_path, session):
     project = shutil.copytree(session[0], tmp_path / "project")
     line = ("project", project, "--stored", "-o", tmp_path / "out", "--format", "rle")
-    assert mnemask(*line, "--object", "2=camel") == 2
-    assert mnemask(*line, "--object", "1=camel") == 0
+    assert exit_code(*line, "--object", "2=camel") == 2
+    assert exit_code(*line, "--object", "1=camel") == 0
     content = json.loads((tmp_path / "out/masks/masks.json").read_text())
     assert [each["name"] for each in content["categories"]] == ["camel"]
     assert {each["attributes"]["name"] for each in content["annotations"]} == {"disc"}
@@ -220,17 +219,17 @@ def test_the_class_of_an_object_is_kept_in_the_project_and_written(tmp_path, ses
 
 def test_what_another_tool_corrected_comes_back_and_the_rest_stays(tmp_path, session):
     project = shutil.copytree(session[0], tmp_path / "project")
-    assert mnemask("export", project, "--to", "labelme", "-o", tmp_path / "labels") == 0
+    assert exit_code("export", project, "--to", "labelme", "-o", tmp_path / "labels") == 0
     path = tmp_path / "labels/006.json"
     content = json.loads(path.read_text())
     points = [[3, 4], [20, 4], [20, 18], [3, 18]]
     content["shapes"] = [{"label": "disc", "group_id": 1, "shape_type": "polygon", "points": points}]
     path.write_text(json.dumps(content))
-    assert mnemask("project", project, "--mask", tmp_path / "labels", "-o", tmp_path / "out") == 0
+    assert exit_code("project", project, "--mask", tmp_path / "labels", "-o", tmp_path / "out") == 0
     with mm.Project(project) as opened:
         assert set(opened.state.keys) == {(4, 1), (6, 1)}
         expected = torch.zeros(32, 48, dtype=torch.bool)
         expected[4:18, 3:20] = True
         assert torch.equal(opened.labels(6) == 1, expected)
         assert torch.equal(opened.labels(2), session[1][2])
-    assert mnemask("project", project, "--mask", tmp_path / "labels", "--stored", "-o", tmp_path / "two") == 2
+    assert exit_code("project", project, "--mask", tmp_path / "labels", "--stored", "-o", tmp_path / "two") == 2

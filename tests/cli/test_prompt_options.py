@@ -2,18 +2,16 @@
 
 import json
 import logging
-import re
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from command_line import mnemask
 from drawn_clip import drawn_clip
 from PIL import Image
-from typer.testing import CliRunner
 
 import mnemask as mm
-from mnemask.cli import app
 from mnemask.model.checkpoints import save_model
 
 NUM_FRAMES = 8
@@ -46,9 +44,7 @@ def files(tmp_path_factory, tiny_model):
 def segment(files, out, *arguments):
     """Returns the exit code and the output with its line breaks taken out."""
     common = "--model", files / "tiny.safetensors", "--size", 64, "-o", out
-    result = CliRunner().invoke(app, ["segment", *map(str, (files / "frames", *arguments, *common))])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
+    return mnemask("segment", files / "frames", *arguments, *common)
 
 
 def ids(out, index):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from mnemask.datasets.composite.clips import grow_limbs
 from mnemask.datasets.composite.layers import Layer, move
-from mnemask.datasets.composite.limbs import grow_limbs
 from mnemask.datasets.composite.photographs import CutOut
 
 STUFF = np.full((40, 60, 3), 50, np.uint8)

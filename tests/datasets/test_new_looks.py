@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mnemask.datasets import new_looks
+from mnemask.datasets import clip_augment
+from mnemask.datasets.clip_augment import NewLooks
 from mnemask.datasets.clips import ClipShape, TrainingClip
-from mnemask.datasets.new_looks import NewLooks
 
 SHAPE = ClipShape(64, 3, 2)
 
@@ -22,8 +22,8 @@ class Squares:
 
 @pytest.fixture
 def without_a_camera(monkeypatch):
-    monkeypatch.setattr(new_looks, "sensor_effects", lambda rng, frames: np.stack(frames))
-    monkeypatch.setattr(new_looks, "WHOLE", 0.0)
+    monkeypatch.setattr(clip_augment, "sensor_effects", lambda rng, frames: np.stack(frames))
+    monkeypatch.setattr(clip_augment, "WHOLE", 0.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -61,7 +61,7 @@ def test_the_share_says_how_many_clips_change(without_a_camera):
 
 
 def test_at_times_one_look_is_given_to_all(without_a_camera, monkeypatch):
-    monkeypatch.setattr(new_looks, "WHOLE", 1.0)
+    monkeypatch.setattr(clip_augment, "WHOLE", 1.0)
     frames = NewLooks(Squares(), 1.0).draw(np.random.default_rng(0), SHAPE).frames
     assert len(np.unique(frames.reshape(-1, 3), axis=0)) == 1
     assert frames[0, 0, 0].tolist() != [120, 120, 120]

@@ -12,7 +12,7 @@ from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.datasets.composite.photographs import StaticImages
 from mnemask.datasets.pasted_clips import PastedClips
-from mnemask.datasets.stcn_augment import Colours
+from mnemask.datasets.stcn_augment import ColourTransform
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.errors import InputError
 
@@ -48,7 +48,9 @@ def guest_video(root: Path, name: str = "guest", border: bool = False) -> Annota
 
 @pytest.fixture
 def clips(tmp_path, monkeypatch):
-    monkeypatch.setattr(Colours, "apply", lambda colours, image: image)  # so that colours say what a pixel is of
+    monkeypatch.setattr(
+        ColourTransform, "apply", lambda colours, image: image
+    )  # so that colours say what a pixel is of
     return PastedClips(Host(), [(VideoClips([guest_video(tmp_path)]), 1.0)], zoom=3.0)
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from drawn_data import draw_photographs
 
+from mnemask.datasets.clip_augment import KINDS, Screens
 from mnemask.datasets.clips import ClipShape, TrainingClip
 from mnemask.datasets.composite.photographs import StaticImages
-from mnemask.datasets.screens import KINDS, Screens
 
 SHAPE = ClipShape(128, 4, 2)
 GREY = 90
@@ -62,7 +62,7 @@ def test_the_share_of_clips_and_the_same_clip_again(photographs: StaticImages) -
 
 def test_an_object_that_a_screen_would_hide_altogether_stays(photographs: StaticImages, monkeypatch) -> None:
     wall = lambda rng, side: np.full((side, side), 255, np.uint8)  # noqa: E731
-    monkeypatch.setattr("mnemask.datasets.screens.KINDS", (wall,))
+    monkeypatch.setattr("mnemask.datasets.clip_augment.KINDS", (wall,))
     clip = Screens(Still(), photographs, 1.0).draw(np.random.default_rng(0), SHAPE)
     assert clip.num_objects == 1
     assert clip.labels.any()

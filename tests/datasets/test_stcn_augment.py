@@ -13,10 +13,10 @@ from mnemask.datasets.composite.appearance import LUMA, tint_matrix
 from mnemask.datasets.stcn_augment import (
     MEAN_COLOUR,
     AffineJitter,
+    ClipColourJitter,
     ColourJitter,
-    Colours,
+    ColourTransform,
     ImageClips,
-    Look,
     StillAugmentation,
     VideoAugmentation,
     render,
@@ -25,7 +25,7 @@ from mnemask.datasets.stcn_augment import (
 from mnemask.errors import FrameError, InputError, MaskError
 
 NO_COLOUR = ColourJitter(0.0, 0.0, 0.0)
-PLAIN_LOOK = Look(NO_COLOUR, NO_COLOUR, grey=0.0)
+PLAIN_LOOK = ClipColourJitter(NO_COLOUR, NO_COLOUR, grey=0.0)
 AS_IT_IS = AffineJitter(0.0, 0.0)
 WHOLE = {"area": (1.0, 1.0), "aspect": (1.0, 1.0), "affine": AS_IT_IS, "look": PLAIN_LOOK}
 
@@ -148,7 +148,7 @@ def test_labels_that_were_not_asked_for_are_background() -> None:
 
 def test_colours_change_as_brightness_contrast_saturation_and_hue_one_after_the_other() -> None:
     picture = np.random.default_rng(0).integers(90, 160, (16, 16, 3), dtype=np.uint8)
-    colours = Colours(tint_matrix(0.1, 0.2), contrast=1.2, brightness=0.9)
+    colours = ColourTransform(tint_matrix(0.1, 0.2), contrast=1.2, brightness=0.9)
     expected = picture @ tint_matrix(0.1, 0.2).T
     grey = (picture @ LUMA).mean()
     expected = 0.9 * (1.2 * (expected - grey) + grey)
@@ -165,7 +165,9 @@ def test_two_changes_of_colour_are_one_after_the_other() -> None:
 
 
 def test_frames_are_all_grey_or_all_in_colour() -> None:
-    augmentation = VideoAugmentation(look=Look(ColourJitter(0.1, 0.03, 0.03), ColourJitter(0.01, 0.01, 0.01), 0.5))
+    augmentation = VideoAugmentation(
+        look=ClipColourJitter(ColourJitter(0.1, 0.03, 0.03), ColourJitter(0.01, 0.01, 0.01), 0.5)
+    )
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[...] = (200, 90, 30)
     greys = 0
@@ -179,7 +181,7 @@ def test_frames_are_all_grey_or_all_in_colour() -> None:
 
 def test_frames_have_a_jitter_of_colour_of_their_own() -> None:
     picture = np.full((64, 64, 3), 128, np.uint8)
-    augmentation = VideoAugmentation(look=Look(NO_COLOUR, ColourJitter(0.2, 0.0, 0.0), 0.0))
+    augmentation = VideoAugmentation(look=ClipColourJitter(NO_COLOUR, ColourJitter(0.2, 0.0, 0.0), 0.0))
     frames = rendered(augmentation, picture, 64, num_frames=4)
     assert len({int(frame[32, 32, 0]) for frame in frames}) > 2
     assert all(102 <= frame[32, 32, 0] <= 154 for frame in frames)

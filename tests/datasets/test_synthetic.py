@@ -72,7 +72,7 @@ def test_labels_are_what_was_painted_last(source):
     video = SyntheticVideo(2_000, SMALL, 3, seed=1, photographs=source, lookalikes=True, num_occluders=2)
     for index in range(0, 2_000, 130):
         expected = np.zeros(SMALL, np.uint8)
-        for thing, object_id in video._cast:
+        for thing, object_id in video.cast:
             expected[alone(video, thing, index)[0]] = object_id
         assert np.array_equal(video[index][1].numpy(), expected)
 
@@ -80,7 +80,7 @@ def test_labels_are_what_was_painted_last(source):
 def test_a_thing_covers_what_is_behind_it_exactly_where_its_mask_is(source):
     video = SyntheticVideo(400, SMALL, 2, seed=2, photographs=source)
     for index in (0, 133, 399):
-        for thing, _ in video._cast:
+        for thing, _ in video.cast:
             mask, _ = alone(video, thing, index)
             black, white = np.zeros((*SMALL, 3), np.uint8), np.full((*SMALL, 3), 255, np.uint8)
             for picture in (black, white):
@@ -95,8 +95,8 @@ def test_an_object_is_occluded_exactly_where_something_before_it_covers_it(sourc
     found = set()
     for index in range(0, 2_000, 70):
         truth = video[index][2]
-        masks = [alone(video, thing, index)[0] for thing, _ in video._cast]
-        for number, (thing, object_id) in enumerate(video._cast):
+        masks = [alone(video, thing, index)[0] for thing, _ in video.cast]
+        for number, (thing, object_id) in enumerate(video.cast):
             if object_id:
                 hidden = masks[number] & np.any(masks[number + 1 :], axis=0)
                 assert truth[object_id].occluded == hidden.any()
@@ -111,7 +111,7 @@ def test_an_object_is_occluded_exactly_where_something_before_it_covers_it(sourc
 
 def test_the_whole_of_an_object_includes_what_lies_beyond_the_border(source):
     video = SyntheticVideo(3_000, SMALL, 2, seed=1, photographs=source)
-    thing, _ = video._cast[1]
+    thing, _ = video.cast[1]
     body = thing.body
     moved = replace(body, x=replace(body.x, mean=body.x.mean + 200), y=replace(body.y, mean=body.y.mean + 200))
     cut = 0
@@ -143,7 +143,7 @@ def test_objects_are_hidden_and_shown_again_and_leave_and_return():
 
 def test_motion_is_smooth_and_bounded_however_late(source):
     video = SyntheticVideo(2_000_100, (120, 200), 1, photographs=source, num_occluders=0)
-    body = video._cast[0][0].body
+    body = video.cast[0][0].body
     for start in (0, 1_000, 2_000_000):
         labels = [video[index][1].bool() for index in range(start, start + 4)]
         for before, after in pairwise(labels):
@@ -155,7 +155,7 @@ def test_motion_is_smooth_and_bounded_however_late(source):
 
 def test_objects_change_their_shape_and_brightness(source):
     video = SyntheticVideo(400, SMALL, 1, photographs=source, num_occluders=0)
-    thing = video._cast[0][0]
+    thing = video.cast[0][0]
     lights = [thing.light(index) for index in range(0, 400, 10)]
     areas = [alone(video, thing, index)[1] for index in range(0, 400, 40)]
     assert max(lights) - min(lights) > 0.1
@@ -171,10 +171,10 @@ def test_objects_change_their_shape_and_brightness(source):
 
 def test_a_double_looks_like_its_object_and_is_not_asked_for(source):
     video = SyntheticVideo(1, SMALL, 2, photographs=source, lookalikes=True, num_occluders=0)
-    assert [object_id for _, object_id in video._cast] == [0, 1, 0, 2]
+    assert [object_id for _, object_id in video.cast] == [0, 1, 0, 2]
     assert sorted(video[0][2]) == [1, 2]
     means = []
-    for thing, _ in video._cast:
+    for thing, _ in video.cast:
         look = thing.pixels if isinstance(thing, MovingCutOut) else thing.body.coat
         means.append(look.reshape(-1, look.shape[2])[:, :3].mean(axis=0))
     assert np.abs(means[0] - means[1]).max() < 8

@@ -6,7 +6,7 @@ from refusals import refusal
 
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape
-from mnemask.datasets.stcn_augment import AffineJitter, ColourJitter, Look, VideoAugmentation
+from mnemask.datasets.stcn_augment import AffineJitter, ClipColourJitter, ColourJitter, VideoAugmentation
 from mnemask.datasets.video_clips import VideoClips
 from mnemask.errors import FrameError, InputError, MaskError
 
@@ -16,7 +16,7 @@ PLAIN = VideoAugmentation(
     (1.0, 1.0),
     0.0,
     AffineJitter(0.0, 0.0),
-    Look(ColourJitter(0.0, 0.0, 0.0), ColourJitter(0.0, 0.0, 0.0), 0.0),
+    ClipColourJitter(ColourJitter(0.0, 0.0, 0.0), ColourJitter(0.0, 0.0, 0.0), 0.0),
 )
 # Object id in the mask: where it is, and its green and blue.
 OBJECTS = {3: (slice(8, 24), (60, 200)), 7: (slice(28, 40), (120, 60)), 12: (slice(44, 60), (220, 140))}

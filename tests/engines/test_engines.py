@@ -13,7 +13,7 @@ from refusals import refusal
 import mnemask as mm
 from mnemask.bench.machine import num_threads
 from mnemask.engines import ENGINES, fixed_shapes, load_model
-from mnemask.engines.fixed_shapes import digest, kept
+from mnemask.engines.fixed_shapes import build_cached, digest
 from mnemask.errors import MissingExtraError
 from mnemask.model import preprocess
 from mnemask.model.stcn import STCN
@@ -86,7 +86,7 @@ def test_each_size_is_built_once_and_only_so_many_are_held(tiny_model, tmp_path,
 def test_threads_take_turns_and_nothing_is_built_twice(tiny_model, tmp_path):
     inside = []
 
-    class Watched(Plain):
+    class CalibrationModel(Plain):
         def load(self, part, folder):
             run = super().load(part, folder)
 
@@ -100,7 +100,7 @@ def test_threads_take_turns_and_nothing_is_built_twice(tiny_model, tmp_path):
 
             return alone
 
-    engine = Watched(tiny_model, tmp_path / "built")
+    engine = CalibrationModel(tiny_model, tmp_path / "built")
     with ThreadPoolExecutor(3) as threads:
         together = list(threads.map(lambda _: masks_of(engine), range(3)))
     assert sorted(engine.built) == ["decode", "key", "value"]
@@ -133,13 +133,13 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        kept(tmp_path / "cache" / "part", build)
+        build_cached(tmp_path / "cache" / "part", build)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_to_is_said_and_gone_without(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    folder = kept(tmp_path / "file" / "part", lambda folder: (folder / "built").touch())
+    folder = build_cached(tmp_path / "file" / "part", lambda folder: (folder / "built").touch())
     assert [path.name for path in folder.iterdir()] == ["built"]
     assert "MNEMASK_CACHE" in caplog.text
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from mnemask.engines.openvino import (
+    FakeQuantizer,
     InputRange,
-    Observed,
-    Rounded,
+    RangeObserver,
     calibrate,
     read_ranges,
     rounded_filters,
@@ -47,10 +47,10 @@ def test_an_input_that_was_only_ever_zero_stays_so():
 def test_watching_changes_nothing_and_rounding_little(two_convolutions):
     x, ranges = torch.rand(1, 3, 9, 9), []
     expected = two_convolutions(x)
-    with Observed(ranges, ()):
+    with RangeObserver(ranges, ()):
         assert torch.equal(two_convolutions(x), expected)
     assert [one.weight for one in ranges] == [(4, 3, 3, 3), (2, 4, 3, 3)]
-    with Rounded(ranges, ()):
+    with FakeQuantizer(ranges, ()):
         found = two_convolutions(x)
     assert 0 < float((found - expected).abs().max()) < 0.02 * float(expected.abs().max())
 
@@ -58,14 +58,14 @@ def test_watching_changes_nothing_and_rounding_little(two_convolutions):
 def test_a_precise_convolution_stays_as_it_is(two_convolutions):
     x, ranges = torch.rand(1, 3, 9, 9), []
     precise = [part for part in two_convolutions if isinstance(part, nn.Conv2d)]
-    with Observed(ranges, precise), Rounded(ranges, precise):
+    with RangeObserver(ranges, precise), FakeQuantizer(ranges, precise):
         assert torch.equal(two_convolutions(x), two_convolutions(x))
     assert ranges == []
 
 
 def test_ranges_of_another_network_are_refused(two_convolutions):
     ranges = [InputRange((4, 3, 5, 5))]
-    with pytest.raises(AssertionError, match="another one"), Rounded(ranges, ()):
+    with pytest.raises(AssertionError, match="another one"), FakeQuantizer(ranges, ()):
         two_convolutions(torch.rand(1, 3, 9, 9))
 
 

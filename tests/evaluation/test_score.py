@@ -60,7 +60,7 @@ def test_one_sequence_may_be_given_by_its_own_folders(folders):
     truth, predicted = folders
     report = score_folder(truth / "dogs", predicted / "dogs")
     assert report.by_sequence.keys() == {"dogs"}
-    assert report.objects == score_folder(*folders, sequences=["dogs"]).objects
+    assert report.objects == tuple(each for each in score_folder(*folders).objects if each.sequence == "dogs")
 
 
 def test_all_labels_are_one_object_in_davis2016(folders):
@@ -76,7 +76,6 @@ def test_sequences_without_a_partner_are_noted(folders, tmp_path):
     first, second = report.notes
     assert "truth and not in these numbers: extra" in first
     assert "predicted and not in these numbers: unseen" in second
-    assert score_folder(*folders, sequences=["dogs"]).notes == ()
 
 
 def test_predictions_of_frames_that_are_not_annotated_do_not_matter(folders):
@@ -84,8 +83,8 @@ def test_predictions_of_frames_that_are_not_annotated_do_not_matter(folders):
     for index in (1, 3):
         (truth / "cars" / f"{index:05d}.png").unlink()
     (predicted / "cars" / "._00000.png").write_text("left by another system")
-    report = score_folder(truth, predicted, sequences=["cars"])
-    assert len(report.objects[0].region_frames) == 2
+    report = score_folder(truth, predicted)
+    assert len(report.by_sequence["cars"][0].region_frames) == 2
 
 
 def test_frames_follow_in_the_order_of_their_numbers(tmp_path):
@@ -122,16 +121,12 @@ def test_folders_without_a_common_sequence_are_refused(folders):
     shutil.rmtree(predicted / "dogs")
     with refusal(InputError, "sequence"):
         score_folder(truth, predicted)
-    with refusal(InputError, "predicted"):
-        score_folder(truth, predicted, sequences=["dogs"])
 
 
 def test_one_sequence_against_many_is_refused(folders):
     truth, predicted = folders
     with refusal(InputError, "sequence"):
         score_folder(truth, predicted / "dogs")
-    with refusal(InputError, "sequences"):
-        score_folder(truth / "dogs", predicted / "dogs", sequences=["dogs"])
 
 
 def test_folders_without_masks_are_refused_with_the_reason(tmp_path, folders):

@@ -3,10 +3,8 @@
 import re
 
 import pytest
+from command_line import mnemask
 from drawn_davis import draw_davis_2016
-from typer.testing import CliRunner
-
-from mnemask.cli import app
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +14,7 @@ def davis(tmp_path_factory):
 
 def experiment(*arguments):
     """Returns the exit code and the output with its line breaks taken out."""
-    result = CliRunner().invoke(app, ["experiment", *map(str, arguments)], env={"COLUMNS": "200"})
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, re.sub(r"\s+", " ", result.output)
+    return mnemask("experiment", *arguments, columns=200)
 
 
 def test_all_experiments_are_listed():

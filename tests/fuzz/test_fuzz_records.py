@@ -19,7 +19,7 @@ from mnemask.memory.policies import LFU
 from mnemask.memory.trace import TraceFile, read_trace
 from mnemask.metrics import ObjectScore, Report
 from mnemask.model.stcn import STCN
-from mnemask.training.checkpoint import Done, load_run, save_run
+from mnemask.training.checkpoint import TrainingState, load_run, save_run
 from mnemask.training.data import parse_data
 
 RESULT = Result(
@@ -163,7 +163,7 @@ def run(tiny_model, tmp_path_factory):
     model, average, optimizer = fresh()
     model.decoder.pred.bias.grad, model.key_projection.bias.grad = torch.ones(1), torch.ones(8)
     optimizer.step()
-    save_run(path, model, average, optimizer, Done(1, 2.0, {"recipe": "compact"}, {"scale": 65536.0}))
+    save_run(path, model, average, optimizer, TrainingState(1, 2.0, {"recipe": "compact"}, {"scale": 65536.0}))
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return path.read_bytes(), tensors, file.metadata(), fresh
@@ -184,7 +184,9 @@ def go_on(place, fresh):
 def test_a_run_goes_on_as_it_was_saved(place, run):
     place.write_bytes(run[0])
     model, average, optimizer = run[3]()
-    assert load_run(place, model, average, optimizer) == Done(1, 2.0, {"recipe": "compact"}, {"scale": 65536.0})
+    assert load_run(place, model, average, optimizer) == TrainingState(
+        1, 2.0, {"recipe": "compact"}, {"scale": 65536.0}
+    )
 
 
 @few

@@ -25,7 +25,7 @@ ARRAYS = (
     "row",
     "column",
     "box",
-    "use",
+    "usage",
 )
 
 
@@ -48,7 +48,7 @@ def test_provenance_is_what_the_tokens_say(tracker):
     assert memory.pinned.tolist() == (tokens.frame == 0).tolist()
     assert (memory.row * memory.grid.shape[1] + memory.column).tolist() == tokens.cell.tolist()
     assert memory.age.tolist() == (7 - tokens.written_at).tolist()
-    assert memory.use[0] == memory.topk_count[0] / 7
+    assert memory.usage[0] == memory.topk_count[0] / 7
     assert memory.box[:, 2].max() == 100
     assert memory.box[:, 3].max() == 70
 

@@ -83,9 +83,8 @@ def test_a_top_k_read_equals_a_dense_softmax_that_is_zero_elsewhere(metric, k):
 def test_a_read_of_every_memory_equals_the_dense_read_of_training():
     torch.manual_seed(0)
     query, memory, value = torch.randn(7, 5), torch.randn(11, 5), torch.randn(11, 3)
-    for metric in METRICS:
-        sparse = read_top_k(query, memory, key_energy(memory), 11, metric).gather(value[None])[0]
-        torch.testing.assert_close(sparse, read_dense(query, memory, value, metric), atol=1e-5, rtol=1e-5)
+    sparse = read_top_k(query, memory, key_energy(memory), 11).gather(value[None])[0]
+    torch.testing.assert_close(sparse, read_dense(query, memory, value), atol=1e-5, rtol=1e-5)
 
 
 def test_weights_of_a_regularizer_get_whole_affinities_with_the_kernel_too():
@@ -139,7 +138,7 @@ def test_keys_of_any_length_give_finite_weights(metric, scale):
     found = read_top_k(query, memory, key_energy(memory), 5, metric)
     assert torch.isfinite(found.weight).all()
     torch.testing.assert_close(found.weight.sum(1), torch.ones(9))
-    assert torch.isfinite(read_dense(query, memory, torch.randn(30, 2), metric)).all()
+    assert torch.isfinite(read_dense(query, memory, torch.randn(30, 2))).all()
 
 
 def test_values_keep_their_precision_and_are_mixed_by_weight():

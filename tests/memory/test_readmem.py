@@ -7,7 +7,6 @@ import pytest
 import torch
 from frame_tokens import frame_tokens, joined, steps
 from random_tokens import CK, same
-from thorough import thorough_but
 
 from mnemask.memory.policies.whole_frames import DiverseMemory, similarities
 
@@ -82,11 +81,3 @@ def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
     kept = DiverseMemory().update(memory, frame_tokens(10), 17)
     assert same(kept[kept.written_at == 5], corrected[corrected.pinned])
     assert len(kept) == 14
-
-
-@pytest.mark.parametrize("frames", thorough_but(2, [1, 1.5, 2, 8]))
-def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
-    bank = fill_bank(DiverseMemory(), frames, 14, 4)
-    sizes = bank.tokens.written_at.bincount()
-    assert sizes[0] == 10
-    assert sizes[sizes > 0].tolist() == ([10, 5] if frames == 1.5 else [10] * frames)

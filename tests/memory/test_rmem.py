@@ -11,7 +11,7 @@ from refusals import refusal
 from thorough import thorough_but
 
 from mnemask.errors import InputError
-from mnemask.memory.policies.whole_frames import RestrictedMemory
+from mnemask.memory.policies.whole_frames import DiverseMemory, RestrictedMemory
 
 
 def scores_by_hand(frames, now, policy):
@@ -73,9 +73,10 @@ def test_pinned_tokens_of_a_frame_that_is_dropped_stay():
     assert same(policy.update(memory, new, 19), joined(memory[:6], corrected[corrected.pinned], new))
 
 
+@pytest.mark.parametrize("policy", [RestrictedMemory(), DiverseMemory()])
 @pytest.mark.parametrize("frames", thorough_but(2, [1, 1.5, 2, 8]))
-def test_it_works_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames):
-    bank = fill_bank(RestrictedMemory(), frames, 14, 4)
+def test_whole_frames_are_kept_with_every_budget_with_several_objects_and_late_ones(fill_bank, frames, policy):
+    bank = fill_bank(policy, frames, 14, 4)
     sizes = bank.tokens.written_at.bincount()
     assert sizes[0] == 10
     assert sizes[sizes > 0].tolist() == ([10, 5] if frames == 1.5 else [10] * frames)

@@ -81,9 +81,9 @@ def test_the_evicted_come_with_the_use_they_went_for(tiny_model):
     stayed = tracker.memory.provenance()
     older = stayed.frame < last.frame
     steps_since = tracker.steps - 1 - last.step
-    assert np.array_equal(last.evicted.use, last.evicted.topk_count / last.evicted.age)
+    assert np.array_equal(last.evicted.usage, last.evicted.topk_count / last.evicted.age)
     # hits only grow: what stayed had at most its present hits when the others went
-    assert last.evicted.use.max() <= (stayed.topk_count[older] / (stayed.age[older] - steps_since)).min()
+    assert last.evicted.usage.max() <= (stayed.topk_count[older] / (stayed.age[older] - steps_since)).min()
     assert last.policy.startswith("LFU(")
 
 

@@ -111,9 +111,9 @@ def test_a_polygon_is_cut_off_at_the_image():
         ([(100, 100), (120, 100), (120, 120)], "outside the image of 50x40"),
         ([(1, 1), (float("nan"), 2), (3, 3)], "not a position"),
         ([(1, 1), (1e30, 2), (3, 3)], "not a position"),
-        ([1, 1, 30, 1, 1, 30], "are no points"),
-        (None, "are no points"),
-        ([(1, 1, 1), (2, 2, 2), (3, 1, 2)], "are no points"),
+        ([1, 1, 30, 1, 1, 30], "are not points"),
+        (None, "are not points"),
+        ([(1, 1, 1), (2, 2, 2), (3, 1, 2)], "are not points"),
     ],
 )
 def test_a_polygon_that_cannot_be_meant_is_refused(points, message, as_users_call_it):

@@ -95,7 +95,7 @@ def test_without_a_read_there_is_nothing_to_explain(make, clip, tmp_path, as_use
     with refusal(InputError, "outside"):
         tracker.explain(64, 0)
     for place in ((3.7, 2.2), ("1", 0)):
-        with refusal(InputError, "no pixel"):
+        with refusal(InputError, "not a pixel"):
             tracker.explain(*place)
     tracker.save(tmp_path / "a.bank")
     tracker.remove(1)

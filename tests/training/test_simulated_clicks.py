@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnemask.training.click_data import depth, drawn_box, first_clicks, iou, next_click, spoilt
+from mnemask.training.click_data import corrupt_mask, depth, drawn_box, first_clicks, iou, next_click
 
 SIZE = 40
 rectangles = st.tuples(*[st.integers(0, SIZE - 8)] * 2, *[st.integers(3, 30)] * 2)
@@ -93,8 +93,8 @@ def test_an_exact_box_is_the_objects_own() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_spoilt_mask_is_wrong_somewhere_and_the_same_for_the_same_seed(seed: int) -> None:
+def test_a_corrupted_mask_is_wrong_somewhere_and_the_same_for_the_same_seed(seed: int) -> None:
     truth, other = plane((6, 6, 14, 18)), plane((24, 20, 12, 12))
-    once, again = (spoilt(truth, other, np.random.default_rng(seed)) for _ in range(2))
+    once, again = (corrupt_mask(truth, other, np.random.default_rng(seed)) for _ in range(2))
     assert np.array_equal(once, again)
     assert iou(truth, once) < 1

@@ -1,1 +1,1 @@
-"""How fast it is on this machine, part by part, against the plain way to compute the same, and against the machine."""
+"""How fast it is on this machine, part by part, and how near to what the machine can do."""

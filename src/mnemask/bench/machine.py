@@ -157,7 +157,7 @@ def num_threads(count: int) -> Iterator[None]:
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """Returns what must be known of the machine to make something of the numbers."""
+    """Returns the facts of the machine that its numbers depend on."""
     facts: dict[str, str | int] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "mnemask": __version__,
@@ -175,7 +175,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
 
 
 def heading(device: torch.device) -> str:
-    """Returns what stands above a table of times: machine, versions and date in one line."""
+    """Returns the caption of a table of times: machine, versions and date in one line."""
     facts = describe_machine(device)
     where = f"{facts['processor']}, {facts['capability']}, {facts['threads']} threads"
     where += "" if device.type == "cpu" else f", {facts['device']}"

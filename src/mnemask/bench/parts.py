@@ -1,4 +1,4 @@
-"""A frame in parts and whole: as the tracker computes it and as the plain path does, and whether the masks agree."""
+"""A frame in parts and whole, files, and the start of a process: the actions that are timed."""
 
 import subprocess
 import sys
@@ -15,19 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mnemask.bench.machine import Timing, timing_of
-from mnemask.bench.plain import TOP_K, PlainSTCN, PlainTracker, plain_answer, plain_read
 from mnemask.config import TrackerConfig
 from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.io import MaskWriter, VideoReader
 from mnemask.memory.bank import MemoryBank
-from mnemask.metrics import region_similarity
 from mnemask.model import preprocess
 from mnemask.model.stcn import STCN, most_probable, soft_aggregate
 from mnemask.pipeline import segment
 from mnemask.tracker import Tracker
 from mnemask.types import Frame, Masks
 
-POLICY = "lfu-pinned"  # which at two frames keeps the first and the latest, as the plain path does
+POLICY = "lfu-pinned"  # which at two frames keeps the first and the latest
+TOP_K = 20  # memories read per query
 CYCLE = 5  # frames from one write of the memory to the next
 
 
@@ -38,33 +37,30 @@ class Part:
     Attributes:
         name: what it is.
         num_objects: for how many.
-        fast: computes it as the tracker does.
-        plain: computes the same plainly.
-        flops: floating-point operations of the fast way, convolutions and products of matrices only.
+        compute: computes it as the tracker does.
+        flops: floating-point operations, convolutions and products of matrices only.
         bytes: that must be read or written at least: weights, inputs and outputs.
     """
 
     name: str
     num_objects: int
-    fast: Callable[[], object]
-    plain: Callable[[], object]
+    compute: Callable[[], object]
     flops: int
     bytes: int
 
 
 @torch.no_grad()
-def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, num_objects: int) -> list[Part]:
+def network_parts(model: STCN, frame: Frame, short_side: int, num_objects: int) -> list[Part]:
     """Returns key encoder, value encoder, decoder, and the way from the objects' probabilities to labels."""
     working = preprocess.working_size(frame.size, short_side)
     pixels = preprocess.normalize(preprocess.resize(frame.image.to(model.device).float(), working))
     image = preprocess.pad(pixels)[None]
-    fast_image = image.to(model.dtype, memory_format=torch.channels_last)
+    image = image.to(model.dtype, memory_format=torch.channels_last)
     height, width = image.shape[2:]
     masks = torch.rand(num_objects, height, width, device=model.device) / num_objects
-    fast_masks = masks[None].to(model.dtype)
-    features, plain_features = model.encode_key(fast_image), plain.encode_key(image)
-    value = model.encode_value(fast_image, features, fast_masks)
-    plain_value = value[0].float().contiguous()
+    batch = masks[None].to(model.dtype)
+    features = model.encode_key(image)
+    value = model.encode_value(image, features, batch)
 
     def answer() -> Tensor:
         inside = preprocess.resize(preprocess.unpad(soft_aggregate(masks), working), frame.size)
@@ -76,29 +72,25 @@ def network_parts(model: STCN, plain: PlainSTCN, frame: Frame, short_side: int, 
         part(
             "key encoder",
             num_objects,
-            lambda: model.encode_key(fast_image),
-            lambda: plain.encode_key(image),
-            [fast_image, *seen, *parameters_of(encoder)],
+            lambda: model.encode_key(image),
+            [image, *seen, *parameters_of(encoder)],
         ),
         part(
             "value encoder",
             num_objects,
-            lambda: model.encode_value(fast_image, features, fast_masks),
-            lambda: plain.encode_value(image, plain_features, masks),
-            [fast_image, fast_masks, features.stride16, value, *parameters_of([model.value_encoder])],
+            lambda: model.encode_value(image, features, batch),
+            [image, batch, features.stride16, value, *parameters_of([model.value_encoder])],
         ),
         part(
             "decoder",
             num_objects,
             lambda: model.decode(value, features),
-            lambda: plain.decode(plain_value, plain_features),
             [value, *seen, masks, *parameters_of([model.decoder])],
         ),
         part(
             "labels",
             num_objects,
             answer,
-            lambda: plain_answer(masks, working, frame.size),
             [masks, frame.image, frame.image],
         ),
     ]
@@ -113,28 +105,23 @@ def read_part(model: STCN, query: Float[Tensor, "P Ck"], num_objects: int, num_f
     value = torch.randn(num_objects, count, channels, device=query.device)
     share = torch.full((num_objects, count), 0.5, device=query.device)
     bank.write(key, value.to(model.dtype), share, frame=0, step=0, pins=torch.zeros_like(share, dtype=torch.bool))
-    plain_keys, plain_query = key.T.contiguous(), query.T.contiguous()
-    plain_values = value.movedim(2, 1).flatten(0, 1).contiguous()
-    gathered = [query[:, :1].expand(-1, TOP_K * channels * num_objects), plain_values[:, : len(query)]]
+    gathered = [query[:, :1].expand(-1, TOP_K * channels * num_objects), value[:, : len(query)]]
     return part(
         f"read, {num_frames} frames",
         num_objects,
         lambda: bank.read(query, 1),
-        lambda: plain_read(plain_query, plain_keys, plain_values, TOP_K),
         [key, query, *gathered],
     )
 
 
-def part(
-    name: str, num_objects: int, fast: Callable[[], object], plain: Callable[[], object], touched: Iterable[Tensor]
-) -> Part:
+def part(name: str, num_objects: int, compute: Callable[[], object], touched: Iterable[Tensor]) -> Part:
     """Returns a part, with its operations counted by running it once."""
     from torch.utils.flop_counter import FlopCounterMode  # slow to import, and only needed here
 
     with FlopCounterMode(display=False) as counter:
-        fast()
+        compute()
     moved = sum(tensor.numel() * tensor.element_size() for tensor in touched)
-    return Part(name, num_objects, fast, plain, counter.get_total_flops(), moved)
+    return Part(name, num_objects, compute, counter.get_total_flops(), moved)
 
 
 def parameters_of(modules: Sequence[torch.nn.Module]) -> list[Tensor]:
@@ -152,65 +139,20 @@ masks.labels.cpu()
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How alike the masks of the fast and the plain path are, on a drawn clip.
+def cycle(model: STCN, video: DrawnVideo, short_side: int) -> Callable[[], object]:
+    """Returns an action that follows the objects through five frames, one write of memory included.
 
-    Attributes:
-        num_objects: followed.
-        num_frames: compared; the first, with the given masks, is not.
-        iou: the mean overlap of their masks, over objects and frames.
-        largest_difference: of any probability of any pixel.
-    """
-
-    num_objects: int
-    num_frames: int
-    iou: float
-    largest_difference: float
-
-
-def agreement(model: STCN, plain: PlainSTCN, video: DrawnVideo, short_side: int) -> Agreement:
-    """Returns how alike the masks of both paths are."""
-    fast = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
-    slow = PlainTracker(plain, short_side=short_side)
-    overlaps, largest = [], 0.0
-    for frame, truth in video:
-        given = None if frame.index else torch.stack([truth == k for k in range(1, video.num_objects + 1)])
-        masks = fast.step(frame, None if given is None else dict(enumerate(given, 1)))
-        probs, rows = slow.step(frame.image.to(model.device), None if given is None else given.to(model.device))
-        if given is None:
-            largest = max(largest, float((masks.probs - probs).abs().max()))
-            overlaps += [
-                region_similarity((rows == k).cpu().numpy(), (masks.labels == k).cpu().numpy())
-                for k in range(1, video.num_objects + 1)
-            ]
-    return Agreement(video.num_objects, len(video) - 1, sum(overlaps) / len(overlaps), largest)
-
-
-def cycles(
-    model: STCN, plain: PlainSTCN, video: DrawnVideo, short_side: int
-) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Returns two actions, fast and plain, that follow the objects through five frames, one write of memory included.
-
-    Both have a full memory of two frames: the first, and the latest fifth.
+    The memory of two frames is full: the first frame, and the latest fifth.
     """
     frames, (_, truth) = [video[t][0] for t in range(CYCLE + 1)], video[0]
-    given = torch.stack([truth == k for k in range(1, video.num_objects + 1)])
-    fast = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
-    slow = PlainTracker(plain, short_side=short_side)
-    pictures = [frame.image.to(model.device) for frame in frames]
-    fast.step(frames[0], dict(enumerate(given, 1)))
-    slow.step(pictures[0], given.to(model.device))
+    tracker = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)
+    tracker.step(frames[0], {k: truth == k for k in range(1, video.num_objects + 1)})
 
     def follow() -> None:
         for frame in frames[1:]:
-            fast.step(frame)
+            tracker.step(frame)
 
-    def follow_plainly() -> None:
-        for picture in pictures[1:]:
-            slow.step(picture)
-
-    return follow, follow_plainly
+    return follow
 
 
 def write_clip(video: DrawnVideo, path: Path) -> None:

@@ -11,10 +11,8 @@ import torch
 from mnemask.bench.machine import Ceiling, Timing, ceilings, describe_machine, interleaved
 from mnemask.bench.parts import (
     CYCLE,
-    Agreement,
     Part,
-    agreement,
-    cycles,
+    cycle,
     decode,
     network_parts,
     read_part,
@@ -23,7 +21,6 @@ from mnemask.bench.parts import (
     write_clip,
     write_masks,
 )
-from mnemask.bench.plain import PlainSTCN
 from mnemask.datasets.synthetic.drawn import DrawnVideo
 from mnemask.errors import CheckpointError, InputError
 from mnemask.model.checkpoints import SIZES, load_model, packaged_weights, save_model
@@ -41,9 +38,8 @@ class Measured:
     Attributes:
         name: of the part.
         num_objects: followed.
-        fast: seconds, as mnemask computes it.
-        plain: seconds, as the plain path does; None where it has no counterpart.
-        flops: of the fast way.
+        fast: seconds.
+        flops: floating-point operations.
         bytes: that it must move at least.
         share: of the machine's ceiling: the time that its operations or its bytes, whichever is longer, would take at
             the measured ceilings / the time it took. None where neither bounds it.
@@ -52,15 +48,9 @@ class Measured:
     name: str
     num_objects: int
     fast: Timing
-    plain: Timing | None = None
     flops: int = 0
     bytes: int = 0
     share: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times as fast as the plain path."""
-        return None if self.plain is None else self.plain.median / self.fast.median
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,6 @@ class BenchReport:
         frames: whole frames, with the memory of two frames that is the default.
         files: one frame's share of reading an mp4, of writing PNGs, and of the run from one to the other.
         start_up: from the start of a process to its first computed mask.
-        agreement: of the masks with the plain path's.
     """
 
     machine: dict[str, str | int]
@@ -85,7 +74,6 @@ class BenchReport:
     frames: tuple[Measured, ...]
     files: tuple[Measured, ...]
     start_up: Timing
-    agreement: tuple[Agreement, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values that JSON can hold."""
@@ -110,7 +98,7 @@ def measure_speed(
         num_objects: how many to follow, one measurement for each number; 1 to 8.
         size: short side of the frames, which are 16:9; at least 48.
         rounds: how often each part is timed.
-        quick: few rounds, and no bank of 100 frames, which takes gigabytes in the plain path.
+        quick: few rounds, and no bank of 100 frames, which takes gigabytes.
         device: to compute on, as for `load_model`.
         on_stage: called with the name of each stage as it begins.
 
@@ -157,34 +145,28 @@ def _measure(
 ) -> BenchReport:
     size, rounds, device = settings["size"], settings["rounds"], model.device
     banks = BANKS[:2] if settings["quick"] else BANKS
-    plain, frame_size = PlainSTCN(model), (size, round(size * 16 / 9 / 2) * 2)
+    frame_size = size, round(size * 16 / 9 / 2) * 2
     threads = torch.get_num_threads()
     on_stage("the machine's ceilings")
     best = ceilings(device, (torch.float32, model.dtype), (1, threads), rounds)
-    parts, frames, alike = [], [], []
+    parts, frames = [], []
     for number in num_objects:
         video = DrawnVideo(CLIP, frame_size, number)
         on_stage(f"parts, {number} objects")
         query = _query(model, video, size)
-        todo = network_parts(model, plain, video[1][0], size, number)
+        todo = network_parts(model, video[1][0], size, number)
         parts += _timed(todo, rounds, model, best, threads)
         for count in banks:  # one bank at a time: the largest takes gigabytes
             parts += _timed([read_part(model, query, number, count)], rounds, model, best, threads)
         on_stage(f"whole frames, {number} objects")
-        times = interleaved(
-            dict(zip(("fast", "plain"), cycles(model, plain, video, size), strict=True)), rounds, device
-        )
-        each = {name: timing.per(CYCLE) for name, timing in times.items()}
-        frames.append(Measured("frame", number, each["fast"], each["plain"]))
-        alike.append(agreement(model, plain, DrawnVideo(7 if settings["quick"] else 16, frame_size, number), size))
+        times = interleaved({"frame": cycle(model, video, size)}, rounds, device)
+        frames.append(Measured("frame", number, times["frame"].per(CYCLE)))
     on_stage("files")
     files = _files(model, DrawnVideo(CLIP, frame_size, num_objects[0]), size, folder, rounds)
     on_stage("start-up")
     first = start_up(weights, frame_size, device, min(rounds, 5))
     described = settings | {"frame": list(frame_size), "dtype": str(model.dtype).removeprefix("torch.")}
-    return BenchReport(
-        describe_machine(device), described, best, tuple(parts), tuple(frames), files, first, tuple(alike)
-    )
+    return BenchReport(describe_machine(device), described, best, tuple(parts), tuple(frames), files, first)
 
 
 def _query(model: STCN, video: DrawnVideo, size: int) -> torch.Tensor:
@@ -197,9 +179,7 @@ def _query(model: STCN, video: DrawnVideo, size: int) -> torch.Tensor:
 
 
 def _timed(todo: list[Part], rounds: int, model: STCN, best: Sequence[Ceiling], threads: int) -> list[Measured]:
-    actions = {f"fast {part.name}": part.fast for part in todo}
-    actions |= {f"plain {part.name}": part.plain for part in todo}
-    times = interleaved(actions, rounds, model.device)
+    times = interleaved({part.name: part.compute for part in todo}, rounds, model.device)
     reached = {
         kind: max(
             ceiling.per_second for ceiling in best if ceiling.threads == threads and (ceiling.kind == "copy") == copies
@@ -208,19 +188,9 @@ def _timed(todo: list[Part], rounds: int, model: STCN, best: Sequence[Ceiling], 
     }
     measured = []
     for part in todo:
-        fast = times[f"fast {part.name}"]
+        fast = times[part.name]
         ideal = max(part.flops / reached["flops"], part.bytes / reached["bytes"])
-        measured.append(
-            Measured(
-                part.name,
-                part.num_objects,
-                fast,
-                times[f"plain {part.name}"],
-                part.flops,
-                part.bytes,
-                ideal / fast.median,
-            )
-        )
+        measured.append(Measured(part.name, part.num_objects, fast, part.flops, part.bytes, ideal / fast.median))
     return measured
 
 

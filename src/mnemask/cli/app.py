@@ -97,7 +97,7 @@ class Command(TyperCommand):
     """A command that names the value with what is wrong about it: typer names the option alone."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Returns what is left of the arguments; raises typer.BadParameter for what an option cannot be."""
+        """Returns the remaining arguments; raises typer.BadParameter for a value that an option cannot have."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)

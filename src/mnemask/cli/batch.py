@@ -108,7 +108,9 @@ def batch(
     ],
     out: Annotated[
         str | None,
-        typer.Option("-o", "--out", help="Folder for a folder of each clip, or an address such as s3://bucket/run."),
+        typer.Option(
+            "-o", "--out", help="Folder of the results, with a subfolder for each clip, or an address: s3://bucket/run."
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Clips at a time. [default: as cores, GPUs and memory allow]")

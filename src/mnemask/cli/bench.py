@@ -1,4 +1,4 @@
-"""`mnemask bench`: how fast it is on this machine, against the plain way and against what the machine can do."""
+"""`mnemask bench`: how fast it is on this machine, and how near to what the machine can do."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ def bench(
         Path | None, typer.Option("--json", help="Write all numbers to this file; `-`: to standard output.")
     ] = None,
 ) -> None:
-    """Measure the speed of each part and of the whole, on drawn frames, against the plain way to compute the same.
+    """Measure the speed of each part and of the whole, on drawn frames, and how near it is to the machine's ceiling.
 
-    Times are medians of interleaved rounds with their quartiles. The plain way computes in float32, with every object's
-    input written out and the dense affinity matrix, as STCN's original evaluation does, with the same weights.
+    Times are medians of interleaved rounds with their quartiles.
 
     **Examples**
 
@@ -71,7 +70,7 @@ def parse_objects(text: str) -> list[int]:
     """Returns the numbers of "1,3"; raises InputError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 3 for part in parts):
-        raise mm.InputError(f"--objects {text[:40]!r} is no list of numbers", "give some such as 1,3")
+        raise mm.InputError(f"--objects {text[:40]!r} is not a list of numbers", "give some such as 1,3")
     return [int(part) for part in parts]
 
 
@@ -94,11 +93,6 @@ def show(report: BenchReport) -> None:
     console.print(times_of("Whole frames", [(objects_of(frame.num_objects), frame) for frame in report.frames]))
     console.print(times_of("Files, per frame", [(file.name, file) for file in report.files]))
     say(f"start-up to the first computed mask: {report.start_up.median:.2f} s")
-    for alike in report.agreement:
-        say(
-            f"{objects_of(alike.num_objects)}, {alike.num_frames} drawn frames: masks overlap the plain path's by "
-            f"{alike.iou:.4f}, probabilities differ by at most {alike.largest_difference:.2g}"
-        )
     if not settings["trained"]:
         say("the weights are random, since the package has none of this model: masks say nothing, times do")
 
@@ -123,14 +117,11 @@ def new_table(title: str, first: str, *others: str) -> Table:
 
 
 def times_of(title: str, rows: Sequence[tuple[str, Measured]]) -> Table:
-    """Returns a table of times; the plain path's and the shares of the ceiling where there are any."""
-    compared, counted = any(row.plain for _, row in rows), any(row.share for _, row in rows)
-    columns = ["ms", "quartiles", *(["plain ms", "ratio"] if compared else [])]
-    table = new_table(title, "", *columns, *(["GFLOP", "MB", "ceiling"] if counted else []))
+    """Returns a table of times, with the shares of the ceiling where there are any."""
+    counted = any(row.share for _, row in rows)
+    table = new_table(title, "", "ms", "quartiles", *(["GFLOP", "MB", "ceiling"] if counted else []))
     for name, row in rows:
         cells = [milliseconds(row.fast.median), f"{milliseconds(row.fast.low)}–{milliseconds(row.fast.high)}"]
-        if row.plain is not None and row.ratio is not None:
-            cells += [milliseconds(row.plain.median), f"{row.ratio:.1f}×"]
         if row.share is not None:
             cells += [f"{row.flops / 1e9:.1f}", f"{row.bytes / 1e6:.0f}", f"{100 * row.share:.0f} %"]
         table.add_row(name, *cells)

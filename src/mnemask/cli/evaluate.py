@@ -184,7 +184,7 @@ def evaluate(
     for note in notes:
         console.print(f"note: {note}", markup=False)
     threads = " or ".join(str(count) for count in sorted({result.threads for result in results}))
-    console.print(f"frames/s of {threads} thread(s), tracker alone; tables in {out / 'tables'}", markup=False)
+    console.print(f"frames/s: tracker only, {threads} thread(s); tables in {out / 'tables'}", markup=False)
     if benchmark.secret:
         names = list(dict.fromkeys(result.sequence for result in results))
         for name in dict.fromkeys(policies):

@@ -63,7 +63,9 @@ def experiment(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all experiments; they share their runs there.")],
     policy: Annotated[
         list[str] | None,
-        typer.Option(metavar="POLICY", help=f"One more beside the experiment's. {POLICY_HELP} Repeatable."),
+        typer.Option(
+            metavar="POLICY", help=f"Another policy to compare with the experiment's. {POLICY_HELP} Repeatable."
+        ),
     ] = None,
     config: mm.TrackerConfig = CONFIG,
     model: ModelOption = "compact",
@@ -76,7 +78,7 @@ def experiment(
     device: DeviceOption = None,
     list_all: Annotated[
         bool | None,
-        typer.Option("--list", callback=show_experiments, is_eager=True, help="List the experiments and leave."),
+        typer.Option("--list", callback=show_experiments, is_eager=True, help="List the experiments and exit."),
     ] = None,
 ) -> None:
     """Repeat an experiment of the thesis, or an ablation. The same command goes on where it was stopped.

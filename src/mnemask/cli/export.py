@@ -91,7 +91,7 @@ def export(
     from mnemask.io.storage import fetched, is_address
 
     if is_address(masks) and out is None:
-        raise mm.InputError("an export of what is at an address is written here", "give it a folder (-o FOLDER)")
+        raise mm.InputError("an export from remote storage needs a local folder", "name one (-o FOLDER)")
     with errors.status("exporting …") as status, TemporaryDirectory(prefix="mnemask-") as scratch:
         place = Path(fetched(masks, Path(scratch)) if is_address(masks) else masks)
         done = export_masks(
@@ -114,7 +114,7 @@ def _network(onnx: Path, size: str, objects: int, config: mm.TrackerConfig, mode
 
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", size)
     if match is None:
-        raise mm.InputError(f"--size {size!r} is no size", "write the height, an x and the width, such as 480x854")
+        raise mm.InputError(f"--size {size!r} is not a size", "write the height, an x and the width, such as 480x854")
     import torch
 
     network = mm.load_model(model, device="cpu", dtype=torch.float32)

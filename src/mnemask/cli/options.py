@@ -78,9 +78,8 @@ KmnSigmaOption = Annotated[
     typer.Option(
         "--kmn-sigma",
         min=0,
-        help="How far from where it fits best a token is read: σ of the KMN kernel as a fraction of the short side. "
-        "Smaller values keep distractors out and lose what moves oddly; 0 disables it, as in STCN. [default: the "
-        "model's, 0.2 of compact]",
+        help="σ of the KMN kernel as a fraction of the short side. Smaller values suppress distractors but lose "
+        "erratic motion; 0 disables it, as in STCN. [default: the model's, 0.2 of compact]",
     ),
 ]
 TtaOption = Annotated[
@@ -176,7 +175,7 @@ def chosen_dataset(name: str) -> str:
 
 
 def tracker_config(options: dict[str, Any]) -> mm.TrackerConfig:
-    """Returns what these options say; the others stay as they are by default."""
+    """Returns the settings of these options; the others keep their defaults."""
     values = dict(options)
     if "policy" in values:
         values["policy"] = chosen_policy(values["policy"])
@@ -259,11 +258,11 @@ def video_outputs(options: dict[str, Any]) -> Any:
         background = ImageColor.getrgb(options["background"])[:3]
     except ValueError:
         raise mm.InputError(
-            f"--background {options['background']!r} is no colour", "expected a name, such as green, or #00ff00"
+            f"--background {options['background']!r} is not a colour", "expected a name, such as green, or #00ff00"
         ) from None
     holes = options["fill_holes"]
     if not (holes == "all" or holes.isdecimal()):
-        raise mm.InputError(f"--fill-holes {holes!r} is no size", "expected pixels, such as 200, or all")
+        raise mm.InputError(f"--fill-holes {holes!r} is not a size", "expected pixels, such as 200, or all")
     if options["grow"] and options["shrink"]:
         raise mm.InputError("--grow and --shrink are opposites", "give one of them")
     edges = Edges(

@@ -103,7 +103,7 @@ def show_result(run: RunProgress, tracker: mm.Tracker, out: Path, videos: Mappin
         shown = where if len(where) <= 100 else f"{where[:100]} ..."
         console.print(f"{name} is {shown}", markup=False)
     if len(look) > _TOLD:
-        console.print(f"{len(look) - _TOLD} more objects are lost or doubtful somewhere; report.json tells where")
+        console.print(f"{len(look) - _TOLD} more objects are lost or doubtful somewhere; see report.json")
     console.print(
         ", ".join([f"masks in {out / 'masks'}", *(f"{kind} {path}" for kind, path in videos.items())]), markup=False
     )

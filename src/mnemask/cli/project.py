@@ -74,7 +74,7 @@ def project(
     ] = ProjectFormat["png"],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the masks into OUT/overlay.mp4.")] = False,
     keep: Annotated[
-        Path | None, typer.Option("--keep", help="Folder for the repeated project; without, it is thrown away.")
+        Path | None, typer.Option("--keep", help="Keep the replayed project in this folder; by default it is deleted.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in OUT.")] = False,
     given: Collection[str] = (),

@@ -82,7 +82,7 @@ def render(
             )
         except StopError as stopped:
             emit("result", command="render", out=str(out), files={}, complete=False, stopped_by=str(stopped))
-            console.print(f"stopped by {stopped}; what there is plays as NAME.partial")
+            console.print(f"stopped by {stopped}; the part written so far is playable as NAME.partial")
             raise typer.Exit(asked.exit_code) from None
     tracked = report.get("frames")
     if start is None and stop is None and isinstance(tracked, int) and count < tracked:

@@ -34,8 +34,8 @@ def studio(
         str,
         typer.Option(
             "--host",
-            help="Address to listen on; others than this machine's own loopback "
-            "let everyone on the network in who has the token.",
+            help="Address to listen on; any other than this machine's own loopback "
+            "admits everyone on the network who has the token.",
         ),
     ] = "127.0.0.1",
     port: Annotated[

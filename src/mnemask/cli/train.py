@@ -61,7 +61,7 @@ def train(
         RecipeName,
         typer.Argument(
             help="`static`, `main`: the thesis's stages. `compact`: photographs made into video, from ImageNet. "
-            "`real-video`: on from there with real video."
+            "`real-video` continues `compact` on real video."
         ),
     ],
     out: Out,
@@ -83,16 +83,18 @@ def train(
         typer.Option(help="Start from another run's latest.safetensors: weights, their average, the optimizer."),
     ] = None,
     decay: Annotated[
-        bool, typer.Option("--decay", help="Let the learning rate fall over --steps: weights to use, from a trunk's.")
+        bool, typer.Option("--decay", help="Decay the learning rate over --steps to finish a branch of a trunk.")
     ] = False,
     without: Annotated[
         list[str] | None,
         typer.Option(
             help="Of real-video: real, zoom, pasted, turning, limbs, screens, new-looks, memory, kmn-sigma or length, "
-            "to see what it brings."
+            "for an ablation."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Updates; schedules scale. [default: the recipe's]")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps; schedules scale with it. [default: the recipe's]")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step. [default: the recipe's]")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: the recipe's]")] = None,
     clip_frames: Annotated[int | None, typer.Option(min=2, help="Frames in a clip. [default: the recipe's]")] = None,
@@ -117,7 +119,7 @@ def train(
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    precision: Annotated[Precision, typer.Option(help="Of the convolutions; keys are float32.")] = Precision["auto"],
+    precision: Annotated[Precision, typer.Option(help="Of the convolutions; keys stay float32.")] = Precision["auto"],
     workers: Workers = 1,
     parts: Parts = 1,
     minutes: Minutes = None,
@@ -161,16 +163,16 @@ def train(
         if steps is None:
             raise mm.InputError("--decay needs to know how long", "give --steps, 20 to 25 % of the trunk's")
         chosen = recipes.decayed(chosen, steps)
-    changes: dict[str, Any] = {"batch": batch, "learning_rate": learning_rate, "seed": seed}
-    if capacity is not None:
-        changes["memory"] = chosen.memory.within(capacity)
-    chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
-    if clip_frames is not None:
-        chosen = replace(chosen, phases=tuple(replace(phase, num_frames=clip_frames) for phase in chosen.phases))
-    if regularizer is not None:
-        chosen = replace(chosen, regularizer=REGULARIZERS.named(regularizer, own_code=True))
-    if loss is not None:
-        chosen = replace(chosen, loss=LOSSES.named(loss, own_code=True))
+    chosen = recipes.customized(
+        chosen,
+        clip_frames,
+        capacity,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        regularizer=None if regularizer is None else REGULARIZERS.named(regularizer, own_code=True),
+        loss=None if loss is None else LOSSES.named(loss, own_code=True),
+    )
     if weights and imagenet:
         raise mm.InputError("--weights and --imagenet both say where to start", "give one of them")
     if branch and (weights or imagenet):
@@ -282,7 +284,7 @@ def train_clicks(
     `mnemask train-clicks DATA -o run --model model.safetensors  # leaves run/clicks.safetensors`
 
     `mnemask train-clicks DATA -o run --model model.safetensors
-    --weights compact  # in less than half the time, where the key encoder was trained on since`
+    --weights compact  # in less than half the time, if the key encoder was trained further`
     """
     need_training()
     from mnemask.model.click_head import packaged_click_head

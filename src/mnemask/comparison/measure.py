@@ -203,7 +203,7 @@ class Comparison:
         return "consistency" if self.ways_back else None
 
     def quality(self, policy: str) -> float | None:
-        """Returns what a policy is ranked by, from 0 to 1."""
+        """Returns the score that a policy is ranked by, from 0 to 1."""
         if self.scores:
             return _known(self.scores[policy].j_and_f)
         return self.ways_back[policy].consistency if self.ways_back else None

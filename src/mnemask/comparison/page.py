@@ -100,7 +100,7 @@ def _data(
     truth: Truth | None,
     frames_per_second: float,
 ) -> dict[str, Any]:
-    """Returns what the script draws."""
+    """Returns the data that the script draws."""
     size, clip = display_size(comparison.clip.size), comparison.clip
     looked = [look["frame"] for run in comparison.runs.values() for look in run.looks]
     parted = [index for index, _ in comparison.moments]
@@ -217,7 +217,7 @@ def _charts(comparison: Comparison) -> str:
 
 
 def _planes(comparison: Comparison) -> str:
-    """Returns what quality costs in bytes and in time; nothing where there is no measure of quality."""
+    """Returns the charts of quality over bytes and over time; none without a measure of quality."""
     measured = [
         (run, quality, style_of(number)[0])
         for number, run in enumerate(comparison.runs.values())

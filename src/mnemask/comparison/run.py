@@ -60,7 +60,7 @@ class _Steps:
         self._listener, self.progress = listener, CompareProgress()
 
     def stage(self, name: str, total: int | None) -> Callable[[], None]:
-        """Returns what is to be called after each frame of a new stage."""
+        """Returns a function to call after each frame of a new stage."""
         self.progress = CompareProgress(name, 0, total, self.progress.reused)
         self._listener(self.progress)
         return self._advance
@@ -172,7 +172,7 @@ def _compared(
     truth: Truth | None,
     on_frame: Callable[[], None],
 ) -> Comparison:
-    """Returns what the masks of all policies say."""
+    """Returns the measures of the masks of all policies."""
     clip = store.clip
     reports = {} if truth is None else {name: truth.score(folders[name], run, clip) for name, run in runs.items()}
     curves = {} if truth is None else {name: truth.curve(report, len(clip)) for name, report in reports.items()}
@@ -183,7 +183,7 @@ def _compared(
 
 
 def trackers_for(policy: str, trackers: TrackerFactory) -> TrackerFactory:
-    """Returns what makes the trackers of a policy; without a budget where it has none: keep-all keeps all."""
+    """Returns the factory of a policy's trackers; without a budget where it has none, as keep-all."""
     budget = None if policy_named(policy).default_frames is None else trackers.config.budget
     return replace(trackers, config=replace(trackers.config, policy=policy, budget=budget))
 

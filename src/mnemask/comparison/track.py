@@ -116,7 +116,7 @@ class WayBack:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "WayBack":
-        """Returns what `asdict` made these values of."""
+        """Returns the object that `asdict` turned into these values."""
         objects = {int(object_id): value for object_id, value in saved["objects"].items()}
         return cls(objects, list(saved["frames"]), list(saved["lost"]))
 

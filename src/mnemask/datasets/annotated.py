@@ -228,7 +228,7 @@ def open_video(
         return _with_label_file(name, frames, frame_names, inside, single_object)
     for folder, names, suffixes in (frames, frame_names, frame_suffixes), (masks, mask_names, (".png",)):
         if not names:
-            raise InputError(f"{name} has no {', '.join(suffixes)} files in {folder}", f"{_way_out(published)}")
+            raise InputError(f"{name} has no {', '.join(suffixes)} files in {folder}", _way_out(published))
     pairs = _pair(frame_names, mask_names)
     if pairs.twin:
         raise InputError(f"{name} has two frames called {pairs.twin} in {frames}", "keep one of them")
@@ -268,7 +268,7 @@ def incomplete(what: str, missing: Sequence[Path], num_expected: int, published:
     are = "is" if len(missing) == 1 else "are"
     return InputError(
         f"{what} is incomplete: {len(missing)} of {num_expected} {are} missing, first {missing[0]}",
-        f"{_way_out(published)}",
+        _way_out(published),
     )
 
 

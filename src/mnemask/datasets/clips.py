@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mnemask.errors import InputError
+from mnemask.metrics import VOID
 
-IGNORE = 255
 MIN_VISIBLE = 0.002
 
 
@@ -34,7 +34,7 @@ class ClipShape:
     max_gap: int = 5
 
     def __post_init__(self) -> None:
-        if self.size < 32 or self.num_frames < 2 or not 1 <= self.max_objects < IGNORE or self.max_gap < 1:
+        if self.size < 32 or self.num_frames < 2 or not 1 <= self.max_objects < VOID or self.max_gap < 1:
             raise InputError(
                 f"clips of {self.num_frames} frames of {self.size} pixels with up to {self.max_objects} objects "
                 f"and gaps up to {self.max_gap} cannot be made",
@@ -73,10 +73,10 @@ def keep_visible(labels: UInt8[np.ndarray, "T S S"], max_objects: int) -> tuple[
     """
     enough = max(16, MIN_VISIBLE * labels[0].size)
     counts = np.bincount(labels[0].ravel(), minlength=256)
-    shown = [label for label in range(1, IGNORE) if counts[label] >= enough][:max_objects]
+    shown = [label for label in range(1, VOID) if counts[label] >= enough][:max_objects]
     table = np.zeros(256, np.uint8)
     table[shown] = np.arange(1, len(shown) + 1)
-    table[IGNORE] = IGNORE
+    table[VOID] = VOID
     return cv2.LUT(labels.reshape(len(labels), -1), table).reshape(labels.shape), len(shown)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.clips import IGNORE, ClipShape, ClipSource, TrainingClip, keep_visible
+from mnemask.datasets.clips import ClipShape, ClipSource, TrainingClip, keep_visible
 from mnemask.datasets.composite.appearance import (
     affine_path,
     augment_appearance,
@@ -19,12 +19,13 @@ from mnemask.datasets.composite.appearance import (
 )
 from mnemask.datasets.composite.layers import Layer, move
 from mnemask.datasets.composite.photographs import StaticImages, read_rgb
-from mnemask.datasets.copy_paste import covered_by, cut_out_of
 from mnemask.datasets.stcn_augment import ColourJitter
 from mnemask.datasets.video_clips import VideoClips, boxes_of, in_8_bits
 from mnemask.errors import InputError
+from mnemask.metrics import VOID
 
 MAX_TRIES = 50
+RIM = 3  # room for a soft edge
 MIN_PIXELS = 300  # of a guest in its own video
 MAX_GROWTH = 2.0  # more would only show pixels
 MAX_CUT = 0.15  # how much of a guest's box may lie along a border of its video, which cuts it straight
@@ -160,7 +161,7 @@ class PastedClips:
 
         One that is `alike` keeps its colours and about its size.
         """
-        fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < IGNORE and _is_whole(masks[0] == each)]
+        fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < VOID and _is_whole(masks[0] == each)]
         if not fit:
             return None
         chosen = int(rng.choice(fit))
@@ -168,7 +169,7 @@ class PastedClips:
         boxes = boxes_of(masks, chosen)
         area = int(shown[0].sum())
         share = log_uniform(rng, 0.7, 1.4) * area / shape.size**2 if alike else log_uniform(rng, 0.01, 0.25)
-        to_frame = _way(rng, boxes, share / area, host, shape, self.zoom)
+        to_frame = _sample_path(rng, boxes, share / area, host, shape, self.zoom)
         colours = None if alike else REPAINT.draw(rng)
         layers: list[Layer | None] = []
         for picture, mask, view in zip(pictures, shown, to_frame, strict=True):
@@ -202,7 +203,7 @@ def _is_whole(mask: Bool[np.ndarray, "H W"]) -> bool:
     return bool(np.count_nonzero(mask) >= MIN_PIXELS and rim <= MAX_CUT * (width + height))
 
 
-def _way(
+def _sample_path(
     rng: np.random.Generator,
     boxes: Float[np.ndarray, "T 4"],
     growth: float,
@@ -242,7 +243,7 @@ def _way(
 
 def _middle_of(rng: np.random.Generator, labels: UInt8[np.ndarray, "S S"]) -> Float[np.ndarray, " 2"] | None:
     """The middle (x, y) of one of the objects shown, None where there are none."""
-    ids = [each for each in np.unique(labels).tolist() if 0 < each < IGNORE]
+    ids = [each for each in np.unique(labels).tolist() if 0 < each < VOID]
     if not ids:
         return None
     ys, xs = np.nonzero(labels == int(rng.choice(ids)))
@@ -273,3 +274,29 @@ def _some(rng: np.random.Generator, labels: UInt8[np.ndarray, "T S S"], count: i
     table = np.arange(256, dtype=np.uint8)
     table[1 : count + 1] = rng.permutation(count) + 1
     return np.asarray(cv2.LUT(labels.reshape(len(labels), -1), table).reshape(labels.shape))
+
+
+def cut_out_of(
+    picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]
+) -> tuple[UInt8[np.ndarray, "h w 4"], tuple[int, int]]:
+    """Returns an object's pixels with a soft edge, RGB times opacity and opacity, and the x and y of their corner.
+
+    Args:
+        picture: RGB.
+        mask: 1 where the object is, somewhere; 0 elsewhere.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    # A pixel less, so that no rim of the old background comes along.
+    opacity = cv2.GaussianBlur(cv2.erode(np.pad(mask[rows, columns] * 255, RIM), np.ones((3, 3))), (5, 5), 1.0)
+    colours = cv2.copyMakeBorder(picture[rows, columns], RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
+    pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in cv2.split(colours)), opacity])
+    return pixels, (left - RIM, top - RIM)
+
+
+def covered_by(
+    front: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], behind: UInt8[np.ndarray, "H W 3"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns `behind` with what `front` shows within a mask of 0 and 1 before it, softly at its edge."""
+    cover = np.maximum(cv2.GaussianBlur(mask * np.float32(1), (3, 3), 0.8), mask)
+    return cv2.blendLinear(front, behind, cover, 1 - cover)

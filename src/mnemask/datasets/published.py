@@ -63,7 +63,7 @@ class DavisSequences:
             raise InputError(f"there is no DAVIS of {year} with given masks", "use 2016 or 2017")
         for folder in (root / "JPEGImages" / _RESOLUTION, root / "Annotations" / _RESOLUTION):
             if not folder.is_dir():
-                raise InputError(f"{root} is not DAVIS at {_RESOLUTION}: there is no folder {folder}", f"{_WHERE}")
+                raise InputError(f"{root} is not DAVIS at {_RESOLUTION}: there is no folder {folder}", _WHERE)
         self._sequences = {
             name: _open_sequence(root, name, year == 2016, every_frame=not subset.startswith("test"))
             for name in _sequence_names(root, year, subset)
@@ -98,17 +98,17 @@ def _sequence_names(root: Path, year: int, subset: str) -> list[str]:
                 f"give year {other} (--dataset davis{other}), or that list",
             )
         raise InputError(
-            f"{root} has no list of the sequences in {subset!r}: neither {lists[0]} nor {lists[1]}", f"{_WHERE}"
+            f"{root} has no list of the sequences in {subset!r}: neither {lists[0]} nor {lists[1]}", _WHERE
         )
     try:
         text = found.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{found} is no text in UTF-8", "save it as such") from error
+        raise InputError(f"{found} is not UTF-8 text", "save it as UTF-8") from error
     lines = [line.strip().rstrip("/") for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
     # A line is a sequence's name or, in DAVIS 2016, the paths of a frame and its annotation.
     names = list(dict.fromkeys(Path(line.split()[0]).parent.name if "/" in line else line for line in lines))
     if not names:
-        raise InputError(f"{found} is empty; it must name a sequence on each line", f"{_WHERE}")
+        raise InputError(f"{found} is empty; it must name a sequence on each line", _WHERE)
     return names
 
 
@@ -116,7 +116,7 @@ def _open_sequence(root: Path, name: str, single_object: bool, every_frame: bool
     frames, masks = (root / kind / _RESOLUTION / name for kind in ("JPEGImages", "Annotations"))
     sequence = open_video(name, frames, masks, single_object, every_frame=every_frame, published=DAVIS_PUBLISHED)
     if 0 not in sequence.masks:
-        raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}", f"{_WHERE}")
+        raise InputError(f"{name} has no mask of its first frame {sequence.frames[0].stem} in {masks}", _WHERE)
     return sequence
 
 

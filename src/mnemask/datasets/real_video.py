@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.datasets.clip_augment import NewLooks, Screens
 from mnemask.datasets.clips import ClipSource, Mixture
 from mnemask.datasets.composite.clips import CompositeClips, CompositeRecipe
-from mnemask.datasets.new_looks import NewLooks
 from mnemask.datasets.pasted_clips import PastedClips
-from mnemask.datasets.screens import Screens
 from mnemask.datasets.shrunk_masks import SHRUNK
 from mnemask.datasets.stcn_augment import AffineJitter, VideoAugmentation, ZoomAugmentation
 from mnemask.datasets.video_clips import VideoClips

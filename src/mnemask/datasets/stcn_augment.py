@@ -27,16 +27,18 @@ MAX_TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Colours:
+class ColourTransform:
     """A change of colours: a mixture of the channels, then contrast about the mean grey, then brightness."""
 
     mixture: Float[np.ndarray, "3 3"]
     contrast: float
     brightness: float
 
-    def then(self, later: "Colours") -> "Colours":
+    def then(self, later: "ColourTransform") -> "ColourTransform":
         """Returns both changes as one, but for the rounding and clipping between them."""
-        return Colours(later.mixture @ self.mixture, self.contrast * later.contrast, self.brightness * later.brightness)
+        return ColourTransform(
+            later.mixture @ self.mixture, self.contrast * later.contrast, self.brightness * later.brightness
+        )
 
     def apply(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """Returns the changed RGB picture."""
@@ -60,26 +62,26 @@ class ColourJitter:
     saturation: float
     hue: float = 0.0
 
-    def draw(self, rng: np.random.Generator) -> Colours:
+    def draw(self, rng: np.random.Generator) -> ColourTransform:
         """Returns one change within the limits."""
         brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4)
         mixture = tint_matrix(2 * np.pi * hue * self.hue, saturation * self.saturation)
-        return Colours(mixture, 1 + contrast * self.contrast, 1 + brightness * self.brightness)
+        return ColourTransform(mixture, 1 + contrast * self.contrast, 1 + brightness * self.brightness)
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ClipColourJitter:
     """The colours of a clip: a jitter that all frames share, at times grey, then a jitter of each frame's own."""
 
     clip: ColourJitter
     frame: ColourJitter
     grey: float = 0.05
 
-    def draw(self, rng: np.random.Generator, num_frames: int) -> list[Colours]:
+    def draw(self, rng: np.random.Generator, num_frames: int) -> list[ColourTransform]:
         """Returns the change of each frame."""
         shared = self.clip.draw(rng)
         if rng.random() < self.grey:
-            shared = shared.then(Colours(tint_matrix(0.0, -1.0), 1.0, 1.0))
+            shared = shared.then(ColourTransform(tint_matrix(0.0, -1.0), 1.0, 1.0))
         return [shared.then(self.frame.draw(rng)) for _ in range(num_frames)]
 
 
@@ -115,7 +117,7 @@ class StillAugmentation:
     zoom: tuple[float, float] = (0.8, 1.5)
     flip: float = 0.5
     affine: AffineJitter = AffineJitter(20.0, 10.0, (0.9, 1.1))
-    look: Look = Look(ColourJitter(0.1, 0.05, 0.05, 0.05), ColourJitter(0.1, 0.05, 0.05))
+    look: ClipColourJitter = ClipColourJitter(ColourJitter(0.1, 0.05, 0.05, 0.05), ColourJitter(0.1, 0.05, 0.05))
 
     def views(self, rng: np.random.Generator, picture: tuple[int, int], shape: ClipShape) -> Float[np.ndarray, "T 2 3"]:
         """Returns the maps from pixels (x, y) of a photograph of a (height, width) to those of each sample."""
@@ -150,7 +152,7 @@ class VideoAugmentation:
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     affine: AffineJitter = AffineJitter(15.0, 10.0)
-    look: Look = Look(ColourJitter(0.1, 0.03, 0.03), ColourJitter(0.01, 0.01, 0.01))
+    look: ClipColourJitter = ClipColourJitter(ColourJitter(0.1, 0.03, 0.03), ColourJitter(0.01, 0.01, 0.01))
 
     def views(self, rng: np.random.Generator, picture: tuple[int, int], shape: ClipShape) -> Float[np.ndarray, "T 2 3"]:
         """Returns the maps from pixels (x, y) of a video of a (height, width) to those of each frame."""
@@ -235,7 +237,7 @@ class ZoomAugmentation:
 
 def render(
     rng: np.random.Generator,
-    look: Look,
+    look: ClipColourJitter,
     pictures: list[UInt8[np.ndarray, "h w 3"]],
     views: Float[np.ndarray, "T 2 3"],
     size: int,

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.clips import IGNORE, ClipShape, TrainingClip, keep_visible
+from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.photographs import read_rgb
 from mnemask.datasets.stcn_augment import StillAugmentation, VideoAugmentation, ZoomAugmentation, render, warp_labels
 from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.metrics import VOID
 
 MAX_TRIES = 50
 
@@ -163,7 +164,7 @@ class FrameClips:
 
 
 def _ids(labels: UInt8[np.ndarray, "H W"]) -> list[int]:
-    return [int(label) for label in np.unique(labels) if 0 < label < IGNORE]
+    return [int(label) for label in np.unique(labels) if 0 < label < VOID]
 
 
 def boxes_of(masks: list[UInt8[np.ndarray, "_ _"]], label: int) -> Float[np.ndarray, "T 4"]:
@@ -187,9 +188,9 @@ def in_8_bits(masks: list[Integer[np.ndarray, "_ _"]]) -> list[UInt8[np.ndarray,
     if masks[0].dtype == np.uint8:
         table[:256] = np.arange(256)
     else:
-        ids = np.setdiff1d(masks[0], (0, IGNORE))[: IGNORE - 1]
+        ids = np.setdiff1d(masks[0], (0, VOID))[: VOID - 1]
         table[ids] = np.arange(1, len(ids) + 1)
-        table[IGNORE] = IGNORE
+        table[VOID] = VOID
     return [table[mask] for mask in masks]
 
 
@@ -227,8 +228,8 @@ def _choose(
 ) -> list[int]:
     """Labels of the objects to follow, at random of those that can be seen through `view`."""
     seen = cv2.warpAffine(labels, view, (shape.size, shape.size), flags=cv2.INTER_NEAREST)
-    kept, _ = keep_visible(seen[None], IGNORE - 1)
-    visible = np.unique(seen[(kept[0] > 0) & (kept[0] < IGNORE)])
+    kept, _ = keep_visible(seen[None], VOID - 1)
+    visible = np.unique(seen[(kept[0] > 0) & (kept[0] < VOID)])
     return [int(label) for label in rng.permutation(visible)[: shape.max_objects]]
 
 
@@ -238,8 +239,8 @@ def _warp_chosen(
     """The chosen objects, numbered from 1, and void seen through a map; all else is background."""
     numbers = np.zeros(256, np.uint8)
     numbers[chosen] = np.arange(1, len(chosen) + 1)
-    numbers[IGNORE] = IGNORE
-    return warp_labels(cv2.LUT(labels, numbers), [*range(1, len(chosen) + 1), IGNORE], view, size)
+    numbers[VOID] = VOID
+    return warp_labels(cv2.LUT(labels, numbers), [*range(1, len(chosen) + 1), VOID], view, size)
 
 
 def _check_sizes(

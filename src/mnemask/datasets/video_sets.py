@@ -19,7 +19,7 @@ from mnemask.datasets.published import DAVIS_PUBLISHED, YOUTUBE_VOS_PUBLISHED, D
 from mnemask.errors import InputError, MnemaskError
 from mnemask.io.images import IMAGE_SUFFIXES
 from mnemask.io.name_order import natural_order
-from mnemask.plugins import Registry, told
+from mnemask.plugins import Registry, describe_error
 from mnemask.types import is_whole
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]
         except MnemaskError:
             raise
         except Exception as error:
-            raise InputError(f"data set {label} cannot open {root}: {told(error)}", OPENER_IS) from error
+            raise InputError(f"data set {label} cannot open {root}: {describe_error(error)}", OPENER_IS) from error
         names = [video.name for video in videos if isinstance(video, AnnotatedVideo)]
         if not videos or len(set(names)) < len(videos):
             raise InputError(f"data set {label} found {len(set(names))} videos of {len(videos)} names", OPENER_IS)

@@ -35,7 +35,7 @@ def diagnose(path: str | Path) -> list[Finding]:
 
 
 def diagnose_all(paths: Sequence[Path]) -> Iterator[tuple[str, list[Finding]]]:
-    """Yields what each finding list is about, and the findings: of each file, then of each mask with each video."""
+    """Yields a subject and its findings: each file, then each mask with each video."""
     for path in paths:
         yield str(path), diagnose(path)
     there = [path for path in paths if path.exists()]

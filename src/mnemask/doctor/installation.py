@@ -14,6 +14,7 @@ from mnemask.doctor.video import Finding
 from mnemask.engines import load_model
 from mnemask.errors import MnemaskError, install_command
 from mnemask.io import VideoReader
+from mnemask.metrics import region_similarity
 from mnemask.model.devices import choose_device, preferred_dtype
 from mnemask.prompts import read_mask
 from mnemask.tracker import Tracker
@@ -107,7 +108,7 @@ def _network(sample: Path, frames: list[Frame]) -> Iterator[Finding]:
     tracker = Tracker(load_model("compact"), short_side=SAMPLE_SIZE[0] * 2)
     for frame in frames:
         labels = tracker.step(frame, first if frame.index == 0 else None).labels.cpu()
-    overlaps = [float(((labels == i) & mask).sum() / ((labels == i) | mask).sum()) for i, mask in last.items()]
+    overlaps = [region_similarity((labels == i).numpy(), mask.numpy()) for i, mask in last.items()]
     said = f"tracked {len(last)} objects through it; their masks overlap the true ones by {min(overlaps):.2f} or more"
     if min(overlaps) < LEAST_OVERLAP:
         yield Finding("problem", f"{said}, and should by {LEAST_OVERLAP}", REINSTALL)

@@ -45,7 +45,7 @@ class Finding:
 
     @classmethod
     def of_facts(cls, facts: SourceFacts) -> "list[Finding]":
-        """Returns what the reader knows before the first frame; what it left out or doubts is a warning."""
+        """Returns the reader's findings before the first frame; what it left out or doubts is a warning."""
         return [*(cls("ok", what) for what in facts.about), *(cls("warning", note) for note in facts.notes)]
 
 

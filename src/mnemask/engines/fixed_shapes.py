@@ -29,13 +29,15 @@ from mnemask.errors import InputError, OutputError
 from mnemask.model.checkpoints import content_of
 from mnemask.model.stcn import STCN, KeyFeatures
 
-TALKATIVE = ("torch.onnx", "torch.export", "onnxscript")
+logger = logging.getLogger(__name__)
+
+NOISY_LOGGERS = ("torch.onnx", "torch.export", "onnxscript")
 
 
 @contextmanager
 def quiet_compilers() -> Iterator[None]:
     """Within it, compilers and exporters give no warnings; their errors are raised unchanged."""
-    logs, root = [logging.getLogger(name) for name in TALKATIVE], logging.getLogger()
+    logs, root = [logging.getLogger(name) for name in NOISY_LOGGERS], logging.getLogger()
     levels = [log.level for log in logs]
     for log in logs:
         log.setLevel(logging.ERROR)
@@ -54,9 +56,6 @@ def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
 
 
-logger = logging.getLogger(__name__)
-
-
 def cache_folder() -> Path:
     """Returns `$MNEMASK_CACHE`, or `mnemask` in the user's cache folder; it may be deleted at any time."""
     chosen = os.environ.get("MNEMASK_CACHE")
@@ -72,7 +71,7 @@ def digest(model: STCN, *compilers: str) -> str:
     return found.hexdigest()[:24]
 
 
-def kept(target: Path, build: Callable[[Path], None]) -> Path:
+def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
     """Returns `target`, a folder that `build` has filled, now or in an earlier run; there whole or not at all.
 
     Where the cache cannot be written to, it is a folder for this process alone, and a warning says so.
@@ -167,7 +166,7 @@ class FixedShapes(SharedWeights):
 
     @abstractmethod
     def load(self, part: str, folder: Path) -> Runner:
-        """Returns what runs a built part."""
+        """Returns a function that runs a built part."""
 
     def _run(self, part: str, *inputs: Tensor) -> Sequence[Tensor]:
         # What is built takes its inputs for laid out as they were then.
@@ -180,7 +179,7 @@ class FixedShapes(SharedWeights):
         name = "-".join((part, *("x".join(map(str, tensor.shape)) for tensor in laid_out)))
         with _turn:
             if name not in self._built:
-                folder = kept(self.folder / name, lambda partial: self._build(part, laid_out, partial))
+                folder = build_cached(self.folder / name, lambda partial: self._build(part, laid_out, partial))
                 self._built[name] = self.load(part, folder)
                 if len(self._built) > MAX_BUILT:
                     self._built.popitem(last=False)
@@ -231,7 +230,7 @@ class Compiled(FixedShapes):
         aoti_compile_and_package(exported, package_path=str(folder / PACKAGE), inductor_configs={"freezing": True})
 
     def load(self, part: str, folder: Path) -> Runner:
-        """Returns what runs a package."""
+        """Returns a function that runs a package."""
         from torch._inductor import aoti_load_package
 
         package = aoti_load_package(str(folder / PACKAGE))

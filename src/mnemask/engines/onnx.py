@@ -65,7 +65,7 @@ class ReadGraph(nn.Module):
         memory_value: Float[Tensor, "K N Cv"],
         length: Int64[Tensor, ""],
     ) -> tuple[Float[Tensor, "K P Cv"], Int64[Tensor, "P k"], Float[Tensor, "P k"]]:
-        """Returns what each query reads for each object, from which tokens, and with which weight."""
+        """Returns each query's readout for each object, with the tokens that it comes from and their weights."""
         alike = affinity(query_key, memory_key, key_energy(memory_key))
         if self.kernel is not None:
             place = self.kernel.of_memories(query_key, memory_key, "l2")
@@ -196,7 +196,7 @@ def check_installed() -> None:
 
 
 def describe_export(model: STCN, size: tuple[int, int], num_objects: int, config: TrackerConfig) -> dict[str, Any]:
-    """Returns what network.json says: all that whoever runs the graphs must know."""
+    """Returns the content of network.json: all that a runner of the graphs must know."""
     left, right, top, bottom = preprocess.padding(size)
     rows, columns = (size[0] + top + bottom) // STRIDE, (size[1] + left + right) // STRIDE
     capacity = int((config.used_budget().frames or 0) * rows * columns)

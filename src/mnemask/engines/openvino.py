@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mnemask.datasets.synthetic.video import SyntheticVideo
-from mnemask.engines.fixed_shapes import FixedShapes, Runner, cache_folder, digest, kept
+from mnemask.engines.fixed_shapes import FixedShapes, Runner, build_cached, cache_folder, digest
 from mnemask.engines.parts import SharedWeights
 from mnemask.errors import InputError, missing_extra
 from mnemask.memory.policies import LFU
@@ -29,7 +29,11 @@ from mnemask.model.stcn import STCN, KeyFeatures
 from mnemask.tracker import Tracker
 from mnemask.types import Frame
 
+logger = logging.getLogger(__name__)
+
 STEPS = 255
+GRAPH, RANGES = "part.xml", "ranges.json"
+NUM_CLIPS, NUM_FRAMES, SIZE, PACE = 3, 4, (288, 512), 10  # of the clips that ranges are seen in
 
 
 def precise_convolutions(model: STCN) -> tuple[nn.Conv2d, ...]:
@@ -76,7 +80,7 @@ def rounded_filters(weight: Tensor) -> Tensor:
 
 
 @dataclass
-class EachConvolution(TorchFunctionMode):
+class ConvolutionHook(TorchFunctionMode):
     """Within it, each convolution is handed its range, in the order of execution.
 
     Attributes:
@@ -94,7 +98,7 @@ class EachConvolution(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Returns what torch's function returns, convolutions being seen to."""
+        """Returns the result of torch's function, of a convolution after `handle`."""
         if function is not torch.conv2d or any(args[1] is one.weight for one in self.precise):
             return function(*args, **(kwargs or {}))
         x, weight, *others = args
@@ -110,7 +114,7 @@ class EachConvolution(TorchFunctionMode):
         raise NotImplementedError
 
 
-class Observed(EachConvolution):
+class RangeObserver(ConvolutionHook):
     """Widens the ranges to what the inputs hold."""
 
     def handle(self, expected: InputRange, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +123,7 @@ class Observed(EachConvolution):
         return x, weight
 
 
-class Rounded(EachConvolution):
+class FakeQuantizer(ConvolutionHook):
     """Rounds inputs and filters to the steps of 8 bits."""
 
     def handle(self, expected: InputRange, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,11 +131,10 @@ class Rounded(EachConvolution):
         return expected.rounded(x), rounded_filters(weight)
 
 
-NUM_CLIPS, NUM_FRAMES, SIZE, PACE = 3, 4, (288, 512), 10
 Ranges = dict[str, list[InputRange]]
 
 
-class Watched(SharedWeights):
+class CalibrationModel(SharedWeights):
     """An STCN that notes the range of each convolution's input."""
 
     def __init__(self, model: STCN, ranges: Ranges) -> None:
@@ -155,14 +158,14 @@ class Watched(SharedWeights):
         with self._observed("decode"):
             return super().decode(readout, features)
 
-    def _observed(self, part: str) -> Observed:
-        return Observed(self.ranges.setdefault(part, []), precise_convolutions(self))
+    def _observed(self, part: str) -> RangeObserver:
+        return RangeObserver(self.ranges.setdefault(part, []), precise_convolutions(self))
 
 
 def calibrate(model: STCN, size: tuple[int, int] = SIZE) -> Ranges:
     """Returns the range of each convolution's input, by part, over a few generated clips with two objects each."""
     ranges: Ranges = {}
-    watched = Watched(model, ranges)
+    watched = CalibrationModel(model, ranges)
     for seed in range(NUM_CLIPS):
         tracker = Tracker(watched, policy=LFU(write_every=1), short_side=None)
         video = SyntheticVideo(NUM_FRAMES, size, num_objects=2, seed=1000 + seed, pace=PACE)
@@ -184,11 +187,6 @@ def read_ranges(path: Path) -> Ranges:
         part: [InputRange(tuple(one["weight"]), one["low"], one["high"]) for one in found]
         for part, found in saved.items()
     }
-
-
-logger = logging.getLogger(__name__)
-
-GRAPH, RANGES = "part.xml", "ranges.json"
 
 
 class Int8All(FixedShapes):
@@ -219,7 +217,7 @@ class Int8All(FixedShapes):
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-        with Rounded(self._ranges[part], self._precise):
+        with FakeQuantizer(self._ranges[part], self._precise):
             exported = torch.export.export(module, inputs, strict=False)
         # Not openvino.convert_model, which reports its use to OpenVINO's makers over the network.
         frontend = FrontEndManager().load_by_framework("pytorch")
@@ -229,7 +227,7 @@ class Int8All(FixedShapes):
         self._openvino.save_model(self._channels_last(part, graph), folder / GRAPH, compress_to_fp16=False)
 
     def load(self, part: str, folder: Path) -> Runner:
-        """Returns what runs a graph, with as many threads as torch uses."""
+        """Returns a function that runs a graph, with as many threads as torch uses."""
         settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "f32",
@@ -264,11 +262,11 @@ class Int8All(FixedShapes):
             logger.info("finding the ranges of values in the network on generated clips, once …")
             write_ranges(calibrate(self), folder / RANGES)
 
-        return read_ranges(kept(self.folder / "ranges", watch) / RANGES)
+        return read_ranges(build_cached(self.folder / "ranges", watch) / RANGES)
 
 
 class Int8(Int8All):
-    """An STCN of which value encoder and decoder are in 8-bit integers; keys are made as ever."""
+    """An STCN with value encoder and decoder in 8-bit integers; keys are computed in full precision."""
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
         """Returns keys and features of images, see STCN."""

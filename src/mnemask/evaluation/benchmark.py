@@ -10,7 +10,6 @@ import numpy as np
 
 from mnemask.choices import DATASETS
 from mnemask.datasets.annotated import AnnotatedVideo, may_be_soft, refuse_mixed, refuse_soft_edges
-from mnemask.datasets.copy_paste import to_and_fro
 from mnemask.datasets.published import DavisSequences, ObjectMeta, open_long_video, open_youtube_vos, read_meta
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError, listed
@@ -23,6 +22,12 @@ logger = logging.getLogger(__name__)
 
 PUBLISHED = ("davis2016", "davis2017", "youtube-vos", "long-video")
 SUBSETS = {"davis2016": "val", "davis2017": "val", "youtube-vos": "valid"}
+
+
+def to_and_fro(index: int, length: int) -> int:
+    """Returns the place in a video of `length` frames that is shown at `index` if it runs to its end and back."""
+    place = index % max(1, 2 * (length - 1))
+    return min(place, 2 * (length - 1) - place) if length > 1 else 0
 
 
 def ping_pong(video: AnnotatedVideo, times: int) -> AnnotatedVideo:
@@ -207,7 +212,7 @@ class Benchmark:
         return [self._pose(video, meta.get(video.name, {}), seen) for video in chosen]
 
     def settings(self) -> dict[str, Any]:
-        """Returns what distinguishes this benchmark from another, as JSON holds it."""
+        """Returns the facts that identify this benchmark, as JSON holds them."""
         return asdict(self) | {"root": str(Path(self.root).resolve()), "subset": self.chosen_subset}
 
     def _videos(self) -> Iterable[AnnotatedVideo]:
@@ -327,6 +332,6 @@ def objects_in(video: AnnotatedVideo, index: int) -> list[int]:
 
 
 def frame_names(video: AnnotatedVideo) -> Sequence[str]:
-    """Returns what the masks of each frame are called: as the frame, or its number where frames share a name."""
+    """Returns the names of each frame's masks: the frame's name, or its number where frames share one."""
     names = [safe_name(path.stem) for path in video.frames]
     return names if len(set(names)) == len(names) else [f"{number:06d}" for number in range(len(names))]

@@ -1,6 +1,5 @@
 """Folders of predicted masks against folders of true ones; `mnemask.metrics.davis` describes the protocols."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mnemask.datasets.annotated import may_be_soft, refuse_soft_edges
@@ -16,23 +15,20 @@ def score_folder(
     gt_dir: Path | str,
     pred_dir: Path | str,
     protocol: Protocol = "davis2017",
-    sequences: Sequence[str] | None = None,
-    late_objects: bool = False,
     official_decay: bool = False,
 ) -> Report:
     """Returns the scores of the masks in one folder against those in another.
 
     Both hold a folder of masks for each sequence, or both are such a folder: PNG files of 8 or 16 bits, a label video
-    (masks.mkv) or COCO run lengths (masks.json). Masks belong together by name; predictions of frames that are not
-    annotated are not looked at. Where one side keeps numbers of frames alone, as a label video and tracks of CVAT do,
-    masks belong together by the numbers in the other's names (00012), or in order where there are as many on each side.
+    (masks.mkv) or COCO run lengths (masks.json). All sequences that both have are scored, and the notes name those
+    without a partner. Masks belong together by name; predictions of frames that are not annotated are not looked at.
+    Where one side keeps numbers of frames alone, as a label video and tracks of CVAT do, masks belong together by the
+    numbers in the other's names (00012), or in order where there are as many on each side.
 
     Args:
         gt_dir: the truth, such as DAVIS's Annotations/480p.
         pred_dir: the predictions.
         protocol: "davis2016" or "davis2017".
-        sequences: names to score; by default all that both folders have, and the notes name those without a partner.
-        late_objects: score objects that appear after the first annotated frame, too.
         official_decay: repeat the official tool's decay, which is wrong past 256 frames.
 
     Raises:
@@ -40,10 +36,10 @@ def score_folder(
             side keeps numbers of frames and the other names that say none.
     """
     check_protocol(protocol)
-    pairs, notes = _pair_folders(Path(gt_dir), Path(pred_dir), sequences)
+    pairs, notes = _pair_folders(Path(gt_dir), Path(pred_dir))
     reports = []
     for name, files in pairs.items():
-        scorer = SequenceScorer(name, protocol, late_objects, official_decay)
+        scorer = SequenceScorer(name, protocol, official_decay=official_decay)
         shown: set[Path] = set()  # the folders, or files, of which a mask with objects was looked at
         for truth, prediction in files:
             labels = {path: read_labels(path) for path in (truth, prediction)}
@@ -55,18 +51,18 @@ def score_folder(
     return Report.merged(reports, notes)
 
 
-def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) -> tuple[dict[str, Pairs], list[str]]:
+def _pair_folders(gt_dir: Path, pred_dir: Path) -> tuple[dict[str, Pairs], list[str]]:
     """Returns the paired files of each sequence to score, and notes on the sequences left out."""
     truths, predictions = _find_masks(gt_dir), _find_masks(pred_dir)
-    if isinstance(truths, list) and isinstance(predictions, list) and not wanted:
+    if isinstance(truths, list) and isinstance(predictions, list):
         return {gt_dir.name: _pair_files(gt_dir.name, truths, predictions, pred_dir)}, []
     if isinstance(truths, list) or isinstance(predictions, list):
         single = gt_dir if isinstance(truths, list) else pred_dir
         raise InputError(
             f"{single} holds the masks of one sequence",
-            "give two such folders and no names of sequences, or two that hold a folder for each sequence",
+            "give two such folders, or two that hold a folder for each sequence",
         )
-    names = [name for name in truths if name in predictions] if wanted is None else list(dict.fromkeys(wanted))
+    names = [name for name in truths if name in predictions]
     if not names:
         raise InputError(
             f"no sequence is in both folders: {gt_dir} has {listed(truths)}, {pred_dir} has {listed(predictions)}",
@@ -74,9 +70,7 @@ def _pair_folders(gt_dir: Path, pred_dir: Path, wanted: Sequence[str] | None) ->
         )
     notes = []
     for folder, found, other in (gt_dir, truths, predictions), (pred_dir, predictions, truths):
-        if absent := [name for name in names if name not in found]:
-            raise InputError(f"{folder} has no sequence {absent[0]!r}", f"it has {listed(found)}")
-        if wanted is None and (alone := [name for name in other if name not in found]):
+        if alone := [name for name in other if name not in found]:
             notes.append(f"{len(alone)} sequences are not in {folder} and not in these numbers: {listed(alone)}")
     return {name: _pair_files(name, truths[name], predictions[name], pred_dir) for name in names}, notes
 

@@ -65,7 +65,7 @@ class PolicyComparison:
         return [{"A": self.a, "B": self.b, "sequence": name, "gain": gain} for name, gain in ordered]
 
     def sentences(self, measure: str, power_points: float) -> list[str]:
-        """Returns what this means, in words."""
+        """Returns the conclusion in words."""
         found, (wins, ties, losses) = self.found, self.found.outcomes
         count, gain = len(found.sequences), 100 * found.gain
         how = "all exchanges counted" if found.exact else "99,999 exchanges drawn"
@@ -140,7 +140,7 @@ def compared(
 
 
 def _label(name: str) -> str:
-    """Returns what the results of a policy are called; of one's own, as the command that scored it was told it."""
+    """Returns the name of a policy's results; of one's own, as it was given to the command that scored it."""
     return label_of(Call.parse(name)) if ".py:" in name else name
 
 
@@ -239,4 +239,4 @@ def load_result(path: Path) -> Result:
     try:
         return Result.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path} is no result ({type(error).__name__})", "delete it, and evaluate again") from error
+        raise InputError(f"{path} is not a result ({type(error).__name__})", "delete it, and evaluate again") from error

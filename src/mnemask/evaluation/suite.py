@@ -88,7 +88,7 @@ def _elsewhere(
                 on_frames(frames.value)
         except BrokenProcessPool as error:
             raise InputError(
-                f"one of {processes} processes was killed, mostly for want of memory",
+                f"one of {processes} processes was killed, most likely because memory ran out",
                 "what is done is kept, so run it again with fewer processes",
             ) from error
         finally:

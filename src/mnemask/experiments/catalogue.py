@@ -79,7 +79,7 @@ _ALL = (
     ),
     Experiment(
         "index",
-        "What LFU counts: top-k hits or softmax mass",
+        "Usage in LFU: top-k count or softmax mass",
         (LFU, SOFTMAX, replace(LFU, frames=4), replace(SOFTMAX, frames=4)),
         run_rows,
         ("J&F-Mean", "J&F-Low", "J&F-High", *GAIN, "J-Mean", "F-Mean", *GROUPS),
@@ -147,11 +147,11 @@ _ALL = (
     ),
     Experiment(
         "kmn-sigma",
-        "How far from where it fits best a memory is read",
+        "σ of the KMN kernel",
         tuple(run for line in KERNELS for _, run in line.points),
         run_rows,
         baseline=replace(LFU, label="LFU (thesis), 0", kmn_sigma=0.0),
-        picture=Curves("σ of the kernel, as a share of the short side; 0 for none", KERNELS),
+        picture=Curves("σ of the KMN kernel, as a fraction of the short side", KERNELS),
     ),
     Experiment(
         "write-interval",

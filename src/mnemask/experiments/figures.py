@@ -29,6 +29,7 @@ from mnemask.metrics import VOID
 from mnemask.metrics.davis import region_similarity
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLORS = OKABE_ITO
@@ -102,9 +103,6 @@ def save(drawn: "Figure", path: Path) -> Path:
         raise OutputError(f"cannot write {str(path)!r} ({error.strerror})", "make room there") from error
     return path
 
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 DASHES, MARKERS = ("--", ":", "-."), "os^D"
 Score = tuple[float, float | None, float | None]

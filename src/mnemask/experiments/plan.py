@@ -126,13 +126,13 @@ class Study:
 
 
 @runtime_checkable
-class Picture(Protocol):
+class Figure(Protocol):
     """Draws what a table does not show."""
 
     def draw(self, study: Study, folder: Path) -> list[Path]:
         """Returns the files that it wrote into the folder."""
 
-    def with_policies(self, names: Sequence[str]) -> tuple["Picture", tuple[Run, ...]]:
+    def with_policies(self, names: Sequence[str]) -> tuple["Figure", tuple[Run, ...]]:
         """Returns the picture that shows these policies as well, and the runs that it shows of them."""
 
 
@@ -162,7 +162,7 @@ class Experiment:
     baseline: Run | None = None
     reference: Reference = field(default_factory=dict)
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    picture: Picture | None = None
+    picture: Figure | None = None
     budgets: tuple[int, ...] = ()
     also: tuple[str, ...] = ()
 

@@ -54,7 +54,7 @@ def _beside(ours: Row, thesis: tuple[float, float] | None) -> Row:
 
 
 def _number(value: str | int | float | None) -> float:
-    assert isinstance(value, float), f"{value!r} is no score"
+    assert isinstance(value, float), f"{value!r} is not a score"
     return value
 
 

@@ -186,7 +186,7 @@ def run_experiment(
     processes: int = 1,
     on_progress: Callable[[SuiteProgress], None] = lambda progress: None,
 ) -> ExperimentResult:
-    """Returns what an experiment found, with tables and pictures in OUT/NAME; what was computed before is used again.
+    """Returns the findings of an experiment, with tables and pictures in OUT/NAME; earlier results are used again.
 
     Runs that several experiments share are in OUT/runs, so give all of them one folder, and use it with one at a time.
     With several processes, call it from below `if __name__ == "__main__":`.
@@ -236,7 +236,7 @@ def run_experiment(
 
 
 def _written(study: Study, folder: Path) -> ExperimentResult:
-    """Returns what was found, once it is in the folder."""
+    """Returns the findings, once they are in the folder."""
     rows, notes = study.experiment.table(study), notes_on(study)
     pictures = [] if study.experiment.picture is None else study.experiment.picture.draw(study, folder)
     texts = {f"{study.experiment.name}.{suffix}": text_of(rows) for suffix, text_of in FORMATS.items()}

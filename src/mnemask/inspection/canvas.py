@@ -95,20 +95,20 @@ def draw_remembered(
     frame: int,
     *,
     width: int = 640,
-    most_hits: int | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Returns a source frame with the cells that are held tinted by top-k count, the pinned ones outlined in white.
+
+    The highest count in memory has the hottest colour, on a logarithmic scale.
 
     Args:
         image: RGB, the frame itself; None draws the cells on plain grey.
         memory: the tokens, of any frames.
         frame: which of them is drawn.
         width: of the picture, in pixels.
-        most_hits: what is drawn in the hottest colour; by default the most in memory. The scale is logarithmic.
     """
     tile = ground(image, memory.grid, width)
     here = memory.frame == frame
-    most = int(memory.topk_count.max(initial=1)) if most_hits is None else most_hits
+    most = int(memory.topk_count.max(initial=1))
     heat = np.full(memory.grid.num_cells, -1.0)
     heat[memory.cell[here]] = heat_of(memory.topk_count[here], most)
     tile = tinted(tile, memory.grid, heat)

@@ -30,7 +30,7 @@ Pixels = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Look:
+class _Snapshot:
     """The memory after one frame."""
 
     frame: Frame
@@ -155,8 +155,8 @@ def _looks(
     at_frames: set[int],
     pixels: Pixels,
     on_frame: Callable[[Frame], None],
-) -> list[_Look]:
-    """Returns what the memory was after each of these frames, or after the last frame of all."""
+) -> list[_Snapshot]:
+    """Returns the memory after each of these frames, or after the last frame of all."""
     looks, last = [], None
     for frame, masks in tracker.follow(video, prompts):
         if last is None and tracker.memory.grid is not None:
@@ -180,10 +180,10 @@ def _looks(
     return looks or [_look(tracker, *last, pixels)]
 
 
-def _look(tracker: Tracker, frame: Frame, masks: Masks, pixels: Pixels) -> _Look:
+def _look(tracker: Tracker, frame: Frame, masks: Masks, pixels: Pixels) -> _Snapshot:
     tracker.settle()
     explanations = [tracker.explain(y, x) for x, y in pixels]
-    return _Look(frame, masks, tracker.memory.provenance(), tracker.stats(), explanations)
+    return _Snapshot(frame, masks, tracker.memory.provenance(), tracker.stats(), explanations)
 
 
 def _reread(video: Iterable[Frame], wanted: set[int]) -> dict[int, UInt8[np.ndarray, "H W 3"]]:
@@ -218,7 +218,7 @@ def _facts(memory: Provenance, policy: str, stats: MemoryStats | None = None) ->
     return f"{held}  ·  {stats.bank_bytes / 2**20:.1f} MiB  ·  {stats.evictions:,} evicted  ·  {policy}"
 
 
-def _numbers(look: _Look) -> dict[str, Any]:
+def _numbers(look: _Snapshot) -> dict[str, Any]:
     return {
         "frame": look.frame.index,
         "object_ids": look.masks.object_ids,

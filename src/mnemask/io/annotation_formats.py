@@ -144,7 +144,7 @@ def may_be_labelme(path: Path) -> bool:
 def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     if missing := [part for part in ("images", "annotations") if part not in content]:
         raise MaskError(
-            f"{path} has no {missing[0]!r}, so it is no COCO file",
+            f"{path} has no {missing[0]!r}, so it is not a COCO file",
             "expected COCO, Label Studio or labelme in a .json; export it again",
         )
     names = {int(each["id"]): str(each["name"]) for each in content.get("categories", [])}

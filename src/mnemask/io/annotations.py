@@ -52,7 +52,7 @@ class Annotations:
             )
         if skipped:
             what = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
-            log.warning("%s: %s are no masks and are left out", path, what)
+            log.warning("%s: %s are not masks and are left out", path, what)
         self._ids = _identified(path, self._pictures)
         self.files = {picture.name: picture.file_name for picture in self._pictures if picture.file_name}
         self.objects = self._infos(shapes)

@@ -102,7 +102,7 @@ class Cutout:
         for object_id in self.objects:
             check_object_id(object_id)
         if len(self.background) != 3 or not all(0 <= level <= 255 for level in self.background):
-            raise InputError(f"{self.background} is no colour", "expected red, green and blue from 0 to 255")
+            raise InputError(f"{self.background} is not a colour", "expected red, green and blue from 0 to 255")
 
     def alpha(self, masks: Masks) -> Alpha:
         """Returns how far each pixel belongs to what is kept; 0 where none of it is there."""

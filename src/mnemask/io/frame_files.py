@@ -216,7 +216,7 @@ def _strangers(frames: Sequence[Path]) -> list[str]:
     (at, first), more = odd[0], f" and {len(odd) - 1} more are" if len(odd) > 1 else " is"
     return [
         f"{first.name}{more} not called like the other {count} pictures, and read as a frame all the same, "
-        f"{first.name} as number {at}: move what is no frame elsewhere"
+        f"{first.name} as number {at}: move what is not a frame elsewhere"
     ]
 
 

@@ -110,7 +110,7 @@ def alpha_of(path: Path) -> UInt8[np.ndarray, "H W"]:
     """Returns what is opaque in a cut-out; raises MaskError where a file is none."""
     pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
-        raise MaskError(f"{str(path)!r} is no cut-out with an alpha channel", "write it again")
+        raise MaskError(f"{str(path)!r} is not a cut-out with an alpha channel", "write it again")
     alpha: UInt8[np.ndarray, "H W"] = pixels[..., 3]
     return alpha
 

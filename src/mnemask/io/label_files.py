@@ -353,7 +353,7 @@ def _opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with open_container(f"file:{path}", {"protocol_whitelist": "file"}) as container:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.codec_context.pix_fmt not in _GREY_FORMATS:
-            raise MaskError(f"{path} is no label video", "expected grey FFV1, as `segment --format ffv1` writes")
+            raise MaskError(f"{path} is not a label video", "expected grey FFV1, as `segment --format ffv1` writes")
         check_size(stream.codec_context.width, stream.codec_context.height, str(path))
         yield container, stream
 

@@ -49,7 +49,7 @@ class Position:
         if clock := _CLOCK.fullmatch(written):
             return cls(seconds=3600 * int(clock[1] or 0) + 60 * int(clock[2]) + float(clock[3]))
         raise FrameError(
-            f"{text!r} is no position in a video",
+            f"{text!r} is not a position in a video",
             "expected a frame from 0, such as 240, or a time, such as 12.5s or 00:01:30",
         )
 
@@ -76,7 +76,7 @@ def check_range(start: Position, stop: Position | None, name: str, facts: Source
         (start.frame is not None and stop.frame is not None and stop.frame <= start.frame)
         or (start.seconds is not None and stop.seconds is not None and stop.seconds <= start.seconds)
     ):
-        raise FrameError(f"{start} to {stop} is no range", "expected a start before the stop")
+        raise FrameError(f"{start} to {stop} is not a range", "expected a start before the stop")
     for position, is_start in ((start, True), (stop, False)):
         if position is None:
             continue

@@ -211,7 +211,7 @@ class StretchedVideo:
         """Copies the closed file into the container that the suffix of the target says, and sound and tags beside it.
 
         Sound that the container does not take is encoded anew; where that is impossible too, the video has none. Both
-        are said aloud.
+        are logged as warnings.
         """
         ways = [] if excerpt is None else [(excerpt, True), (excerpt, False)]
         for sound, copied in ways:

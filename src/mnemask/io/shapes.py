@@ -92,7 +92,7 @@ def mask_of_brush(data: Sequence[int], height: int, width: int) -> Mask:
     """Returns the mask of a brush's bytes; raises ValueError where they are damaged or of another size."""
     raw = np.asarray(data)
     if raw.ndim != 1 or raw.dtype.kind not in "iu" or len(raw) < 7 or raw.min() < 0 or raw.max() > 255:
-        raise ValueError("brush run lengths that are no list of bytes")
+        raise ValueError("brush run lengths that are not a list of bytes")
     text = "".join(map("{:08b}".format, raw.tolist()))
     at = 0
 

@@ -365,7 +365,7 @@ def refuse_other_labels(masks: Masks) -> None:
     """Raises InputError for labels of masks made by hand that are no object ids."""
     labels = masks.labels
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim != 2:
-        raise InputError(f"the labels of frame {masks.index} are no whole numbers [H W] in a tensor", "give object ids")
+        raise InputError(f"the labels of frame {masks.index} are not a tensor [H W] of integers", "give object ids")
     if not labels.numel():
         return
     lowest, highest = map(int, (labels if labels.dtype == torch.int32 else labels.long()).aminmax())

@@ -229,7 +229,7 @@ def _default_name(video: str) -> str:
 def _check_name(name: str) -> None:
     parts = name.split("/")
     if len(name) > 200 or any(part != safe_name(part) or part.startswith(".") or not part for part in parts):
-        raise InputError(f"name {name[:60]!r} is no name of a folder", "such as street, or day1/street")
+        raise InputError(f"name {name[:60]!r} cannot name a folder", "such as street, or day1/street")
     if parts[0].casefold() in _TAKEN:
         raise InputError(f"name {name[:60]!r} is that of a file or folder of results", "give the clip another name")
 
@@ -256,7 +256,7 @@ def _read_rows(path: Path) -> Iterator[tuple[int, Any]]:
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".txt", ".jsonl", ".ndjson"):
         raise InputError(
-            f"{path.name!r} is no manifest", "expected .csv, .tsv or .jsonl (save a spreadsheet as CSV), or a folder"
+            f"{path.name!r} is not a manifest", "expected .csv, .tsv or .jsonl (save a spreadsheet as CSV), or a folder"
         )
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -282,9 +282,9 @@ def _json_rows(text: str) -> Iterator[tuple[int, Any]]:
         except MnemaskError as error:
             yield number, error
         except (ValueError, RecursionError) as error:
-            yield number, InputError(f"{line.strip()[:40]!r} is no JSON ({error})", 'write {"video": "street.mp4", …}')
+            yield number, InputError(f"{line.strip()[:40]!r} is not JSON ({error})", 'write {"video": "street.mp4", …}')
         else:
-            wrong = InputError(f"{line.strip()[:40]!r} is no JSON object", 'write {"video": "street.mp4", …}')
+            wrong = InputError(f"{line.strip()[:40]!r} is not a JSON object", 'write {"video": "street.mp4", …}')
             yield number, row if isinstance(row, dict) else wrong
 
 
@@ -319,7 +319,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
             else:
                 yield number, {name: cell for name, cell in zip(names, row, strict=False) if name}
     except csv.Error as error:
-        yield last + 1, InputError(f"the line is no CSV ({error})", "look for a quote that is not closed")
+        yield last + 1, InputError(f"the line is not CSV ({error})", "look for a quote that is not closed")
 
 
 def _refuse_head(names: Sequence[str], path: Path) -> None:

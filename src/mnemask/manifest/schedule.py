@@ -106,7 +106,7 @@ def after_loss(why: str, attempts: Attempts, now: float, retries: Retries) -> Ou
         return Outcome(
             "failed",
             f"its worker was lost {attempts.lost} times ({why})",
-            "if that was for want of memory, use fewer workers (--workers) or process smaller frames (--size); what "
+            "if it ran out of memory, use fewer workers (--workers) or process smaller frames (--size); what "
             "was written is kept, and running the batch again goes on with it",
             attempts=attempts.begun,
         )

@@ -163,7 +163,7 @@ def _results_at(out: str, names: Sequence[str]) -> Callable[[dict[str, str]], No
     with reached(out, OutputError, "used", "look at its keys and rights, or give another address"):
         there = [name for name in names if file_system.exists(f"{root}/{name}")]
         if there and not (REPORT in there and _is_of_a_batch(file_system.cat_file(f"{root}/{REPORT}"))):
-            raise OutputError(f"{shown(out)} holds a {there[0]} that is no batch's", "give another address")
+            raise OutputError(f"{shown(out)} holds a {there[0]} not written by mnemask batch", "give another address")
 
     def write(files: dict[str, str]) -> None:
         with reached(out, OutputError, "written to", _RIGHTS):

@@ -222,11 +222,11 @@ class MemoryBank:
     def read(
         self, query_key: Float[Tensor, "P Ck"], step: int, stride8: Float[Tensor, "C8 h8 w8"] | None = None
     ) -> Float[Tensor, "K P Cv"]:
-        """Returns what each object's memory says at each query, and notes which tokens were of use.
+        """Returns each object's readout at each query, and counts the usage of tokens.
 
         An object reads only tokens that cover it. Objects with the same tokens share one read; where they differ
-        (objects that appeared later), hits are counted in the read that saw the most tokens, so that each query counts
-        once.
+        (objects that appeared later), choices are counted in the read that saw the most tokens, so that each query
+        counts once.
 
         Args:
             query_key: of each cell.

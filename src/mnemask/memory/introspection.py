@@ -48,7 +48,7 @@ class Provenance:
             step: the tracker's count of frames, from which ages are counted; by default that of the last read or write.
         """
         tokens = of_this_video(tokens)
-        if step is None:  # each read hits some token, and each write makes one
+        if step is None:  # each read chooses some token, and each write makes one
             step = int(torch.maximum(tokens.last_used, tokens.written_at).max()) if len(tokens) else 0
         return cls(
             grid=grid,
@@ -87,13 +87,13 @@ class Provenance:
         return self.grid.boxes(self.cell)
 
     @property
-    def use(self) -> Float64[np.ndarray, " N"]:
-        """Hits / age, the age at least 1: the thesis's index, by which the least used go first."""
-        use: Float64[np.ndarray, " N"] = self.topk_count / np.maximum(self.age, 1)
-        return use
+    def usage(self) -> Float64[np.ndarray, " N"]:
+        """Top-k count / age, the age at least 1: the thesis's index, by which the least used go first."""
+        usage: Float64[np.ndarray, " N"] = self.topk_count / np.maximum(self.age, 1)
+        return usage
 
     def columns(self) -> dict[str, Any]:
-        """Returns what JSON holds of it, one list per attribute; shares and mass to three decimals."""
+        """Returns the values as JSON holds them, a list for each attribute; fractions to three decimals."""
         return {
             "frame": self.frame.tolist(),
             "cell": self.cell.tolist(),
@@ -106,7 +106,7 @@ class Provenance:
 
     @classmethod
     def from_columns(cls, grid: CellGrid, columns: dict[str, Any]) -> "Provenance":
-        """Returns what `columns` gave; raises KeyError, TypeError or ValueError where they are something else."""
+        """Returns the provenance that `columns` wrote; raises KeyError, TypeError or ValueError for anything else."""
         whole = {name: np.array(columns[name], np.int64) for name in ("frame", "cell", "topk_count", "age")}
         count = len(whole["frame"])
         mask_fraction = np.array(columns["mask_fraction"], np.float32).reshape(len(columns["mask_fraction"]), count)
@@ -149,7 +149,9 @@ def saved_provenance(tokens: Tokens | None, facts: dict[str, Any], path: Path) -
         grid = None if size is None else CellGrid((int(size[0]), int(size[1])), short_side and int(short_side))
         num_cells = 0 if grid is None else grid.num_cells
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise CheckpointError(f"memory bank {str(path)!r} lacks or garbles {error}", "write it again") from error
+        raise CheckpointError(
+            f"memory bank {str(path)!r} is malformed (missing or wrong {error})", "write it again"
+        ) from error
     if grid is None:
         raise InputError(f"memory bank {str(path)!r} was saved before the first frame", "save it after one")
     if tokens is None:
@@ -210,7 +212,7 @@ class Explanation:
         return votes
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what JSON holds of it."""
+        """Returns the values as JSON holds them."""
         return {
             "y": self.y,
             "x": self.x,

@@ -82,11 +82,10 @@ def read_dense(
     query_key: Float[Tensor, "*B P Ck"],
     memory_key: Float[Tensor, "*B N Ck"],
     memory_value: Float[Tensor, "*B N Cv"],
-    metric: Metric = "l2",
     weigh: Callable[[Tensor], Tensor] | None = None,
     kernel: "KMNKernel | None" = None,
 ) -> Float[Tensor, "*B P Cv"]:
-    """Returns the weighted mean of all values at each query; differentiable.
+    """Returns the weighted mean of all values at each query, by l2 affinities; differentiable.
 
     Affinities and weights are computed in the keys' precision, under autocast too; their product with the values is
     autocast's.
@@ -95,22 +94,19 @@ def read_dense(
         query_key: what looks.
         memory_key: what is looked through.
         memory_value: what is mixed, in any precision.
-        metric: how alike a query and a memory are.
-        weigh: turns affinities [*B P N] into weights; the softmax over memories by default. Its l2 affinities are
+        weigh: turns affinities [*B P N] into weights; the softmax over memories by default. Its affinities are
             complete: the term that the softmax drops, −|q|² / √Ck, is in them.
-        kernel: how far from where it fits best a memory is read; None for anywhere. The place is a choice, through
-            which no gradient flows. Queries are then all cells of a frame, row by row.
+        kernel: the KMN kernel; None to read anywhere. Its centres are an argmax, through which no gradient flows.
+            Queries are then all cells of a frame, row by row.
     """
     with torch.autocast(query_key.device.type, enabled=False):
-        alike = affinity(query_key, memory_key, key_energy(memory_key), metric)
+        alike = affinity(query_key, memory_key, key_energy(memory_key))
         if kernel is not None:
-            alike = alike + kernel.on_affinities(query_key, memory_key, metric)
+            alike = alike + kernel.on_affinities(query_key, memory_key, "l2")
         if weigh is None:
             weights = alike.softmax(-1)
         else:
-            if metric == "l2":
-                alike = alike - (key_energy(query_key) / temperature(query_key)).unsqueeze(-1)
-            weights = weigh(alike)
+            weights = weigh(alike - (key_energy(query_key) / temperature(query_key)).unsqueeze(-1))
     return weights.to(memory_value.dtype) @ memory_value
 
 
@@ -252,7 +248,7 @@ def read_top_k(
         energy: |m|² of each memory.
         k: memories that each query reads; all if there are fewer.
         metric: how alike a query and a memory are.
-        kernel: how far from where it fits best a memory is read; None for anywhere.
+        kernel: the KMN kernel; None to read anywhere.
         max_bytes: of the whole memory, see `tile_bytes`.
     """
     k = min(k, len(memory_key))
@@ -321,7 +317,7 @@ def stride8_bytes(stride8_weight: int | float) -> int:
 
 
 def stride8_windows(stride8: Float[Tensor, "C8 h8 w8"]) -> Float16[Tensor, "P 4 D"]:
-    """Returns what each cell's four windows look like; two windows of one frame are at squared distance 1 on average.
+    """Returns a descriptor of each cell's four windows; two windows of one frame are at squared distance 1 on average.
 
     A random projection keeps distances approximately (Johnson and Lindenstrauss), for any network and without a file.
     Its result is standardised over the frame, so that it means the same for all networks, in any light.

@@ -35,7 +35,7 @@ def unsound(
     value_channels: int,
     detail_bytes: int,
 ) -> str | None:
-    """Returns what is wrong with tokens that were read from a file, for a sentence; None where nothing is.
+    """Returns a phrase on what is wrong with tokens read from a file, or None.
 
     Args:
         tokens: whose tensors fit together.
@@ -136,7 +136,7 @@ def _is_bank(path: Path) -> bool:
 
 
 def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str, Any]]:
-    """Returns what `save_bank` wrote; raises CheckpointError if the file is foreign, damaged or inconsistent."""
+    """Returns the bank that `save_bank` wrote; raises CheckpointError if the file is foreign or damaged."""
     if not path.is_file():
         raise CheckpointError(f"memory bank {str(path)!r} is not a file", "give one written by Tracker.save")
     try:
@@ -150,7 +150,7 @@ def load_bank(path: Path, device: torch.device) -> tuple[Tokens | None, dict[str
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{str(path)!r} has format {metadata.get('format')!r}, expected {FORMAT!r}",
-            "it is no memory bank, or one of another version: track the video again",
+            "it is not a memory bank, or one of another version: track the video again",
         )
     text = metadata.get("facts", "")
     if metadata.get("sha256") != digest_of(text, tensors):

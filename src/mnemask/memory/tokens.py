@@ -74,7 +74,7 @@ class CellGrid:
         whole = isinstance(y, int | np.integer) and isinstance(x, int | np.integer)
         if not (whole and 0 <= y < height and 0 <= x < width):
             raise InputError(
-                f"pixel (y={y}, x={x}) lies outside the frame" if whole else f"y={y!r}, x={x!r} is no pixel",
+                f"pixel (y={y}, x={x}) lies outside the frame" if whole else f"y={y!r}, x={x!r} is not a pixel",
                 f"give y from 0 to {height - 1}, x from 0 to {width - 1}",
             )
         return int(self.cells_under(height, width, slice(y, y + 1), slice(x, x + 1))[0, 0])

@@ -23,7 +23,7 @@ class WriteRecord:
         policy: which decided, with its settings.
         capacity: the most tokens there may be, None without a limit.
         held: tokens remembered afterwards.
-        evicted: what was remembered and no longer is, as it was when it went: hits, age, use.
+        evicted: what was remembered and no longer is, as it was when it went: top-k count, age, usage.
         left_out: cells of the new frame that did not get in, for want of room or because they were merged into others.
     """
 
@@ -67,14 +67,14 @@ class WriteRecord:
             "held": self.held,
             "size": grid.size,
             "short_side": grid.short_side,
-            "evicted": {**self.evicted.columns(), "use": self.evicted.use.round(4).tolist()},
+            "evicted": {**self.evicted.columns(), "use": self.evicted.usage.round(4).tolist()},
             "left_out": self.left_out.columns(),
         }
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> "WriteRecord":
-        """Returns what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
+        """Returns the record that `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
         record = json.loads(line)
         (height, width), short_side = record["size"], record["short_side"]
         grid = CellGrid((int(height), int(width)), None if short_side is None else int(short_side))
@@ -119,7 +119,7 @@ class TraceFile:
                 f"trace {str(path)!r} exists already", "choose another, or overwrite it (overwrite=True or --overwrite)"
             )
         if overwrite and self.path.exists() and not _is_trace(self.path):
-            raise OutputError(f"{str(path)!r} is no trace, so it is not overwritten", "choose another file")
+            raise OutputError(f"{str(path)!r} is not a trace, so it is not overwritten", "choose another file")
 
     def __call__(self, record: WriteRecord) -> None:
         """Writes a record."""

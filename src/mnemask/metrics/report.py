@@ -12,7 +12,7 @@ from jaxtyping import Float
 from mnemask.errors import InputError
 
 RECALL_THRESHOLD = 0.5
-RESAMPLINGS = 2000  # of a bootstrap interval
+RESAMPLINGS, LEVEL = 2000, 0.95  # of a bootstrap interval; 2000 settle the third digit
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,32 +229,23 @@ class Report:
 
 
 def bootstrap_interval(
-    values: Float[np.ndarray, " S"],
-    samples: int = RESAMPLINGS,
-    seed: int = 0,
-    level: float = 0.95,
-    weights: Float[np.ndarray, " S"] | None = None,
+    values: Float[np.ndarray, " S"], weights: Float[np.ndarray, " S"] | None = None
 ) -> tuple[float, float]:
-    """Returns the range that holds the mean in `level` of the resamplings of the values, the same for the same seed.
+    """Returns the 95 % bootstrap interval of the mean of values, always the same for the same values.
 
     Args:
         values: one score for each sequence. Sequences are drawn, not frames or objects, which are alike within one.
-        samples: resamplings; 2000 settle the third digit.
-        seed: of the random numbers.
-        level: from 0 to 1.
         weights: what each value counts, such as its number of objects; 1 by default.
 
     Raises:
-        InputError: fewer than two values, or a level or number of samples that makes no sense.
+        InputError: there are fewer than two values.
     """
     if len(values) < 2:
         raise InputError(f"{len(values)} sequence does not tell how much scores vary", "an interval needs two or more")
-    if samples < 1 or not 0 < level < 1:
-        raise InputError(f"samples {samples} and level {level} make no interval", "use samples >= 1 and 0 < level < 1")
     weights = np.ones(len(values)) if weights is None else weights
-    drawn = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)))
+    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
     means = (values * weights)[drawn].sum(1) / weights[drawn].sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

@@ -275,7 +275,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def fingerprint(model: STCN) -> str:
-    """Returns what tells one set of weights from another: their depth, and the start of the SHA-256 of their content.
+    """Returns the identity of a set of weights: their depth, and the start of the SHA-256 of their content.
 
     Of a network from `load_model` it is that of the file's numbers, on whatever device and in whatever precision it
     computes. Otherwise, or where weights were changed since, it is that of the weights as they are.

@@ -44,10 +44,12 @@ class ClickHeadConfig:
     def __post_init__(self) -> None:
         widths = (*self.features, *self.channels)
         if len(self.features) != 3 or len(self.channels) != 4 or any(type(width) is not int for width in widths):
-            raise InputError(f"{self} is no click head", "it has 3 feature widths and 4 of its own, in whole numbers")
+            raise InputError(
+                f"{self} is not a click head", "it has 3 feature widths and 4 of its own, in whole numbers"
+            )
         if not all(1 <= width <= 4096 for width in widths) or self.channels[3] % ATTENTION_HEADS:
             raise InputError(
-                f"{self} is no click head", f"widths are 1 to 4096, the last a multiple of {ATTENTION_HEADS}"
+                f"{self} is not a click head", f"widths are 1 to 4096, the last a multiple of {ATTENTION_HEADS}"
             )
 
 
@@ -145,7 +147,7 @@ class ClickHead(nn.Module):
         stride8: Float[Tensor, "B F8 h8 w8"],
         stride16: Float[Tensor, "B F16 h w"],
     ) -> PreparedFrame:
-        """Returns what is needed of frames, once for all clicks.
+        """Returns the features of frames that clicks need, computed once for all clicks.
 
         Args:
             image: normalised, sides multiples of 16.
@@ -268,7 +270,7 @@ def read_click_head(path: Path) -> tuple[ClickHead, str]:
     metadata, state = read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{str(path)!r} is no click head of mnemask ({FORMAT})", "train one: mnemask train-clicks"
+            f"{str(path)!r} is not a click head of mnemask ({FORMAT})", "train one: mnemask train-clicks"
         )
     head = ClickHead(_read_config(metadata.get("config", ""), path)).float()  # whatever the default dtype is
     check_state(head, state, str(path))

@@ -2,7 +2,7 @@
 
 BatchNorm is frozen in both encoders (thesis 4.2), so it is a fixed affine map per channel and lives inside the
 convolutions: each has a bias, there is no BatchNorm module, and `fold_batch_norm` brings ordinary weights to this form.
-What a convolution returns is nobody else's, and its gradient does not need it: rectified and added to in place.
+A convolution's output has no other reader, nor does its gradient need it, so ReLU and the residual are in place.
 """
 
 from collections.abc import Mapping

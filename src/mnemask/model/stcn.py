@@ -1,7 +1,7 @@
 """The network: a space-time correspondence network (STCN, Cheng et al. 2021; thesis 3.3). It keeps no state.
 
-The value encoder and the decoder share two building blocks, a residual block and CBAM attention. What a convolution
-returns is nobody else's, and its gradient does not need it: rectified and added to in place.
+The value encoder and the decoder share two building blocks, a residual block and CBAM attention. A convolution's
+output has no other reader, nor does its gradient need it, so ReLU and the residual are applied in place.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from mnemask.errors import InputError
 from mnemask.model.devices import without_tf32
 from mnemask.model.resnet import ResNet
 
+STRIDE = 16
 ATTENTION_REDUCTION = 16
 
 
@@ -175,9 +176,6 @@ class Decoder(nn.Module):
         return logits.unflatten(0, (-1, readout.shape[1])).squeeze(2)
 
 
-STRIDE = 16
-
-
 @dataclass(frozen=True, slots=True)
 class STCNConfig:
     """Sizes of the network.
@@ -201,9 +199,11 @@ class STCNConfig:
     def __post_init__(self) -> None:
         widths = (self.key_channels, self.value_channels, self.compressed_channels, *self.decoder_channels)
         if self.key_depth not in (18, 50) or self.shortcut_kernel not in (1, 3) or len(self.decoder_channels) != 3:
-            raise InputError(f"{self} is no network", "depth is 18 or 50, kernel 1 or 3, and the decoder has 3 widths")
+            raise InputError(
+                f"{self} is not a network", "depth is 18 or 50, kernel 1 or 3, and the decoder has 3 widths"
+            )
         if any(isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= 4096 for width in widths):
-            raise InputError(f"{self} is no network", "channels are whole numbers from 1 to 4096")
+            raise InputError(f"{self} is not a network", "channels are whole numbers from 1 to 4096")
         if self.value_channels < ATTENTION_REDUCTION:
             raise InputError(f"{self.value_channels} value channels are too few", f"give {ATTENTION_REDUCTION} or more")
 
@@ -271,7 +271,7 @@ class STCN(nn.Module):
 
     @property
     def kmn_sigma(self) -> float:
-        """How far from where it fits best a memory is read unless a tracker says otherwise; 0 for anywhere."""
+        """σ of the KMN kernel as a fraction of the short side, unless a tracker says otherwise; 0 disables it."""
         return KERNELS.get(self.config, 0.0)
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:

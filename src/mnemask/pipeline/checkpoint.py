@@ -142,7 +142,7 @@ def _read(path: Path, device: torch.device, policy: Policy | None) -> Checkpoint
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"checkpoint {str(path)!r} lacks or garbles {error}, so it is no checkpoint of a run",
+            f"{str(path)!r} is not a valid checkpoint (missing or malformed {error})",
             _BEGIN_AGAIN,
         ) from error
 
@@ -263,7 +263,7 @@ def is_complete(out: str | Path, settings: Mapping[str, Any], *, masks_elsewhere
         return False
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{str(path)!r} is no report of a run ({error})", "choose another folder, or begin again (--overwrite)"
+            f"{str(path)!r} is not a report of a run ({error})", "choose another folder, or begin again (--overwrite)"
         ) from error
     refuse_other(made_with, settings)
     if not complete:

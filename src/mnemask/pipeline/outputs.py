@@ -125,7 +125,7 @@ def computed_on(tracker: Tracker, since: int, before: Sequence[Mapping[str, Any]
     Args:
         tracker: that goes on.
         since: the frame at which it does.
-        before: what was computed on until then. Where it is another machine or precision now, that is said aloud too.
+        before: what was computed on until then. Another machine or precision now is logged as a warning.
     """
     now = {
         "device": str(tracker.model.device),

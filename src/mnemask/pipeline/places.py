@@ -326,7 +326,7 @@ class Places:
 
 
 def refuse_run(out: Path, written: Written, *, masks: bool = True) -> None:
-    """Raises OutputError if a folder holds a run, which something else would replace: masks are dear.
+    """Raises OutputError if a folder holds a run, which something else would replace.
 
     Args:
         out: the folder.

@@ -99,7 +99,7 @@ def parse_box(text: str, box_format: BoxFormat = "xywh") -> Box:
             if box_format == "xywh"
             else "x2 must exceed x1 and y2 exceed y1; if it is x,y,width,height, leave --box-format out"
         )
-        raise MaskError(f"box {text!r} ({example.form}) is {width}x{height} pixels", f"{way_out}")
+        raise MaskError(f"box {text!r} ({example.form}) is {width}x{height} pixels", way_out)
     return kind(x, y, width, height)
 
 
@@ -161,7 +161,7 @@ def doubts_of_mask(mask: Bool[np.ndarray, "H W"], box: Box) -> list[str]:
         return [f"the mask found in box {box} nearly fills it ({100 * share:.0f} %); {remedy}"]
     if share < LEFT_OVER:
         return [
-            f"the mask found in box {box} is only {100 * share:.0f} % of it, perhaps a rest of the object; {remedy}"
+            f"the mask found in box {box} is only {100 * share:.0f} % of it, perhaps only part of the object; {remedy}"
         ]
     if np.ptp(columns) + 1 < SHORT_SIDE * box.width or np.ptp(rows) + 1 < SHORT_SIDE * box.height:
         return [f"the mask found in box {box} reaches over a part of it, perhaps of the object too; {remedy}"]

@@ -31,7 +31,7 @@ WIDE_OUTLINE = 4  # blended pixels for each of the outline: 0.2 to 2 by antialia
 
 
 def read_colours(raw: RawMask, void: Void) -> MaskReading:
-    """Returns what a painted mask says; raises MaskError where its colours do not tell objects apart."""
+    """Returns the masks in a painted file; raises MaskError where its colours do not tell objects apart."""
     edges = EdgeMap.from_values(raw.pixels)
     packed = pack(raw.pixels)
     colours, first, inverse = distinct_colours(packed)

@@ -19,7 +19,7 @@ FAR_SHARE = 0.05  # of the pixels between black and white, all of one value and 
 
 
 def read_grey(raw: RawMask, void: Void) -> MaskReading:
-    """Returns what a mask of one channel says; raises MaskError where that is ambiguous."""
+    """Returns the masks in a file of one channel; raises MaskError where it is ambiguous."""
     values, lossy = raw.pixels, raw.lossy
     top = 65_535 if values.max() > 255 else 255
     if (stretched := _of_video_range(values)) is not None:

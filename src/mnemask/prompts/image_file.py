@@ -176,7 +176,7 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
 
 
 def _whole_numbers(stored: np.ndarray[Any, np.dtype[Any]], path: str | Path) -> UInt16[np.ndarray, "H W"]:
-    """Returns what a file holds of more than 8 bits, or with a sign; raises MaskError where these are no ids."""
+    """Returns the ids in a file of more than 8 bits, or with signs; raises MaskError where its values are not ids."""
     if stored.dtype.kind == "f":
         raise MaskError(
             f"mask {path} holds fractions from {stored.min():g} to {stored.max():g}",

@@ -46,7 +46,7 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
     if others := [each.name for each in inside if each.is_dir() and each not in by_id.values()]:
         raise MaskError(
             f"folder {folder} holds folders of objects ({', '.join(each.name for each in by_id.values())[:60]}), and "
-            f"{others[0]!r}, which is no id",
+            f"{others[0]!r}, which is not an id",
             "name each folder by the id of its object, or take it out",
         )
     return {check_object_id(object_id): each for object_id, each in sorted(by_id.items())}
@@ -85,7 +85,7 @@ def list_masks(folder: Path) -> list[Path]:
     if folder.exists() and (inside := annotated_frames(folder)):
         return inside
     if not folder.is_dir():
-        what = "is no file of an annotation tool" if folder.exists() else "does not exist"
+        what = "is not a file of an annotation tool" if folder.exists() else "does not exist"
         raise MaskError(
             f"{folder} {what}", "give such a file, or a folder of masks; a single image is given by --at FRAME=FILE"
         )
@@ -175,7 +175,7 @@ def match_one(path: Path, names: Sequence[str] | None, num_frames: int | None = 
         return next(iter(match_frames([path], names, num_frames)[0]))
     except MaskError as error:
         raise MaskError(
-            f"the only picture in {path.parent} is called {name!r}, which is no frame's name or number",
+            f"the only picture in {path.parent} is called {name!r}, which is not the name or number of a frame",
             f"say which frame it is of: --at 0={path.parent} for the first",
         ) from error
 

@@ -106,7 +106,7 @@ def parse_remove(text: str) -> tuple[int, int]:
 
 
 def parse_objects(texts: Iterable[str]) -> dict[int, ObjectInfo]:
-    """Returns what objects are called, by id, of "ID=CLASS" or "ID=CLASS:NAME" for each.
+    """Returns the names of objects, by id, from "ID=CLASS" or "ID=CLASS:NAME" for each.
 
     Raises:
         InputError: for anything else, or an id that is named twice.

@@ -31,7 +31,7 @@ from mnemask.prompts.parse import (
     typed,
 )
 from mnemask.prompts.preview import draw_preview
-from mnemask.prompts.sketch import ObjectFinder, Pointed
+from mnemask.prompts.sketch import PointPrompt, PromptSegmenter
 from mnemask.types import MAX_OBJECTS, Frame, ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class _FramePrompts:
     """What is given for one frame: files with the id of each label, objects pointed at, and objects that are gone."""
 
     files: list[tuple[MarkedFile, dict[int, int]]] = field(default_factory=list)
-    pointed: dict[int, Pointed] = field(default_factory=dict)
+    pointed: dict[int, PointPrompt] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
 
     @property
@@ -138,7 +138,7 @@ class PromptPlan:
         self._by_frame: dict[int, _FramePrompts] = {}
         self._boxes: dict[int, Box] = {}
         self._size: tuple[int, int] | None = None
-        self._finder = ObjectFinder()
+        self._finder = PromptSegmenter()
         self._known = frozenset(known)
         named = parse_objects(objects)
         self.objects: dict[int, ObjectInfo] = {}
@@ -295,7 +295,7 @@ class PromptPlan:
         for box in self.boxes if frame == self._first else ():
             object_id = self._ids.free_id()
             self._boxes[object_id] = box
-            prompts.pointed[object_id] = Pointed(box)
+            prompts.pointed[object_id] = PointPrompt(box)
             self._ids.known.add(object_id)
             self.notes.append(f"box {box.in_words} of object {object_id}")
         self._add_clicks(frame, prompts)
@@ -324,7 +324,7 @@ class PromptPlan:
                     f"object {object_id} has clicks beside it but none on it, no box and no mask in {in_words(frame)}",
                     f"add --click {object_id}=X,Y on it",
                 )
-            prompts.pointed[object_id] = replace(prompts.pointed.get(object_id, Pointed()), on=on, beside=beside)
+            prompts.pointed[object_id] = replace(prompts.pointed.get(object_id, PointPrompt()), on=on, beside=beside)
             self._ids.known.add(object_id)
             also = ", which correct what was given" if object_id in shown else ""
             count = f"{len(on)} click{'s' * (len(on) != 1)} on object {object_id}"

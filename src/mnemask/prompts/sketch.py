@@ -213,7 +213,7 @@ def _pixels(points: Points) -> Int32[np.ndarray, "N 2"]:
     except (TypeError, ValueError, OverflowError):
         array = np.zeros((1, 1))
     if array.size and (array.ndim != 2 or array.shape[1] != 2):
-        raise MaskError(f"{points!r:.60} are no points", "expected a list of x, y in pixels, [(x, y), (x, y)]")
+        raise MaskError(f"{points!r:.60} are not points", "expected a list of x, y in pixels, [(x, y), (x, y)]")
     array = array.reshape(-1, 2)
     if not (inside := np.all(np.abs(array) < 2**20, axis=1)).all():  # NaN is not less than anything
         wrong = tuple(array[~inside][0].tolist())
@@ -226,7 +226,7 @@ def _rgb(image: Picture) -> UInt8[np.ndarray, "H W 3"]:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointed:
+class PointPrompt:
     """How one object of a frame is pointed at.
 
     Attributes:
@@ -245,7 +245,7 @@ class Pointed:
         return len(self.on) + len(self.beside)
 
 
-class ObjectFinder:
+class PromptSegmenter:
     """Finds objects; until `prepare` it knows no model, and finds what is in boxes by colour (GrabCut)."""
 
     def __init__(self) -> None:
@@ -270,7 +270,7 @@ class ObjectFinder:
         return []
 
     def find(
-        self, frame: Frame, pointed: Mapping[int, Pointed], marked: Mapping[int, Bool[Tensor, "H W"] | None]
+        self, frame: Frame, pointed: Mapping[int, PointPrompt], marked: Mapping[int, Bool[Tensor, "H W"] | None]
     ) -> dict[int, Bool[Tensor, "H W"]]:
         """Returns the mask of each object that is pointed at in a frame.
 
@@ -301,7 +301,7 @@ class ObjectFinder:
         return masks
 
 
-def _by_colour(frame: Frame, how: Pointed) -> Bool[Tensor, "H W"]:
+def _by_colour(frame: Frame, how: PointPrompt) -> Bool[Tensor, "H W"]:
     if how.box is None or how.clicks:
         raise InputError("clicks need a model to look at the frame", "call prepare(model) first")
     return mask_from_box(frame, how.box)

@@ -166,7 +166,7 @@ class Api:
         if not (to is None or to in ("end", "key") or type(to) is int):
             raise mm.InputError(f"to is {str(to)[:20]!r}", "give a frame, end or key")
         if not (objects is None or (isinstance(objects, list) and all(type(i) is int for i in objects))):
-            raise mm.InputError("objects is no list of ids", "reload the page")
+            raise mm.InputError("objects is not a list of ids", "reload the page")
         desk = self._desk(request)
         return await _answer(desk.track, _whole(asked, "start"), str(asked.get("direction", "forward")), to, objects)
 
@@ -177,7 +177,7 @@ class Api:
         asked = await _json(request)
         options = asked.get("options", {})
         if not isinstance(options, dict):
-            raise mm.InputError("options are no JSON object", "reload the page")
+            raise mm.InputError("options are not a JSON object", "reload the page")
         return await _answer(self._desk(request).export, str(asked.get("format", "png")), options)
 
     async def events(self, socket: WebSocket) -> None:
@@ -248,7 +248,7 @@ def mask_from_bytes(data: bytes, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
             raise ValueError("another size")  # noqa: TRY301
         return torch.from_numpy(mask_from_run_lengths(values[2:], height, width))
     except ValueError as error:
-        raise mm.InputError(f"the data is no mask of {width}x{height} pixels", "reload the page") from error
+        raise mm.InputError(f"the data is not a mask of {width}x{height} pixels", "reload the page") from error
 
 
 async def _answer(function: Callable[..., Any], *values: Any) -> Response:
@@ -269,7 +269,7 @@ async def _json(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict):
-        raise mm.InputError("the request is no JSON object", "reload the page")
+        raise mm.InputError("the request is not a JSON object", "reload the page")
     return asked
 
 

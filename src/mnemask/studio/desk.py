@@ -448,7 +448,7 @@ def _asked(
     """Returns the clicks on the object, those beside it, and the box, as far as they are in the picture."""
     height, width = size
     if not isinstance(points, list) or len(points) > MAX_POINTS:
-        raise mm.InputError(f"points are no list of up to {MAX_POINTS} clicks", "reload the page")
+        raise mm.InputError(f"points are not a list of up to {MAX_POINTS} clicks", "reload the page")
     on_object: tuple[Spots, Spots] = [], []
     for point in points:
         if not isinstance(point, list) or len(point) != 3 or not all(isinstance(v, int | float) for v in point):

@@ -73,7 +73,7 @@ class Workspace:
             return {"path": "", "parent": None, "entries": [_entry(root) for root in self.roots]}
         folder = self.allowed(text)
         if not folder.is_dir():
-            raise mm.InputError(f"{text[:200]!r} is no folder", "choose one")
+            raise mm.InputError(f"{text[:200]!r} is not a folder", "choose one")
         parent = "" if folder in self.roots else str(folder.parent)
         entries: list[dict[str, Any]] = []
         images = 0

@@ -19,7 +19,7 @@ FORMAT = "mnemask-run-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class TrainingState:
     """How far a run has come.
 
     Attributes:
@@ -36,7 +36,7 @@ class Done:
 
 
 def save_run(
-    path: Path, model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, done: Done
+    path: Path, model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, done: TrainingState
 ) -> None:
     """Writes a run, atomically: the file is there whole or not at all, and once it is there a loss of power is no harm.
 
@@ -82,7 +82,9 @@ def _tensors(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.o
     return tensors
 
 
-def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Done:
+def load_run(
+    path: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> TrainingState:
     """Puts a saved run back into its model, average and optimizer, in place.
 
     Raises:
@@ -96,7 +98,7 @@ def load_run(path: Path, model: nn.Module, average: dict[str, Tensor], optimizer
         reason = printable(str(error), 120)
         raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start it afresh") from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{str(path)!r} is no saved run of mnemask ({FORMAT})", "start the run afresh")
+        raise CheckpointError(f"{str(path)!r} is not a saved run of mnemask ({FORMAT})", "start the run afresh")
     if "checksum" in metadata and metadata["checksum"] != _checksum(tensors):
         raise CheckpointError(
             f"the run in {str(path)!r} is damaged: its content does not match its checksum", "start it afresh"
@@ -148,7 +150,7 @@ def _check_moments(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) 
             )
 
 
-def _done(path: Path, metadata: Mapping[str, str]) -> Done:
+def _done(path: Path, metadata: Mapping[str, str]) -> TrainingState:
     """Returns how far the run has come; raises CheckpointError where its file does not say that."""
     try:
         step, seconds = int(metadata["step"]), float(metadata["seconds"])
@@ -159,7 +161,7 @@ def _done(path: Path, metadata: Mapping[str, str]) -> Done:
         ) from error
     if step < 0 or not 0 <= seconds < math.inf or not isinstance(settings, dict) or not isinstance(precision, dict):
         raise CheckpointError(f"the run in {str(path)!r} has come {step} steps in {seconds} s", "start it afresh")
-    return Done(step, seconds, settings, precision)
+    return TrainingState(step, seconds, settings, precision)
 
 
 def forget_after(log: Path, step: int) -> None:

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mnemask.datasets.clips import IGNORE
-from mnemask.datasets.composite.photographs import is_compact, pairs_in, pictures_in, read_rgb
+from mnemask.datasets.composite.photographs import balanced_weights, is_compact, pairs_in, pictures_in, read_rgb
 from mnemask.datasets.real_video import SELECTION
 from mnemask.datasets.shrunk_masks import SHRUNK, put_back
 from mnemask.errors import InputError
 from mnemask.io.label_files import Labels, read_labels
+from mnemask.metrics import VOID, region_similarity
 
 # 300 of the 6,395 photographs are never trained on: those with the smallest SHA-256 of "SET/NAME".
 HELD_OUT_BELOW = 0x0BC63355
@@ -69,16 +69,16 @@ class ClickPicture:
 
     def objects(self, values: Labels) -> list[UInt8[np.ndarray, "H W"]]:
         """Returns the objects of the mask, largest first, each 1 on it, 0 beside it and 255 where nobody knows."""
-        void = (values == IGNORE) & self.video
+        void = (values == VOID) & self.video
         if self.set_name in UNIONS:
             candidates = [values > 0]
         else:
             found, counts = np.unique(values, return_counts=True)
             order = np.argsort(-counts, kind="stable")
-            ids = [int(found[i]) for i in order if found[i] != 0 and not (self.video and found[i] == IGNORE)]
+            ids = [int(found[i]) for i in order if found[i] != 0 and not (self.video and found[i] == VOID)]
             candidates = [values == value for value in ids]
         fit = is_compact if self.set_name in SEGMENTS else _is_fit
-        return [np.where(void, IGNORE, mask).astype(np.uint8) for mask in candidates if fit(mask)]
+        return [np.where(void, VOID, mask).astype(np.uint8) for mask in candidates if fit(mask)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,7 @@ class ClickPictures:
         if not self.pictures:
             raise InputError(f"all pictures of {root} are held out to validate with", "add others")
         names = [picture.set_name for picture in self.pictures]
-        sizes = {name: names.count(name) for name in set(names)}
-        # The power keeps the large sets from crowding out the small ones.
-        weights = np.array([WEIGHTS.get(name, 1.0) * sizes[name] ** -0.4 for name in names])
+        weights = balanced_weights(names, lambda name: WEIGHTS.get(name, 1.0))
         self.weights = np.cumsum(weights / weights.sum())
 
     def draw(self, rng: np.random.Generator, size: int) -> ClickCrop:
@@ -263,7 +261,7 @@ def inner_pixel(depths: Float[np.ndarray, "H W"], rng: np.random.Generator | Non
     return int(columns[chosen]), int(rows[chosen])
 
 
-def spoilt(
+def corrupt_mask(
     truth: UInt8[np.ndarray, "H W"], other: UInt8[np.ndarray, "H W"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "H W"]:
     """Returns the object as a tracker may have lost it: grown or shrunk, shifted, cut, or with something beside it.
@@ -307,6 +305,4 @@ def drawn_box(truth: UInt8[np.ndarray, "H W"], rng: np.random.Generator | None =
 
 def iou(truth: UInt8[np.ndarray, "H W"], predicted: Bool[np.ndarray, "H W"]) -> float:
     """Returns the overlap of the object and a mask, pixels that nobody knows left out; 1 where both are empty."""
-    known = truth != IGNORE
-    union = np.count_nonzero(known & ((truth == 1) | predicted))
-    return np.count_nonzero((truth == 1) & predicted) / union if union else 1.0
+    return region_similarity(predicted, truth == 1, truth == VOID)

@@ -20,11 +20,11 @@ from mnemask.training.click_data import (
     Click,
     ClickCrop,
     ClickPictures,
+    corrupt_mask,
     drawn_box,
     first_clicks,
     iou,
     next_click,
-    spoilt,
 )
 from mnemask.training.losses import Cosine, can_fuse, normalized_focal, soft_dice
 from mnemask.training.run import TrainingReport, TrainingRun
@@ -98,7 +98,7 @@ class ClickSequence:
             self.box = drawn_box(truth, rng)
             self.clicks = first_clicks(truth, rng, int(rng.random() < 0.4), 0)
         else:
-            self.previous = spoilt(truth, other, rng)
+            self.previous = corrupt_mask(truth, other, rng)
             self.add_click(self.previous)
 
     def add_click(self, predicted: Bool[np.ndarray, "S S"]) -> None:

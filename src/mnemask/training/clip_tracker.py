@@ -33,8 +33,7 @@ class MemoryPlan:
         capacity: frames' worth of tokens that are remembered, at least 1; None for all. As in a tracker that writes
             every frame, the policy evicts what a write has no room for. The choice is not differentiable, the rest is.
         policy: chooses what goes.
-        kmn_sigma: σ within which a memory is read around the query that it fits best, as a share of the frame's shorter
-            side; 0 lets it be read anywhere.
+        kmn_sigma: σ of the KMN kernel as a fraction of the short side; 0 disables it.
 
     Raises:
         InputError: frames that are read come from a budget too, or there is no such kernel.
@@ -76,8 +75,8 @@ class MemoryInUse:
         bounded: in which part of the steps a policy decides instead, with a budget.
         capacities: the budgets, in frames' worth of tokens, each as likely as another.
         policies: likewise.
-        kmn_sigma: σ of the read, as a share of the shorter side; 0 for none.
-        kernelled: in which part of the steps there is one.
+        kmn_sigma: σ of the KMN kernel as a fraction of the short side; 0 disables it.
+        kernelled: in which part of the steps the kernel is on.
 
     Raises:
         InputError: a part is no part, or there is no such budget or kernel.

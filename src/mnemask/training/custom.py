@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mnemask.errors import InputError
-from mnemask.plugins import Registry, source_digest, told
+from mnemask.plugins import Registry, describe_error, source_digest
 from mnemask.training.regularizers import Dropout, Reallocation
 
 LOSS_IS = "give a function of probs [B C H W], labels [B H W] and valid [B K] that returns one number to minimise"
@@ -76,7 +76,7 @@ def _called(what: str, remedy: str, compute: Callable[..., object], *args: Tenso
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        raise InputError(f"{what} failed: {told(error)}", remedy) from error
+        raise InputError(f"{what} failed: {describe_error(error)}", remedy) from error
 
 
 def _short(value: object) -> str:

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, Dataset
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.clips import IGNORE, ClipSource, Mixture, TrainingClip
+from mnemask.datasets.clips import ClipSource, Mixture, TrainingClip
 from mnemask.datasets.composite.clips import CompositeClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
 from mnemask.datasets.real_video import open_real_video
@@ -22,6 +22,7 @@ from mnemask.datasets.stcn_augment import ImageClips
 from mnemask.datasets.video_clips import FrameClips, VideoClips, has_clips
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError
+from mnemask.metrics import VOID
 from mnemask.model.preprocess import normalize
 from mnemask.training.recipes import Recipe
 
@@ -176,14 +177,14 @@ class Batch:
         return normalize(self.frames.movedim(-1, 2))
 
     def targets(self) -> tuple[Int64[Tensor, "n H W"], Bool[Tensor, "n K"]]:
-        """Returns what the loss compares with: labels and objects of all frames after the first, clip by clip."""
+        """Returns the targets of the loss: labels and objects of all frames after the first, clip by clip."""
         later = self.labels[:, 1:]
         return later.flatten(0, 1).long(), self.valid.repeat_interleave(later.shape[1], 0)
 
     def first_masks(self) -> Float[Tensor, "B K H W"]:
         """Returns each object's mask in the first frame; unknown pixels are background."""
         first = self.labels[:, 0].long()
-        known = first.where(first != IGNORE, first.new_zeros(()))
+        known = first.where(first != VOID, first.new_zeros(()))
         return one_hot(known, self.valid.shape[1] + 1).movedim(-1, 1)[:, 1:].float()
 
 

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnemask.datasets.clips import IGNORE
 from mnemask.errors import InputError
+from mnemask.metrics import VOID
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -36,8 +36,8 @@ def bootstrapped_cross_entropy(
         hardest: more than 0; 1 means all pixels.
     """
     # Soft aggregation leaves each class 1e-14 or more; a higher bound would take the gradient from the worst pixels.
-    loss = F.nll_loss(probs.clamp_min(1e-14).log(), labels, ignore_index=IGNORE, reduction="none").flatten(1)
-    num_counted = (labels != IGNORE).sum((1, 2))
+    loss = F.nll_loss(probs.clamp_min(1e-14).log(), labels, ignore_index=VOID, reduction="none").flatten(1)
+    num_counted = (labels != VOID).sum((1, 2))
     if hardest >= 1:
         return (loss.sum(1) / num_counted.clamp_min(1)).mean()
     most = max(1, int(loss.shape[1] * hardest))
@@ -57,7 +57,7 @@ def normalized_focal(logits: Float[Tensor, "B H W"], labels: Int64[Tensor, "B H 
         logits: of the one object.
         labels: 1 on the object, 0 beside it; 255 is ignored.
     """
-    known = labels != IGNORE
+    known = labels != VOID
     loss = F.binary_cross_entropy_with_logits(logits, (labels == 1).to(logits.dtype), reduction="none")
     weight = ((1 - (-loss.detach()).exp()) ** 2 + 1e-4) * known
     return ((weight * loss).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1e-6)).mean()
@@ -76,7 +76,7 @@ def soft_dice(
         valid: which of the C − 1 objects there are; a picture without any has loss 0.
     """
     truth = (labels[:, None] == torch.arange(1, probs.shape[1], device=labels.device)[:, None, None]).float()
-    guess = probs[:, 1:] * (labels != IGNORE)[:, None]
+    guess = probs[:, 1:] * (labels != VOID)[:, None]
     overlap = 2 * (guess * truth).sum((2, 3)) + 1
     return mean_over_objects(1 - overlap / (guess.sum((2, 3)) + truth.sum((2, 3)) + 1), valid)
 
@@ -87,7 +87,7 @@ def mean_iou(probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], va
 
     It is 1 where neither has a pixel. The arguments are those of `soft_dice`.
     """
-    guess = torch.where(labels == IGNORE, IGNORE, probs.max(1).indices)
+    guess = torch.where(labels == VOID, VOID, probs.max(1).indices)
     scores = []
     for row in range(1, probs.shape[1]):
         union = ((guess == row) | (labels == row)).sum((1, 2))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -153,7 +153,7 @@ class Recipe:
             )
 
     def shape(self, step: int, num_objects: int) -> ClipShape:
-        """Returns what clips of a step are like, with up to `num_objects` objects."""
+        """Returns the shape of a step's clips, with up to `num_objects` objects."""
         progress = step / self.steps
         phase = next(phase for phase in self.phases if progress < phase.until)
         lengths = phase.lengths
@@ -196,7 +196,7 @@ def main(steps: int = 150_000) -> Recipe:
 
 
 def compact(steps: int = 5_000) -> Recipe:
-    """Returns what the compact weights come from: composites of photographs, and short real clips.
+    """Returns the recipe of the compact weights: composites of photographs, and short real clips.
 
     Figures of the runs so far: benchmarks/results/training.md.
     """
@@ -222,7 +222,7 @@ def compact(steps: int = 5_000) -> Recipe:
 
 
 def real_video(steps: int = 1_000_000) -> Recipe:
-    """Returns what turns weights that know photographs into weights that know video: a trunk without an end.
+    """Returns the recipe that goes on from weights of photographs with real video: a trunk without an end.
 
     The learning rate stays; `decayed` makes weights to use of what it has come to, and the trunk goes on from before
     that. More than half of the clips are real video, most of them with objects pasted in. Figures:
@@ -283,6 +283,25 @@ INGREDIENTS = (
     "kmn-sigma",
     "length",
 )
+
+
+def customized(
+    recipe: Recipe, clip_frames: int | None = None, capacity: float | None = None, **changes: object
+) -> Recipe:
+    """Returns a recipe with other hyper-parameters; what is None stays as it is.
+
+    Args:
+        recipe: any.
+        clip_frames: frames in a clip, in all phases.
+        capacity: frames that a clip's memory always holds, see `MemoryInUse.within`.
+        **changes: fields of the recipe.
+    """
+    if capacity is not None:
+        changes["memory"] = recipe.memory.within(capacity)
+    if clip_frames is not None:
+        changes["phases"] = tuple(replace(phase, num_frames=clip_frames) for phase in recipe.phases)
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    return replace(recipe, **given)
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:

@@ -41,7 +41,7 @@ class Dropout:
 
     def __post_init__(self) -> None:
         if not 0 <= self.q < 1:
-            raise InputError(f"dropout of {self.q!r} is no probability of dropping", "give one from 0 to less than 1")
+            raise InputError(f"dropout of {self.q!r} is not a probability", "give one from 0 to below 1")
 
     def weights(self, affinity: Float[Tensor, "*B P N"]) -> Float[Tensor, "*B P N"]:
         """Returns the weight of each memory at each query."""

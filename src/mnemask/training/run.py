@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mnemask.errors import InputError
-from mnemask.training.checkpoint import Done, forget_after, is_finite, load_run, save_run
+from mnemask.training.checkpoint import TrainingState, forget_after, is_finite, load_run, save_run
 from mnemask.training.losses import EMA
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class TrainingRun(ABC, Generic[R]):
             raise self._diverged("the weights are no longer finite")
         if self.fabric.is_global_zero:
             precision = self.fabric.strategy.precision.state_dict()
-            done = Done(self.step, self.seconds, self._fixed | self._origin, precision)
+            done = TrainingState(self.step, self.seconds, self._fixed | self._origin, precision)
             path = self.out / "latest.safetensors"
             save_run(path, self.network, self.average.weights, self.optimizer.optimizer, done)
         self.fabric.barrier()

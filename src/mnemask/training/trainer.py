@@ -13,6 +13,7 @@ from torch import Tensor
 from mnemask.datasets.clips import ClipSource
 from mnemask.errors import InputError, missing_extra
 from mnemask.io.visualize import draw_overlay
+from mnemask.metrics import VOID
 from mnemask.model.checkpoints import save_model
 from mnemask.model.stcn import STCN
 from mnemask.training.clip_tracker import ClipTracker
@@ -244,7 +245,7 @@ class Board:
 def strip(batch: Batch, probs: Float[Tensor, "B t C H W"]) -> UInt8[np.ndarray, "H2 W2 3"]:
     """Returns the frames of a batch's first clip in a row with the predicted masks, and below with the true ones."""
     frames, truth = batch.frames[0].cpu().numpy(), batch.labels[0].cpu().numpy()
-    known = np.where(truth == 255, 0, truth)
+    known = np.where(truth == VOID, 0, truth)
     said = np.concatenate((known[:1], probs[0].argmax(1).byte().cpu().numpy()))
     rows = [
         np.concatenate([draw_overlay(frame, label) for frame, label in zip(frames, labels, strict=True)], axis=1)

@@ -1,21 +1,30 @@
 """Clips to train on: drawn from photographs and cut-outs with exact masks, or taken from real video."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
-from mnemask.datasets.composite.appearance import augment_appearance, log_uniform, sensor_effects
-from mnemask.datasets.composite.layers import Layer, film, film_scene, move, pass_in_front, spray
-from mnemask.datasets.composite.limbs import grow_limbs
+from mnemask.datasets.composite.appearance import (
+    affine_path,
+    augment_appearance,
+    log_uniform,
+    recolour,
+    sensor_effects,
+    smooth_path,
+)
+from mnemask.datasets.composite.layers import Layer, move, pass_in_front, render_clip, render_scene, spray
 from mnemask.datasets.composite.moving_foreground import RealClips
 from mnemask.datasets.composite.photographs import CutOut, StaticImages, read_rgb
+from mnemask.datasets.composite.turning import opaque
 from mnemask.errors import InputError
 
 MAX_TRIES = 30
 OWN_COLOURS = 0.75  # of limbs
+LIMB_OUTLINE = np.array([[0, 0.35], [0.25, 0.5], [0.6, 0.32], [0.95, 0.22], [1, 0]])  # along a limb, half its width
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ def _draw(
         like = photograph.set_name if rng.random() < recipe.crowd else None
     shape = (clip.size, clip.num_frames)
     most = recipe.zoom if rng.random() < recipe.zoomed else 1.0
-    scene = film_scene(
+    scene = render_scene(
         rng, image, masks, *shape, step * (1 if warped else rng.uniform(0, 0.6)), most if warped else 1.0
     )
     cast = [] if warped else _cast(rng, static, clip.max_objects, len(masks), like)
@@ -144,7 +153,7 @@ def _draw(
         layers = [part for layer in layers for part in _with_limbs(rng, layer, static, recipe.limbs)]
     if followed and recipe.spray > 0 and rng.random() < recipe.spray:
         layers.append(spray(rng, followed[int(rng.integers(len(followed)))].track()))
-    frames, labels = film(scene, layers, range(clip.num_frames), clip.size)
+    frames, labels = render_clip(scene, layers, range(clip.num_frames), clip.size)
     return frames, np.stack(labels)
 
 
@@ -191,3 +200,56 @@ def _bar(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> CutOut:
     left = int(rng.integers(width - wide))
     opacity = np.full((height, wide, 1), 255, np.uint8)
     return CutOut(np.concatenate((image[:, left : left + wide], opacity), -1), "")
+
+
+def grow_limbs(rng: np.random.Generator, body: Layer, stuff: UInt8[np.ndarray, "H W 3"] | None) -> list[Layer]:
+    """Returns one to three limbs of a body, which swing about a joint, come out from behind it and hide there again.
+
+    They move with it, have its label and are of one make.
+
+    Args:
+        rng: where the draw comes from.
+        body: what they belong to.
+        stuff: a photograph whose colours they have, as clothes and wheels do; None for the body's own colours.
+    """
+    seen = body.pixels if body.views is None else body.views[0]
+    ys, xs = np.nonzero(seen[..., 3] > 127)
+    if len(xs) < 16:
+        return []
+    size = float(np.sqrt(len(xs)))
+    long = max(6, round(size * rng.uniform(0.4, 1.1)))
+    wide = max(3, round(long * log_uniform(rng, 0.12, 0.6)))
+    pixels = _limb(rng, seen, stuff, long, wide)
+    num_frames = len(body.to_frame)
+    limbs = []
+    for _ in range(int(rng.integers(1, 4))):
+        joint = int(rng.integers(len(xs)))
+        step = log_uniform(rng, 0.05, 1.0)
+        angles = rng.uniform(0, 2 * np.pi) + smooth_path(rng, num_frames, 1)[:, 0] * step
+        at = np.tile((float(xs[joint]), float(ys[joint])), (num_frames, 1))
+        held = affine_path((0.1 * long, wide / 2), at, angles, np.ones((num_frames, 2)), np.zeros(num_frames))
+        to_frame = body.to_frame[..., :2] @ held
+        to_frame[..., 2] += body.to_frame[..., 2]
+        limbs.append(replace(body, pixels=pixels, views=None, bend=None, to_frame=to_frame, shadow=(0.0, 0.0, 0.0)))
+    return limbs
+
+
+def _limb(
+    rng: np.random.Generator,
+    body: UInt8[np.ndarray, "h w 4"],
+    stuff: UInt8[np.ndarray, "H W 3"] | None,
+    long: int,
+    wide: int,
+) -> UInt8[np.ndarray, "wide long 4"]:
+    """RGB times opacity, and opacity."""
+    colours = recolour(rng, opaque(body), rng.uniform(0, 0.4)) if stuff is None else stuff
+    height, width = colours.shape[:2]
+    rows, columns = max(1, min(height, wide * 2)), max(1, min(width, long))
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+    patch = cv2.resize(colours[top : top + rows, left : left + columns], (long, wide), interpolation=cv2.INTER_AREA)
+    along, half = (LIMB_OUTLINE * (long - 1, wide - 1)).T
+    middle = (wide - 1) / 2
+    points = np.stack((np.r_[along, along[::-1]], middle + np.r_[half, -half[::-1]]), 1)
+    opacity = np.zeros((wide, long), np.uint8)
+    cv2.fillPoly(opacity, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    return np.dstack((patch * (opacity[..., None] / 255), opacity)).astype(np.uint8)

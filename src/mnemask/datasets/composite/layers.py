@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from mnemask.datasets.clips import IGNORE
 from mnemask.datasets.composite.appearance import (
     affine_path,
     bend_path,
@@ -18,6 +17,7 @@ from mnemask.datasets.composite.appearance import (
 )
 from mnemask.datasets.composite.photographs import CutOut
 from mnemask.datasets.composite.turning import turning
+from mnemask.metrics import VOID
 
 MOST_SEE_THROUGH = 120  # opacity of a cloud; what is behind it is still labelled
 MOST_COVERED = 0.7  # of a frame, by something that comes nearer
@@ -170,11 +170,11 @@ class Scene:
             # A mirrored object is neither the object nor a background worth learning.
             height, width = self.image.shape[:2]
             beyond = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
-            labels[beyond & (labels > 0)] = IGNORE
+            labels[beyond & (labels > 0)] = VOID
         return frame, labels
 
 
-def film(
+def render_clip(
     scene: Scene, layers: Sequence[Layer], times: Iterable[int], size: int
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], list[UInt8[np.ndarray, "S S"]]]:
     """Returns frames and labels of a scene and of what moves in front of it, the last layer foremost."""
@@ -219,7 +219,7 @@ def _darken(
     region[:] = cv2.multiply(np.ascontiguousarray(region), cv2.merge((kept, kept, kept)), dtype=cv2.CV_8U)
 
 
-def film_scene(
+def render_scene(
     rng: np.random.Generator,
     image: UInt8[np.ndarray, "h w 3"],
     masks: list[Bool[np.ndarray, "h w"]],
@@ -310,7 +310,7 @@ def move(
 
 
 def spray(rng: np.random.Generator, target: Track) -> Layer:
-    """Returns what an object throws up behind it, dust, smoke or water: see-through, another cloud in each frame."""
+    """Returns the dust, smoke or water that an object throws up: see-through, another cloud in each frame."""
     num_frames, side = len(target.centre), 96
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     round_off = np.clip(1 - ramp[:, None] ** 2 - ramp**2, 0, 1) ** 0.5

@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mnemask.datasets.clips import IGNORE, ClipShape
+from mnemask.datasets.clips import ClipShape
 from mnemask.datasets.composite.appearance import affine_path, log_uniform, smooth_path
 from mnemask.datasets.composite.photographs import pairs_in, read_rgb
 from mnemask.errors import InputError
 from mnemask.io.label_files import read_labels
+from mnemask.metrics import VOID
 
 MAX_TRIES = 50
 MIN_FOREGROUND = 0.003
@@ -24,7 +25,7 @@ MASK_SHIFT = {"ucsd__bottle": 1, "ucsd__hockey": 1, "ucsd__jump": -1, "ucsd__sur
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class ForegroundSequence:
     """The files of one video, in order."""
 
     name: str
@@ -62,7 +63,7 @@ class RealClips:
             labels = _follow(rng, masks, [abs(i - span[0]) for i in span], shape.max_objects)
             views = _views(rng, labels[0], size, num_frames)
             seen = [_warp_labels(label, view, size) for label, view in zip(labels, views, strict=True)]
-            if np.count_nonzero((seen[0] > 0) & (seen[0] < IGNORE)) < MIN_FOREGROUND * size * size:
+            if np.count_nonzero((seen[0] > 0) & (seen[0] < VOID)) < MIN_FOREGROUND * size * size:
                 continue
             frames = [
                 cv2.warpAffine(read_rgb(sequence.frames[i]), view, (size, size), borderMode=cv2.BORDER_REFLECT_101)
@@ -99,18 +100,18 @@ def _follow(
         history.append(things)
         apart = apart and alone
     numbers = np.zeros(256, np.uint8)
-    numbers[1:IGNORE] = 1
-    numbers[IGNORE] = IGNORE
+    numbers[1:VOID] = 1
+    numbers[VOID] = VOID
     sizes = np.bincount(history[0].ravel(), minlength=256)
-    large = [thing for thing in range(1, IGNORE) if sizes[thing] > MIN_FOREGROUND * masks[0].size]
+    large = [thing for thing in range(1, VOID) if sizes[thing] > MIN_FOREGROUND * masks[0].size]
     if apart and large and rng.random() < 0.6:
         picked = rng.permutation(large)[:max_objects]
-        numbers[1:IGNORE] = 0
+        numbers[1:VOID] = 0
         numbers[picked] = np.arange(1, len(picked) + 1)
     labels = []
     for index in shown:
         label = cv2.LUT(history[index], numbers)
-        label[masks[index] == IGNORE] = IGNORE
+        label[masks[index] == VOID] = VOID
         labels.append(label)
     return labels
 
@@ -131,11 +132,11 @@ def _continued(
         inside = pieces[box] == piece
         shared = np.bincount(before[box][inside], minlength=256)
         shared[0] = 0
-        alone = alone and bool(np.count_nonzero(shared[:IGNORE]) < 2)
+        alone = alone and bool(np.count_nonzero(shared[:VOID]) < 2)
         nearest = int(shared.argmax())
         enough = MIN_OVERLAP * min(sizes[nearest], np.count_nonzero(inside))
-        trusted = nearest > 0 and shared[nearest] > enough and shared[IGNORE] < 0.1 * shared[nearest]
-        named[box][inside] = nearest if trusted else IGNORE
+        trusted = nearest > 0 and shared[nearest] > enough and shared[VOID] < 0.1 * shared[nearest]
+        named[box][inside] = nearest if trusted else VOID
     return named, alone
 
 
@@ -143,8 +144,8 @@ def _pieces(mask: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "H W"], l
     """Numbers the pieces of the foreground from 1 and gives their boxes; pieces that nearly touch are one."""
     moving = cv2.inRange(mask, 1, 1)
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(moving, np.ones((5, 5), np.uint8)))
-    pieces = cv2.bitwise_and(np.minimum(numbers, IGNORE - 1).astype(np.uint8), moving)
-    return np.asarray(pieces), stats[1 : min(count, IGNORE), :4].tolist()
+    pieces = cv2.bitwise_and(np.minimum(numbers, VOID - 1).astype(np.uint8), moving)
+    return np.asarray(pieces), stats[1 : min(count, VOID), :4].tolist()
 
 
 def _views(
@@ -152,7 +153,7 @@ def _views(
 ) -> Float[np.ndarray, "T 2 3"]:
     """Maps from the video to the clip: one crop about a thing, and at times a hand that shakes."""
     height, width = labels.shape
-    ys, xs = np.nonzero((labels > 0) & (labels < IGNORE))
+    ys, xs = np.nonzero((labels > 0) & (labels < VOID))
     side = min(height, width) * rng.uniform(0.35, 1.0)
     if len(xs) == 0:
         return np.repeat(np.array([[[size / width, 0, 0], [0, size / height, 0]]]), num_frames, 0)
@@ -177,11 +178,11 @@ def _warp_labels(
         warped[shown > 127] = label
     # Beyond the video's border the frame is mirrored; what moves there is neither the object nor background.
     inside = cv2.warpAffine(np.full_like(labels, 255), view, (size, size))
-    warped[(inside < 128) & (warped > 0)] = IGNORE
+    warped[(inside < 128) & (warped > 0)] = VOID
     return warped
 
 
-def _sequences(root: Path) -> list[Sequence]:
+def _sequences(root: Path) -> list[ForegroundSequence]:
     sequences = []
     for folder in sorted(root.glob("*/frames")) if root.is_dir() else []:
         if folder.parent.name in LEFT_OUT:
@@ -190,7 +191,9 @@ def _sequences(root: Path) -> list[Sequence]:
         shift = MASK_SHIFT.get(folder.parent.name, 0)
         pairs = [(frame, filed[t + shift][1]) for t, (frame, _) in enumerate(filed) if 0 <= t + shift < len(filed)]
         if pairs:
-            sequences.append(Sequence(folder.parent.name, tuple(f for f, _ in pairs), tuple(m for _, m in pairs)))
+            sequences.append(
+                ForegroundSequence(folder.parent.name, tuple(f for f, _ in pairs), tuple(m for _, m in pairs))
+            )
     if not sequences:
         raise InputError(
             f"no video in {root}",

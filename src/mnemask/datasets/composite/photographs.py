@@ -1,19 +1,20 @@
 """Photographs with masks, `static/NAME/{images,masks}`: scenes to film and objects to cut out of them."""
 
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from mnemask.datasets.clips import IGNORE
 from mnemask.errors import FrameError, InputError
 from mnemask.io.images import DAMAGED_IMAGE_ERRORS, IMAGE_SUFFIXES
 from mnemask.io.label_files import read_labels
 from mnemask.io.shapes import pieces_of
+from mnemask.metrics import VOID
 
 MIN_OBJECT_PIXELS = 200
 MAX_TRIES = 50
@@ -82,6 +83,12 @@ class CutOut:
         return int(np.count_nonzero(self.pixels[..., 3] > 127))
 
 
+def balanced_weights(names: Sequence[str], weight_of: Callable[[str], float]) -> Float[np.ndarray, " N"]:
+    """Returns the weight of each picture by the name of its set, so that large sets do not crowd out small ones."""
+    sizes = {name: names.count(name) for name in set(names)}
+    return np.array([weight_of(name) * sizes[name] ** -0.4 for name in names])
+
+
 class StaticImages:
     """Every photograph under `root`; files are read when asked for and the system's cache keeps them.
 
@@ -92,11 +99,9 @@ class StaticImages:
     def __init__(self, root: Path) -> None:
         self.photographs = _photographs(root)
         names = [photograph.set_name for photograph in self.photographs]
-        sizes = {name: names.count(name) for name in set(names)}
-        # The root keeps the large sets from crowding out the small ones.
-        weights = np.array([rule_of(name).weight * sizes[name] ** -0.4 for name in names])
+        weights = balanced_weights(names, lambda name: rule_of(name).weight)
         self.weights = np.cumsum(weights / weights.sum())
-        self.by_set = {name: [p for p in self.photographs if p.set_name == name] for name in sizes}
+        self.by_set = {name: [p for p in self.photographs if p.set_name == name] for name in set(names)}
 
     def draw(self, rng: np.random.Generator, set_name: str | None = None) -> Photograph:
         """Returns one photograph at random, of one set if that is named."""
@@ -143,8 +148,8 @@ def choose_objects(
     rng: np.random.Generator, mask: UInt8[np.ndarray, "H W"], rule: SetRule, max_objects: int
 ) -> list[Bool[np.ndarray, "H W"]]:
     """Returns the masks of up to `max_objects` objects at random; none where no object is fit to be followed."""
-    if rule.kind == "instances" and ((mask > 0) & (mask < IGNORE)).any():
-        mask = np.where(mask == IGNORE, 0, mask).astype(np.uint8)  # beside ids it is what nobody knows
+    if rule.kind == "instances" and ((mask > 0) & (mask < VOID)).any():
+        mask = np.where(mask == VOID, 0, mask).astype(np.uint8)  # beside ids it is what nobody knows
     if rule.kind == "union" or (rule.kind == "instances" and rng.random() < 0.25):
         return [whole] if _is_fit(whole := _without_specks(mask > 0), rule.min_share) else []
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()

@@ -52,7 +52,7 @@ class DrawnVideo(GeneratedVideo[Moment]):
         rng = np.random.default_rng(seed)
         height, width = size
         ground = draw_ground(rng, (round(CANVAS * height), round(CANVAS * width)), height)
-        self.camera = Camera.over(rng, ground, size, steady_light=True)
+        self.camera = Camera.random(rng, ground, size, steady_light=True)
         self._bodies = draw_bodies(rng, size, num_objects, ground, occlusion, lookalikes)
 
     def draw(self, index: int) -> Moment:

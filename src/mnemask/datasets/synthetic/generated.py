@@ -124,15 +124,15 @@ class Camera:
     grain: Int8[np.ndarray, "y x 3"]
 
     @classmethod
-    def over(
+    def random(
         cls, rng: Rng, canvas: UInt8[np.ndarray, "Y X 3"], size: tuple[int, int], steady_light: bool = False
     ) -> "Camera":
         """Returns a camera that never looks past the border of a canvas of `CANVAS` times the size."""
         height, width = size
         margin = (CANVAS - 1) / 2
-        pan = (Wave.about(rng, 0.0, 0.6 * margin * width, 600), Wave.about(rng, 0.0, 0.6 * margin * height, 600))
-        reach = Wave.about(rng, 1.0, 0.06, 450)
-        exposure = Wave(0.0) if steady_light else Wave.about(rng, -0.05, 0.15, 400)
+        pan = (Wave.random(rng, 0.0, 0.6 * margin * width, 600), Wave.random(rng, 0.0, 0.6 * margin * height, 600))
+        reach = Wave.random(rng, 1.0, 0.06, 450)
+        exposure = Wave(0.0) if steady_light else Wave.random(rng, -0.05, 0.15, 400)
         grain = np.round(rng.normal(0, GRAIN, (height + 63, width + 63, 3))).astype(np.int8)
         return cls(canvas, size, pan, reach, exposure, grain)
 

@@ -37,14 +37,14 @@ class Wave:
         return self.mean + sum(reach * math.sin(turn * index + phase) for reach, turn, phase in sines)
 
     @classmethod
-    def about(cls, rng: Rng, mean: float, reach: float, period: int) -> "Wave":
+    def random(cls, rng: Rng, mean: float, reach: float, period: int) -> "Wave":
         """Returns a wave within `mean` plus and minus `reach` that takes about `period` frames to come back."""
         turn = 2 * math.pi / (period * rng.uniform(0.8, 1.25))
         phases = (rng.uniform(0, 2 * math.pi), rng.uniform(0, 2 * math.pi))
         return cls(mean, (0.65 * reach, 0.35 * reach), (turn, GOLDEN * turn), phases)
 
     @classmethod
-    def through(cls, rng: Rng, start: float, mean: float, reach: float, period: int) -> "Wave":
+    def from_start(cls, rng: Rng, start: float, mean: float, reach: float, period: int) -> "Wave":
         """Returns a wave that is at `start`, less than `reach` from `mean`, in frame 0, and on its way back."""
         first, second, off = 0.65 * reach, 0.35 * reach, start - mean
         part = rng.uniform(max(-second, off - first), min(second, off + first))
@@ -156,7 +156,7 @@ def draw_bodies(
         )
         coat = draw_coat(rng, radius, colours[look], str(patterns[look % len(PATTERNS)]), kind.eyes_at)
         x, y = (
-            _way(rng, radius * reach, start, length, side, leaves=axis == 0 and i % 3 == 1, roams=occlusion)
+            _sample_path(rng, radius * reach, start, length, side, leaves=axis == 0 and i % 3 == 1, roams=occlusion)
             for axis, (start, length, side) in enumerate(zip(cell[:2], cell[2:], size[::-1], strict=True))
         )
         bodies.append(replace(body, radius=radius, x=x, y=y, coat=coat))
@@ -173,12 +173,12 @@ def _cells(size: tuple[int, int], num: int) -> Float[np.ndarray, "N 4"]:
 
 def _shape(rng: Rng, kind: Kind) -> Body:
     return Body(
-        ripples=tuple((rng.uniform(0.02, 0.06), k, Wave.about(rng, rng.uniform(0, 6), 0.8, 70)) for k in (2, 3, 5)),
-        limbs=tuple(Limb(length, width, Wave.about(rng, angle, 0.16, 28)) for angle, length, width in kind.limbs),
+        ripples=tuple((rng.uniform(0.02, 0.06), k, Wave.random(rng, rng.uniform(0, 6), 0.8, 70)) for k in (2, 3, 5)),
+        limbs=tuple(Limb(length, width, Wave.random(rng, angle, 0.16, 28)) for angle, length, width in kind.limbs),
         hole=kind.hole,
-        turn=Wave.about(rng, rng.uniform(-math.pi, math.pi), 0.9, 220),
-        scale=Wave.about(rng, 1.0, 0.08, 260),
-        stretch=Wave.about(rng, 1.1, 0.06, 90),
+        turn=Wave.random(rng, rng.uniform(-math.pi, math.pi), 0.9, 220),
+        scale=Wave.random(rng, 1.0, 0.08, 260),
+        stretch=Wave.random(rng, 1.1, 0.06, 90),
         radius=1.0,
         x=Wave(0.0),
         y=Wave(0.0),
@@ -186,14 +186,14 @@ def _shape(rng: Rng, kind: Kind) -> Body:
     )
 
 
-def _way(rng: Rng, reach: float, start: float, length: float, side: int, *, leaves: bool, roams: bool) -> Wave:
+def _sample_path(rng: Rng, reach: float, start: float, length: float, side: int, *, leaves: bool, roams: bool) -> Wave:
     """Returns the way along one axis of a body that begins within its cell, which is `length` long from `start`."""
     middle = start + length / 2
     room = length / 2 - reach - 1  # a pixel stays free, so that neighbours do not touch
     begin = middle + 0.9 * rng.uniform(-room, room)
     if not roams:
-        return Wave.through(rng, begin, middle, room, 300)
-    return Wave.through(rng, begin, side / 2, side / 2 + (1.3 if leaves else -0.5) * reach, 280)
+        return Wave.from_start(rng, begin, middle, room, 300)
+    return Wave.from_start(rng, begin, side / 2, side / 2 + (1.3 if leaves else -0.5) * reach, 280)
 
 
 FIXED_POINT = 16  # outlines are drawn to a sixteenth of a pixel

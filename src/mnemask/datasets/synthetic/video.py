@@ -1,9 +1,4 @@
-"""Generated video of any length with exact masks and visibility; and the held-out set made of it.
-
-The held-out set is eight clips of two to four objects that hide each other, always the same. They are drawn from no
-file. Networks trained on photographs and real video, as the shipped ones are, have seen neither these objects nor this
-ground; one that was trained on SyntheticVideo without photographs must be measured elsewhere.
-"""
+"""Generated video of any length with exact masks and visibility."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -72,9 +67,9 @@ class MovingCutOut:
     light: Wave
 
     @classmethod
-    def along(cls, rng: Rng, body: Body, cut_out: CutOut) -> "MovingCutOut":
+    def from_body(cls, rng: Rng, body: Body, cut_out: CutOut) -> "MovingCutOut":
         """Returns the cut-out, nearly upright, within the circle that the body fills in frame 0."""
-        body = replace(body, turn=Wave.about(rng, 0.0, 0.35, 220))
+        body = replace(body, turn=Wave.random(rng, 0.0, 0.35, 220))
         pose = body.pose(0)[:, :2]
         reach = float(np.linalg.norm(body.outline(0)[0] @ pose.T, axis=1).max())
         wanted = 0.95 * reach / (np.hypot(*cut_out.pixels.shape[:2]) / 2)
@@ -82,7 +77,7 @@ class MovingCutOut:
         pixels, grow = fit(cut_out, unit, wanted**2 * cut_out.area / unit**2)
         coarse = np.clip(rng.standard_normal((NUM_SWAYS, 4, 4, 2)), -1.5, 1.5) * 0.025 * np.sqrt(pixels[..., 0].size)
         sways = np.stack([cv2.resize(field, (24, 24), interpolation=cv2.INTER_CUBIC) for field in coarse])
-        swings = tuple(Wave.about(rng, 0.0, 1.0, 60) for _ in range(NUM_SWAYS))
+        swings = tuple(Wave.random(rng, 0.0, 1.0, 60) for _ in range(NUM_SWAYS))
         radii = grow / float(np.linalg.norm(pose, 2))
         return cls(pixels, body, radii, sways.astype(np.float32), swings, _light(rng))
 
@@ -137,14 +132,14 @@ def draw_cast(
             for _ in range(num_objects + num_occluders)
         ]
         wearers = [i // copies if i < num_actors else i - num_actors + num_objects for i in range(len(bodies))]
-        things = (MovingCutOut.along(rng, body, looks[look]) for body, look in zip(bodies, wearers, strict=True))
+        things = (MovingCutOut.from_body(rng, body, looks[look]) for body, look in zip(bodies, wearers, strict=True))
     # The second of two is the one asked for: draw_bodies lets it leave the picture now and then.
     ids = [(i + 1) // copies if i < num_actors and (i + 1) % copies == 0 else 0 for i in range(len(bodies))]
     return list(zip(things, ids, strict=True))
 
 
 def _light(rng: Rng) -> Wave:
-    return Wave.about(rng, 0.0, 0.25, 180)
+    return Wave.random(rng, 0.0, 0.25, 180)
 
 
 def _boulder(rng: Rng, body: Body) -> Body:
@@ -205,23 +200,23 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         self.pace = pace
         rng = np.random.default_rng(seed)
         canvas = _canvas(rng, size, photographs)
-        self.camera = Camera.over(rng, canvas, size)
-        self._cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
+        self.camera = Camera.random(rng, canvas, size)
+        self.cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
 
     def draw(self, index: int) -> Moment:
         """Returns the frame, the id at each pixel (0 for what is not to be followed) and each object's Visibility."""
         moment = index * self.pace
         picture, owners = self.camera.look(moment), np.zeros(self.size, np.uint8)
         pixels = []  # inside the frame, and in all
-        for number, (thing, _) in enumerate(self._cast, 1):
+        for number, (thing, _) in enumerate(self.cast, 1):
             whole = thing.paint(moment, picture, owners, number)
             pixels.append((int(np.count_nonzero(owners == number)), whole))
         seen = np.bincount(owners.ravel(), minlength=len(pixels) + 1)
         ids = np.zeros(256, np.uint8)
-        ids[1 : len(pixels) + 1] = [object_id for _, object_id in self._cast]
+        ids[1 : len(pixels) + 1] = [object_id for _, object_id in self.cast]
         truth = {
             object_id: Visibility.from_areas(int(seen[number]), *pixels[number - 1])
-            for number, (_, object_id) in enumerate(self._cast, 1)
+            for number, (_, object_id) in enumerate(self.cast, 1)
             if object_id
         }
         return self.finish(picture, index, moment), torch.from_numpy(cv2.LUT(owners, ids)), truth
@@ -239,44 +234,3 @@ def _canvas(rng: Rng, size: tuple[int, int], photographs: StaticImages | None) -
     )
     warped = cv2.warpAffine(image, to_canvas, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(warped, np.uint8)
-
-
-NUM_FRAMES = 40
-SIZE = (480, 854)
-PACE = 3  # 40 frames are then enough for objects to meet and to part
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutClip:
-    """One clip of the set; `open` draws it. The attributes are those of SyntheticVideo."""
-
-    name: str
-    num_objects: int
-    seed: int
-    lookalikes: bool = False
-    num_occluders: int = 0
-
-    def open(self, num_frames: int = NUM_FRAMES, size: tuple[int, int] = SIZE) -> SyntheticVideo:
-        """Returns the clip; fewer frames are its beginning, and each size is a scene of its own."""
-        return SyntheticVideo(
-            num_frames,
-            size,
-            self.num_objects,
-            self.seed,
-            lookalikes=self.lookalikes,
-            num_occluders=self.num_occluders,
-            pace=PACE,
-        )
-
-
-# In each, objects are hidden to more than half and come out again; the numbers are part of the set.
-HELD_OUT = (
-    HeldOutClip("pair", 2, 200),
-    HeldOutClip("pair-leaving", 2, 203),
-    HeldOutClip("pair-screened", 2, 205, num_occluders=1),
-    HeldOutClip("pair-doubled", 2, 202, lookalikes=True, num_occluders=1),
-    HeldOutClip("three-screened", 3, 201, num_occluders=1),
-    HeldOutClip("three-doubled", 3, 201, lookalikes=True),
-    HeldOutClip("four-screened", 4, 204, num_occluders=1),
-    HeldOutClip("four-crowded", 4, 201, num_occluders=2),
-)

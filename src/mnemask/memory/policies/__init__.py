@@ -100,7 +100,7 @@ def is_custom(policy: Policy) -> bool:
 
 
 def class_name(kind: type[Policy]) -> str:
-    """Returns what files call a class of policies: own ones by their module too."""
+    """Returns the name of a class of policies in files; a user's own has its module in front."""
     own = not kind.__module__.startswith("mnemask.memory.policies.")
     return f"{kind.__module__}:{kind.__qualname__}" if own else kind.__name__
 

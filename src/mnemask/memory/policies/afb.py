@@ -19,13 +19,13 @@ class AdaptiveFeatureBank(Policy):
     """Merges a new token into its nearest remembered one where they are alike; else adds it, and the least used goes.
 
     Liang et al., "Video Object Segmentation with Adaptive Feature Bank and Uncertain-Region Refinement", NeurIPS 2020:
-    a similarity above 0.95 merges with rate 0.1, use / age decides what goes. Different here: several new tokens with
-    one nearest enter as their mean, with the weight 1 − (1 − rate)^n that n merges in a row have, where the authors'
-    release mixes directions and keeps the old length; use is top-k hits, where the paper counts close matches and the
-    release the logarithm of their number; one bank for all objects and the background, where the release has one for
-    each; likeness is L2's by default (`metric`); tokens merge only where they cover the same objects; pinned ones
-    neither change nor go, so what is like them is added beside them. A merged token keeps its frame, cell, age and
-    hits.
+    a similarity above 0.95 merges with rate 0.1, and count / age decides what goes. Different here: several new tokens
+    with one nearest enter as their mean, with the weight 1 − (1 − rate)^n that n merges in a row have, where the
+    authors' release mixes directions and keeps the old length; the count is the top-k count, where the paper counts
+    close matches and the release the logarithm of their number; one bank for all objects and the background, where the
+    release has one for each; likeness is L2's by default (`metric`); tokens merge only where they cover the same
+    objects; pinned ones neither change nor go, so what is like them is added beside them. A merged token keeps its
+    frame, cell, age and top-k count.
 
     Args:
         metric: "cosine", the paper's, merges keys of different length too, which the L2 affinity of STCN tells apart.

@@ -1,7 +1,6 @@
-"""What a policy is, and how a number of places is shared out among parts that want more than there are."""
+"""What a policy is, and what policies have in common: keeping the best-scored tokens and making room for new ones."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -17,28 +16,6 @@ KINDS: dict[object, type | tuple[type, ...]] = {
     float: (int, float),
     float | None: (int, float, type(None)),
 }
-
-
-def shared_out(total: int, weight: Sequence[float], least: Sequence[int], most: Sequence[int]) -> list[int]:
-    """Returns quotas in proportion to weights of 1 or more, each within its limits, that use up the total or the most.
-
-    Each quota is level · weight, cut to its limits; the level that fits is found by halving.
-    """
-    if sum(most) <= total:
-        return list(most)
-    fits, exceeds = 0.0, float(max(most))
-    for _ in range(64):
-        level = (fits + exceeds) / 2
-        fits, exceeds = (level, exceeds) if sum(_quotas(level, weight, least, most)) <= total else (fits, level)
-    quotas = _quotas(fits, weight, least, most)
-    # Of the parts that are next in line, the first get what is left.
-    for part, more in enumerate(_quotas(exceeds, weight, least, most)):
-        quotas[part] += min(more - quotas[part], total - sum(quotas))
-    return quotas
-
-
-def _quotas(level: float, weight: Sequence[float], least: Sequence[int], most: Sequence[int]) -> list[int]:
-    return [min(max(int(level * w), low), high) for w, low, high in zip(weight, least, most, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +42,7 @@ class Policy(ABC):
 
     @abstractmethod
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns what is kept.
+        """Returns the tokens that are kept.
 
         Args:
             memory: what is remembered, oldest write first; may be empty.

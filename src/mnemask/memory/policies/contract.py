@@ -11,7 +11,7 @@ from torch import Tensor
 from mnemask.errors import BudgetError, MnemaskError, PolicyError
 from mnemask.memory.policies.base import Policy
 from mnemask.memory.tokens import PER_OBJECT, Tokens
-from mnemask.plugins import told
+from mnemask.plugins import describe_error
 
 REMEDY = "correct its `update`; mnemask.testing.check_policy shows the case without a video"
 
@@ -44,7 +44,7 @@ def violation(memory: Tokens, new: Tokens, budget: int, kept: object) -> str:
 
 
 def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, when: str) -> Tokens:
-    """Returns what a policy of somebody's own keeps.
+    """Returns the tokens that a user's policy keeps.
 
     Args:
         policy: decides.
@@ -62,7 +62,7 @@ def checked_update(policy: Policy, memory: Tokens, new: Tokens, budget: int, whe
     except (MnemaskError, torch.OutOfMemoryError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        raise PolicyError(f"policy {policy} failed {when}: {told(error)}", REMEDY) from error
+        raise PolicyError(f"policy {policy} failed {when}: {describe_error(error)}", REMEDY) from error
     if wrong := violation(memory, new, budget, kept):
         raise PolicyError(f"policy {policy} {wrong}, {when}", REMEDY)
     return kept
@@ -75,7 +75,7 @@ def checked_pins(policy: Policy, mask_fraction: Float[Tensor, "K h w"]) -> Bool[
     except (MnemaskError, torch.OutOfMemoryError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        raise PolicyError(f"policy {policy} failed in pinned_part: {told(error)}", REMEDY) from error
+        raise PolicyError(f"policy {policy} failed in pinned_part: {describe_error(error)}", REMEDY) from error
     if not isinstance(pins, Tensor) or pins.dtype != torch.bool or pins.shape != mask_fraction.shape[1:]:
         raise PolicyError(
             f"policy {policy} returned from pinned_part {getattr(pins, 'dtype', type(pins).__name__)} of shape "
@@ -89,7 +89,7 @@ CELLS, KEY_CHANNELS, VALUE_CHANNELS = 6, 4, 3
 
 
 def check_policy(policy: Policy, name: str = "") -> None:
-    """Returns where a policy keeps its contract on drawn memories: small and large, pinned and not, of several objects.
+    """Raises PolicyError unless a policy keeps its contract on drawn memories, with pins and several objects too.
 
     The contract: it never keeps more than the budget; every pinned token stays as it is; what it keeps is in the order
     of writing; its inputs are not changed; the same inputs give the same result. It may raise BudgetError where pinned
@@ -100,7 +100,7 @@ def check_policy(policy: Policy, name: str = "") -> None:
         name: for the message.
 
     Raises:
-        PolicyError: it does not; the message says in which way and in which case.
+        PolicyError: the message says in which way the contract is broken, and in which case.
 
     Example:
         >>> from mnemask.memory.policies import LFU

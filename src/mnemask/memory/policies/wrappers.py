@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mnemask.errors import InputError
-from mnemask.memory.policies.base import Policy, admit, keep_best, room_beside_pins, shared_out
+from mnemask.memory.policies.base import Policy, admit, keep_best, room_beside_pins
 from mnemask.memory.tokens import PER_OBJECT, Tokens
 
 
@@ -43,13 +43,13 @@ class Wrapper(Policy):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.inner, name))
 
-    def pinned_part(self, share: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
+    def pinned_part(self, mask_fraction: Float[Tensor, "K h w"]) -> Bool[Tensor, "h w"]:
         """Returns which cells of the first annotated frame the inner policy wants pinned."""
-        return self.inner.pinned_part(share)
+        return self.inner.pinned_part(mask_fraction)
 
 
 def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-    """Returns what the inner policy keeps of a part of the memory.
+    """Returns the tokens that the inner policy keeps of a part of the memory.
 
     Where nothing in the part is new, it stays as it is; if it must shrink, its newest write stands in for the new
     frame, so that ages are counted up to there while an object is out of sight. When it returns, its absence counts.
@@ -62,7 +62,7 @@ def hand_over(inner: Policy, memory: Tokens, new: Tokens, budget: int) -> Tokens
 
 
 def last_write_apart(memory: Tokens) -> tuple[Tokens, Tokens]:
-    """Returns what was written before the last write, and what was written then; without a copy."""
+    """Returns the tokens from before the last write, and those of the last write; without a copy."""
     count = int((memory.written_at != memory.written_at[-1:]).sum())
     return memory[:count], memory[count:]
 
@@ -127,7 +127,7 @@ class WithLatest(Wrapper):
             raise InputError(f"share of the latest frame is {self.share!r}", "give a number above 0, at most 1")
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns what the inner policy keeps of memory, and new."""
+        """Returns the tokens that the inner policy keeps of memory, and new."""
         older, latest = last_write_apart(memory)
         latest = latest if self._asked_for(older, latest) else latest[:0]
         new = admit(memory, new, budget)
@@ -168,7 +168,7 @@ class PerObject(Wrapper):
             )
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
-        """Returns what the inner policy keeps of each object's tokens."""
+        """Returns the tokens that the inner policy keeps of each object."""
         room_beside_pins(memory, new, budget)
         old, arrived = owners(memory), owners(new)
         owner, written_at = torch.cat((old, arrived)), torch.cat((memory.written_at, new.written_at))
@@ -176,12 +176,34 @@ class PerObject(Wrapper):
         present, most = (each.tolist() for each in owner.unique(return_counts=True))
         least = torch.bincount(owner[pinned], minlength=present[-1] + 1)[present].tolist()
         weight = [float(extent) ** self.exponent for extent in extents(owner, written_at)[present].tolist()]
-        quotas = shared_out(budget, weight, least, most)
+        quotas = split_budget(budget, weight, least, most)
         parts = [
             hand_over(self.inner, memory[of(old, one)], new[of(arrived, one)], quota)
             for one, quota in zip(present, quotas, strict=True)
         ]
         return in_order(parts)
+
+
+def split_budget(total: int, weight: Sequence[float], least: Sequence[int], most: Sequence[int]) -> list[int]:
+    """Returns quotas in proportion to weights of 1 or more, each within its limits, that use up the total or the most.
+
+    Each quota is level · weight, cut to its limits; the level that fits is found by halving.
+    """
+    if sum(most) <= total:
+        return list(most)
+    fits, exceeds = 0.0, float(max(most))
+    for _ in range(64):
+        level = (fits + exceeds) / 2
+        fits, exceeds = (level, exceeds) if sum(_quotas(level, weight, least, most)) <= total else (fits, level)
+    quotas = _quotas(fits, weight, least, most)
+    # Of the parts that are next in line, the first get what is left.
+    for part, more in enumerate(_quotas(exceeds, weight, least, most)):
+        quotas[part] += min(more - quotas[part], total - sum(quotas))
+    return quotas
+
+
+def _quotas(level: float, weight: Sequence[float], least: Sequence[int], most: Sequence[int]) -> list[int]:
+    return [min(max(int(level * w), low), high) for w, low, high in zip(weight, least, most, strict=True)]
 
 
 def of(owner: Int64[Tensor, " N"], one: int) -> Int64[Tensor, " M"]:

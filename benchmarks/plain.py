@@ -6,16 +6,23 @@ evaluation does. It shares the weights with mnemask's network, and no computatio
 weights, which alone makes it some 5 to 15 % faster than the original.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from mnemask.bench.parts import CYCLE, POLICY, TOP_K
+from mnemask.datasets.synthetic.drawn import DrawnVideo
+from mnemask.metrics import region_similarity
 from mnemask.model import preprocess
 from mnemask.model.stcn import STCN, KeyFeatures
+from mnemask.tracker import Tracker
+from mnemask.types import Frame
 
 BLOCKS = {18: (2, 2, 2), 50: (3, 4, 6)}
-TOP_K = 20  # memories read per query
 
 
 class PlainSTCN:
@@ -78,7 +85,7 @@ class PlainSTCN:
         return stages
 
     def _block(self, name: str, x: Tensor, stride: int) -> Tensor:
-        """Returns what a basic block gives, or a bottleneck: three convolutions, with the stride in the second."""
+        """Returns the output of a basic block or a bottleneck: three convolutions, with the stride in the second."""
         deep = f"{name}.conv3.weight" in self.weights
         y = torch.relu(self._conv(f"{name}.conv1", x, 1 if deep else stride))
         y = self._conv(f"{name}.conv2", y, stride if deep else 1)
@@ -122,17 +129,15 @@ def plain_answer(
 
 
 class PlainTracker:
-    """Follows the objects of a first mask, remembering that frame and each fifth one, or only the latest of these.
+    """Follows the objects of a first mask, remembering that frame and the latest fifth one, as `POLICY` does.
 
     Args:
         network: the plain network.
-        growing: whether all fifth frames are remembered (STCN's every-5); else the first and the latest, which is what
-            `LFU` keeps at its default budget of two frames.
         short_side: as for `Tracker`.
     """
 
-    def __init__(self, network: PlainSTCN, *, growing: bool = False, short_side: int | None = 480) -> None:
-        self.network, self.growing, self.short_side = network, growing, short_side
+    def __init__(self, network: PlainSTCN, short_side: int | None = 480) -> None:
+        self.network, self.short_side = network, short_side
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.steps = 0
@@ -165,6 +170,73 @@ class PlainTracker:
         competing = plain_answer(probs, (probs.shape[1], probs.shape[2]), (probs.shape[1], probs.shape[2]))[0][1:]
         value = self.network.encode_value(image, features, competing)
         self._channels = value.shape[1]
-        kept = len(self.keys) if self.growing else 1
-        self.keys = [*self.keys[:kept], query]
-        self.values = [*self.values[:kept], value.flatten(2).flatten(0, 1)]
+        self.keys = [*self.keys[:1], query]
+        self.values = [*self.values[:1], value.flatten(2).flatten(0, 1)]
+
+
+@torch.no_grad()
+def plain_parts(plain: PlainSTCN, frame: Frame, short_side: int, num_objects: int) -> dict[str, Callable[[], object]]:
+    """Returns the plain way to compute each of `mnemask.bench.parts.network_parts`, by its name."""
+    working = preprocess.working_size(frame.size, short_side)
+    pixels = frame.image.to(plain.weights["key_projection.weight"].device).float()
+    image = preprocess.pad(preprocess.normalize(preprocess.resize(pixels, working)))[None]
+    masks = torch.rand(num_objects, *image.shape[2:], device=image.device) / num_objects
+    features = plain.encode_key(image)
+    value = plain.encode_value(image, features, masks)
+    return {
+        "key encoder": lambda: plain.encode_key(image),
+        "value encoder": lambda: plain.encode_value(image, features, masks),
+        "decoder": lambda: plain.decode(value, features),
+        "labels": lambda: plain_answer(masks, working, frame.size),
+    }
+
+
+@torch.no_grad()
+def plain_cycle(plain: PlainSTCN, video: DrawnVideo, short_side: int) -> Callable[[], object]:
+    """Returns the plain way to compute `mnemask.bench.parts.cycle`."""
+    device = plain.weights["key_projection.weight"].device
+    pictures, (_, truth) = [video[t][0].image.to(device) for t in range(CYCLE + 1)], video[0]
+    tracker = PlainTracker(plain, short_side)
+    given = torch.stack([truth == k for k in range(1, video.num_objects + 1)])
+    tracker.step(pictures[0], given.to(device))
+
+    def follow() -> None:
+        for picture in pictures[1:]:
+            tracker.step(picture)
+
+    return follow
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How alike the masks of the fast and the plain path are, on a drawn clip.
+
+    Attributes:
+        num_objects: followed.
+        num_frames: compared; the first, with the given masks, is not.
+        iou: the mean overlap of their masks, over objects and frames.
+        largest_difference: of any probability of any pixel.
+    """
+
+    num_objects: int
+    num_frames: int
+    iou: float
+    largest_difference: float
+
+
+def agreement(model: STCN, plain: PlainSTCN, video: DrawnVideo, short_side: int) -> Agreement:
+    """Returns how alike the masks of both paths are."""
+    fast = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
+    slow = PlainTracker(plain, short_side)
+    overlaps, largest = [], 0.0
+    for frame, truth in video:
+        given = None if frame.index else torch.stack([truth == k for k in range(1, video.num_objects + 1)])
+        masks = fast.step(frame, None if given is None else dict(enumerate(given, 1)))
+        probs, rows = slow.step(frame.image.to(model.device), None if given is None else given.to(model.device))
+        if given is None:
+            largest = max(largest, float((masks.probs - probs).abs().max()))
+            overlaps += [
+                region_similarity((rows == k).cpu().numpy(), (masks.labels == k).cpu().numpy())
+                for k in range(1, video.num_objects + 1)
+            ]
+    return Agreement(video.num_objects, len(video) - 1, sum(overlaps) / len(overlaps), largest)

@@ -1,7 +1,12 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from mnemask.datasets.synthetic.video import HELD_OUT, NUM_FRAMES, SIZE
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from clips import HELD_OUT, NUM_FRAMES, SIZE
 
 SMALL = (96, 160)
 

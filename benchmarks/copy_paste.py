@@ -13,16 +13,17 @@ from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.composite.appearance import affine_path, log_uniform
 from mnemask.datasets.composite.layers import Layer
 from mnemask.datasets.composite.photographs import read_rgb
+from mnemask.datasets.pasted_clips import covered_by, cut_out_of
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.synthetic.generated import Visibility
 from mnemask.datasets.synthetic.texture import Rng
 from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.evaluation.benchmark import to_and_fro
 from mnemask.types import Frame, describe
 
 HOST, GUEST = 1, 2
 MAX_GROWTH = 1.6  # more would only show pixels
 MAX_SHARE = 0.5  # of the frame's sides: how long a guest is at most
-RIM = 3  # room for a soft edge
 
 # Host, guest and seed. Those of DAVIS 2016 validation that are whole enough to be cut out:
 DAVIS_PAIRS = (
@@ -47,7 +48,7 @@ SELECTION_PAIRS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class ObjectTrack:
     """Where an annotated object is, a row a frame; frames without it repeat their neighbours.
 
     Attributes:
@@ -61,8 +62,8 @@ class Course:
     area: Float[np.ndarray, " T"]
 
     @classmethod
-    def from_video(cls, sequence: AnnotatedVideo, num_frames: int) -> "Course":
-        """Returns the course of a video that runs to and fro; raises MaskError if its first mask has no object."""
+    def from_video(cls, sequence: AnnotatedVideo, num_frames: int) -> "ObjectTrack":
+        """Returns the track of a video that runs to and fro; raises MaskError if its first mask has no object."""
         rows = np.full((len(sequence.frames), 5), np.nan)
         for index, row in enumerate(rows):
             mask = _read_mask(sequence, index)
@@ -91,7 +92,7 @@ class CopyPasteVideo:
     Args:
         host: a video of one object with all masks, which becomes 1.
         guest: a video of one object with all masks, which becomes 2.
-        seed: 0 or more; another seed, another size and way of the guest.
+        seed: 0 or more; another seed, another size and path of the guest.
 
     Raises:
         InputError: a video without all of its masks or of several objects, or a negative seed.
@@ -112,8 +113,8 @@ class CopyPasteVideo:
         self.num_frames = max(len(host.frames), len(guest.frames))
         height, width = _read_mask(host, 0).shape
         self.size = (height, width)
-        hosts_course, guests_course = (Course.from_video(sequence, self.num_frames) for sequence in (host, guest))
-        self._to_host = guest_way(np.random.default_rng(seed), hosts_course, guests_course, self.size)
+        host_track, guest_track = (ObjectTrack.from_video(sequence, self.num_frames) for sequence in (host, guest))
+        self._to_host = guest_path(np.random.default_rng(seed), host_track, guest_track, self.size)
 
     def __len__(self) -> int:
         return self.num_frames
@@ -170,34 +171,8 @@ def copy_paste_videos(sequences: DavisSequences) -> list[CopyPasteVideo]:
     return [CopyPasteVideo(sequences[host], sequences[guest], seed) for host, guest, seed in pairs]
 
 
-def cut_out_of(
-    picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]
-) -> tuple[UInt8[np.ndarray, "h w 4"], tuple[int, int]]:
-    """Returns an object's pixels with a soft edge, RGB times opacity and opacity, and the x and y of their corner.
-
-    Args:
-        picture: RGB.
-        mask: 1 where the object is, somewhere; 0 elsewhere.
-    """
-    left, top, width, height = cv2.boundingRect(mask)
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    # A pixel less, so that no rim of the old background comes along.
-    opacity = cv2.GaussianBlur(cv2.erode(np.pad(mask[rows, columns] * 255, RIM), np.ones((3, 3))), (5, 5), 1.0)
-    colours = cv2.copyMakeBorder(picture[rows, columns], RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
-    pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in cv2.split(colours)), opacity])
-    return pixels, (left - RIM, top - RIM)
-
-
-def covered_by(
-    front: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], behind: UInt8[np.ndarray, "H W 3"]
-) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns `behind` with what `front` shows within a mask of 0 and 1 before it, softly at its edge."""
-    cover = np.maximum(cv2.GaussianBlur(mask * np.float32(1), (3, 3), 0.8), mask)
-    return cv2.blendLinear(front, behind, cover, 1 - cover)
-
-
-def guest_way(rng: Rng, host: Course, guest: Course, size: tuple[int, int]) -> Float[np.ndarray, "T 2 3"]:
-    """Returns the maps from the guest's frames to the host's, in pixels (x, y): size and way of a guest.
+def guest_path(rng: Rng, host: ObjectTrack, guest: ObjectTrack, size: tuple[int, int]) -> Float[np.ndarray, "T 2 3"]:
+    """Returns the maps from the guest's frames to the host's, in pixels (x, y): size and path of a guest.
 
     In frame 0 and in the turning frame the boxes of both objects lie apart; between, their middles meet.
     """
@@ -220,12 +195,6 @@ def guest_way(rng: Rng, host: Course, guest: Course, size: tuple[int, int]) -> F
 def turning_frame(num_frames: int) -> int:
     """Returns the frame in which a guest turns back: it is in front up to then, and behind from then on."""
     return num_frames // 2
-
-
-def to_and_fro(index: int, length: int) -> int:
-    """Returns the place in a video of `length` frames that is shown at `index` if it runs to its end and back."""
-    place = index % max(1, 2 * (length - 1))
-    return min(place, 2 * (length - 1) - place) if length > 1 else 0
 
 
 def _read(sequence: AnnotatedVideo, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:

@@ -1,11 +1,16 @@
 """The fast path gives the plain path's masks."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from plain import PlainSTCN, agreement, plain_answer, plain_read
+
 import mnemask as mm
-from mnemask.bench.parts import agreement
-from mnemask.bench.plain import PlainSTCN, PlainTracker, plain_answer, plain_read
 from mnemask.memory.read import key_energy, read_top_k
 from mnemask.model.stcn import STCN, STCNConfig, soft_aggregate
 
@@ -27,18 +32,6 @@ def test_fast_and_plain_masks_are_the_same(compact, num_objects):
 def test_they_are_the_same_where_frames_are_resized(compact):
     alike = agreement(compact, PlainSTCN(compact), mm.DrawnVideo(3, SIZE, 1), short_side=80)
     assert alike.iou > 0.995
-
-
-def test_a_growing_memory_is_the_same_as_keep_all(tiny_model):
-    video = mm.DrawnVideo(12, SIZE, 1)
-    fast = mm.Tracker(tiny_model, policy="keep-all", short_side=None)
-    slow = PlainTracker(PlainSTCN(tiny_model), growing=True, short_side=None)
-    for frame, truth in video:
-        given = (truth == 1)[None] if frame.index == 0 else None
-        masks = fast.step(frame, None if given is None else {1: given[0]})
-        probs, _ = slow.step(frame.image, given)
-    assert len(slow.keys) == 3
-    assert torch.allclose(masks.probs, probs, atol=1e-3)
 
 
 def test_a_network_of_bottlenecks_is_the_same():

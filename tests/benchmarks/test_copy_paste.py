@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -5,19 +8,22 @@ import torch
 from drawn_data import write
 from refusals import refusal
 
-from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.copy_paste import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from copy_paste import (
     DAVIS_PAIRS,
     GUEST,
     HOST,
     SELECTION_PAIRS,
     CopyPasteVideo,
-    Course,
+    ObjectTrack,
     copy_paste_videos,
-    guest_way,
+    guest_path,
     to_and_fro,
     turning_frame,
 )
+
+from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.published import DavisSequences
 from mnemask.datasets.real_video import SELECTION
 from mnemask.errors import FrameError, InputError, MaskError
@@ -141,11 +147,11 @@ def test_a_guest_that_is_gone_for_a_while_leaves_no_pixel(tmp_path):
 
 def test_a_guest_of_any_size_is_cut_to_size(tmp_path):
     rng = np.random.default_rng(0)
-    small = Course(np.full((9, 2), 50.0), np.full((9, 2), 10.0), np.full(9, 80.0))
-    large = Course(np.full((9, 2), 90.0), np.full((9, 2), 100.0), np.full(9, 8000.0))
-    assert guest_way(rng, large, small, SIZE)[0, 0, 0] == pytest.approx(1.6)
-    wide = Course(large.centre, np.array([[300.0, 2.0]] * 9), large.area)
-    assert guest_way(rng, large, wide, SIZE)[0, 0, 0] <= 100 / 300
+    small = ObjectTrack(np.full((9, 2), 50.0), np.full((9, 2), 10.0), np.full(9, 80.0))
+    large = ObjectTrack(np.full((9, 2), 90.0), np.full((9, 2), 100.0), np.full(9, 8000.0))
+    assert guest_path(rng, large, small, SIZE)[0, 0, 0] == pytest.approx(1.6)
+    wide = ObjectTrack(large.centre, np.array([[300.0, 2.0]] * 9), large.area)
+    assert guest_path(rng, large, wide, SIZE)[0, 0, 0] <= 100 / 300
 
 
 def test_videos_that_cannot_be_pasted_are_refused(videos, tmp_path):
