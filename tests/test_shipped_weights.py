@@ -16,19 +16,19 @@ from mnemask.datasets.synthetic.video import SyntheticVideo
 from mnemask.metrics import region_similarity
 from mnemask.model.checkpoints import packaged_weights
 
-MEASURED_WITH = "830422fc6848"  # the first digits of the file's SHA-256
+MEASURED_WITH = "73dd91df966a"  # the first digits of the file's SHA-256
 SIZE, NUM_FRAMES = (160, 240), 12
 CLIPS = {
     "drawn": DrawnVideo(NUM_FRAMES, SIZE, num_objects=2, seed=1),
     "synthetic": SyntheticVideo(NUM_FRAMES, SIZE, num_objects=2, seed=200, num_occluders=0, pace=3),
 }
 FLOORS = {
-    ("drawn", "diverse"): 0.89,
-    ("drawn", "lfu"): 0.89,
-    ("drawn", "first-and-latest"): 0.89,
-    ("synthetic", "diverse"): 0.88,
-    ("synthetic", "lfu"): 0.88,
-    ("synthetic", "first-and-latest"): 0.88,
+    ("drawn", "diverse"): 0.90,
+    ("drawn", "lfu"): 0.90,
+    ("drawn", "first-and-latest"): 0.90,
+    ("synthetic", "diverse"): 0.89,
+    ("synthetic", "lfu"): 0.89,
+    ("synthetic", "first-and-latest"): 0.89,
 }
 
 
