@@ -117,7 +117,7 @@ def test_what_cannot_be_repeated_is_refused_and_nothing_is_replaced(tmp_path, se
 
 def test_what_is_in_the_way_is_refused_before_anything_is_marked_or_computed(tmp_path, session, monkeypatch):
     project = shutil.copytree(session[0], tmp_path / "project")
-    before = mnemask_project_lines(project)
+    before = journal_of(project)
     monkeypatch.setattr(mm.Project, "track", None)
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     Image.fromarray(np.full((32, 48), 255, np.uint8)).save(tmp_path / "all.png")
@@ -137,14 +137,14 @@ def test_what_is_in_the_way_is_refused_before_anything_is_marked_or_computed(tmp
             ("-o", line[1], "--overwrite"),
         ):
             if line is not new or wrong[1] != line[1]:
-                assert mnemask(*line, *wrong) == 2, (line, wrong)
-    assert mnemask_project_lines(project) == before
+                assert exit_code(*line, *wrong) == 2, (line, wrong)
+    assert journal_of(project) == before
     assert not (tmp_path / "new").exists()
     assert not (tmp_path / "out").exists()
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["overlay.mp4"]
 
 
-def mnemask_project_lines(folder):
+def journal_of(folder):
     return (folder / "actions.jsonl").read_bytes()
 
 
@@ -158,20 +158,20 @@ def test_an_export_takes_no_place_of_a_run_or_of_a_mask_that_was_changed(tmp_pat
             written.claim(tmp_path / name / "checkpoint")
         else:
             written.write(tmp_path / name / "report.json", "{}")
-        assert mnemask(*line, tmp_path / name, "--overwrite") == 2
+        assert exit_code(*line, tmp_path / name, "--overwrite") == 2
         assert (tmp_path / name / "masks/000.png").read_bytes() == b"of a run"
     lock = OutputLock(tmp_path / "at_work")
     with ThreadPoolExecutor(1) as another:
         another.submit(lock.__enter__).result()
-        assert mnemask(*line, tmp_path / "at_work") == 2
+        assert exit_code(*line, tmp_path / "at_work") == 2
         another.submit(lock.__exit__).result()
-    assert mnemask(*line, tmp_path / "out") == 0
+    assert exit_code(*line, tmp_path / "out") == 0
     (tmp_path / "out/masks/003.png").write_bytes(b"mine")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out/masks").iterdir()}
-    assert mnemask(*line, tmp_path / "out", "--overwrite") == 2
+    assert exit_code(*line, tmp_path / "out", "--overwrite") == 2
     assert {path.name: path.read_bytes() for path in (tmp_path / "out/masks").iterdir()} == before
     (tmp_path / "out/masks/003.png").unlink()
-    assert mnemask(*line, tmp_path / "out", "--overwrite") == 0
+    assert exit_code(*line, tmp_path / "out", "--overwrite") == 0
 
 
 def test_a_project_goes_on_with_its_own_video_and_settings_alone(tmp_path, session):
@@ -180,13 +180,13 @@ def test_a_project_goes_on_with_its_own_video_and_settings_alone(tmp_path, sessi
     other = shutil.copytree(frames, tmp_path / "other")
     with Image.open(other / "003.png") as image:
         image.rotate(180).save(other / "003.png", compress_level=0)
-    before = mnemask_project_lines(project)
+    before = journal_of(project)
     Image.fromarray(np.full((32, 48), 255, np.uint8)).save(tmp_path / "all.png")
     line = ("project", project, "-o", tmp_path / "out", "--at", f"6:1={tmp_path / 'all.png'}")
     for wrong in (("--video", other), ("--policy", "lfu"), ("--size", 64), ("--frames", 4), ("--model", "compact")):
-        assert mnemask(*line, *wrong) == 2, wrong
-    assert mnemask_project_lines(project) == before
-    assert mnemask(*line, "--video", frames, "--size", 32) == 0
+        assert exit_code(*line, *wrong) == 2, wrong
+    assert journal_of(project) == before
+    assert exit_code(*line, "--video", frames, "--size", 32) == 0
 
 
 def test_a_project_that_is_given_for_a_video_is_refused_with_the_command_for_it(session):

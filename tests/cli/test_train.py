@@ -51,7 +51,7 @@ def test_a_candidate_branches_off_a_trunk_that_was_stopped(tmp_path, monkeypatch
     assert run(monkeypatch, *branch, "-o", candidate) == 0
     mm.load_model(candidate / "model.safetensors")
     rates = [json.loads(line)["rate"] for line in (candidate / "log.jsonl").read_text().splitlines()]
-    assert rates == pytest.approx([1.5e-4, 0.75e-4])
+    assert rates == pytest.approx([1.5e-4, (1 - 0.5**0.5) * 1.5e-4])
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def test_a_head_of_another_key_encoder_is_trained_on_and_said_to_be(
     data: Path, model: STCN, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     changed = load_model("compact", device="cpu")
-    changed.key_encoder.layer1[0].conv1.bias.data += 0.01
+    with torch.no_grad():
+        changed.key_encoder.layer1[0].conv1.bias += 0.01
     recipe = ClickRecipe.fine_tuning(steps=1)
     recipe = replace(recipe, batch=1, sizes=((1.0, 32),), learning_rate=1e-6)
     training = launch_clicks(recipe, data, changed, tmp_path / "run", accelerator="cpu", weights=packaged_click_head())

@@ -84,7 +84,10 @@ def _die_at_step_4(model):
     raise KeyboardInterrupt
 
 
-MEMORY = {"memory": MemoryInUse(0.5, 0.5, 0.5, (1.5, 2.0), kmn_sigma=0.2), "phases": (Phase(1.0, 64, (3, 4, 5)),)}
+MEMORY = {
+    "memory": MemoryInUse(0.5, 0.5, bounded=0.5, capacities=(1.5, 2.0), kmn_sigma=0.2),
+    "phases": (Phase(1.0, 64, (3, 4, 5)),),
+}
 
 
 def test_a_run_with_its_memory_in_the_loop_goes_on_exactly(tmp_path):
