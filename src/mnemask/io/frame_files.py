@@ -247,7 +247,7 @@ def _lone_masks(others: Series) -> set[str]:
     """One `first.png` with plain values beside numbered frames with others."""
     frames = max(others.values(), key=len)
     lone = {shape for shape, members in others.items() if len(members) == 1 and "#" not in Path(shape).stem}
-    masks = {shape for shape in lone if len(frames) > 1 and _islike_labels(others[shape][0], least=2)}
+    masks = {shape for shape in lone if len(frames) > 1 and _is_like_labels(others[shape][0], least=2)}
     return set() if masks and like_labels(frames) else masks
 
 
@@ -325,10 +325,10 @@ def _more_like_labels(some: Sequence[Path], others: Sequence[Path]) -> bool:
 
 def like_labels(images: Sequence[Path]) -> bool:
     """Returns whether the first, the middle and the last image have few plain values, as maps of labels have."""
-    return all(_islike_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
+    return all(_is_like_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
 
 
-def _islike_labels(path: Path, least: int = 1) -> bool:
+def _is_like_labels(path: Path, least: int = 1) -> bool:
     try:
         with open_image(path) as image:
             if image.format == "JPEG" or image.width * image.height > MAX_PIXELS:
