@@ -10,7 +10,14 @@ from jaxtyping import Float, Integer, UInt8
 from mnemask.datasets.annotated import AnnotatedVideo
 from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.photographs import read_rgb
-from mnemask.datasets.stcn_augment import StillAugmentation, VideoAugmentation, ZoomAugmentation, render, warp_labels
+from mnemask.datasets.stcn_augment import (
+    ClipColourJitter,
+    StillAugmentation,
+    VideoAugmentation,
+    ZoomAugmentation,
+    render,
+    warp_labels,
+)
 from mnemask.errors import FrameError, InputError, MaskError
 from mnemask.metrics import VOID
 
@@ -71,16 +78,8 @@ class VideoClips:
             video, indices = self.draw_frames(rng, shape)
             masks = in_8_bits([video.read_labels(index) for index in indices])
             views = self._views(rng, masks, shape)
-            chosen = _choose(rng, masks[0], views[0], shape)
-            if not chosen:
-                continue
-            pictures = [read_rgb(video.frames[index]) for index in indices]
-            _check_sizes(video, indices, pictures, masks)
-            seen = [_warp_chosen(mask, chosen, view, shape.size) for mask, view in zip(masks, views, strict=True)]
-            labels, num_objects = keep_visible(np.stack(seen), shape.max_objects)
-            if num_objects:
-                frames = render(rng, self.augmentation.look, pictures, views, shape.size)
-                return TrainingClip(frames, labels, num_objects)
+            if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
+                return clip
         raise InputError(
             f"{MAX_TRIES} clips drawn had no object in their first frame, the last one of {video.name}",
             "expected objects that cover at least 0.2 % of it",
@@ -148,15 +147,9 @@ class FrameClips:
             video, index = self.frames[int(rng.integers(len(self.frames)))]
             (labels,) = in_8_bits([video.read_labels(index)])
             views = self.augmentation.views(rng, (labels.shape[0], labels.shape[1]), shape)
-            if not (chosen := _choose(rng, labels, views[0], shape)):
-                continue
-            picture = read_rgb(video.frames[index])
-            _check_sizes(video, [index], [picture], [labels])
-            seen = np.stack([_warp_chosen(labels, chosen, view, shape.size) for view in views])
-            seen, num_objects = keep_visible(seen, shape.max_objects)
-            if num_objects:
-                pictures = [picture] * shape.num_frames
-                return TrainingClip(render(rng, self.augmentation.look, pictures, views, shape.size), seen, num_objects)
+            indices, masks = [index] * shape.num_frames, [labels] * shape.num_frames
+            if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
+                return clip
         raise InputError(
             f"{MAX_TRIES} frames drawn had no object to follow, the last one of {video.name}",
             "expected objects that cover at least 0.2 % of a sample",
@@ -221,6 +214,28 @@ def _draw_span(rng: np.random.Generator, times: list[int], num_frames: int, max_
 
 def _pick(rng: np.random.Generator, choices: list[int]) -> int:
     return choices[int(rng.integers(len(choices)))]
+
+
+def _clip(
+    rng: np.random.Generator,
+    video: AnnotatedVideo,
+    indices: list[int],
+    masks: list[UInt8[np.ndarray, "_ _"]],
+    views: Float[np.ndarray, "T 2 3"],
+    look: ClipColourJitter,
+    shape: ClipShape,
+) -> TrainingClip | None:
+    """Some of the objects that are seen in the first view, in all; None where there are none."""
+    if not (chosen := _choose(rng, masks[0], views[0], shape)):
+        return None
+    files = {index: read_rgb(video.frames[index]) for index in dict.fromkeys(indices)}
+    pictures = [files[index] for index in indices]
+    _check_sizes(video, indices, pictures, masks)
+    seen = [_warp_chosen(mask, chosen, view, shape.size) for mask, view in zip(masks, views, strict=True)]
+    labels, num_objects = keep_visible(np.stack(seen), shape.max_objects)
+    if not num_objects:
+        return None
+    return TrainingClip(render(rng, look, pictures, views, shape.size), labels, num_objects)
 
 
 def _choose(
