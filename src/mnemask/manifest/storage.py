@@ -115,7 +115,11 @@ def _written_at(file_system: Any, there: str) -> set[str]:
 
 
 def _files_at(file_system: Any, there: str) -> set[str]:
-    return {str(path).removeprefix(f"{there}/") for path in file_system.find(there)}
+    try:
+        paths = file_system.find(there)
+    except FileNotFoundError:  # of S3, if the bucket itself is still to be made
+        return set()
+    return {str(path).removeprefix(f"{there}/") for path in paths}
 
 
 def _listed(index: bytes) -> set[str]:
