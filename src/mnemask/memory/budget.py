@@ -64,7 +64,9 @@ class Budget:
         if capacity >= tokens_per_frame:
             return capacity
         if self.max_bytes is not None:
-            least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k)
+            least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k, 0)
+            # Two tiles of a sixteenth of the whole each are a seventh of the rest; 32 makes up for what is rounded off.
+            least += 2 * tile_bytes(device, least * 8 // 7 + 32)
             remedy = f"give at least {-(-least // 2**20)}MiB, process smaller frames, or track fewer objects"
         elif self.tokens is not None:
             remedy = f"give at least {tokens_per_frame} tokens, or process smaller frames"
