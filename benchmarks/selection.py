@@ -331,8 +331,9 @@ def code_digest() -> str:
     """Returns a digest of the code that tracks and that says what is true."""
     package = Path(mm.__file__).parent
     files = [Path(__file__).with_name(f"{name}.py") for name in ("clips", "copy_paste")]
-    files += [package / f"{name}.py" for name in ("tracker", "step", "state")]
-    files += [path for part in ("memory", "model", "datasets", "metrics") for path in (package / part).rglob("*.py")]
+    files += [package / f"{name}.py" for name in ("tracker", "step", "state", "config", "types")]
+    parts = "memory", "model", "engines", "datasets", "metrics"
+    files += [path for part in parts for path in (package / part).rglob("*.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:6]
 
 

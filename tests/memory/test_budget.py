@@ -1,4 +1,5 @@
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refusal
@@ -88,11 +89,15 @@ def test_less_than_a_frame_is_refused_with_what_would_do(budget):
     assert str(budget) in str(caught.value)
 
 
-def test_the_size_that_a_refusal_names_is_large_enough():
+@given(st.sampled_from(["cpu", "cuda"]), st.integers(1, 2**17), st.integers(100, 2**17))
+def test_the_size_that_a_refusal_names_is_the_least_that_will_do(kind, tokens_per_frame, bytes_per_token):
+    asked = tokens_per_frame, bytes_per_token, 20, torch.device(kind)
     with pytest.raises(BudgetError) as caught:
-        Budget(bytes=5).capacity(1620, 1200, 20)
-    size = str(caught.value).split("at least ")[1].split(",")[0]
-    assert Budget(bytes=size).capacity(1620, 1200, 20) >= 1620
+        Budget(bytes=5).capacity(*asked)
+    size = int(str(caught.value).split("at least ")[1].split("MiB,")[0])
+    assert Budget(bytes=f"{size}MiB").capacity(*asked) >= tokens_per_frame
+    with pytest.raises(BudgetError):
+        Budget(bytes=f"{size - 2}MiB").capacity(*asked)
 
 
 def test_a_budget_names_itself():

@@ -134,3 +134,14 @@ def test_a_budget_of_bytes_counts_the_detail():
         assert stats.capacity == stats.tokens
         one_more = (stats.bank_bytes + stats.buffer_bytes) + stats.bank_bytes // stats.tokens
         assert stats.bank_bytes + stats.buffer_bytes <= budget.max_bytes < one_more
+
+
+def test_tiles_of_the_comparison_are_those_of_the_budget(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "mnemask.memory.read.tile_bytes", lambda device, max_bytes=None: asked.append(max_bytes) or 2**23
+    )
+    bank = MemoryBank(TrackerConfig(KeepAll(), Budget(bytes="40MiB"), top_k=K_READ, stride8_weight=8.0))
+    write(bank, 0)
+    bank.read(queries(), 1, stride8(1))
+    assert set(asked) == {40 * 2**20}

@@ -70,7 +70,16 @@ def test_what_is_kept_of_an_earlier_video_with_more_cells_is_not_taken_for_what_
         memory, new, earlier + new, grid=CellGrid((32, 48), None), policy="fifo", capacity=2
     )
     assert (record.evicted.frame.tolist(), record.evicted.cell.tolist()) == ([12], [0])
-    assert len(record.left_out) == 0
+    assert len(record.left_out) == record.evicted_earlier == 0
+
+
+def test_what_goes_of_an_earlier_video_is_counted():
+    earlier, new = random_tokens([-2, -1], [0, 0], [False] * 2), random_tokens([5], [0], [False])
+    record = WriteRecord.from_write(
+        earlier, new, earlier[:1] + new, grid=CellGrid((32, 48), None), policy="fifo", capacity=2
+    )
+    assert (record.held, len(record.evicted), record.evicted_earlier) == (2, 0, 1)
+    assert WriteRecord.from_json(record.to_json()).evicted_earlier == 1
 
 
 def test_the_evicted_come_with_the_use_they_went_for(tiny_model):

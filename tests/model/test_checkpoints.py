@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import pickle
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from thorough import thorough_but
 
 from mnemask.errors import CheckpointError, OutputError
-from mnemask.model.checkpoints import from_stcn, load_model, save_model
+from mnemask.model.checkpoints import fingerprint, from_stcn, key_encoder_id, load_model, save_model
 from mnemask.model.stcn import STCN, STCN_SIZE
 
 TABLE = Path(__file__).parent / "stcn_state_dict.txt"
@@ -263,3 +264,16 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path, tiny_model):
     path = tmp_path / "missing" / "tiny.safetensors"
     with refusal(OutputError, "missing"):
         save_model(tiny_model, path)
+
+
+def test_weights_that_are_exchanged_or_changed_are_other_weights():
+    model = load_model("compact", device="cpu", dtype=torch.bfloat16)
+    published = fingerprint(model), key_encoder_id(model)
+    twin = copy.deepcopy(model)
+    assert (fingerprint(twin), key_encoder_id(twin)) == published
+    state = {name: weight + 0.01 for name, weight in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    assert fingerprint(model) != published[0]
+    assert key_encoder_id(model) != published[1]
+    twin.key_encoder.conv1.bias += 1
+    assert fingerprint(twin) not in (published[0], fingerprint(model))

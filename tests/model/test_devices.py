@@ -1,4 +1,6 @@
+from operator import attrgetter
 from threading import Event, Thread
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ from refusals import refusal
 
 from mnemask.errors import InputError
 from mnemask.model.checkpoints import load_model
-from mnemask.model.devices import choose_device, isolated_torch_modes, preferred_dtype, upload
+from mnemask.model.devices import choose_device, isolated_torch_modes, preferred_dtype, upload, without_tf32
 
 pytestmark = pytest.mark.precision
 
@@ -75,6 +77,32 @@ def test_matrix_products_are_full_where_a_program_has_set_the_mode_of_each_backe
         assert products.fp32_precision == "tf32"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this PyTorch has one mode for all backends")
+@pytest.mark.parametrize(
+    ("backend", "mode"),
+    [("backends", "tf32"), ("backends.cudnn", "ieee"), ("backends.cudnn.conv", "ieee"), ("backends.mkldnn", "bf16")],
+)
+def test_convolutions_are_full_whatever_mode_a_program_has_set(backend, mode):
+    backend, convolutions = attrgetter(backend)(torch), torch.backends.cudnn.conv
+    backend.fp32_precision = mode
+    try:
+        before = convolutions.fp32_precision
+        with without_tf32(True):
+            assert convolutions.fp32_precision == "ieee"
+        assert convolutions.fp32_precision == before
+    finally:
+        backend.fp32_precision = "none"
+        torch.backends.cudnn.allow_tf32 = True  # the default, also of the newer mode
+
+
+def test_convolutions_are_full_where_pytorch_has_only_the_older_switch(monkeypatch):
+    older = SimpleNamespace(allow_tf32=True)
+    monkeypatch.setattr(torch.backends, "cudnn", older)
+    with without_tf32(True):
+        assert older.allow_tf32 is False
+    assert older.allow_tf32 is True
 
 
 def test_what_a_gpu_is_sent_is_pinned_first_and_not_waited_for(monkeypatch):

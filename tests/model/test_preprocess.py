@@ -1,8 +1,12 @@
+import re
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refusal
 
+from mnemask.errors import FrameError
 from mnemask.model import preprocess
 
 sides = st.integers(1, 70)
@@ -68,3 +72,19 @@ def test_cells_are_rows_of_channels_in_reading_order():
     planes = torch.arange(2 * 3 * 4.0).view(2, 3, 4)
     assert torch.equal(preprocess.cells(planes)[5], planes[:, 1, 1])
     assert torch.equal(preprocess.cells(planes[None])[0], preprocess.cells(planes))
+
+
+@pytest.mark.parametrize("short_side", [None, 480])
+def test_a_frame_that_is_too_long_is_refused_with_a_short_side_that_would_do(short_side):
+    with refusal(FrameError, r"the frame", r"17000", r"more than 16384") as caught:
+        preprocess.refuse_too_long((400, 17000), short_side, "the frame")
+    largest = int(re.search(r"short_side of (\d+) at most", str(caught.value))[1])
+    preprocess.refuse_too_long((400, 17000), largest, "the frame")
+    with refusal(FrameError, r"crop"):
+        preprocess.refuse_too_long((400, 17000), largest + 1, "the frame")
+
+
+def test_a_frame_that_is_too_long_at_any_short_side_is_to_be_cropped():
+    with refusal(FrameError, r"crop the video") as caught:
+        preprocess.refuse_too_long((10, 17000), None, "the frame")
+    assert "short_side" not in str(caught.value)

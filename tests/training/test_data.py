@@ -103,6 +103,47 @@ def test_ids_of_own_videos_stay_apart_in_one_frame_warped(tmp_path):
     assert all({1, 2} <= set(np.unique(clip.labels[0])) for clip in pairs)
 
 
+def show_object_in(masks, shown):
+    """Masks of these frames show a square, and all others nothing."""
+    for mask in masks.iterdir():
+        labels = np.zeros((64, 96), np.uint8)
+        labels[10:40, 30:60] = 255 * (int(mask.stem) in shown)
+        Image.fromarray(labels).save(mask)
+
+
+@pytest.mark.parametrize("shown", [{0}, {50}, {99}, {20, 21, 70}])
+def test_clips_of_own_videos_begin_where_an_object_is_however_few_frames_show_it(tmp_path, shown):
+    draw_own_video(tmp_path, [255], count=100)
+    show_object_in(tmp_path / "masks", shown)
+    clips = open_own_videos(tmp_path, 10)
+    assert len(clips.sources) == 2
+    for seed in range(40):
+        assert clips.draw(np.random.default_rng(seed), ClipShape(64, 3, 2, 10)).num_objects == 1
+
+
+def test_sparse_masks_of_own_videos_begin_clips_where_an_object_is(tmp_path):
+    draw_own_video(tmp_path, [255], count=60)
+    for mask in sorted((tmp_path / "masks").iterdir()):
+        if int(mask.stem) % 12:
+            mask.unlink()
+    show_object_in(tmp_path / "masks", {24})
+    _, followed = open_own_videos(tmp_path, 5).sources
+    for seed in range(20):
+        assert followed.draw(np.random.default_rng(seed), ClipShape(64, 3, 2, 5)).num_objects == 1
+
+
+def test_own_masks_without_an_object_or_with_a_speck_are_refused_when_opened(tmp_path):
+    draw_own_video(tmp_path, [255])
+    show_object_in(tmp_path / "masks", set())
+    with refusal(InputError, r"no object in 4 masks", r"0\.2 %"):
+        open_own_videos(tmp_path, 10)
+    speck = np.zeros((64, 96), np.uint8)
+    speck[5, 5:7] = 255
+    Image.fromarray(speck).save(tmp_path / "masks" / "001.png")
+    with refusal(InputError, r"largest object in 4 masks has 2 pixels", r"0\.2 %"):
+        open_own_videos(tmp_path, 10)
+
+
 def test_void_in_own_masks_is_no_object_and_not_background(tmp_path):
     draw_own_video(tmp_path / "own", [1, 255], count=1)
     clips = open_own_videos(tmp_path, 10)

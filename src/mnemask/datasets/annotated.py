@@ -4,7 +4,7 @@ Opening a folder lists it without reading a file, so that large sets open fast.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -74,6 +74,7 @@ class AnnotatedVideo:
         masks: the mask's file by the index of its frame, in order; at least one.
         single_object: whether all that a mask shows is one object; otherwise values are object ids and 255 is void.
         shrunk: the rows that masks had and have, where they were made smaller by leaving out rows and columns.
+        too_little: indices of masks that are known to show no object large enough for a clip to begin with.
     """
 
     name: str
@@ -81,6 +82,7 @@ class AnnotatedVideo:
     masks: Mapping[int, Path]
     single_object: bool
     shrunk: tuple[int, int] | None = None
+    too_little: Collection[int] = frozenset()
 
     @property
     def first_annotated(self) -> int:

@@ -1,6 +1,7 @@
 """Clips from videos with a mask for each object: stage 2 of the thesis (4.2.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from mnemask.datasets.annotated import AnnotatedVideo
-from mnemask.datasets.clips import ClipShape, TrainingClip, keep_visible
+from mnemask.datasets.clips import MIN_VISIBLE, ClipShape, TrainingClip, keep_visible
 from mnemask.datasets.composite.photographs import read_rgb
 from mnemask.datasets.stcn_augment import (
     ClipColourJitter,
@@ -21,7 +22,10 @@ from mnemask.datasets.stcn_augment import (
 from mnemask.errors import FrameError, InputError, MaskError
 from mnemask.metrics import VOID
 
-MAX_TRIES = 50
+MAX_TRIES = 500
+# Of the square of a frame's short side, which the augmentations of `FrameClips` and, but for a zoom, of `VideoClips`
+# enlarge 2.8 times at most.
+LEAST_SEEN = MIN_VISIBLE / 2.8
 
 
 class VideoClips:
@@ -72,7 +76,7 @@ class VideoClips:
         Raises:
             FrameError: a file is not a picture, or not of the first one's size.
             MaskError: a file is not a mask, or not of the first one's size.
-            InputError: no video is long enough, or none drawn has an object in the first frame.
+            InputError: no video is long enough, or none drawn shows enough of an object in the first frame.
         """
         for _ in range(MAX_TRIES):
             video, indices = self.draw_frames(rng, shape)
@@ -81,15 +85,16 @@ class VideoClips:
             if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
                 return clip
         raise InputError(
-            f"{MAX_TRIES} clips drawn had no object in their first frame, the last one of {video.name}",
-            "expected objects that cover at least 0.2 % of it",
+            f"of {MAX_TRIES} clips drawn, none has an object that covers 0.2 % of its first frame; the last one is of "
+            f"{video.name}",
+            "train on videos with larger objects, or on fewer videos without any",
         )
 
     def draw_frames(self, rng: np.random.Generator, shape: ClipShape) -> tuple[AnnotatedVideo, list[int]]:
         """Returns a video and the indices of a clip's frames, in the order shown; raises InputError where none fits."""
         candidates = self._candidates(shape)
         video = self.videos[candidates[int(rng.integers(len(candidates)))]]
-        return video, _draw_span(rng, sorted(video.masks), shape.num_frames, shape.max_gap // self.frame_step)
+        return video, _draw_span(rng, video, shape.num_frames, shape.max_gap // self.frame_step)
 
     def _views(
         self, rng: np.random.Generator, masks: list[UInt8[np.ndarray, "_ _"]], shape: ClipShape
@@ -120,7 +125,8 @@ class VideoClips:
 class FrameClips:
     """Endless clips that are samples of one annotated frame, as stage 1 of the thesis makes them of photographs.
 
-    Each frame with a mask is as likely as another. Its objects stay apart and void stays void, as in `VideoClips`.
+    Each frame with a mask is as likely as another, but for those that are known to show too little. Its objects stay
+    apart and void stays void, as in `VideoClips`.
 
     Args:
         videos: frames and masks are of one size within a video.
@@ -132,7 +138,7 @@ class FrameClips:
     def __init__(self, videos: Sequence[AnnotatedVideo]) -> None:
         if not videos:
             raise InputError("no videos to draw frames of", "expected at least one with a mask")
-        self.frames = [(video, index) for video in videos for index in video.masks]
+        self.frames = [(video, at) for video in videos for at in video.masks if at not in video.too_little]
         self.augmentation = StillAugmentation()
 
     def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
@@ -141,7 +147,7 @@ class FrameClips:
         Raises:
             FrameError: a file is not a picture, or not of its mask's size.
             MaskError: a file is not a mask.
-            InputError: no frame drawn has an object.
+            InputError: no sample drawn shows enough of an object.
         """
         for _ in range(MAX_TRIES):
             video, index = self.frames[int(rng.integers(len(self.frames)))]
@@ -151,9 +157,40 @@ class FrameClips:
             if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
                 return clip
         raise InputError(
-            f"{MAX_TRIES} frames drawn had no object to follow, the last one of {video.name}",
-            "expected objects that cover at least 0.2 % of a sample",
+            f"of {MAX_TRIES} samples drawn, none has an object that covers 0.2 % of it; the last one is of "
+            f"{video.name}",
+            "train on videos with larger objects, or on fewer videos without any",
         )
+
+
+def with_objects(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
+    """Returns the videos that show an object large enough to follow, each with which of its masks show none.
+
+    All masks are read, in some milliseconds each: where few of them show the object, drawing at random rarely finds it.
+
+    Raises:
+        MaskError: a file is not a mask.
+        InputError: no mask shows an object that is large enough.
+    """
+    kept, largest = [], 0
+    for video in videos:
+        too_little = set()
+        for index in video.masks:
+            labels = video.read_labels(index)
+            counts = np.bincount(labels.ravel(), minlength=VOID + 1)
+            counts[[0, VOID]] = 0
+            largest = max(largest, int(counts.max()))
+            if counts.max() < LEAST_SEEN * min(labels.shape) ** 2:
+                too_little.add(index)
+        if len(too_little) < len(video.masks):
+            kept.append(replace(video, too_little=frozenset(too_little)))
+    if not kept:
+        count = sum(len(video.masks) for video in videos)
+        raise InputError(
+            f"the largest object in {count} masks has {largest} pixels" if largest else f"no object in {count} masks",
+            "give masks of objects that cover at least 0.2 % of their frame, or crop the frames and masks",
+        )
+    return kept
 
 
 def _ids(labels: UInt8[np.ndarray, "H W"]) -> list[int]:
@@ -188,28 +225,49 @@ def in_8_bits(masks: list[Integer[np.ndarray, "_ _"]]) -> list[UInt8[np.ndarray,
 
 
 def has_clips(video: AnnotatedVideo, num_frames: int, max_step: int) -> bool:
-    """Returns whether so many masks of a video follow each other, one at most `max_step` files after another."""
-    return max(_followers(sorted(video.masks), max_step)) >= num_frames - 1
+    """Returns whether so many masks of a video follow each other, one at most `max_step` files after another.
+
+    The first or the last of them shows an object, as far as is known.
+    """
+    times = sorted(video.masks)
+    return any(_starts(way, num_frames, max_step, video.too_little) for way in (times, times[::-1]))
+
+
+def _starts(times: list[int], num_frames: int, max_step: int, too_little: Collection[int]) -> list[int]:
+    """Places of the times at which a clip can begin."""
+    followers = _followers(times, max_step)
+    return [at for at, count in enumerate(followers) if count >= num_frames - 1 and times[at] not in too_little]
 
 
 def _followers(times: list[int], max_step: int) -> list[int]:
-    """How many more times can be reached from each one, in steps of at most `max_step`."""
+    """How many more times can be reached from each one, in steps of at most `max_step`; backwards if they fall."""
     counts = [0] * len(times)
     for at in range(len(times) - 2, -1, -1):
-        if times[at + 1] - times[at] <= max_step:
+        if abs(times[at + 1] - times[at]) <= max_step:
             counts[at] = counts[at + 1] + 1
     return counts
 
 
-def _draw_span(rng: np.random.Generator, times: list[int], num_frames: int, max_step: int) -> list[int]:
+def _draw_span(rng: np.random.Generator, video: AnnotatedVideo, num_frames: int, max_step: int) -> list[int]:
     """Times of the frames of a clip, in the order shown: each as likely as another that leaves room for the rest."""
+    times = sorted(video.masks)
+    if not video.too_little:
+        return _walk(rng, times, num_frames, max_step)[:: 1 if rng.random() < 0.5 else -1]
+    ways = [way for way in (times, times[::-1]) if _starts(way, num_frames, max_step, video.too_little)]
+    return _walk(rng, ways[int(rng.integers(len(ways)))], num_frames, max_step, video.too_little)
+
+
+def _walk(
+    rng: np.random.Generator, times: list[int], num_frames: int, max_step: int, too_little: Collection[int] = ()
+) -> list[int]:
+    """The times of a clip that goes through rising or falling ones."""
     followers = _followers(times, max_step)
-    span = [_pick(rng, [at for at, count in enumerate(followers) if count >= num_frames - 1])]
+    span = [_pick(rng, _starts(times, num_frames, max_step, too_little))]
     for remaining in range(num_frames - 2, -1, -1):
         last = span[-1]
-        reached = [at for at in range(last + 1, len(times)) if times[at] - times[last] <= max_step]
+        reached = [at for at in range(last + 1, len(times)) if abs(times[at] - times[last]) <= max_step]
         span.append(_pick(rng, [at for at in reached if followers[at] >= remaining]))
-    return [times[at] for at in span][:: 1 if rng.random() < 0.5 else -1]
+    return [times[at] for at in span]
 
 
 def _pick(rng: np.random.Generator, choices: list[int]) -> int:

@@ -250,7 +250,7 @@ class MemoryBank:
             top_k, metric, max_bytes = self.config.top_k, self.config.metric, self.budget.max_bytes
             reading = read_top_k(query_key, key, energy, top_k, metric, kernel, max_bytes)
             if detail is not None:
-                reading = rerank(reading, detail, tokens.detail[seen], self.config.stride8_weight)
+                reading = rerank(reading, detail, tokens.detail[seen], self.config.stride8_weight, max_bytes)
             if readers.count < len(tokens):
                 chosen = reading.index + seen.start if isinstance(seen, slice) else seen[reading.index]
                 reading = replace(reading, index=chosen)

@@ -19,7 +19,9 @@ class Budget:
     Args:
         frames: as many tokens as so many frames have. 2.5 is allowed.
         tokens: cells of stride 16.
-        bytes: a number or a size such as "64MiB" or "1.5 GB"; counts the bank and the read's buffers.
+        bytes: a number or a size such as "64MiB" or "1.5 GB"; counts the bank and the read's buffers. What each query
+            chose is counted for one group of objects that read the same tokens; each further group, of objects that
+            came later, holds 12 bytes more per cell and memory read (0.4 MB at 480 pixels and a top_k of 20).
 
     Raises:
         BudgetError: for a negative, empty or doubled budget.
@@ -64,7 +66,9 @@ class Budget:
         if capacity >= tokens_per_frame:
             return capacity
         if self.max_bytes is not None:
-            least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k)
+            least = tokens_per_frame * bytes_per_token + read_buffer_bytes(tokens_per_frame, top_k, 0)
+            # Two tiles of a sixteenth of the whole each are a seventh of the rest; 32 makes up for what is rounded off.
+            least += 2 * tile_bytes(device, least * 8 // 7 + 32)
             remedy = f"give at least {-(-least // 2**20)}MiB, process smaller frames, or track fewer objects"
         elif self.tokens is not None:
             remedy = f"give at least {tokens_per_frame} tokens, or process smaller frames"

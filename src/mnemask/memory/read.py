@@ -337,7 +337,13 @@ def random_signs(channels: int) -> Float[Tensor, "C8 D"]:
     return torch.randint(2, (channels, CHANNELS), generator=generator, device="cpu").float() * 2 - 1
 
 
-def rerank(reading: Reading, query: Float[Tensor, "P 4 D"], memory: Float[Tensor, "N 4 D"], weight: float) -> Reading:
+def rerank(
+    reading: Reading,
+    query: Float[Tensor, "P 4 D"],
+    memory: Float[Tensor, "N 4 D"],
+    weight: float,
+    max_bytes: int | None = None,
+) -> Reading:
     """Returns the reading with `weight` × distance at stride 8 taken from each affinity; the memories stay the same.
 
     Args:
@@ -346,9 +352,10 @@ def rerank(reading: Reading, query: Float[Tensor, "P 4 D"], memory: Float[Tensor
         memory: of each token's.
         weight: of the distance, from 0. Windows as unlike as two of one frame are on average divide by e^weight what
             a memory counts.
+        max_bytes: of the whole memory, see `tile_bytes`.
     """
     num_numbers = reading.index.shape[1] * WINDOWS * (2 * CHANNELS + 2 * WINDOWS)
-    rows = max(1, tile_bytes(query.device) // (4 * num_numbers))
+    rows = max(1, tile_bytes(query.device, max_bytes) // (4 * num_numbers))
     distance = [
         window_distance(windows.float(), memory[index].float())
         for windows, index in zip(query.split(rows), reading.index.split(rows), strict=True)

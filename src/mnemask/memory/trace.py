@@ -25,6 +25,8 @@ class WriteRecord:
         held: tokens remembered afterwards.
         evicted: what was remembered and no longer is, as it was when it went: top-k count, age, usage.
         left_out: cells of the new frame that did not get in, for want of room or because they were merged into others.
+        evicted_earlier: how many tokens of a video before, which a warm start had brought, are remembered no longer;
+            they are not among `evicted`, since they have no place in this video.
     """
 
     frame: int
@@ -34,6 +36,7 @@ class WriteRecord:
     held: int
     evicted: Provenance
     left_out: Provenance
+    evicted_earlier: int = 0
 
     @classmethod
     def from_write(
@@ -54,6 +57,7 @@ class WriteRecord:
             held=len(kept),
             evicted=Provenance.from_tokens(gone, grid, step),
             left_out=Provenance.from_tokens(out, grid, step),
+            evicted_earlier=int((gone.frame < 0).sum()),
         )
 
     def to_json(self) -> str:
@@ -69,6 +73,7 @@ class WriteRecord:
             "short_side": grid.short_side,
             "evicted": {**self.evicted.columns(), "use": self.evicted.usage.round(4).tolist()},
             "left_out": self.left_out.columns(),
+            "evicted_earlier": self.evicted_earlier,
         }
         return json.dumps(record, separators=(",", ":"))
 
@@ -87,6 +92,7 @@ class WriteRecord:
             held=int(record["held"]),
             evicted=Provenance.from_columns(grid, record["evicted"]),
             left_out=Provenance.from_columns(grid, record["left_out"]),
+            evicted_earlier=int(record.get("evicted_earlier", 0)),
         )
 
 

@@ -278,7 +278,8 @@ def fingerprint(model: STCN) -> str:
     """Returns the identity of a set of weights: their depth, and the start of the SHA-256 of their content.
 
     Of a network from `load_model` it is that of the file's numbers, on whatever device and in whatever precision it
-    computes. Otherwise, or where weights were changed since, it is that of the weights as they are.
+    computes. Otherwise, or where weights were changed or exchanged since, it is that of the weights as they are.
+    Changes made through a weight's `.data` are not seen, as torch does not count them.
     """
     content, _ = _content(model)
     return f"ResNet-{model.config.key_depth}, sha256 {content[:16]}"
@@ -327,6 +328,9 @@ def sha256_of(tensors: Mapping[str, Tensor], dtype: torch.dtype, begin: bytes = 
     return digest.hexdigest()
 
 
-def _changes(model: STCN) -> int:
-    """Returns how often weights were changed in place; numbers of inference mode do not count it."""
-    return sum(0 if tensor.is_inference() else tensor._version for tensor in model.parameters())
+def _changes(model: STCN) -> dict[Tensor, int]:
+    """Returns the weights, and how often each was changed in place; numbers of inference mode do not count it.
+
+    Tensors are equal as keys if they are the same one, and in a deep copy of the network they are the copy's.
+    """
+    return {weight: 0 if weight.is_inference() else weight._version for weight in model.parameters()}

@@ -91,9 +91,13 @@ class _Held:
 
 @contextmanager
 def _full_convolutions() -> Iterator[None]:
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    # Newer versions of torch have a mode of convolutions. Where it is used, the older switch is not heeded, or refused.
+    newer = getattr(torch.backends.cudnn, "conv", None)
+    switch, name, full = (newer, "fp32_precision", "ieee") if newer else (torch.backends.cudnn, "allow_tf32", False)
+    before = getattr(switch, name)
+    setattr(switch, name, full)
     yield
-    torch.backends.cudnn.allow_tf32 = before
+    setattr(switch, name, before)
 
 
 @contextmanager

@@ -33,10 +33,12 @@ def refuse_too_long(size: tuple[int, int], short_side: int | None, what: str) ->
         what: what a message calls the frame.
     """
     if max(working_size(size, short_side)) > MAX_WORKING_SIDE:
+        at_short_side = "" if short_side is None else f" at a short side of {short_side}"
+        largest = MAX_WORKING_SIDE * min(size) // max(size)
+        smaller = f"give a short_side of {largest} at most (--size), or " if largest >= STRIDE else ""
         raise FrameError(
-            f"{what} has {describe(size)}; with a short side of {short_side} the long one would exceed "
-            f"{MAX_WORKING_SIDE}",
-            "give a smaller short_side (--size; in Python None takes frames as they are), or crop the video",
+            f"{what} has {describe(size)} and{at_short_side} a side of more than {MAX_WORKING_SIDE} pixels",
+            f"{smaller}crop the video",
         )
 
 

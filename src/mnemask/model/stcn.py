@@ -245,7 +245,8 @@ class STCN(nn.Module):
     def __init__(self, config: STCNConfig) -> None:
         super().__init__()
         self.config = config
-        self.content: tuple[int, str, str] | None = None  # see `checkpoints.fingerprint` and `key_encoder_id`
+        # See `checkpoints.fingerprint` and `key_encoder_id`.
+        self.content: tuple[dict[Tensor, int], str, str] | None = None
         self.path: Path | None = None  # of the file that it was loaded from, if it is no part of the package
         self.key_encoder = ResNet(config.key_depth)
         features = self.key_encoder.out_channels

@@ -19,7 +19,7 @@ from mnemask.datasets.composite.clips import CompositeClips
 from mnemask.datasets.image_sets import IMAGE_SETS, open_image_folder
 from mnemask.datasets.real_video import open_real_video
 from mnemask.datasets.stcn_augment import ImageClips
-from mnemask.datasets.video_clips import FrameClips, VideoClips, has_clips
+from mnemask.datasets.video_clips import FrameClips, VideoClips, has_clips, with_objects
 from mnemask.datasets.video_sets import CUSTOM_VIDEO_SETS, VIDEO_SETS, open_video_folders
 from mnemask.errors import InputError
 from mnemask.metrics import VOID
@@ -125,6 +125,7 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
     """Returns clips of your own videos: half of them frames that follow each other, half one frame warped.
 
     Where fewer than three frames of a video have masks, there is nothing to follow and only the latter are drawn.
+    All masks are read here, so that clips begin only with frames that show an object.
 
     Args:
         root: the folder.
@@ -132,11 +133,13 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
             each other.
 
     Raises:
-        InputError: there are no such videos.
+        MaskError: a file is not a mask.
+        InputError: there are no such videos, or none shows an object that is large enough.
     """
-    videos = open_video_folders(root)
+    videos = with_objects(open_video_folders(root))
     dense = [video for video in videos if has_clips(video, MIN_MASKS, max_gap)]
-    sparse = [_annotated_frames(video) for video in videos if video not in dense and len(video.masks) >= MIN_MASKS]
+    sparse = [_annotated_frames(video) for video in videos if video not in dense]
+    sparse = [video for video in sparse if has_clips(video, MIN_MASKS, 1)]
     sources: list[tuple[ClipSource, int | float]] = [(FrameClips(videos), len(dense) + len(sparse) or 1)]
     if dense:
         sources.append((VideoClips(dense), len(dense)))
@@ -148,8 +151,10 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
 def _annotated_frames(video: AnnotatedVideo) -> AnnotatedVideo:
     """The video of the frames that have masks."""
     frames = [video.frames[index] for index in sorted(video.masks)]
-    masks = {number: video.masks[index] for number, index in enumerate(sorted(video.masks))}
-    return replace(video, frames=frames, masks=masks)
+    numbers = dict(enumerate(sorted(video.masks)))
+    masks = {number: video.masks[index] for number, index in numbers.items()}
+    too_little = {number for number, index in numbers.items() if index in video.too_little}
+    return replace(video, frames=frames, masks=masks, too_little=frozenset(too_little))
 
 
 # Seeds of different things must differ in their first number: numpy takes (1, 2) and (1, 2, 0) for the same.
