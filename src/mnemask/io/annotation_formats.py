@@ -88,6 +88,7 @@ class AnnotatedFrame:
         size: height and width.
         shapes: in the file's order.
         annotated: whether no shapes mean that nothing is there. Many tools list pictures that nobody has come to yet.
+        gone: the objects that the file says are not there, where it says that of each by itself.
     """
 
     name: str
@@ -95,6 +96,7 @@ class AnnotatedFrame:
     size: tuple[int, int]
     shapes: list[Shape] = field(default_factory=list)
     annotated: bool = False
+    gone: set[int] = field(default_factory=set)
 
 
 def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:

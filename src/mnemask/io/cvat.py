@@ -52,7 +52,9 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
             index = int(each.attrib["frame"])
             picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", whole))
             if each.attrib.get("outside") == "1":
-                picture.annotated = True  # where all are outside, that says that they are gone
+                picture.annotated = True
+                said = _stated_id(each) or track_id
+                picture.gone |= {said} if said else set()
             elif shape := _shape_of(each, track.attrib["label"], track_id, skipped):
                 picture.shapes.append(shape)
     return [pictures[index] for index in sorted(pictures)]

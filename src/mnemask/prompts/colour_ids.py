@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mnemask.errors import MaskError
 from mnemask.io.images import BORDER_SHARE
+from mnemask.io.label_files import gone_in
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.mask_reading import RGB, SAME_COLOUR, MaskReading
 from mnemask.prompts.parse import in_words, typed
@@ -43,6 +44,7 @@ class MarkedFile:
         size: height and width.
         digest: of its pixels and colours, as they were understood.
         object_id: what the user called the only object in it, None where the file tells.
+        gone: the objects that it says, one by one, are not there.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class MarkedFile:
     size: tuple[int, int]
     digest: bytes
     object_id: int | None = None
+    gone: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, path: Path, frame: int, reading: MaskReading, object_id: int | None = None) -> "MarkedFile":
@@ -65,7 +68,8 @@ class MarkedFile:
             )
         height, width = reading.labels.shape
         colours, size = dict(sorted(reading.colours.items())), (height, width)
-        return cls(path, frame, reading.kind, labels, colours, size, _digest(reading), object_id)
+        gone = gone_in(path) if object_id is None else frozenset()
+        return cls(path, frame, reading.kind, labels, colours, size, _digest(reading), object_id, gone)
 
     def refuse_changed(self, reading: MaskReading) -> None:
         """Raises MaskError if the file says something else than when it was read first, which may be hours ago."""

@@ -310,8 +310,8 @@ class PromptPlan:
             )
         for folder in dict.fromkeys(file.path.parent for file in given):
             here = [file for file in given if file.path.parent == folder]
-            if never_annotated([bool(file.labels) for file in here]):
-                empty = {file.path: None for file in here if not file.labels}
+            if never_annotated([bool(file.labels or file.gone) for file in here]):
+                empty = {file.path: None for file in here if not (file.labels or file.gone)}
                 say_not_annotated(folder, list(empty), len(here))
                 files = [file for file in files if file.path not in empty]
         self._ids = ColourIds.of(files)
@@ -347,7 +347,7 @@ class PromptPlan:
             self._ids.known.add(object_id)
             self.notes.append(f"box {box.in_words} of object {object_id}")
         self._add_clicks(frame, prompts)
-        prompts.gone = self._gone(frame, [file for file in files if not file.labels], prompts.given, alive)
+        prompts.gone = self._gone(frame, files, prompts.given, alive)
         alive -= prompts.gone
         alive |= {*prompts.given}
         if len(alive) > MAX_OBJECTS:
@@ -378,14 +378,17 @@ class PromptPlan:
             count = f"{len(on)} click{'s' * (len(on) != 1)} on object {object_id}"
             self.notes.append(f"{in_words(frame)}: {count}{f', {len(beside)} beside it' if beside else ''}{also}")
 
-    def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
+    def _gone(self, frame: int, files: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}
-        for file in empty:
+        for file in (file for file in files if file.gone or not file.labels):
             here = alive if file.object_id is None else alive & {file.object_id}
+            if file.gone:
+                here = (alive & file.gone) - {*given}
             gone |= here
             if here:
-                said = ", ".join(map(str, sorted(here)))
-                self.notes.append(f"{in_words(frame)}, {file.path.name} is empty: gone from here on are objects {said}")
+                said, why = ", ".join(map(str, sorted(here))), "says so" if file.gone else "is empty"
+                since = f"since {file.path.name} {why}"
+                self.notes.append(f"{in_words(frame)}: gone from here on are objects {said}, {since}")
         if unknown := sorted(gone - alive):
             there = ", ".join(map(str, sorted(alive))) or "none"
             raise MaskError(
