@@ -105,7 +105,7 @@ def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
         return _of_mots(path, skipped)
     content = _json_of(path)
     if isinstance(content, list):
-        return _of_label_studio(content, skipped)
+        return _of_label_studio(content, path, skipped)
     if "shapes" in content:
         return [_of_labelme(content, path.stem, skipped, _first_group([content], path.name))]
     return _of_coco(content, path, skipped)
@@ -209,9 +209,22 @@ def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
     return mask_from_run_lengths(runs_of_text(counts), width, height).T
 
 
-def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) -> list[AnnotatedFrame]:
+def _of_label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns what tasks say; one without shapes has the size of the first that says one."""
-    answers = [_answer_of(task) for task in tasks]
+    submitted = [_submitted(task) for task in tasks]
+    answers = [each[0] if each else None for each in submitted]
+    if several := sum(len(each) > 1 for each in submitted):
+        log.warning(
+            "%s has more than one submitted annotation in %d of %d tasks: the first of each is read; mark another as "
+            "ground truth, or delete those that are not meant",
+            *(path, several, len(tasks)),
+        )
+    if len(tasks) > 1 and (unnamed := sum(not (_picture_of(task) or task["data"].get("name")) for task in tasks)):
+        log.warning(
+            "%s does not say what the pictures of %d of its %d tasks are called: they go to frames in the order of the "
+            "tasks; give each task a name in its data for other frames",
+            *(path, unnamed, len(tasks)),
+        )
     sizes = [_size_of_task(task, answer or ()) for task, answer in zip(tasks, answers, strict=True)]
     known = next((size for size in sizes if size), None)
     if known is None:
@@ -222,10 +235,25 @@ def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) 
     ]
 
 
-def _answer_of(task: Mapping[str, Any]) -> Sequence[Any] | None:
-    """Returns the regions that somebody submitted, perhaps none; None where nobody has come to the task."""
+def _submitted(task: Mapping[str, Any]) -> list[Sequence[Any]]:
+    """Returns the regions of each annotation, perhaps none; of those that are ground truth alone, where some are."""
     answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
-    return next((each["result"] for each in answers if not each.get("was_cancelled")), None)
+    answers = [each for each in answers if not each.get("was_cancelled")]
+    return [each["result"] for each in [each for each in answers if each.get("ground_truth")] or answers]
+
+
+def _picture_of(task: Mapping[str, Any]) -> str:
+    """Returns the file name of a task's picture, "" where none is named.
+
+    It is in the path of an address, whose query may sign it, or else at its end, as in `/data/local-files/?d=a/b.png`.
+    """
+    data = task["data"]
+    for key in sorted(data, key=lambda key: (key != "image", "thumb" in key.lower())):  # a preview is another file
+        address = str(data[key])
+        for place in (address.partition("?")[0], address):
+            if place.lower().endswith(IMAGE_SUFFIXES):
+                return unquote(re.split(r"[/=\\]", place)[-1])
+    return ""
 
 
 def _size_of_task(task: Mapping[str, Any], results: Sequence[Any]) -> tuple[int, int] | None:
@@ -239,10 +267,8 @@ def _size_of_task(task: Mapping[str, Any], results: Sequence[Any]) -> tuple[int,
 def _of_task(
     task: Mapping[str, Any], answer: Sequence[Any] | None, size: tuple[int, int], place: int, skipped: Counter[str]
 ) -> AnnotatedFrame:
-    data = task["data"]
-    source = str(next((value for value in data.values() if str(value).lower().endswith(IMAGE_SUFFIXES)), ""))
-    file_name = unquote(re.split(r"[/=\\]", source)[-1])
-    name = str(data.get("name") or Path(file_name).stem or f"{AT}{place}")
+    file_name = _picture_of(task)
+    name = str(task["data"].get("name") or Path(file_name).stem or f"{AT}{place}")
     picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None)
     for each in answer or ():
         if (value := each.get("value")) is None:
