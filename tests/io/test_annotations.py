@@ -128,6 +128,19 @@ def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tm
     assert [bool(read_labels(path).any()) for path in paths] == [True, False, False]
 
 
+def test_a_region_of_a_crowd_is_no_object_beside_others(tmp_path, caplog):
+    whole = {"segmentation": {"size": [H, W], "counts": [0, H * W]}, "iscrowd": 1}
+    both = [annotation(1, LEFT, iscrowd=0), {**annotation(2, RIGHT), **whole}]
+    (path,) = annotated_frames(coco(tmp_path / "a.json", both))
+    assert (read_labels(path)[20, [15, 30, 45]] == [1, 0, 0]).all()
+    assert "1 regions of a crowd" in caplog.text
+    (alone,) = annotated_frames(coco(tmp_path / "b.json", both[1:]))  # so some tools mark all run lengths
+    assert read_labels(alone).all()
+    tracked = [{**each, "track_id": number} for number, each in enumerate(both, 1)]
+    (path,) = annotated_frames(coco(tmp_path / "c.json", tracked[::-1]))
+    assert sorted(np.unique(read_labels(path))) == [1, 2]
+
+
 def label_studio(path, *tasks):
     """A file of tasks, each of data and of the corners of each annotation."""
 

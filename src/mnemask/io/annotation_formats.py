@@ -160,6 +160,7 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
     first = int(0 in tracks)  # as CVAT exports them
     if first:
         log.warning("%s counts track_id from 0: its objects have ids that are one more", path.name)
+    crowds = _crowds(content["annotations"])
     for number, (each, track) in enumerate(zip(content["annotations"], tracks, strict=True), 1):
         if missing := [part for part in ("image_id", "category_id") if part not in each]:
             raise MaskError(f"annotation {number} of {path} has no {missing[0]!r}", "export it again")
@@ -176,11 +177,28 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
         if isinstance(segmentation, list) and not (segmentation := [part for part in segmentation if len(part) >= 6]):
             skipped["outlines of fewer than 3 corners"] += 1
             continue
+        if number in crowds:
+            skipped["regions of a crowd (iscrowd)"] += 1
+            continue
         mask = partial(_coco_mask, segmentation)
         object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
         shape = Shape(class_of(category), object_id, mask, said.get("name") or "")
         pictures[int(each["image_id"])].shapes.append(shape)
     return list(pictures.values())
+
+
+def _crowds(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Returns the numbers, from 1, of regions of many objects; none where all masks are such, as some tools write them.
+
+    One that says which object it is, is that object.
+    """
+    masks = {number: each for number, each in enumerate(annotations, 1) if each.get("segmentation")}
+    crowds = {
+        number
+        for number, each in masks.items()
+        if each.get("iscrowd") and isinstance(each["segmentation"], dict) and _track_of(each) is None
+    }
+    return crowds if len(crowds) < len(masks) else set()
 
 
 def _json_of(path: Path) -> Any:
