@@ -128,6 +128,30 @@ def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tm
     assert [bool(read_labels(path).any()) for path in paths] == [True, False, False]
 
 
+@pytest.mark.parametrize("tool", ["COCO", "CVAT"])
+def test_pictures_of_several_folders_are_not_taken_for_one_video(tmp_path, tool):
+    def file(name, *places):
+        if tool == "COCO":
+            path = coco(tmp_path / f"{name}.json", [annotation(1, LEFT), annotation(2, RIGHT, 2)], len(places))
+            content = json.loads(path.read_text())
+            for image, place in zip(content["images"], places, strict=True):
+                image["file_name"] = place
+            path.write_text(json.dumps(content))
+            return path
+        shapes = polygon("dog", LEFT), polygon("cat", RIGHT), ""
+        images = [
+            f'<image id="{i}" name="{place}" width="{W}" height="{H}">{shapes[i]}</image>'
+            for i, place in enumerate(places)
+        ]
+        return cvat(tmp_path / f"{name}.xml", *images)
+
+    with refusal(MaskError, "'a/'", "'b/'", "each video by itself"):
+        annotated_frames(file("two", "a/00000.png", "b/00001.png"))
+    # Of a picture that nobody annotated the folder does not matter.
+    paths = annotated_frames(file("one", "c/a/00000.png", "c/a/00001.png", "c/b/00002.png"))
+    assert [map_name(path) for path in paths] == ["00000", "00001", "00002"]
+
+
 def test_a_region_of_a_crowd_is_no_object_beside_others(tmp_path, caplog):
     whole = {"segmentation": {"size": [H, W], "counts": [0, H * W]}, "iscrowd": 1}
     both = [annotation(1, LEFT, iscrowd=0), {**annotation(2, RIGHT), **whole}]

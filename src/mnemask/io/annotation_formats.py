@@ -89,6 +89,7 @@ class AnnotatedFrame:
         shapes: in the file's order.
         annotated: whether no shapes mean that nothing is there. Many tools list pictures that nobody has come to yet.
         gone: the objects that the file says are not there, where it says that of each by itself.
+        folder: of its picture, as the file says it.
     """
 
     name: str
@@ -97,6 +98,7 @@ class AnnotatedFrame:
     shapes: list[Shape] = field(default_factory=list)
     annotated: bool = False
     gone: set[int] = field(default_factory=set)
+    folder: str = ""
 
 
 def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
@@ -211,8 +213,9 @@ def _track_of(annotation: Mapping[str, Any]) -> Any:
 
 
 def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
-    file_name = last_part(str(image["file_name"]))
-    return AnnotatedFrame(_frame_of(file_name), file_name, (int(image["height"]), int(image["width"])))
+    place = str(image["file_name"])
+    file_name, size = last_part(place), (int(image["height"]), int(image["width"]))
+    return AnnotatedFrame(_frame_of(file_name), file_name, size, folder=place.removesuffix(file_name))
 
 
 def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:

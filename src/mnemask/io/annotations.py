@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
-from mnemask.errors import MaskError
+from mnemask.errors import MaskError, listed
 from mnemask.io.annotation_formats import AnnotatedFrame, Shape, naming_damage, read_file, read_labelme
 from mnemask.io.cvat import read_cvat
 from mnemask.io.pictures import check_size
@@ -66,6 +66,13 @@ class Annotations:
             for picture in self._pictures
             if picture.gone
         }
+        folders = dict.fromkeys(picture.folder for picture in self._pictures if picture.shapes)
+        if len(folders) > 1:
+            raise MaskError(
+                f"{path} has masks of pictures in several folders ({listed(map(repr, folders), 3)}), which may be of "
+                "several videos",
+                "export each video by itself, or leave the folders out of the names of the pictures",
+            )
         if len(self.files) < len([picture for picture in self._pictures if picture.file_name]):
             raise MaskError(
                 f"{path} has pictures that share a name", "give frames names of their own, or a file to each video"

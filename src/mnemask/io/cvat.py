@@ -36,12 +36,14 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     others = _groups_of_others(images, stated)
     pictures: dict[int, AnnotatedFrame] = {}
     for image in images:
-        index, file_name = int(image.attrib["id"]), last_part(image.attrib["name"])
+        index, place = int(image.attrib["id"]), image.attrib["name"]
+        file_name = last_part(place)
         if index in pictures:
             both = f"{pictures[index].file_name} and {file_name}"
             raise MaskError(f"{path} has two images of id {index}, {both}", TASK_BY_TASK)
         frame_size = int(image.attrib["height"]), int(image.attrib["width"])
         pictures[index] = picture = AnnotatedFrame(Path(file_name).stem, file_name, frame_size)
+        picture.folder = place.removesuffix(file_name)
         for each in image:
             group = _group_of(each)
             if shape := _shape_of(each, each.attrib.get("label"), None if group in others else group, skipped):
