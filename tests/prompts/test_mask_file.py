@@ -806,6 +806,27 @@ def test_an_object_whose_colour_a_jpeg_made_uneven_is_not_lost_without_a_word(tm
         read_mask(tmp_path / "m.png")
 
 
+def disc_and_square():
+    labels = np.zeros((96, 128), np.uint8)
+    cv2.circle(labels, (35, 45), 17, 1, -1)
+    labels[31:70, 82:109] = 2
+    return labels
+
+
+def through_jpeg(path, picture, **options):
+    save(path.with_suffix(".jpg"), picture, **options)
+    Image.open(path.with_suffix(".jpg")).save(path)
+    return path
+
+
+@pytest.mark.parametrize("quality", [75, 90, 98, 100])
+@pytest.mark.parametrize("levels", [(128, 255), (120, 255)])
+def test_two_grey_objects_that_were_a_jpeg_once_are_not_one(tmp_path, quality, levels):
+    picture = np.array([0, *levels], np.uint8)[disc_and_square()]
+    with refusal(MaskError, "255|JPEG"):
+        read_mask(through_jpeg(tmp_path / "m.png", picture, quality=quality))
+
+
 def test_colours_that_run_into_each_other_far_from_the_outlines_are_refused(tmp_path):
     labels = cv2.copyMakeBorder(drawn(), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=0)
     image = Image.fromarray(coloured(labels, [(255, 0, 0), (0, 255, 0)]))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
 from mnemask.errors import MaskError
-from mnemask.prompts.image_file import MANY_VALUES, EdgeMap, Grey, RawMask, differences, is_border, nearest_plain
+from mnemask.prompts.image_file import MANY_VALUES, EdgeMap, Grey, RawMask, differences, nearest_plain
 from mnemask.prompts.mask_reading import RGB, MaskReading, Void, rgb_of, void_area
 
 NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
@@ -113,8 +113,9 @@ def _is_noisy_black_and_white(values: Grey, top: int, edges: EdgeMap) -> bool:
     faint, middle, pale = dark & (values > 0), ~(dark | bright), bright & (values < top)
     if not (faint.any() and pale.any()) or middle.mean() > 0.25:
         return False
-    half = (values > top // 2).astype(np.uint8)
-    near = np.asarray(cv2.dilate(is_border(half).astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
+    reach = np.ones((2 * NOISE_REACH + 1,) * 2)
+    # Of both ends: an object in a level between them has the border of half its noise all over it.
+    near = np.logical_and(*(np.asarray(cv2.dilate(end.astype(np.uint8), reach)) > 0 for end in (dark, bright)))
     if (middle & ~near).sum() > 0.05 * middle.sum():
         return False
     areas = edges.solid & ~near
