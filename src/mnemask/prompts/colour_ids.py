@@ -20,7 +20,8 @@ from mnemask.errors import MaskError
 from mnemask.io.images import BORDER_SHARE
 from mnemask.io.label_files import gone_in
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.mask_reading import RGB, SAME_COLOUR, MaskReading
+from mnemask.prompts.image_file import SAME_COLOUR
+from mnemask.prompts.mask_reading import RGB, MaskReading
 from mnemask.prompts.parse import in_words, typed
 from mnemask.types import MAX_OBJECT_ID, Frame
 

@@ -10,16 +10,18 @@ from mnemask.errors import MaskError
 from mnemask.io.images import BORDER_SHARE, border_of
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.image_file import (
+    SAME_COLOUR,
     SQUARE,
     EdgeMap,
     RawMask,
     distinct_colours,
     is_border,
     nearest_plain,
+    noise_of,
     pack,
     unpack,
 )
-from mnemask.prompts.mask_reading import SAME_COLOUR, MaskReading, Void, is_contour, rgb_of, void_area
+from mnemask.prompts.mask_reading import MaskReading, Void, is_contour, rgb_of, void_area
 from mnemask.types import MAX_OBJECTS
 
 # An area that is even but for so much noise, and this far from all plain colours, has a colour of its own. Of drawn
@@ -49,6 +51,7 @@ def read_colours(raw: RawMask, void: Void) -> MaskReading:
     own = plain
     if not blended.any():
         own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
+        own &= ~_noise(inverse, edges, colours)
     ground = _white_ground(packed) if raw.opaque.all() else int(packed[~raw.opaque][0])
     blended |= ~own[inverse]
     numbers = nearest_plain(inverse.astype(np.int32), blended)
@@ -140,6 +143,16 @@ def _refuse_lost_colours(
             f"has {int(blended.sum())} pixels whose colours run into each other, as in a picture that was a JPEG once",
             "export it again from the program that painted it, as PNG without antialiasing",
         )
+
+
+def _noise(
+    inverse: Int64[np.ndarray, "H W"], edges: EdgeMap, colours: Int64[np.ndarray, " N"]
+) -> Bool[np.ndarray, " N"]:
+    """Returns which colours are noise beside others, none where it is in one channel: then they are numbers."""
+    shown = np.stack([unpack(int(colour)) for colour in colours]).astype(int)
+    of = noise_of(inverse, edges.solid, shown)
+    apart = (shown - shown[of])[of >= 0]
+    return (of >= 0) & bool((apart != 0).any(axis=0).sum() > 1)
 
 
 def _near_a_larger(

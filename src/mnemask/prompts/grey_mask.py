@@ -9,10 +9,18 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
 from mnemask.errors import MaskError
-from mnemask.prompts.image_file import MANY_VALUES, EdgeMap, Grey, RawMask, differences, nearest_plain
+from mnemask.prompts.image_file import (
+    MANY_VALUES,
+    NOISE_REACH,
+    EdgeMap,
+    Grey,
+    RawMask,
+    differences,
+    nearest_plain,
+    noise_of,
+)
 from mnemask.prompts.mask_reading import RGB, MaskReading, Void, rgb_of, void_area
 
-NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
 NOISE_VALUES = 4  # so many at both ends, and hardly one between, are no ids
 VIDEO_BLACK, VIDEO_WHITE = 16, 235
 FAR_SHARE = 0.05  # of the pixels between black and white, all of one value and far from both: an object, and no edge
@@ -51,12 +59,26 @@ def read_grey(raw: RawMask, void: Void) -> MaskReading:
             "expected one value for each object",
         )
     blended = edges.blended() & ~left_out
+    if not blended.any():
+        _refuse_noise(values, edges)
     notes: tuple[str, ...] = ()
     if void == "auto":
         left_out, notes = void_area(values, top, blended)
     labels = nearest_plain(np.where(left_out, 0, values).astype(np.int32), blended)
     colours = {} if raw.palette is None else _palette_colours(labels, raw.palette)
     return MaskReading("ids", labels, int((left_out & ~blended).sum()), int(blended.sum()), colours, notes)
+
+
+def _refuse_noise(values: Grey, edges: EdgeMap) -> None:
+    """Raises MaskError where beside an object's level there are made-up ones, both lower and higher."""
+    levels = noise_of(values.astype(np.int32), edges.solid, np.arange(int(values.max()) + 1)[:, None])
+    found = {int(of): [int(i) for i in np.flatnonzero(levels == of)] for of in np.unique(levels[levels > 0])}
+    for level, made_up in found.items():
+        if min(made_up) < level < max(made_up):
+            raise MaskError(
+                f"has {', '.join(map(str, made_up))} scattered beside {level}, as a picture has that was a JPEG once",
+                "export it again from the program that made it, as PNG",
+            )
 
 
 def _palette_colours(labels: Int32[np.ndarray, "H W"], palette: UInt8[np.ndarray, "N 3"]) -> dict[int, RGB]:
