@@ -806,6 +806,15 @@ def test_an_object_whose_colour_a_jpeg_made_uneven_is_not_lost_without_a_word(tm
         read_mask(tmp_path / "m.png")
 
 
+def test_a_thin_object_beside_soft_edges_is_named_and_not_lost(tmp_path):
+    first, second = (drawn((255,) if i == 0 else (0, 255), antialias=True)[..., None] / 255 for i in (0, 1))
+    picture = np.round(first * (255, 0, 0) + second * (0, 0, 255)).astype(np.uint8)
+    assert list(read_mask(save(tmp_path / "soft.png", picture))) == [1, 2]
+    picture[2:4, 5:70] = (0, 255, 0)
+    with refusal(MaskError, "130 pixels of #00ff00", "antialiasing"):
+        read_mask(save(tmp_path / "m.png", picture))
+
+
 def disc_and_square():
     labels = np.zeros((96, 128), np.uint8)
     cv2.circle(labels, (35, 45), 17, 1, -1)
