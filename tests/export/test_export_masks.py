@@ -139,6 +139,26 @@ def test_frames_without_a_row_in_the_table_keep_their_numbers_around_one_that_wa
         assert [frame.index for frame in open_finished(out, stack)] == frames
 
 
+@pytest.mark.parametrize(
+    ("names", "numbers", "said"),
+    [
+        ("00000 00001 00003 00004", [0, 1, 3, 4], "keep the numbers"),
+        ("00000 00500 00900", [0, 1, 2], "in their order"),
+        ("frame_0000 frame_0001 frame_0003", [0, 1, 2], "in their order"),
+        ("00001 00002 00003", [1, 2, 3], ""),
+        ("frame_0001 frame_0002", [0, 1], ""),
+        ("first second", [0, 1], ""),
+    ],
+)
+def test_gaps_in_a_folder_of_masks_alone_move_no_frame_without_a_word(tmp_path, caplog, names, numbers, said):
+    for name in names.split():
+        Image.fromarray(drawn()[0].astype(np.uint8)).save(tmp_path / f"{name}.png")
+    with ExitStack() as stack:
+        assert [frame.index for frame in open_finished(tmp_path, stack)] == numbers
+    assert ("numbers" in caplog.text) == bool(said)
+    assert said in caplog.text
+
+
 def test_yolo_is_found_from_wherever_it_is_started(tmp_path, run):
     export_masks(run[0], "yolo", tmp_path)
     assert "path:" not in (tmp_path / "data.yaml").read_text()

@@ -128,6 +128,93 @@ def test_a_task_that_was_submitted_without_regions_says_that_there_is_nothing(tm
     assert [bool(read_labels(path).any()) for path in paths] == [True, False, False]
 
 
+@pytest.mark.parametrize("tool", ["COCO", "CVAT"])
+def test_pictures_of_several_folders_are_not_taken_for_one_video(tmp_path, tool):
+    def file(name, *places):
+        if tool == "COCO":
+            path = coco(tmp_path / f"{name}.json", [annotation(1, LEFT), annotation(2, RIGHT, 2)], len(places))
+            content = json.loads(path.read_text())
+            for image, place in zip(content["images"], places, strict=True):
+                image["file_name"] = place
+            path.write_text(json.dumps(content))
+            return path
+        shapes = polygon("dog", LEFT), polygon("cat", RIGHT), ""
+        images = [
+            f'<image id="{i}" name="{place}" width="{W}" height="{H}">{shapes[i]}</image>'
+            for i, place in enumerate(places)
+        ]
+        return cvat(tmp_path / f"{name}.xml", *images)
+
+    with refusal(MaskError, "'a/'", "'b/'", "each video by itself"):
+        annotated_frames(file("two", "a/00000.png", "b/00001.png"))
+    # Of a picture that nobody annotated the folder does not matter.
+    paths = annotated_frames(file("one", "c/a/00000.png", "c/a/00001.png", "c/b/00002.png"))
+    assert [map_name(path) for path in paths] == ["00000", "00001", "00002"]
+
+
+def test_a_region_of_a_crowd_is_no_object_beside_others(tmp_path, caplog):
+    whole = {"segmentation": {"size": [H, W], "counts": [0, H * W]}, "iscrowd": 1}
+    both = [annotation(1, LEFT, iscrowd=0), {**annotation(2, RIGHT), **whole}]
+    (path,) = annotated_frames(coco(tmp_path / "a.json", both))
+    assert (read_labels(path)[20, [15, 30, 45]] == [1, 0, 0]).all()
+    assert "1 regions of a crowd" in caplog.text
+    (alone,) = annotated_frames(coco(tmp_path / "b.json", both[1:]))  # so some tools mark all run lengths
+    assert read_labels(alone).all()
+    tracked = [{**each, "track_id": number} for number, each in enumerate(both, 1)]
+    (path,) = annotated_frames(coco(tmp_path / "c.json", tracked[::-1]))
+    assert sorted(np.unique(read_labels(path))) == [1, 2]
+
+
+def label_studio(path, *tasks):
+    """A file of tasks, each of data and of the corners of each annotation."""
+
+    def result(corners):
+        value = {"points": [[100 * x / W, 100 * y / H] for x, y in zip(corners[::2], corners[1::2], strict=True)]}
+        return {"original_width": W, "original_height": H, "value": value}
+
+    told = [
+        {"data": data, "annotations": [{"result": [result(corners)], **more} for corners, more in answers]}
+        for data, *answers in tasks
+    ]
+    path.write_text(json.dumps(told))
+    return path
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://a.b/{}.png?sig=abc",
+        "s3://a/{}.JPG?X-Amz=1/2.png",
+        "/data/local-files/?d=a/{}.png",
+        "/data/upload/1/{}.png",
+        "C:\\a\\{}.png",
+    ],
+)
+def test_a_task_is_of_the_picture_that_its_address_names(tmp_path, caplog, address):
+    tasks = [({"thumb": "/t.png", "image": address.format(name)}, (LEFT, {})) for name in ("00000", "00004")]
+    paths = annotated_frames(label_studio(tmp_path / "tasks.json", *tasks))
+    assert [map_name(path) for path in paths] == ["00000", "00004"]
+    assert not caplog.text
+
+
+def test_tasks_without_names_are_taken_in_their_order_and_that_is_said(tmp_path, caplog):
+    tasks = [({"image": "data:image/png;base64,AA"}, (LEFT, {})) for _ in range(2)]
+    assert [map_name(path) for path in annotated_frames(label_studio(tmp_path / "tasks.json", *tasks))] == ["@0", "@1"]
+    assert "2 of its 2 tasks" in caplog.text
+
+
+def test_of_several_annotations_the_ground_truth_counts_or_else_the_first_and_that_is_said(tmp_path, caplog):
+    image = {"image": "/00000.png"}
+    first = label_studio(tmp_path / "a.json", (image, (LEFT, {}), (RIGHT, {}), (RIGHT, {"was_cancelled": True})))
+    assert read_labels(annotated_frames(first)[0])[20, 15] == 1
+    assert "in 1 of 1 tasks" in caplog.text
+    caplog.clear()
+    truth = label_studio(tmp_path / "b.json", (image, (LEFT, {}), (RIGHT, {"ground_truth": True})))
+    assert read_labels(annotated_frames(truth)[0])[20, 45] == 1
+    assert read_labels(annotated_frames(truth)[0])[20, 15] == 0
+    assert not caplog.text
+
+
 def test_tracks_and_groups_that_count_from_0_become_ids_from_1(tmp_path):
     tracks = [annotation(1, LEFT, attributes={"track_id": 0}), annotation(2, RIGHT, attributes={"track_id": 1})]
     path = coco(tmp_path / "c.json", tracks)

@@ -1,11 +1,14 @@
 """Files of CVAT: which object a shape is, what lies in front, and what cannot be told apart."""
 
 import pytest
+import torch
 from drawn_annotations import LEFT, RIGHT, H, W, cvat, polygon
 from refusals import refusal
 
+import mnemask as mm
 from mnemask.errors import MaskError
 from mnemask.io.label_files import annotated_frames, map_name, objects_of, read_labels
+from mnemask.prompts import PromptPlan
 
 MIDDLE = [26, 5, 34, 5, 34, 35, 26, 35]
 
@@ -81,6 +84,20 @@ def test_a_group_is_no_object_that_others_state(tmp_path):
 def test_names_of_another_system_are_those_of_its_files(tmp_path):
     path = cvat(tmp_path / "a.xml", image(0, "data\\shot_a.jpg", polygon("dog", LEFT)))
     assert [map_name(frame) for frame in annotated_frames(path)] == ["shot_a"]
+
+
+@pytest.mark.parametrize("other", [(0, 2), (0,)])
+def test_the_track_that_is_outside_is_gone_and_no_other(tmp_path, other):
+    left = polygon("dog", LEFT, frame=0) + polygon("dog", LEFT, frame=2, outside=1)
+    right = "".join(polygon("cat", RIGHT, frame=frame) for frame in other)
+    path = cvat(tmp_path / "a.xml", tracks=track(0, left) + track(1, right, label="cat"))
+    plan = PromptPlan(path, [], [], False, num_frames=4)
+    frames = [mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), index) for index in range(4)]
+    given = [plan(frame) for frame in frames]
+    assert list(given[0]) == [1, 2]
+    assert given[2][1] is None
+    assert list(given[2]) == [1, *([2] if 2 in other else [])]
+    assert given[1] is given[3] is None
 
 
 def test_a_tag_of_a_picture_is_not_counted_among_shapes(tmp_path, caplog):

@@ -24,6 +24,17 @@ def test_yolo_is_known_however_its_numbers_are_written(tmp_path, first):
     assert read_labels(annotated_frames(place)[0]).sum() > 0.2 * H * W
 
 
+@pytest.mark.parametrize("line", ["0 0,1 0,1 0,4 0,1 0,4 0,9", "0.0 0.1 0.1 0.4 0.1 0.4 0.9"])
+@pytest.mark.parametrize("before", ["", FRACTIONS])
+def test_numbers_that_yolo_does_not_write_so_are_named_with_their_line(tmp_path, line, before):
+    yolo(tmp_path / "images", **{"00000": ""})
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/00000.txt").write_text(f"{before}{line}\n")
+    (tmp_path / "images/00000.txt").unlink()
+    with refusal(MaskError, f"line {2 if before else 1} of .*00000.txt", line[:9], "with points"):
+        PromptPlan(tmp_path, [], [], False)
+
+
 def test_a_confidence_behind_an_outline_is_no_corner(tmp_path):
     place = yolo(tmp_path / "a", **{"00000": FRACTIONS, "00001": FRACTIONS.replace("\n", " 0.83\n")})
     exact, doubted = map(read_labels, annotated_frames(place))

@@ -806,6 +806,59 @@ def test_an_object_whose_colour_a_jpeg_made_uneven_is_not_lost_without_a_word(tm
         read_mask(tmp_path / "m.png")
 
 
+def test_a_thin_object_beside_soft_edges_is_named_and_not_lost(tmp_path):
+    first, second = (drawn((255,) if i == 0 else (0, 255), antialias=True)[..., None] / 255 for i in (0, 1))
+    picture = np.round(first * (255, 0, 0) + second * (0, 0, 255)).astype(np.uint8)
+    assert list(read_mask(save(tmp_path / "soft.png", picture))) == [1, 2]
+    picture[2:4, 5:70] = (0, 255, 0)
+    with refusal(MaskError, "130 pixels of #00ff00", "antialiasing"):
+        read_mask(save(tmp_path / "m.png", picture))
+
+
+def disc_and_square():
+    labels = np.zeros((96, 128), np.uint8)
+    cv2.circle(labels, (35, 45), 17, 1, -1)
+    labels[31:70, 82:109] = 2
+    return labels
+
+
+def through_jpeg(path, picture, **options):
+    save(path.with_suffix(".jpg"), picture, **options)
+    Image.open(path.with_suffix(".jpg")).save(path)
+    return path
+
+
+@pytest.mark.parametrize("quality", [75, 90, 98, 100])
+@pytest.mark.parametrize("levels", [(128, 255), (120, 255)])
+def test_two_grey_objects_that_were_a_jpeg_once_are_not_one(tmp_path, quality, levels):
+    picture = np.array([0, *levels], np.uint8)[disc_and_square()]
+    with refusal(MaskError, "255|JPEG"):
+        read_mask(through_jpeg(tmp_path / "m.png", picture, quality=quality))
+
+
+def test_noise_of_the_best_jpeg_makes_no_objects(tmp_path):
+    labels = disc_and_square()
+    picture = coloured(labels, [(255, 0, 0), (0, 0, 255)])
+    masks = read_mask(through_jpeg(tmp_path / "m.png", picture, quality=100, subsampling=0))
+    assert list(masks) == [1, 2]
+    found = masks[1].numpy() + 2 * masks[2].numpy()
+    assert min((found != labels).mean(), (found != np.array([0, 2, 1])[labels]).mean()) < 0.01
+    with refusal(MaskError, "84, 86 scattered beside 85", "JPEG"):
+        read_mask(through_jpeg(tmp_path / "g.png", np.array([0, 85, 170], np.uint8)[labels], quality=100))
+
+
+@pytest.mark.parametrize("form", ["grey", "red"])
+def test_thin_objects_with_numbers_next_to_those_of_large_ones_are_no_noise(tmp_path, form):
+    labels = disc_and_square() * 2  # 2 and 4
+    for number, row in ((1, 5), (3, 8), (5, 80), (6, 84)):
+        labels[row : row + 2, 10:100:1] = number
+    labels[40:60, 20] = 1
+    picture = labels if form == "grey" else np.dstack([labels, labels * 0, labels * 0])
+    assert sorted(np.bincount(labels[labels > 0])[1:]) == sorted(
+        int(mask.sum()) for mask in read_mask(save(tmp_path / "m.png", picture)).values()
+    )
+
+
 def test_colours_that_run_into_each_other_far_from_the_outlines_are_refused(tmp_path):
     labels = cv2.copyMakeBorder(drawn(), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=0)
     image = Image.fromarray(coloured(labels, [(255, 0, 0), (0, 255, 0)]))

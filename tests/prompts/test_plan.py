@@ -417,3 +417,34 @@ def test_boxes_and_clicks_on_wide_pixels_count_those_that_are_stored_and_that_is
     plan = PromptPlan(None, ["10,10,20,20"], [], clean=False)
     plan.check_sizes(mm.Frame(torch.zeros(3, H, W, dtype=torch.uint8), 0, pixel_aspect=aspect))
     assert (f"{W} across" in caplog.text) == said
+
+
+def test_a_mask_of_which_others_leave_nothing_is_refused_before_the_first_frame_and_a_part_is_said(tmp_path, caplog):
+    small, large = (save(tmp_path / f"{r}.png", cv2.circle(discs(), (30, 20), r, 255, -1)) for r in (6, 12))
+    first = save(tmp_path / "first.png", discs(1, 3))
+    with refusal(MaskError, r"6\.png", "frame 5", "given before it"):
+        PromptPlan(first, [], [f"5:5={large}", f"5:4={small}"], False)
+    plan = PromptPlan(first, [], [f"5:4={small}", f"5:5={large}"], False)
+    shared = int((np.asarray(Image.open(small)) > 0).sum())
+    assert f"overlap in 1 frame, first {large} in frame 5, which shares {shared} pixels" in caplog.text
+    assert list(plan.to_come[5]) == [4, 5]
+
+
+@pytest.mark.parametrize("to", ["other ids", "swapped paint", "moved", "as it was"])
+def test_a_mask_that_changes_before_its_frame_comes_is_refused(tmp_path, to):
+    first, later = save(tmp_path / "first.png", discs(1, 2)), tmp_path / "later.png"
+    before = painted(discs(1, 2), {1: RED, 2: GREEN})
+    now = {
+        "other ids": discs(1, 2) * 3,
+        "swapped paint": painted(discs(1, 2), {1: GREEN, 2: RED}),
+        "moved": painted(discs(2, 3), {2: RED, 3: GREEN}),
+        "as it was": before,
+    }
+    plan = PromptPlan(first, [], [f"5={save(later, before)}"], False)
+    given(plan, 0)
+    save(later, now[to])
+    if to == "as it was":
+        assert given(plan, 5)[0].any()
+    else:
+        with refusal(MaskError, r"later\.png", "changed since the run began", "--resume"):
+            given(plan, 5)

@@ -2,9 +2,11 @@
 
 import csv
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
@@ -187,7 +189,7 @@ class _OfRun:
             names, self._paths = list(rows), [there[name] for name in rows]
         elif self._paths:
             told = {map_name(path): told[name] for name, path in there.items() if name in told}
-        self._frames = _numbered(names, told)
+        self._frames = _numbered(names, told, out)
         self.frames_per_second = _rate(rows)
         self._files = file_names_of(self._paths[0].parent) if self._paths and self._paths[0].parent.is_file() else {}
         known = [int(each["id"]) for each in report.get("objects", [])]
@@ -369,22 +371,40 @@ def _frames_of_table(out: Path) -> dict[str, tuple[int, float | None]]:
         return {}
 
 
-def _numbered(names: list[str], told: Mapping[str, int]) -> list[tuple[int, str]]:
+def _numbered(names: list[str], told: Mapping[str, int], out: Path) -> list[tuple[int, str]]:
     """Returns the number of each frame: what the table tells, else that in its name, else its place.
 
     A table has no row of a frame without tracked objects. By how much names count from another number than 0, the
-    frames that it has tell; without any, names that follow each other are taken as they are.
+    frames that it has tell; without any, names most of which follow each other are taken as they are. A warning says
+    what becomes of gaps.
     """
     if all(name in told for name in names):
         return [(told[name], name) for name in names]
     numbers = [number for name in names if (number := index_of_name(name)) is not None]
     if len(numbers) == len(names):
         shifts = {number - told[name] for number, name in zip(numbers, names, strict=True) if name in told}
-        follow = numbers == list(range(numbers[0], numbers[0] + len(names)))
-        if len(shifts) == 1 or (not shifts and follow):
+        if len(shifts) == 1 or (not shifts and 0 <= _missing(numbers) < len(names)):
+            if not shifts and _missing(numbers):
+                logger.warning(
+                    "%s has no masks for %d of the numbers from %s to %s: the others keep the numbers in their names",
+                    *(out, _missing(numbers), names[0], names[-1]),
+                )
             shift = shifts.pop() if shifts else 0
             return [(number - shift, name) for number, name in zip(numbers, names, strict=True)]
+    ends = [re.search(r"\d{1,9}$", name) for name in names]
+    if not told and _missing([-1 if end is None else int(end[0]) for end in ends]) > 0:
+        logger.warning(
+            "%s has masks from %s to %s with gaps in their numbers, and no table that says which frames they are: they "
+            "are numbered from 0 in their order",
+            *(out, names[0], names[-1]),
+        )
     return list(enumerate(names))
+
+
+def _missing(numbers: list[int]) -> int:
+    """Returns how many numbers are left out between the first and the last; -1 where they do not rise."""
+    rise = all(earlier < later for earlier, later in pairwise(numbers))
+    return numbers[-1] - numbers[0] + 1 - len(numbers) if rise else -1
 
 
 def _rate(rows: Mapping[str, tuple[int, float | None]]) -> float | None:

@@ -88,6 +88,8 @@ class AnnotatedFrame:
         size: height and width.
         shapes: in the file's order.
         annotated: whether no shapes mean that nothing is there. Many tools list pictures that nobody has come to yet.
+        gone: the objects that the file says are not there, where it says that of each by itself.
+        folder: of its picture, as the file says it.
     """
 
     name: str
@@ -95,6 +97,8 @@ class AnnotatedFrame:
     size: tuple[int, int]
     shapes: list[Shape] = field(default_factory=list)
     annotated: bool = False
+    gone: set[int] = field(default_factory=set)
+    folder: str = ""
 
 
 def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
@@ -103,7 +107,7 @@ def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
         return _of_mots(path, skipped)
     content = _json_of(path)
     if isinstance(content, list):
-        return _of_label_studio(content, skipped)
+        return _of_label_studio(content, path, skipped)
     if "shapes" in content:
         return [_of_labelme(content, path.stem, skipped, _first_group([content], path.name))]
     return _of_coco(content, path, skipped)
@@ -158,6 +162,7 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
     first = int(0 in tracks)  # as CVAT exports them
     if first:
         log.warning("%s counts track_id from 0: its objects have ids that are one more", path.name)
+    crowds = _crowds(content["annotations"])
     for number, (each, track) in enumerate(zip(content["annotations"], tracks, strict=True), 1):
         if missing := [part for part in ("image_id", "category_id") if part not in each]:
             raise MaskError(f"annotation {number} of {path} has no {missing[0]!r}", "export it again")
@@ -174,11 +179,28 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
         if isinstance(segmentation, list) and not (segmentation := [part for part in segmentation if len(part) >= 6]):
             skipped["outlines of fewer than 3 corners"] += 1
             continue
+        if number in crowds:
+            skipped["regions of a crowd (iscrowd)"] += 1
+            continue
         mask = partial(_coco_mask, segmentation)
         object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
         shape = Shape(class_of(category), object_id, mask, said.get("name") or "")
         pictures[int(each["image_id"])].shapes.append(shape)
     return list(pictures.values())
+
+
+def _crowds(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Returns the numbers, from 1, of regions of many objects; none where all masks are such, as some tools write them.
+
+    One that says which object it is, is that object.
+    """
+    masks = {number: each for number, each in enumerate(annotations, 1) if each.get("segmentation")}
+    crowds = {
+        number
+        for number, each in masks.items()
+        if each.get("iscrowd") and isinstance(each["segmentation"], dict) and _track_of(each) is None
+    }
+    return crowds if len(crowds) < len(masks) else set()
 
 
 def _json_of(path: Path) -> Any:
@@ -191,8 +213,9 @@ def _track_of(annotation: Mapping[str, Any]) -> Any:
 
 
 def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
-    file_name = last_part(str(image["file_name"]))
-    return AnnotatedFrame(_frame_of(file_name), file_name, (int(image["height"]), int(image["width"])))
+    place = str(image["file_name"])
+    file_name, size = last_part(place), (int(image["height"]), int(image["width"]))
+    return AnnotatedFrame(_frame_of(file_name), file_name, size, folder=place.removesuffix(file_name))
 
 
 def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
@@ -207,9 +230,22 @@ def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
     return mask_from_run_lengths(runs_of_text(counts), width, height).T
 
 
-def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) -> list[AnnotatedFrame]:
+def _of_label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns what tasks say; one without shapes has the size of the first that says one."""
-    answers = [_answer_of(task) for task in tasks]
+    submitted = [_submitted(task) for task in tasks]
+    answers = [each[0] if each else None for each in submitted]
+    if several := sum(len(each) > 1 for each in submitted):
+        log.warning(
+            "%s has more than one submitted annotation in %d of %d tasks: the first of each is read; mark another as "
+            "ground truth, or delete those that are not meant",
+            *(path, several, len(tasks)),
+        )
+    if len(tasks) > 1 and (unnamed := sum(not (_picture_of(task) or task["data"].get("name")) for task in tasks)):
+        log.warning(
+            "%s does not say what the pictures of %d of its %d tasks are called: they go to frames in the order of the "
+            "tasks; give each task a name in its data for other frames",
+            *(path, unnamed, len(tasks)),
+        )
     sizes = [_size_of_task(task, answer or ()) for task, answer in zip(tasks, answers, strict=True)]
     known = next((size for size in sizes if size), None)
     if known is None:
@@ -220,10 +256,25 @@ def _of_label_studio(tasks: Sequence[Mapping[str, Any]], skipped: Counter[str]) 
     ]
 
 
-def _answer_of(task: Mapping[str, Any]) -> Sequence[Any] | None:
-    """Returns the regions that somebody submitted, perhaps none; None where nobody has come to the task."""
+def _submitted(task: Mapping[str, Any]) -> list[Sequence[Any]]:
+    """Returns the regions of each annotation, perhaps none; of those that are ground truth alone, where some are."""
     answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
-    return next((each["result"] for each in answers if not each.get("was_cancelled")), None)
+    answers = [each for each in answers if not each.get("was_cancelled")]
+    return [each["result"] for each in [each for each in answers if each.get("ground_truth")] or answers]
+
+
+def _picture_of(task: Mapping[str, Any]) -> str:
+    """Returns the file name of a task's picture, "" where none is named.
+
+    It is in the path of an address, whose query may sign it, or else at its end, as in `/data/local-files/?d=a/b.png`.
+    """
+    data = task["data"]
+    for key in sorted(data, key=lambda key: (key != "image", "thumb" in key.lower())):  # a preview is another file
+        address = str(data[key])
+        for place in (address.partition("?")[0], address):
+            if place.lower().endswith(IMAGE_SUFFIXES):
+                return unquote(re.split(r"[/=\\]", place)[-1])
+    return ""
 
 
 def _size_of_task(task: Mapping[str, Any], results: Sequence[Any]) -> tuple[int, int] | None:
@@ -237,10 +288,8 @@ def _size_of_task(task: Mapping[str, Any], results: Sequence[Any]) -> tuple[int,
 def _of_task(
     task: Mapping[str, Any], answer: Sequence[Any] | None, size: tuple[int, int], place: int, skipped: Counter[str]
 ) -> AnnotatedFrame:
-    data = task["data"]
-    source = str(next((value for value in data.values() if str(value).lower().endswith(IMAGE_SUFFIXES)), ""))
-    file_name = unquote(re.split(r"[/=\\]", source)[-1])
-    name = str(data.get("name") or Path(file_name).stem or f"{AT}{place}")
+    file_name = _picture_of(task)
+    name = str(task["data"].get("name") or Path(file_name).stem or f"{AT}{place}")
     picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None)
     for each in answer or ():
         if (value := each.get("value")) is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
-from mnemask.errors import MaskError
+from mnemask.errors import MaskError, listed
 from mnemask.io.annotation_formats import AnnotatedFrame, Shape, naming_damage, read_file, read_labelme
 from mnemask.io.cvat import read_cvat
 from mnemask.io.pictures import check_size
@@ -33,6 +33,8 @@ class Annotations:
         files: what the picture of each frame is called, by the frame's name.
         unannotated: the names of frames that are listed and that nobody may have come to: they have no shapes, and the
             file does not say that nothing is there.
+        gone: by the frame's name, the objects of which the file says that they are not there, as CVAT's `outside` does;
+            others without a shape there may be, where it says so of some.
 
     Raises:
         MaskError: the file is damaged, of another kind, holds no masks, contradicts itself, or does not say which
@@ -59,6 +61,18 @@ class Annotations:
         self.unannotated = frozenset(
             picture.name for picture in self._pictures if not picture.shapes and not picture.annotated
         )
+        self.gone = {
+            picture.name: frozenset(picture.gone - {self._ids[id(shape)] for shape in picture.shapes})
+            for picture in self._pictures
+            if picture.gone
+        }
+        folders = dict.fromkeys(picture.folder for picture in self._pictures if picture.shapes)
+        if len(folders) > 1:
+            raise MaskError(
+                f"{path} has masks of pictures in several folders ({listed(map(repr, folders), 3)}), which may be of "
+                "several videos",
+                "export each video by itself, or leave the folders out of the names of the pictures",
+            )
         if len(self.files) < len([picture for picture in self._pictures if picture.file_name]):
             raise MaskError(
                 f"{path} has pictures that share a name", "give frames names of their own, or a file to each video"

@@ -36,12 +36,14 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     others = _groups_of_others(images, stated)
     pictures: dict[int, AnnotatedFrame] = {}
     for image in images:
-        index, file_name = int(image.attrib["id"]), last_part(image.attrib["name"])
+        index, place = int(image.attrib["id"]), image.attrib["name"]
+        file_name = last_part(place)
         if index in pictures:
             both = f"{pictures[index].file_name} and {file_name}"
             raise MaskError(f"{path} has two images of id {index}, {both}", TASK_BY_TASK)
         frame_size = int(image.attrib["height"]), int(image.attrib["width"])
         pictures[index] = picture = AnnotatedFrame(Path(file_name).stem, file_name, frame_size)
+        picture.folder = place.removesuffix(file_name)
         for each in image:
             group = _group_of(each)
             if shape := _shape_of(each, each.attrib.get("label"), None if group in others else group, skipped):
@@ -52,7 +54,9 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
             index = int(each.attrib["frame"])
             picture = pictures.setdefault(index, AnnotatedFrame(f"{AT}{index}", "", whole))
             if each.attrib.get("outside") == "1":
-                picture.annotated = True  # where all are outside, that says that they are gone
+                picture.annotated = True
+                said = _stated_id(each) or track_id
+                picture.gone |= {said} if said else set()
             elif shape := _shape_of(each, track.attrib["label"], track_id, skipped):
                 picture.shapes.append(shape)
     return [pictures[index] for index in sorted(pictures)]

@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -162,6 +162,13 @@ def is_annotated(path: Path) -> bool:
     return not isinstance(opened, _LabelFile) or path.name not in opened.unannotated
 
 
+def gone_in(path: Path) -> frozenset[int]:
+    """Returns the objects of which the file of a label map says, one by one, that they are not in its frame."""
+    holder = _holder(path)
+    opened = None if holder is None else _opened(holder)
+    return opened.gone.get(path.name, frozenset()) if isinstance(opened, _LabelFile) else frozenset()
+
+
 def only_annotated(paths: list[Path]) -> list[Path]:
     """Returns the label maps that say what is there; a warning says how many others a file lists."""
     said = [path for path in paths if is_annotated(path)]
@@ -269,6 +276,7 @@ class _LabelFile:
     files: Mapping[str, str]
     objects: Mapping[int, ObjectInfo]
     unannotated: frozenset[str] = frozenset()
+    gone: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def read(self, name: str) -> Labels:
         if name not in self.maps:
@@ -292,7 +300,8 @@ class _LabelFile:
             raise MaskError(f"{path} holds no mask", "write it again")
         if annotations is None:
             return cls(path, packed, shapes, {}, {})
-        return cls(path, packed, shapes, annotations.files, annotations.objects, annotations.unannotated)
+        said = annotations.files, annotations.objects, annotations.unannotated, annotations.gone
+        return cls(path, packed, shapes, *said)
 
 
 def _holder(path: Path) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnemask.errors import MaskError
+from mnemask.errors import MaskError, printable
 from mnemask.io.annotation_formats import AnnotatedFrame, Shape, class_of, naming_damage, points_of
 from mnemask.io.frame_files import like_labels
 from mnemask.io.images import FORMATS_AND_GIF, IMAGE_SUFFIXES, open_image, shown_size
@@ -24,6 +24,7 @@ _LARGEST_FRACTION = 2.0
 _LABELS, _IMAGES = "labels", "images"
 _CLASSES = "classes.txt"  # names, a line each, as labelImg and Label Studio write them
 _LINE = re.compile(rb"\d{1,6}( +(-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|-?inf|nan)){4,}", re.IGNORECASE)
+_NEARLY = re.compile(r"\s*\d{1,6}(?:[.,]0*)?(?:\s+-?(?:\d+[.,]?\d*|[.,]\d+)(?:e[+-]?\d+)?){4,}\s*", re.IGNORECASE)
 _MARK = b"\xef\xbb\xbf"  # with which some editors begin a file
 # A data.yaml lists names, or maps numbers to them, on one line or a line each.
 _ON_ONE_LINE = re.compile(r"^names:\s*(?:\[(.*?)\]|\{(.*?)\})", re.MULTILINE | re.DOTALL)
@@ -57,6 +58,22 @@ def holds_yolo(folder: Path) -> bool:
     return True
 
 
+def refuse_nearly_yolo(folder: Path) -> None:
+    """Raises MaskError if a text in a folder of no other masks is YOLO but for decimal commas or a class as 0.0."""
+    for path in natural_order(_texts(_labels_in(folder))):
+        _refuse_nearly(path, 1, (_beginning(path).decode(errors="replace").splitlines() or [""])[0])
+
+
+def _refuse_nearly(path: Path, number: int, line: str) -> None:
+    kind, *numbers = line.split() or [""]
+    if _NEARLY.fullmatch(line) and not (kind.isdecimal() and all("," not in each for each in numbers)):
+        raise MaskError(
+            f"line {number} of {path} begins {printable(line, 30)!r}, and YOLO's have a whole number for the class and "
+            "fractions with points",
+            "write it as '0 0.1 0.1 0.4 0.1 0.4 0.9'",
+        )
+
+
 def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     """Returns what the labels in a folder say of each frame; their pictures are beside them or where YOLO has them."""
     labels = _labels_in(folder)
@@ -76,6 +93,7 @@ def read_yolo(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
         with naming_damage(path):
             for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
                 said = f"line {number} of {path}"
+                _refuse_nearly(path, number, line)
                 if line.strip() and (shape := _shape_of(line.split(), names, said, picture, skipped)):
                     picture.shapes.append(shape)
         pictures.append(picture)

@@ -4,20 +4,24 @@ A file that says its ids (palette indices, grey levels) keeps them. Painted colo
 and mean the same object in every later file; a palette that was made for one file alone is found out by its colours.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from mnemask.errors import MaskError
 from mnemask.io.images import BORDER_SHARE
+from mnemask.io.label_files import gone_in
 from mnemask.io.visualize import davis_palette
-from mnemask.prompts.mask_reading import RGB, SAME_COLOUR, MaskReading
+from mnemask.prompts.image_file import SAME_COLOUR
+from mnemask.prompts.mask_reading import RGB, MaskReading
 from mnemask.prompts.parse import in_words, typed
 from mnemask.types import MAX_OBJECT_ID, Frame
 
@@ -39,7 +43,9 @@ class MarkedFile:
         labels: that it holds, as they are in the file.
         colours: of the labels, where there are any.
         size: height and width.
+        digest: of its pixels and colours, as they were understood.
         object_id: what the user called the only object in it, None where the file tells.
+        gone: the objects that it says, one by one, are not there.
     """
 
     path: Path
@@ -48,7 +54,9 @@ class MarkedFile:
     labels: tuple[int, ...]
     colours: Mapping[int, RGB]
     size: tuple[int, int]
+    digest: bytes
     object_id: int | None = None
+    gone: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, path: Path, frame: int, reading: MaskReading, object_id: int | None = None) -> "MarkedFile":
@@ -60,7 +68,18 @@ class MarkedFile:
                 "leave the id out, or give one object's mask",
             )
         height, width = reading.labels.shape
-        return cls(path, frame, reading.kind, labels, dict(sorted(reading.colours.items())), (height, width), object_id)
+        colours, size = dict(sorted(reading.colours.items())), (height, width)
+        gone = gone_in(path) if object_id is None else frozenset()
+        return cls(path, frame, reading.kind, labels, colours, size, _digest(reading), object_id, gone)
+
+    def refuse_changed(self, reading: MaskReading) -> None:
+        """Raises MaskError if the file says something else than when it was read first, which may be hours ago."""
+        as_stored = reading.labels.shape != self.size  # an orientation tag was left aside, since so it fits the video
+        if tuple(reading.ids) != self.labels or not (as_stored or _digest(reading) == self.digest):
+            raise MaskError(
+                f"mask {self.path} was changed since the run began",
+                "put it back as it was and continue (--resume), or begin again with what it is now (--overwrite)",
+            )
 
     @property
     def names_its_ids(self) -> bool:
@@ -238,6 +257,11 @@ class ColourIds:
                 f"mask {file.path} has {_hex(colour)}, which is nearly {_hex(known)} of object {self.by_colour[known]}",
                 f"paint it with the same colour, or say which it is (--at {typed(file.frame)}:ID={file.path.name})",
             )
+
+
+def _digest(reading: MaskReading) -> bytes:
+    said = repr(sorted(reading.colours.items())).encode()
+    return hashlib.sha256(reading.labels.astype(np.uint16).tobytes() + said).digest()
 
 
 def _near(colour: RGB, other: RGB) -> bool:

@@ -1,30 +1,34 @@
 """Masks in colours: each plain colour is an object, numbered as in the DAVIS palette or by its first pixel."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from mnemask.errors import MaskError
 from mnemask.io.images import BORDER_SHARE, border_of
 from mnemask.io.visualize import davis_palette
 from mnemask.prompts.image_file import (
+    SAME_COLOUR,
     SQUARE,
     EdgeMap,
     RawMask,
     distinct_colours,
     is_border,
     nearest_plain,
+    noise_of,
     pack,
     unpack,
 )
-from mnemask.prompts.mask_reading import SAME_COLOUR, MaskReading, Void, is_contour, rgb_of, void_area
+from mnemask.prompts.mask_reading import MaskReading, Void, is_contour, rgb_of, void_area
 from mnemask.types import MAX_OBJECTS
 
 # An area that is even but for so much noise, and this far from all plain colours, has a colour of its own. Of drawn
 # masks that were resized no pixel is such, of objects of 150 pixels that a JPEG made uneven 4 to 600 are.
 EVEN, FAR_COLOUR, LOST_PIXELS = 12, 48, 4
+LOST_SHARE = 0.25  # of the pixels of strange colours: a JPEG makes up many, none of which has more than a sixth
 BLACK, WHITE, CREAM = 0x000000, 0xFFFFFF, 0xE0E0C0  # the last is index 255 of the palettes of PASCAL VOC and DAVIS
 VOID_INDEX = 255
 WIDE_OUTLINE = 4  # blended pixels for each of the outline: 0.2 to 2 by antialiasing or resizing, 2.5 to 7 by JPEG
@@ -49,6 +53,7 @@ def read_colours(raw: RawMask, void: Void) -> MaskReading:
     own = plain
     if not blended.any():
         own = plain | ~_mostly(edges.mixed, inverse.ravel()) | np.isin(colours, _davis_colours()).all()
+        own &= ~_noise(inverse, edges, colours)
     ground = _white_ground(packed) if raw.opaque.all() else int(packed[~raw.opaque][0])
     blended |= ~own[inverse]
     numbers = nearest_plain(inverse.astype(np.int32), blended)
@@ -123,7 +128,8 @@ def _refuse_lost_colours(
 ) -> None:
     """Raises MaskError where blended pixels are no mere outlines, as a picture has that was a JPEG once.
 
-    They are more than the objects and lie wide around them, or even areas among them have a colour that none has.
+    They are more than the objects and lie wide around them, or even areas among them have a colour that none has. A
+    thin object, which fills no area, has one too: its colour is most of what no mixture of others comes near.
     """
     if not blended.any():
         return
@@ -140,6 +146,37 @@ def _refuse_lost_colours(
             f"has {int(blended.sum())} pixels whose colours run into each other, as in a picture that was a JPEG once",
             "export it again from the program that painted it, as PNG without antialiasing",
         )
+    packed = pack(pixels)
+    colours, counts = np.unique(packed[blended], return_counts=True)
+    strange = _far_from_mixtures(np.stack([unpack(int(colour)) for colour in colours]).astype(float), known)
+    for colour in colours[strange & (counts >= max(LOST_PIXELS, LOST_SHARE * counts[strange].sum()))]:
+        pieces = cv2.connectedComponentsWithStats((packed == colour).astype(np.uint8))[2]
+        if pieces[1:, cv2.CC_STAT_AREA].max() >= LOST_PIXELS:
+            raise MaskError(
+                f"has soft edges, and {int((packed == colour).sum())} pixels of #{colour:06x}, which is no mixture of "
+                "its other colours and fills no square of 3x3 pixels",
+                "export it as PNG without antialiasing, or draw that object 3 pixels wide or more",
+            )
+
+
+def _far_from_mixtures(colours: Float64[np.ndarray, "N 3"], known: Int64[np.ndarray, "M 3"]) -> Bool[np.ndarray, " N"]:
+    """Returns which colours are far from all that two of the known ones make when they are mixed."""
+    far = np.ones(len(colours), bool)
+    for one, other in combinations(known.astype(float), 2):
+        along = other - one
+        share = np.clip((colours - one) @ along / (along @ along), 0, 1)
+        far &= np.abs(colours - one - share[:, None] * along).max(axis=1) > FAR_COLOUR
+    return far
+
+
+def _noise(
+    inverse: Int64[np.ndarray, "H W"], edges: EdgeMap, colours: Int64[np.ndarray, " N"]
+) -> Bool[np.ndarray, " N"]:
+    """Returns which colours are noise beside others, none where it is in one channel: then they are numbers."""
+    shown = np.stack([unpack(int(colour)) for colour in colours]).astype(int)
+    of = noise_of(inverse, edges.solid, shown)
+    apart = (shown - shown[of])[of >= 0]
+    return (of >= 0) & bool((apart != 0).any(axis=0).sum() > 1)
 
 
 def _near_a_larger(

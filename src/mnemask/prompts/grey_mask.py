@@ -9,10 +9,18 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
 from mnemask.errors import MaskError
-from mnemask.prompts.image_file import MANY_VALUES, EdgeMap, Grey, RawMask, differences, is_border, nearest_plain
+from mnemask.prompts.image_file import (
+    MANY_VALUES,
+    NOISE_REACH,
+    EdgeMap,
+    Grey,
+    RawMask,
+    differences,
+    nearest_plain,
+    noise_of,
+)
 from mnemask.prompts.mask_reading import RGB, MaskReading, Void, rgb_of, void_area
 
-NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
 NOISE_VALUES = 4  # so many at both ends, and hardly one between, are no ids
 VIDEO_BLACK, VIDEO_WHITE = 16, 235
 FAR_SHARE = 0.05  # of the pixels between black and white, all of one value and far from both: an object, and no edge
@@ -51,12 +59,26 @@ def read_grey(raw: RawMask, void: Void) -> MaskReading:
             "expected one value for each object",
         )
     blended = edges.blended() & ~left_out
+    if not blended.any():
+        _refuse_noise(values, edges)
     notes: tuple[str, ...] = ()
     if void == "auto":
         left_out, notes = void_area(values, top, blended)
     labels = nearest_plain(np.where(left_out, 0, values).astype(np.int32), blended)
     colours = {} if raw.palette is None else _palette_colours(labels, raw.palette)
     return MaskReading("ids", labels, int((left_out & ~blended).sum()), int(blended.sum()), colours, notes)
+
+
+def _refuse_noise(values: Grey, edges: EdgeMap) -> None:
+    """Raises MaskError where beside an object's level there are made-up ones, both lower and higher."""
+    levels = noise_of(values.astype(np.int32), edges.solid, np.arange(int(values.max()) + 1)[:, None])
+    found = {int(of): [int(i) for i in np.flatnonzero(levels == of)] for of in np.unique(levels[levels > 0])}
+    for level, made_up in found.items():
+        if min(made_up) < level < max(made_up):
+            raise MaskError(
+                f"has {', '.join(map(str, made_up))} scattered beside {level}, as a picture has that was a JPEG once",
+                "export it again from the program that made it, as PNG",
+            )
 
 
 def _palette_colours(labels: Int32[np.ndarray, "H W"], palette: UInt8[np.ndarray, "N 3"]) -> dict[int, RGB]:
@@ -113,8 +135,9 @@ def _is_noisy_black_and_white(values: Grey, top: int, edges: EdgeMap) -> bool:
     faint, middle, pale = dark & (values > 0), ~(dark | bright), bright & (values < top)
     if not (faint.any() and pale.any()) or middle.mean() > 0.25:
         return False
-    half = (values > top // 2).astype(np.uint8)
-    near = np.asarray(cv2.dilate(is_border(half).astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
+    reach = np.ones((2 * NOISE_REACH + 1,) * 2)
+    # Of both ends: an object in a level between them has the border of half its noise all over it.
+    near = np.logical_and(*(np.asarray(cv2.dilate(end.astype(np.uint8), reach)) > 0 for end in (dark, bright)))
     if (middle & ~near).sum() > 0.05 * middle.sum():
         return False
     areas = edges.solid & ~near

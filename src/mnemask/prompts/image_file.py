@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
+from jaxtyping import Bool, Int, Int32, Int64, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
 from mnemask.errors import FrameError, MaskError
@@ -44,6 +44,12 @@ FAINTEST = 8  # alpha of paint that can be seen
 FAINT_SHARE = 0.01  # of what is painted, and more than is left over by chance
 OPACITY_STEP = 16  # between two alphas that are no chance
 SQUARE = np.ones((3, 3), np.uint8)
+
+# Colours that differ by no more than this in each channel are one, where something has changed a file's colours.
+SAME_COLOUR = 4
+NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
+NOISE_PIECE = 3  # pixels that hang together, on average; a thin object has more
+MUCH_LARGER = 4  # times
 
 Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 Colour = UInt8[np.ndarray, "H W 3"]
@@ -301,6 +307,33 @@ def nearest_plain(labels: Int32[np.ndarray, "H W"], blended: Bool[np.ndarray, "H
     plain: Int32[np.ndarray, " N"] = labels[~blended]
     cleaned: Int32[np.ndarray, "H W"] = plain[np.asarray(nearest) - 1]  # zero pixels are numbered from 1, row by row
     return cleaned
+
+
+def noise_of(
+    numbers: Int[np.ndarray, "H W"], solid: Bool[np.ndarray, "H W"], values: Int[np.ndarray, "N C"]
+) -> Int64[np.ndarray, " N"]:
+    """Returns for each value the one that it is noise of, as lossy compression leaves it; -1 for those that are none.
+
+    Noise is hardly another value than a much larger area's, lies beside that, in pieces, and fills nothing.
+
+    Args:
+        numbers: which of the values each pixel has.
+        solid: where all of the 3x3 pixels around have the same value.
+        values: in all channels.
+    """
+    area, filled = (np.bincount(each.ravel(), minlength=len(values)) for each in (numbers, numbers[solid]))
+    thin, found = (area > 0) & (100 * filled <= area), np.full(len(values), -1)
+    for large in np.flatnonzero(filled):
+        apart = np.abs(values.astype(np.int64) - values[large]).max(axis=1)
+        if not (near := thin & (apart <= SAME_COLOUR) & (MUCH_LARGER * area <= area[large])).any():
+            continue
+        beside = np.asarray(cv2.dilate((numbers == large).astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
+        near &= np.bincount(numbers[beside], minlength=len(values)) >= 0.9 * area
+        for each in np.flatnonzero(near):
+            pieces = cv2.connectedComponents((numbers == each).astype(np.uint8))[0] - 1
+            if area[each] <= NOISE_PIECE * pieces:
+                found[each] = large
+    return found
 
 
 def unpack(colour: int) -> UInt8[np.ndarray, " 3"]:

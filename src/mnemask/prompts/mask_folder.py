@@ -13,6 +13,7 @@ from mnemask.io.images import IMAGE_SUFFIXES, is_unread_picture
 from mnemask.io.label_files import annotated_frames, holds_labels, is_annotated, map_name, objects_of
 from mnemask.io.name_order import composed
 from mnemask.io.written import INDEX, Written
+from mnemask.io.yolo import refuse_nearly_yolo
 from mnemask.prompts.parse import FIRST_READ, At
 from mnemask.types import ObjectInfo, check_object_id
 
@@ -97,6 +98,7 @@ def list_masks(folder: Path) -> list[Path]:
                 f"folder {folder} holds pictures of a kind that is not read ({listed(unread, 1)})",
                 "convert them to PNG",
             )
+        refuse_nearly_yolo(folder)
         raise MaskError(f"folder {folder} holds no image ({', '.join(_SUFFIXES)})", _way_out(folder))
     return masks
 

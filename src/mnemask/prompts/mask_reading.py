@@ -20,9 +20,6 @@ SOLID_SHARE = 0.25
 HUGGED_SHARE = 0.4  # of the objects' outer rim
 SMALL_ID = 10  # ids from here on are grey levels that somebody painted, and so is 255 beside them
 
-# Colours that differ by no more than this in each channel are one, where something has changed a file's colours.
-SAME_COLOUR = 4
-
 RGB = tuple[int, int, int]
 Void = int | Literal["auto", "none"]
 

@@ -1,13 +1,15 @@
 """Everything that a run is told about its objects, read and checked as a whole before its first frame is computed."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt16
 from torch import Tensor
 
 from mnemask.errors import InputError, MaskError
@@ -49,6 +51,44 @@ def beyond_the_end(frame: int, num_frames: int, *, about: bool = False) -> Input
         f"masks are given for frame {frame} but the video has {frames} (they count from 0)",
         "correct the --at, --remove, --click or name of a mask that says so",
     )
+
+
+class _Overlap(NamedTuple):
+    """How many pixels a mask file shares with those given before it for the same frame; `nothing_left`: of a label."""
+
+    file: MarkedFile
+    pixels: int
+    nothing_left: bool
+
+
+def _overlaps(read: Sequence[tuple[MarkedFile, UInt16[np.ndarray, "_ _"]]]) -> Iterator[_Overlap]:
+    """Yields the overlaps of the files of one frame, in the order in which they are given."""
+    taken = np.zeros(read[0][0].size, bool)
+    for file, labels in read:
+        if file.size == taken.shape:  # another size is refused once the frame's is known
+            shared = np.where(taken, labels, 0)
+            if shared.any():
+                left = np.unique(labels[~taken])
+                yield _Overlap(file, int(np.count_nonzero(shared)), not np.isin(file.labels, left).all())
+            taken |= labels > 0
+
+
+def _say_overlaps(overlaps: Sequence[_Overlap]) -> None:
+    """Warns of masks that overlap; raises MaskError where nothing is left of one, which no tracker takes."""
+    for file, pixels, nothing_left in overlaps:
+        if nothing_left:
+            raise MaskError(
+                f"mask {file.path} has an object in {in_words(file.frame)} of which nothing is left, since masks given "
+                f"before it cover {pixels} of its pixels, and the first given wins",
+                "give it before them, or cut it out of them",
+            )
+    if overlaps:
+        file, pixels, _ = overlaps[0]
+        frames = len({each.file.frame for each in overlaps})
+        log.warning(
+            "masks overlap in %s, first %s in %s, which shares %d pixels with those before it: the first given wins",
+            *("1 frame" if frames == 1 else f"{frames} frames", file.path, in_words(file.frame), pixels),
+        )
 
 
 @dataclass(slots=True)
@@ -160,6 +200,7 @@ class PromptPlan:
         for file, ids in prompts.files:
             cut_out = _is_cut_out(file.path, file.object_id)
             reading = inspect_mask(file.path, frame.size, void=self.void, cut_out=cut_out)
+            file.refuse_changed(reading)
             labels = torch.from_numpy(reading.labels)
             for label, object_id in ids.items():
                 mask = labels == label
@@ -249,11 +290,17 @@ class PromptPlan:
     def _read(self, places: Sequence[At]) -> None:
         """Reads all files once, and tells which objects come and go at which frame."""
         files = []
-        for at in places:
-            reading = inspect_mask(at.path, void=self.void, cut_out=_is_cut_out(at.path, at.object_id))
-            clean_or_refuse(at.path, reading, self.antialiased)
-            self.notes += [f"{in_words(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
-            files.append(MarkedFile.of(at.path, at.frame, reading, at.object_id))
+        overlaps: list[_Overlap] = []
+        for _, places_here in groupby(places, key=lambda at: at.frame):
+            read = []
+            for at in places_here:
+                reading = inspect_mask(at.path, void=self.void, cut_out=_is_cut_out(at.path, at.object_id))
+                clean_or_refuse(at.path, reading, self.antialiased)
+                self.notes += [f"{in_words(at.frame)}, {at.path.name}: {note}" for note in reading.notes]
+                file = MarkedFile.of(at.path, at.frame, reading, at.object_id)
+                read.append((file, reading.labels.astype(np.uint16)))
+            files += [file for file, _ in read]
+            overlaps += _overlaps(sorted(read, key=lambda each: not each[0].names_its_ids))
         later = {at.path for at in self.later}
         given = [file for file in files if file.path not in later]
         alone = not (self._known or self.later or self.boxes or self.clicks)
@@ -263,8 +310,8 @@ class PromptPlan:
             )
         for folder in dict.fromkeys(file.path.parent for file in given):
             here = [file for file in given if file.path.parent == folder]
-            if never_annotated([bool(file.labels) for file in here]):
-                empty = {file.path: None for file in here if not file.labels}
+            if never_annotated([bool(file.labels or file.gone) for file in here]):
+                empty = {file.path: None for file in here if not (file.labels or file.gone)}
                 say_not_annotated(folder, list(empty), len(here))
                 files = [file for file in files if file.path not in empty]
         self._ids = ColourIds.of(files)
@@ -274,6 +321,7 @@ class PromptPlan:
         frames |= {frame for frame, _ in self._removed} | ({self._first} if self.boxes else set())
         for frame in sorted(frames):
             self._by_frame[frame] = self._prompts_of(frame, [file for file in files if file.frame == frame], alive)
+        _say_overlaps(overlaps)
         self.notes += self._ids.notes
 
     def _prompts_of(self, frame: int, files: Sequence[MarkedFile], alive: set[int]) -> _FramePrompts:
@@ -299,7 +347,7 @@ class PromptPlan:
             self._ids.known.add(object_id)
             self.notes.append(f"box {box.in_words} of object {object_id}")
         self._add_clicks(frame, prompts)
-        prompts.gone = self._gone(frame, [file for file in files if not file.labels], prompts.given, alive)
+        prompts.gone = self._gone(frame, files, prompts.given, alive)
         alive -= prompts.gone
         alive |= {*prompts.given}
         if len(alive) > MAX_OBJECTS:
@@ -330,14 +378,17 @@ class PromptPlan:
             count = f"{len(on)} click{'s' * (len(on) != 1)} on object {object_id}"
             self.notes.append(f"{in_words(frame)}: {count}{f', {len(beside)} beside it' if beside else ''}{also}")
 
-    def _gone(self, frame: int, empty: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
+    def _gone(self, frame: int, files: Sequence[MarkedFile], given: Collection[int], alive: set[int]) -> set[int]:
         gone = {object_id for at, object_id in self._removed if at == frame}
-        for file in empty:
+        for file in (file for file in files if file.gone or not file.labels):
             here = alive if file.object_id is None else alive & {file.object_id}
+            if file.gone:
+                here = (alive & file.gone) - {*given}
             gone |= here
             if here:
-                said = ", ".join(map(str, sorted(here)))
-                self.notes.append(f"{in_words(frame)}, {file.path.name} is empty: gone from here on are objects {said}")
+                said, why = ", ".join(map(str, sorted(here))), "says so" if file.gone else "is empty"
+                since = f"since {file.path.name} {why}"
+                self.notes.append(f"{in_words(frame)}: gone from here on are objects {said}, {since}")
         if unknown := sorted(gone - alive):
             there = ", ".join(map(str, sorted(alive))) or "none"
             raise MaskError(
