@@ -67,6 +67,30 @@ def test_what_may_be_read_in_two_ways_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        [f"take-{i:03d}" for i in range(1, 6)] + [f"take2-{i:03d}" for i in range(1, 6)],
+        ["frame0000", *(f"frame-{i:04d}" for i in range(1, 5))],
+        [*(f"shot-{i}" for i in range(1, 9)), "shot9"],
+        ["img-1", "img-2", "img-3", "img4", "img5"],
+        ["img-1", "img-2", "img-3", "img5", "img6"],
+        ["img-1", "img-2", "img-3", "img1", "img2", "img3"],
+    ],
+)
+def test_a_minus_before_numbers_that_do_not_go_through_zero_separates_and_that_is_said(names):
+    order = NameOrder.of(names)
+    assert not order.signed
+    assert "separator" in order.doubts[0]
+    of_one = [name for name in names if name.startswith(names[1].split("-")[0] + "-")]
+    ordered = [path.stem for path in natural_order(Path(f"{name}.png") for name in reversed(names))]
+    assert [name for name in ordered if name in of_one] == of_one
+
+
+def test_a_minus_that_may_also_separate_is_said():
+    assert "taken for a sign" in NameOrder.of(["t-3", "t-2", "t-1", "t0"]).doubts[0]
+
+
+@pytest.mark.parametrize(
     ("names", "fact"),
     [
         ([f"frame {i:,}" for i in range(997, 1004)], "thousands"),

@@ -6,9 +6,9 @@ separator in `frame-10`. One name does not tell, but all names of a folder mostl
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -330,27 +330,65 @@ def _within_a_run(stem: str, begin: int) -> bool:
 
 
 def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
-    """Returns after which beginnings a minus is a sign: where nothing comes before, or where some numbers have none."""
-    minus: Counter[str] = Counter()
-    plain: set[str] = set()
-    examples: dict[str, str] = {}
+    """Returns after which beginnings a minus is a sign: where nothing comes before, or where numbers go through 0."""
+    slots: dict[str, _Slot] = defaultdict(_Slot)
     for stem in stems:
         for number in re.finditer(r"\d+", stem):
             before = stem[: number.start()]
-            if before.endswith(_MINUS):
-                minus[_shape(before[:-1])] += 1
-                examples.setdefault(_shape(before[:-1]), stem)
-            else:
-                plain.add(_shape(before.removesuffix("+")))
+            slots[_shape(before[:-1] if before.endswith(_SIGNS) else before)].add(number)
     signed, doubts = set(), []
-    for before in minus:
-        if before and (before[-1] == "#" or before.endswith(_MINUS)):
+    for before, slot in slots.items():
+        if not slot.minus or (before and (before[-1] == "#" or before.endswith(_MINUS))):
             continue  # between two numbers, as in a date, it separates
-        if not before or before.endswith(_OPENS) or before in plain:
+        if not before or before.endswith(_OPENS):
             signed.add(before)
-        elif not before[-1].isalnum() and minus[before] > 1:
-            doubts.append(f"the minus in names like {examples[before]!r} may be a sign; it is taken for a separator")
+        elif slot.plain:
+            is_sign, sure = slot.has_signs()
+            signed.update([before] * is_sign)
+            doubts += [] if sure else [_sign_doubt(slot.example, is_sign)]
+        elif not before[-1].isalnum() and len(slot.minus) > 1:
+            doubts.append(_sign_doubt(slot.example, is_sign=False))
     return frozenset(signed), doubts
+
+
+def _sign_doubt(example: str, is_sign: bool) -> str:
+    may_be, taken_for = ("separator", "sign") if is_sign else ("sign", "separator")
+    return f"the minus in names like {example!r} may be a {may_be}; it is taken for a {taken_for}"
+
+
+@dataclass
+class _Slot:
+    """The numbers at one place of all names: those behind a minus, and the others."""
+
+    minus: list[Decimal] = field(default_factory=list)
+    plain: list[Decimal] = field(default_factory=list)
+    example: str = ""  # with a minus
+    plus: bool = False
+    padded: bool = False
+    fraction: bool = False
+    goes_on: bool = False  # as the 2 of take2-001, which take-001 lacks
+
+    def add(self, number: re.Match[str]) -> None:
+        stem, begin = number.string, number.start()
+        after = re.match(r"[.,]\d+", stem[number.end() :])
+        is_minus = stem[:begin].endswith(_MINUS)
+        (self.minus if is_minus else self.plain).append(Decimal(number[0] + (f".{after[0][1:]}" if after else "")))
+        self.example = self.example or stem * is_minus
+        self.plus |= stem[:begin].endswith("+")
+        self.padded |= number[0][0] == "0" and len(number[0]) > 1
+        self.fraction |= after is not None
+        self.goes_on |= not is_minus and bool(re.match(r"[-\u2212]\d", stem[number.end() :]))
+
+    def has_signs(self) -> tuple[bool, bool]:
+        """Returns whether a minus is a sign, as in -1, 0, 1, and whether that is sure: shot-1 and shot2 are takes."""
+        through_zero = 0 in self.plain and max(self.plain) > 0
+        together, apart = (_evenness([[*minus, *self.plain]]) for minus in ([-n for n in self.minus], self.minus))
+        if self.padded:
+            is_sign = through_zero and together == 1
+        else:
+            is_sign = together == 1 or self.fraction or (through_zero and together >= apart)
+        is_sign = self.plus or (is_sign and not self.goes_on)
+        return is_sign, self.plus or (is_sign and through_zero and not self.padded)
 
 
 def _dotted_numbers(stem: str, signed: frozenset[str]) -> Iterator[_Dotted]:
