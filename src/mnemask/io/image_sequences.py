@@ -150,7 +150,7 @@ def _refuse_stacks(paths: Sequence[Path]) -> None:
 
 
 _STACKS = ("TIFF", "WEBP", "PNG", "GIF")
-_SUBFILE_TYPE, _DESCRIPTION = 254, 270
+_SUBFILE_TYPE, _DESCRIPTION, _METAMORPH = 254, 270, 33629
 _REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
 
 
@@ -161,7 +161,7 @@ def page_count(path: Path) -> int:
             if image.format not in _STACKS:
                 return 1
             pages, broken = _pages(image)
-            return len(pages) + (broken is not None)
+            return max(len(pages) + (broken is not None), _planes(image))
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
         return 1
 
@@ -299,8 +299,22 @@ def _pages(image: Image.Image) -> tuple[list[int], Exception | None]:
     return pages or [0], broken
 
 
+def _planes(image: Image.Image) -> int:
+    """Returns how many pictures MetaMorph has put into the one page of a file (.stk)."""
+    planes = getattr(image, "tag_v2", {}).get(_METAMORPH, 1)
+    return len(planes) if isinstance(planes, tuple) else 1
+
+
 def _refuse_dimensions(name: str, image: Image.Image, num_pages: int) -> None:
-    """Raises FrameError if the pages are channels or slices of each time, as microscopes' programs write them."""
+    """Raises FrameError if the pages are channels or slices of each time, as microscopes' programs write them.
+
+    So it does for those of MetaMorph, which hold more pictures than pages.
+    """
+    if (planes := _planes(image)) > num_pages:
+        raise FrameError(
+            f"{name!r} holds {planes} pictures in one page, as MetaMorph writes them, of which only the first is read",
+            "save it as a TIFF of one picture a page",
+        )
     text = _description(image)
     if text.startswith("ImageJ="):
         counts = [

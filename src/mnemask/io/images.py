@@ -40,12 +40,28 @@ DAMAGED_IMAGE_ERRORS = (
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
 _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
+HEAD = 12  # bytes of a file that tell its kind
 BORDER_SHARE = 0.9  # a colour on more of the border than this is the background
 
 
 def is_unread_picture(path: Path) -> bool:
     """Returns whether a file is called as a picture of a kind that is not read as a frame, and most not as a mask."""
     return path.suffix.lower() in _UNREAD.split()
+
+
+def kind_of_stack(head: bytes) -> str:
+    """Returns TIFF or WebP where a file begins as one, which holds its pictures in any order; "" for all others."""
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    return "WebP" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else ""
+
+
+def refuse_piped_stack(head: bytes, name: str) -> None:
+    """Raises FrameError if the first bytes of a pipe are those of pictures that cannot be read one after the other."""
+    if kind := kind_of_stack(head):
+        raise FrameError(
+            f"what comes through {name!r} is a {kind}, which cannot be read before its end", "save it to a file"
+        )
 
 
 def open_image(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mnemask.errors import FrameError
 from mnemask.io.frame_files import FrameFiles, find_frames, image_files
 from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
 from mnemask.io.image_sequences import ImageSequence, ImageStack, page_count
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.images import HEAD, IMAGE_SUFFIXES, is_unread_picture, kind_of_stack, refuse_piped_stack
 from mnemask.io.live import Backoff, Camera
 from mnemask.io.pictures import EventLog, Readable, Source
 from mnemask.io.stream import EncodedVideo, Origin
@@ -143,6 +144,11 @@ def _open_camera(number: int, how: Opening) -> Source:
 
 def _open_pipe(pipe: Readable, name: str, how: Opening) -> Source:
     how.refuse(f"the pipe {name!r}", live=True)
+    if getattr(pipe, "seekable", bool)():  # a file in place of a pipe
+        file: Any = pipe
+        here = file.tell()
+        refuse_piped_stack(file.read(HEAD), name)
+        file.seek(here)
     return how.video(interruptible(pipe, how.interrupted), name)
 
 
@@ -174,13 +180,20 @@ def _open_images(source: Path, name: str, how: Opening) -> Source:
     return ImageSequence(files, name, how.log)
 
 
+def _begins_as_stack(path: Path) -> bool:
+    """Returns whether a file holds a TIFF or WebP, whatever it is called, and is no raw picture of a camera."""
+    with suppress(OSError), path.open("rb") as file:  # what cannot be read, opening it says
+        return not is_unread_picture(path) and kind_of_stack(file.read(HEAD)) != ""
+    return False
+
+
 def _open_file(path: Path, how: Opening) -> Source:
     if path.is_char_device() or path.is_block_device():
         raise FrameError(f"{str(path)!r} is a device", "for a camera give its number, such as camera:0")
     if path.is_fifo():
         how.refuse(f"the pipe {path.name!r}", live=True)
         return how.video(lambda: NamedPipe(path, how.interrupted), path.name)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES or _begins_as_stack(path):
         how.refuse(repr(str(path)))
         return ImageStack(path) if page_count(path) > 1 else ImageSequence(FrameFiles([path]), path.stem, how.log)
     how.refuse(repr(str(path)), follow=True)
