@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 # Pictures that are looked at before the first is given: for the range of their values, and for further pages.
 _SAMPLES = 32
+_EIGHT_BITS = (".jpg", ".jpeg")  # need not be opened for it
 # How a picture is shown by an orientation that leaves its size, so that nothing else tells it from the stored one.
 _SHOWN = {2: "mirrored", 3: "turned by 180 degrees", 4: "upside down and mirrored"}
 
@@ -69,9 +70,8 @@ class ImageSequence:
         self.files = self._paths = files.paths
         self._log = log or EventLog()
         _refuse_stacks(files.paths)
-        sample = _sample(files.paths)
-        self._levels = levels_of(sample)
-        notes = (*files.notes, *_turned(sample))
+        self._levels = levels_of_frames(files.paths)
+        notes = (*files.notes, *_turned(sample(files.paths)))
         suffixes = {path.suffix for path in files.paths}
         suffix = suffixes.pop() if len(suffixes) == 1 else ""
         self.facts = SourceFacts(notes, self._levels, num_frames=len(files.paths), suffix=suffix, timed=False)
@@ -131,16 +131,21 @@ def _turned(paths: Sequence[Path]) -> Iterator[str]:
             return
 
 
-def _sample(items: Sequence[T]) -> list[T]:
-    """Returns some of the files or pages, the first and the last among them."""
+def levels_of_frames(paths: Sequence[Path]) -> Levels | None:
+    """Returns the black and white levels of the frames of a video, by some of them; None where none is deep."""
+    return levels_of([path for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS])
+
+
+def sample(items: Sequence[T], most: int = _SAMPLES) -> list[T]:
+    """Returns some of the files or pages, at most so many, the first and the last among them."""
     last = len(items) - 1
-    most = min(len(items), _SAMPLES)
+    most = min(len(items), most)
     return [items[round(at * last / max(most - 1, 1))] for at in range(most)]
 
 
 def _refuse_stacks(paths: Sequence[Path]) -> None:
     """Raises FrameError if images of a folder have pages of their own, which would be lost."""
-    for path in _sample(paths) if len(paths) > 1 else ():
+    for path in sample(paths) if len(paths) > 1 else ():
         pages = page_count(path)
         if pages > 1:
             raise FrameError(
@@ -256,7 +261,7 @@ class ImageStack:
         if not is_deep(image):
             return None
         deep = []
-        for page in _sample(self._pages):
+        for page in sample(self._pages):
             image.seek(page)
             values = deep_values(image, self._path)
             if values is not None:
