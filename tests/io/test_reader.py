@@ -655,3 +655,9 @@ def test_a_file_of_several_videos_says_which_is_read(tmp_path, clip):
         height, width = next(iter(video)).size
     assert "2 videos" in note
     assert f"({width}x{height}) is read" in note
+
+
+@pytest.mark.parametrize("part", [{"start": "0.2s"}, {"stop": "0.2s"}, {"stop": 8, "start": "0.2s"}])
+def test_a_time_in_a_file_without_times_is_refused_before_the_first_frame(video_file, clip, part):
+    with refusal(FrameError, "has no times"):
+        next(iter(VideoReader(video_file("clip.h264", clip), **part)))

@@ -80,14 +80,20 @@ def check_range(start: Position, stop: Position | None, name: str, facts: Source
     for position, is_start in ((start, True), (stop, False)):
         if position is None:
             continue
-        if position.seconds is not None and not facts.timed:
-            raise FrameError(f"{name!r} has no times, so {position} is not in it", "give the number of a frame, from 0")
+        if not facts.timed:
+            refuse_time(position, name)
         length = facts.num_frames if position.seconds is None else facts.duration
         at = position.frame if position.seconds is None else position.seconds - _ROUNDING
         if length is None or at is None or at < length or (at == length and not is_start):
             continue
         has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"{length:.6g} s"
         raise FrameError(f"{name!r} has {has}, and {position} is not in it", "give one that is")
+
+
+def refuse_time(position: Position | None, name: str) -> None:
+    """Raises FrameError for a position that is a time, in a video that has none."""
+    if position is not None and position.seconds is not None:
+        raise FrameError(f"{name!r} has no times, so {position} is not in it", "give the number of a frame, from 0")
 
 
 _LEAD = 100
@@ -212,6 +218,9 @@ class VideoReader:
         reached = -1
         with closing(pictures):
             for item in pictures:
+                if item.seconds is None and began is None and isinstance(item, Picture):
+                    refuse_time(self._start, self.name)
+                    refuse_time(self._stop, self.name)
                 if item.seconds is not None:
                     began = item.seconds if began is None else began
                     seconds = item.seconds - began
