@@ -139,7 +139,8 @@ class VideoReader:
         live: as given.
         repeatable: whether the same frames come when it is read again, also later and elsewhere.
         total: how many frames the source promises in all; None where it does not.
-        last: the frame to stop before, as far as the source promises one; None where it does not.
+        last: the frame to stop before, as far as the source promises one, or of a stop that is a time, `total`; None
+            where it does not.
         counted: whether the source knows that number, and does not reckon it from a duration.
         files: of the frames, by number, where each is one and all are there; else None.
         facts: what is known beforehand and should be said: files left out, levels of more than 8 bits, pixels that are
@@ -255,16 +256,15 @@ class VideoReader:
         return self._stop is not None and self._stop.is_reached(index, seconds)
 
     def _last(self, total: int | None) -> int | None:
-        """Returns the frame to stop before, as far as the source promises one."""
-        stop = None if self._stop is None else self._stop.frame_at(self.frames_per_second)
-        if total is None or (self._stop is not None and stop is None):
-            return None
-        return total if stop is None else min(stop, total)
+        """Returns the frame to stop before, as far as the source promises one; of a time only the frames tell it."""
+        stop = None if self._stop is None else self._stop.frame
+        return total if total is None or stop is None else min(stop, total)
 
     def _count(self, last: int | None) -> int | None:
-        """Returns how many frames are to be given before the last one."""
+        """Returns how many frames are to be given before the last one, and before a time at the average rate."""
         start = self._start.frame_at(self.frames_per_second)
-        return None if last is None or start is None else max(last - start, 0)
+        stop = last if self._stop is None else self._stop.frame_at(self.frames_per_second)
+        return None if last is None or start is None or stop is None else max(min(stop, last) - start, 0)
 
     def _held_or_skipped(self, damaged: Damaged, last: Picture | None, given: bool) -> Picture | None:
         """Returns the picture to give in place of a damaged one, or None; raises FrameError if that is to stop."""
