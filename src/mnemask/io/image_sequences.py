@@ -28,6 +28,7 @@ from mnemask.io.images import (
     shown_size,
     stated_orientation,
 )
+from mnemask.io.name_order import shared
 from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, SourceFacts, check_size
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,13 @@ _SHOWN = {2: "mirrored", 3: "turned by 180 degrees", 4: "upside down and mirrore
 def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
     """Returns where the numbers at the ends of the names leap: position of the image after the gap, numbers around it.
 
-    A leap is more than the usual step; names without numbers, or with as uneven ones as times are, have none.
+    What all names end with, as in 0001_left, does not count. A leap is more than the usual step; names without numbers,
+    or with as uneven ones as times are, have none.
     """
-    endings = [re.search(r"(\d+)$", image.stem) for image in images]
+    stems = [image.stem for image in images]
+    in_common = stems[0][len(stems[0]) - shared([stem[::-1] for stem in stems]) :] if stems else ""
+    tail = len(in_common.lstrip("0123456789"))
+    endings = [re.search(r"(\d+)$", stem[: len(stem) - tail]) for stem in stems]
     numbers = [int(ending[1]) for ending in endings if ending]
     steps = [after - before for before, after in pairwise(numbers)]
     if len(numbers) < max(len(images), 3):

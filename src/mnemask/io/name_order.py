@@ -192,8 +192,8 @@ def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
 
     There are letters and digits in them, and read so they are evenly spaced: hashes and lists of letters are not.
     """
-    before = _shared(stems)
-    after = _shared([stem[before:][::-1] for stem in stems])
+    before = shared(stems)
+    after = shared([stem[before:][::-1] for stem in stems])
     digits = [stem[before : len(stem) - after] for stem in stems]
     signs = "".join(digits)
     if not all(map(_HEXADECIMAL.fullmatch, digits)) or signs.isdecimal() or signs.isalpha():
@@ -203,7 +203,7 @@ def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
     return (before, after) if len(values) > 2 and len(steps) == 1 and 0 not in steps else None
 
 
-def _shared(texts: Sequence[str]) -> int:
+def shared(texts: Sequence[str]) -> int:
     """Returns the number of characters that all texts begin with."""
     first, last = min(texts, default=""), max(texts, default="")
     return next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
@@ -253,7 +253,7 @@ def _has_thousands(stems: Sequence[str]) -> bool:
 
 def _before_letters(stems: Sequence[str]) -> int:
     """Returns how much is before the letters of names that count with them, from z on to aa; -1 where none do."""
-    before = _shared(stems)
+    before = shared(stems)
     counted = [stem[before:].casefold() for stem in stems]
     if len({len(each) for each in counted}) < 2 or not all(re.fullmatch("[a-z]{1,3}", each) for each in counted):
         return -1
