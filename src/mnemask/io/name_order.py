@@ -6,7 +6,7 @@ separator in `frame-10`. One name does not tell, but all names of a folder mostl
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -35,10 +35,13 @@ _DATES = (
     re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<d>\d\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<d>\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<y>(?:19|20)\d\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<m>\d\d)([-_. ]?)(?P<d>\d\d)\2(?P<y>(?:19|20)\d\d)(?!\d)"),
-    re.compile(r"(?<!\d)(?P<d>\d\d)([-_. ])(?P<m>\d\d)\2(?P<y>[1-4]\d)(?!\d)"),
-    re.compile(r"(?<!\d)(?P<m>\d\d)([-_. ])(?P<d>\d\d)\2(?P<y>[1-4]\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<d>\d\d?)([-_. ])(?P<m>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<m>\d\d?)([-_. ])(?P<d>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
 )
-_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})([.,])(\d{3})((?:\2\d{3})*)(?![.,]?\d)")
+_OF_THOUSANDS = ".,'\u2019_ \u00a0\u202f"  # what stands between thousands
+_THOUSANDS = re.compile(
+    rf"(?<![\d.,])([1-9]\d{{0,2}})([{_OF_THOUSANDS}])(\d{{3}})((?:\2\d{{3}})*)(?![{_OF_THOUSANDS}]?\d)"
+)
 _MOST_DATES = 4096  # names that are looked at for dates
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
@@ -190,7 +193,8 @@ def numbers_of(stem: str) -> tuple[int, ...]:
 def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
     """Returns how much is before and after the hexadecimal numbers of names; None where names hold no such numbers.
 
-    There are letters and digits in them, and read so they are evenly spaced: hashes and lists of letters are not.
+    There are letters and digits in them, and read so they are evenly spaced, but for a frame of many that is missing:
+    hashes and lists of letters are not.
     """
     before = shared(stems)
     after = shared([stem[before:][::-1] for stem in stems])
@@ -199,8 +203,10 @@ def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
     if not all(map(_HEXADECIMAL.fullmatch, digits)) or signs.isdecimal() or signs.isalpha():
         return None
     values = sorted(int(number, 16) for number in digits)
-    steps = {larger - smaller for smaller, larger in pairwise(values)}
-    return (before, after) if len(values) > 2 and len(steps) == 1 and 0 not in steps else None
+    steps = Counter(larger - smaller for smaller, larger in pairwise(values))
+    usual = min(steps, default=0)
+    lacks_one = len(values) > _MANY and steps.keys() == {usual, 2 * usual} and steps[2 * usual] == 1
+    return (before, after) if len(values) > 2 and usual and (len(steps) == 1 or lacks_one) else None
 
 
 def shared(texts: Sequence[str]) -> int:
@@ -228,11 +234,11 @@ def _with_month_signs(stem: str) -> str:
 
 
 def _without_signs(number: re.Match[str]) -> str:
-    return re.sub("[.,]", "", number[0])
+    return re.sub(f"[{_OF_THOUSANDS}]", "", number[0])
 
 
 def _has_thousands(stems: Sequence[str]) -> bool:
-    """Returns whether names count up to 999, and on with 1,000: more evenly than with a comma for decimals."""
+    """Returns whether names count up to 999, and on with 1,000: more evenly than with decimals, or two numbers."""
     if not any(map(_THOUSANDS.search, stems)):
         return False
     plain = [stem for stem in stems if not _THOUSANDS.search(stem)]
@@ -247,8 +253,9 @@ def _has_thousands(stems: Sequence[str]) -> bool:
     if len(before) != 1 or not 100 <= max(plain_values, default=0) < 1000:
         return False
     counted = [Decimal(_without_signs(number)) for number in signed]
-    in_decimals = [Decimal(number[0].replace(",", ".")) for number in signed if number[0].count(number[2]) == 1]
-    return _evenness([[*plain_values, *counted]]) > _evenness([[*plain_values, *in_decimals]])
+    otherwise = [Decimal(f"{number[1]}.{number[3]}" if number[2] in ".," else number[1]) for number in signed
+                 if number[0].count(number[2]) == 1]  # fmt: skip
+    return _evenness([[*plain_values, *counted]]) > _evenness([[*plain_values, *otherwise]])
 
 
 def _before_letters(stems: Sequence[str]) -> int:
