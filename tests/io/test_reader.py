@@ -673,3 +673,9 @@ def test_of_a_stop_that_is_a_time_an_uneven_video_promises_no_frame_before_the_l
         assert [frame.name for frame in video] == expected.names(0)[:10]
     with VideoReader(video_file("even.mp4", clip[:20]), stop="0.2s") as video:
         assert Expected.of(video).ahead == video.num_frames == 5
+
+
+@pytest.mark.parametrize("part", [{"start": 8, "stop": "0.2s"}, {"stop": "0s"}, {"start": "0.2s", "stop": 3}])
+def test_a_stop_before_the_start_is_no_range_also_where_one_is_a_time(video_file, clip, part):
+    with refusal(FrameError, "is not a range"):
+        list(VideoReader(video_file("clip.mp4", clip), **part))

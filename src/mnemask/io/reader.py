@@ -70,13 +70,19 @@ class Position:
         return f"frame {self.frame}" if self.seconds is None else f"{self.seconds:g} s"
 
 
+def no_range(start: Position, stop: Position | None) -> FrameError:
+    """Returns the error of a range without a frame."""
+    return FrameError(f"{start} to {stop} is not a range", "expected a start before the stop")
+
+
 def check_range(start: Position, stop: Position | None, name: str, facts: SourceFacts) -> None:
     """Raises FrameError for a range that is empty, or that the video is known not to have."""
     if stop is not None and (
         (start.frame is not None and stop.frame is not None and stop.frame <= start.frame)
         or (start.seconds is not None and stop.seconds is not None and stop.seconds <= start.seconds)
+        or stop.is_reached(0, 0.0)
     ):
-        raise FrameError(f"{start} to {stop} is not a range", "expected a start before the stop")
+        raise no_range(start, stop)
     for position, is_start in ((start, True), (stop, False)):
         if position is None:
             continue
@@ -217,6 +223,7 @@ class VideoReader:
         began: float | None = None
         seconds = 0.0
         reached = -1
+        stopped = False
         with closing(pictures):
             for item in pictures:
                 if item.seconds is None and began is None and isinstance(item, Picture):
@@ -225,7 +232,7 @@ class VideoReader:
                 if item.seconds is not None:
                     began = item.seconds if began is None else began
                     seconds = item.seconds - began
-                if self._interrupted.is_set() or self._is_over(item.index, seconds):
+                if stopped := self._interrupted.is_set() or self._is_over(item.index, seconds):
                     break
                 reached = item.index
                 given = self._start.is_reached(item.index, seconds)
@@ -238,10 +245,12 @@ class VideoReader:
                     )
                     self._check_size(frame)
                     yield frame
-                if self._is_over(item.index + 1, None):
+                if stopped := self._is_over(item.index + 1, None):
                     break
         if frame is None and not self._interrupted.is_set():
             if not self._start.is_reached(reached, seconds):
+                if stopped:
+                    raise no_range(self._start, self._stop)
                 raise FrameError(f"{self.name!r} ended before {self._start}", "start where it has a frame")
             raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read", "fetch it again")
 
