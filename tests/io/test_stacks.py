@@ -172,3 +172,11 @@ def test_pictures_that_metamorph_puts_into_one_page_are_refused(tmp_path, pages)
     pages[0].save(tmp_path / "stack.stk", format="TIFF", tiffinfo={33629: tuple(range(5))})
     with refusal(FrameError, "MetaMorph"):
         VideoReader(tmp_path / "stack.stk")
+
+
+def test_a_stack_is_found_among_any_number_of_images(tmp_path, pages):
+    for number in range(40):
+        pages[0].save(tmp_path / f"{number}.png")
+    save(tmp_path / "17.png", pages)
+    with refusal(FrameError, r"17\.png holds 5 pictures"):
+        next(iter(VideoReader(tmp_path)))

@@ -99,7 +99,7 @@ class ImageSequence:
 
 
 def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
-    """Raises FrameError where headers of a video's images say that one is larger or smaller than the first.
+    """Raises FrameError where headers of a video's images say that one is of another size than the first, or a stack.
 
     So a run of hours does not end in its middle.
     """
@@ -108,8 +108,11 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
         try:
             with open_image(path) as image:
                 size, tag = shown_size(image), stated_orientation(image)
+                is_stack = image.format in _STACKS and bool(getattr(image, "is_animated", False))
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
             continue  # is said when it comes, or skipped
+        if is_stack and (pages := page_count(path)) > 1:
+            raise _one_of_files(path, pages)
         first = first or (path, size)
         if size != first[1]:
             width, height = first[1]
@@ -153,10 +156,14 @@ def _refuse_stacks(paths: Sequence[Path]) -> None:
     for path in sample(paths) if len(paths) > 1 else ():
         pages = page_count(path)
         if pages > 1:
-            raise FrameError(
-                f"{path.name} holds {pages} pictures, as a video does, and is one of {len(paths)} files",
-                "give one such file as the video, or write its pages to files of their own",
-            )
+            raise _one_of_files(path, pages)
+
+
+def _one_of_files(path: Path, pages: int) -> FrameError:
+    return FrameError(
+        f"{path.name} holds {pages} pictures, as a video does, and is one of several files",
+        "give one such file as the video, or write its pages to files of their own",
+    )
 
 
 _STACKS = ("TIFF", "WEBP", "PNG", "GIF")
