@@ -84,3 +84,13 @@ def test_what_compare_cannot_do_is_said_in_one_sentence(files, tmp_path, monkeyp
     assert code == 2
     assert sentence in output
     assert not (tmp_path / "out/compare.html").exists()
+
+
+def test_a_mask_with_soft_edges_among_the_frames_is_no_frame(files, tmp_path):
+    shutil.copytree(files / "frames", tmp_path / "frames")
+    with Image.open(files / "truth/00000.png") as mask:
+        mask.resize((16, 12)).resize(mask.size, Image.Resampling.BICUBIC).save(tmp_path / "frames/00000-1.png")
+    given = "--mask", tmp_path / "frames/00000-1.png", "--policy", "fifo", "-o", tmp_path / "out", "--no-consistency"
+    code, output = compare(files, tmp_path / "frames", *given, "--clean-masks")
+    assert code == 0, output
+    assert len((tmp_path / "out/frames.csv").read_text().splitlines()) == 1 + 5

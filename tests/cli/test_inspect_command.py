@@ -1,5 +1,7 @@
 """`inspect` and `segment --trace` as their user runs them."""
 
+import shutil
+
 import cv2
 import pytest
 import torch
@@ -82,3 +84,14 @@ def test_segment_leaves_a_trace_and_the_same_masks(files, tmp_path):
     code, output = mnemask("segment", *tracking(files), *trace, "-o", tmp_path / "again")
     assert code == 2
     assert "exists already" in output
+
+
+def test_the_given_mask_among_the_frames_is_no_frame(files, tmp_path):
+    shutil.copytree(files / "frames", tmp_path / "frames")
+    with Image.open(files / "first.png") as mask:
+        soft = mask.point(lambda value: 255 * value).resize((16, 12)).resize(mask.size, Image.Resampling.BICUBIC)
+    soft.save(tmp_path / "frames/00000-1.png")
+    given = "--mask", tmp_path / "frames/00000-1.png", "--clean-masks", *tracking(files)[3:]
+    code, output = mnemask("inspect", tmp_path / "frames", *given, "-o", tmp_path / "out")
+    assert code == 0, output
+    assert (tmp_path / "out/memory-000005.png").exists()

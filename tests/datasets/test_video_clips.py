@@ -188,3 +188,15 @@ def test_no_videos_and_no_steps_are_refused(tmp_path: Path) -> None:
         VideoClips([])
     with refusal(InputError, "frame"):
         VideoClips([draw_video(tmp_path, count=3)], frame_step=0)
+
+
+def test_frames_of_12_bits_are_as_bright_as_their_video_makes_them(tmp_path: Path) -> None:
+    video = draw_video(tmp_path, count=6)
+    for frame in video.frames:
+        deep = cv2.imread(str(frame)).astype(np.uint16) * 16
+        assert cv2.imwrite(str(frame.with_suffix(".tif")), deep)
+    deep_video = AnnotatedVideo("deep", tuple(each.with_suffix(".tif") for each in video.frames), video.masks, False)
+    shallow, deep = (
+        VideoClips([each], PLAIN).draw(np.random.default_rng(0), ClipShape(64, 3, 2)) for each in (video, deep_video)
+    )
+    assert np.abs(shallow.frames.astype(int) - deep.frames).max() <= 1

@@ -228,3 +228,9 @@ def test_soft_edges_are_refused_and_folders_that_are_left_out_are_named(tmp_path
     assert video.single_object
     assert "1 folders" in caplog.text
     assert "soft" in caplog.text
+
+
+def test_frames_whose_order_is_a_guess_are_said(tmp_path, caplog):
+    draw(tmp_path / "frames", tmp_path / "masks", ["shot-1", "shot-2", "shot-3", "shot4"])
+    open_video_folders(tmp_path)
+    assert "may be a sign" in caplog.text

@@ -9,6 +9,8 @@ from mnemask.evaluation.benchmark import only_first_masks
 from mnemask.evaluation.runner import evaluate, follow
 from mnemask.tracker import Tracker
 
+BRIGHT = np.kron(np.array([[900, 300], [4000, 100]], np.uint16), np.ones((24, 32), np.uint16))  # of 12 bits
+
 
 @pytest.fixture
 def draw(tmp_path):
@@ -62,3 +64,15 @@ def test_one_tracker_for_all_videos_is_refused(tiny_model, draw):
     videos, used = [draw(masked=(0, 2, 4))] * 2, Tracker(tiny_model, short_side=48)
     with refusal(InputError, "6 frames already"):
         evaluate(lambda: used, videos)
+
+
+def test_frames_of_12_bits_are_as_bright_as_a_reader_gives_them(tmp_path, tiny_model):
+    for index in range(3):
+        Image.fromarray(BRIGHT // (index + 1)).save(tmp_path / f"{index}.png")
+    Image.fromarray(np.uint8(BRIGHT > 1000)).save(tmp_path / "mask.png")
+    frames = tuple(tmp_path / f"{index}.png" for index in range(3))
+    tracker = Tracker(tiny_model, short_side=48)
+    seen, step = [], tracker.step
+    tracker.step = lambda frame, known: (seen.append(int(frame.image.max())), step(frame, known))[1]
+    list(follow(tracker, AnnotatedVideo("clip", frames, {0: tmp_path / "mask.png"}, single_object=False)))
+    assert seen == [249, 125, 83]

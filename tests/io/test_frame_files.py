@@ -1,6 +1,7 @@
 """Masks that lie among the frames of a folder are no frames."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from refusals import refusal
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader, list_images
 from mnemask.io.frame_files import find_frames
+from mnemask.io.image_sequences import number_gaps
 from mnemask.io.written import Written
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -269,3 +271,23 @@ def test_a_mask_that_is_a_link_among_the_frames_is_no_frame(tmp_path):
     assert [path.name for path in find_frames(frames, [frames / "f7.png"]).paths] == ["f0.png", "f1.png", "f2.png"]
     (tmp_path / "first.png").symlink_to(frames / "f1.png")
     assert [path.name for path in find_frames(frames, [tmp_path / "first.png"]).paths] == ["f0.png", "f2.png", "f7.png"]
+
+
+def test_a_link_among_the_frames_that_leads_nowhere_is_said(tmp_path):
+    for number in range(3):
+        photograph(tmp_path / f"{number}.png")
+    for number in (3, 4):
+        (tmp_path / f"{number}.png").symlink_to(tmp_path / "gone.png")
+    (note,) = find_frames(tmp_path).notes
+    assert note.startswith("3.png and 1 more: left out")
+    for number in range(3):
+        (tmp_path / f"{number}.png").unlink()
+    with refusal(FrameError, "link"):
+        find_frames(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["{:04d}_left", "{:d}", "f{}0_cam2", "{:03d}_leftImg8bit"])
+def test_a_missing_number_is_known_wherever_it_is_in_the_name(name):
+    paths = [Path(f"{name.format(number)}.png") for number in (1, 2, 4, 5, 6, 7)]
+    ((at, (before, after)),) = number_gaps(paths).items()
+    assert (at, after - before) == (2, 20 if "0_" in name else 2)

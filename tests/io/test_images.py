@@ -211,3 +211,12 @@ def test_numbers_are_counted_and_ties_are_decided(tmp_path):
     names = ["b1", "a10", "a2", "a02", "a", "2", "10"]
     ordered = natural_order(tmp_path / name for name in names)
     assert [path.name for path in ordered] == ["2", "10", "a", "a02", "a2", "a10", "b1"]
+
+
+def test_negative_values_of_8_bits_are_refused(tmp_path):
+    for name, values in (("signed", [[-5, 4], [3, 2]]), ("plain", [[5, 4], [3, 2]])):
+        raw = np.array(values, np.int8).view(np.uint8)
+        Image.fromarray(raw).save(tmp_path / f"{name}.tif", tiffinfo={339: 2})
+    assert pixels(tmp_path / "plain.tif")[..., 0].tolist() == [[5, 4], [3, 2]]
+    with refusal(FrameError, "values from -5 to 4"):
+        read_image(tmp_path / "signed.tif")

@@ -67,10 +67,35 @@ def test_what_may_be_read_in_two_ways_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        [f"take-{i:03d}" for i in range(1, 6)] + [f"take2-{i:03d}" for i in range(1, 6)],
+        ["frame0000", *(f"frame-{i:04d}" for i in range(1, 5))],
+        [*(f"shot-{i}" for i in range(1, 9)), "shot9"],
+        ["img-1", "img-2", "img-3", "img4", "img5"],
+        ["img-1", "img-2", "img-3", "img5", "img6"],
+        ["img-1", "img-2", "img-3", "img1", "img2", "img3"],
+    ],
+)
+def test_a_minus_before_numbers_that_do_not_go_through_zero_separates_and_that_is_said(names):
+    order = NameOrder.of(names)
+    assert not order.signed
+    assert "separator" in order.doubts[0]
+    of_one = [name for name in names if name.startswith(names[1].split("-")[0] + "-")]
+    ordered = [path.stem for path in natural_order(Path(f"{name}.png") for name in reversed(names))]
+    assert [name for name in ordered if name in of_one] == of_one
+
+
+def test_a_minus_that_may_also_separate_is_said():
+    assert "taken for a sign" in NameOrder.of(["t-3", "t-2", "t-1", "t0"]).doubts[0]
+
+
+@pytest.mark.parametrize(
     ("names", "fact"),
     [
         ([f"frame {i:,}" for i in range(997, 1004)], "thousands"),
         ([f"frame {i:,}".replace(",", ".") for i in range(990, 1200, 7)], "thousands"),
+        *(([f"f{i:,}".replace(",", sign) for i in range(990, 1200, 7)], "thousands") for sign in "' _\u2019\u202f"),
         (["30Jan24", "31Jan24", "01Feb24"], "day"),
         ([*"yz", "aa", "ab"], "letters"),
         (["f_y", "f_z", "f_aa"], "letters"),
@@ -93,6 +118,7 @@ def test_decimals_past_a_hundred_are_no_thousands(names):
     "names",
     [
         ["12-30-23", "12-31-23", "01-01-24"],
+        ["28.2.24", "29.2.24", "1.3.24"],
         ["235900_31012024", "000100_01022024"],
         ["2359_2024-01-31", "0001_2024-02-01"],
         ["30012024", "31012024", "01022024"],
@@ -121,7 +147,9 @@ def test_numbers_that_could_be_dates_and_are_in_order_are_no_doubt(names):
 
 
 @pytest.mark.parametrize("name", ["{:05x}", "{:x}", "f_{:04X}", "{:03x}_rgb"])
-@pytest.mark.parametrize("numbers", [range(5, 300), range(0, 300, 7), range(0x9E, 0xA3)])
+@pytest.mark.parametrize(
+    "numbers", [range(5, 300), range(0, 300, 7), range(0x9E, 0xA3), [*range(5, 300, 3), *range(305, 400, 3)]]
+)
 def test_hexadecimal_numbers_are_known_by_their_even_steps_and_that_is_said(name, numbers):
     names = [name.format(number) for number in numbers]
     shuffled = random.Random(0).sample(names, len(names))

@@ -167,3 +167,21 @@ def test_what_cannot_be_read_twice_is_refused(tmp_path):
     (tmp_path / "not.mp4").write_bytes(b"no video at all" * 100)
     with pytest.raises(mm.InputError):
         FrameAccess(tmp_path / "not.mp4")
+
+
+@pytest.mark.parametrize("intra", [True, False])
+def test_frames_that_share_a_time_are_those_of_a_reader(tmp_path, intra):
+    path = tmp_path / "fast.mkv"  # whose clock has 1000 ticks a second
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1" if intra else "libx264", rate=2500, options={} if intra else {"g": "9"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(40):
+            picture = np.full((48, 64, 3), 6 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    with mm.VideoReader(path) as reader:
+        expected = [frame.image for frame in reader]
+    with FrameAccess(path, cache_bytes=6 * 48 * 64 * 3) as frames:
+        assert frames.num_frames == len(expected) == 40
+        for index in [39, 0, 20, 19, 21, 38, 37, 1, 2, 10]:
+            assert torch.equal(frames[index].image, expected[index]), index

@@ -655,3 +655,27 @@ def test_a_file_of_several_videos_says_which_is_read(tmp_path, clip):
         height, width = next(iter(video)).size
     assert "2 videos" in note
     assert f"({width}x{height}) is read" in note
+
+
+@pytest.mark.parametrize("part", [{"start": "0.2s"}, {"stop": "0.2s"}, {"stop": 8, "start": "0.2s"}])
+def test_a_time_in_a_file_without_times_is_refused_before_the_first_frame(video_file, clip, part):
+    with refusal(FrameError, "has no times"):
+        next(iter(VideoReader(video_file("clip.h264", clip), **part)))
+
+
+def test_of_a_stop_that_is_a_time_an_uneven_video_promises_no_frame_before_the_last(video_file, clip):
+    ticks = [*range(0, 100, 10), *range(1000, 11_000, 1000)]
+    with VideoReader(video_file("uneven.mp4", clip[:20], ticks=ticks), stop="0.1s") as video:
+        expected = Expected.of(video)
+        expected.refuse_beyond([9])
+        with refusal(InputError, "frame 25"):
+            expected.refuse_beyond([25])
+        assert [frame.name for frame in video] == expected.names(0)[:10]
+    with VideoReader(video_file("even.mp4", clip[:20]), stop="0.2s") as video:
+        assert Expected.of(video).ahead == video.num_frames == 5
+
+
+@pytest.mark.parametrize("part", [{"start": 8, "stop": "0.2s"}, {"stop": "0s"}, {"start": "0.2s", "stop": 3}])
+def test_a_stop_before_the_start_is_no_range_also_where_one_is_a_time(video_file, clip, part):
+    with refusal(FrameError, "is not a range"):
+        list(VideoReader(video_file("clip.mp4", clip), **part))

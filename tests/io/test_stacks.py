@@ -1,5 +1,10 @@
 """Files of several pictures are videos of all of them."""
 
+import io
+import os
+import threading
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -134,3 +139,44 @@ def test_a_gif_that_does_not_end_is_a_doubt(tmp_path, pages):
     (tmp_path / "cut.gif").write_bytes(whole[: len(whole) * 6 // 10])
     assert not VideoReader(tmp_path / "whole.gif").facts.notes
     assert ["cut off" in note for note in VideoReader(tmp_path / "cut.gif").facts.notes] == [True]
+
+
+@pytest.mark.parametrize("called", ["stack.lsm", "stack", "stack.mp4"])
+@pytest.mark.parametrize("format", ["TIFF", "WEBP", "big"])
+def test_a_stack_is_known_by_its_first_bytes(tmp_path, pages, called, format):
+    how = {"format": "TIFF", "big_tiff": True} if format == "big" else {"format": format, "lossless": True}
+    read = pictures(save(tmp_path / called, pages, **how))
+    assert len(read) == 5
+    np.testing.assert_array_equal(read[-1], np.asarray(pages[-1]))
+
+
+@pytest.mark.parametrize("format", ["TIFF", "WEBP"])
+def test_a_stack_through_a_pipe_is_refused_by_what_it_is(tmp_path, pages, format):
+    data = save(tmp_path / "stack", pages, format=format).read_bytes()
+    with refusal(FrameError, "save it to a file"):
+        VideoReader(io.BytesIO(data))
+    read, write = os.pipe()
+    writer = threading.Thread(target=fill, args=(write, data))
+    writer.start()
+    with os.fdopen(read, "rb") as pipe, refusal(FrameError, "is a " + ("TIFF" if format == "TIFF" else "WebP")):
+        VideoReader(pipe)
+    writer.join()
+
+
+def fill(pipe, data):
+    with suppress(BrokenPipeError), os.fdopen(pipe, "wb") as file:
+        file.write(data)
+
+
+def test_pictures_that_metamorph_puts_into_one_page_are_refused(tmp_path, pages):
+    pages[0].save(tmp_path / "stack.stk", format="TIFF", tiffinfo={33629: tuple(range(5))})
+    with refusal(FrameError, "MetaMorph"):
+        VideoReader(tmp_path / "stack.stk")
+
+
+def test_a_stack_is_found_among_any_number_of_images(tmp_path, pages):
+    for number in range(40):
+        pages[0].save(tmp_path / f"{number}.png")
+    save(tmp_path / "17.png", pages)
+    with refusal(FrameError, r"17\.png holds 5 pictures"):
+        next(iter(VideoReader(tmp_path)))

@@ -87,6 +87,7 @@ def compare(
             out,
             TrackerFactory(config, model, device),
             gt=gt,
+            masks=prompts.files(),
             consistency=not no_consistency,
             overwrite=overwrite,
             settings={"video": of_video(video, growing=False), **prompts.settings()},

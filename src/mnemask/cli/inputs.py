@@ -32,7 +32,7 @@ def shown(video: str) -> str:
 
 
 def of_video(video: str, *, growing: bool) -> str:
-    """Returns name and checksum: of the size and both ends of a file, of names and sizes in a folder, of an address.
+    """Returns name and checksum: of a file's size and ends, of a folder's names, sizes and samples, of an address.
 
     Args:
         video: as the user gave it.

@@ -79,7 +79,7 @@ def inspect(
             "model": model,
             **tracker.config.to_dict(),
         }
-        with mm.VideoReader(video) as reader, progress() as show:
+        with mm.VideoReader(video, masks=prompts.files()) as reader, progress() as show:
             written = inspect_video(
                 reader,
                 tracker,

@@ -82,6 +82,7 @@ def compare_video(
     trackers: TrackerFactory | None = None,
     *,
     gt: str | Path | None = None,
+    masks: Collection[Path] = (),
     consistency: bool = True,
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
@@ -101,6 +102,7 @@ def compare_video(
         out: the folder, made if missing.
         trackers: the network, and the settings that all of them have in common.
         gt: folder of true masks, named as the frames are; the masks are then scored by J and F.
+        masks: files that are no frames, even where they lie among them.
         consistency: whether, without true masks, each policy is also sent back from its last mask, which doubles the
             time.
         overwrite: whether to begin anew in a folder that holds a comparison.
@@ -123,7 +125,7 @@ def compare_video(
     written.refuse_foreign(*(out / name for name in FILES))
     _open(out, common, overwrite)
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(source))
+        reader = stack.enter_context(VideoReader(source, masks=masks))
         on_read = steps.stage("reading", reader.num_frames)
         store = stack.enter_context(FrameStore(reader, out / ".frames.partial", on_read))
         truth = None if gt is None else Truth.from_folder(Path(gt), store.clip)

@@ -3,6 +3,7 @@
 Opening a folder lists it without reading a file, so that large sets open fast.
 """
 
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from mnemask.io.label_files import (
     only_annotated,
     read_labels,
 )
-from mnemask.io.name_order import composed, natural_order
+from mnemask.io.name_order import NameOrder, composed
 from mnemask.prompts.mask_file import inspect_mask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +295,10 @@ class _Pairs:
 # Videos of a set are mostly numbered alike: what was found for one serves all, and takes memory once.
 @lru_cache(maxsize=1024)
 def _pair(frame_names: tuple[str, ...], mask_names: tuple[str, ...]) -> _Pairs:
-    frames = tuple(map(str, natural_order(map(Path, frame_names))))
+    order = NameOrder.of([Path(name).stem for name in frame_names])
+    for doubt in order.doubts:
+        logger.warning("%s", doubt)
+    frames = tuple(map(str, sorted(map(Path, frame_names), key=order.key)))
     stems = [composed(Path(name).stem) for name in frames]
     masks = {composed(Path(name).stem): name for name in mask_names}
     last = dict(zip(stems, frames, strict=True))

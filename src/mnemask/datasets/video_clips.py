@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ from mnemask.datasets.stcn_augment import (
     warp_labels,
 )
 from mnemask.errors import FrameError, InputError, MaskError
+from mnemask.io.image_sequences import levels_of_frames
+from mnemask.io.images import read_image
 from mnemask.metrics import VOID
 
 MAX_TRIES = 500
@@ -286,7 +289,7 @@ def _clip(
     """Some of the objects that are seen in the first view, in all; None where there are none."""
     if not (chosen := _choose(rng, masks[0], views[0], shape)):
         return None
-    files = {index: read_rgb(video.frames[index]) for index in dict.fromkeys(indices)}
+    files = {index: _read_frame(video, index) for index in dict.fromkeys(indices)}
     pictures = [files[index] for index in indices]
     _check_sizes(video, indices, pictures, masks)
     seen = [_warp_chosen(mask, chosen, view, shape.size) for mask, view in zip(masks, views, strict=True)]
@@ -294,6 +297,17 @@ def _clip(
     if not num_objects:
         return None
     return TrainingClip(render(rng, look, pictures, views, shape.size), labels, num_objects)
+
+
+def _read_frame(video: AnnotatedVideo, index: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns a frame, of more than 8 bits by the levels of its video."""
+    levels = _levels_of(video.frames)
+    if levels is None:
+        return read_rgb(video.frames[index])
+    return read_image(video.frames[index], levels).permute(1, 2, 0).numpy()
+
+
+_levels_of = lru_cache(maxsize=4096)(levels_of_frames)  # of each video once
 
 
 def _choose(

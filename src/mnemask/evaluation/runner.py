@@ -19,6 +19,7 @@ from mnemask.engines.parts import cached_features
 from mnemask.errors import InputError, MnemaskError, OutputError
 from mnemask.evaluation.benchmark import BenchmarkSequence, frame_names, objects_in, only_first_masks
 from mnemask.evaluation.results import Result, ResultFolder, digest_of
+from mnemask.io.image_sequences import levels_of_frames
 from mnemask.io.images import read_image
 from mnemask.io.label_files import read_labels
 from mnemask.io.writer import MaskWriter
@@ -93,7 +94,8 @@ def follow(tracker: Tracker, given: AnnotatedVideo) -> Iterator[tuple[Masks, flo
         return {label: labels == label for label in new}
 
     named = enumerate(zip(given.frames, frame_names(given), strict=True))
-    frames = (Frame(read_image(path), index, name=name) for index, (path, name) in named)
+    levels = levels_of_frames(given.frames)
+    frames = (Frame(read_image(path, levels), index, name=name) for index, (path, name) in named)
     return ((masks, seconds) for _, masks, seconds in timed(tracker, frames, prompts))
 
 

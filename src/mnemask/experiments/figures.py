@@ -21,6 +21,7 @@ from mnemask.evaluation.tables import Row, overall_rows
 from mnemask.experiments.plan import Run, Study, memory_text
 from mnemask.experiments.rows import gain
 from mnemask.io.atomic import unfinished
+from mnemask.io.image_sequences import levels_of_frames
 from mnemask.io.images import read_image
 from mnemask.io.label_files import Labels, read_labels
 from mnemask.io.written import Written
@@ -269,7 +270,8 @@ def _draw_strip(sequence: BenchmarkSequence, masks: Mapping[Run, Path], columns:
     asked = sorted(sequence.asked)
     alike = [in_common([_labels(folder, names[index]) for folder in masks.values()]) for index in asked]
     frames = [asked[place] for place in where_they_part(alike, columns)]
-    images = [read_image(sequence.given.frames[index]).permute(1, 2, 0).numpy() for index in frames]
+    levels = levels_of_frames(sequence.given.frames)
+    images = [read_image(sequence.given.frames[index], levels).permute(1, 2, 0).numpy() for index in frames]
     truth = sequence.truth
     truths = [None if truth is None or index not in truth.masks else truth.read_labels(index) for index in frames]
     rows: list[tuple[str, Sequence[Labels | None]]] = [("source", [None] * len(frames))]

@@ -7,7 +7,7 @@ Read as frames they would be tracked through; so they are left out, and that is 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, permutations
 from pathlib import Path
@@ -72,13 +72,20 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
     if not found.paths:
         files = list(_files(source))
         others = sorted({path.suffix.lower() for path in files} - set(IMAGE_SUFFIXES))
-        kinds = f" (it holds {', '.join(others[:5])})" if others else ""
+        kinds = f" (it holds {', '.join(others[:5])})" if others else "".join(f" ({note})" for note in _lost(source))
         project = "; a studio's project is repeated by `mnemask project`" * (source / "project.json").is_file()
         convert = "convert its pictures to PNG" if any(map(is_unread_picture, files)) else ""
         way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
         raise FrameError(f"{str(source)!r} holds no image that is read{kinds}", way_out)
     _refuse_names(found.paths)
-    return replace(found, notes=(*found.notes, *_unread(source, masks)))
+    return replace(found, notes=(*found.notes, *_unread(source, masks), *_lost(source)))
+
+
+def _lost(source: Path) -> Iterator[str]:
+    """Yields a sentence where links to images lead to no file."""
+    links = _files(source, lambda path: path.suffix.lower() in IMAGE_SUFFIXES and path.is_symlink())
+    if lost := sorted(path.name for path in links if not os.path.exists(path)):  # noqa: PTH110 - circles of links
+        yield f"{listed(lost, 1)}: left out, being a link to a file that is not there"
 
 
 def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
@@ -146,7 +153,12 @@ def _second_pictures(images: Sequence[Path]) -> list[Path]:
     return [] if not seconds or like_labels(beside) else seconds
 
 
-def _files(source: Path) -> Iterator[Path]:
+def _is_wanted(path: Path) -> bool:
+    return path.is_file() and not is_preview(path)
+
+
+def _files(source: Path, wanted: Callable[[Path], bool] = _is_wanted) -> Iterator[Path]:
+    """Yields what a folder or pattern has that is wanted and not hidden; raises FrameError if it cannot be listed."""
     try:
         if source.is_dir():
             found = source.iterdir()
@@ -155,7 +167,7 @@ def _files(source: Path) -> Iterator[Path]:
             root = next((folder for folder in source.parents if folder.is_dir()), Path(source.anchor))
             # Unlike the module glob, this cannot be led in circles by links.
             found = root.glob(str(source.relative_to(root)))
-        yield from (path for path in found if not path.name.startswith(".") and path.is_file() and not is_preview(path))
+        yield from (path for path in found if not path.name.startswith(".") and wanted(path))
     except (OSError, ValueError) as error:
         raise FrameError(f"{str(source)!r} cannot be listed ({error})", "expected a folder or a pattern") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mnemask.io.frame_files import frames_among, image_files
-from mnemask.io.images import levels_of, read_picture
+from mnemask.io.images import levels_of, read_picture, refuse_piped_stack
 from mnemask.io.live import Backoff
 from mnemask.io.pictures import Damaged, Levels, Pictures, Readable, SourceFacts
 
@@ -48,6 +48,8 @@ class Pipe:
     def __init__(self, pipe: Readable, fileno: int, interrupted: threading.Event) -> None:
         # read1 gives what is there; read would wait until all of `size` has come.
         self._read = getattr(pipe, "read1", pipe.read)
+        self._name = Path(str(getattr(pipe, "name", "pipe"))).name
+        self._began = False
         self._interrupted = interrupted
         self._poll = select.poll()
         self._poll.register(fileno, select.POLLIN)
@@ -58,6 +60,9 @@ class Pipe:
             if self._interrupted.is_set():
                 return b""
         data: bytes = self._read(size)
+        if not self._began:
+            refuse_piped_stack(data, self._name)
+        self._began = True
         return data
 
 

@@ -28,6 +28,7 @@ from mnemask.io.images import (
     shown_size,
     stated_orientation,
 )
+from mnemask.io.name_order import shared
 from mnemask.io.pictures import Damaged, EventLog, Levels, Picture, Pictures, SourceFacts, check_size
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 # Pictures that are looked at before the first is given: for the range of their values, and for further pages.
 _SAMPLES = 32
+_EIGHT_BITS = (".jpg", ".jpeg")  # need not be opened for it
 # How a picture is shown by an orientation that leaves its size, so that nothing else tells it from the stored one.
 _SHOWN = {2: "mirrored", 3: "turned by 180 degrees", 4: "upside down and mirrored"}
 
@@ -43,9 +45,13 @@ _SHOWN = {2: "mirrored", 3: "turned by 180 degrees", 4: "upside down and mirrore
 def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
     """Returns where the numbers at the ends of the names leap: position of the image after the gap, numbers around it.
 
-    A leap is more than the usual step; names without numbers, or with as uneven ones as times are, have none.
+    What all names end with, as in 0001_left, does not count. A leap is more than the usual step; names without numbers,
+    or with as uneven ones as times are, have none.
     """
-    endings = [re.search(r"(\d+)$", image.stem) for image in images]
+    stems = [image.stem for image in images]
+    in_common = stems[0][len(stems[0]) - shared([stem[::-1] for stem in stems]) :] if stems else ""
+    tail = len(in_common.lstrip("0123456789"))
+    endings = [re.search(r"(\d+)$", stem[: len(stem) - tail]) for stem in stems]
     numbers = [int(ending[1]) for ending in endings if ending]
     steps = [after - before for before, after in pairwise(numbers)]
     if len(numbers) < max(len(images), 3):
@@ -69,9 +75,8 @@ class ImageSequence:
         self.files = self._paths = files.paths
         self._log = log or EventLog()
         _refuse_stacks(files.paths)
-        sample = _sample(files.paths)
-        self._levels = levels_of(sample)
-        notes = (*files.notes, *_turned(sample))
+        self._levels = levels_of_frames(files.paths)
+        notes = (*files.notes, *_turned(sample(files.paths)))
         suffixes = {path.suffix for path in files.paths}
         suffix = suffixes.pop() if len(suffixes) == 1 else ""
         self.facts = SourceFacts(notes, self._levels, num_frames=len(files.paths), suffix=suffix, timed=False)
@@ -94,7 +99,7 @@ class ImageSequence:
 
 
 def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
-    """Raises FrameError where headers of a video's images say that one is larger or smaller than the first.
+    """Raises FrameError where headers of a video's images say that one is of another size than the first, or a stack.
 
     So a run of hours does not end in its middle.
     """
@@ -103,8 +108,11 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
         try:
             with open_image(path) as image:
                 size, tag = shown_size(image), stated_orientation(image)
+                is_stack = image.format in _STACKS and bool(getattr(image, "is_animated", False))
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
             continue  # is said when it comes, or skipped
+        if is_stack and (pages := page_count(path)) > 1:
+            raise _one_of_files(path, pages)
         first = first or (path, size)
         if size != first[1]:
             width, height = first[1]
@@ -131,26 +139,35 @@ def _turned(paths: Sequence[Path]) -> Iterator[str]:
             return
 
 
-def _sample(items: Sequence[T]) -> list[T]:
-    """Returns some of the files or pages, the first and the last among them."""
+def levels_of_frames(paths: Sequence[Path]) -> Levels | None:
+    """Returns the black and white levels of the frames of a video, by some of them; None where none is deep."""
+    return levels_of([path for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS])
+
+
+def sample(items: Sequence[T], most: int = _SAMPLES) -> list[T]:
+    """Returns some of the files or pages, at most so many, the first and the last among them."""
     last = len(items) - 1
-    most = min(len(items), _SAMPLES)
+    most = min(len(items), most)
     return [items[round(at * last / max(most - 1, 1))] for at in range(most)]
 
 
 def _refuse_stacks(paths: Sequence[Path]) -> None:
     """Raises FrameError if images of a folder have pages of their own, which would be lost."""
-    for path in _sample(paths) if len(paths) > 1 else ():
+    for path in sample(paths) if len(paths) > 1 else ():
         pages = page_count(path)
         if pages > 1:
-            raise FrameError(
-                f"{path.name} holds {pages} pictures, as a video does, and is one of {len(paths)} files",
-                "give one such file as the video, or write its pages to files of their own",
-            )
+            raise _one_of_files(path, pages)
+
+
+def _one_of_files(path: Path, pages: int) -> FrameError:
+    return FrameError(
+        f"{path.name} holds {pages} pictures, as a video does, and is one of several files",
+        "give one such file as the video, or write its pages to files of their own",
+    )
 
 
 _STACKS = ("TIFF", "WEBP", "PNG", "GIF")
-_SUBFILE_TYPE, _DESCRIPTION = 254, 270
+_SUBFILE_TYPE, _DESCRIPTION, _METAMORPH = 254, 270, 33629
 _REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
 
 
@@ -161,7 +178,7 @@ def page_count(path: Path) -> int:
             if image.format not in _STACKS:
                 return 1
             pages, broken = _pages(image)
-            return len(pages) + (broken is not None)
+            return max(len(pages) + (broken is not None), _planes(image))
     except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
         return 1
 
@@ -256,7 +273,7 @@ class ImageStack:
         if not is_deep(image):
             return None
         deep = []
-        for page in _sample(self._pages):
+        for page in sample(self._pages):
             image.seek(page)
             values = deep_values(image, self._path)
             if values is not None:
@@ -299,8 +316,22 @@ def _pages(image: Image.Image) -> tuple[list[int], Exception | None]:
     return pages or [0], broken
 
 
+def _planes(image: Image.Image) -> int:
+    """Returns how many pictures MetaMorph has put into the one page of a file (.stk)."""
+    planes = getattr(image, "tag_v2", {}).get(_METAMORPH, 1)
+    return len(planes) if isinstance(planes, tuple) else 1
+
+
 def _refuse_dimensions(name: str, image: Image.Image, num_pages: int) -> None:
-    """Raises FrameError if the pages are channels or slices of each time, as microscopes' programs write them."""
+    """Raises FrameError if the pages are channels or slices of each time, as microscopes' programs write them.
+
+    So it does for those of MetaMorph, which hold more pictures than pages.
+    """
+    if (planes := _planes(image)) > num_pages:
+        raise FrameError(
+            f"{name!r} holds {planes} pictures in one page, as MetaMorph writes them, of which only the first is read",
+            "save it as a TIFF of one picture a page",
+        )
     text = _description(image)
     if text.startswith("ImageJ="):
         counts = [

@@ -40,12 +40,28 @@ DAMAGED_IMAGE_ERRORS = (
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
 _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
+HEAD = 12  # bytes of a file that tell its kind
 BORDER_SHARE = 0.9  # a colour on more of the border than this is the background
 
 
 def is_unread_picture(path: Path) -> bool:
     """Returns whether a file is called as a picture of a kind that is not read as a frame, and most not as a mask."""
     return path.suffix.lower() in _UNREAD.split()
+
+
+def kind_of_stack(head: bytes) -> str:
+    """Returns TIFF or WebP where a file begins as one, which holds its pictures in any order; "" for all others."""
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    return "WebP" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else ""
+
+
+def refuse_piped_stack(head: bytes, name: str) -> None:
+    """Raises FrameError if the first bytes of a pipe are those of pictures that cannot be read one after the other."""
+    if kind := kind_of_stack(head):
+        raise FrameError(
+            f"what comes through {name!r} is a {kind}, which cannot be read before its end", "save it to a file"
+        )
 
 
 def open_image(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:
@@ -141,14 +157,15 @@ def deep_values(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W
             f"image {str(path)!r} holds floating-point values, and which value is white is unknown",
             "expected 8 or 16 bits a channel, so convert it first",
         )
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = _as_shown(image).astype(np.int64)
+    is_deep_grey, is_signed = image.mode == "I" or image.mode.startswith("I;16"), _is_signed_grey(image)
+    if is_deep_grey or is_signed:
+        grey = np.asarray(image).view(np.int8) if is_signed else _as_shown(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65_535:
             raise FrameError(
                 f"image {str(path)!r} holds values from {grey.min()} to {grey.max()}",
-                "expected 8 or 16 bits a channel, so convert it first",
+                "expected none below 0 in 8 or 16 bits a channel, so convert it first",
             )
-        return grey.astype(np.uint16)
+        return grey.astype(np.uint16) if is_deep_grey else None
     if not _has_deep_colours(image):
         return None
     deep, white = _deep_colours(image, path), _white_of_ppm(image)
@@ -172,7 +189,7 @@ def stored_values(image: Image.Image, path: str | Path) -> np.ndarray[Any, np.dt
         return _deep_colours(image, path)
     white = _white_of_ppm(image)
     pixels = _as_shown(image)
-    if image.mode == "L" and image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT) == (_SIGNED,):
+    if _is_signed_grey(image):
         return pixels.view(np.int8)
     if pixels.dtype.kind == "f" and (np.isfinite(pixels) & (pixels == np.round(pixels))).all():
         return pixels.clip(-(2**31), 2**31 - 1).astype(np.int64)
@@ -193,6 +210,11 @@ def _white_of_ppm(image: Image.Image) -> int | None:
     tiles = getattr(image, "tile", [])
     arguments = tiles[0][3] if tiles and image.format == "PPM" else ""
     return int(arguments[-1]) if image.mode in ("L", "I", "RGB") and isinstance(arguments, tuple) else None
+
+
+def _is_signed_grey(image: Image.Image) -> bool:
+    """Returns whether the 8-bit values of a TIFF may be negative, which Pillow does not heed."""
+    return image.mode == "L" and image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT) == (_SIGNED,)
 
 
 def _tag(image: Image.Image, number: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -35,10 +35,13 @@ _DATES = (
     re.compile(r"(?<!\d)(?P<y>(?:19|20)\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<d>\d\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<d>\d\d)([-_. ]?)(?P<m>\d\d)\2(?P<y>(?:19|20)\d\d)(?!\d)"),
     re.compile(r"(?<!\d)(?P<m>\d\d)([-_. ]?)(?P<d>\d\d)\2(?P<y>(?:19|20)\d\d)(?!\d)"),
-    re.compile(r"(?<!\d)(?P<d>\d\d)([-_. ])(?P<m>\d\d)\2(?P<y>[1-4]\d)(?!\d)"),
-    re.compile(r"(?<!\d)(?P<m>\d\d)([-_. ])(?P<d>\d\d)\2(?P<y>[1-4]\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<d>\d\d?)([-_. ])(?P<m>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
+    re.compile(r"(?<!\d)(?P<m>\d\d?)([-_. ])(?P<d>\d\d?)\2(?P<y>[1-4]\d)(?!\d)"),
 )
-_THOUSANDS = re.compile(r"(?<![\d.,])([1-9]\d{0,2})([.,])(\d{3})((?:\2\d{3})*)(?![.,]?\d)")
+_OF_THOUSANDS = ".,'\u2019_ \u00a0\u202f"  # what stands between thousands
+_THOUSANDS = re.compile(
+    rf"(?<![\d.,])([1-9]\d{{0,2}})([{_OF_THOUSANDS}])(\d{{3}})((?:\2\d{{3}})*)(?![{_OF_THOUSANDS}]?\d)"
+)
 _MOST_DATES = 4096  # names that are looked at for dates
 _MINUS = ("-", "\u2212")
 _SIGNS = (*_MINUS, "+")
@@ -190,20 +193,23 @@ def numbers_of(stem: str) -> tuple[int, ...]:
 def _around_hexadecimals(stems: Sequence[str]) -> tuple[int, int] | None:
     """Returns how much is before and after the hexadecimal numbers of names; None where names hold no such numbers.
 
-    There are letters and digits in them, and read so they are evenly spaced: hashes and lists of letters are not.
+    There are letters and digits in them, and read so they are evenly spaced, but for a frame of many that is missing:
+    hashes and lists of letters are not.
     """
-    before = _shared(stems)
-    after = _shared([stem[before:][::-1] for stem in stems])
+    before = shared(stems)
+    after = shared([stem[before:][::-1] for stem in stems])
     digits = [stem[before : len(stem) - after] for stem in stems]
     signs = "".join(digits)
     if not all(map(_HEXADECIMAL.fullmatch, digits)) or signs.isdecimal() or signs.isalpha():
         return None
     values = sorted(int(number, 16) for number in digits)
-    steps = {larger - smaller for smaller, larger in pairwise(values)}
-    return (before, after) if len(values) > 2 and len(steps) == 1 and 0 not in steps else None
+    steps = Counter(larger - smaller for smaller, larger in pairwise(values))
+    usual = min(steps, default=0)
+    lacks_one = len(values) > _MANY and steps.keys() == {usual, 2 * usual} and steps[2 * usual] == 1
+    return (before, after) if len(values) > 2 and usual and (len(steps) == 1 or lacks_one) else None
 
 
-def _shared(texts: Sequence[str]) -> int:
+def shared(texts: Sequence[str]) -> int:
     """Returns the number of characters that all texts begin with."""
     first, last = min(texts, default=""), max(texts, default="")
     return next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
@@ -228,11 +234,11 @@ def _with_month_signs(stem: str) -> str:
 
 
 def _without_signs(number: re.Match[str]) -> str:
-    return re.sub("[.,]", "", number[0])
+    return re.sub(f"[{_OF_THOUSANDS}]", "", number[0])
 
 
 def _has_thousands(stems: Sequence[str]) -> bool:
-    """Returns whether names count up to 999, and on with 1,000: more evenly than with a comma for decimals."""
+    """Returns whether names count up to 999, and on with 1,000: more evenly than with decimals, or two numbers."""
     if not any(map(_THOUSANDS.search, stems)):
         return False
     plain = [stem for stem in stems if not _THOUSANDS.search(stem)]
@@ -247,13 +253,14 @@ def _has_thousands(stems: Sequence[str]) -> bool:
     if len(before) != 1 or not 100 <= max(plain_values, default=0) < 1000:
         return False
     counted = [Decimal(_without_signs(number)) for number in signed]
-    in_decimals = [Decimal(number[0].replace(",", ".")) for number in signed if number[0].count(number[2]) == 1]
-    return _evenness([[*plain_values, *counted]]) > _evenness([[*plain_values, *in_decimals]])
+    otherwise = [Decimal(f"{number[1]}.{number[3]}" if number[2] in ".," else number[1]) for number in signed
+                 if number[0].count(number[2]) == 1]  # fmt: skip
+    return _evenness([[*plain_values, *counted]]) > _evenness([[*plain_values, *otherwise]])
 
 
 def _before_letters(stems: Sequence[str]) -> int:
     """Returns how much is before the letters of names that count with them, from z on to aa; -1 where none do."""
-    before = _shared(stems)
+    before = shared(stems)
     counted = [stem[before:].casefold() for stem in stems]
     if len({len(each) for each in counted}) < 2 or not all(re.fullmatch("[a-z]{1,3}", each) for each in counted):
         return -1
@@ -330,27 +337,65 @@ def _within_a_run(stem: str, begin: int) -> bool:
 
 
 def _signed_slots(stems: Sequence[str]) -> tuple[frozenset[str], list[str]]:
-    """Returns after which beginnings a minus is a sign: where nothing comes before, or where some numbers have none."""
-    minus: Counter[str] = Counter()
-    plain: set[str] = set()
-    examples: dict[str, str] = {}
+    """Returns after which beginnings a minus is a sign: where nothing comes before, or where numbers go through 0."""
+    slots: dict[str, _Slot] = defaultdict(_Slot)
     for stem in stems:
         for number in re.finditer(r"\d+", stem):
             before = stem[: number.start()]
-            if before.endswith(_MINUS):
-                minus[_shape(before[:-1])] += 1
-                examples.setdefault(_shape(before[:-1]), stem)
-            else:
-                plain.add(_shape(before.removesuffix("+")))
+            slots[_shape(before[:-1] if before.endswith(_SIGNS) else before)].add(number)
     signed, doubts = set(), []
-    for before in minus:
-        if before and (before[-1] == "#" or before.endswith(_MINUS)):
+    for before, slot in slots.items():
+        if not slot.minus or (before and (before[-1] == "#" or before.endswith(_MINUS))):
             continue  # between two numbers, as in a date, it separates
-        if not before or before.endswith(_OPENS) or before in plain:
+        if not before or before.endswith(_OPENS):
             signed.add(before)
-        elif not before[-1].isalnum() and minus[before] > 1:
-            doubts.append(f"the minus in names like {examples[before]!r} may be a sign; it is taken for a separator")
+        elif slot.plain:
+            is_sign, sure = slot.has_signs()
+            signed.update([before] * is_sign)
+            doubts += [] if sure else [_sign_doubt(slot.example, is_sign)]
+        elif not before[-1].isalnum() and len(slot.minus) > 1:
+            doubts.append(_sign_doubt(slot.example, is_sign=False))
     return frozenset(signed), doubts
+
+
+def _sign_doubt(example: str, is_sign: bool) -> str:
+    may_be, taken_for = ("separator", "sign") if is_sign else ("sign", "separator")
+    return f"the minus in names like {example!r} may be a {may_be}; it is taken for a {taken_for}"
+
+
+@dataclass
+class _Slot:
+    """The numbers at one place of all names: those behind a minus, and the others."""
+
+    minus: list[Decimal] = field(default_factory=list)
+    plain: list[Decimal] = field(default_factory=list)
+    example: str = ""  # with a minus
+    plus: bool = False
+    padded: bool = False
+    fraction: bool = False
+    goes_on: bool = False  # as the 2 of take2-001, which take-001 lacks
+
+    def add(self, number: re.Match[str]) -> None:
+        stem, begin = number.string, number.start()
+        after = re.match(r"[.,]\d+", stem[number.end() :])
+        is_minus = stem[:begin].endswith(_MINUS)
+        (self.minus if is_minus else self.plain).append(Decimal(number[0] + (f".{after[0][1:]}" if after else "")))
+        self.example = self.example or stem * is_minus
+        self.plus |= stem[:begin].endswith("+")
+        self.padded |= number[0][0] == "0" and len(number[0]) > 1
+        self.fraction |= after is not None
+        self.goes_on |= not is_minus and bool(re.match(r"[-\u2212]\d", stem[number.end() :]))
+
+    def has_signs(self) -> tuple[bool, bool]:
+        """Returns whether a minus is a sign, as in -1, 0, 1, and whether that is sure: shot-1 and shot2 are takes."""
+        through_zero = 0 in self.plain and max(self.plain) > 0
+        together, apart = (_evenness([[*minus, *self.plain]]) for minus in ([-n for n in self.minus], self.minus))
+        if self.padded:
+            is_sign = through_zero and together == 1
+        else:
+            is_sign = together == 1 or self.fraction or (through_zero and together >= apart)
+        is_sign = self.plus or (is_sign and not self.goes_on)
+        return is_sign, self.plus or (is_sign and through_zero and not self.padded)
 
 
 def _dotted_numbers(stem: str, signed: frozenset[str]) -> Iterator[_Dotted]:

@@ -225,7 +225,10 @@ class _Indexed:
         self._video = video
         times, keys, self._time_base = _listing(video)
         order = np.argsort(times, kind="stable")
-        self._times, self._seekable = times[order], np.flatnonzero(keys[order])
+        self._times = times[order]
+        # A seek to one of several frames with one time may lead to any of them.
+        _, which, shown_then = np.unique(self._times, return_inverse=True, return_counts=True)
+        self._seekable = np.flatnonzero(keys[order] & (shown_then[which] == 1))
         self.num_frames = len(times)
 
     def frames(self, start: int) -> Iterator[Frame]:
@@ -243,6 +246,7 @@ class _Indexed:
             if key:
                 container.seek(int(self._times[key]), stream=stream, backward=True)
             matrices: dict[int, Matrix] = {}
+            before_it, of_one_time = None, 0
             try:
                 for packet in container.demux(stream):
                     try:
@@ -253,7 +257,9 @@ class _Indexed:
                     for decoded in found:
                         if decoded.pts is None:
                             continue
-                        index = int(np.searchsorted(self._times, decoded.pts))
+                        of_one_time = of_one_time + 1 if decoded.pts == before_it else 0
+                        before_it = decoded.pts
+                        index = int(np.searchsorted(self._times, decoded.pts)) + of_one_time
                         if index < max(key, start - AHEAD) or index >= self.num_frames:
                             continue
                         picture = self._video.picture(decoded, self.seconds(index), index, matrices)

@@ -70,24 +70,36 @@ class Position:
         return f"frame {self.frame}" if self.seconds is None else f"{self.seconds:g} s"
 
 
+def no_range(start: Position, stop: Position | None) -> FrameError:
+    """Returns the error of a range without a frame."""
+    return FrameError(f"{start} to {stop} is not a range", "expected a start before the stop")
+
+
 def check_range(start: Position, stop: Position | None, name: str, facts: SourceFacts) -> None:
     """Raises FrameError for a range that is empty, or that the video is known not to have."""
     if stop is not None and (
         (start.frame is not None and stop.frame is not None and stop.frame <= start.frame)
         or (start.seconds is not None and stop.seconds is not None and stop.seconds <= start.seconds)
+        or stop.is_reached(0, 0.0)
     ):
-        raise FrameError(f"{start} to {stop} is not a range", "expected a start before the stop")
+        raise no_range(start, stop)
     for position, is_start in ((start, True), (stop, False)):
         if position is None:
             continue
-        if position.seconds is not None and not facts.timed:
-            raise FrameError(f"{name!r} has no times, so {position} is not in it", "give the number of a frame, from 0")
+        if not facts.timed:
+            refuse_time(position, name)
         length = facts.num_frames if position.seconds is None else facts.duration
         at = position.frame if position.seconds is None else position.seconds - _ROUNDING
         if length is None or at is None or at < length or (at == length and not is_start):
             continue
         has = f"{length} frames, 0 to {int(length) - 1}" if position.seconds is None else f"{length:.6g} s"
         raise FrameError(f"{name!r} has {has}, and {position} is not in it", "give one that is")
+
+
+def refuse_time(position: Position | None, name: str) -> None:
+    """Raises FrameError for a position that is a time, in a video that has none."""
+    if position is not None and position.seconds is not None:
+        raise FrameError(f"{name!r} has no times, so {position} is not in it", "give the number of a frame, from 0")
 
 
 _LEAD = 100
@@ -133,7 +145,8 @@ class VideoReader:
         live: as given.
         repeatable: whether the same frames come when it is read again, also later and elsewhere.
         total: how many frames the source promises in all; None where it does not.
-        last: the frame to stop before, as far as the source promises one; None where it does not.
+        last: the frame to stop before, as far as the source promises one, or of a stop that is a time, `total`; None
+            where it does not.
         counted: whether the source knows that number, and does not reckon it from a duration.
         files: of the frames, by number, where each is one and all are there; else None.
         facts: what is known beforehand and should be said: files left out, levels of more than 8 bits, pixels that are
@@ -210,12 +223,16 @@ class VideoReader:
         began: float | None = None
         seconds = 0.0
         reached = -1
+        stopped = False
         with closing(pictures):
             for item in pictures:
+                if item.seconds is None and began is None and isinstance(item, Picture):
+                    refuse_time(self._start, self.name)
+                    refuse_time(self._stop, self.name)
                 if item.seconds is not None:
                     began = item.seconds if began is None else began
                     seconds = item.seconds - began
-                if self._interrupted.is_set() or self._is_over(item.index, seconds):
+                if stopped := self._interrupted.is_set() or self._is_over(item.index, seconds):
                     break
                 reached = item.index
                 given = self._start.is_reached(item.index, seconds)
@@ -228,10 +245,12 @@ class VideoReader:
                     )
                     self._check_size(frame)
                     yield frame
-                if self._is_over(item.index + 1, None):
+                if stopped := self._is_over(item.index + 1, None):
                     break
         if frame is None and not self._interrupted.is_set():
             if not self._start.is_reached(reached, seconds):
+                if stopped:
+                    raise no_range(self._start, self._stop)
                 raise FrameError(f"{self.name!r} ended before {self._start}", "start where it has a frame")
             raise FrameError(f"no frame of {self.name!r} from {self._start} on can be read", "fetch it again")
 
@@ -246,16 +265,15 @@ class VideoReader:
         return self._stop is not None and self._stop.is_reached(index, seconds)
 
     def _last(self, total: int | None) -> int | None:
-        """Returns the frame to stop before, as far as the source promises one."""
-        stop = None if self._stop is None else self._stop.frame_at(self.frames_per_second)
-        if total is None or (self._stop is not None and stop is None):
-            return None
-        return total if stop is None else min(stop, total)
+        """Returns the frame to stop before, as far as the source promises one; of a time only the frames tell it."""
+        stop = None if self._stop is None else self._stop.frame
+        return total if total is None or stop is None else min(stop, total)
 
     def _count(self, last: int | None) -> int | None:
-        """Returns how many frames are to be given before the last one."""
+        """Returns how many frames are to be given before the last one, and before a time at the average rate."""
         start = self._start.frame_at(self.frames_per_second)
-        return None if last is None or start is None else max(last - start, 0)
+        stop = last if self._stop is None else self._stop.frame_at(self.frames_per_second)
+        return None if last is None or start is None or stop is None else max(min(stop, last) - start, 0)
 
     def _held_or_skipped(self, damaged: Damaged, last: Picture | None, given: bool) -> Picture | None:
         """Returns the picture to give in place of a damaged one, or None; raises FrameError if that is to stop."""

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from urllib.parse import urlsplit
 from mnemask.errors import FrameError
 from mnemask.io.frame_files import FrameFiles, find_frames, image_files
 from mnemask.io.growing import GrowingFile, GrowingFolder, NamedPipe, interruptible
-from mnemask.io.image_sequences import ImageSequence, ImageStack, page_count
-from mnemask.io.images import IMAGE_SUFFIXES
+from mnemask.io.image_sequences import ImageSequence, ImageStack, page_count, sample
+from mnemask.io.images import HEAD, IMAGE_SUFFIXES, is_unread_picture, kind_of_stack, refuse_piped_stack
 from mnemask.io.live import Backoff, Camera
 from mnemask.io.pictures import EventLog, Readable, Source
 from mnemask.io.stream import EncodedVideo, Origin
 
 _END = 2**20  # bytes of a file that identify it
+_SOME, _PART, _DIGITS = 18, 4096, 4  # of the images of a folder: so many, bytes of each, and of its checksum
+_PICTURES = ", pictures "
 _RECORDED_SCHEMES = ("http", "https", "ftp", "file")
 
 
@@ -80,8 +83,10 @@ def is_broadcast(source: object) -> bool:
 def digest_of_video(path: Path) -> str | None:
     """Returns what identifies a video under any name; None where there is no file, folder or pattern.
 
-    It is a checksum of the size and both ends of a file, or of the names and sizes of images.
+    It is a checksum of the size and both ends of a file, or of the names and sizes of images, and a short one of parts
+    of each of some of them: pictures that are not compressed are all of one size.
     """
+    pictures = ""
     if path.is_file():
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -95,9 +100,29 @@ def digest_of_video(path: Path) -> str | None:
         except FrameError:
             images = sorted(image_files(path))
         content = os.fsencode("\n".join(f"{image.name} {image.stat().st_size}" for image in images))
+        pictures = _PICTURES + "".join(map(_parts, sample(images, _SOME)))
     else:
         return None
-    return hashlib.sha256(content).hexdigest()[:16]
+    return hashlib.sha256(content).hexdigest()[:16] + pictures
+
+
+def _parts(image: Path) -> str:
+    """Returns a short checksum of the beginning of a file, and of as much from its middle on."""
+    with image.open("rb") as file:
+        begins = file.read(_PART)
+        file.seek(image.stat().st_size // 2)
+        return hashlib.sha256(begins + file.read(_PART)).hexdigest()[:_DIGITS]
+
+
+def is_same_video(before: object, now: object) -> bool:
+    """Returns whether two digests, or texts that end with them, are of one video.
+
+    Old ones know names and sizes alone. One of more than two pictures may have been repaired.
+    """
+    (known, _, then), (name, _, here) = (str(each).partition(_PICTURES) for each in (before, now))
+    changed = sum(then[at : at + _DIGITS] != here[at : at + _DIGITS] for at in range(0, len(here), _DIGITS))
+    alike = len(then) == len(here) and changed <= (len(here) > 2 * _DIGITS)
+    return known == name and (alike or not then)
 
 
 def of_content(path: Path) -> str:
@@ -143,6 +168,11 @@ def _open_camera(number: int, how: Opening) -> Source:
 
 def _open_pipe(pipe: Readable, name: str, how: Opening) -> Source:
     how.refuse(f"the pipe {name!r}", live=True)
+    if getattr(pipe, "seekable", bool)():  # a file in place of a pipe
+        file: Any = pipe
+        here = file.tell()
+        refuse_piped_stack(file.read(HEAD), name)
+        file.seek(here)
     return how.video(interruptible(pipe, how.interrupted), name)
 
 
@@ -174,13 +204,20 @@ def _open_images(source: Path, name: str, how: Opening) -> Source:
     return ImageSequence(files, name, how.log)
 
 
+def _begins_as_stack(path: Path) -> bool:
+    """Returns whether a file holds a TIFF or WebP, whatever it is called, and is no raw picture of a camera."""
+    with suppress(OSError), path.open("rb") as file:  # what cannot be read, opening it says
+        return not is_unread_picture(path) and kind_of_stack(file.read(HEAD)) != ""
+    return False
+
+
 def _open_file(path: Path, how: Opening) -> Source:
     if path.is_char_device() or path.is_block_device():
         raise FrameError(f"{str(path)!r} is a device", "for a camera give its number, such as camera:0")
     if path.is_fifo():
         how.refuse(f"the pipe {path.name!r}", live=True)
         return how.video(lambda: NamedPipe(path, how.interrupted), path.name)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES or _begins_as_stack(path):
         how.refuse(repr(str(path)))
         return ImageStack(path) if page_count(path) > 1 else ImageSequence(FrameFiles([path]), path.stem, how.log)
     how.refuse(repr(str(path)), follow=True)

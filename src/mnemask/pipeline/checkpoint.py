@@ -16,6 +16,7 @@ from mnemask.errors import CheckpointError, OutputError
 from mnemask.io import ReaderEvents
 from mnemask.io.atomic import ResumeState, make_folder, remove_left_overs
 from mnemask.io.lock import OutputLock
+from mnemask.io.sources import is_same_video
 from mnemask.io.table import packed
 from mnemask.io.written import Written, foreign
 from mnemask.memory.policies import Policy
@@ -86,7 +87,7 @@ def refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises CheckpointError, naming the first setting that is not the one that a run was begun with."""
     for name in dict.fromkeys((*before, *now)):
         then, here = before.get(name), now.get(name)
-        if then != here:
+        if then != here and not (name == "video" and is_same_video(then, here)):
             then, here = ("none" if value is None else repr(value) for value in (then, here))
             option = _OPTIONS.get(name, f"--{name.replace('_', '-')}" if name in _ALIKE else "")
             said = f" ({option})" if option else ""

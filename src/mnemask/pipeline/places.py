@@ -36,11 +36,12 @@ class Expected:
     """What is known of a video before it is read.
 
     Attributes:
-        num_frames: before which the run stops, as its source promises; None where it does not.
+        num_frames: before which the run stops at the latest, as its source promises; None where it does not.
         total: in all, likewise; the digits of frames' names are as many as it needs.
         counted: whether that many there are, and not about as many.
         files: of the frames, where each is one.
         footage: what videos made of it keep.
+        ahead: about how many frames the run will read; None where that is not known.
     """
 
     num_frames: int | None = None
@@ -48,11 +49,15 @@ class Expected:
     counted: bool = False
     files: Sequence[Path] | None = None
     footage: Footage = Footage()
+    ahead: int | None = None
 
     @classmethod
     def of(cls, reader: VideoReader | None) -> "Expected":
         """Returns what a reader, if there is one, knows before reading."""
-        return cls(reader.last, reader.total, reader.counted, reader.files, reader.facts.footage) if reader else cls()
+        if reader is None:
+            return cls()
+        known = reader.last, reader.total, reader.counted, reader.files, reader.facts.footage
+        return cls(*known, reader.num_frames)
 
     @property
     def file_names(self) -> list[str] | None:

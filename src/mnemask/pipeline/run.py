@@ -322,11 +322,10 @@ class _Run:
         expected, ids = self.places.expected, self._ids()
         expected.refuse_beyond(self._to_come())
         self.places.videos.cutout.refuse_unknown(tuple(sorted(ids | {*self.tracker.object_ids})))
-        if expected.num_frames is not None:
+        if expected.ahead is not None:
             freed = sum(path.stat().st_size for path in self.written.files())
-            left = expected.num_frames - frame.index
             format, kinds = self.places.mask_format, self.places.videos.kinds
-            refuse_without_room(self.places.out, format, kinds, frame.size, left, len(ids), freed)
+            refuse_without_room(self.places.out, format, kinds, frame.size, expected.ahead, len(ids), freed)
 
     def _to_come(self) -> Mapping[int, Collection[int]]:
         """Returns the ids of the masks that are to be given, by frame, where the source of prompts tells."""

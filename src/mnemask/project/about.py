@@ -8,7 +8,7 @@ from typing import Any
 from mnemask.errors import InputError
 from mnemask.io.atomic import write_file
 from mnemask.io.random_access import FrameAccess
-from mnemask.io.sources import digest_of_video
+from mnemask.io.sources import digest_of_video, is_same_video
 from mnemask.memory.policies import policy_named
 from mnemask.version import __version__
 
@@ -76,7 +76,7 @@ def check_video(about: Mapping[str, Any], frames: FrameAccess, source: Path) -> 
             f"{about['num_frames']} of {tuple(about['size'])}",
             "put the video back as it was",
         )
-    if about.get("digest") not in (None, digest_of_video(source)):
+    if about.get("digest") is not None and not is_same_video(about["digest"], digest_of_video(source)):
         raise InputError(
             f"{str(source)!r} is another video than the one that the project was made with",
             "put that one back, or open this one under another name",
@@ -100,7 +100,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 def _has_content(about: Mapping[str, Any], source: Path) -> bool:
     digest = about.get("digest")
-    return digest is not None and digest == digest_of_video(source)
+    return digest is not None and is_same_video(digest, digest_of_video(source))
 
 
 def _write(folder: Path, facts: Mapping[str, Any]) -> None:

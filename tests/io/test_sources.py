@@ -1,0 +1,27 @@
+"""What tells one video from another under any name."""
+
+import numpy as np
+from PIL import Image
+
+from mnemask.io.sources import digest_of_video, is_same_video
+
+
+def test_a_folder_whose_uncompressed_pictures_were_exchanged_is_another_video(tmp_path):
+    for index in range(40):
+        Image.fromarray(np.full((48, 64, 3), index, np.uint8)).save(tmp_path / f"{index}.bmp")
+    before = digest_of_video(tmp_path)
+    assert digest_of_video(tmp_path) == before
+    for index in range(40):
+        Image.fromarray(np.full((48, 64, 3), index + 1, np.uint8)).save(tmp_path / f"{index}.bmp")
+        assert is_same_video(before, digest_of_video(tmp_path)) or index  # the first alone was repaired
+    assert not is_same_video(before, digest_of_video(tmp_path))
+
+
+def test_what_was_written_before_parts_of_pictures_counted_is_of_the_same_video(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    now = digest_of_video(tmp_path)
+    old = now.partition(",")[0]
+    assert is_same_video(old, now)
+    assert is_same_video(f"frames, sha256 {old}", f"frames, sha256 {now}")
+    assert not is_same_video(None, now)
+    assert not is_same_video(now, old)
