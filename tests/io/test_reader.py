@@ -673,6 +673,8 @@ def test_of_a_stop_that_is_a_time_an_uneven_video_promises_no_frame_before_the_l
         assert [frame.name for frame in video] == expected.names(0)[:10]
     with VideoReader(video_file("even.mp4", clip[:20]), stop="0.2s") as video:
         assert Expected.of(video).ahead == video.num_frames == 5
+        with refusal(InputError, "frame 9"):
+            Expected.of(video).refuse_beyond([9])
 
 
 @pytest.mark.parametrize("part", [{"start": 8, "stop": "0.2s"}, {"stop": "0s"}, {"start": "0.2s", "stop": 3}])

@@ -145,8 +145,8 @@ class VideoReader:
         live: as given.
         repeatable: whether the same frames come when it is read again, also later and elsewhere.
         total: how many frames the source promises in all; None where it does not.
-        last: the frame to stop before, as far as the source promises one, or of a stop that is a time, `total`; None
-            where it does not.
+        last: the frame to stop before, as far as the source promises one; `total` for a stop that is a time where
+            frames come as they like; None where the source promises nothing.
         counted: whether the source knows that number, and does not reckon it from a duration.
         files: of the frames, by number, where each is one and all are there; else None.
         facts: what is known beforehand and should be said: files left out, levels of more than 8 bits, pixels that are
@@ -265,8 +265,9 @@ class VideoReader:
         return self._stop is not None and self._stop.is_reached(index, seconds)
 
     def _last(self, total: int | None) -> int | None:
-        """Returns the frame to stop before, as far as the source promises one; of a time only the frames tell it."""
-        stop = None if self._stop is None else self._stop.frame
+        """Returns the frame to stop before, as far as the source promises one; of a time only in an even video."""
+        rate = None if self.facts.footage.rate is None else self.frames_per_second
+        stop = None if self._stop is None else self._stop.frame_at(rate)
         return total if total is None or stop is None else min(stop, total)
 
     def _count(self, last: int | None) -> int | None:
