@@ -162,10 +162,12 @@ def test_a_contour_in_a_colour_that_tools_draw_is_void_and_that_is_said(tmp_path
         check(read_mask(path, void=255), np.where(labels == 255, 0, labels))
 
 
-def test_a_value_of_void_that_no_painted_colour_has_is_refused(tmp_path):
+def test_a_value_of_void_that_no_painted_colour_has_leaves_nothing_out_and_that_is_said_of_all_but_255(tmp_path):
     path = save(tmp_path / "m.png", coloured(drawn(), [(255, 0, 0), (0, 255, 0)]))
-    with refusal(MaskError, "--void 255", "1 to 2"):
-        read_mask(path, void=255)
+    for void in (255, 7):
+        reading = inspect_mask(path, void=void)
+        assert (reading.ids, reading.void) == ([1, 2], 0)
+        assert any("--void 7" in note for note in reading.notes) == (void == 7)
     assert list(read_mask(path, void=1)) == [2]
     solid = save(tmp_path / "white.png", coloured(drawn(), [(255, 0, 0), WHITE]))
     assert list(read_mask(solid)) == [1, 2]
