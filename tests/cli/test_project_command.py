@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,23 @@ def test_a_project_goes_on_with_its_own_video_and_settings_alone(tmp_path, sessi
         assert exit_code(*line, *wrong) == 2, wrong
     assert journal_of(project) == before
     assert exit_code(*line, "--video", frames, "--size", 32) == 0
+
+
+def test_a_frame_that_takes_no_mark_is_refused_before_anything_is_made_or_marked(tmp_path, session):
+    project, frames = shutil.copytree(session[0], tmp_path / "project"), session[0].parent / "frames"
+    Image.fromarray(np.full((32, 48), 255, np.uint8)).save(tmp_path / "all.png")
+    with mm.Project(project) as opened:
+        opened.accept(6, 6)
+    before = journal_of(project)
+    good = ("--at", f"5:1={tmp_path / 'all.png'}")
+    for at, said in ((6, "frame 6.*accepted"), (NUM_FRAMES, f"frame {NUM_FRAMES}.*0 to {NUM_FRAMES - 1}")):
+        line = ("project", project, "-o", tmp_path / "out", *good, "--at", f"{at}:1={tmp_path / 'all.png'}")
+        code, text = mnemask(*line)
+        assert (code, bool(re.search(said, " ".join(text.split())))) == (2, True), text
+    assert journal_of(project) == before
+    new = ("project", tmp_path / "new", "--video", frames, "-o", tmp_path / "out")
+    assert exit_code(*new, *good, "--at", f"{NUM_FRAMES}:1={tmp_path / 'all.png'}") == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_project_that_is_given_for_a_video_is_refused_with_the_command_for_it(session):

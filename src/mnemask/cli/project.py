@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,10 @@ from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import ObjectOption
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy, with_given
 from mnemask.cli.output import console, emit, errors
+
+if TYPE_CHECKING:
+    from mnemask.io.random_access import FrameAccess
+    from mnemask.project import State
 
 EXPORTED = (*choices.MASK_FORMAT_NAMES, *(name for name in choices.VIDEO_FORMAT_NAMES if name != "overlay"))
 ProjectFormat = Enum("ProjectFormat", {name: name for name in EXPORTED})  # type: ignore[misc]
@@ -118,7 +122,7 @@ def project(
     with FrameAccess(source) as pictures:
         projects = [folder, *([keep] if keep else [])]
         check_export(pictures, source, out, projects, format.value, overlay=overlay, overwrite=overwrite)
-        marks = _read_marks(at or (), pictures.size)
+        marks = _read_marks(at or (), pictures, state)
     known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
     if not mask:
         refuse_unknown(infos, known)
@@ -174,13 +178,22 @@ def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], o
             )
 
 
-def _read_marks(at: Sequence[str], size: tuple[int, int]) -> list[Mark]:
-    """Returns frame, object id and mask of all that `--at` gives."""
+def _read_marks(at: Sequence[str], pictures: FrameAccess, state: State | None) -> list[Mark]:
+    """Returns frame, object id and mask of all that `--at` gives; raises InputError where a frame takes no mark."""
     from mnemask.prompts import parse_at
 
     found: list[Mark] = []
     for mark in map(parse_at, at):
-        masks = mm.read_mask(mark.path, size)
+        if mark.frame >= len(pictures):
+            raise mm.InputError(
+                f"--at marks frame {mark.frame}, which does not exist", f"the video has frames 0 to {len(pictures) - 1}"
+            )
+        if state is not None and state.is_accepted(mark.frame):
+            raise mm.InputError(
+                f"--at marks frame {mark.frame}, which was accepted, so it does not change",
+                "leave it out, or take that back in the studio first",
+            )
+        masks = mm.read_mask(mark.path, pictures.size)
         if mark.object_id is not None and len(masks) > 1:
             raise mm.InputError(f"mask {mark.path} marks {len(masks)} objects, and one id is given", "leave the id out")
         found += [(mark.frame, mark.object_id or object_id, mask) for object_id, mask in masks.items()]
