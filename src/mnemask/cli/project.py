@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
@@ -42,7 +43,9 @@ def project(
     video: Annotated[
         Path | None,
         typer.Option(
-            "--video", help="Video of a new project, or another one of the same size and length to repeat on."
+            "--video",
+            help="Video of a new project; where that of a project is now; or another one of the same size and length "
+            "to repeat on.",
         ),
     ] = None,
     at: Annotated[
@@ -103,21 +106,25 @@ def project(
     `mnemask project mnemask-projects/camel -o out --stored  # writes those that the session left`
     """
     from mnemask.io.random_access import FrameAccess
-    from mnemask.project import check_export, export_project, replay, set_corrections, source_of, state_of
+    from mnemask.project import check_export, export_project, follow_video, replay, set_corrections, source_of, state_of
     from mnemask.prompts import parse_objects, refuse_unknown
 
     if (at or mask) and (stored or keep or (at and mask)):
         raise mm.InputError("--at and --mask compute new masks", "give one of them, without --stored and --keep")
-    if stored and (video or keep):
-        raise mm.InputError("--stored computes nothing", "leave out --video and --keep")
+    if stored and keep:
+        raise mm.InputError("--stored computes nothing", "leave out --keep")
     infos = parse_objects(object_ or ())
     settings: dict[str, Any] = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
     is_new = bool((at or mask) and video) and not (folder / "project.json").exists()
     state = None if is_new else state_of(folder)
     if state is not None:
         chosen = {name: value for name, value in settings.items() if name in given}
-        _refuse_other(folder, video if at or mask else None, chosen, state.settings)
+        _refuse_other(folder, video if at or mask or stored else None, chosen, state.settings)
     source = video or source_of(folder)
+    if video is None and not source.exists() and not glob.has_magic(str(source)):
+        raise mm.InputError(
+            f"the project's video is no longer at {str(source)!r}", "give --video with where it is now, or put it back"
+        )
     # All that can be refused is refused before anything is marked, computed or removed.
     with FrameAccess(source) as pictures:
         projects = [folder, *([keep] if keep else [])]
@@ -135,6 +142,8 @@ def project(
             console.print(str(path), markup=False, soft_wrap=True)
         emit("result", command="project", out=str(out), files=[str(path) for path in paths])
 
+    if state is not None and video and (at or mask or stored) and not source_of(folder).exists():
+        follow_video(folder, video.resolve())
     if at or mask:
         with errors.status("tracking …") as status:
             marked = mm.Project.create(folder, source, **settings) if is_new else mm.Project(folder)
