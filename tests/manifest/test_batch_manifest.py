@@ -203,6 +203,14 @@ def test_of_a_dataset_only_the_first_mask_is_given_and_that_is_said(tmp_path):
     assert "00000.png" in found.notes[0]
 
 
+def test_depth_beside_the_frames_does_not_make_the_truth_of_every_frame_prompts(tmp_path):
+    for name in ("00000", "00001"):
+        for place in (f"clips/bear/{name}.jpg", f"clips/bear/{name}.pgm", f"masks/bear/{name}.png"):
+            picture(tmp_path / place)
+    (clip,) = read_folder(tmp_path, COLUMNS).clips
+    assert Path(clip.options["mask"]).name == "00000.png"
+
+
 def test_of_a_dataset_the_first_frame_has_its_own_mask_and_no_earlier_one(tmp_path):
     for place, indices in (("clips/s", range(3, 6)), ("masks/s", range(6)), ("clips/t", (9, 10)), ("masks/t", (10, 9))):
         for index in indices:
