@@ -103,6 +103,14 @@ def test_a_quote_that_is_not_closed_takes_no_clip_along(folder):
     assert len(read(folder, 'video,_note\nzoo.mov,5" monitor\nstreet.mp4,"5"" monitor"\n').clips) == 2
 
 
+def test_comments_hold_any_quotes_and_blanks_behind_a_value_in_quotes_are_none_of_it(folder):
+    text = 'video,mask,_note\n# der "schnelle, "laute" Clip\n"street.mp4" , first.png,"a ""b"" , c" \n# "\nmo.mov,,\n'
+    found = read(folder, text)
+    (clip,) = found.clips
+    assert (clip.line, Path(clip.options["mask"]).name) == (3, "first.png")
+    assert [where for where, _ in faults(found)] == ["clips.csv, line 5"]
+
+
 def test_lines_that_are_no_json_are_told_apart(folder):
     found = read(folder, '{"video": "zoo.mov"}\n{"video": \n[1]\n{"size": 1, "size": 2}\n', "clips.jsonl")
     assert [clip.name for clip in found.clips] == ["zoo"]
