@@ -753,6 +753,24 @@ def test_a_matte_of_fractions_is_black_and_white_and_that_is_said(tmp_path):
         read_mask(tmp_path / "m.tif")
 
 
+@pytest.mark.parametrize("largest", [0.999, 0.6])
+@pytest.mark.parametrize("sigma", [0, 2])
+def test_a_matte_that_does_not_reach_1_is_cut_at_half_of_its_largest_value_and_that_is_said(tmp_path, largest, sigma):
+    soft = drawn((1,), np.float32)
+    soft = cv2.GaussianBlur(soft, (0, 0), sigma) if sigma else soft
+    Image.fromarray(soft * np.float32(largest)).save(tmp_path / "m.tif")
+    reading = inspect_mask(tmp_path / "m.tif")
+    assert reading.kind == "black and white"
+    assert any(f"0 to {largest:g}" in note for note in reading.notes)
+    check(read_mask(tmp_path / "m.tif"), (soft > soft.max() / 2).astype(int))
+
+
+def test_fractions_of_several_areas_are_no_matte(tmp_path):
+    Image.fromarray(drawn((1, 2), np.float32) / 2.5).save(tmp_path / "m.tif")
+    with refusal(MaskError, "fractions up to 0.8"):
+        inspect_mask(tmp_path / "m.tif")
+
+
 @pytest.mark.parametrize("name", ["m.avif", "m.HEIC", "m.tga", "m.psd"])
 def test_a_picture_of_a_kind_that_is_not_read_is_said_to_be_that(tmp_path, name):
     (tmp_path / name).write_bytes(b"\0\0\0 ftypavif")
