@@ -697,6 +697,30 @@ def test_what_nobody_answered_is_kept_in_view_asked_for_before_leaving_and_sent_
     assert [int(kept[y, x]) for x, y in ((20, 20), (70, 50))] == [1, 1]
 
 
+def test_a_stroke_that_nobody_answered_is_sent_before_a_click_that_goes_onto_it(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        take_a_brush(page)
+        lost = re.compile(r"/(masks|clicks)")
+        tried = []
+        page.route(lost, lambda route: (tried.append(route), route.abort()))
+        drag(page, 20, 20, 20, 20)
+        shows(page, "#saved", "Not saved")
+        page.keyboard.press("c")
+        x, y = middle(masks[0, 0])
+        for count, right in ((2, 0), (3, 6)):
+            page.mouse.click(*place(page, x + right, y))
+            while len(tried) < count:
+                page.wait_for_timeout(50)
+            shows(page, "#saved", "Not saved")
+        page.unroute(lost)
+        sent = []
+        page.on("request", lambda request: sent.extend(re.findall(r"/(masks|clicks)", request.url)))
+        page.keyboard.press("o")
+        saved(page)
+        assert sent == ["masks", "clicks", "clicks"]
+
+
 def test_names_on_the_timeline_and_the_heading_of_the_settings_do_not_move_the_video(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:

@@ -43,7 +43,7 @@ class Studio {
     this.starting = false; // whether an export was asked for and not yet answered
     this.drawing = false; // whether a picture of the memory was asked for and not yet answered
     this.unsaved = false; // whether the last edit was refused
-    /** @type {Map<string, Unanswered>} what was drawn and nobody answered, by video, frame and object: it sets the whole mark, so only the last counts */
+    /** @type {Map<string, Unanswered>} what was drawn and nobody answered, by video, frame and object: a stroke sets the whole mark, a click or box goes onto what is there */
     this.unanswered = new Map();
     this.failed = ""; // why the last job ended, if the user was told
     this.held = false; // whether something waits until a stroke or a box is drawn
@@ -302,7 +302,7 @@ class Studio {
 
   /**
    * Does one edit after the other, shows that it is saved, and why it is not.
-   * @param {(api: Api) => Promise<unknown>} work @param {{ frame: number; object: number }} [drawn] whose mark it sets; kept where nobody answers
+   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn] whose mark it sets; kept where nobody answers
    * @param {Api | null} [api] of the video that it was made in
    */
   edit(work, drawn, api = this.api) {
@@ -311,16 +311,22 @@ class Studio {
     this.edits++;
     const mark = drawn ? `${api.base}:${drawn.frame}:${drawn.object}` : "";
     if (drawn) this.drawnIn.push(drawn.frame);
-    this.unanswered.delete(mark); // what was drawn there before is part of this
+    let all = work;
+    const before = () => { // what was drawn there and nobody answered is part of this, or has to be there before it
+      const kept = this.unanswered.get(mark), own = all;
+      if (kept && drawn?.onto) all = async (api) => { await kept.work(api); await own(api); };
+      this.unanswered.delete(mark);
+    };
+    before();
     this.stay();
     $("toast").hidden = true;
     this.note("Saving …", "busy");
-    const done = this.queue.then(() => work(api)).then(() => {
+    const done = this.queue.then(() => { before(); return all(api); }).then(() => {
       this.unsaved = false;
       this.sendAgain();
     }, (error) => {
       const unanswered = error instanceof Refused && error.unanswered;
-      if (drawn && unanswered) this.unanswered.set(mark, { work, drawn, api }); // stays in view
+      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn, api }); // stays in view
       else { this.unsaved = !!drawn || unanswered; this.refresh(); }
       this.complain(error);
     }).finally(() => {
@@ -334,7 +340,9 @@ class Studio {
 
   /** Sends again what nobody answered, now that somebody does. */
   sendAgain() {
-    for (const { work, drawn, api } of this.unanswered.values()) this.edit(work, drawn, api);
+    const kept = [...this.unanswered.values()];
+    this.unanswered.clear();
+    for (const { work, drawn, api } of kept) this.edit(work, drawn, api);
   }
 
   /** Whether something is not saved and not under way. */
@@ -407,14 +415,14 @@ class Studio {
     this.view.draw();
     const object = await this.ensureObject();
     if (frame === this.frame) this.view.points = points; // a new object has none yet
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object });
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object, onto: true });
   }
 
   /** @param {number[]} box */
   async box(box) {
     if (!this.workable()) return;
     const { frame, view: { points } } = this, object = await this.ensureObject();
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object });
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object, onto: true });
   }
 
   /** @param {number} frame @param {Labels} labels @param {Api} api */
