@@ -721,6 +721,34 @@ def test_a_stroke_that_nobody_answered_is_sent_before_a_click_that_goes_onto_it(
         assert sent == ["masks", "clicks", "clicks"]
 
 
+def test_a_picture_of_the_memory_that_nobody_waits_for_any_more_says_nothing(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        take_a_brush(page)
+        dab(page, 40, 40)
+        saved(page)
+        asked = []
+        page.route("**/memory*", lambda route: asked.append(route))
+        stopped = {"status": 400, "json": {"error": "the way to frame 0 was stopped"}}
+        for count in (1, 2):
+            page.keyboard.press("k")
+            while len(asked) < count:
+                page.wait_for_timeout(50)
+        asked[0].fulfill(**stopped)  # as the server does where another one is asked for
+        page.wait_for_timeout(300)
+        shows(page, "#saved", "Drawing … (Esc stops)")
+        page.keyboard.press("Escape")
+        saved(page)
+        asked[1].fulfill(**stopped)
+        page.wait_for_timeout(300)
+        assert not page.locator("#toast").is_visible()
+        page.keyboard.press("k")
+        while len(asked) < 3:
+            page.wait_for_timeout(50)
+        asked[2].fulfill(path=clip / "00000.png")
+        page.wait_for_selector("#picture-dialog[open]")
+
+
 def test_names_on_the_timeline_and_the_heading_of_the_settings_do_not_move_the_video(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:

@@ -42,6 +42,7 @@ class Studio {
     this.drawnIn = []; // the frames that those under way change the masks of
     this.starting = false; // whether an export was asked for and not yet answered
     this.drawing = false; // whether a picture of the memory was asked for and not yet answered
+    this.sheets = 0; // pictures of the memory so far, those that nobody waits for any more among them
     this.unsaved = false; // whether the last edit was refused
     /** @type {Map<string, Unanswered>} what was drawn and nobody answered, by video, frame and object: a stroke sets the whole mark, a click or box goes onto what is there */
     this.unanswered = new Map();
@@ -528,17 +529,25 @@ class Studio {
   /** @param {string} title @param {string} [more] */
   async sheet(title, more = "") {
     if (!this.api) return;
+    const number = ++this.sheets; // the server draws the last one that was asked for
     this.drawing = true; // which may take a while where no state is near
     this.note("Drawing … (Esc stops)", "busy");
     try {
-      const answer = await this.api.ask(`/memory?frame=${this.frame}${more}`);
+      const answer = await this.api.ask(`/memory?frame=${this.frame}${more}`), picture = await answer.blob();
+      if (number !== this.sheets) return;
       const image = /** @type {HTMLImageElement} */ ($("sheet"));
       URL.revokeObjectURL(image.src);
-      image.src = URL.createObjectURL(await answer.blob());
+      image.src = URL.createObjectURL(picture);
       image.alt = title;
       $("picture-title").textContent = title;
       dialog("picture-dialog").showModal();
-    } catch (error) { this.complain(error); }
+    } catch (error) { if (number === this.sheets) this.complain(error); }
+    if (number === this.sheets) this.leaveSheet();
+  }
+
+  /** Waits no longer for a picture of the memory. */
+  leaveSheet() {
+    this.sheets++;
     this.drawing = false;
     this.settle();
   }
@@ -976,6 +985,7 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
     studio.setWhy(false);
     studio.view.cancel();
     if (studio.tracking || (studio.drawing && !studio.job?.running)) studio.stop(); // no key ends an export
+    if (studio.drawing) studio.leaveSheet();
   },
   hide: () => { if (studio.selected) studio.toggle(studio.selected); },
   masks: () => { studio.view.showMasks = !studio.view.showMasks; studio.view.draw(); },
