@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,40 @@ def test_a_project_goes_on_with_its_own_video_and_settings_alone(tmp_path, sessi
         assert exit_code(*line, *wrong) == 2, wrong
     assert journal_of(project) == before
     assert exit_code(*line, "--video", frames, "--size", 32) == 0
+
+
+def test_a_frame_that_takes_no_mark_is_refused_before_anything_is_made_or_marked(tmp_path, session):
+    project, frames = shutil.copytree(session[0], tmp_path / "project"), session[0].parent / "frames"
+    Image.fromarray(np.full((32, 48), 255, np.uint8)).save(tmp_path / "all.png")
+    with mm.Project(project) as opened:
+        opened.accept(6, 6)
+    before = journal_of(project)
+    good = ("--at", f"5:1={tmp_path / 'all.png'}")
+    for at, said in ((6, "frame 6.*accepted"), (NUM_FRAMES, f"frame {NUM_FRAMES}.*0 to {NUM_FRAMES - 1}")):
+        line = ("project", project, "-o", tmp_path / "out", *good, "--at", f"{at}:1={tmp_path / 'all.png'}")
+        code, text = mnemask(*line)
+        assert (code, bool(re.search(said, " ".join(text.split())))) == (2, True), text
+    assert journal_of(project) == before
+    new = ("project", tmp_path / "new", "--video", frames, "-o", tmp_path / "out")
+    assert exit_code(*new, *good, "--at", f"{NUM_FRAMES}:1={tmp_path / 'all.png'}") == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_project_whose_video_moved_is_told_where_it_is_and_follows_it(tmp_path, session):
+    project, moved = shutil.copytree(session[0], tmp_path / "project"), tmp_path / "moved"
+    about = json.loads((project / "project.json").read_text())
+    (project / "project.json").write_text(json.dumps({**about, "source": str(tmp_path / "gone")}))
+    shutil.copytree(session[0].parent / "frames", moved)
+    Image.fromarray(np.full((32, 48), 255, np.uint8)).save(tmp_path / "all.png")
+    at = ("--at", f"6:1={tmp_path / 'all.png'}")
+    for how in ((), ("--stored",), at):
+        code, text = mnemask("project", project, "-o", tmp_path / "out", *how)
+        assert (code, "no longer at" in text, "--video" in text) == (2, True, True), text
+    other = shutil.copytree(moved, tmp_path / "other")
+    (other / "003.png").unlink()
+    assert exit_code("project", project, "-o", tmp_path / "out", "--stored", "--video", other) == 2
+    assert exit_code("project", project, "-o", tmp_path / "out", "--stored", "--video", moved) == 0
+    assert exit_code("project", project, "-o", tmp_path / "out", "--overwrite", *at) == 0, "it has been followed"
 
 
 def test_a_project_that_is_given_for_a_video_is_refused_with_the_command_for_it(session):

@@ -15,6 +15,7 @@ from mnemask.errors import FrameError
 from mnemask.io import VideoReader
 from mnemask.io.decoder import ReadSoFar
 from mnemask.io.pictures import EventLog
+from mnemask.io.random_access import FrameAccess
 from mnemask.io.stream import Clock
 
 DAMAGE = 3000
@@ -82,6 +83,27 @@ def test_hold_gives_the_last_good_frame_again(video_file, noise, name, how):
         assert np.array_equal(rgb(frames[index]), rgb(frames[index - 1]))
         assert frames[index].image.data_ptr() != frames[index - 1].image.data_ptr()
     assert not reader.events.clock_jumps.count
+
+
+@pytest.mark.parametrize("ticks", [None, [40 * index + 15 * (index % 3) for index in range(12)]])
+def test_a_lost_frame_that_is_stored_before_others_shown_earlier_is_missed_where_it_is_shown(video_file, clip, ticks):
+    path = video_file("v.mp4", clip[:12], bf="3", g="12", b_strategy="0", sc_threshold="0", ticks=ticks)
+    whole = list(VideoReader(path))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    at = next(i for i, packet in enumerate(packets) if i and packet.pts > packets[i + 1].pts)
+    lost = sorted(packet.pts for packet in packets).index(packets[at].pts)
+    data = bytearray(path.read_bytes())
+    data[packets[at].pos : packets[at].pos + packets[at].size] = bytes([255]) * packets[at].size
+    path.write_bytes(data)
+    reader = VideoReader(path, on_corrupt="hold")
+    frames = list(reader)
+    assert reader.events.held.frames == (lost,)
+    assert [frame.index for frame in frames] == list(range(12))
+    assert [frame.seconds for frame in frames] == [frame.seconds for frame in whole]
+    with FrameAccess(path) as by_number, pytest.raises(FrameError):
+        by_number[lost]
+    assert np.array_equal(rgb(frames[lost]), rgb(frames[lost - 1]))
 
 
 def test_missing_frames_are_counted_from_gaps_and_not_from_a_rate_that_is_nearly_right(video_file, noise, tmp_path):

@@ -103,6 +103,14 @@ def test_a_quote_that_is_not_closed_takes_no_clip_along(folder):
     assert len(read(folder, 'video,_note\nzoo.mov,5" monitor\nstreet.mp4,"5"" monitor"\n').clips) == 2
 
 
+def test_comments_hold_any_quotes_and_blanks_behind_a_value_in_quotes_are_none_of_it(folder):
+    text = 'video,mask,_note\n# der "schnelle, "laute" Clip\n"street.mp4" , first.png,"a ""b"" , c" \n# "\nmo.mov,,\n'
+    found = read(folder, text)
+    (clip,) = found.clips
+    assert (clip.line, Path(clip.options["mask"]).name) == (3, "first.png")
+    assert [where for where, _ in faults(found)] == ["clips.csv, line 5"]
+
+
 def test_lines_that_are_no_json_are_told_apart(folder):
     found = read(folder, '{"video": "zoo.mov"}\n{"video": \n[1]\n{"size": 1, "size": 2}\n', "clips.jsonl")
     assert [clip.name for clip in found.clips] == ["zoo"]
@@ -201,6 +209,14 @@ def test_of_a_dataset_only_the_first_mask_is_given_and_that_is_said(tmp_path):
     (clip,) = found.clips
     assert (clip.name, Path(clip.options["mask"]).name) == ("bear", "00000.png")
     assert "00000.png" in found.notes[0]
+
+
+def test_depth_beside_the_frames_does_not_make_the_truth_of_every_frame_prompts(tmp_path):
+    for name in ("00000", "00001"):
+        for place in (f"clips/bear/{name}.jpg", f"clips/bear/{name}.pgm", f"masks/bear/{name}.png"):
+            picture(tmp_path / place)
+    (clip,) = read_folder(tmp_path, COLUMNS).clips
+    assert Path(clip.options["mask"]).name == "00000.png"
 
 
 def test_of_a_dataset_the_first_frame_has_its_own_mask_and_no_earlier_one(tmp_path):

@@ -12,14 +12,16 @@ from drawn_clip import drawn_clip
 from refusals import refusal
 
 import mnemask as mm
-from mnemask.cli.inputs import of_files
+from mnemask.cli.inputs import of_files, of_masks
 from mnemask.errors import InputError, MissingExtraError, OutputError
+from mnemask.export import export_masks
 from mnemask.io import MASK_FORMATS
 from mnemask.io.written import INDEX, Written
 from mnemask.memory.trace import TraceFile
 from mnemask.pipeline import VideoOutputs
 from mnemask.pipeline.estimates import refuse_without_room
 from mnemask.pipeline.places import Expected
+from mnemask.prompts.mask_folder import mask_files
 from mnemask.types import frame_name
 
 NUM_FRAMES = 5
@@ -415,3 +417,18 @@ def test_an_index_that_leads_out_of_the_folder_or_is_garbled_says_nothing(tmp_pa
     assert written.files() == []
     written.remove_all()
     assert (tmp_path / "mine.txt").read_bytes() == MINE
+
+
+@pytest.mark.parametrize("to", ["coco", "labelme", "yolo"])
+def test_masks_that_an_export_wrote_are_inputs_as_any_others_are(tiny_model, tmp_path, clip, to):
+    run(tiny_model, tmp_path / "run", clip)
+    given = tmp_path / "given"
+    export_masks(tmp_path / "run", to, given, video=clip[0])
+    before = files(given)
+    with refusal(OutputError, "read by this run"):
+        run(tiny_model, given, clip, overwrite=True, inputs=[given])
+    assert files(given) == before
+    named = of_masks(given)
+    changed = max(mask_files(given), key=lambda path: path.stat().st_size)
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    assert of_masks(given) != named

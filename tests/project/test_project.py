@@ -9,7 +9,10 @@ import subprocess
 import sys
 import time
 from contextlib import closing, contextmanager
+from itertools import pairwise
 
+import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -157,6 +160,40 @@ def test_one_damaged_frame_ends_neither_tracking_nor_an_export(tmp_path, clip, c
         project.track(NUM_FRAMES - 1, "backward")
         project.set_key(9, cat, clip[2][9, 0])
         assert project.track(9).complete
+
+
+def test_exports_of_a_damaged_video_pair_masks_with_the_pictures_that_they_were_made_on(tmp_path, clip):
+    path, count = tmp_path / "v.mp4", 12
+    options = {"g": "12", "bf": "3", "b_strategy": "0", "sc_threshold": "0"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options=options)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for index in range(count):
+            blocks = np.random.default_rng(index).integers(0, 256, (SIZE[0] // 8, SIZE[1] // 8), np.uint8)
+            picture = np.repeat(np.kron(blocks, np.ones((8, 8), np.uint8))[..., None], 3, axis=2)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    lost = next(packet for packet, after in pairwise(packets[1:]) if packet.pts > after.pts)  # stored before others
+    data = bytearray(path.read_bytes())
+    data[lost.pos : lost.pos + lost.size] = bytes([255]) * lost.size
+    path.write_bytes(data)
+    with mm.Project.create(tmp_path / "project", path) as project:
+        pictures = [project.frames.held(index).image[0].float() for index in range(count)]
+        cat = project.add_object("cat")
+        for index in range(count):
+            project.set_key(index, cat, torch.ones(SIZE, dtype=torch.bool))
+        export_project(project, tmp_path / "green", mask_format="green")
+        export_masks(project, "yolo", tmp_path / "yolo", video=path)
+    with mm.VideoReader(tmp_path / "green/masks/green.mp4") as video:
+        shown = [frame.image[0].float() for frame in video]
+    files = sorted((tmp_path / "yolo/images").glob("*.jpg"))
+    assert len(shown) == len(files) == count
+    for index in range(count):
+        for found in (shown[index], torch.from_numpy(cv2.imread(str(files[index]))[..., 0]).float()):
+            away = [float((found - each).abs().mean()) for each in pictures]
+            assert away[index] == min(away) < 10, (index, away)
 
 
 def test_a_prompt_in_the_middle_tracks_both_ways(project, clip):

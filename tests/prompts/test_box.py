@@ -91,7 +91,15 @@ def test_a_likely_mask_is_not_doubted(mask):
 
 def test_four_numbers_of_any_kind_are_a_box():
     box = (30, 20, 40, 50)
-    for given in (list(box), np.array(box), torch.tensor(box), np.array(box) + 0.4, (29.6, 20.0, np.float32(40), 50)):
+    for given in (
+        Box(*box),
+        Box(29.6, 20.4, 40.0, 50.0),
+        list(box),
+        np.array(box),
+        torch.tensor(box),
+        np.array(box) + 0.4,
+        (29.6, 20.0, np.float32(40), 50),
+    ):
         assert Box.of(given) == box
         assert all(type(number) is int for number in Box.of(given))
 
@@ -99,7 +107,8 @@ def test_four_numbers_of_any_kind_are_a_box():
 @pytest.mark.parametrize(
     "given",
     [None, 3, "1,2,3,4", (1, 2, 3), (1, 2, 3, 4, 5), ["1", "2", "3", "4"], ((1, 2), (3, 4)), np.ones((1, 4)),
-     (float("nan"), 2, 3, 4), (0, 0, float("inf"), 4), (0.1, 0.2, 0.5, 0.5)],
+     (float("nan"), 2, 3, 4), Box(float("nan"), 2, 3, 4), Box(0.1, 0.2, 0.5, 0.5),
+     (0, 0, float("inf"), 4), (0.1, 0.2, 0.5, 0.5)],
 )  # fmt: skip
 def test_anything_else_is_no_box(given):
     with refusal(MaskError, "in pixels"):

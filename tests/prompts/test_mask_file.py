@@ -162,10 +162,12 @@ def test_a_contour_in_a_colour_that_tools_draw_is_void_and_that_is_said(tmp_path
         check(read_mask(path, void=255), np.where(labels == 255, 0, labels))
 
 
-def test_a_value_of_void_that_no_painted_colour_has_is_refused(tmp_path):
+def test_a_value_of_void_that_no_painted_colour_has_leaves_nothing_out_and_that_is_said_of_all_but_255(tmp_path):
     path = save(tmp_path / "m.png", coloured(drawn(), [(255, 0, 0), (0, 255, 0)]))
-    with refusal(MaskError, "--void 255", "1 to 2"):
-        read_mask(path, void=255)
+    for void in (255, 7):
+        reading = inspect_mask(path, void=void)
+        assert (reading.ids, reading.void) == ([1, 2], 0)
+        assert any("--void 7" in note for note in reading.notes) == (void == 7)
     assert list(read_mask(path, void=1)) == [2]
     solid = save(tmp_path / "white.png", coloured(drawn(), [(255, 0, 0), WHITE]))
     assert list(read_mask(solid)) == [1, 2]
@@ -749,6 +751,24 @@ def test_a_matte_of_fractions_is_black_and_white_and_that_is_said(tmp_path):
     Image.fromarray(soft - 0.5).save(tmp_path / "m.tif")
     with refusal(MaskError, "fractions"):
         read_mask(tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("largest", [0.999, 0.6])
+@pytest.mark.parametrize("sigma", [0, 2])
+def test_a_matte_that_does_not_reach_1_is_cut_at_half_of_its_largest_value_and_that_is_said(tmp_path, largest, sigma):
+    soft = drawn((1,), np.float32)
+    soft = cv2.GaussianBlur(soft, (0, 0), sigma) if sigma else soft
+    Image.fromarray(soft * np.float32(largest)).save(tmp_path / "m.tif")
+    reading = inspect_mask(tmp_path / "m.tif")
+    assert reading.kind == "black and white"
+    assert any(f"0 to {largest:g}" in note for note in reading.notes)
+    check(read_mask(tmp_path / "m.tif"), (soft > soft.max() / 2).astype(int))
+
+
+def test_fractions_of_several_areas_are_no_matte(tmp_path):
+    Image.fromarray(drawn((1, 2), np.float32) / 2.5).save(tmp_path / "m.tif")
+    with refusal(MaskError, "fractions up to 0.8"):
+        inspect_mask(tmp_path / "m.tif")
 
 
 @pytest.mark.parametrize("name", ["m.avif", "m.HEIC", "m.tga", "m.psd"])

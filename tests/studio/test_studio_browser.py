@@ -697,6 +697,58 @@ def test_what_nobody_answered_is_kept_in_view_asked_for_before_leaving_and_sent_
     assert [int(kept[y, x]) for x, y in ((20, 20), (70, 50))] == [1, 1]
 
 
+def test_a_stroke_that_nobody_answered_is_sent_before_a_click_that_goes_onto_it(tmp_path, masks):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        take_a_brush(page)
+        lost = re.compile(r"/(masks|clicks)")
+        tried = []
+        page.route(lost, lambda route: (tried.append(route), route.abort()))
+        drag(page, 20, 20, 20, 20)
+        shows(page, "#saved", "Not saved")
+        page.keyboard.press("c")
+        x, y = middle(masks[0, 0])
+        for count, right in ((2, 0), (3, 6)):
+            page.mouse.click(*place(page, x + right, y))
+            while len(tried) < count:
+                page.wait_for_timeout(50)
+            shows(page, "#saved", "Not saved")
+        page.unroute(lost)
+        sent = []
+        page.on("request", lambda request: sent.extend(re.findall(r"/(masks|clicks)", request.url)))
+        page.keyboard.press("o")
+        saved(page)
+        assert sent == ["masks", "clicks", "clicks"]
+
+
+def test_a_picture_of_the_memory_that_nobody_waits_for_any_more_says_nothing(tmp_path):
+    clip = write_clip(tmp_path / "clip")
+    with running(clip, projects=tmp_path / "projects") as studio, browsing(studio, refused=True) as page:
+        take_a_brush(page)
+        dab(page, 40, 40)
+        saved(page)
+        asked = []
+        page.route("**/memory*", lambda route: asked.append(route))
+        stopped = {"status": 400, "json": {"error": "the way to frame 0 was stopped"}}
+        for count in (1, 2):
+            page.keyboard.press("k")
+            while len(asked) < count:
+                page.wait_for_timeout(50)
+        asked[0].fulfill(**stopped)  # as the server does where another one is asked for
+        page.wait_for_timeout(300)
+        shows(page, "#saved", "Drawing … (Esc stops)")
+        page.keyboard.press("Escape")
+        saved(page)
+        asked[1].fulfill(**stopped)
+        page.wait_for_timeout(300)
+        assert not page.locator("#toast").is_visible()
+        page.keyboard.press("k")
+        while len(asked) < 3:
+            page.wait_for_timeout(50)
+        asked[2].fulfill(path=clip / "00000.png")
+        page.wait_for_selector("#picture-dialog[open]")
+
+
 def test_names_on_the_timeline_and_the_heading_of_the_settings_do_not_move_the_video(tmp_path):
     clip = write_clip(tmp_path / "clip")
     with running(clip, projects=tmp_path / "projects") as studio, browsing(studio) as page:

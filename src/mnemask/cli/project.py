@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,10 @@ from mnemask.cli.app import command, locks_out
 from mnemask.cli.inputs import ObjectOption
 from mnemask.cli.options import ModelOption, PolicyOption, SizeOption, chosen_policy, with_given
 from mnemask.cli.output import console, emit, errors
+
+if TYPE_CHECKING:
+    from mnemask.io.random_access import FrameAccess
+    from mnemask.project import State
 
 EXPORTED = (*choices.MASK_FORMAT_NAMES, *(name for name in choices.VIDEO_FORMAT_NAMES if name != "overlay"))
 ProjectFormat = Enum("ProjectFormat", {name: name for name in EXPORTED})  # type: ignore[misc]
@@ -38,7 +43,9 @@ def project(
     video: Annotated[
         Path | None,
         typer.Option(
-            "--video", help="Video of a new project, or another one of the same size and length to repeat on."
+            "--video",
+            help="Video of a new project; where that of a project is now; or another one of the same size and length "
+            "to repeat on.",
         ),
     ] = None,
     at: Annotated[
@@ -99,26 +106,30 @@ def project(
     `mnemask project mnemask-projects/camel -o out --stored  # writes those that the session left`
     """
     from mnemask.io.random_access import FrameAccess
-    from mnemask.project import check_export, export_project, replay, set_corrections, source_of, state_of
+    from mnemask.project import check_export, export_project, follow_video, replay, set_corrections, source_of, state_of
     from mnemask.prompts import parse_objects, refuse_unknown
 
     if (at or mask) and (stored or keep or (at and mask)):
         raise mm.InputError("--at and --mask compute new masks", "give one of them, without --stored and --keep")
-    if stored and (video or keep):
-        raise mm.InputError("--stored computes nothing", "leave out --video and --keep")
+    if stored and keep:
+        raise mm.InputError("--stored computes nothing", "leave out --keep")
     infos = parse_objects(object_ or ())
     settings: dict[str, Any] = {"policy": chosen_policy(policy), "frames": frames, "size": size, "model": model}
     is_new = bool((at or mask) and video) and not (folder / "project.json").exists()
     state = None if is_new else state_of(folder)
     if state is not None:
         chosen = {name: value for name, value in settings.items() if name in given}
-        _refuse_other(folder, video if at or mask else None, chosen, state.settings)
+        _refuse_other(folder, video if at or mask or stored else None, chosen, state.settings)
     source = video or source_of(folder)
+    if video is None and not source.exists() and not glob.has_magic(str(source)):
+        raise mm.InputError(
+            f"the project's video is no longer at {str(source)!r}", "give --video with where it is now, or put it back"
+        )
     # All that can be refused is refused before anything is marked, computed or removed.
     with FrameAccess(source) as pictures:
         projects = [folder, *([keep] if keep else [])]
         check_export(pictures, source, out, projects, format.value, overlay=overlay, overwrite=overwrite)
-        marks = _read_marks(at or (), pictures.size)
+        marks = _read_marks(at or (), pictures, state)
     known = {*(state.objects if state else ()), *(object_id for _, object_id, _ in marks)}
     if not mask:
         refuse_unknown(infos, known)
@@ -131,6 +142,8 @@ def project(
             console.print(str(path), markup=False, soft_wrap=True)
         emit("result", command="project", out=str(out), files=[str(path) for path in paths])
 
+    if state is not None and video and (at or mask or stored) and not source_of(folder).exists():
+        follow_video(folder, video.resolve())
     if at or mask:
         with errors.status("tracking …") as status:
             marked = mm.Project.create(folder, source, **settings) if is_new else mm.Project(folder)
@@ -174,13 +187,22 @@ def _refuse_other(folder: Path, video: Path | None, chosen: Mapping[str, Any], o
             )
 
 
-def _read_marks(at: Sequence[str], size: tuple[int, int]) -> list[Mark]:
-    """Returns frame, object id and mask of all that `--at` gives."""
+def _read_marks(at: Sequence[str], pictures: FrameAccess, state: State | None) -> list[Mark]:
+    """Returns frame, object id and mask of all that `--at` gives; raises InputError where a frame takes no mark."""
     from mnemask.prompts import parse_at
 
     found: list[Mark] = []
     for mark in map(parse_at, at):
-        masks = mm.read_mask(mark.path, size)
+        if mark.frame >= len(pictures):
+            raise mm.InputError(
+                f"--at marks frame {mark.frame}, which does not exist", f"the video has frames 0 to {len(pictures) - 1}"
+            )
+        if state is not None and state.is_accepted(mark.frame):
+            raise mm.InputError(
+                f"--at marks frame {mark.frame}, which was accepted, so it does not change",
+                "leave it out, or take that back in the studio first",
+            )
+        masks = mm.read_mask(mark.path, pictures.size)
         if mark.object_id is not None and len(masks) > 1:
             raise mm.InputError(f"mask {mark.path} marks {len(masks)} objects, and one id is given", "leave the id out")
         found += [(mark.frame, mark.object_id or object_id, mask) for object_id, mask in masks.items()]

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import cv2
 from PIL import Image
 
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import FrameError, InputError, OutputError
 from mnemask.export.arrays import NpzArrays, ParquetTable, ZarrArrays
 from mnemask.export.datasets import (
     CocoPolygons,
@@ -28,6 +28,7 @@ from mnemask.io.atomic import make_folder, safe_name
 from mnemask.io.images import FORMATS, IMAGE_SUFFIXES, orientation_of
 from mnemask.io.lock import OutputLock
 from mnemask.io.name_order import composed
+from mnemask.io.random_access import FrameAccess
 from mnemask.io.reader import VideoReader
 from mnemask.io.storage import fetched, is_fetched
 from mnemask.io.written import Written
@@ -206,10 +207,8 @@ def _write(
     count = 0
     with ExitStack() as stack:
         format = EXPORT_FORMATS[to](Exporting(folder, source, tolerance, stack))
-        # Without a report nobody knows; a frame that is asked for and skipped is refused.
-        damaged = "hold" if isinstance(source, OfProject) else "skip"
         reports = _reports(source) if videos else {}
-        pictures = _Pictures(videos, reports, damaged, stack, counted=to in _COUNTED)
+        pictures = _Pictures(videos, reports, stack, by_number=isinstance(source, OfProject), counted=to in _COUNTED)
         for frame in source:
             joint = frame.clip and frame.clip + ("-" if to in _FLAT else "/")
             file_name = frame.file_name
@@ -242,21 +241,22 @@ class _Pictures:
     Args:
         videos: by clip.
         reports: of the runs, by clip.
-        damaged: what was done with damaged frames where no report says it.
         stack: closes what is opened.
+        by_number: whether they are numbered as those of a project, of which no report says how they were read.
+        counted: whether their files are counted from 1.
     """
 
     def __init__(
         self,
         videos: Mapping[str, str | Path],
         reports: Mapping[str, Mapping[str, Any]],
-        damaged: str,
         stack: ExitStack,
         *,
+        by_number: bool,
         counted: bool,
     ) -> None:
         self._videos, self._reports, self._stack = videos, reports, stack.enter_context(ExitStack())
-        self._damaged, self._counted, self._suffix = damaged, counted, ""
+        self._by_number, self._counted, self._suffix = by_number, counted, ""
         self._video = ""
         self._files: Sequence[Path] | None = None
         self._places: Mapping[str, int] = {}
@@ -270,11 +270,8 @@ class _Pictures:
             if is_fetched(place):
                 scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mnemask-"))
                 place = fetched(place, Path(scratch))
-            report = self._reports.get(video, {})
-            damaged, given = settings_of(report).get("on_corrupt", self._damaged), masks_among(place, report)
-            reader = self._stack.enter_context(VideoReader(place, on_corrupt=damaged, masks=given))
-            self._video, self._files, self._frames = video, reader.files, _whole_or_held(reader)
-            self._places = {composed(safe_name(path.stem)): at for at, path in enumerate(reader.files or ())}
+            self._video, self._files, self._frames = video, *self._opened(place, self._reports.get(video, {}))
+            self._places = {composed(safe_name(path.stem)): at for at, path in enumerate(self._files or ())}
         frame, held = next((each for each in self._frames if each[0].index >= masks.index), (None, False))
         if frame is None or frame.index != masks.index or frame.size != masks.size:
             there = (
@@ -304,6 +301,18 @@ class _Pictures:
         path.write_bytes(data)
         return name
 
+    def _opened(
+        self, place: str, report: Mapping[str, Any]
+    ) -> tuple[Sequence[Path] | None, Iterator[tuple[Frame, bool]]]:
+        """Returns the files of a video's frames, and each frame with whether another picture stands in for it."""
+        if self._by_number:
+            frames = self._stack.enter_context(FrameAccess(place))
+            return frames.files, _by_number(frames)
+        # Without a report nobody knows; a frame that is asked for and skipped is refused.
+        damaged, given = settings_of(report).get("on_corrupt", "skip"), masks_among(place, report)
+        reader = self._stack.enter_context(VideoReader(place, on_corrupt=damaged, masks=given))
+        return reader.files, _whole_or_held(reader)
+
     def _refuse_shifted(self, masks: FrameMasks) -> None:
         """Raises InputError if masks are called after a picture of a folder that is another frame of it.
 
@@ -316,6 +325,15 @@ class _Pictures:
                 f"{str(self._videos[self._video])!r}",
                 "give the folder as it was tracked: take out what has come to it since",
             )
+
+
+def _by_number(frames: FrameAccess) -> Iterator[tuple[Frame, bool]]:
+    """Yields each frame, and whether it is a near one in place of a damaged one."""
+    for index in range(len(frames)):
+        try:
+            yield frames[index], False
+        except FrameError:
+            yield frames.held(index), True
 
 
 def _whole_or_held(reader: VideoReader) -> Iterator[tuple[Frame, bool]]:

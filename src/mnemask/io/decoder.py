@@ -214,11 +214,17 @@ class Decoding:
         # Whether gaps tell how many frames vanish, once some may have.
         self._count_missing = False
         self._last_dts: int | None = None
+        # When packets are shown whose frames have not come, and whether until the first damage each gave its frame.
+        self._awaited: set[int] = set()
+        self._one_frame_each = True
+        self._damaged = False
 
     def frames(self) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
         """Yields each frame with its time, and each damage; the numbers of the damages count those of this pass."""
         for packet in self._packets():
             yield from self._decode(packet)
+        if self._damaged:
+            yield from self._lost_before(None)
         if self._failed is not None:
             yield from self._ended(self._broken(self._failed))
         elif self._progress.broke_off() and not self.endless:
@@ -288,10 +294,15 @@ class Decoding:
 
     def _decode(self, packet: AnyPacket | None) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
         progress, time_base = self._progress, self._stream.time_base
+        if packet is not None and packet.pts is not None and not packet.is_discard:
+            self._awaited.add(packet.pts)
         try:
             frames = self._stream.codec_context.decode(packet)
         except FFmpegError as error:
             self._damage_seen()
+            self._damaged = True
+            if self._goes_on and self._one_frame_each and self._awaited:
+                return  # what it costs is missed where it would have been shown, which may be after others (B-frames)
             yield Damaged(self._broken(error), progress.num_frames)
             progress.add_frame(None)
             return
@@ -299,6 +310,11 @@ class Decoding:
             seconds = None if frame.pts is None or time_base is None else float(frame.pts * time_base)
             corrupt = frame.is_corrupt or frame.pts in self._corrupt_times
             self._corrupt_times = {time for time in self._corrupt_times if frame.pts is not None and time > frame.pts}
+            if self._damaged:
+                yield from self._lost_before(frame.pts)
+            elif frame.pts is not None and progress.num_frames:
+                self._one_frame_each &= not any(time < frame.pts for time in self._awaited)
+            self._awaited = {time for time in self._awaited if frame.pts is not None and time > frame.pts}
             lacking = packet is None and self._may_lack(frame)
             even = progress.even_until_now()
             if lacking and not even and self._broke_off():
@@ -313,6 +329,17 @@ class Decoding:
                 progress.add_frame(None)
             yield Damaged(self._corrupt(), progress.num_frames, seconds) if corrupt else (frame, seconds)
             progress.add_frame(seconds)
+
+    def _lost_before(self, shown: int | None) -> Iterator[Damaged]:
+        """Yields the frames of decoded packets that should have come before one, or by the end, and have not."""
+        time_base = self._stream.time_base
+        if not self._goes_on or not self._one_frame_each or time_base is None:
+            return
+        for time in sorted(self._awaited):
+            if shown is None or time < shown:
+                seconds = float(time * time_base)
+                yield Damaged(self._corrupt(), self._progress.num_frames, seconds)
+                self._progress.add_frame(seconds)
 
     def _may_lack(self, frame: VideoFrame) -> bool:
         """Returns whether frames before one that the decoder held to the end may be missing.

@@ -41,6 +41,7 @@ class FrameAccess:
     Args:
         source: a video file, a folder or a glob pattern of images.
         cache_bytes: of decoded frames that are kept.
+        originals: whether frames also come as the video stores them (`Frame.ycbcr`).
 
     Attributes:
         num_frames: the length.
@@ -61,8 +62,8 @@ class FrameAccess:
         ...         ...
     """
 
-    def __init__(self, source: str | Path, *, cache_bytes: int = CACHE_BYTES) -> None:
-        found = open_source(source, Opening())
+    def __init__(self, source: str | Path, *, cache_bytes: int = CACHE_BYTES, originals: bool = False) -> None:
+        found = open_source(source, Opening(originals=originals))
         if not found.repeatable:
             found.close()
             raise FrameError(f"{found.name!r} gives its frames only once", "save it to a file")
@@ -187,7 +188,7 @@ class FrameAccess:
 
     def _keep(self, frame: Frame) -> None:
         self._cache[frame.index] = frame
-        most = max(2, self._cache_bytes // frame.image.nbytes)
+        most = max(2, self._cache_bytes // (frame.image.nbytes + (0 if frame.ycbcr is None else frame.ycbcr.nbytes)))
         while len(self._cache) > most:
             self._cache.popitem(last=False)
 

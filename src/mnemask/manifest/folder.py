@@ -114,10 +114,8 @@ def _first_if_all(clip: Path, mask: Path) -> Path | None:
     if not (clip.is_dir() and mask.is_dir()):
         return None
     found = [path for path in mask.iterdir() if path.suffix.lower() == ".png" and path.name[0] != "."]
-    if not 1 < len(image_files(clip)) <= len(found):
-        return None
     try:
         names = [path.stem for path in find_frames(clip).paths]
     except FrameError:  # which is said where the clip is checked
         return None
-    return mask_of_first(found, names)
+    return mask_of_first(found, names) if 1 < len(names) <= len(found) else None

@@ -300,7 +300,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     head = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
     delimiter = max(",;\t", key=head.count)  # a spreadsheet in a country of decimal commas writes semicolons
-    lines = io.StringIO(text.replace("\0", "�"), newline="")
+    text = re.sub(r"^#.*$", "", text.replace("\0", "�"), flags=re.MULTILINE)  # comments may hold any quotes
+    # Blanks behind a value in quotes, which no spreadsheet minds.
+    text = re.sub(rf'((?:^|{delimiter}) *"(?:[^"\n]|"")*") +(?={delimiter}|$)', r"\1", text, flags=re.MULTILINE)
+    lines = io.StringIO(text, newline="")
     # Strictly: else a quote that is not closed takes all lines after it into one value.
     rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     names: list[str] = []
@@ -308,7 +311,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     try:
         for row in rows:
             number, last = last + 1, rows.line_num
-            if not any(cell.strip() for cell in row) or row[0].startswith("#"):
+            if not any(cell.strip() for cell in row):
                 continue
             if not names:
                 names = [cell if cell.startswith("_") else cell.lower() for cell in map(str.strip, row)]

@@ -6,12 +6,13 @@ import shutil
 import unicodedata
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mnemask.choices import VIDEO_FORMAT_NAMES
-from mnemask.errors import InputError, OutputError
+from mnemask.errors import InputError, MaskError, OutputError
 from mnemask.io.atomic import make_folder, partial_file, safe_name
 from mnemask.io.edges import Cutout
 from mnemask.io.footage import Footage
@@ -23,7 +24,7 @@ from mnemask.io.stream import most_frames
 from mnemask.io.table import TABLE
 from mnemask.io.writer import MASK_FORMATS
 from mnemask.io.written import INDEX, PREVIEW, Written, first_same, foreign
-from mnemask.prompts.mask_folder import given_in
+from mnemask.prompts.mask_folder import mask_files
 from mnemask.prompts.plan import beyond_the_end
 from mnemask.types import frame_name, index_of_name
 
@@ -254,7 +255,8 @@ class Places:
             )
         files = [*(path for path in inputs if path.is_file()), *frames]
         for folder in given:
-            files += [path for path in _masks_in(folder) if path.is_file()]
+            with suppress(MaskError):  # which is said where they are read
+                files += mask_files(folder)
         ours = [*self.single_files(), *written.files(), *(self.out / CHECKPOINT).glob("*")]
         if found := first_same(files, ours):
             raise OutputError(
@@ -367,14 +369,6 @@ def _telling(names: Sequence[str]) -> Iterator[str]:
         if not seen.issuperset(name):
             seen.update(name)
             yield name
-
-
-def _masks_in(folder: Path) -> Iterator[Path]:
-    """Yields what is given in a folder of masks, and in those of its objects, which have ids for names."""
-    for path in given_in(folder):
-        yield path
-        if path.name.isdecimal() and path.is_dir():
-            yield from given_in(path)
 
 
 def _folded(name: str) -> str:

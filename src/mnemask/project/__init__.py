@@ -1,7 +1,7 @@
 """A video that is cut out step by step: prompts at any frame, both ways, corrections, and nothing lost between."""
 
 from mnemask.io.table import Confidence, doubts
-from mnemask.project.about import is_of, source_of
+from mnemask.project.about import follow_video, is_of, source_of
 from mnemask.project.export import check_export, export_project, set_corrections
 from mnemask.project.look import picture_memory, picture_reason
 from mnemask.project.project import Project, state_of
@@ -20,6 +20,7 @@ __all__ = [
     "check_export",
     "doubts",
     "export_project",
+    "follow_video",
     "is_of",
     "picture_memory",
     "picture_reason",

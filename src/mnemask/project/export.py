@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,7 +15,6 @@ from mnemask.io.edges import Cutout, soft_masks
 from mnemask.io.label_files import annotated_frames, is_annotated, objects_of
 from mnemask.io.lock import OutputLock
 from mnemask.io.random_access import FrameAccess
-from mnemask.io.reader import VideoReader
 from mnemask.io.writer import MaskWriter
 from mnemask.io.written import Written, first_same
 from mnemask.pipeline.places import Expected, Places, VideoOutputs, refuse_run
@@ -25,7 +23,7 @@ from mnemask.project.results import Labels
 from mnemask.prompts.mask_file import inspect_mask
 from mnemask.prompts.mask_folder import list_masks, match_frames, never_annotated
 from mnemask.prompts.parse import refuse_unknown
-from mnemask.types import MAX_OBJECTS, Frame, Masks
+from mnemask.types import MAX_OBJECTS, Masks
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +88,10 @@ def export_project(
             for place, kind in places.items()
         ]
         # Videos for editors are made of the pictures as they are stored, with all their bits.
-        frames: Iterable[Frame] = project.frames.run(0, project.num_frames - 1)
+        pictures = project.frames
         if mask_format in VIDEO_FORMAT_NAMES and project.source.is_file():
-            originals = stack.enter_context(VideoReader(str(project.source), originals=True, on_corrupt="hold"))
-            frames = islice(originals, project.num_frames)  # a file that is cut off is exported as far as it goes
-        for frame in frames:
+            pictures = stack.enter_context(FrameAccess(project.source, originals=True))
+        for frame in pictures.run(0, project.num_frames - 1):
             labels = project.labels(frame.index)
             if mask_format in VIDEO_FORMAT_NAMES:
                 masks = soft_masks(labels.cpu().numpy(), ids, frame.index, frame.name)

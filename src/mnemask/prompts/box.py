@@ -35,13 +35,11 @@ class Box(NamedTuple):
 
     @classmethod
     def of(cls, values: object) -> "Box":
-        """Returns the box of four numbers as a caller gives them, rounded to whole pixels.
+        """Returns the box of four numbers, or of a box, as a caller gives them, rounded to whole pixels.
 
         Raises:
             MaskError: for anything else, fractions of the image's size among them.
         """
-        if isinstance(values, Box):
-            return values
         plain = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
         given = list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str) else []
         kinds = int | float | np.integer | np.floating
@@ -52,7 +50,7 @@ class Box(NamedTuple):
             raise MaskError(
                 f"box {values!r:.80} seems to be in fractions of the image", "give x, y, width and height in pixels"
             )
-        return cls(*map(round, numbers))
+        return (type(values) if isinstance(values, Box) else cls)(*map(round, numbers))
 
     @property
     def form(self) -> str:

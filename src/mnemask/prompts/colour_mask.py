@@ -66,11 +66,8 @@ def read_colours(raw: RawMask, void: Void) -> MaskReading:
     left_out = labels == -1
     if isinstance(void, int):
         left_out |= labels == void
-        if not (is_davis or left_out.any()):
-            raise MaskError(
-                f"has no colour for --void {void}: its own are numbered from 1 to {ids.max()}",
-                f"give the number of one, {VOID_INDEX} for white or #{CREAM:06x}, or none",
-            )
+        if not (is_davis or left_out.any() or void == VOID_INDEX):  # which objects need not have around them
+            notes = (*notes, f"none of its colours is number {void} (--void {void}), so no pixel is left out as void")
     elif void == "auto" and is_davis:
         area, more = void_area(np.where(left_out, 0, labels), VOID_INDEX, np.zeros(labels.shape, bool))
         left_out, notes = left_out | area, (*notes, *more)

@@ -69,7 +69,7 @@ class RawMask:
         pages: how many pictures the file holds; this is the first.
         opacity: the lowest at which something is painted, as a share.
         opacities: alphas of areas of one and the same colour, where there are several.
-        fractions: whether the file has fractions from 0 to 1, which the pixels have in 16 bits.
+        fractions: the largest where the file has fractions from 0 to 1; it is white in the pixels, in 16 bits.
     """
 
     pixels: Grey | Colour
@@ -80,7 +80,7 @@ class RawMask:
     pages: int = 1
     opacity: float = 1.0
     opacities: tuple[int, ...] = ()
-    fractions: bool = False
+    fractions: float | None = None
 
 
 def load_mask_image(path: str | Path, size: tuple[int, int] | None = None) -> RawMask:
@@ -167,7 +167,8 @@ def _plain_pixels(image: Image.Image, stored: np.ndarray[Any, np.dtype[Any]], pa
     if image.mode in ("L", "P") and stored.dtype == np.uint8 and not is_picture_palette(image):
         return RawMask(stored, opaque, lossy, palette_of(image) if image.mode == "P" else None)
     if stored.dtype.kind == "f" and stored.min() >= 0 and stored.max() <= 1:  # a matte
-        return RawMask(np.round(stored * 65_535).astype(np.uint16), opaque, lossy, fractions=True)
+        largest = float(stored.max())  # mattes that a program has scaled or blurred may end just below 1
+        return RawMask(np.round(stored * (65_535 / (largest or 1))).astype(np.uint16), opaque, lossy, fractions=largest)
     if stored.dtype.kind == "i" or (stored.ndim == 2 and image.mode not in ("L", "P")):
         return RawMask(_whole_numbers(stored, path), opaque, lossy)
     rgba = np.asarray(image.convert("RGBA"))

@@ -124,8 +124,13 @@ def inspect_mask(
     if raw.opacity < 1:
         note = f"what is painted at an opacity of {raw.opacity:.0%} counts as painted"
         reading = replace(reading, notes=(*reading.notes, note))
-    if raw.fractions:
-        note = "it has fractions from 0 to 1, which are read as grey from black to white"
+    if raw.fractions is not None:
+        if reading.kind == "ids" and reading.ids:
+            raise MaskError(
+                f"mask {path} has fractions up to {raw.fractions:g} that fill areas, and is no matte of one object",
+                "save whole numbers as ids, or black and white, as 8-bit PNG",
+            )
+        note = f"it has fractions from 0 to {raw.fractions:g}, which are read as grey from black to white"
         reading = replace(reading, notes=(*reading.notes, note))
     if raw.pages > 1:
         note = f"the first of its {raw.pages} pictures is read; for masks of several frames give a folder of them"

@@ -72,8 +72,11 @@ def mask_files(folder: Path) -> list[Path]:
     """
     holders = list(dict.fromkeys(path.parent for path in annotated_frames(folder)))
     if holders == [folder]:  # one text for each picture, perhaps in labels/, and one for the names of classes
-        texts = (path for place in (folder, folder / "labels") if place.is_dir() for path in given_in(place))
-        return [path for path in texts if path.suffix.lower() in (".json", ".txt", ".yaml")]
+        # Those of an export are read as anybody's; the report of a run that went there is none of them.
+        report = Written(folder).owns(folder / "report.json")
+        texts = sorted(path for place in (folder.glob("*"), (folder / "labels").rglob("*")) for path in place)
+        texts = [path for path in texts if path.suffix.lower() in (".json", ".txt", ".yaml") and path.name[0] != "."]
+        return [path for path in texts if path.is_file() and not (report and path == folder / "report.json")]
     return holders or [path for each in folders_of_objects(folder).values() for path in list_masks(each)]
 
 

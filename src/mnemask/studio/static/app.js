@@ -42,8 +42,9 @@ class Studio {
     this.drawnIn = []; // the frames that those under way change the masks of
     this.starting = false; // whether an export was asked for and not yet answered
     this.drawing = false; // whether a picture of the memory was asked for and not yet answered
+    this.sheets = 0; // pictures of the memory so far, those that nobody waits for any more among them
     this.unsaved = false; // whether the last edit was refused
-    /** @type {Map<string, Unanswered>} what was drawn and nobody answered, by video, frame and object: it sets the whole mark, so only the last counts */
+    /** @type {Map<string, Unanswered>} what was drawn and nobody answered, by video, frame and object: a stroke sets the whole mark, a click or box goes onto what is there */
     this.unanswered = new Map();
     this.failed = ""; // why the last job ended, if the user was told
     this.held = false; // whether something waits until a stroke or a box is drawn
@@ -302,7 +303,7 @@ class Studio {
 
   /**
    * Does one edit after the other, shows that it is saved, and why it is not.
-   * @param {(api: Api) => Promise<unknown>} work @param {{ frame: number; object: number }} [drawn] whose mark it sets; kept where nobody answers
+   * @param {(api: Api) => Promise<unknown>} work @param {Drawn} [drawn] whose mark it sets; kept where nobody answers
    * @param {Api | null} [api] of the video that it was made in
    */
   edit(work, drawn, api = this.api) {
@@ -311,16 +312,22 @@ class Studio {
     this.edits++;
     const mark = drawn ? `${api.base}:${drawn.frame}:${drawn.object}` : "";
     if (drawn) this.drawnIn.push(drawn.frame);
-    this.unanswered.delete(mark); // what was drawn there before is part of this
+    let all = work;
+    const before = () => { // what was drawn there and nobody answered is part of this, or has to be there before it
+      const kept = this.unanswered.get(mark), own = all;
+      if (kept && drawn?.onto) all = async (api) => { await kept.work(api); await own(api); };
+      this.unanswered.delete(mark);
+    };
+    before();
     this.stay();
     $("toast").hidden = true;
     this.note("Saving …", "busy");
-    const done = this.queue.then(() => work(api)).then(() => {
+    const done = this.queue.then(() => { before(); return all(api); }).then(() => {
       this.unsaved = false;
       this.sendAgain();
     }, (error) => {
       const unanswered = error instanceof Refused && error.unanswered;
-      if (drawn && unanswered) this.unanswered.set(mark, { work, drawn, api }); // stays in view
+      if (drawn && unanswered) this.unanswered.set(mark, { work: all, drawn, api }); // stays in view
       else { this.unsaved = !!drawn || unanswered; this.refresh(); }
       this.complain(error);
     }).finally(() => {
@@ -334,7 +341,9 @@ class Studio {
 
   /** Sends again what nobody answered, now that somebody does. */
   sendAgain() {
-    for (const { work, drawn, api } of this.unanswered.values()) this.edit(work, drawn, api);
+    const kept = [...this.unanswered.values()];
+    this.unanswered.clear();
+    for (const { work, drawn, api } of kept) this.edit(work, drawn, api);
   }
 
   /** Whether something is not saved and not under way. */
@@ -407,14 +416,14 @@ class Studio {
     this.view.draw();
     const object = await this.ensureObject();
     if (frame === this.frame) this.view.points = points; // a new object has none yet
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object });
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object, onto: true });
   }
 
   /** @param {number[]} box */
   async box(box) {
     if (!this.workable()) return;
     const { frame, view: { points } } = this, object = await this.ensureObject();
-    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object });
+    this.edit(async (api) => this.showLabels(frame, await api.click({ frame, object, points, box }), api), { frame, object, onto: true });
   }
 
   /** @param {number} frame @param {Labels} labels @param {Api} api */
@@ -520,17 +529,25 @@ class Studio {
   /** @param {string} title @param {string} [more] */
   async sheet(title, more = "") {
     if (!this.api) return;
+    const number = ++this.sheets; // the server draws the last one that was asked for
     this.drawing = true; // which may take a while where no state is near
     this.note("Drawing … (Esc stops)", "busy");
     try {
-      const answer = await this.api.ask(`/memory?frame=${this.frame}${more}`);
+      const answer = await this.api.ask(`/memory?frame=${this.frame}${more}`), picture = await answer.blob();
+      if (number !== this.sheets) return;
       const image = /** @type {HTMLImageElement} */ ($("sheet"));
       URL.revokeObjectURL(image.src);
-      image.src = URL.createObjectURL(await answer.blob());
+      image.src = URL.createObjectURL(picture);
       image.alt = title;
       $("picture-title").textContent = title;
       dialog("picture-dialog").showModal();
-    } catch (error) { this.complain(error); }
+    } catch (error) { if (number === this.sheets) this.complain(error); }
+    if (number === this.sheets) this.leaveSheet();
+  }
+
+  /** Waits no longer for a picture of the memory. */
+  leaveSheet() {
+    this.sheets++;
     this.drawing = false;
     this.settle();
   }
@@ -968,6 +985,7 @@ const commands = /** @type {Record<string, () => unknown>} */ ({
     studio.setWhy(false);
     studio.view.cancel();
     if (studio.tracking || (studio.drawing && !studio.job?.running)) studio.stop(); // no key ends an export
+    if (studio.drawing) studio.leaveSheet();
   },
   hide: () => { if (studio.selected) studio.toggle(studio.selected); },
   masks: () => { studio.view.showMasks = !studio.view.showMasks; studio.view.draw(); },

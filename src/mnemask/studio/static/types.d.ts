@@ -15,7 +15,8 @@ interface State {
   undo: boolean; redo: boolean; job: Job | null; pixel_aspect: number; notes: string[]; turned?: Action | null;
 }
 interface Action { do: string; frame?: number; object?: number; id?: number; first?: number; last?: number; }
-interface Unanswered { work: (api: import("./api.js").Api) => Promise<unknown>; drawn: { frame: number; object: number } | undefined; api: import("./api.js").Api; }
+interface Drawn { frame: number; object: number; onto?: boolean; }
+interface Unanswered { work: (api: import("./api.js").Api) => Promise<unknown>; drawn: Drawn | undefined; api: import("./api.js").Api; }
 interface Timeline {
   bins: number; known: number[]; objects: Record<string, { doubt: number[]; area: number[] }>; doubtful: number[];
 }
