@@ -21,7 +21,7 @@ from mnemask.datasets.stcn_augment import (
     warp_labels,
 )
 from mnemask.errors import FrameError, InputError, MaskError
-from mnemask.io.image_sequences import levels_of_frames
+from mnemask.io.image_sequences import levels_of_frames, sample
 from mnemask.io.images import read_image
 from mnemask.metrics import VOID
 
@@ -301,13 +301,13 @@ def _clip(
 
 def _read_frame(video: AnnotatedVideo, index: int) -> UInt8[np.ndarray, "H W 3"]:
     """Returns a frame, of more than 8 bits by the levels of its video."""
-    levels = _levels_of(video.frames)
+    levels = _levels_of(tuple(sample(video.frames)))
     if levels is None:
         return read_rgb(video.frames[index])
     return read_image(video.frames[index], levels).permute(1, 2, 0).numpy()
 
 
-_levels_of = lru_cache(maxsize=4096)(levels_of_frames)  # of each video once
+_levels_of = lru_cache(maxsize=4096)(levels_of_frames)  # some frames of a video, looked at once
 
 
 def _choose(
