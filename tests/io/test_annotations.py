@@ -154,12 +154,15 @@ def test_pictures_of_several_folders_are_not_taken_for_one_video(tmp_path, tool)
 
 def test_a_region_of_a_crowd_is_no_object_beside_others(tmp_path, caplog):
     whole = {"segmentation": {"size": [H, W], "counts": [0, H * W]}, "iscrowd": 1}
-    both = [annotation(1, LEFT, iscrowd=0), {**annotation(2, RIGHT), **whole}]
+    both = [annotation(1, LEFT, iscrowd=0), {**annotation(2, RIGHT), **whole, "category_id": 1}]
     (path,) = annotated_frames(coco(tmp_path / "a.json", both))
     assert (read_labels(path)[20, [15, 30, 45]] == [1, 0, 0]).all()
     assert "1 regions of a crowd" in caplog.text
     (alone,) = annotated_frames(coco(tmp_path / "b.json", both[1:]))  # so some tools mark all run lengths
     assert read_labels(alone).all()
+    brushed = {**both[1], "category_id": 2}  # beside an outline of another class
+    (path,) = annotated_frames(coco(tmp_path / "d.json", [brushed, both[0]]))
+    assert sorted(np.unique(read_labels(path))) == [1, 2]
     tracked = [{**each, "track_id": number} for number, each in enumerate(both, 1)]
     (path,) = annotated_frames(coco(tmp_path / "c.json", tracked[::-1]))
     assert sorted(np.unique(read_labels(path))) == [1, 2]

@@ -52,6 +52,16 @@ def images(tmp_path, clip):
 # Damaged frames
 
 
+def test_a_recording_that_follows_a_damaged_one_adds_no_frames_that_are_none(video_file, noise):
+    path = video_file("v.ts", noise, bf="0", g="12", sc_threshold="0", format="mpegts")
+    whole = path.read_bytes()
+    slices = [at for at in range(len(whole) - 3) if whole.startswith(b"\0\0\1", at) and whole[at + 3] & 31 == 1]
+    broken = bytearray(whole)
+    broken[slices[3] + 4 : slices[3] + 24] = b"\xff" * 20
+    path.write_bytes(bytes(broken) + whole)
+    assert len(list(VideoReader(path, on_corrupt="hold"))) == 2 * len(noise)
+
+
 @pytest.mark.parametrize(("name", "how"), [("v.mp4", {}), ("v.ts", {"format": "mpegts"})])
 @pytest.mark.parametrize("position", [0.3, 0.5, 0.7])
 def test_skip_leaves_a_gap_where_frames_are_damaged_and_keeps_all_other_numbers(video_file, noise, name, how, position):

@@ -111,6 +111,12 @@ def test_comments_hold_any_quotes_and_blanks_behind_a_value_in_quotes_are_none_o
     assert [where for where, _ in faults(found)] == ["clips.csv, line 5"]
 
 
+def test_a_comment_may_be_in_quotes_or_indented(folder):
+    found = read(folder, '"# of Monday, second camera",\nvideo,mask\n  # street.mp4,first.png\nstreet.mp4,first.png\n')
+    assert [clip.line for clip in found.clips] == [4]
+    assert not faults(found)
+
+
 def test_lines_that_are_no_json_are_told_apart(folder):
     found = read(folder, '{"video": "zoo.mov"}\n{"video": \n[1]\n{"size": 1, "size": 2}\n', "clips.jsonl")
     assert [clip.name for clip in found.clips] == ["zoo"]

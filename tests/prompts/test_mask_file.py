@@ -879,6 +879,22 @@ def test_thin_objects_with_numbers_next_to_those_of_large_ones_are_no_noise(tmp_
     )
 
 
+@pytest.mark.parametrize("form", ["grey", "colours"])
+def test_what_is_left_of_hidden_objects_is_no_noise_of_those_beside_them(tmp_path, form):
+    labels = np.zeros((96, 128), np.uint16)
+    labels[10:60, 10:60], labels[20:22, 62], labels[40, 62:65] = 2, 1, 3
+    colours = np.array([(0, 0, 0), (203, 102, 52), (200, 100, 50), (198, 97, 52)], np.uint8)
+    masks = read_mask(save(tmp_path / "m.png", labels if form == "grey" else colours[labels]))
+    assert sorted(int(mask.sum()) for mask in masks.values()) == [2, 3, 2500]
+
+
+def test_edges_that_are_blended_in_linear_light_make_no_colour(tmp_path):
+    light = np.zeros((200, 400, 3))
+    light[41:160, 51:201, 0] = light[41:160, 201:351, 1] = 1
+    blended = light.reshape(100, 2, 200, 2, 3).mean((1, 3)) ** (1 / 2.2)
+    assert list(read_mask(save(tmp_path / "m.png", np.round(255 * blended).astype(np.uint8)))) == [1, 2]
+
+
 def test_colours_that_run_into_each_other_far_from_the_outlines_are_refused(tmp_path):
     labels = cv2.copyMakeBorder(drawn(), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=0)
     image = Image.fromarray(coloured(labels, [(255, 0, 0), (0, 255, 0)]))

@@ -180,7 +180,7 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
             skipped["outlines of fewer than 3 corners"] += 1
             continue
         if number in crowds:
-            skipped["regions of a crowd (iscrowd)"] += 1
+            skipped["regions of a crowd (iscrowd) beside single objects of their class"] += 1
             continue
         mask = partial(_coco_mask, segmentation)
         object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
@@ -190,17 +190,20 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
 
 
 def _crowds(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Returns the numbers, from 1, of regions of many objects; none where all masks are such, as some tools write them.
+    """Returns the numbers, from 1, of regions of many objects: in their pictures others of their class are single.
 
-    One that says which object it is, is that object.
+    Where none is, it is an object that was brushed, as some tools write it; so is one that says which object it is.
     """
     masks = {number: each for number, each in enumerate(annotations, 1) if each.get("segmentation")}
-    crowds = {
+    single = {(each.get("image_id"), each.get("category_id")) for each in masks.values() if not each.get("iscrowd")}
+    return {
         number
         for number, each in masks.items()
-        if each.get("iscrowd") and isinstance(each["segmentation"], dict) and _track_of(each) is None
+        if each.get("iscrowd")
+        and isinstance(each["segmentation"], dict)
+        and _track_of(each) is None
+        and (each.get("image_id"), each.get("category_id")) in single
     }
-    return crowds if len(crowds) < len(masks) else set()
 
 
 def _json_of(path: Path) -> Any:

@@ -252,6 +252,10 @@ class Decoding:
                     break
                 self._progress.add_packet(packet)
                 if packet.stream_index == self._stream.index and packet.size:
+                    if self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts:
+                        # Another recording follows, whose times say nothing of the frames to come of this one.
+                        self._one_frame_each = False
+                        self._awaited.clear()
                     self._last_dts = packet.dts
                     if packet.is_corrupt:
                         self._damage_seen()

@@ -300,7 +300,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     head = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
     delimiter = max(",;\t", key=head.count)  # a spreadsheet in a country of decimal commas writes semicolons
-    text = re.sub(r"^#.*$", "", text.replace("\0", "�"), flags=re.MULTILINE)  # comments may hold any quotes
+    text = re.sub(r"^[ \t]*#.*$", "", text.replace("\0", "�"), flags=re.MULTILINE)  # comments may hold any quotes
     # Blanks behind a value in quotes, which no spreadsheet minds.
     text = re.sub(rf'((?:^|{delimiter}) *"(?:[^"\n]|"")*") +(?={delimiter}|$)', r"\1", text, flags=re.MULTILINE)
     lines = io.StringIO(text, newline="")
@@ -311,7 +311,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Any]]:
     try:
         for row in rows:
             number, last = last + 1, rows.line_num
-            if not any(cell.strip() for cell in row):
+            if not any(cell.strip() for cell in row) or row[0].lstrip().startswith("#"):  # quoted by a spreadsheet
                 continue
             if not names:
                 names = [cell if cell.startswith("_") else cell.lower() for cell in map(str.strip, row)]

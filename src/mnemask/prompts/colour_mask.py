@@ -157,12 +157,15 @@ def _refuse_lost_colours(
 
 
 def _far_from_mixtures(colours: Float64[np.ndarray, "N 3"], known: Int64[np.ndarray, "M 3"]) -> Bool[np.ndarray, " N"]:
-    """Returns which colours are far from all that two of the known ones make when they are mixed."""
+    """Returns which colours are far from all that two of the known ones make, mixed as stored or in linear light."""
     far = np.ones(len(colours), bool)
-    for one, other in combinations(known.astype(float), 2):
-        along = other - one
-        share = np.clip((colours - one) @ along / (along @ along), 0, 1)
-        far &= np.abs(colours - one - share[:, None] * along).max(axis=1) > FAR_COLOUR
+    for gamma in (1, 2.2):
+        light = (colours / 255) ** gamma
+        for one, other in combinations((known / 255) ** gamma, 2):
+            along = other - one
+            share = np.clip((light - one) @ along / (along @ along), 0, 1)
+            mixed = 255 * (one + share[:, None] * along) ** (1 / gamma)
+            far &= np.abs(colours - mixed).max(axis=1) > FAR_COLOUR
     return far
 
 

@@ -49,6 +49,7 @@ SQUARE = np.ones((3, 3), np.uint8)
 SAME_COLOUR = 4
 NOISE_REACH = 8  # pixels from a border to where JPEG's blocks make up values
 NOISE_PIECE = 3  # pixels that hang together, on average; a thin object has more
+NOISE_PIECES = 20  # beside one area; JPEGs of the best quality have 26 or more, also where objects are small
 MUCH_LARGER = 4  # times
 
 Grey = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
@@ -315,7 +316,8 @@ def noise_of(
 ) -> Int64[np.ndarray, " N"]:
     """Returns for each value the one that it is noise of, as lossy compression leaves it; -1 for those that are none.
 
-    Noise is hardly another value than a much larger area's, lies beside that, in pieces, and fills nothing.
+    Noise is hardly another value than a much larger area's, lies beside that, in many pieces, and fills nothing. A few
+    pixels of a hidden object beside another one are none.
 
     Args:
         numbers: which of the values each pixel has.
@@ -323,18 +325,23 @@ def noise_of(
         values: in all channels.
     """
     area, filled = (np.bincount(each.ravel(), minlength=len(values)) for each in (numbers, numbers[solid]))
-    thin, found = (area > 0) & (100 * filled <= area), np.full(len(values), -1)
-    for large in np.flatnonzero(filled):
-        apart = np.abs(values.astype(np.int64) - values[large]).max(axis=1)
-        if not (near := thin & (apart <= SAME_COLOUR) & (MUCH_LARGER * area <= area[large])).any():
+    thin, found = np.flatnonzero((area > 0) & (100 * filled <= area)), np.full(len(values), -1)
+    most = 0
+    for large in np.flatnonzero(filled) if area[thin].sum() >= NOISE_PIECES else ():
+        apart = np.abs(values[thin].astype(np.int64) - values[large]).max(axis=1)
+        if not (near := thin[(apart <= SAME_COLOUR) & (MUCH_LARGER * area[thin] <= area[large])]).size:
             continue
-        beside = np.asarray(cv2.dilate((numbers == large).astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
-        near &= np.bincount(numbers[beside], minlength=len(values)) >= 0.9 * area
-        for each in np.flatnonzero(near):
-            pieces = cv2.connectedComponents((numbers == each).astype(np.uint8))[0] - 1
-            if area[each] <= NOISE_PIECE * pieces:
-                found[each] = large
-    return found
+        left, top, width, height = cv2.boundingRect((numbers == large).astype(np.uint8))
+        rows, columns = slice(max(top - NOISE_REACH, 0), None), slice(max(left - NOISE_REACH, 0), None)
+        around = numbers[rows, columns][: height + 2 * NOISE_REACH, : width + 2 * NOISE_REACH]
+        beside = np.asarray(cv2.dilate((around == large).astype(np.uint8), np.ones((2 * NOISE_REACH + 1,) * 2))) > 0
+        total = 0
+        for each in near:
+            pieces = cv2.connectedComponents((around == each).astype(np.uint8))[0] - 1
+            if area[each] <= NOISE_PIECE * pieces and (around[beside] == each).sum() >= 0.9 * area[each]:
+                found[each], total = large, total + pieces
+        most = max(most, total)
+    return found if most >= NOISE_PIECES else np.full_like(found, -1)
 
 
 def unpack(colour: int) -> UInt8[np.ndarray, " 3"]:
