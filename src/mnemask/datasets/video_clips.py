@@ -23,6 +23,7 @@ from mnemask.datasets.stcn_augment import (
 from mnemask.errors import FrameError, InputError, MaskError
 from mnemask.io.image_sequences import levels_of_frames, sample
 from mnemask.io.images import read_image
+from mnemask.io.pictures import Levels
 from mnemask.metrics import VOID
 
 MAX_TRIES = 500
@@ -289,7 +290,8 @@ def _clip(
     """Some of the objects that are seen in the first view, in all; None where there are none."""
     if not (chosen := _choose(rng, masks[0], views[0], shape)):
         return None
-    files = {index: _read_frame(video, index) for index in dict.fromkeys(indices)}
+    levels = _levels_of(tuple(sample(video.frames)))
+    files = {index: _read_frame(video.frames[index], levels) for index in dict.fromkeys(indices)}
     pictures = [files[index] for index in indices]
     _check_sizes(video, indices, pictures, masks)
     seen = [_warp_chosen(mask, chosen, view, shape.size) for mask, view in zip(masks, views, strict=True)]
@@ -299,12 +301,9 @@ def _clip(
     return TrainingClip(render(rng, look, pictures, views, shape.size), labels, num_objects)
 
 
-def _read_frame(video: AnnotatedVideo, index: int) -> UInt8[np.ndarray, "H W 3"]:
+def _read_frame(path: Path, levels: Levels | None) -> UInt8[np.ndarray, "H W 3"]:
     """Returns a frame, of more than 8 bits by the levels of its video."""
-    levels = _levels_of(tuple(sample(video.frames)))
-    if levels is None:
-        return read_rgb(video.frames[index])
-    return read_image(video.frames[index], levels).permute(1, 2, 0).numpy()
+    return read_rgb(path) if levels is None else read_image(path, levels).permute(1, 2, 0).numpy()
 
 
 _levels_of = lru_cache(maxsize=4096)(levels_of_frames)  # some frames of a video, looked at once

@@ -40,7 +40,7 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
     Raises:
         MaskError: some have such names and others have not.
     """
-    inside = given_in(folder)
+    inside = _given_in(folder)
     by_id = {int(each.name): each for each in inside if each.is_dir() and re.fullmatch(r"\d{1,5}", each.name)}
     if not by_id or any(each.suffix.lower() in _SUFFIXES for each in inside):
         return {None: folder}
@@ -53,7 +53,7 @@ def folders_of_objects(folder: Path) -> dict[int | None, Path]:
     return {check_object_id(object_id): each for object_id, each in sorted(by_id.items())}
 
 
-def given_in(folder: Path) -> list[Path]:
+def _given_in(folder: Path) -> list[Path]:
     """Returns what lies in a folder of masks, by name: neither hidden files nor what a run wrote there."""
     written = Written(folder)
     of_runs = {folder / path.relative_to(folder).parts[0] for path in written.files()}
@@ -93,7 +93,7 @@ def list_masks(folder: Path) -> list[Path]:
         raise MaskError(
             f"{folder} {what}", "give such a file, or a folder of masks; a single image is given by --at FRAME=FILE"
         )
-    files = [path for path in given_in(folder) if path.is_file()]
+    files = [path for path in _given_in(folder) if path.is_file()]
     masks = [path for path in files if path.suffix.lower() in _SUFFIXES]
     if not masks:
         if unread := [path.name for path in files if is_unread_picture(path)]:

@@ -300,7 +300,8 @@ class PromptPlan:
                 file = MarkedFile.of(at.path, at.frame, reading, at.object_id)
                 read.append((file, reading.labels.astype(np.uint16)))
             files += [file for file, _ in read]
-            overlaps += _overlaps(sorted(read, key=lambda each: not each[0].names_its_ids))
+            if len(read) > 1:
+                overlaps += _overlaps(sorted(read, key=lambda each: not each[0].names_its_ids))
         later = {at.path for at in self.later}
         given = [file for file in files if file.path not in later]
         alone = not (self._known or self.later or self.boxes or self.clicks)
