@@ -20,9 +20,9 @@ _IMPOSSIBLE = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$' if os.name == "nt" else 
 
 
 def safe_name(name: str) -> str:
-    """Returns the name as it is, save for what no file name can hold here or what leads out of a folder: that as %XX.
+    """Returns the name with characters that no file name can hold here, or that lead out of a folder, written as %XX.
 
-    A name that the file system took for a frame is kept for its masks, whatever the script, brackets or signs in it.
+    A name that the file system accepted for a frame is kept for its masks, whatever script, brackets or signs it has.
     """
     kept = _IMPOSSIBLE.sub(lambda found: f"%{ord(found[0]):02X}", name)
     if os.name == "nt" and _WINDOWS_DEVICES.match(kept):
@@ -31,27 +31,27 @@ def safe_name(name: str) -> str:
 
 
 def refuse_no_name(path: Path) -> None:
-    """Raises OutputError for what can name no file or folder on any system."""
+    """Raises OutputError for a path with a null character, which cannot name a file or folder on any system."""
     if "\0" in str(path):
-        raise OutputError(f"{str(path)!r} cannot name a file", "leave out the character of code 0")
+        raise OutputError(f"{str(path)!r} cannot name a file", "remove the null character (code 0)")
 
 
 def make_folder(folder: Path) -> Path:
-    """Returns the folder, made with its parents where missing; raises OutputError where that is impossible."""
+    """Returns the folder, created with its parents if missing; raises OutputError if that is impossible."""
     refuse_no_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{str(folder)!r} cannot be made a folder ({error.strerror})", "give a folder or a place for a new one"
+            f"cannot create the folder {str(folder)!r} ({error.strerror})", "give a folder or a place for a new one"
         ) from error
     if not os.access(folder, os.W_OK):
-        raise OutputError(f"{str(folder)!r} cannot be written to", "give a folder that you own")
+        raise OutputError(f"{str(folder)!r} cannot be written to", "give a folder that you may write to")
     return folder
 
 
 def target_file(out: Path, default: str) -> Path:
-    """Returns the file to write: `out` itself where it has the suffix of `default`, else `out/default`."""
+    """Returns the file to write: `out` itself if it has the suffix of `default`, else `out/default`."""
     target = out if out.suffix.lower() == Path(default).suffix else out / default
     make_folder(target.parent)
     if target.is_dir():
@@ -60,16 +60,16 @@ def target_file(out: Path, default: str) -> Path:
 
 
 def partial_file(target: Path) -> Path:
-    """Returns the name of the file until it is complete: masks.partial.mkv for masks.mkv."""
+    """Returns the name that a file has until it is complete: masks.partial.mkv for masks.mkv."""
     return target.with_name(f"{target.stem}.partial{target.suffix}")
 
 
 @contextmanager
 def unfinished(target: Path) -> Iterator[Path]:
-    """Yields a hidden name beside the target, of its suffix; what still has that name in the end is removed.
+    """Yields a hidden name beside the target, with its suffix; a file that still has that name at the end is removed.
 
-    No other process or thread uses it. It is short: one made of the target's name may be too long for the file system
-    where the target is not.
+    No other process or thread uses it. It is short, since one derived from the target's name might be too long for the
+    file system even if the target's is not.
     """
     partial = target.with_name(f".mnemask-{os.getpid()}-{threading.get_ident() % 10**6}.partial{target.suffix}")
     try:
@@ -79,11 +79,11 @@ def unfinished(target: Path) -> Iterator[Path]:
 
 
 def make_durable(*paths: Path) -> None:
-    """Returns when these files, and the names they have in their folders, would survive a loss of power."""
+    """Returns once these files, and their entries in their folders, would survive a loss of power."""
     for path in paths:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    if os.name != "nt":  # where a folder cannot be opened, and its names are safe with the file
+    if os.name != "nt":  # where folders cannot be opened, and entries are durable with the file
         for folder in {path.parent for path in paths}:
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -93,32 +93,32 @@ def make_durable(*paths: Path) -> None:
 
 
 class Unsynced:
-    """Files that were written whole but may not have reached the disk."""
+    """Files that were written completely but may not have reached the disk."""
 
-    # Most of them the system has written by then, so that it costs next to nothing.
+    # By then the system has written most of them, so that syncing costs next to nothing.
     _MOST = 512
 
     def __init__(self) -> None:
         self._paths: list[Path] = []
 
     def add(self, path: Path) -> None:
-        """Notes one more file."""
+        """Adds a file."""
         self._paths.append(path)
         if len(self._paths) >= self._MOST:
             self.sync()
 
     def sync(self) -> None:
-        """Makes all of them durable that are still there."""
+        """Makes all files durable that still exist."""
         make_durable(*(path for path in self._paths if path.exists()))
         self._paths.clear()
 
 
 def remove_left_overs(folder: Path, *, below: bool = True) -> None:
-    """Removes the unfinished files of killed runs in a folder; no other run may be at work there.
+    """Removes the unfinished files that killed runs left in a folder; no other run may be using it.
 
     Args:
-        folder: need not exist.
-        below: whether also in all folders in it, which may be another run's.
+        folder: the folder; it need not exist.
+        below: whether to search all folders below it too, some of which may belong to another run.
     """
     for path in folder.glob("**/.mnemask-*" if below else ".mnemask-*"):
         if _LEFT_OVER.fullmatch(path.name) and path.is_file():
@@ -127,15 +127,15 @@ def remove_left_overs(folder: Path, *, below: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yields a name to write to; that file takes the place of `path` in one step when the block ends well.
+    """Yields a path to write to; that file replaces `path` atomically if the block ends without an error.
 
-    Whoever looks meanwhile, or after a crash, sees the old file or all of the new one.
+    Other readers, also after a crash, see either the old file or the complete new one.
 
     Args:
-        path: of the file; its folder exists.
-        durable: whether the new file would also survive a loss of power from then on.
+        path: the file; its folder must exist.
+        durable: whether the new file must also survive a loss of power from then on.
     """
-    with unfinished(path.with_suffix("")) as partial:  # whoever lists files of this kind must not find it
+    with unfinished(path.with_suffix("")) as partial:  # no suffix: a listing of files of this kind must not find it
         yield partial
         if durable:
             make_durable(partial)
@@ -145,41 +145,41 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Writes the file, whole or not at all (`durable` as in `replacing`); raises OutputError where it cannot."""
+    """Writes the file completely or not at all (`durable` as in `replacing`); raises OutputError if it cannot."""
     try:
         with replacing(path, durable=durable) as partial:
             partial.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OutputError(
-            f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
+            f"cannot write {str(path)!r} ({error.strerror})", "free some space or give another place"
         ) from error
 
 
 @runtime_checkable
 class Files(Protocol):
-    """Who decides whether a finished file may have its name."""
+    """Decides whether a finished file may take its name."""
 
     def publish(self, partial: Path, target: Path) -> None:
-        """Gives a finished file its name; raises OutputError where something has it that may not be replaced."""
+        """Gives a finished file its name; raises OutputError if a file that may not be replaced has that name."""
         ...
 
     def refuse_foreign(self, *paths: Path) -> None:
-        """Raises OutputError if something has one of these names that may not be replaced."""
+        """Raises OutputError if a file that may not be replaced has one of these names."""
         ...
 
     def claim(self, path: Path) -> None:
-        """Notes that a file that is about to be made is going to change."""
+        """Records that a file that is about to be created will change."""
         ...
 
     def remove(self, *paths: Path) -> None:
-        """Removes files, if they are the writer's own."""
+        """Removes files if the writer wrote them."""
         ...
 
 
 ResumeState = Mapping[str, Any]
-"""What a format must know to go on after the frames so far.
+"""What a format needs to resume after the frames so far.
 
-It has values that JSON holds, and label maps, which a checkpoint packs.
+Its values are JSON values and label maps, which a checkpoint packs.
 """
 
 
@@ -188,15 +188,15 @@ class Writing:
     """How one output is written.
 
     Attributes:
-        files: who decides whether a file may have its name.
-        frames_per_second: of videos whose frames have no times.
-        journal: the folder for unfinished files; None for beside the output.
-        resume_state: of an earlier run to go on after; None to begin.
-        largest_id: the largest object id that is known to come, 0 where none is.
-        file_names: what the picture files of a folder are called, by frame; None where the frames are no files.
-        objects: what objects are called, by id.
-        footage: what a video keeps of its source.
-        cutout: how objects are cut out, in videos for editors.
+        files: what decides whether a file may take its name.
+        frames_per_second: the rate of videos whose frames have no times.
+        journal: the folder for unfinished files; None to keep them beside the output.
+        resume_state: the state of the earlier run to resume; None for a new run.
+        largest_id: the largest object id known in advance; 0 if none is known.
+        file_names: the names of the picture files of a folder, by frame; None if the frames are not files.
+        objects: the classes and names of the objects, by id.
+        footage: what an output video keeps of its source.
+        cutout: how objects are cut out in videos for editors.
     """
 
     files: Files
@@ -210,19 +210,19 @@ class Writing:
     cutout: Cutout = Cutout()
 
     def begin(self, unfinished: Path) -> None:
-        """Makes an empty file for what is unfinished, unless there is a folder for such files.
+        """Creates an empty unfinished file, unless there is a folder for such files.
 
         Raises:
-            OutputError: something else has the name.
+            OutputError: a file that may not be replaced has the name.
         """
         if self.journal is None:
             self.files.refuse_foreign(unfinished)
-            # Before it is there: whoever is killed in between leaves no file that nobody knows.
+            # Claimed before it exists: a run that is killed in between leaves no unknown file.
             self.files.claim(unfinished)
             unfinished.touch()
 
     def finish(self, partial: Path, target: Path, *, complete: bool) -> None:
-        """Gives a file its name, or that of an unfinished one; a complete one takes the place of that."""
+        """Gives a file its name, or that of an unfinished one; a complete file replaces the unfinished one."""
         unfinished = partial_file(target)
         self.files.publish(partial, target if complete else unfinished)
         if complete:
@@ -230,16 +230,16 @@ class Writing:
 
 
 class TextJournal:
-    """A text file that only grows, and is cut back to where a checkpoint left it.
+    """A text file that is only appended to, and that a resumed run truncates to its length at the checkpoint.
 
-    It is opened each time it is written to: a disk with a file that is open for writing could not be made read-only.
+    It is opened for each write, since a disk with a file that is open for writing could not be made read-only.
 
     Args:
-        path: of the file.
-        length: bytes that a later run goes on after; 0 begins anew.
+        path: the file.
+        length: the length in bytes after which to resume; 0 for an empty file.
 
     Raises:
-        OutputError: if the file is shorter than that.
+        OutputError: the file is shorter than that.
     """
 
     _MOST_WAITING = 2**16  # bytes
@@ -263,29 +263,29 @@ class TextJournal:
             self.flush()
 
     def flush(self) -> None:
-        """Hands what was added to the system, so that it survives this process."""
+        """Writes the added text to the operating system, so that it survives this process."""
         if not self._waiting:
             return
         with self.path.open("r+b") as file:
-            file.seek(self._written)  # over what an earlier try may have left
+            file.seek(self._written)  # overwrites what a failed attempt may have left
             file.write(self._waiting)
         self._written += len(self._waiting)
         self._waiting.clear()
 
     def sync(self) -> None:
-        """Makes what was added durable."""
+        """Makes the added text durable."""
         self.flush()
         make_durable(self.path)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the remaining text."""
         self.flush()
 
 
 def require(path: Path, found: int, needed: int, unit: str) -> None:
-    """Raises OutputError if a journal has lost what a checkpoint counts on."""
+    """Raises OutputError if a journal has less than the checkpoint requires."""
     if found < needed:
         raise OutputError(
-            f"{str(path)!r} holds {found} {unit} but the checkpoint counts on {needed}, so it was changed since",
-            "begin again in another folder, or overwrite this one (--overwrite)",
+            f"{str(path)!r} holds {found} {unit} but the checkpoint requires {needed}, so it was changed since",
+            "start again in another folder, or overwrite this one (--overwrite)",
         )

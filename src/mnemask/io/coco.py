@@ -1,4 +1,4 @@
-"""Masks as COCO run-length JSON; `label_files` reads them, and those of other programs."""
+"""Writes masks as COCO run-length JSON; `label_files` reads such files, also those of other programs."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from mnemask.types import Frame, Masks, ObjectInfo
 from mnemask.version import __version__
 
 OBJECT = "object"
-"""The class of objects of which nobody said more. Which object one is, `track_id` says."""
+"""The class of objects without a stated class; `track_id` tells them apart."""
 
 _INFO = {
     "description": "Objects tracked through a video; annotations of one track_id are one object",
@@ -45,10 +45,10 @@ def _pycocotools() -> Any:
 
 
 class Categories:
-    """The classes of objects as numbers from 1, in the order of the objects' ids; "object" comes last, where needed.
+    """The classes of objects as numbers from 1, in the order of the object ids; "object" comes last, if needed.
 
     Args:
-        objects: what objects are called, by id.
+        objects: the classes and names of the objects, by id.
         names: the classes that an earlier run used.
     """
 
@@ -64,24 +64,24 @@ class Categories:
         return self.names.index(name) + 1
 
     def entries(self) -> list[dict[str, Any]]:
-        """Returns them as COCO lists them."""
+        """Returns the classes as COCO lists them."""
         return [
             {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(self.names or [OBJECT], 1)
         ]
 
 
 class CocoRle:
-    """OUT/masks.json in COCO form: an image for each frame, an annotation for each object seen in it.
+    """OUT/masks.json in COCO format: an image for each frame, an annotation for each object seen in it.
 
-    * `images`: `id` and `frame_index` are the frame's index, `file_name` is what the frame's file is called. Frames of
-      a video, which have no files, are called as extracted ones would be, 00000.jpg.
-    * `annotations`: `track_id` is the object's id (under `attributes` too, where CVAT looks for it), `segmentation` is
+    * `images`: `id` and `frame_index` are the frame's index, `file_name` is the name of the frame's file. Frames of a
+      video, which have no files, are named as if they were extracted: 00000.jpg.
+    * `annotations`: `track_id` is the object's id (also under `attributes`, where CVAT looks for it), `segmentation` is
       compressed RLE.
-    * `categories`: the classes of `Writing.objects`, in the order of the ids; "object" for all others. Which one of its
-      class an object is, `attributes` says under `name`.
+    * `categories`: the classes of `Writing.objects`, in the order of the ids; "object" for all others. The name
+      of an object is under `attributes`.
 
-    Entries go to disk as they come, so a long video needs no more memory than a short one; an interrupted one is left
-    readable as masks.partial.json.
+    Entries are written to disk as they come, so a long video needs no more memory than a short one; an interrupted run
+    leaves a readable masks.partial.json.
 
     Raises:
         MissingExtraError: pycocotools is not installed.
@@ -94,7 +94,7 @@ class CocoRle:
 
     @classmethod
     def check(cls) -> None:
-        """Raises MissingExtraError where pycocotools is not installed."""
+        """Raises MissingExtraError if pycocotools is not installed."""
         _pycocotools()
 
     def __init__(self, out: Path, how: Writing) -> None:
@@ -134,19 +134,19 @@ class CocoRle:
                 self._write_annotation(masks.index, object_id, mask, rle)
 
     def more_of_image(self) -> dict[str, Any]:
-        """Returns what else the entry of a frame says."""
+        """Returns additional fields of a frame's entry."""
         return {}
 
     def more_of_head(self) -> dict[str, Any]:
-        """Returns what else the file says of the whole."""
+        """Returns additional top-level fields of the file."""
         return {}
 
     def info_of(self, object_id: int) -> ObjectInfo:
-        """Returns what an object is called."""
+        """Returns the class and name of an object."""
         return self._how.objects.get(object_id, ObjectInfo())
 
     def segmentation(self, mask: Bool[np.ndarray, "H W"], rle: dict[str, Any]) -> Any:
-        """Returns what an annotation has under that name: of a mask and its run lengths, those."""
+        """Returns the `segmentation` of an annotation, from a mask and its run lengths: here the run lengths."""
         return {"size": rle["size"], "counts": rle["counts"]}
 
     def file_name(self, masks: Masks, frame: Frame | None) -> str:
@@ -175,7 +175,7 @@ class CocoRle:
         self._annotations.add(f"{', ' if self._num_annotations > 1 else ''}{json.dumps(annotation)}\n")
 
     def resume_state(self) -> ResumeState:
-        """Returns how long the journals are, and what cannot be read off them at once."""
+        """Returns the lengths of the journals, and what cannot be read from them quickly."""
         return {
             "annotations": self._annotations.length,
             "images": self._images.length,
@@ -189,12 +189,12 @@ class CocoRle:
         self._images.sync()
 
     def close(self) -> None:
-        """Closes the entries; a full disk may refuse what is left of one, and the other is closed all the same."""
+        """Closes both journals, even if a full disk refuses the rest of one."""
         with closing(self._images), closing(self._annotations):
             pass
 
     def finish(self, *, complete: bool) -> None:
-        """Joins the entries into one file and, if complete, gives it its name."""
+        """Joins the entries into one file; it gets its final name if complete, else that of an unfinished file."""
         self.close()
         categories = self._categories.entries()
         head = {"info": _INFO, "licenses": [_LICENSE], "categories": categories, **self.more_of_head()}
