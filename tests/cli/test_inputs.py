@@ -176,7 +176,7 @@ def test_a_name_that_no_folder_can_have_is_one_sentence(clip, tmp_path):
     _, _, folder = clip
     code, output = segment(clip, folder / "first.png", tmp_path / ("x" * 300), "--mask", folder / "first.png")
     assert code == 2
-    assert "cannot be made a folder" in output
+    assert "cannot create the folder" in output
 
 
 def test_a_file_without_rights_is_a_sentence(clip, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What files of COCO, Label Studio, labelme and MOTS say of masks, in one form; `cvat` and `yolo` read theirs."""
+"""Reads COCO, Label Studio, labelme and MOTS files into one form; `cvat` and `yolo` read the other formats."""
 
 import base64
 import io
@@ -29,16 +29,17 @@ from mnemask.types import check_object_id
 
 log = logging.getLogger(__name__)
 Mask = Bool[np.ndarray, "H W"]
-MaskOf = Callable[[int, int], Mask]  # of a height and a width
-AT = "@"  # begins the name of a frame that a file knows by its place in the video alone, as @12
-TASK_BY_TASK = "export each task by itself"
-_NAMES_ITSELF = "mnemask"  # as the contributor of a COCO file: each frame without annotations was looked at
+MaskOf = Callable[[int, int], Mask]  # from height and width
+AT = "@"  # prefix of a frame's name if a file gives only its position in the video, as in @12
+TASK_BY_TASK = "export each task separately"
+# Contributor of the COCO files that mnemask writes, in which frames without annotations are known to be empty.
+_OWN_CONTRIBUTOR = "mnemask"
 
 _TRACK = re.compile(r"track_id=(\d{1,5})(?: name=(.*))?")
-_IGNORED, _IGNORED_CLASS = 10_000, 10  # of MOTS: a region that nobody looked at
+_IGNORED, _IGNORED_CLASS = 10_000, 10  # object and class of a region to ignore in MOTS
 
 
-# What readers raise on files that are damaged or of another kind; the tests feed them such.
+# What the readers raise on files that are damaged or of another kind; the tests cover both.
 _DAMAGE = (
     *(KeyError, TypeError, AttributeError, RecursionError, ElementTree.ParseError),
     *(*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS),
@@ -47,7 +48,7 @@ _DAMAGE = (
 
 @contextmanager
 def naming_damage(path: Path) -> Iterator[None]:
-    """Raises MaskError, which names a file or folder, where what is read within turns out to be damaged."""
+    """Turns errors that damaged files cause within the block into a MaskError that names the file or folder."""
     try:
         yield
     except InputError:
@@ -65,10 +66,10 @@ class Shape:
 
     Attributes:
         category: the class of the object.
-        object_id: which object it is, if the file says so.
-        mask: of a height and a width.
-        name: of the object.
-        depth: of shapes in one place the one with the greatest is seen, and of equal ones the later.
+        object_id: the id of the object; None if the file does not state it.
+        mask: a function that returns the mask for a height and a width.
+        name: the name of the object.
+        depth: where shapes overlap, the one with the greatest depth is in front, and the last one of equal depths.
     """
 
     category: str
@@ -80,16 +81,17 @@ class Shape:
 
 @dataclass(slots=True)
 class AnnotatedFrame:
-    """What a file says of one frame.
+    """The annotations of one frame.
 
     Attributes:
-        name: of the frame, without a suffix.
-        file_name: of its picture, "" where the file does not say.
+        name: the name of the frame, without a suffix.
+        file_name: the name of its picture; "" if the file does not state it.
         size: height and width.
-        shapes: in the file's order.
-        annotated: whether no shapes mean that nothing is there. Many tools list pictures that nobody has come to yet.
-        gone: the objects that the file says are not there, where it says that of each by itself.
-        folder: of its picture, as the file says it.
+        shapes: the shapes in the file's order.
+        annotated: whether a frame without shapes is known to be empty; many tools also list pictures that are not
+            annotated yet.
+        gone: the objects that the file states are absent, if it states that object by object.
+        folder: the folder of its picture, as written in the file.
     """
 
     name: str
@@ -102,7 +104,7 @@ class AnnotatedFrame:
 
 
 def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what a file of COCO, Label Studio or labelme (.json), or of MOTS (.txt), says of each frame."""
+    """Returns the annotated frames of a COCO, Label Studio or labelme file (.json) or a MOTS file (.txt)."""
     if path.suffix.lower() == ".txt":
         return _of_mots(path, skipped)
     content = _json_of(path)
@@ -114,7 +116,7 @@ def read_file(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
 
 
 def read_labelme(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what the files of labelme in a folder say, one of each frame; none where no JSON there is labelme's."""
+    """Returns the annotated frames of a folder with one labelme file per frame; none if no JSON file is labelme's."""
     jsons = natural_order(json_files(folder))
     if not any(map(may_be_labelme, jsons)):
         return []
@@ -125,7 +127,7 @@ def read_labelme(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     contents = {path: each for path, each in found.items() if isinstance(each, dict) and "shapes" in each}
     if contents and len(contents) < len(found):
         others = [path.name for path in found if path not in contents]
-        log.warning("%s: %d files are not labelme's and are left out, first %s", folder, len(others), others[0])
+        log.warning("%s: ignoring %d JSON files that are not labelme's, first %s", folder, len(others), others[0])
     first = _first_group(list(contents.values()), folder.name)
     pictures = []
     for path, each in contents.items():
@@ -135,12 +137,12 @@ def read_labelme(folder: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
 
 
 def json_files(folder: Path) -> list[Path]:
-    """Returns the JSON files in a folder; names that begin with a dot are of other systems' files, such as macOS's."""
+    """Returns the JSON files in a folder, without hidden ones such as those that macOS leaves."""
     return [path for path in folder.glob("*.json") if path.is_file() and not path.name.startswith(".")]
 
 
 def may_be_labelme(path: Path) -> bool:
-    """Returns whether a JSON file begins as those of labelme do."""
+    """Returns whether the first 4096 bytes of a JSON file look like labelme's."""
     with path.open("rb") as file:
         return b'"shapes"' in file.read(4096)
 
@@ -154,21 +156,21 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
     names = {int(each["id"]): str(each["name"]) for each in content.get("categories", [])}
     pictures = {int(each["id"]): _coco_picture(each) for each in content["images"]}
     if len({(int(each["id"]), str(each["file_name"])) for each in content["images"]}) > len(pictures):
-        raise MaskError(f"{path} has two images of one id", f"give each an id of its own, or {TASK_BY_TASK}")
-    if (content.get("info") or {}).get("contributor") == _NAMES_ITSELF:
+        raise MaskError(f"{path} has two images with the same id", f"give each its own id, or {TASK_BY_TASK}")
+    if (content.get("info") or {}).get("contributor") == _OWN_CONTRIBUTOR:
         for picture in pictures.values():
             picture.annotated = True
     tracks = [_track_of(each) for each in content["annotations"]]
-    first = int(0 in tracks)  # as CVAT exports them
+    first = int(0 in tracks)  # CVAT exports them from 0
     if first:
-        log.warning("%s counts track_id from 0: its objects have ids that are one more", path.name)
+        log.warning("%s counts track_id from 0: object ids are track_id + 1", path.name)
     crowds = _crowds(content["annotations"])
     for number, (each, track) in enumerate(zip(content["annotations"], tracks, strict=True), 1):
         if missing := [part for part in ("image_id", "category_id") if part not in each]:
             raise MaskError(f"annotation {number} of {path} has no {missing[0]!r}", "export it again")
         if int(each["image_id"]) not in pictures:
             raise MaskError(
-                f"annotation {number} of {path} is in image {each['image_id']}, which is not among its 'images'",
+                f"annotation {number} of {path} is in image {each['image_id']}, which its 'images' do not list",
                 "export it again with its images, or correct image_id",
             )
         said = each.get("attributes") or {}
@@ -177,10 +179,10 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
             skipped["boxes"] += 1
             continue
         if isinstance(segmentation, list) and not (segmentation := [part for part in segmentation if len(part) >= 6]):
-            skipped["outlines of fewer than 3 corners"] += 1
+            skipped["outlines with fewer than 3 corners"] += 1
             continue
         if number in crowds:
-            skipped["regions of a crowd (iscrowd) beside single objects of their class"] += 1
+            skipped["crowd regions (iscrowd) beside single objects of their class"] += 1
             continue
         mask = partial(_coco_mask, segmentation)
         object_id = None if track is None else check_object_id(track + first if type(track) is int else track)
@@ -190,9 +192,10 @@ def _of_coco(content: Mapping[str, Any], path: Path, skipped: Counter[str]) -> l
 
 
 def _crowds(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Returns the numbers, from 1, of regions of many objects: in their pictures others of their class are single.
+    """Returns the numbers, from 1, of the `iscrowd` annotations that cover many objects.
 
-    Where none is, it is an object that was brushed, as some tools write it; so is one that says which object it is.
+    These are run lengths without a track id in an image that also has single objects of their class. Any other
+    `iscrowd` annotation is read as one object, since some tools write objects painted with a brush that way.
     """
     masks = {number: each for number, each in enumerate(annotations, 1) if each.get("segmentation")}
     single = {(each.get("image_id"), each.get("category_id")) for each in masks.values() if not each.get("iscrowd")}
@@ -207,7 +210,7 @@ def _crowds(annotations: Sequence[Mapping[str, Any]]) -> set[int]:
 
 
 def _json_of(path: Path) -> Any:
-    """Returns what a JSON file holds, which may begin with the mark that some editors put there."""
+    """Returns the content of a JSON file, which may begin with a byte order mark."""
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
@@ -222,7 +225,7 @@ def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
 
 
 def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
-    """Returns the mask of polygons, or of run lengths, compressed or not."""
+    """Returns the mask of polygons or of run lengths, compressed or not."""
     if isinstance(segmentation, list):
         return filled([points_of(each) for each in segmentation], height, width)
     if tuple(segmentation["size"]) != (height, width):
@@ -234,25 +237,25 @@ def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
 
 
 def _of_label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what tasks say; one without shapes has the size of the first that says one."""
+    """Returns the frame of each task; a task without a stated size gets that of the first task that states one."""
     submitted = [_submitted(task) for task in tasks]
     answers = [each[0] if each else None for each in submitted]
     if several := sum(len(each) > 1 for each in submitted):
         log.warning(
-            "%s has more than one submitted annotation in %d of %d tasks: the first of each is read; mark another as "
-            "ground truth, or delete those that are not meant",
+            "%s has more than one submitted annotation in %d of %d tasks: only the first of each is read; to read "
+            "another, mark it as ground truth or delete the rest",
             *(path, several, len(tasks)),
         )
     if len(tasks) > 1 and (unnamed := sum(not (_picture_of(task) or task["data"].get("name")) for task in tasks)):
         log.warning(
-            "%s does not say what the pictures of %d of its %d tasks are called: they go to frames in the order of the "
-            "tasks; give each task a name in its data for other frames",
+            "%s does not name the pictures of %d of its %d tasks: their frames are taken from the order of the tasks; "
+            "to choose other frames, give each task a name in its data",
             *(path, unnamed, len(tasks)),
         )
     sizes = [_size_of_task(task, answer or ()) for task, answer in zip(tasks, answers, strict=True)]
     known = next((size for size in sizes if size), None)
     if known is None:
-        raise ValueError("no task says the size of its picture")
+        raise ValueError("no task states the size of its picture")
     return [
         _of_task(task, answer, size or known, place, skipped)
         for place, (task, answer, size) in enumerate(zip(tasks, answers, sizes, strict=True))
@@ -260,19 +263,20 @@ def _of_label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, skipped: Co
 
 
 def _submitted(task: Mapping[str, Any]) -> list[Sequence[Any]]:
-    """Returns the regions of each annotation, perhaps none; of those that are ground truth alone, where some are."""
+    """Returns the regions of each annotation that was not cancelled; only of ground truths if there are any."""
     answers = task.get("annotations") or task.get("completions") or task.get("predictions") or []
     answers = [each for each in answers if not each.get("was_cancelled")]
     return [each["result"] for each in [each for each in answers if each.get("ground_truth")] or answers]
 
 
 def _picture_of(task: Mapping[str, Any]) -> str:
-    """Returns the file name of a task's picture, "" where none is named.
+    """Returns the file name of a task's picture, "" if none is named.
 
-    It is in the path of an address, whose query may sign it, or else at its end, as in `/data/local-files/?d=a/b.png`.
+    It is the end of the address without its query, which may be a signature, or else the end of the whole address, as
+    in `/data/local-files/?d=a/b.png`.
     """
     data = task["data"]
-    for key in sorted(data, key=lambda key: (key != "image", "thumb" in key.lower())):  # a preview is another file
+    for key in sorted(data, key=lambda key: (key != "image", "thumb" in key.lower())):  # a thumbnail is another file
         address = str(data[key])
         for place in (address.partition("?")[0], address):
             if place.lower().endswith(IMAGE_SUFFIXES):
@@ -296,7 +300,7 @@ def _of_task(
     picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None)
     for each in answer or ():
         if (value := each.get("value")) is None:
-            continue  # such as a relation of two regions
+            continue  # such as a relation between two regions
         labels = value.get("brushlabels") or value.get("polygonlabels") or value.get("labels") or [""]
         said = _TRACK.search(" ".join((each.get("meta") or {}).get("text") or []))
         if value.get("format") == "rle":
@@ -312,10 +316,10 @@ def _of_task(
 
 
 def _first_group(contents: Sequence[Mapping[str, Any]], name: str) -> int:
-    """Returns what makes ids of labelme's groups, which people count from 0 or from 1."""
+    """Returns what to add to labelme's group_id for an object id: 1 if the groups count from 0, else 0."""
     first = int(any(each.get("group_id") == 0 for content in contents for each in content["shapes"]))
     if first:
-        log.warning("%s counts group_id from 0: its objects have ids that are one more", name)
+        log.warning("%s counts group_id from 0: object ids are group_id + 1", name)
     return first
 
 
@@ -324,7 +328,7 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
         raise ValueError("imageHeight or imageWidth is null")
     size = int(content["imageHeight"]), int(content["imageWidth"])
     file_name = last_part(str(content.get("imagePath") or ""))
-    # labelme writes a file when somebody saves what they see, so an empty one says that there is nothing.
+    # labelme writes a file only when the user saves a picture, so a file without shapes means an empty frame.
     picture = AnnotatedFrame(Path(file_name).stem or stem, file_name, size, annotated=True)
     for each in content["shapes"]:
         kind, points = each.get("shape_type") or "polygon", points_of(each["points"])
@@ -348,11 +352,11 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
 def _of_mots(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if all(len(row) == 1 and row[0].count(",") >= 5 for row in rows) and rows:
-        skipped["boxes"] += len(rows)  # MOT's
+        skipped["boxes"] += len(rows)  # MOT files hold boxes only
         return []
     smallest = min((int(row[0]) for row in rows), default=1)
     if smallest > 1:
-        log.warning("%s begins with frame %d and is taken to count frames from 1", path, smallest)
+        log.warning("%s begins with frame %d; assuming that it counts frames from 1", path, smallest)
     first = smallest and 1  # KITTI counts frames from 0
     listing = path.with_name("labels.txt")
     names = listing.read_text(encoding="utf-8-sig").splitlines() if listing.is_file() else []
@@ -370,30 +374,30 @@ def _of_mots(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
 
 
 def last_part(path: str) -> str:
-    """Returns the name of a file of this or another system."""
+    """Returns the last part of a path of this or another system."""
     return re.split(r"[/\\]", path)[-1]
 
 
 def _frame_of(file_name: str) -> str:
-    """Returns the name of a picture's frame: without the suffix, where it has one."""
+    """Returns the name of a picture's frame: the file name without an image suffix."""
     return Path(file_name).stem if file_name.lower().endswith(IMAGE_SUFFIXES) else file_name
 
 
 def class_of(label: str) -> str:
-    """Returns the class that a label says: none where it is what `export` writes for an object without a class."""
+    """Returns the class that a label states; "" for "object", which `export` writes for objects without a class."""
     return "" if label == "object" else label
 
 
 def points_of(numbers: Sequence[Any]) -> Float[np.ndarray, "N 2"]:
-    """Returns corners (x, y) of pairs, or of numbers in turns; raises ValueError where one is no number."""
+    """Returns corners (x, y) from pairs or from alternating numbers; raises ValueError if one is not finite."""
     points: Float[np.ndarray, "N 2"] = np.array(numbers, float).reshape(-1, 2)
     if not math.isfinite(points.sum()):
-        raise ValueError(f"a corner at {points[~np.isfinite(points).all(1)][0].tolist()}")
+        raise ValueError(f"a corner at {points[~np.isfinite(points).all(1)][0].tolist()}, which is not finite")
     return points
 
 
 def placed(cut: Bool[np.ndarray, "h w"], left: int, top: int, height: int, width: int) -> Mask:
-    """Returns a mask of the size of the picture, of a part of it."""
+    """Returns a part's mask placed in a picture of this size; raises ValueError if it does not fit."""
     if left < 0 or top < 0 or cut.ndim != 2 or top + cut.shape[0] > height or left + cut.shape[1] > width:
         raise ValueError(f"a mask of {cut.shape} at {left}, {top} in a picture of {width}x{height}")
     mask = np.zeros((height, width), bool)

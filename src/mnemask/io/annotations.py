@@ -1,6 +1,6 @@
-"""The masks in files of annotation tools as label maps: which object each shape is, and which lies in front.
+"""Label maps from the files of annotation tools: which object each shape belongs to, and which is in front.
 
-Shapes without pixels of their own, such as boxes, are no masks: a file that has nothing else is refused.
+Shapes without pixels of their own, such as boxes, are not masks: a file that holds nothing else is refused.
 """
 
 import logging
@@ -22,23 +22,23 @@ log = logging.getLogger(__name__)
 
 
 class Annotations:
-    """The label maps of one file, or of a folder of one file for each frame.
+    """The label maps of one file, or of a folder with one file per frame.
 
     Args:
-        path: of COCO, Label Studio or labelme (.json), CVAT (.xml), MOTS (.txt); or a folder of labelme's files, or of
-            YOLO's labels with its images beside it.
+        path: a file of COCO, Label Studio or labelme (.json), CVAT (.xml) or MOTS (.txt), or a folder of labelme files
+            or of YOLO labels with their images beside it.
 
     Attributes:
-        objects: what the objects are called, by id.
-        files: what the picture of each frame is called, by the frame's name.
-        unannotated: the names of frames that are listed and that nobody may have come to: they have no shapes, and the
-            file does not say that nothing is there.
-        gone: by the frame's name, the objects of which the file says that they are not there, as CVAT's `outside` does;
-            others without a shape there may be, where it says so of some.
+        objects: the classes and names of the objects, by id.
+        files: the name of each frame's picture, by the frame's name.
+        unannotated: the names of frames that are listed but may not be annotated yet: they have no shapes, and the
+            file does not state that they are empty.
+        gone: the objects that the file states are absent, as with CVAT's `outside`, by the frame's name; in such a
+            frame, other objects without a shape may be present.
 
     Raises:
-        MaskError: the file is damaged, of another kind, holds no masks, contradicts itself, or does not say which
-            object is which; while its maps are read also where no object is to be seen in any.
+        MaskError: the file is damaged, of another kind, holds no masks, contradicts itself, or does not state which
+            object is which; or, while the maps are read, no object has a visible pixel in any of them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,12 +49,12 @@ class Annotations:
         shapes = [shape for picture in self._pictures for shape in picture.shapes]
         if not shapes and skipped:
             raise MaskError(
-                f"{path} holds no masks but {', '.join(skipped)}",
+                f"{path} holds no masks, only {', '.join(skipped)}",
                 "give boxes with --box, or convert them to masks",
             )
         if skipped:
             what = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
-            log.warning("%s: %s are not masks and are left out", path, what)
+            log.warning("%s: ignoring %s, which are not masks", path, what)
         self._ids = _identified(path, self._pictures)
         self.files = {picture.name: picture.file_name for picture in self._pictures if picture.file_name}
         self.objects = self._infos(shapes)
@@ -69,17 +69,17 @@ class Annotations:
         folders = dict.fromkeys(picture.folder for picture in self._pictures if picture.shapes)
         if len(folders) > 1:
             raise MaskError(
-                f"{path} has masks of pictures in several folders ({listed(map(repr, folders), 3)}), which may be of "
-                "several videos",
-                "export each video by itself, or leave the folders out of the names of the pictures",
+                f"{path} has masks of pictures in several folders ({listed(map(repr, folders), 3)}), which may belong "
+                "to several videos",
+                "export each video separately, or remove the folders from the names of the pictures",
             )
         if len(self.files) < len([picture for picture in self._pictures if picture.file_name]):
             raise MaskError(
-                f"{path} has pictures that share a name", "give frames names of their own, or a file to each video"
+                f"{path} has pictures that share a name", "give each frame its own name, or each video its own file"
             )
 
     def _infos(self, shapes: Iterable[Shape]) -> dict[int, ObjectInfo]:
-        """Returns what each object is called: the last class and name that a shape of it says.
+        """Returns the class and name of each object: the last that its shapes state.
 
         Raises:
             MaskError: an object has two classes.
@@ -110,7 +110,7 @@ class Annotations:
             name = str(self.objects[first])
             what = (
                 f"object {first}{f' ({name})' if name else ''} of {self._path} has no pixel: later shapes cover it, or "
-                "it lies outside of the picture"
+                "it lies outside the picture"
             )
             if len(hidden) == len(self.objects):
                 raise MaskError(what, "bring it to the front, correct its corners, or delete it")
@@ -126,7 +126,7 @@ class Annotations:
 
 
 def _read(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what a file, or a folder of one for each frame, says of each; counts the shapes that are no masks."""
+    """Returns the annotated frames of a file, or of a folder with one file per frame; counts shapes without masks."""
     if path.is_dir():
         return read_labelme(path, skipped) or read_yolo(path, skipped)
     return read_cvat(path, skipped) if path.suffix.lower() == ".xml" else read_file(path, skipped)
@@ -135,21 +135,21 @@ def _read(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
 def _identified(path: Path, pictures: Sequence[AnnotatedFrame]) -> dict[int, int]:
     """Returns the object id of each shape, by the shape's own id in memory.
 
-    Shapes that say which object they are keep that. Of others one of a class in each picture is one object; several
-    of a class are numbered where there is one picture.
+    Shapes that state their object keep it. Otherwise each class is one object, if no picture has several shapes of a
+    class; and if only one picture has shapes, each shape is an object.
     """
     unnamed = [shape for picture in pictures for shape in picture.shapes if shape.object_id is None]
     ids = {id(shape): shape.object_id for picture in pictures for shape in picture.shapes if shape.object_id}
     if not unnamed:
         return ids
     if ids:
-        raise MaskError(f"{path} says of some masks which object they are, and of others not", "give all of them an id")
+        raise MaskError(f"{path} states the object of some masks but not of others", "give all of them an id")
     shown = [picture for picture in pictures if picture.shapes]
     several = any(max(Counter(shape.category for shape in picture.shapes).values()) > 1 for picture in shown)
     if several and len(shown) > 1:
         raise MaskError(
-            f"{path} has several masks of one class in a picture and does not say which object is which in the next",
-            "give each object an id (track_id, group_id), or give one picture",
+            f"{path} has several masks of one class in a picture and does not state which object is which in the next",
+            "give each object an id (track_id, group_id), or give a single picture",
         )
     if several:
         return {id(shape): number for number, shape in enumerate(shown[0].shapes, 1)}

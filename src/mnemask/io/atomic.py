@@ -151,7 +151,7 @@ def write_file(path: Path, content: str | bytes, *, durable: bool = False) -> No
             partial.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise OutputError(
-            f"cannot write {str(path)!r} ({error.strerror})", "free some space or give another place"
+            f"cannot write {str(path)!r} ({error.strerror})", "make room or give another place"
         ) from error
 
 

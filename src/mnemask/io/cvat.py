@@ -1,4 +1,4 @@
-"""What files of CVAT 1.1 say of masks, of images or of video: which object a shape is, and in which frame."""
+"""Reads CVAT 1.1 files, for images or for video: the shapes of each frame, and the object of each shape."""
 
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -22,7 +22,7 @@ from mnemask.types import check_object_id
 
 
 def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
-    """Returns what a file says of each frame: by the names of images, or by the numbers of frames in tracks."""
+    """Returns the annotated frames of a file, identified by image names, or by frame numbers in tracks."""
     data = path.read_bytes()
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type, which CVAT does not write")
@@ -31,7 +31,7 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     whole = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
     images, tracks = list(root.iter("image")), list(root.iter("track"))
     if len({track.get("task_id") for track in tracks}) > 1:
-        raise MaskError(f"{path} has tracks of several tasks, which have frames of the same numbers", TASK_BY_TASK)
+        raise MaskError(f"{path} has tracks of several tasks, whose frame numbers coincide", TASK_BY_TASK)
     stated = {number for part in (*images, *tracks) for each in part if (number := _stated_id(each)) is not None}
     others = _groups_of_others(images, stated)
     pictures: dict[int, AnnotatedFrame] = {}
@@ -63,7 +63,7 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
 
 
 def _stated_id(each: ElementTree.Element) -> int | None:
-    """Returns the object that a shape states by the attribute that exports of mnemask give it."""
+    """Returns the object id in a shape's `track_id` attribute, which mnemask's exports write; None if there is none."""
     number = next((part.text or "" for part in each.iter("attribute") if part.get("name") == "track_id"), "")
     return check_object_id(int(number)) if number.isdecimal() else None
 
@@ -73,7 +73,7 @@ def _group_of(each: ElementTree.Element) -> int | None:
 
 
 def _groups_of_others(images: Sequence[ElementTree.Element], stated: Set[int]) -> Set[int]:
-    """Returns the groups whose number a shape outside of them states as its object, so that it is not theirs."""
+    """Returns the groups whose number is stated as the id of another object, so that it cannot be theirs."""
     said: dict[int, set[int | None]] = {}
     for each in (each for image in images for each in image):
         if group := _group_of(each):
@@ -82,9 +82,9 @@ def _groups_of_others(images: Sequence[ElementTree.Element], stated: Set[int]) -
 
 
 def _id_of_track(track: ElementTree.Element, stated: Set[int]) -> int | None:
-    """Returns the object of a track's shapes that state none: that of its others, else one more than the track's id.
+    """Returns the object id for a track's shapes that state none: the one that its others state, else track id + 1.
 
-    A track that was drawn afterwards may have the number of an object that is there: then nothing says which it is.
+    It is None if another shape already states track id + 1, as can happen for a track that was drawn later.
     """
     others = {number for each in track if (number := _stated_id(each)) is not None}
     own = int(track.attrib["id"]) + 1
@@ -92,7 +92,7 @@ def _id_of_track(track: ElementTree.Element, stated: Set[int]) -> int | None:
 
 
 def _shape_of(each: ElementTree.Element, label: str | None, other: int | None, skipped: Counter[str]) -> Shape | None:
-    """Returns a shape, of the object that it states or else of another; None for one that is no mask."""
+    """Returns a shape with the object id that it states, else with `other`; None if it is not a mask."""
     said = {part.attrib["name"]: part.text or "" for part in each.iter("attribute")}
     stated = _stated_id(each)
     object_id = other if stated is None else stated
@@ -104,7 +104,7 @@ def _shape_of(each: ElementTree.Element, label: str | None, other: int | None, s
     if each.tag == "polygon":
         points = points_of([part.split(",") for part in each.attrib["points"].split(";")])
         return Shape(category, object_id, partial(filled, [points]), name, depth)
-    if each.tag != "tag":  # which is of the picture
+    if each.tag != "tag":  # a tag belongs to the whole picture
         skipped["boxes" if each.tag == "box" else f"shapes of type {each.tag}"] += 1
     return None
 
