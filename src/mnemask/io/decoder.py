@@ -1,6 +1,6 @@
-"""The frames of one opened container, and where it is damaged or breaks off.
+"""Decodes the frames of one opened container, and finds where it is damaged or cut off.
 
-Whether a video ended or broke off is decided by what its header promises against what came.
+Whether a video ended or was cut off is decided by comparing what its header promises with what was read.
 """
 
 import errno
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 else:
     AnyPacket = Packet
 
-# Up to 18, text in a header that is not UTF-8 is an error unless told otherwise; from 19 on it never is, and the
-# option is gone.
+# Up to PyAV 18, text in a header that is not UTF-8 is an error unless this option is set; from 19 on it never is, and
+# the option is gone.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
@@ -37,56 +37,56 @@ def open_container(
     options: dict[str, str],
     timeout: tuple[float, float] | None = None,
 ) -> InputContainer:
-    """Returns the opened container; raises FFmpegError or OSError where it cannot be opened.
+    """Returns the opened container; raises FFmpegError or OSError if it cannot be opened.
 
     Args:
-        source: `file:PATH`, an address, or a binary file object.
-        options: of FFmpeg.
-        timeout: seconds to wait for opening and for each read; None for as long as it takes.
+        source: `file:PATH`, a URL, or a binary file object.
+        options: options of FFmpeg.
+        timeout: seconds to wait for opening and for each read; None for no limit.
     """
     container: InputContainer = av.open(source, "r", options=options, timeout=timeout, **_LENIENT)
     return container
 
 
-# A step that is no longer than so many usual ones lacks no frame.
+# No frame is missing in a step of up to this many frame periods.
 _EVEN = 1.5
-# Headers round, and sound starts and ends up to two of its packets, 0.25 s at 8 kHz, away from what they say.
+# Headers round times, and sound starts and ends up to two of its packets, 0.25 s at 8 kHz, off the stated ones.
 _SLACK_SECONDS, _SLACK_SECONDS_WITH_SOUND = 0.05, 0.25
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Returns how long the header says that the longest stream lasts; None for formats in which it is a guess."""
+    """Returns the duration of the longest stream according to the header; None for formats in which it is a guess."""
     if container.format.name == "avi":
         return float(stream.frames / stream.average_rate) if stream.average_rate else None
     if not container.duration:
         return None
     if "matroska" in container.format.name:
-        # It counts from 0, whenever the first frame is shown.
+        # It counts from 0, even if the first frame is shown later.
         return (container.duration - (container.start_time or 0)) / av.time_base
     return container.duration / av.time_base if "mov" in container.format.name else None
 
 
 def promised_frames(container: InputContainer, stream: VideoStream) -> tuple[int | None, bool]:
-    """Returns how many frames the header says that there are, None where it does not, and whether that is sure.
+    """Returns the number of frames according to the header, None if it states none, and whether that is certain.
 
-    An MP4 counts those of its first fragment alone, and those too that an edit list hides: for how long its pictures
-    are shown tells the number better.
+    The count of an MP4 covers only its first fragment and includes frames that an edit list hides, so the duration of
+    the video stream is a better guide.
     """
     rate = stream.average_rate or stream.guessed_rate
     seconds = promised_seconds(container, stream)
     is_mov = "mov" in container.format.name
     if is_mov and stream.duration and stream.time_base:
-        seconds = float(stream.duration * stream.time_base)  # sound may last longer
+        seconds = float(stream.duration * stream.time_base)  # excludes sound, which may last longer
     by_time = round(seconds * rate) if seconds and rate else None
     doubtful = is_mov and bool(stream.average_rate) and by_time is not None and abs(by_time - stream.frames) > 1
     return (stream.frames, True) if stream.frames and not doubtful else (by_time, False)
 
 
 class ReadSoFar:
-    """How far a video has been read.
+    """Tracks how far a video has been read.
 
-    Time is compared, not the number of frames: edit lists hide frames that the header counts, and a Matroska header
-    counts none. Packets of every stream are seen, since the promised duration is that of the longest.
+    Times are compared, not frame counts: edit lists hide frames that the header counts, and a Matroska header counts
+    none. Packets of all streams are taken into account, since the promised duration is that of the longest.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
@@ -96,7 +96,7 @@ class ReadSoFar:
         self._estimated = promised_seconds(container, stream)
         self._num_promised, _ = promised_frames(container, stream)
         self._slack = _SLACK_SECONDS if len(container.streams) == 1 else _SLACK_SECONDS_WITH_SOUND
-        # Matroska does not say how long the last frame is shown; in an uneven video that may be long.
+        # Matroska does not state how long the last frame is shown; at a variable frame rate that may be long.
         self._last_frame_unknown = "matroska" in container.format.name
         self._start = (container.start_time or 0) / av.time_base
         self._reached = self._start
@@ -105,13 +105,13 @@ class ReadSoFar:
         self._num_since = self._num_too_many = 0
 
     def add_packet(self, packet: AnyPacket) -> None:
-        """Notes that this much of the file came whole."""
+        """Records that the file was read intact up to the end of this packet."""
         if packet.pts is not None:
             time_base = packet.time_base or Fraction(1)
             self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * time_base))
 
     def add_frame(self, seconds: float | None) -> None:
-        """Notes that one more frame came, or should have."""
+        """Records one more frame, decoded or missing."""
         self.num_frames += 1
         self._num_since += 1
         if seconds is not None:
@@ -120,13 +120,13 @@ class ReadSoFar:
             self._last_seconds, self._num_since = seconds, 0
 
     def even_until_now(self) -> bool:
-        """Returns whether all frames came at the same distance, so that a gap tells how many are missing in it."""
+        """Returns whether frames were evenly spaced so far, so that a gap tells how many are missing in it."""
         return self._last_seconds is not None and 0 < self._longest_gap <= _EVEN * self._period
 
     def count_missing(self, seconds: float | None) -> int:
-        """Returns how many frames are missing before the next one, of an even video, beyond those noted already.
+        """Returns how many frames of an evenly spaced video are missing before the next one, beyond those recorded.
 
-        A decoder with threads may tell of a damage some frames too early; that is made up for later.
+        A multithreaded decoder may report damage some frames too early; later calls compensate for that.
         """
         if seconds is None or self._last_seconds is None or seconds - self._last_seconds > LONG_GAP_SECONDS:
             return 0
@@ -136,7 +136,7 @@ class ReadSoFar:
         return missing
 
     def is_short(self) -> bool:
-        """Returns whether less came than the header says, be it by a frame or two that `broke_off` does not count."""
+        """Returns whether less was read than the header promises, even by a frame or two that `broke_off` tolerates."""
         return self._estimated is not None and self._reached - self._start < self._estimated - self._slack
 
     def broke_off(self) -> bool:
@@ -151,30 +151,30 @@ class ReadSoFar:
         return f"{self.num_frames}{of} frames"
 
 
-GO_ON = "go on without them (--on-corrupt hold or skip)"
+GO_ON = "continue without them (--on-corrupt hold or skip)"
 REPAIR = f"fetch the file again, re-encode it with FFmpeg, which guesses what is missing, or {GO_ON}"
-# Bytes of a packet of a transport stream: plain, of a camera (m2ts), with a checksum.
+# Bytes of a packet of a transport stream: plain, from a camera (m2ts), with a checksum.
 _TS_PACKETS = (188, 192, 204)
-# A demuxer that finds no packet in so many tries will find none.
+# A demuxer that fails this many times in a row will find no more packets.
 _MOST_FAILURES = 10
 
 
 def is_recording(container: InputContainer) -> bool:
-    """Returns whether an address gives a file, which comes again from its beginning, and no broadcast."""
+    """Returns whether a URL is a file, which a new connection reads from its beginning, and not a broadcast."""
     stream = container.streams.best("video")
     return container.size > 0 or (isinstance(stream, VideoStream) and bool(promised_seconds(container, stream)))
 
 
 def _ends_a_body(container: InputContainer, error: FFmpegError) -> bool:
-    """Returns whether a web server that told no length closed the connection, which is its way to say the end.
+    """Returns whether the error is a web server that stated no length marking the end by closing the connection.
 
-    FFmpeg takes that for a failure. Whether the video is whole, its header may tell.
+    FFmpeg reports that as a failure. The header may tell whether the video is complete.
     """
     return _is_http(container) and container.size <= 0 and error.errno == errno.EIO
 
 
 def _ends_in_a_packet(container: InputContainer) -> bool:
-    """Returns whether a transport stream, which says no length, ends within one of its packets."""
+    """Returns whether a transport stream, which states no length, ends within one of its packets."""
     return container.format.name == "mpegts" and container.size > 0 and all(container.size % n for n in _TS_PACKETS)
 
 
@@ -186,12 +186,12 @@ class Decoding:
     """One pass through a container.
 
     Args:
-        container: just opened.
-        stream: the one to decode.
-        shown: what messages call the source.
-        goes_on: whether to look for more frames behind a damage.
-        resumes: whether a connection that breaks off will be made again; `lost` then says why it must be.
-        endless: a broadcast; if it ends, the connection was lost.
+        container: a container that was just opened.
+        stream: the stream to decode.
+        shown: the name of the source in messages.
+        goes_on: whether to look for more frames after damaged data.
+        resumes: whether a lost connection will be made again; the reason is then in `lost`.
+        endless: whether it is a broadcast; if that ends, the connection was lost.
     """
 
     def __init__(
@@ -211,16 +211,16 @@ class Decoding:
         self._progress = ReadSoFar(container, stream)
         self._failed: FFmpegError | None = None
         self._corrupt_times: set[int] = set()
-        # Whether gaps tell how many frames vanish, once some may have.
+        # Whether to count missing frames by gaps: set once some may be missing.
         self._count_missing = False
         self._last_dts: int | None = None
-        # When packets are shown whose frames have not come, and whether until the first damage each gave its frame.
+        # Times of packets whose frames are still to come, and whether each packet before the first damage gave a frame.
         self._awaited: set[int] = set()
         self._one_frame_each = True
         self._damaged = False
 
     def frames(self) -> Iterator[tuple[VideoFrame, float | None] | Damaged]:
-        """Yields each frame with its time, and each damage; the numbers of the damages count those of this pass."""
+        """Yields each frame with its time, and each damaged frame, numbered within this pass."""
         for packet in self._packets():
             yield from self._decode(packet)
         if self._damaged:
@@ -235,7 +235,7 @@ class Decoding:
                 )
             )
         elif self._resumes and self.endless:
-            self.lost = FrameError(f"{self._shown!r} ended", "check the connection, or wait for longer (--reconnect)")
+            self.lost = FrameError(f"{self._shown!r} ended", "check the connection, or wait longer (--reconnect)")
 
     def _ended(self, why: FrameError) -> Iterator[Damaged]:
         if self._resumes:
@@ -244,7 +244,7 @@ class Decoding:
             yield Damaged(why, self._progress.num_frames, ends=True)
 
     def _packets(self) -> Iterator[AnyPacket | None]:
-        """Yields the packets up to the first that is cut off, then None, for which the decoder gives what it holds."""
+        """Yields the packets up to the first that is cut off, then None, which flushes the decoder."""
         try:
             for packet in self._demux():
                 if packet.is_corrupt and self._cuts_off():
@@ -253,7 +253,7 @@ class Decoding:
                 self._progress.add_packet(packet)
                 if packet.stream_index == self._stream.index and packet.size:
                     if self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts:
-                        # Another recording follows, whose times say nothing of the frames to come of this one.
+                        # Another recording follows; its times are unrelated to the remaining frames of this one.
                         self._one_frame_each = False
                         self._awaited.clear()
                     self._last_dts = packet.dts
@@ -264,16 +264,16 @@ class Decoding:
         except FFmpegError as error:
             if not _ends_a_body(self._container, error):
                 self._failed = error
-        # What the decoder holds of a cut recording may lack a frame in between; it comes again with the connection.
+        # Frames that the decoder holds of a cut recording may have gaps; a new connection reads them again.
         comes_again = self._resumes and not self.endless
         if not (comes_again and (self._failed or self._progress.broke_off())):
             yield None
 
     def _cuts_off(self) -> bool:
-        """Returns whether nothing good comes after a packet that is not whole.
+        """Returns whether to stop at an incomplete packet.
 
-        Only a transport stream goes on after one; elsewhere the file ends in it, and a decoder that is given it keeps
-        the good frames that it holds.
+        Only a transport stream continues after one; other files end within it, and a decoder that is given it withholds
+        the good frames that it has buffered.
         """
         return not self.endless and (self._resumes or not self._goes_on or self._container.format.name != "mpegts")
 
@@ -306,7 +306,7 @@ class Decoding:
             self._damage_seen()
             self._damaged = True
             if self._goes_on and self._one_frame_each and self._awaited:
-                return  # what it costs is missed where it would have been shown, which may be after others (B-frames)
+                return  # the lost frame is reported at its display time, which may be after others (B-frames)
             yield Damaged(self._broken(error), progress.num_frames)
             progress.add_frame(None)
             return
@@ -322,7 +322,7 @@ class Decoding:
             lacking = packet is None and self._may_lack(frame)
             even = progress.even_until_now()
             if lacking and not even and self._broke_off():
-                return  # no gap would show
+                return  # a gap could not be detected
             missing = progress.count_missing(seconds) if self._count_missing or (lacking and even) else 0
             if lacking and missing:
                 progress.cut = True
@@ -335,7 +335,7 @@ class Decoding:
             progress.add_frame(seconds)
 
     def _lost_before(self, shown: int | None) -> Iterator[Damaged]:
-        """Yields the frames of decoded packets that should have come before one, or by the end, and have not."""
+        """Yields as damaged the frames of packets due before `shown` (None: the end) that were not decoded."""
         time_base = self._stream.time_base
         if not self._goes_on or not self._one_frame_each or time_base is None:
             return
@@ -346,10 +346,10 @@ class Decoding:
                 self._progress.add_frame(seconds)
 
     def _may_lack(self, frame: VideoFrame) -> bool:
-        """Returns whether frames before one that the decoder held to the end may be missing.
+        """Returns whether frames may be missing before one that the decoder held until the end.
 
-        A frame that is shown earlier may be stored later (B-frames). A packet that never came has a later DTS than the
-        last one that did, and no frame is shown before its DTS.
+        A frame that is shown earlier may be stored later (B-frames). A packet that was never read has a later DTS than
+        the last one that was, and no frame is shown before its DTS.
         """
         if frame.pts is None or (self._last_dts is not None and frame.pts <= self._last_dts):
             return False
@@ -374,7 +374,7 @@ class Decoding:
         seekable = container.size > 0 and not _is_http(container)
         if "mov" in container.format.name and not progress.num_frames and not seekable:
             why = FrameError(
-                f"{self._shown!r} gave no frame ({error.strerror})",
+                f"no frame of {self._shown!r} could be read ({error.strerror})",
                 "an mp4 with its index at the end cannot be read from a pipe, a file still being written or a "
                 "server that cannot seek, so save it to a file or move the index to the front (ffmpeg -i IN -c "
                 "copy -movflags +faststart OUT)",

@@ -1,4 +1,4 @@
-"""What may be done to the masks of a video before it is cut out along them: soft, off by default, frame by frame."""
+"""Optional soft post-processing of masks, frame by frame, before objects are cut out along them."""
 
 import io
 import json
@@ -18,23 +18,23 @@ from mnemask.types import Frame, Masks, check_object_id
 
 MOST_PIXELS, MOST_FRAMES = 200, 9
 ALL = -1  # holes of any size
-_SIGMA = 0.7  # pixels of the blur that makes a hard edge a soft one
+_SIGMA = 0.7  # pixels; the blur that softens hard edges
 
 Alpha = Float32[np.ndarray, "H W"]
-"""How far a pixel belongs to an object, 0 to 1."""
+"""The degree to which each pixel belongs to an object, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What is done to masks, in this order: smooth, largest, fill_holes, grow, feather.
+    """Operations on masks, applied in this order: smooth, largest, fill_holes, grow, feather.
 
     Attributes:
-        smooth: frames, odd, the median of which a pixel gets; 1 for none. The video is written (smooth - 1) / 2 frames
-            later.
-        largest: whether of each object only the largest part is kept.
-        fill_holes: pixels up to which a hole in an object is filled; 0 for none, ALL for any.
+        smooth: the number of frames, odd, of the median that each pixel gets; 1 for none. Frames are written
+            (smooth - 1) / 2 frames later.
+        largest: whether to keep only the largest part of each object.
+        fill_holes: the largest hole to fill in an object, in pixels; 0 for none, ALL for any.
         grow: pixels by which objects grow, negative to shrink.
-        feather: pixels over which their edges fade.
+        feather: pixels over which edges fade.
 
     Raises:
         InputError: a value is out of range.
@@ -48,20 +48,20 @@ class Edges:
 
     def __post_init__(self) -> None:
         if not (1 <= self.smooth <= MOST_FRAMES and self.smooth % 2):
-            raise InputError(f"a median of {self.smooth} frames has no middle", "expected 1, 3, 5, 7 or 9 (--smooth)")
+            raise InputError(f"cannot smooth over {self.smooth} frames", "expected 1, 3, 5, 7 or 9 (--smooth)")
         for name, value in (("shrink" if self.grow < 0 else "grow", abs(self.grow)), ("feather", self.feather)):
             if not 0 <= value <= MOST_PIXELS:
-                raise InputError(f"to {name} by {value} pixels is too much", f"expected 0 to {MOST_PIXELS}")
+                raise InputError(f"cannot {name} masks by {value} pixels", f"expected 0 to {MOST_PIXELS}")
         if self.fill_holes < ALL:
-            raise InputError(f"holes of {self.fill_holes} pixels cannot be filled", "expected 0 or more, or all")
+            raise InputError(f"cannot fill holes of {self.fill_holes} pixels", "expected 0 or more, or all")
 
     @property
     def delay(self) -> int:
-        """How many frames later a frame can be written."""
+        """The number of frames by which writing lags behind."""
         return self.smooth // 2
 
     def apply(self, masks: Masks) -> Masks:
-        """Returns the masks with all done to them that needs one frame alone."""
+        """Returns the masks after all operations that need a single frame, that is, all but `smooth`."""
         if self == Edges(self.smooth) or not masks.object_ids:
             return masks
         return masks_of(np.stack([self._shaped(alpha) for alpha in _objects(masks)]), masks)
@@ -74,7 +74,7 @@ class Edges:
         if self.grow:
             side = 2 * abs(self.grow) + 1
             disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-            # Beyond the picture an object goes on: shrinking must not part it from the picture's edge.
+            # An object is taken to continue beyond the picture, so that shrinking does not detach it from the border.
             alpha = (cv2.dilate if self.grow > 0 else cv2.erode)(alpha, disc)
         if self.feather:
             alpha = cv2.GaussianBlur(alpha, (0, 0), self.feather / 2, borderType=cv2.BORDER_REPLICATE)
@@ -86,9 +86,9 @@ class Cutout:
     """How objects are cut out of their video.
 
     Attributes:
-        objects: the ids that are kept, in videos for editors; empty for all.
+        objects: the ids of the objects to keep, in videos for editors; empty for all.
         background: red, green and blue of a green screen, 0 to 255.
-        edges: what is done to the masks first.
+        edges: the operations applied to the masks first.
 
     Raises:
         InputError: a value is out of range.
@@ -105,14 +105,14 @@ class Cutout:
             raise InputError(f"{self.background} is not a colour", "expected red, green and blue from 0 to 255")
 
     def alpha(self, masks: Masks) -> Alpha:
-        """Returns how far each pixel belongs to what is kept; 0 where none of it is there."""
+        """Returns the degree to which each pixel belongs to the kept objects; 0 if none of them is there."""
         if not self.objects:
             return np.asarray(1 - masks.probs[0].float().cpu().numpy(), np.float32).clip(0, 1)
         rows = [row for row, object_id in enumerate(masks.object_ids, 1) if object_id in self.objects]
         return np.asarray(masks.probs[rows].float().sum(0).cpu().numpy(), np.float32).clip(0, 1)
 
     def refuse_unknown(self, object_ids: tuple[int, ...]) -> None:
-        """Raises ObjectIdError for an id to be kept that no object has."""
+        """Raises ObjectIdError if an object to keep is not among these ids."""
         if unknown := [object_id for object_id in self.objects if object_id not in object_ids]:
             raise ObjectIdError(
                 f"object {unknown[0]} is not in the masks", f"they have {', '.join(map(str, object_ids)) or 'none'}"
@@ -120,13 +120,13 @@ class Cutout:
 
 
 class Smoother:
-    """The median of each pixel over the frames around it, in memory for so many frames.
+    """The median of each pixel over the frames around it; holds that many frames in memory.
 
-    Probabilities are held with 8 bits. At both ends of a video the median is over the frames that there are.
+    Probabilities are held with 8 bits. At both ends of a video the median covers the frames that exist.
 
     Args:
-        frames: odd.
-        saved: what an earlier one gave, to go on with.
+        frames: the number of frames of the median, odd.
+        saved: what `save` of an earlier smoother returned, to resume it.
     """
 
     def __init__(self, frames: int, saved: bytes | None = None) -> None:
@@ -145,7 +145,7 @@ class Smoother:
             yield self._next()
 
     def flush(self) -> Iterator[tuple[Masks, Frame | None]]:
-        """Yields the frames that wait."""
+        """Yields the remaining frames."""
         while self._waiting:
             yield self._next()
 
@@ -154,7 +154,7 @@ class Smoother:
             self._window.popleft()
         middle = self._window[-len(self._waiting)]
         shape = middle.probs.shape[1:]
-        # An object that is missing in a frame of the window is nowhere in it.
+        # An object that is missing from a frame of the window has probability 0 there.
         ids = tuple(dict.fromkeys(object_id for held in self._window for object_id in held.ids))
         alphas = np.zeros((len(ids), *shape), np.float32)
         for row, object_id in enumerate(ids):
@@ -164,7 +164,7 @@ class Smoother:
         return masks_of(alphas, masks), self._waiting.popleft()
 
     def save(self) -> bytes:
-        """Returns what is held, for another one to go on with."""
+        """Returns the state, from which another smoother can resume."""
         facts = [[held.ids, held.index, held.name] for held in self._window]
         arrays = {f"probs{number}": held.probs for number, held in enumerate(self._window)}
         times: list[object] = []
@@ -194,7 +194,7 @@ class Smoother:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What is held of one frame's masks: ids, index, name, and probabilities of the objects from 0 to 255."""
+    """One frame's masks in the window: ids, index, name, and probabilities of the objects from 0 to 255."""
 
     ids: tuple[int, ...]
     index: int
@@ -202,18 +202,18 @@ class _Held:
     probs: UInt8[np.ndarray, "K H W"]
 
     def of(self, object_id: int) -> UInt8[np.ndarray, "H W"]:
-        """Returns where an object is."""
+        """Returns the probabilities of an object, all 0 if it is not in the frame."""
         return (
             self.probs[self.ids.index(object_id)] if object_id in self.ids else np.zeros(self.probs.shape[1:], np.uint8)
         )
 
 
 def soft_masks(labels: Integer[np.ndarray, "H W"], object_ids: Sequence[int], index: int, name: str) -> Masks:
-    """Returns masks of a label map, whose hard edges are blurred by one pixel.
+    """Returns the masks of a label map, with the hard edges blurred by about one pixel.
 
     Args:
         labels: the object at each pixel, 0 for none.
-        object_ids: of all objects, in their order.
+        object_ids: the ids of all objects, in order.
         index: the frame's number.
         name: the frame's name.
     """
@@ -227,9 +227,9 @@ def soft_masks(labels: Integer[np.ndarray, "H W"], object_ids: Sequence[int], in
 
 
 def masks_of(alphas: Float32[np.ndarray, "K H W"], masks: Masks) -> Masks:
-    """Returns the masks with other objects in the same places: what they leave is the background's.
+    """Returns the masks with these probabilities of the objects; the background gets the remainder.
 
-    Where they add up to more than 1, each gives way in proportion.
+    Where they add up to more than 1, they are scaled down in proportion.
     """
     total = alphas.sum(0, dtype=np.float32) if len(alphas) else np.zeros(masks.labels.shape, np.float32)
     alphas = alphas / np.maximum(total, 1)
@@ -247,12 +247,12 @@ def _objects(masks: Masks) -> Float32[np.ndarray, "K H W"]:
 
 
 def _kept(alpha: Alpha, *, largest: bool = False, above: int = 0) -> Bool[np.ndarray, "H W"]:
-    """Returns where the parts are that are kept, soft edges included: each pixel goes with the part that is nearest.
+    """Returns which pixels belong to the parts that are kept, soft edges included: each goes with the nearest part.
 
     Args:
-        alpha: of an object, or of what is not the object.
-        largest: whether only the largest part is kept.
-        above: pixels up to which a part goes that does not touch the border; ALL for any such part.
+        alpha: the alpha of an object, or of its complement.
+        largest: whether to keep only the largest part.
+        above: the size in pixels up to which parts that do not touch the border are dropped; ALL for any size.
     """
     inside = alpha >= 0.5
     parts, areas = pieces_of(inside)
@@ -270,7 +270,7 @@ def _kept(alpha: Alpha, *, largest: bool = False, above: int = 0) -> Bool[np.nda
     _, nearest = cv2.distanceTransformWithLabels(
         (~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_CCOMP
     )
-    # OpenCV numbers the parts in its own way.
+    # OpenCV numbers the parts differently here.
     own = np.zeros(int(nearest.max()) + 1, bool)
     own[nearest[inside]] = keep[parts[inside]]
     kept: Bool[np.ndarray, "H W"] = own[nearest]
