@@ -157,7 +157,7 @@ def test_a_few_pictures_that_are_not_called_like_the_others_are_named(tmp_path):
     assert len(found.paths) == 14
     assert [path.name for path in found.paths[3:5]] == ["00003.png", "00003 - Copy.png"]
     (note,) = found.notes
-    assert "00003 - Copy.png and 1 more are not called like the other 12" in note
+    assert "00003 - Copy.png and 1 more are not named like the other 12" in note
     assert "as number 4" in note
 
 
@@ -178,7 +178,7 @@ def test_names_that_have_nothing_in_common_are_no_reason_for_a_note(tmp_path):
 def test_numbers_of_other_forms_are_no_reason_for_a_note(tmp_path, names):
     for name in names:
         photograph(tmp_path / f"{name}.png")
-    assert not [note for note in find_frames(tmp_path).notes if "not called like" in note]
+    assert not [note for note in find_frames(tmp_path).notes if "not named like" in note]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Objects cut out of their video, for editing programs: videos with alpha, a matte, a green screen.
 
-Alpha is straight: colours are not multiplied by it. Around an object its own colours go on outwards, so that nothing
-of what was behind it shines through where it is laid over something else; farther away there is black.
+Alpha is straight: colours are not multiplied by it. The object's own colours continue outwards around it, so that
+nothing of its old background shows when it is placed over another; farther away there is black.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from mnemask.io.image_formats import picture_of
 from mnemask.io.video_formats import H264, VideoFile
 from mnemask.types import Frame, Masks
 
-# Probabilities that count as not the object, and as the object with nothing of what is behind it: networks hardly ever
-# say 0 and 1, and what shimmers would be seen.
+# Probabilities up to which a pixel is fully transparent, and from which it is fully opaque: networks hardly ever output
+# exactly 0 or 1, and the difference would show as shimmer.
 _NOTHING, _SOLID = 0.03, 0.97
-# Blocks of a codec that an edge passes through lie within it, and have colours of the object alone.
+# Pixels around an object that get its colours: codec blocks that an edge passes through lie within this margin.
 _MARGIN = 20
 
 
 class _Cutout(VideoFile):
-    """A video made of the pictures as they are stored, in Y'CbCr, and of how far each pixel is kept."""
+    """A video made from the pictures in Y'CbCr as the source stores them, and the alpha of each pixel."""
 
     colours: Colours
     aspect: Fraction
@@ -37,7 +37,7 @@ class _Cutout(VideoFile):
     def write(self, masks: Masks, frame: Frame | None) -> None:
         """Adds one frame."""
         rgb = picture_of(masks, frame)
-        assert frame is not None, "its picture is there"
+        assert frame is not None, "picture_of has checked it"
         stored, self.colours, self.aspect = frame.ycbcr, self.footage.colours, frame.pixel_aspect
         if stored is None:
             stored = read_planes(self.colours.from_rgb(rgb, "yuv444p"))
@@ -49,7 +49,7 @@ class _Cutout(VideoFile):
         raise NotImplementedError
 
     def _levels(self, bits: int) -> tuple[int, int, int]:
-        """Returns black and white of luma, and the middle of chroma."""
+        """Returns luma black, luma white and neutral chroma."""
         top = 2**bits
         return (0, top - 1, top // 2) if self.colours.full_range else (top // 16, 235 * top // 256, top // 2)
 
@@ -68,7 +68,7 @@ class ProRes(_Cutout):
 
     def _picture(self, stored: YCbCr, alpha: Alpha) -> VideoFrame:
         planes = to_limited_range(stored) if self.colours.full_range else to_10_bits(stored)
-        if self.colours.full_range:  # which ProRes has no way to say
+        if self.colours.full_range:  # which ProRes cannot signal
             self.colours = self.colours.limited()
         black, _, grey = self._levels(10)
         planes = own_colours(planes, alpha, (black, grey, grey))
@@ -84,7 +84,7 @@ class WebM(_Cutout):
     growing_suffix: ClassVar[str] = "webm"
 
     def __init__(self, out: Path, how: Writing) -> None:
-        # libvpx can have no hidden reference frames beside an alpha channel.
+        # libvpx supports no hidden reference frames together with an alpha channel.
         options = {"crf": "20", "b": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
         super().__init__(target_file(out, "cutout.webm"), {**options, "threads": "0"}, how)
 
@@ -97,7 +97,7 @@ class WebM(_Cutout):
         return subsampled([cv2.resize(each, size) for each in whole] if size[0] != width else whole, self.colours)
 
     def aspect_of(self, frame: Frame | None) -> str:
-        """Returns 1: FFmpeg's writer of WebM is not told another one through PyAV, and browsers go by the pixels."""
+        """Returns 1: PyAV cannot pass another one to FFmpeg's WebM muxer, and browsers show pixels as square."""
         return "1"
 
 
@@ -118,7 +118,7 @@ class Matte(_Cutout):
 
 
 class GreenScreen(_Cutout):
-    """OUT/green.mp4: the objects before a plain colour, H.264, for programs that take no alpha."""
+    """OUT/green.mp4: the objects in front of a plain colour, H.264, for programs that do not read alpha."""
 
     encoder: ClassVar[str] = "libx264"
     single_file: ClassVar[str | None] = "green.mp4"
@@ -138,12 +138,12 @@ class GreenScreen(_Cutout):
 
 
 def own_colours(planes: YCbCr, alpha: Alpha, elsewhere: tuple[int, int, int]) -> YCbCr:
-    """Returns the picture with an object's colours alone: those at its soft edge come from where it is solid.
+    """Returns the picture with only the object's colours: those at its soft edge come from its solid part.
 
     Args:
-        planes: of the picture.
-        alpha: how far each pixel belongs to the object.
-        elsewhere: what farther pixels get.
+        planes: the planes of the picture.
+        alpha: the degree to which each pixel belongs to the object.
+        elsewhere: the values of pixels farther away.
     """
     result = np.empty_like(planes)
     result[:] = np.array(elsewhere, planes.dtype)[:, None, None]
@@ -154,7 +154,7 @@ def own_colours(planes: YCbCr, alpha: Alpha, elsewhere: tuple[int, int, int]) ->
     part, soft = planes[:, *box], alpha[box]
     edge = max(4, min(alpha.shape) // 120)
     solid = (soft >= _SOLID).astype(np.uint8)
-    # The outermost solid pixels often have something of what is behind.
+    # The outermost solid pixels often contain some of the background.
     core = cv2.erode(solid, np.ones((edge // 2 + 1, edge // 2 + 1), np.uint8))
     core = core if core.any() else solid
     if not core.any():
@@ -167,7 +167,7 @@ def own_colours(planes: YCbCr, alpha: Alpha, elsewhere: tuple[int, int, int]) ->
     place[nearest[core > 0]] = np.flatnonzero(core)
     weight = cv2.GaussianBlur(core.astype(np.float32), (0, 0), edge / 2)
     near = distance <= _MARGIN
-    # Far from what is solid a pixel that is likely the object's is one that the network was not sure of, and no edge.
+    # Far from the solid part, a pixel that is probably the object's is no edge but one that the network was unsure of.
     unsure = np.clip(distance / edge - 1, 0, 1) * np.clip(4 * soft - 1, 0, 1)
     own = np.where(near, np.maximum(np.clip((soft - 0.5) / (_SOLID - 0.5), 0, 1), unsure), 1)
     for target, plane in zip(result, part, strict=True):
@@ -188,7 +188,7 @@ def to_8_bits(planes: YCbCr) -> UInt8[np.ndarray, "3 H W"]:
 
 
 def to_limited_range(planes: YCbCr) -> UInt16[np.ndarray, "3 H W"]:
-    """Returns values of full range, of 8 or 10 bits, as 10 bits from 64 to 940, chroma to 960."""
+    """Returns full-range values of 8 or 10 bits as 10 bits: luma from 64 to 940, chroma from 64 to 960."""
     top = 255 if planes.dtype == np.uint8 else 1023
     luma = 64 + planes[:1] * (876 / top)
     chroma = 512 + (planes[1:] - (top + 1) / 2) * (896 / top)
@@ -196,7 +196,7 @@ def to_limited_range(planes: YCbCr) -> UInt16[np.ndarray, "3 H W"]:
 
 
 def subsampled(planes: Sequence[Plane], colours: Colours) -> VideoFrame:
-    """Returns a frame of 8 bits with half the chroma resolution: three planes of it, and perhaps alpha.
+    """Returns an 8-bit frame with half the chroma resolution, from three planes and optionally alpha.
 
     Odd sizes are padded by one row or column.
     """

@@ -1,4 +1,4 @@
-"""What a video file says of itself that the videos made of it keep: rate, times, colours, and where its sound is."""
+"""Properties of a video file that the videos made from it keep: frame rate, times, colours, and where its sound is."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 from jaxtyping import UInt8, UInt16
 
-TICKS_PER_SECOND = 90_000  # what MPEG itself counts in; where a video does not say
+TICKS_PER_SECOND = 90_000  # MPEG's own clock; used if a video states no other
 _LEAST_TICKS, _MOST_TICKS = 10_000, 1_000_000
-# Of H.273: nothing is said; ITU-R BT.709; R'G'B' itself. And of FFmpeg: all 256 levels, and not only 16 to 235.
-_UNSAID, _BT709, _RGB, _FULL = 2, 1, 0, 2
+# Codes of H.273: unspecified, ITU-R BT.709, R'G'B'. And of FFmpeg: full range, all levels rather than 16 to 235.
+_UNSPECIFIED, _BT709, _RGB, _FULL = 2, 1, 0, 2
 _SD_LINES = 576
 _MATRICES = {
     1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M,
@@ -31,25 +31,25 @@ YCbCr = UInt8[np.ndarray, "3 H W"] | UInt16[np.ndarray, "3 H W"]
 
 @dataclass(frozen=True, slots=True)
 class Colours:
-    """How stored values are meant: the code points of ITU-T H.273, and FFmpeg's of the range (1 limited, 2 full).
+    """The meaning of stored values: the code points of ITU-T H.273, and FFmpeg's code of the range.
 
     Attributes:
-        primaries: 1 is BT.709; 2 says nothing.
+        primaries: 1 for BT.709, 2 for unspecified.
         transfer: likewise.
         matrix: likewise.
-        range: 0 says nothing, as good as limited.
-        lines: of a picture as it is stored: more than 576 suggest the matrix of HD where none is said.
+        range: 1 for limited, 2 for full, 0 for unspecified, which is treated as limited.
+        lines: the height of a picture as stored: above 576, an unspecified matrix is taken to be that of HD.
     """
 
-    primaries: int = _UNSAID
-    transfer: int = _UNSAID
-    matrix: int = _UNSAID
+    primaries: int = _UNSPECIFIED
+    transfer: int = _UNSPECIFIED
+    matrix: int = _UNSPECIFIED
     range: int = 0
     lines: int = 0
 
     @classmethod
     def of_stream(cls, stream: VideoStream) -> "Colours":
-        """Returns what the stream says; of one that stores R'G'B', what its Y'CbCr is to be."""
+        """Returns the colours that the stream states; for one that stores R'G'B', those to use for its Y'CbCr."""
         context = stream.codec_context
         matrix, levels = int(context.colorspace), int(context.color_range)
         if matrix == _RGB or (context.format is not None and context.format.is_rgb):
@@ -58,22 +58,22 @@ class Colours:
 
     @property
     def full_range(self) -> bool:
-        """Whether black is 0 and white the largest value, and not 16 and 235 of 255."""
+        """Whether black is 0 and white the largest value, rather than 16 and 235 of 255."""
         return self.range == _FULL
 
     def limited(self) -> "Colours":
-        """Returns the same with black at 16 and white at 235."""
+        """Returns the same colours in limited range: black at 16 and white at 235."""
         return replace(self, range=1 if self.full_range else self.range)
 
     @property
     def coefficients(self) -> Colorspace:
-        """The matrix for swscale; where none is said, that of HD above 576 lines, else that of SD."""
-        if self.matrix == _UNSAID:
+        """The matrix for swscale; if unspecified, that of HD above 576 lines, else that of SD."""
+        if self.matrix == _UNSPECIFIED:
             return Colorspace.ITU709 if self.lines > _SD_LINES else Colorspace.ITU601
         return _MATRICES.get(self.matrix, Colorspace.ITU601)
 
     def tag(self, frame: VideoFrame) -> VideoFrame:
-        """Returns the frame, which says so from now on."""
+        """Returns the frame, tagged with these colours in place."""
         frame.color_primaries, frame.color_trc = self.primaries, self.transfer
         frame.colorspace, frame.color_range = self.matrix, self.range
         return frame
@@ -92,16 +92,16 @@ BT709 = Colours(_BT709, _BT709, _BT709, 1)
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """What is kept of a video.
+    """The properties of a source video that output videos keep.
 
     Attributes:
-        path: of the file, where its sound is; None where the pictures come from elsewhere.
-        rate: frames per second of an even video; None where frames come as they like.
-        ticks_per_second: in which its times are whole numbers, or nearly.
-        rounding: by how many seconds its times may be off, as in Matroska, which counts in milliseconds.
-        colours: of its pictures.
-        timecode: of its first frame, as in "01:00:00:00"; empty where it has none.
-        begins: when the first frame is shown, in seconds.
+        path: the file, which has the sound; None if the pictures do not come from a file.
+        rate: frames per second at a constant frame rate; None if it varies.
+        ticks_per_second: the unit in which its times are whole numbers, at least nearly.
+        rounding: seconds by which its times may be off, as in Matroska, which counts in milliseconds.
+        colours: the colours of its pictures.
+        timecode: the timecode of its first frame, such as "01:00:00:00"; empty if it has none.
+        begins: the time of the first frame, in seconds.
     """
 
     path: Path | None = None
@@ -114,7 +114,7 @@ class Footage:
 
     @classmethod
     def of_stream(cls, stream: VideoStream, path: Path | None, timecode: str = "") -> "Footage":
-        """Returns what is kept of a stream; the timecode is its container's."""
+        """Returns the properties of a stream; `timecode` is its container's, used if the stream has none."""
         average, usual, unit = stream.average_rate, stream.guessed_rate, stream.time_base
         even = average and usual and abs(average / usual - 1) < 0.001 and 0 < usual <= 1000
         rate = Fraction(usual) if even and usual else None
@@ -126,7 +126,7 @@ class Footage:
         return cls(path, rate, ticks, 0.6 * float(unit or 0), Colours.of_stream(stream), timecode, begins)
 
     def ticks(self, seconds: float) -> int:
-        """Returns a time in ticks: of an even video that of a frame, unless it is surely between two."""
+        """Returns a time in ticks, at a constant frame rate that of the nearest frame if it is within the rounding."""
         if self.rate is not None:
             number = round(seconds * self.rate)
             if abs(seconds - number / self.rate) <= max(self.rounding, 1e-6):
@@ -134,18 +134,18 @@ class Footage:
         return round(seconds * self.ticks_per_second)
 
     def timecode_at(self, seconds: float) -> str:
-        """Returns the timecode of the frame that is shown then; empty where the video has none, or is uneven."""
+        """Returns the timecode of the frame at this time; empty if the video has none or a variable frame rate."""
         if self.rate is None:
             return ""
         return _timecode_after(self.timecode, round((seconds - self.begins) * self.rate), round(self.rate))
 
     def period(self, frames_per_second: float) -> int:
-        """Returns the ticks from one frame to the next; of an uneven video, at this rate."""
+        """Returns the ticks from one frame to the next; `frames_per_second` is used if the frame rate varies."""
         return max(1, round(self.ticks_per_second / (self.rate or Fraction(frames_per_second))))
 
 
 def _timecode_after(timecode: str, frames: int, rate: int) -> str:
-    """Returns a timecode some frames later; with ";" the first of each minute but every tenth are not counted."""
+    """Returns the timecode some frames later; drop-frame (";") skips the first of each minute but every tenth."""
     found = re.fullmatch(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)", timecode)
     if found is None:
         return ""
@@ -162,7 +162,7 @@ def _timecode_after(timecode: str, frames: int, rate: int) -> str:
 
 
 def ticks_for(rate: Fraction) -> int:
-    """Returns ticks per second of which a frame of this rate takes a whole number."""
+    """Returns the ticks per second at which a frame of this rate lasts a whole number of ticks."""
     if (TICKS_PER_SECOND / rate).denominator == 1:
         return TICKS_PER_SECOND
     ticks = rate.numerator
@@ -172,21 +172,21 @@ def ticks_for(rate: Fraction) -> int:
 
 
 def read_planes(frame: VideoFrame) -> YCbCr | None:
-    """Returns the picture as it is stored, at full chroma resolution; None where it is not stored as Y'CbCr."""
+    """Returns the picture as stored, at full chroma resolution; None if it is not stored as Y'CbCr."""
     stored = frame.format
     if stored.is_rgb or len(stored.components) < 3 or stored.has_palette:
         return None
     bits = max(component.bits for component in stored.components)
     levels = _FULL if stored.name.startswith("yuvj") else int(frame.color_range) or 1
     name = "yuv444p" if bits <= 8 else "yuv444p10le"
-    # Both ranges given: otherwise the levels would be scaled on the way.
+    # Both ranges are given, since otherwise the levels would be scaled.
     converted = frame.reformat(format=name, src_color_range=levels, dst_color_range=levels)
     kind = np.uint8 if bits <= 8 else np.uint16
     return np.stack([view_of(plane, kind)[:, : frame.width] for plane in converted.planes])
 
 
 def write_planes(planes: Sequence[Plane], pixel_format: str, colours: Colours) -> VideoFrame:
-    """Returns a frame of planes of one size, each [H W] of the type that the format stores."""
+    """Returns a frame from planes of one size, each [H W] of the type that the format stores."""
     frame = VideoFrame(planes[0].shape[1], planes[0].shape[0], pixel_format)
     for plane, values in zip(frame.planes, planes, strict=True):
         view_of(plane, values.dtype)[:, : values.shape[1]] = values
@@ -194,6 +194,6 @@ def write_planes(planes: Sequence[Plane], pixel_format: str, colours: Colours) -
 
 
 def view_of(plane: VideoPlane, kind: type[np.generic] | np.dtype[Any]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Returns the values of a plane with what pads its rows."""
+    """Returns the values of a plane, including the padding of its rows."""
     values: np.ndarray[Any, np.dtype[Any]] = np.frombuffer(cast(bytes, plane), kind).reshape(plane.height, -1)
     return values

@@ -1,7 +1,7 @@
 """Which images of a folder are the frames of its video, and in which order.
 
-Annotation tools leave masks beside the frames that they belong to: `00000_mask.png`, `00000.png` beside `00000.jpg`.
-Read as frames they would be tracked through; so they are left out, and that is said.
+Annotation tools leave masks beside their frames: `00000_mask.png`, or `00000.png` beside `00000.jpg`. Read as frames,
+they would be tracked through, so they are left out and a note states that.
 """
 
 import os
@@ -27,11 +27,11 @@ from mnemask.io.name_order import NameOrder, numbers_of
 from mnemask.io.pictures import MAX_IMAGES, MAX_PIXELS
 from mnemask.io.written import is_preview
 
-# A drawn picture may have few colours too, so names or numbers must also pair them with frames.
+# A drawing may have few colours too, so names or numbers must also pair such images with frames.
 _MOST_LABELS = 64
-# Among more, each pair of which would have to be compared, masks are known by their names alone.
+# With more series, since each pair would have to be compared, masks are recognized by their names only.
 _MOST_SERIES = 20
-# A camera's number in front of those of its frames.
+# A camera number in front of the frame number.
 _CAMERA = re.compile(r"(?:cam|camera|view|angle|stream|channel|ch|sensor|eye|rig)[_\-. ]?\d+(?=[_\-. ])", re.IGNORECASE)
 _MASK_WORDS = re.compile(
     r"(?<![a-z])(masks?|masked|gt|gtfine|groundtruth|truth|labels?|labelids|labeltrainids|instances?|instanceids|"
@@ -42,7 +42,7 @@ _MASK_WORDS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FrameFiles:
-    """The files of a video's frames, in order, and sentences about what was left out or may be meant otherwise."""
+    """The files of a video's frames, in order, and notes on what was left out or is ambiguous."""
 
     paths: Sequence[Path]
     notes: tuple[str, ...] = ()
@@ -51,12 +51,12 @@ class FrameFiles:
 def list_images(source: Path) -> list[Path]:
     """Returns the frames of a folder or a glob pattern in the order of the numbers in their names.
 
-    Other files, hidden ones, masks that lie beside their frames and the preview of a run are left out. Pipes and
-    devices are no images, whatever they are called; `**` does not follow links to folders.
+    Other files, hidden ones, masks beside their frames and the preview of a run are left out, and so are pipes and
+    devices, whatever their names. `**` does not follow links to folders.
 
     Raises:
-        FrameError: there is none, there are more than a million, two share a name without suffix, so that their masks
-            would overwrite each other, a name is not UTF-8, or the pattern is none.
+        FrameError: there is no image, there are more than a million files, two share a name without suffix, so that
+            their masks would overwrite each other, a name is not UTF-8, or the pattern is invalid.
     """
     return list(find_frames(source).paths)
 
@@ -66,49 +66,49 @@ def find_frames(source: Path, masks: Collection[Path] = ()) -> FrameFiles:
 
     Args:
         source: the folder or pattern.
-        masks: files that are known to be masks, wherever they lie.
+        masks: files that are known to be masks, in any folder.
     """
     found = frames_among(image_files(source), masks)
     if not found.paths:
         files = list(_files(source))
         others = sorted({path.suffix.lower() for path in files} - set(IMAGE_SUFFIXES))
         kinds = f" (it holds {', '.join(others[:5])})" if others else "".join(f" ({note})" for note in _lost(source))
-        project = "; a studio's project is repeated by `mnemask project`" * (source / "project.json").is_file()
+        project = "; to repeat a studio project, use `mnemask project`" * (source / "project.json").is_file()
         convert = "convert its pictures to PNG" if any(map(is_unread_picture, files)) else ""
         way_out = convert or f"expected {', '.join(IMAGE_SUFFIXES)}{project}"
-        raise FrameError(f"{str(source)!r} holds no image that is read{kinds}", way_out)
+        raise FrameError(f"{str(source)!r} holds no image in a readable format{kinds}", way_out)
     _refuse_names(found.paths)
     return replace(found, notes=(*found.notes, *_unread(source, masks), *_lost(source)))
 
 
 def _lost(source: Path) -> Iterator[str]:
-    """Yields a sentence where links to images lead to no file."""
+    """Yields a sentence if links to images lead to no file."""
     links = _files(source, lambda path: path.suffix.lower() in IMAGE_SUFFIXES and path.is_symlink())
-    if lost := sorted(path.name for path in links if not os.path.exists(path)):  # noqa: PTH110 - circles of links
-        yield f"{listed(lost, 1)}: left out, being a link to a file that is not there"
+    if lost := sorted(path.name for path in links if not os.path.exists(path)):  # noqa: PTH110 - circular links
+        yield f"{listed(lost, 1)}: left out, since the target of the link does not exist"
 
 
 def _unread(source: Path, masks: Collection[Path]) -> Iterator[str]:
-    """Yields a sentence where there are pictures of kinds that are not read, which may be frames."""
-    given = {os.path.realpath(path) for path in masks}  # where links lead in a circle, Path.resolve raises
+    """Yields a sentence if there are pictures in formats that are not read but that may be frames."""
+    given = {os.path.realpath(path) for path in masks}  # Path.resolve raises on circular links
     files = (path for path in _files(source) if is_unread_picture(path))
     if unread := sorted(path.name for path in files if os.path.realpath(path) not in given):
         what = f"{unread[0]} and {len(unread) - 1} more are" if len(unread) > 1 else f"{unread[0]} is"
-        yield f"{what} left out, being no picture that is read as a frame: convert what is one to PNG"
+        yield f"{what} left out, since the format is not read: convert frames among such files to PNG"
 
 
 def image_files(source: Path) -> list[Path]:
-    """Returns the files with an image's suffix in a folder or pattern; raises FrameError past a million."""
+    """Returns the files with an image suffix in a folder or pattern; raises FrameError past a million files."""
     files = list(islice(_files(source), MAX_IMAGES + 1))
     if len(files) > MAX_IMAGES:
-        raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files", "read it in parts, each a folder")
+        raise FrameError(f"{str(source)!r} holds more than {MAX_IMAGES} files", "split them into several folders")
     return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameFiles:
     """Returns the images that are frames, in order."""
     given = {os.path.realpath(path) for path in masks}
-    # A link among the frames is called otherwise than what it leads to, and so is a file that a link elsewhere gives.
+    # A link among the frames has another name than its target, and so has a file to which a given link leads.
     names = {Path(path).name for path in given} | {path.name for path in masks}
     is_given = {path for path in images if path.name in names and os.path.realpath(path) in given}
     series = _series(images)
@@ -128,8 +128,8 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
     out.update(seconds)
     if seconds:
         notes.append(
-            f"{listed((path.name for path in seconds), 1)}: left out, since pictures in more usual formats have the "
-            "same names, and are the frames"
+            f"{listed((path.name for path in seconds), 1)}: left out, since the pictures of the same names in "
+            "more common formats are the frames"
         )
     kept = [path for path in images if path not in out]
     order = NameOrder.of([path.stem for path in kept])
@@ -143,7 +143,7 @@ def frames_among(images: Sequence[Path], masks: Collection[Path] = ()) -> FrameF
 
 
 def _second_pictures(images: Sequence[Path]) -> list[Path]:
-    """Returns the images of rare formats that share a name with a photograph, as the depth that a camera writes."""
+    """Returns the images in rare formats that share a name with a photograph, such as a depth camera's depth maps."""
     rare = [path for path in images if path.suffix.lower() in RARE_SUFFIXES]
     if not rare:
         return []
@@ -158,14 +158,14 @@ def _is_wanted(path: Path) -> bool:
 
 
 def _files(source: Path, wanted: Callable[[Path], bool] = _is_wanted) -> Iterator[Path]:
-    """Yields what a folder or pattern has that is wanted and not hidden; raises FrameError if it cannot be listed."""
+    """Yields the wanted files of a folder or pattern, without hidden ones; raises FrameError if it cannot be listed."""
     try:
         if source.is_dir():
             found = source.iterdir()
         else:
-            # What is there has its name as it is written: brackets in it are no pattern.
+            # Names of existing folders are taken literally: brackets in them are no pattern.
             root = next((folder for folder in source.parents if folder.is_dir()), Path(source.anchor))
-            # Unlike the module glob, this cannot be led in circles by links.
+            # Unlike the glob module, this does not loop on circular links.
             found = root.glob(str(source.relative_to(root)))
         yield from (path for path in found if not path.name.startswith(".") and wanted(path))
     except (OSError, ValueError) as error:
@@ -177,8 +177,8 @@ def _refuse_names(images: Iterable[Path]) -> None:
     for path in images:
         if any("\ud800" <= character <= "\udfff" for character in path.name):
             raise FrameError(
-                f"the name of {str(path)!r} is not UTF-8, and tables and labels could not hold it",
-                "rename such files: `convmv -f latin1 -t utf-8 --notest *` does, for names in Latin-1",
+                f"the name of {str(path)!r} is not UTF-8, so tables and labels cannot hold it",
+                "rename such files, for names in Latin-1 with `convmv -f latin1 -t utf-8 --notest *`",
             )
         other = by_name.setdefault(path.stem.casefold(), path)
         if other is not path:
@@ -192,13 +192,13 @@ def _refuse_names(images: Iterable[Path]) -> None:
 Series = Mapping[str, Sequence[Path]]
 _FEW = 0.25  # of the other frames
 _SIGNED_DECIMAL = re.compile(r"[-+\u2212]?\d+(?:[.,]\d+)?")
-# As browsers and file managers call a second file of one name.
+# How browsers and file managers name a second file of the same name.
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)| - (?:Copy|Kopie)(?: \(\d+\))?| (?:copy|Kopie)(?: \d+)?)", re.IGNORECASE)
 _HALF_DAY = re.compile(r"(?<=#)\s*[ap]m", re.IGNORECASE)
 
 
 def _series(images: Sequence[Path]) -> Series:
-    """Returns the images by what their names have in common: all but the numbers."""
+    """Returns the images grouped by their names without the numbers."""
     series: dict[str, list[Path]] = defaultdict(list)
     for path in images:
         shape = re.sub(r"\d+", "#", path.stem)
@@ -207,19 +207,19 @@ def _series(images: Sequence[Path]) -> Series:
 
 
 def _copies(frames: Sequence[Path]) -> list[str]:
-    """Returns a sentence where frames are called copies of others: `frame_002 (1)` beside `frame_002`."""
+    """Returns a sentence if frames are named as copies of others: `frame_002 (1)` beside `frame_002`."""
     by_name = {(path.parent, path.stem): path for path in frames}
     called = [(path, _COPY.fullmatch(path.stem)) for path in frames]
     originals = [(path, by_name.get((path.parent, name[1]))) for path, name in called if name]
     copies = [(path, original) for path, original in originals if original and numbers_of(original.stem)]
     if not copies:
         return []
-    (copy, original), more = copies[0], f", and {len(copies) - 1} more such" if len(copies) > 1 else ""
-    return [f"{copy.name} is called a copy of {original.name}, and read as a frame all the same{more}"]
+    (copy, original), more = copies[0], f", and so are {len(copies) - 1} more" if len(copies) > 1 else ""
+    return [f"{copy.name} is named as a copy of {original.name}, but is read as a frame{more}"]
 
 
 def _strangers(frames: Sequence[Path]) -> list[str]:
-    """Returns a sentence where a few of the frames are not called like the others, such as a cover among numbers."""
+    """Returns a sentence if a few frames are not named like the others, such as a cover among numbered files."""
     shapes = [_HALF_DAY.sub("", _SIGNED_DECIMAL.sub("#", path.stem)) for path in frames]
     (usual, count), *others = Counter(shapes).most_common() or [("", 0)]
     odd = [(at, path) for at, (path, shape) in enumerate(zip(frames, shapes, strict=True)) if shape != usual]
@@ -227,16 +227,16 @@ def _strangers(frames: Sequence[Path]) -> list[str]:
         return []
     (at, first), more = odd[0], f" and {len(odd) - 1} more are" if len(odd) > 1 else " is"
     return [
-        f"{first.name}{more} not called like the other {count} pictures, and read as a frame all the same, "
-        f"{first.name} as number {at}: move what is not a frame elsewhere"
+        f"{first.name}{more} not named like the other {count} pictures, but still read as a frame, "
+        f"{first.name} as number {at}: move files that are not frames elsewhere"
     ]
 
 
 def _mask_series(series: Series, given: Collection[Path]) -> set[str]:
-    """Returns the series that are masks of the others: by their names, as a lone map of labels, or by their pixels."""
+    """Returns the series that are masks of the others: by their names, as a lone label map, or by their pixels."""
     others = {shape: members for shape, members in series.items() if not _MASK_WORDS.search(Path(shape).stem)}
     if not others:
-        return set()  # a folder of masks, or frames that are called so
+        return set()  # a folder of masks, or of frames with such names
     named = {shape: members for shape, members in series.items() if shape not in others}
     return _named_masks(named, others) | _lone_masks(others) | _paired_masks(others, given)
 
@@ -245,7 +245,7 @@ def _named_masks(named: Series, others: Series) -> set[str]:
     """`7_mask.png` of `7.jpg`, and one mask.png beside numbered frames."""
     frames = [path for members in others.values() for path in members]
     keys = {key for path in frames for key in _keys(path)}
-    # Of `ulm_000019_leftImg8bit`, which has a number more than its mask.
+    # For `ulm_000019_leftImg8bit`, which has one number more than its mask.
     keys.update(name for path in frames for name in _beginnings(path.stem.casefold()) if numbers_of(name))
     return {
         shape
@@ -256,7 +256,7 @@ def _named_masks(named: Series, others: Series) -> set[str]:
 
 
 def _lone_masks(others: Series) -> set[str]:
-    """One `first.png` with plain values beside numbered frames with others."""
+    """One `first.png` with few values beside numbered frames with many."""
     frames = max(others.values(), key=len)
     lone = {shape for shape, members in others.items() if len(members) == 1 and "#" not in Path(shape).stem}
     masks = {shape for shape in lone if len(frames) > 1 and _is_like_labels(others[shape][0], least=2)}
@@ -264,7 +264,7 @@ def _lone_masks(others: Series) -> set[str]:
 
 
 def _paired_masks(others: Series, given: Collection[Path]) -> set[str]:
-    """`7.png` of `7.jpg`, and `7_1.png` of `7.png`, told from it by plain values or as some were given as masks."""
+    """`7.png` of `7.jpg`, and `7_1.png` of `7.png`: series with few values, or of which some were given as masks."""
     masks: set[str] = set()
     if len(others) > _MOST_SERIES:
         return masks
@@ -277,16 +277,16 @@ def _paired_masks(others: Series, given: Collection[Path]) -> set[str]:
 
 
 def _keys(path: Path) -> set[tuple[int, ...] | str]:
-    """Returns the keys that a mask may share with its frame: the numbers, or the name, without a word such as mask."""
+    """Returns the keys that a mask may share with its frame: numbers, or the name, without a word such as mask."""
     stem = path.stem.casefold()
     plain = _MASK_WORDS.sub("", re.sub(r"(?<=[a-z])\d+$", "", stem)).strip("_-. ")
     word = _MASK_WORDS.search(stem)
-    before = stem[: word.start()].strip("_-. ") if word else ""  # what follows it may be the object's number
+    before = stem[: word.start()].strip("_-. ") if word else ""  # after the word may come an object's number
     return {key for key in (stem, plain, numbers_of(stem), before, numbers_of(before)) if key}
 
 
 def _belong_together(some: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Returns whether each of some images has one among the others: of its numbers, or of what its name begins with."""
+    """Returns whether each of some images matches one of the others: by its numbers, or by a prefix of its name."""
     names = {path.stem for path in others}
     if all(any(name in names for name in _beginnings(path.stem)) for path in some):
         return True
@@ -295,27 +295,27 @@ def _belong_together(some: Sequence[Path], others: Sequence[Path]) -> bool:
 
 
 def _beginnings(stem: str) -> Iterator[str]:
-    """Yields a name, and what is before each sign in it that is neither letter nor digit: 7 of `7_1` and of `7 (1)`."""
+    """Yields a name, and its part before each character other than a letter or digit: 7 for `7_1` and `7 (1)`."""
     yield stem
     yield from (stem[: sign.start()] for sign in re.finditer(r"[\W_]", stem))
 
 
 def _doubles(series: Series) -> list[str]:
-    """Returns a doubt where several series of frames are numbered alike, as cameras, copies and overlays are."""
+    """Returns a sentence if several series of frames have the same numbers, as cameras, copies and overlays do."""
     several = [each for paths in series.values() for each in _cameras(paths) or [paths] if len(each) > 1]
     several.sort(key=lambda paths: len(paths[0].name))
     for one, other in combinations(several[:_MOST_SERIES], 2):
-        more, fewer = sorted((one, other), key=len, reverse=True)  # of two as long, the one of longer names is second
+        more, fewer = sorted((one, other), key=len, reverse=True)  # of two of equal length, the one with longer names is second
         if 2 * len(fewer) >= len(more) and (_belong_together(fewer, more) or _counted_alike(fewer, more)):
             return [
-                f"{one[0].name} and {other[0].name} begin two series that are numbered alike and read as one video; "
-                "for one of them give a pattern"
+                f"{one[0].name} and {other[0].name} begin two series with the same numbers, which are read as one "
+                "video; to read one of them, give a pattern"
             ]
     return []
 
 
 def _cameras(paths: Sequence[Path]) -> list[Sequence[Path]]:
-    """Returns the series of each camera, where names begin with a word for one and its number; else none."""
+    """Returns the series of each camera, if all names begin with a word such as "cam" and a number; else none."""
     series: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         if not (named := _CAMERA.match(path.stem)):
@@ -325,7 +325,7 @@ def _cameras(paths: Sequence[Path]) -> list[Sequence[Path]]:
 
 
 def _counted_alike(some: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Returns whether two cameras' frames have the same numbers behind those of the cameras."""
+    """Returns whether the frames of two cameras have the same numbers after the camera number."""
     return {numbers_of(path.stem)[1:] for path in some} <= {numbers_of(path.stem)[1:] for path in others} and all(
         _CAMERA.match(path.stem) for path in (some[0], others[0])
     )
@@ -336,7 +336,7 @@ def _more_like_labels(some: Sequence[Path], others: Sequence[Path]) -> bool:
 
 
 def like_labels(images: Sequence[Path]) -> bool:
-    """Returns whether the first, the middle and the last image have few plain values, as maps of labels have."""
+    """Returns whether the first, the middle and the last image have few distinct values, as label maps do."""
     return all(_is_like_labels(images[at]) for at in {0, len(images) // 2, len(images) - 1})
 
 
@@ -353,7 +353,7 @@ def _is_like_labels(path: Path, least: int = 1) -> bool:
 
 
 def _is_black_and_white(path: Path) -> bool:
-    """Returns whether nearly all of an image is near black or near white, and some of it each, as a mask in a JPEG."""
+    """Returns whether nearly all pixels are close to black or white, with some of each, as in a mask saved as JPEG."""
     try:
         with open_image(path) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -1,4 +1,4 @@
-"""Sources that are still being written: files, pipes and folders that are waited for, until somebody interrupts."""
+"""Sources that are still being written: files, pipes and folders, read with waits that can be interrupted."""
 
 import logging
 import os
@@ -20,9 +20,9 @@ _LOOK_MILLISECONDS = 100
 
 
 class GrowingFile:
-    """Bytes of a file up to its end, where it waits for more; the file ends when it has not grown for a while.
+    """The bytes of a file that still grows; at its end it waits for more, until the file has not grown for a while.
 
-    It cannot seek, so that a decoder takes it for a pipe and never looks for what is not written yet.
+    It cannot seek, so that a decoder treats it as a pipe and never seeks to parts that are not written yet.
     """
 
     def __init__(self, path: Path, backoff: Backoff) -> None:
@@ -43,10 +43,10 @@ class GrowingFile:
 
 
 class Pipe:
-    """Bytes of a pipe as they come; the pipe ends when its writer closes it or the wait is interrupted."""
+    """The bytes of a pipe as they come; it ends when its writer closes it or the wait is interrupted."""
 
     def __init__(self, pipe: Readable, fileno: int, interrupted: threading.Event) -> None:
-        # read1 gives what is there; read would wait until all of `size` has come.
+        # read1 returns what is available; read would wait for all of `size`.
         self._read = getattr(pipe, "read1", pipe.read)
         self._name = Path(str(getattr(pipe, "name", "pipe"))).name
         self._began = False
@@ -79,7 +79,7 @@ class NamedPipe(Pipe):
 
 
 def interruptible(source: Readable, interrupted: threading.Event) -> Readable:
-    """Returns the source, as a Pipe where it is one on a system that can wait for several things at once."""
+    """Returns the source, as a `Pipe` if it is a pipe or socket on a POSIX system, where waits can be interrupted."""
     fileno = getattr(source, "fileno", None)
     if os.name != "posix" or fileno is None:
         return source
@@ -92,11 +92,11 @@ def interruptible(source: Readable, interrupted: threading.Event) -> Readable:
 
 
 class GrowingFolder:
-    """The images of a folder, and those that come while it is read; it ends when none has come for a while.
+    """The images of a folder and those added while it is read; it ends when none was added for a while.
 
-    An image is given when it can be decoded whole, or when a later one is there already. One that comes late, behind
-    its successor in natural order, is left out with a logged warning. Of more than 8 bits, the first image tells the
-    range of the values.
+    An image is yielded once it can be decoded completely, or once a later one exists. One that appears after its
+    successor in natural order was read is left out with a warning in the log. With more than 8 bits, the first image
+    determines the range of the values.
     """
 
     frames_per_second = num_frames = None
@@ -109,7 +109,7 @@ class GrowingFolder:
         self._backoff = backoff
 
     def pictures(self, start: int) -> Pictures:
-        """Yields the images from number `start` on as they come, and every unreadable one."""
+        """Yields the images from number `start` on as they appear, including unreadable ones."""
         seen: set[Path] = set()
         last: Path | None = None
         index = 0
@@ -134,11 +134,11 @@ class GrowingFolder:
         """Does nothing: no file stays open between two images."""
 
     def _after(self, last: Path | None, seen: set[Path]) -> list[Path]:
-        """Returns the unseen images behind the last one in natural order, and warns of those before it, once."""
+        """Returns the unseen images after the last one in natural order, and warns once of those before it."""
         images = list(frames_among(image_files(self._folder), self._masks).paths)
         begin = images.index(last) + 1 if last in images else 0
         late = [path for path in images[:begin] if path not in seen]
         seen.update(late)
         for path in late:
-            logger.warning("%s came after its successors and is left out", path)
+            logger.warning("%s appeared after its successors were read and is left out", path)
         return [path for path in images[begin:] if path not in seen]
