@@ -305,7 +305,7 @@ def _doubles(series: Series) -> list[str]:
     several = [each for paths in series.values() for each in _cameras(paths) or [paths] if len(each) > 1]
     several.sort(key=lambda paths: len(paths[0].name))
     for one, other in combinations(several[:_MOST_SERIES], 2):
-        more, fewer = sorted((one, other), key=len, reverse=True)  # of two of equal length, the one with longer names is second
+        more, fewer = sorted((one, other), key=len, reverse=True)  # of equal lengths, longer names come second
         if 2 * len(fewer) >= len(more) and (_belong_together(fewer, more) or _counted_alike(fewer, more)):
             return [
                 f"{one[0].name} and {other[0].name} begin two series with the same numbers, which are read as one "

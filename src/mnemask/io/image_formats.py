@@ -28,7 +28,7 @@ _PALETTE = davis_palette().tobytes()
 
 
 class _Images:
-    """A folder of whole files: a later run goes on by writing the next ones."""
+    """A folder of complete files; a resumed run continues with the next ones."""
 
     stretch = 1
     single_file: ClassVar[str | None] = None
@@ -36,7 +36,7 @@ class _Images:
 
     @classmethod
     def check(cls) -> None:
-        """Does nothing: it needs no more than the package does."""
+        """Does nothing: no optional dependency is needed."""
 
     def __init__(self, out: Path, how: Writing) -> None:
         self._folder, self._files = make_folder(out), how.files
@@ -49,7 +49,7 @@ class _Images:
         self._unsynced.add(path)
 
     def resume_state(self) -> ResumeState:
-        """Returns nothing to remember."""
+        """Returns an empty state."""
         return {}
 
     def sync(self) -> None:
@@ -61,7 +61,7 @@ class _Images:
 
 
 class PngMasks(_Images):
-    """OUT/NAME.png, one a frame: the pixel value is the object id.
+    """OUT/NAME.png, one per frame: the pixel value is the object id.
 
     Ids up to 255 make an 8-bit image with the DAVIS palette; if a frame has a larger id, its file is 16-bit greyscale,
     since a palette has no more than 256 entries.
@@ -70,14 +70,14 @@ class PngMasks(_Images):
     bytes_per_pixel: ClassVar[float] = 1 / 400
 
     def write(self, masks: Masks, frame: Frame | None) -> None:
-        """Writes one file, whole or not at all."""
+        """Writes one file, completely or not at all."""
         kind = np.uint16 if max(masks.object_ids, default=0) > 255 else np.uint8
         data = label_png(masks.labels.cpu().numpy().astype(kind))
         self._add(self._folder / f"{name_of(masks, frame)}.png", data)
 
 
 class RgbaCutouts(_Images):
-    """OUT/ID/NAME.png, one a frame and object: the frame's colours, with the object's probability as alpha."""
+    """OUT/ID/NAME.png, one per frame and object: the frame's colours, with the object's probability as alpha."""
 
     per_object: ClassVar[bool] = True
     bytes_per_pixel: ClassVar[float] = 1 / 60
@@ -87,7 +87,7 @@ class RgbaCutouts(_Images):
         rgb = picture_of(masks, frame)
         alphas = (masks.probs[1:].float().cpu().numpy() * 255).round().astype(np.uint8)
         for object_id, alpha in zip(masks.object_ids, alphas, strict=True):
-            # Colour that nobody sees would only make the file larger.
+            # Colours of transparent pixels would only make the file larger.
             bgra = cv2.cvtColor(cv2.copyTo(rgb, alpha), cv2.COLOR_RGB2BGRA)
             bgra[:, :, 3] = alpha
             # OpenCV's default for PNG takes 6 ms where Pillow, or a chosen level, takes 14.
@@ -97,7 +97,7 @@ class RgbaCutouts(_Images):
 
 
 def cut_outs_in(folder: Path) -> dict[str, dict[int, Path]]:
-    """Returns the files of `RgbaCutouts` in a folder by frame, in order, and by id; empty where there are none."""
+    """Returns the files of `RgbaCutouts` in a folder by frame, in order, and by id; empty if there are none."""
     found: dict[str, dict[int, Path]] = {}
     inside = [path for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()] if folder.is_dir() else []
     for of_object in sorted(inside):
@@ -107,7 +107,7 @@ def cut_outs_in(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def alpha_of(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """Returns what is opaque in a cut-out; raises MaskError where a file is none."""
+    """Returns the alpha channel of a cut-out; raises MaskError if the file is not a cut-out."""
     pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
         raise MaskError(f"{str(path)!r} is not a cut-out with an alpha channel", "write it again")
@@ -116,7 +116,7 @@ def alpha_of(path: Path) -> UInt8[np.ndarray, "H W"]:
 
 
 def label_png(labels: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]) -> bytes:
-    """Returns a PNG of labels: those of 8 bits indexed with the DAVIS palette, those of 16 bits in grey."""
+    """Returns labels as PNG: 8-bit labels indexed with the DAVIS palette, 16-bit labels as greyscale."""
     image = Image.fromarray(labels)
     if labels.dtype == np.uint8:
         image.putpalette(_PALETTE)
@@ -126,15 +126,15 @@ def label_png(labels: UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]) -> b
 
 
 def name_of(masks: Masks, frame: Frame | None) -> str:
-    """Returns the name of this frame's files, without a suffix; it never leads out of a folder."""
+    """Returns the name of this frame's files, without a suffix; it cannot lead out of a folder."""
     return safe_name(masks.name or (frame.name if frame else frame_name(masks.index)))
 
 
 def picture_of(masks: Masks, frame: Frame | None) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the frame as an RGB array; raises FrameError where it is missing or does not fit the masks."""
+    """Returns the frame as an RGB array; raises FrameError if it is missing or does not fit the masks."""
     if frame is None:
         raise FrameError(
-            f"frame {masks.index} came without its picture, which this format shows", "write(masks, frame)"
+            f"frame {masks.index} came without its picture, which this format needs", "call write(masks, frame)"
         )
     if frame.size != tuple(masks.labels.shape):
         raise FrameError(

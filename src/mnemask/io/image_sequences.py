@@ -35,18 +35,18 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Pictures that are looked at before the first is given: for the range of their values, and for further pages.
+# Pictures that are examined before the first is yielded: for the range of their values, and for further pages.
 _SAMPLES = 32
-_EIGHT_BITS = (".jpg", ".jpeg")  # need not be opened for it
-# How a picture is shown by an orientation that leaves its size, so that nothing else tells it from the stored one.
+_EIGHT_BITS = (".jpg", ".jpeg")  # always 8 bits, so need not be opened
+# Effects of EXIF orientations that keep the size, so that nothing else tells the shown picture from the stored one.
 _SHOWN = {2: "mirrored", 3: "turned by 180 degrees", 4: "upside down and mirrored"}
 
 
 def number_gaps(images: Sequence[Path]) -> dict[int, tuple[int, int]]:
-    """Returns where the numbers at the ends of the names leap: position of the image after the gap, numbers around it.
+    """Returns the gaps in the numbers at the ends of names: position of the image after each, numbers around it.
 
-    What all names end with, as in 0001_left, does not count. A leap is more than the usual step; names without numbers,
-    or with as uneven ones as times are, have none.
+    An ending that all names share, as in 0001_left, is ignored. A gap is a step larger than the usual one; names
+    without numbers, or with irregular ones such as timestamps, have none.
     """
     stems = [image.stem for image in images]
     in_common = stems[0][len(stems[0]) - shared([stem[::-1] for stem in stems]) :] if stems else ""
@@ -82,7 +82,7 @@ class ImageSequence:
         self.facts = SourceFacts(notes, self._levels, num_frames=len(files.paths), suffix=suffix, timed=False)
 
     def pictures(self, start: int) -> Pictures:
-        """Yields the images from number `start` on, decoding each when it is asked for, and every unreadable one."""
+        """Yields the images from number `start` on, including unreadable ones; each is decoded on demand."""
         gaps = number_gaps(self._paths)
         if gaps:
             before, after = next(iter(gaps.values()))
@@ -99,9 +99,9 @@ class ImageSequence:
 
 
 def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
-    """Raises FrameError where headers of a video's images say that one is of another size than the first, or a stack.
+    """Raises FrameError if, by its header, an image of a video is a stack or differs in size from the first.
 
-    So a run of hours does not end in its middle.
+    Checked beforehand, so that a run of hours does not fail midway.
     """
     first: tuple[Path, tuple[int, int]] | None = None
     for path in paths:
@@ -110,49 +110,49 @@ def refuse_other_sizes(paths: Sequence[Path], name: str) -> None:
                 size, tag = shown_size(image), stated_orientation(image)
                 is_stack = image.format in _STACKS and bool(getattr(image, "is_animated", False))
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
-            continue  # is said when it comes, or skipped
+            continue  # reported or skipped when its turn comes
         if is_stack and (pages := page_count(path)) > 1:
             raise _one_of_files(path, pages)
         first = first or (path, size)
         if size != first[1]:
             width, height = first[1]
-            turned = " as its orientation tag says" if tag >= 5 else ""
+            turned = " by its orientation tag" if tag >= 5 else ""
             raise FrameError(
                 f"{path.name} of {name!r} is {size[0]}x{size[1]} pixels{turned}, {first[0].name} is {width}x{height}",
-                "expected one size, so scale it or take it out; `mnemask doctor` lists all such files",
+                "expected one size, so scale or remove it; `mnemask doctor` lists all such files",
             )
 
 
 def _turned(paths: Sequence[Path]) -> Iterator[str]:
-    """Yields a sentence where pictures are shown otherwise than they are stored, in the same size."""
+    """Yields a sentence if pictures are shown in another orientation than stored, in the same size."""
     for path in paths:
         try:
             with open_image(path) as image:
                 shown = _SHOWN.get(stated_orientation(image))
         except (*DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
-            continue  # is said when it comes
+            continue  # reported when its turn comes
         if shown:
             yield (
-                f"{path.name} is shown {shown}, as its orientation tag says, and masks are taken to be of what is "
-                "shown: look at preview.png, and remove the tag if they are of the picture as it is stored"
+                f"{path.name} is shown {shown}, as its orientation tag states, and masks are taken to match the "
+                "picture as shown: check preview.png, and remove the tag if they match the picture as stored"
             )
             return
 
 
 def levels_of_frames(paths: Sequence[Path]) -> Levels | None:
-    """Returns the black and white levels of the frames of a video, by some of them; None where none is deep."""
+    """Returns the black and white levels of a video's frames, from a sample of them; None if none is deep."""
     return levels_of([path for path in sample(paths) if path.suffix.lower() not in _EIGHT_BITS])
 
 
 def sample(items: Sequence[T], most: int = _SAMPLES) -> list[T]:
-    """Returns some of the files or pages, at most so many, the first and the last among them."""
+    """Returns evenly spaced items, at most `most`, including the first and the last."""
     last = len(items) - 1
     most = min(len(items), most)
     return [items[round(at * last / max(most - 1, 1))] for at in range(most)]
 
 
 def _refuse_stacks(paths: Sequence[Path]) -> None:
-    """Raises FrameError if images of a folder have pages of their own, which would be lost."""
+    """Raises FrameError if images of a folder have several pages, which would be lost."""
     for path in sample(paths) if len(paths) > 1 else ():
         pages = page_count(path)
         if pages > 1:
@@ -161,8 +161,8 @@ def _refuse_stacks(paths: Sequence[Path]) -> None:
 
 def _one_of_files(path: Path, pages: int) -> FrameError:
     return FrameError(
-        f"{path.name} holds {pages} pictures, as a video does, and is one of several files",
-        "give one such file as the video, or write its pages to files of their own",
+        f"{path.name} holds {pages} pictures, as a video does, but is one of several files",
+        "give a single such file as the video, or save its pages as separate files",
     )
 
 
@@ -172,7 +172,7 @@ _REDUCED = 1  # of the bits of the subfile type: a thumbnail of another page
 
 
 def page_count(path: Path) -> int:
-    """Returns how many pictures of full size an image file holds; 1 for what cannot be read, or is no stack."""
+    """Returns how many full-size pictures an image file holds; 1 if it cannot be read or is not a stack."""
     try:
         with open_image(path, FORMATS_AND_GIF) as image:
             if image.format not in _STACKS:
@@ -184,10 +184,10 @@ def page_count(path: Path) -> int:
 
 
 class ImageStack:
-    """The pictures of one file, in order, at the times that it says.
+    """The pictures of one file, in order, at the times that it states.
 
     Raises:
-        FrameError: it is damaged, or its pages have different sizes and do not say that they are thumbnails.
+        FrameError: the file is damaged, or its pages differ in size and are not marked as thumbnails.
     """
 
     repeatable = True
@@ -213,7 +213,7 @@ class ImageStack:
         )
 
     def pictures(self, start: int) -> Pictures:
-        """Yields the pages from number `start` on, and the first that cannot be read, with which it ends."""
+        """Yields the pages from number `start` on, up to and including the first that cannot be read."""
         seconds = 0.0
         index = 0
         try:
@@ -251,7 +251,7 @@ class ImageStack:
             (first, _), (other, at) = list(sizes.items())[:2]
             raise FrameError(
                 f"page {at} of {self._path.name!r} is {other[0]}x{other[1]} pixels and page 0 {first[0]}x{first[1]}",
-                "expected one size, so write those that belong together to a file of their own",
+                "expected one size, so save pages of different sizes in separate files",
             )
 
     def _notes(self, image: Image.Image) -> tuple[str, ...]:
@@ -262,8 +262,8 @@ class ImageStack:
         described = re.search(r"\AImageJ=[^\0]*?^images=(\d+)$", _description(image), re.MULTILINE)
         if self._cut is None and described and int(described[1]) > len(self._pages):
             raise FrameError(
-                f"{self._path.name!r} says that it holds {described[1]} pictures, of which only {len(self._pages)} "
-                "can be read, as ImageJ writes files of more than 4 GB",
+                f"{self._path.name!r} states that it holds {described[1]} pictures, of which only {len(self._pages)} "
+                "can be read, as with files of more than 4 GB from ImageJ",
                 "save it as an image sequence",
             )
         return tuple(notes)
@@ -281,7 +281,7 @@ class ImageStack:
         return Levels.of(deep)
 
     def _rate(self, image: Image.Image) -> float | None:
-        """Returns the pictures a second, from how long the first are shown: for all, all had to be decoded."""
+        """Returns the pictures per second, from the durations of the first ones only, since each has to be decoded."""
         if image.format == "TIFF":
             return None
         shown = [_milliseconds(image) for _ in _played(image, self._pages[:_SAMPLES])]
@@ -290,18 +290,18 @@ class ImageStack:
     def _broken(self, index: int, error: BaseException) -> FrameError:
         return FrameError(
             f"{self._path.name!r} cannot be read from page {index} on ({error})",
-            "the pages before are good, for the others fetch the file again",
+            "the pages before are good; for the others fetch the file again",
         )
 
 
 def _pages(image: Image.Image) -> tuple[list[int], Exception | None]:
-    """Returns the numbers of the pages that are no thumbnails, and what is wrong with the one after them."""
+    """Returns the numbers of the pages that are not thumbnails, and the error, if any, of the page after them."""
     if image.format != "TIFF":
-        # A PNG may show another picture to programs that know no animation.
+        # A PNG may have a separate picture for programs that do not support animation.
         return list(range(1 if getattr(image, "default_image", False) else 0, getattr(image, "n_frames", 1))), None
     pages, broken = [], None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's of what is cut off, which is said below
+        warnings.simplefilter("ignore")  # Pillow's, about truncated data, which is reported below
         for page in count():
             try:
                 image.seek(page)
@@ -317,20 +317,20 @@ def _pages(image: Image.Image) -> tuple[list[int], Exception | None]:
 
 
 def _planes(image: Image.Image) -> int:
-    """Returns how many pictures MetaMorph has put into the one page of a file (.stk)."""
+    """Returns how many pictures MetaMorph stored in the single page of a file (.stk)."""
     planes = getattr(image, "tag_v2", {}).get(_METAMORPH, 1)
     return len(planes) if isinstance(planes, tuple) else 1
 
 
 def _refuse_dimensions(name: str, image: Image.Image, num_pages: int) -> None:
-    """Raises FrameError if the pages are channels or slices of each time, as microscopes' programs write them.
+    """Raises FrameError if the pages are channels or slices of each time step, as microscopy programs write them.
 
-    So it does for those of MetaMorph, which hold more pictures than pages.
+    The same holds for MetaMorph files with more pictures than pages.
     """
     if (planes := _planes(image)) > num_pages:
         raise FrameError(
             f"{name!r} holds {planes} pictures in one page, as MetaMorph writes them, of which only the first is read",
-            "save it as a TIFF of one picture a page",
+            "save it as a TIFF with one picture per page",
         )
     text = _description(image)
     if text.startswith("ImageJ="):
@@ -347,9 +347,9 @@ def _refuse_dimensions(name: str, image: Image.Image, num_pages: int) -> None:
     several = [number for number in counts if number > 1]
     if len(several) > 1 and prod(several) == num_pages:
         raise FrameError(
-            f"{name!r} holds {' x '.join(map(str, several))} pages: channels or slices of each time, not one picture "
-            "after the other",
-            "save one channel and slice, or pictures in RGB, of each time",
+            f"{name!r} holds {' x '.join(map(str, several))} pages: channels or slices of each time step, not "
+            "successive pictures",
+            "save one channel and slice, or an RGB picture, per time step",
         )
 
 
@@ -363,10 +363,10 @@ def _description(image: Image.Image) -> str:
 def _played(image: Image.Image, pages: Sequence[int]) -> Iterator[int]:
     for page in pages:
         image.seek(page)
-        image.load()  # only then some formats say how long it is shown
+        image.load()  # some formats state the duration only then
         yield page
 
 
 def _milliseconds(image: Image.Image) -> float:
-    """Returns how long the current picture is shown; 100 ms where it says 0, as browsers do."""
+    """Returns the duration of the current picture; 100 ms if it states 0, as browsers do."""
     return float(image.info.get("duration", 0) or 100)

@@ -1,4 +1,4 @@
-"""One image file as upright 8-bit RGB, decoded as Pillow does."""
+"""Reads one image file as upright 8-bit RGB, with the values that Pillow gives."""
 
 import struct
 import zlib
@@ -19,13 +19,13 @@ from mnemask.io.pictures import MAX_PIXELS, MAX_SIDE, Damaged, Levels, Picture, 
 
 RARE_SUFFIXES = (".jfif", ".jpe", ".ppm", ".pgm")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *RARE_SUFFIXES)
-# Pictures that are not read as frames.
+# Picture formats that are not read as frames.
 _UNREAD = ".arw .avif .cr2 .cr3 .dng .dpx .exr .gif .hdr .heic .heif .jp2 .jxl .nef .orf .pbm .pnm .psd .raf .rw2 .tga"
-# Pillow reads more, whatever a file is called, some of it by starting other programs.
+# Pillow reads more formats, whatever the suffix of a file, some of them by starting other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-FORMATS_AND_GIF = (*FORMATS, "GIF")  # of masks, and of files of several pictures
+FORMATS_AND_GIF = (*FORMATS, "GIF")  # for masks, and for files with several pictures
 
-# What Pillow's decoders raise on damaged files; the tests feed them such.
+# What Pillow's decoders raise on damaged files, as the tests check.
 DAMAGED_IMAGE_ERRORS = (
     OSError,
     SyntaxError,
@@ -36,39 +36,39 @@ DAMAGED_IMAGE_ERRORS = (
     struct.error,
     zlib.error,
 )
-# Pillow refuses by itself what is far too large, before anybody can look at the header.
+# Pillow itself refuses images that are far too large, before their header can be read.
 TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339  # TIFF tags
 _WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
-HEAD = 12  # bytes of a file that tell its kind
-BORDER_SHARE = 0.9  # a colour on more of the border than this is the background
+HEAD = 12  # bytes at the beginning of a file that identify its format
+BORDER_SHARE = 0.9  # a colour that fills more of the border than this is the background
 
 
 def is_unread_picture(path: Path) -> bool:
-    """Returns whether a file is called as a picture of a kind that is not read as a frame, and most not as a mask."""
+    """Returns whether a file has the suffix of a picture format that is not read as a frame; few are as a mask."""
     return path.suffix.lower() in _UNREAD.split()
 
 
 def kind_of_stack(head: bytes) -> str:
-    """Returns TIFF or WebP where a file begins as one, which holds its pictures in any order; "" for all others."""
+    """Returns TIFF or WebP if a file begins as one, since these may hold pictures in any order; "" for all others."""
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "TIFF"
     return "WebP" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else ""
 
 
 def refuse_piped_stack(head: bytes, name: str) -> None:
-    """Raises FrameError if the first bytes of a pipe are those of pictures that cannot be read one after the other."""
+    """Raises FrameError if the first bytes of a pipe are those of a format that cannot be read sequentially."""
     if kind := kind_of_stack(head):
         raise FrameError(
-            f"what comes through {name!r} is a {kind}, which cannot be read before its end", "save it to a file"
+            f"the input from {name!r} is a {kind}, which cannot be read before its end", "save it to a file"
         )
 
 
 def open_image(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:
-    """Returns an image of which no more than the header is read, to be used in a with statement; raises as Pillow does.
+    """Returns an image with only its header read, for use in a with statement; raises as Pillow does.
 
-    Pillow maps the pixels of plain TIFFs into memory by the file's name, in the size that they are shown in: those of
-    pictures stored turned would come out sheared. Without the name it reads them.
+    Pillow maps the pixels of plain TIFFs into memory by the file's name, in the size in which they are shown, which
+    would shear pictures that are stored turned. Without the name it reads them.
     """
     image = Image.open(path, formats=formats)
     if image.format == "TIFF":
@@ -77,18 +77,18 @@ def open_image(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Im
 
 
 def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, "3 H W"]:
-    """Returns the image as upright RGB, equal to what Pillow gives.
+    """Returns the image as upright RGB, identical to what Pillow gives.
 
     Orientation tags are applied, 16-bit values are scaled to 8 bits, alpha is dropped. Of several pages the first is
     read.
 
     Args:
         path: the file.
-        levels: what is black and what is white of more than 8 bits; by default 0 and 65535.
+        levels: the black and white levels of images with more than 8 bits; by default 0 and 65535.
 
     Raises:
         FrameError: the file is missing, damaged, larger than 16384 pixels a side or 67 megapixels (which is checked
-            before anything is decoded), or of a kind without a fixed range, such as floating point.
+            before anything is decoded), or its values have no fixed range, such as floating point.
     """
     try:
         with open_image(path) as image:
@@ -104,13 +104,13 @@ def read_image(path: str | Path, levels: Levels | None = None) -> UInt8[Tensor, 
     except DAMAGED_IMAGE_ERRORS as error:
         raise FrameError(
             f"image {str(path)!r} cannot be read ({error})",
-            f"expected a whole {', '.join(IMAGE_SUFFIXES)} file, so replace it or take it out",
+            f"expected an intact {', '.join(IMAGE_SUFFIXES)} file, so replace or remove it",
         ) from error
     return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 def read_picture(path: Path, index: int, levels: Levels | None = None) -> Picture | Damaged:
-    """Returns the image as the frame of this number, or why it cannot be read."""
+    """Returns the image as the frame of this number, or a `Damaged` with the reason why it cannot be read."""
     try:
         return Picture(read_image(path, levels), index, seconds=None, name=path.stem)
     except FrameError as error:
@@ -126,13 +126,13 @@ def levels_of(paths: Sequence[Path]) -> Levels | None:
                 if is_deep(image) and image.width * image.height <= MAX_PIXELS:
                     extremes.append(deep_values(image, path))
         except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
-            continue  # what is wrong with it is said when it is its turn
+            continue  # the error is reported when its turn comes
     values = [deep for deep in extremes if deep is not None]
     return Levels.of(values) if values else None
 
 
 def decode(image: Image.Image, path: str | Path, levels: Levels | None = None) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the current page of an opened image: upright RGB, alpha dropped, more than 8 bits scaled by the levels.
+    """Returns the current page of an opened image as upright RGB without alpha; over 8 bits, scaled by the levels.
 
     Raises:
         FrameError: its values have no fixed range, such as floating point.
@@ -178,9 +178,9 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def stored_values(image: Image.Image, path: str | Path) -> np.ndarray[Any, np.dtype[Any]]:
-    """Returns the pixels of a page that was not decoded yet, also where Pillow would halve or misread its numbers.
+    """Returns the stored pixels of a page that was not decoded yet, even if Pillow would halve or misread its values.
 
-    Colours of 16 bits are RGB, without alpha; whole numbers in floating point are integers.
+    16-bit colours are returned as RGB without alpha, whole numbers in floating point as integers.
 
     Raises:
         FrameError: 16-bit colours cannot be read.
@@ -199,26 +199,26 @@ def stored_values(image: Image.Image, path: str | Path) -> np.ndarray[Any, np.dt
 
 
 def _as_shown(image: Image.Image) -> np.ndarray[Any, np.dtype[Any]]:
-    """Returns the pixels of a page, upside down where it says that 0 is white: Pillow heeds that in 8 bits only."""
+    """Returns the pixels of a page, inverted if it states that 0 is white, which Pillow applies in 8 bits only."""
     zero_is_white = image.mode.startswith("I;16") and _tag(image, _PHOTOMETRIC) == (_WHITE_IS_ZERO,)
     pixels = np.asarray(image)
     return 65_535 - pixels if zero_is_white else pixels
 
 
 def _white_of_ppm(image: Image.Image) -> int | None:
-    """Returns what a PPM or PGM that was not decoded yet calls white, where Pillow spreads its values by that."""
+    """Returns the value of white in a PPM or PGM that was not decoded yet, if Pillow scales its values by that."""
     tiles = getattr(image, "tile", [])
     arguments = tiles[0][3] if tiles and image.format == "PPM" else ""
     return int(arguments[-1]) if image.mode in ("L", "I", "RGB") and isinstance(arguments, tuple) else None
 
 
 def _is_signed_grey(image: Image.Image) -> bool:
-    """Returns whether the 8-bit values of a TIFF may be negative, which Pillow does not heed."""
+    """Returns whether the 8-bit values of a TIFF are signed, which Pillow ignores."""
     return image.mode == "L" and image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT) == (_SIGNED,)
 
 
 def _tag(image: Image.Image, number: int) -> tuple[int, ...]:
-    """Returns the numbers of a TIFF tag; none where it is missing."""
+    """Returns the numbers of a TIFF tag; none if it is missing."""
     value = getattr(image, "tag_v2", {}).get(number, ())
     return value if isinstance(value, tuple) else (value,)
 
@@ -239,7 +239,7 @@ def _has_deep_colours(image: Image.Image) -> bool:
 def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H W 3"]:
     if _tag(image, _PLANES) == (_SEPARATE,):
         raise FrameError(
-            f"image {str(path)!r} has 16 bits a channel and each channel by itself (PlanarConfiguration 2)",
+            f"image {str(path)!r} has 16 bits a channel in separate planes (PlanarConfiguration 2)",
             "save it with the channels interleaved, or as PNG",
         )
     _, pages = cv2.imreadmulti(str(path), start=image.tell(), count=1, flags=cv2.IMREAD_UNCHANGED)
@@ -252,9 +252,9 @@ def _deep_colours(image: Image.Image, path: str | Path) -> UInt16[np.ndarray, "H
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Returns how decoded pixels must still be turned, as an EXIF orientation: 1 not at all, 2 to 8 turned or mirrored.
+    """Returns the EXIF orientation that decoded pixels still have: 1 for upright, 2 to 8 for turned or mirrored.
 
-    Those of a TIFF need not be: Pillow and OpenCV turn them as they decode, and its size is the upright one before.
+    It is 1 for a TIFF: Pillow and OpenCV turn it as they decode, and its size is the upright one even before that.
     """
     return 1 if image.format == "TIFF" else _tagged_orientation(image)
 
@@ -262,7 +262,7 @@ def orientation_of(image: Image.Image) -> int:
 def stated_orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation in which an image is stored, from its header.
 
-    It is 1 for a PNG that states it behind its pixels, which would have to be decoded.
+    It is 1 for a PNG that states it after its pixels, which would have to be decoded.
     """
     return 1 if image.format == "PNG" and "exif" not in image.info else _tagged_orientation(image)
 
@@ -279,7 +279,7 @@ def _tagged_orientation(image: Image.Image) -> int:
 
 
 def turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Returns a view of stored pixels, rows and columns first, as an EXIF orientation (1 to 8) says they are shown."""
+    """Returns a view of stored pixels, rows and columns first, turned upright by an EXIF orientation (1 to 8)."""
     if orientation >= 5:  # rows are shown as columns
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
@@ -293,10 +293,10 @@ def palette_of(image: Image.Image) -> UInt8[np.ndarray, "N 3"]:
 
 
 def is_picture_palette(image: Image.Image) -> bool:
-    """Returns whether the palette's first colour is no background, so that the indices cannot be ids.
+    """Returns whether index 0 of the palette is not the background, so that the indices cannot be ids.
 
-    Where it is neither black nor white, and black or white is used elsewhere, that is the background; and so is another
-    index that is transparent, and white around black and other colours.
+    The background is instead another index if that is transparent, white if it surrounds black index 0 and other
+    colours, black if it is used and index 0 is not black, or white if it is used and index 0 is neither.
     """
     if image.mode != "P":
         return False
@@ -312,7 +312,7 @@ def is_picture_palette(image: Image.Image) -> bool:
 
 
 def _is_on_white(pixels: npt.NDArray[Any], colours: UInt8[np.ndarray, "N 3"]) -> bool:
-    """Returns whether black, which is index 0, and other colours lie on a white ground."""
+    """Returns whether black, which is index 0, and other colours are on a white background."""
     white = (colours == 255).all(axis=1)
     used = np.unique(pixels)
     others = [index for index in used if index < len(colours) and colours[index].any() and not white[index]]
@@ -329,7 +329,7 @@ def border_of(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _another_is_transparent(image: Image.Image) -> bool:
     """Returns whether an index that is used is transparent, and index 0 is not."""
     transparent = image.info.get("transparency")
-    if transparent is None or image.format == "GIF":  # whose frames leave out what has not changed
+    if transparent is None or image.format == "GIF":  # whose frames use it for unchanged pixels
         return False
     clear = {i for i, alpha in enumerate(transparent) if not alpha} if isinstance(transparent, bytes) else {transparent}
     return 0 not in clear and not clear.isdisjoint(np.unique(np.asarray(image)).tolist())

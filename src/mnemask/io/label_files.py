@@ -1,6 +1,6 @@
-"""Label maps wherever they are kept: image files, an FFV1 video, the files of annotation tools.
+"""Reads label maps from image files, FFV1 videos and the files of annotation tools.
 
-A map inside such a file has a path too, as if the file were a folder: `masks.mkv/00012`, `masks.json/00012`.
+A map inside a video or a tool's file has a path as if that were a folder: `masks.mkv/00012`, `masks.json/00012`.
 """
 
 import logging
@@ -48,21 +48,21 @@ log = logging.getLogger(__name__)
 Labels = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 
 VIDEO = ".mkv"
-FRAMES_TAG = "FRAMES"  # of a label video: which frames of their video its pictures are
+FRAMES_TAG = "FRAMES"  # metadata of a label video: the numbers of its frames in their video
 HOLDERS = (VIDEO, ".json", ".xml", ".txt", PARQUET)
 _NAMES = ("masks.json", "masks.mkv", "annotations.json", "annotations.xml", "tasks.json")  # in a folder
 _GREY_FORMATS = ("gray", "gray16le")
 
 
 def label_paths(place: Path) -> list[Path]:
-    """Returns the paths of the label maps in a folder, 9.png before 10.png, or inside the one file of labels there.
+    """Returns the paths of the label maps in a folder, 9.png before 10.png, or inside its single label file.
 
     Args:
-        place: a folder of PNG files; one that holds a label video (`masks.mkv`) or the masks of an annotation tool
-            (`masks.json`, `annotations.xml`, one file of labelme or YOLO for each frame); or such a file itself.
+        place: a folder of PNG files; one with a label video (`masks.mkv`) or the masks of an annotation tool
+            (`masks.json`, `annotations.xml`, one labelme or YOLO file per frame); or such a file itself.
 
     Raises:
-        MaskError: such a file is damaged, or is no label video and of no known tool.
+        MaskError: such a file is damaged, or neither a label video nor from a known tool.
     """
     if place.is_file():
         return _inside(place) if place.suffix.lower() in HOLDERS else []
@@ -80,10 +80,10 @@ def label_paths(place: Path) -> list[Path]:
 
 
 def annotated_frames(place: Path) -> list[Path]:
-    """Returns the paths of the label maps in files of annotation tools: in one, or in a folder of no other masks.
+    """Returns the paths of the label maps in annotation tools' files: in one, or in a folder without image files.
 
     Raises:
-        MaskError: such a file is damaged, or of no known tool.
+        MaskError: such a file is damaged, or from no known tool.
     """
     if place.is_file():
         return _inside(place) if place.suffix.lower() in HOLDERS[1:] else []
@@ -105,16 +105,16 @@ def _visible_files(folder: Path) -> list[Path]:
 def labels_by_name(paths: list[Path], names: list[str], numbers: Sequence[int] | None = None) -> Mapping[str, Path]:
     """Returns the label map of each frame that has one, by the frame's name without suffix.
 
-    A video keeps no names, and neither do some tools. If a video has as many maps as there are frames, they are taken
-    in order; otherwise a map belongs to the frame of its number.
+    A label video stores no names, and neither do some tools. If a video has as many maps as there are frames, they are
+    taken in order; otherwise a map belongs to the frame with its number.
 
     Args:
-        paths: of label maps in one place.
-        names: of frames in their order.
-        numbers: of these frames in their video; what their names say where nothing else is known.
+        paths: the paths of label maps in one place.
+        names: the names of the frames, in order.
+        numbers: the numbers of these frames in their video; by default those in their names.
 
     Raises:
-        MaskError: the maps have numbers alone, and the names of some of the frames say none.
+        MaskError: the maps have only numbers, and some frame names contain none.
     """
     meant = {composed(name): name for name in names}
     by_name = {meant.get(composed(name := map_name(path)), name): path for path in paths}
@@ -129,52 +129,52 @@ def labels_by_name(paths: list[Path], names: list[str], numbers: Sequence[int] |
         return dict(zip(names, paths, strict=True))
     if None in known:
         raise MaskError(
-            f"{holder} has masks of frames by their number, and the name {names[known.index(None)]!r} has none",
-            "write masks as PNG, or give those of all frames",
+            f"{holder} has masks by frame number, and the name {names[known.index(None)]!r} has none",
+            "save the masks as PNG, or give those of all frames",
         )
     return {name: numbered[at] for at, name in zip(known, names, strict=True) if at in numbered}
 
 
 def number_of(name: str) -> int | None:
-    """Returns the number of its frame that a name says, as 00012 and @12 do, None for other names."""
+    """Returns the frame number in a name such as 00012 or @12; None for other names."""
     return int(name.removeprefix(AT)) if re.fullmatch(rf"{AT}\d+", name) else index_of_name(name)
 
 
 def map_name(path: Path) -> str:
-    """Returns the name of the frame that a label map is of, without a suffix."""
+    """Returns the name of a label map's frame, without a suffix."""
     return path.stem if _holder(path) is None else path.name
 
 
 def objects_of(holder: Path) -> Mapping[int, ObjectInfo]:
-    """Returns what objects are called, by id, where a file or folder of label maps says so."""
+    """Returns the classes and names of objects, by id, as a file or folder of label maps states them."""
     return _opened(holder).objects
 
 
 def file_names_of(holder: Path) -> Mapping[str, str]:
-    """Returns what the picture of each frame is called, by the frame's name, where a file of label maps says so."""
+    """Returns the file names of the frames' pictures, by the frames' names, as a file of label maps states them."""
     return _opened(holder).files
 
 
 def is_annotated(path: Path) -> bool:
-    """Returns whether a label map says what is there: a file lists pictures, and nobody may have come to this one."""
+    """Returns whether a label map is annotated: its file may list pictures that are not annotated yet."""
     holder = _holder(path)
     opened = None if holder is None else _opened(holder)
     return not isinstance(opened, _LabelFile) or path.name not in opened.unannotated
 
 
 def gone_in(path: Path) -> frozenset[int]:
-    """Returns the objects of which the file of a label map says, one by one, that they are not in its frame."""
+    """Returns the objects that the file of a label map states, one by one, to be absent from its frame."""
     holder = _holder(path)
     opened = None if holder is None else _opened(holder)
     return opened.gone.get(path.name, frozenset()) if isinstance(opened, _LabelFile) else frozenset()
 
 
 def only_annotated(paths: list[Path]) -> list[Path]:
-    """Returns the label maps that say what is there; a warning says how many others a file lists."""
+    """Returns the label maps that are annotated; logs a warning with their number if the file lists others."""
     said = [path for path in paths if is_annotated(path)]
     if len(said) < len(paths):
         log.warning(
-            "%d of %d pictures in %s are annotated: the others are taken to say nothing",
+            "%d of %d pictures in %s are annotated: the others are ignored, not taken to be empty",
             *(len(said), len(paths), paths[0].parent),
         )
     return said
@@ -183,10 +183,10 @@ def only_annotated(paths: list[Path]) -> list[Path]:
 def read_labels(path: Path | str) -> Labels:
     """Returns the label stored at each pixel: palette index, grey value or id, unchanged, upright.
 
-    The values are uint8 where none is above 255, else uint16.
+    The values are uint8 if none is above 255, else uint16.
 
     Raises:
-        MaskError: the file is missing, damaged or no mask, or its colours do not say which label is meant.
+        MaskError: the file is missing, damaged or not a mask, or its colours do not determine the labels.
     """
     path = Path(path)
     if (holder := _holder(path)) is not None:
@@ -197,8 +197,8 @@ def read_labels(path: Path | str) -> Labels:
     mode, pixels = load_stored(path)
     if mode == "P" and _is_painted(path):
         raise MaskError(
-            f"{path} has a palette that was made for it alone: index 0 is an object's colour, not the background's",
-            "save all masks with one palette, in which the background is 0",
+            f"{path} has a palette made for this file alone: index 0 is an object's colour, not the background's",
+            "save all masks with one palette in which the background is 0",
         )
     if pixels.ndim == 3 and pixels.shape[2] >= 3 and (pixels[..., :3] == pixels[..., :1]).all():
         pixels = pixels[..., 0]
@@ -206,16 +206,16 @@ def read_labels(path: Path | str) -> Labels:
         pixels = indices
     if pixels.ndim != 2 or pixels.dtype.kind not in "bui" or pixels.min() < 0 or pixels.max() > MAX_OBJECT_ID:
         raise MaskError(
-            f"{path} is an image of mode {mode}, which does not say which object is where",
-            f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {MAX_OBJECT_ID}) for "
-            "each object; colours are read where they are those of the DAVIS palette, #800000 for object 1, #008000 "
-            "for object 2 and so on",
+            f"{path} is an image of mode {mode}, which does not determine the object at each pixel",
+            f"save masks as palette or greyscale PNG with one value (0 to 255, in 16 bits to {MAX_OBJECT_ID}) per "
+            "object; colours are read only if they are those of the DAVIS palette: #800000 for object 1, #008000 for "
+            "object 2 and so on",
         )
     return _narrow(pixels)
 
 
 def _davis_indices(pixels: UInt8[np.ndarray, "H W C"]) -> Labels | None:
-    """Returns the index of each pixel's colour in the DAVIS palette; None where one has another colour, or alpha."""
+    """Returns the index of each pixel's colour in the DAVIS palette; None if one has another colour or alpha."""
     if pixels.shape[2] != 3 and (pixels.shape[2] != 4 or (pixels[..., 3] != 255).any()):
         return None
     indices = _davis_index_of()[pixels[..., :3].astype(np.int32) @ (1 << 16, 1 << 8, 1)]
@@ -224,7 +224,7 @@ def _davis_indices(pixels: UInt8[np.ndarray, "H W C"]) -> Labels | None:
 
 @lru_cache(maxsize=1)
 def _davis_index_of() -> Int16[np.ndarray, " N"]:
-    """Returns the index in the DAVIS palette of each colour of 24 bits, -1 for others."""
+    """Returns the index in the DAVIS palette of each 24-bit colour; -1 for colours not in it."""
     index_of = np.full(1 << 24, -1, np.int16)
     palette = davis_palette().astype(np.int32) @ (1 << 16, 1 << 8, 1)
     index_of[palette[::-1]] = np.arange(len(palette) - 1, -1, -1)  # the first of equal colours
@@ -237,7 +237,7 @@ def _is_painted(path: Path) -> bool:
 
 
 def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Returns the mode in which an image is stored, and its upright pixels as stored or converted to another mode."""
+    """Returns the mode in which an image is stored, and its upright pixels, as stored or converted to `mode`."""
     try:
         with open_image(path, FORMATS_AND_GIF) as image:
             check_size(image.width, image.height, str(path))
@@ -252,23 +252,23 @@ def load_stored(path: Path | str, mode: str | None = None) -> tuple[str, np.ndar
 
 
 def file_of(path: Path) -> Path:
-    """Returns the file or folder that a label map is in: `masks.mkv` of `masks.mkv/00012`, and of others themselves."""
+    """Returns the file or folder that holds a label map: `masks.mkv` for `masks.mkv/00012`, else the path itself."""
     return _holder(path) or path
 
 
 def holds_labels(path: Path) -> bool:
-    """Returns whether a path names a label map inside a file, or a file of several."""
+    """Returns whether a path is a label map inside a file, or a file that can hold several."""
     return _holder(path) is not None or (path.suffix.lower() in HOLDERS and path.is_file())
 
 
 def states_ids(path: Path) -> bool:
-    """Returns whether the values of such a map are object ids for certain: in all files but a label video."""
+    """Returns whether the values of such a map are certainly object ids: true for all files but label videos."""
     return file_of(path).suffix.lower() != VIDEO
 
 
 @dataclass(frozen=True)
 class _LabelFile:
-    """The label maps of one file by name, compressed: a map of a megapixel takes a few kilobytes."""
+    """The label maps of one file, by name, compressed: a one-megapixel map takes a few kilobytes."""
 
     path: Path
     maps: Mapping[str, bytes]
@@ -281,7 +281,7 @@ class _LabelFile:
     def read(self, name: str) -> Labels:
         if name not in self.maps:
             raise MaskError(
-                f"{self.path} has no mask {name}", f"it has {len(self.maps)}, such as {next(iter(self.maps))}"
+                f"{self.path} has no mask {name}", f"take one of its {len(self.maps)}, such as {next(iter(self.maps))}"
             )
         shape, dtype = self.shapes[name]
         labels: Labels = np.frombuffer(zlib.decompress(self.maps[name]), dtype).reshape(shape)
@@ -305,7 +305,7 @@ class _LabelFile:
 
 
 def _holder(path: Path) -> Path | None:
-    """Returns the file that a path leads into; None for one of its own."""
+    """Returns the file or folder of annotations that a path leads into; None if the path is a file itself."""
     parent = path.parent
     if parent.suffix.lower() in HOLDERS and parent.is_file():
         return parent
@@ -314,13 +314,13 @@ def _holder(path: Path) -> Path | None:
 
 
 def _holds_annotations(folder: Path) -> bool:
-    """Returns whether a folder has one file of labelme, or of YOLO's labels, for each frame."""
+    """Returns whether a folder has labelme files or YOLO labels, one per frame."""
     return _has_tool_files(folder, folder.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
 def _has_tool_files(folder: Path, modified: int) -> bool:
-    """Returns whether a file there begins as those of labelme or YOLO; of a folder in this state."""
+    """Returns whether a file in the folder begins like those of labelme or YOLO; cached by time of change."""
     jsons = (path for path in json_files(folder) if path.name not in _NAMES)
     return any(map(may_be_labelme, jsons)) or holds_yolo(folder)
 
@@ -336,12 +336,12 @@ def _opened(path: Path) -> _LabelFile | ParquetLabels:
 
 @lru_cache(maxsize=64)
 def _read_file(path: Path, modified: int, size: int) -> _LabelFile | ParquetLabels:
-    """Returns the content of a file in this state; a file that was rewritten is read again."""
+    """Returns the content of a file, cached until its size or time of change differs."""
     return ParquetLabels(path) if path.suffix.lower() == PARQUET else _LabelFile.from_file(path)
 
 
 def _of_video(path: Path) -> Iterator[tuple[str, Labels]]:
-    """Yields name and labels of each frame; one is held at a time, and the times of all are read before."""
+    """Yields the name and labels of each frame, one at a time, after reading the times of all."""
     try:
         with _opened_video(path) as (container, stream):
             shown = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
@@ -368,7 +368,7 @@ def _opened_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _stated_numbers(tag: str) -> list[int]:
-    """Returns the numbers of "7-9,12-12": 7, 8, 9 and 12; none where a tag is no such list."""
+    """Returns the numbers of "7-9,12-12": 7, 8, 9 and 12; none if the tag is not such a list."""
     if not re.fullmatch(r"\d{1,9}-\d{1,9}(,\d{1,9}-\d{1,9})*", tag):
         return []
     ranges = [tuple(map(int, each.split("-"))) for each in tag.split(",")]
@@ -378,9 +378,10 @@ def _stated_numbers(tag: str) -> list[int]:
 
 
 def _numbers(times: list[float], path: Path) -> list[int]:
-    """Returns the numbers of the frames shown at these times, where a file does not state them: counted.
+    """Returns the numbers of the frames shown at these times, by counting, for a file that does not state them.
 
-    The first is taken from its time, of an even video: an older label video of a run that began later has nothing else.
+    At a constant frame rate the first number comes from its time: older label videos of runs that began later have
+    nothing else.
     """
     step = min((after - before for before, after in pairwise(times)), default=0.0)
     places = [round(time / step) for time in times] if step > 0 else []
@@ -388,9 +389,8 @@ def _numbers(times: list[float], path: Path) -> list[int]:
     first = max(places[0], 0) if places and even else 0
     if first or (even and places != list(range(first, first + len(places)))):
         log.warning(
-            "%s does not state which frames it holds: by its time the first is taken for frame %d and the others are "
-            "counted, which is wrong if the clock of the video it was made from did not begin at 0, or if frames of it "
-            "were left out",
+            "%s does not state which frames it holds: by its time, the first is taken for frame %d and the others are "
+            "counted from it, which is wrong if the source video's clock did not start at 0 or frames were left out",
             *(path, first),
         )
     return list(range(first, first + len(times)))
