@@ -352,7 +352,7 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
 def _of_mots(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
     rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if all(len(row) == 1 and row[0].count(",") >= 5 for row in rows) and rows:
-        skipped["boxes"] += len(rows)  # MOT files hold boxes only
+        skipped["boxes"] += len(rows)  # a MOT file, which holds boxes
         return []
     smallest = min((int(row[0]) for row in rows), default=1)
     if smallest > 1:

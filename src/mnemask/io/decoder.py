@@ -55,7 +55,7 @@ _SLACK_SECONDS, _SLACK_SECONDS_WITH_SOUND = 0.05, 0.25
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Returns the duration of the longest stream according to the header; None for formats in which it is a guess."""
+    """Returns the longest stream's duration by the header (AVI: the video's); None for formats where it is a guess."""
     if container.format.name == "avi":
         return float(stream.frames / stream.average_rate) if stream.average_rate else None
     if not container.duration:
