@@ -86,6 +86,18 @@ def test_names_of_another_system_are_those_of_its_files(tmp_path):
     assert [map_name(frame) for frame in annotated_frames(path)] == ["shot_a"]
 
 
+def test_dots_in_names_are_no_suffixes(tmp_path):
+    shapes = polygon("dog", LEFT)
+    place = cvat(tmp_path / "a.xml", image(0, "clip/t0.1", shapes), image(1, "clip/t0.2", shapes))
+    assert [map_name(path) for path in annotated_frames(place)] == ["t0.1", "t0.2"]
+
+
+def test_the_file_of_an_impossible_id_is_named(tmp_path):
+    place = cvat(tmp_path / "a.xml", image(0, "a.jpg", stating(0, LEFT)))
+    with refusal(MaskError, r"a\.xml.* id 0 "):
+        annotated_frames(place)
+
+
 @pytest.mark.parametrize("other", [(0, 2), (0,)])
 def test_the_track_that_is_outside_is_gone_and_no_other(tmp_path, other):
     left = polygon("dog", LEFT, frame=0) + polygon("dog", LEFT, frame=2, outside=1)

@@ -19,6 +19,7 @@ from refusals import refusal
 
 from mnemask.errors import FrameError
 from mnemask.io import VideoReader, prefetch
+from mnemask.io.images import read_picture
 from mnemask.io.live import Backoff, Camera, latest_frame
 from mnemask.io.pictures import EventLog, Picture
 
@@ -235,6 +236,18 @@ def test_a_folder_is_followed_and_half_an_image_waited_for(tmp_path, clip, in_ba
     frames = list(VideoReader(folder, follow=True, quiet_seconds=1.5))
     assert [(frame.index, frame.name) for frame in frames] == [(0, "0"), (1, "1"), (2, "2"), (3, "10")]
     assert all(np.array_equal(rgb(frame), picture) for frame, picture in zip(frames, clip, strict=False))
+
+
+def test_a_folder_that_is_followed_from_a_later_image_does_not_decode_those_before(tmp_path, clip, monkeypatch):
+    for t, picture in enumerate(clip[:6]):
+        Image.fromarray(picture).save(tmp_path / f"{t}.png")
+    decoded = []
+    monkeypatch.setattr(
+        "mnemask.io.growing.read_picture", lambda path, *how: decoded.append(path.name) or read_picture(path, *how)
+    )
+    frames = list(VideoReader(tmp_path, follow=True, start=4, quiet_seconds=0.2))
+    assert [(frame.index, frame.name) for frame in frames] == [(4, "4"), (5, "5")]
+    assert decoded == ["4.png", "5.png"]
 
 
 # Connections

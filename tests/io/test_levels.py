@@ -1,5 +1,7 @@
 """More than 8 bits are read by the range that the whole video uses."""
 
+import weakref
+
 import av
 import numpy as np
 import pytest
@@ -48,6 +50,23 @@ def test_a_narrow_range_is_spread_and_said(tmp_path):
 
 def test_black_says_nothing_of_the_range():
     assert Levels.of([np.zeros((4, 4), np.uint16)]) == Levels()
+
+
+def test_samples_are_not_held_together():
+    alive, most = [], 0
+
+    def samples():
+        nonlocal most
+        for white in range(8):
+            values = np.full((64, 64), 500 * white, np.uint16)
+            alive.append(weakref.ref(values))
+            yield values
+            del values
+            most = max(most, sum(each() is not None for each in alive))
+
+    assert Levels.of_deep(samples()) == Levels(0, 4095)
+    assert most <= 3
+    assert Levels.of_deep([None]) is None
 
 
 def test_8_bits_have_no_levels(tmp_path):

@@ -85,12 +85,22 @@ def test_thumbnails_are_left_out_and_other_sizes_refused(tmp_path, pages):
         VideoReader(tmp_path / "sizes.tif")
 
 
-def test_a_cut_stack_gives_the_good_pages_and_says_so(tmp_path, pages):
+def test_a_webp_that_is_cut_off_cannot_be_read(tmp_path, pages):
     path = save(tmp_path / "stack.webp", pages, lossless=True)
     path.write_bytes(path.read_bytes()[:-400])
-    read = []
     with refusal(FrameError, r"stack\.webp"):
+        pictures(path)
+
+
+def test_the_good_pictures_of_an_animation_that_is_cut_off_are_read(tmp_path, pages):
+    path = save(tmp_path / "a.png", pages, duration=40)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    read = []
+    with refusal(FrameError, r"a\.png' cannot be read from page [1-4] on"):
         read.extend(VideoReader(path))
+    assert 1 <= len(read) < 5
+    assert all(np.array_equal(page, frame.image.permute(1, 2, 0)) for page, frame in zip(pages, read, strict=False))
+    assert len(pictures(path, on_corrupt="hold")) == len(read)
 
 
 def test_pictures_that_a_stack_says_it_has_and_has_not_are_missed(tmp_path, pages):

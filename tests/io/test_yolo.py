@@ -105,6 +105,16 @@ def test_a_folder_of_labelme_may_hold_other_files(tmp_path, caplog):
     assert "notes.json" in caplog.text
 
 
+def test_labels_that_were_rewritten_in_place_are_read_again(tmp_path):
+    place = yolo(tmp_path / "a", **{"00000": FRACTIONS})
+    before = read_labels(annotated_frames(place)[0])
+    (place / "00000.txt").write_text("0 0.5 0.1 0.9 0.1 0.9 0.9 0.5 0.9\n")
+    after = read_labels(annotated_frames(place)[0])
+    assert before[20, 12]
+    assert not after[20, 12]
+    assert after[20, 42]
+
+
 def test_a_picture_that_is_stored_turned_has_its_upright_size(tmp_path):
     place = yolo(tmp_path / "a", **{"00000": FRACTIONS})
     exif = Image.Exif()

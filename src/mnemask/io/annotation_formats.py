@@ -20,8 +20,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from mnemask.errors import InputError, MaskError
-from mnemask.io.images import DAMAGED_IMAGE_ERRORS, FORMATS_AND_GIF, IMAGE_SUFFIXES, TOO_LARGE_ERRORS
+from mnemask.errors import InputError, MaskError, ObjectIdError
+from mnemask.io.images import (
+    DAMAGED_IMAGE_ERRORS,
+    FORMATS_AND_GIF,
+    IMAGE_SUFFIXES,
+    TOO_LARGE_ERRORS,
+    is_unread_picture,
+)
 from mnemask.io.name_order import natural_order
 from mnemask.io.pictures import check_size
 from mnemask.io.shapes import filled, mask_from_run_lengths, mask_of_brush, runs_of_text
@@ -51,6 +57,8 @@ def naming_damage(path: Path) -> Iterator[None]:
     """Turns errors that damaged files cause within the block into a MaskError that names the file or folder."""
     try:
         yield
+    except ObjectIdError as error:
+        raise MaskError(f"{path} has an impossible id: {error.problem}", error.remedy) from error
     except InputError:
         raise
     except _DAMAGE as error:
@@ -221,7 +229,7 @@ def _track_of(annotation: Mapping[str, Any]) -> Any:
 def _coco_picture(image: Mapping[str, Any]) -> AnnotatedFrame:
     place = str(image["file_name"])
     file_name, size = last_part(place), (int(image["height"]), int(image["width"]))
-    return AnnotatedFrame(_frame_of(file_name), file_name, size, folder=place.removesuffix(file_name))
+    return AnnotatedFrame(frame_of(file_name), file_name, size, folder=place.removesuffix(file_name))
 
 
 def _coco_mask(segmentation: Any, height: int, width: int) -> Mask:
@@ -296,7 +304,7 @@ def _of_task(
     task: Mapping[str, Any], answer: Sequence[Any] | None, size: tuple[int, int], place: int, skipped: Counter[str]
 ) -> AnnotatedFrame:
     file_name = _picture_of(task)
-    name = str(task["data"].get("name") or Path(file_name).stem or f"{AT}{place}")
+    name = str(task["data"].get("name") or frame_of(file_name) or f"{AT}{place}")
     picture = AnnotatedFrame(name, file_name, size, annotated=answer is not None)
     for each in answer or ():
         if (value := each.get("value")) is None:
@@ -329,7 +337,7 @@ def _of_labelme(content: Mapping[str, Any], stem: str, skipped: Counter[str], fi
     size = int(content["imageHeight"]), int(content["imageWidth"])
     file_name = last_part(str(content.get("imagePath") or ""))
     # labelme writes a file only when the user saves a picture, so a file without shapes means an empty frame.
-    picture = AnnotatedFrame(Path(file_name).stem or stem, file_name, size, annotated=True)
+    picture = AnnotatedFrame(frame_of(file_name) or stem, file_name, size, annotated=True)
     for each in content["shapes"]:
         kind, points = each.get("shape_type") or "polygon", points_of(each["points"])
         if kind == "mask":
@@ -378,9 +386,10 @@ def last_part(path: str) -> str:
     return re.split(r"[/\\]", path)[-1]
 
 
-def _frame_of(file_name: str) -> str:
-    """Returns the name of a picture's frame: the file name without an image suffix."""
-    return Path(file_name).stem if file_name.lower().endswith(IMAGE_SUFFIXES) else file_name
+def frame_of(file_name: str) -> str:
+    """Returns the name of a picture's frame: the file name without a picture's suffix, "t0.1" for "t0.1" itself."""
+    path = Path(file_name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES or is_unread_picture(path) else file_name
 
 
 def class_of(label: str) -> str:

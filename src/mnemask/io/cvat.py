@@ -13,6 +13,7 @@ from mnemask.io.annotation_formats import (
     AnnotatedFrame,
     Shape,
     class_of,
+    frame_of,
     last_part,
     placed,
     points_of,
@@ -42,7 +43,7 @@ def read_cvat(path: Path, skipped: Counter[str]) -> list[AnnotatedFrame]:
             both = f"{pictures[index].file_name} and {file_name}"
             raise MaskError(f"{path} has two images of id {index}, {both}", TASK_BY_TASK)
         frame_size = int(image.attrib["height"]), int(image.attrib["width"])
-        pictures[index] = picture = AnnotatedFrame(Path(file_name).stem, file_name, frame_size)
+        pictures[index] = picture = AnnotatedFrame(frame_of(file_name), file_name, frame_size)
         picture.folder = place.removesuffix(file_name)
         for each in image:
             group = _group_of(each)

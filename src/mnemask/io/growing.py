@@ -118,6 +118,11 @@ class GrowingFolder:
             waiting = self._after(last, seen)
             for path in waiting:
                 levels = levels or levels_of([path])
+                if index < start and path != waiting[-1]:
+                    last = path
+                    seen.add(path)
+                    index += 1
+                    continue
                 picture = read_picture(path, index, levels)
                 if isinstance(picture, Damaged) and path == waiting[-1] and self._backoff.wait():
                     break  # it may still be written

@@ -272,22 +272,25 @@ class ImageStack:
         image.seek(self._pages[0])
         if not is_deep(image):
             return None
-        deep = []
-        for page in sample(self._pages):
-            image.seek(page)
-            values = deep_values(image, self._path)
-            if values is not None:
-                deep.append(values)
-        return Levels.of(deep)
+        return Levels.of_deep(deep_values(image, self._path) for _ in _sought(image, sample(self._pages)))
 
     def _rate(self, image: Image.Image) -> float | None:
         """Returns the pictures per second, from the durations of the first ones only, since each has to be decoded."""
         if image.format == "TIFF":
             return None
-        shown = [_milliseconds(image) for _ in _played(image, self._pages[:_SAMPLES])]
+        shown = []
+        try:
+            for _ in _sought(image, self._pages[:_SAMPLES]):
+                image.load()  # some formats state the duration only then
+                shown.append(_milliseconds(image))
+        except DAMAGED_IMAGE_ERRORS:
+            if not shown:
+                raise  # else the damage is reported when its turn comes
         return 1000 * len(shown) / sum(shown)
 
     def _broken(self, index: int, error: BaseException) -> FrameError:
+        if index == 0:
+            return FrameError(f"{self._path.name!r} cannot be read ({error})", "fetch the file again")
         return FrameError(
             f"{self._path.name!r} cannot be read from page {index} on ({error})",
             "the pages before are good; for the others fetch the file again",
@@ -360,10 +363,9 @@ def _description(image: Image.Image) -> str:
     return str(getattr(image, "tag_v2", {}).get(_DESCRIPTION, ""))
 
 
-def _played(image: Image.Image, pages: Sequence[int]) -> Iterator[int]:
+def _sought(image: Image.Image, pages: Sequence[int]) -> Iterator[int]:
     for page in pages:
         image.seek(page)
-        image.load()  # some formats state the duration only then
         yield page
 
 

@@ -119,16 +119,16 @@ def read_picture(path: Path, index: int, levels: Levels | None = None) -> Pictur
 
 def levels_of(paths: Sequence[Path]) -> Levels | None:
     """Returns the black and white levels of images of more than 8 bits; None if none has more."""
-    extremes = []
-    for path in paths:
-        try:
-            with open_image(path) as image:
-                if is_deep(image) and image.width * image.height <= MAX_PIXELS:
-                    extremes.append(deep_values(image, path))
-        except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
-            continue  # the error is reported when its turn comes
-    values = [deep for deep in extremes if deep is not None]
-    return Levels.of(values) if values else None
+    return Levels.of_deep(_deep_values_of(path) for path in paths)
+
+
+def _deep_values_of(path: Path) -> UInt16[np.ndarray, "..."] | None:
+    """Returns the values of an image that has more than 8 bits and can be read; None for others."""
+    try:
+        with open_image(path) as image:
+            return deep_values(image, path) if is_deep(image) and image.width * image.height <= MAX_PIXELS else None
+    except (FrameError, *DAMAGED_IMAGE_ERRORS, *TOO_LARGE_ERRORS):
+        return None  # the error is reported when its turn comes
 
 
 def decode(image: Image.Image, path: str | Path, levels: Levels | None = None) -> UInt8[np.ndarray, "H W 3"]:

@@ -4,6 +4,7 @@ A map inside a video or a tool's file has a path as if that were a folder: `mask
 """
 
 import logging
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -277,6 +278,7 @@ class _LabelFile:
     objects: Mapping[int, ObjectInfo]
     unannotated: frozenset[str] = frozenset()
     gone: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    stamp: tuple[tuple[str, int, int], ...] = ()
 
     def read(self, name: str) -> Labels:
         if name not in self.maps:
@@ -289,6 +291,7 @@ class _LabelFile:
 
     @classmethod
     def from_file(cls, path: Path) -> "_LabelFile":
+        stamp = _stamp(path) if path.is_dir() else ()
         annotations = None if path.suffix.lower() == VIDEO else Annotations(path)
         packed: dict[str, bytes] = {}
         shapes: dict[str, tuple[tuple[int, int], str]] = {}
@@ -301,7 +304,7 @@ class _LabelFile:
         if annotations is None:
             return cls(path, packed, shapes, {}, {})
         said = annotations.files, annotations.objects, annotations.unannotated, annotations.gone
-        return cls(path, packed, shapes, *said)
+        return cls(path, packed, shapes, *said, stamp)
 
 
 def _holder(path: Path) -> Path | None:
@@ -326,7 +329,15 @@ def _has_tool_files(folder: Path, modified: int) -> bool:
 
 
 def _inside(holder: Path) -> list[Path]:
+    if holder.is_dir() and _stamp(holder) != getattr(_opened(holder), "stamp", ()):
+        _read_file.cache_clear()  # a file was rewritten in place, which leaves the folder's time of change as it is
     return [holder / name for name in _opened(holder).maps]
+
+
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Returns the name, time of change and size of each file in a folder, which tell when one was rewritten."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted((each.name, each.stat().st_mtime_ns, each.stat().st_size) for each in entries))
 
 
 def _opened(path: Path) -> _LabelFile | ParquetLabels:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from itertools import chain
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import cv2
@@ -84,6 +85,13 @@ class Levels:
             return cls(0, white)
         margin = used // 4 + 1  # other pictures may use a little more
         return cls(max(lowest - margin, 0), min(highest + margin, _WHITES[-1]))
+
+    @classmethod
+    def of_deep(cls, samples: Iterable[UInt16[np.ndarray, "..."] | None]) -> "Levels | None":
+        """Returns the levels of those samples that are pictures, held one at a time; None if none is."""
+        deep = (sample for sample in samples if sample is not None)
+        first = next(deep, None)
+        return None if first is None else cls.of(chain([first], deep))
 
     def to_8_bits(self, values: UInt16[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
         """Returns the values from 0 to 255, those outside the levels cut off."""
