@@ -1,7 +1,7 @@
-"""Writes a bill of materials of what is installed with mnemask, as CycloneDX 1.6: ``python docs/make_sbom.py sbom.json``.
+"""Writes a bill of materials of mnemask's dependencies, as CycloneDX 1.6: ``python docs/make_sbom.py sbom.json``.
 
-``--licences`` writes docs/licences.md instead. Both read the metadata of the packages that are installed beside this
-script's Python, and follow what mnemask requires, with the extras that users install.
+``--licences`` writes docs/licences.md instead. Both read the metadata of the packages in the current Python's
+environment and follow mnemask's requirements, with the extras that users install.
 """
 
 import json
@@ -32,7 +32,7 @@ ABOUT = "Licences are named as the packages name them. `core` is what `pip insta
 
 
 def packages() -> dict[str, tuple[Distribution, set[str]]]:
-    """Returns every installed package that the project asks for, with the extras that do ("" for the core)."""
+    """Returns every installed package that the project requires, with the extras that require it ("" for the core)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = {"": project["dependencies"], **project["optional-dependencies"]}
     found: dict[str, tuple[Distribution, set[str]]] = {}
@@ -61,7 +61,7 @@ def packages() -> dict[str, tuple[Distribution, set[str]]]:
 
 
 def licence(package: Distribution) -> str:
-    """Returns what a package says of its licence: an SPDX expression, the classifiers' names, or its short text."""
+    """Returns the licence that a package states: an SPDX expression, its short text, or the classifiers' names."""
     metadata = package.metadata
     if metadata.get("License-Expression"):
         return str(metadata["License-Expression"])
@@ -102,7 +102,7 @@ def bill() -> dict[str, Any]:
 
 
 def page() -> str:
-    """Returns the page of licences; ends the program where something that users may install is not here."""
+    """Returns the page of licences; exits the program if a package that users may install is not installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [group for name, group in project["optional-dependencies"].items() if name not in NOT_FOR_USERS]
     wanted = {canonicalize_name(Requirement(line).name) for line in sum(extras, project["dependencies"])}
