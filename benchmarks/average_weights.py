@@ -2,8 +2,8 @@
 
     python benchmarks/average_weights.py OUT.safetensors 1=run1/model.safetensors 1=run2/model.safetensors 3=compact
 
-Each is WEIGHT=FILE, or WEIGHT=compact for the weights in the package; weights are of any unit. Runs that began from the
-same weights may be averaged; runs that began from different random numbers may not.
+Each argument is WEIGHT=FILE, or WEIGHT=compact for the weights in the package; WEIGHTs need not sum to 1. Runs that
+started from the same weights can be averaged; runs that started from different random weights cannot.
 """
 
 import argparse

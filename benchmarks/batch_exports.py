@@ -1,9 +1,10 @@
-"""Every export of a finished batch, opened with the other tool's own reader; as Markdown.
+"""Checks every export of a finished batch with the other tool's own reader; prints Markdown.
 
     python benchmarks/batch_exports.py OUT [--to FORMAT]
 
-OUT is what `mnemask batch` wrote, masks as PNG; `batch_scenario.py` leaves one. Needs `mnemask[arrays,parquet,rle]`
-and `pip install --group formats-check`. What a reader finds is compared with the masks of the batch, pixel by pixel.
+OUT is a folder that `mnemask batch` wrote, with masks as PNG; `batch_scenario.py` makes one. The masks that a reader
+finds are compared with those of the batch, pixel by pixel. Needs `mnemask[arrays,parquet,rle]` and
+`pip install --group formats-check`.
 """
 
 import argparse
@@ -20,9 +21,9 @@ import numpy as np
 from PIL import Image
 
 Key = tuple[str, str]
-"""Clip and name of a frame."""
+"""Name of the clip and of the frame."""
 Found = Iterator[tuple[Key, int, np.ndarray]]
-"""Frame, object and mask; the object is 0 where the format does not say which it is."""
+"""Frame, object and mask; the object is 0 if the format does not identify it."""
 
 
 def truth(out: Path) -> dict[Key, np.ndarray]:
@@ -192,7 +193,7 @@ READERS: dict[str, tuple[Callable[[Path, dict[Key, np.ndarray]], Found], str]] =
 
 
 def expected(to: str, mask: np.ndarray) -> np.ndarray:
-    """Returns what a format keeps of a mask: all of it, its box, or its area."""
+    """Returns the part of a mask that a format keeps: all of it, its box, or its area."""
     if to == "table":
         return np.ones(mask.sum(), bool)
     if to != "mot":
@@ -204,7 +205,7 @@ def expected(to: str, mask: np.ndarray) -> np.ndarray:
 
 
 def compare(to: str, folder: Path, known: dict[Key, np.ndarray]) -> str:
-    """Returns what the reader found, as a row of a table."""
+    """Returns a row of a table: how the masks that the reader found compare with those of the batch."""
     read, tool = READERS[to]
     found: dict[tuple[Key, int], np.ndarray] = {}
     for key, number, mask in read(folder, known):

@@ -1,9 +1,10 @@
-"""Forty clips on two Ray nodes, two of them broken, while workers and the driver are killed; as Markdown.
+"""Runs forty clips, two of them broken, on two Ray nodes while a worker and the driver are killed; prints Markdown.
 
     python benchmarks/batch_scenario.py ../shared/data/davis2016-dev OUT [--clips 40] [--frames 8] [--size 128]
 
-Cuts clips of so many frames from DAVIS, starts a cluster of two nodes in this machine, begins the batch, kills a worker
-(-9), kills the driver (-9), and gives the same command again until it has ended; then it counts what was done twice.
+Cuts clips of `--frames` frames from DAVIS, starts a cluster of two nodes on this machine and starts the batch. Kills a
+worker (-9), kills the driver (-9), and runs the same command again until it ends; then counts the clips that were
+processed twice.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def cut(data: Path, folder: Path, clips: int, frames: int) -> Path:
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 300) -> bool:
-    """Waits; returns whether it came to pass before the process ended or the time was over."""
+    """Waits for a condition; returns whether it was met before the process ended or the time ran out."""
     end = time.monotonic() + seconds
     while not true():
         if process.poll() is not None or time.monotonic() > end:
@@ -63,7 +64,7 @@ def complete(out: Path) -> dict[str, float]:
 
 
 def workers() -> list[int]:
-    """Returns the numbers of the processes of Ray's actors that do clips."""
+    """Returns the process ids of Ray's actors that process clips."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -1,11 +1,11 @@
-"""What 1,000 clips on 100 GPUs take, by a discrete-event simulation; as Markdown.
+"""Simulates how long 1,000 clips take on 100 GPUs, with discrete events; prints Markdown.
 
     python benchmarks/batch_simulation.py [--clips 1000] [--gpus 100] [--seed 0]
 
-A clip is read from shared storage, decoded, computed and written, all at once and as fast as the slowest of these goes.
-Storage and the writing to it are shared by all clips that run; decoding has a few cores for each GPU. A worker first
-starts Python and reads the weights. Between two events (a clip or a start ends) all rates are constant, so that the
-simulation is exact for this model. What goes in is in `Farm`; change what your cluster has.
+A clip is read from shared storage, decoded, computed and written, all at the same time and at the rate of the slowest
+of these. All running clips share the storage for reading and writing; each GPU has a few cores for decoding. A worker
+first starts Python and reads the weights. Between two events (a clip or a start ends) all rates are constant, so the
+simulation is exact for this model. `Farm` has the parameters; set them to those of your cluster.
 """
 
 import argparse
@@ -21,14 +21,14 @@ class Farm:
     """A cluster.
 
     Attributes:
-        gpus: one worker on each.
-        compute: frames/s of a GPU, tracking alone.
+        gpus: number of GPUs, with one worker on each.
+        compute: frames/s of a GPU, for tracking alone.
         decode: frames/s of the cores beside a GPU; 1080p H.264 decodes at about 150 frames/s a core.
-        storage: bytes/s that the shared storage gives to all.
-        frame_bytes: of a frame, compressed, and of its mask.
+        storage: bytes/s of the shared storage, for all workers together.
+        frame_bytes: bytes of a compressed frame and its mask.
         start: seconds until a worker is ready: Python, PyTorch, CUDA.
-        weights: bytes that each reads then.
-        longest_first: whether clips are begun by size, as `mnemask batch` does, or as they are listed.
+        weights: bytes of the weights, which each worker then reads.
+        longest_first: whether the longest clips start first, as in `mnemask batch`, or clips start in listed order.
     """
 
     gpus: int = 100
@@ -42,13 +42,13 @@ class Farm:
 
 
 def lengths(clips: int, seed: int) -> np.ndarray:
-    """Frames of each clip: log-normal, half below 900 (36 s at 25 frames/s), one in a hundred above 20,000."""
+    """Returns the frames of each clip: log-normal, half below 900 (36 s at 25 frames/s), one in 100 above 20,000."""
     drawn = np.random.default_rng(seed).lognormal(np.log(900), 1.35, clips)
     return np.clip(drawn, 30, 90_000).round()
 
 
 def simulate(farm: Farm, frames: np.ndarray) -> dict[str, float]:
-    """Returns seconds in all, seconds after which GPUs began to idle, and how busy they were."""
+    """Returns the total seconds, the seconds until the first GPU idles, and the share of time that GPUs are busy."""
     clips = [Clip(str(number), number, {}, size=int(count)) for number, count in enumerate(frames)]
     waiting = [float(clip.size) for clip in (in_order(clips) if farm.longest_first else clips)]
     left = np.full(farm.gpus, farm.weights)  # bytes of weights, then frames of the clip
@@ -73,7 +73,7 @@ def simulate(farm: Farm, frames: np.ndarray) -> dict[str, float]:
 
 
 def share(wanted: np.ndarray, storage: float) -> np.ndarray:
-    """Part of what each wants that it gets: max-min fair, so that small wishes are met whole."""
+    """Returns the fraction of its demand that each gets: max-min fair, so that small demands are met in full."""
     got, room = np.zeros_like(wanted), storage
     order = np.argsort(wanted)
     for place, index in enumerate(order):
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def parts(count: float, most: float = 9000) -> np.ndarray:
-    """A clip's frames in equal parts of at most so many."""
+    """Returns the lengths of equal parts of a clip, each at most `most` frames."""
     number = int(np.ceil(count / most))
     return np.full(number, count / number)
 

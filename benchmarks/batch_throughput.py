@@ -1,11 +1,11 @@
-"""`mnemask batch` beside the same clips one after the other with `mnemask segment`; as Markdown.
+"""Compares `mnemask batch` with `mnemask segment` on the same clips one after the other; prints Markdown.
 
     python benchmarks/batch_throughput.py [--clips 4] [--frames 48] [--size 240] [--rounds 3] [--workers 2]
 
-Each round does all of it, so that what else the machine does meets all alike; times are of whole commands, start-up
-and weights included. "Side by side" are as many single runs at a time as there are workers, with one thread each: the
-sum of what single runs can do on these cores. "Tracking alone" is what the reports of the clips say, added up: what
-runs one after the other would take without any start-up.
+Each round runs every case, so that other load on the machine affects all alike. Times are of whole commands, including
+start-up and loading of weights. "Side by side" runs as many single runs at a time as there are workers, with one thread
+each: the most that single runs can do on these cores. "Tracking alone" is the sum of the times in the clips' reports:
+the time of runs one after the other without any start-up.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from mnemask.bench.parts import write_clip
 
 
 def draw(folder: Path, clips: int, frames: int) -> Path:
-    """Writes videos, first masks and a manifest; returns that."""
+    """Writes videos, first masks and a manifest; returns the path of the manifest."""
     lines = ["video,mask"]
     for number in range(clips):
         video = mm.DrawnVideo(frames, (480, 854), 2, number)
@@ -47,7 +47,7 @@ def timed(*arguments: str) -> float:
 
 
 def tracking(folder: Path) -> float:
-    """Returns the seconds that the reports of all clips in a folder say, added up."""
+    """Returns the sum of the seconds in the reports of all clips in a folder."""
     return sum(json.loads(path.read_text())["seconds"] for path in folder.glob("*/report.json"))
 
 

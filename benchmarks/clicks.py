@@ -1,12 +1,13 @@
-"""How good are masks from simulated clicks and boxes, beside GrabCut, and how fast? Markdown tables.
+"""Measures the quality and speed of masks from simulated clicks and boxes, beside GrabCut; prints Markdown tables.
 
     python benchmarks/clicks.py DATA [--set photographs|choosing|davis] [--limit N] [--head FILE] [--sheet FILE.png]
     python benchmarks/clicks.py DATA --speed
 
-Sets: the 300 photographs of DATA/static that `mnemask train-clicks` leaves out; every tenth frame of the six training
-videos it leaves out, on which settings are chosen; the first frames of DATA/davis2016-dev, for the record only.
-The first click is deep inside the object, each further one in the middle of the widest error (RITM's protocol), with
-the last mask fed back. GrabCut gets the same clicks, as dots, or the true box; where it finds nothing it scores 0.
+Sets: "photographs", the 300 photographs of DATA/static that `mnemask train-clicks` leaves out; "choosing", every tenth
+frame of the six training videos that it leaves out, on which settings are chosen; "davis", the first frames of
+DATA/davis2016-dev, for the record only. The first click is deep inside the object, each further one in the middle of
+the widest error (RITM's protocol), with the last mask fed back. GrabCut gets the same clicks, as dots, or the true box;
+if it finds nothing, it scores 0.
 """
 
 import argparse
@@ -36,7 +37,7 @@ GOAL = 0.85
 
 @dataclass
 class Case:
-    """One object of one picture, and the IoU of each way to its mask."""
+    """One object of one picture, and the IoU of its mask from each kind of prompt."""
 
     name: str
     image: UInt8[np.ndarray, "H W 3"]
@@ -46,7 +47,7 @@ class Case:
 
 
 def photographs(root: Path) -> Iterator[Case]:
-    """The largest fit object of each photograph that is left out."""
+    """Yields the largest suitable object of each photograph that is left out."""
     for picture in list_pictures(root):
         if picture.held_out:
             image, values = picture.read()
@@ -55,7 +56,7 @@ def photographs(root: Path) -> Iterator[Case]:
 
 
 def frames_to_choose_on(root: Path) -> Iterator[Case]:
-    """Every tenth frame of the videos that no weights see."""
+    """Yields every tenth frame of the videos that are left out of all training."""
     for name in sorted(SELECTION):
         folder = root / "video_train" / "davis2016_train" / name
         for image in sorted((folder / "frames").iterdir())[::10]:
@@ -66,7 +67,7 @@ def frames_to_choose_on(root: Path) -> Iterator[Case]:
 
 
 def davis(root: Path) -> Iterator[Case]:
-    """The first frame of each sequence."""
+    """Yields the first frame of each sequence."""
     for folder in sorted((root / "davis2016-dev" / "JPEGImages" / "480p").iterdir()):
         image = min(folder.iterdir())
         mask = root / "davis2016-dev" / "Annotations" / "480p" / folder.name / f"{image.stem}.png"
@@ -108,7 +109,7 @@ def measure(case: Case, segmenter: ClickSegmenter, with_grabcut: bool) -> list[B
 
 
 def click_through(case: Case, session: ClickSession) -> Iterator[tuple[Bool[np.ndarray, "H W"], list[Click]]]:
-    """Yields the mask after each click: the shown ones at least, and until the goal is reached."""
+    """Yields the mask after each click, until the goal is reached and all numbers of clicks in `SHOWN` are done."""
     mask = np.zeros(case.truth.shape, bool)
     clicks: list[Click] = []
     reached = False
@@ -160,7 +161,7 @@ def counted(clicks: int) -> str:
 
 
 def table(cases: Sequence[Case]) -> str:
-    """The mean over all cases, and of how many clicks the goal takes."""
+    """Returns the means over all cases, and how many clicks the goal takes."""
     names = list(dict.fromkeys(name for case in cases for name in case.scores))
     lines = [f"| from | mean IoU of {len(cases)} | at least {GOAL} |", "|---|---|---|"]
     for name in names:
@@ -177,7 +178,7 @@ def table(cases: Sequence[Case]) -> str:
 
 
 def sheet_row(case: Case, masks: Sequence[Bool[np.ndarray, "H W"]], width: int = 320) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with the true outline, and with the mask after 1, 3 and 5 clicks."""
+    """Returns the picture with the true mask, and with the masks after 1, 3 and 5 clicks, side by side."""
     tiles = []
     for mask in [case.truth == 1, *masks]:
         tile = case.image.copy()
@@ -187,7 +188,7 @@ def sheet_row(case: Case, masks: Sequence[Bool[np.ndarray, "H W"]], width: int =
 
 
 def speed(root: Path, segmenter: ClickSegmenter) -> None:
-    """Prints how long opening a frame of 854×480 and each further mask take."""
+    """Prints the time to open a frame of 854×480 and the time for each mask."""
     case = next(davis(root))
     opening, clicking = [], []
     for _ in range(5):

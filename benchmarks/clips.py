@@ -1,8 +1,8 @@
-"""The clips that benchmarks score on, by name, and the loop that follows one with several trackers at once.
+"""The clips that benchmarks score on, by name, and the loop that tracks one with several trackers at once.
 
-The held-out set is eight clips of two to four objects that hide each other, always the same. They are drawn from no
-file. Networks trained on photographs and real video, as the shipped ones are, have seen neither these objects nor this
-ground; one that was trained on SyntheticVideo without photographs must be measured elsewhere.
+The held-out set is eight clips of two to four objects that hide each other, always the same. They are generated without
+any files. Networks trained on photographs and real video, as the shipped ones are, have seen neither these objects nor
+this background; a network trained on SyntheticVideo without photographs must be measured on other clips.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ from mnemask.metrics import SequenceScorer
 
 NUM_FRAMES = 40
 SIZE = (480, 854)
-PACE = 3  # 40 frames are then enough for objects to meet and to part
+PACE = 3  # makes 40 frames enough for objects to meet and to part
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutClip:
-    """One clip of the set; `open` draws it. The attributes are those of SyntheticVideo."""
+    """One clip of the set; `open` generates it. The attributes are those of SyntheticVideo."""
 
     name: str
     num_objects: int
@@ -35,7 +35,7 @@ class HeldOutClip:
     num_occluders: int = 0
 
     def open(self, num_frames: int = NUM_FRAMES, size: tuple[int, int] = SIZE) -> SyntheticVideo:
-        """Returns the clip; fewer frames are its beginning, and each size is a scene of its own."""
+        """Returns the clip; fewer frames give its beginning, another size gives another scene."""
         return SyntheticVideo(
             num_frames,
             size,
@@ -47,7 +47,7 @@ class HeldOutClip:
         )
 
 
-# In each, objects are hidden to more than half and come out again; the numbers are part of the set.
+# In each, more than half of an object is hidden for a while; the seeds are part of the set.
 HELD_OUT = (
     HeldOutClip("pair", 2, 200),
     HeldOutClip("pair-leaving", 2, 203),
@@ -102,13 +102,13 @@ def follow(
     caches: Collection[FeatureCache] = (),
     on_frame: Callable[[], None] = lambda: None,
 ) -> None:
-    """Follows one clip with all trackers in step, from the masks of its first frame, and scores each.
+    """Tracks one clip with all trackers in step, from the masks of its first frame, and scores each.
 
-    `caches` are those that trackers share, so that a frame is encoded once.
+    `caches` are the feature caches that trackers share, so that a frame is encoded once.
     """
     for number, (frame, labels) in enumerate(frames):
         for cache in caches:
-            cache.begin(f"frame {number}")  # the frames before are not looked at again
+            cache.begin(f"frame {number}")  # earlier frames are not needed again
         prompts = None if number else first_masks(labels)
         for name, tracker in trackers.items():
             scorers[name].add(labels, tracker.step(frame, prompts).labels.cpu().numpy().astype(np.uint8))

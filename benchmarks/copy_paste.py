@@ -1,4 +1,4 @@
-"""Two objects on real motion with exact masks: that of one video is pasted into another and crosses its way."""
+"""Two objects with real motion and exact masks: one video's object is pasted into another and crosses its path."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from mnemask.types import Frame, describe
 
 HOST, GUEST = 1, 2
 MAX_GROWTH = 1.6  # more would only show pixels
-MAX_SHARE = 0.5  # of the frame's sides: how long a guest is at most
+MAX_SHARE = 0.5  # the largest size of a guest, as a share of the frame's sides
 
-# Host, guest and seed. Those of DAVIS 2016 validation that are whole enough to be cut out:
+# Host, guest and seed. Objects of DAVIS 2016 validation that are complete enough to be cut out:
 DAVIS_PAIRS = (
     ("camel", "dog", 0),
     ("dog", "camel", 1),
@@ -49,12 +49,12 @@ SELECTION_PAIRS = (
 
 @dataclass(frozen=True, slots=True)
 class ObjectTrack:
-    """Where an annotated object is, a row a frame; frames without it repeat their neighbours.
+    """Where an annotated object is, one row per frame; frames without it are interpolated from their neighbours.
 
     Attributes:
-        centre: middle of its box as x, y, in pixels.
-        box: width and height of its box.
-        area: its pixels.
+        centre: centre of its box as x, y, in pixels.
+        box: width and height of its box, in pixels.
+        area: its area in pixels.
     """
 
     centre: Float[np.ndarray, "T 2"]
@@ -63,7 +63,7 @@ class ObjectTrack:
 
     @classmethod
     def from_video(cls, sequence: AnnotatedVideo, num_frames: int) -> "ObjectTrack":
-        """Returns the track of a video that runs to and fro; raises MaskError if its first mask has no object."""
+        """Returns the track of a video played to and fro; raises MaskError if its first mask has no object."""
         rows = np.full((len(sequence.frames), 5), np.nan)
         for index, row in enumerate(rows):
             mask = _read_mask(sequence, index)
@@ -79,10 +79,10 @@ class ObjectTrack:
 
 
 class CopyPasteVideo:
-    """Frames, exact masks and truth, `video[i]`: the host's video with the guest's object in it.
+    """Frames, exact masks and visibility, `video[i]`, of the host's video with the guest's object in it.
 
-    The guest moves as in its own video and, on top of that, from one side of the host's object to the other, passing
-    before it, and back, passing behind it. The shorter of both videos runs to and fro.
+    The guest moves as in its own video and, in addition, from one side of the host's object to the other in front of
+    it, and back behind it. The shorter of the two videos is played to and fro.
 
     Example:
         sequences = DavisSequences("DAVIS", year=2016)
@@ -90,13 +90,13 @@ class CopyPasteVideo:
             print(frame.index, truth[1].visible, truth[2].visible)
 
     Args:
-        host: a video of one object with all masks, which becomes 1.
-        guest: a video of one object with all masks, which becomes 2.
-        seed: 0 or more; another seed, another size and path of the guest.
+        host: a video of one object, which becomes 1, with a mask for each frame.
+        guest: a video of one object, which becomes 2, with a mask for each frame.
+        seed: 0 or more; it decides the size and path of the guest.
 
     Raises:
-        InputError: a video without all of its masks or of several objects, or a negative seed.
-        MaskError: a video that does not begin with its object.
+        InputError: a video lacks masks or has several objects, or the seed is negative.
+        MaskError: a video does not show its object in the first frame.
     """
 
     def __init__(self, host: AnnotatedVideo, guest: AnnotatedVideo, seed: int = 0) -> None:
@@ -149,7 +149,7 @@ class CopyPasteVideo:
         return (self[index] for index in range(self.num_frames))
 
     def _guest(self, index: int) -> Layer | None:
-        """The guest's object of this frame, cut out with a soft edge; None where it has none."""
+        """Returns the guest's object in this frame, cut out with a soft edge; None if the frame does not show it."""
         picture, mask = _read(self.guest, index)
         if not mask.any():
             return None
@@ -160,7 +160,7 @@ class CopyPasteVideo:
 
 
 def copy_paste_videos(sequences: DavisSequences) -> list[CopyPasteVideo]:
-    """Returns the videos of `DAVIS_PAIRS` of which both sequences are there, always the same ones.
+    """Returns the videos of those `DAVIS_PAIRS` whose sequences are both there, always the same ones.
 
     Raises:
         InputError: there is no pair.
@@ -174,13 +174,13 @@ def copy_paste_videos(sequences: DavisSequences) -> list[CopyPasteVideo]:
 def guest_path(rng: Rng, host: ObjectTrack, guest: ObjectTrack, size: tuple[int, int]) -> Float[np.ndarray, "T 2 3"]:
     """Returns the maps from the guest's frames to the host's, in pixels (x, y): size and path of a guest.
 
-    In frame 0 and in the turning frame the boxes of both objects lie apart; between, their middles meet.
+    In frame 0 and in the turning frame the boxes of both objects are apart; in between, their centres meet.
     """
     num_frames = len(host.area)
     scale = log_uniform(rng, 0.7, 1.2) * float(np.sqrt(np.median(host.area) / np.median(guest.area)))
     scale = min(scale, MAX_GROWTH, *(MAX_SHARE * np.array(size[::-1]) / guest.box.max(0)).tolist())
     offset = host.centre - scale * guest.centre
-    # Only the slow part of both motions is made the same: what is quick, each keeps.
+    # Only the slow part of both motions is aligned: each object keeps its fast motion.
     even = cv2.GaussianBlur(offset, (1, 0), sigmaX=0.1, sigmaY=num_frames / 12, borderType=cv2.BORDER_REPLICATE)
     ends = [0, turning_frame(num_frames)]
     apart = (host.box[ends, 0] + scale * guest.box[ends, 0]) / 2 + np.abs(offset - even)[ends, 0]
@@ -198,7 +198,7 @@ def turning_frame(num_frames: int) -> int:
 
 
 def _read(sequence: AnnotatedVideo, index: int) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
-    """A frame and its mask of 0 and 1, of a video that runs to and fro."""
+    """Returns a frame and its mask of 0 and 1, of a video played to and fro."""
     at = to_and_fro(index, len(sequence.frames))
     picture, mask = read_rgb(sequence.frames[at]), _read_mask(sequence, at)
     if picture.shape[:2] != mask.shape:

@@ -1,10 +1,10 @@
-"""What each part of a frame takes for one object and for more, beside the plain path, as Markdown.
+"""Measures the time of each part of a frame for one and more objects, beside the plain path; prints Markdown.
 
     python benchmarks/core_speed.py [--model compact] [--objects 1 3 5] [--size 480 854] [--threads 2] [--rounds 7]
 
-Times are medians and, in brackets, quartiles of rounds in which both ways take turns. "extra" is what a further object
-costs, as a share of what the first one does, in each way. `stcn` has random weights. `mnemask bench` measures more,
-and the whole; this is for work on the arithmetic. To try it out: --size 96 160 --rounds 1 --objects 1 2.
+Times are medians and, in brackets, quartiles of rounds in which both ways take turns. "extra" is the cost of a further
+object as a share of the first one's, for each way. `stcn` has random weights. `mnemask bench` measures more parts and
+whole frames; this script is for work on the arithmetic. To try it out: --size 96 160 --rounds 1 --objects 1 2.
 """
 
 import argparse

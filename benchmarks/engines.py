@@ -1,12 +1,12 @@
-"""What each engine gains over torch as it is, part by part and as a whole, and what its masks lose, as Markdown.
+"""Compares each engine with plain PyTorch, in speed by part and by frame, and in masks; prints Markdown.
 
     python benchmarks/engines.py [--davis ROOT] [--engine NAME ...] [--threads N] [--model PATH] [--json FILE]
-    python benchmarks/engines.py --overlap --davis ROOT --engine int8 --engine int8-all   # masks alone, clip by clip
+    python benchmarks/engines.py --overlap --davis ROOT --engine int8 --engine int8-all   # masks only, clip by clip
 
-Engines take turns, part by part and frame by frame. Times are medians and, in brackets, quartiles, of a whole frame
-over those of all clips; ratios are to "eager" in float32. What an engine has to build is built before. Masks are
-compared with those of "eager" on generated clips or, where DAVIS is given, its sequences: mean and least mask IoU of
-all frames but the first. To try it out: --size 96x160 --rounds 2 --frames 4 --clips 1 --engine int8.
+Engines take turns, part by part and frame by frame. Times are medians and, in brackets, quartiles; those of a whole
+frame are over the frames of all clips. Ratios are to "eager" in float32. Builds are made before the measurement. Masks
+are compared with those of "eager" on generated clips or, if DAVIS is given, its sequences: mean and lowest mask IoU of
+all frames except the first. To try it out: --size 96x160 --rounds 2 --frames 4 --clips 1 --engine int8.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from mnemask.model.stcn import STCN, STRIDE
 PARTS = ("encode_key", "encode_value", "decode")
 CPU = torch.device("cpu")
 Overlaps = dict[str, dict[str, list[float]]]
-"""Mask IoU of each frame but the first and each object, by engine and clip."""
+"""Mask IoU of each frame except the first and of each object, by engine and clip."""
 
 
 def part_calls(network: STCN, size: tuple[int, int], num_objects: int) -> dict[str, Callable[[], object]]:
-    """Returns what runs each part on noise of the right shapes."""
+    """Returns a call for each part that runs it on noise of the right shapes."""
     height, width = (-(-side // STRIDE) * STRIDE for side in size)
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, height, width, generator=generator).to(network.dtype, memory_format=torch.channels_last)
@@ -52,7 +52,7 @@ def part_calls(network: STCN, size: tuple[int, int], num_objects: int) -> dict[s
 
 
 def time_parts(networks: dict[str, STCN], args: argparse.Namespace) -> dict[tuple[str, str], Timing]:
-    """The times of each part with each engine."""
+    """Returns the times of each part with each engine."""
     calls = {name: part_calls(network, args.size, args.objects) for name, network in networks.items()}
     return interleaved({(part, name): calls[name][part] for part in PARTS for name in networks}, args.rounds, CPU)
 
@@ -72,7 +72,7 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, list[mm.Frame], dict[
 
 
 def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dict[str, Timing], Overlaps]:
-    """The times of a frame that follows the first by engine, and how masks overlap with those of "eager"."""
+    """Returns the times of a frame after the first, by engine, and the overlap of masks with those of "eager"."""
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     overlaps: Overlaps = {name: {} for name in networks}
     for clip, frames, first in clips(args):
@@ -81,7 +81,7 @@ def time_clips(networks: dict[str, STCN], args: argparse.Namespace) -> tuple[dic
         }
         for tracker in trackers.values():
             tracker.step(frames[0], first)
-            tracker.fork().step(frames[1])  # for what there is to build
+            tracker.fork().step(frames[1])  # so that builds are not timed
         for frame in frames[1:]:
             masks = {}
             for name, tracker in trackers.items():
@@ -106,7 +106,7 @@ def show(parts: dict[tuple[str, str], Timing], frames: dict[str, Timing], overla
 
 
 def show_overlaps(overlaps: Overlaps) -> None:
-    """Prints the mean and, in brackets, the least mask IoU to "eager" of each clip."""
+    """Prints the mean and, in brackets, the lowest mask IoU to "eager" of each clip."""
     others = [name for name in overlaps if name != "eager"]
     print("| clip | " + " | ".join(f"`{name}`" for name in others) + " |\n" + "|---" * (len(others) + 1) + "|")
     rows = {clip: [overlaps[name][clip] for name in others] for clip in overlaps["eager"]}
@@ -127,12 +127,12 @@ def main() -> None:
     parser.add_argument("--engine", action="append", choices=list(ENGINES), help="in addition to eager; by default all")
     parser.add_argument("--model", default="compact")
     parser.add_argument("--size", type=parse_size, default=(480, 854), metavar="HEIGHTxWIDTH")
-    parser.add_argument("--objects", type=int, default=1, help="of the parts; clips have their own")
+    parser.add_argument("--objects", type=int, default=1, help="number of objects for the parts; clips have their own")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--frames", type=int, default=12, help="of each clip, the first so many")
+    parser.add_argument("--frames", type=int, default=12, help="use only the first FRAMES frames of each clip")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--overlap", action="store_true", help="only how masks overlap, clip by clip")
+    parser.add_argument("--overlap", action="store_true", help="only print the overlap of masks, clip by clip")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

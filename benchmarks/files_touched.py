@@ -1,10 +1,10 @@
-"""How many files of the package take part in one frame, in one training clip and in an import, as Markdown.
+"""Counts the files of the package that take part in one frame, one training clip and an import; prints Markdown.
 
     python benchmarks/files_touched.py [--files]
 
 A file counts when one of its functions runs, on any thread (`sys.setprofile`). "The whole command" is
-`mnemask segment` on sixteen frames, from the arguments to the last PNG; "a frame in the middle" leaves out what runs
-once. A training clip counts from its draw to the step of the optimizer. --files lists the files.
+`mnemask segment` on sixteen frames, from the arguments to the last PNG; "a frame in the middle" leaves out code that
+runs once. A training clip counts from sampling it to the optimizer's step. --files lists the files.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ON_IMPORT = "import json, sys, mnemask as mm; mm.Tracker(mm.load_model()); print
 
 
 class CalledFiles:
-    """The files of the package in which functions are called, in threads that begin after this was made."""
+    """The files of the package whose functions are called, in this thread and those that start after this was made."""
 
     def __init__(self, on: bool = True) -> None:
         self.on = on
@@ -49,7 +49,7 @@ class CalledFiles:
             self._seen.add(frame.f_code.co_filename)
 
     def names(self) -> list[str]:
-        """Ends the count and returns the files, without the package's folder."""
+        """Stops recording and returns the files, relative to the package's folder."""
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]  # the documented way to end it
         paths = map(Path, self._seen)
@@ -57,7 +57,7 @@ class CalledFiles:
 
 
 def draw_clip(folder: Path, count: int = 16) -> None:
-    """Writes a moving square as images with its first mask, and the same as a training set."""
+    """Writes a moving square as frames with masks, and the same as a training set of images."""
     for name in ("frames", "images", "masks"):
         (folder / name).mkdir(parents=True)
     for index in range(count):
@@ -70,7 +70,7 @@ def draw_clip(folder: Path, count: int = 16) -> None:
 
 
 def files_of_a_command(folder: Path) -> list[str]:
-    """Returns what runs in `mnemask segment`, from the command to the last PNG, once everything is imported."""
+    """Returns the files that run in `mnemask segment`, from the command to the last PNG, after all imports."""
     for out in (folder / "warm", folder / "out"):
         arguments = ["segment", folder / "frames", "--mask", folder / "masks/00000.png", "-o", out]
         sys.argv = ["mnemask", *map(str, arguments), "--size", "64", "--quiet"]
@@ -82,7 +82,7 @@ def files_of_a_command(folder: Path) -> list[str]:
 
 
 def files_of_a_frame(folder: Path) -> list[str]:
-    """Returns what runs from the third frame of a video to the fifth: reading, tracking and writing."""
+    """Returns the files that run from the third frame of a video to the fifth: reading, tracking and writing."""
     first = mm.read_mask(folder / "masks/00000.png")
     tracker = mm.Tracker(mm.load_model(), short_side=64)
     called = CalledFiles(on=False)
@@ -96,7 +96,7 @@ def files_of_a_frame(folder: Path) -> list[str]:
 
 
 def files_of_a_clip(folder: Path, kind: str) -> list[str]:
-    """Returns what runs in the second step of a training, from the draw of its clip to the step of the optimizer."""
+    """Returns the files that run in the second training step, from sampling its clip to the optimizer's step."""
     recipe = replace(static(4), phases=(Phase(1.0, 64),), batch=1)
     source = training_data(recipe, [f"{kind}={folder}"])()
     fabric = Fabric(accelerator="cpu", devices=1)
@@ -109,14 +109,14 @@ def files_of_a_clip(folder: Path, kind: str) -> list[str]:
 
 
 def files_of_an_import() -> list[str]:
-    """Returns the modules that are loaded once a tracker with its weights was made."""
+    """Returns the modules that are loaded once a tracker with its weights has been made."""
     done = subprocess.run([sys.executable, "-c", ON_IMPORT], capture_output=True, text=True, check=True)
     return [name for name in json.loads(done.stdout) if name.split(".")[0] == "mnemask"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", action="store_true", help="also list them")
+    parser.add_argument("--files", action="store_true", help="also list the files")
     arguments = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)

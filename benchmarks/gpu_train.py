@@ -1,17 +1,19 @@
-"""A few minutes of a lent GPU: pack the data small, train at full speed, bring the result home in small files.
+"""Uses a few minutes of a GPU: packs the data small, trains at full speed, writes the result in small files.
 
     python benchmarks/gpu_train.py pack DATA PACK.tar [--max-mib 58]
     python benchmarks/gpu_train.py train PACK.tar OUT --minutes 8 --workers 15 [--branch RUN/latest.safetensors]
     python benchmarks/gpu_train.py join OUT/home/trunk-*.safetensors RUN/latest.safetensors
 
-`pack` writes the real video (without the sequences to choose by) and as many photographs as there is room for, each set
-in turn, as small WebP pictures and PNG masks. `train` is the recipe `real-video` with larger steps for the first part
-of the minutes, and a decay off it for the rest; then OUT/home holds files of at most 16 MiB: `candidate-*`, the weights
-to use, and `trunk-*`, the weights from before the decay with the optimizer's second moments. `join` makes a run of the
-latter, to go on from with `mnemask train real-video --branch RUN/latest.safetensors`; of the former it makes weights.
+`pack` writes the real video (without the sequences used for model selection) and as many photographs as fit, taking one
+of each set in turn, as small WebP pictures and PNG masks. `train` runs the recipe `real-video` with larger batches for
+the first part of the minutes, and a decay that branches off it for the rest. Then OUT/home holds files of at most
+16 MiB: `candidate-*`, the weights to use, and `trunk-*`, the weights from before the decay with the optimizer's second
+moments. `join` turns the latter into a run that `mnemask train real-video --branch RUN/latest.safetensors` continues,
+and the former into weights.
 
-Moments are kept as square roots in 8 bits with a scale for each tensor; first moments, which ten steps bring back, and
-the average, which begins anew at the weights, are left out. PACK.tar may come in parts, PACK.tar.aa … (`split -b 30M`).
+Second moments are kept as square roots in 8 bits with a scale for each tensor. First moments, which recover within ten
+steps, and the average, which restarts at the weights, are left out. PACK.tar may be split into PACK.tar.aa …
+(`split -b 30M`).
 """
 
 import argparse
@@ -34,7 +36,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 if importlib.util.find_spec("av") is None:
-    # Lent machines may lack PyAV, which the package imports and training, from pictures, has no use for.
+    # The GPU machine may lack PyAV, which the package imports but training from pictures does not use.
     sys.modules["av"] = MagicMock()
     for name in ("buffer", "codec.context", "container", "error", "packet", "stream"):
         sys.modules[f"av.{name}"] = MagicMock()
@@ -54,10 +56,10 @@ from mnemask.training.launch import Hardware, launch
 from mnemask.training.trainer import RunOptions, StepReport, Training
 
 MIB = 2**20
-PART_MIB = 15.5  # a file's head comes on top
-BATCH, LEARNING_RATE = 32, 3e-4  # of the recipe's 4 and 1.5e-4
+PART_MIB = 15.5  # without the file's header
+BATCH, LEARNING_RATE = 32, 3e-4  # instead of the recipe's 4 and 1.5e-4
 DECAY_SHARE = 0.25  # of the minutes
-TINY = 2.0**-9  # the smallest number of float8_e4m3fn
+TINY = 2.0**-9  # the smallest positive number of float8_e4m3fn
 MOST = 448.0  # and the largest
 
 
@@ -69,7 +71,7 @@ def pack(data: Path, target: Path, max_mib: float, short_side: int, quality: int
             image, mask = files
             side = short_side if "video_train" in image.parts else round(0.8 * short_side)
             parts = shrunk(image, mask, side, quality)
-            # A member takes its size in whole blocks, and a block of its own for its name.
+            # A member of a tar file takes whole blocks of 512 bytes, and one more for its header.
             needed = sum(512 + 512 * -(-len(part) // 512) for part in parts)
             if needed + 10240 > room:
                 print(f"{number} pictures with masks; no room for more")
@@ -84,7 +86,7 @@ def pack(data: Path, target: Path, max_mib: float, short_side: int, quality: int
 
 
 def videos(data: Path) -> Iterator[tuple[Path, Path]]:
-    """Yields the frames of the training videos that have masks, with these."""
+    """Yields the frames of the training videos that have masks, with their masks."""
     for folder in VIDEO_FOLDERS:
         for masks in sorted((data / "video_train" / folder.name).glob("*/masks")):
             if masks.parent.name in SELECTION:
@@ -103,7 +105,7 @@ def photographs(data: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def shrunk(image: Path, mask: Path, short_side: int, quality: int) -> tuple[bytes, bytes]:
-    """Returns a picture as WebP and its mask as PNG, no larger than they were."""
+    """Returns a picture as WebP and its mask as PNG, reduced to the short side; smaller ones keep their size."""
     picture = read_rgb(image)
     labels = put_back(read_labels(mask), SHRUNK.get(mask.parts[-4]))
     height, width = labels.shape
@@ -129,7 +131,7 @@ def unpack(packed: Path, folder: Path) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains a trunk for a part of the minutes and a decay for the rest, and leaves both in small files."""
+    """Trains a trunk for a part of the minutes and a decay for the rest, and writes both to small files."""
     begin = time.monotonic()
     data: Path = args.out / "data"
     unpack(args.pack, data)
@@ -140,7 +142,7 @@ def train(args: argparse.Namespace) -> None:
     over = begin + 60 * args.minutes
     trunk = sitting_of(recipe, args, "trunk", (over - time.monotonic()) * (1 - DECAY_SHARE), args.branch)
     rate = trunk.step / trunk.seconds
-    # A decay has more budgets in the loop, which take time, as its start does.
+    # A decay trains more often with a budget, which takes time; so does its start.
     steps = max(1, int(0.75 * rate * (over - time.monotonic())))
     candidate = sitting_of(
         recipes.decayed(recipe, steps), args, "candidate", over - time.monotonic(), trunk.out / "latest.safetensors"
@@ -181,7 +183,7 @@ def shrunk_state(run: dict[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith("/exp_avg_sq"):
             root = value.sqrt()
             scale = (root.max() / MOST).clamp_min(1e-30)
-            # None may become 0: Adam divides by it.
+            # No value may become 0: Adam divides by it.
             small[name] = (root / scale).clamp_min(TINY).to(torch.float8_e4m3fn)
             small[f"{name}/scale"] = scale[None]
         elif name.endswith("/step"):
@@ -190,7 +192,7 @@ def shrunk_state(run: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def whole_state(small: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a run that goes on: first moments are 0, and the average is the weights."""
+    """Returns a run that can be continued: first moments are 0, and the average equals the weights."""
     run = {name: value.float() for name, value in small.items() if name.startswith("model/")}
     for name, value in small.items():
         if name.endswith("/exp_avg_sq"):
@@ -204,7 +206,7 @@ def whole_state(small: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_parts(tensors: dict[str, Tensor], folder: Path, name: str, metadata: dict[str, str]) -> None:
-    """Writes tensors as safetensors files of at most PART_MIB and a head."""
+    """Writes tensors as safetensors files of at most PART_MIB each, plus the header."""
     parts: list[dict[str, Tensor]] = [{}]
     size = 0
     for key, value in tensors.items():
@@ -218,7 +220,7 @@ def save_parts(tensors: dict[str, Tensor], folder: Path, name: str, metadata: di
 
 
 def join(parts: list[Path], target: Path) -> None:
-    """Makes one file of the parts: a run to branch off, or weights."""
+    """Joins the parts into one file: a run to branch off, or weights."""
     tensors = {name: value for part in parts for name, value in load_file(part).items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     if any(name.startswith("optimizer/") for name in tensors):
@@ -238,18 +240,18 @@ def main() -> None:
     one.add_argument("data", type=Path)
     one.add_argument("target", type=Path)
     one.add_argument("--max-mib", type=float, default=58)
-    one.add_argument("--short-side", type=int, default=336, help="of frames; photographs have 0.8 of it")
+    one.add_argument("--short-side", type=int, default=336, help="short side of frames; photographs get 0.8 of it")
     one.add_argument("--quality", type=int, default=60)
     two = actions.add_parser("train")
     two.add_argument("pack", type=Path)
     two.add_argument("out", type=Path)
-    two.add_argument("--minutes", type=float, default=8, help="in all, unpacking and starting included")
+    two.add_argument("--minutes", type=float, default=8, help="total, including unpacking and start-up")
     two.add_argument("--workers", type=int, default=15)
     two.add_argument("--batch", type=int, default=BATCH)
     two.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     two.add_argument("--weights", default="compact", help="to start from without --branch")
     two.add_argument("--branch", type=Path)
-    two.add_argument("--seed", type=int, default=1000, help="another for another sitting, or it sees the same clips")
+    two.add_argument("--seed", type=int, default=1000, help="use another for each session, or it sees the same clips")
     three = actions.add_parser("join")
     three.add_argument("parts", type=Path, nargs="+")
     three.add_argument("target", type=Path)

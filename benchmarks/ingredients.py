@@ -1,12 +1,12 @@
-r"""What each ingredient of the recipe `real-video` brings: the whole recipe, and the recipe without one, scored alike.
+r"""Measures what each ingredient of the recipe `real-video` is worth, by training and scoring without it.
 
     python benchmarks/ingredients.py OUT --weights START.safetensors --data DATA [--steps 400] [--devices 2]
 
-START knows photographs and not yet real video, as the weights of version 0.1 do. Each variant trains from it in
+START was trained on photographs but not on real video, like the weights of version 0.1. Each variant trains from it in
 OUT/VARIANT for the same number of steps, with a falling learning rate and the same seed, and is scored on the clips of
-`selection.py` with `diverse` and `lfu`, 2 frames of memory. Can be stopped and started again; prints a Markdown table
-of what there is. "above the whole" is J&F over the objects of all clips, clip by clip, with a 95 % bootstrap interval
-over clips: it does not say how far two runs of one recipe lie apart.
+`selection.py` with `diverse` and `lfu`, 2 frames of memory. The script can be stopped and restarted; it prints a
+Markdown table of the results so far. "above the whole" is the difference in J&F from the whole recipe, paired by clip,
+with a 95 % bootstrap interval over clips: it does not say how much two runs of one recipe differ.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SETTINGS = ("diverse", "lfu")
 
 
 def train(variant: str, args: argparse.Namespace) -> Path:
-    """Returns the weights of a variant, trained where they are not there yet."""
+    """Returns the weights of a variant; trains it if they do not exist yet."""
     out = Path(args.out / variant)
     weights = args.weights if variant == START else out / "model.safetensors"
     if not weights.exists():
@@ -38,7 +38,7 @@ def train(variant: str, args: argparse.Namespace) -> Path:
 
 
 def score(variant: str, weights: Path, args: argparse.Namespace) -> None:
-    """Scores weights on all clips, and keeps that in the variant's folder."""
+    """Scores weights on all clips, and writes the scores to the variant's folder."""
     tasks = []
     for clip in clips_of(KINDS, args.data):
         file = file_of(args.out / variant, args.size, f"{clip.kind}-{clip.name}")
@@ -51,12 +51,12 @@ def score(variant: str, weights: Path, args: argparse.Namespace) -> None:
 
 
 def file_of(run: Path, size: int, name: str) -> Path:
-    """Where the scores of a clip are kept."""
+    """Returns the file of the scores of a clip."""
     return run / f"scores-{size}" / f"{name}.json"
 
 
 def table(args: argparse.Namespace) -> str:
-    """All variants that are scored, setting by setting."""
+    """Returns Markdown tables of all variants that have been scored, one for each setting."""
     lines = []
     for setting in args.settings:
         lines += [f"| `{setting}` | " + " | ".join(KINDS) + " | above the whole |", "|---" * (len(KINDS) + 2) + "|"]
@@ -74,7 +74,7 @@ def table(args: argparse.Namespace) -> str:
 
 
 def scores_of(variant: str, args: argparse.Namespace) -> dict:
-    """The scores that there are, by clip."""
+    """Returns the existing scores of a variant, by clip."""
     names = {clip: f"{clip.kind}-{clip.name}" for clip in clips_of(KINDS, args.data)}
     return {clip: known(file_of(args.out / variant, args.size, name)) for clip, name in names.items()}
 
@@ -85,11 +85,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="to start from")
     parser.add_argument("--data", type=Path, required=True, help="a folder with static, video and video_train")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=7, help="another one for another OUT: how far two runs lie apart")
-    parser.add_argument("--variant", action="append", choices=VARIANTS, help="these alone; by default all")
+    parser.add_argument("--seed", type=int, default=7, help="another, with another OUT, shows how two runs differ")
+    parser.add_argument("--variant", action="append", choices=VARIANTS, help="only these; by default all")
     parser.add_argument("--devices", type=int, default=2, choices=(1, 2), help="processes of one thread each")
-    parser.add_argument("--size", type=int, default=480, help="short side that the network sees when it is scored")
-    parser.add_argument("--table", action="store_true", help="print what there is and compute nothing")
+    parser.add_argument("--size", type=int, default=480, help="short side at which frames are processed for scoring")
+    parser.add_argument("--table", action="store_true", help="print the existing results and compute nothing")
     args = parser.parse_args()
     args.settings = [in_full(setting, args.size) for setting in SETTINGS]
     if not args.table:

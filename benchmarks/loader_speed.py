@@ -1,11 +1,11 @@
-"""Milliseconds of processor time that a clip takes on one thread, for each source, to compare with a training step.
+"""Measures the processor time of a clip on one thread, for each source, to compare with a training step.
 
     python benchmarks/loader_speed.py --stills FOLDER ... --videos FOLDER ... [--single-object]
         [--size 384] [--frames 3] [--clips 40]
 
-A folder of stills holds images/ and masks/, one of videos frames/ and masks/, or such folders by name. Medians
-are printed, after a first round that fills the system's file cache; `decode` is what reading the files alone takes.
-Time in which other programs had the processor does not count.
+A folder of stills holds images/ and masks/, one of videos frames/ and masks/, or subfolders of this kind. Medians in
+milliseconds are printed, after a first round that fills the system's file cache; `decode` is the time of reading the
+files alone. Time in which other programs use the processor does not count.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stills", type=Path, nargs="+", default=[])
     parser.add_argument("--videos", type=Path, nargs="+", default=[])
-    parser.add_argument("--single-object", action="store_true", help="masks of videos show one object, also as 255")
+    parser.add_argument("--single-object", action="store_true", help="masks of videos show one object, maybe as 255")
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--clips", type=int, default=40)

@@ -1,10 +1,10 @@
-"""Whether memory and time per frame stay constant over a long generated stream.
+"""Measures whether memory and time per frame stay constant over a long generated stream.
 
     python benchmarks/long_stream.py --frames 3000 [--size 240 432] [--objects 2] [--policy lfu-pinned]
 
-Prints, every 100 frames, milliseconds per frame (median; by the clock and of the processor), resident memory, tokens
-held and J against the exact masks of the objects in view, then the slopes of a straight line through them, as a share
-of their level per 1,000 frames.
+Prints, every 100 frames, milliseconds per frame (medians of wall time and processor time), resident memory, tokens held
+and J against the exact masks of the objects in view; then the slope of a line fitted to each except J, as a share of
+its mean per 1,000 frames.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3000)
     parser.add_argument("--size", type=int, nargs=2, default=(240, 432))
     parser.add_argument("--objects", type=int, default=2)
-    parser.add_argument("--photographs", type=Path, help="folder NAME/{images,masks} to make the scene of")
+    parser.add_argument("--photographs", type=Path, help="folder with NAME/{images,masks} to make the scene from")
     parser.add_argument("--policy", default=DEFAULT_POLICY)
     parser.add_argument("--model", default="compact")
     parser.add_argument("--threads", type=int, default=2)
@@ -64,7 +64,7 @@ def main() -> None:
             rows.append((index + 1, median(times), median(busy), resident_mib(), stats.tokens, float(np.mean(scores))))
             print("| {} | {:.1f} | {:.1f} | {:.1f} | {} | {:.3f} |".format(*rows[-1]), flush=True)
             times, busy, scores = [], [], []
-    # The first hundred frames warm caches and allocators up.
+    # Caches and allocators warm up during the first hundred frames.
     frames = [row[0] for row in rows[1:]]
     slopes = {
         name: slope_per_thousand(frames, [row[column] for row in rows[1:]])

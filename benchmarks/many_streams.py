@@ -1,10 +1,10 @@
-"""Frames a second of several videos stepped together, beside each of them stepped on its own, as Markdown.
+"""Compares the speed of several videos stepped together and stepped one by one; prints Markdown.
 
     python benchmarks/many_streams.py [--streams 1 2 4] [--device cuda] [--size 480 854] [--objects 1] [--rounds 9]
 
-Both ways take turns, five frames of each video at a time, among them one that is written to memory. Frames a second are
-those of all videos together: the median and, in brackets, the quartiles. "difference" is the largest between any
-probability of both ways after all rounds. To try it out: --size 96 160 --rounds 2.
+Both ways take turns, five frames of each video at a time, one of which is written to memory. Frames per second are
+those of all videos together: the median and, in brackets, the quartiles. "difference" is the largest difference
+between the probabilities of both ways after all rounds. To try it out: --size 96 160 --rounds 2.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from mnemask.model.stcn import STCN
 
 
 class Streams:
-    """Videos at their first frame, followed in both ways."""
+    """Videos whose first frame is done, tracked in both ways."""
 
     def __init__(self, model: STCN, videos: Sequence[mm.DrawnVideo], short_side: int) -> None:
         self.batch = mm.TrackerBatch(mm.Tracker(model, write_every=CYCLE, short_side=short_side) for _ in videos)

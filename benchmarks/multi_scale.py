@@ -1,11 +1,11 @@
-"""Does a comparison at stride 8 help where objects look alike? J&F with and without, as Markdown tables.
+"""Measures whether a comparison at stride 8 helps if objects look alike; prints Markdown tables.
 
     python benchmarks/multi_scale.py [--davis ROOT] [--set SET ...] [--trial NAME ...] [--size 240] [--clips N]
 
-Sets: "choose" and "confirm", generated clips of two to four objects that look alike (the weight of the option `refine`
-is chosen on the former), and, where DAVIS 2016 val is given, "davis". Each trial is compared with the first one, clip
-by clip. "same bytes" holds as many tokens less as their detail takes; "sharper" multiplies plain affinities by a
-constant, to tell what comes of detail from what comes of weights that are merely more decided. All trackers follow a
+Sets: "choose" and "confirm", generated clips of two to four objects that look alike (`stride8_weight`, called "refine"
+in trials, is chosen on the former), and, if DAVIS 2016 val is given, "davis". Each trial is compared with the first
+one, clip by clip. "same bytes" holds fewer tokens, to make room for their stride-8 descriptors; "sharper" multiplies
+plain affinities by a constant, to separate the effect of detail from that of a sharper softmax. All trackers process a
 clip in step and share its key features.
 """
 
@@ -61,7 +61,7 @@ TRIALS = {
 
 
 def lookalikes(name: str, seed: int) -> tuple[HeldOutClip, ...]:
-    """Returns twelve clips of two, three and four objects, half of them with something that passes before them."""
+    """Returns twelve clips of two, three and four objects, half of them with an occluder that passes in front."""
     return tuple(
         HeldOutClip(f"{name}-{i}", 2 + i % 3, seed + i, lookalikes=True, num_occluders=i % 2) for i in range(12)
     )
@@ -71,11 +71,11 @@ DRAWN = {"choose": lookalikes("choose", 400), "confirm": lookalikes("confirm", 5
 
 
 class Sharper(SharedWeights):
-    """The same network with keys so long that all affinities are multiplied by a constant."""
+    """The same network with keys scaled so that all affinities are multiplied by a constant."""
 
     def __init__(self, look: FeatureCache, factor: float) -> None:
         super().__init__(look)
-        self.look, self.factor = (look,), factor  # in a tuple, or its weights would be here twice
+        self.look, self.factor = (look,), factor  # in a tuple, so that its weights are not registered twice
 
     def encode_key(self, image: Float[Tensor, "B 3 H W"]) -> KeyFeatures:
         features = self.look[0].encode_key(image)
@@ -83,7 +83,7 @@ class Sharper(SharedWeights):
 
 
 def tracker_of(trial: Trial, look: FeatureCache, size: tuple[int, int], num_objects: int) -> mm.Tracker:
-    """Returns a tracker with the default policy and 2 frames, or as many bytes as plain tokens of 2 frames take."""
+    """Returns a tracker with the default policy and 2 frames, or as many bytes as 2 frames of plain tokens take."""
     network = Sharper(look, trial.sharper) if trial.sharper != 1 else look
     tokens = 2 * CellGrid(size, None).num_cells
     if trial.same_bytes:
@@ -120,7 +120,7 @@ def score(kind: str, name: str, trials: Sequence[str], args: argparse.Namespace)
 
 
 def table(title: str, reports: Sequence[dict[str, Report]]) -> str:
-    """Returns a Markdown table: means over all objects, and paired differences from the first read."""
+    """Returns a Markdown table: means over all objects, and paired differences from the first trial."""
     first = next(iter(reports[0]))
     weights = np.array([len(report[first].objects) for report in reports])
     lines = [f"| {title} | J | F | J&F | J&F − {first} (95 %) | better, worse |", "|---" * 6 + "|"]
@@ -144,9 +144,9 @@ def main() -> None:
         "--trial",
         action="append",
         choices=list(TRIALS),
-        help="these alone; the first is what the others are compared with; by default all, plain first",
+        help="only these; the others are compared with the first; by default all, plain first",
     )
-    parser.add_argument("--clips", type=int, help="of each set, the first so many")
+    parser.add_argument("--clips", type=int, help="use only the first CLIPS clips of each set")
     parser.add_argument("--size", type=int, default=240, help="height of the frames")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()

@@ -4,8 +4,8 @@
     mnemask experiment policies OUT/generated --dataset folder -o lab
     mnemask experiment policies OUT/pasted --dataset folder -o lab
 
-OUT/generated: the eight clips of `clips.py`, drawn by the computer and never trained on.
-OUT/pasted, where DAVIS 2016 val is given: pairs of its objects with crossing paths (`copy_paste.py`).
+OUT/generated: the eight generated clips of `clips.py`, which were never used for training.
+OUT/pasted, if DAVIS 2016 val is given: pairs of its objects with crossing paths (`copy_paste.py`).
 """
 
 import argparse

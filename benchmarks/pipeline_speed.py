@@ -1,19 +1,19 @@
-"""What adds up to the time of a run: files, engines, start-up, memory, objects, and the plain path; as Markdown.
+"""Measures what the time of a run consists of: files, engines, start-up, memory, objects; prints Markdown.
 
     python benchmarks/pipeline_speed.py [--part files start-up memory objects plain] [--size 480] [--rounds 5]
     git worktree add ../before TAG && python benchmarks/pipeline_speed.py --part versions --before ../before/src
 
 files     `compact`, one object, from an mp4 on disk to PNGs on disk, with each engine (--engine eager int8 int8-all);
-          what an engine has to build is built before
-start-up  `compact`: from the start of a fresh process to the first mask that it computes
+          engines are built before the measurement
+start-up  `compact`: from the start of a new process to its first mask
 memory    `compact`, one object: a frame with a full bank of N frames, `lfu-pinned`
 objects   `compact`: a frame with 1 to 5 objects, `lfu-pinned` at two frames
 plain     `stcn` with random weights, 1 and 3 objects, beside the plain path (plain.py)
 versions  the whole command `mnemask segment`, start-up included, of this source and of an earlier one (--before)
 
-A frame is a fifth of a cycle of five, one of them written to memory. Times are medians of interleaved rounds and, in
-brackets, quartiles. To try it out: --size 96 --rounds 1 --engine eager --frames 10. `mnemask bench` has the parts of a
-frame and the machine's ceilings.
+The time of a frame is a fifth of a cycle of five frames, one of which is written to memory. Times are medians of
+interleaved rounds and, in brackets, quartiles. To try it out: --size 96 --rounds 1 --engine eager --frames 10.
+`mnemask bench` measures the parts of a frame and the peaks of the machine.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def start(args: argparse.Namespace, size: tuple[int, int]) -> None:
 
 
 def full_bank(model: STCN, video: mm.DrawnVideo, num_frames: int, short_side: int) -> mm.Tracker:
-    """A tracker that remembers its first frame and, in place of others, that one's keys with noise."""
+    """Returns a tracker with a full bank: its first frame and, instead of others, that frame's keys with noise."""
     tracker = mm.Tracker(model, policy=POLICY, budget=mm.Budget(frames=num_frames), short_side=short_side)
     frame, labels = video[0]
     tracker.step(frame, {1: labels == 1})
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="folder of an earlier version's package, for versions")
     parser.add_argument("--engine", nargs="+", choices=list(ENGINES), default=["eager", "int8", "int8-all"])
     parser.add_argument("--size", type=int, default=480, help="short side; frames are 16:9")
-    parser.add_argument("--frames", type=int, default=25, help="of the mp4")
+    parser.add_argument("--frames", type=int, default=25, help="frames of the mp4")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -1,9 +1,9 @@
-"""The network and its memory computed plainly: what the fast path is compared with, in time and in masks.
+"""A plain implementation of the network and its memory, with which the fast path is compared in time and masks.
 
-float32 and NCHW throughout, every object's input written out in full, the affinity of all memories and all queries as
-one dense matrix with zeros outside the top k, the readout as a product with it: as STCN's original
-evaluation does. It shares the weights with mnemask's network, and no computation. BatchNorm is folded in these
-weights, which alone makes it some 5 to 15 % faster than the original.
+It computes as STCN's original evaluation does: float32 and NCHW throughout, every object's input written out in full,
+the affinity of all tokens and all queries as one dense matrix with zeros outside the top k, the readout as a product
+with it. It shares the weights with mnemask's network, but no code. BatchNorm is folded into these weights, which alone
+makes it about 5 to 15 % faster than the original.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class PlainSTCN:
     def encode_value(
         self, image: Float[Tensor, "1 3 H W"], features: KeyFeatures, masks: Float[Tensor, "K H W"]
     ) -> Float[Tensor, "K Cv h w"]:
-        """Returns a value per object and cell; masks are probabilities."""
+        """Returns a value for each object and cell; masks are probabilities."""
         num_objects = len(masks)
         others = masks.sum(0, keepdim=True) - masks
         x = torch.cat((image.expand(num_objects, -1, -1, -1), masks[:, None], others[:, None]), 1)
@@ -129,7 +129,7 @@ def plain_answer(
 
 
 class PlainTracker:
-    """Follows the objects of a first mask, remembering that frame and the latest fifth one, as `POLICY` does.
+    """Tracks the objects of a first mask; its memory holds that frame and the latest fifth one, as with `POLICY`.
 
     Args:
         network: the plain network.
@@ -147,7 +147,7 @@ class PlainTracker:
     def step(
         self, image: UInt8[Tensor, "3 H W"], masks: Bool[Tensor, "K H W"] | None = None
     ) -> tuple[Float[Tensor, "K1 H W"], Int64[Tensor, "H W"]]:
-        """Returns probabilities, background first, and rows; masks are given with the first frame and only there."""
+        """Returns probabilities, background first, and the row of the largest; only the first frame takes masks."""
         size = (image.shape[1], image.shape[2])
         working = preprocess.working_size(size, self.short_side)
         normal = preprocess.pad(preprocess.normalize(preprocess.resize(image.float(), working)))[None]
@@ -209,13 +209,13 @@ def plain_cycle(plain: PlainSTCN, video: DrawnVideo, short_side: int) -> Callabl
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How alike the masks of the fast and the plain path are, on a drawn clip.
+    """How well the masks of the fast and the plain path agree on a drawn clip.
 
     Attributes:
-        num_objects: followed.
-        num_frames: compared; the first, with the given masks, is not.
-        iou: the mean overlap of their masks, over objects and frames.
-        largest_difference: of any probability of any pixel.
+        num_objects: number of tracked objects.
+        num_frames: number of compared frames; the first, with the given masks, is not compared.
+        iou: mean overlap of their masks, over objects and frames.
+        largest_difference: largest difference of any probability at any pixel.
     """
 
     num_objects: int
@@ -225,7 +225,7 @@ class Agreement:
 
 
 def agreement(model: STCN, plain: PlainSTCN, video: DrawnVideo, short_side: int) -> Agreement:
-    """Returns how alike the masks of both paths are."""
+    """Returns how well the masks of both paths agree."""
     fast = Tracker(model, policy=POLICY, kmn_sigma=0.0, short_side=short_side)  # the plain path reads as STCN does
     slow = PlainTracker(plain, short_side)
     overlaps, largest = [], 0.0

@@ -1,11 +1,11 @@
-"""Many memory policies over the same frames at once: J, F and paired differences, as a Markdown table.
+"""Scores many memory policies on the same frames at once: J, F and paired differences, as a Markdown table.
 
     python benchmarks/policy_lab.py OUT [--davis ROOT] [--set SET ...] [--trial NAME ...] [--size 240] [--model PATH]
 
 The policies are those of `policy_trials.py`. Sets: "davis" (DAVIS 2016 val), "pasted" (pairs of its objects that
-cross), "ping-pong" (its sequences to and fro), "drawn" (generated clips to choose by) and "held-out" (generated clips
-to confirm with). Policies that follow one clip share its key features. Scores are kept in OUT, a file each, and are not
-computed again; `--table` computes none. Frames are made `--size` high and scored there.
+cross), "ping-pong" (its sequences played to and fro), "drawn" (generated clips to choose by) and "held-out" (generated
+clips to confirm with). Policies on one clip share its key features. Scores are kept in OUT, one file each, and are not
+computed again; `--table` computes none. Frames are resized to the height `--size` and scored at that size.
 """
 
 import argparse
@@ -90,10 +90,10 @@ def resized(moment: Moment, size: int) -> Moment:
 
 
 def score(clip: Clip, trials: Sequence[str], args: argparse.Namespace) -> None:
-    """Follows a clip with all trials in step, and keeps their scores."""
+    """Tracks a clip with all trials in step, and writes their scores."""
     torch.set_num_threads(1)
     network = FeatureCache(mm.load_model(args.model))
-    # The results are of reads as STCN has them; benchmarks/results/kmn-kernel.md says what a kernel changes.
+    # Reads are those of STCN; benchmarks/results/kmn-kernel.md says what the KMN kernel changes.
     trackers = {
         name: mm.Tracker(network, policy=TRIALS[name].policy, kmn_sigma=0.0, short_side=None) for name in trials
     }
@@ -113,7 +113,7 @@ def result_file(args: argparse.Namespace, trial: str, clip: Clip) -> Path:
 
 
 def known(args: argparse.Namespace, trial: str, clip: Clip) -> dict[str, float] | None:
-    """Returns the scores of a trial as it is now, or None: mean J, F and decay, and how many objects they are of."""
+    """Returns mean J, F and decay and the number of objects, or None without scores of the trial as it is now."""
     file = result_file(args, trial, clip)
     facts = json.loads(file.read_text()) if file.exists() else {}
     if facts.get("policy") != str(TRIALS[trial].policy):
@@ -128,7 +128,7 @@ def known(args: argparse.Namespace, trial: str, clip: Clip) -> dict[str, float] 
 
 
 def table(args: argparse.Namespace, kind: str, names: Sequence[str]) -> str:
-    """Returns a Markdown table over the clips that both references have; trials that lack some are left out."""
+    """Returns a Markdown table over the clips that both references have; trials without all of them are left out."""
     scores = {name: [known(args, name, clip) for clip in args.clips[kind]] for name in {*names, *REFERENCES}}
     shown = [i for i in range(len(args.clips[kind])) if all(scores[name][i] for name in REFERENCES)]
     rows: list[tuple[float, str]] = []
@@ -157,7 +157,7 @@ def table(args: argparse.Namespace, kind: str, names: Sequence[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of scores; is made where it is missing")
+    parser.add_argument("out", type=Path, help="folder for scores; made if missing")
     parser.add_argument("--davis", type=Path, help="root of DAVIS 2016")
     parser.add_argument("--model", default="compact")
     parser.add_argument("--set", action="append", choices=SETS, help="by default those that need no --davis")
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--clip", action="append", help="only these clips")
     parser.add_argument("--size", type=int, default=480)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="only say what is known")
+    parser.add_argument("--table", action="store_true", help="only print existing scores")
     args = parser.parse_args()
     weights = packaged_weights(args.model) or Path(args.model)
     args.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]

@@ -1,7 +1,7 @@
-"""The memory policies that were tried to beat the thesis at its own capacity, and the hypothesis behind each.
+"""Memory policies that were tried to beat the thesis's LFU at the same capacity, and the hypothesis behind each.
 
-`policy_lab.py` runs them. What proved its worth moved into the package; what failed stays here, so that the table can
-be made again.
+`policy_lab.py` runs them. Policies that proved useful moved into the package; the others stay here, so that the table
+can be rebuilt.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ SEEN = 0.5 / 256  # of a cell: half a pixel
 
 @dataclass(frozen=True)
 class PartPinned(Policy):
-    """Pins only a part of the annotated frame: its objects, the cells around them, and each n-th cell in x and y."""
+    """Pins only part of the annotated frame: objects, the cells around them, and every `grid`-th cell in x and y."""
 
     grid: int = field(default=2, kw_only=True)
 
@@ -39,12 +39,12 @@ class PartPinned(Policy):
 
 @dataclass(frozen=True)
 class PartLeastUsed(PartPinned, LFU):
-    """The thesis's LFU beside a part of the annotated frame."""
+    """The thesis's LFU with a part of the annotated frame pinned."""
 
 
 @dataclass(frozen=True)
 class Fading(PartPinned):
-    """LFU with forgetting: hits / age counts half as much for each `half_life` frames that nobody chose the token."""
+    """LFU with forgetting: hits / age is halved for every `half_life` frames in which no query chose the token."""
 
     half_life: float = 10.0
 
@@ -57,10 +57,10 @@ class Fading(PartPinned):
 
 @dataclass(frozen=True)
 class Sample(PartPinned):
-    """A random sample of all cells ever written, by weight exp(born / recency): new frames have no privilege.
+    """A random sample of all cells ever written, by weight exp(time written / recency): new frames have no privilege.
 
-    The Gumbel-max trick: the largest log weights + Gumbel noise are a sample without replacement. The noise is a hash
-    of frame and cell, so that each token's rank among its like stays what it was.
+    It uses the Gumbel-max trick: the largest log weights + Gumbel noise are a sample without replacement. The noise is
+    a hash of frame and cell, so that the ranks of tokens among each other do not change.
     """
 
     recency: float = float("inf")
@@ -88,13 +88,13 @@ class Sample(PartPinned):
 
 @dataclass(frozen=True)
 class DiverseTrial(PartPinned):
-    """Evicts what has the nearest neighbour among its seniors: the more alike, the sooner; cells of new frames too.
+    """Evicts the tokens with the nearest neighbours among their seniors, including cells of new frames.
 
     Args:
-        senior: "old" lets what is like an older token go, "new" what is like a newer one.
-        copies: the distance is that to the so-manieth nearest, so that so many alike may stay.
-        used: whether distances count in proportion to how often a token is read.
-        label: how much a difference of share adds to the distance (in units of the affinity).
+        senior: "old" evicts tokens that are similar to an older one, "new" those similar to a newer one.
+        copies: the distance is that to the `copies`-th nearest senior, so that this many similar tokens may stay.
+        used: whether distances are multiplied by how often a token is read.
+        label: how much a difference in mask fraction adds to the distance (in units of the affinity).
     """
 
     senior: str = "old"
@@ -117,14 +117,14 @@ class DiverseTrial(PartPinned):
 
 
 def rate(both: Tokens, new: Tokens) -> Float[Tensor, " N"]:
-    """Returns how often each token is read per frame, 1 being the average; new ones begin with the average."""
+    """Returns how often each token is read per frame, relative to the average; new tokens start at the average."""
     age = (new.written_at[0] - both.written_at).clamp_min(0)
     average = (both.topk_count.sum() / age.sum().clamp_min(1)).clamp_min(1e-6)
     return (both.topk_count / average + 5) / (age + 5)
 
 
 def distance_to_seniors(tokens: Tokens, copies: int, label: float) -> Float[Tensor, " N"]:
-    """Returns how far each token's `copies`-th nearest predecessor is, in units of the affinity."""
+    """Returns the distance of each token's `copies`-th nearest predecessor, in units of the affinity."""
     energy, scale = key_energy(tokens.key), tokens.key.shape[1] ** 0.5
     score = torch.full((len(tokens),), torch.inf)
     for start in range(0, len(tokens), 512):
@@ -141,9 +141,9 @@ def distance_to_seniors(tokens: Tokens, copies: int, label: float) -> Float[Tens
 
 @dataclass(frozen=True)
 class Margin(PartPinned):
-    """Evicts by how much nearer a senior of the same owner is than any token of another one.
+    """Evicts by how much nearer a senior of the same owner is than any token of another owner.
 
-    As `Condensed`, but a token that is repeated is worth as much as it is near to another owner.
+    Unlike with `Condensed`, a repeated token is worth more the nearer it is to another owner.
     """
 
     margin: float = 1.0
@@ -168,9 +168,9 @@ class Margin(PartPinned):
 
 @dataclass(frozen=True)
 class Trusting(Wrapper):
-    """Admits only those cells of a new frame with a mask fraction that agrees with the pinned tokens alike in key.
+    """Admits only cells of a new frame whose mask fraction agrees with that of pinned tokens with similar keys.
 
-    A cell that resembles nothing pinned (farther than `known`) is believed.
+    A cell that is similar to no pinned token (distance above `known`) is admitted.
     """
 
     most: float = field(default=0.5, kw_only=True)
@@ -187,7 +187,7 @@ class Trusting(Wrapper):
 
 
 def disagreement(new: Tokens, trusted: Tokens, known: float) -> Float[Tensor, " P"]:
-    """Returns by how much the share of each new token differs from what trusted ones say, 0 where these are far."""
+    """Returns how much each new token's mask fraction differs from that read from trusted ones, 0 if these are far."""
     energy = key_energy(trusted.key)
     reading = read_top_k(new.key, trusted.key, energy, 20)
     said = (trusted.mask_fraction[:, reading.index] * reading.weight).sum(-1)
@@ -197,14 +197,14 @@ def disagreement(new: Tokens, trusted: Tokens, known: float) -> Float[Tensor, " 
 
 @dataclass(frozen=True)
 class SureLatest(WithLatest):
-    """The latest frame for a while, if its cells are mostly sure of themselves, its objects first."""
+    """Keeps the latest frame for a while, objects first, if the masks of its cells are mostly certain."""
 
     sure: float = 0.3
 
     def update(self, memory: Tokens, new: Tokens, budget: int) -> Tokens:
         share = new.mask_fraction.amax(0)
         inside = (share > 0.1).sum().clamp_min(1)
-        unsure = ((share > 0.2) & (share < 0.8)).sum() / inside.sqrt()  # a rim grows with the root of the area
+        unsure = ((share > 0.2) & (share < 0.8)).sum() / inside.sqrt()  # the rim grows with the root of the area
         if bool(unsure > self.sure * 10) and not bool(new.pinned.any()):
             return memory
         return super().update(memory, new, budget)
@@ -212,7 +212,7 @@ class SureLatest(WithLatest):
 
 @dataclass(frozen=True)
 class Trial:
-    """A policy and what it would show."""
+    """A policy and the hypothesis that it tests."""
 
     policy: Policy
     hypothesis: str

@@ -1,11 +1,11 @@
-"""What a memory read takes, in time and in buffers, beside the dense product of the original, as Markdown.
+"""Measures time and buffers of a memory read, beside the dense product of the original; prints Markdown.
 
     python benchmarks/read_speed.py [--frames 2 20 100] [--objects 1] [--value-channels 512] [--threads 2] [--rounds 7]
 
-The keys are random, of a length as in use; queries are one frame of 480×854. Both ways are timed in turns; times are
-medians and, in brackets, quartiles. The dense read makes the whole matrix of affinities, N × 1,620, and multiplies the
-values by it. "buffers" is the most that a read had allocated at a time in addition to the memory, "difference" the
-largest between the two readouts, relative to their spread. "near" is the same read with a kernel.
+The keys are random, with realistic norms; queries are one frame of 480×854. Both ways are timed in turns; times are
+medians and, in brackets, quartiles. The dense read computes the whole matrix of affinities, N × 1,620, and multiplies
+the values by it. "buffers" is the peak allocation of a read in addition to the memory, "difference" the largest
+difference between the two readouts, relative to their standard deviation. "near" is the same read with the KMN kernel.
 To try it out: --frames 2 --rounds 1.
 """
 
@@ -42,7 +42,7 @@ def random_bank(num_frames: int, num_objects: int, value_channels: int) -> Memor
 
 
 def reading_near(bank: MemoryBank) -> MemoryBank:
-    """A bank of the same memories, each read near the place where it fits best."""
+    """Returns a bank of the same tokens that is read with the KMN kernel."""
     near = MemoryBank(TrackerConfig(KeepAll(), Budget(), top_k=TOP_K, kmn_sigma=0.2))
     near.restore(bank.tokens, **bank.counts())
     near.grid = CellGrid((480, 854), 480)
@@ -50,7 +50,7 @@ def reading_near(bank: MemoryBank) -> MemoryBank:
 
 
 def peak_mib(action: Callable[[], object]) -> float:
-    """The most that an action had allocated at one time, by PyTorch's own account."""
+    """Returns the peak allocation of an action in MiB, as PyTorch's profiler records it."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         kept = action()
     events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]

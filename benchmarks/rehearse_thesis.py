@@ -1,11 +1,11 @@
-"""Runs every command of docs/reproduce.md in small: drawn data, frames of 48 pixels, two steps of each training.
+"""Runs every command of docs/reproduce.md in small: generated data, frames of 48 pixels, two steps of each training.
 
     python benchmarks/rehearse_thesis.py [FOLDER] [--only table1] [--list]
 
-FOLDER (a temporary one by default) gets the layout that the page asks for: DAVIS, YouTube-VOS and photographs as they
-are published, a random network in the format of `stcn.pth`, and a random ResNet. The commands are those of the page,
-with the options that make them small; where the page trains the large network, the compact one is trained. Prints a
-line a command; the exit code is 1 if one fails. It says that the commands work, and nothing about figures.
+FOLDER (a temporary one by default) gets the layout that the page asks for: DAVIS, YouTube-VOS and photographs in their
+published layouts, a random network in the format of `stcn.pth`, and a random ResNet. The commands are those of the
+page, with options that make them small; instead of the large network the compact one is trained. Prints a line for
+each command; the exit code is 1 if one fails. This shows that the commands work, and nothing about figures.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def commands(page: Path = PAGE) -> list[list[str]]:
 
 
 def in_small(words: list[str]) -> list[str]:
-    """Returns a command with less to do: fewer and smaller frames, two steps, one process, the compact network."""
+    """Returns a command with less work: fewer and smaller frames, two steps, one process, the compact network."""
     name = words[1].rpartition("/")[2]
     kept = list(words)
     for option in LARGE:
@@ -60,7 +60,7 @@ def in_small(words: list[str]) -> list[str]:
 
 
 def draw(folder: Path) -> None:
-    """Writes data and weights of the page's layout."""
+    """Writes data and weights in the page's layout."""
     from drawn_benchmark import draw_davis, draw_youtube_vos
     from drawn_data import draw_photographs
     from PIL import Image
@@ -90,7 +90,7 @@ def draw_weights(folder: Path) -> None:
     torch.manual_seed(0)
     state = {name: _random(name, shape) for name, shape in shapes.items()}
     torch.save(state, folder / "stcn.pth")
-    # Of torchvision's names, without the classifier.
+    # With torchvision's names, without the classifier.
     torch.save(STCN(SIZES["compact"]).key_encoder.state_dict(), folder / "resnet18.pth")
 
 
@@ -105,8 +105,8 @@ def _random(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--only", action="append", default=[], help="commands that have this word; repeatable")
-    parser.add_argument("--list", action="store_true", help="print the commands in small and leave")
+    parser.add_argument("--only", action="append", default=[], help="only commands that contain this word; repeatable")
+    parser.add_argument("--list", action="store_true", help="print the small commands and exit")
     args = parser.parse_args()
     chosen = [words for words in commands() if not args.only or set(args.only) & set(words)]
     if args.list:
@@ -121,7 +121,7 @@ def main() -> int:
 
 
 def succeeds(words: list[str], folder: Path) -> bool:
-    """Runs a command of the page in small, prints how it went, and returns whether it ended well."""
+    """Runs a command of the page in small, prints the outcome, and returns whether it succeeded."""
     small = in_small(words)
     program = ["-m", "mnemask"] if small[0] == "mnemask" else [str(ROOT / small[1])]
     rest = small[1:] if small[0] == "mnemask" else small[2:]

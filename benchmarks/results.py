@@ -3,21 +3,21 @@
     make results                                  # all tables that documents show; hours on a CPU
     python benchmarks/results.py --quick          # the same steps on a few frames: minutes, no document changes
     python benchmarks/results.py --only quality   # some tables, or steps by name
-    python benchmarks/results.py --check          # computes nothing; exit code 1 and a list, where tables are stale
-    python benchmarks/results.py --note           # computes nothing; tables of other weights say so until rebuilt
+    python benchmarks/results.py --check          # computes nothing; lists stale tables, with exit code 1 if any
+    python benchmarks/results.py --note           # computes nothing; marks tables of other weights until rebuilt
     python benchmarks/results.py --list           # every step and table
 
-A document shows a table between `<!-- results:NAME -->` and `<!-- /results -->`; what lies between is replaced. Tables
-are defined in `results_tables.py`. Each table is kept in benchmarks/results/built.json with the SHA-256 of the weights
-and the commands that it comes from, and is stale when one of these has changed, or when it was edited by hand.
-So better weights need not wait for hours of tables: those that no reader should miss are built with `--only`, and
-`--note` writes under the others that they are of the weights before.
+A document shows a table between `<!-- results:NAME -->` and `<!-- /results -->`; the text between them is replaced.
+Tables are defined in `results_tables.py`. Each table is stored in benchmarks/results/built.json with the SHA-256 of the
+weights and the commands that it comes from. It is stale if one of these has changed, or if it was edited by hand.
+Better weights need not wait for hours of tables: build the most important ones with `--only`; `--note` adds a line
+under the others that they are of the previous weights.
 
-A step is one command with a folder of its own under runs/results; a step that is done is not run again for the same
-weights, and one that was stopped goes on where its command can. A step that fails is reported, and the others go on.
+A step is one command with its own folder under runs/results. A step that is done is not run again for the same weights;
+one that was stopped continues if its command can. A step that fails is reported, and the others are still run.
 
-Before a step that clicks, the click head in the package is trained on where `compact` has another key encoder than the
-one that it reads, and put in its place. `--only click-head` does that alone.
+If the key encoder of `compact` is not the one that the click head in the package was trained for, the head is trained
+further and replaced before any step that uses clicks. `--only click-head` does only that.
 """
 
 import argparse
@@ -42,15 +42,15 @@ MARKED = re.compile(r"(<!-- results:([\w-]+) -->\n)(.*?)(<!-- /results -->)", re
 
 @dataclass(frozen=True)
 class Place:
-    """Where tables are and what they are made of.
+    """Where tables are and what they are made from.
 
     Attributes:
-        root: of the repository, with the documents.
-        work: what steps write, kept from one call to the next.
-        data: the folder with davis2016-dev, static and video_train.
-        weights: files by name.
-        steps: by name.
-        tables: by name.
+        root: root of the repository, with the documents.
+        work: folder for the output of steps, kept between calls.
+        data: folder with davis2016-dev, static and video_train.
+        weights: files of weights by name.
+        steps: steps by name.
+        tables: tables by name.
         quick: whether steps run on a few frames only.
     """
 
@@ -68,7 +68,7 @@ class Place:
 
     @property
     def shared_runs(self) -> Path:
-        """Of experiments; each run has a folder named after all its settings, the weights among them."""
+        """Folder of the runs of experiments; each has a subfolder named after its settings, including the weights."""
         return self.work / "experiment-runs"
 
     def documents(self) -> list[Path]:
@@ -80,7 +80,7 @@ class Place:
         return json.loads(self.record.read_text(encoding="utf-8")) if self.record.exists() else {}
 
     def folder(self, step: Step) -> Path:
-        """The folder of a step, another one for other weights or another command."""
+        """Returns the folder of a step, which depends on its weights and its command."""
         text = json.dumps([self.hashes(step.weights), step.line, self.quick and step.quick])
         return self.work / f"{step.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -88,7 +88,7 @@ class Place:
         return {name: hashlib.sha256(self.weights[name].read_bytes()).hexdigest() for name in sorted(set(names))}
 
     def origin(self, table: Table) -> dict:
-        """What a table depends on, as the record holds it."""
+        """Returns what a table depends on, in the form of the record."""
         steps = [self.steps[name] for name in table.steps]
         return {
             "weights": self.hashes(name for step in steps for name in step.weights),
@@ -108,7 +108,7 @@ def shown(place: Place) -> dict[str, list[tuple[Path, str]]]:
 
 
 def stale(place: Place) -> list[str]:
-    """Returns a line for each table in a document that is not what the weights and commands of today give."""
+    """Returns a line for each table in a document that does not come from the current weights and commands."""
     built, lines = place.built(), []
     for name, places in shown(place).items():
         entry, origin = built.get(name), place.origin(place.tables[name])
@@ -128,7 +128,7 @@ def stale(place: Place) -> list[str]:
 
 
 def note_other_weights(place: Place) -> list[str]:
-    """Writes under each table of other weights whose it is, until it is rebuilt; returns the names of these tables."""
+    """Adds a line under each table of other weights that says so, until it is rebuilt; returns their names."""
     built, noted = place.built(), []
     for name in shown(place):
         entry = built.get(name)
@@ -141,7 +141,7 @@ def note_other_weights(place: Place) -> list[str]:
 
 
 def run_step(place: Place, step: Step) -> Path | None:
-    """Returns the folder of a step that is done, or None where its command failed."""
+    """Runs a step unless it is done; returns its folder, or None if its command failed."""
     folder = place.folder(step)
     if (folder / "done").exists():
         return folder
@@ -167,13 +167,13 @@ def run_step(place: Place, step: Step) -> Path | None:
 
 
 def is_click_head_old(place: Place) -> bool:
-    """Whether the click head of the package reads another key encoder than that of `compact`."""
+    """Returns whether the click head of the package was trained for another key encoder than that of `compact`."""
     _, wanted = read_click_head(place.weights["clicks"])
     return wanted != key_encoder_id(load_model(str(place.weights["compact"]), device="cpu"))
 
 
 def renew_click_head(place: Place) -> bool:
-    """Trains the click head of the package on for today's key encoder; returns whether one that fits is there."""
+    """Trains the package's click head further for the current key encoder; returns whether it now fits."""
     print(f"{place.weights['clicks'].name} is for another key encoder than {place.weights['compact'].name}", flush=True)
     if place.quick:
         print("without --quick it is trained on first; steps that click will fail", file=sys.stderr)
@@ -206,7 +206,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def build(place: Place, only: Sequence[str]) -> bool:
-    """Builds the tables asked for, by default those that documents show; returns whether every step went well."""
+    """Builds the requested tables, by default those that documents show; returns whether every step succeeded."""
     wanted = [table for name, table in place.tables.items() if name in (only or shown(place))]
     wanted += [table for table in place.tables.values() if table not in wanted and set(table.steps) & set(only)]
     clicks = CLICK_HEAD in only or any(
@@ -230,11 +230,11 @@ def build(place: Place, only: Sequence[str]) -> bool:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "../shared/data", help="davis2016-dev, static, video_train")
-    parser.add_argument("--work", type=Path, default=ROOT / "runs/results", help="where steps keep what they compute")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these tables or steps alone")
-    parser.add_argument("--quick", action="store_true", help="a few frames of each step; documents stay as they are")
-    parser.add_argument("--check", action="store_true", help="list stale tables; exit code 1 where there are any")
-    parser.add_argument("--note", action="store_true", help="write whose they are under tables of other weights")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/results", help="folder for the output of steps")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these tables or steps")
+    parser.add_argument("--quick", action="store_true", help="a few frames of each step; documents are not changed")
+    parser.add_argument("--check", action="store_true", help="list stale tables; exit code 1 if there are any")
+    parser.add_argument("--note", action="store_true", help="mark tables that come from other weights")
     parser.add_argument("--list", action="store_true", help="print every step and table")
     args = parser.parse_args()
     if unknown := sorted(set(args.only) - STEPS.keys() - TABLES.keys()):

@@ -1,4 +1,4 @@
-"""The steps and tables of `results.py`: which command measures what, and how a table is made of its output."""
+"""The steps and tables of `results.py`: which command measures what, and how tables are made from its output."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +11,17 @@ from mnemask.metrics import Report
 
 @dataclass(frozen=True)
 class Step:
-    """One command; `{data}` stands for the data, `{out}` for a place that the step keeps from one call to the next.
+    """One command; `{data}` stands for the data, `{out}` for a folder that the step keeps between calls.
 
     Attributes:
-        name: in `--only`.
-        command: begins with mnemask or python.
-        quick: what is added for `--quick`.
-        weights: of the package that its numbers depend on; none for speed, which does not depend on their values.
-        time: about how long it takes on two CPU cores.
-        precision: it computes in on every processor; None for what each processor is fastest in. Quality is reported in
-            float32; wide comparisons, whose rows differ by far more than roundings do, take bfloat16.
-        shares_runs: whether its `{out}/runs` is one folder for all such steps: experiments have settings in common.
+        name: name for `--only`.
+        command: its words; the first is mnemask or python.
+        quick: words that are added for `--quick`.
+        weights: weights of the package that its numbers depend on; none for speed, which does not depend on them.
+        time: approximate time on two CPU cores.
+        precision: precision on every processor; None for the fastest of each processor. Quality is reported in float32;
+            wide comparisons, whose rows differ by far more than rounding errors, use bfloat16.
+        shares_runs: whether all such steps share one folder as `{out}/runs`: experiments have settings in common.
     """
 
     name: str
@@ -34,20 +34,20 @@ class Step:
 
     @property
     def line(self) -> str:
-        """The command as one types it."""
+        """The command as it is typed in a shell."""
         words = [f'"{word}"' if " " in word else word for word in self.command]
         return " ".join([*([f"MNEMASK_PRECISION={self.precision}"] if self.precision else []), *words])
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in documents, made of the folders of its steps.
+    """A table in documents, made from the folders of its steps.
 
     Attributes:
-        name: in documents and in `--only`.
-        steps: by name.
-        render: makes Markdown of their folders.
-        pictures: what its first step drew, from `{out}`, and the place in the repository where documents show it.
+        name: name in documents and for `--only`.
+        steps: names of its steps.
+        render: returns Markdown, given their folders.
+        pictures: pictures of its first step, as paths in `{out}` and in the repository, where documents show them.
     """
 
     name: str
@@ -69,7 +69,7 @@ def printed(folders: Sequence[Path]) -> str:
 
 
 def results_in(folder: Path) -> dict[str, list[Result]]:
-    """Returns what `mnemask evaluate` left: the results of each policy, sequence by sequence."""
+    """Returns the results that `mnemask evaluate` wrote, by policy, one for each sequence."""
     return {
         policy.name: [Result.from_dict(json.loads(path.read_text())) for path in sorted(policy.glob("*.json"))]
         for policy in (folder / "out/results").iterdir()
@@ -77,7 +77,7 @@ def results_in(folder: Path) -> dict[str, list[Result]]:
 
 
 def written(folders: Sequence[Path]) -> str:
-    """Returns what was possible of an experiment, as `mnemask experiment` wrote it, in `EXPERIMENT_COLUMNS`."""
+    """Returns the table that `mnemask experiment` wrote, without impossible rows, in `EXPERIMENT_COLUMNS`."""
     path = next((folders[0] / "out").glob("*/*.md"))
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     header, _, *body = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -94,7 +94,7 @@ def written(folders: Sequence[Path]) -> str:
 
 
 def scores(results: Sequence[Result]) -> list[str]:
-    """J, F, J&F, J decay and the interval of J&F, in percent."""
+    """Returns J, F, J&F, J decay and the interval of J&F, in percent."""
     report = Report.merged([result.report for result in results if result.report])
     low, high = report.interval() if len(results) > 1 else (float("nan"), float("nan"))
     values = (report.region.mean, report.boundary.mean, report.j_and_f, report.region.decay)
@@ -124,7 +124,7 @@ EXPERIMENT_COLUMNS = {
     "difference": "difference",
     "MiB": "MiB",
 }
-"""What documents show of an experiment's table, where it has it, under which heading."""
+"""Columns of an experiment's table that documents show, if present, and their headings."""
 
 QUALITY = (
     ("`diverse` (default)", "2 frames", 0, "diverse"),
@@ -137,14 +137,14 @@ QUALITY = (
 
 
 def quality(folders: Sequence[Path]) -> str:
-    """Policies by their scores over all sequences; `QUALITY` says which, and of which step."""
+    """Returns the scores of policies over all sequences; `QUALITY` lists them and the steps they come from."""
     found = [results_in(folder) for folder in folders]
     rows = [[title, memory, *scores(found[step][policy])] for title, memory, step, policy in QUALITY]
     return as_table(("policy", "memory", "J", "F", "J&F", "J decay", "95 % of J&F"), rows)
 
 
 def by_sequence(folders: Sequence[Path]) -> str:
-    """J / F of each policy in each sequence, scores over all of them, and the size of the bank."""
+    """Returns J / F of each policy in each sequence, scores over all of them, and the size of the bank."""
     found = results_in(folders[0])
     names = [result.sequence for result in next(iter(found.values()))]
     rows = []
@@ -168,7 +168,7 @@ def evaluate(policies: Sequence[str], *options: str) -> tuple[str, ...]:
 
 
 def experiment(name: str, *options: str) -> Step:
-    """An experiment on the eight sequences."""
+    """Returns the step of an experiment on the eight sequences."""
     data = ("{data}/davis2016-dev", "--dataset", "davis2016", "--processes", "2", "--device", "cpu")
     command = ("mnemask", "experiment", name, *data, *options, "-o", "{out}")
     return Step(name, command, QUICK, time=TIMES.get(name, "5 minutes"), precision="bfloat16", shares_runs=True)
@@ -179,7 +179,7 @@ def script(name: str, *options: str) -> tuple[str, ...]:
 
 
 def clicks(name: str) -> Step:
-    """Masks from clicks and boxes on one set of pictures."""
+    """Returns the step that scores masks from clicks and boxes on one set of pictures."""
     command = script("clicks", "{data}", "--set", name, "--no-grabcut")
     return Step(f"clicks-{name}", command, ("--limit", "2"), CLICKS, TEN_MINUTES, precision="bfloat16")
 
@@ -187,7 +187,7 @@ def clicks(name: str) -> Step:
 DAVIS = "{data}/davis2016-dev"
 CLICKS = ("compact", "clicks")
 CLICK_HEAD = "click-head"
-NO_KERNEL = ("--kmn-sigma", "0")  # as the thesis reads
+NO_KERNEL = ("--kmn-sigma", "0")  # the read of the thesis
 SMALL = (*NO_KERNEL, "--size", "240")
 TEN_MINUTES = "10 minutes"
 TIMES = {"policies": "an hour", "capacity": TEN_MINUTES, "kmn-sigma": "15 minutes"}

@@ -1,10 +1,10 @@
-"""How fast J and F are computed beside trackeval, which has the official DAVIS tool's code for them, as Markdown.
+"""Compares the speed of J and F with trackeval, which has the official DAVIS tool's code; prints Markdown.
 
     python benchmarks/scoring_speed.py DAVIS2016 [--frames 20] [--rounds 7]
 
 Predictions are the true masks of two frames later, so outlines differ as those of a tracker do. Masks are in memory,
-trackeval's as the run-length codes that it takes. One process; both share the first `--frames` frames of each sequence
-and are timed in turns. Needs the dev extra, and scikit-image, of which trackeval takes one function.
+trackeval's as the run-length codes that it takes. Both run in one process on the first `--frames` frames of each
+sequence and are timed in turns. Needs the dev extra, and scikit-image, of which trackeval uses one function.
 """
 
 import argparse

@@ -1,34 +1,34 @@
-"""What weights and policies are chosen by: clips that nothing was trained on and that are not the test set.
+"""Scores weights and policies for selection, on clips that are neither training data nor the test set.
 
     python benchmarks/selection.py WEIGHTS [WEIGHTS ...] --data DATA [--quick] [--dev] [--trained]
     python benchmarks/selection.py WEIGHTS --data DATA --kind real --setting diverse --setting "lfu, every=3, kernel=0"
 
 Real: the six sequences of DAVIS 2016's training set that the recipe `real-video` leaves out (every second frame, 400
 pixels, so that a write interval of 5 is 10 frames of the video). Pasted: the object of one of them moves through
-another, two ids. Generated: drawn clips of 2 to 4 objects. By default each of four policies is scored with the weights'
-own kernel and without one. A setting is a policy and, each after a comma:
+another, so there are two ids. Generated: drawn clips of 2 to 4 objects. By default each of four policies is scored with
+the weights' own kernel and without one. A setting is a policy, followed by any of these after commas:
 
     own kernel, no kernel, kernel=0.15   σ of the KMN kernel
-    top-k=40                             memories per query that are read
+    top-k=40                             number of tokens that each query reads
     every=3                              the write interval
     frames=4                             the budget
-    latest=0.3                           the part of the budget that the frame before may take (`WithLatest`); `every`
-                                         stands before it
+    latest=0.3                           the part of the budget that the latest frame may take (`WithLatest`); give
+                                         `every` before it
     on-growth=0.25                       write sooner once an object is larger by this part than in any frame written
-    certainty=0.9                        write only frames whose masks are so certain
+    certainty=0.9                        write only frames whose masks are at least this certain
     tta=flip, tta=flip+scales            average over views of each frame, see `TrackerConfig.tta`
     stride8=8                            weight of the second affinity, see `TrackerConfig.stride8_weight`
 
-All settings share what the key encoder says of a frame. The column "choose by" is the mean of the J&F of real clips and
-the mean of the other two; "above the first" is how much J&F of all clips shown is above that of the table's first row,
-clip by clip. Of several weights, each is also compared with the first, setting by setting. Brackets are 95 % bootstrap
-intervals over clips.
+All settings share the output of the key encoder. The column "choose by" is the mean of two numbers: the J&F of real
+clips and the mean J&F of the other two kinds. "above the first" is the difference in J&F from the table's first row,
+over all clips shown and paired by clip. If several weights are given, each is also compared with the first, setting by
+setting. Brackets are 95 % bootstrap intervals over clips.
 
-One thread a process, and a niceness of its own. The scores of each clip and setting are kept in `--out` under the
-weights' content, the precision and the code that tracks, so that a run that was stopped goes on, and the table is
-printed from what there is. `--dev` scores `davis2016-dev` too, for the record, in a table of its own: nothing is chosen
-by it. `--crossing` does so with pairs of its objects that cross, `--trained` with seven sequences that `real-video`
-trains on: how far they are above the real clips is what was learnt by heart.
+Each process has one thread and a niceness of 10. The scores of each clip and setting are kept in `--out`, in a folder
+for the weights' content, the precision and the tracking code, so that a stopped run continues, and the table is printed
+from the scores so far. `--dev` also scores `davis2016-dev`, for the record, in a table of its own that is not used for
+selection. So do `--crossing`, for pairs of its objects that cross, and `--trained`, for seven sequences that
+`real-video` trains on: how far they are above the real clips shows overfitting.
 """
 
 import argparse
@@ -108,13 +108,13 @@ def read_setting(setting: str, size: int) -> Config:
 
 
 def in_full(setting: str, size: int) -> str:
-    """Returns the text by which scores are kept: with what a policy has by itself, once 0 for all."""
+    """Returns the text that identifies scores: the setting, with the policy's own growth if it has one."""
     growth = read_setting(setting, size).used_policy().write_on_growth
     return setting if "on-growth" in setting or not growth else f"{setting}, on-growth={growth:g}"
 
 
 def clips_of(kinds: Sequence[str], data: Path) -> list[Clip]:
-    """Returns the clips of these kinds, of `KINDS` and of those `FOR_THE_RECORD`."""
+    """Returns the clips of these kinds, which are in `KINDS` or `FOR_THE_RECORD`."""
     names = {
         "real": lambda: SELECTION,
         "pasted": lambda: pair_names(SELECTION_PAIRS),
@@ -159,7 +159,7 @@ def _annotated(video: AnnotatedVideo) -> Iterator[tuple[Frame, np.ndarray]]:
 
 @dataclass(frozen=True)
 class Task:
-    """A clip to score settings on, with weights, and where their scores are kept."""
+    """A clip to score settings on with some weights, and the file of their scores."""
 
     weights: str
     clip: Clip
@@ -170,7 +170,7 @@ class Task:
     frames: int | None
 
     def run(self, on_frame: Callable[[], None]) -> str:
-        """Scores what is missing, all settings in step, and writes the file; returns what it was."""
+        """Scores all settings in step and adds them to the file; returns the names of weights and clip."""
         os.nice(max(0, 10 - os.nice(0)))
         torch.set_num_threads(1)
         scores = self._scores(on_frame)
@@ -192,7 +192,7 @@ class Task:
         }
 
     def _trackers(self) -> dict[str, mm.Tracker]:
-        """Returns a tracker for each setting; they share what the key encoder says."""
+        """Returns a tracker for each setting; they share the output of the key encoder."""
         network = FeatureCache(loaded(self.weights))
         return {text: mm.Tracker(network, read_setting(text, self.size)) for text in self.settings}
 
@@ -207,7 +207,7 @@ def known(file: Path) -> dict:
 
 
 def report(found: dict[Clip, dict], kind: str, setting: str) -> Report | None:
-    """The scores of a setting over all clips of a kind; None where one is still missing."""
+    """Returns the scores of a setting over all clips of a kind; None if one is still missing."""
     clips = {clip: scores for clip, scores in found.items() if clip.kind == kind}
     if not clips or any(setting not in scores for scores in clips.values()):
         return None
@@ -225,7 +225,7 @@ def cell(one: Report | None, decay: bool) -> str:
 
 
 def above(found: dict[Clip, dict], setting: str, before: dict[Clip, dict], first: str) -> str:
-    """How much J&F is above that of another setting or other weights, over the objects of all clips that both have."""
+    """Returns the gain in J&F over another setting or other weights, over the objects of all clips that both have."""
     both = [(found[clip], before[clip]) for clip in found if setting in found[clip] and first in before[clip]]
     gains = [
         [np.nanmean(a[1:]) - np.nanmean(b[1:]) for a, b in zip(s[setting], t[first], strict=True)] for s, t in both
@@ -238,7 +238,7 @@ def above(found: dict[Clip, dict], setting: str, before: dict[Clip, dict], first
 
 
 def table(found: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]) -> str:
-    """A Markdown table, a row for each setting."""
+    """Returns a Markdown table with a row for each setting."""
     choose = len(kinds) == len(KINDS)
     columns = [f"{kind}: J / F / J&F" for kind in kinds] + ["choose by"] * choose + ["above the first"]
     lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -256,7 +256,7 @@ def table(found: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]
 
 
 def gain_table(found: dict[Clip, dict], before: dict[Clip, dict], kinds: Sequence[str], settings: Sequence[str]) -> str:
-    """A Markdown table of how far weights are above others, of each kind and of all clips."""
+    """Returns a Markdown table of the gains of weights over others, for each kind and for all clips."""
     lines = ["| setting | " + " | ".join([*kinds, "all"]) + " |", "|---" * (len(kinds) + 2) + "|"]
     for setting in settings:
         parts = [{clip: scores for clip, scores in found.items() if clip.kind == kind} for kind in kinds]
@@ -270,22 +270,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("weights", nargs="+", help="compact, or a file")
     parser.add_argument("--data", type=Path, required=True, help="a folder with video_train/davis2016_train")
     parser.add_argument("--out", type=Path, default=Path("runs/selection"), help="where scores are kept")
-    parser.add_argument("--setting", action="append", help='these alone, such as "lfu, every=3, no kernel"')
-    parser.add_argument("--kind", action="append", choices=KINDS, help="these alone")
-    parser.add_argument("--clip", action="append", help="these alone, by name")
-    parser.add_argument("--size", type=int, default=480, help="short side that the network sees")
-    parser.add_argument("--frames", type=int, help="the first so many of each clip")
+    parser.add_argument("--setting", action="append", help='only these, such as "lfu, every=3, no kernel"')
+    parser.add_argument("--kind", action="append", choices=KINDS, help="only these")
+    parser.add_argument("--clip", action="append", help="only these, by name")
+    parser.add_argument("--size", type=int, default=480, help="short side at which frames are processed")
+    parser.add_argument("--frames", type=int, help="use only the first FRAMES frames of each clip")
     parser.add_argument("--quick", action="store_true", help="--size 240 --frames 20: to see that it runs")
-    parser.add_argument("--dev", action="store_true", help="davis2016-dev too, for the record")
-    parser.add_argument("--crossing", action="store_true", help="pairs of its objects that cross too, for the record")
-    parser.add_argument("--trained", action="store_true", help="seven sequences that were trained on too")
+    parser.add_argument("--dev", action="store_true", help="also score davis2016-dev, for the record")
+    parser.add_argument("--crossing", action="store_true", help="also score crossing pairs of its objects")
+    parser.add_argument("--trained", action="store_true", help="also score seven training sequences")
     parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="of one thread each")
-    parser.add_argument("--table", action="store_true", help="print what there is and compute nothing")
+    parser.add_argument("--table", action="store_true", help="print the existing scores and compute nothing")
     parser.add_argument("--write", type=Path, help="a Markdown file for the tables")
     args = parser.parse_args()
     if args.quick:
         args.size, args.frames = 240, 20
-    # What is wrong with one is said before anything is computed.
+    # A wrong setting is refused before anything is computed.
     args.settings = [in_full(setting, args.size) for setting in args.setting or DEFAULT_SETTINGS]
     return args
 
@@ -320,7 +320,7 @@ def main() -> None:
 
 
 def folder_of(weights: str, args: argparse.Namespace) -> Path:
-    """Where the scores of these weights are kept, under their content and what scores depend on beside it."""
+    """Returns the folder for scores, named after the weights' content and all else that scores depend on."""
     content = (packaged_weights(weights) or Path(weights)).read_bytes()
     precision = str(preferred_dtype(torch.device("cpu"))).removeprefix("torch.")
     parts = hashlib.sha256(content).hexdigest()[:12], args.size, args.frames or "all", precision, code_digest()
@@ -328,7 +328,7 @@ def folder_of(weights: str, args: argparse.Namespace) -> Path:
 
 
 def code_digest() -> str:
-    """Returns a digest of the code that tracks and that says what is true."""
+    """Returns a digest of the code that tracks and of the code that makes the clips and scores them."""
     package = Path(mm.__file__).parent
     files = [Path(__file__).with_name(f"{name}.py") for name in ("clips", "copy_paste")]
     files += [package / f"{name}.py" for name in ("tracker", "step", "state", "config", "types")]
@@ -342,7 +342,7 @@ def file_of(folder: Path, clip: Clip) -> Path:
 
 
 def tasks_of(clips: Sequence[Clip], folders: dict[str, Path], args: argparse.Namespace) -> Iterator[Task]:
-    """Yields what is still to be scored."""
+    """Yields the tasks that remain to be scored."""
     for weights, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         for clip in clips:

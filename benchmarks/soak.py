@@ -1,15 +1,15 @@
-"""A generated stream of 10,000 frames and more under a memory cap that the system enforces: does anything grow?
+"""Measures whether time or memory grow over a generated stream of 10,000 frames or more, under a memory cap.
 
     python benchmarks/soak.py [--frames 10000] [--size 160 288] [--cap-mib 3072] [--folder soak]
 
-Objects cross, hide each other, leave the picture and come back by themselves; on top, each is followed for 450 frames,
-removed, and given again 150 frames later under the same id with its exact mask. The frames and masks are computed from
-their number, none is stored. The tracker is saved every 500 frames: interrupted, killed or stopped with --stop-after,
-the same command goes on from there, and what it wrote down after that save is measured again.
+The system enforces the cap. Objects cross, hide each other, leave the picture and return. In addition, each is tracked
+for 450 frames, removed, and given again 150 frames later under the same id with its exact mask. Frames and masks are
+computed from their number; none is stored. The tracker is saved every 500 frames: if the run is interrupted, killed or
+stopped with --stop-after, the same command continues from the last save and measures later rows again.
 
-One thread. Rows of 100 frames go to FOLDER/rows.jsonl; at the end (or of what there is, --report) two Markdown tables
-are printed: the change of time and resident memory per 10,000 frames, as shares of their level, and that of J with a
-bootstrap interval; and about twenty rows.
+It uses one thread. Rows of 100 frames go to FOLDER/rows.jsonl. At the end (or with --report, for the rows so far) two
+Markdown tables are printed: the change of time and resident memory per 10,000 frames, as a share of their level, and
+that of J with a bootstrap interval; and about twenty rows.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from mnemask.metrics import region_similarity
 
 ROW = 100  # frames
 SAVE_EVERY = 500
-CYCLE, FOLLOWED = 600, 450  # of so many frames, an object is followed in the first
+CYCLE, FOLLOWED = 600, 450  # an object is tracked in the first 450 of every 600 frames
 LIMIT = 0.02  # growth per 10,000 frames, as a share
 
 
@@ -41,7 +41,7 @@ def memory_mib(name: str) -> float:
 
 
 class Stream:
-    """The video, and who is to be followed when; all of it follows from the number of the frame."""
+    """The video, and which objects are tracked when; both depend only on the frame number."""
 
     def __init__(self, num_frames: int, size: tuple[int, int], num_objects: int, seed: int) -> None:
         self.video = SyntheticVideo(num_frames, size, num_objects, seed)
@@ -51,7 +51,7 @@ class Stream:
         return {k for k in self.ids if (index + (k - 1) * CYCLE // len(self.ids)) % CYCLE < FOLLOWED}
 
     def step(self, tracker: mm.Tracker, index: int) -> tuple[dict[str, float], list[float]]:
-        """Tracks one frame; returns its times, and J of the objects in view without a given mask."""
+        """Tracks one frame; returns its times, and J of the objects in view that have no given mask."""
         frame, labels, truth = self.video[index]
         wanted = self.wanted(index)
         clear = {k for k in wanted if truth[k].visible > 0.3 and int((labels == k).sum()) >= 64}
@@ -66,7 +66,7 @@ class Stream:
 
 
 def run(args: argparse.Namespace) -> list[dict[str, float]]:
-    """Returns all rows, of this sitting and those before it."""
+    """Returns all rows, of this session and earlier ones."""
     bank, log = args.folder / "tracker.bank", args.folder / "rows.jsonl"
     args.folder.mkdir(parents=True, exist_ok=True)
     model = mm.load_model(args.model, device="cpu")
@@ -118,7 +118,7 @@ def read_rows(log: Path) -> list[dict[str, float]]:
 
 
 def settled(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Returns the rows without the first of each sitting, in which caches and allocators warm up."""
+    """Returns the rows without the first of each session, in which caches and allocators warm up."""
     firsts = {}
     for row in rows:
         firsts.setdefault(row["sitting"], row["frame"])
@@ -126,9 +126,9 @@ def settled(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def slope(rows: list[dict[str, float]], name: str) -> float:
-    """Returns the change per 10,000 frames as a share of the level, as a straight line that every sitting shares.
+    """Returns the change per 10,000 frames as a share of the level: the slope of a line that all sessions share.
 
-    How many objects are followed is part of the fit: frames with more of them take longer, early and late.
+    The number of tracked objects is part of the fit, because frames with more objects take longer.
     """
     sittings = sorted({row["sitting"] for row in rows})
     design = [
@@ -136,12 +136,12 @@ def slope(rows: list[dict[str, float]], name: str) -> float:
     ]
     values = [row[name] for row in rows]
     if len(rows) < len(sittings) + 4:
-        return math.nan  # a line through so few points says nothing
+        return math.nan  # too few points for a line
     return float(np.linalg.lstsq(np.array(design), np.array(values), rcond=None)[0][0]) / fmean(values)
 
 
 def drift(rows: list[dict[str, float]]) -> tuple[float, float, float]:
-    """Returns the change of J per 10,000 frames, and the range of 95 % of the resamplings of whole cycles."""
+    """Returns the change of J per 10,000 frames, and its 95 % bootstrap interval over whole cycles."""
     cycles: dict[int, list[tuple[float, float]]] = {}
     for row in rows:
         if not math.isnan(row["j"]):  # no object was in view
@@ -157,7 +157,7 @@ def drift(rows: list[dict[str, float]]) -> tuple[float, float, float]:
 
 
 def report(rows: list[dict[str, float]], args: argparse.Namespace) -> str:
-    """Returns the Markdown of what happened."""
+    """Returns the results as Markdown."""
     steady = settled(rows)
     change, low, high = drift(steady)
     grows = {what: slope(steady, key) for what, key in (("ms", "ms"), ("CPU ms", "cpu_ms"), ("resident", "rss_mib"))}
@@ -182,7 +182,7 @@ def report(rows: list[dict[str, float]], args: argparse.Namespace) -> str:
 
 
 def table(rows: list[dict[str, float]]) -> list[str]:
-    """Returns about twenty lines, each the mean of some rows."""
+    """Returns about twenty lines, each the mean of several rows."""
     every, lines = max(1, len(rows) // 20), []
     for number in range(every, len(rows) + 1, every):
         part = rows[number - every : number]
@@ -204,9 +204,9 @@ def main() -> None:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cap-mib", type=int, default=3072, help="address space that the system allows (RLIMIT_AS)")
-    parser.add_argument("--folder", type=Path, default=Path("soak"), help="where a sitting leaves what the next needs")
-    parser.add_argument("--stop-after", type=int, default=10**9, metavar="FRAMES", help="end this sitting early")
-    parser.add_argument("--report", action="store_true", help="print the tables of what there is, and measure nothing")
+    parser.add_argument("--folder", type=Path, default=Path("soak"), help="folder for the saved tracker and the rows")
+    parser.add_argument("--stop-after", type=int, default=10**9, metavar="FRAMES", help="end this session early")
+    parser.add_argument("--report", action="store_true", help="print the tables of the rows so far")
     args = parser.parse_args()
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (args.cap_mib * 2**20,) * 2)

@@ -1,12 +1,12 @@
-"""A session of the studio, recorded in the browser and repeated: how good are its masks? A Markdown table.
+"""Repeats a session of the studio that was recorded in the browser and scores its masks; prints a Markdown table.
 
     python benchmarks/studio_session.py DAVIS [--session benchmarks/sessions/camel] [--keep FOLDER]
-    python benchmarks/studio_session.py DAVIS --latency    # what a click takes, from the page's request to its masks
+    python benchmarks/studio_session.py DAVIS --latency    # time of a click, from the page's request to its masks
 
-Each click is made again, with the weights and the click head of the package, and each pass of tracking.
+Each click and each pass of tracking is made again, with the weights and the click head of the package.
 
-DAVIS is a folder as it is published. The video is made of the sequence that is named as the session, H.264 at CRF 16
-and 24 frames/s. Whoever recorded the session looked at the picture alone, and clicked where it was wrong.
+DAVIS is a folder in its published layout. The video is made from the sequence with the session's name, as H.264 at
+CRF 16 and 24 frames/s. The person who recorded the session saw only the picture, and clicked where it was wrong.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from mnemask.studio.workspace import Workspace
 
 
 def write_video(frames: Path, target: Path) -> None:
-    """Makes an mp4 of a folder of pictures."""
+    """Makes an mp4 from a folder of pictures."""
     with av.open(str(target), "w") as container:
         stream = container.add_stream("libx264", rate=24, options={"crf": "16"})
         paths = sorted(frames.glob("*.jpg"))
@@ -52,7 +52,7 @@ def write_video(frames: Path, target: Path) -> None:
 
 
 def overlaps(project: mm.Project, masks: Path) -> list[float]:
-    """Returns J of each frame: the intersection of the mask and the true one over their union."""
+    """Returns J of each frame: the intersection of the mask and the true mask over their union."""
     values = []
     for index, path in enumerate(sorted(masks.glob("*.png"))):
         mask, truth = project.labels(index).numpy() == 1, np.array(Image.open(path)) > 0
@@ -61,18 +61,18 @@ def overlaps(project: mm.Project, masks: Path) -> list[float]:
 
 
 def clicks_of(project: mm.Project) -> tuple[int, int]:
-    """Returns how many clicks there were, and in how many frames."""
+    """Returns the number of clicks, and the number of frames with clicks."""
     marks = [line for line in project.actions if line["do"] == "set_key"]
     return len(marks), len({line["frame"] for line in marks})
 
 
 def latency(video: Path, scratch: Path) -> None:
-    """Prints how long the page waits for a click: the mask made, saved, and sent as the masks of the frame."""
+    """Prints how long the page waits for a click, until the mask is made, saved, and sent with the frame's masks."""
     looking, clicking = [], []
     addresses: SimpleQueue[str] = SimpleQueue()
     with closing(Workspace(scratch / "projects", [video.parent])) as workspace, httpx.Client(timeout=60) as page:
         Thread(target=serve, args=(workspace,), kwargs={"ready": addresses.put}, daemon=True).start()
-        page.get(address := addresses.get())  # which gives the cookie
+        page.get(address := addresses.get())  # sets the cookie
         page.base_url = address.partition("/?")[0]
         page.headers["origin"] = str(page.base_url).rstrip("/")
         base = f"/api/projects/{workspace.open_source(str(video))}"

@@ -1,10 +1,10 @@
-r"""The thesis's Table 5: does regularizing the affinity help? The same run with and without, scored alike.
+r"""Repeats the thesis's Table 5: trains with and without regularizing the affinity, and scores the weights.
 
     python benchmarks/table5.py OUT --recipe main --size stcn --weights stage1.safetensors \
         --data YouTube-VOS-train=… --data DAVIS-2017-train=… --davis DAVIS [--steps N]
 
-Each variant trains in OUT/VARIANT (and goes on there when this is called again), then follows DAVIS with a growing
-memory, every fifth frame. Prints one Markdown table with the thesis's own figures, and writes OUT/table5.json.
+Each variant trains in OUT/VARIANT (and continues there if this is called again), then tracks DAVIS with a growing
+memory of every fifth frame. Prints one Markdown table with the thesis's own figures, and writes OUT/table5.json.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--davis", type=Path, required=True)
-    parser.add_argument("--frames", type=int, help="score the first so many of each video")
+    parser.add_argument("--frames", type=int, help="score only the first FRAMES frames of each video")
     parser.add_argument("--variant", action="append", choices=list(VARIANTS))
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
@@ -101,7 +101,7 @@ def score_davis(model: STCN, videos: Sequence[AnnotatedVideo], num_frames: int |
 
 
 def score_pasted(model: STCN, root: Path, num_frames: int | None) -> Report:
-    """The object of one sequence pasted into another: two objects that cross, with exact masks."""
+    """Returns the score on pasted pairs: two objects that cross, with exact masks."""
     reports = []
     for number, video in enumerate(copy_paste_videos(DavisSequences(root, 2016, "val"))):
         tracker, scorer = mm.Tracker(model, policy="keep-all", kmn_sigma=0.0), SequenceScorer(f"pair {number}")

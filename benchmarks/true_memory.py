@@ -1,10 +1,10 @@
-"""How much of the error feeds on itself: J with the network's own masks in memory, and with the true ones.
+"""Measures how much errors compound: J with the network's own masks in memory, and with the true ones.
 
     python benchmarks/true_memory.py DAVIS2016 [--sequence NAME ...] [--model PATH] [--kmn-sigma SHARE] [--processes 2]
 
-Memory grows by every fifth frame (`keep-all`). "own" is ordinary tracking. For "true", the mask of each frame is the
-network's too, but what a fifth frame then leaves in memory is its annotation. It is no tracker that anybody could use:
-the difference is what would be won if nothing wrong were ever remembered.
+Memory grows by every fifth frame (`keep-all`). "own" is ordinary tracking. For "true", the network predicts the mask of
+each frame too, but every fifth frame is written to memory with its annotation. This is not a usable tracker: the
+difference is the gain if nothing wrong were ever written to memory.
 """
 
 import argparse
@@ -26,7 +26,7 @@ EVERY = 5
 
 
 def follow(model: STCN, sequence: AnnotatedVideo, true_memory: bool, kmn_sigma: float | None) -> Report:
-    """Returns the score of all frames but the first and the last, as DAVIS 2016 has it."""
+    """Returns the score of all frames except the first and the last, as in DAVIS 2016."""
     tracker = mm.Tracker(model, policy="keep-all", kmn_sigma=kmn_sigma)
     scorer = SequenceScorer(sequence.name, "davis2016")
     for index, path in enumerate(sequence.frames):
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--sequence", action="append")
     parser.add_argument("--model", default="compact")
-    parser.add_argument("--kmn-sigma", type=float, help="of the reads; the model's own by default, 0 for none")
+    parser.add_argument("--kmn-sigma", type=float, help="σ of the KMN kernel; by default the model's own, 0 for none")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     names = args.sequence or DavisSequences(args.root, 2016).names

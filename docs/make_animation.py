@@ -1,4 +1,4 @@
-"""Writes a small animation of a video with its masks drawn in, for a document: WebP, which browsers play by themselves.
+"""Writes a small animation of a video with its masks drawn in, for documents: WebP, which browsers play by themselves.
 
     mnemask segment bunny.mp4 --mask first.png -o out
     python docs/make_animation.py bunny.mp4 out/masks docs/images/tracked.webp --every 3
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("video")
     parser.add_argument("masks", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--every", type=int, default=3, help="frames")
+    parser.add_argument("--every", type=int, default=3, help="use every EVERY-th frame")
     parser.add_argument("--height", type=int, default=300)
     parser.add_argument("--rate", type=float, default=25.0, help="frames a second of the video")
     parser.add_argument("--quality", type=int, default=50)

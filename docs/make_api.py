@@ -55,7 +55,7 @@ def described(name: str, each: Any) -> str:
 
 
 def signature(node: ast.FunctionDef, source: list[str], constructs: str = "") -> str:
-    """Returns the lines of a definition as they stand in the source; of a property its type."""
+    """Returns the lines of a definition as in the source; for a property, its name and type."""
     lines = textwrap.dedent("\n".join(source[node.lineno - 1 : node.body[0].lineno - 1])).removeprefix("def ")
     lines = re.sub(r"\bself,\s*|\bcls,\s*|\bself(?=\))|\bcls(?=\))", "", lines).rstrip().removesuffix(":")
     if constructs:
@@ -67,7 +67,7 @@ def signature(node: ast.FunctionDef, source: list[str], constructs: str = "") ->
 
 
 def fields(node: ast.ClassDef, source: list[str]) -> str:
-    """Returns the annotated fields of a dataclass as they stand in the source."""
+    """Returns the annotated fields of a dataclass as in the source."""
     lines = [
         "\n".join(source[field.lineno - 1 : field.end_lineno])
         for field in node.body
@@ -77,7 +77,7 @@ def fields(node: ast.ClassDef, source: list[str]) -> str:
 
 
 def prose(docstring: str | None) -> str:
-    """Returns a docstring of Google's style as Markdown."""
+    """Returns a Google-style docstring as Markdown."""
     text, section, lines = (docstring or "").replace("``", "`"), "", []
     for line in RULED.sub(lambda found: table(found[0]) + "\n", text).splitlines():
         if line.rstrip(":") in SECTIONS and line.endswith(":"):
@@ -96,7 +96,7 @@ def prose(docstring: str | None) -> str:
 
 
 def _closed(lines: list[str], section: str) -> list[str]:
-    """Returns the lines without blank ones at the end, and with the fence closed where they are of an example."""
+    """Returns the lines without trailing blank ones, and with the fence closed if they are an example."""
     while lines and not lines[-1].strip():
         lines = lines[:-1]
     return [*lines, *(["```"] if section.startswith("Example") else []), ""]
@@ -113,7 +113,7 @@ def table(ruled: str) -> str:
 
 
 def contents(value: Any) -> str:
-    """Returns what a constant holds: the keys of a mapping, the items of a sequence, or the value."""
+    """Returns the contents of a constant: the keys of a mapping, the items of a sequence, or the value."""
     items = list(value) if isinstance(value, dict | tuple | list | frozenset) else [value]
     return ", ".join(f"`{item}`" for item in items)
 

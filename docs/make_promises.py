@@ -1,7 +1,7 @@
 """Writes the page of promises, from the names of the tests that inject faults: ``python docs/make_promises.py``.
 
-A test's name is a sentence about behaviour: it is what is promised. Its file says what is injected. What happened is read
-from the report of a test run (``pytest --junitxml=build/tests.xml``), where there is one.
+A test's name is a sentence about behaviour, which is the promise. The docstring of its file says what is injected. The
+outcomes are read from the report of a test run (``pytest --junitxml=build/tests.xml``), if there is one.
 """
 
 import ast
@@ -26,8 +26,8 @@ AREAS = {
 }
 HEAD = """# Promises and their tests
 
-Generated when this site is built, from the names of {count} tests. Each is a sentence about what is promised; the line above says what its file injects.
-The guarantees in words, with what was found and fixed, are in [reliability](reliability.md), [long runs](long-runs.md) and [streams](streams.md).
+Generated when this site is built, from the names of {count} tests. Each name is a promise; the line above a list says what its file injects.
+The guarantees in words are in [reliability](reliability.md), [long runs](long-runs.md) and [streams](streams.md).
 
 {happened}
 """
@@ -45,13 +45,13 @@ def page() -> str:
                 injected, promised = described(path)
                 count += len(promised)
                 sections += [f"### `{name}`\n", f"{injected}\n", *promised, f"\n{happened(results, name)}\n"]
-    when = "What happened in the last test run before the build stands below each list."
+    when = "The outcomes of the last test run before the build are below each list."
     head = HEAD.format(count=count, happened=when if results else "This build had no report of a test run.")
     return "\n".join([head, *sections]) + "\n"
 
 
 def described(path: Path) -> tuple[str, list[str]]:
-    """Returns what a file says that it tests, and what its tests promise, each an item of a list."""
+    """Returns the first paragraph of a test file's docstring, and the promises of its tests as list items."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     injected = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
@@ -65,7 +65,7 @@ def sentence(name: str) -> str:
 
 
 def outcomes() -> dict[str, Counter[str]]:
-    """Returns by file how many of its cases passed, failed and were skipped in the last run; empty without a report."""
+    """Returns, by file, how many cases passed, failed and were skipped in the last run; empty without a report."""
     found: dict[str, Counter[str]] = {}
     if REPORT.exists():
         for case in ElementTree.parse(REPORT).iter("testcase"):  # written by our own test run
@@ -77,7 +77,7 @@ def outcomes() -> dict[str, Counter[str]]:
 
 
 def happened(results: dict[str, Counter[str]], name: str) -> str:
-    """Returns what the cases of a file came to, "" where no run is known."""
+    """Returns the outcomes of a file's cases as text, "" without a report."""
     counts = results.get(name)
     return f"*{', '.join(f'{number} {outcome}' for outcome, number in counts.most_common())}*" if counts else ""
 

@@ -1,7 +1,7 @@
-"""What MkDocs is told beyond mkdocs.yml: pages that live outside of docs/, links between them, GitHub's Markdown.
+"""Hooks for MkDocs: pages outside of docs/, links between them, GitHub's Markdown.
 
-The pages are written to be read in the repository. Here their links are turned into links of the site: a page outside of
-docs/ gets an address in it, and a source file that is linked is offered as it is.
+The pages are written to be read in the repository. The hooks turn their links into links of the site: a page outside of
+docs/ gets an address in the site, and a linked source file is included unchanged.
 """
 
 import re
@@ -23,7 +23,7 @@ FENCE = re.compile(r"^( *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Headings get the anchors that they have on GitHub."""
+    """Gives headings the anchors that they have on GitHub."""
     config.mdx_configs["toc"]["slugify"] = slugify(case="lower")
 
 
@@ -44,7 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Returns the page with the site's links, and with an empty line before each list, which GitHub does not need."""
+    """Returns the page with the site's links, and with an empty line before each list, which MkDocs needs."""
     parts = FENCE.split(markdown)
     text = "".join(part if number % 2 else _prose(part, page.file) for number, part in enumerate(parts))
     if page.file.src_uri.startswith("benchmarks/"):
@@ -55,7 +55,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def _last_change(path: str) -> str:
-    """Returns the sentence that says when a file last changed, "" where git does not know."""
+    """Returns a sentence that says when a file last changed, "" if git does not know."""
     command = ["git", "log", "-1", "--format=*These figures last changed on %as, in commit `%h`.*", "--", path]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -72,19 +72,19 @@ def _prose(text: str, file: File) -> str:
         up = "../" * file.src_uri.count("/")
         return f"{found[1]}{up}{_address(path)}{found[3] or ''}"
 
-    text = re.sub(r"\[([\w-]+)\.md\]\(", r"[\1](", LINK.sub(relinked, text))  # a page of the site is no file
+    text = re.sub(r"\[([\w-]+)\.md\]\(", r"[\1](", LINK.sub(relinked, text))  # on the site a page is not a file
     text = re.sub(r"(?<=\d) (/|to) (?=[-+−]?\d)", "\u00a0\\1\u00a0", text)  # an interval stays on one line
     return re.sub(r"^((?!\s*(?:[*|>-]|\d+\.) ).*\S.*)\n(?=(?:\*|-|1\.) )", r"\1\n\n", text, flags=re.MULTILINE)
 
 
 def _home(address: str) -> Path:
-    """Returns the file in the repository that a page of the site was written as."""
+    """Returns the file in the repository that a page of the site comes from."""
     back = {page: name for name, page in ELSEWHERE.items()}
     return ROOT / (back.get(address) or (address if address.startswith("benchmarks/") else f"docs/{address}"))
 
 
 def _address(path: Path) -> str:
-    """Returns the address in the site of a file of the repository; a folder's is that of the page about its files."""
+    """Returns the address in the site of a file of the repository; for a folder, that of the code map."""
     name = str(path.relative_to(ROOT))
     if name == "README.md":
         return "index.md"
