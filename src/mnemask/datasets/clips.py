@@ -22,7 +22,7 @@ class ClipShape:
         size: side of the square frames in pixels, at least 32.
         num_frames: number of frames, at least 2.
         max_objects: maximum number of objects, 1 to 254.
-        max_gap: maximum step between two frames of a real video, in frames; ignored by sources without time.
+        max_gap: maximum distance between successive frames in a real video, in frames; ignored by sources without time.
 
     Raises:
         InputError: a value is out of range.

@@ -1,7 +1,7 @@
 """Realigns masks that were downscaled by leaving out rows and columns with their pictures.
 
 OpenCV's `INTER_NEAREST` takes column `floor(x · W / w)` for column x of a smaller mask, while in the picture x shows
-what is around `(x + ½) · W / w − ½`: the whole mask lies up to half a pixel further right and down than the picture,
+what is around `(x + ½) · W / w − ½`: the whole mask is up to half a pixel further right and down than the picture,
 which is 1 to 5 % of an object's area. (`INTER_NEAREST_EXACT` does not do that.)
 """
 

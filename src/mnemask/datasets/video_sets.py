@@ -61,7 +61,8 @@ def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
     if not frame_folders and not mask_folders:
         raise InputError(
             f"there is no BL30K in {root}",
-            f"expected BL30K/JPEGImages/VIDEO/*.jpg with BL30K/Annotations/VIDEO/*.png, as published at {BL30K_PUBLISHED}",
+            "expected BL30K/JPEGImages/VIDEO/*.jpg with BL30K/Annotations/VIDEO/*.png, as published at "
+            f"{BL30K_PUBLISHED}",
         )
     names, present = sorted({*frame_folders, *mask_folders}), (frozenset(frame_folders), frozenset(mask_folders))
     missing = [
