@@ -96,7 +96,7 @@ class PastedClips:
             labels, num_objects = keep_visible(labels, shape.max_objects)
             if num_objects:
                 return TrainingClip(frames, labels, num_objects)
-        raise InputError(f"none of {MAX_TRIES} clips drawn had an object to paste", "add videos with whole, large objects")
+        raise InputError(f"{MAX_TRIES} clips drawn had no object to paste", "add videos with whole, large objects")
 
     def _guests(self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip) -> list[Guest]:
         wanted = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))

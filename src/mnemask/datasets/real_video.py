@@ -155,6 +155,6 @@ def _videos(root: Path, left_out: tuple[str, ...]) -> list[tuple[VideoFolder, li
         found.append((folder, [video for video in folder.open(root) if video.name not in left_out]))
     if not found[0][1]:
         raise InputError(
-            f"all videos of {root / VIDEO_FOLDERS[0].name} are left out ({', '.join(left_out)})", "leave out fewer, or add others"
+            f"all videos of {root / VIDEO_FOLDERS[0].name} are left out ({', '.join(left_out)})", "leave out fewer"
         )
     return found
