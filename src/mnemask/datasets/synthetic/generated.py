@@ -110,7 +110,7 @@ class Camera:
     Attributes:
         canvas: RGB picture of everything the camera can show.
         size: height and width of the frame.
-        pan: distance of the view's centre from the canvas's centre, in pixels, as x, y.
+        pan: offset of the view's centre from the canvas's centre, in pixels, as x, y.
         reach: size of the view / size of the frame.
         exposure: logarithm of the brightness factor.
         grain: sensor noise, larger than the frame; each frame uses a different part of it.

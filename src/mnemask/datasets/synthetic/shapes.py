@@ -119,7 +119,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A body plan: each limb's angle, length and width; the hole; the distance of the eyes from the centre, in radii."""
+    """A body plan: each limb's angle, length and width; the hole's radius; how many radii ahead the eyes are."""
 
     limbs: tuple[tuple[float, float, float], ...] = ()
     hole: float = 0.0

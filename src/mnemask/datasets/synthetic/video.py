@@ -133,7 +133,7 @@ def draw_cast(
         ]
         wearers = [i // copies if i < num_actors else i - num_actors + num_objects for i in range(len(bodies))]
         things = (MovingCutOut.from_body(rng, body, looks[look]) for body, look in zip(bodies, wearers, strict=True))
-    # The second look-alike of a pair is the followed one: it leaves the picture now and then (see draw_bodies).
+    # The second of a pair is followed: draw_bodies lets body 1, and every third from there, leave the picture.
     ids = [(i + 1) // copies if i < num_actors and (i + 1) % copies == 0 else 0 for i in range(len(bodies))]
     return list(zip(things, ids, strict=True))
 
