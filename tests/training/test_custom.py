@@ -77,7 +77,7 @@ def test_a_loss_and_a_regularizer_of_ones_own_are_trained_with_and_belong_to_the
 @pytest.mark.parametrize(
     ("name", "fact"),
     [
-        ("vector", r"shape \(3,\)"), ("infinite", "drawn"), ("constant", "no gradient"), ("careless", "line 14"),
+        ("vector", r"shape \(3,\)"), ("infinite", "random"), ("constant", "no gradient"), ("careless", "line 14"),
         ("brier(sharpness=2)", "weight"), ("Flat", "is a Flat"), ("nowhere", "brier|nowhere"),
     ],
 )  # fmt: skip
