@@ -104,7 +104,7 @@ class ClickPictures:
     def __init__(self, root: Path) -> None:
         self.pictures = [picture for picture in list_pictures(root) if not picture.held_out]
         if not self.pictures:
-            raise InputError(f"all pictures of {root} are held out for validation", "add others")
+            raise InputError(f"all pictures of {root} are held out for evaluation", "add others")
         names = [picture.set_name for picture in self.pictures]
         weights = balanced_weights(names, lambda name: WEIGHTS.get(name, 1.0))
         self.weights = np.cumsum(weights / weights.sum())
@@ -232,7 +232,7 @@ def next_click(
 def first_clicks(
     truth: UInt8[np.ndarray, "H W"], rng: np.random.Generator, positive: int, negative: int
 ) -> list[Click]:
-    """Returns clicks as made before a mask is shown: inside the object, and outside it, near its outline if possible."""
+    """Returns clicks as made before a mask is shown: inside the object, and outside it near its outline."""
     inside, outside = depth(truth == 1), (truth == 0).astype(np.uint8)
     clicks = [Click(*inner_pixel(inside, rng), 1) for _ in range(positive)]
     reach = max(5.0, 2 * float(inside.max()))

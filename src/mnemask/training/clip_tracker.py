@@ -119,7 +119,7 @@ class MemoryInUse:
             for frame in range(1, num_frames)
         ]
         for frame in range(2, num_frames):
-            # A tracker has only the given mask until its first write, not longer.
+            # A tracker has only the given mask until its first write.
             if reads[frame - 1] == (0,) and rng.random() < self.own:
                 reads[frame - 1] = (0, int(rng.integers(1, frame)))
         return MemoryPlan(tuple(reads), kmn_sigma=kmn_sigma)

@@ -117,7 +117,7 @@ def _accepted_regularizer(made: object, label: str) -> Dropout | Reallocation | 
 
 def _check_gradient(what: str, value: Tensor, of: Tensor) -> None:
     if not bool(value.isfinite()):
-        raise InputError(f"{what} is {value.detach().item()} for random values", "keep it finite for unknown pixels too")
+        raise InputError(f"{what} is {value.detach().item()} for random values", "keep it finite on unknown pixels too")
     if not value.requires_grad:
         raise InputError(f"{what} has no gradient", "compute it with PyTorch, without detaching anything it depends on")
     (gradient,) = torch.autograd.grad(value, of, allow_unused=True)

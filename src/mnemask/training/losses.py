@@ -28,7 +28,7 @@ def bootstrapped_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Returns the mean over pictures of the mean of −log p over the hardest fraction of their pixels.
 
-    Ignored pixels do not count, neither as easy ones nor in the fraction; a picture with only ignored pixels has loss 0.
+    Ignored pixels do not count, neither as easy ones nor in the fraction; a picture with no other pixels has loss 0.
 
     Args:
         probs: soft-aggregated probabilities, background first.

@@ -46,7 +46,8 @@ class GapCurriculum:
     def __post_init__(self) -> None:
         if self.start < 1 or self.step < 0:
             raise InputError(
-                f"gaps cannot rise from {self.start} in steps of {self.step}", "expected at least 1 and at least 0"
+                f"gaps cannot rise from {self.start} in steps of {self.step}",
+                "expected a start of at least 1 and a step of at least 0",
             )
         points = (0.0, *self.raise_at, self.back_at, 1.0)
         if any(not before <= after for before, after in pairwise(points)):

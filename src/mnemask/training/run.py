@@ -210,7 +210,7 @@ class TrainingRun(ABC, Generic[R]):
         for name, value in self._origin.items():
             before = done.settings.get(name, value)
             if before != value and self.fabric.is_global_zero:
-                log.warning("the run in %s resumes with a change of %s: %s now, %s before", self.out, name, value, before)
+                log.warning("the run in %s resumes, changing %s: %s now, %s before", self.out, name, value, before)
         self.step, self.seconds = done.step, done.seconds
         if done.precision:
             self.fabric.strategy.precision.load_state_dict(dict(done.precision))
