@@ -50,7 +50,7 @@ class AnnotatedImage:
     object_above: int = 127
 
     def read_mask(self) -> Bool[np.ndarray, "H W"]:
-        """Returns where the object is.
+        """Returns the mask of the object.
 
         Raises:
             MaskError: the file is not an image, or it is not empty but has no pixel bright enough for an object.

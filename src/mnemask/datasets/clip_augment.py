@@ -25,7 +25,7 @@ from mnemask.datasets.composite.photographs import StaticImages
 
 STRONGEST = 0.7  # 1 is garish
 WHOLE = 0.5  # fraction of these clips with one look for everything
-EDGE = 1.0  # pixels; standard deviation of the border between two looks
+EDGE = 1.0  # pixels; standard deviation of the blend between two looks
 MARGIN = 1.4  # side of a screen / side of a frame, so that it can drift
 SUBPIXEL = 4  # fractional bits of OpenCV's coordinates
 Opacity = UInt8[np.ndarray, "H H"]

@@ -278,7 +278,7 @@ def _square(maps: Float[np.ndarray, "*T 2 3"]) -> Float[np.ndarray, "*T 3 3"]:
 
 
 def _for_opencv(maps: Float[np.ndarray, "T 2 3"]) -> Float[np.ndarray, "T 2 3"]:
-    """The maps for coordinates whose integers are at pixel centres instead of corners."""
+    """The maps for coordinates with integers at pixel centres instead of corners."""
     middle = maps[..., :2] @ np.array([0.5, 0.5]) - 0.5
     return np.concatenate((maps[..., :2], maps[..., 2:] + middle[..., None]), -1)
 
@@ -316,7 +316,7 @@ class ImageClips:
 
         Raises:
             FrameError: a file is not a picture.
-            MaskError: a file is not a mask, or not of its picture's size.
+            MaskError: a file is not a mask, or differs in size from its picture.
             InputError: none of the photographs drawn shows enough of an object.
         """
         for _ in range(MAX_TRIES):

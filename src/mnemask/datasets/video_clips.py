@@ -49,7 +49,7 @@ class VideoClips:
         InputError: there are no videos.
 
     Example:
-        clips = VideoClips(DavisSequences("DAVIS", subset="train"))
+        clips = VideoClips(list(DavisSequences("DAVIS", subset="train")))
         clip = clips.draw(np.random.default_rng(0), ClipShape(max_gap=GapCurriculum().max_gap(0.2)))
     """
 

@@ -109,7 +109,7 @@ def tint_matrix(hue: float, saturation: float) -> Float[np.ndarray, "3 3"]:
 
 
 def motion_blur(image: UInt8[np.ndarray, "h w c"], dx: float, dy: float) -> UInt8[np.ndarray, "h w c"]:
-    """Returns the picture smeared along (dx, dy) pixels, at most 14."""
+    """Returns the picture with motion blur along (dx, dy) pixels, at most 14."""
     length = float(np.hypot(dx, dy))
     if length < 2:
         return image

@@ -207,7 +207,7 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         """Returns the frame, the id at each pixel (0 for what is not followed) and each object's Visibility."""
         moment = index * self.pace
         picture, owners = self.camera.look(moment), np.zeros(self.size, np.uint8)
-        pixels = []  # inside the frame, and in all
+        pixels = []  # number inside the frame, and in total
         for number, (thing, _) in enumerate(self.cast, 1):
             whole = thing.paint(moment, picture, owners, number)
             pixels.append((int(np.count_nonzero(owners == number)), whole))
