@@ -60,9 +60,9 @@ class RealVideoMixture:
     """How often clips of each kind are drawn, and how they are made.
 
     Attributes:
-        real: share of unmodified clips of `video_train`; shares are relative to their sum over all kinds, and may be 0.
-        pasted: share of clips with objects pasted in, from other clips and, unless the next three shares are 0, from
-            photographs.
+        real: share of clips of `video_train` without pasted objects; shares are relative to their sum and may be 0.
+        pasted: share of such clips with objects pasted in, from other clips and, unless the next three shares are 0,
+            from photographs.
         composite: share of clips in which cut-outs of photographs move over another photograph.
         warped: share of clips of a photograph that is warped as a whole.
         moving: share of clips of the videos in `video`, in which everything that moves is foreground.

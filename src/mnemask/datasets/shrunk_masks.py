@@ -1,4 +1,4 @@
-"""Realigns masks that were downscaled by leaving out rows and columns with their pictures.
+"""Realigns masks with their pictures, after downscaling that left out rows and columns.
 
 OpenCV's `INTER_NEAREST` takes column `floor(x · W / w)` for column x of a smaller mask, while in the picture x shows
 what is around `(x + ½) · W / w − ½`: the whole mask is up to half a pixel further right and down than the picture,

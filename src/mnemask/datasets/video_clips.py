@@ -119,7 +119,7 @@ class VideoClips:
             ]
         if not self._long_enough[key]:
             raise InputError(
-                f"none of {len(self.videos)} videos has {shape.num_frames} masks that are at most {shape.max_gap} "
+                f"none of {len(self.videos)} videos has {shape.num_frames} masks in a row at most {shape.max_gap} "
                 "frames apart",
                 "use fewer frames per clip or a larger gap",
             )

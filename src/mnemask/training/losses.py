@@ -1,4 +1,4 @@
-"""Losses such as bootstrapped cross-entropy (thesis 4.2) and soft dice, schedules, optimizer and EMA.
+"""Losses (bootstrapped cross-entropy, thesis 4.2, soft dice and others), schedules, optimizer and EMA.
 
 All pictures have the same weight, whatever they show, so the mean over a batch is the mean of its parts' means, and a
 run on several processes minimises the same as a run on one. A picture is a frame of a clip: B may be clips × frames.

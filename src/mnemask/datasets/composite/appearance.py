@@ -14,7 +14,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Returns a number from low to high with uniformly distributed logarithm."""
+    """Returns a random number from low to high, log-uniformly distributed."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
@@ -31,9 +31,9 @@ def smooth_path(rng: np.random.Generator, num_frames: int, num_values: int) -> F
 def zoom_path(rng: np.random.Generator, num_frames: int, most: float) -> Float[np.ndarray, " T"]:
     """Returns the scale of things in each frame, 1 in the first.
 
-    The largest / smallest scale is up to `most`, with uniformly distributed logarithm. In most clips the scale changes
-    monotonically, as of a car that approaches or drives away; in the others it is independent in each frame, as after a
-    cut or a long gap.
+    The largest / smallest scale is up to `most`, log-uniformly distributed. In most clips the scale changes steadily,
+    as of a car that approaches or drives away; in the others it is independent in each frame, as after a cut or a long
+    gap.
 
     Args:
         rng: random number generator.

@@ -210,7 +210,7 @@ def grow_limbs(rng: np.random.Generator, body: Layer, stuff: UInt8[np.ndarray, "
     Args:
         rng: random number generator.
         body: layer that the limbs belong to.
-        stuff: photograph with their colours, which differ as those of clothes and wheels; None for the body's colours.
+        stuff: photograph that their colours are taken from, as for clothes and wheels; None for the body's own colours.
     """
     seen = body.pixels if body.views is None else body.views[0]
     ys, xs = np.nonzero(seen[..., 3] > 127)
