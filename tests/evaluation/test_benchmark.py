@@ -101,7 +101,7 @@ def test_masks_of_one_object_and_masks_with_ids_are_not_averaged(tmp_path):
         draw_video(tmp_path / name / "frames", tmp_path / name / "masks", 4, masked=(0, 1, 2, 3))
         for path in (tmp_path / name / "masks").iterdir():
             write_png(path, picture_and_labels(1)[1] * factor)
-    with refusal(InputError, "'white' has masks of one object", "'ids'", "--single-object"):
+    with refusal(InputError, "'white' has black-and-white masks of one object", "'ids'", "--single-object"):
         Benchmark(tmp_path, "folder").open()
     assert len(Benchmark(tmp_path, "folder", single_object=True).open()) == 2
     with refusal(InputError, "'white'", "'ids'"):

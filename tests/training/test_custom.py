@@ -77,7 +77,7 @@ def test_a_loss_and_a_regularizer_of_ones_own_are_trained_with_and_belong_to_the
 @pytest.mark.parametrize(
     ("name", "fact"),
     [
-        ("vector", r"shape \(3,\)"), ("infinite", "drawn"), ("constant", "no gradient"), ("careless", "line 14"),
+        ("vector", r"shape \(3,\)"), ("infinite", "random"), ("constant", "no gradient"), ("careless", "line 14"),
         ("brier(sharpness=2)", "weight"), ("Flat", "is a Flat"), ("nowhere", "brier|nowhere"),
     ],
 )  # fmt: skip
@@ -108,7 +108,7 @@ def test_a_data_set_of_ones_own_is_trained_and_evaluated_on(own, tmp_path):
     assert open_sources(main(4), folders)
     (sequence,) = Benchmark(tmp_path / "set", "my_training:beside(only=1)").open()
     assert (sequence.name, len(sequence.given.masks), len(sequence.asked)) == ("clip", 1, 6)
-    faults = {"nothing": "0 videos", "broken": "ZeroDivisionError.*line 29", "maskless": "clip no masks"}
+    faults = {"nothing": "0 videos", "broken": "ZeroDivisionError.*line 29", "maskless": "clip without masks"}
     for name, fact in faults.items():
         with refusal(InputError, fact):
             open_sources(main(4), parse_data([f"{own}:{name}={tmp_path / 'set'}"]))

@@ -1,1 +1,1 @@
-"""Where clips with true masks come from: the benchmarks, photographs, and drawings."""
+"""Sources of clips with ground-truth masks: benchmarks, photographs and generated video."""

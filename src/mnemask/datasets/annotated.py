@@ -1,6 +1,6 @@
-"""Pictures and videos with true masks, as files: listed and checked when opened, read when asked for.
+"""Pictures and videos with ground-truth masks as files: listed and checked when opened, read on demand.
 
-Opening a folder lists it without reading a file, so that large sets open fast.
+Opening a folder lists it without reading any file, so large sets open fast.
 """
 
 import logging
@@ -38,10 +38,10 @@ class AnnotatedImage:
     """A picture and the mask of the one object in it.
 
     Attributes:
-        name: of the picture, without suffix; unique in its set.
-        image: its file.
+        name: the picture's name without suffix, unique within its set.
+        image: the picture's file.
         mask: the mask's file, white where the object is.
-        object_above: how bright (0 to 255) a pixel of the mask is at most outside the object.
+        object_above: threshold (0 to 255): brighter pixels of the mask are the object.
     """
 
     name: str
@@ -50,18 +50,18 @@ class AnnotatedImage:
     object_above: int = 127
 
     def read_mask(self) -> Bool[np.ndarray, "H W"]:
-        """Returns where the object is.
+        """Returns the mask of the object.
 
         Raises:
-            MaskError: the file is not an image, or it holds something but nothing bright enough to be an object.
+            MaskError: the file is not an image, or it is not empty but has no pixel bright enough for an object.
         """
         brightness = _brightness(self.mask)
         above = self.object_above * (257 if brightness.dtype == np.uint16 else 1)
         mask: Bool[np.ndarray, "H W"] = brightness > above
         if not mask.any() and brightness.any():
             raise MaskError(
-                f"{self.mask} is nowhere brighter than {brightness.max()}",
-                f"expected an object brighter than {above}, so write it white, or open the images with a lower "
+                f"no pixel of {self.mask} is brighter than {brightness.max()}",
+                f"expected an object brighter than {above}: write it in white, or open the images with a lower "
                 "object_above",
             )
         return mask
@@ -69,15 +69,16 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedVideo:
-    """A video as one file for each frame, with masks of some frames or all.
+    """A video with one file per frame and masks of some or all frames.
 
     Attributes:
-        name: of the video; unique in its set.
-        frames: the files of its frames, in order.
-        masks: the mask's file by the index of its frame, in order; at least one.
-        single_object: whether all that a mask shows is one object; otherwise values are object ids and 255 is void.
-        shrunk: the rows that masks had and have, where they were made smaller by leaving out rows and columns.
-        too_little: indices of masks that are known to show no object large enough for a clip to begin with.
+        name: the video's name, unique within its set.
+        frames: the frames' files, in order.
+        masks: the masks' files by frame index, in order; at least one.
+        single_object: whether everything that a mask shows is one object; otherwise values are object ids and 255 is
+            void.
+        shrunk: number of mask rows before and after, if the masks were downscaled by leaving out rows and columns.
+        too_little: indices of masks known to show no object large enough for the first frame of a clip.
     """
 
     name: str
@@ -97,30 +98,31 @@ class AnnotatedVideo:
 
         Raises:
             InputError: the frame has no mask.
-            MaskError: the mask's file is damaged, or its colours do not say which object is meant.
+            MaskError: the mask's file is damaged, or its colours do not identify objects.
         """
         if index not in self.masks:
             raise InputError(
                 f"frame {index} of {self.name} has no mask",
-                f"{len(self.masks)} of its {len(self.frames)} frames have one, first frame {self.first_annotated}",
+                f"use one of the {len(self.masks)} of {len(self.frames)} frames that have one; the first is "
+                f"{self.first_annotated}",
             )
         labels = put_back(read_labels(self.masks[index]), self.shrunk)
         return (labels > 0).astype(np.uint8) if self.single_object else labels
 
 
 def refuse_mixed(videos: Iterable[AnnotatedVideo], remedy: str) -> None:
-    """Raises InputError where some masks are of one object and others keep ids apart: scores of both have no mean."""
+    """Raises InputError if some videos have masks of one object and others object ids: their scores have no mean."""
     by_kind = {video.single_object: video.name for video in videos}
     if len(by_kind) > 1:
         raise InputError(
-            f"{by_kind[True]!r} has masks of one object, black and white, and {by_kind[False]!r} has ids; their scores "
-            "follow other rules and cannot be averaged",
+            f"{by_kind[True]!r} has black-and-white masks of one object and {by_kind[False]!r} has object ids; their "
+            "scores follow different rules and cannot be averaged",
             remedy,
         )
 
 
 def _brightness(path: Path) -> Labels:
-    """Returns how bright each pixel of a mask is, of 255 or, where it has 16 bits, of 65535."""
+    """Returns the brightness of each pixel of a mask, at most 255, or 65535 if the mask has 16 bits."""
     if holds_labels(path):
         return read_labels(path)
     mode, stored = load_stored(path)
@@ -133,14 +135,14 @@ _FEW_VALUES = 8
 
 
 def may_be_soft(labels: Labels) -> bool:
-    """Returns whether a mask has so many values that `refuse_soft_edges`, which takes longer, should look at it."""
+    """Returns whether a mask has so many distinct values that `refuse_soft_edges`, which is slower, should check it."""
     return int(np.count_nonzero(np.bincount(labels.ravel()))) > _FEW_VALUES
 
 
 def refuse_soft_edges(path: Path) -> None:
-    """Raises MaskError if a mask's edges are blended: read by its values, each blend would be an object of its own.
+    """Raises MaskError if a mask's edges are blended, since each blended value would be read as a separate object.
 
-    A palette cannot hold blends, nor can the files of annotation tools.
+    Palette images and the files of annotation tools cannot contain blends and are not checked.
     """
     if holds_labels(path):
         return
@@ -153,20 +155,20 @@ def refuse_soft_edges(path: Path) -> None:
     except MaskError:
         if lossy:
             raise
-        return  # reading it says what is wrong
+        return  # reading the mask reports the problem
     if reading.blended:
         raise MaskError(
-            f"mask {path} has {reading.blended} blended pixels along its edges, as antialiasing or resizing leaves, "
-            "and true masks must be exact",
-            "export it without antialiasing, resize with nearest neighbour, or make it black and white at a threshold",
+            f"mask {path} has {reading.blended} blended pixels along its edges, as left by antialiasing or resizing, "
+            "but ground-truth masks must be exact",
+            "export it without antialiasing, resize it with nearest neighbour, or threshold it to black and white",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class FolderFiles(Sequence[Path]):
-    """Files of one folder, kept as names.
+    """The files of one folder, stored as names.
 
-    BL30K has ten million files: as paths they take gigabytes, while names are shared by videos that are numbered alike.
+    BL30K has ten million files: paths would take gigabytes, whereas videos with the same numbering share their names.
     """
 
     folder: Path
@@ -187,7 +189,7 @@ class FolderFiles(Sequence[Path]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FolderMasks(Mapping[int, Path]):
-    """Masks of one folder by the index of their frame, kept as names."""
+    """The masks of one folder by frame index, stored as names."""
 
     folder: Path
     names: Mapping[int, str]
@@ -217,16 +219,17 @@ def open_video(
     """Returns a video from a folder of frames and a folder of masks, matched by their names without suffix.
 
     Args:
-        name: what to call it.
-        frames: folder of the frames; they follow each other in natural order, 9 before 10.
+        name: the video's name.
+        frames: folder of the frames, which are put in natural order, 9 before 10.
         masks: folder of the masks: PNG files, or one label video (masks.mkv) or COCO file (masks.json).
-        single_object: whether all that a mask shows is one object.
-        frame_suffixes: of the frames, in lower case.
+        single_object: whether everything that a mask shows is one object.
+        frame_suffixes: suffixes of the frames' files, in lower case.
         every_frame: whether each frame must have a mask; otherwise one mask is enough.
-        published: where to get the files, for messages.
+        published: where the files can be downloaded, for error messages.
 
     Raises:
-        InputError: there are no frames or no masks, a mask's frame is missing, or a frame's mask is.
+        InputError: there are no frames or no masks, the frame of a mask is missing, the mask of a frame is missing
+            (with `every_frame`), or two frames have the same name.
     """
     frame_names, mask_names = names_in(frames, frame_suffixes), names_in(masks, (".png",))
     if frame_names and not mask_names and (inside := label_paths(masks)):
@@ -248,17 +251,17 @@ def open_video(
 def _with_label_file(
     name: str, frames: Path, frame_names: tuple[str, ...], inside: list[Path], single_object: bool
 ) -> AnnotatedVideo:
-    """Returns a video with all masks in one file: a label video, or run lengths."""
+    """Returns a video with all masks in one file: a label video or COCO run lengths."""
     files = _pair(frame_names, ()).frames
     by_name = labels_by_name(only_annotated(inside), [Path(file).stem for file in files], range(len(files)))
     masks = {at: by_name[stem].name for at, file in enumerate(files) if (stem := Path(file).stem) in by_name}
     if not masks:
-        raise InputError(f"{inside[0].parent} holds no mask of a frame in {frames}", "name masks as their frames are")
+        raise InputError(f"{inside[0].parent} has no mask of a frame in {frames}", "name masks like their frames")
     return AnnotatedVideo(name, FolderFiles(frames, files), FolderMasks(inside[0].parent, masks), single_object)
 
 
 def names_in(folder: Path, endings: tuple[str, ...] = ("",)) -> tuple[str, ...]:
-    """Returns the names in a folder with one of the endings (lower case), sorted; none where there is no folder."""
+    """Returns the names in a folder with one of the endings (lower case), sorted; none if the folder does not exist."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - Path.iterdir makes a Path of each name
     except (FileNotFoundError, NotADirectoryError):
@@ -269,10 +272,10 @@ def names_in(folder: Path, endings: tuple[str, ...] = ("",)) -> tuple[str, ...]:
 
 
 def incomplete(what: str, missing: Sequence[Path], num_expected: int, published: str = "") -> InputError:
-    """Returns the error that names the first of the missing files or folders and says how many there are."""
+    """Returns the error that names the first missing file or folder and states how many are missing."""
     are = "is" if len(missing) == 1 else "are"
     return InputError(
-        f"{what} is incomplete: {len(missing)} of {num_expected} {are} missing, first {missing[0]}",
+        f"{what} is incomplete: {len(missing)} of {num_expected} {are} missing, starting with {missing[0]}",
         _way_out(published),
     )
 
@@ -283,7 +286,7 @@ def _way_out(published: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Which names belong together, which stems lack their partner, and the stem of two frames if there is one."""
+    """Matching names of frames and masks, stems without a partner, and a stem shared by two frames, if any."""
 
     frames: tuple[str, ...]
     masks: Mapping[int, str]
@@ -292,7 +295,7 @@ class _Pairs:
     twin: str | None
 
 
-# Videos of a set are mostly numbered alike: what was found for one serves all, and takes memory once.
+# Most videos of a set have the same numbering: the result for one is reused for the others and stored once.
 @lru_cache(maxsize=1024)
 def _pair(frame_names: tuple[str, ...], mask_names: tuple[str, ...]) -> _Pairs:
     order = NameOrder.of([Path(name).stem for name in frame_names])

@@ -1,7 +1,7 @@
-"""Augmentation of clips of any source: other colours and cameras, and screens full of holes in front.
+"""Augmentation of clips from any source: new colours, camera effects, and screens with holes in front.
 
-Small video sets overfit to their colours. Leaves, grass, fences and railings hide thin parts of objects for many
-frames.
+Training on small video sets overfits to their colours. Leaves, grass, fences and railings hide thin parts of objects
+for many frames.
 """
 
 from collections.abc import Callable
@@ -24,23 +24,23 @@ from mnemask.datasets.composite.layers import Layer
 from mnemask.datasets.composite.photographs import StaticImages
 
 STRONGEST = 0.7  # 1 is garish
-WHOLE = 0.5  # of these clips have one look for all
-EDGE = 1.0  # pixels; standard deviation of the border between two looks
+WHOLE = 0.5  # fraction of these clips with one look for everything
+EDGE = 1.0  # pixels; standard deviation of the blend between two looks
 MARGIN = 1.4  # side of a screen / side of a frame, so that it can drift
-SUBPIXEL = 4  # bits of OpenCV's coordinates after the point
+SUBPIXEL = 4  # fractional bits of OpenCV's coordinates
 Opacity = UInt8[np.ndarray, "H H"]
 
 
 class NewLooks:
     """Gives clips of a source new looks; a `ClipSource`.
 
-    All of a clip, or each object and what is around them on its own, gets other tones and tints, the same in all
-    frames, as if it were another thing in another place that moves alike; then all goes through one camera
-    (`sensor_effects`). Labels stay.
+    The whole clip, or each object and the background separately, gets other tones and tints, the same in all frames,
+    like a different object in a different place with the same motion; then `sensor_effects` are applied to the whole
+    clip. Labels do not change.
 
     Args:
-        source: of the clips.
-        share: in which part of them; the others stay as they are.
+        source: source of the clips.
+        share: fraction of the clips that are changed.
     """
 
     def __init__(self, source: ClipSource, share: float) -> None:
@@ -51,7 +51,7 @@ class NewLooks:
         clip = self.source.draw(rng, shape)
         if rng.random() >= self.share:
             return clip
-        # Looks of their own leave a step along every outline, which real objects do not have.
+        # Separate looks leave a step along every outline, which real objects do not have.
         num_looks = 1 if rng.random() < WHOLE else clip.num_objects + 1
         looks = [_ColourShift(rng) for _ in range(num_looks)]
         frames = [_seen(frame, labels, looks) for frame, labels in zip(clip.frames, clip.labels, strict=True)]
@@ -59,7 +59,7 @@ class NewLooks:
 
 
 class _ColourShift:
-    """A change of tone and of tint; weak more often than strong."""
+    """A change of tone and tint, weak more often than strong."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         strength = STRONGEST * rng.random() ** 1.5
@@ -73,7 +73,7 @@ class _ColourShift:
 def _seen(
     frame: UInt8[np.ndarray, "S S 3"], labels: UInt8[np.ndarray, "S S"], looks: list[_ColourShift]
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """A frame with the first look, and each object with its own where there are more."""
+    """A frame in the first look, with each object in its own if there are more."""
     seen = looks[0].apply(frame)
     for label, look in enumerate(looks[1:], 1):
         inside = cv2.GaussianBlur(cv2.inRange(labels, label, label), (0, 0), EDGE).astype(np.float32) / 255
@@ -83,15 +83,15 @@ def _seen(
 
 
 class Screens:
-    """Puts something full of holes in front of clips of a source; a `ClipSource`.
+    """Puts a screen with holes in front of clips of a source; a `ClipSource`.
 
-    It stands still or drifts slowly, as what is near does before a moving camera. What can be seen through the holes
-    keeps its label, the screen has none.
+    The screen stands still or drifts slowly, like something close to a moving camera. What is visible through the holes
+    keeps its label; the screen has none.
 
     Args:
-        source: of the clips.
-        photographs: whose colours the screens have.
-        share: in which part of the clips there is one.
+        source: source of the clips.
+        photographs: source of the screens' colours.
+        share: fraction of the clips with a screen.
     """
 
     def __init__(self, source: ClipSource, photographs: StaticImages, share: float) -> None:
@@ -144,7 +144,7 @@ def _leaves(rng: np.random.Generator, side: int) -> Opacity:
 
 
 def _grass(rng: np.random.Generator, side: int) -> Opacity:
-    """Blades from below, thick at the foot and thin at the tip."""
+    """Blades that rise from the bottom, thick at the foot and thin at the tip."""
     opacity = np.zeros((side, side), np.uint8)
     height, width = side * rng.uniform(0.3, 0.75), log_uniform(rng, 2.0, 7.0)
     for foot in rng.uniform(0, side, int(rng.integers(40, 200))):
@@ -158,7 +158,7 @@ def _grass(rng: np.random.Generator, side: int) -> Opacity:
 
 
 def _fence(rng: np.random.Generator, side: int) -> Opacity:
-    """Bars at even distances: upright ones with rails, or two slanting sets that make a net."""
+    """Evenly spaced bars: upright ones with rails, or two slanting sets that form a net."""
     opacity = np.zeros((side, side), np.uint8)
     gap = log_uniform(rng, 0.03, 0.15) * side
     thick = max(2, round(gap * rng.uniform(0.08, 0.35)))
@@ -175,7 +175,7 @@ def _fence(rng: np.random.Generator, side: int) -> Opacity:
 
 
 def _patches(rng: np.random.Generator, side: int) -> Opacity:
-    """Where a rough surface is above a level: a hedge, a crown of leaves, lace."""
+    """Regions where random noise is above a level, like a hedge, foliage or lace."""
     cells = round(log_uniform(rng, 20.0, 90.0))
     rough = np.zeros((side, side), np.float32)
     for weight, n in ((1.0, cells), (0.5, 2 * cells), (0.8, 3)):
@@ -188,7 +188,7 @@ KINDS: tuple[Callable[[np.random.Generator, int], Opacity], ...] = (_leaves, _gr
 
 
 def _points(places: Float[np.ndarray, "*n 2"]) -> Int32[np.ndarray, "*n 2"]:
-    """Pixels as OpenCV's drawing takes them, with `SUBPIXEL` bits after the point."""
+    """Pixel coordinates for OpenCV's drawing functions, with `SUBPIXEL` fractional bits."""
     return np.asarray(np.round(places * 2**SUBPIXEL), np.int32)
 
 

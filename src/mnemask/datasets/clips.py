@@ -1,4 +1,4 @@
-"""What training draws from: clips of a few frames, and mixtures of several sources of clips."""
+"""Training clips of a few frames, their sources, and mixtures of sources."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ MIN_VISIBLE = 0.002
 
 @dataclass(frozen=True, slots=True)
 class ClipShape:
-    """What is asked of a clip.
+    """The requested shape of a clip.
 
     Attributes:
         size: side of the square frames in pixels, at least 32.
-        num_frames: at least 2.
-        max_objects: from 1 to 254.
-        max_gap: frames between two frames of a real video, at most; a source without time ignores it.
+        num_frames: number of frames, at least 2.
+        max_objects: maximum number of objects, 1 to 254.
+        max_gap: maximum distance between successive frames in a real video, in frames; ignored by sources without time.
 
     Raises:
-        InputError: such clips cannot be made.
+        InputError: a value is out of range.
     """
 
     size: int = 384
@@ -44,13 +44,13 @@ class ClipShape:
 
 @dataclass(frozen=True, slots=True)
 class TrainingClip:
-    """A few frames and what is to be followed through them.
+    """A few frames and the labels of the objects to follow through them.
 
     Attributes:
-        frames: RGB.
-        labels: 0 background, 1 to `num_objects`, 255 where unknown (void, newcomers and unclear rims in real
-            clips, an object's mirror image beyond a photograph's border).
-        num_objects: at least 1; each object covers at least 0.2 % of the first frame.
+        frames: RGB frames.
+        labels: 0 for background, object ids from 1 to `num_objects`, 255 where unknown (void, new objects and unclear
+            edges in real clips, an object's mirror image beyond a photograph's border).
+        num_objects: number of objects, at least 1; each covers at least 0.2 % of the first frame.
     """
 
     frames: UInt8[np.ndarray, "T S S 3"]
@@ -67,9 +67,9 @@ class ClipSource(Protocol):
 
 
 def keep_visible(labels: UInt8[np.ndarray, "T S S"], max_objects: int) -> tuple[UInt8[np.ndarray, "T S S"], int]:
-    """Returns labels with only the objects that the first frame shows, numbered from 1, and their number.
+    """Returns labels with only the objects that are visible in the first frame, numbered from 1, and their count.
 
-    Objects beyond `max_objects` become background.
+    Visible objects cover at least 0.2 % of it. All others, and objects beyond `max_objects`, become background.
     """
     enough = max(16, MIN_VISIBLE * labels[0].size)
     counts = np.bincount(labels[0].ravel(), minlength=256)
@@ -84,10 +84,10 @@ class Mixture:
     """An endless source that draws each clip from one of several sources, in proportion to their weights.
 
     Args:
-        sources: each with its weight, of any unit: for a set that an epoch is to hold five times, 5 × its length.
+        sources: pairs of a source and its relative weight; for a set repeated five times per epoch, 5 × its length.
 
     Raises:
-        InputError: there are no sources, or no weights to choose by.
+        InputError: there are no sources, or the weights are negative, not finite or all 0.
 
     Example:
         Mixture([(big, 5 * len(big)), (duts, len(duts))])
@@ -97,8 +97,8 @@ class Mixture:
         weights = np.array([weight for _, weight in sources], float)
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
             raise InputError(
-                f"sources of clips with the weights {weights.tolist()}",
-                "expected at least one source, all weights at least 0 and one above",
+                f"clip sources cannot be mixed with the weights {weights.tolist()}",
+                "expected at least one source, and weights of at least 0 that are not all 0",
             )
         self.sources = tuple(source for source, _ in sources)
         self.shares = weights / weights.sum()

@@ -1,7 +1,7 @@
-"""Photographs with the mask of one object, as they are published: DUTS, ECSSD, HRSOD, BIG and FSS-1000.
+"""Published photographs with the mask of one object: DUTS, ECSSD, HRSOD, BIG and FSS-1000.
 
-Each set opens in the layout of its own archives and in that in which the authors of STCN hand it on, where all lie in
-one folder and each JPEG has its PNG beside it. ::
+Each set can be opened in the layout of its own archives and in the layout that the authors of STCN redistribute, one
+folder with the PNG of each JPEG next to it. ::
 
     for image in IMAGE_SETS["DUTS-TR"].open("/data"):
         print(image.name, image.read_mask().mean())
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the files of a set lie.
+    """The location of a set's files.
 
     Attributes:
-        images: folder of the images; ``*`` stands for every folder at its place.
-        masks: folder of the masks, seen from that of the images.
-        image_endings: what follows a picture's name in the name of its image, in lower case.
-        mask_ending: what follows it in the name of its mask.
+        images: folder of the images; ``*`` matches every folder at that level.
+        masks: folder of the masks, relative to the folder of the images.
+        image_endings: what follows the picture's name in the file name of its image, in lower case.
+        mask_ending: what follows the picture's name in the file name of its mask.
     """
 
     images: str
@@ -37,7 +37,7 @@ class Layout:
     mask_ending: str = ".png"
 
     def folders(self, root: Path) -> list[Path]:
-        """Returns the folders of images below `root`, or below its parent where `root` is the set's own folder."""
+        """Returns the folders of images under `root`, or under its parent if `root` is the set's own folder."""
         root = root.absolute()
         bases = (root, root.parent) if root.name == self.images.split("/")[0] else (root,)
         for base in bases:
@@ -51,11 +51,11 @@ class ImageSet:
     """A published set of photographs.
 
     Attributes:
-        name: as in the literature.
-        published: address of the project that publishes it.
-        num_images: how many are published.
-        expected: in words, what `open` looks for in a folder.
-        layouts: the same; the first that has images with masks is taken.
+        name: name in the literature.
+        published: address of the project that publishes the set.
+        num_images: number of published images.
+        expected: description of the files that `open` looks for.
+        layouts: possible layouts; the first one that has images with masks is used.
     """
 
     name: str
@@ -65,18 +65,18 @@ class ImageSet:
     layouts: tuple[Layout, ...]
 
     def open(self, root: Path | str) -> list[AnnotatedImage]:
-        """Returns the set's images in natural order; a warning is logged where they are fewer than are published.
+        """Returns the set's images in natural order; logs a warning if there are fewer than were published.
 
         Args:
-            root: the folder that holds the set's own folder, or that folder itself.
+            root: the folder that contains the set's own folder, or that folder itself.
 
         Raises:
-            InputError: the set is not there, or an image or a mask of it is missing.
+            InputError: the set is not found, or one of its images or masks is missing.
         """
         found = [pairs for layout in self.layouts if (pairs := _Pairs.in_layout(layout, Path(root))).any]
         if not found:
             raise InputError(
-                f"there is no {self.name} in {root}", f"expected {self.expected}, as from {self.published}"
+                f"there is no {self.name} in {root}", f"expected {self.expected}, as published at {self.published}"
             )
         pairs = next((pairs for pairs in found if pairs.images), found[0])
         images = pairs.whole(self.name, self.published)
@@ -86,12 +86,12 @@ class ImageSet:
 
 
 def open_image_folder(root: Path | str) -> list[AnnotatedImage]:
-    """Returns the pictures in `root/images`, of any common kind, with their masks in `root/masks`, in natural order.
+    """Returns the pictures in `root/images`, of any common format, with their masks in `root/masks`, in natural order.
 
     Masks are PNG files with the pictures' names, white where the object is.
 
     Raises:
-        InputError: there are none, an image or a mask is missing, or two images have one name.
+        InputError: there are no files, an image or a mask is missing, or two images have the same name.
     """
     images, masks = Path(root) / "images", Path(root) / "masks"
     pairs = _Pairs()
@@ -103,7 +103,7 @@ def open_image_folder(root: Path | str) -> list[AnnotatedImage]:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Images that have their mask, and the files that others lack."""
+    """Images that have a mask, and the missing files of the others."""
 
     images: list[AnnotatedImage] = field(default_factory=list)
     missing: list[Path] = field(default_factory=list)
@@ -139,19 +139,19 @@ class _Pairs:
         return bool(self.images or self.missing)
 
     def whole(self, what: str, published: str = "") -> list[AnnotatedImage]:
-        """Returns the images; raises InputError where something is missing."""
+        """Returns the images; raises InputError if a file is missing."""
         if self.missing:
             raise incomplete(what, self.missing, 2 * (len(self.images) + len(self.missing)), published)
         return self.images
 
 
 def _by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
-    """Returns the files of a folder by their names without ending, in natural order."""
+    """Returns the files of a folder, in natural order, by their names without ending."""
     found: dict[str, str] = {}
     for file in map(str, natural_order(map(Path, names_in(folder, endings)))):
         name = file[: -len(next(ending for ending in endings if file.lower().endswith(ending)))]
         if name in found:
-            raise InputError(f"{found[name]} and {file} in {folder} have one name", "keep one of them")
+            raise InputError(f"{found[name]} and {file} in {folder} have the same name", "keep one of them")
         found[name] = file
     return found
 
@@ -161,21 +161,21 @@ _SETS = (
         "DUTS-TR",
         "http://saliencydetection.net/duts",
         10_553,
-        "DUTS-TR/DUTS-TR-Image/*.jpg with DUTS-TR/DUTS-TR-Mask/*.png, or DUTS-TR/*.jpg with *.png beside them",
+        "DUTS-TR/DUTS-TR-Image/*.jpg with DUTS-TR/DUTS-TR-Mask/*.png, or DUTS-TR/*.jpg with *.png next to them",
         (Layout("DUTS-TR/DUTS-TR-Image", "../DUTS-TR-Mask"), Layout("DUTS-TR")),
     ),
     ImageSet(
         "DUTS-TE",
         "http://saliencydetection.net/duts",
         5_019,
-        "DUTS-TE/DUTS-TE-Image/*.jpg with DUTS-TE/DUTS-TE-Mask/*.png, or DUTS-TE/*.jpg with *.png beside them",
+        "DUTS-TE/DUTS-TE-Image/*.jpg with DUTS-TE/DUTS-TE-Mask/*.png, or DUTS-TE/*.jpg with *.png next to them",
         (Layout("DUTS-TE/DUTS-TE-Image", "../DUTS-TE-Mask"), Layout("DUTS-TE")),
     ),
     ImageSet(
         "ECSSD",
         "https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/dataset.html",
         1_000,
-        "ECSSD/images/*.jpg with ECSSD/ground_truth_mask/*.png, or ecssd/*.jpg with *.png beside them",
+        "ECSSD/images/*.jpg with ECSSD/ground_truth_mask/*.png, or ecssd/*.jpg with *.png next to them",
         (
             Layout("ECSSD/images", "../ground_truth_mask"),
             Layout("ECSSD/img", "../ground_truth_mask"),
@@ -187,7 +187,7 @@ _SETS = (
         "HRSOD",
         "https://github.com/yi94code/HRSOD",
         1_610,
-        "HRSOD_train/*.jpg with HRSOD_train_mask/*.png beside that folder, or HRSOD_small/*.jpg with *.png beside them",
+        "HRSOD_train/*.jpg with HRSOD_train_mask/*.png, or HRSOD_small/*.jpg with *.png next to them",
         (
             Layout("HRSOD_train/HRSOD_train", "../../HRSOD_train_mask/HRSOD_train_mask"),
             Layout("HRSOD_train/HRSOD_train", "../HRSOD_train_mask"),
@@ -201,7 +201,7 @@ _SETS = (
         "BIG",
         "https://github.com/hkchengrex/CascadePSP",
         150,
-        "BIG/val/NAME_im.jpg with NAME_gt.png (and BIG/test, BIG/train), or BIG_small/*.jpg with *.png beside them",
+        "BIG/val/NAME_im.jpg with NAME_gt.png (and BIG/test, BIG/train), or BIG_small/*.jpg with *.png next to them",
         (
             Layout("BIG/*", ".", ("_im.jpg",), "_gt.png"),
             Layout("BIG_small", ".", ("_im.jpg",), "_gt.png"),
@@ -212,10 +212,10 @@ _SETS = (
         "FSS-1000",
         "https://github.com/HKUSTCV/FSS-1000",
         10_000,
-        "fewshot_data/CLASS/1.jpg with 1.png beside it, or the same in fss",
+        "fewshot_data/CLASS/1.jpg with 1.png next to it, or the same in fss",
         (Layout("fewshot_data/*"), Layout("fewshot_data/fewshot_data/*"), Layout("fss/*")),
     ),
 )
 
 IMAGE_SETS = {image_set.name: image_set for image_set in _SETS}
-"""The sets of the first stage of training, by name."""
+"""The sets of the first training stage, by name."""

@@ -1,4 +1,4 @@
-"""Real clips with more in them: objects of other videos and of photographs, and doubles of their own objects."""
+"""Real clips with pasted objects: from other videos, from photographs, and doubles of their own objects."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,25 +25,25 @@ from mnemask.errors import InputError
 from mnemask.metrics import VOID
 
 MAX_TRIES = 50
-RIM = 3  # room for a soft edge
+RIM = 3  # pixels; room for a soft edge
 MIN_PIXELS = 300  # of a guest in its own video
-MAX_GROWTH = 2.0  # more would only show pixels
-MAX_CUT = 0.15  # how much of a guest's box may lie along a border of its video, which cuts it straight
+MAX_GROWTH = 2.0  # larger scales would only show pixels
+MAX_CUT = 0.15  # how much of a guest's box may lie along its video's border, which cuts it off straight
 FOLLOWED_DOUBLES = 0.4  # the others are background
-LOOK_ALIKES = 0.5  # of the doubles: as large as the object itself, in its colours
-FROM_PHOTOGRAPHS = 0.5  # of the clips, where there are any
+LOOK_ALIKES = 0.5  # of the doubles: about as large as the original, and in its colours
+FROM_PHOTOGRAPHS = 0.5  # of the clips, if there are photographs
 IN_FRONT = 0.6
 REPAINT = ColourJitter(0.2, 0.2, 0.4, 0.08)
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """An object that is pasted into a clip, and where it goes.
+    """An object that is pasted into a clip.
 
     Attributes:
-        layers: of each frame, None where it is not shown.
-        label: its number in the clip, 0 where it is not followed.
-        in_front: whether it passes before the host's objects or behind them.
+        layers: a layer for each frame, None where the object is not shown.
+        label: its label in the clip, 0 if it is not followed.
+        in_front: whether it passes in front of the host's objects; otherwise behind them.
     """
 
     layers: list[Layer | None]
@@ -52,22 +52,22 @@ class Guest:
 
 
 class PastedClips:
-    """Clips without end of several objects on real motion, which cross and hide each other; a `ClipSource`.
+    """Endless clips of several objects with real motion that cross and occlude each other; a `ClipSource`.
 
-    Into the host's frames 1 to 3 guests are pasted. Those of other videos move as they do there, and on top of that
-    along a path that often meets one of the host's objects; at times two come from one video and look alike. Those of
-    photographs move on a smooth path and bend. A double is one of the host's own objects once more, elsewhere, half
-    of them at another size and in other tints, mirrored or not, with its motion or the reverse of it; more often than
-    not it is background. Of all that can be seen in the first frame, up to `ClipShape.max_objects` are followed; the
-    rest stays in the picture, unlabelled.
+    1 to 3 guests are pasted into the host's frames. Guests from other videos keep their motion and additionally follow
+    a path that often meets one of the host's objects; sometimes they come from the same video and look alike. Guests
+    from photographs move on a smooth path and bend. A double is a second copy of one of the host's own objects
+    elsewhere, half of the time at another size and in other tints, mirrored or not, with its motion or the reverse of
+    it; more often than not it is background. Of all objects visible in the first frame, up to `ClipShape.max_objects`
+    are followed; the rest stay in the picture, unlabelled.
 
     Args:
-        hosts: what guests are pasted into.
-        guests: the videos that they come from, each set with its weight; what a mask calls void is not cut out.
-        zoom: by how many times a guest grows or shrinks within a clip at most; 1 for not.
-        doubles: in which part of the clips the first guest is a double.
-        photographs: what other guests are cut out of in half of the clips; None for videos alone.
-        turned: how often such a guest turns about its own axis.
+        hosts: source of the clips that guests are pasted into.
+        guests: sources of the guests with their weights; void is not cut out.
+        zoom: maximum factor by which a guest grows or shrinks within a clip; 1 for none.
+        doubles: fraction of the clips in which the first guest is a double.
+        photographs: source of the other guests in half of the clips; None to use videos only.
+        turned: probability that a guest from a photograph turns about its own axis.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PastedClips:
             labels, num_objects = keep_visible(labels, shape.max_objects)
             if num_objects:
                 return TrainingClip(frames, labels, num_objects)
-        raise InputError(f"{MAX_TRIES} clips drawn had no object to paste", "expected videos with whole, large objects")
+        raise InputError(f"{MAX_TRIES} clips drawn had no object to paste", "add videos with whole, large objects")
 
     def _guests(self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip) -> list[Guest]:
         wanted = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
@@ -113,7 +113,7 @@ class PastedClips:
         return [guest for guest in guests if guest is not None]
 
     def _double(self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip) -> Guest | None:
-        """One of the host's own objects once more."""
+        """A copy of one of the host's own objects."""
         order = np.arange(shape.num_frames)[:: int(rng.choice([-1, 1]))]
         label = host.num_objects + 1 if rng.random() < FOLLOWED_DOUBLES else 0
         alike = bool(rng.random() < LOOK_ALIKES)
@@ -122,7 +122,7 @@ class PastedClips:
     def _cut_outs(
         self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip, labels: range, twins: bool
     ) -> Iterator[Guest]:
-        """Things of photographs, of one set if they are twins."""
+        """Objects of photographs, all from one set if they are twins."""
         assert self.photographs is not None
         step, set_name = log_uniform(rng, 0.006, 0.2), None
         for label in labels:
@@ -136,7 +136,7 @@ class PastedClips:
     def _from_videos(
         self, rng: np.random.Generator, shape: ClipShape, host: TrainingClip, labels: range, twins: bool
     ) -> Iterator[Guest | None]:
-        """Objects of other videos, of one if they are twins."""
+        """Objects of other videos, all from one video if they are twins."""
         found: tuple[VideoClips, AnnotatedVideo] | None = None
         for label in labels:
             if found is None or not twins:
@@ -157,9 +157,9 @@ class PastedClips:
         label: int,
         alike: bool = False,
     ) -> Guest | None:
-        """A guest, or None where the frames show no object that can be cut out whole.
+        """A guest, or None if the first frame shows no object that can be cut out whole.
 
-        One that is `alike` keeps its colours and about its size.
+        If `alike`, the guest keeps its colours and about its size.
         """
         fit = [each for each in np.unique(masks[0]).tolist() if 0 < each < VOID and _is_whole(masks[0] == each)]
         if not fit:
@@ -185,7 +185,7 @@ class PastedClips:
 def _layer(
     pixels: UInt8[np.ndarray, "h w 4"], corner: tuple[int, int], view: Float[np.ndarray, "2 3"], label: int
 ) -> Layer:
-    """One frame of a guest, made smaller first where a plain interpolation would leave pixels out."""
+    """One frame of a guest, downscaled first if interpolation alone would skip pixels."""
     view = view.copy()
     view[:, 2] += view[:, :2] @ corner
     times = int(abs(np.linalg.det(view[:, :2])) ** -0.5)
@@ -197,7 +197,7 @@ def _layer(
 
 
 def _is_whole(mask: Bool[np.ndarray, "H W"]) -> bool:
-    """Whether an object is large enough to be cut out, and not itself cut off by its video's border."""
+    """Whether an object is large enough to be cut out and is not cut off by its video's border."""
     rim = np.count_nonzero(mask[[0, -1]]) + np.count_nonzero(mask[:, [0, -1]])
     _, _, width, height = cv2.boundingRect(mask.astype(np.uint8))
     return bool(np.count_nonzero(mask) >= MIN_PIXELS and rim <= MAX_CUT * (width + height))
@@ -211,10 +211,10 @@ def _sample_path(
     shape: ClipShape,
     zoom: float,
 ) -> Float[np.ndarray, "T 2 3"]:
-    """Maps from the guest's frames to the clip's, in pixels (x, y): its size, its own motion, and a path on top.
+    """Maps from the guest's frames to the clip's, in pixels (x, y): its size, its own motion, and an added path.
 
-    `growth` is the share of the clip's area that the guest is to cover / its area in pixels. In 60 % of the clips the
-    path meets an object of the host's in a frame after the first.
+    `growth` is the fraction of the clip's area that the guest should cover / its area in pixels. In 60 % of the clips
+    the path meets one of the host's objects in a frame after the first.
     """
     num_frames, size = shape.num_frames, shape.size
     near = zoom_path(rng, num_frames, zoom if rng.random() < 0.5 else 1.0)
@@ -228,7 +228,7 @@ def _sample_path(
     if rng.random() < 0.6:
         meeting = int(rng.integers(1, num_frames))
         if (met := _middle_of(rng, host.labels[meeting])) is not None:
-            # A straight line from a place beside it, whatever the guest's own motion was up to there.
+            # An added straight motion brings the guest there, whatever its own motion is until then.
             path += np.arange(num_frames)[:, None] / meeting * (met - begin - path[meeting])
     scales = np.repeat((scale * near)[:, None], 2, 1)
     scales[:, 0] *= rng.choice([-1, 1])
@@ -242,7 +242,7 @@ def _sample_path(
 
 
 def _middle_of(rng: np.random.Generator, labels: UInt8[np.ndarray, "S S"]) -> Float[np.ndarray, " 2"] | None:
-    """The middle (x, y) of one of the objects shown, None where there are none."""
+    """The centroid (x, y) of a random object, None if there are no objects."""
     ids = [each for each in np.unique(labels).tolist() if 0 < each < VOID]
     if not ids:
         return None
@@ -251,7 +251,7 @@ def _middle_of(rng: np.random.Generator, labels: UInt8[np.ndarray, "S S"]) -> Fl
 
 
 def _paint(host: TrainingClip, guests: list[Guest]) -> tuple[UInt8[np.ndarray, "T S S 3"], UInt8[np.ndarray, "T S S"]]:
-    """Frames and labels with all guests in them; the host's objects keep their numbers."""
+    """Frames and labels with all guests pasted; the host's objects keep their labels."""
     frames, labels = host.frames.copy(), host.labels.copy()
     for t in range(len(frames)):
         picture, label = frames[t].copy(), labels[t].copy()
@@ -270,7 +270,7 @@ def _paint(host: TrainingClip, guests: list[Guest]) -> tuple[UInt8[np.ndarray, "
 
 
 def _some(rng: np.random.Generator, labels: UInt8[np.ndarray, "T S S"], count: int) -> UInt8[np.ndarray, "T S S"]:
-    """The same labels in another order, so that each is as likely to be followed where not all are."""
+    """The labels in random order, so that all are equally likely to be followed if not all can be."""
     table = np.arange(256, dtype=np.uint8)
     table[1 : count + 1] = rng.permutation(count) + 1
     return np.asarray(cv2.LUT(labels.reshape(len(labels), -1), table).reshape(labels.shape))
@@ -282,12 +282,12 @@ def cut_out_of(
     """Returns an object's pixels with a soft edge, RGB times opacity and opacity, and the x and y of their corner.
 
     Args:
-        picture: RGB.
-        mask: 1 where the object is, somewhere; 0 elsewhere.
+        picture: RGB picture.
+        mask: 1 where the object is, 0 elsewhere; not empty.
     """
     left, top, width, height = cv2.boundingRect(mask)
     rows, columns = slice(top, top + height), slice(left, left + width)
-    # A pixel less, so that no rim of the old background comes along.
+    # Shrunk by a pixel, so that no rim of the old background is included.
     opacity = cv2.GaussianBlur(cv2.erode(np.pad(mask[rows, columns] * 255, RIM), np.ones((3, 3))), (5, 5), 1.0)
     colours = cv2.copyMakeBorder(picture[rows, columns], RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
     pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in cv2.split(colours)), opacity])
@@ -297,6 +297,6 @@ def cut_out_of(
 def covered_by(
     front: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], behind: UInt8[np.ndarray, "H W 3"]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns `behind` with what `front` shows within a mask of 0 and 1 before it, softly at its edge."""
+    """Returns `behind` covered by `front` where a mask is 1 (0 elsewhere), with a soft edge."""
     cover = np.maximum(cv2.GaussianBlur(mask * np.float32(1), (3, 3), 0.8), mask)
     return cv2.blendLinear(front, behind, cover, 1 - cover)

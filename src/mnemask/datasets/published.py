@@ -1,4 +1,4 @@
-"""DAVIS 2016 and 2017, YouTube-VOS 2018 and 2019, and the Long-time Video set, as they are published.
+"""DAVIS 2016 and 2017, YouTube-VOS 2018 and 2019, and the Long-time Video set, in their published layouts.
 
 DAVIS::
 
@@ -10,10 +10,10 @@ YouTube-VOS::
 
     ROOT/train/JPEGImages/VIDEO/00000.jpg, 00005.jpg …
     ROOT/train/Annotations/VIDEO/00000.png …
-    ROOT/train/meta.json       which objects there are, and the frames that show each
-    ROOT/valid/…               the same; masks only of the frames in which an object appears first
+    ROOT/train/meta.json       the objects, and the frames that show each
+    ROOT/valid/…               the same; masks only of frames in which an object first appears
 
-The Long-time Video set (Liang et al. 2020), minutes of video with masks of about twenty frames each::
+The Long-time Video set (Liang et al. 2020), videos of some minutes with masks of about twenty frames each::
 
     ROOT/JPEGImages/VIDEO/*.jpg
     ROOT/Annotations/VIDEO/*.png      of the first frame and of some later ones
@@ -37,20 +37,22 @@ YOUTUBE_VOS_PUBLISHED = "https://youtube-vos.org/dataset/vos"
 LONG_VIDEO_PUBLISHED = "https://github.com/xmlyqing00/AFB-URR"
 logger = logging.getLogger(__name__)
 _RESOLUTION = "480p"
-_WHERE = f"DAVIS is published at {DAVIS_PUBLISHED}"
+_WHERE = f"download DAVIS from {DAVIS_PUBLISHED}"
 
 
 class DavisSequences:
-    """The sequences of one subset of DAVIS, checked for being complete when they are opened.
+    """The sequences of one subset of DAVIS, checked for completeness when opened.
+
+    If masks opened as 2016 show several objects, they are followed as one and a warning is logged.
 
     Args:
-        root: the folder that holds JPEGImages, Annotations and ImageSets.
-        year: 2016 (one object a sequence) or 2017 (several).
+        root: the folder that contains JPEGImages, Annotations and ImageSets.
+        year: 2016 (one object per sequence) or 2017 (several).
         subset: name of a list in ImageSets, such as "train" or "val".
 
     Raises:
-        InputError: a part of it is missing, or it is DAVIS of the other year; the message says what was expected
-            where. Several objects in the masks of 2016 are followed as one, which is logged as a warning.
+        InputError: a part is missing, or the folder contains DAVIS of the other year; the message states what was
+            expected and where.
 
     Example:
         for sequence in DavisSequences("DAVIS", year=2016):
@@ -60,7 +62,7 @@ class DavisSequences:
     def __init__(self, root: Path | str, year: int = 2017, subset: str = "val") -> None:
         root = Path(root)
         if year not in (2016, 2017):
-            raise InputError(f"there is no DAVIS of {year} with given masks", "use 2016 or 2017")
+            raise InputError(f"DAVIS {year} is not supported", "use 2016 or 2017")
         for folder in (root / "JPEGImages" / _RESOLUTION, root / "Annotations" / _RESOLUTION):
             if not folder.is_dir():
                 raise InputError(f"{root} is not DAVIS at {_RESOLUTION}: there is no folder {folder}", _WHERE)
@@ -83,7 +85,7 @@ class DavisSequences:
 
     def __getitem__(self, name: str) -> AnnotatedVideo:
         if name not in self._sequences:
-            raise InputError(f"there is no sequence {name!r} in this subset", f"it has {', '.join(self._sequences)}")
+            raise InputError(f"there is no sequence {name!r} in this subset", f"use {', '.join(self._sequences)}")
         return self._sequences[name]
 
 
@@ -94,11 +96,11 @@ def _sequence_names(root: Path, year: int, subset: str) -> list[str]:
         other = 4033 - year
         if (root / "ImageSets" / str(other) / f"{subset}.txt").is_file():
             raise InputError(
-                f"{root} is DAVIS {other}, without a list of the sequences of {year} in {subset!r} ({lists[0]})",
-                f"give year {other} (--dataset davis{other}), or that list",
+                f"{root} is DAVIS {other} and has no list of the {year} sequences in {subset!r} ({lists[0]})",
+                f"use year {other} (--dataset davis{other}), or add that list",
             )
         raise InputError(
-            f"{root} has no list of the sequences in {subset!r}: neither {lists[0]} nor {lists[1]}", _WHERE
+            f"{root} has no list of the sequences in {subset!r}: expected {lists[0]} or {lists[1]}", _WHERE
         )
     try:
         text = found.read_text(encoding="utf-8-sig")
@@ -108,7 +110,7 @@ def _sequence_names(root: Path, year: int, subset: str) -> list[str]:
     # A line is a sequence's name or, in DAVIS 2016, the paths of a frame and its annotation.
     names = list(dict.fromkeys(Path(line.split()[0]).parent.name if "/" in line else line for line in lines))
     if not names:
-        raise InputError(f"{found} is empty; it must name a sequence on each line", _WHERE)
+        raise InputError(f"{found} is empty; expected the name of a sequence on each line", _WHERE)
     return names
 
 
@@ -121,42 +123,43 @@ def _open_sequence(root: Path, name: str, single_object: bool, every_frame: bool
 
 
 def _check_year(root: Path, year: int, sequences: Mapping[str, AnnotatedVideo]) -> None:
-    """Raises InputError for the 0/255 masks of 2016 as 2017, where 255 is void; warns of several objects as 2016."""
+    """Raises InputError for 0/255 masks opened as 2017, where 255 is void; warns about several objects in 2016."""
     values = {}
     for name, sequence in sequences.items():
         try:
             with Image.open(sequence.masks[0]) as mask:
                 labels = np.asarray(mask)
-        except (OSError, ValueError, Image.DecompressionBombError):  # named when its turn comes
+        except (OSError, ValueError, Image.DecompressionBombError):  # reported when the mask is read
             continue
         if labels.ndim == 2:
             values[name] = set(np.unique(labels).tolist()) - {0}
     if year == 2017 and values and all(found <= {255} for found in values.values()):
         raise InputError(
-            f"{root} is DAVIS 2016: the first masks of all {len(values)} sequences hold 0 and 255 only, where 255 "
-            "is void in 2017",
-            f"give year 2016 (--dataset davis2016), or DAVIS 2017, published at {DAVIS_PUBLISHED}",
+            f"{root} is DAVIS 2016: the first masks of all {len(values)} sequences contain only 0 and 255, and "
+            "255 is void in 2017",
+            f"use year 2016 (--dataset davis2016), or download DAVIS 2017 from {DAVIS_PUBLISHED}",
         )
     several = [name for name, found in values.items() if len(found - {255}) > 1]
     if year == 2016 and several:
         logger.warning(
-            "%d of %d sequences in %s show several objects in their first mask (such as %s), which are followed as one "
-            "as davis2016 has it; give davis2017 to follow each",
+            "%d of %d sequences in %s show several objects in their first mask (such as %s); davis2016 follows them as "
+            "one object, use davis2017 to follow each",
             len(several), len(values), root, several[0],
         )  # fmt: skip
 
 
 def open_youtube_vos(root: Path | str, subset: str = "train", all_frames: bool = False) -> list[AnnotatedVideo]:
-    """Returns the videos of one subset, checked against its meta.json, by name.
+    """Returns the videos of one subset, checked against its meta.json and sorted by name.
 
     Args:
-        root: the folder that holds the subset's folder.
-        subset: "train", "valid" or the name of another folder with their layout, such as a resized copy; where it
-            begins with "valid" or "test", each object needs a mask only where it appears first.
-        all_frames: take the frames from the folder named `subset` and "_all_frames", 30 a second instead of 6.
+        root: the folder that contains the subset's folder.
+        subset: "train", "valid" or the name of another folder with the same layout, such as a resized copy; if it
+            begins with "valid" or "test", each object needs a mask only where it first appears.
+        all_frames: whether to read the frames from the folder `{subset}_all_frames`, which has 30 per second instead
+            of 6.
 
     Raises:
-        InputError: a part of it is missing; the message says what was expected where.
+        InputError: a part is missing; the message states what was expected and where.
     """
     folder = Path(root) / subset
     masks = folder / "Annotations"
@@ -189,11 +192,11 @@ def _check_video(
 
 
 class ObjectMeta(NamedTuple):
-    """What meta.json says of an object.
+    """An object's entry in meta.json.
 
     Attributes:
-        stems: names of the frames that show it, in order; one at least.
-        category: its kind, None where that is not told.
+        stems: names of the frames that show the object, in order; at least one.
+        category: the object's category, None if not given.
     """
 
     stems: tuple[str, ...]
@@ -201,7 +204,7 @@ class ObjectMeta(NamedTuple):
 
 
 def read_meta(path: Path) -> dict[str, dict[int, ObjectMeta]]:
-    """Returns the objects of each video of YouTube-VOS, by id, from its meta.json; those without a frame are left out.
+    """Returns the objects of each video of YouTube-VOS, by id, from meta.json, without objects that have no frame.
 
     Raises:
         InputError: there is no such file, or it lists no videos.
@@ -221,33 +224,33 @@ def read_meta(path: Path) -> dict[str, dict[int, ObjectMeta]]:
     except FileNotFoundError:
         raise InputError(
             f"there is no {path}, which lists the videos of YouTube-VOS",
-            f"it is published at {YOUTUBE_VOS_PUBLISHED}, and a resized copy needs that of the original",
+            f"download it from {YOUTUBE_VOS_PUBLISHED}; for a resized copy, use the file of the original",
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} does not list the videos of YouTube-VOS ({type(error).__name__}: {error})",
-            f"get it again from {YOUTUBE_VOS_PUBLISHED}",
+            f"download it again from {YOUTUBE_VOS_PUBLISHED}",
         ) from error
     if not objects:
-        raise InputError(f"{path} lists no video", f"get it again from {YOUTUBE_VOS_PUBLISHED}")
+        raise InputError(f"{path} lists no video", f"download it again from {YOUTUBE_VOS_PUBLISHED}")
     return objects
 
 
 def open_long_video(root: Path | str) -> list[AnnotatedVideo]:
-    """Returns the videos of the set, or of another one with its layout, by name.
+    """Returns the videos of the Long-time Video set, or of a set with the same layout, sorted by name.
 
     Raises:
-        InputError: a part of it is missing; the message says what was expected where.
+        InputError: a part is missing; the message states what was expected and where.
     """
     frames, masks = Path(root) / "JPEGImages", Path(root) / "Annotations"
     names, with_frames = names_in(masks), frozenset(names_in(frames))
     if not names:
         raise InputError(
             f"there are no long videos in {root}",
-            f"expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as from {LONG_VIDEO_PUBLISHED}",
+            f"expected {frames}/VIDEO/*.jpg and {masks}/VIDEO/*.png, as published at {LONG_VIDEO_PUBLISHED}",
         )
     if missing := [frames / name for name in names if name not in with_frames]:
-        raise incomplete("the set of long videos", missing, len(names), LONG_VIDEO_PUBLISHED)
+        raise incomplete("the Long-time Video set", missing, len(names), LONG_VIDEO_PUBLISHED)
     return [
         open_video(name, frames / name, masks / name, False, IMAGE_SUFFIXES, published=LONG_VIDEO_PUBLISHED)
         for name in names

@@ -1,4 +1,4 @@
-"""Real video with masks, real objects pasted into it, and photographs made into video: one folder, fixed shares."""
+"""Real video with masks, the same with pasted objects, and video made from photographs: one folder, fixed shares."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from mnemask.errors import InputError, listed
 
 log = logging.getLogger(__name__)
 
-# Of davis2016_train; never trained on, so that weights and policies can be chosen by them.
+# Videos of davis2016_train that are never trained on, so that they can be used to select weights and policies.
 SELECTION = ("bus", "dance-jump", "drift-turn", "mallard-fly", "motocross-bumps", "scooter-gray")
 
 
@@ -26,11 +26,11 @@ class VideoFolder:
     """A set of videos in `video_train`, `NAME/{frames,masks}`.
 
     Attributes:
-        name: of its folder.
-        share: of the real clips, in any unit; each of its videos is as likely as another.
-        frame_step: how many frames of the video one file stands for.
-        single_object: whether all that a mask shows is one object.
-        guests: whether its masks are exact enough for objects to be cut out.
+        name: name of the set's folder.
+        share: relative share of the real clips; the set's videos are equally likely.
+        frame_step: number of video frames per file.
+        single_object: whether everything that a mask shows is one object.
+        guests: whether the masks are exact enough to cut out objects.
     """
 
     name: str
@@ -40,7 +40,7 @@ class VideoFolder:
     guests: bool = False
 
     def open(self, root: Path) -> list[AnnotatedVideo]:
-        """Returns its videos, of the folder `video_train`; raises InputError where one is incomplete."""
+        """Returns the set's videos from the folder `video_train`; raises InputError if one is incomplete."""
         videos = open_video_folders(root / self.name, self.single_object)
         return [replace(video, shrunk=SHRUNK.get(self.name)) for video in videos]
 
@@ -57,23 +57,24 @@ VIDEO_FOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class RealVideoMixture:
-    """How often clips of each kind are drawn, and how; any share may be 0.
+    """How often clips of each kind are drawn, and how they are made.
 
     Attributes:
-        real: share of clips of `video_train` as they are; the shares of all kinds together are the unit.
-        pasted: of those with objects pasted in: of other clips and, where composites are drawn too, of photographs.
-        composite: of cut-outs of photographs that move over another photograph.
-        warped: of photographs that are warped as a whole.
-        moving: of the videos in `video`, in which all that moves is foreground.
-        zoom: largest scale of things in a clip / smallest, for all kinds but `moving`; 1 switches it off.
-        zoomed: in which part of the clips there is any.
-        doubles: in which part of the pasted clips something looks like the host's own object.
-        turned: which part of the cut-outs of photographs that move turn about their own axis as well.
-        limbs: which part of what moves in composites has limbs that swing.
-        spray: in which part of the composites an object throws up dust, smoke or water.
-        new_looks: which part of the real and of the pasted clips gets other colours and the faults of a camera.
-        screens: in which part of the clips something full of holes is in front, where there are photographs.
-        jitter: degrees by which each frame of a real clip is turned on its own, at most; it is sheared by two thirds.
+        real: share of clips of `video_train` without pasted objects; shares are relative to their sum and may be 0.
+        pasted: share of such clips with objects pasted in, from other clips and, unless the next three shares are 0,
+            from photographs.
+        composite: share of clips in which cut-outs of photographs move over another photograph.
+        warped: share of clips of a photograph that is warped as a whole.
+        moving: share of clips of the videos in `video`, in which everything that moves is foreground.
+        zoom: largest / smallest scale of things in a clip, for all kinds except `moving`; 1 for none.
+        zoomed: fraction of clips with zoom.
+        doubles: fraction of pasted clips with a double of one of the host's own objects.
+        turned: fraction of moving cut-outs of photographs that also turn about their own axis.
+        limbs: fraction of moving things in composites that have swinging limbs.
+        spray: fraction of composites in which an object throws up dust, smoke or water.
+        new_looks: fraction of real and pasted clips with changed colours and camera effects.
+        screens: fraction of clips with a screen with holes in front, if there are photographs.
+        jitter: maximum rotation of each frame of a real clip, in degrees; the maximum shear is two thirds of it.
         left_out: videos of `video_train` that are not trained on.
     """
 
@@ -97,8 +98,7 @@ class RealVideoMixture:
 def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) -> Mixture:
     """Returns clips of a folder with `static/NAME/{images,masks}`, `video/NAME/…` and `video_train/SET/NAME/…`.
 
-    Sets of `VIDEO_FOLDERS` that are not there are done without, but for the first. What a kind with the share 0 would
-    be drawn from need not be there.
+    Of `VIDEO_FOLDERS`, only the first must exist. Folders that are used only by kinds with the share 0 may be missing.
 
     Raises:
         InputError: a folder that the mixture needs is missing or incomplete.
@@ -144,17 +144,17 @@ def open_real_video(root: Path, mixture: RealVideoMixture = RealVideoMixture()) 
 
 
 def _videos(root: Path, left_out: tuple[str, ...]) -> list[tuple[VideoFolder, list[AnnotatedVideo]]]:
-    """The videos of each set that is there."""
+    """The videos of each set that exists."""
     found = []
     known = {folder.name for folder in VIDEO_FOLDERS}
     if others := sorted(path.name for path in root.glob("*/") if path.name not in known):
-        log.warning("not trained on, of %s: %s; the recipe knows %s", root, listed(others), ", ".join(sorted(known)))
+        log.warning("ignored in %s: %s; the recipe only uses %s", root, listed(others), ", ".join(sorted(known)))
     for number, folder in enumerate(VIDEO_FOLDERS):
         if number and not (root / folder.name).is_dir():
             continue
         found.append((folder, [video for video in folder.open(root) if video.name not in left_out]))
     if not found[0][1]:
         raise InputError(
-            f"all videos of {root / VIDEO_FOLDERS[0].name} are left out ({', '.join(left_out)})", "expected others too"
+            f"all videos of {root / VIDEO_FOLDERS[0].name} are left out ({', '.join(left_out)})", "leave out fewer"
         )
     return found

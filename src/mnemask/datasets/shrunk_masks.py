@@ -1,8 +1,8 @@
-"""Masks that were made smaller by leaving out rows and columns, put back to where the pictures show the objects.
+"""Realigns masks with their pictures, after downscaling that left out rows and columns.
 
-OpenCV's `INTER_NEAREST` takes column `floor(x · W / w)` for column x of a smaller mask, while x shows what is around
-`(x + ½) · W / w − ½`: the mask as a whole lies up to half a pixel further right and down than the picture, which is
-1 to 5 % of an object's area. (`INTER_NEAREST_EXACT` does not do that.)
+OpenCV's `INTER_NEAREST` takes column `floor(x · W / w)` for column x of a smaller mask, while in the picture x shows
+what is around `(x + ½) · W / w − ½`: the whole mask is up to half a pixel further right and down than the picture,
+which is 1 to 5 % of an object's area. (`INTER_NEAREST_EXACT` does not do that.)
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from jaxtyping import Float32
 
 from mnemask.io.label_files import Labels
 
-# Sets of `video_train` that are so, with the rows that their masks had and have. Found by where the pictures' edges lie
-# beside the masks': 0.2 to 0.5 pixels to the left and above before, 0.1 at most after (other sets too).
+# The affected sets of `video_train`, with the number of mask rows before and after downscaling. Detected by comparing
+# edges in pictures and masks: the pictures' are 0.2 to 0.5 pixels further left and up; after realignment 0.1 at most,
+# as in other sets.
 SHRUNK: Mapping[str, tuple[int, int]] = {"davis2016_train": (480, 400), "omnimatte": (480, 360)}
 
 
@@ -23,8 +24,9 @@ def put_back(labels: Labels, shrunk: tuple[int, int] | None) -> Labels:
     """Returns a mask with each label where the picture shows it.
 
     Args:
-        labels: of any values.
-        shrunk: the rows that the mask had and has; a mask of other rows, and any with None, is returned as it is.
+        labels: the mask, with any values.
+        shrunk: number of mask rows before and after downscaling; with None, or if the mask has another number of rows,
+            it is returned unchanged.
     """
     if shrunk is None or labels.shape[0] != shrunk[1]:
         return labels
@@ -38,15 +40,15 @@ def put_back(labels: Labels, shrunk: tuple[int, int] | None) -> Labels:
 
 @lru_cache(maxsize=16)
 def _sampling(height: int, width: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where, between its pixels, a mask made smaller from `rows` shows what belongs at each pixel; for `cv2.remap`."""
-    columns = 2 * round(width * rows / height / 2)  # video has even sides
+    """Maps for `cv2.remap`: the position in a mask downscaled from `rows` of what belongs at each pixel."""
+    columns = 2 * round(width * rows / height / 2)  # videos have even sides
     x, y = np.meshgrid(_along(width, columns), _along(height, rows))
     fast, fractions = cv2.convertMaps(x, y, cv2.CV_16SC2)
     return np.asarray(fast), np.asarray(fractions)
 
 
 def _along(length: int, original: int) -> Float32[np.ndarray, " L"]:
-    """The same along one axis."""
+    """The positions along one axis."""
     at = np.arange(length)
     ratio = original / length
     shown = (np.floor(at * ratio) + 0.5) / ratio - 0.5

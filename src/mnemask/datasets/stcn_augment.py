@@ -1,10 +1,10 @@
-"""The augmentation of the thesis (4.2), and clips of photographs by it.
+"""The thesis's augmentation (4.2), and clips made from photographs with it.
 
-A clip has one random change for all of it, then small ones for each frame. The thesis names the steps; their magnitudes
-are those of STCN's published training code, which it follows (github.com/hkchengrex/STCN, dataset/static_dataset.py and
-dataset/vos_dataset.py). Two things differ. All steps are composed into one spatial map and one colour map, so that a
-frame is interpolated once (bilinear) and what a crop cut off returns where a rotation makes room for it. The thin-plate
-spline that STCN adds to a third of its stills is left out, as in the thesis.
+Each clip gets one random change shared by its frames, then a small one per frame. The thesis names the steps; their
+magnitudes are those of STCN's published training code, which it follows (github.com/hkchengrex/STCN,
+dataset/static_dataset.py and dataset/vos_dataset.py). Two things differ. All steps are composed into one spatial map
+and one colour map, so a frame is interpolated only once (bilinear) and pixels outside a crop return where a rotation
+uncovers them. The thin-plate spline that STCN applies to a third of its stills is left out, as in the thesis.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from mnemask.datasets.composite.appearance import LUMA, affine_path, tint_matrix
 from mnemask.datasets.composite.photographs import read_rgb
 from mnemask.errors import InputError, MaskError
 
-# ImageNet's: 0 after normalisation.
+# The mean of ImageNet, 0 after normalisation.
 MEAN_COLOUR = (124, 116, 104)
 MAX_CROP_TRIES = 10
 MAX_TRIES = 50
@@ -28,14 +28,14 @@ MAX_TRIES = 50
 
 @dataclass(frozen=True, slots=True)
 class ColourTransform:
-    """A change of colours: a mixture of the channels, then contrast about the mean grey, then brightness."""
+    """A colour change: a linear mixture of the channels, then contrast about the mean grey, then brightness."""
 
     mixture: Float[np.ndarray, "3 3"]
     contrast: float
     brightness: float
 
     def then(self, later: "ColourTransform") -> "ColourTransform":
-        """Returns both changes as one, but for the rounding and clipping between them."""
+        """Returns both changes as one, without rounding and clipping in between."""
         return ColourTransform(
             later.mixture @ self.mixture, self.contrast * later.contrast, self.brightness * later.brightness
         )
@@ -50,11 +50,11 @@ class ColourTransform:
 
 @dataclass(frozen=True, slots=True)
 class ColourJitter:
-    """How far colours may change.
+    """Limits of random colour changes.
 
     Attributes:
-        brightness, contrast, saturation: factors lie within 1 ± this.
-        hue: colours turn by up to this share of the colour circle.
+        brightness, contrast, saturation: largest deviation of the factor from 1.
+        hue: largest rotation of the colours, as a fraction of the colour circle.
     """
 
     brightness: float
@@ -63,7 +63,7 @@ class ColourJitter:
     hue: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> ColourTransform:
-        """Returns one change within the limits."""
+        """Returns a random change within the limits."""
         brightness, contrast, saturation, hue = rng.uniform(-1, 1, 4)
         mixture = tint_matrix(2 * np.pi * hue * self.hue, saturation * self.saturation)
         return ColourTransform(mixture, 1 + contrast * self.contrast, 1 + brightness * self.brightness)
@@ -71,7 +71,7 @@ class ColourJitter:
 
 @dataclass(frozen=True, slots=True)
 class ClipColourJitter:
-    """The colours of a clip: a jitter that all frames share, at times grey, then a jitter of each frame's own."""
+    """Colour jitter of a clip: one shared by all frames, made grey with probability `grey`, then one per frame."""
 
     clip: ColourJitter
     frame: ColourJitter
@@ -87,7 +87,7 @@ class ClipColourJitter:
 
 @dataclass(frozen=True, slots=True)
 class AffineJitter:
-    """How far a frame may be turned (± degrees), sheared along x (± degrees) and scaled (from, to)."""
+    """Limits of a frame's random rotation (± degrees), shear along x (± degrees) and scale (from, to)."""
 
     degrees: float
     shear: float
@@ -96,7 +96,7 @@ class AffineJitter:
     def draw(
         self, rng: np.random.Generator, num_frames: int, centre: tuple[float, float]
     ) -> Float[np.ndarray, "T 3 3"]:
-        """Returns a map for each frame that leaves `centre` (x, y) where it is."""
+        """Returns a map per frame that leaves `centre` (x, y) in place."""
         angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees, num_frames))
         shear = np.tan(np.deg2rad(rng.uniform(-self.shear, self.shear, num_frames)))
         scale = np.repeat(rng.uniform(*self.scale, (num_frames, 1)), 2, 1)
@@ -105,13 +105,13 @@ class AffineJitter:
 
 @dataclass(frozen=True, slots=True)
 class StillAugmentation:
-    """Stage 1, samples of one photograph: zoom and flip for all, then for each an affine map and a crop.
+    """Stage 1, samples of one photograph: a shared zoom and flip, then an affine map and a crop per sample.
 
     Attributes:
-        zoom: the photograph's scale (from, to) before its shorter side is made as long as the frames'.
-        flip: how often a clip is mirrored.
-        affine: each sample's own change of place; where it is cropped is its own too.
-        look: the changes of colour.
+        zoom: range of the photograph's scale (from, to), before its shorter side is resized to that of the frames.
+        flip: probability that a clip is mirrored.
+        affine: affine jitter of each sample; the position of the crop differs too.
+        look: colour jitter.
     """
 
     zoom: tuple[float, float] = (0.8, 1.5)
@@ -120,11 +120,11 @@ class StillAugmentation:
     look: ClipColourJitter = ClipColourJitter(ColourJitter(0.1, 0.05, 0.05, 0.05), ColourJitter(0.1, 0.05, 0.05))
 
     def views(self, rng: np.random.Generator, picture: tuple[int, int], shape: ClipShape) -> Float[np.ndarray, "T 2 3"]:
-        """Returns the maps from pixels (x, y) of a photograph of a (height, width) to those of each sample."""
+        """Returns the maps from pixels (x, y) of a picture of this (height, width) to those of each sample."""
         height, width = picture
         zoom = rng.uniform(*self.zoom)
         mirror = -1 if rng.random() < self.flip else 1
-        # About the middle, which is the origin from here on.
+        # About the centre, which is the origin from here on.
         shared = _square(np.array([[mirror * zoom, 0, -mirror * zoom * width / 2], [0, zoom, -zoom * height / 2]]))
         own = self.affine.draw(rng, shape.num_frames, (0.0, 0.0))
         fit = shape.size / min(height, width)
@@ -138,14 +138,14 @@ class StillAugmentation:
 
 @dataclass(frozen=True, slots=True)
 class VideoAugmentation:
-    """Stage 2, frames of a video: a resized crop and flip for all, then for each an affine map.
+    """Stage 2, frames of a video: a shared resized crop and flip, then an affine map per frame.
 
     Attributes:
-        area: the crop's share of the picture (from, to).
-        aspect: the crop's width / height (from, to) before it is made square.
-        flip: how often a clip is mirrored.
-        affine: each frame's own change of place.
-        look: the changes of colour.
+        area: range of the crop's area (from, to), as a fraction of the picture's.
+        aspect: range of the crop's width / height (from, to) before it is made square.
+        flip: probability that a clip is mirrored.
+        affine: affine jitter of each frame.
+        look: colour jitter.
     """
 
     area: tuple[float, float] = (0.36, 1.0)
@@ -155,7 +155,7 @@ class VideoAugmentation:
     look: ClipColourJitter = ClipColourJitter(ColourJitter(0.1, 0.03, 0.03), ColourJitter(0.01, 0.01, 0.01))
 
     def views(self, rng: np.random.Generator, picture: tuple[int, int], shape: ClipShape) -> Float[np.ndarray, "T 2 3"]:
-        """Returns the maps from pixels (x, y) of a video of a (height, width) to those of each frame."""
+        """Returns the maps from pixels (x, y) of a video of this (height, width) to those of each frame."""
         left, top, width, height = self._crop(rng, *picture)
         x, y, half = shape.size / width, shape.size / height, shape.size / 2
         if rng.random() < self.flip:
@@ -165,7 +165,7 @@ class VideoAugmentation:
         return _for_opencv(own[:, :2] @ shared)
 
     def _crop(self, rng: np.random.Generator, height: int, width: int) -> tuple[float, float, float, float]:
-        """Left, top, width and height of a crop; drawn again while it is wider or higher than the picture."""
+        """Left, top, width and height of a crop, redrawn while it is wider or taller than the picture."""
         for _ in range(MAX_CROP_TRIES):
             area = rng.uniform(*self.area) * height * width
             aspect = np.exp(rng.uniform(*np.log(self.aspect)))
@@ -178,19 +178,19 @@ class VideoAugmentation:
 
 @dataclass(frozen=True, slots=True)
 class ZoomAugmentation:
-    """Frames of a video as if the camera came nearer or drew back: for each a crop of its own size.
+    """Frames of a video as if the camera moved closer or away: each frame has a crop of a different size.
 
-    How far the crops follow the object differs from clip to clip: from not at all (they stay where it was first) to
+    How far the crops follow the object varies from clip to clip: from not at all (they stay at its first position) to
     fully.
 
-    The project's own; the thesis's crop is the same in all frames of a clip.
+    This is not in the thesis, where the crop is the same in all frames of a clip.
 
     Attributes:
-        most: largest scale of a frame / smallest, at least 1.
-        side: the largest crop's side, as a share of the picture's shorter side (from, to).
-        wander: how far a crop's middle may be from the object's, as a share of the crop's side.
-        flip: how often a clip is mirrored.
-        affine: each frame's own change of place.
+        most: largest / smallest scale of the frames, at least 1.
+        side: range of the largest crop's side (from, to), as a fraction of the picture's shorter side.
+        wander: scale of the random offset of a crop's centre from the object's, as a fraction of the crop's side.
+        flip: probability that a clip is mirrored.
+        affine: affine jitter of each frame.
     """
 
     most: float = 3.0
@@ -206,21 +206,21 @@ class ZoomAugmentation:
         boxes: Float[np.ndarray, "T 4"],
         shape: ClipShape,
     ) -> Float[np.ndarray, "T 2 3"]:
-        """Returns the maps from pixels (x, y) of a video of a (height, width) to those of each frame.
+        """Returns the maps from pixels (x, y) of a video of this (height, width) to those of each frame.
 
         Args:
-            rng: where the draw comes from.
+            rng: random number generator.
             picture: height and width.
-            boxes: of the object to look at, in each frame: left, top, width, height.
-            shape: of the clip.
+            boxes: left, top, width and height of the object to show, in each frame.
+            shape: shape of the clip.
         """
         height, width = picture
         scale = zoom_path(rng, shape.num_frames, self.most)
         sides = min(picture) * rng.uniform(*self.side) * scale.min() / scale
-        # A crop shows much of a large object, if not all: what fills a frame to its borders teaches nothing.
+        # A crop shows most of a large object, if not all: an object that fills the whole frame teaches nothing.
         sides = np.clip(sides, 0.75 * boxes[:, 2:].max(1), min(picture))
         middle = boxes[:, :2] + boxes[:, 2:] / 2
-        # A crop that always followed the object would take its motion away.
+        # A crop that always followed the object would remove its motion.
         middle = middle[0] + rng.uniform(0, 1) * (middle - middle[0])
         middle = (
             middle + (rng.uniform(-1, 1, 2) + 0.3 * rng.uniform(-1, 1, middle.shape)) * self.wander * sides[:, None]
@@ -242,7 +242,7 @@ def render(
     views: Float[np.ndarray, "T 2 3"],
     size: int,
 ) -> UInt8[np.ndarray, "T S S 3"]:
-    """Returns RGB pictures seen through their maps, `MEAN_COLOUR` beyond their borders, with a draw of colours."""
+    """Returns RGB pictures warped by their maps, `MEAN_COLOUR` outside their borders, with random colour changes."""
     colours = look.draw(rng, len(views))
     warped = [_warp(picture, view, size, MEAN_COLOUR) for picture, view in zip(pictures, views, strict=True)]
     return np.stack([colour.apply(frame) for colour, frame in zip(colours, warped, strict=True)])
@@ -251,7 +251,7 @@ def render(
 def warp_labels(
     labels: UInt8[np.ndarray, "h w"], values: list[int], view: Float[np.ndarray, "2 3"], size: int
 ) -> UInt8[np.ndarray, "S S"]:
-    """Returns the labels seen through a map: one of `values` where it covers more than half of a pixel, else 0."""
+    """Returns the labels warped by a map: one of `values` where it covers more than half of a pixel, else 0."""
     warped = np.zeros((size, size), np.uint8)
     for value in values:
         warped[_warp(cv2.inRange(labels, value, value), view, size, (0,)) > 127] = value
@@ -263,7 +263,7 @@ def _warp(
 ) -> UInt8[np.ndarray, "S S *c"]:
     times = int(abs(np.linalg.det(view[:, :2])) ** -0.5)
     if times > 1:
-        # Four neighbours do not stand for all the pixels that a smaller picture has in one.
+        # Interpolating between four neighbours would skip pixels of a picture that is downscaled this much.
         height, width = image.shape[:2]
         image = cv2.resize(image, (width // times, height // times), interpolation=cv2.INTER_AREA)
         x, y = width / image.shape[1], height / image.shape[0]
@@ -272,13 +272,13 @@ def _warp(
 
 
 def _square(maps: Float[np.ndarray, "*T 2 3"]) -> Float[np.ndarray, "*T 3 3"]:
-    """The maps with the row that lets them be multiplied."""
+    """The maps with a last row that allows multiplying them."""
     last = np.broadcast_to(np.array([0.0, 0.0, 1.0]), (*maps.shape[:-2], 1, 3))
     return np.concatenate((maps, last), -2)
 
 
 def _for_opencv(maps: Float[np.ndarray, "T 2 3"]) -> Float[np.ndarray, "T 2 3"]:
-    """Maps between coordinates in which a pixel's middle, not its corner, is a whole number."""
+    """The maps for coordinates with integers at pixel centres instead of corners."""
     middle = maps[..., :2] @ np.array([0.5, 0.5]) - 0.5
     return np.concatenate((maps[..., :2], maps[..., 2:] + middle[..., None]), -1)
 
@@ -288,11 +288,11 @@ class ImageClips:
 
     The frames of a clip are samples of one photograph; files are read when they are drawn.
 
-    Masks are what saliency sets publish, grey levels above 127 where the object is; for masks of 0 and 1, give each
-    `AnnotatedImage` with `object_above=0`.
+    Masks are as saliency sets publish them, with grey levels above 127 where the object is; for masks of 0 and 1, set
+    `object_above=0` on each `AnnotatedImage`.
 
     Args:
-        images: photographs with a mask of the same size; of a mask, all is one object.
+        images: photographs with a mask of the same size, which shows a single object.
 
     Raises:
         InputError: there are no images.
@@ -312,12 +312,12 @@ class ImageClips:
         return len(self.images)
 
     def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
-        """Returns samples of one photograph; another is drawn where its first sample shows too little of the object.
+        """Returns samples of one photograph; draws another if the first sample shows too little of the object.
 
         Raises:
             FrameError: a file is not a picture.
-            MaskError: a file is not a mask, or not of its picture's size.
-            InputError: no photograph drawn has an object.
+            MaskError: a file is not a mask, or differs in size from its picture.
+            InputError: none of the photographs drawn shows enough of an object.
         """
         for _ in range(MAX_TRIES):
             image = self.images[int(rng.integers(len(self.images)))]
@@ -337,6 +337,6 @@ class ImageClips:
             frames = render(rng, self.augmentation.look, pictures, views, shape.size)
             return TrainingClip(frames, labels, num_objects)
         raise InputError(
-            f"{MAX_TRIES} photographs drawn had no object to follow, the last one {image.image}",
+            f"none of {MAX_TRIES} photographs drawn had an object to follow, the last one was {image.image}",
             "expected objects that cover at least 0.2 % of a sample",
         )

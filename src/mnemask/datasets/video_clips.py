@@ -27,29 +27,29 @@ from mnemask.io.pictures import Levels
 from mnemask.metrics import VOID
 
 MAX_TRIES = 500
-# Of the square of a frame's short side, which the augmentations of `FrameClips` and, but for a zoom, of `VideoClips`
-# enlarge 2.8 times at most.
+# As a fraction of the square of a frame's short side. The augmentations of `FrameClips` and, except for a zoom, of
+# `VideoClips` enlarge areas at most 2.8 times.
 LEAST_SEEN = MIN_VISIBLE / 2.8
 
 
 class VideoClips:
     """Endless clips of annotated frames, forwards or backwards; files are read when a clip is drawn.
 
-    Each video is as likely as another; those with too few masks close enough together for a shape are passed over.
+    All videos are equally likely; those with too few masks close enough together for a shape are skipped.
 
     Args:
-        videos: frames and masks are of one size within a video.
-        augmentation: what is done to a clip's frames.
-        frame_step: how many frames of the video one file stands for; 5 for YouTube-VOS as published for training,
-            which holds each fifth frame.
-        zoom: what takes the place of the augmentation's crop in a part of the clips; None for none.
-        zoomed: how large that part is.
+        videos: annotated videos; the frames and masks of a video have the same size.
+        augmentation: augmentation of a clip's frames.
+        frame_step: number of video frames per file; 5 for the published training set of YouTube-VOS, which contains
+            every fifth frame.
+        zoom: augmentation that replaces the crop in some of the clips; None for none.
+        zoomed: fraction of clips with `zoom`.
 
     Raises:
         InputError: there are no videos.
 
     Example:
-        clips = VideoClips(DavisSequences("DAVIS", subset="train"))
+        clips = VideoClips(list(DavisSequences("DAVIS", subset="train")))
         clip = clips.draw(np.random.default_rng(0), ClipShape(max_gap=GapCurriculum().max_gap(0.2)))
     """
 
@@ -62,7 +62,7 @@ class VideoClips:
         zoomed: float = 0.5,
     ) -> None:
         if not videos or frame_step < 1:
-            raise InputError(f"{len(videos)} videos with a frame step of {frame_step}", "expected at least 1 of each")
+            raise InputError(f"{len(videos)} videos with a frame step of {frame_step}", "give at least 1 of each")
         self.videos = videos
         self.augmentation = augmentation or VideoAugmentation()
         self.frame_step = frame_step
@@ -73,13 +73,13 @@ class VideoClips:
         return len(self.videos)
 
     def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
-        """Returns a clip with 1 to `shape.max_objects` objects at random of those that its first frame shows.
+        """Returns a clip with 1 to `shape.max_objects` of the objects in its first frame, chosen at random.
 
-        Other objects become background; what a mask calls void stays 255.
+        Other objects become background; void stays 255.
 
         Raises:
-            FrameError: a file is not a picture, or not of the first one's size.
-            MaskError: a file is not a mask, or not of the first one's size.
+            FrameError: a file is not a picture, or differs in size from the first one.
+            MaskError: a file is not a mask, or differs in size from the first one.
             InputError: no video is long enough, or none drawn shows enough of an object in the first frame.
         """
         for _ in range(MAX_TRIES):
@@ -89,13 +89,13 @@ class VideoClips:
             if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
                 return clip
         raise InputError(
-            f"of {MAX_TRIES} clips drawn, none has an object that covers 0.2 % of its first frame; the last one is of "
+            f"none of {MAX_TRIES} clips drawn has an object that covers 0.2 % of its first frame; the last one is from "
             f"{video.name}",
             "train on videos with larger objects, or on fewer videos without any",
         )
 
     def draw_frames(self, rng: np.random.Generator, shape: ClipShape) -> tuple[AnnotatedVideo, list[int]]:
-        """Returns a video and the indices of a clip's frames, in the order shown; raises InputError where none fits."""
+        """Returns a video and the indices of a clip's frames, in the order shown; raises InputError if none fits."""
         candidates = self._candidates(shape)
         video = self.videos[candidates[int(rng.integers(len(candidates)))]]
         return video, _draw_span(rng, video, shape.num_frames, shape.max_gap // self.frame_step)
@@ -109,7 +109,7 @@ class VideoClips:
         return self.zoom.views(rng, picture, boxes_of(masks, ids[int(rng.integers(len(ids)))]), shape)
 
     def _candidates(self, shape: ClipShape) -> list[int]:
-        """Positions of the videos that have such clips; found once, as it takes a look at each video."""
+        """Positions of the videos that have such clips; cached, as each video must be checked."""
         key = (shape.num_frames, shape.max_gap)
         if key not in self._long_enough:
             self._long_enough[key] = [
@@ -119,21 +119,21 @@ class VideoClips:
             ]
         if not self._long_enough[key]:
             raise InputError(
-                f"none of {len(self.videos)} videos has {shape.num_frames} masks, one at most {shape.max_gap} "
-                "frames after the other",
-                "ask for fewer frames or a larger gap",
+                f"none of {len(self.videos)} videos has {shape.num_frames} masks in a row at most {shape.max_gap} "
+                "frames apart",
+                "use fewer frames per clip or a larger gap",
             )
         return self._long_enough[key]
 
 
 class FrameClips:
-    """Endless clips that are samples of one annotated frame, as stage 1 of the thesis makes them of photographs.
+    """Endless clips that are samples of one annotated frame, as stage 1 of the thesis makes them from photographs.
 
-    Each frame with a mask is as likely as another, but for those that are known to show too little. Its objects stay
-    apart and void stays void, as in `VideoClips`.
+    All frames with a mask are equally likely, except those known to show too little, which are not used. Objects keep
+    separate labels and void stays void, as in `VideoClips`.
 
     Args:
-        videos: frames and masks are of one size within a video.
+        videos: annotated videos; the frames and masks of a video have the same size.
 
     Raises:
         InputError: there are no videos.
@@ -141,15 +141,15 @@ class FrameClips:
 
     def __init__(self, videos: Sequence[AnnotatedVideo]) -> None:
         if not videos:
-            raise InputError("no videos to draw frames of", "expected at least one with a mask")
+            raise InputError("no videos to draw frames from", "expected at least one with a mask")
         self.frames = [(video, at) for video in videos for at in video.masks if at not in video.too_little]
         self.augmentation = StillAugmentation()
 
     def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
-        """Returns a clip with 1 to `shape.max_objects` objects at random of those that its first sample shows.
+        """Returns a clip with 1 to `shape.max_objects` of the objects in its first sample, chosen at random.
 
         Raises:
-            FrameError: a file is not a picture, or not of its mask's size.
+            FrameError: a file is not a picture, or differs in size from its mask.
             MaskError: a file is not a mask.
             InputError: no sample drawn shows enough of an object.
         """
@@ -161,16 +161,16 @@ class FrameClips:
             if clip := _clip(rng, video, indices, masks, views, self.augmentation.look, shape):
                 return clip
         raise InputError(
-            f"of {MAX_TRIES} samples drawn, none has an object that covers 0.2 % of it; the last one is of "
+            f"none of {MAX_TRIES} samples drawn has an object that covers 0.2 % of it; the last one is from "
             f"{video.name}",
             "train on videos with larger objects, or on fewer videos without any",
         )
 
 
 def with_objects(videos: Sequence[AnnotatedVideo]) -> list[AnnotatedVideo]:
-    """Returns the videos that show an object large enough to follow, each with which of its masks show none.
+    """Returns the videos that show an object large enough to follow, with the masks that show none in `too_little`.
 
-    All masks are read, in some milliseconds each: where few of them show the object, drawing at random rarely finds it.
+    Reads all masks, in a few milliseconds each: if few of them show the object, random drawing rarely finds it.
 
     Raises:
         MaskError: a file is not a mask.
@@ -202,9 +202,9 @@ def _ids(labels: UInt8[np.ndarray, "H W"]) -> list[int]:
 
 
 def boxes_of(masks: list[UInt8[np.ndarray, "_ _"]], label: int) -> Float[np.ndarray, "T 4"]:
-    """Returns left, top, width and height of an object in each mask; where it is not shown, those of the frame before.
+    """Returns an object's left, top, width and height in each mask, or those of the previous mask where it is absent.
 
-    The first mask shows it.
+    The first mask must show it.
     """
     boxes: list[tuple[int, int, int, int]] = []
     for mask in masks:
@@ -214,9 +214,9 @@ def boxes_of(masks: list[UInt8[np.ndarray, "_ _"]], label: int) -> Float[np.ndar
 
 
 def in_8_bits(masks: list[Integer[np.ndarray, "_ _"]]) -> list[UInt8[np.ndarray, "_ _"]]:
-    """Returns the masks with their ids or, where the first has ids above 255, with a number from 1 for each of its ids.
+    """Returns the masks as uint8: with unchanged ids or, if the first is not uint8, with its ids renumbered from 1.
 
-    Objects that the first does not show become background there.
+    When renumbering, objects that are absent from the first mask become background.
     """
     table = np.zeros(2**16, np.uint8)
     if masks[0].dtype == np.uint8:
@@ -229,22 +229,22 @@ def in_8_bits(masks: list[Integer[np.ndarray, "_ _"]]) -> list[UInt8[np.ndarray,
 
 
 def has_clips(video: AnnotatedVideo, num_frames: int, max_step: int) -> bool:
-    """Returns whether so many masks of a video follow each other, one at most `max_step` files after another.
+    """Returns whether a video has `num_frames` masks in a row, each at most `max_step` files after the previous one.
 
-    The first or the last of them shows an object, as far as is known.
+    The first or the last of them must show an object, unless that is unknown.
     """
     times = sorted(video.masks)
     return any(_starts(way, num_frames, max_step, video.too_little) for way in (times, times[::-1]))
 
 
 def _starts(times: list[int], num_frames: int, max_step: int, too_little: Collection[int]) -> list[int]:
-    """Places of the times at which a clip can begin."""
+    """Indices into `times` at which a clip can begin."""
     followers = _followers(times, max_step)
     return [at for at, count in enumerate(followers) if count >= num_frames - 1 and times[at] not in too_little]
 
 
 def _followers(times: list[int], max_step: int) -> list[int]:
-    """How many more times can be reached from each one, in steps of at most `max_step`; backwards if they fall."""
+    """How many more times can be reached from each one in steps of at most `max_step`; times rise or fall."""
     counts = [0] * len(times)
     for at in range(len(times) - 2, -1, -1):
         if abs(times[at + 1] - times[at]) <= max_step:
@@ -253,7 +253,7 @@ def _followers(times: list[int], max_step: int) -> list[int]:
 
 
 def _draw_span(rng: np.random.Generator, video: AnnotatedVideo, num_frames: int, max_step: int) -> list[int]:
-    """Times of the frames of a clip, in the order shown: each as likely as another that leaves room for the rest."""
+    """Times of a clip's frames, in the order shown; each is drawn evenly from those that leave room for the rest."""
     times = sorted(video.masks)
     if not video.too_little:
         return _walk(rng, times, num_frames, max_step)[:: 1 if rng.random() < 0.5 else -1]
@@ -264,7 +264,7 @@ def _draw_span(rng: np.random.Generator, video: AnnotatedVideo, num_frames: int,
 def _walk(
     rng: np.random.Generator, times: list[int], num_frames: int, max_step: int, too_little: Collection[int] = ()
 ) -> list[int]:
-    """The times of a clip that goes through rising or falling ones."""
+    """Times of a clip, drawn in order from rising or falling `times`."""
     followers = _followers(times, max_step)
     span = [_pick(rng, _starts(times, num_frames, max_step, too_little))]
     for remaining in range(num_frames - 2, -1, -1):
@@ -287,7 +287,7 @@ def _clip(
     look: ClipColourJitter,
     shape: ClipShape,
 ) -> TrainingClip | None:
-    """Some of the objects that are seen in the first view, in all; None where there are none."""
+    """A clip with some of the objects visible in the first view; None if there are none."""
     if not (chosen := _choose(rng, masks[0], views[0], shape)):
         return None
     levels = _levels_of(tuple(sample(video.frames)))
@@ -302,17 +302,17 @@ def _clip(
 
 
 def _read_frame(path: Path, levels: Levels | None) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a frame, of more than 8 bits by the levels of its video."""
+    """Returns a frame as 8 bits, converted by the levels of its video if it has more."""
     return read_rgb(path) if levels is None else read_image(path, levels).permute(1, 2, 0).numpy()
 
 
-_levels_of = lru_cache(maxsize=4096)(levels_of_frames)  # some frames of a video, looked at once
+_levels_of = lru_cache(maxsize=4096)(levels_of_frames)  # some frames of a video, read once
 
 
 def _choose(
     rng: np.random.Generator, labels: UInt8[np.ndarray, "H W"], view: Float[np.ndarray, "2 3"], shape: ClipShape
 ) -> list[int]:
-    """Labels of the objects to follow, at random of those that can be seen through `view`."""
+    """Labels of the objects to follow, chosen at random from those visible through `view`."""
     seen = cv2.warpAffine(labels, view, (shape.size, shape.size), flags=cv2.INTER_NEAREST)
     kept, _ = keep_visible(seen[None], VOID - 1)
     visible = np.unique(seen[(kept[0] > 0) & (kept[0] < VOID)])
@@ -322,7 +322,7 @@ def _choose(
 def _warp_chosen(
     labels: UInt8[np.ndarray, "H W"], chosen: list[int], view: Float[np.ndarray, "2 3"], size: int
 ) -> UInt8[np.ndarray, "S S"]:
-    """The chosen objects, numbered from 1, and void seen through a map; all else is background."""
+    """The chosen objects, numbered from 1, and void, warped by `view`; everything else is background."""
     numbers = np.zeros(256, np.uint8)
     numbers[chosen] = np.arange(1, len(chosen) + 1)
     numbers[VOID] = VOID
@@ -345,4 +345,4 @@ def _check_sizes(
 
 def _sized(path: Path, size: tuple[int, ...], other: Path, expected: tuple[int, ...]) -> tuple[str, str]:
     """Returns problem and remedy."""
-    return f"{path} has (height, width) {size} but {other} has {expected}", "export a video's files at one size"
+    return f"{path} has (height, width) {size} but {other} has {expected}", "export all files of a video at one size"

@@ -1,4 +1,4 @@
-"""Videos with masks, as they are published or in your own folders.
+"""Videos with masks, from published sets or your own folders.
 
 ::
 
@@ -23,7 +23,7 @@ from mnemask.plugins import Registry, describe_error
 from mnemask.types import is_whole
 
 log = logging.getLogger(__name__)
-_LOOKED_AT = 8  # masks that tell black and white ones from ids
+_LOOKED_AT = 8  # masks of a video that are read to tell black-and-white masks from ids
 
 BL30K_PUBLISHED = "https://github.com/hkchengrex/MiVOS#bl30k"
 
@@ -33,10 +33,10 @@ class VideoSet:
     """A published set of videos.
 
     Attributes:
-        name: as in the literature.
-        published: address of the project that publishes it.
-        expected: in words, what `open` looks for in a folder.
-        open: returns the videos of a folder; raises InputError where something is missing.
+        name: name in the literature.
+        published: address of the project that publishes the set.
+        expected: description of the files that `open` looks for.
+        open: function that returns the videos of a folder; raises InputError if something is missing.
     """
 
     name: str
@@ -46,13 +46,13 @@ class VideoSet:
 
 
 def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
-    """Returns the videos of BL30K, or of as many of its six parts as were unpacked, by name.
+    """Returns the videos of BL30K, or of those of its six parts that were unpacked, sorted by name.
 
     Args:
-        root: the folder BL30K, which holds JPEGImages and Annotations, or the one around it.
+        root: the folder BL30K, which contains JPEGImages and Annotations, or its parent.
 
     Raises:
-        InputError: a part of it is missing; the message says what was expected where.
+        InputError: a part is missing; the message states what was expected and where.
     """
     root = Path(root)
     base = root / "BL30K" if (root / "BL30K").is_dir() else root
@@ -61,7 +61,8 @@ def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
     if not frame_folders and not mask_folders:
         raise InputError(
             f"there is no BL30K in {root}",
-            f"expected BL30K/JPEGImages/VIDEO/*.jpg with BL30K/Annotations/VIDEO/*.png, as from {BL30K_PUBLISHED}",
+            "expected BL30K/JPEGImages/VIDEO/*.jpg with BL30K/Annotations/VIDEO/*.png, as published at "
+            f"{BL30K_PUBLISHED}",
         )
     names, present = sorted({*frame_folders, *mask_folders}), (frozenset(frame_folders), frozenset(mask_folders))
     missing = [
@@ -78,16 +79,17 @@ def open_bl30k(root: Path | str) -> list[AnnotatedVideo]:
 def open_video_folders(root: Path | str, single_object: bool | None = None) -> list[AnnotatedVideo]:
     """Returns the one video in `root/frames` and `root/masks`, or each in `root/NAME/frames` and `root/NAME/masks`.
 
-    Frames may be of any common kind and follow each other in natural order. Masks are PNG files named as their frames
-    are; frames may be without.
+    Frames may have any common image format and are in natural order. Masks are PNG files named like their frames;
+    frames may lack a mask.
 
     Args:
         root: the folder.
-        single_object: whether all that a mask shows is one object; otherwise values are object ids and 255 is void.
-            None takes white (255) for one object if a video's first mask that shows anything shows nothing else.
+        single_object: whether everything that a mask shows is one object; otherwise values are object ids and 255 is
+            void. None treats white (255) as one object if a video's first non-empty mask, and a few others, contain
+            no other value.
 
     Raises:
-        InputError: there is no such video, or one has no frames, no masks, or a mask of a frame that is not there.
+        InputError: there is no such video, or one has no frames, no masks, or a mask without a frame.
     """
     root = Path(root)
     parts = {"frames", "masks"}
@@ -107,7 +109,7 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
     parts_missing = [name for name in names_in(root) if (root / name).is_dir() and root / name not in folders]
     if root not in folders and parts_missing:
         log.warning(
-            "%d folders in %s are left out, since they have no frames/ or masks/ in them, first %s",
+            "%d folders in %s are ignored because they contain neither frames/ nor masks/, starting with %s",
             *(len(parts_missing), root, parts_missing[0]),
         )
     looked = [replace(video, single_object=_looked_at(video)) for video in videos]
@@ -115,12 +117,12 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
 
 
 def _name_of(folder: Path, root: Path) -> str:
-    """Returns the name of a video: its folder's as it is listed, so that two links to folders of one name are two."""
+    """Returns a video's name, that of its folder; links are not resolved, as their targets may have equal names."""
     return (folder.resolve() if folder == root else folder).name
 
 
 def _looked_at(video: AnnotatedVideo) -> bool:
-    """Returns whether the first mask that shows anything shows 255 alone; raises MaskError if its edges are soft."""
+    """Returns whether masks are black and white (255); raises MaskError if the first non-empty one has soft edges."""
     for index in sorted(video.masks):
         values = np.unique(video.read_labels(index))
         if values.any():
@@ -130,7 +132,7 @@ def _looked_at(video: AnnotatedVideo) -> bool:
 
 
 def _has_ids(video: AnnotatedVideo) -> bool:
-    """Returns whether a few of the masks, evenly spread, show anything but 255."""
+    """Returns whether any of a few evenly spaced masks has values other than 0 and 255."""
     masks = sorted(video.masks)
     some = masks[:: max(1, len(masks) // _LOOKED_AT)]
     return any(bool(np.isin(video.read_labels(index), (0, 255), invert=True).any()) for index in some)
@@ -172,7 +174,7 @@ _SETS = (
 
 
 def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]]:
-    """Returns an opener of one's own that says what is wrong with what it returns."""
+    """Returns a user-defined opener with checks of what it returns."""
     opens = made.open if isinstance(made, VideoSet) else made
     if not callable(opens):
         raise InputError(f"data set {label} is a {type(made).__name__}", OPENER_IS)
@@ -186,7 +188,7 @@ def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]
             raise InputError(f"data set {label} cannot open {root}: {describe_error(error)}", OPENER_IS) from error
         names = [video.name for video in videos if isinstance(video, AnnotatedVideo)]
         if not videos or len(set(names)) < len(videos):
-            raise InputError(f"data set {label} found {len(set(names))} videos of {len(videos)} names", OPENER_IS)
+            raise InputError(f"data set {label} returned {len(set(names))} names for {len(videos)} videos", OPENER_IS)
         for video in videos:
             _check_own(video, label)
         return videos
@@ -195,23 +197,23 @@ def _accepted(made: object, label: str) -> Callable[[Path], list[AnnotatedVideo]
 
 
 def _check_own(video: AnnotatedVideo, label: str) -> None:
-    """Raises InputError for a video of somebody's own without masks, or with masks of no frame."""
+    """Raises InputError if a video from a user-defined opener has no frames, no masks, or a mask without a frame."""
     if not video.frames or not video.masks:
         what = "masks" if video.frames else "frames"
-        raise InputError(f"data set {label} gives {video.name} no {what}", "leave it out, or give it some")
+        raise InputError(f"data set {label} returned {video.name} without {what}", "leave it out, or add some")
     beyond = [index for index in video.masks if not is_whole(index) or not 0 <= index < len(video.frames)]
     if beyond:
         raise InputError(
-            f"data set {label} gives {video.name} a mask of frame {beyond[0]!r}, and it has {len(video.frames)} frames",
-            "masks are by the position of their frame, from 0",
+            f"data set {label} returned {video.name} with a mask of frame {beyond[0]!r} of {len(video.frames)} frames",
+            "key masks by the position of their frame, counted from 0",
         )
 
 
 OPENER_IS = (
-    "give a function of a folder that returns AnnotatedVideos, each of another name (mnemask.datasets.annotated)"
+    "give a function that takes a folder and returns AnnotatedVideos with unique names (mnemask.datasets.annotated)"
 )
 CUSTOM_VIDEO_SETS: Registry[Callable[[Path], list[AnnotatedVideo]]] = Registry(
     "data set", "mnemask.datasets", {}, _accepted
 )
 VIDEO_SETS = {video_set.name: video_set for video_set in _SETS}
-"""The published sets, by name; those of YouTube-VOS are the same in 2018 and 2019."""
+"""The published sets, by name; the entries for YouTube-VOS are for both 2018 and 2019."""

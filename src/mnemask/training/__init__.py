@@ -1,1 +1,1 @@
-"""From photographs and clips to weights."""
+"""Training of weights on photographs and clips."""

@@ -20,13 +20,13 @@ FORMAT = "mnemask-run-1"
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        step: steps done.
-        seconds: spent on them, over all starts of the run.
-        settings: each setting of the run, as text; a run goes on only with the same ones.
-        precision: state of the gradient scaler, empty but for float16.
+        step: number of completed steps.
+        seconds: time spent on them, over all starts of the run.
+        settings: the run's settings, as text by name; a run is resumed only with the same ones.
+        precision: state of the gradient scaler, empty except for float16.
     """
 
     step: int
@@ -38,10 +38,10 @@ class TrainingState:
 def save_run(
     path: Path, model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, done: TrainingState
 ) -> None:
-    """Writes a run, atomically: the file is there whole or not at all, and once it is there a loss of power is no harm.
+    """Writes a run atomically and durably: the file is complete or absent, and once written survives a power failure.
 
     Raises:
-        OutputError: if the place cannot be written to.
+        OutputError: the file cannot be written.
     """
     tensors = _tensors(model, average, optimizer)
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -57,7 +57,7 @@ def save_run(
         with replacing(path, durable=True) as partial:
             save_tensors(partial, tensors, metadata)
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"the run cannot be saved to {str(path)!r} ({error})", "make room there") from error
+        raise OutputError(f"the run cannot be saved to {str(path)!r} ({error})", "free disk space there") from error
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -69,12 +69,12 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def is_finite(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
-    """Returns whether all numbers of a run are finite; a run with others could not be resumed."""
+    """Returns whether all numbers of a run are finite; otherwise it could not be resumed."""
     return all(bool(torch.isfinite(value).all()) for value in _tensors(model, average, optimizer).values())
 
 
 def _tensors(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Returns weights, their average and the optimizer's moments, by the names that they have in the file."""
+    """Returns weights, their average and the optimizer's moments, by their names in the file."""
     tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in average.items()}
     for name, parameter in model.named_parameters():
@@ -85,10 +85,10 @@ def _tensors(model: nn.Module, average: Mapping[str, Tensor], optimizer: torch.o
 def load_run(
     path: Path, model: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> TrainingState:
-    """Puts a saved run back into its model, average and optimizer, in place.
+    """Loads a saved run into its model, average and optimizer, in place, and returns its progress.
 
     Raises:
-        CheckpointError: the file is damaged or no run of this model.
+        CheckpointError: the file is damaged or not a run of this model.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -96,12 +96,12 @@ def load_run(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         reason = printable(str(error), 120)
-        raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start it afresh") from error
+        raise CheckpointError(f"the run in {str(path)!r} cannot be read ({reason})", "start a new run") from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{str(path)!r} is not a saved run of mnemask ({FORMAT})", "start the run afresh")
+        raise CheckpointError(f"{str(path)!r} is not a saved run of mnemask ({FORMAT})", "start a new run")
     if "checksum" in metadata and metadata["checksum"] != _checksum(tensors):
         raise CheckpointError(
-            f"the run in {str(path)!r} is damaged: its content does not match its checksum", "start it afresh"
+            f"the run in {str(path)!r} is damaged: its content does not match its checksum", "start a new run"
         )
     weights = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
     check_state(model, weights, str(path))
@@ -110,7 +110,7 @@ def load_run(
     if {name: value.shape for name, value in averaged.items()} != {
         f"average/{name}": value.shape for name, value in average.items()
     }:
-        raise CheckpointError(f"the run in {str(path)!r} trained other parts of the network", "start it afresh")
+        raise CheckpointError(f"the run in {str(path)!r} trained other parts of the network", "start a new run")
     _check_moments(path, model, tensors)
     done = _done(path, metadata)
     for name, value in average.items():
@@ -119,7 +119,7 @@ def load_run(
         prefix = f"optimizer/{name}/"
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if moments:
-            # Adam counts its steps on the CPU; the moments lie as the weights do, which a fused Adam relies on.
+            # Adam counts its steps on the CPU; fused Adam needs the moments in the memory layout of the weights.
             optimizer.state[parameter] = {
                 key: value if key == "step" else torch.empty_like(parameter).copy_(value)
                 for key, value in moments.items()
@@ -128,9 +128,9 @@ def load_run(
 
 
 def _check_moments(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError unless what the optimizer and the average remember are finite numbers for its parameters.
+    """Raises CheckpointError unless the tensors are finite and the optimizer's moments match the parameters.
 
-    A parameter has all of Adam's moments or, where it has not been updated yet, none.
+    A parameter has all of Adam's moments, or none if it has not been updated yet.
     """
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     for name, value in tensors.items():
@@ -146,21 +146,21 @@ def _check_moments(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) 
         if not (fits and value.is_floating_point() and bool(torch.isfinite(value).all())):
             raise CheckpointError(
                 f"the run in {str(path)!r} is damaged at {name[:120]!r} ({value.dtype}, {tuple(value.shape)})",
-                "start it afresh",
+                "start a new run",
             )
 
 
 def _done(path: Path, metadata: Mapping[str, str]) -> TrainingState:
-    """Returns how far the run has come; raises CheckpointError where its file does not say that."""
+    """Returns the progress of the run; raises CheckpointError if its file does not contain it."""
     try:
         step, seconds = int(metadata["step"]), float(metadata["seconds"])
         settings, precision = json.loads(metadata["settings"]), json.loads(metadata["precision"])
     except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"the run in {str(path)!r} does not say how far it has come ({type(error).__name__})", "start it afresh"
+            f"the run in {str(path)!r} does not state its progress ({type(error).__name__})", "start a new run"
         ) from error
     if step < 0 or not 0 <= seconds < math.inf or not isinstance(settings, dict) or not isinstance(precision, dict):
-        raise CheckpointError(f"the run in {str(path)!r} has come {step} steps in {seconds} s", "start it afresh")
+        raise CheckpointError(f"the run in {str(path)!r} states {step} steps in {seconds} s", "start a new run")
     return TrainingState(step, seconds, settings, precision)
 
 
@@ -171,7 +171,7 @@ def forget_after(log: Path, step: int) -> None:
 
 
 def _step_of(line: bytes) -> int:
-    """Returns the step that a line of a log is of; -1 for one that a run was killed in the middle of."""
+    """Returns the step of a log line; -1 for a line left incomplete by a killed run."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Pictures with objects to click on, and where a person would click next (as in RITM, Sofiiuk et al. 2021)."""
+"""Pictures with objects to click on, and simulated clicks of a user (as in RITM, Sofiiuk et al. 2021)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from mnemask.metrics import VOID, region_similarity
 
 # 300 of the 6,395 photographs are never trained on: those with the smallest SHA-256 of "SET/NAME".
 HELD_OUT_BELOW = 0x0BC63355
-# All that the mask shows is one object; elsewhere each value is one.
+# In these sets, everything that a mask shows is one object; in others, each value is one.
 UNIONS = {"clothing_coparsing", "human_seg_290", "weizmann_horses"}
 SEGMENTS = {"bsds500_segments"}  # values cover the picture, and the compact ones are objects
 WEIGHTS = {"duts_tr_2600": 2.0, "davis2016_train": 4.0, "coco128_seg": 2.5, "coco_tiny": 2.5, "cdnet_instances": 0.4}
-MIN_SHARE = 0.004  # of the picture, as small as an object may be
+MIN_SHARE = 0.004  # of the picture; minimum size of an object
 MAX_SHARE = 0.7
-MIN_PIXELS = 100  # of a crop
+MIN_PIXELS = 100  # of a crop that must show the object
 MAX_TRIES = 20
 
 
@@ -35,8 +35,8 @@ class ClickPicture:
 
     Attributes:
         image, mask: the files.
-        set_name: of its set.
-        video: whether it is a frame of a video; there 255 is void.
+        set_name: name of the set.
+        video: whether the picture is a frame of a video; in masks of video, 255 is void.
     """
 
     image: Path
@@ -46,7 +46,7 @@ class ClickPicture:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is kept for measuring."""
+        """Whether the picture is held out for evaluation."""
         if self.video:
             return False
         name = f"{self.set_name}/{self.image.stem}"
@@ -56,19 +56,19 @@ class ClickPicture:
         """Returns the picture as RGB, and the values of its mask.
 
         Raises:
-            InputError: one of them cannot be read, the mask has colours, or they differ in size.
+            InputError: a file cannot be read, the mask has colours, or picture and mask differ in size.
         """
         image, values = read_rgb(self.image), put_back(read_labels(self.mask), SHRUNK.get(self.set_name))
         if image.shape[:2] != values.shape:
             (height, width), (rows, columns) = image.shape[:2], values.shape
             raise InputError(
-                f"mask {self.mask} is {columns}x{rows} and its picture {width}x{height}",
+                f"mask {self.mask} is {columns}x{rows} but its picture is {width}x{height}",
                 "export it at the picture's size",
             )
         return image, values
 
     def objects(self, values: Labels) -> list[UInt8[np.ndarray, "H W"]]:
-        """Returns the objects of the mask, largest first, each 1 on it, 0 beside it and 255 where nobody knows."""
+        """Returns the objects of the mask, largest first, each as 1 on it, 0 elsewhere and 255 where unknown."""
         void = (values == VOID) & self.video
         if self.set_name in UNIONS:
             candidates = [values > 0]
@@ -86,8 +86,8 @@ class ClickCrop:
     """A square piece of a picture and two of its objects, which may be the same one.
 
     Attributes:
-        image: RGB.
-        truths: 1 on the object, 0 beside it, 255 where nobody knows.
+        image: RGB picture.
+        truths: masks with 1 on the object, 0 elsewhere, 255 where unknown.
     """
 
     image: UInt8[np.ndarray, "S S 3"]
@@ -95,22 +95,22 @@ class ClickCrop:
 
 
 class ClickPictures:
-    """All pictures below a folder but those that are held out.
+    """All pictures under a folder except those held out.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no pictures.
     """
 
     def __init__(self, root: Path) -> None:
         self.pictures = [picture for picture in list_pictures(root) if not picture.held_out]
         if not self.pictures:
-            raise InputError(f"all pictures of {root} are held out to validate with", "add others")
+            raise InputError(f"all pictures of {root} are held out for evaluation", "add others")
         names = [picture.set_name for picture in self.pictures]
         weights = balanced_weights(names, lambda name: WEIGHTS.get(name, 1.0))
         self.weights = np.cumsum(weights / weights.sum())
 
     def draw(self, rng: np.random.Generator, size: int) -> ClickCrop:
-        """Returns a crop of `size` pixels a side with two objects, at random."""
+        """Returns a random crop with two objects and sides of `size` pixels."""
         for _ in range(MAX_TRIES):
             index = min(int(np.searchsorted(self.weights, rng.random(), side="right")), len(self.pictures) - 1)
             image, values = self.pictures[index].read()
@@ -118,17 +118,17 @@ class ClickPictures:
             if objects and (crop := _crop(rng, image, objects, size)):
                 return crop
         raise InputError(
-            f"{MAX_TRIES} pictures in a row show no object to click on", f"look at {self.pictures[0].mask}"
+            f"{MAX_TRIES} pictures in a row show no object to click on", f"check masks such as {self.pictures[0].mask}"
         )
 
 
 def list_pictures(root: Path) -> list[ClickPicture]:
-    """Returns the pictures below a folder, by name, those that are held out among them.
+    """Returns the pictures under a folder, sorted by name, including photographs that are held out.
 
     They are photographs, `static/NAME/{images,masks}`, and frames of video, `video_train/SET/NAME/{frames,masks}`.
 
     Raises:
-        InputError: there are none, or one has no mask.
+        InputError: there are no pictures, or a photograph has no mask.
     """
     found = [
         ClickPicture(*pair, folder.parent.name)
@@ -144,7 +144,7 @@ def list_pictures(root: Path) -> list[ClickPicture]:
         raise InputError(
             f"no pictures to click on in {root}",
             "expected static/NAME/images/*.jpg with static/NAME/masks/*.png, or video_train/SET/NAME/frames with "
-            "masks beside it",
+            "masks next to it",
         )
     return found
 
@@ -155,7 +155,7 @@ def _crop(
     objects: Sequence[UInt8[np.ndarray, "H W"]],
     size: int,
 ) -> ClickCrop | None:
-    """Returns a piece of the picture around an object, scaled, mirrored and in another light; None where it failed."""
+    """Returns a random piece of the picture around an object, scaled, mirrored and relit; None if unsuitable."""
     short = min(image.shape[:2])
     scale = size * float(np.exp(rng.uniform(0.0, np.log(2.0)))) / short
     shape = (max(size, round(image.shape[1] * scale)), max(size, round(image.shape[0] * scale)))
@@ -184,7 +184,7 @@ def _crop(
 
 
 def _shows_object(truth: UInt8[np.ndarray, "S S"]) -> bool:
-    """Whether enough of the object, and of what is around it, is in a crop."""
+    """Whether a crop shows enough of the object and of its surroundings."""
     return bool(MIN_PIXELS <= np.count_nonzero(truth == 1) <= 0.9 * truth.size)
 
 
@@ -203,7 +203,7 @@ def _is_fit(mask: Bool[np.ndarray, "H W"]) -> bool:
 
 
 class Click(NamedTuple):
-    """A click on the object (`sign` 1) or beside it (−1), in pixels."""
+    """A click on the object (`sign` 1) or on the background (−1), in pixels."""
 
     x: int
     y: int
@@ -213,12 +213,12 @@ class Click(NamedTuple):
 def next_click(
     truth: UInt8[np.ndarray, "H W"], predicted: Bool[np.ndarray, "H W"], rng: np.random.Generator | None = None
 ) -> Click | None:
-    """Returns a click in the widest stretch of wrong pixels, None where there is none.
+    """Returns a click in the widest region of wrong pixels, None if there are none.
 
     Args:
-        truth: 1 on the object, 0 beside it, 255 where nobody knows.
+        truth: 1 on the object, 0 elsewhere, 255 where unknown.
         predicted: the mask so far; empty before the first click.
-        rng: with it, anywhere in the inner half of that stretch; without, at its most inner pixel.
+        rng: random number generator, to click anywhere in the inner half of the region; None for its innermost pixel.
     """
     missed, added = (truth == 1) & ~predicted, (truth == 0) & predicted
     depth_missed, depth_added = depth(missed), depth(added)
@@ -232,7 +232,7 @@ def next_click(
 def first_clicks(
     truth: UInt8[np.ndarray, "H W"], rng: np.random.Generator, positive: int, negative: int
 ) -> list[Click]:
-    """Returns clicks as made before any mask is seen: inside the object, and beside it, mostly near its outline."""
+    """Returns clicks as made before a mask is shown: inside the object, and outside it near its outline."""
     inside, outside = depth(truth == 1), (truth == 0).astype(np.uint8)
     clicks = [Click(*inner_pixel(inside, rng), 1) for _ in range(positive)]
     reach = max(5.0, 2 * float(inside.max()))
@@ -246,13 +246,13 @@ def first_clicks(
 
 
 def depth(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-    """Returns how far each pixel of the mask is from its outline; the frame's border is one."""
+    """Returns the distance of each pixel of the mask from its outline; the frame's border counts as outline."""
     padded = np.pad(mask.astype(np.uint8), 1)
     return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5))[1:-1, 1:-1]
 
 
 def inner_pixel(depths: Float[np.ndarray, "H W"], rng: np.random.Generator | None) -> tuple[int, int]:
-    """Returns x, y of the deepest pixel, or of any at least half as deep."""
+    """Returns x, y of the deepest pixel or, with `rng`, of a random one at least half as deep."""
     if rng is None:
         y, x = np.unravel_index(int(depths.argmax()), depths.shape)
         return int(x), int(y)
@@ -264,12 +264,12 @@ def inner_pixel(depths: Float[np.ndarray, "H W"], rng: np.random.Generator | Non
 def corrupt_mask(
     truth: UInt8[np.ndarray, "H W"], other: UInt8[np.ndarray, "H W"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "H W"]:
-    """Returns the object as a tracker may have lost it: grown or shrunk, shifted, cut, or with something beside it.
+    """Returns the object's mask with errors like those of a tracker: grown or shrunk, shifted, cut, or with additions.
 
     Args:
         truth: 1 on the object.
-        other: 1 on another object of the picture, which may be taken along.
-        rng: where the draw comes from.
+        other: 1 on another object of the picture, which may be included.
+        rng: random number generator.
     """
     mask = (truth == 1).astype(np.uint8)
     extent = max(3, int(np.sqrt(mask.sum())))
@@ -292,7 +292,7 @@ def corrupt_mask(
 
 
 def drawn_box(truth: UInt8[np.ndarray, "H W"], rng: np.random.Generator | None = None) -> tuple[int, int, int, int]:
-    """Returns x, y, width and height of a box around the object, with `rng` drawn as loosely as people do."""
+    """Returns x, y, width and height of a box around the object; with `rng`, drawn as loosely as people do."""
     left, top, width, height = cv2.boundingRect((truth == 1).astype(np.uint8))
     edges = np.array([left, top, left + width, top + height], float)
     if rng is not None:
@@ -304,5 +304,5 @@ def drawn_box(truth: UInt8[np.ndarray, "H W"], rng: np.random.Generator | None =
 
 
 def iou(truth: UInt8[np.ndarray, "H W"], predicted: Bool[np.ndarray, "H W"]) -> float:
-    """Returns the overlap of the object and a mask, pixels that nobody knows left out; 1 where both are empty."""
+    """Returns the IoU of the object and a mask without unknown pixels; 1 if both are empty."""
     return region_similarity(predicted, truth == 1, truth == VOID)

@@ -1,4 +1,4 @@
-"""Trains the click head by simulated clicks, on a frozen key encoder; recipe and data determine a run."""
+"""Training of the click head with simulated clicks on a frozen key encoder; recipe and data determine the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from mnemask.training.click_data import (
 from mnemask.training.losses import Cosine, can_fuse, normalized_focal, soft_dice
 from mnemask.training.run import TrainingReport, TrainingRun
 
-CROPS = 3  # numpy's seeds of different things differ in their first number; 1 and 2 are those of clips
+CROPS = 3  # numpy's seeds for different purposes differ in their first number; 1 and 2 are those of `data`
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class ClickRecipe:
     """Hyper-parameters of a run; with a seed, the data and the key encoder they determine its result.
 
     Attributes:
-        steps: updates of the weights.
-        batch: pictures in a step, of each two objects.
-        rounds: masks in a row for each object, all of which are trained on; before each but the first a click is added.
-        sizes: (until this share of the steps, pixels a side of the crops).
-        learning_rate: of AdamW, before the schedule.
-        ema: decay of the average of the weights, which is what a run leaves.
-        seed: of the weights, pictures and clicks.
+        steps: number of updates of the weights.
+        batch: number of pictures per step, with two objects each.
+        rounds: number of successive masks per object, all in the loss; a click is added before each but the first.
+        sizes: pairs of a fraction of the steps and the side of the crops until then, in pixels.
+        learning_rate: learning rate of AdamW, before the schedule's factor.
+        ema: decay of the moving average of the weights, which is a run's result.
+        seed: seed of the weights, pictures and clicks.
     """
 
     steps: int = 2000
@@ -58,21 +58,21 @@ class ClickRecipe:
 
     @classmethod
     def fine_tuning(cls, *, steps: int = 800, seed: int = 0) -> "ClickRecipe":
-        """Returns the recipe for a trained head that is to read a key encoder that was trained on since."""
+        """Returns the recipe that adapts a trained head to a key encoder that was trained further."""
         return cls(steps=steps, learning_rate=5e-4, seed=seed)
 
     def size(self, step: int) -> int:
-        """Returns the pixels a side of the crops of a step."""
+        """Returns the side of a step's crops in pixels."""
         return next(size for until, size in self.sizes if step < until * self.steps or until >= 1)
 
 
 @dataclass(frozen=True, slots=True)
 class ClickReport(TrainingReport):
-    """How a run is doing: the mean of the steps since the last report.
+    """Progress of a run: means over the steps since the last report.
 
     Attributes:
         ious: mean IoU after each round, on the training crops.
-        pictures_per_second: since this start of the run.
+        pictures_per_second: speed since this start of the run.
     """
 
     ious: tuple[float, ...]
@@ -80,7 +80,7 @@ class ClickReport(TrainingReport):
 
 
 class ClickSequence:
-    """One object of one crop, and what the simulated person has done so far."""
+    """One object of a crop, and the prompts of the simulated user so far."""
 
     def __init__(
         self, truth: UInt8[np.ndarray, "S S"], other: UInt8[np.ndarray, "S S"], rng: np.random.Generator
@@ -102,17 +102,17 @@ class ClickSequence:
             self.add_click(self.previous)
 
     def add_click(self, predicted: Bool[np.ndarray, "S S"]) -> None:
-        """Clicks into the largest error; nothing where there is none."""
+        """Adds a click in the largest error, if there is one."""
         click = next_click(self.truth, predicted, self.rng)
         self.clicks += [] if click is None else [click]
 
     def go_on(self, predicted: Bool[np.ndarray, "S S"]) -> None:
-        """Takes a mask in, and clicks again; sometimes as if there had been no mask."""
+        """Adds a click and keeps the mask as the previous one, or sometimes an empty mask instead."""
         self.add_click(predicted)
         self.previous = predicted if self.rng.random() < 0.85 else np.zeros_like(predicted)
 
     def planes(self) -> Float[np.ndarray, "2 S S"]:
-        """Returns the earlier mask and the inside of the box."""
+        """Returns the previous mask and the inside of the box."""
         inside = np.zeros(self.truth.shape, np.float32)
         if self.box is not None:
             x, y, width, height = self.box
@@ -121,7 +121,7 @@ class ClickSequence:
 
 
 class ClickRounds(nn.Module):
-    """The masks of several rounds of clicks on a batch of objects."""
+    """Predicts masks in several rounds of clicks on a batch of objects."""
 
     def __init__(self, head: ClickHead, rounds: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class ClickRounds(nn.Module):
     def forward(
         self, image: Tensor, features: tuple[Tensor, Tensor, Tensor], sequences: Sequence[ClickSequence]
     ) -> Tensor:
-        """Returns the logits [rounds N S S] of N objects; each image shows as many of them as the next one."""
+        """Returns the logits [rounds N S S] of N objects, the same number for each image."""
         prepared: PreparedFrame = self.head.prepare(image, *features).repeat(len(sequences) // len(image))
         rounds: list[Tensor] = []
         for number in range(self.rounds):
@@ -145,7 +145,7 @@ class ClickRounds(nn.Module):
 
 
 def pad_clicks(clicks: Sequence[Sequence[Click]]) -> Float[Tensor, "B N 3"]:
-    """Returns the clicks of several objects as one tensor, filled up with clicks of sign 0."""
+    """Returns the clicks of several objects as one tensor, padded with clicks of sign 0."""
     longest = max(1, *map(len, clicks))
     rows = [[*map(tuple, each), *[(0, 0, 0)] * (longest - len(each))] for each in clicks]
     return torch.tensor(rows, dtype=torch.float32)
@@ -155,17 +155,17 @@ class ClickTraining(TrainingRun[ClickReport]):
     """A run that trains a click head, new or resumed from `out/latest.safetensors`.
 
     Args:
-        fabric: launched, one process.
+        fabric: launched Fabric with one process.
         recipe: all hyper-parameters.
-        pictures: what is clicked on.
-        model: the network whose key encoder the head is for; it stays as it is.
+        pictures: pictures to click on.
+        model: network with the key encoder that the head is for; it is not changed.
         out: folder of the run: `latest.safetensors`, `log.jsonl` and, with each save, `clicks.safetensors`.
-        minutes: stop and save after this time; None trains to the end.
-        start: the head to begin with, which may have been trained for another key encoder; by default a new one.
+        minutes: time after which the run saves and stops; None trains to the end.
+        start: head to start from, which may have been trained for another key encoder; None for a new one.
 
     Raises:
-        InputError: `out` holds a run with other settings, or `start` reads features of other widths.
-        CheckpointError: `out` holds a damaged run.
+        InputError: `out` contains a run with other settings, or `start` reads features of other widths.
+        CheckpointError: the run in `out` is damaged.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class ClickTraining(TrainingRun[ClickReport]):
         self._recent: list[tuple[float, tuple[float, ...]]] = []
 
     def advance(self) -> None:
-        """Does one update of the weights."""
+        """Performs one update of the weights."""
         self._recent.append(self.train_step())
 
     def report(self, per_second: float) -> ClickReport:
@@ -215,7 +215,7 @@ class ClickTraining(TrainingRun[ClickReport]):
         return ClickReport(self.step, float(np.mean(losses)), tuple(np.mean(ious, 0).round(4).tolist()), per_second)
 
     def train_step(self) -> tuple[float, tuple[float, ...]]:
-        """Does one update of the weights; returns its loss and the mean IoU after each round."""
+        """Performs one update of the weights; returns its loss and the mean IoU after each round."""
         recipe = self.recipe
         crops, rngs = self._draw()
         sequences = [
@@ -233,7 +233,7 @@ class ClickTraining(TrainingRun[ClickReport]):
         flat, labels = logits.float().flatten(0, 1), truths.long().repeat(recipe.rounds, 1, 1)
         probs = torch.sigmoid(flat)[:, None]
         there = torch.ones(len(labels), 1, dtype=torch.bool, device=labels.device)
-        # The background's plane is not looked at.
+        # The background's plane is not used.
         loss = normalized_focal(flat, labels) + soft_dice(probs.expand(-1, 2, -1, -1), labels, there)
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.module, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
@@ -256,18 +256,18 @@ class ClickTraining(TrainingRun[ClickReport]):
         return head.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
     def save(self) -> None:
-        """Writes the run as it stands, and the averaged head as `clicks.safetensors`.
+        """Saves the current state of the run, and the averaged head as `clicks.safetensors`.
 
         Raises:
-            InputError: the weights are no longer finite; what was written before stays.
-            OutputError: the place cannot be written to.
+            InputError: the weights are no longer finite; the previous files are kept.
+            OutputError: a file cannot be written.
         """
         super().save()
         note = f"{self.step} steps of {self.recipe.batch} pictures, seed {self.recipe.seed}"
         save_click_head(self.averaged_head(), self.key_encoder, self.out / "clicks.safetensors", note=note)
 
     def _draw(self) -> tuple[list[ClickCrop], list[np.random.Generator]]:
-        """Returns the crops of this step, and where the clicks on each come from: both depend on its number alone."""
+        """Returns this step's crops and the generators of their clicks, which depend on the step alone."""
         recipe, size = self.recipe, self.recipe.size(self.step)
         numbers = range(self.step * recipe.batch, (self.step + 1) * recipe.batch)
         rngs = [np.random.default_rng((CROPS, recipe.seed, number)) for number in numbers]
@@ -275,14 +275,14 @@ class ClickTraining(TrainingRun[ClickReport]):
 
 
 def _new_head(model: STCN, start: ClickHead | None) -> ClickHead:
-    """Returns a head for the features of a model's key encoder, with the weights of another one where there is one."""
+    """Returns a head for the features of a model's key encoder, with the weights of `start` if given."""
     widths = tuple(model.key_encoder.out_channels)
     if start is None:
         return ClickHead(ClickHeadConfig(widths))  # type: ignore[arg-type]
     if start.config.features != widths:
         raise InputError(
-            f"the head to begin with reads features of {start.config.features} channels, and the model has {widths}",
-            "begin without --weights",
+            f"the head to start from reads features of {start.config.features} channels, but the model has {widths}",
+            "start without --weights",
         )
     head = ClickHead(start.config)
     head.load_state_dict(start.state_dict())

@@ -1,4 +1,4 @@
-"""One clip through the network and the memory, differentiably; and what that memory holds."""
+"""Differentiable tracking of clips, and the memory that it uses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,14 +29,14 @@ class MemoryPlan:
     """The memory of the clips of one step.
 
     Attributes:
-        reads: for each frame after the first, the earlier ones that it reads, rising; None for all of them.
-        capacity: frames' worth of tokens that are remembered, at least 1; None for all. As in a tracker that writes
-            every frame, the policy evicts what a write has no room for. The choice is not differentiable, the rest is.
-        policy: chooses what goes.
+        reads: for each frame after the first, the earlier frames that it reads, ascending; None for all of them.
+        capacity: frames' worth of tokens that are kept, at least 1; None for all. As in a tracker that writes every
+            frame, the policy evicts tokens if a write does not fit. The choice is not differentiable, the rest is.
+        policy: policy that chooses the evicted tokens.
         kmn_sigma: σ of the KMN kernel as a fraction of the short side; 0 disables it.
 
     Raises:
-        InputError: frames that are read come from a budget too, or there is no such kernel.
+        InputError: both `reads` and `capacity` are given, or the kernel is invalid.
     """
 
     reads: tuple[tuple[int, ...], ...] | None = None
@@ -48,11 +48,11 @@ class MemoryPlan:
         check_kmn_sigma(self.kmn_sigma)
         if self.reads is not None and self.capacity is not None:
             raise InputError(
-                f"frames {self.reads} to read, out of {self.capacity} frames' worth", "give one of the two"
+                f"a memory plan has reads {self.reads} and a capacity of {self.capacity} frames", "give one of the two"
             )
 
     def read_by(self, frame: int) -> tuple[int, ...]:
-        """Returns the frames that a frame, from 1, reads."""
+        """Returns the frames that a frame, counted from 1, reads."""
         return tuple(range(frame)) if self.reads is None else self.reads[frame - 1]
 
     def is_read(self, frame: int, num_frames: int) -> bool:
@@ -64,22 +64,22 @@ class MemoryPlan:
 class MemoryInUse:
     """How a step's memory plan is drawn. The defaults are the thesis's: every frame reads all earlier ones.
 
-    A tracker writes each fifth frame, forgets, and at times has just seen the frame before; a network that always has
-    the frame before in memory learns to lean on it.
+    A tracker writes every fifth frame, evicts tokens, and only sometimes has the previous frame in memory; a network
+    that always has the previous frame in memory learns to rely on it.
 
     Attributes:
-        keep: how likely a frame between the first one and the one just before is read.
-        latest: in which part of the steps the frame just before is read.
-        own: how likely a frame that would read the first one alone reads another too, so one with a mask of the
-            network's own.
-        bounded: in which part of the steps a policy decides instead, with a budget.
-        capacities: the budgets, in frames' worth of tokens, each as likely as another.
-        policies: likewise.
+        keep: probability that a frame between the first and the previous one is read.
+        latest: fraction of steps in which the previous frame is read.
+        own: probability that a frame that would read only the first one also reads another, with a mask predicted by
+            the network.
+        bounded: fraction of steps in which a policy with a budget decides instead.
+        capacities: budgets in frames' worth of tokens, equally likely.
+        policies: policies, equally likely.
         kmn_sigma: σ of the KMN kernel as a fraction of the short side; 0 disables it.
-        kernelled: in which part of the steps the kernel is on.
+        kernelled: fraction of steps with the kernel.
 
     Raises:
-        InputError: a part is no part, or there is no such budget or kernel.
+        InputError: a probability or fraction, a budget or the kernel is out of range.
     """
 
     keep: float = 1.0
@@ -95,14 +95,14 @@ class MemoryInUse:
         check_kmn_sigma(self.kmn_sigma)
         parts = self.keep, self.latest, self.own, self.bounded, self.kernelled
         if not all(0 <= part <= 1 for part in parts):
-            raise InputError(f"a memory with the parts {parts}", "expected each from 0 to 1")
+            raise InputError(f"a memory plan cannot be drawn with the fractions {parts}", "expected each from 0 to 1")
         if wrong := [each for each in self.capacities if not 1 <= each < inf]:
-            raise InputError(f"a memory of {wrong[0]} frames cannot train", "give a capacity of 1 or more")
+            raise InputError(f"a memory of {wrong[0]} frames cannot be trained with", "give a capacity of 1 or more")
         if self.bounded and not (self.capacities and self.policies):
             raise InputError("a bounded memory without capacities or policies", "give at least one of each")
 
     def within(self, capacity: float) -> "MemoryInUse":
-        """Returns the memory that always has this budget, the annotated frame pinned."""
+        """Returns the memory that always has this budget, with the annotated frame pinned."""
         return replace(self, bounded=1.0, capacities=(capacity,), policies=(LFU(),))
 
     def plan(self, rng: np.random.Generator, num_frames: int) -> MemoryPlan:
@@ -119,19 +119,19 @@ class MemoryInUse:
             for frame in range(1, num_frames)
         ]
         for frame in range(2, num_frames):
-            # A tracker has the given mask alone only until its first write.
+            # A tracker has only the given mask until its first write.
             if reads[frame - 1] == (0,) and rng.random() < self.own:
                 reads[frame - 1] = (0, int(rng.integers(1, frame)))
         return MemoryPlan(tuple(reads), kmn_sigma=kmn_sigma)
 
 
 class ClipMemory:
-    """What the frames of a batch of clips have left behind; read whole, so that gradients flow to all of it.
+    """The memory of a batch of clips; all of it is read, so that gradients flow to all tokens.
 
     Args:
-        banks: one per clip, which decide what is forgotten as they do in a tracker; none where nothing is.
-        regularizer: what is done to the affinity.
-        kernel: the KMN kernel of the read; None to read anywhere.
+        banks: one bank per clip, which chooses evicted tokens as in a tracker; empty if nothing is evicted.
+        regularizer: regularizer of the affinity.
+        kernel: KMN kernel of the read; None for none.
     """
 
     def __init__(
@@ -146,14 +146,14 @@ class ClipMemory:
         self.inside: dict[int, Tensor] = {}  # each [B K P]
 
     def _make_room(self, frame: int, key: Float[Tensor, "B P Ck"], mask_fraction: Float[Tensor, "B K P"]) -> None:
-        """Counts what the frame that is about to be written has read, then lets the banks make room for it."""
+        """Updates usage by the read of the frame about to be written, then lets the banks make room for it."""
         for clip, bank in enumerate(self.banks):
             pins = torch.zeros_like(mask_fraction[clip], dtype=torch.bool)
             if frame > 0:
                 bank.read(key[clip], frame)
             elif bank.policy.pin and bank.grid is not None:
                 pins[:] = bank.policy.pinned_part(mask_fraction[clip].unflatten(1, bank.grid.shape)).flatten()
-            # A bank chooses without looking at values; here they would be a second copy.
+            # A bank evicts without looking at values, so they need not be copied into it.
             values = mask_fraction.new_zeros((*pins.shape, 1))
             bank.write(key[clip], values, mask_fraction[clip], frame=frame, step=frame, pins=pins)
 
@@ -164,23 +164,23 @@ class ClipMemory:
         value: Float[Tensor, "B K P Cv"],
         mask_fraction: Float[Tensor, "B K P"],
     ) -> None:
-        """Remembers a frame of each clip.
+        """Writes a frame of each clip to the memory.
 
         Args:
-            frame: its number in the clip; 0 is the annotated one. With banks, all frames are written in their order.
-            key: of each cell.
-            value: of each object and cell.
-            mask_fraction: how much of each cell each object fills, 0 to 1.
+            frame: index of the frame in the clip; 0 is the annotated one. With banks, all frames are written in order.
+            key: key of each cell.
+            value: value of each object and cell.
+            mask_fraction: fraction of each cell that each object covers, 0 to 1.
         """
         with torch.no_grad(), torch.autocast(key.device.type, enabled=False):
-            # Under autocast masks come in several precisions; a bank holds one.
+            # Under autocast masks have different precisions; a bank stores one.
             self._make_room(frame, key.detach().float(), mask_fraction.detach().float())
         self.keys[frame] = key
         self.values[frame] = value
         self.inside[frame] = mask_fraction.detach() > 0.5
 
     def kept(self) -> Int64[Tensor, "B N"] | None:
-        """Returns the places of the tokens that are left, counted through all cells that were ever written."""
+        """Returns the indices of the remaining tokens among all cells ever written; None without banks."""
         if not self.banks:
             return None
         num_cells = self.keys[0].shape[1]
@@ -188,7 +188,7 @@ class ClipMemory:
         return torch.stack(left)
 
     def read(self, query_key: Float[Tensor, "B P Ck"], frames: Sequence[int]) -> Float[Tensor, "B K P Cv"]:
-        """Returns what each object's memory of the frames says at each query; with banks, of all frames written."""
+        """Returns each object's readout at each query from the memory of `frames`; with banks, all frames written."""
         key = torch.cat([self.keys[frame] for frame in frames], dim=1)
         value = torch.cat([self.values[frame] for frame in frames], dim=2)
         inside = torch.cat([self.inside[frame] for frame in frames], dim=2)
@@ -198,11 +198,11 @@ class ClipMemory:
             value = torch.take_along_dim(value, kept[:, None, :, None], dim=2)
             inside = torch.take_along_dim(inside, kept[:, None, :], dim=2)
         if self.regularizer is None or isinstance(self.regularizer, Dropout):
-            # Objects share keys and weights; their values lie side by side, so that one product reads them all.
+            # Objects share keys and weights; their values are concatenated, so that one product reads them all.
             weigh = None if self.regularizer is None else self.regularizer.weights
             readout = read_dense(query_key, key, value.transpose(1, 2).flatten(2), weigh=weigh, kernel=self.kernel)
             return torch.unflatten(readout, 2, value.shape[1::2]).transpose(1, 2)
-        # Reallocation, and one's own, weigh the same memories differently for each object.
+        # Reallocation and custom regularizers weight the same memories differently for each object.
         num_objects = value.shape[1]
         query_key, key = (each[:, None].expand(-1, num_objects, -1, -1) for each in (query_key, key))
         weigh = partial(self.regularizer.weights, inside=inside)
@@ -210,19 +210,19 @@ class ClipMemory:
 
 
 class ClipTracker(nn.Module):
-    """A network followed through whole clips, for training: what a tracker does, differentiably.
+    """Tracks objects through whole clips as a tracker does, but differentiably, for training.
 
-    Each frame reads the memory of earlier ones, all of it and not only the k most alike; what is written after the
-    first frame are the network's own soft predictions, through which gradients flow (thesis 4.2.2).
+    Each frame reads all memory of earlier frames, not only the top k tokens; after the first frame the network's own
+    soft predictions are written, and gradients flow through them (thesis 4.2.2).
 
     Args:
-        model: the network; `self.model`, for what wraps or saves it.
-        regularizer: what is done to the affinity of every read, in training mode.
-        plan: which earlier frames each frame reads; by default all. `self.plan` may be set anew before each call.
-        top_k: memories per query that count as used, where the plan has a budget.
+        model: the network; also `self.model`, for code that wraps or saves it.
+        regularizer: regularizer of the affinity of every read, in training mode.
+        plan: which earlier frames each frame reads; by default all. `self.plan` may be set before each call.
+        top_k: number of memories per query that count as used, if the plan has a budget.
 
     Raises:
-        BudgetError: (from a call) if the plan's capacity is no number of frames from 1.
+        BudgetError: (from a call) the plan's capacity is below 1 frame.
     """
 
     def __init__(
@@ -242,12 +242,12 @@ class ClipTracker(nn.Module):
         """Returns the probabilities of every frame after the first, background first.
 
         Args:
-            frames: normalised; sides that are multiples of 16, at least 2 frames.
-            first_masks: of the objects in the first frame, 0 to 1.
-            valid: which objects there are. The others only fill the batch: they have probability 0 and change nothing.
+            frames: normalised frames, at least 2, with sides that are multiples of 16.
+            first_masks: masks of the objects in the first frame, 0 to 1.
+            valid: which objects exist. The others only pad the batch: they have probability 0 and no effect.
 
         Raises:
-            InputError: if there is only one frame, or a side is no multiple of 16.
+            InputError: there is only one frame, or a side is not a multiple of 16.
         """
         batch, num_frames, _, height, width = frames.shape
         if num_frames < 2 or height % STRIDE or width % STRIDE:
@@ -274,7 +274,7 @@ class ClipTracker(nn.Module):
         return torch.stack(outputs, dim=1)
 
     def _banks(self, plan: MemoryPlan, grid: CellGrid, batch: int, num_frames: int) -> list[MemoryBank]:
-        """Returns a bank for each clip, or none where everything fits."""
+        """Returns a bank for each clip, or none if everything fits."""
         if plan.capacity is None or num_frames - 1 <= plan.capacity:
             return []
         budget = Budget(frames=plan.capacity)
@@ -302,10 +302,10 @@ class ClipTracker(nn.Module):
         planes = readout.transpose(2, 3).unflatten(3, features.key.shape[2:])
         alone = self.model.decode(planes, features).sigmoid() * valid[:, :, None, None]
         probs = soft_aggregate(alone.transpose(0, 1)).transpose(0, 1)
-        # Soft aggregation leaves 1e-7 to an object with probability 0, which is what float32 rounds the others by.
+        # Soft aggregation gives an object with probability 0 about 1e-7, as much as float32 rounds the others by.
         return probs * F.pad(valid, (1, 0), value=True)[:, :, None, None]
 
 
 def split(features: KeyFeatures, num_frames: int) -> list[KeyFeatures]:
-    """Returns the features of each frame from those of all, frame by frame."""
+    """Returns the features of each frame from those of all frames, in order."""
     return [KeyFeatures(*frame) for frame in zip(*(part.chunk(num_frames) for part in features), strict=True)]

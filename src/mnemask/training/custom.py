@@ -1,6 +1,6 @@
-"""Losses and regularizers by name: the package's regularizers with arguments, and what somebody wrote themselves.
+"""Losses and regularizers by name: the built-in regularizers with arguments, and user-defined ones.
 
-A run's settings hold the name, the arguments and a digest of the source, so that a run goes on with what it began with.
+A run's settings contain the name, the arguments and a digest of the source, so that it is resumed only with the same.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from mnemask.plugins import Registry, describe_error, source_digest
 from mnemask.training.regularizers import Dropout, Reallocation
 
 LOSS_IS = "give a function of probs [B C H W], labels [B H W] and valid [B K] that returns one number to minimise"
-REGULARIZER_IS = "give a class with weights(affinity [B K P N], inside [B K N]) that returns the weights, of that shape"
+REGULARIZER_IS = "give a class with weights(affinity [B K P N], inside [B K N]) that returns weights of shape [B K P N]"
 
 
 @dataclass(frozen=True)
 class CustomLoss:
-    """A loss in place of the recipe's cross-entropy and dice.
+    """A loss that replaces the recipe's cross-entropy and dice.
 
     Attributes:
-        name: as it was asked for, with its arguments.
-        source: a digest of its source.
-        compute: takes soft-aggregated probabilities, background first, labels (255 is ignored) and which of the C − 1
-            objects there are; returns the number that is minimised.
+        name: name as given, with arguments.
+        source: digest of the source.
+        compute: function of soft-aggregated probabilities (background first), labels (255 is ignored) and which of the
+            C − 1 objects exist; returns the number to minimise.
     """
 
     name: str
@@ -36,7 +36,7 @@ class CustomLoss:
     def __call__(
         self, probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], valid: Bool[Tensor, "B K"]
     ) -> Float[Tensor, ""]:
-        """Returns the loss of pictures side by side; raises InputError where it fails or is no number."""
+        """Returns the loss of a batch of pictures; raises InputError if it fails or is not a number."""
         value = _called(f"loss {self.name}", LOSS_IS, self.compute, probs, labels, valid)
         if not isinstance(value, Tensor) or value.shape != () or not value.is_floating_point():
             raise InputError(f"loss {self.name} returned {_short(value)}", LOSS_IS)
@@ -45,12 +45,12 @@ class CustomLoss:
 
 @dataclass(frozen=True)
 class CustomRegularizer:
-    """Weighs memories in place of the softmax, in training only.
+    """A regularizer that weights memories in place of the softmax, in training only.
 
     Attributes:
-        name: as it was asked for, with its arguments.
-        source: a digest of its source.
-        compute: its method `weights`.
+        name: name as given, with arguments.
+        source: digest of the source.
+        compute: the regularizer's method `weights`.
     """
 
     name: str
@@ -58,10 +58,10 @@ class CustomRegularizer:
     compute: Callable[..., object] = field(repr=False, compare=False)
 
     def weights(self, affinity: Float[Tensor, "*B P N"], inside: Bool[Tensor, "*B N"]) -> Float[Tensor, "*B P N"]:
-        """Returns the weight of each memory at each query; raises InputError where it fails or has another shape.
+        """Returns the weight of each memory at each query; raises InputError if it fails or has another shape.
 
         Args:
-            affinity: complete and never positive: −‖m − q‖² / √Ck.
+            affinity: affinity to all memories, never positive: −‖m − q‖² / √Ck.
             inside: which memories belong to the object.
         """
         value = _called(f"regularizer {self.name}", REGULARIZER_IS, self.compute, affinity, inside)
@@ -84,7 +84,7 @@ def _short(value: object) -> str:
 
 
 def _accepted_loss(made: object, label: str) -> CustomLoss:
-    """Returns a loss once it has given a finite number and gradient for drawn pictures, one of them all unknown."""
+    """Returns a loss after checking that value and gradient are finite for random pictures, one entirely unknown."""
     if not callable(made):
         raise InputError(f"loss {label} is a {type(made).__name__}", LOSS_IS)
     loss = CustomLoss(label, source_digest(made), made)
@@ -100,7 +100,7 @@ def _accepted_loss(made: object, label: str) -> CustomLoss:
 
 
 def _accepted_regularizer(made: object, label: str) -> Dropout | Reallocation | CustomRegularizer:
-    """Returns a regularizer once it has given finite weights and gradients for drawn affinities."""
+    """Returns a regularizer after checking that its weights and gradients are finite for random affinities."""
     if isinstance(made, Dropout | Reallocation):
         return made
     weights = getattr(made, "weights", None)
@@ -117,12 +117,12 @@ def _accepted_regularizer(made: object, label: str) -> Dropout | Reallocation | 
 
 def _check_gradient(what: str, value: Tensor, of: Tensor) -> None:
     if not bool(value.isfinite()):
-        raise InputError(f"{what} is {value.detach().item()} for drawn values", "keep it finite for unknown pixels too")
+        raise InputError(f"{what} is {value.detach().item()} for random values", "keep it finite on unknown pixels too")
     if not value.requires_grad:
-        raise InputError(f"{what} has no gradient", "compute it with PyTorch, and detach nothing that it depends on")
+        raise InputError(f"{what} has no gradient", "compute it with PyTorch, without detaching anything it depends on")
     (gradient,) = torch.autograd.grad(value, of, allow_unused=True)
     if gradient is None or not bool(gradient.isfinite().all()):
-        raise InputError(f"{what} has no finite gradient for drawn values", "clamp before log, sqrt and division")
+        raise InputError(f"{what} has no finite gradient for random values", "clamp before log, sqrt and division")
 
 
 LOSSES: Registry[CustomLoss] = Registry("loss", "mnemask.losses", {}, _accepted_loss)

@@ -1,4 +1,4 @@
-"""From the name of a training set to batches; seed and step alone decide which clip comes when."""
+"""Training sets by name, and batches of clips, which depend on the seed and the step alone."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +27,8 @@ from mnemask.model.preprocess import normalize
 from mnemask.training.recipes import Recipe
 
 OWN_SETS = {
-    "images": "a folder of your own: images/ and masks/",
-    "frames": "videos of your own: frames/ and masks/, or NAME/frames and NAME/masks",
+    "images": "your own pictures: images/ and masks/",
+    "frames": "your own videos: frames/ and masks/, or NAME/frames and NAME/masks",
     "composites": "static/NAME/{images,masks} and video/NAME/{frames,masks}, made into moving clips",
 }
 MIN_MASKS = 3  # frames in a clip
@@ -37,10 +37,10 @@ FRAME_STEPS = {"YouTube-VOS-train": 5}
 
 
 def parse_data(texts: Sequence[str]) -> dict[str, Path]:
-    """Returns the folder of each named set from texts such as "DUTS-TR=/data/DUTS"; capitals do not matter.
+    """Returns the folder of each named set from texts such as "DUTS-TR=/data/DUTS"; case is ignored.
 
     Raises:
-        InputError: a text is not NAME=FOLDER, the name is unknown, or it comes twice.
+        InputError: a text is not NAME=FOLDER, or a name is unknown or repeated.
     """
     to_train_on = [name for name in VIDEO_SETS if not name.endswith(("-val", "-valid"))]
     names = {name.lower(): name for name in (*IMAGE_SETS, *to_train_on, *OWN_SETS)}
@@ -50,7 +50,7 @@ def parse_data(texts: Sequence[str]) -> dict[str, Path]:
         name = "" if match is None else names.get(match[1].lower(), match[1])
         if match is None or (name not in names.values() and not _is_custom(name)):
             known = ", ".join((*names.values(), *CUSTOM_VIDEO_SETS.names()))
-            raise InputError(f"--data {text[:60]!r} names no training set", f"give NAME=FOLDER, NAME one of {known}")
+            raise InputError(f"--data {text[:60]!r} names no training set", f"give NAME=FOLDER, with NAME from {known}")
         if name in names.values() and name in folders:
             raise InputError(f"--data names {name} twice", "give each set once")
         folders[name if name in names.values() else CUSTOM_VIDEO_SETS.choose(name)] = Path(match[2])
@@ -61,19 +61,19 @@ _NAMED_FOLDER = re.compile(r"([^=()]+(?:\(.*\))?)=(.+)", re.DOTALL)
 
 
 def _is_custom(name: str) -> bool:
-    """Returns whether a name is code of one's own, or what an installed package calls a set."""
+    """Returns whether a name refers to user-defined code, or to a set of an installed package."""
     return ":" in name or name.partition("(")[0] in CUSTOM_VIDEO_SETS.names()
 
 
 def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSource]:
-    """Returns a function that opens what a recipe trains on.
+    """Returns a function that opens the training data of a recipe.
 
     Args:
-        recipe: one with a mixture wants one folder of all its sets.
+        recipe: the recipe; one with a mixture takes a single folder with all its sets.
         texts: that folder, or NAME=FOLDER for each set.
 
     Raises:
-        InputError: as `parse_data`, or not one folder where one is wanted.
+        InputError: as for `parse_data`, or a recipe with a mixture is not given exactly one folder.
     """
     if recipe.mixture is None:
         folders = parse_data(texts)
@@ -81,8 +81,8 @@ def training_data(recipe: Recipe, texts: Sequence[str]) -> Callable[[], ClipSour
     if len(texts) != 1 or not Path(texts[0]).is_dir():
         given = ", ".join(texts) or "no folder"
         raise InputError(
-            f"recipe {recipe.name} was given {given[:80]}",
-            "give --data FOLDER once, a folder with static/, video/ and video_train/",
+            f"recipe {recipe.name} takes one folder, not {given[:80]}",
+            "give --data FOLDER once, with static/, video/ and video_train/ in the folder",
         )
     root, mixture = Path(texts[0]), recipe.mixture
     return lambda: open_real_video(root, mixture)
@@ -92,8 +92,8 @@ def open_sources(recipe: Recipe, folders: dict[str, Path]) -> ClipSource:
     """Returns clips of all sets, each drawn in proportion to its size and the recipe's repetitions.
 
     Args:
-        recipe: sets that it does not name count once.
-        folders: of each set, by name.
+        recipe: recipe with the repetitions; sets that it does not name count once.
+        folders: folder of each set, by name.
 
     Raises:
         InputError: no set is given, or one is missing or incomplete.
@@ -101,7 +101,7 @@ def open_sources(recipe: Recipe, folders: dict[str, Path]) -> ClipSource:
     if not folders:
         meant = ", ".join(name for name, _ in recipe.sets)
         raise InputError(
-            f"recipe {recipe.name} has nothing to train on", f"give --data NAME=FOLDER, it is meant for {meant}"
+            f"recipe {recipe.name} has nothing to train on", f"give --data NAME=FOLDER; it is meant for {meant}"
         )
     repetitions = dict(recipe.sets)
     sources = [(open_source(name, folder), repetitions.get(name, 1)) for name, folder in folders.items()]
@@ -122,19 +122,19 @@ def open_source(name: str, folder: Path) -> ImageClips | VideoClips | CompositeC
 
 
 def open_own_videos(root: Path, max_gap: int) -> ClipSource:
-    """Returns clips of your own videos: half of them frames that follow each other, half one frame warped.
+    """Returns clips of your own videos: half of them successive frames, half one frame warped.
 
-    Where fewer than three frames of a video have masks, there is nothing to follow and only the latter are drawn.
-    All masks are read here, so that clips begin only with frames that show an object.
+    From videos with fewer than three masks, only clips of the second kind are drawn. All masks are read here, so that
+    clips begin only with frames that show an object.
 
     Args:
         root: the folder.
-        max_gap: frames between two frames of a clip at most; where masks are further apart, those with masks follow
-            each other.
+        max_gap: maximum distance between successive frames of a clip, in frames; where masks are further apart, the
+            successive frames that have masks are used.
 
     Raises:
         MaskError: a file is not a mask.
-        InputError: there are no such videos, or none shows an object that is large enough.
+        InputError: there are no such videos, or none shows a large enough object.
     """
     videos = with_objects(open_video_folders(root))
     dense = [video for video in videos if has_clips(video, MIN_MASKS, max_gap)]
@@ -149,7 +149,7 @@ def open_own_videos(root: Path, max_gap: int) -> ClipSource:
 
 
 def _annotated_frames(video: AnnotatedVideo) -> AnnotatedVideo:
-    """The video of the frames that have masks."""
+    """The video with only the frames that have masks."""
     frames = [video.frames[index] for index in sorted(video.masks)]
     numbers = dict(enumerate(sorted(video.masks)))
     masks = {number: video.masks[index] for number, index in numbers.items()}
@@ -157,13 +157,13 @@ def _annotated_frames(video: AnnotatedVideo) -> AnnotatedVideo:
     return replace(video, frames=frames, masks=masks, too_little=frozenset(too_little))
 
 
-# Seeds of different things must differ in their first number: numpy takes (1, 2) and (1, 2, 0) for the same.
+# Seeds for different purposes must differ in their first number: numpy treats (1, 2) and (1, 2, 0) as the same.
 CLIPS, COUNTS = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips side by side; those with fewer than K objects are filled up with objects that are not `valid`."""
+    """A batch of clips; those with fewer than K objects are padded with objects that are not `valid`."""
 
     frames: UInt8[Tensor, "B T H W 3"]
     labels: UInt8[Tensor, "B T H W"]
@@ -174,7 +174,7 @@ class Batch:
         return Batch(*(part.to(device, non_blocking=True) for part in (self.frames, self.labels, self.valid)))
 
     def pin_memory(self) -> "Batch":
-        """Returns the batch in memory that a GPU can fetch from by itself."""
+        """Returns the batch in page-locked memory, which a GPU can read asynchronously."""
         return Batch(self.frames.pin_memory(), self.labels.pin_memory(), self.valid.pin_memory())
 
     def images(self) -> Float[Tensor, "B T 3 H W"]:
@@ -194,7 +194,7 @@ class Batch:
 
 
 def collate(clips: list[TrainingClip]) -> Batch:
-    """Returns clips side by side, filled up to as many objects as one of them has."""
+    """Returns a batch of clips, padded to the largest number of objects in one of them."""
     counts = torch.tensor([clip.num_objects for clip in clips])
     return Batch(
         torch.from_numpy(np.stack([clip.frames for clip in clips])),
@@ -206,15 +206,15 @@ def collate(clips: list[TrainingClip]) -> Batch:
 class Batches(Dataset[Batch]):
     """The batches of one process; item `i` is part i mod `parts` of step i // `parts`.
 
-    A step's clips are numbered through all processes and parts, so that two processes of two clips see what one
-    process of four sees. All clips of a step follow up to equally many objects, drawn with the step: nothing is
-    computed for a second object in a step of single ones.
+    A step's clips are numbered across all processes and parts, so that two processes with two clips each see the same
+    clips as one process with four. All clips of a step have the same maximum number of objects, drawn per step, so that
+    no computation is wasted on a second object in a single-object step.
 
     Args:
-        source: what clips are drawn from.
-        recipe: how many, how large, in which order.
-        parts: number of parts of a step over which gradients accumulate.
-        rank: number of the process, from 0.
+        source: source of the clips.
+        recipe: recipe, which determines number, size and order of the clips.
+        parts: number of parts of a step over which gradients are accumulated.
+        rank: index of the process, from 0.
         world: number of processes.
     """
 
@@ -237,7 +237,7 @@ class Batches(Dataset[Batch]):
 
 
 def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[Batch]:
-    """Yields the batches from a step on; `workers` processes draw ahead, without them each is drawn when it is due."""
+    """Yields the batches from a step on; `workers` processes draw them ahead, with 0 each is drawn on demand."""
     return iter(
         DataLoader(
             batches,
@@ -247,7 +247,7 @@ def load(batches: Batches, from_step: int, workers: int, pin: bool) -> Iterator[
             worker_init_fn=_one_thread,
             pin_memory=pin,
             prefetch_factor=4 if workers else None,
-            # Started afresh rather than forked: a fork of a process with threads may hang.
+            # Not forked from this process: a fork of a process with threads may hang.
             multiprocessing_context="forkserver" if workers else None,
         )
     )

@@ -1,4 +1,4 @@
-"""A run as the command line starts it: on the devices asked for, scored while it trains, stopped without loss."""
+"""Training runs as started by the command line: on the requested devices, with validation, safe to interrupt."""
 
 import logging
 import os
@@ -38,13 +38,13 @@ PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mix
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What a run computes on.
+    """Devices and precision of a run.
 
     Attributes:
-        accelerator: "auto" takes GPUs where there are any; or "cpu", "cuda", "mps".
-        devices: GPUs, or processes on the CPU, of each machine.
-        nodes: machines. Under torchrun its own numbers count.
-        precision: a name in `PRECISIONS`, or "auto": bfloat16 where the processor computes in it.
+        accelerator: "auto" for GPUs if there are any; or "cpu", "cuda", "mps".
+        devices: number of GPUs, or of processes on the CPU, per machine.
+        nodes: number of machines. Under torchrun, its own numbers apply.
+        precision: a name in `PRECISIONS`, or "auto": bfloat16 if the processor computes in it.
     """
 
     accelerator: str = "auto"
@@ -53,7 +53,7 @@ class Hardware:
     precision: str = "auto"
 
     def fabric(self) -> Fabric:
-        """Returns the processes, started; on the CPU the cores are shared out among them.
+        """Returns Fabric with launched processes; on the CPU the cores are divided among them.
 
         Raises:
             InputError: there is no such device.
@@ -91,27 +91,27 @@ def launch(
     on_step: Callable[[StepReport], None] = lambda report: None,
     origin: Mapping[str, str] | None = None,
 ) -> Training:
-    """Trains until the end or until it is interrupted (SIGINT, SIGTERM), and returns the run as it then stands.
+    """Trains until the end or until interrupted (SIGINT, SIGTERM), and returns the run in its last state.
 
     Args:
         recipe: all hyper-parameters.
-        open_source: opens the training data.
-        make_model: makes the network to start from; a run that resumes or branches off replaces its weights.
+        open_source: function that opens the training data.
+        make_model: function that makes the network to start from; resuming or branching off replaces its weights.
         out: folder of the run.
-        hardware: what to compute on.
-        options: what may differ from one start of the run to the next.
-        resume: continue the run in `out`, if there is one; otherwise a run there is an error.
-        branch_from: a run's `latest.safetensors` to go on from in a new run, instead of the weights of `make_model`.
-        validate: scores a model.
-        on_step: called with a report of each logged step, on the first process only.
-        origin: what the run is made of, see `Training`.
+        hardware: devices and precision.
+        options: options that may differ between starts of the run.
+        resume: whether to continue the run in `out`, if there is one; if False, a run there is an error.
+        branch_from: a run's `latest.safetensors` to continue from in a new run, instead of the weights of `make_model`.
+        validate: function that returns a model's scores.
+        on_step: callback for the report of each logged step, on the first process only.
+        origin: what the run was made from, see `Training`.
 
     Raises:
-        InputError: something of the data or the settings cannot be used, or `out` holds a run.
-        OutputError: `out` cannot be made.
+        InputError: the data or the settings cannot be used, or `out` contains a run.
+        OutputError: `out` cannot be created.
     """
     if not resume and (out / "latest.safetensors").exists() and "LOCAL_RANK" not in os.environ:
-        raise InputError(f"{out} holds a run already", "go on with it by --resume, or give another folder")
+        raise InputError(f"{out} already contains a run", "continue it with --resume, or give another folder")
     make_folder(out)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         _own(out, RUN_FILES)
@@ -136,26 +136,26 @@ def launch_clicks(
     weights: Path | None = None,
     on_step: Callable[[ClickReport], None] = lambda report: None,
 ) -> ClickTraining:
-    """Trains until the end or until it is interrupted (SIGINT, SIGTERM), and returns the run as it then stands.
+    """Trains until the end or until interrupted (SIGINT, SIGTERM), and returns the run in its last state.
 
     Args:
         recipe: all hyper-parameters.
         data: folder with `static/NAME/{images,masks}`, `video_train/SET/NAME/{frames,masks}`, or both.
-        model: the network whose key encoder the head is for.
+        model: network with the key encoder that the head is for.
         out: folder of the run.
-        accelerator: "auto" takes a GPU where there is one; or "cpu", "cuda", "mps".
-        minutes: stop and save after this time; None trains to the end.
-        resume: take up the run in `out`, if there is one; otherwise a run there is an error.
-        weights: a head to begin with, though it was trained for another key encoder; None begins with random numbers.
-        on_step: is told how it goes.
+        accelerator: "auto" for a GPU if there is one; or "cpu", "cuda", "mps".
+        minutes: time after which the run saves and stops; None trains to the end.
+        resume: whether to continue the run in `out`, if there is one; if False, a run there is an error.
+        weights: file of a head to start from, which may be trained for another key encoder; None for random weights.
+        on_step: callback for the report of each logged step.
 
     Raises:
-        InputError: something of the data or the settings cannot be used, or `out` holds a run.
-        CheckpointError: `weights` is no click head.
-        OutputError: `out` cannot be made.
+        InputError: the data or the settings cannot be used, or `out` contains a run.
+        CheckpointError: `weights` is not a click head.
+        OutputError: `out` cannot be created.
     """
     if not resume and (out / "latest.safetensors").exists():
-        raise InputError(f"{out} holds a run already", "go on with it by --resume, or give another folder")
+        raise InputError(f"{out} already contains a run", "continue it with --resume, or give another folder")
     start, trained_for = (None, "") if weights is None else read_click_head(weights)
     if start is not None and trained_for != (wanted := key_encoder_id(model)):
         log.warning(
@@ -174,7 +174,7 @@ def launch_clicks(
 
 
 def _own(out: Path, names: Sequence[str]) -> None:
-    """Notes that the files of a run belong to it; raises OutputError where others have their names and no run is."""
+    """Claims the files of a run; raises OutputError if there is no run and other files have their names."""
     remove_left_overs(out)
     files, written = [out / name for name in names], Written(out)
     if not (out / "latest.safetensors").exists():
@@ -184,14 +184,15 @@ def _own(out: Path, names: Sequence[str]) -> None:
 
 
 class Validation:
-    """Scores of a model on videos with masks, by the default policy.
+    """Scores models on videos with masks, with the default policy.
 
     Args:
-        root: DAVIS (2017 if its lists are there, else 2016; validation), or a folder of videos, `NAME/{frames,masks}`.
-        num_frames: number of frames of each video, from the first; None for all.
+        root: DAVIS (the validation set of 2017 if its list exists, otherwise of 2016), or a folder of videos,
+            `NAME/{frames,masks}`.
+        num_frames: number of frames of each video, from the first mask on; None for all.
 
     Raises:
-        InputError: there are no such videos.
+        InputError: there are no such videos, or they cannot be scored.
     """
 
     def __init__(self, root: Path, num_frames: int | None = None) -> None:
@@ -218,7 +219,7 @@ class Validation:
 
 
 def beginning(video: AnnotatedVideo, num_frames: int | None) -> AnnotatedVideo:
-    """Returns a video's first frames, from its first mask on."""
+    """Returns the first `num_frames` frames of a video from its first mask on, or the whole video if None."""
     if num_frames is None:
         return video
     first = video.first_annotated

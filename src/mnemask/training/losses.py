@@ -1,7 +1,7 @@
-"""What training minimises, bootstrapped cross-entropy (thesis 4.2) and soft dice, and how: schedules, optimizer, EMA.
+"""Losses (bootstrapped cross-entropy, thesis 4.2, soft dice and others), schedules, optimizer and EMA.
 
-Each picture weighs the same whatever it shows, so the mean over a batch is the mean of its parts' means, and a run on
-several processes minimises what a run on one does. A picture is a frame of a clip: B may be clips × frames.
+All pictures have the same weight, whatever they show, so the mean over a batch is the mean of its parts' means, and a
+run on several processes minimises the same as a run on one. A picture is a frame of a clip: B may be clips × frames.
 """
 
 import math
@@ -28,21 +28,21 @@ def bootstrapped_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Returns the mean over pictures of the mean of −log p over the hardest fraction of their pixels.
 
-    Ignored pixels do not count, neither as easy ones nor in the fraction; a picture of nothing else has loss 0.
+    Ignored pixels do not count, neither as easy ones nor in the fraction; a picture with no other pixels has loss 0.
 
     Args:
         probs: soft-aggregated probabilities, background first.
-        labels: the true class; 255 is ignored.
-        hardest: more than 0; 1 means all pixels.
+        labels: true class of each pixel; 255 is ignored.
+        hardest: fraction of the pixels, more than 0; 1 means all.
     """
-    # Soft aggregation leaves each class 1e-14 or more; a higher bound would take the gradient from the worst pixels.
+    # Soft aggregation gives each class at least 1e-14; a higher bound would remove the gradient of the worst pixels.
     loss = F.nll_loss(probs.clamp_min(1e-14).log(), labels, ignore_index=VOID, reduction="none").flatten(1)
     num_counted = (labels != VOID).sum((1, 2))
     if hardest >= 1:
         return (loss.sum(1) / num_counted.clamp_min(1)).mean()
     most = max(1, int(loss.shape[1] * hardest))
     chosen = (num_counted * hardest).long().clamp(1, most)  # [B]
-    # Ignored pixels have loss 0 and are last; of those that come first, a picture with ignored ones takes fewer.
+    # Ignored pixels have loss 0 and come last; a picture with ignored pixels uses fewer of the first ones.
     worst = loss.topk(most, dim=1).values
     worst = worst * (torch.arange(most, device=loss.device) < chosen[:, None])
     return (worst.sum(1) / chosen).mean()
@@ -51,11 +51,12 @@ def bootstrapped_cross_entropy(
 def normalized_focal(logits: Float[Tensor, "B H W"], labels: Int64[Tensor, "B H W"]) -> Float[Tensor, ""]:
     """Returns the mean over pictures of Σ wᵢ·bceᵢ / Σ wᵢ with wᵢ = (1 − pᵢ)², p the probability of the true class.
 
-    RITM's loss for masks from clicks (Sofiiuk et al. 2021): as a picture gets easy, its hard pixels keep their weight.
+    RITM's loss for masks from clicks (Sofiiuk et al. 2021): as a picture becomes easy, its hard pixels keep their
+    weight.
 
     Args:
-        logits: of the one object.
-        labels: 1 on the object, 0 beside it; 255 is ignored.
+        logits: logits of the object.
+        labels: 1 on the object, 0 elsewhere; 255 is ignored.
     """
     known = labels != VOID
     loss = F.binary_cross_entropy_with_logits(logits, (labels == 1).to(logits.dtype), reduction="none")
@@ -68,12 +69,12 @@ def soft_dice(
 ) -> Float[Tensor, ""]:
     """Returns 1 − dice, averaged over each picture's objects, then over pictures.
 
-    A small object weighs as much as a large one.
+    Small and large objects have the same weight.
 
     Args:
         probs: probabilities, background first.
-        labels: the true class; 255 is ignored.
-        valid: which of the C − 1 objects there are; a picture without any has loss 0.
+        labels: true class of each pixel; 255 is ignored.
+        valid: which of the C − 1 objects exist; a picture without any has loss 0.
     """
     truth = (labels[:, None] == torch.arange(1, probs.shape[1], device=labels.device)[:, None, None]).float()
     guess = probs[:, 1:] * (labels != VOID)[:, None]
@@ -85,7 +86,7 @@ def soft_dice(
 def mean_iou(probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], valid: Bool[Tensor, "B K"]) -> float:
     """Returns the IoU after the argmax, averaged over each picture's objects, then over pictures.
 
-    It is 1 where neither has a pixel. The arguments are those of `soft_dice`.
+    It is 1 if both masks are empty. The arguments are those of `soft_dice`.
     """
     guess = torch.where(labels == VOID, VOID, probs.max(1).indices)
     scores = []
@@ -97,21 +98,21 @@ def mean_iou(probs: Float[Tensor, "B C H W"], labels: Int64[Tensor, "B H W"], va
 
 
 def mean_over_objects(scores: Float[Tensor, "B K"], valid: Bool[Tensor, "B K"]) -> Float[Tensor, ""]:
-    """Returns the mean over pictures of the mean over the objects there are, 0 where there are none."""
+    """Returns the mean over pictures of the mean over their valid objects, 0 for a picture without any."""
     return ((scores * valid).sum(1) / valid.sum(1).clamp_min(1)).mean()
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """Which share of the pixels, the hardest ones, the loss counts (thesis 4.2.3; the defaults are its values).
+    """The fraction of the pixels, the hardest ones, that the loss counts (thesis 4.2.3; the defaults are its values).
 
     Attributes:
-        start: steps during which all pixels count.
-        end: step from which on only the share `hardest` counts; between the two the share falls linearly.
-        hardest: above 0, at most 1.
+        start: number of steps in which all pixels count.
+        end: step from which only the fraction `hardest` counts; from `start` to `end` the fraction falls linearly.
+        hardest: final fraction, above 0 and at most 1.
 
     Raises:
-        InputError: there is no such schedule.
+        InputError: a value is out of range.
     """
 
     start: int = 20_000
@@ -121,12 +122,12 @@ class Bootstrap:
     def __post_init__(self) -> None:
         if not (0 <= self.start <= self.end and 0 < self.hardest <= 1):
             raise InputError(
-                f"the hardest {self.hardest} of the pixels, from step {self.start} to {self.end}",
-                "expected a share above 0 and at most 1, and steps in order from 0",
+                f"the hardest {self.hardest} of the pixels from step {self.start} to {self.end} cannot be trained on",
+                "expected a fraction above 0 and at most 1, and ascending steps from 0",
             )
 
     def fraction(self, step: int) -> float:
-        """Returns the share of pixels that counts at a step, counted from 0."""
+        """Returns the fraction of pixels that count at a step, counted from 0."""
         if step <= self.start:
             return 1.0
         if step >= self.end:
@@ -136,7 +137,7 @@ class Bootstrap:
 
 @dataclass(frozen=True, slots=True)
 class StepDecay:
-    """The rate falls once, by `factor`, when `at` of the steps are done (thesis 3.4: a tenth in the middle)."""
+    """The rate is multiplied by `factor` once, after the fraction `at` of the steps (thesis 3.4: 0.1, halfway)."""
 
     at: float = 0.5
     factor: float = 0.1
@@ -161,7 +162,7 @@ class Cosine:
 
 @dataclass(frozen=True, slots=True)
 class WarmUpStable:
-    """The rate rises linearly over `warm_up` steps and stays: a trunk, from which decays branch off at any time.
+    """The rate rises linearly over `warm_up` steps, then is constant: a trunk from which decays can branch off.
 
     Warm-up, stable, decay: Hu et al., "MiniCPM", 2024; Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond
     Fixed Training Durations", NeurIPS 2024.
@@ -176,9 +177,9 @@ class WarmUpStable:
 
 @dataclass(frozen=True, slots=True)
 class RootDecay:
-    """The rate falls by the square root of the progress, to `final`: what makes weights to use of a trunk's.
+    """The rate falls as 1 − √progress to `final`: turns a trunk's weights into weights to use.
 
-    Hägele et al. (see `WarmUpStable`) find 1 − √progress better than a line.
+    Hägele et al. (see `WarmUpStable`) find 1 − √progress better than a linear decay.
     """
 
     final: float = 0.02
@@ -192,12 +193,12 @@ Schedule = StepDecay | Cosine | WarmUpStable | RootDecay
 
 
 def make_optimizer(recipe: "Recipe", trained: Mapping[str, nn.Parameter], *, fused: bool) -> torch.optim.Optimizer:
-    """Returns the recipe's optimizer; each group's `factor` is its part of the learning rate.
+    """Returns the recipe's optimizer; each group's `factor` multiplies the learning rate.
 
     Args:
-        recipe: with the rates.
-        trained: the parameters by name.
-        fused: one kernel for a whole update, see `can_fuse`.
+        recipe: recipe with the rates.
+        trained: parameters to train, by name.
+        fused: whether to use one kernel for a whole update, see `can_fuse`.
     """
     rates = {"key_encoder.": recipe.key_encoder_rate, "value_encoder.resnet.": recipe.value_encoder_rate}
     groups: dict[float, list[nn.Parameter]] = {}
@@ -215,7 +216,7 @@ def make_optimizer(recipe: "Recipe", trained: Mapping[str, nn.Parameter], *, fus
 
 
 def can_fuse(fabric: "Fabric") -> bool:
-    """Returns whether to update all weights in one kernel: on a CPU, where Adam takes a tenth of a step without it.
+    """Returns whether to update all weights in one kernel: on a CPU, where Adam otherwise takes a tenth of a step.
 
     Not under float16, since Fabric refuses to clip scaled gradients of a fused optimizer.
     """
@@ -223,11 +224,11 @@ def can_fuse(fabric: "Fabric") -> bool:
 
 
 class EMA:
-    """The exponential moving average of weights: smoother than the last ones, and mostly better.
+    """The exponential moving average of weights: smoother than the last weights, and usually better.
 
     Args:
-        weights: by name.
-        decay: how much of the average is left after a step, below 1; None keeps no average.
+        weights: weights by name.
+        decay: fraction of the average that remains after a step, below 1; None keeps no average.
     """
 
     def __init__(self, weights: Mapping[str, nn.Parameter], decay: float | None) -> None:
@@ -238,9 +239,9 @@ class EMA:
 
     @torch.no_grad()
     def follow(self, weights: Mapping[str, nn.Parameter], step: int) -> None:
-        """Moves the average, in place, towards the weights that a step, counted from 0, has left."""
+        """Moves the average, in place, towards the weights after a step, counted from 0."""
         if self.decay is None:
             return
-        # Early on a shorter memory: the first weights are not worth remembering.
+        # A shorter average at first: the initial weights are not worth keeping.
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.weights.values()), [weight.detach() for weight in weights.values()], 1 - decay)

@@ -1,8 +1,8 @@
-"""Every hyper-parameter of every run: a recipe is a function of the number of steps, its docstring states the result.
+"""All hyper-parameters of all runs: a recipe is a function of the number of steps, its docstring states the result.
 
-`static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is what the weights in the package come
-from, `real_video` continues from them, `finetune` adapts weights to your own video. Everything counted in steps
-scales with the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate.
+`static` and `main` are the two stages of the thesis (3.4, 4.2), `compact` is the origin of the weights in the package,
+`real_video` continues from them, `finetune` adapts weights to your own video. Everything counted in steps scales with
+the number of steps: gaps between frames, the fraction of pixels in the loss, the learning rate.
 """
 
 from bisect import bisect_right
@@ -26,16 +26,16 @@ from mnemask.training.regularizers import Regularizer
 
 @dataclass(frozen=True, slots=True)
 class GapCurriculum:
-    """How far apart neighbouring frames of a training clip may be (thesis 4.2.2; the defaults are its values).
+    """The maximum gap between successive frames of a training clip (thesis 4.2.2; the defaults are its values).
 
     Attributes:
-        start: frames at first, at least 1.
-        step: frames more at each of `raise_at`.
-        raise_at: progress, from 0 to 1 and rising, from which on a clip may be longer.
-        back_at: progress from which on it is as at first.
+        start: initial gap in frames, at least 1.
+        step: increase of the gap, in frames, at each of `raise_at`.
+        raise_at: progress values, ascending from 0 to 1, at which the gap increases.
+        back_at: progress at which the gap returns to `start`.
 
     Raises:
-        InputError: there is no such curriculum.
+        InputError: a value is out of range.
     """
 
     start: int = 5
@@ -45,22 +45,25 @@ class GapCurriculum:
 
     def __post_init__(self) -> None:
         if self.start < 1 or self.step < 0:
-            raise InputError(f"gaps from {self.start} by steps of {self.step}", "expected at least 1, and no step back")
+            raise InputError(
+                f"gaps cannot rise from {self.start} in steps of {self.step}",
+                "expected a start of at least 1 and a step of at least 0",
+            )
         points = (0.0, *self.raise_at, self.back_at, 1.0)
         if any(not before <= after for before, after in pairwise(points)):
             raise InputError(
-                f"gaps that rise at {self.raise_at} and fall at {self.back_at} of a run",
-                "expected rising shares of it, from 0 to 1",
+                f"gaps cannot rise at {self.raise_at} and fall at {self.back_at} of a run",
+                "expected ascending fractions from 0 to 1",
             )
 
     def max_gap(self, progress: int | float) -> int:
-        """Returns the largest gap in frames at a progress from 0 to 1."""
+        """Returns the maximum gap in frames at a progress from 0 to 1."""
         if progress >= self.back_at:
             return self.start
         return self.start + self.step * bisect_right(self.raise_at, progress)
 
 
-# Seeds of different draws must differ in their first number; those of the clips themselves are the loader's.
+# Seeds for different purposes must differ in their first number; those for the clips themselves are in `data`.
 LENGTHS, PLANS = 3, 4
 
 
@@ -68,7 +71,7 @@ LENGTHS, PLANS = 3, 4
 class Phase:
     """A part of a run: until this fraction of its steps, clips have this crop size and this number of frames.
 
-    Several numbers of frames take turns at random, each as likely as another.
+    Of several numbers of frames, one is drawn at random for each step.
     """
 
     until: float
@@ -77,7 +80,7 @@ class Phase:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The numbers of frames."""
+        """The possible numbers of frames."""
         return (self.num_frames,) if isinstance(self.num_frames, int) else self.num_frames
 
 
@@ -86,28 +89,28 @@ class Recipe:
     """Hyper-parameters of a run; with a seed and the data they determine its result.
 
     Attributes:
-        name: what the command line calls it.
-        steps: updates of the weights.
-        batch: clips in a step, all processes and accumulated parts together.
-        sets: the training sets it is meant for, each with its repetitions; others may be given.
-        mixture: where it is meant for one folder of many sets instead, the shares of all kinds of clips.
-        phases: in order, the last one until 1.
-        max_objects: objects followed in a clip, if it has as many.
-        min_objects: how many clips of a step follow at least, if they have as many; a number from this one to
-            `max_objects` is drawn with each step.
-        gap: largest distance in frames between two frames of a real video.
-        optimizer: Adam adds the weight decay to the gradient, AdamW takes it from the weight.
-        learning_rate: before the schedule's factor.
-        key_encoder_rate, value_encoder_rate: factor on it for the two encoders' ResNets.
+        name: name on the command line.
+        steps: number of updates of the weights.
+        batch: number of clips per step, over all processes and accumulated parts.
+        sets: the training sets that the recipe is meant for, each with its repetitions; others may be given.
+        mixture: shares of all kinds of clips, if the recipe is meant for one folder of many sets instead.
+        phases: phases in order, the last one until 1.
+        max_objects: maximum number of objects followed in a clip.
+        min_objects: lower limit of the number of objects; the number followed in a step's clips, if they have as many,
+            is drawn from this one to `max_objects`.
+        gap: maximum distance in frames between successive frames of a clip from real video.
+        optimizer: "adam" adds the weight decay to the gradient, "adamw" subtracts it from the weight.
+        learning_rate: learning rate before the schedule's factor.
+        key_encoder_rate, value_encoder_rate: factors on the learning rate for the two encoders' ResNets.
         frozen: prefixes of the names of parameters that are not trained.
-        clip_norm: largest norm of the gradient; None for any.
-        bootstrap: share of the pixels that the loss counts.
-        dice: weight of the soft dice term beside the cross-entropy.
-        ema: decay of the moving average of the weights, which is what a run leaves; None leaves the last weights.
-        regularizer: of the affinity (thesis chapter 4), in training only.
-        loss: in place of bootstrapped cross-entropy and dice.
+        clip_norm: maximum norm of the gradient; None for no limit.
+        bootstrap: fraction of the pixels that the loss counts.
+        dice: weight of the soft dice term relative to the cross-entropy.
+        ema: decay of the moving average of the weights, which is a run's result; with None that is the last weights.
+        regularizer: regularizer of the affinity (thesis chapter 4), in training only.
+        loss: loss that replaces bootstrapped cross-entropy and dice.
         memory: which earlier frames a frame reads, and how.
-        seed: of the clips and the order they come in.
+        seed: seed of the clips and their order.
     """
 
     name: str
@@ -138,13 +141,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
-            raise InputError(f"a run of {self.steps} steps of {self.batch} clips", "expected at least one of each")
+            raise InputError(f"a run of {self.steps} steps of {self.batch} clips", "give at least one of each")
         if not 1 <= self.min_objects <= self.max_objects:
             raise InputError(
-                f"clips of {self.min_objects} to {self.max_objects} objects", "expected 1 or more, in this order"
+                f"clips of {self.min_objects} to {self.max_objects} objects", "give 1 or more, in ascending order"
             )
         if not self.phases or self.phases[-1].until != 1:
-            raise InputError(f"phases {self.phases} do not last until 1", "the last one must")
+            raise InputError(f"phases {self.phases} do not last until 1", "end the last one at 1")
         if wrong := [phase.size for phase in self.phases if phase.size % STRIDE]:
             raise InputError(f"crops of {wrong[0]} pixels do not suit the network", f"give a multiple of {STRIDE}")
         if not 0 < self.learning_rate < inf:
@@ -168,7 +171,7 @@ class Recipe:
 def static(steps: int = 300_000) -> Recipe:
     """Returns stage 1 of the thesis: three augmented samples of one photograph with one object.
 
-    Shorter side 384, crop 384, batch 16, Adam 1e-5, a tenth from the middle on. Not run by this project at full length.
+    Shorter side 384, crop 384, batch 16, Adam 1e-5, a tenth of it from halfway. Not run by this project at full length.
     """
     return Recipe(
         name="static",
@@ -181,7 +184,7 @@ def static(steps: int = 300_000) -> Recipe:
 
 
 def main(steps: int = 150_000) -> Recipe:
-    """Returns stage 2 of the thesis: three frames of a video, two objects, gaps that widen, batch 8.
+    """Returns stage 2 of the thesis: three frames of a video, two objects, increasing gaps, batch 8.
 
     Not run by this project at full length.
     """
@@ -222,11 +225,11 @@ def compact(steps: int = 5_000) -> Recipe:
 
 
 def real_video(steps: int = 1_000_000) -> Recipe:
-    """Returns the recipe that goes on from weights of photographs with real video: a trunk without an end.
+    """Returns the recipe that continues on real video from weights trained on photographs: an open-ended trunk.
 
-    The learning rate stays; `decayed` makes weights to use of what it has come to, and the trunk goes on from before
-    that. More than half of the clips are real video, most of them with objects pasted in. Figures:
-    benchmarks/results/training.md.
+    The learning rate is constant; `decayed` turns a state of the trunk into weights to use, and the trunk continues
+    from that state without the decay. More than half of the clips are real video, most of them with objects pasted in.
+    Figures: benchmarks/results/training.md.
     """
     return Recipe(
         name="real-video",
@@ -252,11 +255,11 @@ def real_video(steps: int = 1_000_000) -> Recipe:
 
 
 def decayed(trunk: Recipe, steps: int) -> Recipe:
-    """Returns a short run that branches off a trunk and lets its learning rate fall; 20 to 25 % of the trunk's steps.
+    """Returns a short run that branches off a trunk with a falling learning rate; 20 to 25 % of the trunk's steps.
 
-    It sees other clips than the trunk, more of them with a budget in the loop and with the kernel, and comes to
-    video as it is: frames are hardly turned on their own, zoom is rarer, and in the second half neighbours are at
-    most 10 frames apart (the thesis too returns to small gaps at last).
+    It sees different clips than the trunk, more of them with a budget in the loop and with the kernel. The clips are
+    closer to unmodified video: frames are hardly rotated individually, zoom is rarer, and in the second half successive
+    frames are at most 10 apart (the thesis also returns to small gaps at the end).
     """
     return replace(
         trunk,
@@ -288,12 +291,12 @@ INGREDIENTS = (
 def customized(
     recipe: Recipe, clip_frames: int | None = None, capacity: float | None = None, **changes: object
 ) -> Recipe:
-    """Returns a recipe with other hyper-parameters; what is None stays as it is.
+    """Returns a recipe with changed hyper-parameters; None leaves a value unchanged.
 
     Args:
-        recipe: any.
-        clip_frames: frames in a clip, in all phases.
-        capacity: frames that a clip's memory always holds, see `MemoryInUse.within`.
+        recipe: recipe to change.
+        clip_frames: number of frames in a clip, in all phases.
+        capacity: budget in frames that a clip's memory always has, see `MemoryInUse.within`.
         **changes: fields of the recipe.
     """
     if capacity is not None:
@@ -305,17 +308,17 @@ def customized(
 
 
 def without(recipe: Recipe, ingredient: str) -> Recipe:
-    """Returns the `real_video` recipe with one of `INGREDIENTS` switched off, to measure what it brings.
+    """Returns the `real_video` recipe with one of `INGREDIENTS` switched off, to measure its effect.
 
-    The shares of the other clips grow in proportion. "memory": every frame reads all earlier ones.
+    The shares of the other clips grow in proportion. Without "memory", every frame reads all earlier ones.
 
     Raises:
         InputError: the recipe has no such ingredient.
     """
     if recipe.mixture is None or ingredient not in INGREDIENTS:
         raise InputError(
-            f"recipe {recipe.name} cannot do without {ingredient!r}",
-            f"real-video can do without {', '.join(INGREDIENTS)}",
+            f"recipe {recipe.name} has no ingredient {ingredient!r} to leave out",
+            f"use real-video, which has {', '.join(INGREDIENTS)}",
         )
     changes: dict[str, Recipe] = {
         "real": replace(recipe, mixture=replace(recipe.mixture, real=0.0)),

@@ -1,7 +1,7 @@
-"""What the thesis tried on the affinity to make the network rely on more of its memory (chapter 4).
+"""Regularizers of the affinity that the thesis tried to make the network rely on more of its memory (chapter 4).
 
-Both are for training only; a tracker never sees them. The thesis reports that neither helps and that both harm several
-objects (tables 5 and 6).
+Both are for training only; a tracker never uses them. The thesis reports that neither helps and that both do harm with
+several objects (tables 5 and 6).
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ Form = Literal["literal", "ascending", "post-softmax"]
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Disables connections of queries and memories at random, alike for all objects of a clip.
+    """Disables random connections between queries and memories, the same ones for all objects of a clip.
 
     The thesis puts "a Dropout layer after calculating the affinity matrix", which "shifts attention to remaining
     features". Before the softmax a dropped connection is excluded (−∞; a 0 would be a perfect match), so the remaining
-    ones share its attention. After the softmax it is what a dropout layer does: the remaining weights are scaled by
-    1/(1 − q) and not renormalised, so they sum to 1 on average only.
+    ones share its attention. After the softmax it is an ordinary dropout layer: the remaining weights are scaled by
+    1/(1 − q) and not renormalised, so they sum to 1 only on average.
 
     Draws from torch's random generator of the device.
 
     Attributes:
         q: probability that a connection is dropped, from 0 to less than 1.
-        after_softmax: where it happens.
+        after_softmax: whether connections are dropped after the softmax.
 
     Raises:
-        InputError: if q is no such probability.
+        InputError: q is not such a probability.
     """
 
     q: float = 0.5
@@ -48,31 +48,31 @@ class Dropout:
         if self.after_softmax:
             return F.dropout(affinity.softmax(-1), self.q)
         drawn = torch.rand_like(affinity)
-        # A query that lost everything keeps one connection, any of them: a softmax over nothing is not a number.
+        # A query that would lose all connections keeps a random one: a softmax over nothing is NaN.
         kept = (drawn >= self.q) | (drawn == drawn.amax(-1, keepdim=True))
         return affinity.masked_fill(~kept, -torch.inf).softmax(-1)
 
 
 @dataclass(frozen=True, slots=True)
 class Reallocation:
-    """Reweighs the memories of an object by the rank of the attention they get: d_ij · w_i / Σw.
+    """Reweights the memories of an object by the rank of the attention they get: d_ij · w_i / Σw.
 
-    The attention of memory i is A_i = Σ_j d_ij over all queries j, its rank w_i from 1 to n among the n memories inside
-    the object's mask. The others keep their d_ij, since "most of the pixels belong to the background". Ranks are
-    constants to the gradient.
+    The attention of memory i is A_i = Σ_j d_ij over all queries j, its rank w_i is from 1 to n among the n memories
+    inside the object's mask. The others keep their d_ij, since "most of the pixels belong to the background". No
+    gradient flows through ranks.
 
     Attributes:
         form: "literal" is the thesis's formula on the affinity, before the softmax, with the most attended memory
-            ranked 1. As d is never positive and w/Σw is about 1/n, all affinities inside the mask come close to 0, the
-            greatest that there is: attention becomes all but uniform inside and leaves the outside. The compact
-            weights, trained without it, then give the whole picture to the object.
-            "ascending" is the same with the least attended ranked 1, which makes it the most alike.
-            "post-softmax" does what the text describes: d is the softmax's weight, the most attended memory ranks 1
-            and so loses to the others. The weights are renormalised inside the mask: what a query gives the object as
-            a whole stays the same.
+            ranked 1. As d is never positive and w/Σw is about 1/n, all affinities inside the mask come close to 0,
+            their maximum: attention becomes almost uniform inside and leaves the outside. The compact weights, trained
+            without it, then assign the whole picture to the object.
+            "ascending" is the same with the least attended memory ranked 1, which gives it the highest affinity.
+            "post-softmax" does what the text describes: d is the softmax's weight, and the most attended memory is
+            ranked 1 and so loses weight to the others. The weights are renormalised inside the mask, so the total
+            weight that a query gives to the object does not change.
 
     Raises:
-        InputError: if the form is unknown.
+        InputError: the form is unknown.
     """
 
     form: Form = "literal"
@@ -85,7 +85,7 @@ class Reallocation:
         """Returns the weight of each memory at each query.
 
         Args:
-            affinity: complete and never positive: −‖m − q‖² / √Ck.
+            affinity: affinity to all memories, never positive: −‖m − q‖² / √Ck.
             inside: which memories belong to the object.
         """
         there = inside.unsqueeze(-2)
@@ -94,7 +94,7 @@ class Reallocation:
             share = rank / (rank * inside).sum(-1, keepdim=True).clamp_min(1)
             return torch.where(there, affinity * share.unsqueeze(-2), affinity).softmax(-1)
         weights = affinity.softmax(-1)
-        # Σw is the same for all and vanishes when the weights are renormalised.
+        # Σw is the same for all memories and cancels when the weights are renormalised.
         rank = ranks(weights.detach().sum(-2), inside, descending=True).unsqueeze(-2)
         before = (weights * there).sum(-1, keepdim=True)
         after = (weights * there * rank).sum(-1, keepdim=True)
@@ -105,7 +105,7 @@ Regularizer = Dropout | Reallocation
 
 
 def ranks(attention: Float[Tensor, "*B N"], inside: Bool[Tensor, "*B N"], *, descending: bool) -> Float[Tensor, "*B N"]:
-    """Returns the ranks, from 1, of those inside among themselves; larger ones for those outside."""
+    """Returns the ranks of the memories inside among themselves, from 1; those outside have larger ranks."""
     last = attention.new_tensor(-torch.inf if descending else torch.inf)
     order = torch.where(inside, attention, last).argsort(dim=-1, descending=descending, stable=True)
     places = torch.arange(1, attention.shape[-1] + 1, dtype=attention.dtype, device=attention.device)

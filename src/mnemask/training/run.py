@@ -1,4 +1,4 @@
-"""What every training run shares: its state, where it is kept, when it is saved and when it ends."""
+"""The base of all training runs: state, storage, checkpoints and termination."""
 
 import json
 import logging
@@ -27,11 +27,11 @@ LOG_EVERY = 10  # steps; also how often processes agree on whether to save and s
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """How a run is doing: the last step that was logged.
+    """Progress of a run at the last logged step.
 
     Attributes:
-        step: steps done.
-        loss: what is minimised.
+        step: number of completed steps.
+        loss: value of the loss.
     """
 
     step: int
@@ -42,31 +42,31 @@ R = TypeVar("R", bound=TrainingReport)
 
 
 class TrainingRun(ABC, Generic[R]):
-    """A run, new or resumed from `out/latest.safetensors`; a subclass says what is trained and how.
+    """A run, new or resumed from `out/latest.safetensors`; a subclass defines what is trained and how.
 
     Args:
-        fabric: launched; says which devices, processes and precision.
+        fabric: launched Fabric, which determines devices, processes and precision.
         recipe: all hyper-parameters, a dataclass with `steps`, `batch`, `learning_rate` and `ema`.
         out: folder of the run.
-        network: what is saved, all of it.
+        network: module that is saved as a whole.
         trained: the parameters of `network` that are trained, by name.
-        module: what is called in a step, a part of which is `network`.
-        optimizer: of the trained parameters.
-        minutes: stop and save after this time, to go on another day; None trains to the end.
-        fixed: what a run must have as it began in order to go on, besides the recipe, in words by name.
-        origin: what may have changed since it began, in words by name; a run that goes on says so.
-        branch_from: a run's file to go on from with its weights, their average and its moments where `out` holds no
-            run; the steps are counted anew.
+        module: module that is called in each step, with `network` as a part.
+        optimizer: optimizer of the trained parameters.
+        minutes: time after which the run saves and stops, to be resumed later; None trains to the end.
+        fixed: further settings, as text by name, that must be the same when the run is resumed.
+        origin: facts about the run, as text by name, that may change when it is resumed; a change is logged.
+        branch_from: a run's file to continue from with its weights, their average and the optimizer's moments if `out`
+            contains no run; steps are counted from 0.
 
     Attributes:
-        module: set up by Fabric.
-        average: of the trained parameters.
-        step: steps done.
-        seconds: spent on them, in all starts of the run.
+        module: `module`, set up by Fabric.
+        average: average of the trained parameters.
+        step: number of completed steps.
+        seconds: time spent on them, over all starts of the run.
 
     Raises:
-        InputError: `out` holds a run with other settings.
-        CheckpointError: `out` or `branch_from` is a damaged run.
+        InputError: `out` contains a run with other settings.
+        CheckpointError: the run in `out` or `branch_from` is damaged.
     """
 
     def __init__(
@@ -106,14 +106,14 @@ class TrainingRun(ABC, Generic[R]):
 
     @abstractmethod
     def advance(self) -> None:
-        """Does one update of the weights."""
+        """Performs one update of the weights."""
 
     @abstractmethod
     def report(self, per_second: float) -> R:
-        """Returns a report of the steps since the last one; `per_second`: samples, all processes together."""
+        """Returns a report of the steps since the last one; `per_second` counts the samples of all processes."""
 
     def after_step(self, report: R | None) -> None:
-        """What a subclass does between two steps, such as a validation; `report` where one was made."""
+        """Runs between two steps in a subclass, for example to validate; `report` is None if none was made."""
 
     @property
     def finished(self) -> bool:
@@ -121,11 +121,11 @@ class TrainingRun(ABC, Generic[R]):
         return self.step >= self._steps
 
     def stop(self) -> None:
-        """Asks the run to save and end after the step it is in."""
+        """Asks the run to save and stop after the current step."""
         self.stop_asked = True
 
     def run(self, on_step: Callable[[R], None] = lambda report: None) -> None:
-        """Trains to the end, or until `stop_asked` or the minutes are over; saves either way."""
+        """Trains to the end, until `stop` is called, or until the minutes are over; saves in each case."""
         begin = self._saved = time.monotonic()
         first_step = self.step
         while not self.finished:
@@ -149,11 +149,11 @@ class TrainingRun(ABC, Generic[R]):
         self.save()
 
     def save(self) -> None:
-        """Writes the run as it stands, so that it can be resumed.
+        """Saves the current state of the run, so that it can be resumed.
 
         Raises:
-            InputError: the weights are no longer finite; what was written before stays.
-            OutputError: the place cannot be written to.
+            InputError: the weights are no longer finite; the previous checkpoint is kept.
+            OutputError: the file cannot be written.
         """
         # In every process (weights and moments are the same in all): otherwise the others would wait for the first.
         if not is_finite(self.network, self.average.weights, self.optimizer.optimizer):
@@ -172,17 +172,17 @@ class TrainingRun(ABC, Generic[R]):
             lines.write(json.dumps(entry) + "\n")
 
     def _log(self, report: R) -> None:
-        # Under float16 the gradient scaler leaves such steps out by itself.
+        # With float16, the gradient scaler skips such steps.
         if report.loss != report.loss and not self.fabric.strategy.precision.state_dict():
             raise self._diverged(f"the loss is {report.loss}")
         if self.fabric.is_global_zero:
             known = {
                 name: None if value != value else value for name, value in asdict(report).items()
-            }  # NaN is no JSON
+            }  # JSON has no NaN
             self.add_line("log.jsonl", known | {"seconds": round(self.seconds, 1)})
 
     def _decide(self, since_begin: float) -> tuple[bool, bool]:
-        """Whether to save and whether to stop, as the first process sees it: all must do the same."""
+        """Whether to save and whether to stop, decided by the first process: all must do the same."""
         over = self.minutes is not None and since_begin > 60 * self.minutes
         mine = (time.monotonic() - self._saved > CHECKPOINT_SECONDS, self.stop_asked or over)
         decision: tuple[bool, bool] = self.fabric.broadcast(mine)
@@ -190,27 +190,27 @@ class TrainingRun(ABC, Generic[R]):
 
     def _diverged(self, what: str) -> InputError:
         saved = self.out / "latest.safetensors"
-        go_on = f"go on with more precision from {saved}" if saved.exists() else "begin with more precision"
+        go_on = f"continue with a higher precision from {saved}" if saved.exists() else "use a higher precision"
         return InputError(
             f"{what} after step {self.step}",
-            f"{go_on}, or begin again with a lower learning rate than {self._learning_rate}",
+            f"{go_on}, or start again with a learning rate below {self._learning_rate}",
         )
 
     def _take_up(self) -> None:
         path = self.out / "latest.safetensors"
         done = load_run(path, self.network, self.average.weights, self.optimizer.optimizer)
         for name, value in self._fixed.items():
-            # A run that is older than a setting did as the default says.
+            # A run from before a setting existed used its default.
             before = done.settings.get(name, self._defaults.get(name, "None"))
             if before != value:
                 raise InputError(
                     f"the run in {self.out} has {name} {before}, not {value}",
-                    "give the same settings or another folder",
+                    "use the same settings or another folder",
                 )
         for name, value in self._origin.items():
             before = done.settings.get(name, value)
             if before != value and self.fabric.is_global_zero:
-                log.warning("the run in %s goes on, and %s: %s now, %s before", self.out, name, value, before)
+                log.warning("the run in %s resumes, changing %s: %s now, %s before", self.out, name, value, before)
         self.step, self.seconds = done.step, done.seconds
         if done.precision:
             self.fabric.strategy.precision.load_state_dict(dict(done.precision))

@@ -1,4 +1,4 @@
-"""Trains the network on clips, on Lightning Fabric: one process or many, on CPU or GPU, resumable."""
+"""Training of the network on clips with Lightning Fabric: one or more processes, on CPU or GPU, resumable."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ PICTURES_EVERY = 500
 
 @dataclass(frozen=True, slots=True)
 class StepReport(TrainingReport):
-    """How a run is doing: the last step that was logged.
+    """Progress of a run at the last logged step.
 
     Attributes:
-        steps: of the whole run.
+        steps: number of steps of the whole run.
         iou: mean IoU of the predicted masks on the training clips.
-        rate: the learning rate.
-        norm: of the gradient, before it is clipped.
-        clips_per_second: since this start of the run, all processes together.
+        rate: learning rate.
+        norm: norm of the gradient before clipping.
+        clips_per_second: speed since this start of the run, over all processes.
     """
 
     steps: int
@@ -46,13 +46,13 @@ class StepReport(TrainingReport):
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What may differ from one start of a run to the next, without changing its result.
+    """Options that may differ between starts of a run without changing its result.
 
     Attributes:
-        workers: processes beside each training process that draw clips ahead; 0 draws them in between.
-        parts: gradient accumulation: number of parts of a step; more need less memory.
-        minutes: stop and save after this time, to go on another day; None trains to the end.
-        validate_every: steps between two validations.
+        workers: number of processes per training process that draw clips ahead; 0 draws them between steps.
+        parts: number of parts of a step, for gradient accumulation; more parts need less memory.
+        minutes: time after which the run saves and stops, to be resumed later; None trains to the end.
+        validate_every: number of steps between two validations.
     """
 
     workers: int = 0
@@ -65,20 +65,19 @@ class Training(TrainingRun[StepReport]):
     """A run that trains a network on clips, new or resumed from `out/latest.safetensors`.
 
     Args:
-        fabric: launched; says which devices, processes and precision.
+        fabric: launched Fabric, which determines devices, processes and precision.
         recipe: all hyper-parameters.
-        source: what clips are drawn from.
-        model: the weights to start from.
+        source: source of the clips.
+        model: network with the weights to start from.
         out: folder of the run: `latest.safetensors`, `log.jsonl`, `board/` and, at the end, `model.safetensors`.
-        options: what may differ from one start of the run to the next.
-        validate: returns scores by name for a model, higher being better.
-        branch_from: a run's file to go on from, see `TrainingRun`.
-        origin: what the run is made of, in words by name, such as its data; a run that goes on with something else
-            says so.
+        options: options that may differ between starts of the run.
+        validate: function that returns a model's scores by name, higher being better.
+        branch_from: a run's file to continue from, see `TrainingRun`.
+        origin: what the run was made from, such as its data, as text by name; a change when it is resumed is logged.
 
     Raises:
-        InputError: the batch cannot be shared out, or `out` holds a run with other settings.
-        CheckpointError: `out` or `branch_from` is a damaged run.
+        InputError: the batch cannot be divided, or `out` contains a run with other settings.
+        CheckpointError: the run in `out` or `branch_from` is damaged.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Training(TrainingRun[StepReport]):
     ) -> None:
         if recipe.batch % (fabric.world_size * options.parts):
             raise InputError(
-                f"a batch of {recipe.batch} clips cannot be shared out to {fabric.world_size} processes in "
+                f"a batch of {recipe.batch} clips cannot be divided among {fabric.world_size} processes in "
                 f"{options.parts} parts each",
                 "choose numbers that divide it",
             )
@@ -121,7 +120,7 @@ class Training(TrainingRun[StepReport]):
         self.batches = Batches(source, recipe, options.parts, fabric.global_rank, fabric.world_size)
 
     def run(self, on_step: Callable[[StepReport], None] = lambda report: None) -> None:
-        """Trains to the end, or until `stop_asked` or `options.minutes` are over; saves either way."""
+        """Trains to the end, until `stop` is called, or until `options.minutes` are over; saves in each case."""
         pin = self.fabric.device.type == "cuda"
         self._loaded = load(self.batches, self.step, self.options.workers, pin)
         with Board(self.out / "board", self.step, self.fabric.is_global_zero) as self._board:
@@ -132,13 +131,13 @@ class Training(TrainingRun[StepReport]):
         self.fabric.barrier()
 
     def advance(self) -> None:
-        """Does one update of the weights with the next batch."""
+        """Performs one update of the weights with the next batch."""
         self._last = self.train_step(self._loaded)
 
     def train_step(self, batches: Iterator[Batch]) -> tuple[Tensor, Tensor | None, Batch, Tensor]:
-        """Does one update of the weights; returns its loss and gradient norm, and the last batch and probabilities."""
+        """Performs one update of the weights; returns loss, gradient norm, and the last batch and its probabilities."""
         recipe, parts = self.recipe, self.options.parts
-        # What is random in a step (dropout) depends on the step alone, so that a resumed run repeats itself.
+        # Randomness within a step (dropout) depends on the step alone, so that a resumed run is identical.
         torch.manual_seed(hash((recipe.seed, self.step, self.fabric.global_rank)))
         total = torch.zeros((), device=self.fabric.device)
         for part in range(parts):
@@ -168,7 +167,7 @@ class Training(TrainingRun[StepReport]):
         return model.to(self.fabric.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
     def report(self, per_second: float) -> StepReport:
-        """Returns how the last step went."""
+        """Returns a report of the last step."""
         loss, norm, batch, probs = self._last
         iou = mean_iou(probs.flatten(0, 1), *batch.targets())
         rate = self.optimizer.param_groups[-1]["lr"]
@@ -176,7 +175,7 @@ class Training(TrainingRun[StepReport]):
         return StepReport(self.step, float(loss), self.recipe.steps, iou, rate, size, per_second)
 
     def after_step(self, report: StepReport | None) -> None:
-        """Shows curves and pictures, and validates."""
+        """Writes curves and pictures, and validates."""
         if report:
             names = ("loss", "iou", "rate", "norm", "clips_per_second")
             self._board.scalars(self.step, {name: getattr(report, name) for name in names})
@@ -184,7 +183,7 @@ class Training(TrainingRun[StepReport]):
             _, _, batch, probs = self._last
             self._board.pictures(self.step, batch, probs)
         if self.validate and (self.step % self.options.validate_every == 0 or self.finished):
-            self.save()  # whatever comes of it
+            self.save()  # before validation, which may fail
             if self.fabric.is_global_zero:
                 scores = self.validate(self.averaged_model())
                 self.add_line("validation.jsonl", {"step": self.step, **scores})
@@ -203,11 +202,11 @@ class Training(TrainingRun[StepReport]):
 
 
 class Board:
-    """Writes to a folder that `tensorboard --logdir` shows; on all processes but the first it does nothing.
+    """Writes curves and pictures for `tensorboard --logdir`; does nothing on processes other than the first.
 
     Args:
-        folder: where to.
-        from_step: what an earlier start of the run wrote for later steps is hidden.
+        folder: folder to write to.
+        from_step: step from which on entries of an earlier start of the run are hidden.
         active: whether this process writes.
 
     Raises:
@@ -237,13 +236,13 @@ class Board:
                 self._writer.add_scalar(name, value, step)
 
     def pictures(self, step: int, batch: Batch, probs: Float[Tensor, "B t C H W"]) -> None:
-        """Adds the batch's first clip: what the network said, above what is true."""
+        """Adds the batch's first clip, with the predicted masks above the true ones."""
         if self._writer:
             self._writer.add_image("clip", strip(batch, probs), step, dataformats="HWC")
 
 
 def strip(batch: Batch, probs: Float[Tensor, "B t C H W"]) -> UInt8[np.ndarray, "H2 W2 3"]:
-    """Returns the frames of a batch's first clip in a row with the predicted masks, and below with the true ones."""
+    """Returns the frames of a batch's first clip in a row with the predicted masks, and below with the true masks."""
     frames, truth = batch.frames[0].cpu().numpy(), batch.labels[0].cpu().numpy()
     known = np.where(truth == VOID, 0, truth)
     said = np.concatenate((known[:1], probs[0].argmax(1).byte().cpu().numpy()))

@@ -1,1 +1,1 @@
-"""Training clips made of photographs, cut-outs and real video."""
+"""Training clips made from photographs, cut-outs and real video."""

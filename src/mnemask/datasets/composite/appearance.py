@@ -1,4 +1,4 @@
-"""Random appearance: smooth change over the frames of a clip, sensor effects, and new looks for a cut-out."""
+"""Random appearance: smooth changes over the frames of a clip, sensor effects, and new looks for a cut-out."""
 
 import math
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from jaxtyping import Float, UInt8
 
 from mnemask.datasets.composite.photographs import CutOut, StaticImages
 
-# Rec. 601, so that a change of saturation keeps the brightness.
+# Weights of Rec. 601, so that a change of saturation preserves the brightness.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Returns a number from low to high, each factor as likely as another."""
+    """Returns a random number from low to high, log-uniformly distributed."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def smooth_path(rng: np.random.Generator, num_frames: int, num_values: int) -> Float[np.ndarray, "T n"]:
-    """Returns values that start at 0 and drift with momentum; a step is about 1 (root mean square)."""
+    """Returns values that start at 0 and drift with momentum; steps are about 1 (root mean square)."""
     path = np.zeros((num_frames, num_values))
     velocity = rng.standard_normal(num_values)
     for t in range(1, num_frames):
@@ -29,15 +29,16 @@ def smooth_path(rng: np.random.Generator, num_frames: int, num_values: int) -> F
 
 
 def zoom_path(rng: np.random.Generator, num_frames: int, most: float) -> Float[np.ndarray, " T"]:
-    """Returns how large each frame shows things: 1 in the first, and up to `most` between the largest and the smallest.
+    """Returns the scale of things in each frame, 1 in the first.
 
-    Each factor from 1 to `most` is as likely as another. In most clips the change is steady, as of a car that comes
-    near or drives away; in the others each frame has a scale of its own, as after a cut or a long gap.
+    The largest / smallest scale is up to `most`, log-uniformly distributed. In most clips the scale changes steadily,
+    as of a car that approaches or drives away; in the others it is independent in each frame, as after a cut or a long
+    gap.
 
     Args:
-        rng: where the draw comes from.
-        num_frames: at least 2.
-        most: at least 1.
+        rng: random number generator.
+        num_frames: number of frames, at least 2.
+        most: maximum ratio of the largest to the smallest scale, at least 1.
     """
     depth = rng.random(num_frames)
     if rng.random() < 0.7:
@@ -53,7 +54,7 @@ def affine_path(
     scale: Float[np.ndarray, "T 2"],
     shear: Float[np.ndarray, " T"],
 ) -> Float[np.ndarray, "T 2 3"]:
-    """Returns the maps that scale (x, y), shear and turn about `centre` (x, y) and take it to `position` (x, y)."""
+    """Returns maps that scale (x, y), shear and rotate about `centre` (x, y) and move it to `position` (x, y)."""
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.stack((np.stack((cos, -sin), -1), np.stack((sin, cos), -1)), -2)
     stretch = np.zeros((len(angle), 2, 2))
@@ -64,7 +65,7 @@ def affine_path(
 
 
 def bend_path(rng: np.random.Generator, num_frames: int, amplitude: float) -> Float[np.ndarray, "T g g 2"]:
-    """Returns displacements that are smooth in space and time, `amplitude` in size, as fractions of the width."""
+    """Returns displacements that are smooth in space and time, `amplitude` in size and in its unit."""
     shape = (4, 4, 2)  # of the knots
     num_values = math.prod(shape)
     path = smooth_path(rng, num_frames, num_values) + rng.standard_normal(num_values) * 0.5
@@ -76,7 +77,7 @@ def bend_path(rng: np.random.Generator, num_frames: int, amplitude: float) -> Fl
 def recolour(
     rng: np.random.Generator, image: UInt8[np.ndarray, "h w 3"], strength: float
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the picture under another light and with other tints; strength 0 leaves it, 1 is garish."""
+    """Returns the picture in different light and with different tints; strength 0 is no change, 1 is garish."""
     table = tone_table(*(rng.uniform(-1, 1, 5) * strength).tolist())
     return tint(cv2.LUT(image, table), rng.uniform(-0.5, 0.5) * strength, rng.uniform(-0.9, 0.9) * strength)
 
@@ -84,7 +85,7 @@ def recolour(
 def tone_table(
     brightness: float, contrast: float, gamma: float, red: float, blue: float
 ) -> UInt8[np.ndarray, "1 256 3"]:
-    """Returns the table (for cv2.LUT) of a change of tone; 0 is none, ±1 is strong."""
+    """Returns the lookup table (for cv2.LUT) of a change of tone; 0 is no change, ±1 is strong."""
     ramp = np.linspace(0, 1, 256)[:, None] ** np.exp(0.5 * gamma)
     ramp = (ramp - 0.5) * np.exp(0.5 * contrast) + 0.5 + 0.25 * brightness
     ramp = ramp * np.exp(np.array([0.25 * red, 0.0, 0.25 * blue]))
@@ -92,14 +93,14 @@ def tone_table(
 
 
 def tint(image: UInt8[np.ndarray, "h w 3"], hue: float, saturation: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the picture with colours turned (radians) about grey and made stronger; saturation -1 is grey."""
+    """Returns the picture with rotated hue (radians) and increased saturation; saturation -1 is grey."""
     if hue == 0 and saturation == 0:
         return image
     return cv2.transform(image, tint_matrix(hue, saturation))
 
 
 def tint_matrix(hue: float, saturation: float) -> Float[np.ndarray, "3 3"]:
-    """Returns the map of RGB that `tint` applies; it leaves greys as they are."""
+    """Returns the linear map of RGB that `tint` applies; it leaves greys unchanged."""
     axis = np.ones((3, 1)) / np.sqrt(3)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     turn = np.cos(hue) * np.eye(3) + np.sin(hue) * cross + (1 - np.cos(hue)) * axis @ axis.T
@@ -108,11 +109,11 @@ def tint_matrix(hue: float, saturation: float) -> Float[np.ndarray, "3 3"]:
 
 
 def motion_blur(image: UInt8[np.ndarray, "h w c"], dx: float, dy: float) -> UInt8[np.ndarray, "h w c"]:
-    """Returns the picture smeared along (dx, dy) pixels, at most 14."""
+    """Returns the picture with motion blur along (dx, dy) pixels, at most 14."""
     length = float(np.hypot(dx, dy))
     if length < 2:
         return image
-    # Twice a small kernel: from 11 cells OpenCV takes a Fourier transform, which is ten times slower.
+    # A small kernel twice: from 11 cells on OpenCV uses a Fourier transform, which is ten times slower.
     passes = 1 if length <= 7 else 2
     reach = min(length / passes, 7.0) / length / 2
     kernel = np.zeros((9, 9), np.uint8)
@@ -125,7 +126,7 @@ def motion_blur(image: UInt8[np.ndarray, "h w c"], dx: float, dy: float) -> UInt
 
 
 def sensor_effects(rng: np.random.Generator, frames: list[UInt8[np.ndarray, "S S 3"]]) -> UInt8[np.ndarray, "T S S 3"]:
-    """Returns the clip as a camera would give it: tones that drift, shade, blur, noise and compression."""
+    """Returns the clip with random camera effects: drifting tones, shade, blur, noise and compression."""
     num_frames = len(frames)
     tone = rng.uniform(-1, 1, 5) * rng.choice([0.1, 0.5]) + smooth_path(rng, num_frames, 5) * log_uniform(
         rng, 0.01, 0.15
@@ -161,7 +162,7 @@ def _shade(rng: np.random.Generator, frames: list[UInt8[np.ndarray, "S S 3"]]) -
 
 
 def _soften(rng: np.random.Generator, frames: list[UInt8[np.ndarray, "S S 3"]]) -> list[UInt8[np.ndarray, "S S 3"]]:
-    """A lens out of focus, or one frame shaken."""
+    """Defocus of all frames, or motion blur of each."""
     if rng.random() < 0.5:
         sigma = log_uniform(rng, 0.5, 2.0)
         return [cv2.GaussianBlur(frame, (0, 0), sigma) for frame in frames]
@@ -183,7 +184,7 @@ def _grain(rng: np.random.Generator, frames: list[UInt8[np.ndarray, "S S 3"]]) -
 
 
 def _compress(frame: UInt8[np.ndarray, "S S 3"], quality: int) -> UInt8[np.ndarray, "S S 3"]:
-    # Red and blue are swapped for the codec, which only moves a little of its loss between them.
+    # The codec takes the picture for BGR, which only shifts a little of its loss between red and blue.
     _, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     assert decoded is not None
@@ -193,7 +194,7 @@ def _compress(frame: UInt8[np.ndarray, "S S 3"], quality: int) -> UInt8[np.ndarr
 def augment_appearance(
     rng: np.random.Generator, cut_out: CutOut, scene: UInt8[np.ndarray, "H W 3"], static: StaticImages
 ) -> CutOut:
-    """Returns the cut-out as it is, recoloured, in the scene's colours, in another's texture or trailing lines."""
+    """Returns the cut-out, at random recoloured, tinted like the scene, with foreign texture or with added lines."""
     colours = cut_out.pixels[..., :3]
     opacity = cut_out.pixels[..., 3]
     if rng.random() < 0.06:
@@ -216,7 +217,7 @@ def _foreign_texture(image: UInt8[np.ndarray, "H W 3"], shape: tuple[int, ...]) 
 
 
 def _with_lines(rng: np.random.Generator, pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "H W 4"]:
-    """Thin parts, which photographs with coarse masks lack: strings, poles, limbs."""
+    """Adds thin parts such as strings, poles and limbs, which photographs with coarse masks lack."""
     reach = int(0.35 * max(pixels.shape))
     larger = cv2.copyMakeBorder(pixels, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
     ys, xs = np.nonzero(larger[..., 3] > 127)

@@ -1,4 +1,4 @@
-"""Clips to train on: drawn from photographs and cut-outs with exact masks, or taken from real video."""
+"""Training clips with exact masks: composed of photographs and cut-outs, or taken from real video."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from mnemask.datasets.composite.turning import opaque
 from mnemask.errors import InputError
 
 MAX_TRIES = 30
-OWN_COLOURS = 0.75  # of limbs
+OWN_COLOURS = 0.75  # fraction of limbs in the body's colours
 LIMB_OUTLINE = np.array([[0, 0.35], [0.25, 0.5], [0.6, 0.32], [0.95, 0.22], [1, 0]])  # along a limb, half its width
 
 
@@ -32,18 +32,18 @@ class CompositeRecipe:
     """How clips are made.
 
     Attributes:
-        composite, warped, real: shares of the three kinds, in any unit.
-        max_step: largest motion from frame to frame, as a share of the frame (root mean square, each axis).
-        distractor: how often an unlabelled thing moves about in a composite; half of them look like an object.
-        occluder: how often an unlabelled thing passes in front of an object after the first frame.
-        leave: how often an object is out of the picture for a frame and comes back.
-        crowd: how often what moves in a composite is of the same set as the photograph behind it, so that it passes
-            before others of its kind that are not to be followed.
-        zoom: by how many times what moves, or the photograph itself, grows or shrinks within a clip at most; 1 for not.
-        zoomed: how often it does.
-        turned: how often what moves turns about its own axis, so that its sides come into view.
-        spray: how often an object of a composite throws up dust, smoke or water.
-        limbs: how often what moves has limbs that swing.
+        composite, warped, real: relative shares of the three kinds.
+        max_step: largest motion from frame to frame, as a fraction of the frame (root mean square, each axis).
+        distractor: probability of an unlabelled moving thing in a composite; half of them look like an object.
+        occluder: probability of an unlabelled thing that passes in front of an object after the first frame.
+        leave: probability that an object leaves the picture for a frame and comes back.
+        crowd: probability that the first moving object of a composite is from the same set as the photograph behind it,
+            and so passes in front of others of its kind that are not followed.
+        zoom: maximum factor by which moving things, or the photograph itself, grow or shrink within a clip; 1 for none.
+        zoomed: probability of zoom in a clip.
+        turned: probability that a moving thing turns about its own axis, so that its sides come into view.
+        spray: probability that an object of a composite throws up dust, smoke or water.
+        limbs: probability that a moving thing has swinging limbs.
     """
 
     composite: float = 0.55
@@ -63,14 +63,14 @@ class CompositeRecipe:
     def __post_init__(self) -> None:
         shares = (self.composite, self.warped, self.real)
         if min(shares) < 0 or sum(shares) <= 0:
-            raise InputError(f"shares {shares} of composite, warped and real clips", "expected none below 0, one above")
+            raise InputError(f"shares {shares} of composite, warped and real clips", "expected none below 0, not all 0")
 
 
 class CompositeClips:
     """Endless clips made from photographs and short real videos; a `ClipSource`.
 
     Args:
-        root: folder that holds `static/NAME/{images,masks}` and, for real clips, `video/NAME/{frames,masks}`.
+        root: folder that contains `static/NAME/{images,masks}` and, for real clips, `video/NAME/{frames,masks}`.
         recipe: how clips are made.
 
     Raises:
@@ -86,7 +86,7 @@ class CompositeClips:
         return len(self.static.photographs)
 
     def draw(self, rng: np.random.Generator, shape: ClipShape) -> TrainingClip:
-        """Returns a clip that depends on the state of `rng` and on `shape` alone."""
+        """Returns a clip that depends only on the state of `rng` and on `shape`."""
         shares = np.array([self.recipe.composite, self.recipe.warped, self.recipe.real])
         kind = int(rng.choice(3, p=shares / shares.sum()))
         for _ in range(MAX_TRIES):
@@ -97,18 +97,18 @@ class CompositeClips:
             labels, num_objects = keep_visible(labels, shape.max_objects)
             if num_objects:
                 return TrainingClip(sensor_effects(rng, frames), labels, num_objects)
-        raise InputError(f"{MAX_TRIES} clips drawn had no object in the first frame", "expected larger objects")
+        raise InputError(f"{MAX_TRIES} clips drawn had no object in the first frame", "use data with larger objects")
 
 
 def _draw(
     rng: np.random.Generator, static: StaticImages, recipe: CompositeRecipe, clip: ClipShape, warped: bool
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
-    """A scene and what moves in front of it; the scene's own objects are labelled if `warped`."""
+    """A scene and the things that move in front of it; the scene's own objects are labelled if `warped`."""
     step = log_uniform(rng, min(0.006, recipe.max_step), recipe.max_step)
     masks: list[Bool[np.ndarray, "h w"]] = []
     like = None
     if warped or rng.random() < 0.2:
-        # Some composites too have an object in the scene itself, which cut-outs then pass in front of.
+        # Some composites have an object in the scene too; cut-outs then pass in front of it.
         image, masks = static.draw_scene(rng, clip.max_objects if warped else 1)
     else:
         photograph = static.draw(rng)
@@ -160,7 +160,7 @@ def _draw(
 def _cast(
     rng: np.random.Generator, static: StaticImages, max_objects: int, num_taken: int, like: str | None
 ) -> list[CutOut]:
-    """The cut-outs to follow, the first of the set `like`: at times several of one set, which look alike."""
+    """The cut-outs to follow, the first from the set `like`; sometimes several are from one set and look alike."""
     room = max_objects - num_taken
     cast: list[CutOut] = []
     wanted = 0 if room == 0 else 1 if rng.random() < 0.4 else int(rng.integers(1, room + 1))
@@ -177,7 +177,7 @@ def _set_of(rng: np.random.Generator, cast: list[CutOut], like: str | None) -> s
 
 
 def _with_limbs(rng: np.random.Generator, body: Layer, static: StaticImages, share: float) -> list[Layer]:
-    """A layer, at times with limbs in front of it or behind."""
+    """A layer, with probability `share` with limbs in front of it or behind it."""
     if rng.random() >= share:
         return [body]
     stuff = None if rng.random() < OWN_COLOURS else static.draw_image(rng)
@@ -186,7 +186,7 @@ def _with_limbs(rng: np.random.Generator, body: Layer, static: StaticImages, sha
 
 
 def _distractor(rng: np.random.Generator, static: StaticImages, cast: list[CutOut]) -> CutOut:
-    """Something that is not to be followed; half of the time it looks like an object that is."""
+    """A cut-out that is not followed; half of the time it looks like one that is."""
     if not cast or rng.random() < 0.5:
         return static.draw_cut_out(rng)
     model = cast[int(rng.integers(len(cast)))]
@@ -203,14 +203,14 @@ def _bar(rng: np.random.Generator, image: UInt8[np.ndarray, "H W 3"]) -> CutOut:
 
 
 def grow_limbs(rng: np.random.Generator, body: Layer, stuff: UInt8[np.ndarray, "H W 3"] | None) -> list[Layer]:
-    """Returns one to three limbs of a body, which swing about a joint, come out from behind it and hide there again.
+    """Returns one to three limbs of a body that swing about a joint, so that they appear from behind it and hide again.
 
-    They move with it, have its label and are of one make.
+    They move with the body, have its label and all look the same.
 
     Args:
-        rng: where the draw comes from.
-        body: what they belong to.
-        stuff: a photograph whose colours they have, as clothes and wheels do; None for the body's own colours.
+        rng: random number generator.
+        body: layer that the limbs belong to.
+        stuff: photograph that their colours are taken from, as for clothes and wheels; None for the body's own colours.
     """
     seen = body.pixels if body.views is None else body.views[0]
     ys, xs = np.nonzero(seen[..., 3] > 127)

@@ -1,4 +1,4 @@
-"""What a drawn clip is made of: a scene behind, cut-outs that move before it, and how camera and things move."""
+"""The parts of a composed clip: a scene, cut-outs that move in front of it, and the motion of the camera and things."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ from mnemask.datasets.composite.photographs import CutOut
 from mnemask.datasets.composite.turning import turning
 from mnemask.metrics import VOID
 
-MOST_SEE_THROUGH = 120  # opacity of a cloud; what is behind it is still labelled
-MOST_COVERED = 0.7  # of a frame, by something that comes nearer
+MOST_SEE_THROUGH = 120  # maximum opacity of a cloud; what is behind it is still labelled
+MOST_COVERED = 0.7  # of a frame, by something that comes closer
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Where an object's middle is in each frame (x, y), and about how far it reaches from there, in pixels."""
+    """An object's centre (x, y) in each frame and its approximate radius, in pixels."""
 
     centre: Float[np.ndarray, "T 2"]
     radius: float
@@ -33,17 +33,18 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One cut-out and where it is in each frame.
+    """One cut-out and its motion.
 
     Attributes:
-        pixels: RGB times opacity, and opacity: so no colour from outside the object bleeds in where pixels are mixed.
-        label: the object's number, 0 for a thing that is not to be followed.
+        pixels: RGB times opacity, and opacity; premultiplied so that no colour from outside the object bleeds in when
+            pixels are interpolated.
+        label: the object's label, 0 for a thing that is not followed.
         to_frame: maps from pixels of the cut-out (x, y) to pixels of the frame.
-        bend: displacements in pixels of the cut-out, spread over it; None for a rigid thing.
-        light: logarithm of the brightness in each frame, 0 for as it is.
+        bend: grid of displacements spread over the cut-out, in its pixels; None for a rigid thing.
+        light: logarithm of the brightness factor in each frame, 0 for unchanged.
         smear: motion blur in each frame, in pixels (x, y).
         shadow: darkness of the shadow, 0 to 1, and its offset in pixels (x, y).
-        views: what is shown in each frame in place of `pixels`, where it does not always look the same.
+        views: pixels shown in each frame instead of `pixels`, if the appearance changes.
     """
 
     pixels: UInt8[np.ndarray, "h w 4"]
@@ -56,7 +57,7 @@ class Layer:
     views: UInt8[np.ndarray, "T h w 4"] | None = None
 
     def paint(self, t: int, frame: UInt8[np.ndarray, "H W 3"], labels: UInt8[np.ndarray, "H W"]) -> None:
-        """Draws the layer onto frame `t` and its labels, in place; its pixels are those with opacity above 127."""
+        """Draws the layer onto frame `t` and its labels, in place; pixels with opacity above 127 are labelled."""
         left, top, right, bottom = self._box(t)
         left, right = np.clip((left, right), 0, frame.shape[1]).tolist()
         top, bottom = np.clip((top, bottom), 0, frame.shape[0]).tolist()
@@ -74,7 +75,7 @@ class Layer:
         labels[top:bottom, left:right][alpha > 127] = self.label
 
     def at(self, t: int) -> "Layer":
-        """Returns the layer of frame `t` alone, which is its frame 0."""
+        """Returns the layer with only frame `t`, as its frame 0."""
         one = slice(t, t + 1)
         bend = None if self.bend is None else self.bend[one]
         views = None if self.views is None else self.views[one]
@@ -88,11 +89,11 @@ class Layer:
         )
 
     def area(self, t: int) -> int:
-        """Returns how many pixels the layer has in frame `t` and beyond its borders."""
+        """Returns the number of the layer's pixels in frame `t`, including those outside its borders."""
         return int(np.count_nonzero(self._warped(t, self._box(t))[..., 3] > 127))
 
     def track(self) -> Track:
-        """Returns where the cut-out is in each frame."""
+        """Returns the cut-out's position in each frame."""
         height, width = self.pixels.shape[:2]
         radius = np.sqrt(height * width * np.abs(np.linalg.det(self.to_frame[:, :, :2]))) / 2
         return Track(self.to_frame @ np.array([width / 2, height / 2, 1.0]), float(radius.mean()))
@@ -103,7 +104,7 @@ class Layer:
         return motion_blur(warped, *self.smear[t].tolist())
 
     def _box(self, t: int) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of what the layer can touch, in the frame and beyond."""
+        """Left, top, right and bottom of the area that the layer can cover, including outside the frame."""
         height, width = self.pixels.shape[:2]
         spread = 0.0 if self.bend is None else float(np.abs(self.bend[t]).max())
         x = np.array([-spread, width + spread, -spread, width + spread])
@@ -117,7 +118,7 @@ class Layer:
     def _sources(
         self, t: int, box: tuple[int, int, int, int]
     ) -> tuple[Float[np.ndarray, "b w"], Float[np.ndarray, "b w"]]:
-        """The place in the cut-out that each pixel of the box shows."""
+        """The position in the cut-out that each pixel of the box shows."""
         x, y = sources(self.to_frame[t], box)
         if self.bend is None:
             return x, y
@@ -130,13 +131,13 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A photograph that fills the frame, and how the camera moves over it.
+    """A photograph that fills the frame, and the motion of the camera over it.
 
     Attributes:
-        image: RGB.
-        masks: objects 1, 2, … of the photograph that are to be followed; may be empty.
+        image: RGB picture.
+        masks: masks of objects 1, 2, … of the photograph to follow; may be empty.
         to_frame: maps from pixels of the photograph (x, y) to pixels of the frame.
-        bend: displacements in pixels of the photograph, spread over the frame; None for a rigid world.
+        bend: grid of displacements spread over the frame, in pixels of the photograph; None for a rigid scene.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -145,7 +146,7 @@ class Scene:
     bend: Float[np.ndarray, "T g g 2"] | None
 
     def tracks(self) -> list[Track]:
-        """Returns where each of the scene's objects is in each frame."""
+        """Returns the position of each of the scene's objects in each frame."""
         tracks = []
         for mask in self.masks:
             ys, xs = np.nonzero(mask)
@@ -154,7 +155,7 @@ class Scene:
         return tracks
 
     def paint(self, t: int, size: int) -> tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]:
-        """Returns frame `t` and its labels; beyond its border the photograph is mirrored, and objects there are 255."""
+        """Returns frame `t` and its labels; beyond its border the photograph is mirrored, with 255 for objects."""
         x, y = sources(self.to_frame[t], (0, 0, size, size))
         if self.bend is not None:
             x += cv2.resize(self.bend[t, ..., 0], (size, size), interpolation=cv2.INTER_LINEAR)
@@ -162,12 +163,12 @@ class Scene:
         frame = cv2.remap(self.image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         labels = np.zeros((size, size), np.uint8)
         for label, mask in enumerate(self.masks, 1):
-            # Softened first: the steps of a small mask would grow with it.
+            # Softened first, since the staircase edges of a small mask would be enlarged with it.
             soft = cv2.GaussianBlur(mask.astype(np.uint8) * 255, (3, 3), 0.8)
             shown = cv2.remap(soft, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
             labels[shown > 127] = label
         if self.masks:
-            # A mirrored object is neither the object nor a background worth learning.
+            # A mirrored object is neither the object nor background to learn from.
             height, width = self.image.shape[:2]
             beyond = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
             labels[beyond & (labels > 0)] = VOID
@@ -177,7 +178,7 @@ class Scene:
 def render_clip(
     scene: Scene, layers: Sequence[Layer], times: Iterable[int], size: int
 ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], list[UInt8[np.ndarray, "S S"]]]:
-    """Returns frames and labels of a scene and of what moves in front of it, the last layer foremost."""
+    """Returns frames and labels of a scene with layers in front of it, the last layer foremost."""
     frames, labels = [], []
     for t in times:
         frame, label = scene.paint(t, size)
@@ -191,7 +192,7 @@ def render_clip(
 def sources(
     to_frame: Float[np.ndarray, "2 3"], box: tuple[int, int, int, int]
 ) -> tuple[Float[np.ndarray, "b w"], Float[np.ndarray, "b w"]]:
-    """Returns x and y before the map for each pixel of a box (left, top, right, bottom) after it."""
+    """Returns the x and y that the map takes to each pixel of a box (left, top, right, bottom)."""
     left, top, right, bottom = box
     back = cv2.invertAffineTransform(to_frame).astype(np.float32)
     xs = np.arange(left, right, dtype=np.float32)
@@ -206,7 +207,7 @@ def _darken(
     top: int,
     shadow: tuple[float, float, float],
 ) -> None:
-    """A soft dark copy of the shape, shifted, on what is already in the frame."""
+    """Draws a soft, dark, shifted copy of the shape onto the frame."""
     height, width = frame.shape[:2]
     darkness, dx, dy = shadow[0], round(shadow[1]), round(shadow[2])
     x0, y0 = max(0, left + dx), max(0, top + dy)
@@ -228,10 +229,10 @@ def render_scene(
     step: float,
     most: float = 1.0,
 ) -> Scene:
-    """Returns the photograph seen by a camera that moves by `step` (share of the frame) from frame to frame.
+    """Returns the photograph seen by a camera that moves by `step` (fraction of the frame) from frame to frame.
 
-    It comes nearer or draws back by up to `most` times. With masks, the first view is on their objects, which then
-    cover from 1.5 to 50 % of it where the photograph allows.
+    The scale changes by a factor of up to `most`. With masks, the first view shows their objects, which cover 1.5 to
+    50 % of it if the photograph's size allows.
     """
     height, width = image.shape[:2]
     shorter = min(height, width)
@@ -244,7 +245,7 @@ def render_scene(
         at_pixel, at_mean = np.array([xs[pick], ys[pick]]), np.array([xs.mean(), ys.mean()])
         middle = at_mean + rng.uniform(0, 0.7) * (at_pixel - at_mean) + rng.uniform(-0.25, 0.25, 2) * shorter / zoom
     near = zoom_path(rng, num_frames, most)
-    # The frame that shows most still shows no more than there is.
+    # Even the widest view stays within the photograph.
     side = min(shorter / zoom, shorter * float(near.min()))
     low = np.minimum(side / near.min() / 2, bounds / 2)
     middle = np.clip(middle, low, bounds - low)
@@ -271,15 +272,15 @@ def move(
     most: float = 1.0,
     turned: float = 0.0,
 ) -> Layer:
-    """Returns the cut-out on a smooth path of its own, turning, growing and bending on the way.
+    """Returns the cut-out on a smooth random path, rotating, growing and bending on the way.
 
-    In the first frame it covers 0.8 to 45 % of the frame, where its resolution allows. `step` is the motion from frame
-    to frame as a share of the frame, `leave` how likely it is out of the picture for a frame after the first, `most`
-    by how many times it grows or shrinks at most, `turned` how likely it shows its sides (`turning`); `label` is 0 if
-    it is not to be followed.
+    In the first frame it covers 0.8 to 45 % of the frame if its resolution allows. `step` is the motion from frame to
+    frame as a fraction of the frame, `leave` the probability that it is out of the picture for a frame after the first,
+    `most` the maximum factor by which it grows or shrinks, `turned` the probability that it shows its sides
+    (`turning`); `label` is 0 if it is not followed.
     """
     near, share = zoom_path(rng, num_frames, most), log_uniform(rng, 0.008, 0.45)
-    # Nothing grows until it covers the whole frame.
+    # Limits growth, so that nothing covers the whole frame.
     near = np.minimum(near, max(1.0, float(np.sqrt(MOST_COVERED / share))))
     pixels, grow = fit(cut_out, size, share, float(near.max()))
     views = None
@@ -310,7 +311,7 @@ def move(
 
 
 def spray(rng: np.random.Generator, target: Track) -> Layer:
-    """Returns the dust, smoke or water that an object throws up: see-through, another cloud in each frame."""
+    """Returns the dust, smoke or water that an object throws up: translucent, a different cloud in each frame."""
     num_frames, side = len(target.centre), 96
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     round_off = np.clip(1 - ramp[:, None] ** 2 - ramp**2, 0, 1) ** 0.5
@@ -334,7 +335,7 @@ def spray(rng: np.random.Generator, target: Track) -> Layer:
 
 
 def pass_in_front(rng: np.random.Generator, cut_out: CutOut, target: Track, size: int, num_frames: int) -> Layer:
-    """Returns the cut-out crossing the target's way: beside it in the first frame, before it in a later one."""
+    """Returns the cut-out crossing the target's path: next to it in the first frame, in front of it in a later one."""
     share = (2 * target.radius / size) ** 2 * log_uniform(rng, 0.4, 2.0)
     pixels, grow = fit(cut_out, size, min(share, 0.5))
     height, width = pixels.shape[:2]
@@ -351,10 +352,10 @@ def pass_in_front(rng: np.random.Generator, cut_out: CutOut, target: Track, size
 
 
 def fit(cut_out: CutOut, size: int, share: float, most: float = 1.0) -> tuple[UInt8[np.ndarray, "h w 4"], float]:
-    """Returns the cut-out's pixels, colours times opacity, and the factor by which they then cover `share` of a frame.
+    """Returns the cut-out's pixels, colours times opacity, and the scale at which they cover `share` of a frame.
 
-    A factor above 3 would only show pixels, one far below 1 would alias: the pixels are shrunk first, though not below
-    what they need where the cut-out is later shown `most` times as large.
+    A scale above 3 would only show pixels and is not used; a scale far below 1 would alias, so the pixels are
+    downscaled first, but keep the resolution needed to show the cut-out `most` times as large.
     """
     red, green, blue, opacity = cv2.split(cut_out.pixels)
     pixels = cv2.merge([*(cv2.multiply(c, opacity, scale=1 / 255) for c in (red, green, blue)), opacity])
@@ -366,14 +367,14 @@ def fit(cut_out: CutOut, size: int, share: float, most: float = 1.0) -> tuple[UI
 
 
 def _folded(position: Float[np.ndarray, "T 2"]) -> Float[np.ndarray, "T 2"]:
-    """Positions (0 to 1 is the frame) turned back a little inside the border."""
+    """Positions (0 to 1 is the frame), reflected slightly inside the border."""
     low, high = 0.03, 0.97
     phase = np.mod((position - low) / (high - low), 2)
     return np.asarray(low + (high - low) * (1 - np.abs(1 - phase)))
 
 
 def _leave(rng: np.random.Generator, position: Float[np.ndarray, "T 2"], size: int, reach: float) -> None:
-    """Moves one position after the first to the place just beyond the border that is nearest, in place."""
+    """Moves one position after the first to just outside the nearest border, in place."""
     away = int(rng.integers(1, max(2, len(position) - 1)))
     axis = int(np.argmax(np.abs(position[away] - size / 2)))
     position[away, axis] = size + reach if position[away, axis] > size / 2 else -reach

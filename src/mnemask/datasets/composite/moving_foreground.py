@@ -1,4 +1,4 @@
-"""Real video in which all that moves is foreground, `video/NAME/{frames,masks}`: short clips to learn from."""
+"""Training clips from real video in which everything that moves is foreground, `video/NAME/{frames,masks}`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from mnemask.metrics import VOID
 MAX_TRIES = 50
 MIN_FOREGROUND = 0.003
 MIN_OVERLAP = 0.4
-# In the first three, cars drive farther than their own length between two frames, and overlap does not tell who is who;
-# the masks of the last belong to frames seven or eight earlier.
+# In the first three, cars move farther than their own length between two frames, so overlap does not identify them; the
+# masks of the last belong to frames seven or eight earlier.
 LEFT_OUT = frozenset({"cdnet__highway", "sbi2015__HighwayI", "sbi2015__HighwayII", "ucsd__flock"})
-# The mask of frame t is filed under t + shift: found where mask borders agree best with the edges in the frames.
+# The mask of frame t is stored as t + shift, the shift at which mask borders agree best with edges in the frames.
 MASK_SHIFT = {"ucsd__bottle": 1, "ucsd__hockey": 1, "ucsd__jump": -1, "ucsd__surf": 1}
 
 
@@ -34,10 +34,10 @@ class ForegroundSequence:
 
 
 class RealClips:
-    """Every video under `root` that can be followed; masks hold 0, 1 for all that moves, 255 for unknown.
+    """Clips of the usable videos under `root`; masks are 0, 1 for everything that moves, 255 for unknown.
 
     Raises:
-        InputError: there are no videos there, or a frame has no mask.
+        InputError: there are no videos, or a frame has no mask.
     """
 
     def __init__(self, root: Path) -> None:
@@ -48,13 +48,13 @@ class RealClips:
     ) -> tuple[list[UInt8[np.ndarray, "S S 3"]], UInt8[np.ndarray, "T S S"]]:
         """Returns frames (RGB), 1 to `shape.max_gap` apart, forwards or backwards, and labels.
 
-        Things that come in after the first frame are marked 255: they were not pointed out, yet are foreground.
+        Things that appear after the first frame are labelled 255: they are foreground, but not objects to follow.
         """
         size, num_frames = shape.size, shape.num_frames
         fit = [sequence for sequence in self.sequences if len(sequence.frames) >= num_frames]
         if not fit:
             longest = max(len(sequence.frames) for sequence in self.sequences)
-            raise InputError(f"clips of {num_frames} frames from videos of at most {longest}", "ask for shorter clips")
+            raise InputError(f"clips of {num_frames} frames from videos of at most {longest}", "use shorter clips")
         for _ in range(MAX_TRIES):
             sequence = fit[int(rng.integers(len(fit)))]
             span = _span(rng, len(sequence.frames), num_frames, shape.max_gap)
@@ -75,7 +75,7 @@ class RealClips:
         raise InputError(
             f"{MAX_TRIES} clips drawn from {self.sequences[0].frames[0].parent.parent.parent} had no foreground in "
             "their first frame",
-            "expected masks with 1, not 255, where something moves",
+            "set masks to 1, not 255, where something moves",
         )
 
 
@@ -91,7 +91,7 @@ def _span(rng: np.random.Generator, length: int, num_frames: int, max_gap: int) 
 def _follow(
     rng: np.random.Generator, masks: list[UInt8[np.ndarray, "H W"]], shown: list[int], max_objects: int
 ) -> list[UInt8[np.ndarray, "H W"]]:
-    """Labels of the masks `shown`: all of the first mask's things as one, or some of them if none meets another."""
+    """Labels of the masks `shown`: all things of the first mask as one, or some of them separately if none meet."""
     things, _ = _pieces(masks[0])
     history = [things]
     apart = True
@@ -119,9 +119,9 @@ def _follow(
 def _continued(
     before: UInt8[np.ndarray, "H W"], mask: UInt8[np.ndarray, "H W"]
 ) -> tuple[UInt8[np.ndarray, "H W"], bool]:
-    """The next mask's pieces, each named after the thing it overlaps, and whether none overlaps two.
+    """The next mask's pieces, each with the number of the thing it overlaps, and whether none overlaps two.
 
-    Pieces that overlap nothing by much, newcomers, and what has met one are 255.
+    Pieces without much overlap, new things, and things that have met one of these are 255.
     """
     pieces, boxes = _pieces(mask)
     sizes = np.bincount(before.ravel(), minlength=256)
@@ -141,7 +141,7 @@ def _continued(
 
 
 def _pieces(mask: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "H W"], list[list[int]]]:
-    """Numbers the pieces of the foreground from 1 and gives their boxes; pieces that nearly touch are one."""
+    """The pieces of the foreground, numbered from 1, and their boxes; pieces that nearly touch count as one."""
     moving = cv2.inRange(mask, 1, 1)
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(moving, np.ones((5, 5), np.uint8)))
     pieces = cv2.bitwise_and(np.minimum(numbers, VOID - 1).astype(np.uint8), moving)
@@ -151,7 +151,7 @@ def _pieces(mask: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "H W"], l
 def _views(
     rng: np.random.Generator, labels: UInt8[np.ndarray, "H W"], size: int, num_frames: int
 ) -> Float[np.ndarray, "T 2 3"]:
-    """Maps from the video to the clip: one crop about a thing, and at times a hand that shakes."""
+    """Maps from the video to the clip: one crop around a thing, sometimes with the shake of a hand-held camera."""
     height, width = labels.shape
     ys, xs = np.nonzero((labels > 0) & (labels < VOID))
     side = min(height, width) * rng.uniform(0.35, 1.0)
@@ -176,7 +176,7 @@ def _warp_labels(
         part = (labels == label).astype(np.uint8) * 255
         shown = cv2.warpAffine(part, view, (size, size), borderMode=cv2.BORDER_REFLECT_101)
         warped[shown > 127] = label
-    # Beyond the video's border the frame is mirrored; what moves there is neither the object nor background.
+    # Outside the video's border the frame is mirrored; what moves there is neither the object nor background.
     inside = cv2.warpAffine(np.full_like(labels, 255), view, (size, size))
     warped[(inside < 128) & (warped > 0)] = VOID
     return warped
@@ -197,6 +197,6 @@ def _sequences(root: Path) -> list[ForegroundSequence]:
     if not sequences:
         raise InputError(
             f"no video in {root}",
-            f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png beside them",
+            f"expected {root}/NAME/frames/*.jpg with {root}/NAME/masks/*.png next to them",
         )
     return sequences

@@ -1,4 +1,4 @@
-"""Photographs with masks, `static/NAME/{images,masks}`: scenes to film and objects to cut out of them."""
+"""Photographs with masks, `static/NAME/{images,masks}`: scenes, and objects to cut out."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ class SetRule:
     """How the masks of one set are read.
 
     Attributes:
-        weight: how much a photograph of this set counts beside others when one is drawn.
+        weight: relative probability of drawing a photograph of this set.
         kind: "union", all values together are one object; "instances", each value is an object, alone or with the
             others; "segments", values cover the whole picture and the compact ones are objects.
-        shrink: pixels taken off an outline, so that no rim of the old background comes along.
-        min_share: how much of the picture an object covers at least.
+        shrink: pixels removed from an outline, so that no rim of the old background is included.
+        min_share: minimum fraction of the picture that an object covers.
     """
 
     weight: float = 1.0
@@ -58,7 +58,7 @@ SET_RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """Where one photograph and its mask lie, and to which set it belongs."""
+    """The files of a photograph and its mask, and the set it belongs to."""
 
     image: Path
     mask: Path
@@ -71,7 +71,7 @@ class CutOut:
 
     Attributes:
         pixels: RGB and opacity, cropped to the object; the object is where opacity is above 127.
-        set_name: the set it comes from.
+        set_name: name of the set it comes from.
     """
 
     pixels: UInt8[np.ndarray, "h w 4"]
@@ -84,16 +84,16 @@ class CutOut:
 
 
 def balanced_weights(names: Sequence[str], weight_of: Callable[[str], float]) -> Float[np.ndarray, " N"]:
-    """Returns the weight of each picture by the name of its set, so that large sets do not crowd out small ones."""
+    """Returns the weight of each picture from its set's name, such that large sets do not crowd out small ones."""
     sizes = {name: names.count(name) for name in set(names)}
     return np.array([weight_of(name) * sizes[name] ** -0.4 for name in names])
 
 
 class StaticImages:
-    """Every photograph under `root`; files are read when asked for and the system's cache keeps them.
+    """All photographs under `root`; files are read on demand and cached by the operating system.
 
     Raises:
-        InputError: there are no photographs there, or one has no mask.
+        InputError: there are no photographs, or one has no mask.
     """
 
     def __init__(self, root: Path) -> None:
@@ -104,14 +104,14 @@ class StaticImages:
         self.by_set = {name: [p for p in self.photographs if p.set_name == name] for name in set(names)}
 
     def draw(self, rng: np.random.Generator, set_name: str | None = None) -> Photograph:
-        """Returns one photograph at random, of one set if that is named."""
+        """Returns a random photograph, from the set `set_name` if given."""
         if set_name is not None:
             return self.by_set[set_name][int(rng.integers(len(self.by_set[set_name])))]
         index = int(np.searchsorted(self.weights, rng.random(), side="right"))
         return self.photographs[min(index, len(self.photographs) - 1)]
 
     def draw_image(self, rng: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
-        """Returns one photograph at random, as RGB."""
+        """Returns a random photograph as RGB."""
         return read_rgb(self.draw(rng).image)
 
     def draw_scene(
@@ -126,7 +126,7 @@ class StaticImages:
         raise _no_objects(self.photographs[0].mask.parent.parent.parent)
 
     def draw_cut_out(self, rng: np.random.Generator, set_name: str | None = None) -> CutOut:
-        """Returns one object at random, of one set if that is named."""
+        """Returns a random object, from the set `set_name` if given."""
         for _ in range(MAX_TRIES):
             photograph = self.draw(rng, set_name)
             rule = rule_of(photograph.set_name)
@@ -140,16 +140,16 @@ class StaticImages:
 
 
 def rule_of(set_name: str) -> SetRule:
-    """Returns how a set is read: as instances unless `SET_RULES` says otherwise."""
+    """Returns how a set is read: as instances unless `SET_RULES` specifies otherwise."""
     return SET_RULES.get(set_name, SetRule())
 
 
 def choose_objects(
     rng: np.random.Generator, mask: UInt8[np.ndarray, "H W"], rule: SetRule, max_objects: int
 ) -> list[Bool[np.ndarray, "H W"]]:
-    """Returns the masks of up to `max_objects` objects at random; none where no object is fit to be followed."""
+    """Returns the masks of up to `max_objects` random objects; none if no object is suitable for following."""
     if rule.kind == "instances" and ((mask > 0) & (mask < VOID)).any():
-        mask = np.where(mask == VOID, 0, mask).astype(np.uint8)  # beside ids it is what nobody knows
+        mask = np.where(mask == VOID, 0, mask).astype(np.uint8)  # in a mask with ids it means unknown
     if rule.kind == "union" or (rule.kind == "instances" and rng.random() < 0.25):
         return [whole] if _is_fit(whole := _without_specks(mask > 0), rule.min_share) else []
     counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
@@ -170,43 +170,43 @@ def choose_objects(
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Returns the pictures of a folder, of any common kind, by name."""
+    """Returns the pictures in a folder, of any common format, sorted by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def pairs_in(folder: Path) -> list[tuple[Path, Path]]:
-    """Returns the pictures of a folder, by name, each with its mask in the folder `masks` beside that one.
+    """Returns the pictures in a folder, sorted by name, each with its mask from the sibling folder `masks`.
 
     Raises:
-        InputError: one has no mask.
+        InputError: a picture has no mask.
     """
     pairs = [(picture, folder.parent / "masks" / f"{picture.stem}.png") for picture in pictures_in(folder)]
     for picture, mask in pairs:
         if not mask.is_file():
-            raise InputError(f"{picture} has no mask", f"expected {mask}")
+            raise InputError(f"{picture} has no mask", f"add {mask}")
     return pairs
 
 
 _JPEG_BEGINS, _JPEG_ENDS = b"\xff\xd8", b"\xff\xd9"
-_LONGEST_TAIL = 1024  # bytes that programs put behind a picture
+_LONGEST_TAIL = 1024  # bytes that programs append to a picture
 
 
 def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a picture as RGB; raises FrameError where the file holds none, or a JPEG without its end."""
+    """Returns a picture as RGB; raises FrameError if the file is not a picture, or is a truncated JPEG."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise FrameError(f"{path} cannot be read ({error.strerror})", "restore it") from error
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
-        raise FrameError(f"{path} is not a readable picture", "expected JPEG, WebP or PNG, restore or remove the file")
-    # Of one that was cut off, OpenCV gives the rest in grey. A phone may put a film behind a picture.
+        raise FrameError(f"{path} is not a readable picture", "expected JPEG, WebP or PNG: restore or remove the file")
+    # OpenCV returns the missing part of a truncated JPEG in grey. Phones may append a video to a picture.
     if data.startswith(_JPEG_BEGINS) and _JPEG_ENDS not in data[-_LONGEST_TAIL:]:
         try:
             with Image.open(io.BytesIO(data)) as whole:
                 whole.load()
         except DAMAGED_IMAGE_ERRORS as error:
-            raise FrameError(f"{path} is cut off ({error})", "copy it again, or remove it") from error
+            raise FrameError(f"{path} is truncated ({error})", "copy it again, or remove it") from error
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -215,7 +215,7 @@ def _photographs(root: Path) -> list[Photograph]:
     photographs = [Photograph(*pair, folder.parent.name) for folder in folders for pair in pairs_in(folder)]
     if not photographs:
         raise InputError(
-            f"no photographs in {root}", f"expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png beside them"
+            f"no photographs in {root}", f"expected {root}/NAME/images/*.jpg with {root}/NAME/masks/*.png next to them"
         )
     return photographs
 
@@ -226,7 +226,7 @@ def _without_specks(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
 
 def _is_fit(mask: Bool[np.ndarray, "H W"], min_share: float) -> bool:
-    """True unless the object is a speck or fills the picture to its borders."""
+    """Whether the object is not too small and does not fill the picture."""
     area = np.count_nonzero(mask)
     height, width = mask.shape
     _, _, box_width, box_height = cv2.boundingRect(mask.astype(np.uint8))
@@ -237,7 +237,7 @@ def _is_fit(mask: Bool[np.ndarray, "H W"], min_share: float) -> bool:
 
 
 def is_compact(mask: Bool[np.ndarray, "H W"]) -> bool:
-    """True for a segment in one piece that is neither a stretch of background nor a sliver."""
+    """Whether a segment is in one piece and neither a stretch of background nor a sliver."""
     area = np.count_nonzero(mask)
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     touched = (left == 0) + (top == 0) + (left + width == mask.shape[1]) + (top + height == mask.shape[0])
@@ -251,7 +251,7 @@ def _cut(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], shrin
     rows, columns = slice(top, top + height), slice(left, left + width)
     pad = 3  # room for the soft edge
     opacity = np.pad(mask[rows, columns].astype(np.uint8) * 255, pad)
-    # At small sizes a pixel is much of an object: thin parts would go.
+    # A pixel is a large part of a small object: thin parts would vanish.
     if shrink and min(width, height) > 60:
         round_kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * shrink + 1, 2 * shrink + 1))
         opacity = np.asarray(cv2.erode(opacity, round_kernel))
@@ -262,6 +262,6 @@ def _cut(image: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], shrin
 def _no_objects(root: Path) -> InputError:
     return InputError(
         f"{MAX_TRIES} photographs drawn from {root} had no object to follow",
-        f"expected masks in which an object covers at least {MIN_OBJECT_PIXELS} pixels and 0.4 % of the picture, "
-        "and at most 70 %",
+        f"use masks in which an object covers at least {MIN_OBJECT_PIXELS} pixels and 0.4 % of the picture, and at "
+        "most 70 %",
     )

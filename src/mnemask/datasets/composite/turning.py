@@ -1,4 +1,4 @@
-"""Cut-outs that turn: a photograph's object gets a body, and comes to show its sides and its back."""
+"""Cut-outs that turn: an object of a photograph gets a body, so that it can show its sides and its back."""
 
 from dataclasses import dataclass
 
@@ -8,19 +8,19 @@ from jaxtyping import Float, UInt8
 
 from mnemask.datasets.composite.appearance import log_uniform, recolour, smooth_path
 
-LARGEST = 224  # pixels along a side; larger ones are made smaller, which keeps a clip cheap
+LARGEST = 224  # pixels along a side; larger cut-outs are downscaled, which keeps clips cheap
 DENSITY = 3  # points per pixel of a row: a surface that is as steep as 2 is stretched by up to 2.2
 ACROSS = np.ones((1, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A cut-out with a front and a back, which bulge alike.
+    """A cut-out with a front and a back of the same bulging shape.
 
     Attributes:
-        front, back: RGB.
-        opacity: what belongs to the object.
-        depth: of the front, in pixels towards the viewer, at most as steep as 2; the back is as far on the other side.
+        front, back: RGB pictures.
+        opacity: opacity of the object.
+        depth: depth of the front in pixels towards the viewer, with a slope of at most 2; the back is its mirror image.
     """
 
     front: UInt8[np.ndarray, "h w 3"]
@@ -32,8 +32,8 @@ class Body:
         """Returns RGB times opacity, and opacity, of the body turned by `angle` (radians) about its upright axis.
 
         Args:
-            angle: 0 shows the front as it is, half a turn the back.
-            light: where it comes from (x, y, towards the viewer); its length is how much it matters.
+            angle: 0 shows the front unchanged, half a turn the back.
+            light: direction of the light (x, y, towards the viewer); its length is the strength.
         """
         height, width = self.opacity.shape
         dense = (width * DENSITY, height)
@@ -43,14 +43,14 @@ class Body:
         slope_y, slope_x = (slope[ys, column] for slope in np.gradient(self.depth))
         steep = 1 / np.sqrt(1 + slope_x**2 + slope_y**2)
         cos, sin = np.cos(angle), np.sin(angle)
-        # From this end to the other, what is nearer covers what is farther, whatever the depth (McMillan and Bishop,
+        # Painted in this order, nearer points cover farther ones without comparing depths (McMillan and Bishop,
         # Plenoptic Modeling, SIGGRAPH 1995).
         way = -1 if sin > 0 else 1
         shown = np.zeros((height, width, 4), np.uint8)
         for colours, side in ((self.back, -1), (self.front, 1)) if cos > 0 else ((self.front, 1), (self.back, -1)):
             points = np.flatnonzero(side * cos + slope_x * sin > 0)[::way]
             across = x[points] * cos + side * depth[points] * sin + width / 2
-            # The photograph has shades of its own: only what the turn changes is added to them.
+            # The photograph already contains shading: only the change caused by the turn is added.
             before = light[2] - side * light[0] * slope_x
             after = light[0] * (side * sin - slope_x * cos) + light[2] * (side * cos + slope_x * sin)
             gain = np.exp(np.clip((after - before) * steep, -1, 1))[points, None]
@@ -58,7 +58,7 @@ class Body:
             row = ys[points]
             shown[row, target, :3] = np.minimum(colours[row, column[points]] * gain, 255)
             shown[row, target, 3] = 255
-        # Front and back may leave a gap of a pixel where they meet.
+        # There may be a gap of one pixel between front and back.
         gaps = (cv2.morphologyEx(shown[..., 3], cv2.MORPH_CLOSE, ACROSS) > 0) & (shown[..., 3] == 0)
         shown[gaps] = cv2.dilate(shown, ACROSS)[gaps]
         return cv2.GaussianBlur(shown, (3, 3), 0.6)
@@ -69,8 +69,8 @@ def turning(
 ) -> tuple[UInt8[np.ndarray, "T H W 4"], float]:
     """Returns a cut-out in each frame while it turns about its upright axis, and the factor by which it was scaled.
 
-    Pixels are RGB times opacity, and opacity. It is 0.4 to 1 times as deep as it is wide, begins up to 60 degrees from
-    its front, and its back has its own colours, mirrored, in other tints.
+    Pixels are RGB times opacity, and opacity. The object is 0.4 to 1 times as deep as it is wide and starts up to 60
+    degrees from its front; its back has the front's colours, mirrored and in other tints.
     """
     smaller = min(1.0, LARGEST / max(pixels.shape))
     if smaller < 1:
@@ -88,7 +88,7 @@ def _body(rng: np.random.Generator, pixels: UInt8[np.ndarray, "h w 4"]) -> Body:
     framed = cv2.copyMakeBorder(solid, 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     inside = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
     reach = max(float(inside.max()), 1.0)
-    # A parabola over the distance from the outline: twice as steep as it is deep there, and level in the middle.
+    # A parabola over the distance from the outline: steepest there (twice the depth / radius), level in the middle.
     bulge = rng.uniform(0.4, 1.0) * inside * (2 - inside / reach)
     depth = cv2.GaussianBlur(bulge.astype(np.float32), (0, 0), 0.05 * reach + 0.5) * solid
     front = opaque(pixels)
@@ -101,7 +101,7 @@ def _body(rng: np.random.Generator, pixels: UInt8[np.ndarray, "h w 4"]) -> Body:
 
 
 def opaque(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns colours without their opacity: on a rim the mean of what is around it, farther out the mean of all."""
+    """Returns colours without opacity: at the rim the mean of the surroundings, farther out the overall mean."""
     around = cv2.blur(pixels, (5, 5)).astype(np.float32)
     around = np.where(around[..., 3:] > 0, around, pixels.reshape(-1, 4).mean(0))
     mean = around[..., :3] * (255 / np.maximum(around[..., 3:], 1e-3))
@@ -110,7 +110,7 @@ def opaque(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _mirrored(front: UInt8[np.ndarray, "h w 3"], solid: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Each row of an object turned round between its ends; pixels that would come from outside stay."""
+    """Each row of an object reversed between its ends; pixels that would come from outside are unchanged."""
     height, width = solid.shape
     left, right = solid.argmax(1), width - 1 - solid[:, ::-1].argmax(1)
     columns = np.clip((left + right)[:, None] - np.arange(width), 0, width - 1)

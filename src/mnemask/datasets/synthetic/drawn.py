@@ -1,4 +1,4 @@
-"""A video drawn in code, with exact masks and as long as you like: soft animals that cross each other's way."""
+"""A procedurally drawn video of any length with exact masks: soft animals that cross each other's paths."""
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ Moment = tuple[Frame, UInt8[Tensor, "H W"]]
 
 
 class DrawnVideo(GeneratedVideo[Moment]):
-    """Frames and their exact masks, `video[i]`, each computed from its number alone: nothing is stored or downloaded.
+    """Frames with exact masks, `video[i]`, each computed from its index alone: nothing is stored or downloaded.
 
-    In frame 0 every object is whole and none touches another; soon they meet. Object `k` hides those before it.
+    In frame 0 every object is whole and none touches another; soon they meet. Object `k` occludes those with lower ids.
 
     Example:
         >>> video = DrawnVideo(10_000, size=(96, 160), num_objects=3)
@@ -25,15 +25,15 @@ class DrawnVideo(GeneratedVideo[Moment]):
         (torch.Size([3, 96, 160]), torch.Size([96, 160]))
 
     Args:
-        num_frames: the length.
-        size: height and width, at least 48 each.
-        num_objects: 1 to 8, with ids from 1.
-        seed: 0 or more; another seed, another scene.
-        occlusion: whether objects hide each other and leave the picture; without, each keeps to its own part of it.
+        num_frames: number of frames.
+        size: height and width in pixels, at least 48 each.
+        num_objects: number of objects, 1 to 8; ids start at 1.
+        seed: seed of the scene, 0 or more.
+        occlusion: whether objects occlude each other and leave the frame; otherwise each stays in its own part of it.
         lookalikes: whether objects 1 and 2, 3 and 4, ... have the same coat.
 
     Raises:
-        InputError: a size, length, seed or number of objects that cannot be drawn.
+        InputError: a size, length, seed or number of objects is out of range.
     """
 
     max_objects = 8
@@ -56,7 +56,7 @@ class DrawnVideo(GeneratedVideo[Moment]):
         self._bodies = draw_bodies(rng, size, num_objects, ground, occlusion, lookalikes)
 
     def draw(self, index: int) -> Moment:
-        """Returns a frame and the id at each pixel."""
+        """Returns a frame and the object id at each pixel."""
         picture, labels = self.camera.look(index), np.zeros(self.size, np.uint8)
         for object_id, body in enumerate(self._bodies, 1):
             if (shape := Silhouette.from_body(body, index, self.size)) is not None:
@@ -65,7 +65,7 @@ class DrawnVideo(GeneratedVideo[Moment]):
         return self.finish(picture, index, index), torch.from_numpy(labels)
 
     def visible(self, index: int) -> tuple[int, ...]:
-        """Returns the ids of the objects of which at least one pixel can be seen, without drawing the frame."""
+        """Returns the ids of the objects with at least one visible pixel, without drawing the frame."""
         labels = np.zeros(self.size, np.uint8)
         for object_id, body in enumerate(self._bodies, 1):
             if (shape := Silhouette.from_body(body, index, self.size)) is not None:

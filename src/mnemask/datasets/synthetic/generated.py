@@ -1,4 +1,4 @@
-"""What all generated video has in common: any length, frames computed from their number alone, camera, visibility."""
+"""Common parts of generated video: frames computed from their index alone, at any length, camera and visibility."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from mnemask.types import Frame
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """How much of one object one frame shows.
+    """How much of an object is visible in a frame.
 
     Attributes:
-        visible: its visible pixels / the pixels it would have if nothing hid it and the frame had no border; 0 to 1.
-        occluded: whether something before it hides at least one of its pixels within the frame.
-        in_frame: whether at least one of its pixels, seen or hidden, lies within the frame.
+        visible: visible pixels / pixels without occlusion and the frame's border, 0 to 1.
+        occluded: whether something in front of the object hides at least one of its pixels within the frame.
+        in_frame: whether at least one of its pixels, visible or hidden, is within the frame.
     """
 
     visible: float
@@ -33,7 +33,7 @@ class Visibility:
 
     @classmethod
     def from_areas(cls, seen: int, inside: int, whole: int) -> "Visibility":
-        """Returns it from the pixels that are seen, that lie within the frame, and that there are in all."""
+        """Returns the visibility from the number of visible pixels, of pixels within the frame, and of all pixels."""
         assert 0 <= seen <= inside <= whole
         return cls(seen / whole if whole else 0.0, seen < inside, inside > 0)
 
@@ -44,16 +44,16 @@ Moment = TypeVar("Moment")
 
 
 class GeneratedVideo(ABC, Generic[Moment]):
-    """Moments, `video[i]`, each drawn when it is asked for.
+    """A sequence of moments, `video[i]`, each drawn on demand.
 
     Args:
-        num_frames: the length.
-        size: height and width, at least 48 each; at most 16384 each, and 67 megapixels.
-        num_objects: 1 to `max_objects`.
-        seed: 0 or more.
+        num_frames: number of frames.
+        size: height and width in pixels, at least 48 each; at most 16384 each, and 67 megapixels.
+        num_objects: number of objects, 1 to `max_objects`.
+        seed: seed of the scene, 0 or more.
 
     Raises:
-        InputError: a size, length, seed or number of objects that cannot be drawn.
+        InputError: a size, length, seed or number of objects is out of range.
     """
 
     max_objects: int
@@ -90,30 +90,30 @@ class GeneratedVideo(ABC, Generic[Moment]):
 
     @abstractmethod
     def draw(self, index: int) -> Moment:
-        """Returns the moment of a frame that the video has."""
+        """Returns the moment of a frame; `index` is within the video."""
 
     def finish(self, picture: UInt8[np.ndarray, "H W 3"], index: int, moment: int) -> Frame:
-        """Returns a painted picture as the frame with this index, exposed as the camera does at the moment."""
+        """Returns a painted picture as the frame with this index, with the camera's exposure at the moment."""
         lit = self.camera.expose(moment, picture)
         image = torch.from_numpy(np.ascontiguousarray(lit.transpose(2, 0, 1)))
         return Frame(image, index, index / FRAMES_PER_SECOND)
 
 
-CANVAS = 1.35  # of the frame's size: all that the camera can look at
+CANVAS = 1.35  # size of the area that the camera can show / size of the frame
 GRAIN = 2.2
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A slow look about a picture that is larger than the frame.
+    """A camera that moves slowly over a picture larger than the frame.
 
     Attributes:
-        canvas: RGB, all that can be seen.
+        canvas: RGB picture of everything the camera can show.
         size: height and width of the frame.
-        pan: how far the middle of the view is from that of the canvas, in pixels, as x, y.
-        reach: the size of the view / the size of the frame.
-        exposure: logarithm of the brightness.
-        grain: noise of the sensor, larger than the frame, shown from another corner each time.
+        pan: offset of the view's centre from the canvas's centre, in pixels, as x, y.
+        reach: size of the view / size of the frame.
+        exposure: logarithm of the brightness factor.
+        grain: sensor noise, larger than the frame; each frame uses a different part of it.
     """
 
     canvas: UInt8[np.ndarray, "Y X 3"]
@@ -127,7 +127,7 @@ class Camera:
     def random(
         cls, rng: Rng, canvas: UInt8[np.ndarray, "Y X 3"], size: tuple[int, int], steady_light: bool = False
     ) -> "Camera":
-        """Returns a camera that never looks past the border of a canvas of `CANVAS` times the size."""
+        """Returns a random camera that never moves past the border of a canvas of `CANVAS` times the frame's size."""
         height, width = size
         margin = (CANVAS - 1) / 2
         pan = (Wave.random(rng, 0.0, 0.6 * margin * width, 600), Wave.random(rng, 0.0, 0.6 * margin * height, 600))
@@ -149,7 +149,7 @@ class Camera:
         return np.asarray(cv2.warpAffine(self.canvas, view, (width, height), flags=flags), np.uint8)
 
     def expose(self, index: int, picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        """Returns the picture as bright as it is at the time, with grain."""
+        """Returns the picture with the exposure at this index and grain."""
         height, width = self.size
         y, x = np.random.default_rng(index).integers(0, 64, 2)
         lit = cv2.convertScaleAbs(picture, alpha=float(np.exp(self.exposure(index))))

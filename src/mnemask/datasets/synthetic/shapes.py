@@ -1,4 +1,4 @@
-"""Soft bodies that bend and move, and how they look in one frame: covered pixels and shading."""
+"""Soft bodies that bend and move, and their rendering in a frame: covered pixels and shading."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Two sines without a common period, so that they never repeat together.
+    """The sum of two sines without a common period, which never repeats.
 
     Attributes:
-        mean: what it swings about.
-        reach: the amplitude of each sine.
-        turns: how far each goes in one frame, in radians.
-        phases: where each is at frame 0.
+        mean: mean value.
+        reach: amplitude of each sine.
+        turns: phase advance of each sine per frame, in radians.
+        phases: phase of each sine in frame 0, in radians.
     """
 
     mean: float
@@ -38,14 +38,14 @@ class Wave:
 
     @classmethod
     def random(cls, rng: Rng, mean: float, reach: float, period: int) -> "Wave":
-        """Returns a wave within `mean` plus and minus `reach` that takes about `period` frames to come back."""
+        """Returns a random wave within `mean` ± `reach` with a period of about `period` frames."""
         turn = 2 * math.pi / (period * rng.uniform(0.8, 1.25))
         phases = (rng.uniform(0, 2 * math.pi), rng.uniform(0, 2 * math.pi))
         return cls(mean, (0.65 * reach, 0.35 * reach), (turn, GOLDEN * turn), phases)
 
     @classmethod
     def from_start(cls, rng: Rng, start: float, mean: float, reach: float, period: int) -> "Wave":
-        """Returns a wave that is at `start`, less than `reach` from `mean`, in frame 0, and on its way back."""
+        """Returns a random wave that is at `start` in frame 0, less than `reach` from `mean`, and moves towards it."""
         first, second, off = 0.65 * reach, 0.35 * reach, start - mean
         part = rng.uniform(max(-second, off - first), min(second, off + first))
         phase = math.asin(min(1.0, max(-1.0, (off - part) / first)))
@@ -56,7 +56,7 @@ class Wave:
 
 @dataclass(frozen=True)
 class Limb:
-    """A bulge of the outline: how many radii it sticks out, half its width in radians, and where it points."""
+    """A bulge of the outline: its length in radii, half its width in radians, and its direction."""
 
     length: float
     width: float
@@ -65,19 +65,19 @@ class Limb:
 
 @dataclass(frozen=True)
 class Body:
-    """One object; its shape and place follow from the number of the frame alone.
+    """One object; its shape and position depend only on the frame's index.
 
     Attributes:
-        ripples: amplitude in radii, number and place of the waves that run around the outline.
-        limbs: see Limb.
-        hole: its radius in radii; 0 for none.
-        turn: where the head points, in radians.
-        scale: how large it is at the time.
-        stretch: longer and thinner if more than 1.
-        radius: in pixels, without limbs.
-        x: of its centre, in pixels.
-        y: of its centre, in pixels.
-        coat: its surface, see draw_coat.
+        ripples: amplitude in radii, number and phase of the waves that run around the outline.
+        limbs: bulges of the outline.
+        hole: radius of the hole, in radii; 0 for none.
+        turn: direction of the head, in radians.
+        scale: size relative to `radius`.
+        stretch: elongation along the head's direction; longer and thinner if above 1.
+        radius: radius in pixels, without limbs.
+        x: x of the centre, in pixels.
+        y: y of the centre, in pixels.
+        coat: surface, see draw_coat.
     """
 
     ripples: tuple[tuple[float, int, Wave], ...]
@@ -92,20 +92,20 @@ class Body:
     coat: UInt8[np.ndarray, "S S 3"]
 
     def reach(self) -> float:
-        """Returns how many radii from its centre any of it can ever be."""
+        """Returns the largest distance of any part from the centre in any frame, in radii."""
         outline = (
             1 + sum(amplitude for amplitude, _, _ in self.ripples) + max([limb.length for limb in self.limbs] or [0])
         )
         return outline * (self.scale.mean + sum(self.scale.reach)) * (self.stretch.mean + sum(self.stretch.reach))
 
     def outline(self, index: int) -> list[Float[np.ndarray, "N 2"]]:
-        """Returns its closed curves in radii about the centre, head to the right: the rim, then the hole if any."""
+        """Returns the closed curves in radii about the centre, head to the right: the rim, then the hole if any."""
         rim = np.ones(NUM_POINTS)
         for amplitude, number, place in self.ripples:
             rim += amplitude * np.cos(number * ANGLES + place(index))
         for limb in self.limbs:
             apart = (ANGLES - limb.angle(index) + math.pi) % (2 * math.pi) - math.pi
-            # Beyond 700 it is 0, and numpy may have been asked to raise where numbers become that small.
+            # exp(-700) is practically 0; smaller results would raise if numpy is set to raise on underflow.
             rim += limb.length * np.exp(-np.minimum((apart / limb.width) ** 4, 700))
         curves = [rim[:, None] * CIRCLE]
         return [*curves, self.hole * CIRCLE] if self.hole else curves
@@ -119,7 +119,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A way of being built: each limb's angle, length and width; the hole; how many radii ahead the eyes are."""
+    """A body plan: each limb's angle, length and width; the hole's radius; how many radii ahead the eyes are."""
 
     limbs: tuple[tuple[float, float, float], ...] = ()
     hole: float = 0.0
@@ -137,7 +137,7 @@ KINDS = (
 def draw_bodies(
     rng: Rng, size: tuple[int, int], num: int, ground: UInt8[np.ndarray, "H W 3"], occlusion: bool, lookalikes: bool
 ) -> list[Body]:
-    """Returns bodies that in frame 0 lie apart and within a frame of `size`; see DrawnVideo."""
+    """Returns bodies that do not touch and lie within a frame of `size` in frame 0; see DrawnVideo."""
     cells = _cells(size, num)
     rng.shuffle(cells)
     colours = distinct_colours(rng, ground)
@@ -149,7 +149,7 @@ def draw_bodies(
         body = _shape(rng, kind)
         rim = body.outline(0)[0]
         area = float(cv2.contourArea(rim.astype(np.float32))) - math.pi * kind.hole**2
-        # Who roams must lie apart in frame 0 only.
+        # Bodies that roam must be apart in frame 0 only.
         reach = float(np.linalg.norm(rim @ body.pose(0)[:, :2].T, axis=1).max()) if occlusion else body.reach()
         radius = min(
             math.sqrt(rng.uniform(0.08, 0.14) * min(size) ** 2 / area), (0.45 * float(cell[2:].min()) - 2) / reach
@@ -164,7 +164,7 @@ def draw_bodies(
 
 
 def _cells(size: tuple[int, int], num: int) -> Float[np.ndarray, "N 4"]:
-    """Returns x, y, width and height of `num` equal parts of the frame, as square as can be."""
+    """Returns x, y, width and height of `num` equal cells of the frame, as square as possible."""
     height, width = size
     columns = max(range(1, num + 1), key=lambda columns: min(width / columns, height / math.ceil(num / columns)))
     cell = np.array([width / columns, height / math.ceil(num / columns)])
@@ -187,9 +187,9 @@ def _shape(rng: Rng, kind: Kind) -> Body:
 
 
 def _sample_path(rng: Rng, reach: float, start: float, length: float, side: int, *, leaves: bool, roams: bool) -> Wave:
-    """Returns the way along one axis of a body that begins within its cell, which is `length` long from `start`."""
+    """Returns the path along one axis of a body that begins within its cell, from `start` to `start + length`."""
     middle = start + length / 2
-    room = length / 2 - reach - 1  # a pixel stays free, so that neighbours do not touch
+    room = length / 2 - reach - 1  # one pixel is kept free, so that neighbours do not touch
     begin = middle + 0.9 * rng.uniform(-room, room)
     if not roams:
         return Wave.from_start(rng, begin, middle, room, 300)
@@ -201,14 +201,14 @@ FIXED_POINT = 16  # outlines are drawn to a sixteenth of a pixel
 
 @dataclass(frozen=True)
 class Silhouette:
-    """The outline of a body, filled, in a window that may stick out of the frame.
+    """The filled outline of a body in a window that may extend beyond the frame.
 
     Attributes:
-        cover: how much of each pixel it covers, 0 to 255.
-        corner: where the window's left upper pixel is in the frame, as x, y.
+        cover: coverage of each pixel, 0 to 255.
+        corner: position of the window's top left pixel in the frame, as x, y.
         size: height and width of the frame.
-        body: the body that it outlines.
-        pose: see Body.pose.
+        body: the outlined body.
+        pose: pose of the body, see Body.pose.
     """
 
     cover: UInt8[np.ndarray, "h w"]
@@ -219,7 +219,7 @@ class Silhouette:
 
     @classmethod
     def from_body(cls, body: Body, index: int, size: tuple[int, int]) -> "Silhouette | None":
-        """Returns the silhouette in a frame; None where neither the body nor its shadow is in it."""
+        """Returns the silhouette in a frame; None if neither the body nor its shadow is in the frame."""
         pose = body.pose(index)
         curves = [curve @ pose[:, :2].T + pose[:, 2] for curve in body.outline(index)]
         margin = math.ceil(0.3 * body.radius)
@@ -233,7 +233,7 @@ class Silhouette:
         return cls(cover, (left, top), size, body, pose)
 
     def mark(self, labels: UInt8[np.ndarray, "H W"], object_id: int) -> None:
-        """Writes the id where at least half of the pixel is covered."""
+        """Writes the id to pixels that are at least half covered."""
         frame, window = self._overlap()
         labels[frame][self.cover[window] > 127] = object_id
 
@@ -246,7 +246,7 @@ class Silhouette:
         picture[frame] = np.clip(shaded, 0, 255)
 
     def _overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Returns the same pixels in the frame and in the window."""
+        """Returns the overlap of frame and window, as slices of each."""
         frame, window = [], []
         for start, length, end in zip(self.corner[::-1], self.cover.shape, self.size, strict=True):
             low, high = max(0, start), min(end, start + length)
@@ -265,7 +265,7 @@ class Silhouette:
         return np.asarray(cv2.warpAffine(self.body.coat, to_window, size, borderMode=cv2.BORDER_REPLICATE))
 
     def _shadow(self) -> Float[np.ndarray, "h w"]:
-        """Returns how much light reaches what lies below, 0 to 1; the light comes from the upper left."""
+        """Returns how much light reaches the ground below, 0 to 1; the light comes from the upper left."""
         small = cv2.resize(self.cover, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA).astype(np.float32)
         soft = cv2.GaussianBlur(small, (0, 0), max(0.5, 0.02 * self.body.radius))
         away = 0.13 * self.body.radius + 1.5
@@ -273,7 +273,7 @@ class Silhouette:
         return 1 - np.float32(0.55 / 255) * shadow
 
     def _light(self) -> Float[np.ndarray, "h w"]:
-        """Returns the brightness, about 1, of a cushion of this outline."""
+        """Returns the brightness, about 1, of a cushion with this outline."""
         small = cv2.resize(self.cover, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         depth = 0.3 * self.body.radius
         inwards = np.minimum(cv2.distanceTransform((small > 127).astype(np.uint8), cv2.DIST_L2, 3) / depth, 1)

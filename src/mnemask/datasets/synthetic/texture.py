@@ -1,4 +1,4 @@
-"""Procedural textures from noise: fur in two colours for objects, and ground seen from above."""
+"""Procedural textures from noise: two-coloured fur for objects, and ground seen from above."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ Colour = tuple[int, int, int]
 
 
 def noise(rng: Rng, size: tuple[int, int], largest: float, octaves: int = 5) -> Float[np.ndarray, "H W"]:
-    """Returns smooth noise, mean 0 and deviation 1, with forms up to `largest` pixels wide."""
+    """Returns smooth noise with mean 0 and standard deviation 1, with structures up to `largest` pixels wide."""
     height, width = size
     total = np.zeros(size, np.float32)
     for octave in range(octaves):
@@ -26,7 +26,7 @@ def noise(rng: Rng, size: tuple[int, int], largest: float, octaves: int = 5) -> 
 
 
 def bend(rng: Rng, image: Float[np.ndarray, "H W"], by: float, largest: float) -> Float[np.ndarray, "H W"]:
-    """Returns the image with its points moved by smooth noise of `by` pixels: straight forms become grown ones."""
+    """Returns the image displaced by smooth noise of `by` pixels, which makes straight structures look natural."""
     height, width = image.shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     dx, dy = noise(rng, image.shape, largest, 3), noise(rng, image.shape, largest, 3)
@@ -34,7 +34,7 @@ def bend(rng: Rng, image: Float[np.ndarray, "H W"], by: float, largest: float) -
 
 
 def colour(values: Float[np.ndarray, "H W"], colours: Sequence[Colour]) -> Float[np.ndarray, "H W 3"]:
-    """Returns RGB, 0 to 255: the first colour where the value is -2 or less, the last where it is 2 or more."""
+    """Returns RGB, 0 to 255, interpolated from the first colour at -2 or less to the last at 2 or more."""
     stops = np.linspace(-2, 2, len(colours))
     table = np.stack([np.interp(np.linspace(-2, 2, 512), stops, channel) for channel in zip(*colours, strict=True)], 1)
     index = np.clip((values + 2) * (511 / 4), 0, 511).astype(np.int32)
@@ -43,7 +43,7 @@ def colour(values: Float[np.ndarray, "H W"], colours: Sequence[Colour]) -> Float
 
 
 def lit(height_map: Float[np.ndarray, "H W"], strength: float) -> Float[np.ndarray, "H W"]:
-    """Returns how bright each point of a relief is, about 1, with the light from the upper left."""
+    """Returns the brightness of each point of a relief, about 1, with light from the upper left."""
     slope = cv2.Sobel(height_map, cv2.CV_32F, 1, 0) + cv2.Sobel(height_map, cv2.CV_32F, 0, 1)
     return 1 + np.tanh(strength * np.asarray(slope))
 
@@ -71,7 +71,7 @@ COLOURS: tuple[tuple[Colour, Colour], ...] = (
 def draw_coat(
     rng: Rng, radius: float, colours: tuple[Colour, Colour], pattern: str, eyes_at: float | None
 ) -> UInt8[np.ndarray, "S S 3"]:
-    """Returns a square of fur for a body of `radius` pixels, head to the right, eyes (if any) so many radii ahead."""
+    """Returns a square of fur for a body of `radius` pixels, head to the right, eyes (if any) `eyes_at` radii ahead."""
     side = max(8, round(2 * COAT_REACH * radius))
     y, x = (np.mgrid[:side, :side].astype(np.float32) + 0.5 - side / 2) / radius
     if pattern == "stripes":
@@ -102,7 +102,7 @@ def _draw_eyes(coat: UInt8[np.ndarray, "S S 3"], radius: float, ahead: float) ->
 
 
 def distinct_colours(rng: Rng, ground: UInt8[np.ndarray, "H W 3"]) -> list[tuple[Colour, Colour]]:
-    """Returns all of `COLOURS` in an order in which each stands out from the ground and from those before."""
+    """Returns `COLOURS` in an order in which each stands out from the ground and from the previous ones."""
     taken = list(_lab(np.asarray(cv2.resize(ground, (4, 4), interpolation=cv2.INTER_AREA)).reshape(-1, 3)))
     looks = _lab(np.array([0.6 * np.array(fur) + 0.4 * np.array(markings) for fur, markings in COLOURS]))
     order: list[int] = []
@@ -135,12 +135,12 @@ PAIRS = (("moss", "earth"), ("sand", "stone"), ("stone", "moss"), ("earth", "san
 
 
 def draw_ground(rng: Rng, size: tuple[int, int], unit: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a stretch of ground seen from above: two kinds of soil, pebbles and uneven light.
+    """Returns a piece of ground seen from above: two kinds of soil, pebbles and uneven light.
 
     Args:
-        rng: where chance comes from.
+        rng: random number generator.
         size: height and width in pixels.
-        unit: the height of a frame in pixels, which the size of every form follows.
+        unit: height of a frame in pixels, which all structures scale with.
     """
     below, above = PAIRS[rng.integers(len(PAIRS))]
     fine = noise(rng, size, 0.03 * unit, 4)
@@ -157,7 +157,7 @@ def draw_ground(rng: Rng, size: tuple[int, int], unit: int) -> UInt8[np.ndarray,
 
 
 def scatter_pebbles(rng: Rng, picture: Float[np.ndarray, "H W 3"], unit: int) -> None:
-    """Draws pebbles with their shadows into the picture, more of them in some places."""
+    """Draws pebbles with shadows into the picture, partly in clusters."""
     size = np.array(picture.shape[1::-1])
     nests = rng.random((6, 2)) * size
     shadow = 0.45 * picture.mean(axis=(0, 1))

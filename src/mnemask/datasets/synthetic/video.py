@@ -24,7 +24,7 @@ NUM_SWAYS = 3
 
 @dataclass(frozen=True)
 class Animal:
-    """A drawn body in changing light; `light` is the logarithm of its brightness."""
+    """A drawn body in changing light; `light` is the logarithm of the brightness factor."""
 
     body: Body
     light: Wave
@@ -32,9 +32,9 @@ class Animal:
     def paint(
         self, index: int, picture: UInt8[np.ndarray, "H W 3"], owners: UInt8[np.ndarray, "H W"], number: int
     ) -> int:
-        """Draws it onto a frame and its number onto its pixels, in place.
+        """Draws the animal onto a frame and its number into `owners`, in place.
 
-        Returns how many pixels it has, in the frame and beyond; 0 where it is too far away to be drawn.
+        Returns its number of pixels, including those outside the frame; 0 if it is entirely outside and not drawn.
         """
         coat = cv2.convertScaleAbs(self.body.coat, alpha=float(np.exp(self.light(index))))
         height, width = owners.shape
@@ -48,15 +48,15 @@ class Animal:
 
 @dataclass(frozen=True)
 class MovingCutOut:
-    """A photographed object that goes the way of a body.
+    """A photographed object that moves like a body.
 
     Attributes:
         pixels: RGB times opacity, and opacity.
-        body: its place, turn and growth are taken, its shape and coat are not.
-        radii: how many radii of the body a pixel is wide.
-        sways: displacements in pixels, spread over the cut-out.
-        swings: how much of each displacement there is at the time.
-        light: logarithm of the brightness.
+        body: body that specifies position, rotation and scale; its shape and coat are not used.
+        radii: width of a pixel in radii of the body.
+        sways: grids of displacements in pixels, spread over the cut-out.
+        swings: weight of each displacement over time.
+        light: logarithm of the brightness factor.
     """
 
     pixels: UInt8[np.ndarray, "h w 4"]
@@ -68,7 +68,7 @@ class MovingCutOut:
 
     @classmethod
     def from_body(cls, rng: Rng, body: Body, cut_out: CutOut) -> "MovingCutOut":
-        """Returns the cut-out, nearly upright, within the circle that the body fills in frame 0."""
+        """Returns the cut-out, nearly upright, within the body's bounding circle in frame 0."""
         body = replace(body, turn=Wave.random(rng, 0.0, 0.35, 220))
         pose = body.pose(0)[:, :2]
         reach = float(np.linalg.norm(body.outline(0)[0] @ pose.T, axis=1).max())
@@ -84,13 +84,13 @@ class MovingCutOut:
     def paint(
         self, index: int, picture: UInt8[np.ndarray, "H W 3"], owners: UInt8[np.ndarray, "H W"], number: int
     ) -> int:
-        """Draws it as Animal.paint does, and returns how many pixels it has, in the frame and beyond."""
+        """Draws the cut-out like Animal.paint; returns its number of pixels, including those outside the frame."""
         layer = self._layer(index, number)
         layer.paint(0, picture, owners)
         return layer.area(0)
 
     def _layer(self, index: int, number: int) -> Layer:
-        """This moment as a clip of one frame."""
+        """The cut-out at this moment, as the layer of a clip of one frame."""
         pose, (height, width) = self.body.pose(index), self.pixels.shape[:2]
         linear = pose[:, :2] * self.radii
         offset = pose[:, 2] - linear @ (width / 2, height / 2)
@@ -103,7 +103,7 @@ class MovingCutOut:
 
 
 Thing = Animal | MovingCutOut
-"""Where it is and how it looks follow from the number of the frame alone."""
+"""A moving thing; its position and appearance depend only on the frame's index."""
 
 
 def draw_cast(
@@ -115,9 +115,9 @@ def draw_cast(
     lookalikes: bool,
     photographs: StaticImages | None,
 ) -> list[tuple[Thing, int]]:
-    """Returns who moves over the canvas, from back to front, and as which object: 0 if it is not to be followed.
+    """Returns the moving things, from back to front, each with its object id, 0 if it is not followed.
 
-    In frame 0 all lie apart and within a frame of `size`; look-alikes are beside whom they look like.
+    In frame 0 all are apart and within a frame of `size`; look-alikes are next to each other in the list.
     """
     copies = 2 if lookalikes else 1
     num_actors = copies * num_objects
@@ -133,7 +133,7 @@ def draw_cast(
         ]
         wearers = [i // copies if i < num_actors else i - num_actors + num_objects for i in range(len(bodies))]
         things = (MovingCutOut.from_body(rng, body, looks[look]) for body, look in zip(bodies, wearers, strict=True))
-    # The second of two is the one asked for: draw_bodies lets it leave the picture now and then.
+    # The second of a pair is followed: draw_bodies lets body 1, and every third from there, leave the picture.
     ids = [(i + 1) // copies if i < num_actors and (i + 1) % copies == 0 else 0 for i in range(len(bodies))]
     return list(zip(things, ids, strict=True))
 
@@ -143,7 +143,7 @@ def _light(rng: Rng) -> Wave:
 
 
 def _boulder(rng: Rng, body: Body) -> Body:
-    """A stone on the way of the body, as far across."""
+    """A stone on the path of the body, of the same diameter."""
     bare = replace(body, limbs=(), hole=0.0)
     side = max(48, len(body.coat))
     return replace(bare, radius=body.radius * body.reach() / bare.reach(), coat=draw_ground(rng, (side, side), side))
@@ -153,9 +153,9 @@ Moment = tuple[Frame, UInt8[Tensor, "H W"], dict[int, Visibility]]
 
 
 class SyntheticVideo(GeneratedVideo[Moment]):
-    """Frames, exact masks and truth, `video[i]`, each computed from its number alone: nothing is stored.
+    """Frames, exact masks and visibility, `video[i]`, each computed from its index alone: nothing is stored.
 
-    Objects 1, 2, … bend, turn, grow, darken, cross each other's way, pass behind unlabelled occluders, leave
+    Objects 1, 2, … bend, turn, grow, darken, cross each other's paths, pass behind unlabelled occluders, leave
     and come back, without ever repeating. In frame 0 every object is whole and none touches another.
 
     Example:
@@ -165,17 +165,17 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         (torch.Size([3, 96, 160]), torch.Size([96, 160]), [1, 2])
 
     Args:
-        num_frames: the length.
-        size: height and width, at least 48 each.
-        num_objects: 1 to 6, with ids from 1.
-        seed: 0 or more; another seed, another scene.
-        photographs: where scene and objects are taken from; without, they are drawn and no file is needed.
-        lookalikes: whether each object has a double that is not to be followed.
-        num_occluders: things that are not to be followed and pass before all others, 0 to 4.
-        pace: how many times as fast all moves, at least 1. At 1 an object crosses the picture in about 140 frames.
+        num_frames: number of frames.
+        size: height and width in pixels, at least 48 each.
+        num_objects: number of objects, 1 to 6; ids start at 1.
+        seed: seed of the scene, 0 or more.
+        photographs: source of the scene and the objects; None to draw them, which needs no files.
+        lookalikes: whether each object has a double that is not followed.
+        num_occluders: number of things that are not followed and pass in front of all others, 0 to 4.
+        pace: speed of all motion, at least 1. At 1 an object crosses the frame in about 140 frames.
 
     Raises:
-        InputError: a video that cannot be drawn.
+        InputError: a value is out of range.
     """
 
     max_objects = 6
@@ -204,10 +204,10 @@ class SyntheticVideo(GeneratedVideo[Moment]):
         self.cast = draw_cast(rng, size, canvas, num_objects, num_occluders, lookalikes, photographs)
 
     def draw(self, index: int) -> Moment:
-        """Returns the frame, the id at each pixel (0 for what is not to be followed) and each object's Visibility."""
+        """Returns the frame, the id at each pixel (0 for what is not followed) and each object's Visibility."""
         moment = index * self.pace
         picture, owners = self.camera.look(moment), np.zeros(self.size, np.uint8)
-        pixels = []  # inside the frame, and in all
+        pixels = []  # number inside the frame, and in total
         for number, (thing, _) in enumerate(self.cast, 1):
             whole = thing.paint(moment, picture, owners, number)
             pixels.append((int(np.count_nonzero(owners == number)), whole))
@@ -223,7 +223,7 @@ class SyntheticVideo(GeneratedVideo[Moment]):
 
 
 def _canvas(rng: Rng, size: tuple[int, int], photographs: StaticImages | None) -> UInt8[np.ndarray, "Y X 3"]:
-    """All that the camera can look at: drawn ground, or the middle of a photograph."""
+    """Everything the camera can show: drawn ground, or the centre of a photograph."""
     height, width = round(CANVAS * size[0]), round(CANVAS * size[1])
     if photographs is None:
         return draw_ground(rng, (height, width), size[0])
