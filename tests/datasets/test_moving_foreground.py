@@ -6,7 +6,7 @@ from drawn_data import draw_video
 from refusals import refusal
 
 from mnemask.datasets.clips import ClipShape
-from mnemask.datasets.composite.moving_foreground import RealClips
+from mnemask.datasets.composite.moving_foreground import RealClips, _continued, _pieces
 from mnemask.errors import InputError
 
 
@@ -47,6 +47,17 @@ def test_unknown_pixels_stay_unknown(tmp_path: Path) -> None:
         for seed in range(8)
     ]
     assert any((labels == 255).mean() > 0.02 for labels in found)
+
+
+def test_of_more_pieces_than_have_numbers_the_others_are_unknown_and_not_background() -> None:
+    mask = np.zeros((400, 400), np.uint8)
+    for row in range(20):
+        for column in range(20):
+            mask[20 * row : 20 * row + 6, 20 * column : 20 * column + 6] = 1
+    things, boxes = _pieces(mask)
+    assert len(boxes) == 254
+    assert np.array_equal(things > 0, mask > 0)
+    assert np.array_equal(_continued(things, mask)[0] > 0, mask > 0)
 
 
 def test_clips_longer_than_any_video_are_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ SOURCE = """
 from pathlib import Path
 import torch
 from mnemask.datasets.annotated import AnnotatedVideo
+from mnemask.training.regularizers import Dropout
 
 def brier(probs, labels, valid, weight=1.0):
     known = labels != 255
@@ -34,6 +35,8 @@ class Flat:
     def __init__(self, much=0.5): self.much = much
     def weights(self, affinity, inside):
         return (1 - self.much) * affinity.softmax(-1) + self.much / affinity.shape[-1]
+class Mine(Dropout):
+    def weights(self, affinity, inside): return affinity.softmax(-1)
 class Short:
     def weights(self, affinity, inside): return affinity[..., :1]
 
@@ -77,7 +80,7 @@ def test_a_loss_and_a_regularizer_of_ones_own_are_trained_with_and_belong_to_the
 @pytest.mark.parametrize(
     ("name", "fact"),
     [
-        ("vector", r"shape \(3,\)"), ("infinite", "random"), ("constant", "no gradient"), ("careless", "line 14"),
+        ("vector", r"shape \(3,\)"), ("infinite", "random"), ("constant", "no gradient"), ("careless", "line 15"),
         ("brier(sharpness=2)", "weight"), ("Flat", "is a Flat"), ("nowhere", "brier|nowhere"),
     ],
 )  # fmt: skip
@@ -89,6 +92,7 @@ def test_a_loss_that_cannot_be_minimised_is_refused_before_the_run(own, name, fa
 def test_regularizers_have_one_grammar_and_what_is_none_is_refused(own, as_users_call_it):
     assert REGULARIZERS.named("dropout(q=0.3, after_softmax=True)") == Dropout(0.3, True)
     assert REGULARIZERS.named("reallocation('post-softmax')") == Reallocation("post-softmax")
+    assert REGULARIZERS.named(f"{own}:Mine", own_code=True) != Dropout()  # its weights are another function
     for text, fact in (
         ("dropout(q=2)", "2"),
         (f"{own}:Short", "shape"),
@@ -108,7 +112,7 @@ def test_a_data_set_of_ones_own_is_trained_and_evaluated_on(own, tmp_path):
     assert open_sources(main(4), folders)
     (sequence,) = Benchmark(tmp_path / "set", "my_training:beside(only=1)").open()
     assert (sequence.name, len(sequence.given.masks), len(sequence.asked)) == ("clip", 1, 6)
-    faults = {"nothing": "0 videos", "broken": "ZeroDivisionError.*line 29", "maskless": "clip without masks"}
+    faults = {"nothing": "0 videos", "broken": "ZeroDivisionError.*line 32", "maskless": "clip without masks"}
     for name, fact in faults.items():
         with refusal(InputError, fact):
             open_sources(main(4), parse_data([f"{own}:{name}={tmp_path / 'set'}"]))

@@ -35,13 +35,11 @@ class VideoSet:
     Attributes:
         name: name in the literature.
         published: address of the project that publishes the set.
-        expected: description of the files that `open` looks for.
         open: function that returns the videos of a folder; raises InputError if something is missing.
     """
 
     name: str
     published: str
-    expected: str
     open: Callable[[Path | str], list[AnnotatedVideo]]
 
 
@@ -112,8 +110,9 @@ def open_video_folders(root: Path | str, single_object: bool | None = None) -> l
             "%d folders in %s are ignored because they contain neither frames/ nor masks/, starting with %s",
             *(len(parts_missing), root, parts_missing[0]),
         )
-    looked = [replace(video, single_object=_looked_at(video)) for video in videos]
-    return looked if single_object is None else videos
+    if single_object is None:
+        return [replace(video, single_object=_looked_at(video)) for video in videos]
+    return videos
 
 
 def _name_of(folder: Path, root: Path) -> str:
@@ -146,7 +145,6 @@ def _davis(year: int, subset: str) -> VideoSet:
     return VideoSet(
         f"DAVIS-{year}-{subset}",
         DAVIS_PUBLISHED,
-        f"JPEGImages/480p/VIDEO/*.jpg, Annotations/480p/VIDEO/*.png and ImageSets/{year}/{subset}.txt",
         partial(_open_davis, year, subset),
     )
 
@@ -155,7 +153,6 @@ def _youtube_vos(subset: str) -> VideoSet:
     return VideoSet(
         f"YouTube-VOS-{subset}",
         YOUTUBE_VOS_PUBLISHED,
-        f"{subset}/JPEGImages/VIDEO/*.jpg, {subset}/Annotations/VIDEO/*.png and {subset}/meta.json",
         partial(open_youtube_vos, subset=subset),
     )
 
@@ -167,7 +164,6 @@ _SETS = (
     VideoSet(
         "BL30K",
         BL30K_PUBLISHED,
-        "BL30K/JPEGImages/VIDEO/*.jpg and BL30K/Annotations/VIDEO/*.png",
         open_bl30k,
     ),
 )

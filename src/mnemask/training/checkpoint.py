@@ -57,7 +57,9 @@ def save_run(
         with replacing(path, durable=True) as partial:
             save_tensors(partial, tensors, metadata)
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"the run cannot be saved to {str(path)!r} ({error})", "free disk space there") from error
+        raise OutputError(
+            f"the run cannot be saved to {str(path)!r} ({error})", "free disk space there, or make it writable"
+        ) from error
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -36,7 +36,7 @@ class ClickPicture:
     Attributes:
         image, mask: the files.
         set_name: name of the set.
-        video: whether the picture is a frame of a video; in masks of video, 255 is void.
+        video: whether the picture is a frame of a video. In masks of video, and beside ids, 255 is void.
     """
 
     image: Path
@@ -69,14 +69,15 @@ class ClickPicture:
 
     def objects(self, values: Labels) -> list[UInt8[np.ndarray, "H W"]]:
         """Returns the objects of the mask, largest first, each as 1 on it, 0 elsewhere and 255 where unknown."""
-        void = (values == VOID) & self.video
+        found, counts = np.unique(values, return_counts=True)
+        has_ids = self.set_name not in UNIONS | SEGMENTS and ((found > 0) & (found < VOID)).any()
+        void = (values == VOID) & (self.video or has_ids)
         if self.set_name in UNIONS:
             candidates = [values > 0]
         else:
-            found, counts = np.unique(values, return_counts=True)
             order = np.argsort(-counts, kind="stable")
-            ids = [int(found[i]) for i in order if found[i] != 0 and not (self.video and found[i] == VOID)]
-            candidates = [values == value for value in ids]
+            ids = [int(found[i]) for i in order if found[i] != 0]
+            candidates = [(values == value) & ~void for value in ids]
         fit = is_compact if self.set_name in SEGMENTS else _is_fit
         return [np.where(void, VOID, mask).astype(np.uint8) for mask in candidates if fit(mask)]
 

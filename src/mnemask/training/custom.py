@@ -101,8 +101,8 @@ def _accepted_loss(made: object, label: str) -> CustomLoss:
 
 def _accepted_regularizer(made: object, label: str) -> Dropout | Reallocation | CustomRegularizer:
     """Returns a regularizer after checking that its weights and gradients are finite for random affinities."""
-    if isinstance(made, Dropout | Reallocation):
-        return made
+    if isinstance(made, Dropout | Reallocation) and type(made) in (Dropout, Reallocation):
+        return made  # but not a subclass, whose weights are the user's
     weights = getattr(made, "weights", None)
     if not callable(weights):
         raise InputError(f"regularizer {label} is a {type(made).__name__} without `weights`", REGULARIZER_IS)

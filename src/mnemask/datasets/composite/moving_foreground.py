@@ -125,7 +125,7 @@ def _continued(
     """
     pieces, boxes = _pieces(mask)
     sizes = np.bincount(before.ravel(), minlength=256)
-    named = np.zeros_like(before)
+    named = np.where(pieces == VOID, VOID, 0).astype(np.uint8)
     alone = True
     for piece, (left, top, width, height) in enumerate(boxes, 1):
         box = (slice(top, top + height), slice(left, left + width))
@@ -141,10 +141,13 @@ def _continued(
 
 
 def _pieces(mask: UInt8[np.ndarray, "H W"]) -> tuple[UInt8[np.ndarray, "H W"], list[list[int]]]:
-    """The pieces of the foreground, numbered from 1, and their boxes; pieces that nearly touch count as one."""
+    """The pieces of the foreground, numbered from 1, and their boxes; pieces that nearly touch count as one.
+
+    Above 254 pieces, the others are 255, unknown, and have no boxes.
+    """
     moving = cv2.inRange(mask, 1, 1)
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(moving, np.ones((5, 5), np.uint8)))
-    pieces = cv2.bitwise_and(np.minimum(numbers, VOID - 1).astype(np.uint8), moving)
+    pieces = cv2.bitwise_and(np.minimum(numbers, VOID).astype(np.uint8), moving)
     return np.asarray(pieces), stats[1 : min(count, VOID), :4].tolist()
 
 
