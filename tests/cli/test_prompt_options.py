@@ -96,8 +96,8 @@ def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp
         (["--mask", "first.png", "--at", "7=gone.png"], "gone.png does not exist"),
         (["--mask", "first.png", "--void", "white"], "void 'white'"),
         (["--box", "40,20,70,50"], "--box-format xyxy"),
-        (["--box", "70,20,40,50", "--box-format", "xyxy"], "x2 must exceed x1"),
-        (["--box", "-60,20,70,30"], "leaves the image of 96x64 pixels"),
+        (["--box", "70,20,40,50", "--box-format", "xyxy"], "give x2 > x1"),
+        (["--box", "-60,20,70,30"], "outside the image of 96x64 pixels"),
     ],
 )
 def test_what_is_wrong_with_any_prompt_is_said_before_anything_is_written(
