@@ -144,7 +144,7 @@ def test_a_run_goes_on_only_with_the_same_masks_in_the_folder(files, tmp_path):
     (masks / "00003_mask.png").unlink()
     code, output = segment(files, tmp_path / "out", "--mask", masks, "--frames", 4, "--resume")
     assert code == 2
-    assert "begun with mask" in output
+    assert "started with mask" in output
 
 
 def test_classes_of_objects_go_to_the_report_and_the_coco_file_also_of_a_resumed_run(files, tmp_path):

@@ -308,7 +308,7 @@ def test_masks_are_not_written_among_those_that_are_given(tiny_model, tmp_path, 
     given = tmp_path / "out/masks"
     (given / "1").mkdir(parents=True)
     for folder, mask_format in ((given, "ffv1"), (given, "rgba"), (given / "1", "rgba")):
-        with refusal(OutputError, "read by this run"):
+        with refusal(OutputError, "which this run reads"):
             run(tiny_model, tmp_path / "out", clip, inputs=[folder], mask_format=mask_format)
     run(tiny_model, tmp_path / "out", clip, inputs=[given / "1"])
 
@@ -371,7 +371,7 @@ def test_a_run_with_masks_beyond_an_end_that_was_not_known_is_not_complete(tiny_
 @pytest.mark.parametrize("mask_format", ["png", "rgba", "ffv1", "rle"])
 def test_a_disk_that_is_clearly_too_small_is_refused_with_figures(tmp_path, mask_format):
     refuse_without_room(tmp_path, mask_format, ("overlay",), (480, 854), 10, 2, 0)
-    with refusal(OutputError, r"854×480|\d+ files of masks"):
+    with refusal(OutputError, r"854×480|\d+ mask files"):
         refuse_without_room(tmp_path, mask_format, ("overlay",), (480, 854), 10**12, 2, 0)
     refuse_without_room(tmp_path, mask_format, (), (480, 854), 10, 2, 10**18)
 
@@ -425,7 +425,7 @@ def test_masks_that_an_export_wrote_are_inputs_as_any_others_are(tiny_model, tmp
     given = tmp_path / "given"
     export_masks(tmp_path / "run", to, given, video=clip[0])
     before = files(given)
-    with refusal(OutputError, "read by this run"):
+    with refusal(OutputError, "an input of this run"):
         run(tiny_model, given, clip, overwrite=True, inputs=[given])
     assert files(given) == before
     named = of_masks(given)
