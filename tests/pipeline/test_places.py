@@ -308,7 +308,7 @@ def test_masks_are_not_written_among_those_that_are_given(tiny_model, tmp_path, 
     given = tmp_path / "out/masks"
     (given / "1").mkdir(parents=True)
     for folder, mask_format in ((given, "ffv1"), (given, "rgba"), (given / "1", "rgba")):
-        with refusal(OutputError, "which this run reads"):
+        with refusal(OutputError, "read by this run"):
             run(tiny_model, tmp_path / "out", clip, inputs=[folder], mask_format=mask_format)
     run(tiny_model, tmp_path / "out", clip, inputs=[given / "1"])
 
@@ -425,7 +425,7 @@ def test_masks_that_an_export_wrote_are_inputs_as_any_others_are(tiny_model, tmp
     given = tmp_path / "given"
     export_masks(tmp_path / "run", to, given, video=clip[0])
     before = files(given)
-    with refusal(OutputError, "an input of this run"):
+    with refusal(OutputError, "read by this run"):
         run(tiny_model, given, clip, overwrite=True, inputs=[given])
     assert files(given) == before
     named = of_masks(given)

@@ -250,7 +250,7 @@ class Places:
         given = {path for path in inputs if path.is_dir()} - folders
         if self._writes_into(given):
             raise OutputError(
-                f"the masks would be written among those in {str(self.masks)!r}, which this run reads",
+                f"the masks would be written among those in {str(self.masks)!r}, which are read by this run",
                 "give another folder",
             )
         files = [*(path for path in inputs if path.is_file()), *frames]
@@ -260,7 +260,7 @@ class Places:
         ours = [*self.single_files(), *written.files(), *(self.out / CHECKPOINT).glob("*")]
         if found := first_same(files, ours):
             raise OutputError(
-                f"{str(found[0])!r} is an input of this run, which would replace or remove it",
+                f"{str(found[0])!r} is read by this run, which would replace or remove it",
                 "give another folder, or copy the file elsewhere",
             )
 
@@ -280,7 +280,7 @@ class Places:
                 f"there is no folder {str(trace.parent)!r} for the trace", "create it, or give another path"
             )
         if found := first_same([trace], [path for path in map(file_of, self.inputs) if path.is_file()]):
-            raise OutputError(f"trace {str(trace)!r} is an input of this run ({found[1]})", "give another file")
+            raise OutputError(f"trace {str(trace)!r} is read by this run ({found[1]})", "give another file")
         place = trace.parent.resolve() / trace.name
         out = self.out.resolve()
         taken = {out / path.relative_to(self.out) for path in self.single_files()} | {out / LOCK, out / INDEX}
