@@ -446,5 +446,5 @@ def test_a_mask_that_changes_before_its_frame_comes_is_refused(tmp_path, to):
     if to == "as it was":
         assert given(plan, 5)[0].any()
     else:
-        with refusal(MaskError, r"later\.png", "changed since the run began", "--resume"):
+        with refusal(MaskError, r"later\.png", "changed since the run started", "--resume"):
             given(plan, 5)

@@ -41,7 +41,7 @@ class ClipFolder:
     _replaces: bool = False
 
     def begin_again(self) -> None:
-        """Empties the folder; the new files replace those of an earlier run at the address once they are complete."""
+        """Empties a local copy; its new files will replace those of the earlier run at the address once complete."""
         if self.address:
             self._replaces = True
             shutil.rmtree(self.path)

@@ -77,7 +77,7 @@ class MarkedFile:
         as_stored = reading.labels.shape != self.size  # its orientation tag was ignored so that it fits the video
         if tuple(reading.ids) != self.labels or not (as_stored or _digest(reading) == self.digest):
             raise MaskError(
-                f"mask {self.path} was changed since the run began",
+                f"mask {self.path} has changed since the run started",
                 "restore it and continue (--resume), or start over with its new content (--overwrite)",
             )
 
