@@ -88,7 +88,7 @@ def test_a_folder_of_masks_corrects_and_ends_and_an_object_is_removed(files, tmp
     ("arguments", "message"),
     [
         (["--mask", "masks", "--remove", "6:1"], "object 1 is to be removed at frame 6 but is not tracked there"),
-        (["--mask", "strange"], "1 of 1 masks in strange are of no frame: cover.png"),
+        (["--mask", "strange"], "1 of 1 masks in strange match no frame: cover.png"),
         (["--mask", "earlier"], "give earlier/masks, which a run wrote"),
         (["--mask", "frames"], "looks like a photograph"),
         (["--mask", "first.png", "--remove", "99:1"], "frame 99 but the video has 8 frames"),
