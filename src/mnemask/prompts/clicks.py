@@ -88,7 +88,7 @@ class ClickSession:
 
     Attributes:
         size: height and width of the frame.
-        probs: probability of each pixel to belong to the object, [H W] in 0 to 1, of the last mask; None before it.
+        probs: probability that each pixel belongs to the object, [H W], 0 to 1, of the last mask; None before it.
     """
 
     def __init__(
